@@ -1,0 +1,88 @@
+"""The exceptions. Each message says what was expected, what came, and what to do.
+
+    MetaGymError
+    ├── ConfigError (ValueError)             an argument is wrong
+    │   ├── UnknownNameError                 no such id, family, split, task, preset
+    │   └── InvalidPromptError               the action is no prompt
+    ├── MissingExtraError (ImportError)      an optional package is not installed
+    ├── TasksExhaustedError (RuntimeError)   too few tasks are left for a meta-step
+    ├── RunFolderError (RuntimeError)        the run folder cannot be used as asked
+    └── ApparatusError (RuntimeError)        what failed is not the agent
+        ├── EpisodesFailedError              too many episodes of a meta-step failed; carries it
+        ├── InnerEnvError                    the inner environment broke its contract
+        └── ModelError                       the model server failed or refused
+            └── ContextOverflowError         the conversation is too long for the model
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from metagym.types import MetaStep
+
+
+class MetaGymError(Exception):
+    """Base of every exception that metagym raises on purpose."""
+
+
+class ConfigError(MetaGymError, ValueError):
+    """An argument is wrong."""
+
+
+class UnknownNameError(ConfigError):
+    """A name that was asked for does not exist."""
+
+    @classmethod
+    def of(cls, kind: str, got: object, known: Iterable[str], *, remedy: str = "") -> UnknownNameError:
+        """Build the message: what was expected, what came, and the nearest known names."""
+        names = tuple(known)
+        near = difflib.get_close_matches(str(got), names, n=3, cutoff=0.5)
+        listed = ", ".join(map(repr, names[:8])) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        return cls(f"Unknown {kind} {got!r}: expected one of {listed}.{hint}{' ' + remedy if remedy else ''}")
+
+
+class InvalidPromptError(ConfigError):
+    """The action of a meta-environment is no prompt."""
+
+
+class MissingExtraError(MetaGymError, ImportError):
+    """An optional package is not installed."""
+
+
+class TasksExhaustedError(MetaGymError, RuntimeError):
+    """Too few tasks are left for another meta-step."""
+
+
+class RunFolderError(MetaGymError, RuntimeError):
+    """The run folder cannot be used as asked."""
+
+
+class ApparatusError(MetaGymError, RuntimeError):
+    """The apparatus failed, not the agent: such an episode never counts in a mean."""
+
+
+class EpisodesFailedError(ApparatusError):
+    """More episodes of a meta-step failed than `max_failure_rate` allows."""
+
+    meta_step: MetaStep | None
+    """The partial meta-step: everything that was played."""
+
+    def __init__(self, message: str, meta_step: MetaStep | None = None) -> None:
+        super().__init__(message)
+        self.meta_step = meta_step
+
+
+class InnerEnvError(ApparatusError):
+    """The inner environment broke its contract."""
+
+
+class ModelError(ApparatusError):
+    """The model server failed or refused, or its answer is none."""
+
+
+class ContextOverflowError(ModelError):
+    """The conversation is too long for the model's context. In an episode this is data, not a failure."""

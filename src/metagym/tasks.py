@@ -1,0 +1,384 @@
+"""Task sets: families, splits by content, and seeded draws that never repeat a task.
+
+A task's *role* (train, validation, test) follows from a digest of its content, not from its seed:
+two seeds that give the same level fall into the same role. It knows nothing of actors or prompts.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from metagym.errors import ConfigError, TasksExhaustedError, UnknownNameError
+from metagym.seeding import digest
+from metagym.types import Task
+
+ROLES = ("train", "validation", "test")
+ROLE_SHARES = (0.6, 0.2, 0.2)
+MAX_REJECTIONS = 2_000
+"""Levels looked at in a row without finding a new one of the wanted role, before a family counts as exhausted."""
+
+TextEnv = gymnasium.Env[str, str]
+
+
+def role_of(content_digest: str) -> str:
+    """Return the role of a content: a partition of all contents in the shares 60 : 20 : 20."""
+    position = int(digest(["role", content_digest], length=12), 16) / 16**12
+    if position < ROLE_SHARES[0]:
+        return "train"
+    return "validation" if position < ROLE_SHARES[0] + ROLE_SHARES[1] else "test"
+
+
+def first_observation(env: TextEnv, seed: int) -> str:
+    """Return the text that stands there after `reset(seed=seed)`: the default content of a task."""
+    return env.reset(seed=seed)[0]
+
+
+class TaskSet(ABC):
+    """The tasks of an environment, by family and split.
+
+    A subclass says how one family's tasks are listed (`candidates`) and how an id becomes a task
+    (`find`); drawing by role and without repeats is done here.
+
+    >>> from metagym.envs.gates import GatesTaskSet
+    >>> tasks = GatesTaskSet()
+    >>> drawn = tasks.draw(3, rng=np.random.default_rng(0), families=["law-0007"], split="test")
+    >>> [task.split for task in drawn], drawn[0] == tasks.find(drawn[0].id)
+    (['test', 'test', 'test'], True)
+    """
+
+    families: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+    """Places that tasks come from; given as a split, a source means everything in it."""
+    groups: dict[str, tuple[str, ...]]
+    """Shorthand names for several families."""
+
+    def __init__(
+        self,
+        families: Iterable[str],
+        *,
+        sources: Iterable[str] = (),
+        groups: dict[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        self.families = tuple(families)
+        self.sources = tuple(sources)
+        self.groups = groups or {}
+        if not self.families:
+            raise ConfigError("A task set needs at least one family, got none.")
+
+    @abstractmethod
+    def candidates(self, family: str, rng: np.random.Generator) -> Iterator[Task]:
+        """Yield the family's tasks of all roles, in an order drawn from `rng`; the stream may be endless."""
+
+    @abstractmethod
+    def find(self, task_id: str) -> Task:
+        """Return the task of that id.
+
+        Raises:
+            UnknownNameError: there is none.
+        """
+
+    def close(self) -> None:  # noqa: B027 - nothing to give back unless a subclass opened something
+        """Give back what the set holds open."""
+
+    def expand_families(self, families: Sequence[str] | None) -> tuple[str, ...]:
+        """Return the families meant by names of families and groups; None means all.
+
+        Raises:
+            UnknownNameError: a name is neither.
+        """
+        if families is None:
+            return self.families
+        if isinstance(families, str) or not families:
+            raise ConfigError(f"families must be a non-empty list of names, got {families!r}.")
+        known = set(self.families)
+        expanded: list[str] = []
+        for name in families:
+            if name not in known and name not in self.groups:
+                raise UnknownNameError.of("family", name, (*self.groups, *self.families))
+            expanded.extend(self.groups.get(name, (name,)))
+        return tuple(dict.fromkeys(expanded))
+
+    def check_split(self, split: str) -> str:
+        """Return `split` where it names a role or a source.
+
+        Raises:
+            UnknownNameError: it names neither.
+        """
+        if split not in ROLES and split not in self.sources:
+            raise UnknownNameError.of("split", split, (*ROLES, *self.sources))
+        return split
+
+    def draw(
+        self,
+        num_tasks: int,
+        *,
+        rng: np.random.Generator,
+        families: Sequence[str] | None = None,
+        split: str = "train",
+        exclude: Iterable[str] = (),
+    ) -> tuple[Task, ...]:
+        """Draw tasks without replacement, the families in turn and in random order.
+
+        `exclude` holds the digests that must not come again.
+
+        Raises:
+            TasksExhaustedError: the families hold too few tasks of this split.
+        """
+        names, seen = self.expand_families(families), set(exclude)
+        self.check_split(split)
+        streams: dict[str, Iterator[Task]] = {}
+        drawn: list[Task] = []
+        exhausted: set[str] = set()
+        while len(drawn) < num_tasks and len(exhausted) < len(names):
+            # Only as many names are shuffled as can be used: there may be a thousand families.
+            for index in rng.permutation(len(names))[: num_tasks - len(drawn)]:
+                family = names[index]
+                if family in exhausted:
+                    continue
+                stream = streams.setdefault(family, self.candidates(family, rng))
+                task = self._next_new(stream, split, seen)
+                if task is None:
+                    exhausted.add(family)
+                else:
+                    drawn.append(task)
+                    seen.add(task.digest)
+        if len(drawn) < num_tasks:
+            shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            raise TasksExhaustedError(
+                f"Expected {num_tasks} new tasks with split {split!r} from {shown}; only {len(drawn)} of them "
+                f"are left after {len(seen) - len(drawn)} played. Ask for fewer episodes_per_step or meta-steps, "
+                "or for more families."
+            )
+        return tuple(drawn)
+
+    def _next_new(self, stream: Iterator[Task], split: str, seen: set[str]) -> Task | None:
+        for task in itertools.islice(stream, MAX_REJECTIONS):
+            if split in (task.split, task.source) and task.digest not in seen:
+                return task
+        return None
+
+    @staticmethod
+    def from_seeds(
+        make_env: Callable[[], TextEnv],
+        num_seeds: int,
+        *,
+        digest: Callable[[TextEnv, int], str] = first_observation,
+        family: str = "default",
+    ) -> TaskSet:
+        """Make a task set of one's own environment: the seeds 0 to `num_seeds - 1`.
+
+        `digest(env, seed)` returns the content that decides the role; seeds of equal content never
+        come twice in a meta-episode and never fall into two roles.
+        """
+        if num_seeds < 1:
+            raise ConfigError(f"num_seeds must be at least 1, got {num_seeds}.")
+        contents = _EnvContents(make_env, digest)
+        return SeededTaskSet([family], contents, num_seeds=num_seeds, close=contents.close)
+
+
+class ListedTaskSet(TaskSet):
+    """A task set of tasks that are known one by one."""
+
+    def __init__(self, tasks: Iterable[Task], *, groups: dict[str, tuple[str, ...]] | None = None) -> None:
+        self._tasks = {task.id: with_role(task) for task in tasks}
+        self._by_family: dict[str, list[Task]] = {}
+        for task in self._tasks.values():
+            self._by_family.setdefault(task.family, []).append(task)
+        sources = sorted({task.source for task in self._tasks.values()} - {""})
+        super().__init__(self._by_family, sources=sources, groups=groups)
+
+    def candidates(self, family: str, rng: np.random.Generator) -> Iterator[Task]:
+        """Yield the family's tasks once each, shuffled."""
+        tasks = self._by_family[family]
+        return (tasks[index] for index in rng.permutation(len(tasks)))
+
+    def find(self, task_id: str) -> Task:
+        """Return the task of that id."""
+        if task_id not in self._tasks:
+            raise UnknownNameError.of("task id", task_id, self._tasks)
+        return self._tasks[task_id]
+
+
+class SeededTaskSet(TaskSet):
+    """A task set whose tasks are made from seeds; the id of a task is `family/seed`.
+
+    Nothing is listed: levels are drawn lazily, and rejected until one has the wanted role. `content`
+    maps (family, seed) to the level's content, as text.
+    """
+
+    def __init__(
+        self,
+        families: Iterable[str],
+        content: Callable[[str, int], str],
+        *,
+        num_seeds: int = 2**31,
+        groups: dict[str, tuple[str, ...]] | None = None,
+        close: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(families, groups=groups)
+        self._content = content
+        self._num_seeds = num_seeds
+        self._close = close
+
+    def _task(self, family: str, seed: int) -> Task:
+        content = digest([family, self._content(family, seed)])
+        return with_role(Task(id=f"{family}/{seed}", family=family, split="", seed=seed, digest=content))
+
+    def candidates(self, family: str, rng: np.random.Generator) -> Iterator[Task]:
+        """Yield tasks of fresh seeds: each seed once where they are few, without end where they are many."""
+        if self._num_seeds <= 100_000:
+            return (self._task(family, int(seed)) for seed in rng.permutation(self._num_seeds))
+        return (self._task(family, int(rng.integers(self._num_seeds))) for _ in itertools.count())
+
+    def find(self, task_id: str) -> Task:
+        """Return the task of that id."""
+        family, _, seed = task_id.rpartition("/")
+        if family not in self.families:
+            raise UnknownNameError.of("task id", task_id, (f"{name}/0" for name in self.families))
+        if not (seed.isascii() and seed.isdigit() and int(seed) < self._num_seeds):
+            raise UnknownNameError(
+                f"Unknown task id {task_id!r}: expected {family}/SEED with a seed from 0 to {self._num_seeds - 1}."
+            )
+        return self._task(family, int(seed))
+
+    def close(self) -> None:
+        """Close the environment that the contents were read from."""
+        if self._close is not None:
+            self._close()
+
+
+class _EnvContents:
+    """Reads contents from one environment of its own, made when it is first needed."""
+
+    def __init__(self, make_env: Callable[[], TextEnv], read: Callable[[TextEnv, int], str]) -> None:
+        self._make_env, self._read = make_env, read
+        self._env: TextEnv | None = None
+
+    def __call__(self, family: str, seed: int) -> str:
+        if self._env is None:
+            self._env = self._make_env()
+        return self._read(self._env, seed)
+
+    def close(self) -> None:
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
+
+def with_role(task: Task) -> Task:
+    """Return `task` with its digest (by default its id) and the role that the digest gives."""
+    content = task.digest or digest(task.id)
+    return task.model_copy(update={"digest": content, "split": task.split or role_of(content)})
+
+
+class TaskQueue:
+    """The tasks of one meta-episode: which came, which may still come. Schedules draw from it.
+
+    `batches` holds the batches so far; `families` the meta-episode's families, in a random order.
+    """
+
+    def __init__(
+        self,
+        task_set: TaskSet,
+        *,
+        rng: np.random.Generator,
+        batch_size: int,
+        families: Sequence[str],
+        split: str,
+        task_ids: Sequence[str] | None = None,
+    ) -> None:
+        self._task_set, self._rng, self._split = task_set, rng, split
+        self.batch_size = batch_size
+        self.batches: list[tuple[Task, ...]] = []
+        self.families = tuple(families[index] for index in rng.permutation(len(families)))
+        self._seen: set[str] = set()
+        self._returned: list[Task] = []
+        self._listed: list[Task] | None = None
+        if task_ids is not None:
+            if len(set(task_ids)) < len(task_ids):
+                raise ConfigError("task_ids must not repeat within a meta-episode; `replay` plays a task again.")
+            self._listed = [task_set.find(task_id) for task_id in task_ids]
+
+    def draw(self, num_tasks: int | None = None, *, families: Sequence[str] | None = None) -> tuple[Task, ...]:
+        """Draw new tasks, by default a batch from all the meta-episode's families.
+
+        Tasks that were given back come first.
+
+        Raises:
+            TasksExhaustedError: too few are left.
+        """
+        num_tasks = self.batch_size if num_tasks is None else num_tasks
+        if self._listed is not None:
+            if len(self._listed) < num_tasks:
+                raise TasksExhaustedError(
+                    f"Expected {num_tasks} more of the given task_ids, {len(self._listed)} are left. "
+                    "Reset, give more task_ids, or ask for fewer episodes_per_step."
+                )
+            batch, self._listed = tuple(self._listed[:num_tasks]), self._listed[num_tasks:]
+            return batch
+        wanted = set(families or self.families)
+        again = [task for task in self._returned if task.family in wanted][:num_tasks]
+        fresh = self._task_set.draw(
+            num_tasks - len(again),
+            rng=self._rng,
+            families=families or self.families,
+            split=self._split,
+            exclude=self._seen,
+        )
+        self._seen.update(task.digest for task in fresh)
+        self._returned = [task for task in self._returned if task not in again]
+        return (*again, *fresh)
+
+    def give_back(self, tasks: Sequence[Task]) -> None:
+        """Put tasks that could not be played at the head of the queue."""
+        if self._listed is not None:
+            self._listed = [*tasks, *self._listed]
+        else:
+            self._returned = [*tasks, *self._returned]
+
+
+Schedule = Callable[[TaskQueue], Sequence[Task]]
+"""Says which tasks the next meta-step plays."""
+
+
+def fresh(queue: TaskQueue) -> Sequence[Task]:
+    """Schedule: new tasks from all families at each meta-step."""
+    return queue.draw()
+
+
+def same(queue: TaskQueue) -> Sequence[Task]:
+    """Schedule: the first batch again at each meta-step (retries within a task)."""
+    return queue.batches[0] if queue.batches else queue.draw()
+
+
+def blocked(queue: TaskQueue, *, meta_steps: int = 10) -> Sequence[Task]:
+    """Schedule: one family for `meta_steps` meta-steps, then the next one, in random order."""
+    block = len(queue.batches) // meta_steps
+    return queue.draw(families=[queue.families[block % len(queue.families)]])
+
+
+SCHEDULES: dict[str, Schedule] = {"fresh": fresh, "same": same, "blocked": blocked}
+
+
+def make_schedule(schedule: str | Schedule) -> Schedule:
+    """Return the schedule of that name, or the callable itself.
+
+    Raises:
+        UnknownNameError: there is no schedule of that name.
+    """
+    if callable(schedule):
+        return schedule
+    if schedule not in SCHEDULES:
+        raise UnknownNameError.of("schedule", schedule, SCHEDULES, remedy="Or pass a callable.")
+    return SCHEDULES[schedule]
+
+
+def is_task_list(value: Any) -> bool:
+    """Whether `value` is a list of task ids."""
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(i, str) for i in value)
