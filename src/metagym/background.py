@@ -1,0 +1,105 @@
+"""One event loop in the background, so that synchronous code can call asynchronous code anywhere.
+
+`MetaEnv.step` is synchronous, the engine under it is not. A script, a test, a notebook and code inside
+a running event loop all call `run(coroutine)`: the coroutine runs on a daemon thread of its own. There is
+one such thread a process, made when it is first needed, so that a model client shared by actor and
+reflector meets one loop only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class BackgroundLoop:
+    """An event loop on a daemon thread, closed at interpreter exit."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run `coroutine` on the background loop, wait, and return its result.
+
+        Ctrl-C in the waiting thread cancels the coroutine before KeyboardInterrupt goes on.
+
+        Raises:
+            RuntimeError: the caller is itself on the background loop, and would wait for itself.
+        """
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise RuntimeError(
+                "A synchronous metagym call was made from inside an async actor, reflector or callback. "
+                "Await the asynchronous counterpart there (RolloutEngine.run), or make the function a plain one."
+            )
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._started())
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def at_close(self, closer: Callable[[], Awaitable[None]]) -> None:
+        """Await `closer` on this loop when it closes: what a forgetful script left open."""
+        self._closers.append(closer)
+
+    def owns(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether `loop` is this one."""
+        return loop is self._loop
+
+    def close(self) -> None:
+        """Close what was registered, stop the loop and wait for the thread. Twice is fine."""
+        with self._lock:
+            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+        if loop is None or thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(self._run_closers(), loop).result(timeout=5)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(timeout=5)
+
+    def forget(self) -> None:
+        """Start anew in a forked child, where the thread does not exist."""
+        self.__init__()  # type: ignore[misc]
+
+    async def _run_closers(self) -> None:
+        closers, self._closers = self._closers, []
+        current = asyncio.current_task()
+        rest = [task for task in asyncio.all_tasks() if task is not current]
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, *(closer() for closer in closers), return_exceptions=True)
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._main, args=(self._loop,), name="metagym", daemon=True)
+                self._thread.start()
+            return self._loop
+
+    @staticmethod
+    def _main(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+        finally:
+            loop.close()
+
+
+# The one exception to "no module-level state": like the standard library's default executor, the loop
+# belongs to the process, and only the process's exit says when it is no longer needed.
+LOOP = BackgroundLoop()
+atexit.register(LOOP.close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=LOOP.forget)
+
+run = LOOP.run
