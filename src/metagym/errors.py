@@ -1,17 +1,17 @@
 """The exceptions. Each message says what was expected, what came, and what to do.
 
-    MetaGymError
-    ├── ConfigError (ValueError)             an argument is wrong
-    │   ├── UnknownNameError                 no such id, family, split, task, preset
-    │   └── InvalidPromptError               the action is no prompt
-    ├── MissingExtraError (ImportError)      an optional package is not installed
-    ├── TasksExhaustedError (RuntimeError)   too few tasks are left for a meta-step
-    ├── RunFolderError (RuntimeError)        the run folder cannot be used as asked
-    └── ApparatusError (RuntimeError)        what failed is not the agent
-        ├── EpisodesFailedError              too many episodes of a meta-step failed; carries it
-        ├── InnerEnvError                    the inner environment broke its contract
-        └── ModelError                       the model server failed or refused
-            └── ContextOverflowError         the conversation is too long for the model
+MetaGymError
+├── ConfigError (ValueError)             an argument is wrong
+│   ├── UnknownNameError                 no such id, family, split, task, preset
+│   └── InvalidPromptError               the action is no prompt
+├── MissingExtraError (ImportError)      an optional package is not installed
+├── TasksExhaustedError (RuntimeError)   too few tasks are left for a meta-step
+├── RunFolderError (RuntimeError)        the run folder cannot be used as asked
+└── ApparatusError (RuntimeError)        what failed is not the agent
+    ├── EpisodesFailedError              too many episodes of a meta-step failed; carries it
+    ├── InnerEnvError                    the inner environment broke its contract
+    └── ModelError                       the model server failed or refused
+        └── ContextOverflowError         the conversation is too long for the model
 """
 
 from __future__ import annotations
@@ -63,6 +63,9 @@ class RunFolderError(MetaGymError, RuntimeError):
 
 class ApparatusError(MetaGymError, RuntimeError):
     """The apparatus failed, not the agent: such an episode never counts in a mean."""
+
+    history: tuple[MetaStep, ...] = ()
+    """The meta-steps that a loop had finished before."""
 
 
 class EpisodesFailedError(ApparatusError):

@@ -1,8 +1,9 @@
-"""Seeds and digests: one number or name from many parts, the same in every process."""
+"""Seeds, digests and descriptions: one number or name from many parts, the same in every process."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 from typing import Any
 
@@ -16,3 +17,25 @@ def digest(value: Any, *, length: int = 16) -> str:
 def derive_seed(*parts: int | str) -> int:
     """Return a seed in [0, 2**31) from the parts, as servers and generators take it."""
     return int(digest(list(parts), length=8), 16) >> 1
+
+
+def describe(part: object) -> Any:
+    """Return what identifies a part in a fingerprint: its own `fingerprint`, else its qualified name."""
+    if part is None or isinstance(part, str | int | float | bool):
+        return part
+    own = getattr(part, "fingerprint", None)
+    if own is not None:
+        return own
+    named = part if hasattr(part, "__qualname__") else type(part)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def package_versions(*names: str) -> dict[str, str]:
+    """Return the installed version of each package; a package that is not installed is left out."""
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -280,7 +281,8 @@ def with_role(task: Task) -> Task:
 class TaskQueue:
     """The tasks of one meta-episode: which came, which may still come. Schedules draw from it.
 
-    `batches` holds the batches so far; `families` the meta-episode's families, in a random order.
+    `batches` holds the batches so far, `times_played` how often each task id came in them, `families` the
+    meta-episode's families in a random order.
     """
 
     def __init__(
@@ -296,16 +298,21 @@ class TaskQueue:
         self._task_set, self._rng, self._split = task_set, rng, split
         self.batch_size = batch_size
         self.batches: list[tuple[Task, ...]] = []
+        self.times_played: Counter[str] = Counter()
         self.families = tuple(families[index] for index in rng.permutation(len(families)))
         self._seen: set[str] = set()
         self._returned: list[Task] = []
         self._listed: list[Task] | None = None
         if task_ids is not None:
             if len(set(task_ids)) < len(task_ids):
-                raise ConfigError("task_ids must not repeat within a meta-episode; `replay` plays a task again.")
+                raise ConfigError(
+                    "task_ids must not repeat within a meta-episode; `replay` plays a task again."
+                )
             self._listed = [task_set.find(task_id) for task_id in task_ids]
 
-    def draw(self, num_tasks: int | None = None, *, families: Sequence[str] | None = None) -> tuple[Task, ...]:
+    def draw(
+        self, num_tasks: int | None = None, *, families: Sequence[str] | None = None
+    ) -> tuple[Task, ...]:
         """Draw new tasks, by default a batch from all the meta-episode's families.
 
         Tasks that were given back come first.
@@ -334,6 +341,11 @@ class TaskQueue:
         self._seen.update(task.digest for task in fresh)
         self._returned = [task for task in self._returned if task not in again]
         return (*again, *fresh)
+
+    def finish(self, tasks: Sequence[Task]) -> None:
+        """Note that a batch was played."""
+        self.batches.append(tuple(tasks))
+        self.times_played.update(task.id for task in tasks)
 
     def give_back(self, tasks: Sequence[Task]) -> None:
         """Put tasks that could not be played at the head of the queue."""
@@ -379,6 +391,19 @@ def make_schedule(schedule: str | Schedule) -> Schedule:
     return SCHEDULES[schedule]
 
 
+def check_batch(batch: object) -> tuple[Task, ...]:
+    """Return what a schedule returned, where it is a batch.
+
+    Raises:
+        ConfigError: it is empty, or no sequence of tasks.
+    """
+    if isinstance(batch, Sequence) and batch and all(isinstance(task, Task) for task in batch):
+        return tuple(batch)
+    raise ConfigError(f"A schedule must return a non-empty sequence of tasks, got {batch!r}.")
+
+
 def is_task_list(value: Any) -> bool:
     """Whether `value` is a list of task ids."""
-    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(i, str) for i in value)
+    return (
+        isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(i, str) for i in value)
+    )

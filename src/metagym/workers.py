@@ -104,7 +104,9 @@ class _LocalEnv:
             frame = Frame(*self._env.step(command))
         except Exception as error:
             self.broken = True
-            raise InnerEnvError(f"The inner environment raised in step({command!r}): {_name(error)}") from error
+            raise InnerEnvError(
+                f"The inner environment raised in step({command!r}): {_name(error)}"
+            ) from error
         return self._checked(frame)
 
     def close(self) -> None:

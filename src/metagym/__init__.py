@@ -1,0 +1,91 @@
+"""metagym: Gymnasium environments whose action is a system prompt.
+
+Importing it registers the ids `MetaGym/...`; environments and models are imported when they are used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from gymnasium.envs.registration import register
+
+from metagym._version import __version__
+from metagym.errors import MetaGymError
+
+if TYPE_CHECKING:
+    from metagym.actor import Actor, ChatActor, RandomActor
+    from metagym.adapter import TextAdapter
+    from metagym.env import MetaEnv
+    from metagym.envs.gates.meta import GatesMetaEnv
+    from metagym.models import ChatModel, OpenAIChatModel
+    from metagym.optimization import OptimizationResult, optimize
+    from metagym.reflector import ChatReflector, Reflector
+    from metagym.rollout import RolloutEngine
+    from metagym.tasks import TaskSet
+    from metagym.types import (
+        Action,
+        Episode,
+        MetaStep,
+        Observation,
+        Reflection,
+        Step,
+        StopReason,
+        Task,
+        Trajectory,
+        Usage,
+    )
+
+_EXPORTS = {
+    "metagym.actor": ("Actor", "ChatActor", "RandomActor"),
+    "metagym.adapter": ("TextAdapter",),
+    "metagym.env": ("MetaEnv",),
+    "metagym.envs.gates.meta": ("GatesMetaEnv",),
+    "metagym.models": ("ChatModel", "OpenAIChatModel"),
+    "metagym.optimization": ("OptimizationResult", "optimize"),
+    "metagym.reflector": ("ChatReflector", "Reflector"),
+    "metagym.rollout": ("RolloutEngine",),
+    "metagym.tasks": ("TaskSet",),
+    "metagym.types": (
+        "Action",
+        "Episode",
+        "MetaStep",
+        "Observation",
+        "Reflection",
+        "Step",
+        "StopReason",
+        "Task",
+        "Trajectory",
+        "Usage",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
+
+__all__ = [
+    "MetaGymError",
+    "__version__",
+    *sorted(_MODULE_OF),
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'metagym' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+META_EPISODE_LENGTH = 10
+"""Meta-steps in a meta-episode, as registered; `gym.make(..., max_episode_steps=N)` changes it."""
+
+register(
+    id="MetaGym/Gates-v0",
+    entry_point="metagym.envs.gates.meta:GatesMetaEnv",
+    max_episode_steps=META_EPISODE_LENGTH,
+)
+register(id="MetaGym/GatesText-v0", entry_point="metagym.envs.gates.env:GatesEnv")

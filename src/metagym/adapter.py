@@ -1,0 +1,84 @@
+"""TextAdapter: any Gymnasium environment as a text environment, from a render function and action names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium
+
+from metagym.errors import ConfigError
+from metagym.spaces import TextSpace
+
+Render = Callable[[Any, dict[str, Any]], str]
+"""(observation, info) -> text"""
+
+
+class TextAdapter(gymnasium.Env[str, str]):
+    """Speaks text with an environment whose observations and actions are something else.
+
+    `actions` names the actions: a mapping from command to action, or a sequence of commands for the
+    actions 0, 1, 2, ... An unknown command is answered by a text, earns 0, and does not step the
+    environment. `success(reward, info)` is asked when an episode ends; without it a terminated episode is
+    a success if its last reward was positive.
+
+    >>> import gymnasium
+    >>> env = TextAdapter(
+    ...     gymnasium.make("FrozenLake-v1", is_slippery=False),
+    ...     actions=["left", "down", "right", "up"],
+    ...     render=lambda observation, info: f"You stand on field {observation}.",
+    ... )
+    >>> env.reset(seed=0)[0], env.step("right")[0], env.step("fly")[0]
+    ('You stand on field 0.', 'You stand on field 1.', "Unknown command 'fly'. You stand on field 1.")
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        *,
+        actions: Mapping[str, Any] | Sequence[str],
+        render: Render,
+        goal: str = "",
+        success: Callable[[float, dict[str, Any]], bool] | None = None,
+    ) -> None:
+        commands = actions if isinstance(actions, Mapping) else {name: i for i, name in enumerate(actions)}
+        if not commands:
+            raise ConfigError("actions must name at least one action, got none.")
+        for command, action in commands.items():
+            if action not in env.action_space:
+                raise ConfigError(f"The action {action!r} of {command!r} is not in {env.action_space}.")
+        self.env = env
+        self.observation_space: TextSpace = TextSpace()
+        self.action_space: TextSpace = TextSpace()
+        self.metadata = {"render_modes": [], "render_fps": 1}
+        self._commands, self._render, self._goal = dict(commands), render, goal
+        self._success = success or (lambda reward, info: reward > 0)
+        self._text = ""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        """Start an episode; `task_id` in `options` is the task set's business and is not passed on."""
+        super().reset(seed=seed)
+        passed = {name: value for name, value in (options or {}).items() if name != "task_id"}
+        observation, info = self.env.reset(seed=seed, options=passed or None)
+        self._text = self._render(observation, info)
+        return self._text, self._info()
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Execute a command."""
+        if action not in self._commands:
+            return f"Unknown command {action!r}. {self._text}", 0.0, False, False, self._info()
+        observation, reward, terminated, truncated, info = self.env.step(self._commands[action])
+        self._text = self._render(observation, info)
+        extra = {}
+        if terminated or truncated:
+            extra["success"] = bool(terminated and self._success(float(reward), info))
+        return self._text, float(reward), terminated, truncated, self._info(**extra)
+
+    def close(self) -> None:
+        """Close the environment inside."""
+        self.env.close()
+
+    def _info(self, **extra: Any) -> dict[str, Any]:
+        return {"goal": self._goal, "available_actions": tuple(self._commands), "success": False, **extra}

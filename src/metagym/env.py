@@ -1,0 +1,360 @@
+"""MetaEnv: a Gymnasium environment whose action is a system prompt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol
+
+import gymnasium
+import numpy as np
+from pydantic import Field, ValidationError
+
+from metagym import background
+from metagym._version import __version__
+from metagym.actor import Actor
+from metagym.errors import ConfigError, EpisodesFailedError, TasksExhaustedError
+from metagym.ledger import Ledger
+from metagym.rendering import render_batch
+from metagym.rollout import RolloutConfig, RolloutEngine, default_score
+from metagym.seeding import derive_seed, describe, digest, package_versions
+from metagym.spaces import PromptSpace, TrajectorySpace
+from metagym.specs import ActorSpec, make_actor
+from metagym.tasks import Schedule, TaskQueue, TaskSet, check_batch, is_task_list, make_schedule
+from metagym.types import Episode, MetaStep, Task, Trajectory, Usage
+from metagym.workers import LocalWorkers
+
+ACTION_GRAMMAR = "exact, then case and white space"
+
+
+class MetaEnvConfig(RolloutConfig):
+    """What a meta-environment plays, and how: everything that `gym.make` takes beside the actor."""
+
+    families: tuple[str, ...] | None = None
+    """Families (or groups of them) whose tasks are played; None means all."""
+    split: str = "train"
+    """The role of the tasks: `train`, `validation` or `test`; or a source, which means all that is in it."""
+    episodes_per_step: int = Field(default=5, ge=1)
+    """Tasks in a batch."""
+    schedule: str | Callable[[TaskQueue], Sequence[Task]] = "fresh"
+    """Which tasks the next meta-step plays: `fresh`, `same`, `blocked`, or a callable."""
+    success_threshold: float | None = None
+    """Mean score from which the meta-episode is terminated; None means never."""
+    max_failure_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of a batch that the apparatus may fail on before `step` raises."""
+    arm: str = ""
+    """Names this arm of a comparison; arms never share model noise."""
+
+
+class Recorder(Protocol):
+    """Keeps what is played; a run folder is one."""
+
+    def record_episode(self, trajectory: Trajectory) -> None:
+        """Keep a finished episode."""
+        ...
+
+    def recall_episode(self, episode: Episode) -> Trajectory | None:
+        """Return the record of an episode that was played before, so that it is not played again."""
+        ...
+
+
+class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
+    """An environment whose action is a system prompt: one step plays a batch of episodes under it.
+
+    A subclass says what is played (`make_inner_env`, `make_task_set`) and, where wanted, how it is scored
+    (`score`), which prompt comes first (`default_prompt`), and which scripted actor stands in offline
+    (`make_demo_actor`). Options are the fields of `MetaEnvConfig`.
+
+    >>> import gymnasium, metagym
+    >>> with gymnasium.make("MetaGym/Gates-v0", actor="demo") as env:
+    ...     _, info = env.reset(seed=0)
+    ...     trajectories, reward, terminated, truncated, info = env.step(info["default_prompt"])
+    >>> len(trajectories), 0.0 <= reward <= 1.0, terminated, truncated
+    (5, True, False, False)
+
+    Raises:
+        ConfigError: an option is unknown or has no legal value.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 1}  # type: ignore[misc]
+    default_prompt: str = "You act in an environment. Reach the goal in as few steps as you can."
+    """`sp_0`, the prompt that a meta-episode starts from."""
+    default_options: ClassVar[Mapping[str, Any]] = {}
+    """A subclass's own defaults for the fields of `MetaEnvConfig`."""
+
+    def __init__(
+        self,
+        actor: ActorSpec = None,
+        *,
+        render_mode: Literal["ansi"] | None = None,
+        on_episode: Callable[[Trajectory], None] | None = None,
+        **options: Any,
+    ) -> None:
+        if render_mode not in (None, "ansi"):
+            raise ConfigError(f"render_mode must be 'ansi' or None, got {render_mode!r}.")
+        self.config = _read_options({**self.default_options, **options})
+        self._schedule: Schedule = make_schedule(self.config.schedule)
+        self.task_set = self.make_task_set()
+        self.families = self.task_set.expand_families(self.config.families)
+        self.task_set.check_split(self.config.split)
+        self.actor: Actor = make_actor(actor, demo=self.make_demo_actor)
+        self.render_mode = render_mode
+        self.action_space = PromptSpace()
+        self.observation_space = TrajectorySpace()
+        self.ledger = Ledger()
+        self._on_episode = on_episode
+        self._recorder: Recorder | None = None
+        self._workers = LocalWorkers(self.make_inner_env)
+        self.engine = RolloutEngine(
+            self.actor,
+            self._workers,
+            config=RolloutConfig(**self.config.model_dump(include=set(RolloutConfig.model_fields))),
+            score=self.score,
+            on_episode=self._episode_finished,
+            recall=self._recall,
+        )
+        self._owns_actor = actor is not self.actor
+        self._queue: TaskQueue | None = None
+        self._batch: Sequence[Task] | Exception = ()
+        self._run_seed = 0
+        self._index = 0
+        self._last_batch: tuple[Trajectory, ...] = ()
+        self._fingerprint_digest = digest(self.fingerprint)
+
+    # What a subclass says ---------------------------------------------------------------------------
+
+    def make_inner_env(self) -> gymnasium.Env[str, str]:
+        """Make one inner environment. It is pooled, and re-used through `reset`."""
+        raise NotImplementedError
+
+    def make_task_set(self) -> TaskSet:
+        """Make the set of tasks that batches are drawn from."""
+        raise NotImplementedError
+
+    def score(self, trajectory: Trajectory) -> float:
+        """Return the trajectory's number in the mean: by default success, else the return."""
+        return default_score(trajectory)
+
+    def make_demo_actor(self) -> Actor:
+        """Make the scripted actor that plays where no model is named."""
+        raise ConfigError(
+            f"{type(self).__name__} has no demo actor. Pass actor={{'model': ...}}, set METAGYM_MODEL, "
+            "or say actor='random'."
+        )
+
+    # Gymnasium --------------------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[tuple[Trajectory, ...], dict[str, Any]]:
+        """Begin a meta-episode. Nothing is played and no model is called.
+
+        `options={"task_ids": [...]}` gives the meta-episode's tasks in order.
+
+        Raises:
+            UnknownNameError: a task id, or an option, is unknown.
+            TasksExhaustedError: there are too few tasks for one meta-step.
+        """
+        super().reset(seed=seed)
+        task_ids = _read_task_ids(options)
+        self._run_seed = int(self.np_random.integers(2**31))
+        self._queue = TaskQueue(
+            self.task_set,
+            rng=self.np_random,
+            batch_size=self.config.episodes_per_step,
+            families=self.families,
+            split=self.config.split,
+            task_ids=task_ids,
+        )
+        self._index, self._last_batch = 0, ()
+        self._batch = self._draw()
+        if isinstance(self._batch, Exception):
+            raise self._batch
+        return (), {"default_prompt": self.default_prompt, "fingerprint": self._fingerprint_digest}
+
+    def step(self, action: str) -> tuple[tuple[Trajectory, ...], float, bool, bool, dict[str, Any]]:
+        """Play a batch of episodes under the prompt `action`.
+
+        Raises:
+            InvalidPromptError: `action` is no prompt; nothing was played.
+            TasksExhaustedError: too few tasks are left; nothing was played.
+            EpisodesFailedError: the apparatus failed too often; carries the partial `meta_step`.
+        """
+        prompt = self.action_space.check(action)
+        if self._queue is None:
+            raise gymnasium.error.ResetNeeded("Call env.reset() before the first env.step(prompt).")
+        if isinstance(self._batch, Exception):
+            raise self._batch
+        tasks = tuple(self._batch)
+        trajectories = self._play([self._episode(prompt, task, self.config.arm) for task in tasks])
+        meta_step = self._as_meta_step(prompt, trajectories)
+        self._last_batch = trajectories
+        if meta_step.reward is None or meta_step.num_failed > self.config.max_failure_rate * len(tasks):
+            failed = [item.task for item in trajectories if item.score is None]
+            self._queue.give_back(failed)
+            self._batch = self._draw()
+            raise _failure(meta_step, self.config.max_failure_rate)
+        self._queue.finish(tasks)
+        self._index += 1
+        self._batch = self._draw()
+        threshold = self.config.success_threshold
+        terminated = threshold is not None and meta_step.reward >= threshold
+        truncated = isinstance(self._batch, TasksExhaustedError)
+        return trajectories, meta_step.reward, terminated, truncated, self._info(meta_step)
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """Return the last batch as text (render mode `ansi`)."""
+        return render_batch(self._last_batch, show_thoughts=True) if self.render_mode == "ansi" else None
+
+    def close(self) -> None:
+        """Close the inner environments and the actor's connections, where the actor was made here. Twice is fine."""
+        self._workers.close()
+        self.task_set.close()
+        closer = getattr(self.actor, "aclose", None)
+        if self._owns_actor and closer is not None:
+            self._owns_actor = False
+            background.run(closer())
+
+    # Beyond Gymnasium -------------------------------------------------------------------------------
+
+    def replay(
+        self, prompts: Sequence[str], task_ids: Sequence[str], *, repetitions: int = 1
+    ) -> tuple[MetaStep, ...]:
+        """Play the same tasks, of any split, under several prompts at once; return one MetaStep a prompt.
+
+        Its trajectories are in the order of `task_ids`, the repetitions of a task side by side. All
+        episodes share one engine run. What the apparatus failed on has the score None. The meta-episode
+        goes on untouched: replay draws no tasks.
+
+        Raises:
+            InvalidPromptError, UnknownNameError: nothing was played.
+        """
+        if isinstance(prompts, str) or not is_task_list(task_ids) or not task_ids:
+            raise ConfigError("replay expects a list of prompts and a non-empty list of task ids.")
+        if repetitions < 1:
+            raise ConfigError(f"repetitions must be at least 1, got {repetitions}.")
+        tasks = [self.task_set.find(task_id) for task_id in task_ids]
+        episodes = [
+            self._episode(
+                self.action_space.check(prompt), task, f"{self.config.arm}/replay-{group}", repetition
+            )
+            for group, prompt in enumerate(prompts)
+            for task in tasks
+            for repetition in range(repetitions)
+        ]
+        trajectories = self._play(episodes)
+        size = len(tasks) * repetitions
+        return tuple(
+            self._as_meta_step(prompt, trajectories[group * size : (group + 1) * size])
+            for group, prompt in enumerate(prompts)
+        )
+
+    def record_to(self, recorder: Recorder) -> None:
+        """Keep every episode in `recorder`, and take from it what was played before."""
+        self._recorder = recorder
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What must match before two runs are compared, as a JSON mapping; `info` holds its digest."""
+        config = self.config.model_dump(exclude={"families", "schedule", "arm", "max_concurrency"})
+        return {
+            "metagym": __version__,
+            "environment": f"{type(self).__module__}:{type(self).__qualname__}",
+            **config,
+            "families": digest(self.families) if len(self.families) > 20 else list(self.families),
+            "schedule": describe(self.config.schedule),
+            "action_grammar": ACTION_GRAMMAR,
+            "actor": describe(self.actor),
+            "inner": self.inner_fingerprint(),
+            "packages": package_versions("gymnasium", "numpy"),
+        }
+
+    def inner_fingerprint(self) -> dict[str, Any]:
+        """Return what decides the inner environment beside the options: its own options, packages and data."""
+        return {}
+
+    def _episode(self, prompt: str, task: Task, arm: str, repetition: int | None = None) -> Episode:
+        if repetition is None:
+            assert self._queue is not None
+            repetition = self._queue.times_played[task.id]
+        seed = derive_seed(self._run_seed, arm, task.id, repetition)
+        return Episode(
+            prompt=prompt, task=task, seed=seed, repetition=repetition, arm=arm, meta_step=self._index
+        )
+
+    def _play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
+        with self.ledger.measure():
+            return background.run(self.engine.run(episodes))
+
+    def _draw(self) -> Sequence[Task] | Exception:
+        """Draw the next batch ahead: `step` must say whether there is one. An error waits for the next step."""
+        assert self._queue is not None
+        try:
+            return check_batch(self._schedule(self._queue))
+        except Exception as error:
+            return error
+
+    def _episode_finished(self, trajectory: Trajectory) -> None:
+        self.ledger.add(trajectory)
+        if self._recorder is not None:
+            self._recorder.record_episode(trajectory)
+        if self._on_episode is not None:
+            self._on_episode(trajectory)
+
+    def _recall(self, episode: Episode) -> Trajectory | None:
+        return self._recorder.recall_episode(episode) if self._recorder is not None else None
+
+    def _as_meta_step(self, prompt: str, trajectories: tuple[Trajectory, ...]) -> MetaStep:
+        scores = [item.score for item in trajectories if item.score is not None]
+        reward = float(np.mean(scores)) if scores else None
+        return MetaStep(index=self._index, prompt=prompt, trajectories=trajectories, reward=reward)
+
+    def _info(self, meta_step: MetaStep) -> dict[str, Any]:
+        trajectories = meta_step.trajectories
+        num_steps = sum(len(item.steps) for item in trajectories)
+        return {
+            "task_ids": tuple(item.task.id for item in trajectories),
+            "scores": np.array([math.nan if s is None else s for s in meta_step.scores], dtype=np.float64),
+            "successes": tuple(item.success for item in trajectories),
+            "num_failed": meta_step.num_failed,
+            "invalid_action_rate": sum(item.num_invalid for item in trajectories) / max(1, num_steps),
+            "usage": sum((item.usage for item in trajectories), Usage()).model_dump(),
+            "fingerprint": self._fingerprint_digest,
+        }
+
+
+def _read_options(options: Mapping[str, Any]) -> MetaEnvConfig:
+    families = options.get("families")
+    if isinstance(families, str):
+        raise ConfigError(
+            f"families must be a list of names, got the text {families!r}. Write [{families!r}]."
+        )
+    try:
+        return MetaEnvConfig(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        known = ", ".join(sorted(MetaEnvConfig.model_fields))
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"Unknown option {name!r}: expected one of {known}.") from None
+        raise ConfigError(f"Option {name!r} got {first['input']!r}: {first['msg']}.") from None
+
+
+def _read_task_ids(options: Mapping[str, Any] | None) -> Sequence[str] | None:
+    for name in options or {}:
+        if name != "task_ids":
+            raise ConfigError(f"Unknown reset option {name!r}: expected 'task_ids'.")
+    task_ids = (options or {}).get("task_ids")
+    if task_ids is not None and not is_task_list(task_ids):
+        raise ConfigError(f"options['task_ids'] must be a list of task ids, got {task_ids!r}.")
+    return task_ids
+
+
+def _failure(meta_step: MetaStep, rate: float) -> EpisodesFailedError:
+    first = next(item.error for item in meta_step.trajectories if item.score is None)
+    return EpisodesFailedError(
+        f"{meta_step.num_failed} of {len(meta_step.trajectories)} episodes failed, more than max_failure_rate="
+        f"{rate:g} allows. The first failure: {first} What was played is in this error's .meta_step; the failed "
+        "tasks come again in the next step.",
+        meta_step,
+    )

@@ -1,0 +1,42 @@
+"""Gates, the meta-environment: write the prompt that tells the traveller the family's law."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from metagym.actor import Actor
+from metagym.env import MetaEnv
+from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
+from metagym.envs.gates.env import GatesEnv
+from metagym.envs.gates.laws import GatesTaskSet
+from metagym.reflector import Reflector
+from metagym.tasks import TaskSet
+
+
+class GatesMetaEnv(MetaEnv):
+    """The meta-environment over Gates: `gym.make("MetaGym/Gates-v0")`.
+
+    By default (`schedule="blocked"`) a meta-episode keeps to one family, drawn at reset.
+    """
+
+    default_prompt = (
+        "You walk a road with four gates. Find out how each gate opens, and pass them before dusk."
+    )
+    default_options: ClassVar[Mapping[str, Any]] = {"schedule": "blocked"}
+
+    def make_inner_env(self) -> GatesEnv:
+        """Make the road."""
+        return GatesEnv()
+
+    def make_task_set(self) -> TaskSet:
+        """Make the tasks of all 1,296 laws."""
+        return GatesTaskSet()
+
+    def make_demo_actor(self) -> Actor:
+        """Make the scripted traveller."""
+        return GatesDemoActor()
+
+    def make_demo_reflector(self) -> Reflector:
+        """Make the scripted reflector."""
+        return GatesDemoReflector()

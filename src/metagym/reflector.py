@@ -1,0 +1,191 @@
+"""Reflectors: what reads a history of meta-steps and writes the next prompt."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
+
+from metagym.errors import ConfigError
+from metagym.models import Call, ChatModel
+from metagym.rendering import render_batch
+from metagym.seeding import derive_seed, describe
+from metagym.spaces import PromptSpace
+from metagym.types import Completion, Message, MetaStep, Reflection
+
+
+class Reflector(Protocol):
+    """Writes the next prompt. It keeps nothing between calls: its memory travels in `Reflection.memory`.
+
+    A reflector may carry `fingerprint` (a JSON mapping of what decides its output) and `scripted`.
+    """
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+        """Return the prompt for the next meta-step, given all meta-steps so far (at least one)."""
+        ...
+
+
+REFLECTOR_PROMPT = """\
+You improve the system prompt of an agent that acts in an environment. You see the agent's current system \
+prompt and what it did under it. Write a better system prompt. It will be used on new tasks of the same \
+kind, not on the ones you see: state what holds in general, and leave out what belongs to one episode only.
+
+Reply in this form:
+ANALYSIS: <what went well, what went wrong, and why>
+IMPROVED PROMPT: <the complete new system prompt, and nothing after it>"""
+
+
+class ChatReflector:
+    """A language model as the reflector: in-context training (ICT).
+
+    It reads the last meta-step: the prompt and its trajectories, rendered into at most `max_tokens` (shared
+    evenly; whole steps are cut from the middle of an episode). A reply that is cut off or holds no improved
+    prompt keeps the old one, and `Reflection.problem` says why. `show_outcome=False` hides success and
+    reward. Source: Shalev, Ding, Jamnik 2026, arXiv 2605.20477 (the protocol; the wording is ours).
+    """
+
+    def __init__(
+        self,
+        model: ChatModel,
+        *,
+        max_tokens: int = 24_000,
+        show_outcome: bool = True,
+        show_thoughts: bool = False,
+        show_actions: bool = False,
+        instructions: str = REFLECTOR_PROMPT,
+    ) -> None:
+        if max_tokens < 100:
+            raise ConfigError(f"max_tokens must be at least 100, got {max_tokens}.")
+        self.model, self.max_tokens, self.instructions = model, max_tokens, instructions
+        self.show_outcome, self.show_thoughts, self.show_actions = show_outcome, show_thoughts, show_actions
+        self.scripted: bool = getattr(model, "scripted", False)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the reflections: the model, the wording, and what is shown."""
+        return {
+            "kind": "ChatReflector",
+            "model": describe(self.model),
+            "instructions": self.instructions,
+            "max_tokens": self.max_tokens,
+            "show": [self.show_outcome, self.show_thoughts, self.show_actions],
+        }
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+        """Ask the model for a better prompt; see `Reflector.reflect`."""
+        last = history[-1]
+        # The seed follows from what was played, so that it differs between arms and runs.
+        seed = derive_seed("reflector", last.index, *(item.episode.seed for item in last.trajectories))
+        arm = last.trajectories[0].episode.arm if last.trajectories else ""
+        call = Call(role="reflector", arm=arm, meta_step=last.index, seed=seed)
+        completion = await self.model.complete(self.messages(last), call)
+        analysis, prompt, problem = read_reflection(completion)
+        return Reflection(
+            prompt=last.prompt if prompt is None else prompt,
+            analysis=analysis,
+            problem=problem,
+            completion=completion,
+            scripted=self.scripted,
+        )
+
+    def messages(self, meta_step: MetaStep) -> list[Message]:
+        """Return the conversation that asks for a reflection on `meta_step`."""
+        episodes = render_batch(
+            meta_step.trajectories,
+            show_outcome=self.show_outcome,
+            show_thoughts=self.show_thoughts,
+            show_actions=self.show_actions,
+            max_tokens=self.max_tokens,
+        )
+        text = (
+            f"<current_prompt>\n{meta_step.prompt}\n</current_prompt>\n\n<episodes>\n{episodes}\n</episodes>"
+        )
+        return [{"role": "system", "content": self.instructions}, {"role": "user", "content": text}]
+
+
+# At the head of a line, Markdown emphasis and headings allowed; a quotation (>) is not a marker.
+_MARKER = re.compile(
+    r"^[ \t#*_]*(?P<name>analysis|improved[ \t]+prompt)[*_]*[ \t]*:[*_]*[ \t]*", re.IGNORECASE | re.MULTILINE
+)
+_FENCED = re.compile(r"\A```[^\n]*\n(?P<inside>.*)\n[ \t]*```\Z", re.DOTALL)
+
+
+def read_reflection(completion: Completion) -> tuple[str, str | None, str]:
+    """Read `ANALYSIS:` and `IMPROVED PROMPT:`; return the analysis, the prompt or None, and the problem.
+
+    A marker counts at the head of a line outside code fences. Where `IMPROVED PROMPT:` stands more than
+    once, the last one holds: the earlier ones are quoted by the analysis.
+    """
+    text = _unfenced(completion.text.strip())
+    markers = [marker for marker in _MARKER.finditer(text) if text.count("```", 0, marker.start()) % 2 == 0]
+    prompts = [marker for marker in markers if marker["name"].lower() != "analysis"]
+    analyses = [marker for marker in markers if marker["name"].lower() == "analysis"]
+    start = analyses[0].end() if analyses else 0
+    analysis = text[start : prompts[-1].start() if prompts else None].strip()
+    if completion.finish_reason == "length":
+        return analysis, None, "The reply was cut off before its end; the old prompt was kept."
+    if not prompts:
+        return analysis, None, "The reply holds no line 'IMPROVED PROMPT:'; the old prompt was kept."
+    prompt = _unfenced(text[prompts[-1].end() :].strip())
+    if not prompt:
+        return analysis, None, "The improved prompt is empty; the old prompt was kept."
+    if problem := PromptSpace().problem(prompt):
+        return analysis, None, f"The improved prompt is none ({problem}); the old prompt was kept."
+    return analysis, prompt, ""
+
+
+def _unfenced(text: str) -> str:
+    """Return what stands inside, where one code fence holds all of `text`."""
+    fenced = _FENCED.match(text)
+    return fenced["inside"].strip() if fenced and "```" not in fenced["inside"] else text
+
+
+class FixedReflector:
+    """No reflection: the prompt stays as it is. The simplest null control."""
+
+    scripted = False
+    fingerprint = {"kind": "FixedReflector"}  # noqa: RUF012 - read only
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+        """Return the last prompt."""
+        return Reflection(prompt=history[-1].prompt, analysis="No reflection.")
+
+
+class FunctionReflector:
+    """Makes a reflector of a plain or async function `(history) -> Reflection | str`."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.scripted: bool = getattr(function, "scripted", False)
+        self.fingerprint = {"kind": "function", "name": describe(function)}
+
+    def __call__(self, history: Sequence[MetaStep]) -> Any:
+        """Call the function; a str it returns is the next prompt."""
+        result = self.function(history)
+        return Reflection(prompt=result) if isinstance(result, str) else result
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+        """Call the function and await it where it is async."""
+        result = self(history)
+        if inspect.isawaitable(result):
+            result = await result
+        return Reflection(prompt=result) if isinstance(result, str) else cast(Reflection, result)
+
+
+ReflectorSpec = Reflector | Callable[..., Any]
+
+
+def as_reflector(reflector: ReflectorSpec) -> Reflector:
+    """Return `reflector`, a plain function wrapped.
+
+    Raises:
+        ConfigError: it is neither a reflector nor a function.
+    """
+    if hasattr(reflector, "reflect"):
+        return cast(Reflector, reflector)
+    if callable(reflector):
+        return FunctionReflector(reflector)
+    raise ConfigError(
+        f"Expected a Reflector or a function (history) -> Reflection | str, got {type(reflector).__name__}."
+    )

@@ -1,0 +1,232 @@
+"""Rollouts: one loop that plays an episode, and an engine that plays many at once without a barrier."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from metagym.actor import Actor
+from metagym.errors import ContextOverflowError, ModelError
+from metagym.types import (
+    Action,
+    Completion,
+    Episode,
+    Observation,
+    Record,
+    Step,
+    StopReason,
+    Trajectory,
+    Usage,
+)
+from metagym.workers import Frame, InnerEnv, Workers
+
+logger = logging.getLogger(__name__)
+
+Score = Callable[[Trajectory], float]
+
+
+class RolloutConfig(Record):
+    """How episodes are played."""
+
+    max_steps: int = Field(default=25, ge=1)
+    """Turns an episode may take; actions that cannot be executed count, so that no episode is endless."""
+    max_concurrency: int = Field(default=64, ge=1)
+    """Episodes in flight at once."""
+    attempts: int = Field(default=2, ge=1)
+    """How often an episode is begun where its inner environment fails. A model has retries of its own."""
+    invalid: Literal["reject", "execute"] = "reject"
+    """What becomes of an action that is not available: told to the actor, or handed to the inner environment."""
+
+
+def default_score(trajectory: Trajectory) -> float:
+    """Return 1.0 or 0.0 by success where the inner environment reports it, else the return."""
+    return trajectory.episode_return if trajectory.success is None else float(trajectory.success)
+
+
+def match_command(text: str, available: Sequence[str] | None) -> str | None:
+    """Return the available command that `text` names: exactly, else up to case and white space; None if none.
+
+    >>> match_command(" Step  N ", ("step n", "step s")), match_command("north", ("step n",))
+    ('step n', None)
+    """
+    if available is None or text in available:
+        return text if text.strip() else None
+    wanted = " ".join(text.split()).casefold()
+    same = [command for command in available if " ".join(command.split()).casefold() == wanted]
+    return same[0] if len(same) == 1 else None
+
+
+async def run_episode(
+    episode: Episode,
+    actor: Actor,
+    env: InnerEnv,
+    *,
+    config: RolloutConfig = RolloutConfig(),
+    score: Score = default_score,
+    steps: list[Step] | None = None,
+) -> Trajectory:
+    """Play one episode and return its record.
+
+    What the agent does wrong is data: an action that cannot be read or is not available is not executed,
+    earns 0, and is answered by `Observation.feedback`. `steps` receives each step as it is made, so that
+    the caller keeps what was played where the apparatus fails.
+
+    Raises:
+        Exception: whatever the actor or the inner environment raised, but for ContextOverflowError.
+    """
+    steps = [] if steps is None else steps
+    frame = await env.reset(episode.task)
+    observation = _observe(frame)
+    stop_reason = StopReason.STEP_LIMIT
+    while len(steps) < config.max_steps:
+        try:
+            action = await actor.act(episode, steps, observation)
+        except ContextOverflowError:
+            stop_reason = StopReason.CONTEXT_OVERFLOW
+            break
+        command, problem = _resolve(action, observation.available_actions, config.invalid)
+        if command is None:
+            next_observation, reward, events = observation.model_copy(update={"feedback": problem}), 0.0, ()
+        else:
+            frame = await env.step(command)
+            next_observation, reward = _observe(frame), float(frame.reward)
+            events = tuple(frame.info.get("events", ()))
+        steps.append(
+            Step(
+                observation=observation,
+                action=action,
+                command=command,
+                is_valid=not problem,
+                reward=reward,
+                events=events,
+            )
+        )
+        observation = next_observation
+        if frame.terminated or frame.truncated:
+            stop_reason = StopReason.TERMINATED if frame.terminated else StopReason.TRUNCATED
+            break
+    success = frame.info.get("success")
+    trajectory = Trajectory(
+        episode=episode,
+        steps=tuple(steps),
+        final_observation=observation,
+        stop_reason=stop_reason,
+        stop_detail=str(frame.info.get("outcome", "")),
+        success=None if success is None else bool(success),
+        usage=_sum_usage(steps),
+        scripted=getattr(actor, "scripted", False),
+        actor_revision=getattr(actor, "revision", ""),
+    )
+    return trajectory.model_copy(update={"score": float(score(trajectory))})
+
+
+class RolloutEngine:
+    """Plays episodes concurrently. Each proceeds on its own, and a finished one frees its slot at once.
+
+    `on_episode` is called with each trajectory as it finishes; `recall` may return an episode's record
+    from an earlier run, which is then not played again. Given deterministic replies, the trajectories
+    depend neither on the concurrency nor on the order in which episodes finish.
+    """
+
+    def __init__(
+        self,
+        actor: Actor,
+        workers: Workers,
+        *,
+        config: RolloutConfig = RolloutConfig(),
+        score: Score = default_score,
+        on_episode: Callable[[Trajectory], None] | None = None,
+        recall: Callable[[Episode], Trajectory | None] | None = None,
+    ) -> None:
+        self.actor, self.workers, self.config = actor, workers, config
+        self._score, self._on_episode, self._recall = score, on_episode, recall
+
+    async def run(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
+        """Play the episodes and return their records, in the order of `episodes`.
+
+        An apparatus that fails raises nothing here: the record says so (`stop_reason` is `error`, `score`
+        is None).
+
+        Raises:
+            Exception: whatever `on_episode` raised; finished episodes have been handed to it before.
+        """
+        trajectories: dict[int, Trajectory] = {}
+        queue = iter(enumerate(episodes))
+        slots = min(self.config.max_concurrency, len(episodes))
+        players = [asyncio.create_task(self._play(queue, trajectories)) for _ in range(slots)]
+        try:
+            await asyncio.gather(*players)
+        finally:
+            for player in players:
+                player.cancel()
+            await asyncio.gather(*players, return_exceptions=True)
+        return tuple(trajectories[index] for index in range(len(episodes)))
+
+    async def _play(self, queue: Iterator[tuple[int, Episode]], trajectories: dict[int, Trajectory]) -> None:
+        for index, episode in queue:
+            recalled = self._recall(episode) if self._recall is not None else None
+            trajectories[index] = recalled or await self._run_with_attempts(episode)
+            if recalled is None and self._on_episode is not None:
+                self._on_episode(trajectories[index])
+            # A scripted actor never suspends; this lets the others, and a cancellation, have their turn.
+            await asyncio.sleep(0)
+
+    async def _run_with_attempts(self, episode: Episode) -> Trajectory:
+        for attempt in range(1, self.config.attempts + 1):
+            steps: list[Step] = []
+            try:
+                async with self.workers.lease() as env:
+                    return await run_episode(
+                        episode, self.actor, env, config=self.config, score=self._score, steps=steps
+                    )
+            except Exception as error:
+                failure = error
+                logger.warning(
+                    "Episode %s failed, attempt %d: %s", episode.key, attempt, error, exc_info=error
+                )
+                # The model layer has tried again already, and a missing package stays missing.
+                if isinstance(error, ModelError | ImportError):
+                    break
+        return Trajectory(
+            episode=episode,
+            steps=tuple(steps),
+            final_observation=None,
+            stop_reason=StopReason.ERROR,
+            usage=_sum_usage(steps),
+            error=f"{type(failure).__name__}: {failure}",
+            scripted=getattr(self.actor, "scripted", False),
+            actor_revision=getattr(self.actor, "revision", ""),
+        )
+
+
+def _observe(frame: Frame) -> Observation:
+    info = frame.info
+    available = info.get("available_actions")
+    return Observation(
+        text=frame.text,
+        goal=info.get("goal", ""),
+        available_actions=None if available is None else tuple(available),
+        display=info.get("display"),
+    )
+
+
+def _resolve(action: Action, available: tuple[str, ...] | None, invalid: str) -> tuple[str | None, str]:
+    """Return the command to execute, or None, and the problem to tell the actor, or nothing."""
+    if action.text is None:
+        return None, action.problem or "Your reply could not be read."
+    command = match_command(action.text, available)
+    if command is not None:
+        return command, ""
+    problem = (
+        f"{action.text!r} is not an available action." if action.text.strip() else "Your action was empty."
+    )
+    return (action.text if invalid == "execute" else None), problem
+
+
+def _sum_usage(steps: Sequence[Step]) -> Usage:
+    completions: list[Completion] = [step.action.completion for step in steps if step.action.completion]
+    return sum((completion.usage for completion in completions), Usage())

@@ -1,0 +1,113 @@
+"""From what can be written down to live objects: an actor, a model or a reflector from its JSON-able spec."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from metagym.actor import Actor, ChatActor, FunctionActor, RandomActor
+from metagym.errors import ConfigError, UnknownNameError
+from metagym.models import OpenAIChatModel, model_from_environment
+
+
+class ScriptedActorWarning(UserWarning):
+    """A scripted stand-in plays because no model was named."""
+
+
+_MODEL_KEYS = ("model", "base_url", "api_key_env", "sampling", "timeout_s")
+_ACTOR_KEYS = (*_MODEL_KEYS, "history_steps")
+
+ActorSpec = Actor | Callable[..., Any] | Mapping[str, Any] | str | None
+
+
+def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> Actor:
+    """Return the actor that `actor` names.
+
+    It may be an actor, a function, a mapping (`model`, `base_url`, `api_key_env`, `sampling`, `history_steps`,
+    `timeout_s`), `"demo"`, `"random"`, an import path `"package.module:MyActor"`, or None: the model that
+    METAGYM_MODEL names, else the demo actor, with a warning.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if actor is None:
+        actor = model_from_environment()
+        if actor is None:
+            if demo is None:
+                raise ConfigError(
+                    "Expected an actor, got none. Pass actor={'model': ..., 'base_url': ...}, set METAGYM_MODEL, "
+                    "or say actor='random'."
+                )
+            warnings.warn(
+                "No model is named, so a scripted stand-in plays: it is no language model. Set METAGYM_MODEL, "
+                "pass actor={'model': ..., 'base_url': ...}, or say actor='demo' to silence this.",
+                ScriptedActorWarning,
+                stacklevel=2,
+            )
+            return demo()
+    if isinstance(actor, Mapping):
+        return _actor_from_mapping(actor)
+    if isinstance(actor, str):
+        return _actor_from_name(actor, demo)
+    if hasattr(actor, "act"):
+        return cast(Actor, actor)
+    if callable(actor):
+        return FunctionActor(actor)
+    raise ConfigError(f"Expected an actor, a function, a mapping or a name, got {type(actor).__name__}.")
+
+
+def _actor_from_mapping(mapping: Mapping[str, Any]) -> ChatActor:
+    chat = {name: value for name, value in mapping.items() if name == "history_steps"}
+    return ChatActor(make_model(mapping, known=_ACTOR_KEYS), **chat)
+
+
+def make_model(mapping: Mapping[str, Any], *, known: Sequence[str] = _MODEL_KEYS) -> OpenAIChatModel:
+    """Return the chat model that a JSON mapping describes.
+
+    Raises:
+        ConfigError: a key is unknown, or holds a secret.
+    """
+    if "api_key" in mapping:
+        raise ConfigError(
+            "An api_key in the mapping would be written into env.spec and logs. Put it into an environment variable, "
+            "and name the variable: api_key_env='MY_KEY'."
+        )
+    for name in mapping:
+        if name not in known:
+            raise UnknownNameError.of("key of the model mapping", name, known)
+    if not isinstance(mapping.get("model"), str):
+        raise ConfigError(f"The mapping must hold 'model', a str; got the keys {sorted(mapping)}.")
+    return OpenAIChatModel(**{name: value for name, value in mapping.items() if name in _MODEL_KEYS})
+
+
+def _actor_from_name(name: str, demo: Callable[[], Actor] | None) -> Actor:
+    if name == "random":
+        return RandomActor()
+    if name == "demo":
+        if demo is None:
+            raise ConfigError(
+                "This environment has no demo actor. Pass actor={'model': ...} or actor='random'."
+            )
+        return demo()
+    if ":" not in name:
+        raise UnknownNameError.of(
+            "actor", name, ("demo", "random"), remedy="A model is named by a mapping: actor={'model': ...}."
+        )
+    found = import_object(name)
+    return make_actor(found() if inspect.isclass(found) else found)
+
+
+def import_object(path: str) -> Any:
+    """Return the object at `package.module:name`.
+
+    Raises:
+        ConfigError: the module cannot be imported, or has no such name.
+    """
+    module_name, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"Expected an import path 'package.module:name', got {path!r}: {error}") from error
