@@ -59,9 +59,32 @@ _EXPORTS = {
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [
+    "Action",
+    "Actor",
+    "ChatActor",
+    "ChatModel",
+    "ChatReflector",
+    "Episode",
+    "GatesMetaEnv",
+    "MetaEnv",
     "MetaGymError",
+    "MetaStep",
+    "Observation",
+    "OpenAIChatModel",
+    "OptimizationResult",
+    "RandomActor",
+    "Reflection",
+    "Reflector",
+    "RolloutEngine",
+    "Step",
+    "StopReason",
+    "Task",
+    "TaskSet",
+    "TextAdapter",
+    "Trajectory",
+    "Usage",
     "__version__",
-    *sorted(_MODULE_OF),
+    "optimize",
 ]
 
 

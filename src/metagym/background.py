@@ -82,9 +82,7 @@ class BackgroundLoop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._main, args=(self._loop,), name="metagym", daemon=True
-                )
+                self._thread = threading.Thread(target=self._main, args=(self._loop,), name="metagym", daemon=True)
                 self._thread.start()
             return self._loop
 

@@ -99,7 +99,8 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self.task_set.check_split(self.config.split)
         self.actor: Actor = make_actor(actor, demo=self.make_demo_actor)
         self.render_mode = render_mode
-        self.action_space = PromptSpace()
+        self._prompts = PromptSpace()
+        self.action_space = self._prompts
         self.observation_space = TrajectorySpace()
         self.ledger = Ledger()
         self._on_episode = on_episode
@@ -180,7 +181,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             TasksExhaustedError: too few tasks are left; nothing was played.
             EpisodesFailedError: the apparatus failed too often; carries the partial `meta_step`.
         """
-        prompt = self.action_space.check(action)
+        prompt = self._prompts.check(action)
         if self._queue is None:
             raise gymnasium.error.ResetNeeded("Call env.reset() before the first env.step(prompt).")
         if isinstance(self._batch, Exception):
@@ -217,9 +218,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
 
     # Beyond Gymnasium -------------------------------------------------------------------------------
 
-    def replay(
-        self, prompts: Sequence[str], task_ids: Sequence[str], *, repetitions: int = 1
-    ) -> tuple[MetaStep, ...]:
+    def replay(self, prompts: Sequence[str], task_ids: Sequence[str], *, repetitions: int = 1) -> tuple[MetaStep, ...]:
         """Play the same tasks, of any split, under several prompts at once; return one MetaStep a prompt.
 
         Its trajectories are in the order of `task_ids`, the repetitions of a task side by side. All
@@ -235,9 +234,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             raise ConfigError(f"repetitions must be at least 1, got {repetitions}.")
         tasks = [self.task_set.find(task_id) for task_id in task_ids]
         episodes = [
-            self._episode(
-                self.action_space.check(prompt), task, f"{self.config.arm}/replay-{group}", repetition
-            )
+            self._episode(self._prompts.check(prompt), task, f"{self.config.arm}/replay-{group}", repetition)
             for group, prompt in enumerate(prompts)
             for task in tasks
             for repetition in range(repetitions)
@@ -278,9 +275,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             assert self._queue is not None
             repetition = self._queue.times_played[task.id]
         seed = derive_seed(self._run_seed, arm, task.id, repetition)
-        return Episode(
-            prompt=prompt, task=task, seed=seed, repetition=repetition, arm=arm, meta_step=self._index
-        )
+        return Episode(prompt=prompt, task=task, seed=seed, repetition=repetition, arm=arm, meta_step=self._index)
 
     def _play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
         with self.ledger.measure():
@@ -326,9 +321,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
 def _read_options(options: Mapping[str, Any]) -> MetaEnvConfig:
     families = options.get("families")
     if isinstance(families, str):
-        raise ConfigError(
-            f"families must be a list of names, got the text {families!r}. Write [{families!r}]."
-        )
+        raise ConfigError(f"families must be a list of names, got the text {families!r}. Write [{families!r}].")
     try:
         return MetaEnvConfig(**options)
     except ValidationError as error:

@@ -88,15 +88,13 @@ def _actor_from_name(name: str, demo: Callable[[], Actor] | None) -> Actor:
         return RandomActor()
     if name == "demo":
         if demo is None:
-            raise ConfigError(
-                "This environment has no demo actor. Pass actor={'model': ...} or actor='random'."
-            )
+            raise ConfigError("This environment has no demo actor. Pass actor={'model': ...} or actor='random'.")
         return demo()
     if ":" not in name:
         raise UnknownNameError.of(
             "actor", name, ("demo", "random"), remedy="A model is named by a mapping: actor={'model': ...}."
         )
-    found = import_object(name)
+    found: Any = import_object(name)
     return make_actor(found() if inspect.isclass(found) else found)
 
 

@@ -305,14 +305,10 @@ class TaskQueue:
         self._listed: list[Task] | None = None
         if task_ids is not None:
             if len(set(task_ids)) < len(task_ids):
-                raise ConfigError(
-                    "task_ids must not repeat within a meta-episode; `replay` plays a task again."
-                )
+                raise ConfigError("task_ids must not repeat within a meta-episode; `replay` plays a task again.")
             self._listed = [task_set.find(task_id) for task_id in task_ids]
 
-    def draw(
-        self, num_tasks: int | None = None, *, families: Sequence[str] | None = None
-    ) -> tuple[Task, ...]:
+    def draw(self, num_tasks: int | None = None, *, families: Sequence[str] | None = None) -> tuple[Task, ...]:
         """Draw new tasks, by default a batch from all the meta-episode's families.
 
         Tasks that were given back come first.
@@ -404,6 +400,4 @@ def check_batch(batch: object) -> tuple[Task, ...]:
 
 def is_task_list(value: Any) -> bool:
     """Whether `value` is a list of task ids."""
-    return (
-        isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(i, str) for i in value)
-    )
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(i, str) for i in value)

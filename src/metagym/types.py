@@ -9,11 +9,11 @@ Every record goes to JSON by `record.model_dump_json()` and comes back, equal, b
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Final, Literal, TypedDict
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, SkipValidation
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 """The version of the records' layout; written into every stored record."""
 
 

@@ -90,7 +90,9 @@ class GatesDemoReflector:
 
         lines = [line for line in last.prompt.splitlines() if not any(str(item) in line for item in dropped)]
         lines += [f"- {item}" for item in added]
-        analysis = f"Added {', '.join(map(str, added)) or 'nothing'}; dropped {', '.join(map(str, dropped)) or 'nothing'}."
+        analysis = (
+            f"Added {', '.join(map(str, added)) or 'nothing'}; dropped {', '.join(map(str, dropped)) or 'nothing'}."
+        )
         return Reflection(prompt="\n".join(lines), analysis=analysis, scripted=True)
 
 

@@ -20,9 +20,7 @@ class GatesMetaEnv(MetaEnv):
     By default (`schedule="blocked"`) a meta-episode keeps to one family, drawn at reset.
     """
 
-    default_prompt = (
-        "You walk a road with four gates. Find out how each gate opens, and pass them before dusk."
-    )
+    default_prompt = "You walk a road with four gates. Find out how each gate opens, and pass them before dusk."
     default_options: ClassVar[Mapping[str, Any]] = {"schedule": "blocked"}
 
     def make_inner_env(self) -> GatesEnv:
