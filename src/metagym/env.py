@@ -15,6 +15,7 @@ from metagym._version import __version__
 from metagym.actor import Actor
 from metagym.errors import ConfigError, EpisodesFailedError, TasksExhaustedError
 from metagym.ledger import Ledger
+from metagym.reflector import Reflector
 from metagym.rendering import render_batch
 from metagym.rollout import RolloutConfig, RolloutEngine, default_score
 from metagym.seeding import derive_seed, describe, digest, package_versions
@@ -103,7 +104,8 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self.action_space = self._prompts
         self.observation_space = TrajectorySpace()
         self.ledger = Ledger()
-        self._on_episode = on_episode
+        self.on_episode = on_episode
+        """Called with each finished trajectory, from the engine's thread."""
         self._recorder: Recorder | None = None
         self._workers = LocalWorkers(self.make_inner_env)
         self.engine = RolloutEngine(
@@ -142,6 +144,10 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             f"{type(self).__name__} has no demo actor. Pass actor={{'model': ...}}, set METAGYM_MODEL, "
             "or say actor='random'."
         )
+
+    def make_demo_reflector(self) -> Reflector:
+        """Make the scripted reflector that goes with the demo actor."""
+        raise ConfigError(f"{type(self).__name__} has no demo reflector. Name a model for the reflector.")
 
     # Gymnasium --------------------------------------------------------------------------------------
 
@@ -293,8 +299,8 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self.ledger.add(trajectory)
         if self._recorder is not None:
             self._recorder.record_episode(trajectory)
-        if self._on_episode is not None:
-            self._on_episode(trajectory)
+        if self.on_episode is not None:
+            self.on_episode(trajectory)
 
     def _recall(self, episode: Episode) -> Trajectory | None:
         return self._recorder.recall_episode(episode) if self._recorder is not None else None

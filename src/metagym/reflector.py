@@ -143,7 +143,7 @@ class FixedReflector:
     """No reflection: the prompt stays as it is. The simplest null control."""
 
     scripted = False
-    fingerprint = {"kind": "FixedReflector"}  # noqa: RUF012 - read only
+    fingerprint = {"kind": "FixedReflector"}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Return the last prompt."""

@@ -67,7 +67,7 @@ class GatesDemoReflector:
     """
 
     scripted = True
-    fingerprint = {"kind": "GatesDemoReflector"}  # noqa: RUF012 - read only
+    fingerprint = {"kind": "GatesDemoReflector"}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Return the prompt with what was learned from the last meta-step."""
