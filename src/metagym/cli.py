@@ -61,10 +61,7 @@ def run(
     reflector_base_url: Annotated[str | None, typer.Option(help="The reflector's server.")] = None,
     steps: StepsOption = 10,
     seed: SeedOption = 0,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", help="An option of the environment, as JSON: families='[\"law-0007\"]'."),
-    ] = None,
+    option: Annotated[list[str] | None, typer.Option(help="NAME=JSON, an option of the environment.")] = None,
     prompt: Annotated[Path | None, typer.Option(help="A file with the first prompt.")] = None,
     out: OutOption = None,
 ) -> None:
@@ -140,7 +137,7 @@ def envs(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
     table = Table("id", "meta-steps", "ready")
     for row in rows:
         ready = "yes" if row["missing"] is None else escape(f"no: pip install 'metagym[{row['missing']}]'")
-        table.add_row(row["id"], str(row["max_episode_steps"]), ready)
+        table.add_row(str(row["id"]), str(row["max_episode_steps"]), ready)
     console.print(table)
 
 

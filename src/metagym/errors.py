@@ -6,6 +6,7 @@ MetaGymError
 │   └── InvalidPromptError               the action is no prompt
 ├── MissingExtraError (ImportError)      an optional package is not installed
 ├── TasksExhaustedError (RuntimeError)   too few tasks are left for a meta-step
+├── ContractError (AssertionError)       an environment is not as metagym expects it
 ├── RunFolderError (RuntimeError)        the run folder cannot be used as asked
 └── ApparatusError (RuntimeError)        what failed is not the agent
     ├── EpisodesFailedError              too many episodes of a meta-step failed; carries it
@@ -55,6 +56,10 @@ class MissingExtraError(MetaGymError, ImportError):
 
 class TasksExhaustedError(MetaGymError, RuntimeError):
     """Too few tasks are left for another meta-step."""
+
+
+class ContractError(MetaGymError, AssertionError):
+    """An environment is not as metagym expects it."""
 
 
 class RunFolderError(MetaGymError, RuntimeError):

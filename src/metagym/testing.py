@@ -82,7 +82,7 @@ class FakeChatModel:
 class ServerRequest(NamedTuple):
     """What a FakeOpenAIServer was asked."""
 
-    index: int
+    number: int
     """How many requests came before."""
     body: dict[str, Any]
     headers: Mapping[str, str]
@@ -175,7 +175,7 @@ def _completion_body(request: ServerRequest, reply: ServerReply) -> dict[str, An
     num_prompt = sum(len(message["content"].split()) for message in request.messages)
     num_reply = len(reply.text.split())
     return {
-        "id": f"chatcmpl-{request.index}",
+        "id": f"chatcmpl-{request.number}",
         "object": "chat.completion",
         "created": 0,
         "model": request.body["model"],
@@ -222,9 +222,9 @@ def check_text_env(env: gymnasium.Env[str, str], *, seed: int = 0, num_steps: in
 
 
 def _play(env: gymnasium.Env[str, str], seed: int, num_steps: int) -> list[tuple[Any, ...]]:
-    result = env.reset(seed=seed)
-    _require(isinstance(result, tuple) and len(result) == 2, f"reset must return (observation, info), got {result!r}")
-    text, info = result
+    start: tuple[Any, ...] = env.reset(seed=seed)
+    _require(isinstance(start, tuple) and len(start) == 2, f"reset must return (observation, info), got {start!r}")
+    text, info = start
     seen: list[tuple[Any, ...]] = []
     rng = np.random.default_rng(seed)
     for _ in range(num_steps):
@@ -233,7 +233,7 @@ def _play(env: gymnasium.Env[str, str], seed: int, num_steps: int) -> list[tuple
         available = _check_info(info)
         command = available[int(rng.integers(len(available)))] if available else UNKNOWN_COMMAND
         _require(command in env.action_space, f"the available action {command!r} must be in action_space")
-        result = env.step(command)
+        result: tuple[Any, ...] = env.step(command)
         _require(len(result) == 5, f"step must return five values, got {len(result)}")
         text, reward, terminated, truncated, info = result
         _require(math.isfinite(float(reward)), f"the reward must be finite, got {reward!r}")
