@@ -189,7 +189,8 @@ class RolloutEngine:
                     )
             except Exception as error:
                 failure = error
-                logger.warning("Episode %s failed, attempt %d: %s", episode.key, attempt, error, exc_info=error)
+                logger.warning("Episode %s failed at attempt %d: %s", episode.key, attempt, error)
+                logger.debug("Its traceback:", exc_info=error)
                 # The model layer has tried again already, and a missing package stays missing.
                 if isinstance(error, ModelError | ImportError):
                     break

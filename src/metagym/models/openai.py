@@ -7,7 +7,7 @@ import logging
 import os
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import tenacity
@@ -93,9 +93,11 @@ class OpenAIChatModel:
         )
         request = {"seed": call.seed, **self.sampling}
         try:
-            response: Any = await retrying(
-                client.chat.completions.create, model=self.model, messages=list(messages), **request
-            )
+            async for attempt in retrying:
+                with attempt:
+                    response: Any = await client.chat.completions.create(
+                        model=self.model, messages=cast(Any, list(messages)), **request
+                    )
         except openai.OpenAIError as error:
             raise self._explain(error) from error
         return _read(response)
