@@ -131,7 +131,7 @@ class OpenAIChatModel:
 
         where = f"model {self.model!r} at {self.base_url or 'the OpenAI API'}"
         text = str(error).lower()
-        if isinstance(error, openai.APITimeoutError):
+        if isinstance(error, openai.APITimeoutError) and not _is_refused(error):
             remedy = f"It did not answer within {self.timeout_s:g} s: check the server, or raise timeout_s."
         elif isinstance(error, openai.APIConnectionError):
             remedy = "Nothing answers there: start the server, or mend base_url."
@@ -145,7 +145,8 @@ class OpenAIChatModel:
             remedy = "The server refuses the request: take refused parameters out with sampling={'name': None}."
         else:
             remedy = f"Tried {self.max_retries + 1} times." if _is_passing(error) else "Look at the server's log."
-        return ModelError(f"Expected a reply from {where}, got {type(error).__name__}: {error} {remedy}")
+        got = "no connection." if _is_refused(error) else f"{type(error).__name__}: {error}"
+        return ModelError(f"Expected a reply from {where}, got {got} {remedy}")
 
 
 def model_from_environment() -> dict[str, Any] | None:
@@ -196,6 +197,15 @@ def _is_passing(error: BaseException) -> bool:
         return True
     status = getattr(error, "status_code", None)
     return isinstance(status, int) and (status in _RETRIED_STATUSES or status >= 500)
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    """Whether no connection came about; with the aiohttp backend the SDK calls that a time-out."""
+    while error is not None:
+        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _read(response: Any) -> Completion:
