@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import gymnasium
 import numpy as np
-from pydantic import Field, ValidationError
 
 from metagym import background
 from metagym._version import __version__
 from metagym.actor import Actor
+from metagym.config import read_options
 from metagym.errors import ConfigError, EpisodesFailedError, TasksExhaustedError
 from metagym.ledger import Ledger
 from metagym.reflector import Reflector
@@ -26,25 +26,6 @@ from metagym.types import Episode, MetaStep, Task, Trajectory, Usage
 from metagym.workers import LocalWorkers
 
 ACTION_GRAMMAR = "exact, then case and white space"
-
-
-class MetaEnvConfig(RolloutConfig):
-    """What a meta-environment plays, and how: everything that `gym.make` takes beside the actor."""
-
-    families: tuple[str, ...] | None = None
-    """Families (or groups of them) whose tasks are played; None means all."""
-    split: str = "train"
-    """The role of the tasks: `train`, `validation` or `test`; or a source, which means all that is in it."""
-    episodes_per_step: int = Field(default=5, ge=1)
-    """Tasks in a batch."""
-    schedule: str | Callable[[TaskQueue], Sequence[Task]] = "fresh"
-    """Which tasks the next meta-step plays: `fresh`, `same`, `blocked`, or a callable."""
-    success_threshold: float | None = None
-    """Mean score from which the meta-episode is terminated; None means never."""
-    max_failure_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of a batch that the apparatus may fail on before `step` raises."""
-    arm: str = ""
-    """Names this arm of a comparison; arms never share model noise."""
 
 
 class Recorder(Protocol):
@@ -93,7 +74,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     ) -> None:
         if render_mode not in (None, "ansi"):
             raise ConfigError(f"render_mode must be 'ansi' or None, got {render_mode!r}.")
-        self.config = _read_options({**self.default_options, **options})
+        self.config = read_options({**self.default_options, **options})
         self._schedule: Schedule = make_schedule(self.config.schedule)
         self.task_set = self.make_task_set()
         self.families = self.task_set.expand_families(self.config.families)
@@ -322,21 +303,6 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             "usage": sum((item.usage for item in trajectories), Usage()).model_dump(),
             "fingerprint": self._fingerprint_digest,
         }
-
-
-def _read_options(options: Mapping[str, Any]) -> MetaEnvConfig:
-    families = options.get("families")
-    if isinstance(families, str):
-        raise ConfigError(f"families must be a list of names, got the text {families!r}. Write [{families!r}].")
-    try:
-        return MetaEnvConfig(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        known = ", ".join(sorted(MetaEnvConfig.model_fields))
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(f"Unknown option {name!r}: expected one of {known}.") from None
-        raise ConfigError(f"Option {name!r} got {first['input']!r}: {first['msg']}.") from None
 
 
 def _read_task_ids(options: Mapping[str, Any] | None) -> Sequence[str] | None:
