@@ -7,6 +7,7 @@ two seeds that give the same level fall into the same role. It knows nothing of 
 from __future__ import annotations
 
 import itertools
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,9 +23,11 @@ from metagym.types import Task
 ROLES = ("train", "validation", "test")
 ROLE_SHARES = (0.6, 0.2, 0.2)
 MAX_REJECTIONS = 2_000
-"""Levels looked at in a row without finding a new one of the wanted role, before a family counts as exhausted."""
+"""Levels made in a row without finding a new one of the wanted role, before a family counts as exhausted."""
 
 TextEnv = gymnasium.Env[str, str]
+
+_SEED = re.compile(r"0|[1-9][0-9]{0,17}")  # written in one way only: a task has one id
 
 
 def role_of(content_digest: str) -> str:
@@ -58,6 +61,8 @@ class TaskSet(ABC):
     """Places that tasks come from; given as a split, a source means everything in it."""
     groups: dict[str, tuple[str, ...]]
     """Shorthand names for several families."""
+    max_rejections: int | None = MAX_REJECTIONS
+    """Levels looked at in a row before a family counts as exhausted; None means all that there are."""
 
     def __init__(
         self,
@@ -159,7 +164,7 @@ class TaskSet(ABC):
         return tuple(drawn)
 
     def _next_new(self, stream: Iterator[Task], split: str, seen: set[str]) -> Task | None:
-        for task in itertools.islice(stream, MAX_REJECTIONS):
+        for task in itertools.islice(stream, self.max_rejections):
             if split in (task.split, task.source) and task.digest not in seen:
                 return task
         return None
@@ -185,6 +190,8 @@ class TaskSet(ABC):
 
 class ListedTaskSet(TaskSet):
     """A task set of tasks that are known one by one."""
+
+    max_rejections = None  # looking at a task costs nothing here, and the list has an end
 
     def __init__(self, tasks: Iterable[Task], *, groups: dict[str, tuple[str, ...]] | None = None) -> None:
         self._tasks = {task.id: with_role(task) for task in tasks}
@@ -242,7 +249,7 @@ class SeededTaskSet(TaskSet):
         family, _, seed = task_id.rpartition("/")
         if family not in self.families:
             raise UnknownNameError.of("task id", task_id, (f"{name}/0" for name in self.families))
-        if not (seed.isascii() and seed.isdigit() and int(seed) < self._num_seeds):
+        if not (_SEED.fullmatch(seed) and int(seed) < self._num_seeds):
             raise UnknownNameError(
                 f"Unknown task id {task_id!r}: expected {family}/SEED with a seed from 0 to {self._num_seeds - 1}."
             )
@@ -325,7 +332,7 @@ class TaskQueue:
                 )
             batch, self._listed = tuple(self._listed[:num_tasks]), self._listed[num_tasks:]
             return batch
-        wanted = set(families or self.families)
+        wanted = set(self._task_set.expand_families(families or self.families))
         again = [task for task in self._returned if task.family in wanted][:num_tasks]
         fresh = self._task_set.draw(
             num_tasks - len(again),

@@ -149,12 +149,12 @@ class Step(Record):
     observation: Observation
     """As it was *before* the action."""
     action: Action
-    command: str | None
+    command: Text | None
     """The command really executed; None where none was."""
     is_valid: bool
     """Whether the action could be read and was available."""
     reward: float
-    events: tuple[str, ...] = ()
+    events: Texts = ()
     """What the inner environment did by itself within the step (keys pressed for the agent, say)."""
 
 

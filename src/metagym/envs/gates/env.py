@@ -24,9 +24,9 @@ class GatesEnv(gymnasium.Env[str, str]):
     >>> env = GatesEnv()
     >>> text, info = env.reset(seed=3, options={"task_id": "law-0007/3"})
     >>> text
-    'You stand before the iron gate, the first of four. Dusk falls in 10 turns.'
+    'You stand before the glass gate, the first of four. Dusk falls in 10 turns.'
     >>> info["available_actions"]
-    ('whistle', 'sing', 'push', 'knock', 'wait', 'pull')
+    ('wait', 'push', 'whistle', 'knock', 'sing', 'pull')
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "render_fps": 1}  # type: ignore[misc]
