@@ -14,20 +14,8 @@ from hypothesis import strategies as st
 
 from metagym.envs.gates.env import GatesEnv
 from metagym.errors import ConfigError, TasksExhaustedError, UnknownNameError
-from metagym.tasks import (
-    ROLES,
-    ListedTaskSet,
-    SeededTaskSet,
-    TaskQueue,
-    TaskSet,
-    blocked,
-    check_batch,
-    first_observation,
-    fresh,
-    make_schedule,
-    role_of,
-    same,
-)
+from metagym.schedules import TaskQueue, blocked, check_batch, fresh, make_schedule, same
+from metagym.tasks import ROLES, ListedTaskSet, SeededTaskSet, TaskSet, first_observation, role_of
 from metagym.types import Task
 from tests.conftest import CorridorEnv, make_task, run_python
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from metagym.adapter import TextAdapter
     from metagym.env import MetaEnv
     from metagym.envs.gates.meta import GatesMetaEnv
+    from metagym.envs.minihack.meta import MiniHackMetaEnv
     from metagym.models import ChatModel, OpenAIChatModel
     from metagym.optimization import OptimizationResult, optimize
     from metagym.reflector import ChatReflector, Reflector
@@ -38,6 +39,7 @@ _EXPORTS = {
     "metagym.adapter": ("TextAdapter",),
     "metagym.env": ("MetaEnv",),
     "metagym.envs.gates.meta": ("GatesMetaEnv",),
+    "metagym.envs.minihack.meta": ("MiniHackMetaEnv",),
     "metagym.models": ("ChatModel", "OpenAIChatModel"),
     "metagym.optimization": ("OptimizationResult", "optimize"),
     "metagym.reflector": ("ChatReflector", "Reflector"),
@@ -69,6 +71,7 @@ __all__ = [
     "MetaEnv",
     "MetaGymError",
     "MetaStep",
+    "MiniHackMetaEnv",
     "Observation",
     "OpenAIChatModel",
     "OptimizationResult",
@@ -111,4 +114,10 @@ register(
     entry_point="metagym.envs.gates.meta:GatesMetaEnv",
     max_episode_steps=META_EPISODE_LENGTH,
 )
+register(
+    id="MetaGym/MiniHack-v0",
+    entry_point="metagym.envs.minihack.meta:MiniHackMetaEnv",
+    max_episode_steps=META_EPISODE_LENGTH,
+)
+register(id="MetaGym/MiniHackText-v0", entry_point="metagym.envs.minihack.env:MiniHackTextEnv")
 register(id="MetaGym/GatesText-v0", entry_point="metagym.envs.gates.env:GatesEnv")

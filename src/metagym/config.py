@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from metagym.errors import ConfigError
 from metagym.rollout import RolloutConfig
-from metagym.tasks import TaskQueue
+from metagym.schedules import TaskQueue
 from metagym.types import Task
 
 

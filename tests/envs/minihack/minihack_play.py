@@ -42,9 +42,7 @@ def play_episode(
                 events=info["events"],
             )
         )
-    reason = (
-        StopReason.TERMINATED if terminated else StopReason.TRUNCATED if truncated else StopReason.STEP_LIMIT
-    )
+    reason = StopReason.TERMINATED if terminated else StopReason.TRUNCATED if truncated else StopReason.STEP_LIMIT
     return Trajectory(
         episode=episode,
         steps=tuple(steps),

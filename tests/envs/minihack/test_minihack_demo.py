@@ -52,9 +52,7 @@ def test_the_default_prompt_instructs_nothing_and_seldom_succeeds(world):
 
 def test_every_instruction_pasted_in_is_worse_than_the_best_by_far(world):
     tasks = draw(world, 30, seed=1)
-    pasted = "\n".join(
-        sorted(f"when {condition}, {skill}" for condition, skill in product(CONDITIONS, SKILLS))
-    )
+    pasted = "\n".join(sorted(f"when {condition}, {skill}" for condition, skill in product(CONDITIONS, SKILLS)))
     best = play_meta_step(world[0], f"{WALK}\n{EXPLORE}", tasks).reward
     assert best >= 0.9
     assert play_meta_step(world[0], pasted, tasks).reward <= best - 0.2
@@ -86,9 +84,7 @@ def test_actions_follow_from_the_record_alone(world):
 
 def test_slip_is_drawn_from_the_episodes_seed(world):
     task = draw(world, 1)[0]
-    played = [
-        play_episode(world[0], WALK, task, actor=MiniHackDemoActor(slip=0.5), seed=s).steps for s in (1, 1, 2)
-    ]
+    played = [play_episode(world[0], WALK, task, actor=MiniHackDemoActor(slip=0.5), seed=s).steps for s in (1, 1, 2)]
     assert played[0] == played[1] != played[2]
     with pytest.raises(ConfigError, match="slip must be a probability"):
         MiniHackDemoActor(slip=1.5)
@@ -125,14 +121,10 @@ def test_success_is_no_evidence(world):
 
 def test_without_evidence_nothing_is_added(world):
     task = Task(id="a/1", family="a", split="train", seed=1)
-    observation = Observation(
-        text="A gate of oak > @ .\nwhen the stairs are in sight", available_actions=("knock",)
-    )
+    observation = Observation(text="A gate of oak > @ .\nwhen the stairs are in sight", available_actions=("knock",))
     from metagym.types import Action
 
-    step = Step(
-        observation=observation, action=Action(text="knock"), command="knock", is_valid=True, reward=0.0
-    )
+    step = Step(observation=observation, action=Action(text="knock"), command="knock", is_valid=True, reward=0.0)
     for steps in ((), (step,) * 20):
         trajectory = Trajectory(
             episode=Episode(prompt=DEFAULT_PROMPT, task=task, seed=1),

@@ -71,13 +71,10 @@ def test_says_what_is_on_the_screen(env):
         "e: an uncursed lock pick",
         "f: an empty uncursed sack",
         "g: an uncursed blindfold",
-        "Status: HP 12/12, energy 2/2, armor class 7, experience level 1, dungeon level 1, gold 0, turn 1, "
-        "not hungry",
+        "Status: HP 12/12, energy 2/2, armor class 7, experience level 1, dungeon level 1, gold 0, turn 1, not hungry",
     ]
     assert info["goal"] == "Reach the stairs down (>)."
-    assert info["available_actions"] == tuple(
-        f"step {name}" for name in ("n", "e", "s", "w", "ne", "se", "sw", "nw")
-    )
+    assert info["available_actions"] == tuple(f"step {name}" for name in ("n", "e", "s", "w", "ne", "se", "sw", "nw"))
     assert info["success"] is False
     assert info["events"] == ()
     assert "outcome" not in info
@@ -210,9 +207,7 @@ def test_wrong_arguments_are_refused(options, match):
         MiniHackTextEnv(**options)
 
 
-@pytest.mark.parametrize(
-    "task_id", ["", "5", f"{ROOM}/", f"{ROOM}/-1", f"{ROOM}/x", f"{ROOM}/{2**31}", "Room/1"]
-)
+@pytest.mark.parametrize("task_id", ["", "5", f"{ROOM}/", f"{ROOM}/-1", f"{ROOM}/x", f"{ROOM}/{2**31}", "Room/1"])
 def test_a_wrong_task_id_is_refused(env, task_id):
     with pytest.raises(UnknownNameError):
         begin(env, task_id)

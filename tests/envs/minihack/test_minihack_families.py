@@ -45,9 +45,7 @@ def test_the_goal_is_the_familys():
     assert goal_of("MiniHack-Read-Distr-v0") == "Read the scroll."
     assert goal_of("MiniHack-WoD-Easy-Full-v0") == "Kill the minotaur."
     assert (
-        goal_of("MiniHack-WoD-Hard-Full-v0")
-        == goal_of("MiniHack-Freeze-Lava-Full-v0")
-        == goal_of(DEFAULT_FAMILIES[0])
+        goal_of("MiniHack-WoD-Hard-Full-v0") == goal_of("MiniHack-Freeze-Lava-Full-v0") == goal_of(DEFAULT_FAMILIES[0])
     )
     assert goal_of("MiniHack-Freeze-Wand-Full-v0") == "Make a bolt of cold bounce off a wall."
 

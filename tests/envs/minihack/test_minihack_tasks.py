@@ -29,9 +29,7 @@ def test_equal_maps_are_one_level_whatever_the_hero_carries(tasks):
 
 def test_no_start_is_in_two_roles(tasks):
     drawn = {
-        split: tasks.draw(
-            40, rng=np.random.default_rng(1), families=["MiniHack-Room-Random-5x5-v0"], split=split
-        )
+        split: tasks.draw(40, rng=np.random.default_rng(1), families=["MiniHack-Room-Random-5x5-v0"], split=split)
         for split in ("train", "validation", "test")
     }
     digests = [{task.digest for task in batch} for batch in drawn.values()]

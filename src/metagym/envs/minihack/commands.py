@@ -100,9 +100,7 @@ _PLAIN = {
 COMMANDS: dict[str, int] = {**_STEPS, **_RUNS, **_PLAIN}
 """Every action's name and key, for a hero whom NetHack asks nothing."""
 
-PREFIXES: frozenset[int] = frozenset(
-    COMMANDS[name] for name in ("fight", "move", "move far", "rush", "rush far")
-)
+PREFIXES: frozenset[int] = frozenset(COMMANDS[name] for name in ("fight", "move", "move far", "rush", "rush far"))
 """Keys after which NetHack silently waits for a direction."""
 
 _NAMES = {key: name for name, key in COMMANDS.items()}
@@ -121,6 +119,4 @@ def name_of_key(key: int) -> str:
     special = {ESCAPE: "Escape", ENTER: "Enter", SPACE: "blank", BACKSPACE: "Backspace"}
     if key in special:
         return special[key]
-    return (
-        f"meta-{chr(key & 0x7F)}" if key > 0x7F else (f"control-{chr(key | 0x60)}" if key < 32 else chr(key))
-    )
+    return f"meta-{chr(key & 0x7F)}" if key > 0x7F else (f"control-{chr(key | 0x60)}" if key < 32 else chr(key))

@@ -142,9 +142,7 @@ class MiniHackDemoReflector:
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Return the last prompt with at most one instruction added, and at most one dropped."""
         last = history[-1]
-        change = choose_change(
-            read_instructions(last.prompt, limit=None), last.trajectories, room=MAX_INSTRUCTIONS
-        )
+        change = choose_change(read_instructions(last.prompt, limit=None), last.trajectories, room=MAX_INSTRUCTIONS)
         prompt = _change(last.prompt, change)
         return Reflection(prompt=prompt, analysis=change.reason, scripted=True)
 

@@ -81,9 +81,7 @@ def _door_locked(command: str) -> Callable[[Evidence], bool]:
 
 
 def _spot_unused(symbol: str, command: str) -> Callable[[Evidence], bool]:
-    return lambda evidence: (
-        evidence.sees(symbol) and command in evidence.available and command not in evidence.commands
-    )
+    return lambda evidence: evidence.sees(symbol) and command in evidence.available and command not in evidence.commands
 
 
 LESSONS: Mapping[Instruction, Callable[[Evidence], bool]] = {
@@ -104,9 +102,7 @@ LESSONS: Mapping[Instruction, Callable[[Evidence], bool]] = {
 """Each lesson, and what in a failed episode speaks for it. Of equally supported ones the first is taken."""
 
 
-def choose_change(
-    instructions: Sequence[Instruction], trajectories: Sequence[Trajectory], *, room: int
-) -> Change:
+def choose_change(instructions: Sequence[Instruction], trajectories: Sequence[Trajectory], *, room: int) -> Change:
     """Return the change that the failed episodes speak for most; nothing without evidence."""
     failed = [evidence for trajectory in trajectories if (evidence := _evidence(trajectory)) is not None]
     fitted = {instruction: _count_fitting(instruction, trajectories) for instruction in instructions[:room]}
@@ -132,11 +128,7 @@ def choose_change(
 
 def _evidence(trajectory: Trajectory) -> Evidence | None:
     """Return what a failed episode shows; None for one that was won, or shows no map."""
-    if (
-        trajectory.score is None
-        or trajectory.success
-        or (trajectory.success is None and trajectory.score > 0)
-    ):
+    if trajectory.score is None or trajectory.success or (trajectory.success is None and trajectory.score > 0):
         return None
     observations = [step.observation for step in trajectory.steps]
     scenes = tuple(scene for seen in observations if (scene := read_scene(seen.text)) is not None)

@@ -43,16 +43,12 @@ class Scene:
     def find(self, symbols: Iterable[str]) -> list[Square]:
         """Return the squares that show one of the symbols, the nearest to the hero first."""
         wanted = frozenset(symbols)
-        found = [
-            square for square, symbol in self.squares.items() if symbol in wanted and square != self.hero
-        ]
+        found = [square for square, symbol in self.squares.items() if symbol in wanted and square != self.hero]
         return sorted(found, key=lambda square: (distance(square, self.hero), square))
 
     def monsters(self) -> list[Square]:
         """Return the squares where a monster stands, the nearest first."""
-        return self.find(
-            symbol for symbol in set(self.squares.values()) if symbol.isalpha() or symbol in _MONSTERS
-        )
+        return self.find(symbol for symbol in set(self.squares.values()) if symbol.isalpha() or symbol in _MONSTERS)
 
     def holds(self, *words: str) -> str | None:
         """Return the letter of an item whose description has one of the words; None where there is none."""
@@ -118,9 +114,7 @@ def first_step(scene: Scene, is_goal: Callable[[Square], bool], doors: frozenset
         for name, (down, right) in STEPS.items():
             there = square[0] + down, square[1] + right
             symbol = scene.squares.get(there, " ")
-            if there in reached or not (
-                symbol in FLOOR or there in doors or there in monsters or is_goal(there)
-            ):
+            if there in reached or not (symbol in FLOOR or there in doors or there in monsters or is_goal(there)):
                 continue
             if down and right and (square in doors or there in doors):
                 continue

@@ -104,9 +104,7 @@ _SYMBOLS = {"an altar is in sight": "_", "a sink is in sight": "#"}
 
 
 def _finds_spot(name: str) -> Condition:
-    return lambda situation: (
-        bool(situation.scene.find(_SYMBOLS[name])) or _HERE[name] in situation.scene.message
-    )
+    return lambda situation: bool(situation.scene.find(_SYMBOLS[name])) or _HERE[name] in situation.scene.message
 
 
 CONDITIONS: Mapping[str, Condition] = MappingProxyType(

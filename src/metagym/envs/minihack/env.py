@@ -44,7 +44,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
     >>> env.close()
     """
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012 - Gymnasium's own attribute
+    metadata = {"render_modes": ["ansi"], "render_fps": 4}
 
     def __init__(
         self,
@@ -98,9 +98,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         self._commands: Mapping[str, int] = {}
         self._is_over = True
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Begin the level that `options["task_id"]` names, or one drawn from `np_random`.
 
         Raises:
@@ -128,9 +126,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Carry out one command or answer by its name; letter case and white space are forgiven."""
         if self._is_over or self._game is None:
-            raise gymnasium.error.ResetNeeded(
-                "The episode is over, or none has begun: call reset() before step()."
-            )
+            raise gymnasium.error.ResetNeeded("The episode is over, or none has begun: call reset() before step().")
         self._num_steps += 1
         keys = self._keys_for(action)
         outcomes: list[Outcome] = []
@@ -187,9 +183,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
 
     def _read(self, screen: Screen, *, after_prefix: bool = False, in_position: bool = False) -> None:
         self._screen = screen
-        self._question: Question | None = read_question(
-            screen, after_prefix=after_prefix, in_position=in_position
-        )
+        self._question: Question | None = read_question(screen, after_prefix=after_prefix, in_position=in_position)
         self._table: Mapping[str, Any] = self._question.answers if self._question else self._commands
         self._available = tuple(self._table)
 
@@ -209,9 +203,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
             outcomes.append(self._game.press(key))
             if outcomes[-1].is_over:
                 break
-        moves_cursor = (
-            had_question is not None and had_question.kind == "position" and keys[-1] not in (27, ord("."))
-        )
+        moves_cursor = had_question is not None and had_question.kind == "position" and keys[-1] not in (27, ord("."))
         self._read(
             self._game.screen(),
             after_prefix=had_question is None and keys[-1] in PREFIXES,

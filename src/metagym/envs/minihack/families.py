@@ -30,9 +30,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Corridor": _ids("Corridor-R2", "Corridor-R3", "Corridor-R5"),
     "KeyRoom": _ids(*(f"KeyRoom-{kind}" for kind in ("Fixed-S5", "S5", "S15", "Dark-S5", "Dark-S15"))),
     "Door": _ids("ClosedDoor", "LockedDoor", "LockedDoor-Fixed"),
-    "MazeWalk": _ids(
-        *(f"MazeWalk-{kind}{size}" for kind in ("", "Mapped-") for size in ("9x9", "15x15", "45x19"))
-    ),
+    "MazeWalk": _ids(*(f"MazeWalk-{kind}{size}" for kind in ("", "Mapped-") for size in ("9x9", "15x15", "45x19"))),
     "Labyrinth": _ids("Labyrinth-Big", "Labyrinth-Small"),
     "ExploreMaze": _ids(*(f"ExploreMaze-{kind}" for kind in ("Easy", "Easy-Mapped", "Hard", "Hard-Mapped"))),
     "River": _ids("River", "River-Lava", "River-Monster", "River-MonsterLava", "River-Narrow"),

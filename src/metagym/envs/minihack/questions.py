@@ -53,9 +53,7 @@ class Question:
         return None
 
 
-def read_question(
-    screen: Screen, *, after_prefix: bool = False, in_position: bool = False
-) -> Question | None:
+def read_question(screen: Screen, *, after_prefix: bool = False, in_position: bool = False) -> Question | None:
     """Return what NetHack waits for; None where it waits for a command.
 
     `after_prefix` says that the last key was one after which a direction is due, `in_position` that

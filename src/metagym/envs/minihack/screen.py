@@ -68,9 +68,7 @@ class Screen:
         return rows[0], rows[-1], left, right
 
 
-def read_screen(
-    buffers: Mapping[str, npt.NDArray[Any]], *, descriptions: bool = False, colors: bool = False
-) -> Screen:
+def read_screen(buffers: Mapping[str, npt.NDArray[Any]], *, descriptions: bool = False, colors: bool = False) -> Screen:
     """Copy NLE's buffers, which the next key overwrites, into a `Screen`."""
     internal, stats = buffers["internal"], tuple(buffers["blstats"].tolist())
     letters, lines = buffers["inv_letters"].tobytes(), buffers["inv_strs"]

@@ -60,16 +60,12 @@ def render_text(screen: Screen, *, parts: tuple[str, ...] = DEFAULT_PARTS) -> st
 def render_display(screen: Screen) -> dict[str, Any]:
     """Return the map for viewers: lines of characters, lines of colours (one hex digit each), the hero."""
     colors = screen.colors
-    digits = (
-        [] if colors is None else ["".join(f"{color & 15:x}" for color in row) for row in colors.tolist()]
-    )
+    digits = [] if colors is None else ["".join(f"{color & 15:x}" for color in row) for row in colors.tolist()]
     top, bottom, _, _ = screen.bounds or (0, -1, 0, 0)
     return {
         "top": top,
         "chars": [line.rstrip() for line in screen.map[top : bottom + 1]],
-        "colors": [row[: len(line.rstrip())] for row, line in zip(digits, screen.map, strict=False)][
-            top : bottom + 1
-        ],
+        "colors": [row[: len(line.rstrip())] for row, line in zip(digits, screen.map, strict=False)][top : bottom + 1],
         "hero": list(screen.hero),
     }
 
