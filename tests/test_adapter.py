@@ -98,7 +98,7 @@ def test_the_task_id_is_not_passed_on() -> None:
 
 
 def test_no_actions_are_refused() -> None:
-    with pytest.raises(ConfigError, match="actions must name at least one action, got none"):
+    with pytest.raises(ConfigError, match=r"actions must name at least one action, got none"):
         lake(actions=())
 
 

@@ -32,7 +32,7 @@ def test_run_raises_what_the_coroutine_raised(loop: BackgroundLoop) -> None:
     async def fail() -> None:
         raise KeyError("x")
 
-    with pytest.raises(KeyError, match="x"):
+    with pytest.raises(KeyError, match=r"x"):
         loop.run(fail())
 
 
@@ -57,7 +57,7 @@ def test_a_synchronous_call_from_inside_the_loop_is_refused_with_the_remedy(loop
     async def nested() -> int:
         return loop.run(double(1))
 
-    with pytest.raises(RuntimeError, match="made from inside an async actor, reflector or callback. Await"):
+    with pytest.raises(RuntimeError, match=r"made from inside an async actor, reflector or callback. Await"):
         loop.run(nested())
 
 

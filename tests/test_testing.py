@@ -55,7 +55,7 @@ def test_a_fake_model_remembers_what_it_was_asked() -> None:
 
 
 def test_a_fake_model_raises_the_exceptions_in_its_list() -> None:
-    with pytest.raises(ModelError, match="down"):
+    with pytest.raises(ModelError, match=r"down"):
         complete(FakeChatModel([ModelError("down")]), USER)
 
 

@@ -83,7 +83,7 @@ def test_an_environment_that_raised_is_closed_and_not_used_again(where: str) -> 
 
     async def main() -> None:
         with pytest.raises(
-            InnerEnvError, match="The inner environment raised in .*OSError: the disk is full"
+            InnerEnvError, match=r"The inner environment raised in .*OSError: the disk is full"
         ) as raised:
             await play(workers)
         assert isinstance(raised.value.__cause__, OSError)
@@ -101,7 +101,7 @@ def test_an_environment_that_breaks_again_in_close_does_no_harm() -> None:
         def close(self) -> None:
             raise OSError("broken in close too")
 
-    with pytest.raises(InnerEnvError, match="OSError: broken$"):
+    with pytest.raises(InnerEnvError, match=r"OSError: broken$"):
         asyncio.run(play(LocalWorkers(Brittle)))
 
 
@@ -128,7 +128,7 @@ def test_an_environment_that_cannot_be_made_is_told_so() -> None:
     def make() -> CorridorEnv:
         raise OSError("no such level")
 
-    with pytest.raises(InnerEnvError, match="could not be made: OSError: no such level"):
+    with pytest.raises(InnerEnvError, match=r"could not be made: OSError: no such level"):
         asyncio.run(play(LocalWorkers(make)))
 
 
@@ -136,7 +136,7 @@ def test_a_missing_package_keeps_its_own_message() -> None:
     def make() -> CorridorEnv:
         raise ImportError("pip install 'metagym[minihack]'")
 
-    with pytest.raises(ImportError, match="metagym"):
+    with pytest.raises(ImportError, match=r"metagym"):
         asyncio.run(play(LocalWorkers(make)))
 
 
