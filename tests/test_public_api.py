@@ -24,7 +24,7 @@ def test_all_and_the_lazy_exports_agree() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'MetaEnvv'"):
+    with pytest.raises(AttributeError, match=r"no attribute 'MetaEnvv'"):
         _ = metagym.MetaEnvv
 
 

@@ -103,5 +103,5 @@ def test_the_empty_prompt_is_a_prompt() -> None:
 
 
 def test_a_length_below_one_is_refused() -> None:
-    with pytest.raises(ValueError, match="max_length must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"max_length must be at least 1, got 0"):
         TextSpace(0)

@@ -179,7 +179,7 @@ def test_an_unknown_family_is_told_with_the_nearest_names() -> None:
 
 @pytest.mark.parametrize("families", ["a", [], ()])
 def test_families_must_be_a_non_empty_list(families: Any) -> None:
-    with pytest.raises(ConfigError, match="families must be a non-empty list of names, got"):
+    with pytest.raises(ConfigError, match=r"families must be a non-empty list of names, got"):
         listed().expand_families(families)
 
 
@@ -214,7 +214,7 @@ def test_a_drawn_task_is_found_by_its_id() -> None:
 )
 def test_an_unknown_task_id_is_a_typed_error(task_id: str) -> None:
     tasks = SeededTaskSet(["f"], lambda family, seed: str(seed), num_seeds=100)
-    with pytest.raises(UnknownNameError, match="Unknown task id"):
+    with pytest.raises(UnknownNameError, match=r"Unknown task id"):
         tasks.find(task_id)
 
 
@@ -224,7 +224,7 @@ def test_an_unknown_listed_task_id_is_told_with_the_nearest_names() -> None:
 
 
 def test_a_task_set_without_families_is_refused() -> None:
-    with pytest.raises(ConfigError, match="at least one family, got none"):
+    with pytest.raises(ConfigError, match=r"at least one family, got none"):
         ListedTaskSet([])
 
 
@@ -275,7 +275,7 @@ def test_from_seeds_makes_its_environment_when_needed_and_closes_it() -> None:
 
 
 def test_from_seeds_needs_a_seed() -> None:
-    with pytest.raises(ConfigError, match="num_seeds must be at least 1, got 0"):
+    with pytest.raises(ConfigError, match=r"num_seeds must be at least 1, got 0"):
         TaskSet.from_seeds(CorridorEnv, 0)
 
 
@@ -290,7 +290,7 @@ def test_fault_1_no_task_comes_twice_in_a_meta_episode() -> None:
     queue = queue_of(listed(30))
     drawn = [task.id for _ in range(10) for task in queue.draw()]
     assert len(set(drawn)) == 30
-    with pytest.raises(TasksExhaustedError, match="after 30 played"):
+    with pytest.raises(TasksExhaustedError, match=r"after 30 played"):
         queue.draw()
 
 
@@ -324,12 +324,12 @@ def test_listed_task_ids_come_in_order() -> None:
     first = queue.draw()
     queue.give_back(first[1:])
     assert [task.id for task in (*first, *queue.draw())] == ["task-7", "task-1", "task-1", "task-9"]
-    with pytest.raises(TasksExhaustedError, match="Expected 2 more of the given task_ids, 1 are left"):
+    with pytest.raises(TasksExhaustedError, match=r"Expected 2 more of the given task_ids, 1 are left"):
         queue.draw()
 
 
 def test_repeated_task_ids_are_refused() -> None:
-    with pytest.raises(ConfigError, match="must not repeat within a meta-episode; `replay` plays a task again"):
+    with pytest.raises(ConfigError, match=r"must not repeat within a meta-episode; `replay` plays a task again"):
         queue_of(listed(), task_ids=["task-1", "task-1"])
 
 
@@ -383,5 +383,5 @@ def test_schedules_are_named_or_callable() -> None:
 
 @pytest.mark.parametrize("batch", [[], None, "tasks", ["task-1"], iter([make_task()])])
 def test_what_a_schedule_returns_must_be_a_batch(batch: Any) -> None:
-    with pytest.raises(ConfigError, match="A schedule must return a non-empty sequence of tasks, got"):
+    with pytest.raises(ConfigError, match=r"A schedule must return a non-empty sequence of tasks, got"):
         check_batch(batch)

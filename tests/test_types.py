@@ -73,12 +73,12 @@ def test_a_meta_step_comes_back_equal_from_json() -> None:
 @pytest.mark.parametrize("record", [make_task(), make_episode(), make_step(), make_trajectory(), make_meta_step()])
 def test_records_are_frozen(record: Any) -> None:
     name = next(iter(type(record).model_fields))
-    with pytest.raises(ValidationError, match="frozen"):
+    with pytest.raises(ValidationError, match=r"frozen"):
         setattr(record, name, None)
 
 
 def test_records_refuse_unknown_fields() -> None:
-    with pytest.raises(ValidationError, match="Extra inputs"):
+    with pytest.raises(ValidationError, match=r"Extra inputs"):
         make_task(colour="red")
 
 
@@ -89,7 +89,7 @@ def test_stored_records_carry_the_schema_version(record: Any) -> None:
 
 def test_a_record_of_a_newer_schema_is_refused() -> None:
     newer = {**make_trajectory().model_dump(mode="json"), "schema_version": SCHEMA_VERSION + 1}
-    with pytest.raises(ValidationError, match="schema_version"):
+    with pytest.raises(ValidationError, match=r"schema_version"):
         Trajectory.model_validate(newer)
 
 
