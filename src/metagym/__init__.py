@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Trajectory,
         Usage,
     )
+    from metagym.vector import MetaVectorEnv
 
 _EXPORTS = {
     "metagym.actor": ("Actor", "ChatActor", "RandomActor"),
@@ -45,6 +46,7 @@ _EXPORTS = {
     "metagym.reflector": ("ChatReflector", "Reflector"),
     "metagym.rollout": ("RolloutEngine",),
     "metagym.tasks": ("TaskSet",),
+    "metagym.vector": ("MetaVectorEnv",),
     "metagym.types": (
         "Action",
         "Episode",
@@ -71,6 +73,7 @@ __all__ = [
     "MetaEnv",
     "MetaGymError",
     "MetaStep",
+    "MetaVectorEnv",
     "MiniHackMetaEnv",
     "Observation",
     "OpenAIChatModel",
@@ -112,11 +115,13 @@ META_EPISODE_LENGTH = 10
 register(
     id="MetaGym/Gates-v0",
     entry_point="metagym.envs.gates.meta:GatesMetaEnv",
+    vector_entry_point="metagym.envs.gates.meta:make_gates_vector",
     max_episode_steps=META_EPISODE_LENGTH,
 )
 register(
     id="MetaGym/MiniHack-v0",
     entry_point="metagym.envs.minihack.meta:MiniHackMetaEnv",
+    vector_entry_point="metagym.envs.minihack.meta:make_minihack_vector",
     max_episode_steps=META_EPISODE_LENGTH,
 )
 register(id="MetaGym/MiniHackText-v0", entry_point="metagym.envs.minihack.env:MiniHackTextEnv")

@@ -156,7 +156,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             TasksExhaustedError: too few tasks are left; nothing was played.
             EpisodesFailedError: the apparatus failed too often; carries the partial `meta_step`.
         """
-        prompt = self._prompts.check(action)
+        prompt = self.check_prompt(action)
         if self._meta_episode is None:
             raise gymnasium.error.ResetNeeded("Call env.reset() before the first env.step(prompt).")
         self._last_batch = self.play(self._meta_episode.episodes(prompt))
@@ -196,7 +196,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         tasks = [self.task_set.find(task_id) for task_id in task_ids]
         episodes = [
             meta_episode.episode(
-                self._prompts.check(prompt), task, arm=f"{self.config.arm}/replay-{group}", repetition=repetition
+                self.check_prompt(prompt), task, arm=f"{self.config.arm}/replay-{group}", repetition=repetition
             )
             for group, prompt in enumerate(prompts)
             for task in tasks
@@ -241,6 +241,14 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """Return a meta-episode of this environment's tasks, drawn from `rng`."""
         arm = self.config.arm if arm is None else arm
         return MetaEpisode(self.task_set, self.config, rng=rng, arm=arm, task_ids=task_ids)
+
+    def check_prompt(self, prompt: object) -> str:
+        """Return `prompt` where it is one.
+
+        Raises:
+            InvalidPromptError: it is none.
+        """
+        return self._prompts.check(prompt)
 
     def play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
         """Play episodes of any meta-episode in one run of the engine."""

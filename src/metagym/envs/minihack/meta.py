@@ -17,6 +17,7 @@ from metagym.reflector import Reflector
 from metagym.seeding import package_versions
 from metagym.specs import ActorSpec
 from metagym.tasks import TaskSet
+from metagym.vector import MetaVectorEnv
 
 
 class MiniHackMetaEnv(MetaEnv):
@@ -80,3 +81,8 @@ class MiniHackMetaEnv(MetaEnv):
         """Close the games, too."""
         super().close()
         self._pool.close()
+
+
+def make_minihack_vector(num_envs: int, **options: Any) -> MetaVectorEnv:
+    """Make the vector environment: `gym.make_vec` with this id."""
+    return MetaVectorEnv(MiniHackMetaEnv, num_envs, **options)
