@@ -17,7 +17,8 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from metagym.envs.minihack.engine import Game, GamePool, import_minihack
 from metagym.envs.minihack.env import MiniHackTextEnv, parse_task_id
@@ -80,9 +81,11 @@ def first_screen_of_minihack(task_id: str) -> Screen:
     family, seed = parse_task_id(task_id)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        env = gymnasium.make(family, disable_env_checker=True, seeds=[seed], fix_moon_phase=True).unwrapped
+        env: Any = gymnasium.make(
+            family, disable_env_checker=True, seeds=[seed], fix_moon_phase=True
+        ).unwrapped
     env.reset()
-    names, values = env._observation_keys, env.last_observation  # type: ignore[attr-defined]
+    names, values = env._observation_keys, env.last_observation
     screen = read_screen(dict(zip(names, values, strict=True)))
     env.close()
     return screen
@@ -142,18 +145,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reference = play_levels(task_ids, num_steps=options.steps, fresh=True)
     shuffled = random.Random(0).sample(task_ids, len(task_ids))
     runs = {
-        "re-used": lambda: play_levels(task_ids, num_steps=options.steps),
-        "another process, another order": lambda: play_elsewhere(shuffled, num_steps=options.steps),
+        "re-used": partial(play_levels, task_ids),
+        "another process, another order": partial(play_elsewhere, shuffled),
     }
     if shutil.which("faketime"):
         for name, date in DATES.items():
-            runs[f"{name} ({date[:10]})"] = lambda date=date: play_elsewhere(  # type: ignore[misc]
-                task_ids, num_steps=options.steps, date=date
-            )
+            runs[f"{name} ({date[:10]})"] = partial(play_elsewhere, task_ids, date=date)
     else:
         print("faketime is not installed: other dates are left out (Debian: apt-get install faketime)")
     for name, run in runs.items():
-        first, anything = count_differences(reference, run())
+        first, anything = count_differences(reference, run(num_steps=options.steps))
         total += anything
         print(f"{name:40} first states that differ: {first}, trajectories: {anything}", flush=True)
     return int(total > 0)
