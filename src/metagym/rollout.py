@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from metagym.actor import Actor
-from metagym.errors import ContextOverflowError, ModelError
+from metagym.errors import ContextOverflowError, ContractError, InnerEnvError
 from metagym.types import (
     Action,
     Completion,
@@ -128,7 +129,10 @@ async def run_episode(
         scripted=getattr(actor, "scripted", False),
         actor_revision=getattr(actor, "revision", ""),
     )
-    return trajectory.model_copy(update={"score": float(score(trajectory))})
+    value = float(score(trajectory))
+    if not math.isfinite(value):
+        raise ContractError(f"A score must be a finite number, got {value!r}. Mend the environment's `score`.")
+    return trajectory.model_copy(update={"score": value})
 
 
 class RolloutEngine:
@@ -195,8 +199,8 @@ class RolloutEngine:
                 failure = error
                 logger.warning("Episode %s failed at attempt %d: %s", episode.key, attempt, error)
                 logger.debug("Its traceback:", exc_info=error)
-                # The model layer has tried again already, and a missing package stays missing.
-                if isinstance(error, ModelError | ImportError):
+                # The model layer has tried again already; a missing package stays missing, a bug stays a bug.
+                if not isinstance(error, InnerEnvError):
                     break
                 if isinstance(error, WorkerLostError) and not error.is_culprit and losses < MAX_LOSSES:
                     losses += 1  # another episode took the process down

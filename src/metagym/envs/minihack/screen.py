@@ -42,9 +42,12 @@ class Screen:
 
     @cached_property
     def is_covered(self) -> bool:
-        """Whether a window (a menu, a page of text, a long message) hides a part of the map."""
-        shown = self.terminal[1:22]
-        return any(line != known.rstrip() for line, known in zip(shown, self.map, strict=True))
+        """Whether a window (a menu, a page of text, a long question) hides a part of the map."""
+        # While NetHack waits for a command, a line that differs is left over from a window: no window.
+        if not (self.waits_for_key or self.asks_question or self.asks_text):
+            return False
+        shown = zip(self.terminal[1:22], self.map, strict=True)
+        return any(line not in ("", known.rstrip()) for line, known in shown)
 
     @property
     def is_blank(self) -> bool:

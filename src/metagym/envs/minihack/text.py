@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,6 +29,7 @@ _CONDITIONS = (
     "flying",
     "riding",
 )
+_CHOICES = re.compile(r"\[[^\[\]]+\]( \(.\))?$")
 _PLAIN_SQUARES = frozenset(" .|-")
 
 
@@ -72,7 +74,9 @@ def render_display(screen: Screen) -> dict[str, Any]:
 
 def _message(screen: Screen) -> str:
     if screen.message:
-        return screen.message
+        # NetHack leaves a question on its top line after the answer.
+        is_answered = _CHOICES.search(screen.message) and not screen.asks_question
+        return f"{screen.message} (answered)" if is_answered else screen.message
     # Moving the cursor over the map describes squares on the top line alone.
     return "(none)" if screen.is_covered else " ".join(screen.terminal[0].split()) or "(none)"
 
