@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 
-from metagym.errors import ApparatusError, InnerEnvError
+from metagym.errors import InnerEnvError
 from metagym.types import Task
 
 MakeEnv = Callable[[], gymnasium.Env[str, str]]
@@ -49,7 +49,7 @@ class Workers(Protocol):
         ...
 
 
-class WorkerLostError(ApparatusError):
+class WorkerLostError(InnerEnvError):
     """A worker process died or was killed, and with it the environments it hosted."""
 
     is_culprit: bool = True
