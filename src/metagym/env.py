@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -193,7 +194,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         if isinstance(self._batch, Exception):
             raise self._batch
         tasks = tuple(self._batch)
-        trajectories = self._play([self._episode(prompt, task, self.config.arm) for task in tasks])
+        trajectories = self._play(self._episodes(prompt, tasks, self.config.arm, self._queue.times_played))
         meta_step = self._as_meta_step(prompt, trajectories)
         self._last_batch = trajectories
         if meta_step.reward is None or meta_step.num_failed > self.config.max_failure_rate * len(tasks):
@@ -238,15 +239,14 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             raise ConfigError("replay expects a list of prompts and a non-empty list of task ids.")
         if repetitions < 1:
             raise ConfigError(f"repetitions must be at least 1, got {repetitions}.")
-        tasks = [self.task_set.find(task_id) for task_id in task_ids]
+        tasks = [self.task_set.find(task_id) for task_id in task_ids for _ in range(repetitions)]
         episodes = [
-            self._episode(self._prompts.check(prompt), task, f"{self.config.arm}/replay-{group}", repetition)
+            episode
             for group, prompt in enumerate(prompts)
-            for task in tasks
-            for repetition in range(repetitions)
+            for episode in self._episodes(self._prompts.check(prompt), tasks, f"{self.config.arm}/replay-{group}", {})
         ]
         trajectories = self._play(episodes)
-        size = len(tasks) * repetitions
+        size = len(tasks)
         return tuple(
             self._as_meta_step(prompt, trajectories[group * size : (group + 1) * size])
             for group, prompt in enumerate(prompts)
@@ -276,12 +276,18 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """Return what decides the inner environment beside the options: its own options, packages and data."""
         return {}
 
-    def _episode(self, prompt: str, task: Task, arm: str, repetition: int | None = None) -> Episode:
-        if repetition is None:
-            assert self._queue is not None
-            repetition = self._queue.times_played[task.id]
-        seed = derive_seed(self._run_seed, arm, task.id, repetition)
-        return Episode(prompt=prompt, task=task, seed=seed, repetition=repetition, arm=arm, meta_step=self._index)
+    def _episodes(self, prompt: str, tasks: Sequence[Task], arm: str, times_played: Mapping[str, int]) -> list[Episode]:
+        """Return an episode for each task; a task that comes twice comes as two repetitions."""
+        episodes: list[Episode] = []
+        again: Counter[str] = Counter()
+        for task in tasks:
+            repetition = times_played.get(task.id, 0) + again[task.id]
+            again[task.id] += 1
+            seed = derive_seed(self._run_seed, arm, task.id, repetition)
+            episodes.append(
+                Episode(prompt=prompt, task=task, seed=seed, repetition=repetition, arm=arm, meta_step=self._index)
+            )
+        return episodes
 
     def _play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
         with self.ledger.measure():
