@@ -62,7 +62,9 @@ def run(
     steps: StepsOption = 10,
     seed: SeedOption = 0,
     option: Annotated[list[str] | None, typer.Option(help="NAME=JSON, an option of the environment.")] = None,
-    prompt: Annotated[Path | None, typer.Option(help="A file with the first prompt.")] = None,
+    prompt: Annotated[
+        Path | None, typer.Option(help="A file with the first prompt.", exists=True, dir_okay=False)
+    ] = None,
     out: OutOption = None,
 ) -> None:
     """Run a meta-environment with a model of yours as actor and reflector."""
@@ -112,6 +114,8 @@ def show(
         console.print(f"\n{folder.num_episodes} episodes in {run}", soft_wrap=True)
     elif 0 <= step < len(history):
         console.print(render_batch(history[step].trajectories, show_thoughts=True), markup=False, highlight=False)
+    elif not history:
+        raise ConfigError(f"No meta-step was finished in {run}, so there is none to show.")
     else:
         raise ConfigError(f"--step must be from 0 to {len(history) - 1}, got {step}.")
 
