@@ -28,9 +28,9 @@ from metagym.errors import (
     TasksExhaustedError,
     UnknownNameError,
 )
+from metagym.schedules import TaskQueue
 from metagym.spaces import PromptSpace, TrajectorySpace
 from metagym.specs import ScriptedActorWarning
-from metagym.tasks import TaskQueue
 from metagym.testing import FakeChatModel, FakeOpenAIServer, ScriptedActor, check_text_env
 from metagym.types import Episode, MetaStep, Observation, Step, StopReason, Task, Trajectory
 from tests.conftest import CorridorEnv, FailingEnv, MakeGates, Serve, gates_of, run_python
@@ -448,6 +448,11 @@ def test_replay_of_the_same_gives_the_same(make_gates: MakeGates) -> None:
         for trajectory in item["trajectories"]:
             del trajectory["episode"]["meta_step"]
     assert dumps[0] == dumps[1]
+
+
+def test_replay_before_a_reset_is_the_same_in_every_environment(make_gates: MakeGates) -> None:
+    groups = [make_gates(GatesDemoActor(slip=0.5)).replay(["p"], ["law-0001/1"], repetitions=5) for _ in range(2)]
+    assert groups[0] == groups[1]
 
 
 def test_fault_2_one_task_played_and_won_three_times_scores_one(make_gates: MakeGates) -> None:

@@ -62,9 +62,7 @@ def run(
     steps: StepsOption = 10,
     seed: SeedOption = 0,
     option: Annotated[list[str] | None, typer.Option(help="NAME=JSON, an option of the environment.")] = None,
-    prompt: Annotated[
-        Path | None, typer.Option(help="A file with the first prompt.", exists=True, dir_okay=False)
-    ] = None,
+    prompt: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="File of the first prompt.")] = None,
     out: OutOption = None,
 ) -> None:
     """Run a meta-environment with a model of yours as actor and reflector."""

@@ -3,49 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
 import gymnasium
 import numpy as np
-from pydantic import Field, ValidationError
 
 from metagym import background
 from metagym._version import __version__
 from metagym.actor import Actor
-from metagym.errors import ConfigError, EpisodesFailedError, TasksExhaustedError
+from metagym.config import read_options
+from metagym.errors import ConfigError
 from metagym.ledger import Ledger
+from metagym.meta_episode import MetaEpisode
 from metagym.reflector import Reflector
 from metagym.rendering import render_batch
 from metagym.rollout import RolloutConfig, RolloutEngine, default_score
-from metagym.seeding import derive_seed, describe, digest, package_versions
+from metagym.schedules import make_schedule
+from metagym.seeding import describe, digest, package_versions
 from metagym.spaces import PromptSpace, TrajectorySpace
 from metagym.specs import ActorSpec, make_actor
-from metagym.tasks import Schedule, TaskQueue, TaskSet, check_batch, is_task_list, make_schedule
-from metagym.types import Episode, MetaStep, Task, Trajectory, Usage
-from metagym.workers import LocalWorkers
+from metagym.tasks import TaskSet, is_task_list
+from metagym.types import Episode, MetaStep, Trajectory, Usage
+from metagym.workers import LocalWorkers, ProcessWorkers, Workers
 
 ACTION_GRAMMAR = "exact, then case and white space"
-
-
-class MetaEnvConfig(RolloutConfig):
-    """What a meta-environment plays, and how: everything that `gym.make` takes beside the actor."""
-
-    families: tuple[str, ...] | None = None
-    """Families (or groups of them) whose tasks are played; None means all."""
-    split: str = "train"
-    """The role of the tasks: `train`, `validation` or `test`; or a source, which means all that is in it."""
-    episodes_per_step: int = Field(default=5, ge=1)
-    """Tasks in a batch."""
-    schedule: str | Callable[[TaskQueue], Sequence[Task]] = "fresh"
-    """Which tasks the next meta-step plays: `fresh`, `same`, `blocked`, or a callable."""
-    success_threshold: float | None = None
-    """Mean score from which the meta-episode is terminated; None means never."""
-    max_failure_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of a batch that the apparatus may fail on before `step` raises."""
-    arm: str = ""
-    """Names this arm of a comparison; arms never share model noise."""
 
 
 class Recorder(Protocol):
@@ -94,8 +76,8 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     ) -> None:
         if render_mode not in (None, "ansi"):
             raise ConfigError(f"render_mode must be 'ansi' or None, got {render_mode!r}.")
-        self.config = _read_options({**self.default_options, **options})
-        self._schedule: Schedule = make_schedule(self.config.schedule)
+        self.config = read_options({**self.default_options, **options})
+        make_schedule(self.config.schedule)  # an unknown name fails here, not at the first reset
         self.task_set = self.make_task_set()
         self.families = self.task_set.expand_families(self.config.families)
         self.task_set.check_split(self.config.split)
@@ -108,7 +90,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self.on_episode = on_episode
         """Called with each finished trajectory, from the engine's thread."""
         self._recorder: Recorder | None = None
-        self._workers = LocalWorkers(self.make_inner_env)
+        self._workers = self._make_workers()
         self.engine = RolloutEngine(
             self.actor,
             self._workers,
@@ -118,10 +100,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             recall=self._recall,
         )
         self._owns_actor = actor is not self.actor
-        self._queue: TaskQueue | None = None
-        self._batch: Sequence[Task] | Exception = ()
-        self._run_seed = 0
-        self._index = 0
+        self._meta_episode: MetaEpisode | None = None
         self._last_batch: tuple[Trajectory, ...] = ()
         self._fingerprint_digest = digest(self.fingerprint)
 
@@ -138,6 +117,13 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     def score(self, trajectory: Trajectory) -> float:
         """Return the trajectory's number in the mean: by default success, else the return."""
         return default_score(trajectory)
+
+    def inner_env_factory(self) -> Callable[[], gymnasium.Env[str, str]]:
+        """Return what makes an inner environment in a worker process; it must be picklable.
+
+        By default `make_inner_env`, which must then be a static method. Override this where it is not.
+        """
+        return self.make_inner_env
 
     def make_demo_actor(self) -> Actor:
         """Make the scripted actor that plays where no model is named."""
@@ -165,19 +151,8 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """
         super().reset(seed=seed)
         task_ids = _read_task_ids(options)
-        self._run_seed = int(self.np_random.integers(2**31))
-        self._queue = TaskQueue(
-            self.task_set,
-            rng=self.np_random,
-            batch_size=self.config.episodes_per_step,
-            families=self.families,
-            split=self.config.split,
-            task_ids=task_ids,
-        )
-        self._index, self._last_batch = 0, ()
-        self._batch = self._draw()
-        if isinstance(self._batch, Exception):
-            raise self._batch
+        self._last_batch = ()
+        self._meta_episode = self.new_meta_episode(self.np_random, task_ids=task_ids)
         return (), {"default_prompt": self.default_prompt, "fingerprint": self._fingerprint_digest}
 
     def step(self, action: str) -> tuple[tuple[Trajectory, ...], float, bool, bool, dict[str, Any]]:
@@ -188,27 +163,12 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             TasksExhaustedError: too few tasks are left; nothing was played.
             EpisodesFailedError: the apparatus failed too often; carries the partial `meta_step`.
         """
-        prompt = self._prompts.check(action)
-        if self._queue is None:
+        prompt = self.check_prompt(action)
+        if self._meta_episode is None:
             raise gymnasium.error.ResetNeeded("Call env.reset() before the first env.step(prompt).")
-        if isinstance(self._batch, Exception):
-            raise self._batch
-        tasks = tuple(self._batch)
-        trajectories = self._play(self._episodes(prompt, tasks, self.config.arm, self._queue.times_played))
-        meta_step = self._as_meta_step(prompt, trajectories)
-        self._last_batch = trajectories
-        if meta_step.reward is None or meta_step.num_failed > self.config.max_failure_rate * len(tasks):
-            failed = [item.task for item in trajectories if item.score is None]
-            self._queue.give_back(failed)
-            self._batch = self._draw()
-            raise _failure(meta_step, self.config.max_failure_rate)
-        self._queue.finish(tasks)
-        self._index += 1
-        self._batch = self._draw()
-        threshold = self.config.success_threshold
-        terminated = threshold is not None and meta_step.reward >= threshold
-        truncated = isinstance(self._batch, TasksExhaustedError)
-        return trajectories, meta_step.reward, terminated, truncated, self._info(meta_step)
+        self._last_batch = self.play(self._meta_episode.episodes(prompt))
+        meta_step = self._meta_episode.finish(prompt, self._last_batch)
+        return self.outcome(meta_step, self._meta_episode)
 
     def render(self) -> str | None:  # type: ignore[override]
         """Return the last batch as text (render mode `ansi`)."""
@@ -239,16 +199,20 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             raise ConfigError("replay expects a list of prompts and a non-empty list of task ids.")
         if repetitions < 1:
             raise ConfigError(f"repetitions must be at least 1, got {repetitions}.")
+        # Before the first reset the seed is 0, so that a replay is the same in every process.
+        meta_episode = self._meta_episode or self.new_meta_episode(np.random.default_rng(0))
         tasks = [self.task_set.find(task_id) for task_id in task_ids for _ in range(repetitions)]
         episodes = [
             episode
             for group, prompt in enumerate(prompts)
-            for episode in self._episodes(self._prompts.check(prompt), tasks, f"{self.config.arm}/replay-{group}", {})
+            for episode in meta_episode.episodes_on(
+                tasks, self.check_prompt(prompt), arm=f"{self.config.arm}/replay-{group}"
+            )
         ]
-        trajectories = self._play(episodes)
+        trajectories = self.play(episodes)
         size = len(tasks)
         return tuple(
-            self._as_meta_step(prompt, trajectories[group * size : (group + 1) * size])
+            meta_episode.meta_step(prompt, trajectories[group * size : (group + 1) * size])
             for group, prompt in enumerate(prompts)
         )
 
@@ -259,7 +223,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What must match before two runs are compared, as a JSON mapping; `info` holds its digest."""
-        config = self.config.model_dump(exclude={"families", "schedule", "arm", "max_concurrency"})
+        config = self.config.model_dump(exclude={"families", "schedule", "arm", "max_concurrency", "workers"})
         return {
             "metagym": __version__,
             "environment": f"{type(self).__module__}:{type(self).__qualname__}",
@@ -276,30 +240,42 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """Return what decides the inner environment beside the options: its own options, packages and data."""
         return {}
 
-    def _episodes(self, prompt: str, tasks: Sequence[Task], arm: str, times_played: Mapping[str, int]) -> list[Episode]:
-        """Return an episode for each task; a task that comes twice comes as two repetitions."""
-        episodes: list[Episode] = []
-        again: Counter[str] = Counter()
-        for task in tasks:
-            repetition = times_played.get(task.id, 0) + again[task.id]
-            again[task.id] += 1
-            seed = derive_seed(self._run_seed, arm, task.id, repetition)
-            episodes.append(
-                Episode(prompt=prompt, task=task, seed=seed, repetition=repetition, arm=arm, meta_step=self._index)
-            )
-        return episodes
+    # For environments over this one ---------------------------------------------------------------
 
-    def _play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
+    def new_meta_episode(
+        self, rng: np.random.Generator, *, arm: str | None = None, task_ids: Sequence[str] | None = None
+    ) -> MetaEpisode:
+        """Return a meta-episode of this environment's tasks, drawn from `rng`."""
+        arm = self.config.arm if arm is None else arm
+        return MetaEpisode(self.task_set, self.config, rng=rng, arm=arm, task_ids=task_ids)
+
+    def check_prompt(self, prompt: object) -> str:
+        """Return `prompt` where it is one.
+
+        Raises:
+            InvalidPromptError: it is none.
+        """
+        return self._prompts.check(prompt)
+
+    def play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
+        """Play episodes of any meta-episode in one run of the engine."""
         with self.ledger.measure():
             return background.run(self.engine.run(episodes))
 
-    def _draw(self) -> Sequence[Task] | Exception:
-        """Draw the next batch ahead: `step` must say whether there is one. An error waits for the next step."""
-        assert self._queue is not None
-        try:
-            return check_batch(self._schedule(self._queue))
-        except Exception as error:
-            return error
+    def outcome(
+        self, meta_step: MetaStep, meta_episode: MetaEpisode
+    ) -> tuple[tuple[Trajectory, ...], float, bool, bool, dict[str, Any]]:
+        """Return a finished meta-step as `step` returns it."""
+        assert meta_step.reward is not None
+        threshold = self.config.success_threshold
+        terminated = threshold is not None and meta_step.reward >= threshold
+        truncated = meta_episode.is_exhausted
+        return meta_step.trajectories, meta_step.reward, terminated, truncated, self._info(meta_step)
+
+    def _make_workers(self) -> Workers:
+        if self.config.workers == "local":
+            return LocalWorkers(self.make_inner_env)
+        return ProcessWorkers(self.inner_env_factory(), self.config.workers)
 
     def _episode_finished(self, trajectory: Trajectory) -> None:
         self.ledger.add(trajectory)
@@ -310,11 +286,6 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
 
     def _recall(self, episode: Episode) -> Trajectory | None:
         return self._recorder.recall_episode(episode) if self._recorder is not None else None
-
-    def _as_meta_step(self, prompt: str, trajectories: tuple[Trajectory, ...]) -> MetaStep:
-        scores = [item.score for item in trajectories if item.score is not None]
-        reward = float(np.mean(scores)) if scores else None
-        return MetaStep(index=self._index, prompt=prompt, trajectories=trajectories, reward=reward)
 
     def _info(self, meta_step: MetaStep) -> dict[str, Any]:
         trajectories = meta_step.trajectories
@@ -330,21 +301,6 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         }
 
 
-def _read_options(options: Mapping[str, Any]) -> MetaEnvConfig:
-    families = options.get("families")
-    if isinstance(families, str):
-        raise ConfigError(f"families must be a list of names, got the text {families!r}. Write [{families!r}].")
-    try:
-        return MetaEnvConfig(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        known = ", ".join(sorted(MetaEnvConfig.model_fields))
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(f"Unknown option {name!r}: expected one of {known}.") from None
-        raise ConfigError(f"Option {name!r} got {first['input']!r}: {first['msg']}.") from None
-
-
 def _read_task_ids(options: Mapping[str, Any] | None) -> Sequence[str] | None:
     for name in options or {}:
         if name != "task_ids":
@@ -353,13 +309,3 @@ def _read_task_ids(options: Mapping[str, Any] | None) -> Sequence[str] | None:
     if task_ids is not None and not is_task_list(task_ids):
         raise ConfigError(f"options['task_ids'] must be a list of task ids, got {task_ids!r}.")
     return task_ids
-
-
-def _failure(meta_step: MetaStep, rate: float) -> EpisodesFailedError:
-    first = next(item.error for item in meta_step.trajectories if item.score is None)
-    return EpisodesFailedError(
-        f"{meta_step.num_failed} of {len(meta_step.trajectories)} episodes failed, more than max_failure_rate="
-        f"{rate:g} allows. The first failure: {first} What was played is in this error's .meta_step; the failed "
-        "tasks come again in the next step.",
-        meta_step,
-    )

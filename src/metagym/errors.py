@@ -78,6 +78,8 @@ class EpisodesFailedError(ApparatusError):
 
     meta_step: MetaStep | None
     """The partial meta-step: everything that was played."""
+    meta_steps: tuple[MetaStep, ...] = ()
+    """From a vector environment: the meta-steps of all its prompts."""
 
     def __init__(self, message: str, meta_step: MetaStep | None = None) -> None:
         super().__init__(message)

@@ -23,9 +23,12 @@ from metagym.types import (
     Trajectory,
     Usage,
 )
-from metagym.workers import Frame, InnerEnv, Workers
+from metagym.workers import Frame, InnerEnv, WorkerLostError, Workers
 
 logger = logging.getLogger(__name__)
+
+MAX_LOSSES = 20
+"""How often an episode is begun again because another one took its worker process down."""
 
 Score = Callable[[Trajectory], float]
 """Gives a trajectory its number in the mean."""
@@ -184,7 +187,8 @@ class RolloutEngine:
             await asyncio.sleep(0)
 
     async def _run_with_attempts(self, episode: Episode) -> Trajectory:
-        for attempt in range(1, self.config.attempts + 1):
+        attempt, losses = 1, 0
+        while attempt <= self.config.attempts:
             steps: list[Step] = []
             try:
                 async with self.workers.lease() as env:
@@ -198,6 +202,10 @@ class RolloutEngine:
                 # The model layer has tried again already; a missing package stays missing, a bug stays a bug.
                 if not isinstance(error, InnerEnvError):
                     break
+                if isinstance(error, WorkerLostError) and not error.is_culprit and losses < MAX_LOSSES:
+                    losses += 1  # another episode took the process down
+                else:
+                    attempt += 1
         return Trajectory(
             episode=episode,
             steps=tuple(steps),

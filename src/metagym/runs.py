@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 MANIFEST, LOG = "manifest.json", "log.jsonl"
 Key = tuple[int, str, str, int]
+"""(meta_step, arm, task id, repetition), which with the prompt names an episode of the run."""
 
 
 class Manifest(Record):
@@ -74,7 +75,7 @@ class RunFolder:
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
-        self._episodes: dict[Key, Trajectory] = {}
+        self._episodes: dict[tuple[Key, str], Trajectory] = {}
         self._reflections: dict[int, Reflection] = {}
         self._meta_steps: dict[int, LoggedMetaStep] = {}
         self._lock = threading.Lock()  # episodes come from the engine's thread
@@ -139,7 +140,7 @@ class RunFolder:
 
     def record_episode(self, trajectory: Trajectory) -> None:
         """Append a finished episode."""
-        self._episodes[trajectory.episode.key] = trajectory
+        self._episodes[_name(trajectory.episode)] = trajectory
         self._append("episode", trajectory)
 
     def recall_episode(self, episode: Episode) -> Trajectory | None:
@@ -148,12 +149,12 @@ class RunFolder:
         Raises:
             RunFolderError: the log holds another episode in its place.
         """
-        trajectory = self._episodes.get(episode.key)
+        trajectory = self._episodes.get(_name(episode))
         if trajectory is None or trajectory.score is None:
             return None
         if trajectory.episode != episode:
             raise RunFolderError(
-                f"The log of {self.path} holds another episode at {episode.key}: prompt, task or seed differ. "
+                f"The log of {self.path} holds another episode at {episode.key}: its task or its seed differs. "
                 "It was written by another run; start a new one."
             )
         return trajectory
@@ -168,16 +169,25 @@ class RunFolder:
         return self._reflections.get(index)
 
     def record_meta_step(self, meta_step: MetaStep) -> None:
-        """Append a finished meta-step; one that the log holds already is not written again."""
-        if meta_step.index in self._meta_steps:
-            return
+        """Append a finished meta-step; one that the log holds already is not written again.
+
+        Raises:
+            RunFolderError: the log holds another meta-step in its place.
+        """
         logged = LoggedMetaStep(
             index=meta_step.index,
             prompt=meta_step.prompt,
             reward=meta_step.reward,
             episodes=tuple(trajectory.episode.key for trajectory in meta_step.trajectories),
         )
-        self._meta_steps[meta_step.index] = logged
+        before = self._meta_steps.setdefault(meta_step.index, logged)
+        if before is not logged:
+            if before != logged:
+                raise RunFolderError(
+                    f"The log of {self.path} holds another meta-step {meta_step.index}, so the run did not repeat "
+                    "itself. Is its actor or its reflector random? Start a new run."
+                )
+            return
         self._append("meta_step", logged)
 
     # Reading ----------------------------------------------------------------------------------------
@@ -190,7 +200,7 @@ class RunFolder:
                 index=logged.index,
                 prompt=logged.prompt,
                 reward=logged.reward,
-                trajectories=tuple(self._episodes[key] for key in logged.episodes),
+                trajectories=tuple(self._episodes[key, logged.prompt] for key in logged.episodes),
                 reflection=self._reflections.get(logged.index - 1),
             )
             for _, logged in sorted(self._meta_steps.items())
@@ -217,7 +227,7 @@ class RunFolder:
         kind, record = line["kind"], line["record"]
         if kind == "episode":
             trajectory = Trajectory.model_validate(record)
-            self._episodes[trajectory.episode.key] = trajectory
+            self._episodes[_name(trajectory.episode)] = trajectory
         elif kind == "reflection":
             reflection = LoggedReflection.model_validate(record)
             self._reflections[reflection.index] = reflection.reflection
@@ -234,6 +244,10 @@ class RunFolder:
                 self._file = _open_whole(self.path / LOG)
             self._file.write(line)
             self._file.flush()
+
+
+def _name(episode: Episode) -> tuple[Key, str]:
+    return episode.key, episode.prompt
 
 
 def _open_whole(log: Path) -> TextIO:

@@ -111,7 +111,7 @@ class Episode(Record):
 
     @property
     def key(self) -> tuple[int, str, str, int]:
-        """Names the episode within a run: (meta_step, arm, task id, repetition)."""
+        """Names the episode within a meta-episode: (meta_step, arm, task id, repetition)."""
         return (self.meta_step, self.arm, self.task.id, self.repetition)
 
 

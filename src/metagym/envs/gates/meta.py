@@ -12,6 +12,7 @@ from metagym.envs.gates.env import GatesEnv
 from metagym.envs.gates.laws import GatesTaskSet
 from metagym.reflector import Reflector
 from metagym.tasks import TaskSet
+from metagym.vector import MetaVectorEnv
 
 
 class GatesMetaEnv(MetaEnv):
@@ -23,7 +24,8 @@ class GatesMetaEnv(MetaEnv):
     default_prompt = "You walk a road with four gates. Find out how each gate opens, and pass them before dusk."
     default_options: ClassVar[Mapping[str, Any]] = {"schedule": "blocked"}
 
-    def make_inner_env(self) -> GatesEnv:
+    @staticmethod
+    def make_inner_env() -> GatesEnv:
         """Make the road."""
         return GatesEnv()
 
@@ -38,3 +40,8 @@ class GatesMetaEnv(MetaEnv):
     def make_demo_reflector(self) -> Reflector:
         """Make the scripted reflector."""
         return GatesDemoReflector()
+
+
+def make_gates_vector(num_envs: int, **options: Any) -> MetaVectorEnv:
+    """Make the vector environment: `gym.make_vec` with this id."""
+    return MetaVectorEnv(GatesMetaEnv, num_envs, **options)
