@@ -199,13 +199,15 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             raise ConfigError("replay expects a list of prompts and a non-empty list of task ids.")
         if repetitions < 1:
             raise ConfigError(f"repetitions must be at least 1, got {repetitions}.")
-        # Before any reset there is no run seed yet: a fixed one keeps replay repeatable.
+        # Before the first reset the seed is 0, so that a replay is the same in every process.
         meta_episode = self._meta_episode or self.new_meta_episode(np.random.default_rng(0))
         tasks = [self.task_set.find(task_id) for task_id in task_ids for _ in range(repetitions)]
         episodes = [
             episode
             for group, prompt in enumerate(prompts)
-            for episode in meta_episode.plan(self.check_prompt(prompt), tasks, arm=f"{self.config.arm}/replay-{group}")
+            for episode in meta_episode.episodes_on(
+                tasks, self.check_prompt(prompt), arm=f"{self.config.arm}/replay-{group}"
+            )
         ]
         trajectories = self.play(episodes)
         size = len(tasks)
