@@ -30,7 +30,7 @@ _CONDITIONS = (
     "riding",
 )
 _CHOICES = re.compile(r"\[[^\[\]]+\]( \(.\))?( .)?$")
-_PLAIN_SQUARES = frozenset(" .|-")
+_NOT_PLAIN = re.compile(r"[^ .|\-]")
 
 
 def check_parts(parts: Iterable[str]) -> tuple[str, ...]:
@@ -126,8 +126,7 @@ def _legend(screen: Screen) -> str:
         return "Legend: none."
     seen: dict[str, None] = {}
     for row, line in enumerate(screen.map):
-        for column, square in enumerate(line):
-            if square not in _PLAIN_SQUARES:
-                raw = screen.descriptions[row, column].tobytes().split(b"\0", 1)[0]
-                seen.setdefault(f"{square} {raw.decode('latin-1')}")
+        for found in _NOT_PLAIN.finditer(line):
+            raw = screen.descriptions[row, found.start()].tobytes().split(b"\0", 1)[0]
+            seen.setdefault(f"{found[0]} {raw.decode('latin-1')}")
     return "Legend: " + "; ".join(seen) + "."
