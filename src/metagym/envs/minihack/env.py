@@ -184,6 +184,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         if self._game is None:
             self._game = self._pool.take(family)
             self._commands = commands_for(self._game.keys)
+            self._command_names = tuple(self._commands)
         self._game.reads_colors = self._display
         self._game.reads_descriptions = "legend" in self._parts
 
@@ -192,8 +193,12 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         self._question: Question | None = read_question(
             screen, after_prefix=after_prefix, in_position=in_position
         )
-        self._table: Mapping[str, Any] = self._question.answers if self._question else self._commands
-        self._available = tuple(self._table)
+        if self._question is None:
+            self._table: Mapping[str, Any] = self._commands
+            self._available = self._command_names
+        else:
+            self._table = self._question.answers
+            self._available = tuple(self._table)
 
     def _keys_for(self, action: str) -> tuple[int, ...] | None:
         if action not in self._table:
