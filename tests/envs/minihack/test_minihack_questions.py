@@ -41,8 +41,11 @@ def play(env, task_id, *commands):
 
 
 def asking(message, **changes):
-    blank = (" " * 79,) * 21
-    values = {"terminal": (message,) + ("",) * 23, "map": blank, "message": message, "inventory": ()}
+    terminal = changes.pop("terminal", (message,) + ("",) * 23)
+    known = changes.pop("map", ("",) * 21)
+    values = {"terminal_bytes": "".join(line.ljust(80) for line in terminal).encode()}
+    values |= {"map_bytes": "".join(line.ljust(79) for line in known).encode()}
+    values |= {"message": message, "inventory": ()}
     values |= {
         "hero": (5, 5),
         "stats": (0,) * 27,

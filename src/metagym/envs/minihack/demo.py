@@ -101,10 +101,10 @@ def _situation(steps: Sequence[Step], observation: Observation) -> Situation | N
     for past in (*before, scene):
         if past is not None:
             visited.add(past.hero)
-            doors.update(past.find("+"))
-            spots.update(past.find("_#"))
+            doors.update(past.doors)
+            spots.update(past.spots)
             # The floor of a dark room is shown only beside the hero: what was seen there is remembered.
-            floor.update((square, symbol) for square, symbol in past.squares.items() if symbol in ".#")
+            floor.update(past.floor)
     known = replace(known, squares={**floor, **dict.fromkeys(visited, "."), **known.squares})
     return Situation(
         scene=known,
