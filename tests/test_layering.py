@@ -21,6 +21,7 @@ LAYERS = (
     ("vector",),
     ("wrappers", "optimization", "evaluation", "statistics", "runs"),
     ("experiment", "training", "report", "testing"),
+    ("verification",),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -119,6 +119,25 @@ def show(
 
 
 @app.command()
+def verify(run: Annotated[Path, typer.Argument(help="The run folder.")]) -> None:
+    """Execute a run's recorded commands again, without any model, and compare what is seen and scored."""
+    from metagym.verification import verify_run
+
+    report = verify_run(run)
+    for difference in report.differences[:10]:
+        where = f"{difference.task_id}, step {difference.step}, {difference.field}:"
+        then, now = f"  recorded {difference.recorded:.300}", f"  again    {difference.again:.300}"
+        console.print(f"{where}\n{then}\n{now}", markup=False, highlight=False)
+    skipped = f", {report.num_skipped} failed ones skipped" if report.num_skipped else ""
+    console.print(
+        f"{report.num_episodes} episodes, {report.num_steps} steps{skipped}: {len(report.differences)} differ.",
+        highlight=False,
+    )
+    if report.differences:
+        raise typer.Exit(1)
+
+
+@app.command()
 def envs(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the meta-environments."""
     import gymnasium

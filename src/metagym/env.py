@@ -152,7 +152,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         super().reset(seed=seed)
         task_ids = _read_task_ids(options)
         self._last_batch = ()
-        self._meta_episode = self.new_meta_episode(self.np_random, task_ids=task_ids)
+        self._meta_episode = self.new_meta_episode(self.np_random, task_ids=task_ids).begin()
         return (), {"default_prompt": self.default_prompt, "fingerprint": self._fingerprint_digest}
 
     def step(self, action: str) -> tuple[tuple[Trajectory, ...], float, bool, bool, dict[str, Any]]:

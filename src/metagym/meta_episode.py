@@ -16,11 +16,7 @@ from metagym.types import Episode, MetaStep, Task, Trajectory
 
 
 class MetaEpisode:
-    """The state of one meta-episode. `MetaEnv` holds one, a vector environment one for each prompt.
-
-    Raises:
-        TasksExhaustedError: there are too few tasks for one meta-step.
-    """
+    """The state of one meta-episode. `MetaEnv` holds one, a vector environment one for each prompt."""
 
     def __init__(
         self,
@@ -45,8 +41,16 @@ class MetaEpisode:
             task_ids=task_ids,
         )
         self._batch = self._draw()
+
+    def begin(self) -> MetaEpisode:
+        """Return this meta-episode, where there are tasks to begin with.
+
+        Raises:
+            TasksExhaustedError: there are too few for one meta-step. An error of a schedule is raised here, too.
+        """
         if isinstance(self._batch, Exception):
             raise self._batch
+        return self
 
     @property
     def is_exhausted(self) -> bool:

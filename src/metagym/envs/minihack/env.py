@@ -186,9 +186,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
 
     def _read(self, screen: Screen, *, after_prefix: bool = False, in_position: bool = False) -> None:
         self._screen = screen
-        self._question: Question | None = read_question(
-            screen, after_prefix=after_prefix, in_position=in_position
-        )
+        self._question: Question | None = read_question(screen, after_prefix=after_prefix, in_position=in_position)
         if self._question is None:
             self._table: Mapping[str, Any] = self._commands
             self._available = self._command_names

@@ -57,9 +57,7 @@ class MiniHackTaskSet(SeededTaskSet):
             few = [name for name in self.expand_families(families) if name in FEW_LEVELS]
             counts = ", ".join(f"{name} about {FEW_LEVELS[name]}" for name in few[:5])
             hint = f" Of all roles together there are few levels: {counts}." if few else ""
-            raise TasksExhaustedError(
-                f"{error}{hint} `count_starts` tells how many levels a family has."
-            ) from error
+            raise TasksExhaustedError(f"{error}{hint} `count_starts` tells how many levels a family has.") from error
 
     def _content_of(self, family: str, seed: int) -> str:
         game = self._pool.take(family)
