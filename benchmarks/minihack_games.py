@@ -115,9 +115,7 @@ def play_many(num_episodes: int = 3000, *, max_idle: int) -> None:
     env = MiniHackTextEnv(pool=GamePool(max_idle=max_idle))
     for episode in range(num_episodes + 1):
         if episode % (num_episodes // 6) == 0:
-            print(
-                f"  after {episode}: {memory_mb():.1f} MB, {num_descriptors()} file descriptors", flush=True
-            )
+            print(f"  after {episode}: {memory_mb():.1f} MB, {num_descriptors()} file descriptors", flush=True)
         play(env, f"{DEFAULT_FAMILIES[episode % len(DEFAULT_FAMILIES)]}/{episode}")
     env.close()
 

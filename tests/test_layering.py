@@ -22,6 +22,7 @@ LAYERS = (
     ("wrappers", "optimization", "evaluation", "statistics", "runs"),
     ("experiment", "training", "report", "testing"),
     ("verification",),
+    ("envs",),
     ("cli_minihack",),
     ("cli",),
 )

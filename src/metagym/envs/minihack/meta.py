@@ -41,7 +41,7 @@ class MiniHackMetaEnv(MetaEnv):
         actor: ActorSpec = None,
         *,
         parts: Sequence[str] = DEFAULT_PARTS,
-        goal: Literal["family", "none"] = "family",
+        goal: Literal["family", "none", "paper_task_line"] = "family",
         rewards: Literal["success", "minihack"] = "success",
         auto_answer: bool = False,
         display: bool = True,
