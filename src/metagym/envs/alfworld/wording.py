@@ -82,7 +82,8 @@ def read_wording(domain: str, grammar: str) -> Wording:
         put_feedback=_pop_text(rules, "PutObject.feedback"),
         help_text=help_rule[0]["rhs"] if help_rule else help_action and help_action[1],
     )
-    wording = Wording(*(text and text.replace(".name}", "}") for text in wording))
+    # TextWorld's reader of grammars skips the white space that a text begins with.
+    wording = Wording(*(text and text.lstrip().replace(".name}", "}") for text in wording))
     for name in ("task", "PutObject", "PutEmptyReceptacleObjectinReceptacle"):
         rules.pop(name, None)
         actions.pop(name, None)
