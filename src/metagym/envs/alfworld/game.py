@@ -94,6 +94,9 @@ class Turn(NamedTuple):
 class Engine(Protocol):
     """Plays one game at a time."""
 
+    needs_data: bool
+    """Whether it reads the game's JSON; else that may be empty."""
+
     def start(self, game: Game, data: GameData) -> Turn:
         """Begin `game`; `data` is its JSON."""
         ...
@@ -109,6 +112,8 @@ class Engine(Protocol):
 
 class NativeEngine:
     """Plays in plain Python, equal to TextWorld in text, admissible commands and end."""
+
+    needs_data = False
 
     def start(self, game: Game, data: GameData | None = None) -> Turn:
         """Begin `game`. Its JSON is not needed."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import itertools
 import multiprocessing
 import os
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -35,13 +37,19 @@ class BlockingWorker:
 
     `factory` is the import path (`package.module:name`) of what makes one environment; the environments
     live in that process alone. A call that takes longer than `timeout_s` kills the process; the next
-    call starts a fresh one. One thread at a time may use it.
+    call starts a fresh one. Threads may share it: the calls queue up.
     """
 
     def __init__(self, factory: str, *, timeout_s: float = STEP_TIMEOUT_S) -> None:
         self._factory, self._timeout_s = factory, timeout_s
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._lock = threading.RLock()
+        self._numbers = itertools.count()
+
+    def new_env(self) -> int:
+        """Return a number for a new environment."""
+        return next(self._numbers)
 
     def call(self, env: int, method: str, *arguments: Any) -> Any:
         """Call `method` of environment number `env`, which is made when it is first called.
@@ -50,28 +58,29 @@ class BlockingWorker:
             WorkerDiedError: the process died or took too long; its environments are lost.
             ApparatusError: the method raised.
         """
-        pipe = self._pipe if self._process is not None and self._process.is_alive() else None
-        if pipe is None:
-            pipe = self._spawn()
-        try:
-            pipe.send((env, method, arguments))
-            if not pipe.poll(self._timeout_s):
-                raise TimeoutError(f"no answer within {self._timeout_s:g} s")
-            failure, value = pipe.recv()
-        except (OSError, EOFError) as error:
-            self.close()
-            raise WorkerDiedError(
-                f"The process of {self._factory} was lost in {method}: {type(error).__name__}: {error}. "
-                "The next call starts a fresh one."
-            ) from error
+        with self._lock:
+            pipe = self._pipe if self._process is not None and self._process.is_alive() else None
+            try:
+                pipe = pipe or self._spawn()
+                pipe.send((env, method, arguments))
+                if not pipe.poll(self._timeout_s):
+                    raise TimeoutError(f"no answer within {self._timeout_s:g} s")
+                failure, value = pipe.recv()
+            except (OSError, EOFError) as error:
+                self.close()
+                raise WorkerDiedError(
+                    f"The process of {self._factory} was lost in {method}: {type(error).__name__}: {error}. "
+                    "Its environments are gone; the next call starts a fresh process."
+                ) from error
         if failure:
             raise ApparatusError(f"{self._factory} raised in {method}: {failure}")
         return value
 
     def close(self) -> None:
         """Kill the process. Twice is fine."""
-        process, pipe = self._process, self._pipe
-        self._process = self._pipe = None
+        with self._lock:
+            process, pipe = self._process, self._pipe
+            self._process = self._pipe = None
         if pipe is not None:
             pipe.close()
         if process is not None:
@@ -154,25 +163,35 @@ def _no_new_home() -> Any:
 
 
 class StockEngine:
-    """Plays in TextWorld, in a process of its own."""
+    """Plays in TextWorld, in a process of its own, or in one that it shares with others."""
 
-    def __init__(self) -> None:
+    needs_data = True
+
+    def __init__(self, worker: BlockingWorker | None = None) -> None:
         require_stock()
-        self._worker = BlockingWorker("metagym.envs.alfworld.stock:TextWorldGame")
+        self._owns_worker = worker is None
+        self._worker = worker or make_stock_worker()
+        self._number = self._worker.new_env()
 
     def start(self, game: Game | None, data: GameData) -> Turn:
         """Begin the game of that JSON."""
-        turn: Turn = self._worker.call(0, "start", dict(data))
+        turn: Turn = self._worker.call(self._number, "start", dict(data))
         return turn
 
     def step(self, command: str) -> Turn:
         """Execute `command`; one that is not admissible changes nothing."""
-        turn: Turn = self._worker.call(0, "step", command)
+        turn: Turn = self._worker.call(self._number, "step", command)
         return turn
 
     def close(self) -> None:
-        """End the process."""
-        self._worker.close()
+        """End the process, where it is the engine's own."""
+        if self._owns_worker:
+            self._worker.close()
+
+
+def make_stock_worker() -> BlockingWorker:
+    """Return a process that any number of stock engines share."""
+    return BlockingWorker("metagym.envs.alfworld.stock:TextWorldGame")
 
 
 def require_stock() -> None:
