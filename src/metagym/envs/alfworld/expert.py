@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metagym.envs.alfworld.player import Goal, Player, Skills, read_goal, remember
-from metagym.envs.alfworld.rooms import read_pack
+from metagym.envs.alfworld.player import Player, Skills, read_goal, remember
 from metagym.types import Action, Episode, Observation, Step
 
 
@@ -30,10 +29,4 @@ def expert_command(steps: Sequence[Step], observation: Observation) -> str | Non
         return None
     skills = Skills(True, (goal.treatment,) if goal.treatment else (), True, True)
     memory = remember(steps, observation)
-    return Player(goal, skills, memory, observation.available_actions or (), _homes(goal)).next_command()
-
-
-def _homes(goal: Goal) -> list[str]:
-    """Return the types of receptacles that can hold the goal's object."""
-    holds = read_pack().holds.items()
-    return [home.lower() for home, kinds in holds if goal.target in map(str.lower, kinds)]
+    return Player(goal, skills, memory, observation.available_actions or ()).next_command()

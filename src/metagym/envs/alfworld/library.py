@@ -65,6 +65,10 @@ class GameLibrary:
             return self.listing().playable
         return tuple(generate.task_id(family, seed) for family in FAMILIES for seed in range(per_family))
 
+    def spelling(self) -> str:
+        """Return how the games' players put things down, `move` or `put`; the first game speaks for all."""
+        return self.game(self.sample_ids(per_family=1)[0]).wording.spelling
+
     def game(self, task_id: str) -> Game:
         """Return the game, ready to be played.
 

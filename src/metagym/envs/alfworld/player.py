@@ -6,9 +6,11 @@ Both the expert and the demo actor play so; they differ in which skills they hav
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
+from metagym.envs.alfworld.rooms import read_pack
 from metagym.types import Observation, Step
 
 TOOLS = {"clean": "sinkbasin", "heat": "microwave", "cool": "fridge"}
@@ -127,12 +129,8 @@ def remember(steps: Sequence[Step], observation: Observation) -> Memory:
 class Player:
     """Decides on the next command, given what is remembered. It holds nothing between turns."""
 
-    def __init__(
-        self, goal: Goal, skills: Skills, memory: Memory, available: Sequence[str], likely: Iterable[str] = ()
-    ) -> None:
-        self.goal, self.skills, self.memory = goal, skills, memory
-        self.available = available
-        self.likely = frozenset(likely)
+    def __init__(self, goal: Goal, skills: Skills, memory: Memory, available: Sequence[str]) -> None:
+        self.goal, self.skills, self.memory, self.available = goal, skills, memory, available
 
     def next_command(self) -> str:
         """Return the command to give now."""
@@ -183,12 +181,13 @@ class Player:
         return self._visit(place)
 
     def _search(self) -> str:
-        """Look where nobody looked yet: in likely places first, and in open ones before closed ones."""
+        """Look where nobody looked yet, first where such a thing may be kept."""
         unseen = [name for name in self.memory.receptacles if name not in self.memory.contents]
         if not self.skills.opens:
             unseen = [name for name in unseen if name not in self.memory.closed]
-        # Whatever can be looked into without a walk comes first.
-        unseen.sort(key=lambda name: (_kind(name) not in self.likely, f"open {name}" not in self.available))
+        likely = usual_homes(self.goal.target)
+        # Of equally likely places, what can be looked into without a walk comes first.
+        unseen.sort(key=lambda name: (_kind(name) not in likely, f"open {name}" not in self.available))
         return self._visit(unseen[0]) if unseen else "look"
 
     def _visit(self, receptacle: str) -> str:
@@ -201,6 +200,14 @@ class Player:
 
     def _first(self, *beginnings: str) -> str:
         return next((command for command in self.available if command.startswith(beginnings)), "")
+
+
+@cache
+def usual_homes(kind: str) -> frozenset[str]:
+    """Return the types of receptacles that can hold a type of object, both in the words of the texts."""
+    return frozenset(
+        home.lower() for home, kinds in read_pack().holds.items() if kind in map(str.lower, kinds)
+    )
 
 
 def _kind(name: str) -> str:
