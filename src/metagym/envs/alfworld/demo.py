@@ -131,7 +131,9 @@ class ALFWorldDemoReflector:
         news.sort(key=lambda skill: -found.missing[skill])
         added = [LESSONS[skill] for skill in news[:1]] if len(kept) < MAX_INSTRUCTIONS else []
 
-        lines = [line for line in last.prompt.splitlines() if not any(_is_line_of(line, item) for item in dropped)]
+        lines = [
+            line for line in last.prompt.splitlines() if not any(_is_line_of(line, item) for item in dropped)
+        ]
         lines += [f"- {item}" for item in added]
         said = (", ".join(map(str, items)) or "nothing" for items in (added, dropped))
         analysis = "Added: {}. Dropped: {}.".format(*said)

@@ -115,7 +115,9 @@ def choices(family: str) -> dict[int, dict[str, tuple[str, ...]]]:
         if room.kind not in pack.kinds[family]:
             continue
         targets = {
-            target: places for target in movables(room, pack) if (places := _places(family, target, room, pack))
+            target: places
+            for target in movables(room, pack)
+            if (places := _places(family, target, room, pack))
         }
         if targets:
             found[room.number] = targets

@@ -110,7 +110,9 @@ def ground_goal(goal: Expression, problem: Problem, is_static: Callable[[str], b
     return tuple(_ground_part(part, problem, is_static) for part in parts)
 
 
-def _ground_part(part: Expression, problem: Problem, is_static: Callable[[str], bool]) -> tuple[Grounding, ...]:
+def _ground_part(
+    part: Expression, problem: Problem, is_static: Callable[[str], bool]
+) -> tuple[Grounding, ...]:
     variables: dict[str, str] = {}
     atoms: list[Atom] = []
     _flatten(part, variables, atoms)
@@ -122,7 +124,9 @@ def _ground_part(part: Expression, problem: Problem, is_static: Callable[[str], 
     found: dict[Grounding, None] = {}
     for binding in _solve(static, candidates, {}, variables, problem.objects):
         free = [name for name in variables if name not in binding]
-        domains = [[item for item, kind in problem.objects.items() if kind == variables[name]] for name in free]
+        domains = [
+            [item for item, kind in problem.objects.items() if kind == variables[name]] for name in free
+        ]
         for values in itertools.product(*domains):
             bound = {**binding, **dict(zip(free, values, strict=True))}
             if all(bound[left] != bound[right] for left, right in unequal):

@@ -72,5 +72,3 @@ class _Walker:
     def put(self, item: str, receptacle: str) -> None:
         self.reach_into(receptacle)
         self.do("put", item, receptacle)
-
-

@@ -98,7 +98,9 @@ class Memory:
         for item, receptacle in _TOOK.findall(text):
             self.carrying = item
             self.put_down.pop(item, None)
-            self.contents[receptacle] = [other for other in self.contents.get(receptacle, []) if other != item]
+            self.contents[receptacle] = [
+                other for other in self.contents.get(receptacle, []) if other != item
+            ]
         for item, receptacle in _PUT.findall(text):
             self.carrying = ""
             self.put_down[item] = receptacle

@@ -56,10 +56,18 @@ def read_pack() -> Pack:
     file = importlib.resources.files("metagym.envs.alfworld") / "pack" / PACK
     stored = json.loads(gzip.decompress(file.read_bytes()))
     rooms = tuple(
-        Room(room["number"], room["kind"], {k: tuple(v) for k, v in room["receptacles"].items()}, tuple(room["objects"]))
+        Room(
+            room["number"],
+            room["kind"],
+            {k: tuple(v) for k, v in room["receptacles"].items()},
+            tuple(room["objects"]),
+        )
         for room in stored["rooms"]
     )
-    tables = ({k: tuple(v) for k, v in stored[name].items()} for name in ("holds", "abilities", "kinds", "sentences"))
+    tables = (
+        {k: tuple(v) for k, v in stored[name].items()}
+        for name in ("holds", "abilities", "kinds", "sentences")
+    )
     return Pack(rooms, *tables, stored["help_text"])
 
 

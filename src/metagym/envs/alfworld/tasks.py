@@ -29,7 +29,13 @@ def role_in(family: str, content_digest: str) -> str:
     if family not in GROUPS["paper-test"]:
         return role_of(content_digest)
     position = int(digest(["role", content_digest], length=12), 16) / 16**12
-    return "test" if position < LARGE_TEST_SHARES else "validation" if position < 2 * LARGE_TEST_SHARES else "train"
+    return (
+        "test"
+        if position < LARGE_TEST_SHARES
+        else "validation"
+        if position < 2 * LARGE_TEST_SHARES
+        else "train"
+    )
 
 
 def make_task_set(library: GameLibrary, *, source: str = "train") -> TaskSet:

@@ -142,7 +142,10 @@ class World:
             yield f"examine {names[item]}", Move("examine object", object=item)
             if not layout.types[item].isdisjoint(KNIVES):
                 for thing in layout.objects:
-                    if layout.has("sliceable", thing) and ("objectatlocation", thing, self.here) in self.facts:
+                    if (
+                        layout.has("sliceable", thing)
+                        and ("objectatlocation", thing, self.here) in self.facts
+                    ):
                         command = f"slice {names[thing]} with {names[item]}"
                         yield command, Move("slice", object=thing, tool=item)
         for receptacle in self.around():
