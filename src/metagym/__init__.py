@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from metagym.adapter import TextAdapter
     from metagym.env import MetaEnv
     from metagym.envs.gates.meta import GatesMetaEnv
+    from metagym.envs.minihack.meta import MiniHackMetaEnv
     from metagym.models import ChatModel, OpenAIChatModel
     from metagym.optimization import OptimizationResult, optimize
     from metagym.reflector import ChatReflector, Reflector
@@ -32,17 +33,20 @@ if TYPE_CHECKING:
         Trajectory,
         Usage,
     )
+    from metagym.vector import MetaVectorEnv
 
 _EXPORTS = {
     "metagym.actor": ("Actor", "ChatActor", "RandomActor"),
     "metagym.adapter": ("TextAdapter",),
     "metagym.env": ("MetaEnv",),
     "metagym.envs.gates.meta": ("GatesMetaEnv",),
+    "metagym.envs.minihack.meta": ("MiniHackMetaEnv",),
     "metagym.models": ("ChatModel", "OpenAIChatModel"),
     "metagym.optimization": ("OptimizationResult", "optimize"),
     "metagym.reflector": ("ChatReflector", "Reflector"),
     "metagym.rollout": ("RolloutEngine",),
     "metagym.tasks": ("TaskSet",),
+    "metagym.vector": ("MetaVectorEnv",),
     "metagym.types": (
         "Action",
         "Episode",
@@ -59,9 +63,34 @@ _EXPORTS = {
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [
+    "Action",
+    "Actor",
+    "ChatActor",
+    "ChatModel",
+    "ChatReflector",
+    "Episode",
+    "GatesMetaEnv",
+    "MetaEnv",
     "MetaGymError",
+    "MetaStep",
+    "MetaVectorEnv",
+    "MiniHackMetaEnv",
+    "Observation",
+    "OpenAIChatModel",
+    "OptimizationResult",
+    "RandomActor",
+    "Reflection",
+    "Reflector",
+    "RolloutEngine",
+    "Step",
+    "StopReason",
+    "Task",
+    "TaskSet",
+    "TextAdapter",
+    "Trajectory",
+    "Usage",
     "__version__",
-    *sorted(_MODULE_OF),
+    "optimize",
 ]
 
 
@@ -86,6 +115,14 @@ META_EPISODE_LENGTH = 10
 register(
     id="MetaGym/Gates-v0",
     entry_point="metagym.envs.gates.meta:GatesMetaEnv",
+    vector_entry_point="metagym.envs.gates.meta:make_gates_vector",
     max_episode_steps=META_EPISODE_LENGTH,
 )
+register(
+    id="MetaGym/MiniHack-v0",
+    entry_point="metagym.envs.minihack.meta:MiniHackMetaEnv",
+    vector_entry_point="metagym.envs.minihack.meta:make_minihack_vector",
+    max_episode_steps=META_EPISODE_LENGTH,
+)
+register(id="MetaGym/MiniHackText-v0", entry_point="metagym.envs.minihack.env:MiniHackTextEnv")
 register(id="MetaGym/GatesText-v0", entry_point="metagym.envs.gates.env:GatesEnv")

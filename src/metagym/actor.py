@@ -95,9 +95,7 @@ class ChatActor:
 
     def messages(self, prompt: str, steps: Sequence[Step], observation: Observation) -> list[Message]:
         """Return the conversation: what is sent for `observation` after `steps`."""
-        kept = (
-            steps if self.history_steps is None else steps[len(steps) - min(self.history_steps, len(steps)) :]
-        )
+        kept = steps if self.history_steps is None else steps[len(steps) - min(self.history_steps, len(steps)) :]
         head = f"Goal: {observation.goal}\n\n" if observation.goal else ""
         if len(kept) < len(steps):
             head += f"[{len(steps) - len(kept)} earlier turns are left out.]\n\n"
@@ -217,9 +215,7 @@ class RandomActor:
         if not observation.available_actions:
             return Action(text=None, problem="There is no list of available actions to draw from.")
         rng = np.random.default_rng((episode.seed, len(steps)))
-        return Action(
-            text=observation.available_actions[int(rng.integers(len(observation.available_actions)))]
-        )
+        return Action(text=observation.available_actions[int(rng.integers(len(observation.available_actions)))])
 
 
 class FunctionActor:

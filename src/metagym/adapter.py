@@ -55,9 +55,7 @@ class TextAdapter(gymnasium.Env[str, str]):
         self._success = success or (lambda reward, info: reward > 0)
         self._text = ""
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Start an episode; `task_id` in `options` is the task set's business and is not passed on."""
         super().reset(seed=seed)
         passed = {name: value for name, value in (options or {}).items() if name != "task_id"}

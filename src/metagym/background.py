@@ -82,9 +82,7 @@ class BackgroundLoop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._main, args=(self._loop,), name="metagym", daemon=True
-                )
+                self._thread = threading.Thread(target=self._main, args=(self._loop,), name="metagym", daemon=True)
                 self._thread.start()
             return self._loop
 
@@ -92,9 +90,20 @@ class BackgroundLoop:
     def _main(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
+            # SystemExit and KeyboardInterrupt leave the loop, after their task has kept them: they belong to
+            # who waits for it, and a loop that stood still would let that caller wait for ever.
+            while not _runs_to_its_stop(loop):
+                pass
         finally:
             loop.close()
+
+
+def _runs_to_its_stop(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        loop.run_forever()
+    except (SystemExit, KeyboardInterrupt):
+        return False
+    return True
 
 
 # The one exception to "no module-level state": like the standard library's default executor, the loop

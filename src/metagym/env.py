@@ -8,42 +8,26 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import gymnasium
 import numpy as np
-from pydantic import Field, ValidationError
 
 from metagym import background
 from metagym._version import __version__
 from metagym.actor import Actor
-from metagym.errors import ConfigError, EpisodesFailedError, TasksExhaustedError
+from metagym.config import read_options
+from metagym.errors import ConfigError
 from metagym.ledger import Ledger
+from metagym.meta_episode import MetaEpisode
+from metagym.reflector import Reflector
 from metagym.rendering import render_batch
 from metagym.rollout import RolloutConfig, RolloutEngine, default_score
-from metagym.seeding import derive_seed, describe, digest, package_versions
+from metagym.schedules import make_schedule
+from metagym.seeding import describe, digest, package_versions
 from metagym.spaces import PromptSpace, TrajectorySpace
 from metagym.specs import ActorSpec, make_actor
-from metagym.tasks import Schedule, TaskQueue, TaskSet, check_batch, is_task_list, make_schedule
-from metagym.types import Episode, MetaStep, Task, Trajectory, Usage
+from metagym.tasks import TaskSet, is_task_list
+from metagym.types import Episode, MetaStep, Trajectory, Usage
 from metagym.workers import LocalWorkers
 
 ACTION_GRAMMAR = "exact, then case and white space"
-
-
-class MetaEnvConfig(RolloutConfig):
-    """What a meta-environment plays, and how: everything that `gym.make` takes beside the actor."""
-
-    families: tuple[str, ...] | None = None
-    """Families (or groups of them) whose tasks are played; None means all."""
-    split: str = "train"
-    """The role of the tasks: `train`, `validation` or `test`; or a source, which means all that is in it."""
-    episodes_per_step: int = Field(default=5, ge=1)
-    """Tasks in a batch."""
-    schedule: str | Callable[[TaskQueue], Sequence[Task]] = "fresh"
-    """Which tasks the next meta-step plays: `fresh`, `same`, `blocked`, or a callable."""
-    success_threshold: float | None = None
-    """Mean score from which the meta-episode is terminated; None means never."""
-    max_failure_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of a batch that the apparatus may fail on before `step` raises."""
-    arm: str = ""
-    """Names this arm of a comparison; arms never share model noise."""
 
 
 class Recorder(Protocol):
@@ -92,17 +76,19 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     ) -> None:
         if render_mode not in (None, "ansi"):
             raise ConfigError(f"render_mode must be 'ansi' or None, got {render_mode!r}.")
-        self.config = _read_options({**self.default_options, **options})
-        self._schedule: Schedule = make_schedule(self.config.schedule)
+        self.config = read_options({**self.default_options, **options})
+        make_schedule(self.config.schedule)  # an unknown name fails here, not at the first reset
         self.task_set = self.make_task_set()
         self.families = self.task_set.expand_families(self.config.families)
         self.task_set.check_split(self.config.split)
         self.actor: Actor = make_actor(actor, demo=self.make_demo_actor)
         self.render_mode = render_mode
-        self.action_space = PromptSpace()
+        self._prompts = PromptSpace()
+        self.action_space = self._prompts
         self.observation_space = TrajectorySpace()
         self.ledger = Ledger()
-        self._on_episode = on_episode
+        self.on_episode = on_episode
+        """Called with each finished trajectory, from the engine's thread."""
         self._recorder: Recorder | None = None
         self._workers = LocalWorkers(self.make_inner_env)
         self.engine = RolloutEngine(
@@ -114,10 +100,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             recall=self._recall,
         )
         self._owns_actor = actor is not self.actor
-        self._queue: TaskQueue | None = None
-        self._batch: Sequence[Task] | Exception = ()
-        self._run_seed = 0
-        self._index = 0
+        self._meta_episode: MetaEpisode | None = None
         self._last_batch: tuple[Trajectory, ...] = ()
         self._fingerprint_digest = digest(self.fingerprint)
 
@@ -142,6 +125,10 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             "or say actor='random'."
         )
 
+    def make_demo_reflector(self) -> Reflector:
+        """Make the scripted reflector that goes with the demo actor."""
+        raise ConfigError(f"{type(self).__name__} has no demo reflector. Name a model for the reflector.")
+
     # Gymnasium --------------------------------------------------------------------------------------
 
     def reset(
@@ -157,19 +144,8 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """
         super().reset(seed=seed)
         task_ids = _read_task_ids(options)
-        self._run_seed = int(self.np_random.integers(2**31))
-        self._queue = TaskQueue(
-            self.task_set,
-            rng=self.np_random,
-            batch_size=self.config.episodes_per_step,
-            families=self.families,
-            split=self.config.split,
-            task_ids=task_ids,
-        )
-        self._index, self._last_batch = 0, ()
-        self._batch = self._draw()
-        if isinstance(self._batch, Exception):
-            raise self._batch
+        self._last_batch = ()
+        self._meta_episode = self.new_meta_episode(self.np_random, task_ids=task_ids)
         return (), {"default_prompt": self.default_prompt, "fingerprint": self._fingerprint_digest}
 
     def step(self, action: str) -> tuple[tuple[Trajectory, ...], float, bool, bool, dict[str, Any]]:
@@ -180,27 +156,12 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             TasksExhaustedError: too few tasks are left; nothing was played.
             EpisodesFailedError: the apparatus failed too often; carries the partial `meta_step`.
         """
-        prompt = self.action_space.check(action)
-        if self._queue is None:
+        prompt = self.check_prompt(action)
+        if self._meta_episode is None:
             raise gymnasium.error.ResetNeeded("Call env.reset() before the first env.step(prompt).")
-        if isinstance(self._batch, Exception):
-            raise self._batch
-        tasks = tuple(self._batch)
-        trajectories = self._play([self._episode(prompt, task, self.config.arm) for task in tasks])
-        meta_step = self._as_meta_step(prompt, trajectories)
-        self._last_batch = trajectories
-        if meta_step.reward is None or meta_step.num_failed > self.config.max_failure_rate * len(tasks):
-            failed = [item.task for item in trajectories if item.score is None]
-            self._queue.give_back(failed)
-            self._batch = self._draw()
-            raise _failure(meta_step, self.config.max_failure_rate)
-        self._queue.finish(tasks)
-        self._index += 1
-        self._batch = self._draw()
-        threshold = self.config.success_threshold
-        terminated = threshold is not None and meta_step.reward >= threshold
-        truncated = isinstance(self._batch, TasksExhaustedError)
-        return trajectories, meta_step.reward, terminated, truncated, self._info(meta_step)
+        self._last_batch = self.play(self._meta_episode.episodes(prompt))
+        meta_step = self._meta_episode.finish(prompt, self._last_batch)
+        return self.outcome(meta_step, self._meta_episode)
 
     def render(self) -> str | None:  # type: ignore[override]
         """Return the last batch as text (render mode `ansi`)."""
@@ -217,9 +178,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
 
     # Beyond Gymnasium -------------------------------------------------------------------------------
 
-    def replay(
-        self, prompts: Sequence[str], task_ids: Sequence[str], *, repetitions: int = 1
-    ) -> tuple[MetaStep, ...]:
+    def replay(self, prompts: Sequence[str], task_ids: Sequence[str], *, repetitions: int = 1) -> tuple[MetaStep, ...]:
         """Play the same tasks, of any split, under several prompts at once; return one MetaStep a prompt.
 
         Its trajectories are in the order of `task_ids`, the repetitions of a task side by side. All
@@ -233,19 +192,20 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             raise ConfigError("replay expects a list of prompts and a non-empty list of task ids.")
         if repetitions < 1:
             raise ConfigError(f"repetitions must be at least 1, got {repetitions}.")
+        meta_episode = self._meta_episode or self.new_meta_episode(self.np_random)
         tasks = [self.task_set.find(task_id) for task_id in task_ids]
         episodes = [
-            self._episode(
-                self.action_space.check(prompt), task, f"{self.config.arm}/replay-{group}", repetition
+            meta_episode.episode(
+                self.check_prompt(prompt), task, arm=f"{self.config.arm}/replay-{group}", repetition=repetition
             )
             for group, prompt in enumerate(prompts)
             for task in tasks
             for repetition in range(repetitions)
         ]
-        trajectories = self._play(episodes)
+        trajectories = self.play(episodes)
         size = len(tasks) * repetitions
         return tuple(
-            self._as_meta_step(prompt, trajectories[group * size : (group + 1) * size])
+            meta_episode.meta_step(prompt, trajectories[group * size : (group + 1) * size])
             for group, prompt in enumerate(prompts)
         )
 
@@ -273,41 +233,47 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """Return what decides the inner environment beside the options: its own options, packages and data."""
         return {}
 
-    def _episode(self, prompt: str, task: Task, arm: str, repetition: int | None = None) -> Episode:
-        if repetition is None:
-            assert self._queue is not None
-            repetition = self._queue.times_played[task.id]
-        seed = derive_seed(self._run_seed, arm, task.id, repetition)
-        return Episode(
-            prompt=prompt, task=task, seed=seed, repetition=repetition, arm=arm, meta_step=self._index
-        )
+    # For environments over this one ---------------------------------------------------------------
 
-    def _play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
+    def new_meta_episode(
+        self, rng: np.random.Generator, *, arm: str | None = None, task_ids: Sequence[str] | None = None
+    ) -> MetaEpisode:
+        """Return a meta-episode of this environment's tasks, drawn from `rng`."""
+        arm = self.config.arm if arm is None else arm
+        return MetaEpisode(self.task_set, self.config, rng=rng, arm=arm, task_ids=task_ids)
+
+    def check_prompt(self, prompt: object) -> str:
+        """Return `prompt` where it is one.
+
+        Raises:
+            InvalidPromptError: it is none.
+        """
+        return self._prompts.check(prompt)
+
+    def play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
+        """Play episodes of any meta-episode in one run of the engine."""
         with self.ledger.measure():
             return background.run(self.engine.run(episodes))
 
-    def _draw(self) -> Sequence[Task] | Exception:
-        """Draw the next batch ahead: `step` must say whether there is one. An error waits for the next step."""
-        assert self._queue is not None
-        try:
-            return check_batch(self._schedule(self._queue))
-        except Exception as error:
-            return error
+    def outcome(
+        self, meta_step: MetaStep, meta_episode: MetaEpisode
+    ) -> tuple[tuple[Trajectory, ...], float, bool, bool, dict[str, Any]]:
+        """Return a finished meta-step as `step` returns it."""
+        assert meta_step.reward is not None
+        threshold = self.config.success_threshold
+        terminated = threshold is not None and meta_step.reward >= threshold
+        truncated = meta_episode.is_exhausted
+        return meta_step.trajectories, meta_step.reward, terminated, truncated, self._info(meta_step)
 
     def _episode_finished(self, trajectory: Trajectory) -> None:
         self.ledger.add(trajectory)
         if self._recorder is not None:
             self._recorder.record_episode(trajectory)
-        if self._on_episode is not None:
-            self._on_episode(trajectory)
+        if self.on_episode is not None:
+            self.on_episode(trajectory)
 
     def _recall(self, episode: Episode) -> Trajectory | None:
         return self._recorder.recall_episode(episode) if self._recorder is not None else None
-
-    def _as_meta_step(self, prompt: str, trajectories: tuple[Trajectory, ...]) -> MetaStep:
-        scores = [item.score for item in trajectories if item.score is not None]
-        reward = float(np.mean(scores)) if scores else None
-        return MetaStep(index=self._index, prompt=prompt, trajectories=trajectories, reward=reward)
 
     def _info(self, meta_step: MetaStep) -> dict[str, Any]:
         trajectories = meta_step.trajectories
@@ -323,23 +289,6 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         }
 
 
-def _read_options(options: Mapping[str, Any]) -> MetaEnvConfig:
-    families = options.get("families")
-    if isinstance(families, str):
-        raise ConfigError(
-            f"families must be a list of names, got the text {families!r}. Write [{families!r}]."
-        )
-    try:
-        return MetaEnvConfig(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        known = ", ".join(sorted(MetaEnvConfig.model_fields))
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(f"Unknown option {name!r}: expected one of {known}.") from None
-        raise ConfigError(f"Option {name!r} got {first['input']!r}: {first['msg']}.") from None
-
-
 def _read_task_ids(options: Mapping[str, Any] | None) -> Sequence[str] | None:
     for name in options or {}:
         if name != "task_ids":
@@ -348,13 +297,3 @@ def _read_task_ids(options: Mapping[str, Any] | None) -> Sequence[str] | None:
     if task_ids is not None and not is_task_list(task_ids):
         raise ConfigError(f"options['task_ids'] must be a list of task ids, got {task_ids!r}.")
     return task_ids
-
-
-def _failure(meta_step: MetaStep, rate: float) -> EpisodesFailedError:
-    first = next(item.error for item in meta_step.trajectories if item.score is None)
-    return EpisodesFailedError(
-        f"{meta_step.num_failed} of {len(meta_step.trajectories)} episodes failed, more than max_failure_rate="
-        f"{rate:g} allows. The first failure: {first} What was played is in this error's .meta_step; the failed "
-        "tasks come again in the next step.",
-        meta_step,
-    )

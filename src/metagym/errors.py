@@ -6,6 +6,7 @@ MetaGymError
 │   └── InvalidPromptError               the action is no prompt
 ├── MissingExtraError (ImportError)      an optional package is not installed
 ├── TasksExhaustedError (RuntimeError)   too few tasks are left for a meta-step
+├── ContractError (AssertionError)       an environment is not as metagym expects it
 ├── RunFolderError (RuntimeError)        the run folder cannot be used as asked
 └── ApparatusError (RuntimeError)        what failed is not the agent
     ├── EpisodesFailedError              too many episodes of a meta-step failed; carries it
@@ -57,6 +58,10 @@ class TasksExhaustedError(MetaGymError, RuntimeError):
     """Too few tasks are left for another meta-step."""
 
 
+class ContractError(MetaGymError, AssertionError):
+    """An environment is not as metagym expects it."""
+
+
 class RunFolderError(MetaGymError, RuntimeError):
     """The run folder cannot be used as asked."""
 
@@ -73,6 +78,8 @@ class EpisodesFailedError(ApparatusError):
 
     meta_step: MetaStep | None
     """The partial meta-step: everything that was played."""
+    meta_steps: tuple[MetaStep, ...] = ()
+    """From a vector environment: the meta-steps of all its prompts."""
 
     def __init__(self, message: str, meta_step: MetaStep | None = None) -> None:
         super().__init__(message)

@@ -98,9 +98,7 @@ class ChatReflector:
             show_actions=self.show_actions,
             max_tokens=self.max_tokens,
         )
-        text = (
-            f"<current_prompt>\n{meta_step.prompt}\n</current_prompt>\n\n<episodes>\n{episodes}\n</episodes>"
-        )
+        text = f"<current_prompt>\n{meta_step.prompt}\n</current_prompt>\n\n<episodes>\n{episodes}\n</episodes>"
         return [{"role": "system", "content": self.instructions}, {"role": "user", "content": text}]
 
 
@@ -145,7 +143,7 @@ class FixedReflector:
     """No reflection: the prompt stays as it is. The simplest null control."""
 
     scripted = False
-    fingerprint = {"kind": "FixedReflector"}  # noqa: RUF012 - read only
+    fingerprint = {"kind": "FixedReflector"}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Return the last prompt."""

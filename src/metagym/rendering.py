@@ -8,6 +8,8 @@ from metagym.types import Step, StopReason, Trajectory
 
 CHARACTERS_PER_TOKEN = 4
 """The usual estimate for English; a budget in tokens is kept by counting characters."""
+TITLE_TOKENS = 8
+"""What the title of an episode in a batch takes."""
 
 
 def render_trajectory(
@@ -21,21 +23,19 @@ def render_trajectory(
     """Return the trajectory as text: goal, per step the observation before the action and the action, the end.
 
     With `max_tokens` (about four characters each) whole steps are cut from the middle: the first step and
-    the last ones stay, and the cut says how many it took. An observation that alone exceeds half the budget
-    loses its own middle.
+    the last ones stay, and the cut says how many it took. Where goal, first step, last step, end and outcome
+    are too long even so, each loses its own middle; what takes less than a fifth of the budget stays whole.
+    A budget below 100 tokens may be exceeded.
     """
-    max_chars = None if max_tokens is None else max_tokens * CHARACTERS_PER_TOKEN
     head = _goal(trajectory)
     blocks = [
-        _render_step(number, step, show_thoughts, show_actions, max_chars)
-        for number, step in enumerate(trajectory.steps, start=1)
+        _render_step(number, step, show_thoughts, show_actions) for number, step in enumerate(trajectory.steps, start=1)
     ]
-    tail = _final(trajectory, max_chars)
-    if show_outcome:
-        tail += render_outcome(trajectory)
-    if max_chars is not None:
-        blocks = _cut_middle(blocks, max_chars - len(head) - len(tail))
-    return "\n".join(part for part in (head, *blocks, tail) if part).strip()
+    end = _final(trajectory)
+    outcome = render_outcome(trajectory) if show_outcome else ""
+    if max_tokens is not None:
+        head, blocks, end, outcome = _fit(head, blocks, end, outcome, max_tokens * CHARACTERS_PER_TOKEN)
+    return "\n".join(part for part in (head, *blocks, end, outcome) if part).strip()
 
 
 def render_batch(
@@ -47,7 +47,7 @@ def render_batch(
     max_tokens: int | None = None,
 ) -> str:
     """Return the trajectories one after another, numbered; `max_tokens` is shared out evenly among them."""
-    share = None if max_tokens is None else max_tokens // max(1, len(trajectories))
+    share = None if max_tokens is None else max_tokens // max(1, len(trajectories)) - TITLE_TOKENS
     return "\n\n".join(
         f"=== Episode {number} of {len(trajectories)} ===\n"
         + render_trajectory(
@@ -81,9 +81,9 @@ def _goal(trajectory: Trajectory) -> str:
     return f"Goal: {first.goal}" if first and first.goal else ""
 
 
-def _render_step(number: int, step: Step, thoughts: bool, actions: bool, max_chars: int | None) -> str:
+def _render_step(number: int, step: Step, thoughts: bool, actions: bool) -> str:
     observation, action = step.observation, step.action
-    lines = [f"[Step {number}] Observation: {_cut_text(observation.text, max_chars)}"]
+    lines = [f"[Step {number}] Observation: {observation.text}"]
     if actions and observation.available_actions is not None:
         lines.append("Available actions: " + ", ".join(observation.available_actions))
     if thoughts and action.thought:
@@ -100,27 +100,37 @@ def _render_step(number: int, step: Step, thoughts: bool, actions: bool, max_cha
     return "\n".join(lines)
 
 
-def _final(trajectory: Trajectory, max_chars: int | None) -> str:
-    if trajectory.final_observation is None:
-        return ""
-    return f"[End] Observation: {_cut_text(trajectory.final_observation.text, max_chars)}\n"
+def _final(trajectory: Trajectory) -> str:
+    return "" if trajectory.final_observation is None else f"[End] Observation: {trajectory.final_observation.text}"
 
 
-def _cut_text(text: str, max_chars: int | None) -> str:
-    if max_chars is None or len(text) <= max(40, max_chars // 2):
+def _fit(head: str, blocks: list[str], end: str, outcome: str, max_chars: int) -> tuple[str, list[str], str, str]:
+    """Cut what stands between the first and the last block; where that is not enough, the parts themselves."""
+    if sum(len(part) + 1 for part in (head, *blocks, end, outcome)) <= max_chars:
+        return head, blocks, end, outcome
+    room = max_chars - 48  # for the note on the cut, and the line ends around it
+    head, outcome = _cut_text(head, room // 5), _cut_text(outcome, room // 5)
+    room -= len(head) + len(outcome)
+    end = _cut_text(end, room // 3)
+    blocks = [_cut_text(block, room // 3) for block in blocks]
+    return head, _cut_middle(blocks, room - len(end)), end, outcome
+
+
+def _cut_text(text: str, max_chars: int) -> str:
+    max_chars = max(max_chars, 64)
+    if len(text) <= max_chars:
         return text
-    half = max(40, max_chars // 2) // 2
+    half = (max_chars - 45) // 2
     return f"{text[:half]} [... {len(text) - 2 * half} characters left out ...] {text[-half:]}"
 
 
-def _cut_middle(blocks: list[str], max_chars: int) -> list[str]:
-    """Keep the first block and as many of the last ones as fit."""
-    if sum(len(block) + 1 for block in blocks) <= max_chars or len(blocks) <= 2:
+def _cut_middle(blocks: list[str], room: int) -> list[str]:
+    """Keep the first block, the last one, and as many before it as fit."""
+    if sum(len(block) + 1 for block in blocks) <= room or len(blocks) <= 2:
         return blocks
-    room = max_chars - len(blocks[0])
-    kept = 0
+    kept = 1
+    room -= len(blocks[0]) + len(blocks[-1])
     while kept < len(blocks) - 1 and (room := room - len(blocks[-1 - kept]) - 1) >= 0:
         kept += 1
-    kept = max(kept, 1)
     num_cut = len(blocks) - 1 - kept
     return [blocks[0], f"[... {num_cut} steps left out ...]", *blocks[-kept:]] if num_cut else blocks

@@ -27,6 +27,7 @@ from metagym.workers import Frame, InnerEnv, Workers
 logger = logging.getLogger(__name__)
 
 Score = Callable[[Trajectory], float]
+"""Gives a trajectory its number in the mean."""
 
 
 class RolloutConfig(Record):
@@ -40,6 +41,9 @@ class RolloutConfig(Record):
     """How often an episode is begun where its inner environment fails. A model has retries of its own."""
     invalid: Literal["reject", "execute"] = "reject"
     """What becomes of an action that is not available: told to the actor, or handed to the inner environment."""
+
+
+DEFAULT_CONFIG = RolloutConfig()
 
 
 def default_score(trajectory: Trajectory) -> float:
@@ -65,7 +69,7 @@ async def run_episode(
     actor: Actor,
     env: InnerEnv,
     *,
-    config: RolloutConfig = RolloutConfig(),
+    config: RolloutConfig = DEFAULT_CONFIG,
     score: Score = default_score,
     steps: list[Step] | None = None,
 ) -> Trajectory:
@@ -137,7 +141,7 @@ class RolloutEngine:
         actor: Actor,
         workers: Workers,
         *,
-        config: RolloutConfig = RolloutConfig(),
+        config: RolloutConfig = DEFAULT_CONFIG,
         score: Score = default_score,
         on_episode: Callable[[Trajectory], None] | None = None,
         recall: Callable[[Episode], Trajectory | None] | None = None,
@@ -185,9 +189,8 @@ class RolloutEngine:
                     )
             except Exception as error:
                 failure = error
-                logger.warning(
-                    "Episode %s failed, attempt %d: %s", episode.key, attempt, error, exc_info=error
-                )
+                logger.warning("Episode %s failed at attempt %d: %s", episode.key, attempt, error)
+                logger.debug("Its traceback:", exc_info=error)
                 # The model layer has tried again already, and a missing package stays missing.
                 if isinstance(error, ModelError | ImportError):
                     break
@@ -221,9 +224,7 @@ def _resolve(action: Action, available: tuple[str, ...] | None, invalid: str) ->
     command = match_command(action.text, available)
     if command is not None:
         return command, ""
-    problem = (
-        f"{action.text!r} is not an available action." if action.text.strip() else "Your action was empty."
-    )
+    problem = f"{action.text!r} is not an available action." if action.text.strip() else "Your action was empty."
     return (action.text if invalid == "execute" else None), problem
 
 

@@ -86,7 +86,7 @@ class PromptSpace(TextSpace):
         Raises:
             InvalidPromptError: it is no text, too long, or cannot be encoded.
         """
-        if isinstance(prompt, str) and not (problem := self.problem(prompt)):
+        if isinstance(prompt, str) and not self.problem(prompt):
             return prompt
         raise InvalidPromptError(
             f"The action of a meta-environment is a system prompt: {self.problem(prompt)}. "

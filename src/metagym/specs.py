@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -11,6 +10,7 @@ from typing import Any, cast
 from metagym.actor import Actor, ChatActor, FunctionActor, RandomActor
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.models import OpenAIChatModel, model_from_environment
+from metagym.reflector import ChatReflector, FixedReflector, Reflector, ReflectorSpec, as_reflector
 
 
 class ScriptedActorWarning(UserWarning):
@@ -88,16 +88,45 @@ def _actor_from_name(name: str, demo: Callable[[], Actor] | None) -> Actor:
         return RandomActor()
     if name == "demo":
         if demo is None:
-            raise ConfigError(
-                "This environment has no demo actor. Pass actor={'model': ...} or actor='random'."
-            )
+            raise ConfigError("This environment has no demo actor. Pass actor={'model': ...} or actor='random'.")
         return demo()
     if ":" not in name:
         raise UnknownNameError.of(
             "actor", name, ("demo", "random"), remedy="A model is named by a mapping: actor={'model': ...}."
         )
-    found = import_object(name)
-    return make_actor(found() if inspect.isclass(found) else found)
+    found: Any = import_object(name)
+    return make_actor(found() if isinstance(found, type) else found)
+
+
+def make_reflector(
+    reflector: ReflectorSpec | Mapping[str, Any] | str, *, demo: Callable[[], Reflector] | None = None
+) -> Reflector:
+    """Return the reflector that `reflector` names.
+
+    It may be a reflector, a function, a mapping as for an actor's model (by default with 2,000 tokens a
+    reply), `"demo"`, `"fixed"` (no reflection), or an import path `"package.module:MyReflector"`.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if isinstance(reflector, Mapping):
+        own = reflector.get("sampling") or {}
+        sampling = own if "max_completion_tokens" in own else {"max_tokens": 2_000, **own}
+        return ChatReflector(make_model({**reflector, "sampling": sampling}))
+    if not isinstance(reflector, str):
+        return as_reflector(reflector)
+    if reflector == "fixed":
+        return FixedReflector()
+    if reflector == "demo":
+        if demo is None:
+            raise ConfigError("This environment has no demo reflector. Name a model, or say 'fixed'.")
+        return demo()
+    if ":" not in reflector:
+        raise UnknownNameError.of(
+            "reflector", reflector, ("demo", "fixed"), remedy="Or an import path, 'package:Name'."
+        )
+    found: Any = import_object(reflector)
+    return as_reflector(found() if isinstance(found, type) else found)
 
 
 def import_object(path: str) -> Any:

@@ -9,11 +9,11 @@ Every record goes to JSON by `record.model_dump_json()` and comes back, equal, b
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Final, Literal, TypedDict
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, SkipValidation
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 """The version of the records' layout; written into every stored record."""
 
 
@@ -111,7 +111,7 @@ class Episode(Record):
 
     @property
     def key(self) -> tuple[int, str, str, int]:
-        """Names the episode within a run: (meta_step, arm, task id, repetition)."""
+        """Names the episode within a meta-episode: (meta_step, arm, task id, repetition)."""
         return (self.meta_step, self.arm, self.task.id, self.repetition)
 
 
@@ -149,12 +149,12 @@ class Step(Record):
     observation: Observation
     """As it was *before* the action."""
     action: Action
-    command: str | None
+    command: Text | None
     """The command really executed; None where none was."""
     is_valid: bool
     """Whether the action could be read and was available."""
     reward: float
-    events: tuple[str, ...] = ()
+    events: Texts = ()
     """What the inner environment did by itself within the step (keys pressed for the agent, say)."""
 
 

@@ -52,7 +52,7 @@ class Workers(Protocol):
 
 
 class LocalWorkers:
-    """Inner environments in this process, stepped on the event loop: for those that answer in microseconds."""
+    """Inner environments in this process, stepped on the event loop: for those that are fast."""
 
     def __init__(self, make_env: Callable[[], gymnasium.Env[str, str]]) -> None:
         self._make_env = make_env
@@ -101,12 +101,11 @@ class _LocalEnv:
 
     async def step(self, command: str) -> Frame:
         try:
-            frame = Frame(*self._env.step(command))
+            text, reward, terminated, truncated, info = self._env.step(command)
+            frame = Frame(text, float(reward), terminated, truncated, info)
         except Exception as error:
             self.broken = True
-            raise InnerEnvError(
-                f"The inner environment raised in step({command!r}): {_name(error)}"
-            ) from error
+            raise InnerEnvError(f"The inner environment raised in step({command!r}): {_name(error)}") from error
         return self._checked(frame)
 
     def close(self) -> None:

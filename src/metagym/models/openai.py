@@ -7,7 +7,7 @@ import logging
 import os
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import tenacity
@@ -61,26 +61,18 @@ class OpenAIChatModel:
         max_retries: int = 4,
     ) -> None:
         if not model:
-            raise ConfigError(
-                "model must name a model, got an empty text. Ask the server: GET {base_url}/models."
-            )
+            raise ConfigError("model must name a model, got an empty text. Ask the server: GET {base_url}/models.")
         if timeout_s <= 0 or max_retries < 0:
-            raise ConfigError(
-                f"Expected timeout_s > 0 and max_retries >= 0, got {timeout_s} and {max_retries}."
-            )
+            raise ConfigError(f"Expected timeout_s > 0 and max_retries >= 0, got {timeout_s} and {max_retries}.")
         self.model = model
         self.base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
         if self.base_url is not None and urlsplit(self.base_url).scheme not in ("http", "https"):
-            raise ConfigError(
-                f"base_url must be a URL such as 'http://localhost:8000/v1', got {self.base_url!r}."
-            )
+            raise ConfigError(f"base_url must be a URL such as 'http://localhost:8000/v1', got {self.base_url!r}.")
         self._api_key = _find_key(base_url, self.base_url, api_key_env)
         self.sampling = _merge_sampling(sampling or {})
         self.timeout_s, self.max_retries = timeout_s, max_retries
         # An HTTP client belongs to the event loop that it was made on.
-        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncOpenAI] = weakref.WeakKeyDictionary()
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -101,9 +93,11 @@ class OpenAIChatModel:
         )
         request = {"seed": call.seed, **self.sampling}
         try:
-            response = await retrying(
-                client.chat.completions.create, model=self.model, messages=list(messages), **request
-            )
+            async for attempt in retrying:
+                with attempt:
+                    response: Any = await client.chat.completions.create(
+                        model=self.model, messages=cast(Any, list(messages)), **request
+                    )
         except openai.OpenAIError as error:
             raise self._explain(error) from error
         return _read(response)
@@ -137,7 +131,7 @@ class OpenAIChatModel:
 
         where = f"model {self.model!r} at {self.base_url or 'the OpenAI API'}"
         text = str(error).lower()
-        if isinstance(error, openai.APITimeoutError):
+        if isinstance(error, openai.APITimeoutError) and not _is_refused(error):
             remedy = f"It did not answer within {self.timeout_s:g} s: check the server, or raise timeout_s."
         elif isinstance(error, openai.APIConnectionError):
             remedy = "Nothing answers there: start the server, or mend base_url."
@@ -146,18 +140,13 @@ class OpenAIChatModel:
         elif isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             remedy = "Check the key: set OPENAI_API_KEY, or name its variable with api_key_env."
         elif isinstance(error, openai.NotFoundError):
-            remedy = (
-                "Check the model's name (GET {base_url}/models lists them) and that base_url ends in /v1."
-            )
+            remedy = "Check the model's name (GET {base_url}/models lists them) and that base_url ends in /v1."
         elif isinstance(error, openai.BadRequestError):
-            remedy = (
-                "The server refuses the request: take refused parameters out with sampling={'name': None}."
-            )
+            remedy = "The server refuses the request: take refused parameters out with sampling={'name': None}."
         else:
-            remedy = (
-                f"Tried {self.max_retries + 1} times." if _is_passing(error) else "Look at the server's log."
-            )
-        return ModelError(f"Expected a reply from {where}, got {type(error).__name__}: {error} {remedy}")
+            remedy = f"Tried {self.max_retries + 1} times." if _is_passing(error) else "Look at the server's log."
+        got = "no connection." if _is_refused(error) else f"{type(error).__name__}: {error}"
+        return ModelError(f"Expected a reply from {where}, got {got} {remedy}")
 
 
 def model_from_environment() -> dict[str, Any] | None:
@@ -180,9 +169,7 @@ def _find_key(given_url: str | None, url: str | None, api_key_env: str | None) -
     if api_key_env is not None:
         if key := os.environ.get(api_key_env):
             return key
-        raise ConfigError(
-            f"api_key_env names {api_key_env}, which is not set. Set it: export {api_key_env}=..."
-        )
+        raise ConfigError(f"api_key_env names {api_key_env}, which is not set. Set it: export {api_key_env}=...")
     if given_url is not None:
         return PLACEHOLDER_KEY
     if key := os.environ.get("OPENAI_API_KEY"):
@@ -210,6 +197,15 @@ def _is_passing(error: BaseException) -> bool:
         return True
     status = getattr(error, "status_code", None)
     return isinstance(status, int) and (status in _RETRIED_STATUSES or status >= 500)
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    """Whether no connection came about; with the aiohttp backend the SDK calls that a time-out."""
+    while error is not None:
+        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _read(response: Any) -> Completion:

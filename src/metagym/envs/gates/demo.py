@@ -67,7 +67,7 @@ class GatesDemoReflector:
     """
 
     scripted = True
-    fingerprint = {"kind": "GatesDemoReflector"}  # noqa: RUF012 - read only
+    fingerprint = {"kind": "GatesDemoReflector"}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Return the prompt with what was learned from the last meta-step."""
@@ -90,7 +90,9 @@ class GatesDemoReflector:
 
         lines = [line for line in last.prompt.splitlines() if not any(str(item) in line for item in dropped)]
         lines += [f"- {item}" for item in added]
-        analysis = f"Added {', '.join(map(str, added)) or 'nothing'}; dropped {', '.join(map(str, dropped)) or 'nothing'}."
+        analysis = (
+            f"Added {', '.join(map(str, added)) or 'nothing'}; dropped {', '.join(map(str, dropped)) or 'nothing'}."
+        )
         return Reflection(prompt="\n".join(lines), analysis=analysis, scripted=True)
 
 

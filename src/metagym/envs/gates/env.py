@@ -24,9 +24,9 @@ class GatesEnv(gymnasium.Env[str, str]):
     >>> env = GatesEnv()
     >>> text, info = env.reset(seed=3, options={"task_id": "law-0007/3"})
     >>> text
-    'You stand before the iron gate, the first of four. Dusk falls in 10 turns.'
+    'You stand before the glass gate, the first of four. Dusk falls in 10 turns.'
     >>> info["available_actions"]
-    ('whistle', 'sing', 'push', 'knock', 'wait', 'pull')
+    ('wait', 'push', 'whistle', 'knock', 'sing', 'pull')
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "render_fps": 1}  # type: ignore[misc]
@@ -35,9 +35,7 @@ class GatesEnv(gymnasium.Env[str, str]):
         self.observation_space: TextSpace = TextSpace()
         self.action_space: TextSpace = TextSpace()
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Start the level `options["task_id"]` (`family/seed`); without one, draw family and level."""
         super().reset(seed=seed)
         task_id = (options or {}).get("task_id")
@@ -66,9 +64,7 @@ class GatesEnv(gymnasium.Env[str, str]):
             self._passed += 1
             self._turns -= 1
         elif action == self._law.backfires[index]:
-            told = (
-                f"You {action}. The {gate} gate stays shut, and a landslide costs you {BACKFIRE_TURNS} turns."
-            )
+            told = f"You {action}. The {gate} gate stays shut, and a landslide costs you {BACKFIRE_TURNS} turns."
             self._turns -= BACKFIRE_TURNS
         else:
             told = f"You {action}. The {gate} gate stays shut."

@@ -12,6 +12,7 @@ from metagym.envs.gates.env import GatesEnv
 from metagym.envs.gates.laws import GatesTaskSet
 from metagym.reflector import Reflector
 from metagym.tasks import TaskSet
+from metagym.vector import MetaVectorEnv
 
 
 class GatesMetaEnv(MetaEnv):
@@ -20,9 +21,7 @@ class GatesMetaEnv(MetaEnv):
     By default (`schedule="blocked"`) a meta-episode keeps to one family, drawn at reset.
     """
 
-    default_prompt = (
-        "You walk a road with four gates. Find out how each gate opens, and pass them before dusk."
-    )
+    default_prompt = "You walk a road with four gates. Find out how each gate opens, and pass them before dusk."
     default_options: ClassVar[Mapping[str, Any]] = {"schedule": "blocked"}
 
     def make_inner_env(self) -> GatesEnv:
@@ -40,3 +39,8 @@ class GatesMetaEnv(MetaEnv):
     def make_demo_reflector(self) -> Reflector:
         """Make the scripted reflector."""
         return GatesDemoReflector()
+
+
+def make_gates_vector(num_envs: int, **options: Any) -> MetaVectorEnv:
+    """Make the vector environment: `gym.make_vec` with this id."""
+    return MetaVectorEnv(GatesMetaEnv, num_envs, **options)

@@ -1,0 +1,52 @@
+"""What a meta-environment plays, and how: the options that `gym.make` takes beside the actor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from metagym.errors import ConfigError
+from metagym.rollout import RolloutConfig
+from metagym.schedules import TaskQueue
+from metagym.types import Task
+
+
+class MetaEnvConfig(RolloutConfig):
+    """What a meta-environment plays, and how: everything that `gym.make` takes beside the actor."""
+
+    families: tuple[str, ...] | None = None
+    """Families (or groups of them) whose tasks are played; None means all."""
+    split: str = "train"
+    """The role of the tasks: `train`, `validation` or `test`; or a source, which means all that is in it."""
+    episodes_per_step: int = Field(default=5, ge=1)
+    """Tasks in a batch."""
+    schedule: str | Callable[[TaskQueue], Sequence[Task]] = "fresh"
+    """Which tasks the next meta-step plays: `fresh`, `same`, `blocked`, or a callable."""
+    success_threshold: float | None = None
+    """Mean score from which the meta-episode is terminated; None means never."""
+    max_failure_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of a batch that the apparatus may fail on before `step` raises."""
+    arm: str = ""
+    """Names this arm of a comparison; arms never share model noise."""
+
+
+def read_options(options: Mapping[str, Any]) -> MetaEnvConfig:
+    """Return the configuration that keyword options ask for.
+
+    Raises:
+        ConfigError: an option is unknown or has no legal value; the message lists what there is.
+    """
+    families = options.get("families")
+    if isinstance(families, str):
+        raise ConfigError(f"families must be a list of names, got the text {families!r}. Write [{families!r}].")
+    try:
+        return MetaEnvConfig(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        known = ", ".join(sorted(MetaEnvConfig.model_fields))
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"Unknown option {name!r}: expected one of {known}.") from None
+        raise ConfigError(f"Option {name!r} got {first['input']!r}: {first['msg']}.") from None

@@ -1,0 +1,122 @@
+"""The names of the actions, and the key that each one presses. It knows nothing of menus and questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+ESCAPE, ENTER, SPACE, BACKSPACE = 27, 13, ord(" "), 8
+
+DIRECTIONS: dict[str, int] = {
+    "n": ord("k"),
+    "e": ord("l"),
+    "s": ord("j"),
+    "w": ord("h"),
+    "ne": ord("u"),
+    "se": ord("n"),
+    "sw": ord("b"),
+    "nw": ord("y"),
+}
+"""Compass directions and NetHack's keys for them (its capitals run)."""
+
+
+def _meta(letter: str) -> int:
+    return 0x80 | ord(letter)
+
+
+def _control(letter: str) -> int:
+    return 0x1F & ord(letter)
+
+
+_STEPS = {f"step {name}": key for name, key in DIRECTIONS.items()}
+_RUNS = {f"run {name}": key - 32 for name, key in DIRECTIONS.items()}
+_PLAIN = {
+    "go down": ord(">"),
+    "wait": ord("."),
+    "adjust": _meta("a"),
+    "apply": ord("a"),
+    "attributes": _control("x"),
+    "call": ord("C"),
+    "cast": ord("Z"),
+    "chat": _meta("c"),
+    "close": ord("c"),
+    "dip": _meta("d"),
+    "drop": ord("d"),
+    "drop several": ord("D"),
+    "eat": ord("e"),
+    "engrave": ord("E"),
+    "enhance": _meta("e"),
+    "fight": ord("F"),
+    "fire": ord("f"),
+    "force": _meta("f"),
+    "inventory": ord("i"),
+    "inventory of a kind": ord("I"),
+    "invoke": _meta("i"),
+    "jump": _meta("j"),
+    "kick": _control("d"),
+    "look": ord(":"),
+    "loot": _meta("l"),
+    "monster ability": _meta("m"),
+    "move": ord("m"),
+    "move far": ord("M"),
+    "offer": _meta("o"),
+    "open": ord("o"),
+    "pay": ord("p"),
+    "pick up": ord(","),
+    "pray": _meta("p"),
+    "put on": ord("P"),
+    "quaff": ord("q"),
+    "quiver": ord("Q"),
+    "read": ord("r"),
+    "remove": ord("R"),
+    "ride": _meta("R"),
+    "rub": _meta("r"),
+    "rush": ord("g"),
+    "rush far": ord("G"),
+    "search": ord("s"),
+    "see amulet": ord('"'),
+    "see armor": ord("["),
+    "see gold": ord("$"),
+    "see rings": ord("="),
+    "see spells": ord("+"),
+    "see tools": ord("("),
+    "see trap": ord("^"),
+    "see weapon": ord(")"),
+    "sit": _meta("s"),
+    "swap weapons": ord("x"),
+    "take off": ord("T"),
+    "take off all": ord("A"),
+    "throw": ord("t"),
+    "tip": _meta("T"),
+    "turn undead": _meta("t"),
+    "two weapons": ord("X"),
+    "untrap": _meta("u"),
+    "version": ord("v"),
+    "wear": ord("W"),
+    "wield": ord("w"),
+    "wipe": _meta("w"),
+    "zap": ord("z"),
+}
+
+COMMANDS: dict[str, int] = {**_STEPS, **_RUNS, **_PLAIN}
+"""Every action's name and key, for a hero whom NetHack asks nothing."""
+
+PREFIXES: frozenset[int] = frozenset(COMMANDS[name] for name in ("fight", "move", "move far", "rush", "rush far"))
+"""Keys after which NetHack silently waits for a direction."""
+
+_NAMES = {key: name for name, key in COMMANDS.items()}
+
+
+def commands_for(keys: Iterable[int]) -> dict[str, int]:
+    """Return the commands among a family's keys, in NetHack's order.
+
+    Left out: keys that only answer (Enter, Escape, blank), and the shell escape, which NLE has not.
+    """
+    return {_NAMES[key]: key for key in keys if key in _NAMES}
+
+
+def name_of_key(key: int) -> str:
+    """Return how a key reads in a list of pressed keys."""
+    special = {ESCAPE: "Escape", ENTER: "Enter", SPACE: "blank", BACKSPACE: "Backspace"}
+    if key in special:
+        return special[key]
+    return f"meta-{chr(key & 0x7F)}" if key > 0x7F else (f"control-{chr(key | 0x60)}" if key < 32 else chr(key))

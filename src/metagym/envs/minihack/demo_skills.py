@@ -1,0 +1,265 @@
+"""The demo actor's vocabulary: what it can be told to look for, and what it can be told to do.
+
+An instruction reads `when <condition>, <skill>`. Every pair may be written; not every pair is wise.
+
+| condition | holds where the text shows |
+| --- | --- |
+| `a closed door is in sight` | a `+` |
+| `a monster is in sight`, `a monster is next to you` | a letter; a letter beside the hero |
+| `an altar is in sight`, `a sink is in sight` | a `_`; a `#`; or a message that one is here |
+| `an item is in sight` | an item's symbol, or "You see here" |
+| `the stairs are in sight`, `the stairs are out of sight` | a `>`; none |
+| `you hold food` (`a key`, `a robe`, `a scroll`, `a wand`, `an amulet`, `a dagger`) | it in the inventory |
+
+| skill | does |
+| --- | --- |
+| `walk to it`, `walk to them` | the next step towards what the condition names |
+| `fetch it` | walks there and picks it up |
+| `attack it`, `flee from it` | a step at, or away from, the nearest monster |
+| `explore` | walks to the nearest square whose surroundings are unknown |
+| `search`, `wait` | stays where it is |
+| `unlock it`, `kick it open` | the key at the door, the foot at the door; walks there first |
+| `eat it`, `read it`, `zap it`, `put it on`, `wear it`, `wield it` | uses the item; answers the questions |
+| `pray there`, `drink there` | walks there, prays or drinks, says yes |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from metagym.envs.minihack.demo_scene import (
+    FLOOR,
+    ITEMS,
+    Scene,
+    Square,
+    direction,
+    distance,
+    first_step,
+    neighbours,
+)
+
+HELD: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "you hold food": ("apple",),
+        "you hold a key": ("key",),
+        "you hold a robe": ("robe",),
+        "you hold a scroll": ("scroll",),
+        "you hold a wand": ("wand",),
+        "you hold an amulet": ("amulet",),
+        "you hold a dagger": ("dagger",),
+    }
+)
+"""Conditions on the inventory, and the words that fulfil them."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the actor knows at a step: the scene, the answers or commands, and what it remembers."""
+
+    scene: Scene
+    available: tuple[str, ...]
+    visited: frozenset[Square]
+    """Where the hero stood before, by the texts so far."""
+    doors: frozenset[Square]
+    """Where a closed door was ever seen."""
+    last_command: str
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a menu or a question is open."""
+        return not any(name.startswith("step ") for name in self.available)
+
+
+def look(scene: Scene) -> Situation:
+    """Return the situation of one who sees a scene for the first time, and knows no actions."""
+    return Situation(scene, (), frozenset(), frozenset(), "")
+
+
+Condition = Callable[[Situation], bool]
+Skill = Callable[[Situation, str], str | None]
+"""Given a situation and the condition that held, the action; None where the skill has none to offer."""
+
+
+def _sees(symbols: str) -> Condition:
+    return lambda situation: bool(situation.scene.find(symbols))
+
+
+def _holds(words: tuple[str, ...]) -> Condition:
+    return lambda situation: situation.scene.holds(*words) is not None
+
+
+def _is_near_monster(situation: Situation) -> bool:
+    monsters = situation.scene.monsters()
+    return bool(monsters) and distance(monsters[0], situation.scene.hero) == 1
+
+
+def _sees_item(situation: Situation) -> bool:
+    return bool(situation.scene.find(ITEMS)) or "You see here" in situation.scene.message
+
+
+_HERE = {"an altar is in sight": "altar here", "a sink is in sight": "sink here"}
+_SYMBOLS = {"an altar is in sight": "_", "a sink is in sight": "#"}
+
+
+def _finds_spot(name: str) -> Condition:
+    return lambda situation: bool(situation.scene.find(_SYMBOLS[name])) or _HERE[name] in situation.scene.message
+
+
+CONDITIONS: Mapping[str, Condition] = MappingProxyType(
+    {
+        "a closed door is in sight": _sees("+"),
+        "a monster is in sight": lambda situation: bool(situation.scene.monsters()),
+        "a monster is next to you": _is_near_monster,
+        "an item is in sight": _sees_item,
+        "the stairs are in sight": _sees(">"),
+        "the stairs are out of sight": lambda situation: not situation.scene.find(">"),
+        **{name: _finds_spot(name) for name in _HERE},
+        **{name: _holds(words) for name, words in HELD.items()},
+    }
+)
+"""Every condition by its words."""
+
+
+def _targets(situation: Situation, condition: str) -> list[Square]:
+    scene = situation.scene
+    if "monster" in condition:
+        return scene.monsters()
+    if condition in _SYMBOLS:
+        return scene.find(_SYMBOLS[condition])
+    symbols = {"a closed door is in sight": "+", "an item is in sight": ITEMS}.get(condition, ">")
+    return scene.find(symbols)
+
+
+def _walk(situation: Situation, condition: str) -> str | None:
+    goals = frozenset(_targets(situation, condition))
+    name = first_step(situation.scene, goals.__contains__, situation.doors)
+    return f"step {name}" if name else None
+
+
+def _fetch(situation: Situation, condition: str) -> str | None:
+    if situation.is_asked:
+        return _answer(situation, "select all", "select a", "confirm")
+    if "You see here" in situation.scene.message and situation.last_command != "pick up":
+        return "pick up"
+    return _walk(situation, "an item is in sight")
+
+
+def _attack(situation: Situation, condition: str) -> str | None:
+    monsters = situation.scene.monsters()
+    towards = direction(situation.scene.hero, monsters[0]) if monsters else None
+    return f"step {towards}" if towards else _walk(situation, "a monster is in sight")
+
+
+def _flee(situation: Situation, condition: str) -> str | None:
+    monsters, scene = situation.scene.monsters(), situation.scene
+    if not monsters:
+        return None
+    around = [square for square in neighbours(scene.hero) if scene.squares.get(square, " ") in ".<"]
+    away = max(around, key=lambda square: (distance(square, monsters[0]), square), default=None)
+    towards = direction(scene.hero, away) if away else None
+    return f"step {towards}" if towards else None
+
+
+def _explore(situation: Situation, condition: str) -> str | None:
+    scene, visited = situation.scene, situation.visited | {situation.scene.hero}
+
+    def is_frontier(square: Square) -> bool:
+        # What stays blank around a square that the hero stood beside is rock.
+        is_open = scene.squares.get(square, " ") in FLOOR or square in situation.doors
+        return (
+            is_open
+            and square not in visited
+            and any(
+                there not in scene.squares and not any(distance(there, been) <= 1 for been in visited)
+                for there in neighbours(square)
+            )
+        )
+
+    name = first_step(scene, is_frontier, situation.doors)
+    return f"step {name}" if name else None
+
+
+def _stay(*names: str) -> Skill:
+    def stay(situation: Situation, condition: str) -> str | None:
+        # Families without such a command: a step into the wall, or whatever stands first.
+        return next((name for name in names if name in situation.available), _into_wall(situation))
+
+    return stay
+
+
+def _into_wall(situation: Situation) -> str | None:
+    scene = situation.scene
+    blocked = (there for there in neighbours(scene.hero) if scene.squares.get(there, " ") in " |-")
+    towards = next((direction(scene.hero, there) for there in blocked), None)
+    return f"step {towards}" if towards and not situation.is_asked else None
+
+
+def _use(command: str) -> Skill:
+    def use(situation: Situation, condition: str) -> str | None:
+        if not situation.is_asked:
+            return command
+        letter = situation.scene.holds(*HELD.get(condition, ()))
+        return _answer(situation, f"item {letter}", "yes", "direction e", "answer r")
+
+    return use
+
+
+def _at_door(command: str, *answers: str) -> Skill:
+    def at_door(situation: Situation, condition: str) -> str | None:
+        scene = situation.scene
+        beside = [direction(scene.hero, door) for door in scene.find("+")]
+        towards = next((name for name in beside if name in ("n", "e", "s", "w")), None)
+        if situation.is_asked:
+            key = scene.holds("key")
+            return _answer(situation, f"item {key}", f"direction {towards}", *answers)
+        if towards is None:
+            return _walk(situation, "a closed door is in sight")
+        if command == "kick" and "locked" not in scene.message and situation.last_command != "kick":
+            return f"step {towards}"  # a door that is merely closed opens so
+        if situation.last_command.startswith("yes"):
+            return f"step {towards}"
+        return command
+
+    return at_door
+
+
+def _on_spot(command: str) -> Skill:
+    def on_spot(situation: Situation, condition: str) -> str | None:
+        if situation.is_asked:
+            return _answer(situation, "yes")
+        if _HERE.get(condition, "\n") in situation.scene.message:
+            return command
+        return _walk(situation, condition)
+
+    return on_spot
+
+
+def _answer(situation: Situation, *wanted: str) -> str | None:
+    return next((name for name in wanted if name in situation.available), None)
+
+
+SKILLS: Mapping[str, Skill] = MappingProxyType(
+    {
+        "attack it": _attack,
+        "drink there": _on_spot("quaff"),
+        "eat it": _use("eat"),
+        "explore": _explore,
+        "fetch it": _fetch,
+        "flee from it": _flee,
+        "kick it open": _at_door("kick"),
+        "pray there": _on_spot("pray"),
+        "put it on": _use("put on"),
+        "read it": _use("read"),
+        "search": _stay("search"),
+        "unlock it": _at_door("apply", "yes"),
+        "wait": _stay("wait", "search"),
+        "walk to it": _walk,
+        "walk to them": _walk,
+        "wear it": _use("wear"),
+        "wield it": _use("wield"),
+        "zap it": _use("zap"),
+    }
+)
+"""Every skill by its words."""

@@ -1,0 +1,263 @@
+"""MiniHack as a plain `gymnasium.Env[str, str]`: the observation is a text, the action a name."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import gymnasium
+
+from metagym.envs.minihack.commands import PREFIXES, commands_for
+from metagym.envs.minihack.engine import Game, GamePool, Outcome
+from metagym.envs.minihack.families import DEFAULT_FAMILIES, check_family, expand_families, goal_of
+from metagym.envs.minihack.questions import Question, read_question
+from metagym.envs.minihack.screen import Screen
+from metagym.envs.minihack.text import DEFAULT_PARTS, check_parts, render_display, render_text
+from metagym.errors import ConfigError, UnknownNameError
+from metagym.spaces import TextSpace
+
+NUM_SEEDS = 2**31
+_MAX_AUTO_ANSWERS = 50
+
+
+class MiniHackTextEnv(gymnasium.Env[str, str]):
+    """MiniHack's levels of many families, in text; the same seed gives the same everything, in any process.
+
+    A level is named by `reset(options={"task_id": "MiniHack-Room-5x5-v0/123"})`, a family and a seed;
+    without a name one of `families` and a seed are drawn from `np_random`. Menus and questions are
+    the agent's: while one is open, its answers are the available actions. An unknown command is
+    said to be unknown, costs a step and leaves NetHack alone. An episode is
+    truncated at MiniHack's own limit, counted in the agent's steps. Not thread-safe: one per episode.
+
+    >>> env = MiniHackTextEnv(parts=["map"])
+    >>> text, info = env.reset(options={"task_id": "MiniHack-Room-5x5-v0/1"})
+    >>> print(text)
+    Map (rows 9-13, columns 36-40):
+    @....
+    .....
+    .....
+    .....
+    ....>
+    >>> info["goal"], info["available_actions"][:2]
+    ('Reach the stairs down (>).', ('step n', 'step e'))
+    >>> env.close()
+    """
+
+    metadata = {"render_modes": ["ansi"], "render_fps": 4}
+
+    def __init__(
+        self,
+        *,
+        families: Sequence[str] = DEFAULT_FAMILIES,
+        parts: Sequence[str] = DEFAULT_PARTS,
+        goal: Literal["family", "none"] = "family",
+        rewards: Literal["success", "minihack"] = "success",
+        auto_answer: bool = False,
+        display: bool = True,
+        render_mode: str | None = None,
+        pool: GamePool | None = None,
+    ) -> None:
+        """Set up the text; no game is made before the first reset.
+
+        Args:
+            families: ids and groups that a reset without a task id draws from.
+            parts: what the text shows, of `message, map, whole map, cursor, inventory, status, legend`;
+                `map` is cropped to what is known.
+            goal: whether `info["goal"]` says the family's goal in words, or nothing.
+            rewards: 1 for success and 0 otherwise, or MiniHack's own rewards and penalties.
+            auto_answer: whether menus and questions are answered at once; `info["events"]` tells how.
+            display: whether `info["display"]` holds the map and its colours for viewers.
+            render_mode: None or `ansi`.
+            pool: where games come from and go to; by default one of its own. A pool may be shared.
+
+        Raises:
+            UnknownNameError: a family, a group or a part does not exist.
+            ConfigError: another argument is out of its range.
+        """
+        self._families = expand_families(families)
+        if not self._families:
+            raise ConfigError("families must name at least one family or group, got none.")
+        for name, value, allowed in (
+            ("goal", goal, ("family", "none")),
+            ("rewards", rewards, ("success", "minihack")),
+        ):
+            if value not in allowed:
+                raise UnknownNameError.of(name, value, allowed)
+        if render_mode not in (None, "ansi"):
+            raise UnknownNameError.of("render_mode", render_mode, ("ansi",))
+        self.render_mode = render_mode
+        self.observation_space = TextSpace()
+        self.action_space = TextSpace()
+        self._parts = check_parts(parts)
+        self._shows_goal, self._rewards = goal == "family", rewards
+        self._auto_answer, self._display = auto_answer, display
+        self._owns_pool = pool is None
+        self._pool = GamePool() if pool is None else pool
+        self._game: Game | None = None
+        self._commands: Mapping[str, int] = {}
+        self._is_over = True
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Begin the level that `options["task_id"]` names, or one drawn from `np_random`.
+
+        Raises:
+            UnknownNameError: there is no such level.
+            MissingExtraError: minihack is not installed.
+        """
+        super().reset(seed=seed)
+        task_id = (options or {}).get("task_id")
+        family, level_seed = self._draw() if task_id is None else parse_task_id(task_id)
+        self._take_game(family)
+        assert self._game is not None
+        # nle and minihack draw from Python's global generator here and there: leave it as it was.
+        state = random.getstate()
+        try:
+            self._game.start(level_seed)
+        finally:
+            random.setstate(state)
+        self._goal = goal_of(family) if self._shows_goal else ""
+        self._limit = self._game.max_steps
+        self._num_steps, self._is_over = 0, False
+        self._read(self._game.screen())
+        self._feedback = ""
+        return self._text(), self._info((), success=False)
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Carry out one command or answer by its name; letter case and white space are forgiven."""
+        if self._is_over or self._game is None:
+            raise gymnasium.error.ResetNeeded("The episode is over, or none has begun: call reset() before step().")
+        self._num_steps += 1
+        keys = self._keys_for(action)
+        outcomes: list[Outcome] = []
+        events: list[str] = []
+        self._feedback = "" if keys else self._say_unknown(action)
+        if keys:
+            outcomes = self._press(keys)
+            while self._auto_answer and self._question and not outcomes[-1].is_over:
+                if len(events) == _MAX_AUTO_ANSWERS:
+                    break
+                events.append(f"{self._asked()} -> {self._question.default}")
+                outcomes += self._press(self._question.answers[self._question.default])
+        terminated = bool(outcomes) and outcomes[-1].is_over
+        success = bool(outcomes) and outcomes[-1].is_success
+        truncated = not terminated and self._num_steps >= self._limit
+        self._is_over = terminated or truncated
+        reward = sum(o.reward for o in outcomes) if self._rewards == "minihack" else float(success)
+        info = self._info(tuple(events), success=success)
+        if self._is_over:
+            info["outcome"] = self._say_outcome(outcomes, truncated=truncated)
+        return self._text(), reward, terminated, truncated, info
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """Return the text of the last screen in mode `ansi`."""
+        return self._text() if self.render_mode == "ansi" and self._game is not None else None
+
+    def close(self) -> None:
+        """Give back the game; close the pool where it is this environment's own. Twice is fine."""
+        if self._game is not None:
+            self._pool.give_back(self._game)
+            self._game = None
+        if self._owns_pool:
+            self._pool.close()
+        self._is_over = True
+
+    @property
+    def screen(self) -> Screen:
+        """What NetHack shows: for viewers, counts and tests."""
+        return self._screen
+
+    def _draw(self) -> tuple[str, int]:
+        family = self._families[int(self.np_random.integers(len(self._families)))]
+        return family, int(self.np_random.integers(NUM_SEEDS))
+
+    def _take_game(self, family: str) -> None:
+        if self._game is not None and (self._game.family != family or not self._game.is_usable):
+            self._pool.give_back(self._game)
+            self._game = None
+        if self._game is None:
+            self._game = self._pool.take(family)
+            self._commands = commands_for(self._game.keys)
+        self._game.reads_colors = self._display
+        self._game.reads_descriptions = "legend" in self._parts
+
+    def _read(self, screen: Screen, *, after_prefix: bool = False, in_position: bool = False) -> None:
+        self._screen = screen
+        self._question: Question | None = read_question(screen, after_prefix=after_prefix, in_position=in_position)
+        self._table: Mapping[str, Any] = self._question.answers if self._question else self._commands
+        self._available = tuple(self._table)
+
+    def _keys_for(self, action: str) -> tuple[int, ...] | None:
+        if action not in self._table:
+            folded = " ".join(action.split()).casefold()
+            action = next((name for name in self._available if name.casefold() == folded), action)
+        if self._question is not None:
+            return self._question.keys_for(action)
+        return (self._commands[action],) if action in self._commands else None
+
+    def _press(self, keys: tuple[int, ...]) -> list[Outcome]:
+        assert self._game is not None
+        outcomes: list[Outcome] = []
+        had_question = self._question
+        for key in keys:
+            outcomes.append(self._game.press(key))
+            if outcomes[-1].is_over:
+                break
+        moves_cursor = had_question is not None and had_question.kind == "position" and keys[-1] not in (27, ord("."))
+        self._read(
+            self._game.screen(),
+            after_prefix=had_question is None and keys[-1] in PREFIXES,
+            in_position=moves_cursor,
+        )
+        return outcomes
+
+    def _asked(self) -> str:
+        assert self._question is not None
+        return self._screen.message or f"({self._question.kind})"
+
+    def _say_unknown(self, action: str) -> str:
+        shown = action if len(action) <= 60 else action[:57] + "..."
+        return f"Unknown command {shown!r}: nothing was done. Available: {', '.join(self._available)}."
+
+    def _say_outcome(self, outcomes: Sequence[Outcome], *, truncated: bool) -> str:
+        assert self._game is not None
+        if truncated:
+            return f"not finished within {self._limit} steps"
+        if outcomes[-1].is_success:
+            return "reached the goal"
+        cause = self._game.cause_of_end()
+        if cause.startswith("starved"):
+            return "starved"
+        if cause:
+            return f"died: {cause}"
+        return "lost" if outcomes[-1].is_death else "failed"
+
+    def _text(self) -> str:
+        text = render_text(self._screen, parts=self._parts)
+        return f"{self._feedback}\n{text}" if self._feedback else text
+
+    def _info(self, events: tuple[str, ...], *, success: bool) -> dict[str, Any]:
+        info: dict[str, Any] = {
+            "goal": self._goal,
+            "available_actions": self._available,
+            "success": success,
+            "events": events,
+        }
+        if self._display:
+            info["display"] = render_display(self._screen)
+        return info
+
+
+def parse_task_id(task_id: object) -> tuple[str, int]:
+    """Return the family and the seed that a task id `family/seed` names.
+
+    Raises:
+        UnknownNameError: there is no such family, or the seed is none.
+    """
+    family, _, seed = str(task_id).rpartition("/")
+    if not (seed.isascii() and seed.isdigit() and int(seed) < NUM_SEEDS):
+        raise UnknownNameError(
+            f"Unknown task id {task_id!r}: expected FAMILY/SEED with a seed from 0 to {NUM_SEEDS - 1}, "
+            "such as 'MiniHack-Room-5x5-v0/123'."
+        )
+    return check_family(family), int(seed)

@@ -1,0 +1,88 @@
+"""MiniHack, the meta-environment: write the prompt that gets a hero through NetHack's levels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from metagym.actor import Actor
+from metagym.env import MetaEnv
+from metagym.envs.minihack.demo import DEFAULT_PROMPT, MiniHackDemoActor, MiniHackDemoReflector
+from metagym.envs.minihack.engine import GamePool
+from metagym.envs.minihack.env import MiniHackTextEnv
+from metagym.envs.minihack.families import DEFAULT_FAMILIES
+from metagym.envs.minihack.tasks import MiniHackTaskSet
+from metagym.envs.minihack.text import DEFAULT_PARTS
+from metagym.reflector import Reflector
+from metagym.seeding import package_versions
+from metagym.specs import ActorSpec
+from metagym.tasks import TaskSet
+from metagym.vector import MetaVectorEnv
+
+
+class MiniHackMetaEnv(MetaEnv):
+    """The meta-environment over MiniHack: `gym.make("MetaGym/MiniHack-v0")`.
+
+    A family is a MiniHack id; `families` takes ids and groups (`Room`, `Skill`, ...). `parts`, `goal`,
+    `rewards`, `auto_answer` and `display` are those of `MiniHackTextEnv`; the others are the fields of
+    `MetaEnvConfig`.
+
+    Raises:
+        ConfigError: an option is unknown or has no legal value.
+        MissingExtraError: at reset, where minihack is not installed.
+    """
+
+    default_prompt = DEFAULT_PROMPT
+    default_options: ClassVar[Mapping[str, Any]] = {"families": DEFAULT_FAMILIES}
+
+    def __init__(
+        self,
+        actor: ActorSpec = None,
+        *,
+        parts: Sequence[str] = DEFAULT_PARTS,
+        goal: Literal["family", "none"] = "family",
+        rewards: Literal["success", "minihack"] = "success",
+        auto_answer: bool = False,
+        display: bool = True,
+        **options: Any,
+    ) -> None:
+        self._inner: dict[str, Any] = {
+            "parts": tuple(parts),
+            "goal": goal,
+            "rewards": rewards,
+            "auto_answer": auto_answer,
+            "display": display,
+        }
+        # One pool for all: a level that was looked at for its role leaves its game to the next episode.
+        self._pool = GamePool()
+        super().__init__(actor, **options)
+
+    def make_inner_env(self) -> MiniHackTextEnv:
+        """Make a text environment over the shared pool of games."""
+        return MiniHackTextEnv(pool=self._pool, **self._inner)
+
+    def make_task_set(self) -> TaskSet:
+        """Make the levels of all 122 families."""
+        return MiniHackTaskSet(pool=self._pool)
+
+    def make_demo_actor(self) -> Actor:
+        """Make the scripted hero."""
+        return MiniHackDemoActor()
+
+    def make_demo_reflector(self) -> Reflector:
+        """Make the scripted reflector."""
+        return MiniHackDemoReflector()
+
+    def inner_fingerprint(self) -> dict[str, Any]:
+        """Return the options of the text and the versions of the engine."""
+        return {**self._inner, "parts": list(self._inner["parts"]), "packages": package_versions("minihack", "nle")}
+
+    def close(self) -> None:
+        """Close the games, too."""
+        super().close()
+        self._pool.close()
+
+
+def make_minihack_vector(num_envs: int, **options: Any) -> MetaVectorEnv:
+    """Make the vector environment: `gym.make_vec` with this id."""
+    return MetaVectorEnv(MiniHackMetaEnv, num_envs, **options)

@@ -1,0 +1,109 @@
+"""One meta-episode: which tasks come, with which chance, and how far it is. It plays nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from metagym.config import MetaEnvConfig
+from metagym.errors import EpisodesFailedError, TasksExhaustedError
+from metagym.schedules import Schedule, TaskQueue, check_batch, make_schedule
+from metagym.seeding import derive_seed
+from metagym.tasks import TaskSet
+from metagym.types import Episode, MetaStep, Task, Trajectory
+
+
+class MetaEpisode:
+    """The state of one meta-episode. `MetaEnv` holds one, a vector environment one for each prompt.
+
+    Raises:
+        TasksExhaustedError: there are too few tasks for one meta-step.
+    """
+
+    def __init__(
+        self,
+        task_set: TaskSet,
+        config: MetaEnvConfig,
+        *,
+        rng: np.random.Generator,
+        arm: str,
+        task_ids: Sequence[str] | None = None,
+    ) -> None:
+        self.index = 0
+        """How many meta-steps are finished."""
+        self.run_seed = int(rng.integers(2**31))
+        self._config, self._arm = config, arm
+        self._schedule: Schedule = make_schedule(config.schedule)
+        self._queue = TaskQueue(
+            task_set,
+            rng=rng,
+            batch_size=config.episodes_per_step,
+            families=task_set.expand_families(config.families),
+            split=config.split,
+            task_ids=task_ids,
+        )
+        self._batch = self._draw()
+        if isinstance(self._batch, Exception):
+            raise self._batch
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether too few tasks are left for another meta-step."""
+        return isinstance(self._batch, TasksExhaustedError)
+
+    def episodes(self, prompt: str) -> list[Episode]:
+        """Return what the next meta-step plays under `prompt`.
+
+        Raises:
+            TasksExhaustedError: too few tasks are left. An error of a schedule is raised here, too.
+        """
+        if isinstance(self._batch, Exception):
+            raise self._batch
+        played = self._queue.times_played
+        return [self.episode(prompt, task, arm=self._arm, repetition=played[task.id]) for task in self._batch]
+
+    def episode(self, prompt: str, task: Task, *, arm: str, repetition: int) -> Episode:
+        """Return one episode with its own chance: from run seed, arm, task and repetition, never from the prompt."""
+        seed = derive_seed(self.run_seed, arm, task.id, repetition)
+        return Episode(prompt=prompt, task=task, seed=seed, repetition=repetition, arm=arm, meta_step=self.index)
+
+    def meta_step(self, prompt: str, trajectories: tuple[Trajectory, ...]) -> MetaStep:
+        """Return the trajectories as a meta-step: the reward is the mean over those that did not fail."""
+        scores = [item.score for item in trajectories if item.score is not None]
+        reward = float(np.mean(scores)) if scores else None
+        return MetaStep(index=self.index, prompt=prompt, trajectories=trajectories, reward=reward)
+
+    def finish(self, prompt: str, trajectories: tuple[Trajectory, ...]) -> MetaStep:
+        """Take what was played, go on to the next batch, and return the meta-step.
+
+        Raises:
+            EpisodesFailedError: too many failed; their tasks come again, and the index stays.
+        """
+        meta_step = self.meta_step(prompt, trajectories)
+        rate = self._config.max_failure_rate
+        if meta_step.reward is None or meta_step.num_failed > rate * len(trajectories):
+            self._queue.give_back([item.task for item in trajectories if item.score is None])
+            self._batch = self._draw()
+            raise _failure(meta_step, rate)
+        self._queue.finish([item.task for item in trajectories])
+        self.index += 1
+        self._batch = self._draw()
+        return meta_step
+
+    def _draw(self) -> tuple[Task, ...] | Exception:
+        """Draw the next batch ahead, to say whether there is one. An error waits until the batch is asked for."""
+        try:
+            return check_batch(self._schedule(self._queue))
+        except Exception as error:
+            return error
+
+
+def _failure(meta_step: MetaStep, rate: float) -> EpisodesFailedError:
+    first = next(item.error for item in meta_step.trajectories if item.score is None)
+    return EpisodesFailedError(
+        f"{meta_step.num_failed} of {len(meta_step.trajectories)} episodes failed, more than max_failure_rate="
+        f"{rate:g} allows. The first failure: {first} What was played is in this error's .meta_step; the failed "
+        "tasks come again in the next step.",
+        meta_step,
+    )

@@ -1,0 +1,167 @@
+"""MetaVectorEnv: several prompts in one meta-step, all their episodes in one run of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from metagym.env import MetaEnv
+from metagym.errors import ConfigError, EpisodesFailedError
+from metagym.meta_episode import MetaEpisode
+from metagym.types import MetaStep, Trajectory
+
+Batch = tuple[Trajectory, ...]
+
+
+class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], np.ndarray[Any, Any]]):
+    """`num_envs` meta-episodes side by side: `gym.make_vec("MetaGym/Gates-v0", num_envs=8)`.
+
+    A step takes one prompt for each, and returns for each the trajectories (a tuple), the reward
+    (float64, shape `[num_envs]`), and the flags (bool, shape `[num_envs]`). No prompt waits for another:
+    all episodes share one engine. With `same_tasks=True` every prompt is played on the same batch.
+    Nothing is reset by itself (`AutoresetMode.DISABLED`): a meta-episode that is over is begun anew by
+    `reset(options={"reset_mask": mask})`.
+
+    >>> import gymnasium, metagym
+    >>> envs = gymnasium.make_vec("MetaGym/Gates-v0", num_envs=2, actor="demo", same_tasks=True)
+    >>> _, infos = envs.reset(seed=0)
+    >>> batches, rewards, terminated, truncated, infos = envs.step(("Be quick.", "Be slow."))
+    >>> [len(batch) for batch in batches], rewards.shape, infos["task_ids"][0] == infos["task_ids"][1]
+    ([5, 5], (2,), True)
+    >>> envs.close()
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": [],
+        "render_fps": 1,
+        "autoreset_mode": AutoresetMode.DISABLED,
+    }
+
+    def __init__(
+        self,
+        make_env: Callable[..., MetaEnv],
+        num_envs: int,
+        *,
+        same_tasks: bool = False,
+        max_episode_steps: int | None = None,
+        **options: Any,
+    ) -> None:
+        if num_envs < 1:
+            raise ConfigError(f"num_envs must be at least 1, got {num_envs}.")
+        self.num_envs = num_envs
+        self.env = make_env(**options)
+        """The meta-environment whose engine, task set and actor all meta-episodes share."""
+        self._same_tasks, self._max_episode_steps = same_tasks, max_episode_steps
+        self.single_action_space = self.env.action_space
+        self.single_observation_space = self.env.observation_space
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self._episodes: list[MetaEpisode | None] = [None] * num_envs
+        self._rngs: list[np.random.Generator] = []
+        self._over = np.zeros(num_envs, dtype=np.bool_)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[tuple[Batch, ...], dict[str, Any]]:
+        """Begin all meta-episodes, or those that `options["reset_mask"]` (bool, shape `[num_envs]`) marks.
+
+        An int seeds meta-episode i with `seed + i`. With `same_tasks` all take the first seed.
+
+        Raises:
+            ConfigError: the mask has another shape; or marks only some where all share their tasks.
+        """
+        mask = self._read_mask(options)
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
+        self._seed(seeds or [None] * self.num_envs)
+        infos: dict[str, Any] = {}
+        for index in np.flatnonzero(mask):
+            arm = f"{self.env.config.arm}/{index}"
+            self._episodes[index] = self.env.new_meta_episode(self._rngs[index], arm=arm)
+            self._over[index] = False
+            infos = self._add_info(infos, {"default_prompt": self.env.default_prompt}, int(index))
+        return ((),) * self.num_envs, infos
+
+    def step(
+        self, actions: Sequence[str]
+    ) -> tuple[tuple[Batch, ...], np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any], dict[str, Any]]:
+        """Play a batch of episodes under each prompt.
+
+        Raises:
+            InvalidPromptError, TasksExhaustedError: nothing was played.
+            EpisodesFailedError: of one prompt too many episodes failed; `meta_steps` holds those of all.
+        """
+        if isinstance(actions, str) or len(actions) != self.num_envs:
+            raise ConfigError(f"Expected {self.num_envs} prompts, one for each meta-episode, got {actions!r:.80}.")
+        prompts = [self.env.check_prompt(prompt) for prompt in actions]
+        running = [episode for episode in self._episodes if episode is not None]
+        if len(running) < self.num_envs or self._over.any():
+            over = ", ".join(map(str, np.flatnonzero(self._over))) or "all"
+            raise gymnasium.error.ResetNeeded(
+                f"Meta-episodes {over} are over or not begun: call reset(options={{'reset_mask': mask}}) for them."
+            )
+        groups = [episode.episodes(prompt) for episode, prompt in zip(running, prompts, strict=True)]
+        played = iter(self.env.play([episode for group in groups for episode in group]))
+        batches = tuple(tuple(next(played) for _ in group) for group in groups)
+        return self._finish(running, prompts, batches)
+
+    def _finish(
+        self, running: Sequence[MetaEpisode], prompts: Sequence[str], batches: tuple[Batch, ...]
+    ) -> tuple[tuple[Batch, ...], np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any], dict[str, Any]]:
+        rewards = np.zeros(self.num_envs)
+        terminated, truncated = np.zeros((2, self.num_envs), dtype=np.bool_)
+        infos: dict[str, Any] = {}
+        meta_steps: list[MetaStep] = []
+        failures: list[EpisodesFailedError] = []
+        for index, (episode, prompt, batch) in enumerate(zip(running, prompts, batches, strict=True)):
+            try:
+                meta_steps.append(episode.finish(prompt, batch))
+            except EpisodesFailedError as error:
+                failures.append(error)
+                meta_steps.append(episode.meta_step(prompt, batch))
+                continue
+            _, rewards[index], terminated[index], truncated[index], info = self.env.outcome(meta_steps[-1], episode)
+            if self._max_episode_steps is not None and episode.index >= self._max_episode_steps:
+                truncated[index] = True
+            infos = self._add_info(infos, info, index)
+        self._over |= terminated | truncated
+        if failures:
+            failures[0].meta_steps = tuple(meta_steps)
+            raise failures[0]
+        return batches, rewards, terminated, truncated, infos
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the meta-environment."""
+        # Gymnasium calls this from __del__, also where the constructor raised.
+        if hasattr(self, "env"):
+            self.env.close()
+
+    def _read_mask(self, options: Mapping[str, Any] | None) -> np.ndarray[Any, Any]:
+        for name in options or {}:
+            if name != "reset_mask":
+                raise ConfigError(f"Unknown reset option {name!r}: expected 'reset_mask'.")
+        mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=np.bool_)))
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
+            raise ConfigError(f"reset_mask must be bool of shape [{self.num_envs}], got {mask.dtype} {mask.shape}.")
+        if self._same_tasks and not mask.all():
+            raise ConfigError("With same_tasks=True all meta-episodes begin together: leave the reset_mask out.")
+        return mask
+
+    def _seed(self, seeds: Sequence[int | None]) -> None:
+        if len(seeds) != self.num_envs:
+            raise ConfigError(f"Expected {self.num_envs} seeds, got {len(seeds)}.")
+        if self._same_tasks:
+            # Equal generators draw equal tasks; the arms keep the model's chance apart.
+            if seeds[0] is None and self._rngs:
+                return
+            entropy = np.random.SeedSequence(seeds[0]).entropy
+            self._rngs = [np.random.default_rng(entropy) for _ in seeds]
+        elif not self._rngs:
+            self._rngs = [np.random.default_rng(seed) for seed in seeds]
+        else:
+            fresh = (None if seed is None else np.random.default_rng(seed) for seed in seeds)
+            self._rngs = [new or old for new, old in zip(fresh, self._rngs, strict=True)]

@@ -1,0 +1,118 @@
+"""TextAdapter: any Gymnasium environment as an inner one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import pytest
+
+from metagym import TextAdapter
+from metagym.errors import ConfigError
+from metagym.testing import check_text_env
+
+ACTIONS = ("left", "down", "right", "up")
+WAY = ("down", "down", "right", "right", "down", "right")
+
+
+def lake(**options: Any) -> TextAdapter:
+    env = gymnasium.make("FrozenLake-v1", is_slippery=False)
+    return TextAdapter(
+        env, **{"actions": ACTIONS, "render": lambda observation, info: f"Field {observation}.", **options}
+    )
+
+
+def test_it_keeps_the_contract_of_inner_environments() -> None:
+    check_text_env(lake())
+
+
+def test_reset_gives_text_goal_and_commands() -> None:
+    text, info = lake(goal="Reach the gift.").reset(seed=0)
+    assert text == "Field 0."
+    assert info == {"goal": "Reach the gift.", "available_actions": ACTIONS, "success": False}
+
+
+def test_commands_are_mapped_to_actions_in_order() -> None:
+    env = lake()
+    env.reset(seed=0)
+    assert [env.step(command)[0] for command in WAY] == [f"Field {n}." for n in (4, 8, 9, 10, 14, 15)]
+
+
+def test_a_mapping_names_the_actions() -> None:
+    env = lake(actions={"east": 2})
+    env.reset(seed=0)
+    assert env.step("east")[0] == "Field 1."
+
+
+def test_reaching_the_goal_is_a_success() -> None:
+    env = lake()
+    env.reset(seed=0)
+    *_, (_, reward, terminated, truncated, info) = (env.step(command) for command in WAY)
+    assert (reward, terminated, truncated, info["success"]) == (1.0, True, False, True)
+
+
+def test_fault_5_an_end_without_reward_is_no_success() -> None:
+    env = lake()
+    env.reset(seed=0)
+    env.step("down")
+    _, reward, terminated, _, info = env.step("right")
+    assert (reward, terminated, info["success"]) == (0.0, True, False)
+
+
+def test_success_may_be_said_by_a_function() -> None:
+    env = lake(success=lambda reward, info: info["prob"] == 1.0)
+    env.reset(seed=0)
+    env.step("down")
+    assert env.step("right")[4]["success"] is True
+
+
+def test_an_episode_cut_off_is_no_success() -> None:
+    env = TextAdapter(
+        gymnasium.make("CartPole-v1", max_episode_steps=1), actions=["l", "r"], render=lambda observation, info: "x"
+    )
+    env.reset(seed=0)
+    _, reward, terminated, truncated, info = env.step("l")
+    assert (reward, terminated, truncated, info["success"]) == (1.0, False, True, False)
+
+
+def test_an_unknown_command_is_answered_and_not_executed() -> None:
+    env = lake()
+    env.reset(seed=0)
+    env.step("down")
+    assert env.step("fly")[:4] == ("Unknown command 'fly'. Field 4.", 0.0, False, False)
+    assert env.step("up")[0] == "Field 0."
+
+
+def test_the_task_id_is_not_passed_on() -> None:
+    passed: list[Any] = []
+
+    class Asking(gymnasium.Wrapper[Any, Any, Any, Any]):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            passed.append(options)
+            return self.env.reset(seed=seed)
+
+    env = TextAdapter(Asking(gymnasium.make("FrozenLake-v1")), actions=ACTIONS, render=lambda o, i: "")
+    env.reset(seed=0, options={"task_id": "lake/0"})
+    env.reset(seed=0, options={"task_id": "lake/0", "map": 3})
+    assert passed == [None, {"map": 3}]
+
+
+def test_no_actions_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"actions must name at least one action, got none"):
+        lake(actions=())
+
+
+def test_an_action_outside_the_space_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"The action 4 of 'fly' is not in Discrete\(4\)"):
+        lake(actions=(*ACTIONS, "fly"))
+
+
+def test_close_closes_the_environment_inside() -> None:
+    closed: list[bool] = []
+
+    class Closing(gymnasium.Wrapper[Any, Any, Any, Any]):
+        def close(self) -> None:
+            closed.append(True)
+
+    TextAdapter(Closing(gymnasium.make("FrozenLake-v1")), actions=ACTIONS, render=lambda o, i: "").close()
+    assert closed == [True]

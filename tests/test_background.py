@@ -1,0 +1,168 @@
+"""The background loop: synchronous code calls asynchronous code anywhere, and nothing hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from metagym.background import BackgroundLoop
+from tests.conftest import run_python
+
+
+@pytest.fixture
+def loop() -> Iterator[BackgroundLoop]:
+    background = BackgroundLoop()
+    yield background
+    background.close()
+
+
+async def double(number: int) -> int:
+    await asyncio.sleep(0)
+    return 2 * number
+
+
+def test_run_returns_the_result(loop: BackgroundLoop) -> None:
+    assert loop.run(double(21)) == 42
+
+
+def test_run_raises_what_the_coroutine_raised(loop: BackgroundLoop) -> None:
+    async def fail() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError, match=r"x"):
+        loop.run(fail())
+
+
+def test_run_works_inside_a_running_event_loop(loop: BackgroundLoop) -> None:
+    async def main() -> int:
+        return loop.run(double(1))
+
+    assert asyncio.run(main()) == 2
+
+
+def test_run_works_from_many_threads(loop: BackgroundLoop) -> None:
+    results: list[int] = []
+    threads = [threading.Thread(target=lambda n=n: results.append(loop.run(double(n)))) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert sorted(results) == [2 * n for n in range(8)]
+
+
+def test_a_synchronous_call_from_inside_the_loop_is_refused_with_the_remedy(loop: BackgroundLoop) -> None:
+    async def nested() -> int:
+        return loop.run(double(1))
+
+    with pytest.raises(RuntimeError, match=r"made from inside an async actor, reflector or callback. Await"):
+        loop.run(nested())
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("leaving", [SystemExit, KeyboardInterrupt])
+def test_a_coroutine_that_leaves_the_interpreter_does_not_hang_the_caller(
+    loop: BackgroundLoop, leaving: type[BaseException]
+) -> None:
+    async def leave() -> None:
+        await asyncio.sleep(0)
+        raise leaving
+
+    with pytest.raises(leaving):
+        loop.run(leave())
+    assert loop.run(double(2)) == 4
+
+
+def test_ctrl_c_cancels_the_coroutine() -> None:
+    """The wait is interrupted in the main thread; the coroutine ends, and the loop goes on."""
+    code = """if True:
+        import asyncio, signal, threading
+        from metagym import background
+
+        cancelled = threading.Event()
+
+        async def wait_for_ever():
+            try:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
+
+        async def one():
+            return 1
+
+        try:
+            background.run(wait_for_ever())
+        except KeyboardInterrupt:
+            print("interrupted", cancelled.wait(10), background.run(one()))
+        """
+    done = run_python(code)
+    assert (done.stdout, done.stderr) == ("interrupted True 1\n", "")
+
+
+def test_close_awaits_what_was_registered_and_cancels_the_rest() -> None:
+    loop = BackgroundLoop()
+    told: list[str] = []
+
+    async def closer() -> None:
+        told.append("closed")
+
+    async def failing() -> None:
+        raise OSError("gone already")
+
+    async def start() -> None:
+        async def stay() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                told.append("cancelled")
+
+        loop.task = asyncio.create_task(stay())  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+
+    loop.at_close(failing)
+    loop.at_close(closer)
+    loop.run(start())
+    loop.close()
+    loop.close()
+    assert sorted(told) == ["cancelled", "closed"]
+
+
+def test_a_closed_loop_starts_anew() -> None:
+    loop = BackgroundLoop()
+    assert loop.run(double(1)) == 2
+    loop.close()
+    assert loop.run(double(2)) == 4
+    loop.close()
+
+
+def test_close_of_a_loop_that_never_ran_is_fine() -> None:
+    BackgroundLoop().close()
+
+
+def test_owns_knows_its_own_loop(loop: BackgroundLoop) -> None:
+    async def running() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    assert loop.owns(loop.run(running()))
+    assert not loop.owns(asyncio.run(running()))
+
+
+def test_a_forked_child_has_a_loop_of_its_own() -> None:
+    code = """if True:
+        import os, warnings
+        warnings.simplefilter("ignore")
+        from metagym import background
+
+        async def one():
+            return 1
+
+        background.run(one())
+        child = os.fork()
+        if child == 0:
+            os._exit(background.run(one()) + 6)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), background.run(one()))
+        """
+    assert run_python(code).stdout == "7 1\n"

@@ -1,0 +1,30 @@
+"""The examples in the docstrings of the source run as they stand."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SRC
+
+
+def _modules_with_examples() -> list[str]:
+    found = []
+    for path in sorted(SRC.rglob("*.py")):
+        if ">>>" in path.read_text(encoding="utf-8"):
+            parts = path.relative_to(SRC.parent).with_suffix("").parts
+            found.append(".".join(part for part in parts if part != "__init__"))
+    return found
+
+
+@pytest.mark.parametrize("name", _modules_with_examples())
+def test_docstring_examples_print_what_they_say(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "minihack" in name:
+        pytest.importorskip("minihack", reason="needs the extra metagym[minihack]")
+    monkeypatch.chdir(tmp_path)
+    results = doctest.testmod(importlib.import_module(name))
+    assert results.attempted > 0
+    assert results.failed == 0

@@ -1,0 +1,186 @@
+"""Trajectories as text: complete, within a budget, with a stated cut, and without a name of the task."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metagym.rendering import CHARACTERS_PER_TOKEN, render_batch, render_outcome, render_trajectory
+from metagym.types import Action, Observation, StopReason
+from tests.conftest import make_step, make_trajectory, reply
+
+
+def walk(num_steps: int, size: int = 10, **fields: Any) -> Any:
+    steps = [make_step(f"Room {n}. " + "x" * size, f"go {n}", goal="Get out.") for n in range(1, num_steps + 1)]
+    return make_trajectory(steps, **fields)
+
+
+def test_a_trajectory_shows_each_observation_before_its_action_and_the_end() -> None:
+    steps = [make_step("A door.", "knock", goal="Get out."), make_step("An open door.", "go", reward=1.0)]
+    assert render_trajectory(make_trajectory(steps, stop_detail="got out")) == (
+        "Goal: Get out.\n"
+        "[Step 1] Observation: A door.\n"
+        "Action: knock\n"
+        "[Step 2] Observation: An open door.\n"
+        "Action: go\n"
+        "[End] Observation: It is over.\n"
+        "Outcome: Success. Total reward 1; the environment ended the episode (got out)."
+    )
+
+
+def test_a_batch_is_numbered() -> None:
+    text = render_batch([walk(1), walk(1)])
+    assert re.findall(r"=== .* ===", text) == ["=== Episode 1 of 2 ===", "=== Episode 2 of 2 ==="]
+    assert render_batch([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (StopReason.TERMINATED, "the environment ended the episode"),
+        (StopReason.TRUNCATED, "the environment's time limit was reached"),
+        (StopReason.STEP_LIMIT, "the limit of 3 steps was reached"),
+        (StopReason.CONTEXT_OVERFLOW, "the conversation grew too long for the agent"),
+        (StopReason.ERROR, "the environment failed, not the agent; this episode does not count"),
+    ],
+)
+def test_fault_5_the_text_says_why_the_episode_ended(reason: StopReason, told: str) -> None:
+    assert told in render_outcome(walk(3, stop_reason=reason))
+
+
+def test_fault_5_death_is_told_as_what_it_is() -> None:
+    trajectory = walk(3, stop_reason=StopReason.TERMINATED, success=False, stop_detail="died")
+    outcome = render_outcome(trajectory)
+    assert outcome == "Outcome: Failure. Total reward 0; the environment ended the episode (died)."
+
+
+def test_fault_5_a_reward_without_success_is_told_as_a_failure() -> None:
+    trajectory = make_trajectory([make_step(reward=0.5)], success=False)
+    assert "Failure. Total reward 0.5" in render_outcome(trajectory)
+
+
+def test_success_is_not_told_where_the_environment_reports_none() -> None:
+    outcome = render_outcome(make_trajectory([make_step(reward=0.5)], success=None))
+    assert outcome == "Outcome: Total reward 0.5; the environment ended the episode."
+
+
+def test_show_outcome_false_hides_success_reward_and_reason() -> None:
+    text = render_trajectory(walk(2), show_outcome=False)
+    assert not [word for word in ("Outcome", "Success", "eward", "ended") if word in text]
+
+
+def test_thoughts_and_available_actions_are_shown_on_demand() -> None:
+    step = make_step(available_actions=("knock", "push"))
+    step = step.model_copy(update={"action": Action(text="knock", thought="It is shut.")})
+    trajectory = make_trajectory([step])
+    assert "Thought: It is shut." in render_trajectory(trajectory, show_thoughts=True)
+    assert "Available actions: knock, push" in render_trajectory(trajectory, show_actions=True)
+    plain = render_trajectory(trajectory)
+    assert "Thought" not in plain
+    assert "Available" not in plain
+
+
+def test_fault_4_an_invalid_action_is_shown_with_its_raw_reply_and_its_problem() -> None:
+    action = Action(text=None, problem="Your reply holds no line 'Action:'.", completion=reply("north!"))
+    step = make_step().model_copy(update={"action": action, "command": None, "is_valid": False})
+    text = render_trajectory(make_trajectory([step]))
+    assert "Action: north!\nInvalid (not executed): Your reply holds no line 'Action:'." in text
+
+
+def test_an_invalid_action_that_was_executed_is_shown_as_such() -> None:
+    step = make_step(action="fly").model_copy(update={"is_valid": False})
+    assert "Action: fly\nInvalid (executed all the same)" in render_trajectory(make_trajectory([step]))
+
+
+def test_what_the_environment_did_by_itself_is_shown() -> None:
+    step = make_step().model_copy(update={"events": ("y", "ESC")})
+    assert "Done by the environment itself: y, ESC" in render_trajectory(make_trajectory([step]))
+
+
+# The budget -------------------------------------------------------------------------------------------
+
+texts = st.text(st.sampled_from("ab \n"), max_size=60).flatmap(lambda text: st.integers(1, 80).map(lambda n: text * n))
+steps = st.builds(
+    lambda text, action, thought, valid: make_step(text, goal="g").model_copy(
+        update={"action": Action(text=action or "x", thought=thought, problem=thought), "is_valid": valid}
+    ),
+    texts,
+    texts,
+    texts,
+    st.booleans(),
+)
+trajectories = st.builds(
+    lambda steps, final, goal: make_trajectory(
+        [step.model_copy(update={"observation": Observation(text=step.observation.text, goal=goal)}) for step in steps],
+        final_observation=Observation(text=final, goal=goal),
+    ),
+    st.lists(steps, max_size=8),
+    texts,
+    texts,
+)
+
+
+@given(trajectories, st.integers(100, 3_000))
+@settings(max_examples=150)
+def test_a_rendered_trajectory_keeps_its_budget(trajectory: Any, max_tokens: int) -> None:
+    text = render_trajectory(trajectory, max_tokens=max_tokens, show_thoughts=True, show_actions=True)
+    assert len(text) <= max_tokens * CHARACTERS_PER_TOKEN
+
+
+@given(st.lists(trajectories, min_size=1, max_size=6), st.integers(100, 1_000))
+@settings(max_examples=50)
+def test_a_rendered_batch_keeps_its_budget(batch: Any, tokens_each: int) -> None:
+    text = render_batch(batch, max_tokens=tokens_each * len(batch), show_thoughts=True)
+    assert len(text) <= tokens_each * len(batch) * CHARACTERS_PER_TOKEN
+
+
+def test_what_fits_is_not_cut() -> None:
+    trajectory = walk(20)
+    whole = render_trajectory(trajectory)
+    assert render_trajectory(trajectory, max_tokens=len(whole) // CHARACTERS_PER_TOKEN + 1) == whole
+
+
+def test_the_cut_takes_whole_steps_from_the_middle_and_says_how_many() -> None:
+    text = render_trajectory(walk(40, size=60), max_tokens=250)
+    kept = [int(number) for number in re.findall(r"\[Step (\d+)\]", text)]
+    cut = re.search(r"\[\.\.\. (\d+) steps left out \.\.\.\]", text)
+    assert cut is not None
+    assert kept[0] == 1
+    assert kept[1:] == list(range(40 - len(kept) + 2, 41))
+    assert len(kept) + int(cut[1]) == 40
+    assert all(f"Action: go {number}" in text for number in kept)
+
+
+def test_a_long_observation_loses_its_middle_and_the_cut_says_how_much() -> None:
+    trajectory = make_trajectory([make_step("a" * 5_000 + "b" * 5_000)])
+    text = render_trajectory(trajectory, max_tokens=200)
+    cut = re.search(r"(a+) \[\.\.\. (\d+) characters left out \.\.\.\] (b+)", text)
+    assert cut is not None
+    assert "[Step 1] Observation: aaaa" in text
+    assert "Action: open" in text
+    assert 9_000 < int(cut[2]) < 10_000
+
+
+def test_a_cut_always_keeps_the_outcome() -> None:
+    text = render_trajectory(walk(40, size=300, stop_detail="got out"), max_tokens=120)
+    assert "Outcome: Success." in text
+
+
+def test_the_budget_is_shared_evenly() -> None:
+    long, short = walk(50, size=100), walk(1)
+    alone = render_trajectory(long, max_tokens=490)
+    text = render_batch([long, short], max_tokens=1_000)
+    assert abs(len(text.split("=== Episode 2")[0]) - len(alone)) < 200
+
+
+def test_no_name_of_the_task_is_in_the_text() -> None:
+    from tests.conftest import make_episode, make_task
+
+    task = make_task("canary-id", family="canary-family", split="canary-split", seed=987_654_321, source="canary-s")
+    trajectory = walk(3, episode=make_episode("canary-prompt", task, seed=123_454_321, arm="canary-arm"))
+    text = render_batch([trajectory], show_thoughts=True, show_actions=True)
+    assert not [word for word in ("canary", "987654321", "123454321") if word in text]

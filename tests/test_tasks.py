@@ -1,0 +1,387 @@
+"""Task sets: roles that partition by content, draws that never repeat, queues and schedules."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metagym.envs.gates.env import GatesEnv
+from metagym.errors import ConfigError, TasksExhaustedError, UnknownNameError
+from metagym.schedules import TaskQueue, blocked, check_batch, fresh, make_schedule, same
+from metagym.tasks import ROLES, ListedTaskSet, SeededTaskSet, TaskSet, first_observation, role_of
+from metagym.types import Task
+from tests.conftest import CorridorEnv, make_task, run_python
+
+
+def listed(num_tasks: int = 30, families: tuple[str, ...] = ("a", "b", "c"), **fields: Any) -> ListedTaskSet:
+    """`num_tasks` train tasks, dealt out to the families in turn."""
+    dealt = itertools.cycle(families)
+    tasks = [make_task(f"task-{i}", family=next(dealt), seed=i, **fields) for i in range(num_tasks)]
+    return ListedTaskSet(tasks, groups={"ab": ("a", "b")})
+
+
+def queue_of(task_set: TaskSet, *, seed: int = 0, **options: Any) -> TaskQueue:
+    defaults = {"batch_size": 3, "families": task_set.families, "split": "train"}
+    return TaskQueue(task_set, rng=np.random.default_rng(seed), **{**defaults, **options})
+
+
+# Roles ------------------------------------------------------------------------------------------------
+
+
+@given(st.text(max_size=20))
+def test_a_content_has_one_role(content: str) -> None:
+    assert role_of(content) in ROLES
+    assert role_of(content) == role_of(content)
+
+
+def test_the_roles_have_the_shares_60_20_20() -> None:
+    counts = Counter(role_of(str(number)) for number in range(5_000))
+    assert counts["train"] / 5_000 == pytest.approx(0.6, abs=0.03)
+    assert counts["validation"] / 5_000 == pytest.approx(0.2, abs=0.03)
+
+
+@given(st.integers(1, 40))
+@settings(max_examples=40)
+def test_seeds_of_equal_content_are_never_in_two_roles(num_contents: int) -> None:
+    tasks = SeededTaskSet(["f"], lambda family, seed: str(seed % num_contents), num_seeds=200)
+    roles: dict[int, set[str]] = {}
+    for number in range(200):
+        roles.setdefault(number % num_contents, set()).add(tasks.find(f"f/{number}").split)
+    assert all(len(names) == 1 for names in roles.values())
+
+
+@given(st.integers(1, 60), st.sampled_from(ROLES), st.integers(0, 5))
+@settings(max_examples=60)
+def test_all_contents_of_a_role_are_drawn_once_and_then_the_family_is_exhausted(
+    num_contents: int, split: str, seed: int
+) -> None:
+    tasks = SeededTaskSet(["f"], lambda family, seed: str(seed % num_contents), num_seeds=200)
+    expected = {tasks.find(f"f/{n}").digest for n in range(200) if tasks.find(f"f/{n}").split == split}
+    drawn = tasks.draw(len(expected), rng=np.random.default_rng(seed), split=split)
+    assert {task.digest for task in drawn} == expected
+    assert {task.split for task in drawn} <= {split}
+    with pytest.raises(TasksExhaustedError, match=f"Expected {len(expected) + 1} new tasks"):
+        tasks.draw(len(expected) + 1, rng=np.random.default_rng(seed), split=split)
+
+
+def test_fault_3_disjoint_roles_are_disjoint_levels_not_only_disjoint_seeds() -> None:
+    """Few distinct levels behind many seeds: no level of one role is a level of another."""
+    tasks = SeededTaskSet(["room"], lambda family, seed: f"level {seed % 50}", num_seeds=10_000)
+    levels = {
+        role: {task.seed % 50 for task in tasks.draw(5, rng=np.random.default_rng(1), split=role)} for role in ROLES
+    }
+    assert all(not levels[a] & levels[b] for a, b in itertools.combinations(ROLES, 2))
+    assert all(len(found) == 5 for found in levels.values())
+
+
+def test_equal_content_in_two_families_is_two_contents() -> None:
+    tasks = SeededTaskSet(["f", "g"], lambda family, seed: "same")
+    assert tasks.find("f/1").digest != tasks.find("g/1").digest
+
+
+# Draws ------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 1_000), st.integers(0, 30))
+@settings(max_examples=50)
+def test_a_draw_holds_no_task_twice(seed: int, num_tasks: int) -> None:
+    drawn = listed().draw(num_tasks, rng=np.random.default_rng(seed))
+    assert len({task.digest for task in drawn}) == num_tasks
+
+
+def test_equal_generators_draw_equal_tasks() -> None:
+    draws = [listed().draw(10, rng=np.random.default_rng(7)) for _ in range(2)]
+    assert draws[0] == draws[1]
+    assert draws[0] != listed().draw(10, rng=np.random.default_rng(8))
+
+
+def test_equal_seeds_draw_equal_tasks_in_any_process() -> None:
+    code = """if True:
+        import numpy as np
+        from metagym.envs.gates import GatesTaskSet
+        drawn = GatesTaskSet().draw(20, rng=np.random.default_rng(3), split="validation")
+        print([task.id for task in drawn])"""
+    printed = {run_python(code, env={"PYTHONHASHSEED": seed}).stdout for seed in ("0", "1")}
+    assert len(printed) == 1
+    assert "law-" in printed.pop()
+
+
+def test_the_families_come_in_turn() -> None:
+    drawn = listed(30).draw(9, rng=np.random.default_rng(0))
+    assert Counter(task.family for task in drawn) == {"a": 3, "b": 3, "c": 3}
+
+
+def test_an_exhausted_family_leaves_its_turns_to_the_others() -> None:
+    tasks = ListedTaskSet([make_task("a-0", family="a"), *(make_task(f"b-{i}", family="b") for i in range(5))])
+    drawn = tasks.draw(6, rng=np.random.default_rng(0))
+    assert Counter(task.family for task in drawn) == {"a": 1, "b": 5}
+
+
+def test_excluded_digests_do_not_come_again() -> None:
+    first = listed(10).draw(6, rng=np.random.default_rng(0))
+    rest = listed(10).draw(4, rng=np.random.default_rng(0), exclude=[task.digest for task in first])
+    assert not {task.id for task in first} & {task.id for task in rest}
+
+
+def test_the_last_task_of_a_long_list_is_found() -> None:
+    tasks = listed(6_000, families=("a",))
+    played = [tasks.find(f"task-{i}").digest for i in range(5_999)]
+    for seed in range(5):
+        assert tasks.draw(1, rng=np.random.default_rng(seed), exclude=played)[0].id == "task-5999"
+
+
+def test_exhausted_tasks_are_told_with_the_remedy() -> None:
+    with pytest.raises(
+        TasksExhaustedError, match=r"Expected 31 new tasks with split 'train' from a, b, c; only 30 .* are left"
+    ) as raised:
+        listed(30).draw(31, rng=np.random.default_rng(0))
+    assert "Ask for fewer episodes_per_step" in str(raised.value)
+
+
+def test_a_family_whose_endless_stream_gives_nothing_new_is_exhausted() -> None:
+    one_level = SeededTaskSet(["f"], lambda family, seed: "the only level")
+    split = one_level.find("f/0").split
+    assert len(one_level.draw(1, rng=np.random.default_rng(0), split=split)) == 1
+    with pytest.raises(TasksExhaustedError):
+        one_level.draw(2, rng=np.random.default_rng(0), split=split)
+
+
+def test_drawing_needs_only_as_many_levels_as_it_must_look_at() -> None:
+    looked: list[int] = []
+    tasks = SeededTaskSet([f"f{i}" for i in range(1_000)], lambda family, seed: str(looked.append(seed) or seed))
+    tasks.draw(5, rng=np.random.default_rng(0))
+    assert len(looked) < 100
+
+
+# Names ------------------------------------------------------------------------------------------------
+
+
+def test_groups_are_shorthand_for_families() -> None:
+    tasks = listed()
+    assert tasks.expand_families(["ab", "c", "a"]) == ("a", "b", "c")
+    assert tasks.expand_families(None) == ("a", "b", "c")
+    drawn = tasks.draw(8, rng=np.random.default_rng(0), families=["ab"])
+    assert {task.family for task in drawn} == {"a", "b"}
+
+
+def test_an_unknown_family_is_told_with_the_nearest_names() -> None:
+    tasks = SeededTaskSet(["Room", "River"], lambda family, seed: str(seed))
+    with pytest.raises(UnknownNameError, match=r"Unknown family 'room'.*Did you mean 'Room'\?"):
+        tasks.expand_families(["room"])
+
+
+@pytest.mark.parametrize("families", ["a", [], ()])
+def test_families_must_be_a_non_empty_list(families: Any) -> None:
+    with pytest.raises(ConfigError, match=r"families must be a non-empty list of names, got"):
+        listed().expand_families(families)
+
+
+def test_an_unknown_split_is_told_with_the_nearest_names() -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown split 'trian'.*Did you mean 'train'\?"):
+        listed().draw(1, rng=np.random.default_rng(0), split="trian")
+
+
+def test_a_source_given_as_split_means_everything_in_it() -> None:
+    tasks = ListedTaskSet([make_task(f"t{i}", family="f", split="", source=("old", "new")[i % 2]) for i in range(40)])
+    assert tasks.sources == ("new", "old")
+    drawn = tasks.draw(20, rng=np.random.default_rng(0), split="old")
+    assert {task.source for task in drawn} == {"old"}
+    assert {task.split for task in drawn} == set(ROLES)
+    with pytest.raises(TasksExhaustedError):
+        tasks.draw(21, rng=np.random.default_rng(0), split="old")
+
+
+def test_a_listed_task_gets_its_role_from_its_digest() -> None:
+    tasks = ListedTaskSet([make_task(f"t{i}", split="", digest=f"content {i % 3}") for i in range(9)])
+    assert {tasks.find(f"t{i}").split for i in (0, 3, 6)} == {role_of("content 0")}
+
+
+def test_a_drawn_task_is_found_by_its_id() -> None:
+    for tasks in (listed(), SeededTaskSet(["f"], lambda family, seed: str(seed))):
+        for task in tasks.draw(5, rng=np.random.default_rng(0)):
+            assert tasks.find(task.id) == task
+
+
+@pytest.mark.parametrize(
+    "task_id", ["f/100", "f/-1", "f/", "f", "g/1", "f/x", "f/1.0", "f/01", "f/٣", "f/" + "9" * 5_000, ""]
+)
+def test_an_unknown_task_id_is_a_typed_error(task_id: str) -> None:
+    tasks = SeededTaskSet(["f"], lambda family, seed: str(seed), num_seeds=100)
+    with pytest.raises(UnknownNameError, match=r"Unknown task id"):
+        tasks.find(task_id)
+
+
+def test_an_unknown_listed_task_id_is_told_with_the_nearest_names() -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown task id 'task_3'.*Did you mean 'task-3'"):
+        listed(5).find("task_3")
+
+
+def test_a_task_set_without_families_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"at least one family, got none"):
+        ListedTaskSet([])
+
+
+# One's own environment --------------------------------------------------------------------------------
+
+
+def test_from_seeds_reads_the_role_from_the_first_observation() -> None:
+    tasks = TaskSet.from_seeds(CorridorEnv, 70)
+    found = [tasks.find(f"default/{seed}") for seed in range(70)]
+    assert len({task.digest for task in found}) == 7  # the corridor has seven lengths
+    assert all(found[seed].digest == found[seed % 7].digest for seed in range(70))
+
+
+def test_from_seeds_never_draws_seeds_of_equal_content_twice() -> None:
+    tasks = TaskSet.from_seeds(CorridorEnv, 700)
+    sizes = {role: len({t.digest for t in _all_of(tasks, role)}) for role in ROLES}
+    assert sum(sizes.values()) == 7
+
+
+def _all_of(tasks: TaskSet, role: str) -> tuple[Task, ...]:
+    for size in itertools.count(1):
+        try:
+            drawn = tasks.draw(size, rng=np.random.default_rng(0), split=role)
+        except TasksExhaustedError:
+            return drawn if size > 1 else ()
+    raise AssertionError
+
+
+def test_from_seeds_takes_a_digest_of_ones_own() -> None:
+    tasks = TaskSet.from_seeds(CorridorEnv, 20, digest=lambda env, seed: str(seed), family="corridor")
+    assert len({tasks.find(f"corridor/{seed}").digest for seed in range(20)}) == 20
+
+
+def test_from_seeds_makes_its_environment_when_needed_and_closes_it() -> None:
+    made: list[CorridorEnv] = []
+
+    def make() -> CorridorEnv:
+        made.append(CorridorEnv())
+        return made[-1]
+
+    tasks = TaskSet.from_seeds(make, 10)
+    assert made == []
+    tasks.find("default/1")
+    tasks.find("default/2")
+    tasks.close()
+    tasks.close()
+    assert [env.closed for env in made] == [1]
+
+
+def test_from_seeds_needs_a_seed() -> None:
+    with pytest.raises(ConfigError, match=r"num_seeds must be at least 1, got 0"):
+        TaskSet.from_seeds(CorridorEnv, 0)
+
+
+def test_the_default_content_is_the_text_after_reset() -> None:
+    assert first_observation(GatesEnv(), 3) == GatesEnv().reset(seed=3)[0]
+
+
+# Queues and schedules ---------------------------------------------------------------------------------
+
+
+def test_fault_1_no_task_comes_twice_in_a_meta_episode() -> None:
+    queue = queue_of(listed(30))
+    drawn = [task.id for _ in range(10) for task in queue.draw()]
+    assert len(set(drawn)) == 30
+    with pytest.raises(TasksExhaustedError, match=r"after 30 played"):
+        queue.draw()
+
+
+def test_given_back_tasks_come_first() -> None:
+    queue = queue_of(listed(30))
+    first = queue.draw()
+    queue.give_back(first[1:])
+    second = queue.draw()
+    assert second[:2] == first[1:]
+    assert second[2] not in first
+
+
+def test_given_back_tasks_come_once() -> None:
+    queue = queue_of(listed(30))
+    queue.give_back(queue.draw())
+    drawn = [task.id for _ in range(10) for task in queue.draw()]
+    assert len(set(drawn)) == 30
+
+
+def test_a_given_back_task_waits_for_its_family() -> None:
+    queue = queue_of(listed(30))
+    lost = queue.draw(1, families=["a"])
+    queue.give_back(lost)
+    assert lost[0] not in queue.draw(families=["b"])
+    assert queue.draw(families=["ab"])[0] == lost[0]
+
+
+def test_listed_task_ids_come_in_order() -> None:
+    ids = ["task-7", "task-1", "task-9", "task-3"]
+    queue = queue_of(listed(), task_ids=ids, batch_size=2)
+    first = queue.draw()
+    queue.give_back(first[1:])
+    assert [task.id for task in (*first, *queue.draw())] == ["task-7", "task-1", "task-1", "task-9"]
+    with pytest.raises(TasksExhaustedError, match=r"Expected 2 more of the given task_ids, 1 are left"):
+        queue.draw()
+
+
+def test_repeated_task_ids_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"must not repeat within a meta-episode; `replay` plays a task again"):
+        queue_of(listed(), task_ids=["task-1", "task-1"])
+
+
+def batches_of(queue: TaskQueue, schedule: Any, num_batches: int) -> Iterator[tuple[Task, ...]]:
+    for _ in range(num_batches):
+        batch = tuple(schedule(queue))
+        queue.finish(batch)
+        yield batch
+
+
+def test_fresh_draws_new_tasks_each_time() -> None:
+    batches = list(batches_of(queue_of(listed(30)), fresh, 5))
+    assert len({task.id for batch in batches for task in batch}) == 15
+
+
+def test_same_draws_the_first_batch_again() -> None:
+    batches = list(batches_of(queue_of(listed(30)), same, 4))
+    assert batches == [batches[0]] * 4
+
+
+def test_the_queue_counts_how_often_a_task_was_played() -> None:
+    queue = queue_of(listed(30))
+    batches = list(batches_of(queue, same, 4))
+    assert queue.times_played == {task.id: 4 for task in batches[0]}
+
+
+def test_blocked_keeps_to_a_family_for_a_block() -> None:
+    def twice(queue: TaskQueue) -> Any:
+        return blocked(queue, meta_steps=2)
+
+    batches = list(batches_of(queue_of(listed(60)), twice, 6))
+    families = [{task.family for task in batch} for batch in batches]
+    assert [len(names) for names in families] == [1] * 6
+    assert families[0] == families[1]
+    assert families[2] == families[3]
+    assert len({next(iter(names)) for names in families}) == 3
+
+
+def test_the_order_of_the_blocks_depends_on_the_seed() -> None:
+    orders = {queue_of(listed(), seed=seed).families for seed in range(20)}
+    assert len(orders) > 1
+    assert queue_of(listed(), seed=3).families == queue_of(listed(), seed=3).families
+
+
+def test_schedules_are_named_or_callable() -> None:
+    assert [make_schedule(name) for name in ("fresh", "same", "blocked")] == [fresh, same, blocked]
+    assert make_schedule(fresh) is fresh
+    with pytest.raises(UnknownNameError, match=r"Unknown schedule 'frehs'.*Did you mean 'fresh'\? Or pass a callable"):
+        make_schedule("frehs")
+
+
+@pytest.mark.parametrize("batch", [[], None, "tasks", ["task-1"], iter([make_task()])])
+def test_what_a_schedule_returns_must_be_a_batch(batch: Any) -> None:
+    with pytest.raises(ConfigError, match=r"A schedule must return a non-empty sequence of tasks, got"):
+        check_batch(batch)
