@@ -114,16 +114,14 @@ class ALFWorldDemoReflector:
     """
 
     scripted = True
-    fingerprint = {"kind": "ALFWorldDemoReflector"}  # noqa: RUF012 - read only
+    fingerprint = {"kind": "ALFWorldDemoReflector"}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Return the prompt with what was learned from the last meta-step."""
         last = history[-1]
         found = _examine(last.trajectories)
         instructions = read_instructions(last.prompt, limit=None)
-        dropped = [
-            item for item in instructions if item.do not in _SKILL_OF or found.harmful[_SKILL_OF[item.do]]
-        ]
+        dropped = [item for item in instructions if item.do not in _SKILL_OF or found.harmful[_SKILL_OF[item.do]]]
         kept = [item for item in instructions if item not in dropped]
         known = {_SKILL_OF[item.do] for item in kept if item in LESSONS.values()}
         news = [skill for skill in LESSONS if found.missing[skill] and skill not in known]
@@ -131,9 +129,7 @@ class ALFWorldDemoReflector:
         news.sort(key=lambda skill: -found.missing[skill])
         added = [LESSONS[skill] for skill in news[:1]] if len(kept) < MAX_INSTRUCTIONS else []
 
-        lines = [
-            line for line in last.prompt.splitlines() if not any(_is_line_of(line, item) for item in dropped)
-        ]
+        lines = [line for line in last.prompt.splitlines() if not any(_is_line_of(line, item) for item in dropped)]
         lines += [f"- {item}" for item in added]
         said = (", ".join(map(str, items)) or "nothing" for items in (added, dropped))
         analysis = "Added: {}. Dropped: {}.".format(*said)
@@ -170,6 +166,6 @@ def _missing_skill(trajectory: Trajectory, goal: Goal, used: set[str], *, has_cl
         return goal.treatment
     if took and goal.lamp and not any(command.startswith(f"use {goal.lamp}") for command in commands):
         return "lamp"
-    if put and goal.count > 1:
+    if put and goal.number > 1:
         return "second"
     return "open" if has_closed and not opened else ""

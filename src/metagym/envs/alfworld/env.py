@@ -35,8 +35,11 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
     command that is not admissible changes nothing. There is no limit of turns.
 
     >>> env = ALFWorldTextEnv(data="generated")
-    >>> text, info = env.reset(options={"task_id": "generated/pick_and_place_simple-Cup-None-Cabinet-16/generated_000000"})
-    >>> info["goal"], info["available_actions"][0]
+    >>> text, info = env.reset(seed=1)
+    >>> info["goal"], info["available_actions"][:2]
+    ('put a clean cloth in countertop.', ('go to cabinet 1', 'go to cabinet 2'))
+    >>> env.step("dance")[0]
+    'Nothing happens.'
 
     Raises:
         ConfigError: an argument is wrong, or no games are found where they are said to be.
@@ -60,9 +63,7 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
         self.observation_space: TextSpace = TextSpace()
         self.action_space: TextSpace = TextSpace()
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Begin the game `options["task_id"]`; without one, draw one.
 
         Raises:

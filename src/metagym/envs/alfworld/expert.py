@@ -15,7 +15,7 @@ class ALFWorldExpert:
     """
 
     scripted = True
-    fingerprint = {"kind": "ALFWorldExpert"}  # noqa: RUF012 - read only
+    fingerprint = {"kind": "ALFWorldExpert"}
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
         """Return the next command."""

@@ -55,6 +55,11 @@ class Cluster(NamedTuple):
         return digest(["alfworld task", *self])
 
 
+def is_task_folder(name: str) -> bool:
+    """Whether a folder is named as the official games name a task's."""
+    return _FOLDER.fullmatch(name) is not None
+
+
 def cluster_of(task_id: str) -> Cluster:
     """Return what the id of a task says about it.
 

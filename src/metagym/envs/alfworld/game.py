@@ -49,13 +49,9 @@ def read_game_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise GameFileError(f"Expected a game at {path}, found no file. Download the games again.") from None
     except (OSError, ValueError) as error:
-        raise GameFileError(
-            f"The game {path} cannot be read: {error}. Download it again, or remove it."
-        ) from error
+        raise GameFileError(f"The game {path} cannot be read: {error}. Download it again, or remove it.") from error
     if problem := problem_with(data):
-        raise GameFileError(
-            f"The file {path} holds no playable game: {problem}. Download it again, or remove it."
-        )
+        raise GameFileError(f"The file {path} holds no playable game: {problem}. Download it again, or remove it.")
     return dict(data)
 
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Literal
 
-from metagym.envs.alfworld import generate
+from metagym.envs.alfworld import export, generate
 from metagym.envs.alfworld.families import FAMILIES, cluster_of
 from metagym.envs.alfworld.game import Game, parse_game
 from metagym.envs.alfworld.official import SOURCES, Listing, find_games_folder, list_games, read_official
@@ -22,15 +22,13 @@ class GameLibrary:
 
     >>> library = GameLibrary(data="generated")
     >>> library.game(library.sample_ids(per_family=1)[0]).goal
-    'put some pencil on dresser.'
+    'put some creditcard on drawer.'
 
     Raises:
         ConfigError: official games are asked for and not found, or a path names none.
     """
 
-    def __init__(
-        self, *, data: DataName | None = None, data_dir: str | None = None, capacity: int = CAPACITY
-    ) -> None:
+    def __init__(self, *, data: DataName | None = None, data_dir: str | None = None, capacity: int = CAPACITY) -> None:
         if data not in (None, "official", "generated"):
             raise ConfigError(f"data must be 'official', 'generated' or None, got {data!r}.")
         folder = None if data == "generated" else find_games_folder(data_dir)
@@ -100,7 +98,7 @@ class GameLibrary:
             MissingExtraError: it is a generated game, whose file needs the domain that alfworld ships.
         """
         if self._is_generated(task_id):
-            return generate.as_data(task_id)
+            return export.game_data(task_id)
         assert self.folder is not None
         if not (self.folder / task_id).is_dir():
             cluster_of(task_id)

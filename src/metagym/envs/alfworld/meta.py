@@ -20,6 +20,7 @@ from metagym.seeding import package_versions
 from metagym.specs import ActorSpec
 from metagym.tasks import TaskSet
 from metagym.types import Trajectory
+from metagym.vector import MetaVectorEnv
 
 
 class ALFWorldMetaEnv(MetaEnv):
@@ -65,9 +66,7 @@ class ALFWorldMetaEnv(MetaEnv):
 
     def make_inner_env(self) -> ALFWorldTextEnv:
         """Make a household; all share the games that were read."""
-        return ALFWorldTextEnv(
-            library=self.library, engine=self._make_engine, accept_both_spellings=self._accept_both
-        )
+        return ALFWorldTextEnv(library=self.library, engine=self._make_engine, accept_both_spellings=self._accept_both)
 
     def _make_engine(self) -> Engine:
         return NativeEngine() if self._stock is None else StockEngine(self._stock)
@@ -103,3 +102,8 @@ class ALFWorldMetaEnv(MetaEnv):
         super().close()
         if self._stock is not None:
             self._stock.close()
+
+
+def make_alfworld_vector(num_envs: int, **options: Any) -> MetaVectorEnv:
+    """Make the vector environment: `gym.make_vec` with this id."""
+    return MetaVectorEnv(ALFWorldMetaEnv, num_envs, **options)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from metagym.envs.alfworld.families import is_task_folder
 from metagym.envs.alfworld.game import GameFileError, problem_with, read_game_file
 from metagym.errors import ConfigError
 from metagym.seeding import digest
@@ -134,6 +135,8 @@ def _subfolders(folder: str) -> list[os.DirEntry[str]]:
 
 def _inspect(path: Path) -> str:
     """Return what is wrong with a game's file; empty where nothing is."""
+    if not is_task_folder(path.parent.parent.name):
+        return f"the folder {path.parent.parent.name!r} names no known task: TYPE-OBJECT-None-RECEPTACLE-ROOM"
     try:
         return problem_with(json.loads(path.read_bytes()))
     except (OSError, ValueError) as error:

@@ -92,9 +92,7 @@ def pick_games(task_ids: Iterable[str], num_games: int, rng: random.Random) -> l
     return [task_id for row in in_turn for task_id in row if task_id is not None][:num_games]
 
 
-def compare_all(
-    library: GameLibrary, task_ids: Sequence[str], *, num_steps: int, seed: int
-) -> Iterator[Comparison]:
+def compare_all(library: GameLibrary, task_ids: Sequence[str], *, num_steps: int, seed: int) -> Iterator[Comparison]:
     """Compare the engines on each game, `num_steps` steps a game."""
     stock = StockEngine()
     try:
@@ -110,9 +108,7 @@ def compare_all(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, print the counts, and return 0 where nothing differed."""
     parser = argparse.ArgumentParser(prog="python -m metagym.envs.alfworld.parity", description=__doc__)
-    parser.add_argument(
-        "--games", type=int, default=300, help="games in all, of all sources and families in turn"
-    )
+    parser.add_argument("--games", type=int, default=300, help="games in all, of all sources and families in turn")
     parser.add_argument("--steps", type=int, default=70, help="steps a game")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", choices=["official", "generated"], default="official")
@@ -132,9 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             differences.append(found.difference)
             print(f"DIFFERENT {found.difference}", flush=True)
         if sum(games.values()) % 20 == 0:
-            print(
-                f"... {sum(games.values())} games, {sum(steps.values())} steps", file=sys.stderr, flush=True
-            )
+            print(f"... {sum(games.values())} games, {sum(steps.values())} steps", file=sys.stderr, flush=True)
     for key in sorted(games):
         print(f"{key[0]:13} {key[1]:31} {games[key]:4} games {steps[key]:6} steps")
     print(

@@ -69,7 +69,7 @@ def read_problem(text: str) -> Problem:
     missing = [name for name in (":objects", ":init", ":goal") if name not in sections]
     if missing:
         raise PddlError(f"the PDDL problem has no section {', '.join(missing)}")
-    facts = frozenset(tuple(fact) for fact in sections[":init"] if _is_atom(fact))
+    facts = frozenset(atom for fact in sections[":init"] if (atom := _as_atom(fact)))
     return Problem(dict(_typed(sections[":objects"])), facts, sections[":goal"][0])
 
 
@@ -86,8 +86,10 @@ def _typed(items: Iterable[Expression]) -> Iterator[tuple[str, str]]:
             names.append(token)
 
 
-def _is_atom(expression: Expression) -> bool:
-    return isinstance(expression, list) and all(isinstance(item, str) for item in expression)
+def _as_atom(expression: Expression) -> Atom | None:
+    """Return the expression as an atom; None where it is none."""
+    parts = tuple(part for part in expression if isinstance(part, str)) if isinstance(expression, list) else ()
+    return parts if parts and len(parts) == len(expression) else None
 
 
 # Goals ------------------------------------------------------------------------------------------------
@@ -110,9 +112,7 @@ def ground_goal(goal: Expression, problem: Problem, is_static: Callable[[str], b
     return tuple(_ground_part(part, problem, is_static) for part in parts)
 
 
-def _ground_part(
-    part: Expression, problem: Problem, is_static: Callable[[str], bool]
-) -> tuple[Grounding, ...]:
+def _ground_part(part: Expression, problem: Problem, is_static: Callable[[str], bool]) -> tuple[Grounding, ...]:
     variables: dict[str, str] = {}
     atoms: list[Atom] = []
     _flatten(part, variables, atoms)
@@ -124,9 +124,7 @@ def _ground_part(
     found: dict[Grounding, None] = {}
     for binding in _solve(static, candidates, {}, variables, problem.objects):
         free = [name for name in variables if name not in binding]
-        domains = [
-            [item for item, kind in problem.objects.items() if kind == variables[name]] for name in free
-        ]
+        domains = [[item for item, kind in problem.objects.items() if kind == variables[name]] for name in free]
         for values in itertools.product(*domains):
             bound = {**binding, **dict(zip(free, values, strict=True))}
             if all(bound[left] != bound[right] for left, right in unequal):
@@ -148,10 +146,10 @@ def _flatten(part: Expression, variables: dict[str, str], atoms: list[Atom]) -> 
     elif head == "and":
         for item in rest:
             _flatten(item, variables, atoms)
-    elif head == "not" and len(rest) == 1 and _is_atom(rest[0]) and rest[0][0] == "=":
-        atoms.append(("not =", *rest[0][1:]))
-    elif head not in ("or", "not", "forall", "imply", "when", "=") and _is_atom(part):
-        atoms.append(tuple(part))  # type: ignore[arg-type]  # all strings, as was just asked
+    elif head == "not" and len(rest) == 1 and (equal := _as_atom(rest[0])) and equal[0] == "=":
+        atoms.append(("not =", *equal[1:]))
+    elif head not in ("or", "not", "forall", "imply", "when", "=") and (atom := _as_atom(part)):
+        atoms.append(atom)
     else:
         raise PddlError(f"expected a goal of exists, and, atoms; got {head!r}")
 

@@ -40,7 +40,8 @@ class Goal(NamedTuple):
     treatment: str = ""
     """`clean`, `heat`, `cool`, or nothing."""
     lamp: str = ""
-    count: int = 1
+    number: int = 1
+    """How many of them."""
 
 
 class Skills(NamedTuple):
@@ -57,7 +58,7 @@ def read_goal(text: str) -> Goal | None:
     """Return the goal that a sentence states; None where it is none of ALFWorld's sentences.
 
     >>> read_goal("heat some egg and put it in garbagecan.")
-    Goal(target='egg', place='garbagecan', treatment='heat', lamp='', count=1)
+    Goal(target='egg', place='garbagecan', treatment='heat', lamp='', number=1)
     """
     for pattern in _GOALS:
         found = pattern.search(text)
@@ -69,7 +70,7 @@ def read_goal(text: str) -> Goal | None:
                 place=parts.get("place") or "",
                 treatment="heat" if state == "hot" else state,
                 lamp=parts.get("lamp") or "",
-                count=2 if parts.get("two") else 1,
+                number=2 if parts.get("two") else 1,
             )
     return None
 
@@ -98,9 +99,7 @@ class Memory:
         for item, receptacle in _TOOK.findall(text):
             self.carrying = item
             self.put_down.pop(item, None)
-            self.contents[receptacle] = [
-                other for other in self.contents.get(receptacle, []) if other != item
-            ]
+            self.contents[receptacle] = [other for other in self.contents.get(receptacle, []) if other != item]
         for item, receptacle in _PUT.findall(text):
             self.carrying = ""
             self.put_down[item] = receptacle
@@ -111,10 +110,7 @@ class Memory:
     def where(self, kind: str) -> list[tuple[str, str]]:
         """Return the things of that kind that were seen, with their receptacles."""
         return [
-            (item, receptacle)
-            for receptacle, items in self.contents.items()
-            for item in items
-            if _kind(item) == kind
+            (item, receptacle) for receptacle, items in self.contents.items() for item in items if _kind(item) == kind
         ]
 
 
@@ -150,7 +146,7 @@ class Player:
 
     def _fetch(self, kind: str) -> str:
         done = {item for item, place in self.memory.put_down.items() if _kind(place) == self.goal.place}
-        if done and not (self.goal.count > 1 and self.skills.fetches_second and len(done) < self.goal.count):
+        if done and not (self.goal.number > 1 and self.skills.fetches_second and len(done) < self.goal.number):
             return "look"  # as far as it knows, all is done
         for item, receptacle in self.memory.where(kind):
             if item not in done:
@@ -207,9 +203,7 @@ class Player:
 @cache
 def usual_homes(kind: str) -> frozenset[str]:
     """Return the types of receptacles that can hold a type of object, both in the words of the texts."""
-    return frozenset(
-        home.lower() for home, kinds in read_pack().holds.items() if kind in map(str.lower, kinds)
-    )
+    return frozenset(home.lower() for home, kinds in read_pack().holds.items() if kind in map(str.lower, kinds))
 
 
 def _kind(name: str) -> str:

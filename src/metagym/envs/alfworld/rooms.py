@@ -64,11 +64,13 @@ def read_pack() -> Pack:
         )
         for room in stored["rooms"]
     )
-    tables = (
-        {k: tuple(v) for k, v in stored[name].items()}
-        for name in ("holds", "abilities", "kinds", "sentences")
+
+    def table(name: str) -> dict[str, tuple[str, ...]]:
+        return {key: tuple(values) for key, values in stored[name].items()}
+
+    return Pack(
+        rooms, table("holds"), table("abilities"), table("kinds"), table("sentences"), help_text=stored["help_text"]
     )
-    return Pack(rooms, *tables, stored["help_text"])
 
 
 def find_alfworld() -> Path:
@@ -80,8 +82,7 @@ def find_alfworld() -> Path:
     spec = importlib.util.find_spec("alfworld")
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError(
-            "This needs the files of the package 'alfworld', which is not installed: "
-            "pip install 'metagym[alfworld]'."
+            "This needs the files of the package 'alfworld', which is not installed: pip install 'metagym[alfworld]'."
         )
     return Path(next(iter(spec.submodule_search_locations)))
 
@@ -100,9 +101,7 @@ def distill(package: Path) -> dict[str, Any]:
                 name: [round(x * 4), round(z * 4), round(turn) // 90, round(horizon)]
                 for name, (x, z, turn, horizon) in sorted(poses.items())
             }
-            rooms.append(
-                {"number": number, "kind": kind, "receptacles": receptacles, "objects": sorted(set(objects))}
-            )
+            rooms.append({"number": number, "kind": kind, "receptacles": receptacles, "objects": sorted(set(objects))})
     whole = {
         receptacle: sorted(kind for kind in kinds if not kind.endswith("Sliced"))
         for receptacle, kinds in sorted(constants["VAL_RECEPTACLE_OBJECTS"].items())
@@ -128,7 +127,8 @@ def distill(package: Path) -> dict[str, Any]:
 
 def _load(path: Path) -> dict[str, Any]:
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return vars(module)

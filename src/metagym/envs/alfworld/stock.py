@@ -127,11 +127,11 @@ class TextWorldGame:
 
     def __init__(self) -> None:
         with _no_new_home():
-            import textworld
-            from alfworld.agents.environment.alfred_tw_env import AlfredDemangler, AlfredInfos
+            textworld = importlib.import_module("textworld")
+            stock = importlib.import_module("alfworld.agents.environment.alfred_tw_env")
 
         infos = textworld.EnvInfos(won=True, admissible_commands=True, extras=["gamefile"])
-        self._env = AlfredInfos(AlfredDemangler(textworld.envs.PddlEnv(infos), shuffle=False))
+        self._env = stock.AlfredInfos(stock.AlfredDemangler(textworld.envs.PddlEnv(infos), shuffle=False))
 
     def start(self, data: dict[str, Any]) -> Turn:
         """Begin the game of a `game.tw-pddl`'s JSON."""

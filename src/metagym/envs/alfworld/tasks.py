@@ -11,11 +11,11 @@ from metagym.envs.alfworld import generate
 from metagym.envs.alfworld.families import FAMILIES, GROUPS, cluster_of
 from metagym.envs.alfworld.library import GameLibrary
 from metagym.envs.alfworld.official import SOURCES
+from metagym.envs.alfworld.problem import problem_text
 from metagym.errors import UnknownNameError
 from metagym.seeding import derive_seed, digest
 from metagym.tasks import ListedTaskSet, TaskSet, role_of
 from metagym.types import Task
-
 
 FOLDER_NAMES = {"train": "train_all"}
 """How a source is named where it means its whole folder: `train` alone is a role."""
@@ -29,13 +29,7 @@ def role_in(family: str, content_digest: str) -> str:
     if family not in GROUPS["paper-test"]:
         return role_of(content_digest)
     position = int(digest(["role", content_digest], length=12), 16) / 16**12
-    return (
-        "test"
-        if position < LARGE_TEST_SHARES
-        else "validation"
-        if position < 2 * LARGE_TEST_SHARES
-        else "train"
-    )
+    return "test" if position < LARGE_TEST_SHARES else "validation" if position < 2 * LARGE_TEST_SHARES else "train"
 
 
 def make_task_set(library: GameLibrary, *, source: str = "train") -> TaskSet:
@@ -140,6 +134,6 @@ def _groups(families: set[str]) -> dict[str, tuple[str, ...]]:
 def data_digest(library: GameLibrary) -> str:
     """Return a digest of which games there are; for generated ones, of the generator and its rooms."""
     if library.folder is None:
-        samples = [generate.problem_text(generate.make_scene(family, 0), 0) for family in FAMILIES]
+        samples = [problem_text(generate.make_scene(family, 0), 0) for family in FAMILIES]
         return digest(["generated", generate.GENERATOR_VERSION, samples])
     return digest(["official", library.listing().playable])

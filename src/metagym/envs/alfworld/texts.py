@@ -37,9 +37,7 @@ def feedback(world: World, move: Move, wording: Wording) -> str:
     match move.rule:
         case "go":
             place = names[world.here]
-            return (
-                f"{wording.arrive.format(r=receptacle, lend=place)} {receptacle_text(world, move.receptacle)}"
-            )
+            return f"{wording.arrive.format(r=receptacle, lend=place)} {receptacle_text(world, move.receptacle)}"
         case "open":
             return f"You open the {receptacle}. {receptacle_text(world, move.receptacle)}"
         case "close":

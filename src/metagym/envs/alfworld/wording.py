@@ -75,22 +75,20 @@ def read_wording(domain: str, grammar: str) -> Wording:
 
     help_action = actions.pop("help", None)
     help_rule = rules.pop("help.feedback", None)
-    put_command, _ = actions.get("PutObject", ["", ""])
+    help_text = str(help_rule[0]["rhs"]) if help_rule else help_action[1] if help_action else None
     wording = Wording(
-        arrive=_pop_text(rules, "GotoLocation.feedback").removesuffix(" #examineReceptacle.feedback#"),
-        put_command=put_command,
-        put_feedback=_pop_text(rules, "PutObject.feedback"),
-        help_text=help_rule[0]["rhs"] if help_rule else help_action and help_action[1],
+        arrive=_with_names(_pop_text(rules, "GotoLocation.feedback")).removesuffix(" #examineReceptacle.feedback#"),
+        put_command=actions.get("PutObject", [""])[0],
+        put_feedback=_with_names(_pop_text(rules, "PutObject.feedback")),
+        # TextWorld's reader of grammars skips the white space that a text begins with.
+        help_text=help_text and help_text.lstrip(),
     )
-    # TextWorld's reader of grammars skips the white space that a text begins with.
-    wording = Wording(*(text and text.lstrip().replace(".name}", "}") for text in wording))
     for name in ("task", "PutObject", "PutEmptyReceptacleObjectinReceptacle"):
         rules.pop(name, None)
         actions.pop(name, None)
     if digest([rules, actions]) != KNOWN_GRAMMAR:
         raise PddlError(
-            f"its grammar is not that of ALFWorld's games ({digest([rules, actions])}). "
-            "engine='textworld' plays it"
+            f"its grammar is not that of ALFWorld's games ({digest([rules, actions])}). engine='textworld' plays it"
         )
     return wording
 
@@ -100,6 +98,10 @@ def _pop_text(rules: dict[str, Any], name: str) -> str:
     if not rule or "condition" in rule[0]:
         raise PddlError(f"the grammar has no plain rule {name!r}")
     return str(rule[0]["rhs"])
+
+
+def _with_names(text: str) -> str:
+    return text.replace(".name}", "}")
 
 
 def _check_domain(domain: str) -> None:

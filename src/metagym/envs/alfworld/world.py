@@ -9,9 +9,9 @@ from typing import NamedTuple
 from metagym.envs.alfworld.pddl import Atom, Goal, PddlError, Problem, ground_goal
 from metagym.envs.alfworld.wording import Wording
 
-FLUENTS = frozenset(
-    "atlocation objectatlocation opened inreceptacle holds holdsany isclean ishot iscool istoggled issliced".split()
-)
+PLACES = ("atlocation", "objectatlocation", "inreceptacle", "holds", "holdsany", "opened")
+STATES = ("isclean", "ishot", "iscool", "istoggled", "issliced")
+FLUENTS = frozenset({*PLACES, *STATES})
 """The predicates that actions change; all others hold from the start to the end."""
 
 TOOLS = {"clean": "sinkbasintype", "heat": "microwavetype", "cool": "fridgetype"}
@@ -142,10 +142,7 @@ class World:
             yield f"examine {names[item]}", Move("examine object", object=item)
             if not layout.types[item].isdisjoint(KNIVES):
                 for thing in layout.objects:
-                    if (
-                        layout.has("sliceable", thing)
-                        and ("objectatlocation", thing, self.here) in self.facts
-                    ):
+                    if layout.has("sliceable", thing) and ("objectatlocation", thing, self.here) in self.facts:
                         command = f"slice {names[thing]} with {names[item]}"
                         yield command, Move("slice", object=thing, tool=item)
         for receptacle in self.around():
@@ -160,9 +157,9 @@ class World:
         for item in self.contents(receptacle):
             if layout.has("toggleable", item):
                 yield f"use {names[item]}", Move("use", receptacle, item)
-            if layout.has("pickupable", item) and self.is_reachable(receptacle):
-                if ("holdsany", layout.agent) not in self.facts:
-                    yield f"take {names[item]} from {name}", Move("take", receptacle, item)
+            is_free = ("holdsany", layout.agent) not in self.facts
+            if is_free and layout.has("pickupable", item) and self.is_reachable(receptacle):
+                yield f"take {names[item]} from {name}", Move("take", receptacle, item)
         for item in held:
             if layout.fits(item, receptacle) and self.is_reachable(receptacle):
                 command = self._wording.put_command.format(o=names[item], r=name)
