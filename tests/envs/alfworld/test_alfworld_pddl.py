@@ -74,10 +74,14 @@ def test_a_goal_is_grounded_to_what_actions_can_change() -> None:
 
 def test_two_things_are_never_the_same_thing_twice() -> None:
     ((first, second),) = ground(TWO)  # type: ignore[misc]
-    assert set(first) == set(second) == {
-        ("inreceptacle", "mug_bar_1", "desk_bar_1"),
-        ("inreceptacle", "mug_bar_2", "desk_bar_1"),
-    }
+    assert (
+        set(first)
+        == set(second)
+        == {
+            ("inreceptacle", "mug_bar_1", "desk_bar_1"),
+            ("inreceptacle", "mug_bar_2", "desk_bar_1"),
+        }
+    )
 
 
 def test_a_goal_about_things_that_are_not_there_has_no_grounding() -> None:

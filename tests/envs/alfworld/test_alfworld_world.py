@@ -69,9 +69,7 @@ def test_the_first_observation_lists_the_room_and_look_there_sees_nothing() -> N
         "-= Welcome to TextWorld, ALFRED! =-\n\nYou are in the middle of a room. Looking quickly around you, you see "
         "a desk 1, a drawer 1, and a microwave 1.\n\nYour task is to: heat a mug."
     )
-    assert play("look").text == (
-        "You are in the middle of a room. Looking quickly around you, you see nothing."
-    )
+    assert play("look").text == ("You are in the middle of a room. Looking quickly around you, you see nothing.")
 
 
 def test_one_cannot_go_to_what_shares_the_spot() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metagym.envs.alfworld import export, generate
-from metagym.envs.alfworld.families import FAMILIES, cluster_of
+from metagym.envs.alfworld.families import FAMILIES
 from metagym.envs.alfworld.game import Game, parse_game
 from metagym.envs.alfworld.official import SOURCES, Listing, find_games_folder, list_games, read_official
 from metagym.errors import ConfigError, UnknownNameError
@@ -100,10 +100,7 @@ class GameLibrary:
         if self._is_generated(task_id):
             return export.game_data(task_id)
         assert self.folder is not None
-        if not (self.folder / task_id).is_dir():
-            cluster_of(task_id)
-            raise UnknownNameError(f"Unknown task id {task_id!r}: there is no such folder in {self.folder}.")
-        return dict(read_official(self.folder, task_id))
+        return read_official(self.folder, task_id)
 
     def _is_generated(self, task_id: str) -> bool:
         if task_id.split("/")[0] == generate.SOURCE:

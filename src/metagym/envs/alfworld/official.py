@@ -10,11 +10,11 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from metagym.envs.alfworld.families import is_task_folder
-from metagym.envs.alfworld.game import GameFileError, problem_with, read_game_file
-from metagym.errors import ConfigError
+from metagym.envs.alfworld.families import cluster_of, is_task_folder
+from metagym.envs.alfworld.game import problem_with, read_game_file
+from metagym.errors import ConfigError, UnknownNameError
 from metagym.seeding import digest
 
 logger = logging.getLogger(__name__)
@@ -155,8 +155,8 @@ def _read_index(folder: Path) -> _Known:
             stored = json.loads(path.read_bytes())
             if stored["version"] == INDEX_VERSION:
                 return {name: tuple(entry) for name, entry in stored["games"].items()}
-        except (OSError, ValueError, TypeError, KeyError):
-            continue
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            continue  # spoiled, or of another version: it is made anew
     return {}
 
 
@@ -180,13 +180,18 @@ def _write_index(folder: Path, index: _Known) -> None:
                 os.unlink(unfinished)
 
 
-def read_official(folder: Path, name: str) -> dict[str, object]:
+def read_official(folder: Path, name: str) -> dict[str, Any]:
     """Return the JSON of the official game of that id.
 
     Raises:
+        UnknownNameError: there is no such game.
         GameFileError: it cannot be read, or not be played.
     """
+    cluster_of(name)
     parts = name.split("/")
-    if len(parts) != 3 or parts[0] not in SOURCES or ".." in parts:
-        raise GameFileError(f"Expected a game's id like 'train/TASK/TRIAL', got {name!r}.")
+    if len(parts) != 3 or parts[0] not in SOURCES or ".." in parts or not (folder / name).is_dir():
+        raise UnknownNameError(
+            f"Unknown task id {name!r}: expected SOURCE/TASK/TRIAL, a folder in {folder} with a source of "
+            f"{', '.join(SOURCES)}."
+        )
     return read_game_file(folder / name / GAME_FILE)
