@@ -62,8 +62,7 @@ def test_display_says_where_one_stands_and_what_one_carries(generated: GameLibra
     env, name = ALFWorldTextEnv(library=generated), task_id(FAMILIES[2], 0)
     _, info = env.reset(options={"task_id": name})
     shown = [info["display"]]
-    for command in generated.game(name).walkthrough:
-        shown.append(env.step(command)[-1]["display"])
+    shown += [env.step(command)[-1]["display"] for command in generated.game(name).walkthrough]
     assert shown[0] == {"at": "", "carrying": ""}
     assert any(display["carrying"].startswith(cluster_of(name).target.lower()) for display in shown)
     assert shown[-1]["carrying"] == ""

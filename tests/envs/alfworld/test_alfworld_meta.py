@@ -85,7 +85,8 @@ def test_several_prompts_are_played_in_one_engine() -> None:
     env = make_alfworld_vector(2, actor="demo", data="generated", same_tasks=True)
     env.reset(seed=0)
     batches, *_ = env.step(("Do your task.", "Do it well."))
-    assert [[item.task.id for item in batch] for batch in batches][0] == [item.task.id for item in batches[1]]
+    first, second = ([item.task.id for item in batch] for batch in batches)
+    assert first == second
     env.close()
 
 

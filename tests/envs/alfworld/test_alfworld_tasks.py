@@ -76,7 +76,7 @@ def test_a_source_given_as_split_means_the_whole_folder(library: GameLibrary) ->
 
 
 def test_an_unknown_source_or_family_is_refused(library: GameLibrary) -> None:
-    with pytest.raises(UnknownNameError, match="Unknown source 'trian': .* Did you mean 'train'"):
+    with pytest.raises(UnknownNameError, match=r"Unknown source 'trian': .* Did you mean 'train'"):
         make_task_set(library, source="trian")
     with pytest.raises(UnknownNameError, match="Unknown family 'pick_two_obj_and_place'"):
         make_task_set(library).expand_families(["pick_two_obj_and_place"])  # no such game is there

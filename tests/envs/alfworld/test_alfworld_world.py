@@ -34,7 +34,10 @@ PROBLEM = """
 """
 
 
-def play(*commands: str, wording: Wording = Wording(help_text="Help!")) -> Turn:
+NEW = Wording(help_text="Help!")
+
+
+def play(*commands: str, wording: Wording = NEW) -> Turn:
     """Play the commands; each must be admissible."""
     engine = NativeEngine()
     turn = engine.start(Game("Your task is to: heat a mug.", Layout(read_problem(PROBLEM)), wording, ()))

@@ -63,9 +63,10 @@ def read_task_id(name: str) -> tuple[Cluster, int]:
         UnknownNameError: it is no such id.
     """
     cluster, trial = cluster_of(name), name.rsplit("/", 1)[-1]
-    number = trial.removeprefix(TRIAL_PREFIX)
-    if number.isascii() and number.isdigit() and int(number) < NUM_SEEDS and name == task_id(cluster.family, int(number)):
-        return cluster, int(number)
+    digits = trial.removeprefix(TRIAL_PREFIX)
+    seed = int(digits) if digits.isascii() and digits.isdigit() else NUM_SEEDS
+    if seed < NUM_SEEDS and name == task_id(cluster.family, seed):
+        return cluster, seed
     raise UnknownNameError(
         f"Unknown task id {name!r}: the generator (version {GENERATOR_VERSION}) makes no such game. Ids come "
         "from metagym.envs.alfworld.generate.task_id(family, seed)."

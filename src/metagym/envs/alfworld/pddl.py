@@ -15,7 +15,8 @@ Atom = tuple[str, ...]
 Expression = str | list["Expression"]
 """A nested list, as PDDL writes it."""
 
-_TOKEN = re.compile(r"[()]|[^\s()]+")
+# A list without lists in it is one token: a problem is mostly facts, and splitting them is quick.
+_TOKEN = re.compile(r"\([^()]*\)|[()]|[^\s()]+")
 _COMMENT = re.compile(r";[^\n]*")
 
 
@@ -41,22 +42,28 @@ def read_expression(text: str) -> list[Expression]:
         PddlError: the expression does not end, or another one follows.
     """
     tokens = iter(_TOKEN.findall(_COMMENT.sub("", text).lower()))
-    if next(tokens, "") != "(":
-        raise PddlError("expected a PDDL expression, which begins with '('")
     open_lists: list[list[Expression]] = [[]]
     for token in tokens:
         if token == "(":
             open_lists.append([])
-        elif token != ")":
-            open_lists[-1].append(token)
-        elif len(open_lists) > 1:
+        elif token == ")" and len(open_lists) > 1:
             done = open_lists.pop()
             open_lists[-1].append(done)
+        elif token.startswith("("):
+            open_lists[-1].append(list(token[1:-1].split()))
+        elif token != ")" and len(open_lists) > 1:
+            open_lists[-1].append(token)
         else:
+            break
+        if len(open_lists) == 1:
             if any(rest != ")" for rest in tokens):
                 raise PddlError("expected one PDDL expression, got text after its end")
-            return open_lists[0]
-    raise PddlError(f"the PDDL ends early: {len(open_lists)} parentheses are still open")
+            (whole,) = open_lists[0]
+            assert isinstance(whole, list)
+            return whole
+    if len(open_lists) == 1:
+        raise PddlError("expected a PDDL expression, which begins with '('")
+    raise PddlError(f"the PDDL ends early: {len(open_lists) - 1} parentheses are still open")
 
 
 def read_problem(text: str) -> Problem:
@@ -120,9 +127,9 @@ def _ground_part(part: Expression, problem: Problem, is_static: Callable[[str], 
     plain = [atom for atom in atoms if atom[0] != "not ="]
     static = list(dict.fromkeys(atom for atom in plain if is_static(atom[0])))
     dynamic = [atom for atom in plain if not is_static(atom[0])]
-    candidates = {name: sorted(fact for fact in problem.facts if fact[0] == name) for name, *_ in static}
+    candidates = [(atom, _facts_like(atom, variables, problem)) for atom in static]
     found: dict[Grounding, None] = {}
-    for binding in _solve(static, candidates, {}, variables, problem.objects):
+    for binding in _solve(candidates, {}, variables):
         free = [name for name in variables if name not in binding]
         domains = [[item for item, kind in problem.objects.items() if kind == variables[name]] for name in free]
         for values in itertools.product(*domains):
@@ -154,27 +161,33 @@ def _flatten(part: Expression, variables: dict[str, str], atoms: list[Atom]) -> 
         raise PddlError(f"expected a goal of exists, and, atoms; got {head!r}")
 
 
+def _facts_like(atom: Atom, variables: Mapping[str, str], problem: Problem) -> list[Atom]:
+    """Return the facts that the atom can be, as far as its constants and its variables' types say."""
+    return [
+        fact
+        for fact in sorted(fact for fact in problem.facts if fact[0] == atom[0] and len(fact) == len(atom))
+        if all(
+            problem.objects.get(value) == variables[name] if name in variables else name == value
+            for name, value in zip(atom[1:], fact[1:], strict=True)
+        )
+    ]
+
+
 def _solve(
-    atoms: list[Atom],
-    candidates: Mapping[str, list[Atom]],
-    binding: dict[str, str],
-    variables: Mapping[str, str],
-    objects: Mapping[str, str],
+    candidates: list[tuple[Atom, list[Atom]]], binding: dict[str, str], variables: Mapping[str, str]
 ) -> Iterator[dict[str, str]]:
     """Yield the bindings under which all static atoms are facts."""
-    if not atoms:
+    if not candidates:
         yield binding
         return
-    first, *rest = atoms
-    for fact in candidates[first[0]]:
+    (atom, facts), *rest = candidates
+    for fact in facts:
         extended = dict(binding)
-        if len(fact) == len(first) and all(
-            extended.setdefault(name, value) == value and objects.get(value) == variables[name]
-            if name in variables
-            else name == value
-            for name, value in zip(first[1:], fact[1:], strict=True)
+        if all(
+            name not in variables or extended.setdefault(name, value) == value
+            for name, value in zip(atom[1:], fact[1:], strict=True)
         ):
-            yield from _solve(rest, candidates, extended, variables, objects)
+            yield from _solve(rest, extended, variables)
 
 
 def _substitute(atom: Atom, binding: Mapping[str, str]) -> Atom:
