@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from metagym.envs.alfworld.env import ALFWorldTextEnv
+from metagym.envs.alfworld.game import GameFileError
 from metagym.envs.alfworld.library import GameLibrary
 from metagym.envs.alfworld.official import INDEX_FILE, find_games_folder, list_games
 from metagym.errors import ConfigError, UnknownNameError
@@ -193,3 +194,24 @@ def test_nothing_is_created_in_the_home(root: Path) -> None:
 def test_an_unknown_official_id_is_refused(root: Path, name: str) -> None:
     with pytest.raises(UnknownNameError, match="Unknown task id"):
         GameLibrary(data="official", data_dir=str(root)).game(name)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ({**GOOD, "solvable": False}, "holds no playable game: it is marked unsolvable"),
+        ('{"pddl_domain": "(d', r"cannot be read: .* Download it again, or remove it"),
+        (GOOD, "cannot be played natively"),
+    ],
+)
+def test_a_game_that_cannot_be_played_says_why_when_it_is_begun(root: Path, content: object, problem: str) -> None:
+    put_game(root, f"train/{CUP}/trial_1", content)
+    env = ALFWorldTextEnv(data="official", data_dir=str(root))
+    with pytest.raises(GameFileError, match=problem):
+        env.reset(options={"task_id": f"train/{CUP}/trial_1"})
+
+
+def test_a_game_whose_file_is_gone_says_so(root: Path) -> None:
+    (root / "json_2.1.1" / "train" / CUP / "trial_1").mkdir(parents=True)
+    with pytest.raises(GameFileError, match="found no file"):
+        GameLibrary(data="official", data_dir=str(root)).game(f"train/{CUP}/trial_1")

@@ -43,16 +43,17 @@ class Layout:
         self.goal: Goal = ground_goal(problem.goal, problem, lambda predicate: predicate not in FLUENTS)
         self.location = {fact[1]: fact[2] for fact in self.static if fact[0] == "receptacleatlocation"}
         self.receptacles = sorted(self.location)
-        self.neighbours: dict[str, list[str]] = defaultdict(list)
+        self.neighbours: dict[str, list[str]] = {}
         for receptacle in self.receptacles:
-            self.neighbours[self.location[receptacle]].append(receptacle)
+            self.neighbours.setdefault(self.location[receptacle], []).append(receptacle)
         mentioned = {argument for fact in problem.facts for argument in fact[1:]}
         self.names = number_names(mentioned)
         self.objects = [name for name in kinds["object"] if name in mentioned]
-        self.types: dict[str, set[str]] = defaultdict(set)
+        types = defaultdict(set)
         for predicate, thing, kind in (fact for fact in self.static if len(fact) == 3):
             if predicate in ("objecttype", "receptacletype"):
-                self.types[thing].add(kind)
+                types[thing].add(kind)
+        self.types = {item: frozenset(types[item]) for item in (*self.objects, *self.receptacles)}
         self.inside = sorted(fact[1:] for fact in self.static if fact[0] == "inreceptacleobject")
 
     def has(self, *fact: str) -> bool:
