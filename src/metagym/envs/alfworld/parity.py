@@ -51,15 +51,15 @@ class Comparison(NamedTuple):
     difference: Difference | None
 
 
-def compare(name: str, data: GameData, stock: Engine, *, num_steps: int, rng: random.Random) -> Comparison:
-    """Play `num_steps` commands of one game in both engines, until they differ."""
+def compare(name: str, data: GameData, stock: Engine, *, num_steps: int | None, rng: random.Random) -> Comparison:
+    """Play `num_steps` commands of one game in both engines, until they differ; None plays the bare walkthrough."""
     game, native = parse_game(data, name=name), NativeEngine()
     turns = native.start(game), stock.start(game, data)
     played: list[str] = []
     walkthrough = list(game.walkthrough)
     won = False
-    while turns[0] == turns[1] and len(played) < num_steps:
-        command = choose(turns[0], walkthrough, rng)
+    while turns[0] == turns[1] and (bool(walkthrough) if num_steps is None else len(played) < num_steps):
+        command = walkthrough.pop(0) if num_steps is None else choose(turns[0], walkthrough, rng)
         played.append(command)
         turns = native.step(command), stock.step(command)
         won = won or (turns[0].won and not walkthrough)
@@ -92,8 +92,10 @@ def pick_games(task_ids: Iterable[str], num_games: int, rng: random.Random) -> l
     return [task_id for row in in_turn for task_id in row if task_id is not None][:num_games]
 
 
-def compare_all(library: GameLibrary, task_ids: Sequence[str], *, num_steps: int, seed: int) -> Iterator[Comparison]:
-    """Compare the engines on each game, `num_steps` steps a game."""
+def compare_all(
+    library: GameLibrary, task_ids: Sequence[str], *, num_steps: int | None, seed: int
+) -> Iterator[Comparison]:
+    """Compare the engines on each game, `num_steps` steps a game; None plays the bare walkthroughs."""
     stock = StockEngine()
     try:
         for count, task_id in enumerate(task_ids, start=1):
@@ -110,16 +112,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m metagym.envs.alfworld.parity", description=__doc__)
     parser.add_argument("--games", type=int, default=300, help="games in all, of all sources and families in turn")
     parser.add_argument("--steps", type=int, default=70, help="steps a game")
+    parser.add_argument("--walkthroughs", action="store_true", help="play each game's walkthrough and nothing else")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", choices=["official", "generated"], default="official")
     options = parser.parse_args(arguments)
     library = GameLibrary(data=options.data)
     task_ids = library.sample_ids(per_family=-(-options.games // len(FAMILIES)))
     chosen = pick_games(task_ids, options.games, random.Random(options.seed))
+    num_steps = None if options.walkthroughs else options.steps
     steps: Counter[tuple[str, str]] = Counter()
     games: Counter[tuple[str, str]] = Counter()
     won, differences = 0, []
-    for found in compare_all(library, chosen, num_steps=options.steps, seed=options.seed):
+    for found in compare_all(library, chosen, num_steps=num_steps, seed=options.seed):
         key = (found.game.split("/")[0], cluster_of(found.game).family)
         steps[key] += found.num_steps
         games[key] += 1
