@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from metagym.envs.alfworld.game import Game, NativeEngine, Turn
-from metagym.envs.alfworld.pddl import read_problem
+from metagym.envs.alfworld.pddl import PddlError, read_problem
 from metagym.envs.alfworld.texts import listing
 from metagym.envs.alfworld.wording import Wording
 from metagym.envs.alfworld.world import Layout, number_names
@@ -45,6 +47,18 @@ def play(*commands: str, wording: Wording = NEW) -> Turn:
         assert command in turn.commands, f"{command!r} not in {turn.commands}"
         turn = engine.step(command)
     return turn
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("(atLocation agent1 loc_bar_0)", "", "expected the agent at one location, got 0"),
+        ("agent1 - agent", "agent1 agent2 - agent", "expected one agent, got 2"),
+    ],
+)
+def test_a_problem_without_one_agent_in_one_place_is_refused(before: str, after: str, message: str) -> None:
+    with pytest.raises(PddlError, match=message):
+        Layout(read_problem(PROBLEM.replace(before, after)))
 
 
 def test_names_count_down_over_the_sorted_ids() -> None:

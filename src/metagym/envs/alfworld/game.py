@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from metagym.envs.alfworld import texts
-from metagym.envs.alfworld.pddl import PddlError, read_problem
+from metagym.envs.alfworld.pddl import read_problem
 from metagym.envs.alfworld.wording import TASK_PREFIX, Wording, read_task, read_wording
 from metagym.envs.alfworld.world import Layout, Move, World
 from metagym.errors import ApparatusError
@@ -77,7 +77,7 @@ def parse_game(data: GameData, *, name: str = "game") -> Game:
         task, grammar = read_task(data["grammar"])
         wording = read_wording(data["pddl_domain"], grammar)
         layout = Layout(read_problem(data["pddl_problem"]))
-    except (PddlError, KeyError, ValueError, StopIteration) as error:
+    except (ValueError, KeyError, IndexError) as error:  # PddlError is a ValueError
         raise GameFileError(f"The game {name} cannot be played natively: {error}.") from error
     return Game(task, layout, wording, tuple(data.get("walkthrough") or ()))
 

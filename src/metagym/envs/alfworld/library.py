@@ -103,11 +103,11 @@ class GameLibrary:
         return read_official(self.folder, task_id)
 
     def _is_generated(self, task_id: str) -> bool:
+        if self.folder is not None:
+            return False
         if task_id.split("/")[0] == generate.SOURCE:
             return True
-        if self.folder is None:
-            raise UnknownNameError(
-                f"Unknown task id {task_id!r}: the games here are generated, their ids begin with "
-                f"'{generate.SOURCE}/'. Official games need ALFWORLD_DATA."
-            )
-        return False
+        raise UnknownNameError(
+            f"Unknown task id {task_id!r}: the games here are generated, their ids begin with '{generate.SOURCE}/'. "
+            "Official games need ALFWORLD_DATA."
+        )

@@ -34,6 +34,8 @@ class Listing(NamedTuple):
     """Ids, sorted: the game's folder relative to the games' folder, with `/`."""
     problems: dict[str, str]
     """What is wrong with each of the other games."""
+    digest: str
+    """Of the ids and sizes of the playable games."""
 
 
 def find_games_folder(data_dir: str | None = None) -> Path | None:
@@ -97,7 +99,7 @@ def list_games(folder: Path, *, use_index: bool = True) -> Listing:
             f"{folder} holds no game that can be played ({reason}). Fetch the games with `alfworld-download`, "
             "or ask for data='generated'."
         )
-    return Listing(playable, problems)
+    return Listing(playable, problems, digest([[name, index[name][0]] for name in playable]))
 
 
 # Stock ALFWorld leaves these out as well, without a word.

@@ -132,8 +132,8 @@ def _groups(families: set[str]) -> dict[str, tuple[str, ...]]:
 
 
 def data_digest(library: GameLibrary) -> str:
-    """Return a digest of which games there are; for generated ones, of the generator and its rooms."""
+    """Return a digest of the games there are; for generated ones, of the generator and its rooms."""
     if library.folder is None:
         samples = [problem_text(generate.make_scene(family, 0), 0) for family in FAMILIES]
         return digest(["generated", generate.GENERATOR_VERSION, samples])
-    return digest(["official", library.listing().playable])
+    return digest(["official", library.listing().digest])

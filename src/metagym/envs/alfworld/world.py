@@ -40,6 +40,10 @@ class Layout:
         (self.agent,) = kinds["agent"]
         self.static = frozenset(fact for fact in problem.facts if fact[0] not in FLUENTS)
         self.start = frozenset(fact for fact in problem.facts if fact[0] in FLUENTS)
+        begins = [fact[2] for fact in self.start if fact[:2] == ("atlocation", self.agent)]
+        if len(begins) != 1:
+            raise PddlError(f"expected the agent at one location, got {len(begins)}")
+        (self.first_location,) = begins
         self.goal: Goal = ground_goal(problem.goal, problem, lambda predicate: predicate not in FLUENTS)
         self.location = {fact[1]: fact[2] for fact in self.static if fact[0] == "receptacleatlocation"}
         self.receptacles = sorted(self.location)
@@ -98,7 +102,7 @@ class World:
         self.facts: set[Atom] = set(self.layout.start)
         self.taken: set[tuple[str, str]] = set()
         """(object, receptacle): taken from there, and not put back since. Stock texts remember it."""
-        self.here = next(fact[2] for fact in self.layout.start if fact[0] == "atlocation")
+        self.here = self.layout.first_location
 
     def won(self) -> bool:
         """Whether the goal holds."""
