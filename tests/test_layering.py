@@ -23,7 +23,7 @@ LAYERS = (
     ("experiment", "training", "report", "testing"),
     ("verification",),
     ("envs",),
-    ("cli_minihack",),
+    ("cli_alfworld", "cli_minihack"),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from metagym import cli_minihack
+from metagym import cli_alfworld, cli_minihack
 from metagym._version import __version__
 from metagym.errors import ApparatusError, ConfigError, MetaGymError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_alfworld.app, name="alfworld")
 app.add_typer(cli_minihack.app, name="minihack")
 console = Console()
 errors = Console(stderr=True)
