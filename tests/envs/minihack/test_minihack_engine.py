@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from metagym.envs.minihack.engine import Game, GamePool, import_minihack
+from metagym.envs.minihack.engine import Game, GamePool
+from metagym.envs.minihack.loading import import_minihack
 from metagym.envs.minihack.verify import (
     count_differences,
     first_screen,
@@ -196,7 +197,7 @@ def test_pkg_resources_is_not_needed_and_not_left_behind():
     code = """
         import sys
         {before}
-        from metagym.envs.minihack.engine import import_minihack
+        from metagym.envs.minihack.loading import import_minihack
         assert import_minihack().__name__ == "minihack"
         assert ("pkg_resources" in sys.modules) is {expected}
     """
