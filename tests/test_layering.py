@@ -21,6 +21,9 @@ LAYERS = (
     ("vector",),
     ("wrappers", "optimization", "evaluation", "statistics", "runs"),
     ("experiment", "training", "report", "testing"),
+    ("verification",),
+    ("envs",),
+    ("cli_minihack",),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from metagym import cli_minihack
 from metagym._version import __version__
 from metagym.errors import ApparatusError, ConfigError, MetaGymError
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cli_minihack.app, name="minihack")
 console = Console()
 errors = Console(stderr=True)
 
@@ -112,8 +114,29 @@ def show(
         console.print(f"\n{folder.num_episodes} episodes in {run}", soft_wrap=True)
     elif 0 <= step < len(history):
         console.print(render_batch(history[step].trajectories, show_thoughts=True), markup=False, highlight=False)
+    elif not history:
+        raise ConfigError(f"No meta-step was finished in {run}, so there is none to show.")
     else:
         raise ConfigError(f"--step must be from 0 to {len(history) - 1}, got {step}.")
+
+
+@app.command()
+def verify(run: Annotated[Path, typer.Argument(help="The run folder.")]) -> None:
+    """Execute a run's recorded commands again, without any model, and compare what is seen and scored."""
+    from metagym.verification import verify_run
+
+    report = verify_run(run)
+    for difference in report.differences[:10]:
+        where = f"{difference.task_id}, step {difference.step}, {difference.field}:"
+        then, now = f"  recorded {difference.recorded:.300}", f"  again    {difference.again:.300}"
+        console.print(f"{where}\n{then}\n{now}", markup=False, highlight=False)
+    skipped = f", {report.num_skipped} failed ones skipped" if report.num_skipped else ""
+    console.print(
+        f"{report.num_episodes} episodes, {report.num_steps} steps{skipped}: {len(report.differences)} differ.",
+        highlight=False,
+    )
+    if report.differences:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -25,7 +25,7 @@ from metagym.spaces import PromptSpace, TrajectorySpace
 from metagym.specs import ActorSpec, make_actor
 from metagym.tasks import TaskSet, is_task_list
 from metagym.types import Episode, MetaStep, Trajectory, Usage
-from metagym.workers import LocalWorkers
+from metagym.workers import LocalWorkers, ProcessWorkers, Workers
 
 ACTION_GRAMMAR = "exact, then case and white space"
 
@@ -90,7 +90,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self.on_episode = on_episode
         """Called with each finished trajectory, from the engine's thread."""
         self._recorder: Recorder | None = None
-        self._workers = LocalWorkers(self.make_inner_env)
+        self._workers = self._make_workers()
         self.engine = RolloutEngine(
             self.actor,
             self._workers,
@@ -117,6 +117,13 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     def score(self, trajectory: Trajectory) -> float:
         """Return the trajectory's number in the mean: by default success, else the return."""
         return default_score(trajectory)
+
+    def inner_env_factory(self) -> Callable[[], gymnasium.Env[str, str]]:
+        """Return what makes an inner environment in a worker process; it must be picklable.
+
+        By default `make_inner_env`, which must then be a static method. Override this where it is not.
+        """
+        return self.make_inner_env
 
     def make_demo_actor(self) -> Actor:
         """Make the scripted actor that plays where no model is named."""
@@ -145,7 +152,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         super().reset(seed=seed)
         task_ids = _read_task_ids(options)
         self._last_batch = ()
-        self._meta_episode = self.new_meta_episode(self.np_random, task_ids=task_ids)
+        self._meta_episode = self.new_meta_episode(self.np_random, task_ids=task_ids).begin()
         return (), {"default_prompt": self.default_prompt, "fingerprint": self._fingerprint_digest}
 
     def step(self, action: str) -> tuple[tuple[Trajectory, ...], float, bool, bool, dict[str, Any]]:
@@ -192,18 +199,18 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             raise ConfigError("replay expects a list of prompts and a non-empty list of task ids.")
         if repetitions < 1:
             raise ConfigError(f"repetitions must be at least 1, got {repetitions}.")
-        meta_episode = self._meta_episode or self.new_meta_episode(self.np_random)
-        tasks = [self.task_set.find(task_id) for task_id in task_ids]
+        # Before the first reset the seed is 0, so that a replay is the same in every process.
+        meta_episode = self._meta_episode or self.new_meta_episode(np.random.default_rng(0))
+        tasks = [self.task_set.find(task_id) for task_id in task_ids for _ in range(repetitions)]
         episodes = [
-            meta_episode.episode(
-                self.check_prompt(prompt), task, arm=f"{self.config.arm}/replay-{group}", repetition=repetition
-            )
+            episode
             for group, prompt in enumerate(prompts)
-            for task in tasks
-            for repetition in range(repetitions)
+            for episode in meta_episode.episodes_on(
+                tasks, self.check_prompt(prompt), arm=f"{self.config.arm}/replay-{group}"
+            )
         ]
         trajectories = self.play(episodes)
-        size = len(tasks) * repetitions
+        size = len(tasks)
         return tuple(
             meta_episode.meta_step(prompt, trajectories[group * size : (group + 1) * size])
             for group, prompt in enumerate(prompts)
@@ -216,7 +223,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What must match before two runs are compared, as a JSON mapping; `info` holds its digest."""
-        config = self.config.model_dump(exclude={"families", "schedule", "arm", "max_concurrency"})
+        config = self.config.model_dump(exclude={"families", "schedule", "arm", "max_concurrency", "workers"})
         return {
             "metagym": __version__,
             "environment": f"{type(self).__module__}:{type(self).__qualname__}",
@@ -264,6 +271,11 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         terminated = threshold is not None and meta_step.reward >= threshold
         truncated = meta_episode.is_exhausted
         return meta_step.trajectories, meta_step.reward, terminated, truncated, self._info(meta_step)
+
+    def _make_workers(self) -> Workers:
+        if self.config.workers == "local":
+            return LocalWorkers(self.make_inner_env)
+        return ProcessWorkers(self.inner_env_factory(), self.config.workers)
 
     def _episode_finished(self, trajectory: Trajectory) -> None:
         self.ledger.add(trajectory)

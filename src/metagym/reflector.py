@@ -104,7 +104,8 @@ class ChatReflector:
 
 # At the head of a line, Markdown emphasis and headings allowed; a quotation (>) is not a marker.
 _MARKER = re.compile(
-    r"^[ \t#*_]*(?P<name>analysis|improved[ \t]+prompt)[*_]*[ \t]*:[*_]*[ \t]*", re.IGNORECASE | re.MULTILINE
+    r"^[ \t#*_]*?(?P<mark>[*_]*)(?P<name>analysis|improved[ \t]+prompt)(?P<close>[*_]*[ \t]*:[*_]*)[ \t]*",
+    re.IGNORECASE | re.MULTILINE,
 )
 _FENCED = re.compile(r"\A```[^\n]*\n(?P<inside>.*)\n[ \t]*```\Z", re.DOTALL)
 
@@ -121,16 +122,25 @@ def read_reflection(completion: Completion) -> tuple[str, str | None, str]:
     analyses = [marker for marker in markers if marker["name"].lower() == "analysis"]
     start = analyses[0].end() if analyses else 0
     analysis = text[start : prompts[-1].start() if prompts else None].strip()
+    if analyses:
+        analysis = _unmarked(analysis, analyses[0])
     if completion.finish_reason == "length":
         return analysis, None, "The reply was cut off before its end; the old prompt was kept."
     if not prompts:
         return analysis, None, "The reply holds no line 'IMPROVED PROMPT:'; the old prompt was kept."
-    prompt = _unfenced(text[prompts[-1].end() :].strip())
+    prompt = _unfenced(_unmarked(text[prompts[-1].end() :].strip(), prompts[-1]))
     if not prompt:
         return analysis, None, "The improved prompt is empty; the old prompt was kept."
     if problem := PromptSpace().problem(prompt):
         return analysis, None, f"The improved prompt is none ({problem}); the old prompt was kept."
     return analysis, prompt, ""
+
+
+def _unmarked(text: str, marker: re.Match[str]) -> str:
+    """Return `text` without the end of the emphasis that its marker opened: **ANALYSIS: text**."""
+    mark = marker["mark"]
+    is_open = mark and marker["close"].strip() == ":" and text.count(mark) == 1
+    return text.removesuffix(mark).strip() if is_open else text
 
 
 def _unfenced(text: str) -> str:

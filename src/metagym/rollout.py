@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from metagym.actor import Actor
-from metagym.errors import ContextOverflowError, ModelError
+from metagym.errors import ContextOverflowError, ContractError, InnerEnvError
 from metagym.types import (
     Action,
     Completion,
@@ -22,9 +23,12 @@ from metagym.types import (
     Trajectory,
     Usage,
 )
-from metagym.workers import Frame, InnerEnv, Workers
+from metagym.workers import Frame, InnerEnv, WorkerLostError, Workers
 
 logger = logging.getLogger(__name__)
+
+MAX_LOSSES = 20
+"""How often an episode is begun again because another one took its worker process down."""
 
 Score = Callable[[Trajectory], float]
 """Gives a trajectory its number in the mean."""
@@ -125,7 +129,10 @@ async def run_episode(
         scripted=getattr(actor, "scripted", False),
         actor_revision=getattr(actor, "revision", ""),
     )
-    return trajectory.model_copy(update={"score": float(score(trajectory))})
+    value = float(score(trajectory))
+    if not math.isfinite(value):
+        raise ContractError(f"A score must be a finite number, got {value!r}. Mend the environment's `score`.")
+    return trajectory.model_copy(update={"score": value})
 
 
 class RolloutEngine:
@@ -180,7 +187,8 @@ class RolloutEngine:
             await asyncio.sleep(0)
 
     async def _run_with_attempts(self, episode: Episode) -> Trajectory:
-        for attempt in range(1, self.config.attempts + 1):
+        attempt, losses = 1, 0
+        while attempt <= self.config.attempts:
             steps: list[Step] = []
             try:
                 async with self.workers.lease() as env:
@@ -191,9 +199,13 @@ class RolloutEngine:
                 failure = error
                 logger.warning("Episode %s failed at attempt %d: %s", episode.key, attempt, error)
                 logger.debug("Its traceback:", exc_info=error)
-                # The model layer has tried again already, and a missing package stays missing.
-                if isinstance(error, ModelError | ImportError):
+                # The model layer has tried again already; a missing package stays missing, a bug stays a bug.
+                if not isinstance(error, InnerEnvError):
                     break
+                if isinstance(error, WorkerLostError) and not error.is_culprit and losses < MAX_LOSSES:
+                    losses += 1  # another episode took the process down
+                else:
+                    attempt += 1
         return Trajectory(
             episode=episode,
             steps=tuple(steps),

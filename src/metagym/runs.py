@@ -207,6 +207,11 @@ class RunFolder:
         )
 
     @property
+    def trajectories(self) -> tuple[Trajectory, ...]:
+        """The records of all episodes, those of `replay` among them, in the order in which they finished."""
+        return tuple(self._episodes.values())
+
+    @property
     def num_episodes(self) -> int:
         """How many episodes the log holds."""
         return len(self._episodes)

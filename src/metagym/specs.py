@@ -19,6 +19,14 @@ class ScriptedActorWarning(UserWarning):
 
 _MODEL_KEYS = ("model", "base_url", "api_key_env", "sampling", "timeout_s")
 _ACTOR_KEYS = (*_MODEL_KEYS, "history_steps")
+_KINDS: Mapping[str, Any] = {
+    "model": str,
+    "base_url": str | None,
+    "api_key_env": str | None,
+    "sampling": Mapping | None,
+    "timeout_s": int | float,
+    "history_steps": int | None,
+}
 
 ActorSpec = Actor | Callable[..., Any] | Mapping[str, Any] | str | None
 
@@ -80,6 +88,10 @@ def make_model(mapping: Mapping[str, Any], *, known: Sequence[str] = _MODEL_KEYS
             raise UnknownNameError.of("key of the model mapping", name, known)
     if not isinstance(mapping.get("model"), str):
         raise ConfigError(f"The mapping must hold 'model', a str; got the keys {sorted(mapping)}.")
+    for name, value in mapping.items():
+        if not isinstance(value, _KINDS[name]):
+            kind = str(_KINDS[name]).replace("collections.abc.", "")
+            raise ConfigError(f"{name!r} in the mapping must be of type {kind}, got {value!r}.")
     return OpenAIChatModel(**{name: value for name, value in mapping.items() if name in _MODEL_KEYS})
 
 

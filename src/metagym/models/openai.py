@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import tenacity
@@ -33,6 +34,8 @@ _OVERFLOW_SIGNS = (
     "context length",
     "prompt is too long",
 )
+_EXPECTED = "Expected a chat completion with one choice"
+_CHECK_URL = "Check that base_url is an OpenAI-compatible server's /v1."
 _RETRIED_STATUSES = frozenset({408, 409, 429})
 
 
@@ -91,15 +94,18 @@ class OpenAIChatModel:
             before_sleep=tenacity.before_sleep_log(logger, logging.WARNING),
             reraise=True,
         )
-        request = {"seed": call.seed, **self.sampling}
+        sampling = {"seed": call.seed, **self.sampling}
+        request = {name: value for name, value in sampling.items() if value is not None}
+        # A lone surrogate cannot be sent; in a reply it is replaced in the same way.
+        sent: Any = [{**message, "content": clean_text(message["content"])} for message in messages]
         try:
             async for attempt in retrying:
                 with attempt:
-                    response: Any = await client.chat.completions.create(
-                        model=self.model, messages=cast(Any, list(messages)), **request
-                    )
+                    response: Any = await client.chat.completions.create(model=self.model, messages=sent, **request)
         except openai.OpenAIError as error:
             raise self._explain(error) from error
+        except ValueError as error:  # the SDK lets the JSON decoder's error through
+            raise ModelError(f"{_EXPECTED}, got text that is no JSON ({error}). {_CHECK_URL}") from error
         return _read(response)
 
     async def aclose(self) -> None:
@@ -131,22 +137,25 @@ class OpenAIChatModel:
 
         where = f"model {self.model!r} at {self.base_url or 'the OpenAI API'}"
         text = str(error).lower()
-        if isinstance(error, openai.APITimeoutError) and not _is_refused(error):
+        refusal = _refusal(error)
+        if refusal is not None:
+            remedy = "Nothing answers there: start the server, or mend base_url."
+            return ModelError(f"Expected a reply from {where}, got {type(refusal).__name__}: {refusal}. {remedy}")
+        if isinstance(error, openai.APITimeoutError):
             remedy = f"It did not answer within {self.timeout_s:g} s: check the server, or raise timeout_s."
         elif isinstance(error, openai.APIConnectionError):
-            remedy = "Nothing answers there: start the server, or mend base_url."
+            remedy = "The connection broke: look at the server's log."
         elif isinstance(error, openai.BadRequestError) and any(sign in text for sign in _OVERFLOW_SIGNS):
             return ContextOverflowError(f"The conversation is too long for {where}: {error}")
         elif isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             remedy = "Check the key: set OPENAI_API_KEY, or name its variable with api_key_env."
         elif isinstance(error, openai.NotFoundError):
             remedy = "Check the model's name (GET {base_url}/models lists them) and that base_url ends in /v1."
-        elif isinstance(error, openai.BadRequestError):
+        elif isinstance(error, openai.BadRequestError | openai.UnprocessableEntityError):
             remedy = "The server refuses the request: take refused parameters out with sampling={'name': None}."
         else:
             remedy = f"Tried {self.max_retries + 1} times." if _is_passing(error) else "Look at the server's log."
-        got = "no connection." if _is_refused(error) else f"{type(error).__name__}: {error}"
-        return ModelError(f"Expected a reply from {where}, got {got} {remedy}")
+        return ModelError(f"Expected a reply from {where}, got {type(error).__name__}: {error}. {remedy}")
 
 
 def model_from_environment() -> dict[str, Any] | None:
@@ -186,7 +195,8 @@ def _merge_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**DEFAULT_SAMPLING, **sampling}
     if merged.get("max_completion_tokens") is not None and "max_tokens" not in sampling:
         del merged["max_tokens"]
-    return {name: value for name, value in merged.items() if value is not None}
+    # The seed is no default: it comes with each call, and None keeps it back.
+    return {name: value for name, value in merged.items() if value is not None or name == "seed"}
 
 
 def _is_passing(error: BaseException) -> bool:
@@ -199,32 +209,34 @@ def _is_passing(error: BaseException) -> bool:
     return isinstance(status, int) and (status in _RETRIED_STATUSES or status >= 500)
 
 
-def _is_refused(error: BaseException | None) -> bool:
-    """Whether no connection came about; with the aiohttp backend the SDK calls that a time-out."""
-    while error is not None:
-        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _refusal(error: BaseException) -> OSError | None:
+    """Return the operating system's word that there is no connection; None where it said none.
+
+    The SDK's aiohttp transport reports a refused connection as a time-out, so the chain of causes is asked.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionRefusedError | socket.gaierror):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _read(response: Any) -> Completion:
     """Turn the SDK's response into a completion.
 
     Raises:
-        ModelError: it holds no choice.
+        ModelError: it holds no message.
     """
-    choices = getattr(response, "choices", None)
-    if not choices:
-        raise ModelError(
-            f"Expected a chat completion with one choice, got {str(response)[:200]!r}. "
-            "Check that base_url is an OpenAI-compatible server's /v1."
-        )
-    choice, usage = choices[0], getattr(response, "usage", None)
-    message = choice.message
+    choices, usage = getattr(response, "choices", None), getattr(response, "usage", None)
+    choice: Any = choices[0] if choices and isinstance(choices, list) else None
+    message = getattr(choice, "message", None)
+    text = getattr(message, "content", 0)  # None is an empty text; without the field there is no message
+    if not isinstance(text, str | None):
+        raise ModelError(f"{_EXPECTED}, got {str(response)[:200]!r}. {_CHECK_URL}")
     details = getattr(usage, "prompt_tokens_details", None)
     return Completion(
-        text=clean_text(message.content or ""),
+        text=clean_text(text or ""),
         reasoning=clean_text(getattr(message, "reasoning_content", None) or ""),
         finish_reason=choice.finish_reason or "stop",
         usage=Usage(

@@ -15,7 +15,11 @@ from metagym.seeding import derive_seed
 from metagym.types import Episode, MetaStep, Observation, Step, StopReason, Task, Trajectory
 
 
-def play_episode(
+def play_episode(env: MiniHackTextEnv, prompt: str, task: Task, **options: Any) -> Trajectory:
+    return asyncio.run(_play_episode(env, prompt, task, **options))
+
+
+async def _play_episode(
     env: MiniHackTextEnv, prompt: str, task: Task, *, actor: Any = None, seed: int = 0, max_steps: int = 25
 ) -> Trajectory:
     actor = actor or MiniHackDemoActor()
@@ -27,7 +31,7 @@ def play_episode(
         observation = Observation(text=text, goal=info["goal"], available_actions=info["available_actions"])
         if terminated or truncated or len(steps) == max_steps:
             break
-        action = asyncio.run(actor.act(episode, steps, observation))
+        action = await actor.act(episode, steps, observation)
         is_valid = action.text in info["available_actions"]
         command = action.text if is_valid else None
         if is_valid:

@@ -24,7 +24,8 @@ class GatesMetaEnv(MetaEnv):
     default_prompt = "You walk a road with four gates. Find out how each gate opens, and pass them before dusk."
     default_options: ClassVar[Mapping[str, Any]] = {"schedule": "blocked"}
 
-    def make_inner_env(self) -> GatesEnv:
+    @staticmethod
+    def make_inner_env() -> GatesEnv:
         """Make the road."""
         return GatesEnv()
 

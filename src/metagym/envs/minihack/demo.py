@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from metagym.envs.instructions import MAX_INSTRUCTIONS, Instruction, read_instructions
-from metagym.envs.minihack.demo_lessons import Change, choose_change
+from metagym.envs.instructions import Instruction, read_instructions
+from metagym.envs.minihack.demo_lessons import apply_change, choose_change
 from metagym.envs.minihack.demo_scene import Square, read_scene
 from metagym.envs.minihack.demo_skills import CONDITIONS, SKILLS, Situation
 from metagym.errors import ConfigError
@@ -96,19 +96,22 @@ def _situation(steps: Sequence[Step], observation: Observation) -> Situation | N
         return None
     visited: set[Square] = set()
     doors: set[Square] = set()
+    spots: set[Square] = set()
     floor: dict[Square, str] = {}
     for past in (*before, scene):
         if past is not None:
             visited.add(past.hero)
-            doors.update(past.find("+"))
+            doors.update(past.doors)
+            spots.update(past.spots)
             # The floor of a dark room is shown only beside the hero: what was seen there is remembered.
-            floor.update((square, symbol) for square, symbol in past.squares.items() if symbol in ".#")
+            floor.update(past.floor)
     known = replace(known, squares={**floor, **dict.fromkeys(visited, "."), **known.squares})
     return Situation(
         scene=known,
         available=observation.available_actions or (),
         visited=frozenset(visited),
         doors=frozenset(doors),
+        spots=frozenset(spots),
         last_command=(steps[-1].command or "") if steps else "",
     )
 
@@ -127,8 +130,8 @@ class MiniHackDemoReflector:
     """A scripted reflector: it finds lessons in the texts of failed episodes, and adds one at a time.
 
     A lesson needs evidence (stairs in sight, and yet never reached); without evidence the prompt stays.
-    An instruction that is none of the known lessons is dropped where it fitted for long and
-    the episodes failed. It reads texts, commands and
+    An instruction that is none of the known lessons is dropped where it fitted for long and the episodes
+    failed; a full prompt gives up one whose condition never held of late. It reads texts, commands and
     scores; never a task's id, family, split or seed. It keeps no memory.
     """
 
@@ -142,18 +145,6 @@ class MiniHackDemoReflector:
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Return the last prompt with at most one instruction added, and at most one dropped."""
         last = history[-1]
-        change = choose_change(read_instructions(last.prompt, limit=None), last.trajectories, room=MAX_INSTRUCTIONS)
-        prompt = _change(last.prompt, change)
+        change = choose_change(history)
+        prompt = apply_change(last.prompt, change)
         return Reflection(prompt=prompt, analysis=change.reason, scripted=True)
-
-
-def _change(prompt: str, change: Change) -> str:
-    if change.dropped is None:
-        return prompt if change.added is None else f"{prompt.rstrip()}\n- {change.added}"
-    lines: list[str] = []
-    for line in prompt.split("\n"):
-        if read_instructions(line, limit=1) != (change.dropped,):
-            lines.append(line)
-        elif change.added is not None:
-            lines.append(f"- {change.added}")  # in the same place: only the first four are read
-    return "\n".join(lines)

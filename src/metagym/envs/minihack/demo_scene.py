@@ -6,7 +6,7 @@ import heapq
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 Square = tuple[int, int]
 
@@ -39,6 +39,21 @@ class Scene:
     message: str
     items: tuple[tuple[str, str], ...]
     hit_points: int | None
+
+    @cached_property
+    def floor(self) -> dict[Square, str]:
+        """The squares of floor and corridor that are shown."""
+        return {square: symbol for square, symbol in self.squares.items() if symbol in ".#"}
+
+    @cached_property
+    def doors(self) -> frozenset[Square]:
+        """The squares of closed doors that are shown."""
+        return frozenset(self.find("+"))
+
+    @cached_property
+    def spots(self) -> frozenset[Square]:
+        """The squares that may be an altar or a sink."""
+        return frozenset(self.find("_#"))
 
     def find(self, symbols: Iterable[str]) -> list[Square]:
         """Return the squares that show one of the symbols, the nearest to the hero first."""

@@ -6,10 +6,11 @@ An instruction reads `when <condition>, <skill>`. Every pair may be written; not
 | --- | --- |
 | `a closed door is in sight` | a `+` |
 | `a monster is in sight`, `a monster is next to you` | a letter; a letter beside the hero |
-| `an altar is in sight`, `a sink is in sight` | a `_`; a `#`; or a message that one is here |
+| `an altar is in sight`, `a sink is in sight` | a `_`; a `#`; or that one was where the hero stands |
 | `an item is in sight` | an item's symbol, or "You see here" |
 | `the stairs are in sight`, `the stairs are out of sight` | a `>`; none |
-| `you hold food` (`a key`, `a robe`, `a scroll`, `a wand`, `an amulet`, `a dagger`) | it in the inventory |
+| `you hold a key` (`a dagger`, `a potion`, `a ring`, `a robe`, `a scroll`, `a wand`) | it in the inventory |
+| `you hold an amulet`, `you hold boots`, `you hold food` | it in the inventory |
 
 | skill | does |
 | --- | --- |
@@ -19,7 +20,7 @@ An instruction reads `when <condition>, <skill>`. Every pair may be written; not
 | `explore` | walks to the nearest square whose surroundings are unknown |
 | `search`, `wait` | stays where it is |
 | `unlock it`, `kick it open` | the key at the door, the foot at the door; walks there first |
-| `eat it`, `read it`, `zap it`, `put it on`, `wear it`, `wield it` | uses the item; answers the questions |
+| `eat it`, `quaff it`, `read it`, `zap it`, `put it on`, `wear it`, `wield it` | uses the item, answers |
 | `pray there`, `drink there` | walks there, prays or drinks, says yes |
 """
 
@@ -44,11 +45,14 @@ HELD: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "you hold food": ("apple",),
         "you hold a key": ("key",),
+        "you hold a dagger": ("dagger",),
+        "you hold a potion": ("potion",),
+        "you hold a ring": ("ring",),
         "you hold a robe": ("robe",),
         "you hold a scroll": ("scroll",),
         "you hold a wand": ("wand",),
         "you hold an amulet": ("amulet",),
-        "you hold a dagger": ("dagger",),
+        "you hold boots": ("boots",),
     }
 )
 """Conditions on the inventory, and the words that fulfil them."""
@@ -64,6 +68,8 @@ class Situation:
     """Where the hero stood before, by the texts so far."""
     doors: frozenset[Square]
     """Where a closed door was ever seen."""
+    spots: frozenset[Square]
+    """Where an altar or a sink was ever seen: the hero hides what it stands on."""
     last_command: str
 
     @property
@@ -74,7 +80,7 @@ class Situation:
 
 def look(scene: Scene) -> Situation:
     """Return the situation of one who sees a scene for the first time, and knows no actions."""
-    return Situation(scene, (), frozenset(), frozenset(), "")
+    return Situation(scene, (), frozenset(), frozenset(), frozenset(), "")
 
 
 Condition = Callable[[Situation], bool]
@@ -99,12 +105,11 @@ def _sees_item(situation: Situation) -> bool:
     return bool(situation.scene.find(ITEMS)) or "You see here" in situation.scene.message
 
 
-_HERE = {"an altar is in sight": "altar here", "a sink is in sight": "sink here"}
 _SYMBOLS = {"an altar is in sight": "_", "a sink is in sight": "#"}
 
 
 def _finds_spot(name: str) -> Condition:
-    return lambda situation: bool(situation.scene.find(_SYMBOLS[name])) or _HERE[name] in situation.scene.message
+    return lambda situation: bool(situation.scene.find(_SYMBOLS[name])) or situation.scene.hero in situation.spots
 
 
 CONDITIONS: Mapping[str, Condition] = MappingProxyType(
@@ -115,7 +120,7 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
         "an item is in sight": _sees_item,
         "the stairs are in sight": _sees(">"),
         "the stairs are out of sight": lambda situation: not situation.scene.find(">"),
-        **{name: _finds_spot(name) for name in _HERE},
+        **{name: _finds_spot(name) for name in _SYMBOLS},
         **{name: _holds(words) for name, words in HELD.items()},
     }
 )
@@ -216,11 +221,9 @@ def _at_door(command: str, *answers: str) -> Skill:
             return _answer(situation, f"item {key}", f"direction {towards}", *answers)
         if towards is None:
             return _walk(situation, "a closed door is in sight")
-        if command == "kick" and "locked" not in scene.message and situation.last_command != "kick":
-            return f"step {towards}"  # a door that is merely closed opens so
-        if situation.last_command.startswith("yes"):
-            return f"step {towards}"
-        return command
+        # A door that is merely closed opens to a step; one that stays shut says so.
+        is_shut = any(words in scene.message for words in ("is locked", "WHAMM", "fail to", "give up"))
+        return command if is_shut else f"step {towards}"
 
     return at_door
 
@@ -229,7 +232,7 @@ def _on_spot(command: str) -> Skill:
     def on_spot(situation: Situation, condition: str) -> str | None:
         if situation.is_asked:
             return _answer(situation, "yes")
-        if _HERE.get(condition, "\n") in situation.scene.message:
+        if situation.scene.hero in situation.spots:
             return command
         return _walk(situation, condition)
 
@@ -250,6 +253,7 @@ SKILLS: Mapping[str, Skill] = MappingProxyType(
         "flee from it": _flee,
         "kick it open": _at_door("kick"),
         "pray there": _on_spot("pray"),
+        "quaff it": _use("quaff"),
         "put it on": _use("put on"),
         "read it": _use("read"),
         "search": _stay("search"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from metagym.actor import Actor
@@ -40,7 +41,7 @@ class MiniHackMetaEnv(MetaEnv):
         actor: ActorSpec = None,
         *,
         parts: Sequence[str] = DEFAULT_PARTS,
-        goal: Literal["family", "none"] = "family",
+        goal: Literal["family", "none", "paper_task_line"] = "family",
         rewards: Literal["success", "minihack"] = "success",
         auto_answer: bool = False,
         display: bool = True,
@@ -60,6 +61,10 @@ class MiniHackMetaEnv(MetaEnv):
     def make_inner_env(self) -> MiniHackTextEnv:
         """Make a text environment over the shared pool of games."""
         return MiniHackTextEnv(pool=self._pool, **self._inner)
+
+    def inner_env_factory(self) -> Callable[[], MiniHackTextEnv]:
+        """Return what makes a text environment with a pool of its own."""
+        return partial(MiniHackTextEnv, **self._inner)
 
     def make_task_set(self) -> TaskSet:
         """Make the levels of all 122 families."""

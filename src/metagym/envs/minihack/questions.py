@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from metagym.envs.minihack.commands import DIRECTIONS, ENTER, ESCAPE
+from metagym.envs.minihack.commands import DIRECTIONS, ENTER, ESCAPE, SPACE
 from metagym.envs.minihack.screen import Screen
 
 Kind = Literal["more", "menu", "item", "direction", "choice", "text", "position"]
@@ -69,7 +69,7 @@ def read_question(screen: Screen, *, after_prefix: bool = False, in_position: bo
         return _read_choice(screen)
     if after_prefix:
         return _ask_direction(screen, around_only=True)
-    if in_position or _ASKS_POSITION.search(screen.terminal[0]):
+    if in_position or _ASKS_POSITION.search(screen.message):
         moves = {f"cursor {name}": (key,) for name, key in DIRECTIONS.items()}
         far = {f"cursor far {name}": (key - 32,) for name, key in DIRECTIONS.items()}
         return Question("position", {**moves, **far, "select": (ord("."),), **_CANCEL}, "cancel")
@@ -91,9 +91,10 @@ def _read_page(screen: Screen) -> Question:
     answers: dict[str, tuple[int, ...]] = {f"select {letter}": (ord(letter),) for letter in letters}
     if end[2] is not None and int(end[2]) > 1:
         answers |= {"next page": (ord(">"),), "previous page": (ord("<"),)}
-    answers |= {"confirm": (ENTER,), **_CANCEL}
+    # On the last page a blank leaves every kind of menu; Enter does not leave one that only tells.
+    answers |= {"confirm": (SPACE if end[1] == end[2] else ENTER,), **_CANCEL}
     if rows and rows[0].startswith("Pick up what?"):
-        answers["select all"] = (ord(","), ENTER)
+        answers["select all"] = (ord("."), ENTER)
         return Question("menu", answers, "select all")
     return Question("menu", answers, "cancel")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from metagym.envs.minihack.screen import Screen
@@ -28,7 +30,8 @@ _CONDITIONS = (
     "flying",
     "riding",
 )
-_PLAIN_SQUARES = frozenset(" .|-")
+_CHOICES = re.compile(r"\[[^\[\]]+\]( \(.\))?( .)?$")
+_NOT_PLAIN = re.compile(r"[^ .|\-]")
 
 
 def check_parts(parts: Iterable[str]) -> tuple[str, ...]:
@@ -45,36 +48,33 @@ def check_parts(parts: Iterable[str]) -> tuple[str, ...]:
 
 def render_text(screen: Screen, *, parts: tuple[str, ...] = DEFAULT_PARTS) -> str:
     """Return the screen as text. Where a window covers the map, the whole window stands in its place."""
-    writers = {
-        "message": lambda: f"Message: {_message(screen)}",
-        "map": lambda: _map(screen, crop=True),
-        "whole map": lambda: _map(screen, crop=False),
-        "cursor": lambda: "You are at row {}, column {}.".format(*screen.hero),
-        "inventory": lambda: _inventory(screen),
-        "status": lambda: _status(screen),
-        "legend": lambda: _legend(screen),
-    }
-    return "\n".join(writers[part]() for part in parts)
+    return "\n".join([_WRITERS[part](screen) for part in parts])
 
 
 def render_display(screen: Screen) -> dict[str, Any]:
-    """Return the map for viewers: lines of characters, lines of colours (one hex digit each), the hero."""
-    colors = screen.colors
-    digits = [] if colors is None else ["".join(f"{color & 15:x}" for color in row) for row in colors.tolist()]
-    top, bottom, _, _ = screen.bounds or (0, -1, 0, 0)
+    """Return the known part of the map for viewers.
+
+    `chars` are its lines, `colors` the same in NetHack's colours (0-15, one hex digit a square), `top`
+    and `left` say where it lies, `hero` where the hero stands.
+    """
+    top, bottom, left, right = screen.bounds or (0, -1, 0, -1)
+    rows, columns = slice(top, bottom + 1), slice(left, right + 1)
     return {
         "top": top,
-        "chars": [line.rstrip() for line in screen.map[top : bottom + 1]],
-        "colors": [row[: len(line.rstrip())] for row, line in zip(digits, screen.map, strict=False)][top : bottom + 1],
+        "left": left,
+        "chars": [line[columns] for line in screen.map[rows]],
+        "colors": [line[columns] for line in screen.colors[rows]],
         "hero": list(screen.hero),
     }
 
 
 def _message(screen: Screen) -> str:
     if screen.message:
-        return screen.message
+        # NetHack leaves a question on its top line after the answer.
+        is_answered = _CHOICES.search(screen.message) and not screen.asks_question
+        return f"{screen.message} (answered)" if is_answered else screen.message
     # Moving the cursor over the map describes squares on the top line alone.
-    return "(none)" if screen.is_covered else " ".join(screen.terminal[0].split()) or "(none)"
+    return "(none)" if screen.is_covered else " ".join(screen.top_line.split()) or "(none)"
 
 
 def _window(screen: Screen) -> str:
@@ -91,8 +91,9 @@ def _map(screen: Screen, *, crop: bool) -> str:
     return "\n".join((f"Map (rows {top}-{bottom}, columns {left}-{right}):", *lines))
 
 
-def _inventory(screen: Screen) -> str:
-    items = [f"{letter}: {name}" for letter, name in screen.inventory]
+@lru_cache(maxsize=256)
+def _inventory(inventory: tuple[tuple[str, str], ...]) -> str:
+    items = [f"{letter}: {name}" for letter, name in inventory]
     return "\n".join(("Inventory:", *items)) if items else "Inventory: nothing."
 
 
@@ -118,8 +119,18 @@ def _legend(screen: Screen) -> str:
         return "Legend: none."
     seen: dict[str, None] = {}
     for row, line in enumerate(screen.map):
-        for column, square in enumerate(line):
-            if square not in _PLAIN_SQUARES:
-                raw = screen.descriptions[row, column].tobytes().split(b"\0", 1)[0]
-                seen.setdefault(f"{square} {raw.decode('latin-1')}")
+        for found in _NOT_PLAIN.finditer(line):
+            raw = screen.descriptions[row, found.start()].tobytes().split(b"\0", 1)[0]
+            seen.setdefault(f"{found[0]} {raw.decode('latin-1')}")
     return "Legend: " + "; ".join(seen) + "."
+
+
+_WRITERS: dict[str, Callable[[Screen], str]] = {
+    "message": lambda screen: f"Message: {_message(screen)}",
+    "map": lambda screen: _map(screen, crop=True),
+    "whole map": lambda screen: _map(screen, crop=False),
+    "cursor": lambda screen: f"You are at row {screen.hero[0]}, column {screen.hero[1]}.",
+    "inventory": lambda screen: _inventory(screen.inventory),
+    "status": _status,
+    "legend": _legend,
+}

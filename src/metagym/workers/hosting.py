@@ -1,20 +1,18 @@
-"""Where inner environments live: in this process, pooled and re-used.
-
-An environment is leased for one episode and goes back to the pool; one that raised is thrown away.
-It knows nothing of actors or prompts.
-"""
+"""What all workers share: the protocol, and the host that steps one environment and checks what it answers."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 
 from metagym.errors import InnerEnvError
 from metagym.types import Task
+
+MakeEnv = Callable[[], gymnasium.Env[str, str]]
 
 
 class Frame(NamedTuple):
@@ -47,51 +45,31 @@ class Workers(Protocol):
         ...
 
     def close(self) -> None:
-        """Close all environments."""
+        """Close all environments. Twice is fine."""
         ...
 
 
-class LocalWorkers:
-    """Inner environments in this process, stepped on the event loop: for those that are fast."""
+class WorkerLostError(InnerEnvError):
+    """A worker process died or was killed, and with it the environments it hosted."""
 
-    def __init__(self, make_env: Callable[[], gymnasium.Env[str, str]]) -> None:
-        self._make_env = make_env
-        self._idle: list[_LocalEnv] = []
-        self._closed = False
+    is_culprit: bool = True
+    """Whether it was lost over a request of this very episode, not over another's."""
 
-    @contextlib.asynccontextmanager
-    async def lease(self) -> AsyncIterator[InnerEnv]:
-        """Lease a pooled environment, or a new one where all are in use."""
-        env = self._idle.pop() if self._idle else _LocalEnv(self._make())
+
+class HostedEnv:
+    """One environment where it lives: steps it, and turns what it does wrong into InnerEnvError."""
+
+    def __init__(self, make_env: MakeEnv) -> None:
+        self.broken = False
         try:
-            yield env
-        finally:
-            if env.broken or self._closed:
-                env.close()
-            else:
-                self._idle.append(env)
-
-    def close(self) -> None:
-        """Close the idle environments; one in use closes when its lease ends."""
-        self._closed = True
-        while self._idle:
-            self._idle.pop().close()
-
-    def _make(self) -> gymnasium.Env[str, str]:
-        try:
-            return self._make_env()
+            self._env = make_env()
         except ImportError:
             raise  # its message says what to install
         except Exception as error:
             raise InnerEnvError(f"The inner environment could not be made: {_name(error)}") from error
 
-
-class _LocalEnv:
-    def __init__(self, env: gymnasium.Env[str, str]) -> None:
-        self._env = env
-        self.broken = False
-
-    async def reset(self, task: Task) -> Frame:
+    def reset(self, task: Task) -> Frame:
+        """Start `task`."""
         try:
             text, info = self._env.reset(seed=task.seed, options={"task_id": task.id})
         except Exception as error:
@@ -99,7 +77,8 @@ class _LocalEnv:
             raise InnerEnvError(f"The inner environment raised in reset: {_name(error)}") from error
         return self._checked(Frame(text, 0.0, False, False, info))
 
-    async def step(self, command: str) -> Frame:
+    def step(self, command: str) -> Frame:
+        """Execute `command`."""
         try:
             text, reward, terminated, truncated, info = self._env.step(command)
             frame = Frame(text, float(reward), terminated, truncated, info)
@@ -109,7 +88,7 @@ class _LocalEnv:
         return self._checked(frame)
 
     def close(self) -> None:
-        # An environment that broke may break again when it closes; its episode has been recorded.
+        """Close it; one that broke may break again, and its episode has been recorded."""
         with contextlib.suppress(Exception):
             self._env.close()
 

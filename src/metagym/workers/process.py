@@ -1,0 +1,250 @@
+"""Inner environments in worker processes: for those that block, burn CPU, crash or leak.
+
+Each process is spawned, hosts many environments, and serves one request at a time over a socket. One
+that dies, or takes longer over a request than allowed, is killed and replaced; the episodes that it
+hosted fail with WorkerLostError, and the engine plays them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import multiprocessing
+import pickle
+import socket
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from metagym.errors import ConfigError
+from metagym.types import Task
+from metagym.workers.hosting import Frame, InnerEnv, MakeEnv, WorkerLostError
+from metagym.workers.serving import receive, send, serve
+
+logger = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 60.0
+TAIL_CHARACTERS = 1_000
+"""How much of a lost worker's output its error shows."""
+
+
+class ProcessWorkers:
+    """Inner environments in `num_workers` spawned processes.
+
+    `make_env` must be picklable: a class, a module's function, or a `functools.partial` of one. A request
+    that takes longer than `step_timeout_s` counts as hung. With `max_episodes` a process is replaced by a
+    fresh one after so many episodes; with `memory_limit_mb` its address space is bounded. What an
+    environment prints goes to a file of its own, and its end into the error if the process is lost.
+
+    Raises:
+        ConfigError: `make_env` cannot be pickled, or a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        make_env: MakeEnv,
+        num_workers: int,
+        *,
+        step_timeout_s: float = 300.0,
+        max_episodes: int | None = None,
+        memory_limit_mb: int | None = None,
+    ) -> None:
+        if num_workers < 1 or step_timeout_s <= 0:
+            raise ConfigError(
+                f"Expected num_workers >= 1 and step_timeout_s > 0, got {num_workers} and {step_timeout_s}."
+            )
+        try:
+            self._factory = pickle.dumps(make_env)
+        except Exception as error:
+            raise ConfigError(
+                f"Worker processes need a picklable function that makes an environment, got {make_env!r}: {error}. "
+                "Use a class, a module's function or a functools.partial; for a MetaEnv, override "
+                "inner_env_factory, or make make_inner_env a static method."
+            ) from error
+        self._step_timeout_s, self._max_episodes, self._memory_limit_mb = step_timeout_s, max_episodes, memory_limit_mb
+        self._workers: list[_Worker | None] = [None] * num_workers
+        self._closed = False
+
+    @contextlib.asynccontextmanager
+    async def lease(self) -> AsyncIterator[InnerEnv]:
+        """Lease an environment in the process that hosts the fewest leases."""
+        worker = await self._least_busy()
+        slot = worker.take()
+        try:
+            yield _RemoteEnv(worker, slot)
+        finally:
+            worker.give_back(slot)
+            if worker.num_leases == 0 and (worker.is_worn or self._closed):
+                worker.kill()
+
+    def close(self) -> None:
+        """Kill the processes. Twice is fine."""
+        self._closed = True
+        for worker in self._workers:
+            if worker is not None:
+                worker.kill()
+
+    async def _least_busy(self) -> _Worker:
+        def load(index: int) -> int:
+            worker = self._workers[index]
+            return 0 if worker is None or worker.is_lost or worker.is_worn else worker.num_leases
+
+        index = min(range(len(self._workers)), key=load)
+        worker = self._workers[index]
+        if worker is None or worker.is_lost or worker.is_worn:
+            # No await between the choice and this line: two leases never start one worker twice.
+            worker = self._workers[index] = _Worker(
+                self._factory, self._step_timeout_s, self._max_episodes, self._memory_limit_mb
+            )
+        worker.num_leases += 1
+        try:
+            await worker.started()
+        except BaseException:
+            worker.num_leases -= 1
+            raise
+        return worker
+
+
+class _Worker:
+    """One process, its socket, and what is being asked of it. Requests are answered in their order."""
+
+    def __init__(
+        self, factory: bytes, step_timeout_s: float, max_episodes: int | None, memory_limit_mb: int | None
+    ) -> None:
+        self.num_leases = 0
+        self.is_lost = False
+        self._why_lost = ""
+        self._num_episodes, self._max_episodes = 0, max_episodes
+        self._timeout_s = START_TIMEOUT_S
+        self._slots = itertools.count()
+        self._idle_slots: list[int] = []
+        self._pending: deque[asyncio.Future[Any]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._output = tempfile.NamedTemporaryFile(prefix="metagym-worker-")  # noqa: SIM115 - closed by `kill`
+        self._socket, theirs = socket.socketpair()
+        # Spawned, not forked: a child must not inherit the locks of this process's threads.
+        self._process: BaseProcess = multiprocessing.get_context("spawn").Process(
+            target=serve, args=(theirs, self._output.name, factory, memory_limit_mb), name="metagym-worker", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        self._loop = asyncio.get_running_loop()
+        self._start = asyncio.ensure_future(self._begin(step_timeout_s))
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether it has played as many episodes as one process may."""
+        return self._max_episodes is not None and self._num_episodes >= self._max_episodes
+
+    async def started(self) -> None:
+        """Wait until the process has imported what it needs.
+
+        Raises:
+            WorkerLostError: it could not start. Whatever its imports raised is raised here, too.
+        """
+        await asyncio.shield(self._start)
+
+    def take(self) -> int:
+        """Return the number of an environment that is free; a new number makes a new one."""
+        self._num_episodes += 1
+        return self._idle_slots.pop() if self._idle_slots else next(self._slots)
+
+    def give_back(self, slot: int) -> None:
+        """Take an environment back."""
+        self.num_leases -= 1
+        self._idle_slots.append(slot)
+
+    async def ask(self, *request: Any) -> Any:
+        """Send a request and return its answer.
+
+        Raises:
+            WorkerLostError: the process died, or was killed because it took too long.
+            InnerEnvError: the environment raised.
+        """
+        if self.is_lost:
+            raise self._lost(is_culprit=False)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._pending.append(answer)
+        if len(self._pending) == 1:
+            self._restart_timer()
+        send(self._writer, request)
+        failure, value = await answer
+        if failure is not None:
+            raise failure
+        return value
+
+    def kill(self, why: str = "it was closed") -> None:
+        """End the process, and fail what is being asked of it. Twice is fine."""
+        if self.is_lost:
+            return
+        self.is_lost, self._why_lost = True, why
+        if self._timer is not None:
+            self._timer.cancel()
+        self._process.kill()
+        self._process.join(timeout=5)
+        with open(self._output.name, "rb") as output:
+            tail = output.read()[-TAIL_CHARACTERS:].decode(errors="replace").strip()
+        self._output.close()
+        # The transport belongs to the loop; `close` may be called from any thread.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._hang_up)
+        if tail:
+            self._why_lost += f"; the end of its output: {tail}"
+        for index, answer in enumerate(self._pending):
+            if not answer.done():
+                answer.set_exception(self._lost(is_culprit=index == 0))
+        self._pending.clear()
+
+    def _hang_up(self) -> None:
+        self._reading.cancel()
+        self._writer.close()
+
+    async def _begin(self, step_timeout_s: float) -> None:
+        reader, self._writer = await asyncio.open_connection(sock=self._socket)
+        self._reading = asyncio.ensure_future(self._read(reader))
+        await self.ask(None, "hello", None)
+        self._timeout_s = step_timeout_s
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                value = await receive(reader)
+                answer = self._pending.popleft()
+                if not answer.done():  # its episode may have been cancelled
+                    answer.set_result(value)
+                self._restart_timer()
+        except (OSError, asyncio.IncompleteReadError):
+            self._process.join(timeout=1)
+            self.kill(f"it died (exit code {self._process.exitcode})")
+
+    def _restart_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if self._pending:
+            why = f"it gave no answer within {self._timeout_s:g} s"
+            self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self.kill, why)
+
+    def _lost(self, *, is_culprit: bool) -> WorkerLostError:
+        logger.warning("A worker process was lost: %s.", self._why_lost)
+        error = WorkerLostError(
+            f"The worker process that hosted the inner environment was lost: {self._why_lost}. "
+            "Its episodes are played again in a fresh one."
+        )
+        error.is_culprit = is_culprit
+        return error
+
+
+class _RemoteEnv:
+    def __init__(self, worker: _Worker, slot: int) -> None:
+        self._worker, self._slot = worker, slot
+
+    async def reset(self, task: Task) -> Frame:
+        return Frame(*await self._worker.ask(self._slot, "reset", task))
+
+    async def step(self, command: str) -> Frame:
+        return Frame(*await self._worker.ask(self._slot, "step", command))

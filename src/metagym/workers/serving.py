@@ -1,0 +1,103 @@
+"""The other end: what runs in a worker process, and how the two ends talk (length, then a pickle)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import struct
+import sys
+import threading
+from multiprocessing.connection import wait
+from typing import Any
+
+from metagym.errors import InnerEnvError
+from metagym.workers.hosting import HostedEnv
+
+_LENGTH = struct.Struct("!Q")
+_DIE_WITH_PARENT = 1  # Linux: prctl(PR_SET_PDEATHSIG, SIGKILL)
+
+
+def send(writer: asyncio.StreamWriter, value: Any) -> None:
+    """Send a value from the parent's end."""
+    body = pickle.dumps(value)
+    writer.write(_LENGTH.pack(len(body)) + body)
+
+
+async def receive(reader: asyncio.StreamReader) -> Any:
+    """Receive a value at the parent's end."""
+    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+    return pickle.loads(await reader.readexactly(length))
+
+
+def serve(connection: socket.socket, output: str, factory: bytes, memory_limit_mb: int | None) -> None:
+    """Host environments until the parent hangs up: make them, reset them, step them, one request at a time."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    _die_with_parent()
+    _redirect_output(output)
+    _limit_memory(memory_limit_mb)
+    envs: dict[int, HostedEnv] = {}
+    with connection, connection.makefile("rwb") as stream:
+        while (request := _read(stream)) is not None:
+            slot, method, argument = request
+            try:
+                if method == "hello":
+                    make_env = pickle.loads(factory)
+                    answer: tuple[Exception | None, Any] = (None, None)
+                else:
+                    env = envs.get(slot) or envs.setdefault(slot, HostedEnv(make_env))
+                    answer = (None, tuple(getattr(env, method)(argument)))
+            except Exception as error:
+                broken = envs.pop(slot, None)
+                if broken is not None:
+                    broken.close()
+                answer = (error, None)
+            _write(stream, answer)
+
+
+def _read(stream: Any) -> Any:
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    return pickle.loads(stream.read(_LENGTH.unpack(head)[0]))
+
+
+def _write(stream: Any, answer: tuple[Exception | None, Any]) -> None:
+    try:
+        body = pickle.dumps(answer)
+    except Exception as error:
+        body = pickle.dumps((InnerEnvError(f"What the inner environment answered cannot be pickled: {error}"), None))
+    stream.write(_LENGTH.pack(len(body)) + body)
+    stream.flush()
+
+
+def _die_with_parent() -> None:
+    """Make sure that no worker outlives its parent, even one that is killed with -9."""
+    if sys.platform == "linux":
+        import ctypes
+
+        # Also while C code of an environment holds the interpreter, where no thread of ours can run.
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+
+
+def _redirect_output(path: str) -> None:
+    """Send what environments print, in Python or in C, to a file: it must disturb nobody's terminal."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(file, stream.fileno())
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def _limit_memory(limit_mb: int | None) -> None:
+    if limit_mb is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (limit_mb * 2**20, limit_mb * 2**20))

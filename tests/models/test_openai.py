@@ -1,0 +1,374 @@
+"""The OpenAI-compatible client against a real server that misbehaves: bounded retries, typed errors, no leaked key."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from metagym import OpenAIChatModel
+from metagym.background import LOOP
+from metagym.errors import ConfigError, ContextOverflowError, ModelError
+from metagym.models import Call, model_from_environment
+from metagym.models.openai import PLACEHOLDER_KEY
+from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest
+from metagym.types import Completion, Message
+from tests.conftest import Serve
+
+MESSAGES: list[Message] = [{"role": "system", "content": "Be brave."}, {"role": "user", "content": "A door."}]
+CALL = Call(role="actor", seed=1234)
+
+
+def complete(model: OpenAIChatModel, messages: Sequence[Message] = MESSAGES, call: Call = CALL) -> Completion:
+    async def ask() -> Completion:
+        try:
+            return await model.complete(messages, call)
+        finally:
+            await model.aclose()
+
+    return asyncio.run(ask())
+
+
+def model_at(server: FakeOpenAIServer, **options: Any) -> OpenAIChatModel:
+    return OpenAIChatModel("m", base_url=server.base_url, **options)
+
+
+def completion_body(**changes: Any) -> str:
+    message = {"role": "assistant", "content": "ok"}
+    body = {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+    }
+    return json.dumps({**body, **changes})
+
+
+class Then:
+    """Answers with each reply in turn, the last one again and again."""
+
+    def __init__(self, *replies: str | ServerReply) -> None:
+        self.replies = replies
+
+    def __call__(self, request: ServerRequest) -> str | ServerReply:
+        return self.replies[min(request.number, len(self.replies) - 1)]
+
+
+# What goes out ----------------------------------------------------------------------------------------
+
+
+def test_a_request_carries_model_messages_seed_and_default_sampling(serve: Serve) -> None:
+    server = serve("ok")
+    complete(model_at(server))
+    body = server.requests[0].body
+    assert body == {"model": "m", "messages": MESSAGES, "seed": 1234, "temperature": 0.0, "max_tokens": 500}
+
+
+def test_sampling_goes_over_the_defaults_and_none_takes_one_out(serve: Serve) -> None:
+    server = serve("ok")
+    complete(model_at(server, sampling={"temperature": None, "top_p": 0.5, "stop": ["\n"], "seed": 7}))
+    body = server.requests[0].body
+    assert "temperature" not in body
+    assert (body["top_p"], body["stop"], body["max_tokens"], body["seed"]) == (0.5, ["\n"], 500, 7)
+
+
+def test_the_seed_can_be_taken_out_for_servers_that_refuse_it(serve: Serve) -> None:
+    server = serve("ok")
+    complete(model_at(server, sampling={"seed": None}))
+    assert "seed" not in server.requests[0].body
+
+
+def test_max_completion_tokens_takes_the_place_of_max_tokens(serve: Serve) -> None:
+    server = serve("ok")
+    complete(model_at(server, sampling={"max_completion_tokens": 9}))
+    body = server.requests[0].body
+    assert ("max_tokens" in body, body["max_completion_tokens"]) == (False, 9)
+
+
+def test_the_openai_key_is_never_sent_to_a_given_base_url(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    server = serve("ok")
+    complete(model_at(server))
+    request = server.requests[0]
+    assert request.headers["Authorization"] == f"Bearer {PLACEHOLDER_KEY}"
+    assert "sk-secret" not in str(request)
+
+
+def test_a_given_base_url_gets_the_key_that_api_key_env_names(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    monkeypatch.setenv("MY_KEY", "mine")
+    server = serve("ok")
+    model = model_at(server, api_key_env="MY_KEY")
+    complete(model)
+    assert server.requests[0].headers["Authorization"] == "Bearer mine"
+    assert "mine" not in str(model.fingerprint)
+
+
+def test_the_base_url_of_the_environment_gets_the_key_of_the_environment(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve("ok")
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-own")
+    complete(OpenAIChatModel("m"))
+    assert server.requests[0].headers["Authorization"] == "Bearer sk-own"
+
+
+def test_on_loopback_a_placeholder_does(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = serve("ok")
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    assert complete(OpenAIChatModel("m")).text == "ok"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "Expected a key or a server, got neither. Set OPENAI_API_KEY, or give base_url"),
+        ({"api_key_env": "NOT_SET"}, r"api_key_env names NOT_SET, which is not set. Set it: export NOT_SET="),
+        (
+            {"base_url": "localhost:8000/v1"},
+            "base_url must be a URL such as 'http://localhost:8000/v1', got 'localhost",
+        ),
+        ({"base_url": "http://x/v1", "timeout_s": 0}, "Expected timeout_s > 0 and max_retries >= 0, got 0 and 4"),
+        ({"base_url": "http://x/v1", "max_retries": -1}, "got 120.0 and -1"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_once_with_the_remedy(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        OpenAIChatModel("m", **options)
+
+
+def test_an_empty_model_name_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model must name a model, got an empty text"):
+        OpenAIChatModel("", base_url="http://x/v1")
+
+
+# What comes back --------------------------------------------------------------------------------------
+
+
+def test_a_reply_carries_text_and_usage(serve: Serve) -> None:
+    completion = complete(model_at(serve("Action: knock")))
+    assert completion.text == "Action: knock"
+    assert completion.finish_reason == "stop"
+    assert completion.usage.model_dump() == {
+        "prompt_tokens": 4,
+        "cached_tokens": 0,
+        "completion_tokens": 2,
+        "num_calls": 1,
+    }
+
+
+def test_cached_tokens_are_counted(serve: Serve) -> None:
+    usage = {
+        "prompt_tokens": 10,
+        "completion_tokens": 2,
+        "total_tokens": 12,
+        "prompt_tokens_details": {"cached_tokens": 8},
+    }
+    assert complete(model_at(serve(ServerReply(raw=completion_body(usage=usage))))).usage.cached_tokens == 8
+
+
+def test_a_reply_without_usage_is_a_reply(serve: Serve) -> None:
+    completion = complete(model_at(serve(ServerReply(raw=completion_body()))))
+    assert (completion.text, completion.usage.num_calls, completion.usage.prompt_tokens) == ("ok", 1, 0)
+
+
+def test_reasoning_is_kept_apart_from_the_reply(serve: Serve) -> None:
+    message = {"role": "assistant", "content": "Action: knock", "reasoning_content": "Action: push?"}
+    raw = completion_body(choices=[{"index": 0, "message": message, "finish_reason": "stop"}])
+    completion = complete(model_at(serve(ServerReply(raw=raw))))
+    assert (completion.text, completion.reasoning) == ("Action: knock", "Action: push?")
+
+
+def test_a_cut_off_reply_says_so(serve: Serve) -> None:
+    assert complete(model_at(serve(ServerReply("Thought: and", finish_reason="length")))).finish_reason == "length"
+
+
+def test_an_empty_reply_is_an_empty_text(serve: Serve) -> None:
+    message = {"role": "assistant", "content": None}
+    raw = completion_body(choices=[{"index": 0, "message": message, "finish_reason": "stop"}])
+    assert complete(model_at(serve(ServerReply(raw=raw)))).text == ""
+
+
+def test_a_lone_surrogate_in_a_reply_is_replaced(serve: Serve) -> None:
+    raw = completion_body().replace('"ok"', r'"a\ud800b"')
+    assert complete(model_at(serve(ServerReply(raw=raw)))).text == "a\ufffdb"
+
+
+def test_a_lone_surrogate_in_a_message_does_not_hang_or_leak_an_untyped_error(serve: Serve) -> None:
+    server = serve("ok")
+    messages: list[Message] = [{"role": "user", "content": "a\ud800b"}]
+    assert complete(model_at(server), messages).text == "ok"
+    assert server.requests[0].messages[0]["content"].encode()
+
+
+# What goes wrong --------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize(
+    "fault",
+    [ServerReply(status=status) for status in (408, 409, 429, 500, 502, 503)] + [ServerReply(cut=True)],
+    ids=lambda reply: str(reply.status if not reply.cut else "cut"),
+)
+def test_a_fault_that_may_pass_is_tried_again(serve: Serve, fault: ServerReply) -> None:
+    server = serve(Then(fault, fault, "ok"))
+    assert complete(model_at(server, max_retries=2)).text == "ok"
+    assert len(server.requests) == 3
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_retries_are_bounded_and_counted(serve: Serve) -> None:
+    server = serve(ServerReply("overloaded", status=503))
+    with pytest.raises(ModelError, match=r"Expected a reply from model 'm' at http.*overloaded.*Tried 3 times"):
+        complete(model_at(server, max_retries=2))
+    assert len(server.requests) == 3
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (400, "take refused parameters out with sampling="),
+        (401, "api_key_env"),
+        (403, "api_key_env"),
+        (404, "base_url"),
+        (422, "sampling="),
+    ],
+)
+def test_a_refusal_fails_at_once_with_the_remedy(serve: Serve, status: int, remedy: str) -> None:
+    server = serve(ServerReply("I do not want to", status=status))
+    with pytest.raises(ModelError, match=r"I do not want to") as raised:
+        complete(model_at(server))
+    assert remedy in str(raised.value)
+    assert len(server.requests) == 1
+
+
+def test_a_key_is_not_repeated_in_an_error(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-secret")
+    with pytest.raises(ModelError) as raised:
+        complete(model_at(serve(ServerReply("no", status=401)), api_key_env="MY_KEY"))
+    assert "sk-secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This model's maximum context length is 4096 tokens, however you requested 5000.",
+        "context_length_exceeded",
+        "the request exceeds the available context size",
+        "prompt is too long: 5000 tokens",
+    ],
+)
+def test_a_conversation_that_is_too_long_is_an_overflow(serve: Serve, message: str) -> None:
+    server = serve(ServerReply(message, status=400))
+    with pytest.raises(ContextOverflowError, match=r"The conversation is too long for model 'm'"):
+        complete(model_at(server))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_where_nothing_listens_the_error_says_so() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(ModelError, match=r"Nothing answers there: start the server, or mend base_url"):
+        complete(OpenAIChatModel("m", base_url=f"http://127.0.0.1:{port}/v1", max_retries=1))
+
+
+@pytest.mark.timeout(20)
+def test_a_silent_server_times_out(serve: Serve) -> None:
+    server = serve(ServerReply(delay_s=math.inf))
+    with pytest.raises(ModelError, match=r"did not answer within 0.05 s: check the server, or raise timeout_s"):
+        complete(model_at(server, timeout_s=0.05, max_retries=0))
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize(
+    "raw",
+    [
+        completion_body(choices=[]),
+        completion_body(choices=None),
+        completion_body(choices=[{"index": 0, "finish_reason": "stop"}]),
+        completion_body(choices=[{}]),
+        completion_body(choices="none"),
+        completion_body(choices=[{"message": {"content": [{"text": "a part"}]}}]),
+        completion_body(choices=[{"message": "ok"}]),
+        "{}",
+        "null",
+        "[]",
+        '"text"',
+        "<html>It works!</html>",
+        '{"choices": [',
+        "",
+    ],
+)
+def test_an_answer_that_is_no_completion_is_a_model_error(serve: Serve, raw: str) -> None:
+    with pytest.raises(ModelError, match=r"[Ee]xpected a"):
+        complete(model_at(serve(ServerReply(raw=raw)), max_retries=1))
+
+
+# Clients and loops ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_the_background_loop() -> Iterator[None]:
+    yield
+    LOOP.close()
+
+
+def test_one_model_serves_several_event_loops(serve: Serve) -> None:
+    model = model_at(serve("ok"))
+    assert [complete(model).text for _ in range(3)] == ["ok"] * 3
+
+
+def test_many_calls_go_out_at_once(serve: Serve) -> None:
+    server = serve("ok")
+
+    async def main(model: OpenAIChatModel) -> list[Completion]:
+        try:
+            return await asyncio.gather(*(model.complete(MESSAGES, CALL) for _ in range(50)))
+        finally:
+            await model.aclose()
+
+    assert [c.text for c in asyncio.run(main(model_at(server)))] == ["ok"] * 50
+    assert len(server.requests) == 50
+
+
+@pytest.mark.usefixtures("on_the_background_loop")
+def test_a_forgotten_client_is_closed_with_the_background_loop(serve: Serve) -> None:
+    model = model_at(serve("ok"))
+    assert LOOP.run(model.complete(MESSAGES, CALL)).text == "ok"
+    LOOP.close()
+    assert LOOP.run(model.complete(MESSAGES, CALL)).text == "ok"
+
+
+def test_aclose_twice_is_fine(serve: Serve) -> None:
+    async def main(model: OpenAIChatModel) -> None:
+        await model.complete(MESSAGES, CALL)
+        await model.aclose()
+        await model.aclose()
+
+    asyncio.run(main(model_at(serve("ok"))))
+
+
+def test_the_fingerprint_holds_model_server_and_sampling_and_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-secret")
+    model = OpenAIChatModel("m", base_url="http://x/v1", api_key_env="MY_KEY", sampling={"top_p": 0.5})
+    assert model.fingerprint == {
+        "model": "m",
+        "base_url": "http://x/v1",
+        "sampling": {"temperature": 0.0, "max_tokens": 500, "top_p": 0.5},
+    }
+
+
+def test_the_environment_names_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert model_from_environment() is None
+    monkeypatch.setenv("METAGYM_MODEL", "big")
+    assert model_from_environment() == {"model": "big"}
