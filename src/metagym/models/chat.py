@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from metagym.ledger import Ledger
-from metagym.models.charge import Charge
-from metagym.models.context import max_tokens
 from metagym.types import Completion, Message
 
 
@@ -39,29 +36,3 @@ class ChatModel(Protocol):
             ModelError: the server failed or refused, after the model's own retries.
         """
         ...
-
-
-async def ask(model: ChatModel, messages: Sequence[Message], call: Call) -> Completion:
-    """Return the model's reply, and book the call in the open ledger; see `ChatModel.complete`.
-
-    Raises:
-        BudgetExceededError: the ledger's budget leaves no room for the call.
-    """
-    if getattr(model, "keeps_ledger", False):
-        return await model.complete(messages, call)
-    charge = Charge(
-        call.role,
-        arm=call.arm,
-        meta_step=call.meta_step,
-        model=type(model).__name__,
-        prices=getattr(model, "prices", None),
-        fallback=Ledger(),
-    )
-    await charge.reserve(max_tokens(messages), getattr(model, "max_reply_tokens", None))
-    try:
-        completion = await model.complete(messages, call)
-    except BaseException as error:
-        charge.unknown(f"{type(error).__name__}: {error}")
-        raise
-    charge.whole(completion.usage)
-    return completion
