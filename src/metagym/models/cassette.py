@@ -64,10 +64,9 @@ class Cassette:
             raise ConfigError(f"Expected a cassette to replay at {path}, got no file. Record one first: mode='record'.")
         self.path, self.mode, self.share = str(path), mode, share
         self._lock = threading.Lock()
-        try:
-            self._db = _connect(self.path)
-        except sqlite3.Error as error:
-            raise ConfigError(f"Expected a cassette at {path}, got a file that is none: {error}.") from error
+        self._connection: sqlite3.Connection | None = None
+        if Path(path).exists():
+            self._db  # noqa: B018 - opening it says at once whether it is a cassette
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Cassette]:
@@ -117,12 +116,26 @@ class Cassette:
             raise
 
     def close(self) -> None:
-        """Close the file. Twice is fine."""
+        """Close the file, and leave one file that can be copied. Twice is fine."""
         with self._lock:
-            self._db.close()
+            if self._connection is not None:
+                with contextlib.suppress(sqlite3.Error):  # another process has it open
+                    self._connection.execute("PRAGMA journal_mode = DELETE")
+                self._connection.close()
+                self._connection = None
 
     def __len__(self) -> int:
         return int(self._one("SELECT count(*) FROM exchanges")[0])
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        """The connection; the file is made when it is first needed, so that a run without calls leaves none."""
+        if self._connection is None:
+            try:
+                self._connection = _connect(self.path)
+            except sqlite3.Error as error:
+                raise ConfigError(f"Expected a cassette at {self.path}, got a file that is none: {error}.") from error
+        return self._connection
 
     def _store(self, request: _Request, reply: str) -> None:
         rows = [(key, json.dumps(message)) for key, message in zip(request.digests, request.messages, strict=True)]
