@@ -126,14 +126,15 @@ class FakeOpenAIServer:
         if reply.cut and transport is not None:
             transport.close()
         body = _body(request, reply)
-        response = web.Response(status=reply.status, headers=reply.headers, content_type="application/json")
         if reply.cut_after is not None and transport is not None:
-            response.content_length = len(body)
-            await response.prepare(http_request)
-            await response.write(body[: reply.cut_after])
+            begun = web.StreamResponse(headers={"Content-Length": str(len(body)), "Content-Type": "application/json"})
+            await begun.prepare(http_request)
+            await begun.write(body[: reply.cut_after])
             transport.close()
-            return response
-        response.body = body
+            return begun
+        response = web.Response(
+            body=body, status=reply.status, headers=reply.headers, content_type="application/json"
+        )
         await response.prepare(http_request)
         await response.write_eof()
         is_whole = reply.raw is None and reply.status == 200
