@@ -17,7 +17,7 @@ class ClientConfig(Record):
     """For the first byte of the answer, and between two bytes; None means the time limit of the whole call.
     A server that does not stream sends its first byte when the reply is finished."""
     max_retry_s: float = Field(default=300.0, ge=0)
-    """No attempt at a call begins later than this after the first one began."""
+    """No attempt at a call begins later than this after the first one failed."""
     first_pause_s: float = Field(default=0.5, ge=0)
     """The first pause is a random part of this; it doubles with each retry."""
     max_pause_s: float = Field(default=30.0, ge=0)

@@ -98,16 +98,6 @@ class Retrier:
         Raises:
             ModelError: it failed for good; what it raises besides AttemptFailedError goes through.
         """
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(_is_passing),
-            stop=tenacity.stop_after_attempt(self.max_retries + 1)
-            | tenacity.stop_before_delay(self._config.max_retry_s),
-            wait=self._pause_s(),
-            before_sleep=self._tell,
-            sleep=self._nap,
-            reraise=True,
-        )
-
         async def once() -> T:
             self._breaker.check()
             began_at = self._clock()
@@ -124,7 +114,18 @@ class Retrier:
 
         began_at = self._clock()
         try:
-            return await retrying(once)
+            return await once()
+        except AttemptFailedError as error:
+            first = [error]
+
+        async def again() -> T:
+            if first:  # the attempt above is the first of the count
+                raise first.pop()
+            return await once()
+
+        retrying = self._retrying()
+        try:
+            return await retrying(again)
         except AttemptFailedError as error:
             failure = error.failure
             if (not failure.passing and failure.error is ModelError) or failure.kind == "HTTP 429":
@@ -134,6 +135,17 @@ class Retrier:
             raise failure.error(
                 f"Expected a reply from {self.where}, got {failure.told}. {failure.remedy}{tried}".rstrip()
             ) from error.__cause__
+
+    def _retrying(self) -> tenacity.AsyncRetrying:
+        return tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(_is_passing),
+            stop=tenacity.stop_after_attempt(self.max_retries + 1)
+            | tenacity.stop_before_delay(self._config.max_retry_s),
+            wait=self._pause_s(),
+            before_sleep=self._tell,
+            sleep=self._nap,
+            reraise=True,
+        )
 
     async def _nap(self, seconds: float) -> None:
         """Sleep in short pieces, so that an open breaker wakes those that wait."""
