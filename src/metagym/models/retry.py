@@ -98,6 +98,7 @@ class Retrier:
         Raises:
             ModelError: it failed for good; what it raises besides AttemptFailedError goes through.
         """
+
         async def once() -> T:
             self._breaker.check()
             began_at = self._clock()

@@ -132,9 +132,7 @@ class FakeOpenAIServer:
             await begun.write(body[: reply.cut_after])
             transport.close()
             return begun
-        response = web.Response(
-            body=body, status=reply.status, headers=reply.headers, content_type="application/json"
-        )
+        response = web.Response(body=body, status=reply.status, headers=reply.headers, content_type="application/json")
         await response.prepare(http_request)
         await response.write_eof()
         is_whole = reply.raw is None and reply.status == 200
