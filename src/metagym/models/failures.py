@@ -77,8 +77,8 @@ def _read_connection(error: Exception, timeout_s: float) -> Failure:
         told = f"{type(causes[-1]).__name__}: {causes[-1]}"
         return Failure("cut", told, "Look at the server's log.", passing=True, maybe_paid=True)
     if isinstance(error, TimeoutError | openai.APITimeoutError):
-        told = f"no answer within {timeout_s:g} s"
-        remedy = "Check the server, or raise timeout_s."
+        told = "no answer"
+        remedy = f"It did not answer within {timeout_s:g} s: check the server, or raise timeout_s."
         return Failure("timeout", told, remedy, passing=True, maybe_paid=True, overload=True)
     told = f"{type(causes[-1]).__name__}: {causes[-1]}"
     return Failure("cut", told, "Look at the server's log.", passing=True, maybe_paid=True)

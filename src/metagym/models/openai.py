@@ -22,7 +22,7 @@ from metagym.models.environment import PLACEHOLDER_KEY, find_key
 from metagym.models.failures import AttemptFailedError, read_failure
 from metagym.models.reading import read_completion
 from metagym.models.retry import Breaker, Retrier
-from metagym.types import Completion, Message
+from metagym.types import Completion, Message, clean_text
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -74,7 +74,6 @@ class OpenAIChatModel:
             raise ConfigError(f"base_url must be a URL such as 'http://localhost:8000/v1', got {self.base_url!r}.")
         self._api_key = PLACEHOLDER_KEY if client.offline else find_key(base_url, self.base_url, api_key_env)
         self.sampling = _merge_sampling(sampling or {})
-        self._sends_seed = "seed" not in (sampling or {})
         self.timeout_s, self.max_retries, self.client = timeout_s, max_retries, client
         self.ledger = Ledger()
         where = f"model {model!r} at {self.base_url or 'the OpenAI API'}"
@@ -112,9 +111,11 @@ class OpenAIChatModel:
             fallback=self.ledger,
         )
         lane = self._lane()
-        request: dict[str, Any] = {"model": self.model, "messages": list(messages), **self.sampling}
-        if self._sends_seed:
-            request["seed"] = call.seed
+        sampling = {"seed": call.seed, **self.sampling}
+        # A lone surrogate cannot be sent; in a reply it is replaced in the same way.
+        sent = [{**message, "content": clean_text(message["content"])} for message in messages]
+        request = {"model": self.model, "messages": sent}
+        request |= {name: value for name, value in sampling.items() if value is not None}
         completion = await self._retrier.run(lambda: self._attempt(lane, request, charge))
         if completion.model and completion.model not in self._told:
             self._told.add(completion.model)
@@ -219,4 +220,5 @@ def _merge_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**DEFAULT_SAMPLING, **sampling}
     if merged.get("max_completion_tokens") is not None and "max_tokens" not in sampling:
         del merged["max_tokens"]
-    return {name: value for name, value in merged.items() if value is not None}
+    # The seed is no default: it comes with each call, and None keeps it back.
+    return {name: value for name, value in merged.items() if value is not None or name == "seed"}

@@ -69,10 +69,11 @@ def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
         raise ReplyError(f"{kind} ({error})") from error
     choice = _first(_get(response, "choices"))
     message = _get(choice, "message")
-    if not isinstance(message, Mapping):
+    content = _get(message, "content")
+    if not isinstance(message, Mapping) or "content" not in message or not _is_content(content):
         raise ReplyError(f"no choice with a message, but {body[:200].decode(errors='replace')!r}")
     usage = _get(response, "usage")
-    reasoning, text = split_reasoning(_text(message.get("content")))
+    reasoning, text = split_reasoning(_text(content))
     # `reasoning_content`: DeepSeek, SGLang, vLLM, llama.cpp; `reasoning`: OpenRouter, newer vLLM.
     told = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
     named = _text(_get(response, "model"))
@@ -110,9 +111,18 @@ def _first(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, list):  # content in parts
-        return "".join(_text(_get(part, "text")) for part in value)
+    if isinstance(value, list):
+        return "".join(_text(part["text"]) for part in value if part["type"] == "text")
     return value if isinstance(value, str) else ""
+
+
+def _is_content(content: Any) -> bool:
+    """Whether it is a text, nothing (an empty reply), or typed parts, of which those of text count."""
+    if isinstance(content, list):
+        return all(
+            isinstance(_get(part, "type"), str) and ("text" in part or part["type"] != "text") for part in content
+        )
+    return content is None or isinstance(content, str)
 
 
 def _count(value: Any, name: str) -> int:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import tenacity
 
-from metagym.errors import ModelError, ModelUnavailableError
+from metagym.errors import ContextOverflowError, ModelError, ModelUnavailableError
 from metagym.models.config import ClientConfig
 from metagym.models.failures import AttemptFailedError, Failure
 
@@ -132,6 +132,8 @@ class Retrier:
             if (not failure.passing and failure.error is ModelError) or failure.kind == "HTTP 429":
                 self._breaker.failed(failure, began_at, self.where)
             self._breaker.check()
+            if issubclass(failure.error, ContextOverflowError):
+                raise failure.error(f"The conversation is too long for {self.where}: {failure.told}") from error
             tried = self._tried(retrying, failure, self._clock() - began_at)
             raise failure.error(
                 f"Expected a reply from {self.where}, got {failure.told}. {failure.remedy}{tried}".rstrip()
