@@ -52,6 +52,7 @@ class Cassette:
     >>> with Cassette(":memory:", mode="read-through").open() as cassette:
     ...     len(cassette)
     0
+    >>> cassette.close()
 
     Raises:
         ConfigError: the file is no cassette, or is missing in a replay.
