@@ -130,7 +130,8 @@ def main() -> None:
     server.start()
     url = ours.recv()
     print(f"metagym {metagym.__version__}, openai {openai.__version__}, calls/s, best of {arguments.rounds}")
-    print(f"{'concurrency':>11}" + "".join(f"{name:>15}" for name in CLIENTS) + f"{'/ SDK aiohttp':>15}{'/ default':>12}")
+    names = "".join(f"{name:>15}" for name in CLIENTS)
+    print(f"{'concurrency':>11}{names}{'/ SDK aiohttp':>15}{'/ default':>12}")
     for concurrency in (1, 8, 64, 256):
         best = dict.fromkeys(CLIENTS, 0.0)
         for _ in range(arguments.rounds):

@@ -59,8 +59,7 @@ def main() -> None:
             try:
                 trajectories, *_ = env.step(info["default_prompt"])
             except EpisodesFailedError as error:
-                assert error.meta_step is not None
-                trajectories = error.meta_step.trajectories
+                trajectories = error.meta_step.trajectories if error.meta_step else ()
             for trajectory in trajectories:
                 outcomes[trajectory.stop_reason.value] += 1
                 num_steps += len(trajectory.steps)
@@ -75,7 +74,7 @@ def main() -> None:
         silent_on_usage = len(server.delivered) - len(delivered)
         num_requests = len(server.requests)
     wall_s = time.perf_counter() - start
-    print(f"metagym {metagym.__version__}: {num_requests} requests in {wall_s:.1f} s, every fault at {arguments.rate:.0%}")
+    print(f"metagym {metagym.__version__}: {num_requests} requests, {wall_s:.1f} s, faults at {arguments.rate:.0%}")
     print(f"faults played: {dict(sorted(faulty.counts.items()))}")
     print(f"episodes: {dict(outcomes)}; steps kept: {num_steps}")
     print(f"why episodes failed: {dict(reasons.most_common(8))}")
