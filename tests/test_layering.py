@@ -11,7 +11,7 @@ from tests.conftest import SRC
 
 LAYERS = (
     ("_version", "types", "errors", "background"),
-    ("seeding", "spaces"),
+    ("seeding", "spending", "spaces"),
     ("tasks", "models", "workers", "rendering", "ledger"),
     ("actor", "reflector", "adapter", "schedules"),
     ("rollout", "specs"),
@@ -19,11 +19,11 @@ LAYERS = (
     ("meta_episode",),
     ("env",),
     ("vector",),
-    ("wrappers", "optimization", "evaluation", "statistics", "runs"),
-    ("experiment", "training", "report", "testing"),
+    ("wrappers", "optimization", "evaluation", "statistics", "runs", "call_log"),
+    ("experiment", "estimation", "training", "report", "testing"),
     ("verification",),
     ("envs",),
-    ("cli_alfworld", "cli_minihack"),
+    ("cli_alfworld", "cli_minihack", "cli_models"),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -11,6 +11,7 @@ import gymnasium
 
 from metagym import background
 from metagym.errors import ApparatusError, ConfigError
+from metagym.ledger import Ledger
 from metagym.reflector import FunctionReflector, Reflector, ReflectorSpec, as_reflector
 from metagym.types import MetaStep, Record, Reflection, Trajectory
 
@@ -98,7 +99,8 @@ def optimize(
                 on_meta_step(meta_step)
             if terminated or truncated or index == num_steps - 1:
                 break
-            reflection = _reflect(policy, history, log)
+            with getattr(env.unwrapped, "ledger", Ledger()).open():
+                reflection = _reflect(policy, history, log)
             prompt = reflection.prompt
     except ApparatusError as error:
         error.history = tuple(history)

@@ -90,6 +90,8 @@ class Completion(Record):
     finish_reason: str = "stop"
     """`stop`, `length` (the reply was cut off), or the server's own word."""
     usage: Usage = Usage()
+    model: Text = ""
+    """The model's name as the server gave it, where it is not the one that was asked for."""
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
 

@@ -135,7 +135,7 @@ def test_on_loopback_a_placeholder_does(serve: Serve, monkeypatch: pytest.Monkey
             {"base_url": "localhost:8000/v1"},
             "base_url must be a URL such as 'http://localhost:8000/v1', got 'localhost",
         ),
-        ({"base_url": "http://x/v1", "timeout_s": 0}, "Expected timeout_s > 0 and max_retries >= 0, got 0 and 4"),
+        ({"base_url": "http://x/v1", "timeout_s": 0}, "Expected timeout_s > 0 and max_retries >= 0, got 0 and 8"),
         ({"base_url": "http://x/v1", "max_retries": -1}, "got 120.0 and -1"),
     ],
 )
