@@ -17,7 +17,7 @@ ANSWERS = {"slow", "empty reply", "huge reply", "wrong model", "no usage"}
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_fault_is_a_typed_error_or_a_reply(serve: Serve, name: str) -> None:
     server = serve(misbehave(lambda request: "Action: knock", {name: 1.0}))
-    model = model_at(server, max_retries=0, timeout_s=0.3 if name == "silent" else 10, client=ClientConfig())
+    model = model_at(server, max_retries=0, timeout_s=0.05 if name == "silent" else 10, client=ClientConfig())
     if name not in ANSWERS:
         with pytest.raises(ModelError, match="Expected a reply from model 'm'"):
             complete(model)

@@ -97,7 +97,7 @@ def test_a_server_that_is_down_stops_the_batch_within_the_breakers_bound(serve: 
     actor = {"model": "m", "base_url": server.base_url, "client": QUICK}
     env = make_gates(actor, episodes_per_step=200, max_concurrency=4, max_failure_rate=0.99)
     env.reset(seed=0)
-    with pytest.raises(EpisodesFailedError, match="same error 5 times in a row") as raised:
+    with pytest.raises(EpisodesFailedError, match=r"same error \d+ times in a row") as raised:
         env.step("Be brave.")
     assert len(server.requests) <= 5 + 4
     assert raised.value.meta_step is not None

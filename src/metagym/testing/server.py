@@ -125,6 +125,7 @@ class FakeOpenAIServer:
         transport = http_request.transport
         if reply.cut and transport is not None:
             transport.close()
+            return web.Response()
         body = _body(request, reply)
         if reply.cut_after is not None and transport is not None:
             begun = web.StreamResponse(headers={"Content-Length": str(len(body)), "Content-Type": "application/json"})
@@ -133,13 +134,17 @@ class FakeOpenAIServer:
             transport.close()
             return begun
         response = web.Response(body=body, status=reply.status, headers=reply.headers, content_type="application/json")
-        await response.prepare(http_request)
-        await response.write_eof()
-        is_whole = reply.raw is None and reply.status == 200
-        if is_whole and transport is not None and not transport.is_closing():
-            usage = json.loads(body).get("usage") or {}
-            delivery = Delivery(request.number, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
-            self.delivered.append(delivery)
+        if reply.raw is not None or reply.status != 200 or transport is None or transport.is_closing():
+            return response
+        usage = json.loads(body).get("usage") or {}
+        delivery = Delivery(request.number, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
+        # Before it is sent, as the client may count it at once; taken back where the client has gone.
+        self.delivered.append(delivery)
+        try:
+            await response.prepare(http_request)
+            await response.write_eof()
+        except ConnectionError:
+            self.delivered.remove(delivery)
         return response
 
 

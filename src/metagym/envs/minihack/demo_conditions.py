@@ -85,9 +85,7 @@ SPOTS = {"an altar is in sight": "_", "a sink is in sight": "#"}
 
 
 def _finds_spot(name: str) -> Condition:
-    return lambda situation: (
-        bool(situation.scene.find(SPOTS[name])) or situation.scene.hero in situation.spots
-    )
+    return lambda situation: bool(situation.scene.find(SPOTS[name])) or situation.scene.hero in situation.spots
 
 
 CONDITIONS: Mapping[str, Condition] = MappingProxyType(
