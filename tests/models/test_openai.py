@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
 import socket
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -372,3 +374,14 @@ def test_the_environment_names_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     assert model_from_environment() is None
     monkeypatch.setenv("METAGYM_MODEL", "big")
     assert model_from_environment() == {"model": "big"}
+
+
+def test_a_closed_model_is_kept_alive_by_nothing() -> None:
+    with FakeOpenAIServer(lambda request: "hello") as server:
+        model = OpenAIChatModel("m", base_url=server.base_url)
+        LOOP.run(model.complete([{"role": "user", "content": "hi"}], Call("actor")))
+        LOOP.run(model.aclose())
+    alive = weakref.ref(model)
+    del model
+    gc.collect()
+    assert alive() is None

@@ -130,6 +130,7 @@ class OpenAIChatModel:
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
+        LOOP.closed(self.aclose)
         lane = self._lanes.pop(asyncio.get_running_loop(), None)
         if lane is not None:
             await lane.sdk.close()
