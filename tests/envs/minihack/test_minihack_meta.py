@@ -73,3 +73,8 @@ def test_what_the_agent_sees_is_in_the_fingerprint() -> None:
     assert (
         len({fingerprint(), fingerprint(goal="none"), fingerprint(parts=["map"]), fingerprint(auto_answer=True)}) == 4
     )
+
+
+@pytest.mark.parametrize("family", [members[0] for members in GROUPS.values()])
+def test_one_family_of_each_group_keeps_the_contract(family: str) -> None:
+    check_text_env(MiniHackTextEnv(families=[family]))
