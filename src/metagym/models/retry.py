@@ -28,8 +28,8 @@ class Breaker:
 
     `breaker_failures` failures of one kind in a row open it; once the server has answered, the row must
     also last `breaker_s` seconds from the start of its first attempt. A 429, 503 or 529 counts only where a
-    call was given up on it: a server that limits the rate, or loads its model, is not down. While it is open, every call fails at
-    once; after five seconds one more failure opens it again, one success closes it.
+    call was given up on it: a server that limits the rate, or loads its model, is not down. While it is open,
+    every call fails at once; after five seconds one more failure opens it again, one success closes it.
     """
 
     def __init__(self, config: ClientConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
