@@ -7,8 +7,9 @@ import pytest
 
 import metagym
 from metagym.envs.minihack.engine import GamePool
-from metagym.envs.minihack.families import DEFAULT_FAMILIES
-from metagym.testing import FakeChatModel
+from metagym.envs.minihack.env import MiniHackTextEnv
+from metagym.envs.minihack.families import DEFAULT_FAMILIES, GROUPS
+from metagym.testing import FakeChatModel, check_text_env
 
 pytestmark = pytest.mark.minihack
 
