@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import SRC
 
 LAYERS = (
-    ("_version", "types", "errors", "background"),
-    ("seeding", "spaces"),
+    ("_version", "types", "errors", "background", "student"),
+    ("seeding", "spaces", "statistics", "journal", "measurements"),
     ("tasks", "models", "workers", "rendering", "ledger"),
     ("actor", "reflector", "adapter", "schedules"),
     ("rollout", "specs"),
@@ -19,7 +19,7 @@ LAYERS = (
     ("meta_episode",),
     ("env",),
     ("vector",),
-    ("wrappers", "optimization", "evaluation", "statistics", "runs"),
+    ("wrappers", "optimization", "runs"),
     ("experiment", "training", "report", "testing"),
     ("cli",),
 )
