@@ -12,6 +12,7 @@ from typing import Any
 
 import gymnasium
 import pytest
+from hypothesis import settings
 
 import metagym
 from metagym.envs.gates.env import GatesEnv
@@ -29,6 +30,10 @@ from metagym.types import (
     Task,
     Trajectory,
 )
+
+# Equal examples in each run, and no test that asserts a time.
+settings.register_profile("metagym", deadline=None, derandomize=True)
+settings.load_profile("metagym")
 
 SRC = Path(metagym.__file__).parent
 ROOT = SRC.parent.parent

@@ -112,6 +112,8 @@ def show(
         console.print(f"\n{folder.num_episodes} episodes in {run}", soft_wrap=True)
     elif 0 <= step < len(history):
         console.print(render_batch(history[step].trajectories, show_thoughts=True), markup=False, highlight=False)
+    elif not history:
+        raise ConfigError(f"No meta-step was finished in {run}, so there is none to show.")
     else:
         raise ConfigError(f"--step must be from 0 to {len(history) - 1}, got {step}.")
 

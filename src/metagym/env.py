@@ -199,18 +199,16 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             raise ConfigError("replay expects a list of prompts and a non-empty list of task ids.")
         if repetitions < 1:
             raise ConfigError(f"repetitions must be at least 1, got {repetitions}.")
-        meta_episode = self._meta_episode or self.new_meta_episode(self.np_random)
-        tasks = [self.task_set.find(task_id) for task_id in task_ids]
+        # Before any reset there is no run seed yet: a fixed one keeps replay repeatable.
+        meta_episode = self._meta_episode or self.new_meta_episode(np.random.default_rng(0))
+        tasks = [self.task_set.find(task_id) for task_id in task_ids for _ in range(repetitions)]
         episodes = [
-            meta_episode.episode(
-                self.check_prompt(prompt), task, arm=f"{self.config.arm}/replay-{group}", repetition=repetition
-            )
+            episode
             for group, prompt in enumerate(prompts)
-            for task in tasks
-            for repetition in range(repetitions)
+            for episode in meta_episode.plan(self.check_prompt(prompt), tasks, arm=f"{self.config.arm}/replay-{group}")
         ]
         trajectories = self.play(episodes)
-        size = len(tasks) * repetitions
+        size = len(tasks)
         return tuple(
             meta_episode.meta_step(prompt, trajectories[group * size : (group + 1) * size])
             for group, prompt in enumerate(prompts)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -60,13 +61,25 @@ class MetaEpisode:
         """
         if isinstance(self._batch, Exception):
             raise self._batch
-        played = self._queue.times_played
-        return [self.episode(prompt, task, arm=self._arm, repetition=played[task.id]) for task in self._batch]
+        return self.plan(prompt, self._batch, arm=self._arm, times_played=self._queue.times_played)
 
-    def episode(self, prompt: str, task: Task, *, arm: str, repetition: int) -> Episode:
-        """Return one episode with its own chance: from run seed, arm, task and repetition, never from the prompt."""
-        seed = derive_seed(self.run_seed, arm, task.id, repetition)
-        return Episode(prompt=prompt, task=task, seed=seed, repetition=repetition, arm=arm, meta_step=self.index)
+    def plan(
+        self, prompt: str, tasks: Sequence[Task], *, arm: str, times_played: Mapping[str, int] | None = None
+    ) -> list[Episode]:
+        """Return an episode for each task; a task that comes twice comes as two repetitions.
+
+        Each has its own chance: from run seed, arm, task and repetition, never from the prompt.
+        """
+        repetitions = Counter(times_played)
+        episodes = []
+        for task in tasks:
+            repetition = repetitions[task.id]
+            repetitions[task.id] += 1
+            seed = derive_seed(self.run_seed, arm, task.id, repetition)
+            episodes.append(
+                Episode(prompt=prompt, task=task, seed=seed, repetition=repetition, arm=arm, meta_step=self.index)
+            )
+        return episodes
 
     def meta_step(self, prompt: str, trajectories: tuple[Trajectory, ...]) -> MetaStep:
         """Return the trajectories as a meta-step: the reward is the mean over those that did not fail."""

@@ -155,7 +155,7 @@ class OpenAIChatModel:
             remedy = "The server refuses the request: take refused parameters out with sampling={'name': None}."
         else:
             remedy = f"Tried {self.max_retries + 1} times." if _is_passing(error) else "Look at the server's log."
-        return ModelError(f"Expected a reply from {where}, got {type(error).__name__}: {error} {remedy}")
+        return ModelError(f"Expected a reply from {where}, got {type(error).__name__}: {error}. {remedy}")
 
 
 def model_from_environment() -> dict[str, Any] | None:

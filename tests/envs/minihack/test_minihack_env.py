@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 import warnings
 
@@ -147,10 +148,14 @@ def test_parts_are_switchable(pool):
 def test_display_holds_the_map_and_its_colors(env):
     _, info = begin(env, "MiniHack-Room-5x5-v0/1")
     display = info["display"]
-    assert display["top"] == 9
-    assert display["hero"] == [9, 36]
-    assert [line.strip() for line in display["chars"]] == ["@....", ".....", ".....", ".....", "....>"]
-    assert [len(row) for row in display["colors"]] == [len(line) for line in display["chars"]]
+    assert display == {
+        "top": 9,
+        "left": 36,
+        "chars": ["@....", ".....", ".....", ".....", "....>"],
+        "colors": ["f7777", "77777", "77777", "77777", "77777"],
+        "hero": [9, 36],
+    }
+    assert json.loads(json.dumps(display)) == display
 
 
 def test_one_env_serves_many_families_and_a_level_is_always_the_same(env):

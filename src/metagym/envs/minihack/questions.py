@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from metagym.envs.minihack.commands import DIRECTIONS, ENTER, ESCAPE
+from metagym.envs.minihack.commands import DIRECTIONS, ENTER, ESCAPE, SPACE
 from metagym.envs.minihack.screen import Screen
 
 Kind = Literal["more", "menu", "item", "direction", "choice", "text", "position"]
@@ -91,9 +91,10 @@ def _read_page(screen: Screen) -> Question:
     answers: dict[str, tuple[int, ...]] = {f"select {letter}": (ord(letter),) for letter in letters}
     if end[2] is not None and int(end[2]) > 1:
         answers |= {"next page": (ord(">"),), "previous page": (ord("<"),)}
-    answers |= {"confirm": (ENTER,), **_CANCEL}
+    # On the last page a blank leaves every kind of menu; Enter does not leave one that only tells.
+    answers |= {"confirm": (SPACE if end[1] == end[2] else ENTER,), **_CANCEL}
     if rows and rows[0].startswith("Pick up what?"):
-        answers["select all"] = (ord(","), ENTER)
+        answers["select all"] = (ord("."), ENTER)
         return Question("menu", answers, "select all")
     return Question("menu", answers, "cancel")
 

@@ -11,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 _BLANK = " " * 79
+# A square that NetHack never wrote to holds 0.
+_BLANK_ZERO = bytes([ord(" "), *range(1, 256)])
+_HEX = bytes(ord(f"{color & 15:x}") for color in range(256))
 _IN_QUESTION, _IN_TEXT, _WAITS_FOR_KEY = 1, 2, 3  # positions in NLE's `internal`
 
 
@@ -37,8 +40,8 @@ class Screen:
     """NetHack waits at a `--More--`, a menu or a page of text."""
     descriptions: npt.NDArray[np.uint8] | None = None
     """What each square shows, in NetHack's words; uint8 of shape `[21, 79, 80]`. None unless asked for."""
-    colors: npt.NDArray[np.uint8] | None = None
-    """Colour of each square, 0-15; uint8 of shape `[21, 79]`. None unless asked for."""
+    colors: tuple[str, ...] = ()
+    """Colour of each square, one hex digit (NetHack's 0-15) each, laid out as `map`; empty by default."""
 
     @cached_property
     def is_covered(self) -> bool:
@@ -87,14 +90,13 @@ def read_screen(buffers: Mapping[str, npt.NDArray[Any]], *, descriptions: bool =
         asks_text=bool(internal[_IN_TEXT]),
         waits_for_key=bool(internal[_WAITS_FOR_KEY]),
         descriptions=buffers["screen_descriptions"].copy() if descriptions else None,
-        colors=buffers["colors"].copy() if colors else None,
+        colors=_lines(buffers["colors"], _HEX) if colors else (),
     )
 
 
-def _lines(grid: npt.NDArray[np.uint8]) -> tuple[str, ...]:
+def _lines(grid: npt.NDArray[np.uint8], table: bytes = _BLANK_ZERO) -> tuple[str, ...]:
     width = grid.shape[1]
-    # A square that NetHack never wrote to holds 0.
-    text = grid.tobytes().decode("latin-1").replace("\0", " ")
+    text = grid.tobytes().translate(table).decode("latin-1")
     return tuple(text[start : start + width] for start in range(0, len(text), width))
 
 

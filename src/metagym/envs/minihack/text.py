@@ -29,7 +29,7 @@ _CONDITIONS = (
     "flying",
     "riding",
 )
-_CHOICES = re.compile(r"\[[^\[\]]+\]( \(.\))?$")
+_CHOICES = re.compile(r"\[[^\[\]]+\]( \(.\))?( .)?$")
 _PLAIN_SQUARES = frozenset(" .|-")
 
 
@@ -60,14 +60,18 @@ def render_text(screen: Screen, *, parts: tuple[str, ...] = DEFAULT_PARTS) -> st
 
 
 def render_display(screen: Screen) -> dict[str, Any]:
-    """Return the map for viewers: lines of characters, lines of colours (one hex digit each), the hero."""
-    colors = screen.colors
-    digits = [] if colors is None else ["".join(f"{color & 15:x}" for color in row) for row in colors.tolist()]
-    top, bottom, _, _ = screen.bounds or (0, -1, 0, 0)
+    """Return the known part of the map for viewers.
+
+    `chars` are its lines, `colors` the same in NetHack's colours (0-15, one hex digit a square), `top`
+    and `left` say where it lies, `hero` where the hero stands.
+    """
+    top, bottom, left, right = screen.bounds or (0, -1, 0, -1)
+    rows, columns = slice(top, bottom + 1), slice(left, right + 1)
     return {
         "top": top,
-        "chars": [line.rstrip() for line in screen.map[top : bottom + 1]],
-        "colors": [row[: len(line.rstrip())] for row, line in zip(digits, screen.map, strict=False)][top : bottom + 1],
+        "left": left,
+        "chars": [line[columns] for line in screen.map[rows]],
+        "colors": [line[columns] for line in screen.colors[rows]],
         "hero": list(screen.hero),
     }
 

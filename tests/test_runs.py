@@ -1,0 +1,345 @@
+"""The run folder: append-only, torn at most in its last line, resumed exactly, killed or not."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import shutil
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metagym import optimize
+from metagym.errors import EpisodesFailedError, RunFolderError
+from metagym.experiment import run_experiment
+from metagym.runs import LOG, MANIFEST, Manifest, RunFolder
+from metagym.testing import ScriptedActor
+from metagym.types import SCHEMA_VERSION, Reflection
+from tests.conftest import (
+    FailingEnv,
+    MakeGates,
+    gates_of,
+    make_episode,
+    make_meta_step,
+    make_task,
+    make_trajectory,
+    run_python,
+)
+
+OPTIONS: dict[str, Any] = {"actor": "demo", "episodes_per_step": 3}
+
+
+def manifest(**fields: Any) -> Manifest:
+    defaults = {"env_id": "MetaGym/Gates-v0", "env_options": OPTIONS, "reflector": "demo", "seed": 1, "num_steps": 4}
+    return Manifest(**{**defaults, **fields})
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """A finished run."""
+    run_experiment(manifest(), tmp_path / "finished")
+    return tmp_path / "finished"
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (path / LOG).read_text(encoding="utf-8").splitlines()]
+
+
+# Writing ----------------------------------------------------------------------------------------------
+
+
+def test_the_manifest_stands_before_the_first_episode(tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "run", manifest()).close()
+    assert RunFolder.open(tmp_path / "run").manifest == manifest()
+    assert not (tmp_path / "run" / LOG).exists()
+
+
+def test_the_log_has_a_line_for_each_episode_reflection_and_meta_step(finished: Path) -> None:
+    assert Counter(line["kind"] for line in lines_of(finished)) == {"episode": 12, "meta_step": 4, "reflection": 3}
+
+
+def test_the_manifest_holds_both_fingerprints_and_says_who_played(finished: Path) -> None:
+    read = RunFolder.open(finished).manifest
+    assert read.measurement["environment"] == "metagym.envs.gates.meta:GatesMetaEnv"
+    assert read.arm == {"kind": "GatesDemoReflector"}
+    assert read.scripted
+
+
+def test_an_episode_is_in_the_log_as_soon_as_it_finished(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path / "run", manifest()) as run:
+        run.record_episode(make_trajectory())
+        assert RunFolder.open(tmp_path / "run").num_episodes == 1
+
+
+def test_an_existing_run_is_refused_with_the_remedy(finished: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"holds a run already. Go on with it \(metagym resume .*\), or name"):
+        RunFolder.create(finished, manifest())
+
+
+def test_a_place_that_cannot_be_written_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunFolderError, match=r"Expected a folder that can be written at"):
+        RunFolder.create(tmp_path / "file" / "run", manifest())
+
+
+def test_close_twice_is_fine(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", manifest())
+    run.record_episode(make_trajectory())
+    run.close()
+    run.close()
+
+
+# Reading ----------------------------------------------------------------------------------------------
+
+
+def test_the_history_comes_back_whole(tmp_path: Path) -> None:
+    result = run_experiment(manifest(), tmp_path / "run")
+    assert RunFolder.open(tmp_path / "run").history == result.history
+
+
+def test_any_text_comes_back(tmp_path: Path) -> None:
+    text = "é \u2028 \ud800 \r\n \x00 \x85"
+    with RunFolder.create(tmp_path / "run", manifest()) as run:
+        run.record_episode(make_trajectory(episode=make_episode(text), stop_detail=text))
+        run.record_reflection(0, Reflection(prompt=text))
+        run.record_meta_step(make_meta_step([make_trajectory(episode=make_episode(text))], prompt=text))
+    again = RunFolder.open(tmp_path / "run")
+    assert again.history[0].prompt == make_meta_step(prompt=text).prompt
+    assert again.recall_reflection(0) == Reflection(prompt=text)
+
+
+def test_a_torn_last_line_is_dropped_with_a_notice(finished: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = finished / LOG
+    log.write_bytes(log.read_bytes()[:-10])
+    with caplog.at_level(logging.WARNING):
+        run = RunFolder.open(finished)
+    assert "The last line" in caplog.text
+    assert "was torn by a crash; it is dropped" in caplog.text
+    assert len(run.history) == 3
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["not JSON\n", "{}\n", "[]\n", "\n", '{"kind":"odd","record":{}}\n', '{"kind":"episode","record":{"a":1}}\n'],
+)
+def test_a_broken_line_inside_is_an_error_that_names_it(finished: Path, line: str) -> None:
+    log = finished / LOG
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+    log.write_text("".join([*lines[:4], line, *lines[4:]]), encoding="utf-8")
+    with pytest.raises(RunFolderError, match=r"(?s)Line 5 of .*log.jsonl is broken: .*Cut the file before that line"):
+        RunFolder.open(finished)
+
+
+def test_bytes_that_are_no_utf_8_are_an_error_that_names_the_line(finished: Path) -> None:
+    with (finished / LOG).open("ab") as log:
+        log.write(b"\xff\xfe\n")
+    with pytest.raises(RunFolderError, match=r"Line 20 of .* is broken"):
+        RunFolder.open(finished)
+
+
+def test_a_manifest_of_a_newer_schema_is_an_error(finished: Path) -> None:
+    path = finished / MANIFEST
+    newer = {**json.loads(path.read_text()), "schema_version": SCHEMA_VERSION + 1}
+    path.write_text(json.dumps(newer))
+    with pytest.raises(RunFolderError, match=r"has schema version 2, this metagym reads 1. Install the one"):
+        RunFolder.open(finished)
+
+
+def test_a_line_of_a_newer_schema_is_an_error(finished: Path) -> None:
+    log = finished / LOG
+    log.write_text(
+        log.read_text(encoding="utf-8").replace('"schema_version":1', '"schema_version":2', 1), encoding="utf-8"
+    )
+    with pytest.raises(RunFolderError, match=r"(?s)Line 1 .*schema_version"):
+        RunFolder.open(finished)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 1}', "\x00"])
+def test_a_broken_manifest_is_an_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(RunFolderError, match=r"manifest.json is broken|has schema version"):
+        RunFolder.open(tmp_path)
+
+
+def test_a_folder_without_a_run_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"Expected a run folder \(one with manifest.json in it\) at"):
+        RunFolder.open(tmp_path / "nowhere")
+
+
+# Fingerprints and recall ------------------------------------------------------------------------------
+
+
+def test_an_equal_fingerprint_passes(finished: Path) -> None:
+    run = RunFolder.open(finished)
+    run.check_fingerprints(run.manifest.measurement, run.manifest.arm)
+
+
+def test_what_differs_in_the_fingerprint_is_named(finished: Path) -> None:
+    run = RunFolder.open(finished)
+    with pytest.raises(RunFolderError, match=r"\(max_steps: was 25, is 7\). Start a new run"):
+        run.check_fingerprints({**run.manifest.measurement, "max_steps": 7}, run.manifest.arm)
+    with pytest.raises(RunFolderError, match=r"reflector: was \{'kind': 'GatesDemoReflector'\}, is 'other'"):
+        run.check_fingerprints(run.manifest.measurement, "other")
+
+
+def test_what_is_missing_in_the_fingerprint_is_named(finished: Path) -> None:
+    run = RunFolder.open(finished)
+    with pytest.raises(RunFolderError, match=r"new: was None, is 1"):
+        run.check_fingerprints({**run.manifest.measurement, "new": 1}, run.manifest.arm)
+
+
+def test_an_episode_is_recalled_by_its_key_and_only_if_it_is_the_same(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", manifest())
+    episode = make_episode(seed=1)
+    run.record_episode(make_trajectory(episode=episode))
+    assert run.recall_episode(episode) == make_trajectory(episode=episode)
+    assert run.recall_episode(make_episode(seed=1, meta_step=1)) is None
+    assert run.recall_episode(make_episode(seed=1, task=make_task("other"))) is None
+    with pytest.raises(RunFolderError, match=r"holds another episode at .*its task or its seed differs"):
+        run.recall_episode(make_episode(seed=2))
+    run.close()
+
+
+def test_a_failed_episode_is_not_recalled(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path / "run", manifest())
+    run.record_episode(make_trajectory(score=None))
+    assert run.recall_episode(make_episode()) is None
+    run.record_episode(make_trajectory())
+    assert run.recall_episode(make_episode()) == make_trajectory()
+    run.close()
+
+
+def test_replay_is_recorded_too(tmp_path: Path, make_gates: MakeGates) -> None:
+    env = make_gates()
+    with RunFolder.create(tmp_path / "run", manifest()) as run:
+        env.record_to(run)
+        env.replay(["p", "q"], ["law-0001/1"], repetitions=2)
+    assert RunFolder.open(tmp_path / "run").num_episodes == 4
+
+
+def test_two_replays_of_other_prompts_within_a_meta_step_are_both_recorded(
+    tmp_path: Path, make_gates: MakeGates
+) -> None:
+    env = make_gates()
+    with RunFolder.create(tmp_path / "run", manifest()) as run:
+        env.record_to(run)
+        env.replay(["p"], ["law-0001/1"])
+        env.replay(["q"], ["law-0001/1"])
+    assert len(lines_of(tmp_path / "run")) == 2
+
+
+# Resuming ---------------------------------------------------------------------------------------------
+
+
+def test_resuming_a_finished_run_plays_nothing_and_gives_the_same(finished: Path) -> None:
+    before = (finished / LOG).read_bytes()
+    told: list[int] = []
+    run = RunFolder.open(finished)
+    result = run_experiment(run.manifest, finished, resume=True, on_episode=lambda: told.append(1))
+    assert (finished / LOG).read_bytes() == before
+    assert result.history == run.history
+    assert told == []
+
+
+def test_resuming_with_another_reflector_is_refused(finished: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"cannot go on, as its fingerprint differs \(reflector: was"):
+        run_experiment(manifest(reflector="fixed"), finished, resume=True)
+
+
+def test_resuming_with_other_options_is_refused(finished: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"max_steps: was 25, is 9"):
+        run_experiment(manifest(env_options={**OPTIONS, "max_steps": 9}), finished, resume=True)
+
+
+@pytest.mark.parametrize("where", range(10))
+def test_a_log_cut_anywhere_is_resumed_to_the_same_log(finished: Path, tmp_path: Path, where: int) -> None:
+    """Also within a line, and within a character."""
+    whole = (finished / LOG).read_bytes()
+    cut = tmp_path / "cut"
+    shutil.copytree(finished, cut)
+    (cut / LOG).write_bytes(whole[: random.Random(where).randrange(len(whole))])
+    run_experiment(RunFolder.open(cut).manifest, cut, resume=True)
+    assert (cut / LOG).read_bytes() == whole
+
+
+KILLED = """if True:
+    import os, signal, sys
+    from metagym import runs
+    from metagym.experiment import run_experiment
+
+    path, left = sys.argv[1], int(sys.argv[2])
+    open_whole = runs._open_whole
+
+    class Mortal:
+        '''A log that kills its process when a given number of bytes is written, in the middle of a line.'''
+
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, text):
+            global left
+            content = text.encode()
+            os.write(self.file.fileno(), content[:left])
+            left -= len(content)
+            if left <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def flush(self):
+            pass
+
+        def close(self):
+            self.file.close()
+
+    runs._open_whole = lambda log: Mortal(open_whole(log))
+    manifest = runs.Manifest.model_validate_json(sys.argv[3])
+    run_experiment(manifest, path, resume=len(sys.argv) > 4)
+    """
+
+
+def test_killed_with_9_at_ten_random_moments_and_resumed_gives_the_log_of_an_uninterrupted_run(
+    finished: Path, tmp_path: Path
+) -> None:
+    whole = (finished / LOG).read_bytes()
+    rng = random.Random(0)
+    path = tmp_path / "killed"
+    spent = 0
+    for kill in range(10):
+        room = max(2, 2 * (len(whole) - spent) // (11 - kill))
+        written = rng.randrange(1, room)
+        resume = ["resume"] if kill else []
+        done = run_python(KILLED, str(path), str(written), manifest().model_dump_json(), *resume)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        content = (path / LOG).read_bytes()
+        spent = content.rfind(b"\n") + 1
+        assert whole.startswith(content)
+    run_experiment(RunFolder.open(path).manifest, path, resume=True)
+    assert (path / LOG).read_bytes() == whole
+
+
+def test_failed_episodes_are_played_again_on_resuming(tmp_path: Path, make_gates: MakeGates) -> None:
+    down = [True]
+    plain = make_gates(ScriptedActor(["knock"]), families=["law-0000"])
+    _, _ = plain.reset(seed=0)
+    ids = plain.step("p")[4]["task_ids"]
+    cls = gates_of(lambda env: FailingEnv(env, lambda task_id: down[0] and task_id == ids[2]))
+
+    def play() -> Any:
+        env = make_gates(ScriptedActor(["knock"]), cls=cls, families=["law-0000"])
+        env.record_to(run)
+        return optimize(env, lambda history: "next", 2, seed=0, log=run)
+
+    with RunFolder.create(tmp_path / "run", manifest()) as run, pytest.raises(EpisodesFailedError):
+        play()
+    assert [line["record"]["score"] for line in lines_of(tmp_path / "run")].count(None) == 1
+    down[0] = False
+    with RunFolder.open(tmp_path / "run") as run:
+        result = play()
+    assert result.rewards == (1.0, 1.0)
+    played = Counter(
+        line["record"]["episode"]["task"]["id"] for line in lines_of(tmp_path / "run") if line["kind"] == "episode"
+    )
+    assert {task_id for task_id, times in played.items() if times > 1} == {ids[2]}
