@@ -11,7 +11,7 @@ from tests.conftest import SRC
 
 LAYERS = (
     ("_version", "types", "errors", "background", "student"),
-    ("seeding", "spaces", "statistics", "journal", "measurements"),
+    ("seeding", "spaces", "statistics", "journal", "manifest", "measurements"),
     ("tasks", "models", "workers", "rendering", "ledger"),
     ("actor", "reflector", "adapter", "schedules"),
     ("rollout", "specs"),

@@ -6,6 +6,7 @@ An evaluation is a table of these; every figure of its report follows from them.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from metagym.types import SCHEMA_VERSION, Record, Text, Trajectory, Usage
 
@@ -30,7 +31,7 @@ class Role(StrEnum):
 class Measurement(Record):
     """One prompt's scores on one list of tasks."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = SCHEMA_VERSION
     family: str
     """The family that is evaluated."""
     seed: int

@@ -17,38 +17,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pydantic_core
-from pydantic import ValidationError
 
 from metagym.errors import RunFolderError
 from metagym.journal import Journal, Place
+from metagym.manifest import MANIFEST as MANIFEST
+from metagym.manifest import Manifest as Manifest
+from metagym.manifest import read_manifest
 from metagym.measurements import Measurement
 from metagym.types import SCHEMA_VERSION, Episode, MetaStep, Record, Reflection, Trajectory
 
-MANIFEST, LOG = "manifest.json", "log.jsonl"
+LOG = "log.jsonl"
 Key = tuple[int, str, str, int]
 """(meta_step, arm, task id, repetition), which with the prompt names an episode of the run."""
-
-
-class Manifest(Record):
-    """What was asked for: enough to run it again."""
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    env_id: str
-    env_options: dict[str, Any] = {}
-    """Keyword arguments of `gym.make`, the actor's spec among them."""
-    reflector: Any
-    """The reflector's spec: a name, an import path, or a mapping."""
-    seed: int
-    num_steps: int
-    first_prompt: str | None = None
-    measurement: dict[str, Any] = {}
-    """The measurement fingerprint: must match before two runs are compared."""
-    arm: Any = None
-    """The arm's fingerprint: the reflector, which is what is compared."""
-    scripted: bool = False
-    """Whether a scripted stand-in plays or reflects."""
-    evaluation: dict[str, Any] | None = None
-    """The protocol, where the run is an evaluation of many meta-episodes; None where it is one meta-episode."""
 
 
 class LoggedReflection(Record):
@@ -118,7 +98,7 @@ class RunFolder:
                 another process writes to it.
         """
         path = Path(path)
-        run = cls(path, _read_manifest(path))
+        run = cls(path, read_manifest(path))
         if writing:
             run._journal.lock()
         for number, (place, line) in enumerate(run._journal.lines(), start=1):
@@ -126,10 +106,8 @@ class RunFolder:
                 run._take(place, line)
             except (ValueError, KeyError, TypeError) as error:
                 run.close()
-                raise RunFolderError(
-                    f"Line {number} of {path / LOG} is broken: {error}. Cut the file before that line to go on from "
-                    "there."
-                ) from error
+                where = f"Line {number} of {path / LOG} is broken"
+                raise RunFolderError(f"{where}: {error}. Cut the file before that line to go on from there.") from error
         return run
 
     def check_fingerprints(self, measurement: Mapping[str, Any], arm: Any) -> None:
@@ -233,11 +211,6 @@ class RunFolder:
         return tuple(self._measurements.values())
 
     @property
-    def reflections(self) -> Mapping[tuple[str, int], Reflection]:
-        """The reflections by meta-episode (empty where there is one only) and meta-step."""
-        return dict(self._reflections)
-
-    @property
     def num_episodes(self) -> int:
         """How many episodes the log holds."""
         return len(self._episodes)
@@ -260,6 +233,8 @@ class RunFolder:
     def _take(self, place: Place, text: bytes) -> None:
         line = pydantic_core.from_json(text)
         kind, record = line["kind"], line["record"]
+        if record.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {record['schema_version']!r}, this metagym reads {SCHEMA_VERSION}")
         if kind == "episode":
             episode = record["episode"]
             key: Key = (episode["meta_step"], episode["arm"], episode["task"]["id"], episode["repetition"])
@@ -293,20 +268,3 @@ def _head(kind: str) -> bytes:
 
 def _name(episode: Episode) -> tuple[Key, str]:
     return episode.key, episode.prompt
-
-
-def _read_manifest(path: Path) -> Manifest:
-    try:
-        text = (path / MANIFEST).read_text(encoding="utf-8")
-    except OSError as error:
-        raise RunFolderError(f"Expected a run folder (one with {MANIFEST} in it) at {path}: {error}.") from error
-    try:
-        version = json.loads(text).get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise RunFolderError(
-                f"{path} has schema version {version!r}, this metagym reads {SCHEMA_VERSION}. Install the one that "
-                "wrote it."
-            )
-        return Manifest.model_validate_json(text)
-    except (ValidationError, ValueError, AttributeError) as error:
-        raise RunFolderError(f"{path / MANIFEST} is broken: {error}") from error
