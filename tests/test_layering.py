@@ -11,7 +11,9 @@ from tests.conftest import SRC
 
 LAYERS = (
     ("_version", "types", "errors", "background", "student"),
-    ("seeding", "spaces", "statistics", "journal", "manifest", "measurements"),
+    ("seeding", "spaces", "statistics", "journal", "manifest", "measurements", "evaluation_config"),
+    ("figures", "disjointness"),
+    ("evaluation_report",),
     ("tasks", "models", "workers", "rendering", "ledger"),
     ("actor", "reflector", "adapter", "schedules"),
     ("rollout", "specs"),
@@ -19,7 +21,7 @@ LAYERS = (
     ("meta_episode",),
     ("env",),
     ("vector",),
-    ("wrappers", "optimization", "runs"),
+    ("wrappers", "optimization", "runs", "evaluation_plan", "evaluation_store", "evaluation"),
     ("experiment", "training", "report", "testing"),
     ("cli",),
 )

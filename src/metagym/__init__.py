@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from metagym.env import MetaEnv
     from metagym.envs.gates.meta import GatesMetaEnv
     from metagym.envs.minihack.meta import MiniHackMetaEnv
+    from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
     from metagym.models import ChatModel, OpenAIChatModel
     from metagym.optimization import OptimizationResult, optimize
     from metagym.reflector import ChatReflector, Reflector
@@ -41,6 +42,7 @@ _EXPORTS = {
     "metagym.env": ("MetaEnv",),
     "metagym.envs.gates.meta": ("GatesMetaEnv",),
     "metagym.envs.minihack.meta": ("MiniHackMetaEnv",),
+    "metagym.evaluation": ("EvaluationConfig", "EvaluationReport", "evaluate"),
     "metagym.models": ("ChatModel", "OpenAIChatModel"),
     "metagym.optimization": ("OptimizationResult", "optimize"),
     "metagym.reflector": ("ChatReflector", "Reflector"),
@@ -69,6 +71,8 @@ __all__ = [
     "ChatModel",
     "ChatReflector",
     "Episode",
+    "EvaluationConfig",
+    "EvaluationReport",
     "GatesMetaEnv",
     "MetaEnv",
     "MetaGymError",
@@ -90,6 +94,7 @@ __all__ = [
     "Trajectory",
     "Usage",
     "__version__",
+    "evaluate",
     "optimize",
 ]
 

@@ -65,6 +65,11 @@ class Journal:
         os.pwrite(handle, str(os.getpid()).encode(), 0)
         self._lock_file = handle
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether this process is the writer."""
+        return self._lock_file is not None
+
     def lines(self) -> Iterator[tuple[Place, bytes]]:
         """Yield the whole lines with their places. A torn last line is left out, with a warning."""
         if not self.path.exists():

@@ -211,6 +211,16 @@ class RunFolder:
         return tuple(self._measurements.values())
 
     @property
+    def reflections(self) -> tuple[Reflection, ...]:
+        """All reflections, in the order in which they were made."""
+        return tuple(self._reflections.values())
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether this process is the run's writer."""
+        return self._journal.is_locked
+
+    @property
     def num_episodes(self) -> int:
         """How many episodes the log holds."""
         return len(self._episodes)
