@@ -30,7 +30,7 @@ from metagym.optimization import reflect_all
 from metagym.reflector import Reflector, ReflectorSpec
 from metagym.seeding import derive_seed
 from metagym.specs import make_reflector
-from metagym.types import Episode, MetaStep, Reflection, Task, Trajectory
+from metagym.types import Episode, MetaStep, Reflection, Task, Trajectory, Usage
 
 CHUNK = 1_024
 """Episodes that are scored in one run of the engine: enough to keep it busy, few enough to hold in memory."""
@@ -190,7 +190,7 @@ class _Evaluation:
                 measurement = self.store.recall_measurement(key)
                 assert measurement is not None
                 if index != measurement.index:  # the same prompt again: it was scored once
-                    self._keep(measurement.model_copy(update={"index": index, "usage": {}, "num_steps": 0}))
+                    self._keep(measurement.model_copy(update={"index": index, "usage": Usage()}))
                 means.append(-np.inf if measurement.mean is None else measurement.mean)
             if max(means) == -np.inf:
                 raise ApparatusError(f"No validation score of {loop.name} is known: nothing can be chosen.")

@@ -53,6 +53,8 @@ class EvaluationReport(Record):
     """Test scores that the apparatus never gave; their pairs are left out."""
     usage: dict[str, Usage]
     """Tokens: of the actor while learning (`learning`) and while being scored (`measuring`), of the `reflector`."""
+    tests: tuple[Measurement, ...]
+    """The test scores one by one, from which comparisons are made."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -99,6 +101,7 @@ def build_report(
             "measuring": _usage(item for item in measurements if item.role is not Role.ONLINE),
             "reflector": reflector_usage or Usage(),
         },
+        tests=tuple(tests),
         notes=tuple(notes),
         **(about or {}),
     )
