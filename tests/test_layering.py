@@ -12,7 +12,7 @@ from tests.conftest import SRC
 LAYERS = (
     ("_version", "types", "errors", "background", "student"),
     ("seeding", "spaces", "statistics", "journal", "manifest", "measurements", "evaluation_config"),
-    ("figures", "disjointness"),
+    ("figures", "disjointness", "preset"),
     ("evaluation_report",),
     ("tasks", "models", "workers", "rendering", "ledger"),
     ("actor", "reflector", "adapter", "schedules"),
@@ -22,7 +22,10 @@ LAYERS = (
     ("env",),
     ("vector",),
     ("wrappers", "optimization", "runs", "evaluation_plan", "evaluation_store", "evaluation"),
+    ("comparison", "controls", "constant_prompt"),
     ("experiment", "training", "report", "testing"),
+    ("campaign",),
+    ("cli_evaluation",),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

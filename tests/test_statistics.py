@@ -41,11 +41,17 @@ def test_missing_replicates_are_left_out_and_none_is_no_estimate() -> None:
     assert (alone.mean, alone.low, alone.p_value, alone.excludes_zero) == (0.5, None, None, False)
 
 
-@pytest.mark.parametrize(("value", "p_value"), [(0.0, 1.0), (0.25, 0.0), (0.1, 0.0)])
-def test_equal_values_give_an_interval_of_no_width(value: float, p_value: float) -> None:
+@pytest.mark.parametrize(("value", "p_value"), [(0.0, 1.0), (0.25, 2 / 2**7), (0.1, 2 / 2**7)])
+def test_equal_values_give_an_interval_of_no_width_and_the_sign_flips_p(value: float, p_value: float) -> None:
     estimate = mean_interval([value] * 7)
     assert estimate is not None
     assert (estimate.low, estimate.high, estimate.p_value, estimate.std) == (estimate.mean, estimate.mean, p_value, 0.0)
+
+
+def test_few_equal_values_show_nothing() -> None:
+    few = mean_interval([0.05] * 3)
+    assert few is not None
+    assert (few.low, few.high, few.p_value, few.excludes_zero) == (None, None, 0.25, False)
 
 
 @pytest.mark.parametrize("num", [1, 4, 5, 6, 9])

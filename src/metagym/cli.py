@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from metagym._version import __version__
+from metagym.cli_evaluation import commands as evaluation_commands
 from metagym.errors import ApparatusError, ConfigError, MetaGymError
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(evaluation_commands)
 console = Console()
 errors = Console(stderr=True)
 
@@ -93,7 +95,10 @@ def resume(run: Annotated[Path, typer.Argument(help="The run folder.")]) -> None
     """Go on with a run that was stopped, exactly where it was."""
     from metagym.runs import RunFolder
 
-    _experiment(RunFolder.open(run).manifest, run, resume=True)
+    manifest = RunFolder.open(run).manifest
+    if manifest.evaluation is not None:
+        raise ConfigError(f"{run} belongs to an evaluation: give the same `metagym evaluate` command again.")
+    _experiment(manifest, run, resume=True)
 
 
 @app.command()

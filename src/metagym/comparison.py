@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metagym.errors import ConfigError
-from metagym.evaluation_report import SCRIPTED_NOTE, EvaluationReport, word
+from metagym.evaluation_report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
 from metagym.measurements import Role
 from metagym.statistics import (
     MIN_SEEDS_FOR_SIGN_FLIP,
@@ -177,7 +177,7 @@ def _compare(
     adjusted = dict(zip(ps, holm(list(ps.values())), strict=True))
     equal_p = None if margin is None else equivalence_p(per_seed, margin)
     std = None if difference is None else difference.std
-    detectable = None if std is None else detectable_effect(std, num_seeds)
+    detectable = detectable_effect(std, num_seeds) if std else None
     scripted = first.scripted or second.scripted
     notes = [SCRIPTED_NOTE] if scripted else []
     if num_seeds < MIN_SEEDS_FOR_SIGN_FLIP:
@@ -200,7 +200,7 @@ def _compare(
         detectable=detectable,
         margin=margin,
         equivalence_p=equal_p,
-        verdict=_verdict(first.arm, second.arm, difference, equal_p, margin, detectable),
+        verdict=_verdict(first.arm, second.arm, difference, equal_p, margin),
         num_pairs=int(sum(mask.sum() for mask in known.values())),
         num_dropped=int(sum((~mask).sum() for mask in known.values())),
         worst_case=_worst_case(ours, theirs, known, first.config.score_range),
@@ -216,7 +216,6 @@ def _verdict(
     difference: Estimate | None,
     equal_p: float | None,
     margin: float | None,
-    detectable: float | None,
 ) -> str:
     if difference is None:
         return "no interval: no seed has a score in both arms"
@@ -227,8 +226,8 @@ def _verdict(
     if named == "no difference":
         return f"no difference of {margin:g} or more between {first} and {second}"
     if named == "no interval":
-        return f"no interval: {first} and {second} share one seed; run more"
-    return f"no difference shown between {first} and {second}; one of {detectable:.3f} would be found with 80 % power"
+        return f"no interval: {first} and {second} share too few seeds; run more"
+    return f"no difference shown between {first} and {second}; {power_in_words(difference.std or 0.0, difference.num)}"
 
 
 def _worst_case(

@@ -112,7 +112,7 @@ def word(mean: float, low: float | None, high: float | None, *, is_equal: bool =
 
     | interval | word |
     | --- | --- |
-    | none (one replicate) | no interval |
+    | none (one replicate, or a few that are equal) | no interval |
     | above 0 | better |
     | below 0 | worse |
     | around 0, and equivalence was shown within a margin | no difference |
@@ -130,18 +130,24 @@ def word(mean: float, low: float | None, high: float | None, *, is_equal: bool =
     return "no difference" if is_equal else "not shown"
 
 
+def power_in_words(std: float, num: int) -> str:
+    """Return which true difference would be found, from the variance alone."""
+    if std == 0:
+        return "the same in every seed"
+    return f"a true difference of {detectable_effect(std, num):.3f} would be found with 80 % power"
+
+
 def _verdict(overall: Figures) -> str:
     gain = overall.gain
     if gain is None:
         return "nothing measured: no test score is known of both prompts"
     named = word(gain.mean, gain.low, gain.high)
     if gain.low is None or gain.high is None or gain.std is None:
-        return f"{named}: one replicate, a gain of {gain.mean:+.3f}; run more seeds"
+        return f"{named}: a gain of {gain.mean:+.3f} in {gain.num} seeds; run more seeds"
     told = f"gain {gain.mean:+.3f}, 95 % interval [{gain.low:+.3f}, {gain.high:+.3f}], {gain.num} seeds"
     if named != "not shown":
         return f"{named} than sp_0: {told}"
-    found = detectable_effect(gain.std, gain.num)
-    return f"not shown to differ from sp_0: {told}; a true gain of {found:.3f} would be found with 80 % power"
+    return f"not shown to differ from sp_0: {told}; {power_in_words(gain.std, gain.num)}"
 
 
 def _prompts(table: Table) -> list[ChosenPrompt]:

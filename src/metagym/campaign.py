@@ -1,0 +1,151 @@
+"""A campaign: a preset, an actor and a reflector, evaluated with its control arms into a folder of run folders.
+
+OUT/ENV-kK/ARM/     one run folder per environment, k and arm; an interrupted campaign goes on over them
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from metagym.comparison import Comparison, compare
+from metagym.constant_prompt import tune_constant_prompt
+from metagym.controls import Arm, control_arm
+from metagym.env import MetaEnv
+from metagym.errors import ConfigError
+from metagym.evaluation import evaluate
+from metagym.evaluation_config import EvaluationConfig
+from metagym.evaluation_plan import Plan
+from metagym.evaluation_report import EvaluationReport
+from metagym.experiment import make_meta_env
+from metagym.preset import Preset, PresetEnvironment
+from metagym.reflector import Reflector
+from metagym.specs import ActorSpec, make_reflector
+from metagym.types import Trajectory
+
+ReflectorArgument = Reflector | Mapping[str, Any] | str
+
+
+class Evaluated(NamedTuple):
+    """One environment and k of a campaign: the arms' reports, the reflector's first, and its comparisons."""
+
+    folder: Path
+    reports: tuple[EvaluationReport, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+def run_campaign(
+    preset: Preset,
+    *,
+    actor: ActorSpec,
+    reflector: ReflectorArgument,
+    path: str | Path,
+    controls: Sequence[str] | None = None,
+    on_arm: Callable[[str, int], Any] | None = None,
+    on_episode: Callable[[Trajectory], None] | None = None,
+) -> list[Evaluated]:
+    """Evaluate the reflector by the preset, with its controls (or those given), and compare it with each.
+
+    `on_arm` is called with the name of each arm and its number of episodes before it is played. An
+    interrupted campaign goes on when it is called again with the same folder.
+
+    Raises:
+        MetaGymError: as `evaluate` raises.
+    """
+    wanted = preset.controls if controls is None else tuple(controls)
+    spec = read_reflector_argument(reflector)
+    check_preset(preset, actor)
+    found = []
+    for environment, config in preset.configs():
+        folder = Path(path) / f"{environment.id.split('/')[-1]}-k{config.episodes_per_step}".lower()
+        options = {**environment.options, "actor": actor}
+        env = make_meta_env(environment.id, options, num_steps=config.num_steps)
+        try:
+            meta_env = cast(MetaEnv, env.unwrapped)
+            meta_env.on_episode = on_episode
+            policy = make_reflector(spec, demo=meta_env.make_demo_reflector)
+            reports = []
+            for arm in _arms(env, policy, spec, environment, config, wanted, folder):
+                if on_arm is not None:
+                    on_arm(arm.name, num_episodes(config))
+                place = folder / arm.name.replace(" ", "-")
+                reports.append(
+                    evaluate(env, arm.reflector, config=config, arm=arm.name, learn_from=arm.learn_from, path=place)
+                )
+        finally:
+            env.close()
+        comparisons = compare(reports) if len(reports) > 1 else ()
+        found.append(Evaluated(folder, tuple(reports), comparisons))
+    return found
+
+
+def check_preset(preset: Preset, actor: ActorSpec) -> None:
+    """Make sure that everything the preset asks for exists, before the first episode of the first environment.
+
+    Raises:
+        MetaGymError: an environment, a family or an option is unknown, or there are too few tasks.
+    """
+    for environment, config in preset.configs():
+        env = make_meta_env(environment.id, {**environment.options, "actor": actor}, num_steps=config.num_steps)
+        try:
+            meta_env = cast(MetaEnv, env.unwrapped)
+            Plan(meta_env, config, {}, arm="")
+            if environment.train_families:
+                meta_env.task_set.expand_families(environment.train_families)
+        finally:
+            env.close()
+
+
+def num_episodes(config: EvaluationConfig) -> int:
+    """Return how many episodes an evaluation plays at most: equal prompts are scored on validation once."""
+    learning = config.num_steps * config.episodes_per_step * (2 if config.replay else 1)
+    scoring = (config.num_steps + 1) * config.num_validation + 3 * config.num_test
+    return len(config.families) * config.num_seeds * (learning + scoring)
+
+
+def read_reflector_argument(reflector: ReflectorArgument) -> ReflectorArgument:
+    """Return the reflector's spec; a folder is one that holds it in `reflector.json`.
+
+    Raises:
+        ConfigError: there is such a folder, but no spec in it.
+    """
+    if not isinstance(reflector, str) or not Path(reflector).is_dir():
+        return reflector
+    file = Path(reflector) / "reflector.json"
+    try:
+        spec = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"Expected a reflector's spec (a JSON mapping) in {file}: {error}.") from error
+    return cast("ReflectorArgument", spec)
+
+
+def _arms(
+    env: Any,
+    reflector: Reflector,
+    spec: ReflectorArgument,
+    environment: PresetEnvironment,
+    config: EvaluationConfig,
+    controls: Sequence[str],
+    folder: Path,
+) -> list[Arm]:
+    name = spec if isinstance(spec, str) else "reflector"
+    arms = [Arm(name.replace(":", ".").replace("/", "."), reflector)]
+    for control in controls:
+        prompt = None
+        if control == "constant prompt":
+            train = environment.train_families
+            prompt = tune_constant_prompt(
+                env, reflector, train_families=train, config=config, path=folder / "tuning"
+            ).prompt
+        arms.append(
+            control_arm(
+                control,
+                reflector,
+                families=config.families,
+                other_families=environment.train_families,
+                constant_prompt=prompt,
+            )
+        )
+    return arms
