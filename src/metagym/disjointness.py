@@ -28,15 +28,18 @@ class EpisodeStore(Protocol):
 class Guard:
     """A recorder that refuses episodes on tasks whose time has not come.
 
-    `roles` maps `validation` and `test` to their tasks. Nothing of them may be played until it is opened.
+    `roles` maps `validation` and `test` to their tasks. Until a role is opened, neither these tasks may be
+    played nor any other whose content has that role.
     """
 
     def __init__(self, store: EpisodeStore, roles: Mapping[str, Sequence[Task]]) -> None:
         self._store = store
+        self._roles = set(roles)
         self._closed = {task.digest: role for role, tasks in roles.items() for task in tasks}
 
     def open(self, role: str) -> None:
         """Let the tasks of that role be played: nothing learns any more, or nothing chooses any more."""
+        self._roles.discard(role)
         self._closed = {content: closed for content, closed in self._closed.items() if closed != role}
 
     def check(self, tasks: Iterable[Task], doing: str) -> None:
@@ -46,7 +49,7 @@ class Guard:
             LeakError: one is.
         """
         for task in tasks:
-            role = self._closed.get(task.digest)
+            role = self._closed.get(task.digest) or (task.split if task.split in self._roles else None)
             if role is not None:
                 raise LeakError(
                     f"Expected {doing} to see none of the {role} tasks; it plays {task.id!r}, whose content (digest "
