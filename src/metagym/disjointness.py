@@ -34,13 +34,16 @@ class Guard:
 
     def __init__(self, store: EpisodeStore, roles: Mapping[str, Sequence[Task]]) -> None:
         self._store = store
-        self._roles = set(roles)
-        self._closed = {task.digest: role for role, tasks in roles.items() for task in tasks}
+        self._closed = set(roles)
+        self._role_of = {task.digest: role for role, tasks in roles.items() for task in tasks}
 
     def open(self, role: str) -> None:
-        """Let the tasks of that role be played: nothing learns any more, or nothing chooses any more."""
-        self._roles.discard(role)
-        self._closed = {content: closed for content, closed in self._closed.items() if closed != role}
+        """Let the tasks of that role be played: what follows neither learns from them nor chooses by them."""
+        self._closed.discard(role)
+
+    def close(self, role: str) -> None:
+        """Refuse the tasks of that role again: learning goes on."""
+        self._closed.add(role)
 
     def check(self, tasks: Iterable[Task], doing: str) -> None:
         """Make sure that no task is one that measures later.
@@ -49,8 +52,8 @@ class Guard:
             LeakError: one is.
         """
         for task in tasks:
-            role = self._closed.get(task.digest) or (task.split if task.split in self._roles else None)
-            if role is not None:
+            role = self._role_of.get(task.digest, task.split)
+            if role in self._closed:
                 raise LeakError(
                     f"Expected {doing} to see none of the {role} tasks; it plays {task.id!r}, whose content (digest "
                     f"{task.digest}) is one of them. Take the tasks of each role from the task set's splits, and let "

@@ -26,6 +26,8 @@ class Role(StrEnum):
     """`sp_0`, afresh, on the same test tasks."""
     TEST_LAST = "test last"
     """The last prompt on the same test tasks."""
+    STREAM_TEST = "stream test"
+    """The prompt after block `index` of a stream, on the fixed test tasks of a family."""
 
 
 class Measurement(Record):
