@@ -24,7 +24,7 @@ LAYERS = (
     ("wrappers", "optimization", "runs", "evaluation_plan", "evaluation_store", "scoring", "evaluation", "stream"),
     ("comparison", "controls", "constant_prompt", "transfer", "memorisation", "exports", "plots"),
     ("experiment", "training", "report", "testing"),
-    ("campaign",),
+    ("campaign", "evaluation_tables"),
     ("cli_evaluation",),
     ("cli",),
 )

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, cast
 
 from metagym.comparison import Comparison, compare
 from metagym.constant_prompt import tune_constant_prompt
-from metagym.controls import Arm, control_arm
+from metagym.controls import CONTROLS, Arm, control_arm
 from metagym.env import MetaEnv
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation import evaluate
 from metagym.evaluation_config import EvaluationConfig
 from metagym.evaluation_plan import Plan
@@ -23,6 +23,7 @@ from metagym.experiment import make_meta_env
 from metagym.preset import Preset, PresetEnvironment
 from metagym.reflector import Reflector
 from metagym.specs import ActorSpec, make_reflector
+from metagym.stream import StreamReport, evaluate_stream
 from metagym.types import Trajectory
 
 ReflectorArgument = Reflector | Mapping[str, Any] | str
@@ -56,10 +57,13 @@ def run_campaign(
     """
     wanted = preset.controls if controls is None else tuple(controls)
     spec = read_reflector_argument(reflector)
+    for control in wanted:
+        if control not in CONTROLS:
+            raise UnknownNameError.of("control", control, CONTROLS)
     check_preset(preset, actor)
     found = []
     for environment, config in preset.configs():
-        folder = Path(path) / f"{environment.id.split('/')[-1]}-k{config.episodes_per_step}".lower()
+        folder = _folder(path, environment, config)
         options = {**environment.options, "actor": actor}
         env = make_meta_env(environment.id, options, num_steps=config.num_steps)
         try:
@@ -79,6 +83,36 @@ def run_campaign(
         comparisons = compare(reports) if len(reports) > 1 else ()
         found.append(Evaluated(folder, tuple(reports), comparisons))
     return found
+
+
+def run_streams(
+    preset: Preset,
+    *,
+    actor: ActorSpec,
+    reflector: ReflectorArgument,
+    path: str | Path,
+    on_episode: Callable[[Trajectory], None] | None = None,
+) -> list[StreamReport]:
+    """Run the reflector over the streams of a preset whose protocol is `stream`; one report per environment and k.
+
+    Raises:
+        MetaGymError: as `evaluate` raises.
+    """
+    check_preset(preset, actor)
+    spec = read_reflector_argument(reflector)
+    reports = []
+    for environment, config in preset.configs():
+        length = config.num_steps * len(config.families)
+        env = make_meta_env(environment.id, {**environment.options, "actor": actor}, num_steps=length)
+        try:
+            meta_env = cast(MetaEnv, env.unwrapped)
+            meta_env.on_episode = on_episode
+            name = _arm_name(spec)
+            place = _folder(path, environment, config) / name
+            reports.append(evaluate_stream(env, spec, config=config, arm=name, path=place))
+        finally:
+            env.close()
+    return reports
 
 
 def check_preset(preset: Preset, actor: ActorSpec) -> None:
@@ -130,8 +164,7 @@ def _arms(
     controls: Sequence[str],
     folder: Path,
 ) -> list[Arm]:
-    name = spec if isinstance(spec, str) else "reflector"
-    arms = [Arm(name.replace(":", ".").replace("/", "."), reflector)]
+    arms = [Arm(_arm_name(spec), reflector)]
     for control in controls:
         prompt = None
         if control == "constant prompt":
@@ -149,3 +182,11 @@ def _arms(
             )
         )
     return arms
+
+
+def _arm_name(spec: ReflectorArgument) -> str:
+    return spec.replace(":", ".").replace("/", ".") if isinstance(spec, str) else "reflector"
+
+
+def _folder(path: str | Path, environment: PresetEnvironment, config: EvaluationConfig) -> Path:
+    return Path(path) / f"{environment.id.split('/')[-1]}-k{config.episodes_per_step}".lower()

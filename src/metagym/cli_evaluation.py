@@ -1,10 +1,10 @@
-"""The commands that measure: `metagym evaluate`, `compare`, `runs`. They only ask and print."""
+"""The commands that measure: `metagym evaluate`, `compare`, `runs`, `export`. They only ask and print."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,11 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from metagym.errors import ApparatusError, ConfigError, RunFolderError
-
-if TYPE_CHECKING:
-    from metagym.comparison import Comparison
-    from metagym.evaluation_report import EvaluationReport
-    from metagym.statistics import Estimate
 
 commands = typer.Typer()
 console = Console()
@@ -42,7 +37,8 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
 ) -> None:
     """Evaluate a reflector on held-out families, beside its noise floor and null controls."""
-    from metagym.campaign import run_campaign
+    from metagym.campaign import run_campaign, run_streams
+    from metagym.evaluation_tables import comparison_tables, report_tables, stream_tables
     from metagym.preset import load_preset
 
     protocol = load_preset(preset)
@@ -66,26 +62,41 @@ def evaluate(
         def on_arm(name: str, num_episodes: int) -> None:
             progress.reset(bar, total=num_episodes, description=name)
 
+        def on_episode(trajectory: Any) -> None:
+            progress.advance(bar)
+
         try:
-            found = run_campaign(
-                protocol,
-                actor=actor_spec,
-                reflector=reflector_spec,
-                path=path,
-                controls=() if no_controls else control,
-                on_arm=on_arm,
-                on_episode=lambda trajectory: progress.advance(bar),
-            )
+            if protocol.protocol == "stream":
+                streams = run_streams(
+                    protocol, actor=actor_spec, reflector=reflector_spec, path=path, on_episode=on_episode
+                )
+                found = []
+            else:
+                streams = []
+                found = run_campaign(
+                    protocol,
+                    actor=actor_spec,
+                    reflector=reflector_spec,
+                    path=path,
+                    controls=() if no_controls else control,
+                    on_arm=on_arm,
+                    on_episode=on_episode,
+                )
         except (ApparatusError, KeyboardInterrupt):
             errors.print(f"What was played is in {path}. The same command with --out {path} goes on.", soft_wrap=True)
             raise
+    for stream in streams:
+        if as_json:
+            console.print_json(stream.model_dump_json())
+        else:
+            console.print(*stream_tables(stream), sep="\n", highlight=False)
     for evaluated in found:
         if as_json:
             console.print_json(json.dumps([report.model_dump(mode="json") for report in evaluated.reports]))
             continue
-        print_report(evaluated.reports[0])
+        console.print(*report_tables(evaluated.reports[0]), sep="\n", highlight=False)
         if evaluated.comparisons:
-            print_comparisons(evaluated.comparisons)
+            console.print(*comparison_tables(evaluated.comparisons), sep="\n", highlight=False)
         console.print(f"\nThe records lie in {evaluated.folder}.\n", soft_wrap=True, highlight=False)
 
 
@@ -100,6 +111,7 @@ def compare(
     """Compare evaluated arms: paired per-seed differences, families with equal weight."""
     from metagym.comparison import compare as compare_reports
     from metagym.evaluation_store import read_report
+    from metagym.evaluation_tables import comparison_tables
 
     if endpoint not in ("chosen", "last"):
         raise ConfigError(f"--endpoint must be 'chosen' or 'last', got {endpoint!r}.")
@@ -110,7 +122,7 @@ def compare(
     if as_json:
         console.print_json(json.dumps([comparison.model_dump(mode="json") for comparison in comparisons]))
         return
-    print_comparisons(comparisons)
+    console.print(*comparison_tables(comparisons), sep="\n", highlight=False)
 
 
 @commands.command()
@@ -157,82 +169,30 @@ def runs(
     console.print(table if rows else f"No run in {folder}.")
 
 
-def print_report(report: EvaluationReport) -> None:
-    """Print a report as a table, one row a family and one for all."""
-    table = Table(
-        "family", "sp_0", "chosen", "last", "gain [95 %]", "optimism", "replay", "transfer", "gap", "regressed",
-        title=f"{report.arm}: test scores, {report.num_seeds} seeds",
-        caption="\n".join(report.notes) or None,
-    )  # fmt: skip
-    for name, figures in [*report.families.items(), ("all", report.overall)]:
-        table.add_row(
-            name,
-            _mean(figures.test_first),
-            _mean(figures.test_chosen),
-            _mean(figures.test_last),
-            _interval(figures.gain),
-            _mean(figures.optimism, "+"),
-            _mean(figures.replay_gain, "+"),
-            _mean(figures.transfer_gain, "+"),
-            _mean(figures.memorisation_gap, "+"),
-            _mean(figures.regression_rate),
-            end_section=name == list(report.families)[-1],
-        )
-    console.print(table)
-    online = " ".join(_mean(estimate) for estimate in report.overall.online)
-    validation = " ".join(_mean(estimate) for estimate in report.overall.validation)
-    console.print(f"online score per meta-step:  {online}", highlight=False)
-    console.print(f"validation score per prompt: {validation}", highlight=False)
-    console.print(f"verdict: {report.verdict}", highlight=False, soft_wrap=True)
+@commands.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    parquet: Annotated[Path | None, typer.Option(help="Write an evaluation's scores to this file.")] = None,
+    atif: Annotated[Path | None, typer.Option(help="Write the episodes to this folder, as ATIF v1.7.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Draw an evaluation's learning curves to this file.")] = None,
+) -> None:
+    """Write a run in formats that others read."""
+    from metagym.exports import write_atif, write_parquet
+    from metagym.runs import RunFolder
 
+    if parquet is None and atif is None and plots is None:
+        raise ConfigError("Say what to write: --parquet FILE, --atif FOLDER, --plots FILE.")
+    with RunFolder.open(run) as folder:
+        if parquet is not None:
+            console.print(f"{write_parquet(folder, parquet)} scores in {parquet}", soft_wrap=True)
+        if atif is not None:
+            console.print(f"{write_atif(folder, atif)} episodes in {atif}", soft_wrap=True)
+    if plots is not None:
+        from metagym.evaluation_store import read_report
+        from metagym.plots import plot_learning_curves
 
-def print_comparisons(comparisons: tuple[Comparison, ...]) -> None:
-    """Print comparisons as a table, one row each."""
-    first = comparisons[0]
-    notes = list(dict.fromkeys(note for comparison in comparisons for note in comparison.notes))
-    table = Table(
-        "against", "difference [95 %]", "p", "sign flip", "new tasks [95 %]", "detectable", "dropped", "verdict",
-        title=f"{first.first} against each: test score of the {first.endpoint} prompt, paired by seed",
-        caption="\n".join(notes) or None,
-    )  # fmt: skip
-    for item in comparisons:
-        dropped = f"{item.num_dropped}"
-        if item.num_dropped:
-            dropped += f" (worst case {item.worst_case[0]:+.2f} to {item.worst_case[1]:+.2f})"
-        p_value = None if item.difference is None else item.difference.p_value
-        table.add_row(
-            item.second,
-            _interval(item.difference),
-            _number(p_value, ".4f"),
-            _number(item.sign_flip_p, ".4f"),
-            _interval(item.new_tasks),
-            _number(item.detectable, ".3f"),
-            dropped,
-            item.verdict,
-        )
-    console.print(table)
-    if len(first.families) > 1:
-        family_table = Table("against", "family", "difference [95 %]", "Holm's p")
-        for item in comparisons:
-            for name, family in item.families.items():
-                family_table.add_row(item.second, name, _interval(family.difference), _number(family.adjusted_p, ".4f"))
-        console.print(family_table)
-
-
-def _interval(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "-"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.mean:+.3f} [no interval]"
-    return f"{estimate.mean:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
-
-
-def _mean(estimate: Estimate | None, sign: str = "") -> str:
-    return _number(None if estimate is None else estimate.mean, f"{sign}.2f")
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+        plot_learning_curves([read_report(run)]).savefig(plots)
+        console.print(f"learning curves in {plots}", soft_wrap=True)
 
 
 def _model_spec(model: str | None, base_url: str | None, api_key_env: str | None) -> dict[str, Any] | None:
