@@ -36,7 +36,7 @@ settings.register_profile("metagym", deadline=None, derandomize=True)
 settings.load_profile("metagym")
 
 SRC = Path(metagym.__file__).parent
-ROOT = SRC.parent.parent
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)

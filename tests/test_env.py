@@ -201,6 +201,13 @@ def test_terminated_only_where_a_success_threshold_is_given_and_reached(make_gat
     assert [step[2] for step in played(make_gates(wrong, success_threshold=0.5, **options), 2)] == [False] * 2
 
 
+def test_an_episode_says_which_meta_step_it_belongs_to(make_gates: MakeGates) -> None:
+    env = make_gates()
+    for _ in range(2):
+        assert [{item.episode.meta_step for item in step[0]} for step in played(env, 3)] == [{0}, {1}, {2}]
+    assert [item.index for item in env.replay(["p", "q"], ["law-0001/1"])] == [3, 3]
+
+
 def test_the_length_of_the_meta_episode_is_the_registered_one() -> None:
     env = gymnasium.make("MetaGym/Gates-v0", actor="random", episodes_per_step=1)
     assert [step[3] for step in played(env, 10)] == [False] * 9 + [True]  # type: ignore[arg-type]
@@ -448,6 +455,11 @@ def test_replay_of_the_same_gives_the_same(make_gates: MakeGates) -> None:
         for trajectory in item["trajectories"]:
             del trajectory["episode"]["meta_step"]
     assert dumps[0] == dumps[1]
+
+
+def test_replay_before_a_reset_is_the_same_in_every_environment(make_gates: MakeGates) -> None:
+    groups = [make_gates(GatesDemoActor(slip=0.5)).replay(["p"], ["law-0001/1"], repetitions=5) for _ in range(2)]
+    assert groups[0] == groups[1]
 
 
 def test_fault_2_one_task_played_and_won_three_times_scores_one(make_gates: MakeGates) -> None:
@@ -776,7 +788,9 @@ def test_after_a_failure_the_environment_is_usable_and_the_failed_tasks_come_fir
     with pytest.raises(EpisodesFailedError):
         env.step("p")
     fault.ids = set()
-    assert env.step("p")[4]["task_ids"] == (IDS[1], IDS[3], IDS[4], IDS[5])
+    trajectories, _, _, _, info = env.step("p")
+    assert info["task_ids"] == (IDS[1], IDS[3], IDS[4], IDS[5])
+    assert {item.episode.meta_step for item in trajectories} == {0}
 
 
 def test_after_a_failure_drawn_tasks_come_first_too_and_none_twice(failing_gates: Any, fault: Fault) -> None:

@@ -11,7 +11,7 @@ from tests.conftest import SRC
 
 LAYERS = (
     ("_version", "types", "errors", "background", "student"),
-    ("seeding", "spaces", "statistics", "journal", "manifest", "measurements", "evaluation_config"),
+    ("seeding", "spending", "spaces", "statistics", "journal", "manifest", "measurements", "evaluation_config"),
     ("figures", "disjointness", "preset"),
     ("evaluation_report",),
     ("tasks", "models", "workers", "rendering", "ledger"),
@@ -21,11 +21,16 @@ LAYERS = (
     ("meta_episode",),
     ("env",),
     ("vector",),
-    ("wrappers", "optimization", "runs", "evaluation_plan", "evaluation_store", "scoring", "evaluation", "stream"),
+    ("wrappers", "optimization", "runs", "call_log"),
+    ("evaluation_plan", "evaluation_store"),
+    ("scoring",),
+    ("evaluation", "stream"),
     ("comparison", "controls", "constant_prompt", "transfer", "memorisation", "exports", "plots"),
-    ("experiment", "training", "report", "testing"),
+    ("experiment", "estimation", "training", "report", "testing"),
     ("campaign", "evaluation_tables"),
-    ("cli_evaluation",),
+    ("verification",),
+    ("envs",),
+    ("cli_alfworld", "cli_evaluation", "cli_minihack", "cli_models"),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

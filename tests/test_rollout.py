@@ -471,6 +471,18 @@ def test_an_on_episode_that_raises_loses_nothing_that_was_finished() -> None:
     asyncio.run(main())
 
 
+def test_an_on_episode_that_raises_does_not_wait_for_the_episodes_in_flight() -> None:
+    def on_episode(trajectory: Trajectory) -> None:
+        raise OSError("the disk is full")
+
+    async def main() -> None:
+        gate = Gate(lambda episode: episode.task.id == "corridor/0")  # which never opens
+        with pytest.raises(OSError, match=r"the disk is full"):
+            await engine(gate, on_episode=on_episode, max_concurrency=2).run(episodes(5))
+
+    asyncio.run(main())
+
+
 def test_cancelling_leaves_no_tasks_and_the_engine_usable() -> None:
     async def main() -> None:
         gate = Gate()

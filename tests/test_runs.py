@@ -193,24 +193,32 @@ def test_what_is_missing_in_the_fingerprint_is_named(finished: Path) -> None:
 
 
 def test_an_episode_is_recalled_by_its_key_and_only_if_it_is_the_same(tmp_path: Path) -> None:
-    run = RunFolder.create(tmp_path / "run", manifest())
-    episode = make_episode(seed=1)
-    run.record_episode(make_trajectory(episode=episode))
-    assert run.recall_episode(episode) == make_trajectory(episode=episode)
-    assert run.recall_episode(make_episode(seed=1, meta_step=1)) is None
-    assert run.recall_episode(make_episode(seed=1, task=make_task("other"))) is None
-    with pytest.raises(RunFolderError, match=r"holds another episode at .*its task or its seed differs"):
-        run.recall_episode(make_episode(seed=2))
-    run.close()
+    with RunFolder.create(tmp_path / "run", manifest()) as run:
+        episode = make_episode(seed=1)
+        run.record_episode(make_trajectory(episode=episode))
+        assert run.recall_episode(episode) == make_trajectory(episode=episode)
+        assert run.recall_episode(make_episode("Another prompt.", seed=1)) is None
+        assert run.recall_episode(make_episode(seed=1, meta_step=1)) is None
+        assert run.recall_episode(make_episode(seed=1, task=make_task("other"))) is None
+        with pytest.raises(RunFolderError, match=r"holds another episode at .*its task or its seed differs"):
+            run.recall_episode(make_episode(seed=2))
+
+
+def test_a_meta_step_is_logged_once_and_another_one_in_its_place_is_refused(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path / "run", manifest()) as run:
+        run.record_meta_step(make_meta_step())
+        run.record_meta_step(make_meta_step())
+        with pytest.raises(RunFolderError, match=r"holds another meta-step 0, so the run did not repeat itself"):
+            run.record_meta_step(make_meta_step(reward=0.5))
+    assert len(lines_of(tmp_path / "run")) == 1
 
 
 def test_a_failed_episode_is_not_recalled(tmp_path: Path) -> None:
-    run = RunFolder.create(tmp_path / "run", manifest())
-    run.record_episode(make_trajectory(score=None))
-    assert run.recall_episode(make_episode()) is None
-    run.record_episode(make_trajectory())
-    assert run.recall_episode(make_episode()) == make_trajectory()
-    run.close()
+    with RunFolder.create(tmp_path / "run", manifest()) as run:
+        run.record_episode(make_trajectory(score=None))
+        assert run.recall_episode(make_episode()) is None
+        run.record_episode(make_trajectory())
+        assert run.recall_episode(make_episode()) == make_trajectory()
 
 
 def test_replay_is_recorded_too(tmp_path: Path, make_gates: MakeGates) -> None:

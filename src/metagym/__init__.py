@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from metagym.actor import Actor, ChatActor, RandomActor
     from metagym.adapter import TextAdapter
     from metagym.env import MetaEnv
+    from metagym.envs.alfworld.meta import ALFWorldMetaEnv
     from metagym.envs.gates.meta import GatesMetaEnv
     from metagym.envs.minihack.meta import MiniHackMetaEnv
     from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
@@ -40,6 +41,7 @@ _EXPORTS = {
     "metagym.actor": ("Actor", "ChatActor", "RandomActor"),
     "metagym.adapter": ("TextAdapter",),
     "metagym.env": ("MetaEnv",),
+    "metagym.envs.alfworld.meta": ("ALFWorldMetaEnv",),
     "metagym.envs.gates.meta": ("GatesMetaEnv",),
     "metagym.envs.minihack.meta": ("MiniHackMetaEnv",),
     "metagym.evaluation": ("EvaluationConfig", "EvaluationReport", "evaluate"),
@@ -65,6 +67,7 @@ _EXPORTS = {
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [
+    "ALFWorldMetaEnv",
     "Action",
     "Actor",
     "ChatActor",
@@ -129,5 +132,12 @@ register(
     vector_entry_point="metagym.envs.minihack.meta:make_minihack_vector",
     max_episode_steps=META_EPISODE_LENGTH,
 )
+register(
+    id="MetaGym/ALFWorld-v0",
+    entry_point="metagym.envs.alfworld.meta:ALFWorldMetaEnv",
+    vector_entry_point="metagym.envs.alfworld.meta:make_alfworld_vector",
+    max_episode_steps=META_EPISODE_LENGTH,
+)
+register(id="MetaGym/ALFWorldText-v0", entry_point="metagym.envs.alfworld.env:ALFWorldTextEnv")
 register(id="MetaGym/MiniHackText-v0", entry_point="metagym.envs.minihack.env:MiniHackTextEnv")
 register(id="MetaGym/GatesText-v0", entry_point="metagym.envs.gates.env:GatesEnv")

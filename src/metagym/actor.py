@@ -10,7 +10,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from metagym.errors import ConfigError
-from metagym.models import Call, ChatModel
+from metagym.models import Call, ChatModel, ask
+from metagym.models.context import estimate_tokens, fit_messages
 from metagym.seeding import derive_seed, describe
 from metagym.types import Action, Completion, Episode, Message, Observation, Step
 
@@ -42,7 +43,9 @@ class ChatActor:
     The system message is the prompt and the reply format; each observation is a user message. With
     `history_steps` only the last so many steps are sent; the goal stays, and the roles keep alternating.
     `read_prompt` picks the part of the prompt to send (see `retrieve_items`); what was really sent is
-    recorded. Source of the turn format: Yao et al. 2022 (ReAct).
+    recorded. With `context_tokens`, the model's window, the oldest turns after the first are left out where the
+    conversation would not fit beside the reply (see `models.context.fit_messages`).
+    Source of the turn format: Yao et al. 2022 (ReAct).
     """
 
     def __init__(
@@ -50,12 +53,15 @@ class ChatActor:
         model: ChatModel,
         *,
         history_steps: int | None = None,
+        context_tokens: int | None = None,
         list_actions: bool = True,
         read_prompt: ReadPrompt | None = None,
     ) -> None:
         if history_steps is not None and history_steps < 0:
             raise ConfigError(f"history_steps must be 0 or more, or None for all, got {history_steps}.")
-        self.model = model
+        if context_tokens is not None and context_tokens < 1:
+            raise ConfigError(f"context_tokens must be positive, or None for no limit, got {context_tokens}.")
+        self.model, self.context_tokens = model, context_tokens
         self.history_steps, self.list_actions, self.read_prompt = history_steps, list_actions, read_prompt
         self.scripted: bool = getattr(model, "scripted", False)
 
@@ -66,6 +72,7 @@ class ChatActor:
             "kind": "ChatActor",
             "model": describe(self.model),
             "history_steps": self.history_steps,
+            "context_tokens": self.context_tokens,
             "list_actions": self.list_actions,
             "read_prompt": describe(self.read_prompt),
             "reply_format": REPLY_FORMAT,
@@ -83,7 +90,7 @@ class ChatActor:
             seed=derive_seed(episode.seed, len(steps)),
             repetition=episode.repetition,
         )
-        completion = await self.model.complete(self.messages(prompt, steps, observation), call)
+        completion = await ask(self.model, self._fitted(prompt, steps, observation), call)
         thought, text, problem = read_reply(completion)
         return Action(
             text=text,
@@ -106,6 +113,19 @@ class ChatActor:
             head = ""
         messages.append({"role": "user", "content": head + self._turn(observation)})
         return messages
+
+    def _fitted(self, prompt: str, steps: Sequence[Step], observation: Observation) -> list[Message]:
+        """Return the messages, cut where they would not fit into the context beside a reply."""
+        messages = self.messages(prompt, steps, observation)
+        if self.context_tokens is None:
+            return messages
+        limit = self.context_tokens - (getattr(self.model, "max_reply_tokens", None) or 0)
+        known = None
+        if steps and (completion := steps[0].action.completion) is not None:
+            # The first turn is never cut, so what the server counted for it corrects the estimate.
+            first = self.messages(steps[0].action.prompt_read or prompt, (), steps[0].observation)
+            known = (estimate_tokens(first), completion.usage.prompt_tokens)
+        return fit_messages(messages, limit, known=known)
 
     def _turn(self, observation: Observation) -> str:
         parts = [observation.text]

@@ -13,7 +13,7 @@ from metagym import background
 from metagym._version import __version__
 from metagym.actor import Actor
 from metagym.config import read_options
-from metagym.errors import ConfigError
+from metagym.errors import BudgetExceededError, ConfigError
 from metagym.ledger import Ledger
 from metagym.meta_episode import MetaEpisode
 from metagym.reflector import Reflector
@@ -86,7 +86,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self._prompts = PromptSpace()
         self.action_space = self._prompts
         self.observation_space = TrajectorySpace()
-        self.ledger = Ledger()
+        self.ledger = Ledger(self.config.budget)
         self.on_episode = on_episode
         """Called with each finished trajectory, from the engine's thread."""
         self._recorder: Recorder | None = None
@@ -102,6 +102,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self._owns_actor = actor is not self.actor
         self._meta_episode: MetaEpisode | None = None
         self._last_batch: tuple[Trajectory, ...] = ()
+        self._kept: dict[tuple[int, str, str, int], Trajectory] = {}
         self._fingerprint_digest = digest(self.fingerprint)
 
     # What a subclass says ---------------------------------------------------------------------------
@@ -152,7 +153,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         super().reset(seed=seed)
         task_ids = _read_task_ids(options)
         self._last_batch = ()
-        self._meta_episode = self.new_meta_episode(self.np_random, task_ids=task_ids)
+        self._meta_episode = self.new_meta_episode(self.np_random, task_ids=task_ids).begin()
         return (), {"default_prompt": self.default_prompt, "fingerprint": self._fingerprint_digest}
 
     def step(self, action: str) -> tuple[tuple[Trajectory, ...], float, bool, bool, dict[str, Any]]:
@@ -162,11 +163,17 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             InvalidPromptError: `action` is no prompt; nothing was played.
             TasksExhaustedError: too few tasks are left; nothing was played.
             EpisodesFailedError: the apparatus failed too often; carries the partial `meta_step`.
+            BudgetExceededError: the budget ran out; carries the partial `meta_step`. The next step plays the
+                same tasks, and under the same prompt, with a larger `ledger.budget`, only what is missing.
         """
         prompt = self.check_prompt(action)
         if self._meta_episode is None:
             raise gymnasium.error.ResetNeeded("Call env.reset() before the first env.step(prompt).")
-        self._last_batch = self.play(self._meta_episode.episodes(prompt))
+        try:
+            self._last_batch = self.play(self._meta_episode.episodes(prompt))
+        except BudgetExceededError as error:
+            error.meta_step = self._meta_episode.meta_step(prompt, error.trajectories)
+            raise
         meta_step = self._meta_episode.finish(prompt, self._last_batch)
         return self.outcome(meta_step, self._meta_episode)
 
@@ -199,13 +206,15 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             raise ConfigError("replay expects a list of prompts and a non-empty list of task ids.")
         if repetitions < 1:
             raise ConfigError(f"repetitions must be at least 1, got {repetitions}.")
-        # Before any reset there is no run seed yet: a fixed one keeps replay repeatable.
+        # Before the first reset the seed is 0, so that a replay is the same in every process.
         meta_episode = self._meta_episode or self.new_meta_episode(np.random.default_rng(0))
         tasks = [self.task_set.find(task_id) for task_id in task_ids for _ in range(repetitions)]
         episodes = [
             episode
             for group, prompt in enumerate(prompts)
-            for episode in meta_episode.plan(self.check_prompt(prompt), tasks, arm=f"{self.config.arm}/replay-{group}")
+            for episode in meta_episode.episodes_on(
+                tasks, self.check_prompt(prompt), arm=f"{self.config.arm}/replay-{group}"
+            )
         ]
         trajectories = self.play(episodes)
         size = len(tasks)
@@ -222,7 +231,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What must match before two runs are compared, as a JSON mapping; `info` holds its digest."""
-        config = self.config.model_dump(exclude={"families", "schedule", "arm", "max_concurrency", "workers"})
+        config = self.config.model_dump(exclude={"families", "schedule", "arm", "max_concurrency", "workers", "budget"})
         return {
             "metagym": __version__,
             "environment": f"{type(self).__module__}:{type(self).__qualname__}",
@@ -257,9 +266,17 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         return self._prompts.check(prompt)
 
     def play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
-        """Play episodes of any meta-episode in one run of the engine."""
-        with self.ledger.measure():
-            return background.run(self.engine.run(episodes))
+        """Play episodes of any meta-episode in one run of the engine.
+
+        Raises:
+            BudgetExceededError: the budget ran out. What was finished is kept, and not played again.
+        """
+        with self.ledger.measure(), self.ledger.open():
+            try:
+                return background.run(self.engine.run(episodes))
+            except BudgetExceededError as error:
+                self._kept |= {item.episode.key: item for item in error.trajectories if item.score is not None}
+                raise
 
     def outcome(
         self, meta_step: MetaStep, meta_episode: MetaEpisode
@@ -284,6 +301,9 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             self.on_episode(trajectory)
 
     def _recall(self, episode: Episode) -> Trajectory | None:
+        kept = self._kept.pop(episode.key, None)
+        if kept is not None and kept.episode == episode:
+            return kept
         return self._recorder.recall_episode(episode) if self._recorder is not None else None
 
     def _info(self, meta_step: MetaStep) -> dict[str, Any]:

@@ -16,11 +16,7 @@ from metagym.types import Episode, MetaStep, Task, Trajectory
 
 
 class MetaEpisode:
-    """The state of one meta-episode. `MetaEnv` holds one, a vector environment one for each prompt.
-
-    Raises:
-        TasksExhaustedError: there are too few tasks for one meta-step.
-    """
+    """The state of one meta-episode. `MetaEnv` holds one, a vector environment one for each prompt."""
 
     def __init__(
         self,
@@ -45,8 +41,16 @@ class MetaEpisode:
             task_ids=task_ids,
         )
         self._batch = self._draw()
+
+    def begin(self) -> MetaEpisode:
+        """Return this meta-episode, where there are tasks to begin with.
+
+        Raises:
+            TasksExhaustedError: there are too few for one meta-step. An error of a schedule is raised here, too.
+        """
         if isinstance(self._batch, Exception):
             raise self._batch
+        return self
 
     @property
     def is_exhausted(self) -> bool:
@@ -61,20 +65,21 @@ class MetaEpisode:
         """
         if isinstance(self._batch, Exception):
             raise self._batch
-        return self.plan(prompt, self._batch, arm=self._arm, times_played=self._queue.times_played)
+        return self.episodes_on(self._batch, prompt, arm=self._arm, times_played=self._queue.times_played)
 
-    def plan(
-        self, prompt: str, tasks: Sequence[Task], *, arm: str, times_played: Mapping[str, int] | None = None
+    def episodes_on(
+        self, tasks: Sequence[Task], prompt: str, *, arm: str, times_played: Mapping[str, int] | None = None
     ) -> list[Episode]:
         """Return an episode for each task; a task that comes twice comes as two repetitions.
 
         Each has its own chance: from run seed, arm, task and repetition, never from the prompt.
         """
-        repetitions = Counter(times_played)
-        episodes = []
+        before: Mapping[str, int] = times_played or {}
+        again: Counter[str] = Counter()
+        episodes: list[Episode] = []
         for task in tasks:
-            repetition = repetitions[task.id]
-            repetitions[task.id] += 1
+            repetition = before.get(task.id, 0) + again[task.id]
+            again[task.id] += 1
             seed = derive_seed(self.run_seed, arm, task.id, repetition)
             episodes.append(
                 Episode(prompt=prompt, task=task, seed=seed, repetition=repetition, arm=arm, meta_step=self.index)

@@ -12,6 +12,7 @@ import gymnasium
 
 from metagym import background
 from metagym.errors import ApparatusError, ConfigError
+from metagym.ledger import Ledger
 from metagym.reflector import FunctionReflector, Reflector, ReflectorSpec, as_reflector
 from metagym.types import MetaStep, Record, Reflection, Trajectory
 
@@ -103,7 +104,8 @@ def optimize(
                 on_meta_step(meta_step)
             if terminated or truncated or index == num_steps - 1:
                 break
-            (reflection,) = reflect_all(policy, [history], [log])
+            with getattr(env.unwrapped, "ledger", Ledger()).open():
+                (reflection,) = reflect_all(policy, [history], [log])
             prompt = reflection.prompt
     except ApparatusError as error:
         error.history = tuple(history)

@@ -221,6 +221,11 @@ class RunFolder:
         return self._journal.is_locked
 
     @property
+    def trajectories(self) -> tuple[Trajectory, ...]:
+        """The records of all episodes, those of `replay` among them, in the order in which they finished."""
+        return tuple(self.episodes())
+
+    @property
     def num_episodes(self) -> int:
         """How many episodes the log holds."""
         return len(self._episodes)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from metagym.call_log import CallLog
 from metagym.disjointness import Guard
 from metagym.env import MetaEnv
 from metagym.evaluation_store import EvaluationStore
+from metagym.ledger import spending_on
 from metagym.measurements import Measurement, Role, measure
 from metagym.meta_episode import MetaEpisode
+from metagym.models import Cassette
 from metagym.optimization import reflect_all
 from metagym.reflector import Reflector
+from metagym.runs import RunFolder
 from metagym.types import Episode, MetaStep, Reflection, Task, Trajectory
 
 CHUNK = 1_024
@@ -48,7 +53,7 @@ class Request:
         # Each prompt has chance of its own: two that are equal are two samples, as in an A/A run.
         arm = f"{self.loop.name}/{self.role.value}"
         arm = f"{arm}-{self.index}" if self.role in (Role.VALIDATION, Role.REPLAY, Role.STREAM_TEST) else arm
-        return self.loop.meta_episode.plan(self.prompt, self.tasks, arm=arm)
+        return self.loop.meta_episode.episodes_on(self.tasks, self.prompt, arm=arm)
 
 
 class Scorer:
@@ -65,12 +70,26 @@ class Scorer:
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
-        """Let all episodes pass the guard to the store, as long as the body runs."""
-        before = self.env.record_to(self.guard)
-        try:
+        """Let all episodes pass the guard to the store while the body runs; a run folder keeps model calls too."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.env.record_to, self.env.record_to(self.guard))
+            stack.enter_context(self.env.ledger.open())
+            if isinstance(self.store, RunFolder):
+                stack.enter_context(self._keeping_calls(self.store.path))
             yield
-        finally:
-            self.env.record_to(before)
+
+    @contextlib.contextmanager
+    def _keeping_calls(self, folder: Path) -> Iterator[None]:
+        """Log what is spent, and keep each reply, so that none is paid twice when the run is gone on with."""
+        ledger = self.env.ledger
+        with contextlib.closing(CallLog(folder / "calls.jsonl")) as calls:
+            ledger.load(calls.read())
+            before, ledger.on_attempt = ledger.on_attempt, calls.write
+            try:
+                with contextlib.closing(Cassette(folder / "replies.sqlite")) as cassette, cassette.open():
+                    yield
+            finally:
+                ledger.on_attempt = before
 
     def learn(self, loops: Sequence[Loop], index: int) -> None:
         """Play one meta-step of each meta-episode under its last prompt."""
@@ -109,7 +128,8 @@ class Scorer:
         self._measure_now(waiting)
 
     def _measure_now(self, requests: Sequence[Request]) -> None:
-        played = iter(self.play([episode for request in requests for episode in request.episodes()]))
+        with spending_on("measurement"):
+            played = iter(self.play([episode for request in requests for episode in request.episodes()]))
         for request in requests:
             trajectories = tuple(next(played) for _ in request.tasks)
             self.keep(

@@ -8,6 +8,7 @@ Every record goes to JSON by `record.model_dump_json()` and comes back, equal, b
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, TypedDict
 
@@ -31,6 +32,14 @@ def _clean_texts(texts: tuple[str, ...]) -> tuple[str, ...]:
 # A lone surrogate passes pydantic and then breaks the dump to JSON: it is replaced on the way in.
 Text = Annotated[str, AfterValidator(clean_text)]
 Texts = Annotated[tuple[str, ...], AfterValidator(_clean_texts)]
+
+
+def _clean_json(value: Any) -> Any:
+    """Return a JSON value as it comes back from a file, so that a record equals its round trip."""
+    return value if value is None else json.loads(clean_text(json.dumps(value, ensure_ascii=False)))
+
+
+Json = Annotated[Any, AfterValidator(_clean_json)]
 
 
 class Record(BaseModel):
@@ -90,6 +99,8 @@ class Completion(Record):
     finish_reason: str = "stop"
     """`stop`, `length` (the reply was cut off), or the server's own word."""
     usage: Usage = Usage()
+    model: Text = ""
+    """The model's name as the server gave it, where it is not the one that was asked for."""
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
 
@@ -220,7 +231,7 @@ class Reflection(Record):
     analysis: Text = ""
     problem: Text = ""
     """Why the reply could not be used and the old prompt was kept; empty where it was used."""
-    memory: Any = None
+    memory: Json = None
     """The reflector's memory as a JSON value: it travels here, never inside the reflector."""
     completion: Completion | None = None
     scripted: bool = False

@@ -81,7 +81,7 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], np.ndarray[Any
         infos: dict[str, Any] = {}
         for index in np.flatnonzero(mask):
             arm = f"{self.env.config.arm}/{index}"
-            self._episodes[index] = self.env.new_meta_episode(self._rngs[index], arm=arm)
+            self._episodes[index] = self.env.new_meta_episode(self._rngs[index], arm=arm).begin()
             self._over[index] = False
             infos = self._add_info(infos, {"default_prompt": self.env.default_prompt}, int(index))
         return ((),) * self.num_envs, infos

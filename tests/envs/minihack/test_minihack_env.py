@@ -10,6 +10,7 @@ from gymnasium.utils.env_checker import check_env
 
 from metagym.envs.minihack.engine import GamePool
 from metagym.envs.minihack.env import MiniHackTextEnv
+from metagym.envs.minihack.families import GROUPS
 from metagym.errors import ConfigError, UnknownNameError
 
 pytestmark = pytest.mark.minihack
@@ -46,8 +47,9 @@ def roll(env, task_id, num_steps=20):
     return history
 
 
-def test_passes_gymnasiums_check(pool):
-    env = MiniHackTextEnv(pool=pool, families=["Room"], render_mode="ansi")
+@pytest.mark.parametrize("group", GROUPS)
+def test_passes_gymnasiums_check(pool, group):
+    env = MiniHackTextEnv(pool=pool, families=[GROUPS[group][0]], render_mode="ansi")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # no spec: the env is made by its class
         check_env(env)
@@ -216,3 +218,50 @@ def test_wrong_arguments_are_refused(options, match):
 def test_a_wrong_task_id_is_refused(env, task_id):
     with pytest.raises(UnknownNameError):
         begin(env, task_id)
+
+
+def test_the_papers_task_line_shows_the_id_where_it_is_asked_for(pool):
+    env = MiniHackTextEnv(pool=pool, goal="paper_task_line")
+    assert begin(env, f"{ROOM}/3")[1]["goal"] == f"play {ROOM}"
+    env.close()
+
+
+def outcome(pool, task_id, *commands, **options):
+    env = MiniHackTextEnv(pool=pool, **options)
+    begin(env, task_id)
+    for command in commands * 400:
+        _, reward, terminated, truncated, info = env.step(command)
+        if terminated or truncated:
+            break
+    env.close()
+    return info["outcome"], info["success"], reward, terminated
+
+
+def test_a_death_tells_its_cause(pool):
+    assert outcome(pool, "MiniHack-LavaCross-Restricted-v0/1", "step e", auto_answer=True) == (
+        "died: burned by molten lava",
+        False,
+        0.0,
+        True,
+    )
+
+
+def test_starvation_is_told_apart():
+    env = MiniHackTextEnv(auto_answer=True)
+    begin(env, "MiniHack-Read-Fixed-v0/1")
+    for _ in range(400):
+        for key in b"20":  # a count: search for 20 turns
+            env._game.press(key)
+        _, _, terminated, _, info = env.step("search")
+        if terminated:
+            break
+        env._num_steps = 0
+    env.close()
+    assert info["outcome"] == "starved"
+
+
+def test_a_squeak_in_memento_is_no_success(pool):
+    """MiniHack ends Memento at the wrong end of the fork too, and calls it a success."""
+    path = ["step e"] * 7 + ["step n"] * 30
+    outcomes = {outcome(pool, f"MiniHack-Memento-Short-F2-v0/{seed}", *path) for seed in range(6)}
+    assert outcomes == {("reached the goal", True, 1.0, True), ("failed", False, 0.0, True)}

@@ -3,10 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from metagym.envs.minihack.counts import StartCount, count_starts
 from metagym.envs.minihack.env import MiniHackTextEnv
-from metagym.envs.minihack.families import DEFAULT_FAMILIES
+from metagym.envs.minihack.families import DEFAULT_FAMILIES, FEW_LEVELS, check_family
+from metagym.envs.minihack.presets import PAPER
 from metagym.envs.minihack.tasks import MiniHackTaskSet
-from metagym.errors import TasksExhaustedError, UnknownNameError
+from metagym.errors import ConfigError, TasksExhaustedError, UnknownNameError
 
 pytestmark = pytest.mark.minihack
 
@@ -37,8 +39,10 @@ def test_no_start_is_in_two_roles(tasks):
     assert len(set.union(*digests)) == 120
 
 
-def test_a_family_with_too_few_levels_is_said_to_be_exhausted(tasks):
-    with pytest.raises(TasksExhaustedError, match=r"Expected 2 new tasks .* from MiniHack-Room-5x5-v0"):
+def test_a_family_with_too_few_levels_is_said_to_be_exhausted(tasks, monkeypatch):
+    monkeypatch.setattr("metagym.tasks.MAX_REJECTIONS", 50)
+    match = r"Expected 2 new tasks .* from MiniHack-Room-5x5-v0.* few levels: MiniHack-Room-5x5-v0 about 1"
+    with pytest.raises(TasksExhaustedError, match=match):
         tasks.draw(2, rng=np.random.default_rng(0), families=["MiniHack-Room-5x5-v0"])
 
 
@@ -52,3 +56,29 @@ def test_groups_stand_for_their_families(tasks):
     assert len(tasks.expand_families(["Room"])) == 12
     with pytest.raises(UnknownNameError, match="Did you mean"):
         tasks.expand_families(["Rooms"])
+
+
+def test_counts_are_of_distinct_starts():
+    counts = list(count_starts(["MiniHack-Room-5x5-v0", "MiniHack-LockedDoor-v0"], num_seeds=100))
+    assert [(count.family, count.num_seeds) for count in counts] == [
+        ("MiniHack-Room-5x5-v0", 100),
+        ("MiniHack-LockedDoor-v0", 100),
+    ]
+    assert (counts[0].num_levels, counts[0].estimate) == (1, 1)
+    assert 20 <= counts[1].num_levels <= counts[1].estimate <= 30
+    with pytest.raises(ConfigError, match="num_seeds must be at least 1, got 0"):
+        list(count_starts([], num_seeds=0))
+
+
+def test_the_estimate_is_chaos():
+    """Chao 1984, bias-corrected: S + f1 (f1 - 1) / (2 (f2 + 1))."""
+    assert StartCount("a", 10, num_levels=8, num_once=6, num_twice=2).estimate == 8 + 5
+    assert StartCount("a", 10, num_levels=5, num_once=0, num_twice=5).estimate == 5
+
+
+def test_the_papers_split_holds_out_its_families():
+    for families in (PAPER.meta_train, PAPER.meta_test):
+        assert all(check_family(family) == family for family in families)
+        assert not set(families) & {name for name, levels in FEW_LEVELS.items() if levels < 100}
+    assert not set(PAPER.meta_train) & set(PAPER.meta_test)
+    assert len(PAPER.guessed) == 5

@@ -2,7 +2,7 @@
 
 Neither is a language model: what they play tests the instrument and says nothing about models. The
 actor reads what any actor is told, and obeys at most the first four instructions of its prompt; the
-vocabulary stands in `demo_skills`. The reflector's rules stand in `demo_lessons`.
+vocabulary stands in `demo_conditions` and `demo_skills`. The reflector's rules stand in `demo_lessons`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 from metagym.envs.instructions import Instruction, read_instructions
+from metagym.envs.minihack.demo_conditions import CONDITIONS, Situation
 from metagym.envs.minihack.demo_lessons import apply_change, choose_change
 from metagym.envs.minihack.demo_scene import Square, read_scene
-from metagym.envs.minihack.demo_skills import CONDITIONS, SKILLS, Situation
+from metagym.envs.minihack.demo_skills import SKILLS
 from metagym.errors import ConfigError
 from metagym.seeding import derive_seed
 from metagym.types import Action, Episode, MetaStep, Observation, Reflection, Step
@@ -101,10 +102,10 @@ def _situation(steps: Sequence[Step], observation: Observation) -> Situation | N
     for past in (*before, scene):
         if past is not None:
             visited.add(past.hero)
-            doors.update(past.find("+"))
-            spots.update(past.find("_#"))
+            doors.update(past.doors)
+            spots.update(past.spots)
             # The floor of a dark room is shown only beside the hero: what was seen there is remembered.
-            floor.update((square, symbol) for square, symbol in past.squares.items() if symbol in ".#")
+            floor.update(past.floor)
     known = replace(known, squares={**floor, **dict.fromkeys(visited, "."), **known.squares})
     return Situation(
         scene=known,

@@ -6,7 +6,7 @@ import heapq
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 Square = tuple[int, int]
 
@@ -40,6 +40,21 @@ class Scene:
     items: tuple[tuple[str, str], ...]
     hit_points: int | None
 
+    @cached_property
+    def floor(self) -> dict[Square, str]:
+        """The squares of floor and corridor that are shown."""
+        return {square: symbol for square, symbol in self.squares.items() if symbol in ".#"}
+
+    @cached_property
+    def doors(self) -> frozenset[Square]:
+        """The squares of closed doors that are shown."""
+        return frozenset(self.find("+"))
+
+    @cached_property
+    def spots(self) -> frozenset[Square]:
+        """The squares that may be an altar or a sink."""
+        return frozenset(self.find("_#"))
+
     def find(self, symbols: Iterable[str]) -> list[Square]:
         """Return the squares that show one of the symbols, the nearest to the hero first."""
         wanted = frozenset(symbols)
@@ -52,7 +67,9 @@ class Scene:
 
     def holds(self, *words: str) -> str | None:
         """Return the letter of an item whose description has one of the words; None where there is none."""
-        return next((letter for letter, name in self.items if any(word in name for word in words)), None)
+        # A ring mail is no ring.
+        wanted = re.compile(rf"\b(?:{'|'.join(words)})s?\b(?! mail)")
+        return next((letter for letter, name in self.items if words and wanted.search(name)), None)
 
 
 @lru_cache(maxsize=2048)

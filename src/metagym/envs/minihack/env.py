@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -51,7 +50,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         *,
         families: Sequence[str] = DEFAULT_FAMILIES,
         parts: Sequence[str] = DEFAULT_PARTS,
-        goal: Literal["family", "none"] = "family",
+        goal: Literal["family", "none", "paper_task_line"] = "family",
         rewards: Literal["success", "minihack"] = "success",
         auto_answer: bool = False,
         display: bool = True,
@@ -64,7 +63,8 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
             families: ids and groups that a reset without a task id draws from.
             parts: what the text shows, of `message, map, whole map, cursor, inventory, status, legend`;
                 `map` is cropped to what is known.
-            goal: whether `info["goal"]` says the family's goal in words, or nothing.
+            goal: whether `info["goal"]` says the family's goal in words, or nothing, or `play ID` as
+                the paper's release does: the one place where an id is shown.
             rewards: 1 for success and 0 otherwise, or MiniHack's own rewards and penalties.
             auto_answer: whether menus and questions are answered at once; `info["events"]` tells how.
             display: whether `info["display"]` holds the map and its colours for viewers.
@@ -79,7 +79,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         if not self._families:
             raise ConfigError("families must name at least one family or group, got none.")
         for name, value, allowed in (
-            ("goal", goal, ("family", "none")),
+            ("goal", goal, ("family", "none", "paper_task_line")),
             ("rewards", rewards, ("success", "minihack")),
         ):
             if value not in allowed:
@@ -90,7 +90,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         self.observation_space = TextSpace()
         self.action_space = TextSpace()
         self._parts = check_parts(parts)
-        self._shows_goal, self._rewards = goal == "family", rewards
+        self._goal_kind, self._rewards = goal, rewards
         self._auto_answer, self._display = auto_answer, display
         self._owns_pool = pool is None
         self._pool = GamePool() if pool is None else pool
@@ -110,13 +110,9 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         family, level_seed = self._draw() if task_id is None else parse_task_id(task_id)
         self._take_game(family)
         assert self._game is not None
-        # nle and minihack draw from Python's global generator here and there: leave it as it was.
-        state = random.getstate()
-        try:
-            self._game.start(level_seed)
-        finally:
-            random.setstate(state)
-        self._goal = goal_of(family) if self._shows_goal else ""
+        self._game.start(level_seed)
+        goals = {"family": goal_of(family), "none": "", "paper_task_line": f"play {family}"}
+        self._goal = goals[self._goal_kind]
         self._limit = self._game.max_steps
         self._num_steps, self._is_over = 0, False
         self._read(self._game.screen())
@@ -178,14 +174,19 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         if self._game is None:
             self._game = self._pool.take(family)
             self._commands = commands_for(self._game.keys)
+            self._command_names = tuple(self._commands)
         self._game.reads_colors = self._display
         self._game.reads_descriptions = "legend" in self._parts
 
     def _read(self, screen: Screen, *, after_prefix: bool = False, in_position: bool = False) -> None:
         self._screen = screen
         self._question: Question | None = read_question(screen, after_prefix=after_prefix, in_position=in_position)
-        self._table: Mapping[str, Any] = self._question.answers if self._question else self._commands
-        self._available = tuple(self._table)
+        if self._question is None:
+            self._table: Mapping[str, Any] = self._commands
+            self._available = self._command_names
+        else:
+            self._table = self._question.answers
+            self._available = tuple(self._table)
 
     def _keys_for(self, action: str) -> tuple[int, ...] | None:
         if action not in self._table:
@@ -226,7 +227,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         if outcomes[-1].is_success:
             return "reached the goal"
         cause = self._game.cause_of_end()
-        if cause.startswith("starved"):
+        if "starvation" in cause:
             return "starved"
         if cause:
             return f"died: {cause}"

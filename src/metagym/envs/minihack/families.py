@@ -58,18 +58,33 @@ GROUP_OF: dict[str, str] = {family: group for group, members in GROUPS.items() f
 DEFAULT_FAMILIES: tuple[str, ...] = _ids(
     "Room-Random-5x5",
     "Room-Random-15x15",
-    "Room-Dark-5x5",
     "Room-Monster-5x5",
-    "Room-Trap-5x5",
+    "Room-Monster-15x15",
+    "Room-Trap-15x15",
     "Room-Ultimate-5x5",
 )
-"""The default mix of `MetaGym/MiniHack-v0`: rooms with many distinct levels, playable in 25 steps."""
+"""The default mix of `MetaGym/MiniHack-v0`: rooms that 25 steps suffice for, each with 600 levels or more."""
 
 INVENTORY_KINDS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_both("LavaCross-Levitate-Potion-Inv"), ("potion",)),
     **dict.fromkeys(_both("LavaCross-Levitate-Ring-Inv"), ("ring",)),
 }
 """Families whose task is an item that the hero starts with, and the words that tell it in the inventory."""
+
+_FIXED = (*_SIMPLE_SKILLS, "Levitate-Boots", "Levitate-Potion", "Levitate-Ring", "LockedDoor")
+FEW_LEVELS: dict[str, int] = {
+    **dict.fromkeys(_ids(*(f"{name}-Fixed" for name in _FIXED)), 1),
+    **dict.fromkeys(_ids("Room-5x5", "Room-15x15", "Labyrinth-Big", "Labyrinth-Small"), 1),
+    **dict.fromkeys((*_both("WoD-Easy", "WoD-Medium"), *_ids("Quest-Medium", "Memento-F4")), 1),
+    **dict.fromkeys(_ids("Memento-F2", "Memento-Short-F2"), 2),
+    **dict.fromkeys(_both("WoD-Pro"), 8),
+    **dict.fromkeys(_ids("CorridorBattle", "CorridorBattle-Dark"), 9),
+    **dict(zip(_ids("Sokoban4b", "Sokoban2a", "Sokoban2b", version="v1"), (10, 18, 28), strict=True)),
+    **dict(zip(_ids("Sokoban1b", "Sokoban3a", "Sokoban1a", version="v1"), (36, 42, 64), strict=True)),
+    **dict(zip(_ids("LockedDoor", "Room-Dark-5x5", "KeyRoom-Dark-S5"), (25, 171, 137), strict=True)),
+    "MiniHack-Sokoban3b-v1": 106,
+}
+"""Families with fewer than 200 levels, all roles together, as counted or estimated from 1,000 seeds."""
 
 _MINIGRID = "it is a port of a MiniGrid level and needs the package minigrid, which metagym does not bring"
 _BOXOBAN = "its levels must be downloaded by a script of minihack first"

@@ -69,7 +69,7 @@ def read_question(screen: Screen, *, after_prefix: bool = False, in_position: bo
         return _read_choice(screen)
     if after_prefix:
         return _ask_direction(screen, around_only=True)
-    if in_position or _ASKS_POSITION.search(screen.terminal[0]):
+    if in_position or _ASKS_POSITION.search(screen.message):
         moves = {f"cursor {name}": (key,) for name, key in DIRECTIONS.items()}
         far = {f"cursor far {name}": (key - 32,) for name, key in DIRECTIONS.items()}
         return Question("position", {**moves, **far, "select": (ord("."),), **_CANCEL}, "cancel")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-_BLANK = " " * 79
+TERMINAL_WIDTH, MAP_WIDTH = 80, 79
 # A square that NetHack never wrote to holds 0.
 _BLANK_ZERO = bytes([ord(" "), *range(1, 256)])
 _HEX = bytes(ord(f"{color & 15:x}") for color in range(256))
@@ -19,12 +19,13 @@ _IN_QUESTION, _IN_TEXT, _WAITS_FOR_KEY = 1, 2, 3  # positions in NLE's `internal
 
 @dataclass(frozen=True)
 class Screen:
-    """One screen: the terminal's lines, the map under any window, the inventory, the hero's numbers."""
+    """One screen: the terminal's lines, the map under any window, the inventory, the hero's numbers.
 
-    terminal: tuple[str, ...]
-    """24 lines of at most 80 characters, trailing blanks cut: what a player at a terminal sees."""
-    map: tuple[str, ...]
-    """21 lines of 79 characters: the level as known to the hero, also where a window covers it."""
+    The big parts are copied as bytes and read into lines when somebody looks.
+    """
+
+    terminal_bytes: bytes
+    map_bytes: bytes
     message: str
     inventory: tuple[tuple[str, str], ...]
     """Letter and description of each item."""
@@ -38,10 +39,30 @@ class Screen:
     """NetHack waits for a line of text."""
     waits_for_key: bool
     """NetHack waits at a `--More--`, a menu or a page of text."""
+    color_bytes: bytes = b""
+    """NetHack's colour of each square, laid out as `map_bytes`; empty unless asked for."""
     descriptions: npt.NDArray[np.uint8] | None = None
     """What each square shows, in NetHack's words; uint8 of shape `[21, 79, 80]`. None unless asked for."""
-    colors: tuple[str, ...] = ()
-    """Colour of each square, one hex digit (NetHack's 0-15) each, laid out as `map`; empty by default."""
+
+    @cached_property
+    def terminal(self) -> tuple[str, ...]:
+        """24 lines of at most 80 characters, trailing blanks cut: what a player at a terminal sees."""
+        return tuple(line.rstrip() for line in _lines(self.terminal_bytes, TERMINAL_WIDTH, _BLANK_ZERO))
+
+    @property
+    def top_line(self) -> str:
+        """The first line of `terminal`, where NetHack asks and tells."""
+        return _lines(self.terminal_bytes[:TERMINAL_WIDTH], TERMINAL_WIDTH, _BLANK_ZERO)[0]
+
+    @cached_property
+    def map(self) -> tuple[str, ...]:
+        """21 lines of 79 characters: the level as known to the hero, also where a window covers it."""
+        return _lines(self.map_bytes, MAP_WIDTH, _BLANK_ZERO)
+
+    @cached_property
+    def colors(self) -> tuple[str, ...]:
+        """Colour of each square, one hex digit (NetHack's 0-15) each, laid out as `map`."""
+        return _lines(self.color_bytes, MAP_WIDTH, _HEX)
 
     @cached_property
     def is_covered(self) -> bool:
@@ -55,7 +76,7 @@ class Screen:
     @property
     def is_blank(self) -> bool:
         """Whether nothing is shown: NetHack clears its terminal when a game is over."""
-        return not any(line.strip() for line in self.terminal)
+        return not self.terminal_bytes.strip(b" \0")
 
     @property
     def map_text(self) -> str:
@@ -65,39 +86,43 @@ class Screen:
     @cached_property
     def bounds(self) -> tuple[int, int, int, int] | None:
         """First and last row, first and last column of what is known; None where nothing is."""
-        rows = [index for index, line in enumerate(self.map) if line != _BLANK and line.strip()]
+        rows = [index for index, line in enumerate(self.map) if not line.isspace()]
         if not rows:
             return None
         lines = [self.map[row] for row in rows]
-        left = min(len(line) - len(line.lstrip()) for line in lines)
+        left = MAP_WIDTH - max(len(line.lstrip()) for line in lines)
         right = max(len(line.rstrip()) for line in lines) - 1
         return rows[0], rows[-1], left, right
 
 
 def read_screen(buffers: Mapping[str, npt.NDArray[Any]], *, descriptions: bool = False, colors: bool = False) -> Screen:
     """Copy NLE's buffers, which the next key overwrites, into a `Screen`."""
-    internal, stats = buffers["internal"], tuple(buffers["blstats"].tolist())
-    letters, lines = buffers["inv_letters"].tobytes(), buffers["inv_strs"]
-    num_items = letters.find(0) if 0 in letters else len(letters)
+    internal, stats = buffers["internal"].tolist(), tuple(buffers["blstats"].tolist())
     return Screen(
-        terminal=tuple(line.rstrip() for line in _lines(buffers["tty_chars"])),
-        map=_lines(buffers["chars"]),
+        terminal_bytes=buffers["tty_chars"].tobytes(),
+        map_bytes=buffers["chars"].tobytes(),
         message=_text(buffers["message"].tobytes()),
-        inventory=tuple((chr(letters[i]), _text(lines[i].tobytes())) for i in range(num_items)),
+        inventory=_items(buffers["inv_letters"].tobytes(), buffers["inv_strs"].tobytes()),
         hero=(stats[1], stats[0]),
         stats=stats,
         asks_question=bool(internal[_IN_QUESTION]),
         asks_text=bool(internal[_IN_TEXT]),
         waits_for_key=bool(internal[_WAITS_FOR_KEY]),
+        color_bytes=buffers["colors"].tobytes() if colors else b"",
         descriptions=buffers["screen_descriptions"].copy() if descriptions else None,
-        colors=_lines(buffers["colors"], _HEX) if colors else (),
     )
 
 
-def _lines(grid: npt.NDArray[np.uint8], table: bytes = _BLANK_ZERO) -> tuple[str, ...]:
-    width = grid.shape[1]
-    text = grid.tobytes().translate(table).decode("latin-1")
-    return tuple(text[start : start + width] for start in range(0, len(text), width))
+def _lines(raw: bytes, width: int, table: bytes) -> tuple[str, ...]:
+    text = raw.translate(table).decode("latin-1")
+    return tuple([text[start : start + width] for start in range(0, len(text), width)])
+
+
+@lru_cache(maxsize=256)
+def _items(letters: bytes, lines: bytes) -> tuple[tuple[str, str], ...]:
+    num_items = letters.find(0) if 0 in letters else len(letters)
+    width = len(lines) // len(letters)
+    return tuple((chr(letters[i]), _text(lines[i * width : (i + 1) * width])) for i in range(num_items))
 
 
 def _text(raw: bytes) -> str:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
 from metagym.envs.minihack.engine import GamePool
-from metagym.envs.minihack.families import FAMILIES, GROUPS, INVENTORY_KINDS
+from metagym.envs.minihack.families import FAMILIES, FEW_LEVELS, GROUPS, INVENTORY_KINDS
 from metagym.envs.minihack.screen import Screen
+from metagym.errors import TasksExhaustedError
 from metagym.tasks import SeededTaskSet
+from metagym.types import Task
 
 
 class MiniHackTaskSet(SeededTaskSet):
@@ -29,6 +35,29 @@ class MiniHackTaskSet(SeededTaskSet):
             groups=GROUPS,
             close=self._pool.close if pool is None else None,
         )
+
+    def draw(
+        self,
+        num_tasks: int,
+        *,
+        rng: np.random.Generator,
+        families: Sequence[str] | None = None,
+        split: str = "train",
+        exclude: Iterable[str] = (),
+    ) -> tuple[Task, ...]:
+        """Draw tasks as `TaskSet.draw` does.
+
+        Raises:
+            TasksExhaustedError: the families hold too few levels of this split. Some families have one
+                level in all, whatever the seed.
+        """
+        try:
+            return super().draw(num_tasks, rng=rng, families=families, split=split, exclude=exclude)
+        except TasksExhaustedError as error:
+            few = [name for name in self.expand_families(families) if name in FEW_LEVELS]
+            counts = ", ".join(f"{name} about {FEW_LEVELS[name]}" for name in few[:5])
+            hint = f" Of all roles together there are few levels: {counts}." if few else ""
+            raise TasksExhaustedError(f"{error}{hint} `count_starts` tells how many levels a family has.") from error
 
     def _content_of(self, family: str, seed: int) -> str:
         game = self._pool.take(family)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from metagym.envs.minihack.screen import Screen
@@ -30,7 +31,7 @@ _CONDITIONS = (
     "riding",
 )
 _CHOICES = re.compile(r"\[[^\[\]]+\]( \(.\))?( .)?$")
-_PLAIN_SQUARES = frozenset(" .|-")
+_NOT_PLAIN = re.compile(r"[^ .|\-]")
 
 
 def check_parts(parts: Iterable[str]) -> tuple[str, ...]:
@@ -47,16 +48,7 @@ def check_parts(parts: Iterable[str]) -> tuple[str, ...]:
 
 def render_text(screen: Screen, *, parts: tuple[str, ...] = DEFAULT_PARTS) -> str:
     """Return the screen as text. Where a window covers the map, the whole window stands in its place."""
-    writers = {
-        "message": lambda: f"Message: {_message(screen)}",
-        "map": lambda: _map(screen, crop=True),
-        "whole map": lambda: _map(screen, crop=False),
-        "cursor": lambda: "You are at row {}, column {}.".format(*screen.hero),
-        "inventory": lambda: _inventory(screen),
-        "status": lambda: _status(screen),
-        "legend": lambda: _legend(screen),
-    }
-    return "\n".join(writers[part]() for part in parts)
+    return "\n".join([_WRITERS[part](screen) for part in parts])
 
 
 def render_display(screen: Screen) -> dict[str, Any]:
@@ -82,7 +74,7 @@ def _message(screen: Screen) -> str:
         is_answered = _CHOICES.search(screen.message) and not screen.asks_question
         return f"{screen.message} (answered)" if is_answered else screen.message
     # Moving the cursor over the map describes squares on the top line alone.
-    return "(none)" if screen.is_covered else " ".join(screen.terminal[0].split()) or "(none)"
+    return "(none)" if screen.is_covered else " ".join(screen.top_line.split()) or "(none)"
 
 
 def _window(screen: Screen) -> str:
@@ -99,26 +91,25 @@ def _map(screen: Screen, *, crop: bool) -> str:
     return "\n".join((f"Map (rows {top}-{bottom}, columns {left}-{right}):", *lines))
 
 
-def _inventory(screen: Screen) -> str:
-    items = [f"{letter}: {name}" for letter, name in screen.inventory]
+@lru_cache(maxsize=256)
+def _inventory(inventory: tuple[tuple[str, str], ...]) -> str:
+    items = [f"{letter}: {name}" for letter, name in inventory]
     return "\n".join(("Inventory:", *items)) if items else "Inventory: nothing."
 
 
 def _status(screen: Screen) -> str:
     stats = screen.stats
-    words = [
-        f"HP {stats[10]}/{stats[11]}",
-        f"energy {stats[14]}/{stats[15]}",
-        f"armor class {stats[16]}",
-        f"experience level {stats[18]}",
-        f"dungeon level {stats[12]}",
-        f"gold {stats[13]}",
-        f"turn {stats[20]}",
-        _HUNGER[stats[21]] if 0 <= stats[21] < len(_HUNGER) else "",
-        _BURDEN[stats[22]] if 0 <= stats[22] < len(_BURDEN) else "",
-        *(name for bit, name in enumerate(_CONDITIONS) if stats[25] >> bit & 1),
-    ]
-    return "Status: " + ", ".join(word for word in words if word)
+    hunger, burden, conditions = stats[21], stats[22], stats[25]
+    status = (
+        f"Status: HP {stats[10]}/{stats[11]}, energy {stats[14]}/{stats[15]}, armor class {stats[16]}, "
+        f"experience level {stats[18]}, dungeon level {stats[12]}, gold {stats[13]}, turn {stats[20]}"
+    )
+    words = [_HUNGER[hunger]] if 0 <= hunger < len(_HUNGER) else []
+    if 0 < burden < len(_BURDEN):
+        words.append(_BURDEN[burden])
+    if conditions:
+        words += [name for bit, name in enumerate(_CONDITIONS) if conditions >> bit & 1]
+    return ", ".join([status, *words])
 
 
 def _legend(screen: Screen) -> str:
@@ -126,8 +117,18 @@ def _legend(screen: Screen) -> str:
         return "Legend: none."
     seen: dict[str, None] = {}
     for row, line in enumerate(screen.map):
-        for column, square in enumerate(line):
-            if square not in _PLAIN_SQUARES:
-                raw = screen.descriptions[row, column].tobytes().split(b"\0", 1)[0]
-                seen.setdefault(f"{square} {raw.decode('latin-1')}")
+        for found in _NOT_PLAIN.finditer(line):
+            raw = screen.descriptions[row, found.start()].tobytes().split(b"\0", 1)[0]
+            seen.setdefault(f"{found[0]} {raw.decode('latin-1')}")
     return "Legend: " + "; ".join(seen) + "."
+
+
+_WRITERS: dict[str, Callable[[Screen], str]] = {
+    "message": lambda screen: f"Message: {_message(screen)}",
+    "map": lambda screen: _map(screen, crop=True),
+    "whole map": lambda screen: _map(screen, crop=False),
+    "cursor": lambda screen: f"You are at row {screen.hero[0]}, column {screen.hero[1]}.",
+    "inventory": lambda screen: _inventory(screen.inventory),
+    "status": _status,
+    "legend": _legend,
+}

@@ -20,9 +20,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from metagym.envs.minihack.engine import Game, GamePool, import_minihack
+from metagym.envs.minihack.engine import Game, GamePool
 from metagym.envs.minihack.env import MiniHackTextEnv, parse_task_id
 from metagym.envs.minihack.families import FAMILIES, GROUPS
+from metagym.envs.minihack.loading import import_minihack
 from metagym.envs.minihack.screen import Screen, read_screen
 from metagym.seeding import digest
 
@@ -49,7 +50,7 @@ def default_families(num: int = 30) -> tuple[str, ...]:
     return tuple(spread)[: min(num, len(FAMILIES))]
 
 
-def play_levels(task_ids: Iterable[str], *, num_steps: int = 40, fresh: bool = False) -> dict[str, Played]:
+def play_levels(task_ids: Iterable[str], *, num_steps: int = 25, fresh: bool = False) -> dict[str, Played]:
     """Play levels at random, in one re-used environment or in a fresh one each, and digest what came back."""
     played: dict[str, Played] = {}
     pool = GamePool(max_idle=len(FAMILIES))
@@ -102,7 +103,7 @@ def count_differences(reference: Mapping[str, Played], other: Mapping[str, Playe
 
 
 def play_elsewhere(
-    task_ids: Sequence[str], *, num_steps: int = 40, date: str | None = None, fresh: bool = False
+    task_ids: Sequence[str], *, num_steps: int = 25, date: str | None = None, fresh: bool = False
 ) -> dict[str, Played]:
     """Play the levels in another process, where wanted on another date (needs `faketime`)."""
     command = [sys.executable, "-m", __spec__.name, "--worker", "--steps", str(num_steps)]
@@ -118,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m metagym.envs.minihack.verify", description=__doc__)
     parser.add_argument("--families", type=int, default=30, help="how many families, of all groups in turn")
     parser.add_argument("--seeds", type=int, default=200, help="how many seeds of each")
-    parser.add_argument("--steps", type=int, default=40, help="random actions in each level")
+    parser.add_argument("--steps", type=int, default=25, help="random actions in each level")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--fresh", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
