@@ -30,7 +30,8 @@ LAYERS = (
     ("campaign", "evaluation_tables"),
     ("verification",),
     ("envs",),
-    ("cli_alfworld", "cli_evaluation", "cli_minihack", "cli_models"),
+    ("cli_alfworld", "cli_minihack", "cli_models"),
+    ("cli_evaluation",),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

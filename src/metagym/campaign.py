@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from metagym.comparison import Comparison, compare
-from metagym.constant_prompt import tune_constant_prompt
+from metagym.constant_prompt import tune_constant_prompt, tuning_config
 from metagym.controls import CONTROLS, Arm, control_arm
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, UnknownNameError
@@ -44,27 +44,26 @@ def run_campaign(
     reflector: ReflectorArgument,
     path: str | Path,
     controls: Sequence[str] | None = None,
+    budget: Mapping[str, Any] | None = None,
     on_arm: Callable[[str, int], Any] | None = None,
     on_episode: Callable[[Trajectory], None] | None = None,
 ) -> list[Evaluated]:
     """Evaluate the reflector by the preset, with its controls (or those given), and compare it with each.
 
-    `on_arm` is called with the name of each arm and its number of episodes before it is played. An
-    interrupted campaign goes on when it is called again with the same folder.
+    `budget` (tokens, calls, cost) holds for each environment and k. `on_arm` is called with the name of each
+    arm and its number of episodes before it is played. An interrupted campaign goes on when it is called again
+    with the same folder.
 
     Raises:
         MetaGymError: as `evaluate` raises.
     """
     wanted = preset.controls if controls is None else tuple(controls)
     spec = read_reflector_argument(reflector)
-    for control in wanted:
-        if control not in CONTROLS:
-            raise UnknownNameError.of("control", control, CONTROLS)
-    check_preset(preset, actor)
+    check_preset(preset, actor, controls=wanted)
     found = []
     for environment, config in preset.configs():
         folder = _folder(path, environment, config)
-        options = {**environment.options, "actor": actor}
+        options = {**environment.options, "actor": actor, "budget": dict(budget or {})}
         env = make_meta_env(environment.id, options, num_steps=config.num_steps)
         try:
             meta_env = cast(MetaEnv, env.unwrapped)
@@ -91,6 +90,7 @@ def run_streams(
     actor: ActorSpec,
     reflector: ReflectorArgument,
     path: str | Path,
+    budget: Mapping[str, Any] | None = None,
     on_episode: Callable[[Trajectory], None] | None = None,
 ) -> list[StreamReport]:
     """Run the reflector over the streams of a preset whose protocol is `stream`; one report per environment and k.
@@ -103,7 +103,8 @@ def run_streams(
     reports = []
     for environment, config in preset.configs():
         length = config.num_steps * len(config.families)
-        env = make_meta_env(environment.id, {**environment.options, "actor": actor}, num_steps=length)
+        options = {**environment.options, "actor": actor, "budget": dict(budget or {})}
+        env = make_meta_env(environment.id, options, num_steps=length)
         try:
             meta_env = cast(MetaEnv, env.unwrapped)
             meta_env.on_episode = on_episode
@@ -115,12 +116,15 @@ def run_streams(
     return reports
 
 
-def check_preset(preset: Preset, actor: ActorSpec) -> None:
+def check_preset(preset: Preset, actor: ActorSpec, *, controls: Sequence[str] = ()) -> None:
     """Make sure that everything the preset asks for exists, before the first episode of the first environment.
 
     Raises:
         MetaGymError: an environment, a family or an option is unknown, or there are too few tasks.
     """
+    for control in controls:
+        if control not in CONTROLS:
+            raise UnknownNameError.of("control", control, CONTROLS)
     for environment, config in preset.configs():
         env = make_meta_env(environment.id, {**environment.options, "actor": actor}, num_steps=config.num_steps)
         try:
@@ -128,6 +132,8 @@ def check_preset(preset: Preset, actor: ActorSpec) -> None:
             Plan(meta_env, config, {}, arm="")
             if environment.train_families:
                 meta_env.task_set.expand_families(environment.train_families)
+            if "constant prompt" in controls:
+                Plan(meta_env, tuning_config(config, environment.train_families), {}, arm="")
         finally:
             env.close()
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from metagym.cli_models import read_budget
 from metagym.errors import ApparatusError, ConfigError, RunFolderError
 
 commands = typer.Typer()
@@ -33,6 +34,9 @@ def evaluate(
     api_key_env: Annotated[str | None, typer.Option(help="The environment variable that holds the key.")] = None,
     control: Annotated[list[str] | None, typer.Option(help="A control arm, instead of the preset's.")] = None,
     no_controls: Annotated[bool, typer.Option("--no-controls", help="Evaluate the reflector alone.")] = False,
+    max_tokens: Annotated[int | None, typer.Option(help="Budget in tokens, for each environment and k.")] = None,
+    max_calls: Annotated[int | None, typer.Option(help="Budget in model calls.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Budget in money.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder; the same again goes on there.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
 ) -> None:
@@ -55,6 +59,7 @@ def evaluate(
                 "No reflector is named. Say --reflector-model NAME, or --reflector demo, fixed or pkg:Class."
             )
         reflector_spec = "demo"
+    budget = read_budget(max_tokens, max_calls, max_cost)
     path = out or Path("runs") / f"evaluate-{protocol.name}"
     with _progress() as progress:
         bar = progress.add_task("episodes", total=None)
@@ -68,7 +73,12 @@ def evaluate(
         try:
             if protocol.protocol == "stream":
                 streams = run_streams(
-                    protocol, actor=actor_spec, reflector=reflector_spec, path=path, on_episode=on_episode
+                    protocol,
+                    actor=actor_spec,
+                    reflector=reflector_spec,
+                    path=path,
+                    budget=budget,
+                    on_episode=on_episode,
                 )
                 found = []
             else:
@@ -79,12 +89,15 @@ def evaluate(
                     reflector=reflector_spec,
                     path=path,
                     controls=() if no_controls else control,
+                    budget=budget,
                     on_arm=on_arm,
                     on_episode=on_episode,
                 )
         except (ApparatusError, KeyboardInterrupt):
             errors.print(f"What was played is in {path}. The same command with --out {path} goes on.", soft_wrap=True)
             raise
+    for guess in () if as_json else protocol.guessed:
+        console.print(f"guessed: {guess}", highlight=False, markup=False)
     for stream in streams:
         if as_json:
             console.print_json(stream.model_dump_json())

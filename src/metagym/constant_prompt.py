@@ -57,8 +57,7 @@ def tune_constant_prompt(
         if tuned.train_families != tuple(train_families):
             raise RunFolderError(f"{file} was tuned on {tuned.train_families}. Name another folder.")
         return tuned
-    update = {"families": tuple(train_families), "num_seeds": 1, "num_test": 1, "replay": False}
-    report = evaluate(env, reflector, config=config.model_copy(update=update), arm="tuning", path=path)
+    report = evaluate(env, reflector, config=tuning_config(config, train_families), arm="tuning", path=path)
     first = meta_env.default_prompt if config.first_prompt is None else config.first_prompt
     candidates = list(dict.fromkeys([first, *(item.chosen_prompt for item in report.prompts)]))
     scores = np.zeros((len(train_families), len(candidates)))
@@ -78,3 +77,9 @@ def tune_constant_prompt(
         part.write_text(tuned.model_dump_json(indent=2) + "\n", encoding="utf-8")
         part.replace(file)
     return tuned
+
+
+def tuning_config(config: EvaluationConfig, train_families: Sequence[str]) -> EvaluationConfig:
+    """Return the protocol by which the candidates are found: one seed a meta-train family, and no test."""
+    update = {"families": tuple(train_families), "num_seeds": 1, "num_test": 1, "replay": False}
+    return config.model_copy(update=update)

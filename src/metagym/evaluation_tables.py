@@ -12,6 +12,7 @@ from metagym.comparison import Comparison
 from metagym.evaluation_report import EvaluationReport
 from metagym.statistics import Estimate
 from metagym.stream import StreamReport
+from metagym.types import Usage
 
 
 def report_tables(report: EvaluationReport) -> list[RenderableType]:
@@ -40,6 +41,9 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
     lines = (
         f"online score per meta-step:  {online}",
         f"validation score per prompt: {validation}",
+        f"invalid actions on the test tasks: {_mean(report.overall.invalid_action_rate)} under the chosen prompt, "
+        f"{_mean(report.overall.invalid_action_rate_first)} under sp_0",
+        "tokens: " + ", ".join(f"{part} {_tokens(usage)}" for part, usage in report.usage.items()),
         f"verdict: {report.verdict}",
     )
     return [table, *map(Text, lines)]
@@ -114,3 +118,7 @@ def _mean(estimate: Estimate | None, sign: str = "") -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
+
+
+def _tokens(usage: Usage) -> str:
+    return f"{usage.prompt_tokens + usage.completion_tokens:,} in {usage.num_calls:,} calls"
