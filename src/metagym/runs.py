@@ -267,8 +267,10 @@ class RunFolder:
             raise ValueError(f"unknown kind {kind!r}")
 
     def _read_episode(self, place: Place) -> Trajectory:
-        line = self._journal.read(place)
-        return Trajectory.model_validate_json(line[len(_head("episode")) : -len(_TAIL)])
+        line, head = self._journal.read(place), _head("episode")
+        if line.startswith(head) and line.endswith(_TAIL):  # as `_append` writes it; another tool may write it otherwise
+            return Trajectory.model_validate_json(line[len(head) : -len(_TAIL)])
+        return Trajectory.model_validate(pydantic_core.from_json(line)["record"])
 
     def _append(self, kind: str, record: Record) -> Place:
         return self._journal.append(_head(kind) + record.model_dump_json().encode() + _TAIL)
