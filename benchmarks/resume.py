@@ -12,7 +12,7 @@ from pathlib import Path
 
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.evaluation import EvaluationConfig, evaluate
-from metagym.evaluation_store import read_report
+from metagym.evaluation.store import read_report
 from metagym.runs import LOG, RunFolder
 
 

@@ -3,9 +3,9 @@
 import gymnasium as gym
 
 import metagym
-from metagym.comparison import compare
-from metagym.controls import control_arm
 from metagym.envs.gates.demo import GatesDemoReflector
+from metagym.evaluation.comparison import compare
+from metagym.evaluation.controls import control_arm
 
 # Two held-out families, three meta-steps of five tasks, six seeds: six is the least for an exact sign-flip test.
 CONFIG = metagym.EvaluationConfig(

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from metagym import cli, cli_evaluation
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.preset import load_preset, preset_names
+from metagym.evaluation.preset import load_preset, preset_names
 
 SMALL = """
 num_steps = 2

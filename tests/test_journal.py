@@ -195,7 +195,7 @@ def test_reading_needs_no_lock(tmp_path: Path) -> None:
 
     assert evaluate_until(tmp_path, 10**9) == 0
     with RunFolder.open(tmp_path, writing=True):
-        code = "import sys; from metagym.evaluation_store import read_report; print(read_report(sys.argv[1]).num_seeds)"
+        code = "import sys; from metagym.evaluation.store import read_report; print(read_report(sys.argv[1]).num_seeds)"
         done = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path)],
             capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(SRC.parent)}, check=False,

@@ -41,9 +41,9 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
 ) -> None:
     """Evaluate a reflector on held-out families, beside its noise floor and null controls."""
-    from metagym.campaign import run_campaign, run_streams
-    from metagym.evaluation_tables import comparison_tables, report_tables, stream_tables
-    from metagym.preset import load_preset
+    from metagym.evaluation.campaign import run_campaign, run_streams
+    from metagym.evaluation.preset import load_preset
+    from metagym.evaluation.tables import comparison_tables, report_tables, stream_tables
 
     protocol = load_preset(preset)
     actor_spec = actor or _model_spec(actor_model, actor_base_url, api_key_env)
@@ -122,9 +122,9 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare evaluated arms: paired per-seed differences, families with equal weight."""
-    from metagym.comparison import compare as compare_reports
-    from metagym.evaluation_store import read_report
-    from metagym.evaluation_tables import comparison_tables
+    from metagym.evaluation.comparison import compare as compare_reports
+    from metagym.evaluation.store import read_report
+    from metagym.evaluation.tables import comparison_tables
 
     if endpoint not in ("chosen", "last"):
         raise ConfigError(f"--endpoint must be 'chosen' or 'last', got {endpoint!r}.")
@@ -190,7 +190,7 @@ def export(
     plots: Annotated[Path | None, typer.Option(help="Draw an evaluation's learning curves to this file.")] = None,
 ) -> None:
     """Write a run in formats that others read."""
-    from metagym.exports import write_atif, write_parquet
+    from metagym.evaluation.exports import write_atif, write_parquet
     from metagym.runs import RunFolder
 
     if parquet is None and atif is None and plots is None:
@@ -201,8 +201,8 @@ def export(
         if atif is not None:
             console.print(f"{write_atif(folder, atif)} episodes in {atif}", soft_wrap=True)
     if plots is not None:
-        from metagym.evaluation_store import read_report
-        from metagym.plots import plot_learning_curves
+        from metagym.evaluation.plots import plot_learning_curves
+        from metagym.evaluation.store import read_report
 
         plot_learning_curves([read_report(run)]).savefig(plots)
         console.print(f"learning curves in {plots}", soft_wrap=True)

@@ -268,7 +268,9 @@ class RunFolder:
 
     def _read_episode(self, place: Place) -> Trajectory:
         line, head = self._journal.read(place), _head("episode")
-        if line.startswith(head) and line.endswith(_TAIL):  # as `_append` writes it; another tool may write it otherwise
+        if line.startswith(head) and line.endswith(
+            _TAIL
+        ):  # as `_append` writes it; another tool may write it otherwise
             return Trajectory.model_validate_json(line[len(head) : -len(_TAIL)])
         return Trajectory.model_validate(pydantic_core.from_json(line)["record"])
 

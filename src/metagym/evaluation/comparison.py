@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metagym.errors import ConfigError
-from metagym.evaluation_report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
+from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
 from metagym.measurements import Role
 from metagym.statistics import (
     MIN_SEEDS_FOR_SIGN_FLIP,

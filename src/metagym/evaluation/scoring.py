@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from metagym.call_log import CallLog
-from metagym.disjointness import Guard
 from metagym.env import MetaEnv
-from metagym.evaluation_store import EvaluationStore
+from metagym.evaluation.disjointness import Guard
+from metagym.evaluation.store import EvaluationStore
 from metagym.ledger import spending_on
 from metagym.measurements import Measurement, Role, measure
 from metagym.meta_episode import MetaEpisode

@@ -8,10 +8,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from metagym.comparison import Comparison
-from metagym.evaluation_report import EvaluationReport
+from metagym.evaluation.comparison import Comparison
+from metagym.evaluation.report import EvaluationReport
+from metagym.evaluation.stream import StreamReport
 from metagym.statistics import Estimate
-from metagym.stream import StreamReport
 from metagym.types import Usage
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from metagym.evaluation_config import EvaluationConfig
-from metagym.figures import Figures, Table, figures_by_seed, summarise
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.figures import Figures, Table, figures_by_seed, summarise
 from metagym.measurements import Measurement, Role
 from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, detectable_effect
 from metagym.types import SCHEMA_VERSION, Record, Usage

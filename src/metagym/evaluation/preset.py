@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.resources
 import tomllib
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.evaluation_config import EvaluationConfig
+from metagym.evaluation.config import EvaluationConfig
 from metagym.types import Record
 
 
@@ -69,8 +70,8 @@ class Preset(Record):
 
 def preset_names() -> list[str]:
     """Return the names of the presets that come with the library."""
-    folder = importlib.resources.files("metagym") / "presets"
-    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+    names = (item.name for item in _shipped().iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
 
 def load_preset(name: str) -> Preset:
@@ -91,7 +92,9 @@ def load_preset(name: str) -> Preset:
             raise ConfigError(f"Expected a preset in TOML at {name}: {error}.") from error
         own = path.stem
     elif name in preset_names():
-        text = (importlib.resources.files("metagym") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+        text = (importlib.resources.files("metagym.evaluation") / "presets" / f"{name}.toml").read_text(
+            encoding="utf-8"
+        )
         own = name
     else:
         raise UnknownNameError.of("preset", name, preset_names(), remedy="Or give the path of a .toml file of yours.")
@@ -108,3 +111,7 @@ def load_preset(name: str) -> Preset:
             f"Preset {name}: field {field!r} got {first['input']!r:.80}: {first['msg']}. The fields are {known}."
         ) from None
     return preset
+
+
+def _shipped() -> Traversable:
+    return importlib.resources.files("metagym.evaluation") / "presets"

@@ -10,20 +10,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from metagym.comparison import Comparison, compare
-from metagym.constant_prompt import tune_constant_prompt, tuning_config
-from metagym.controls import CONTROLS, Arm, control_arm
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation import evaluate
-from metagym.evaluation_config import EvaluationConfig
-from metagym.evaluation_plan import Plan
-from metagym.evaluation_report import EvaluationReport
+from metagym.evaluation.comparison import Comparison, compare
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_config
+from metagym.evaluation.controls import CONTROLS, Arm, control_arm
+from metagym.evaluation.plan import Plan
+from metagym.evaluation.preset import Preset, PresetEnvironment
+from metagym.evaluation.report import EvaluationReport
+from metagym.evaluation.stream import StreamReport, evaluate_stream
 from metagym.experiment import make_meta_env
-from metagym.preset import Preset, PresetEnvironment
 from metagym.reflector import Reflector
 from metagym.specs import ActorSpec, make_reflector
-from metagym.stream import StreamReport, evaluate_stream
 from metagym.types import Trajectory
 
 ReflectorArgument = Reflector | Mapping[str, Any] | str

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from metagym import background
-from metagym.campaign import num_episodes, run_campaign
-from metagym.comparison import compare
-from metagym.controls import (
+from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
+from metagym.errors import ConfigError, UnknownNameError
+from metagym.evaluation import EvaluationConfig, evaluate
+from metagym.evaluation.campaign import num_episodes, run_campaign
+from metagym.evaluation.comparison import compare
+from metagym.evaluation.controls import (
     CONTROLS,
     ChangedExperience,
     ConstantPrompt,
@@ -21,10 +24,7 @@ from metagym.controls import (
     scramble_observations,
     take_away,
 )
-from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
-from metagym.errors import ConfigError, UnknownNameError
-from metagym.evaluation import EvaluationConfig, evaluate
-from metagym.preset import load_preset
+from metagym.evaluation.preset import load_preset
 from metagym.rendering import render_batch
 from metagym.types import MetaStep, Reflection, Trajectory
 from tests.conftest import MakeGates, make_meta_step

@@ -18,19 +18,17 @@ import numpy as np
 
 from metagym.env import MetaEnv
 from metagym.errors import ApparatusError, ConfigError
-from metagym.evaluation_config import EvaluationConfig
-from metagym.evaluation_plan import Plan
-from metagym.evaluation_report import EvaluationReport
-from metagym.evaluation_store import EvaluationStore, MemoryStore, open_store, report_of
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.plan import Plan
+from metagym.evaluation.report import EvaluationReport
+from metagym.evaluation.scoring import Loop, Request, Scorer
+from metagym.evaluation.store import EvaluationStore, MemoryStore, open_store, report_of
 from metagym.measurements import Role
 from metagym.meta_episode import MetaEpisode
 from metagym.reflector import Reflector, ReflectorSpec
-from metagym.scoring import Loop, Request, Scorer
 from metagym.seeding import derive_seed
 from metagym.specs import make_reflector
 from metagym.types import Usage
-
-__all__ = ["EvaluationConfig", "EvaluationReport", "evaluate"]
 
 
 def evaluate(

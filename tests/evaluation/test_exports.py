@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from metagym.comparison import compare
 from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
-from metagym.exports import COLUMNS, to_atif, write_atif, write_parquet
+from metagym.evaluation.comparison import compare
+from metagym.evaluation.exports import COLUMNS, to_atif, write_atif, write_parquet
 from metagym.runs import RunFolder
 from metagym.types import Action, Completion, Observation, Usage
 from tests.conftest import MakeGates, make_step, make_trajectory
@@ -74,8 +74,8 @@ def texts_of(figure: Any) -> list[str]:
 
 def test_each_figure_of_scripted_episodes_says_so(run: Path, make_gates: MakeGates, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from metagym.plots import plot_differences, plot_learning_curves, plot_transfer
-    from metagym.transfer import transfer_matrix
+    from metagym.evaluation.plots import plot_differences, plot_learning_curves, plot_transfer
+    from metagym.evaluation.transfer import transfer_matrix
 
     reports = [evaluate(make_gates(), name, config=CONFIG, arm=arm) for name, arm in (("demo", "a"), ("fixed", "b"))]
     figures = [

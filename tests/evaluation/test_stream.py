@@ -9,12 +9,12 @@ import pytest
 
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.errors import ConfigError, LeakError
-from metagym.evaluation_config import EvaluationConfig
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.stream import StreamReport, evaluate_stream
 from metagym.measurements import Role
 from metagym.runs import RunFolder
-from metagym.stream import StreamReport, evaluate_stream
-from tests import planted
 from tests.conftest import MakeGates
+from tests.evaluation import planted
 
 FAMILIES = ("law-0007", "law-0500", "law-0900")
 CONFIG = EvaluationConfig(families=FAMILIES, num_steps=12, episodes_per_step=1, num_seeds=3, num_test=8)

@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
-from metagym.evaluation_config import EvaluationConfig
-from metagym.evaluation_plan import Plan
-from metagym.evaluation_report import SCRIPTED_NOTE
-from metagym.evaluation_store import EvaluationStore, MemoryStore, open_store
-from metagym.figures import Table, mean_of
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.figures import Table, mean_of
+from metagym.evaluation.plan import Plan
+from metagym.evaluation.report import SCRIPTED_NOTE
+from metagym.evaluation.scoring import Loop, Request, Scorer
+from metagym.evaluation.store import EvaluationStore, MemoryStore, open_store
 from metagym.measurements import Role
 from metagym.meta_episode import MetaEpisode
 from metagym.reflector import ReflectorSpec
 from metagym.schedules import TaskQueue
-from metagym.scoring import Loop, Request, Scorer
 from metagym.seeding import derive_seed
 from metagym.specs import make_reflector
 from metagym.statistics import Estimate, mean_interval

@@ -36,7 +36,7 @@ def copied(
     `others` are episodes on tasks that were not learned on: what stands there too is how the environment
     talks, not a memory.
 
-    >>> from metagym.memorisation import copied
+    >>> from metagym.evaluation.memorisation import copied
     >>> copied("Look on shelf 3.", [], first_prompt="Look around.").names
     ()
     """

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metagym.comparison import Comparison, compare, differences
 from metagym.errors import ConfigError
-from metagym.evaluation_config import EvaluationConfig
-from metagym.evaluation_report import EvaluationReport, build_report, word
+from metagym.evaluation.comparison import Comparison, compare, differences
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.report import EvaluationReport, build_report, word
 from metagym.measurements import Measurement, Role
 from metagym.statistics import mean_interval
 from metagym.types import Usage

@@ -18,14 +18,14 @@ from metagym.envs.gates.laws import GatesTaskSet
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import ApparatusError, ConfigError, LeakError, RunFolderError, TasksExhaustedError, UnknownNameError
 from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
-from metagym.evaluation_store import read_report
+from metagym.evaluation.store import read_report
 from metagym.measurements import Role
 from metagym.reflector import ChatReflector
 from metagym.runs import LOG, RunFolder
 from metagym.testing import FakeChatModel, ScriptedActor
 from metagym.types import MetaStep, Task
-from tests import planted
 from tests.conftest import FailingEnv, MakeGates, gates_of, run_python
+from tests.evaluation import planted
 
 FAMILIES = ("law-0007", "law-0500")
 CONFIG = EvaluationConfig(
@@ -233,7 +233,7 @@ def test_the_report_goes_to_json_and_back(make_gates: MakeGates, tmp_path: Path)
 def test_reading_a_report_needs_no_environment(make_gates: MakeGates, tmp_path: Path) -> None:
     report = evaluate(make_gates(), "demo", config=SMALL, path=tmp_path / "run")
     code = (
-        "import sys; from metagym.evaluation_store import read_report; print(read_report(sys.argv[1]).verdict);"
+        "import sys; from metagym.evaluation.store import read_report; print(read_report(sys.argv[1]).verdict);"
         "assert not [name for name in sys.modules if name.startswith('metagym.envs')]"
     )
     assert run_python(code, str(tmp_path / "run")).stdout.strip() == report.verdict

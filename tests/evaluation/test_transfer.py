@@ -7,10 +7,10 @@ import pytest
 from metagym.envs.gates.demo import GatesDemoActor
 from metagym.errors import ConfigError
 from metagym.evaluation import EvaluationConfig, evaluate
-from metagym.memorisation import copied
-from metagym.transfer import transfer_matrix
-from tests import planted
+from metagym.evaluation.memorisation import copied
+from metagym.evaluation.transfer import transfer_matrix
 from tests.conftest import MakeGates, make_step, make_trajectory
+from tests.evaluation import planted
 
 FAMILIES = ("law-0007", "law-0900")
 

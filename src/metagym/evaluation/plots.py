@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metagym.comparison import Comparison
 from metagym.errors import MissingExtraError
-from metagym.evaluation_report import EvaluationReport
-from metagym.figures import Figures
+from metagym.evaluation.comparison import Comparison
+from metagym.evaluation.figures import Figures
+from metagym.evaluation.report import EvaluationReport
+from metagym.evaluation.transfer import TransferMatrix
 from metagym.statistics import Estimate
-from metagym.transfer import TransferMatrix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

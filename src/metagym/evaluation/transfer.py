@@ -14,7 +14,7 @@ import numpy as np
 
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
-from metagym.evaluation_report import SCRIPTED_NOTE, EvaluationReport
+from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.seeding import derive_seed
 from metagym.statistics import Estimate, mean_interval
 from metagym.types import Record, Task

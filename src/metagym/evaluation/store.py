@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from metagym.errors import RunFolderError
-from metagym.evaluation_config import EvaluationConfig
-from metagym.evaluation_report import EvaluationReport, build_report
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.report import EvaluationReport, build_report
 from metagym.manifest import MANIFEST, Manifest
 from metagym.measurements import Measurement
 from metagym.runs import RunFolder

@@ -9,10 +9,10 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 
-from metagym.disjointness import check_disjoint
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, TasksExhaustedError
-from metagym.evaluation_config import EvaluationConfig
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.disjointness import check_disjoint
 from metagym.manifest import Manifest
 from metagym.reflector import Reflector
 from metagym.seeding import derive_seed, describe, digest
