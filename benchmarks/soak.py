@@ -39,7 +39,7 @@ def main() -> None:
     start = time.perf_counter()
     outcomes: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
-    num_steps = replayed = 0
+    num_steps = 0
     with FakeOpenAIServer(faulty) as server:
         env = gym.make(
             "MetaGym/Gates-v0",
@@ -63,7 +63,6 @@ def main() -> None:
             for trajectory in trajectories:
                 outcomes[trajectory.stop_reason.value] += 1
                 num_steps += len(trajectory.steps)
-                replayed += trajectory.usage.num_calls
                 if trajectory.score is None:
                     assert trajectory.error, "a failed episode must say why"
                     reasons[trajectory.error.split(", got ")[-1][:60]] += 1
@@ -86,6 +85,7 @@ def main() -> None:
             sum(attempt.reason.startswith("the server did not say") for attempt in ledger.unknown),
             silent_on_usage,
         ),
+        "replies in the records": (num_steps, len(server.delivered)),
         "attempts": (spent.usage.num_calls + spent.num_refused + spent.num_unknown, num_requests),
     }
     print(f"{'':28}{'ledger':>12}{'server':>12}")

@@ -12,7 +12,7 @@ import numpy as np
 from metagym.errors import ConfigError
 from metagym.models import Call, ChatModel, ask
 from metagym.models.context import estimate_tokens, fit_messages
-from metagym.seeding import derive_seed, describe
+from metagym.seeding import describe, step_seed
 from metagym.types import Action, Completion, Episode, Message, Observation, Step
 
 ReadPrompt = Callable[[str, str, Sequence[Step], Observation], str]
@@ -64,6 +64,7 @@ class ChatActor:
         self.model, self.context_tokens = model, context_tokens
         self.history_steps, self.list_actions, self.read_prompt = history_steps, list_actions, read_prompt
         self.scripted: bool = getattr(model, "scripted", False)
+        self._said = _Conversations()
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -87,7 +88,7 @@ class ChatActor:
             role="actor",
             arm=episode.arm,
             meta_step=episode.meta_step,
-            seed=derive_seed(episode.seed, len(steps)),
+            seed=step_seed(episode.seed, len(steps)),
             repetition=episode.repetition,
         )
         completion = await ask(self.model, self._fitted(prompt, steps, observation), call)
@@ -106,13 +107,20 @@ class ChatActor:
         head = f"Goal: {observation.goal}\n\n" if observation.goal else ""
         if len(kept) < len(steps):
             head += f"[{len(steps) - len(kept)} earlier turns are left out.]\n\n"
-        messages: list[Message] = [{"role": "system", "content": f"{prompt}\n\n{REPLY_FORMAT}"}]
-        for step in kept:
-            messages.append({"role": "user", "content": head + self._turn(step.observation)})
-            messages.append({"role": "assistant", "content": _spoken(step.action)})
-            head = ""
-        messages.append({"role": "user", "content": head + self._turn(observation)})
+        system: Message = {"role": "system", "content": f"{prompt}\n\n{REPLY_FORMAT}"}
+        if len(kept) == len(steps):
+            said = self._said.until(steps, self._exchange)
+        else:
+            said = [message for step in kept for message in self._exchange(step)]
+        messages: list[Message] = [system, *said, {"role": "user", "content": self._turn(observation)}]
+        messages[1] = {"role": "user", "content": head + messages[1]["content"]}
         return messages
+
+    def _exchange(self, step: Step) -> tuple[Message, Message]:
+        return (
+            {"role": "user", "content": self._turn(step.observation)},
+            {"role": "assistant", "content": _spoken(step.action)},
+        )
 
     def _fitted(self, prompt: str, steps: Sequence[Step], observation: Observation) -> list[Message]:
         """Return the messages, cut where they would not fit into the context beside a reply."""
@@ -139,6 +147,33 @@ class ChatActor:
         """Close the model's connections, where it has any."""
         if close := getattr(self.model, "aclose", None):
             await close()
+
+
+class _Conversations:
+    """What was said in the episodes in flight, each turn rendered once.
+
+    A cache and nothing more: an entry is looked up by the very list of steps that it was made from, which
+    an engine only ever appends to, so that a conversation is the same with and without it.
+    """
+
+    MAX_EPISODES = 256
+
+    def __init__(self) -> None:
+        self._entries: dict[int, tuple[Sequence[Step], list[Message]]] = {}
+
+    def until(self, steps: Sequence[Step], exchange: Callable[[Step], tuple[Message, Message]]) -> list[Message]:
+        """Return the messages of `steps`, two a step."""
+        known, messages = self._entries.pop(id(steps), (None, []))
+        # Another list may live at an address that was free again; it is never the one that is kept here.
+        if known is not steps or len(messages) > 2 * len(steps):
+            messages = []
+        for step in steps[len(messages) // 2 :]:
+            messages.extend(exchange(step))
+        if steps:
+            self._entries[id(steps)] = (steps, messages)
+            if len(self._entries) > self.MAX_EPISODES:
+                del self._entries[next(iter(self._entries))]
+        return messages
 
 
 _MARKER = re.compile(r"^[ \t>#*_`]*(thought|action)[*_`]*[ \t]*:[*_`]*[ \t]*", re.IGNORECASE | re.MULTILINE)

@@ -20,7 +20,6 @@ from metagym.errors import (
 )
 from metagym.types import (
     Action,
-    Completion,
     Episode,
     Observation,
     Record,
@@ -28,6 +27,7 @@ from metagym.types import (
     StopReason,
     Trajectory,
     Usage,
+    sum_usage,
 )
 from metagym.workers import Frame, InnerEnv, WorkerLostError, Workers
 
@@ -269,5 +269,4 @@ def _resolve(action: Action, available: tuple[str, ...] | None, invalid: str) ->
 
 
 def _sum_usage(steps: Sequence[Step]) -> Usage:
-    completions: list[Completion] = [step.action.completion for step in steps if step.action.completion]
-    return sum((completion.usage for completion in completions), Usage())
+    return sum_usage(step.action.completion.usage for step in steps if step.action.completion)

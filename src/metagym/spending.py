@@ -121,7 +121,8 @@ class Spending(Record):
         """Return the sum with one attempt more; an attempt under way counts as unknown."""
         whole, unknown = attempt.outcome == "whole", attempt.outcome in ("unknown", "reserved")
         cost = attempt.cost or 0.0
-        return Spending(
+        # Once or twice a model call: what comes from validated parts is not validated again.
+        return Spending.model_construct(
             usage=self.usage + attempt.usage if whole else self.usage,
             num_retries=self.num_retries + (attempt.retry > 0),
             num_refused=self.num_refused + (attempt.outcome == "refused"),

@@ -9,6 +9,7 @@ Every record goes to JSON by `record.model_dump_json()` and comes back, equal, b
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, TypedDict
 
@@ -82,12 +83,23 @@ class Usage(Record):
     num_calls: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
-            completion_tokens=self.completion_tokens + other.completion_tokens,
-            num_calls=self.num_calls + other.num_calls,
-        )
+        return sum_usage((self, other))
+
+
+def sum_usage(usages: Iterable[Usage]) -> Usage:
+    """Return the sum; of nothing, zero."""
+    prompt_tokens = cached_tokens = completion_tokens = num_calls = 0
+    for usage in usages:
+        prompt_tokens += usage.prompt_tokens
+        cached_tokens += usage.cached_tokens
+        completion_tokens += usage.completion_tokens
+        num_calls += usage.num_calls
+    return Usage(
+        prompt_tokens=prompt_tokens,
+        cached_tokens=cached_tokens,
+        completion_tokens=completion_tokens,
+        num_calls=num_calls,
+    )
 
 
 class Completion(Record):

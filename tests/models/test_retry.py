@@ -182,14 +182,15 @@ def test_failures_of_different_kinds_are_not_the_same_error() -> None:
     assert run(policy, DOWN, DOWN, other, DOWN, "ok") == "ok"
 
 
-def test_rate_limits_count_only_where_a_call_is_given_up() -> None:
+@pytest.mark.parametrize("kind", ["HTTP 429", "HTTP 503", "HTTP 529"])
+def test_a_busy_or_loading_server_counts_only_where_a_call_is_given_up(kind: str) -> None:
     policy = retrier(Clock(), max_retries=1, breaker_failures=3)
     for _ in range(2):
         with pytest.raises(ModelError, match="slow down") as raised:
-            run(policy, BUSY)
+            run(policy, BUSY._replace(kind=kind))
         assert not isinstance(raised.value, ModelUnavailableError)
     with pytest.raises(ModelUnavailableError, match="same error 3 times"):
-        run(policy, BUSY)
+        run(policy, BUSY._replace(kind=kind))
 
 
 # Against a real server --------------------------------------------------------------------------------

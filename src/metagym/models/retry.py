@@ -17,6 +17,7 @@ from metagym.models.failures import AttemptFailedError, Failure
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_NOT_DOWN = frozenset({"HTTP 429", "HTTP 503", "HTTP 529"})
 _HALF_OPEN_AFTER_S = 5.0
 _TELL_EVERY_S = 1.0
 _NAP_S = 0.5
@@ -26,9 +27,9 @@ class Breaker:
     """Stops the run when a server fails in the same way again and again, with no success between.
 
     `breaker_failures` failures of one kind in a row open it; once the server has answered, the row must
-    also last `breaker_s` seconds from the start of its first attempt. A server's 429 counts only where a call
-    was given up on it: a server that limits the rate is not down. While it is open, every call fails at
-    once; after five seconds one more failure opens it again, one success closes it.
+    also last `breaker_s` seconds from the start of its first attempt. A 429, 503 or 529 counts only where a
+    call was given up on it: a server that limits the rate, or loads its model, is not down. While it is open,
+    every call fails at once; after five seconds one more failure opens it again, one success closes it.
     """
 
     def __init__(self, config: ClientConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -107,7 +108,7 @@ class Retrier:
             except AttemptFailedError as error:
                 failure = error.failure
                 # Refusals of a key or a model stop the run by themselves.
-                if failure.passing and failure.kind != "HTTP 429":
+                if failure.passing and failure.kind not in _NOT_DOWN:
                     self._breaker.failed(failure, began_at, self.where)
                 raise
             self._breaker.succeeded()
@@ -129,7 +130,7 @@ class Retrier:
             return await retrying(again)
         except AttemptFailedError as error:
             failure = error.failure
-            if (not failure.passing and failure.error is ModelError) or failure.kind == "HTTP 429":
+            if (not failure.passing and failure.error is ModelError) or failure.kind in _NOT_DOWN:
                 self._breaker.failed(failure, began_at, self.where)
             self._breaker.check()
             if issubclass(failure.error, ContextOverflowError):

@@ -7,8 +7,9 @@ import pytest
 
 import metagym
 from metagym.envs.minihack.engine import GamePool
-from metagym.envs.minihack.families import DEFAULT_FAMILIES
-from metagym.testing import FakeChatModel
+from metagym.envs.minihack.env import MiniHackTextEnv
+from metagym.envs.minihack.families import DEFAULT_FAMILIES, GROUPS
+from metagym.testing import FakeChatModel, check_text_env
 
 pytestmark = pytest.mark.minihack
 
@@ -73,3 +74,8 @@ def test_what_the_agent_sees_is_in_the_fingerprint() -> None:
     assert (
         len({fingerprint(), fingerprint(goal="none"), fingerprint(parts=["map"]), fingerprint(auto_answer=True)}) == 4
     )
+
+
+@pytest.mark.parametrize("family", [members[0] for members in GROUPS.values()])
+def test_one_family_of_each_group_keeps_the_contract(family: str) -> None:
+    check_text_env(MiniHackTextEnv(families=[family]))
