@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from metagym.envs.gates.demo import GatesDemoReflector
-from metagym.errors import ConfigError, LeakError
+from metagym.errors import ConfigError, LeakError, RunFolderError
 from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.store import read_report
 from metagym.evaluation.stream import StreamReport, evaluate_stream
 from metagym.measurements import Role
 from metagym.runs import RunFolder
@@ -52,6 +53,9 @@ def test_a_stream_goes_on_over_its_folder(make_gates: MakeGates, tmp_path: Path)
     log.write_bytes(whole[: len(whole) // 2])
     assert evaluate_stream(make_gates(), "demo", config=config, path=tmp_path) == first
     assert sorted(log.read_bytes().splitlines()) == sorted(whole.splitlines())
+    assert StreamReport.model_validate_json((tmp_path / "report.json").read_text()) == first
+    with pytest.raises(RunFolderError, match=r"got a stream: its report is in report\.json"):
+        read_report(tmp_path)
 
 
 def test_the_test_tasks_of_a_stream_stay_closed_to_the_reflector(make_gates: MakeGates) -> None:

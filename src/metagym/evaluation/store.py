@@ -12,7 +12,7 @@ from metagym.evaluation.report import EvaluationReport, build_report
 from metagym.manifest import MANIFEST, Manifest
 from metagym.measurements import Measurement
 from metagym.runs import RunFolder
-from metagym.types import Episode, Reflection, Trajectory, Usage
+from metagym.types import Episode, Record, Reflection, Trajectory, Usage
 
 REPORT = "report.json"
 
@@ -113,6 +113,8 @@ def report_of(store: EvaluationStore) -> EvaluationReport:
     manifest = store.manifest
     if manifest.evaluation is None:
         raise RunFolderError("Expected an evaluation, got a single meta-episode: `metagym show` shows that.")
+    if manifest.evaluation.get("protocol") == "stream":
+        raise RunFolderError(f"Expected an evaluation by the ICT protocol, got a stream: its report is in {REPORT}.")
     report = build_report(
         EvaluationConfig.model_validate(manifest.evaluation["config"]),
         store.measurements,
@@ -127,11 +129,16 @@ def report_of(store: EvaluationStore) -> EvaluationReport:
             "learn_from": manifest.evaluation["learn_from"],
         },
     )
+    write_report(store, report)
+    return report
+
+
+def write_report(store: EvaluationStore, report: Record) -> None:
+    """Write the report to `report.json`, where the store is a run folder that this process writes to."""
     if isinstance(store, RunFolder) and store.is_writing:
         part = store.path / f"{REPORT}.part"
         part.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         part.replace(store.path / REPORT)
-    return report
 
 
 def read_report(path: str | Path) -> EvaluationReport:

@@ -24,7 +24,7 @@ from metagym.evaluation.figures import Table, mean_of
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.report import SCRIPTED_NOTE
 from metagym.evaluation.scoring import Loop, Request, Scorer
-from metagym.evaluation.store import EvaluationStore, MemoryStore, open_store
+from metagym.evaluation.store import EvaluationStore, MemoryStore, open_store, write_report
 from metagym.measurements import Role
 from metagym.meta_episode import MetaEpisode
 from metagym.reflector import ReflectorSpec
@@ -99,7 +99,9 @@ def evaluate_stream(
                 scorer.guard.open("test")
                 requests = [_test(plan, loop, name, Role.STREAM_TEST, block) for loop in loops for name in plan.test]
                 scorer.measure(requests)
-        return _report(plan, store, orders)
+        report = _report(plan, store, orders)
+        write_report(store, report)
+        return report
 
 
 def _order(config: EvaluationConfig, seed: int) -> tuple[str, ...]:

@@ -88,8 +88,8 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
         table.add_row(
             item.second,
             _interval(item.difference),
-            _number(p_value, ".4f"),
-            _number(item.sign_flip_p, ".4f"),
+            _p(p_value),
+            _p(item.sign_flip_p),
             _interval(item.new_tasks),
             _number(item.detectable, ".3f"),
             dropped,
@@ -100,7 +100,7 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
     family_table = Table("against", "family", "difference [95 %]", "Holm's p")
     for item in comparisons:
         for name, family in item.families.items():
-            family_table.add_row(item.second, name, _interval(family.difference), _number(family.adjusted_p, ".4f"))
+            family_table.add_row(item.second, name, _interval(family.difference), _p(family.adjusted_p))
     return [table, family_table]
 
 
@@ -114,6 +114,10 @@ def _interval(estimate: Estimate | None) -> str:
 
 def _mean(estimate: Estimate | None, sign: str = "") -> str:
     return _number(None if estimate is None else estimate.mean, f"{sign}.2f")
+
+
+def _p(value: float | None) -> str:
+    return "<0.0001" if value is not None and value < 1e-4 else _number(value, ".4f")
 
 
 def _number(value: float | None, form: str) -> str:
