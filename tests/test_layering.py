@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import SRC
 
 LAYERS = (
-    ("_version", "types", "errors", "background"),
-    ("seeding", "spending", "spaces"),
+    ("_version", "types", "errors", "background", "student"),
+    ("seeding", "spending", "spaces", "statistics", "journal", "manifest", "measurements"),
     ("tasks", "models", "workers", "rendering", "ledger"),
     ("actor", "reflector", "adapter", "schedules"),
     ("rollout", "specs"),
@@ -19,11 +19,13 @@ LAYERS = (
     ("meta_episode",),
     ("env",),
     ("vector",),
-    ("wrappers", "optimization", "evaluation", "statistics", "runs", "call_log"),
+    ("wrappers", "optimization", "runs", "call_log"),
     ("experiment", "estimation", "training", "report", "testing"),
+    ("evaluation",),
     ("verification",),
     ("envs",),
     ("cli_alfworld", "cli_minihack", "cli_models"),
+    ("cli_evaluation",),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -67,7 +67,7 @@ def test_what_was_played_before_the_budget_ran_out_is_in_the_folder(serve: Serve
         run_experiment(manifest(server, budget={"calls": 45}), tmp_path / "run")
     with RunFolder.open(tmp_path / "run") as run:
         assert run.history == raised.value.history
-        calls_kept = sum(item.usage.num_calls for item in run._episodes.values())
+        calls_kept = sum(item.usage.num_calls for item in run.trajectories)
     assert raised.value.meta_step is not None
     assert calls_kept + len(run._reflections) == 45 == len(server.requests)
 

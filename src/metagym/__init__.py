@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from metagym.envs.alfworld.meta import ALFWorldMetaEnv
     from metagym.envs.gates.meta import GatesMetaEnv
     from metagym.envs.minihack.meta import MiniHackMetaEnv
+    from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
     from metagym.models import ChatModel, OpenAIChatModel
     from metagym.optimization import OptimizationResult, optimize
     from metagym.reflector import ChatReflector, Reflector
@@ -43,6 +44,7 @@ _EXPORTS = {
     "metagym.envs.alfworld.meta": ("ALFWorldMetaEnv",),
     "metagym.envs.gates.meta": ("GatesMetaEnv",),
     "metagym.envs.minihack.meta": ("MiniHackMetaEnv",),
+    "metagym.evaluation": ("EvaluationConfig", "EvaluationReport", "evaluate"),
     "metagym.models": ("ChatModel", "OpenAIChatModel"),
     "metagym.optimization": ("OptimizationResult", "optimize"),
     "metagym.reflector": ("ChatReflector", "Reflector"),
@@ -72,6 +74,8 @@ __all__ = [
     "ChatModel",
     "ChatReflector",
     "Episode",
+    "EvaluationConfig",
+    "EvaluationReport",
     "GatesMetaEnv",
     "MetaEnv",
     "MetaGymError",
@@ -93,6 +97,7 @@ __all__ = [
     "Trajectory",
     "Usage",
     "__version__",
+    "evaluate",
     "optimize",
 ]
 

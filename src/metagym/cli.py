@@ -17,6 +17,7 @@ from rich.table import Table
 
 from metagym import cli_alfworld, cli_minihack, cli_models
 from metagym._version import __version__
+from metagym.cli_evaluation import commands as evaluation_commands
 from metagym.errors import ApparatusError, ConfigError, MetaGymError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(evaluation_commands)
 app.add_typer(cli_alfworld.app, name="alfworld")
 app.add_typer(cli_minihack.app, name="minihack")
 console = Console()
@@ -120,6 +122,8 @@ def resume(
     from metagym.runs import RunFolder
 
     manifest = RunFolder.open(run).manifest
+    if manifest.evaluation is not None:
+        raise ConfigError(f"{run} belongs to an evaluation: give the same `metagym evaluate` command again.")
     base = manifest.env_options.get("budget")
     _experiment(manifest, run, resume=True, budget=cli_models.read_budget(max_tokens, max_calls, max_cost, base=base))
 

@@ -223,9 +223,10 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             for group, prompt in enumerate(prompts)
         )
 
-    def record_to(self, recorder: Recorder) -> None:
-        """Keep every episode in `recorder`, and take from it what was played before."""
-        self._recorder = recorder
+    def record_to(self, recorder: Recorder | None) -> Recorder | None:
+        """Keep every episode in `recorder`, and take from it what was played before; return the one before it."""
+        before, self._recorder = self._recorder, recorder
+        return before
 
     @property
     def fingerprint(self) -> dict[str, Any]:

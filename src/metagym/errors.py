@@ -6,6 +6,7 @@ MetaGymError
 │   └── InvalidPromptError               the action is no prompt
 ├── MissingExtraError (ImportError)      an optional package is not installed
 ├── TasksExhaustedError (RuntimeError)   too few tasks are left for a meta-step
+├── LeakError (RuntimeError)             a task that measures was seen by what learns or chooses
 ├── ContractError (AssertionError)       an environment is not as metagym expects it
 ├── RunFolderError (RuntimeError)        the run folder cannot be used as asked
 └── ApparatusError (RuntimeError)        what failed is not the agent
@@ -59,6 +60,10 @@ class MissingExtraError(MetaGymError, ImportError):
 
 class TasksExhaustedError(MetaGymError, RuntimeError):
     """Too few tasks are left for another meta-step."""
+
+
+class LeakError(MetaGymError, RuntimeError):
+    """A task that is to measure was seen by what learns or chooses: the measurement would say nothing."""
 
 
 class ContractError(MetaGymError, AssertionError):

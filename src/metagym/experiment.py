@@ -73,7 +73,7 @@ def run_experiment(
         reflector = make_reflector(manifest.reflector, demo=meta_env.make_demo_reflector)
         arm = describe(reflector)
         if resume:
-            run = RunFolder.open(path)
+            run = RunFolder.open(path, writing=True)
             run.check_fingerprints(meta_env.fingerprint, arm)
         else:
             scripted = getattr(meta_env.actor, "scripted", False) or getattr(reflector, "scripted", False)
