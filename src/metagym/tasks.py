@@ -164,7 +164,9 @@ class TaskSet(ABC):
 
     def _next_new(self, stream: Iterator[Task], split: str, seen: set[str]) -> Task | None:
         for task in itertools.islice(stream, self.max_rejections):
-            if split in (task.split, task.source) and task.digest not in seen:
+            # A role wins over a source of the same name.
+            has_split = task.split == split if split in ROLES else task.source == split
+            if has_split and task.digest not in seen:
                 return task
         return None
 

@@ -126,3 +126,13 @@ def test_wrong_arguments_are_refused() -> None:
 def test_the_stock_engine_is_missed_before_anything_is_played() -> None:
     with pytest.raises(MissingExtraError, match=r"pip install 'metagym\[alfworld\]'"):
         ALFWorldMetaEnv("demo", data="generated", engine="textworld")
+
+
+def test_worker_processes_give_the_same_trajectories() -> None:
+    def play(workers: object) -> list[str]:
+        with ALFWorldMetaEnv("demo", data="generated", workers=workers, episodes_per_step=4) as env:
+            env.reset(seed=0)
+            batch, *_ = env.step("- when something is closed, open it and look inside")
+            return [item.model_dump_json() for item in batch]
+
+    assert play(1) == play("local")

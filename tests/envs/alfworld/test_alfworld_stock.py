@@ -169,6 +169,8 @@ def test_the_meta_environment_plays_alike_in_both_engines(stock: None) -> None:
     played = []
     for engine in ("native", "textworld"):
         with ALFWorldMetaEnv("demo", data="generated", engine=engine, max_steps=6) as env:  # type: ignore[arg-type]
+            # TextWorld blocks, so it lives in a worker process, off the event loop.
+            assert env.config.workers == ("local" if engine == "native" else 1)
             env.reset(seed=0)
             (meta_step,) = env.replay(["Do it."], [task_id(FAMILIES[0], 0), task_id(FAMILIES[3], 0)])
             played.append(meta_step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from metagym.actor import Actor
@@ -12,7 +13,7 @@ from metagym.envs.alfworld.env import ALFWorldTextEnv, EngineName
 from metagym.envs.alfworld.game import Engine, NativeEngine
 from metagym.envs.alfworld.generate import TRIAL_PREFIX
 from metagym.envs.alfworld.library import DataName, GameLibrary
-from metagym.envs.alfworld.stock import StockEngine, make_stock_worker, require_stock
+from metagym.envs.alfworld.stock import HostedStockEngine, StockEngine, make_stock_worker, require_stock
 from metagym.envs.alfworld.tasks import data_digest, make_task_set
 from metagym.errors import ConfigError
 from metagym.reflector import Reflector
@@ -58,15 +59,23 @@ class ALFWorldMetaEnv(MetaEnv):
             raise ConfigError(f"engine must be 'native' or 'textworld', got {engine!r}.")
         if engine == "textworld":
             require_stock()
+            # TextWorld blocks: by default it lives in a worker process, and not on the event loop.
+            options.setdefault("workers", 1)
+        self._where: dict[str, Any] = {"data": data, "data_dir": data_dir}
         self.library = GameLibrary(data=data, data_dir=data_dir)
         self._source, self._engine_name, self._accept_both = source, engine, accept_both_spellings
-        # One process serves all of TextWorld's games; it starts when the first of them does.
+        # With workers="local" one process serves all of TextWorld's games; it starts when the first of them does.
         self._stock = make_stock_worker() if engine == "textworld" else None
         super().__init__(actor, render_mode=render_mode, on_episode=on_episode, **options)
 
     def make_inner_env(self) -> ALFWorldTextEnv:
         """Make a household; all share the games that were read."""
         return ALFWorldTextEnv(library=self.library, engine=self._make_engine, accept_both_spellings=self._accept_both)
+
+    def inner_env_factory(self) -> Callable[[], ALFWorldTextEnv]:
+        """Return what makes a household in a worker process, which reads the games for itself."""
+        engine = NativeEngine if self._stock is None else HostedStockEngine
+        return partial(ALFWorldTextEnv, **self._where, engine=engine, accept_both_spellings=self._accept_both)
 
     def _make_engine(self) -> Engine:
         return NativeEngine() if self._stock is None else StockEngine(self._stock)

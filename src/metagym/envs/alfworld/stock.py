@@ -189,6 +189,27 @@ class StockEngine:
             self._worker.close()
 
 
+class HostedStockEngine:
+    """Plays in TextWorld in this very process: for a worker process, which hosts blocking environments anyway."""
+
+    needs_data = True
+
+    def __init__(self) -> None:
+        require_stock()
+        self._game = TextWorldGame()
+
+    def start(self, game: Game | None, data: GameData) -> Turn:
+        """Begin the game of that JSON."""
+        return self._game.start(dict(data))
+
+    def step(self, command: str) -> Turn:
+        """Execute `command`; one that is not admissible changes nothing."""
+        return self._game.step(command)
+
+    def close(self) -> None:
+        """Nothing to give back: the process ends with its worker."""
+
+
 def make_stock_worker() -> BlockingWorker:
     """Return a process that any number of stock engines share."""
     return BlockingWorker("metagym.envs.alfworld.stock:TextWorldGame")
