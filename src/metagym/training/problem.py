@@ -25,6 +25,9 @@ words out would let a policy improve by suppressing them."""
 TRAIN_LAWS = tuple(FAMILIES[number] for number in _ORDER[NUM_TEST_LAWS:])
 
 _TRIED = re.compile(r"You (\w+)\. The (\w+) gate (opens|stays shut(?:, and a landslide)?)")
+SHOWN_ATTEMPTS = 2
+"""Attempts at a gate that the tiny reflector is shown: the last ones of the batch. What is cut would be read by a
+larger model; here it would only make the reading longer. The Bayes reflector reads everything."""
 _OUTCOMES = {"opens": "opens", "stays shut": "shut", "stays shut, and a landslide": "landslide"}
 
 
@@ -38,27 +41,34 @@ class Attempt(NamedTuple):
 
 
 class GradedGatesMetaEnv(GatesMetaEnv):
-    """Gates with partial credit: the score is the share of the four gates that were passed.
+    """Gates with partial credit: the score is gates passed per step taken, 1.0 on a road without an error.
 
-    The training reward only. With plain success most groups of candidates would all fail alike and carry
-    no signal; what is reported on held-out laws is plain success, as in `MetaGym/Gates-v0`.
+    For training only. With plain success most groups of candidates would fail alike and carry no signal;
+    what is reported on held-out laws is plain success, as in `MetaGym/Gates-v0`.
     """
 
     def score(self, trajectory: Trajectory) -> float:
-        """Return the share of gates passed."""
-        # Distinct gates: after an invalid action the same text stands there again, and a trained policy found
-        # that out and wrote instructions for actions that do not exist.
-        return len({attempt.gate for attempt in _attempts(trajectory) if attempt.outcome == "opens"}) / len(GATES)
+        """Return distinct gates passed, divided by steps taken (at least four); invalid actions are steps."""
+        # Distinct: after an invalid action the same text stands there again. Where each text counted, GRPO
+        # found that out, and wrote instructions for actions that do not exist.
+        passed = {attempt.gate for attempt in _attempts(trajectory) if attempt.outcome == "opens"}
+        return len(passed) / max(len(GATES), len(trajectory.steps))
 
 
-def revealed(trajectories: Iterable[Trajectory]) -> tuple[Attempt, ...]:
+def revealed(trajectories: Iterable[Trajectory], *, limit: int | None = None) -> tuple[Attempt, ...]:
     """Return what the trajectories reveal of the law: each attempt once, sorted by gate and way.
 
-    Sorted, because in the order of play the last way tried at a gate is the one that opened it: a reader
-    could then find it without reading any outcome.
+    With `limit`, only the last so many attempts at each gate. Sorted, because in the order of play the last
+    way tried at a gate is the one that opened it: a reader could find it without reading any outcome.
     """
-    found = {attempt for trajectory in trajectories for attempt in _attempts(trajectory)}
-    return tuple(sorted(found, key=lambda attempt: (GATES.index(attempt.gate), WAYS.index(attempt.way))))
+    found: dict[str, list[Attempt]] = {gate: [] for gate in GATES}
+    for attempt in (attempt for trajectory in trajectories for attempt in _attempts(trajectory)):
+        known = found[attempt.gate]
+        if attempt in known:
+            known.remove(attempt)
+        known.append(attempt)
+    kept = (attempt for known in found.values() for attempt in (known if limit is None else known[-limit:]))
+    return tuple(sorted(kept, key=lambda attempt: (GATES.index(attempt.gate), WAYS.index(attempt.way))))
 
 
 def _attempts(trajectory: Trajectory) -> list[Attempt]:
@@ -94,10 +104,11 @@ def prompt_of(ways: dict[str, str]) -> str:
 def compact_messages(meta_step: MetaStep) -> list[Message]:
     """Return the reflector's conversation for a tiny model: what the prompt says, what the batch reveals.
 
-    A line a fact (`oak knock`; `opens oak knock`), some sixty tokens in all, where the full rendering of a
+    A line a fact (`oak knock`; `opens oak knock`), some fifty tokens in all, where the full rendering of a
     batch takes a thousand.
     """
-    return [{"role": "user", "content": render(instructed(meta_step.prompt), revealed(meta_step.trajectories))}]
+    seen = revealed(meta_step.trajectories, limit=SHOWN_ATTEMPTS)
+    return [{"role": "user", "content": render(instructed(meta_step.prompt), seen)}]
 
 
 def render(ways: dict[str, str], attempts: Sequence[Attempt]) -> str:

@@ -19,7 +19,7 @@ from metagym.errors import ConfigError
 from metagym.seeding import derive_seed
 from metagym.training.extras import require
 from metagym.training.policy import Policy
-from metagym.training.problem import TRAIN_LAWS, Attempt, GradedGatesMetaEnv, prompt_of, render, revealed
+from metagym.training.problem import SHOWN_ATTEMPTS, TRAIN_LAWS, Attempt, GradedGatesMetaEnv, prompt_of, render, revealed
 from metagym.types import Message
 
 torch = require("torch")
@@ -30,7 +30,10 @@ CHATML = (
 )
 REPLY = "IMPROVED PROMPT:\n"
 NUM_EXAMPLES = 2048
-EPISODES_PER_STEP = 2
+INPUT_WEIGHT = 0.3
+import os
+EPISODES_PER_STEP = int(os.environ.get("K", "2"))
+INFORMED = float(os.environ.get("INF", "0"))
 """A batch of two roads reveals a part of the law only, so that meta-steps must accumulate."""
 
 
@@ -88,9 +91,10 @@ def make_examples(num_examples: int, *, seed: int) -> list[tuple[list[Message], 
             # Some prompts say nothing, some say something of each gate, right or wrong by chance.
             told = {gate: str(rng.choice(WAYS)) for gate in GATES if rng.random() < 0.6} if rng.random() < 0.7 else {}
             (meta_step,) = env.replay([prompt_of(told) or env.default_prompt], [task.id for task in tasks])
-            attempts = revealed(meta_step.trajectories)
+            attempts = revealed(meta_step.trajectories, limit=SHOWN_ATTEMPTS)
             user: Message = {"role": "user", "content": render(told, attempts)}
-            pairs.append(([user], REPLY + prompt_of(_copied(told, attempts, rng))))
+            target = _copied(told, [a for a in attempts if a.outcome == "opens"] if rng.random() < INFORMED else attempts, rng)
+            pairs.append(([user], REPLY + prompt_of(target)))
     return pairs
 
 
@@ -117,6 +121,7 @@ def supervise(
         raise ConfigError("supervise expects at least one pair, got none.")
     prompts = [policy.encode(messages) for messages, _ in pairs]
     replies = [policy.tokenizer(reply)["input_ids"] + [policy.end_id] for _, reply in pairs]
+    texts = [prompt[1:] + reply for prompt, reply in zip(prompts, replies, strict=True)]
     rng = np.random.default_rng(derive_seed("batches", seed))
     optimizer = torch.optim.AdamW(policy.trainable().values(), lr=learning_rate, weight_decay=0.0)
     losses: list[float] = []
@@ -124,8 +129,10 @@ def supervise(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * min(1.0, (step + 1) / 50) * min(1.0, 2 * (1 - step / num_steps))
         rows = rng.integers(len(pairs), size=batch_size)
-        logprobs, mask = policy.logprobs([prompts[row] for row in rows], [replies[row] for row in rows])
-        loss = -logprobs.sum() / mask.sum()
+        logprobs, mask = policy.logprobs([prompts[row][:1] for row in rows], [texts[row] for row in rows])
+        for place, row in enumerate(rows):
+            mask[place, : len(prompts[row]) - 1] *= INPUT_WEIGHT
+        loss = -(logprobs * mask).sum() / mask.sum()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(policy.trainable().values(), 1.0)
