@@ -22,6 +22,7 @@ LAYERS = (
     ("wrappers", "optimization", "evaluation", "statistics", "runs"),
     ("experiment", "training", "report", "testing"),
     ("verification",),
+    ("cli_training",),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -1,4 +1,4 @@
-"""Training reflectors: experience, reward, GRPO, and the way to other trainers. Needs the extra `train` where it says so.
+"""Training reflectors: experience, reward, GRPO, other trainers. Needs the extra `train` where it says so.
 
 Importing this package imports no torch; its modules import torch when they are imported themselves.
 """

@@ -1,7 +1,7 @@
 """Experience: (prompt, trajectories, task ids) from ICT loops, on disk as JSONL and Parquet. It knows no torch.
 
-    DATA/loops/0007/        a run folder a loop, as `metagym run` writes them: what is stopped is resumed there
-    DATA/experience.jsonl   one line a meta-step, written when all loops are finished
+DATA/loops/0007/        a run folder a loop, as `metagym run` writes them: what is stopped is resumed there
+DATA/experience.jsonl   one line a meta-step, written when all loops are finished
 """
 
 from __future__ import annotations

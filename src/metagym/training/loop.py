@@ -1,9 +1,9 @@
 """The training run: GRPO over a data set, with metrics, checkpoints, exact resume and evaluation every n steps.
 
-    RUN/config.json      what was asked for, and the fingerprint; a resumed run must match it
-    RUN/metrics.jsonl    one line a step; RUN/tensorboard/ the same, where tensorboard is installed
-    RUN/samples.jsonl    one line a reflection: what `export.py` reads
-    RUN/checkpoints/     see `checkpoint.py`; the newest one is the trained reflector, served by its path
+RUN/config.json      what was asked for, and the fingerprint; a resumed run must match it
+RUN/metrics.jsonl    one line a step; RUN/tensorboard/ the same, where tensorboard is installed
+RUN/samples.jsonl    one line a reflection: what `export.py` reads
+RUN/checkpoints/     see `checkpoint.py`; the newest one is the trained reflector, served by its path
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from metagym.training.data import Experience, read_lines
 from metagym.training.grpo import GRPO, GRPOConfig
 from metagym.training.policy import Policy
 from metagym.training.reward import MetaReward
-from metagym.types import Completion, Message, MetaStep, Record
+from metagym.types import Message, MetaStep, Record
 
 logger = logging.getLogger(__name__)
 Render = Callable[[MetaStep], list[Message]]

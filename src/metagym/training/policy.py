@@ -73,9 +73,11 @@ class Policy:
             ) from error
         if lora_rank is not None:
             peft = require("peft")
-            model = peft.get_peft_model(
-                model, peft.LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear")
-            )
+            with torch.random.fork_rng():
+                torch.manual_seed(0)  # a resumed run begins with the same adapter, and touches nobody's generator
+                model = peft.get_peft_model(
+                    model, peft.LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear")
+                )
         model.eval()  # no dropout: the ratio of the first update is then exactly one
         return cls(model, tokenizer)
 

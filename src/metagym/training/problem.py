@@ -104,7 +104,7 @@ def prompt_of(ways: dict[str, str]) -> str:
 def compact_messages(meta_step: MetaStep) -> list[Message]:
     """Return the reflector's conversation for a tiny model: what the prompt says, what the batch reveals.
 
-    A line a fact (`oak knock`; `opens oak knock`), some fifty tokens in all, where the full rendering of a
+    A line a fact (`oak told knock`, `oak opens knock`), some forty tokens in all, where the full rendering of a
     batch takes a thousand.
     """
     seen = revealed(meta_step.trajectories, limit=SHOWN_ATTEMPTS)
@@ -113,9 +113,11 @@ def compact_messages(meta_step: MetaStep) -> list[Message]:
 
 def render(ways: dict[str, str], attempts: Sequence[Attempt]) -> str:
     """Return the text of `compact_messages` for these instructions and attempts."""
-    told = [f"{gate} {ways[gate]}" for gate in GATES if gate in ways]
-    seen = [f"{attempt.outcome} {attempt.gate} {attempt.way}" for attempt in attempts]
-    return "\n".join(["told", *told, "seen", *seen])
+    lines = []
+    for gate in GATES:
+        lines += [f"{gate} told {ways[gate]}"] if gate in ways else []
+        lines += [f"{gate} {attempt.outcome} {attempt.way}" for attempt in attempts if attempt.gate == gate]
+    return "\n".join(lines)
 
 
 def bayes_prompt(history: Sequence[MetaStep], rng: np.random.Generator) -> str:

@@ -18,7 +18,7 @@ class RewardConfig(Record):
     """How a reflection is rewarded."""
 
     on: str = "same"
-    """`same`: the batch reflected upon, replayed (the paper's). `fresh`: as many new tasks of its families and split."""
+    """`same`: the batch reflected upon (the paper's). `fresh`: as many new tasks of its families and split."""
     relative: bool = False
     """Whether the old prompt's mean score, on the tasks of the reward, is subtracted. With `same` this is the
     recorded score; group-normalised advantages do not change by it, logs and pooled baselines do."""

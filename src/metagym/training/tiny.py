@@ -19,7 +19,15 @@ from metagym.errors import ConfigError
 from metagym.seeding import derive_seed
 from metagym.training.extras import require
 from metagym.training.policy import Policy
-from metagym.training.problem import SHOWN_ATTEMPTS, TRAIN_LAWS, Attempt, GradedGatesMetaEnv, prompt_of, render, revealed
+from metagym.training.problem import (
+    SHOWN_ATTEMPTS,
+    TRAIN_LAWS,
+    Attempt,
+    GradedGatesMetaEnv,
+    prompt_of,
+    render,
+    revealed,
+)
 from metagym.types import Message
 
 torch = require("torch")
@@ -30,10 +38,8 @@ CHATML = (
 )
 REPLY = "IMPROVED PROMPT:\n"
 NUM_EXAMPLES = 2048
-INPUT_WEIGHT = 0.3
-import os
-EPISODES_PER_STEP = int(os.environ.get("K", "2"))
-INFORMED = float(os.environ.get("INF", "0"))
+INFORMED_SHARE = float(__import__("os").environ.get("INF", "0.2"))
+EPISODES_PER_STEP = 2
 """A batch of two roads reveals a part of the law only, so that meta-steps must accumulate."""
 
 
@@ -93,17 +99,26 @@ def make_examples(num_examples: int, *, seed: int) -> list[tuple[list[Message], 
             (meta_step,) = env.replay([prompt_of(told) or env.default_prompt], [task.id for task in tasks])
             attempts = revealed(meta_step.trajectories, limit=SHOWN_ATTEMPTS)
             user: Message = {"role": "user", "content": render(told, attempts)}
-            target = _copied(told, [a for a in attempts if a.outcome == "opens"] if rng.random() < INFORMED else attempts, rng)
+            target = _copied(told, attempts, rng, informed=rng.random() < INFORMED_SHARE)
             pairs.append(([user], REPLY + prompt_of(target)))
     return pairs
 
 
-def _copied(told: dict[str, str], attempts: Sequence[Attempt], rng: np.random.Generator) -> dict[str, str]:
-    ways = dict(told)
+def _copied(
+    told: dict[str, str], attempts: Sequence[Attempt], rng: np.random.Generator, *, informed: bool
+) -> dict[str, str]:
+    """Return for each gate a way drawn uniformly from the lines that name it: told or tried, whatever came of it.
+
+    With `informed`, from those that were seen to open it, where there are any.
+    """
+    ways = {}
     for gate in GATES:
-        tried = [attempt.way for attempt in attempts if attempt.gate == gate]
-        if tried:
-            ways[gate] = str(rng.choice(tried))
+        named = [attempt.way for attempt in attempts if attempt.gate == gate]
+        named += [told[gate]] if gate in told else []
+        opened = [attempt.way for attempt in attempts if (attempt.gate, attempt.outcome) == (gate, "opens")]
+        named = opened if informed and opened else named
+        if named:
+            ways[gate] = str(rng.choice(named))
     return ways
 
 
@@ -121,7 +136,6 @@ def supervise(
         raise ConfigError("supervise expects at least one pair, got none.")
     prompts = [policy.encode(messages) for messages, _ in pairs]
     replies = [policy.tokenizer(reply)["input_ids"] + [policy.end_id] for _, reply in pairs]
-    texts = [prompt[1:] + reply for prompt, reply in zip(prompts, replies, strict=True)]
     rng = np.random.default_rng(derive_seed("batches", seed))
     optimizer = torch.optim.AdamW(policy.trainable().values(), lr=learning_rate, weight_decay=0.0)
     losses: list[float] = []
@@ -129,10 +143,8 @@ def supervise(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * min(1.0, (step + 1) / 50) * min(1.0, 2 * (1 - step / num_steps))
         rows = rng.integers(len(pairs), size=batch_size)
-        logprobs, mask = policy.logprobs([prompts[row][:1] for row in rows], [texts[row] for row in rows])
-        for place, row in enumerate(rows):
-            mask[place, : len(prompts[row]) - 1] *= INPUT_WEIGHT
-        loss = -(logprobs * mask).sum() / mask.sum()
+        logprobs, mask = policy.logprobs([prompts[row] for row in rows], [replies[row] for row in rows])
+        loss = -logprobs.sum() / mask.sum()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(policy.trainable().values(), 1.0)

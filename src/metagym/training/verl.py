@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from metagym.env import MetaEnv
-from metagym.experiment import make_meta_env
 from metagym.errors import ApparatusError, ConfigError
+from metagym.experiment import make_meta_env
 from metagym.training.data import Experience
 from metagym.training.extras import require
 from metagym.training.loop import Render, chat_messages
