@@ -30,7 +30,7 @@ EnvOption = Annotated[list[str] | None, typer.Option("--option", help="NAME=JSON
 @app.command()
 def demo(
     runs: Annotated[int, typer.Option(min=2, max=10, help="Training runs: the replicates of the t interval.")] = 5,
-    steps: Annotated[int, typer.Option("--steps", "-n", min=1, help="GRPO steps of a run.")] = 60,
+    steps: Annotated[int, typer.Option("--steps", "-n", min=1, help="GRPO steps of a run.")] = 80,
     processes: Annotated[int, typer.Option(min=1, help="Runs at a time, one core each.")] = 2,
     shuffled: Annotated[bool, typer.Option(help="Also train each run on shuffled rewards.")] = True,
     seed: SeedOption = 0,
