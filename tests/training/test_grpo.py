@@ -254,7 +254,7 @@ def test_the_adapters_reference_is_its_base(tiny_start: Path) -> None:
 
 
 def test_a_path_that_is_no_model_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Expected a causal language model .* got"):
+    with pytest.raises(ConfigError, match=r"Expected a causal language model .* got"):
         Policy.load(tmp_path)
 
 

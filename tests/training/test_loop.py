@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ from metagym.training.grpo import GRPOConfig  # noqa: E402
 from metagym.training.loop import LoopConfig, train  # noqa: E402
 from metagym.training.policy import Policy  # noqa: E402
 from metagym.training.problem import GradedGatesMetaEnv, compact_messages  # noqa: E402
-from metagym.training.reward import MetaReward, RewardConfig  # noqa: E402
+from metagym.training.reward import MetaReward  # noqa: E402
 from metagym.training.serving import LocalReflector, load_reflector, weights_digest  # noqa: E402
+from metagym.types import Completion, MetaStep  # noqa: E402
 from tests.conftest import SRC  # noqa: E402
 
 GRPO = GRPOConfig(group_size=4, groups_per_step=2, learning_rate=1e-3, max_new_tokens=24)
@@ -47,9 +48,17 @@ def experience(env: GradedGatesMetaEnv) -> list[Experience]:
     return to_experience(histories, fingerprint=digest(env.fingerprint))
 
 
+class TextReward(MetaReward):
+    """A reward that a model that has learned nothing can earn, so that every step moves the weights."""
+
+    def __call__(self, meta_step: MetaStep, completions: Sequence[str | Completion]) -> list[float | None]:
+        texts = [item if isinstance(item, str) else item.text for item in completions]
+        return [len(set(text)) / 10 for text in texts]
+
+
 def run(start: Path, experience: list[Experience], env: Any, path: Path, steps: int = 4, **loop: Any) -> Path:
     return train(
-        start, experience, MetaReward(env, RewardConfig(format_penalty=0.5)), path, grpo=GRPO,
+        start, experience, TextReward(env), path, grpo=GRPO,
         loop=LoopConfig(**{"num_steps": steps, "save_every": 2, **loop}), render=compact_messages,
     )  # fmt: skip
 
@@ -107,7 +116,9 @@ def test_metrics_say_what_happened(tiny_start: Path, experience: list[Experience
     )  # fmt: skip
     assert seen == [1]
     found = lines(tmp_path / "metrics.jsonl")
-    assert {"step", "reward", "reward_spread", "kl", "length", "cut_off", "no_signal", "missing_rewards"} <= set(found[0])
+    assert {"step", "reward", "reward_spread", "kl", "length", "cut_off", "no_signal", "missing_rewards"} <= set(
+        found[0]
+    )
     assert found[1]["evaluation/held_out"] == 0.5
     assert "evaluation/held_out" not in found[0]
 

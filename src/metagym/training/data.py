@@ -76,7 +76,9 @@ def collect(
     for loop in range(num_loops):
         loop_seed = derive_seed("collect", seed, loop)
         manifest = Manifest(
-            env_id=getattr(env.spec, "id", "") or describe(type(meta_env)),
+            env_id=env.spec.id
+            if env.spec is not None
+            else f"{type(meta_env).__module__}:{type(meta_env).__qualname__}",
             reflector=None,
             seed=loop_seed,
             num_steps=num_steps,

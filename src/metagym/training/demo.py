@@ -8,7 +8,6 @@ scripted actor: it shows that the loop learns, and says nothing about language m
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -45,9 +44,9 @@ torch = require("torch")
 class DemoConfig(Record):
     """The size of the demonstration."""
 
-    num_steps: int = 60
+    num_steps: int = 80
     """GRPO steps of a run."""
-    supervised_steps: int = 450
+    supervised_steps: int = 600
     num_loops: int = 128
     """Loops of four meta-steps that the untrained reflector plays on train laws: the experience."""
     num_laws: int = 96
@@ -55,7 +54,7 @@ class DemoConfig(Record):
     shuffled: bool = True
     """Whether each run is trained again with rewards shuffled inside the groups."""
     grpo: GRPOConfig = GRPOConfig(
-        group_size=8, groups_per_step=16, learning_rate=5e-4, kl=0.02, max_new_tokens=MAX_NEW_TOKENS, micro_batch=128
+        group_size=8, groups_per_step=8, learning_rate=1e-3, kl=0.02, max_new_tokens=MAX_NEW_TOKENS
     )
     reward: RewardConfig = RewardConfig(format_penalty=0.3)
 
@@ -187,7 +186,6 @@ def run_demo(
             found[report.seed] = report
             if on_run is not None:
                 on_run(report)
-    (folder / "demo.json").write_text(json.dumps([item.model_dump() for item in found.values()]), encoding="utf-8")
     return [found[seed] for seed in seeds]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,12 +61,13 @@ class Policy:
         transformers = require("transformers")
         where = str(path)
         try:
-            if (Path(where) / "adapter_config.json").is_file():
-                model = require("peft").AutoPeftModelForCausalLM.from_pretrained(where, dtype=getattr(torch, dtype))
-                model = model.merge_and_unload()
-            else:
-                model = transformers.AutoModelForCausalLM.from_pretrained(where, dtype=getattr(torch, dtype))
-            tokenizer = transformers.AutoTokenizer.from_pretrained(where)
+            with _without_progress_bars():
+                if (Path(where) / "adapter_config.json").is_file():
+                    adapted = require("peft").AutoPeftModelForCausalLM
+                    model = adapted.from_pretrained(where, dtype=getattr(torch, dtype)).merge_and_unload()
+                else:
+                    model = transformers.AutoModelForCausalLM.from_pretrained(where, dtype=getattr(torch, dtype))
+                tokenizer = transformers.AutoTokenizer.from_pretrained(where)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"Expected a causal language model (a folder with config.json, weights and tokenizer, or a hub name), "
@@ -83,8 +85,9 @@ class Policy:
 
     def save(self, path: str | Path) -> None:
         """Save model (or adapter) and tokenizer, as `load` reads them."""
-        self.model.save_pretrained(str(path))
-        self.tokenizer.save_pretrained(str(path))
+        with _without_progress_bars():
+            self.model.save_pretrained(str(path))
+            self.tokenizer.save_pretrained(str(path))
 
     @property
     def device(self) -> Any:
@@ -177,3 +180,16 @@ class Policy:
         ids = [[self.pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
         mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
         return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
+
+
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars over the caller's own output."""
+    logs = require("transformers").utils.logging
+    enabled = logs.is_progress_bar_enabled()
+    logs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logs.enable_progress_bar()

@@ -1,10 +1,10 @@
 """The tiny reflector: tokenizer, model and a short supervised phase, made on the spot. It knows no reward.
 
 The supervised phase teaches the reply's format and the copying of an option that was *attempted*: for each
-gate, a way drawn uniformly from those tried there, whatever came of them; for a gate not seen, what the
-prompt says. Outcomes stand in its input and are independent of its target, given the attempts. So it
-teaches nothing about them, and GRPO has to find out that they matter. What GRPO cannot do here is teach the format:
-without this phase nothing is learned. That is elicitation of what the model can already sample, and said so.
+gate, a way drawn uniformly from the lines that name it, whatever came of them. In a quarter of its examples
+(`INFORMED_SHARE`) the way that was seen to open the gate is copied instead. So what GRPO does here is
+*elicitation*: it makes the rule of what the model does one time in four. With a share of 0, 160 steps taught
+it nothing about outcomes (the loop can only reinforce what is sampled), and without the phase not even the format.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CHATML = (
 )
 REPLY = "IMPROVED PROMPT:\n"
 NUM_EXAMPLES = 2048
-INFORMED_SHARE = float(__import__("os").environ.get("INF", "0.2"))
+INFORMED_SHARE = 0.25
 EPISODES_PER_STEP = 2
 """A batch of two roads reveals a part of the law only, so that meta-steps must accumulate."""
 
@@ -86,7 +86,7 @@ def make_model(vocab_size: int, *, seed: int, hidden_size: int = 64, num_layers:
 def make_examples(num_examples: int, *, seed: int) -> list[tuple[list[Message], str]]:
     """Return supervised pairs (messages, reply): batches played on train laws under random prompts.
 
-    A target is drawn uniformly from what was attempted, without regard to outcome.
+    A target is drawn uniformly from what was attempted, without regard to outcome, but for the informed share.
     """
     rng = np.random.default_rng(derive_seed("supervised", seed))
     pairs: list[tuple[list[Message], str]] = []
@@ -127,7 +127,7 @@ def supervise(
     pairs: Sequence[tuple[list[Message], str]],
     *,
     seed: int,
-    num_steps: int = 400,
+    num_steps: int = 600,
     batch_size: int = 32,
     learning_rate: float = 4e-3,
 ) -> float:
@@ -153,7 +153,7 @@ def supervise(
     return float(np.mean(losses[-20:]))
 
 
-def make_start(path: str | Path, *, seed: int, num_steps: int = 400) -> Policy:
+def make_start(path: str | Path, *, seed: int, num_steps: int = 600) -> Policy:
     """Make the tiny reflector before any reinforcement, save it to the folder `path`, and return it."""
     pairs = make_examples(NUM_EXAMPLES, seed=seed)
     tokenizer = make_tokenizer([messages[0]["content"] + "\n" + reply for messages, reply in pairs])
