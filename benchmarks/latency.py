@@ -19,7 +19,7 @@ import gymnasium as gym
 import numpy as np
 
 import metagym
-from metagym.seeding import derive_seed
+from metagym.seeding import step_seed
 from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest
 
 MEDIAN_S, SIGMA = 0.2, 1.0
@@ -52,9 +52,7 @@ def measure(base_url: str, num_episodes: int, seed: int) -> tuple[float, float, 
     trajectories, *_ = env.step(info["default_prompt"])
     wall_s = time.perf_counter() - start
     env.close()
-    delays = [
-        [delay_s(derive_seed(item.episode.seed, turn)) for turn in range(len(item.steps))] for item in trajectories
-    ]
+    delays = [[delay_s(step_seed(item.episode.seed, turn)) for turn in range(len(item.steps))] for item in trajectories]
     bound_s = max(map(sum, delays))
     turns = max(map(len, delays))
     lockstep_s = sum(max(row[turn] for row in delays if turn < len(row)) for turn in range(turns))

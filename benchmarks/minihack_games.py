@@ -110,11 +110,12 @@ def hold_many(num_games: int = 300) -> None:
         game.close()
 
 
-def play_many(num_episodes: int = 3000) -> None:
-    env = MiniHackTextEnv(pool=GamePool(max_idle=4))  # fewer than the families: games are closed, too
+def play_many(num_episodes: int = 3000, *, max_idle: int) -> None:
+    print(f"{num_episodes} episodes of {len(DEFAULT_FAMILIES)} families in turn, {max_idle} games kept:")
+    env = MiniHackTextEnv(pool=GamePool(max_idle=max_idle))
     for episode in range(num_episodes + 1):
         if episode % (num_episodes // 6) == 0:
-            print(f"after {episode} episodes: {memory_mb():.1f} MB, {num_descriptors()} file descriptors")
+            print(f"  after {episode}: {memory_mb():.1f} MB, {num_descriptors()} file descriptors", flush=True)
         play(env, f"{DEFAULT_FAMILIES[episode % len(DEFAULT_FAMILIES)]}/{episode}")
     env.close()
 
@@ -122,5 +123,6 @@ def play_many(num_episodes: int = 3000) -> None:
 if __name__ == "__main__":
     compare_reseeding()
     compare_text()
-    play_many()
+    play_many(max_idle=32)
+    play_many(600, max_idle=2)  # too few: every episode makes a game and closes one
     hold_many()

@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import SRC
 
 LAYERS = (
-    ("_version", "types", "errors", "background"),
-    ("seeding", "spaces"),
+    ("_version", "types", "errors", "background", "student"),
+    ("seeding", "spending", "spaces", "statistics", "journal", "manifest", "measurements"),
     ("tasks", "models", "workers", "rendering", "ledger"),
     ("actor", "reflector", "adapter", "schedules"),
     ("rollout", "specs"),
@@ -19,10 +19,13 @@ LAYERS = (
     ("meta_episode",),
     ("env",),
     ("vector",),
-    ("wrappers", "optimization", "evaluation", "statistics", "runs"),
-    ("experiment", "training", "report", "testing"),
+    ("wrappers", "optimization", "runs", "call_log"),
+    ("experiment", "estimation", "training", "report", "testing"),
+    ("evaluation",),
     ("verification",),
-    ("cli_training",),
+    ("envs",),
+    ("cli_alfworld", "cli_minihack", "cli_models", "cli_training"),
+    ("cli_evaluation",),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -1,4 +1,4 @@
-"""README's Python blocks run, one after another, in one namespace."""
+"""README's Python blocks run, and its file map is the tree."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SRC
 
 
 @pytest.mark.filterwarnings("ignore::metagym.specs.ScriptedActorWarning")
@@ -23,3 +23,14 @@ def test_the_readmes_python_blocks_run(
     namespace: dict[str, object] = {"__name__": "readme"}
     for number, block in enumerate(blocks, start=1):
         exec(compile(block, f"README.md, Python block {number}", "exec"), namespace)
+
+
+def test_the_file_map_is_the_tree() -> None:
+    tree = {
+        path.name + ("/" if path.is_dir() else "")
+        for path in SRC.iterdir()
+        if not path.name.startswith("_") and path.name != "py.typed"
+    }
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    mapped = re.findall(r"^  (\w+(?:\.py|/)) ", readme, re.MULTILINE)
+    assert sorted(mapped) == sorted(tree)

@@ -276,35 +276,22 @@ def test_a_log_cut_anywhere_is_resumed_to_the_same_log(finished: Path, tmp_path:
 
 KILLED = """if True:
     import os, signal, sys
-    from metagym import runs
+    from metagym import journal
     from metagym.experiment import run_experiment
+    from metagym.runs import Manifest
 
     path, left = sys.argv[1], int(sys.argv[2])
-    open_whole = runs._open_whole
 
-    class Mortal:
-        '''A log that kills its process when a given number of bytes is written, in the middle of a line.'''
+    def mortal(handle, content):
+        '''Kill the process when a given number of bytes is written, in the middle of a line.'''
+        global left
+        os.write(handle, content[:left])
+        left -= len(content)
+        if left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-        def __init__(self, file):
-            self.file = file
-
-        def write(self, text):
-            global left
-            content = text.encode()
-            os.write(self.file.fileno(), content[:left])
-            left -= len(content)
-            if left <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        def flush(self):
-            pass
-
-        def close(self):
-            self.file.close()
-
-    runs._open_whole = lambda log: Mortal(open_whole(log))
-    manifest = runs.Manifest.model_validate_json(sys.argv[3])
-    run_experiment(manifest, path, resume=len(sys.argv) > 4)
+    journal._write_all = mortal
+    run_experiment(Manifest.model_validate_json(sys.argv[3]), path, resume=len(sys.argv) > 4)
     """
 
 

@@ -145,3 +145,12 @@ def test_a_completion_keeps_room_for_token_ids_and_log_probabilities() -> None:
 
 def test_a_trajectory_keeps_room_for_the_actors_revision() -> None:
     assert make_trajectory(actor_revision="step-12").actor_revision == "step-12"
+
+
+def test_a_memory_is_what_comes_back_from_a_file() -> None:
+    """A tuple becomes a list and a lone surrogate a mark at once, and what is no JSON is refused where it is made."""
+    reflection = Reflection(prompt="p", memory={"items": ("a", "\ud800")})
+    assert reflection.memory == {"items": ["a", "\ufffd"]}
+    assert Reflection.model_validate_json(reflection.model_dump_json()) == reflection
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        Reflection(prompt="p", memory={"items": {1, 2}})

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from metagym.actor import Actor, ChatActor, RandomActor
     from metagym.adapter import TextAdapter
     from metagym.env import MetaEnv
+    from metagym.envs.alfworld.meta import ALFWorldMetaEnv
     from metagym.envs.gates.meta import GatesMetaEnv
     from metagym.envs.minihack.meta import MiniHackMetaEnv
+    from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
     from metagym.models import ChatModel, OpenAIChatModel
     from metagym.optimization import OptimizationResult, optimize
     from metagym.reflector import ChatReflector, Reflector
@@ -39,8 +41,10 @@ _EXPORTS = {
     "metagym.actor": ("Actor", "ChatActor", "RandomActor"),
     "metagym.adapter": ("TextAdapter",),
     "metagym.env": ("MetaEnv",),
+    "metagym.envs.alfworld.meta": ("ALFWorldMetaEnv",),
     "metagym.envs.gates.meta": ("GatesMetaEnv",),
     "metagym.envs.minihack.meta": ("MiniHackMetaEnv",),
+    "metagym.evaluation": ("EvaluationConfig", "EvaluationReport", "evaluate"),
     "metagym.models": ("ChatModel", "OpenAIChatModel"),
     "metagym.optimization": ("OptimizationResult", "optimize"),
     "metagym.reflector": ("ChatReflector", "Reflector"),
@@ -63,12 +67,15 @@ _EXPORTS = {
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [
+    "ALFWorldMetaEnv",
     "Action",
     "Actor",
     "ChatActor",
     "ChatModel",
     "ChatReflector",
     "Episode",
+    "EvaluationConfig",
+    "EvaluationReport",
     "GatesMetaEnv",
     "MetaEnv",
     "MetaGymError",
@@ -90,6 +97,7 @@ __all__ = [
     "Trajectory",
     "Usage",
     "__version__",
+    "evaluate",
     "optimize",
 ]
 
@@ -124,5 +132,12 @@ register(
     vector_entry_point="metagym.envs.minihack.meta:make_minihack_vector",
     max_episode_steps=META_EPISODE_LENGTH,
 )
+register(
+    id="MetaGym/ALFWorld-v0",
+    entry_point="metagym.envs.alfworld.meta:ALFWorldMetaEnv",
+    vector_entry_point="metagym.envs.alfworld.meta:make_alfworld_vector",
+    max_episode_steps=META_EPISODE_LENGTH,
+)
+register(id="MetaGym/ALFWorldText-v0", entry_point="metagym.envs.alfworld.env:ALFWorldTextEnv")
 register(id="MetaGym/MiniHackText-v0", entry_point="metagym.envs.minihack.env:MiniHackTextEnv")
 register(id="MetaGym/GatesText-v0", entry_point="metagym.envs.gates.env:GatesEnv")

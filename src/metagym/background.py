@@ -52,6 +52,11 @@ class BackgroundLoop:
         """Await `closer` on this loop when it closes: what a forgetful script left open."""
         self._closers.append(closer)
 
+    def closed(self, closer: Callable[[], Awaitable[None]]) -> None:
+        """Forget what `at_close` was told: it has been closed, and is not to be kept alive."""
+        if closer in self._closers:
+            self._closers.remove(closer)
+
     def owns(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether `loop` is this one."""
         return loop is self._loop

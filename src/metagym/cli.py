@@ -1,4 +1,4 @@
-"""The command line: `metagym demo`, `run`, `resume`, `show`, `envs`. It only asks and prints."""
+"""The command line: `metagym demo`, `run`, `resume`, `show`, `envs` and those on models. It only asks and prints."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from metagym import cli_alfworld, cli_minihack, cli_models, cli_training
 from metagym._version import __version__
-from metagym.cli_training import app as training
+from metagym.cli_evaluation import commands as evaluation_commands
 from metagym.errors import ApparatusError, ConfigError, MetaGymError
 
 app = typer.Typer(
@@ -24,12 +25,20 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.add_typer(training, name="train")
+app.add_typer(evaluation_commands)
+app.add_typer(cli_alfworld.app, name="alfworld")
+app.add_typer(cli_minihack.app, name="minihack")
+app.add_typer(cli_training.app, name="train")
 console = Console()
 errors = Console(stderr=True)
 
 StepsOption = Annotated[int, typer.Option("--steps", "-n", min=1, help="Meta-steps to run.")]
 SeedOption = Annotated[int, typer.Option(help="Fixes the tasks that are drawn, and all chance.")]
+MaxTokensOption = Annotated[int | None, typer.Option(min=0, help="Stop before the run takes more tokens.")]
+MaxCallsOption = Annotated[int | None, typer.Option(min=0, help="Stop before the run makes more calls.")]
+MaxCostOption = Annotated[
+    float | None, typer.Option(min=0, help="Stop before the run costs more money; --client then holds prices.")
+]
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="The run folder; by default a new one in runs/.")]
 
 
@@ -65,13 +74,21 @@ def run(
     seed: SeedOption = 0,
     option: Annotated[list[str] | None, typer.Option(help="NAME=JSON, an option of the environment.")] = None,
     prompt: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="File of the first prompt.")] = None,
+    client: Annotated[str, typer.Option(help="JSON: time limits, rates and prices of the model's server.")] = "{}",
+    max_tokens: MaxTokensOption = None,
+    max_calls: MaxCallsOption = None,
+    max_cost: MaxCostOption = None,
+    replay: Annotated[Path | None, typer.Option(help="A cassette (replies.sqlite) to play back, offline.")] = None,
     out: OutOption = None,
 ) -> None:
     """Run a meta-environment with a model of yours as actor and reflector."""
     from metagym.runs import Manifest
 
-    actor_spec = actor or _model_spec(actor_model or model, actor_base_url or base_url, api_key_env)
-    reflector_spec = reflector or _model_spec(reflector_model or model, reflector_base_url or base_url, api_key_env)
+    limits = cli_models.read_json("--client", client) | ({"offline": True} if replay is not None else {})
+    actor_spec = actor or _model_spec(actor_model or model, actor_base_url or base_url, api_key_env, limits)
+    reflector_spec = reflector or _model_spec(
+        reflector_model or model, reflector_base_url or base_url, api_key_env, limits
+    )
     for role, spec in (("actor", actor_spec), ("reflector", reflector_spec)):
         if spec is None:
             raise ConfigError(
@@ -79,23 +96,41 @@ def run(
                 f"http://localhost:8000/v1 for a server of your own, or OPENAI_API_KEY set), --{role}-model NAME, or "
                 f"--{role} demo for the scripted one."
             )
+    budget = cli_models.read_budget(max_tokens, max_calls, max_cost)
     manifest = Manifest(
         env_id=env,
-        env_options={**_read_options(option or []), "actor": actor_spec},
+        env_options={
+            **cli_models.read_options(option or []),
+            "actor": actor_spec,
+            **({"budget": budget} if budget else {}),
+        },
         reflector=reflector_spec,
         seed=seed,
         num_steps=steps,
         first_prompt=None if prompt is None else prompt.read_text(encoding="utf-8"),
     )
-    _experiment(manifest, out or _new_folder(f"{env}-seed{seed}"))
+    _experiment(manifest, out or _new_folder(f"{env}-seed{seed}"), replay=replay)
 
 
 @app.command()
-def resume(run: Annotated[Path, typer.Argument(help="The run folder.")]) -> None:
-    """Go on with a run that was stopped, exactly where it was."""
+def resume(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    max_tokens: MaxTokensOption = None,
+    max_calls: MaxCallsOption = None,
+    max_cost: MaxCostOption = None,
+) -> None:
+    """Go on with a run that was stopped, exactly where it was; with a larger budget where that stopped it."""
     from metagym.runs import RunFolder
 
-    _experiment(RunFolder.open(run).manifest, run, resume=True)
+    manifest = RunFolder.open(run).manifest
+    if manifest.evaluation is not None:
+        raise ConfigError(f"{run} belongs to an evaluation: give the same `metagym evaluate` command again.")
+    base = manifest.env_options.get("budget")
+    _experiment(manifest, run, resume=True, budget=cli_models.read_budget(max_tokens, max_calls, max_cost, base=base))
+
+
+app.command()(cli_models.estimate)
+app.command()(cli_models.serve)
 
 
 @app.command()
@@ -112,6 +147,7 @@ def show(
     if step is None:
         _print_history(history, folder.manifest.scripted)
         console.print(f"\n{folder.num_episodes} episodes in {run}", soft_wrap=True)
+        cli_models.print_spending(run)
     elif 0 <= step < len(history):
         console.print(render_batch(history[step].trajectories, show_thoughts=True), markup=False, highlight=False)
     elif not history:
@@ -186,8 +222,17 @@ def main() -> None:
         sys.exit(1)
 
 
-def _experiment(manifest: Any, path: Path, *, resume: bool = False) -> None:
+def _experiment(
+    manifest: Any,
+    path: Path,
+    *,
+    resume: bool = False,
+    budget: dict[str, Any] | None = None,
+    replay: Path | None = None,
+) -> None:
     from metagym.experiment import run_experiment
+    from metagym.models import Cassette
+    from metagym.spending import Budget
 
     try:
         with _progress() as progress:
@@ -197,16 +242,20 @@ def _experiment(manifest: Any, path: Path, *, resume: bool = False) -> None:
                 manifest,
                 path,
                 resume=resume,
+                budget=Budget.model_validate(budget) if budget else None,
+                cassette=None if replay is None else Cassette(replay, mode="replay"),
                 on_episode=lambda: progress.advance(episodes),
                 on_meta_step=lambda meta_step: progress.advance(meta_steps),
             )
     except (ApparatusError, KeyboardInterrupt) as error:
         if (path / "manifest.json").exists():
             errors.print(f"What was played is in {path}. Go on with: metagym resume {path}", soft_wrap=True)
+            cli_models.print_spending(path, to=errors)
         if isinstance(error, KeyboardInterrupt):
             sys.exit(130)
         raise
     _print_history(result.history, any(meta_step.scripted for meta_step in result.history))
+    cli_models.print_spending(path)
     console.print(f"\nThe record lies in {path}: metagym show {path} --step 0", soft_wrap=True, highlight=False)
 
 
@@ -245,24 +294,13 @@ def _print_history(history: Any, scripted: bool) -> None:
         console.print(meta_step.prompt, markup=False, highlight=False)
 
 
-def _model_spec(model: str | None, base_url: str | None, api_key_env: str | None) -> dict[str, Any] | None:
+def _model_spec(
+    model: str | None, base_url: str | None, api_key_env: str | None, client: dict[str, Any]
+) -> dict[str, Any] | None:
     if model is None:
         return None
-    spec = {"model": model, "base_url": base_url, "api_key_env": api_key_env}
+    spec = {"model": model, "base_url": base_url, "api_key_env": api_key_env, "client": client or None}
     return {name: value for name, value in spec.items() if value is not None}
-
-
-def _read_options(options: list[str]) -> dict[str, Any]:
-    read: dict[str, Any] = {}
-    for option in options:
-        name, equals, value = option.partition("=")
-        if not equals:
-            raise ConfigError(f"--option expects NAME=VALUE, got {option!r}.")
-        try:
-            read[name] = json.loads(value)
-        except ValueError:
-            read[name] = value  # a plain word needs no quotes
-    return read
 
 
 def _new_folder(name: str) -> Path:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from metagym.errors import ConfigError
 from metagym.rollout import RolloutConfig
 from metagym.schedules import TaskQueue
+from metagym.spending import Budget
 from metagym.types import Task
 
 
@@ -32,6 +33,8 @@ class MetaEnvConfig(RolloutConfig):
     """Where inner environments live: `local`, in this process, or in so many worker processes."""
     arm: str = ""
     """Names this arm of a comparison; arms never share model noise."""
+    budget: Budget = Budget()
+    """What the model calls may take in all: `tokens`, `calls`, `cost`."""
 
 
 def read_options(options: Mapping[str, Any]) -> MetaEnvConfig:

@@ -13,7 +13,7 @@ from metagym import background
 from metagym._version import __version__
 from metagym.actor import Actor
 from metagym.config import read_options
-from metagym.errors import ConfigError
+from metagym.errors import BudgetExceededError, ConfigError
 from metagym.ledger import Ledger
 from metagym.meta_episode import MetaEpisode
 from metagym.reflector import Reflector
@@ -86,7 +86,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self._prompts = PromptSpace()
         self.action_space = self._prompts
         self.observation_space = TrajectorySpace()
-        self.ledger = Ledger()
+        self.ledger = Ledger(self.config.budget)
         self.on_episode = on_episode
         """Called with each finished trajectory, from the engine's thread."""
         self._recorder: Recorder | None = None
@@ -102,6 +102,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self._owns_actor = actor is not self.actor
         self._meta_episode: MetaEpisode | None = None
         self._last_batch: tuple[Trajectory, ...] = ()
+        self._kept: dict[tuple[int, str, str, int], Trajectory] = {}
         self._fingerprint_digest = digest(self.fingerprint)
 
     # What a subclass says ---------------------------------------------------------------------------
@@ -162,11 +163,17 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             InvalidPromptError: `action` is no prompt; nothing was played.
             TasksExhaustedError: too few tasks are left; nothing was played.
             EpisodesFailedError: the apparatus failed too often; carries the partial `meta_step`.
+            BudgetExceededError: the budget ran out; carries the partial `meta_step`. The next step plays the
+                same tasks, and under the same prompt, with a larger `ledger.budget`, only what is missing.
         """
         prompt = self.check_prompt(action)
         if self._meta_episode is None:
             raise gymnasium.error.ResetNeeded("Call env.reset() before the first env.step(prompt).")
-        self._last_batch = self.play(self._meta_episode.episodes(prompt))
+        try:
+            self._last_batch = self.play(self._meta_episode.episodes(prompt))
+        except BudgetExceededError as error:
+            error.meta_step = self._meta_episode.meta_step(prompt, error.trajectories)
+            raise
         meta_step = self._meta_episode.finish(prompt, self._last_batch)
         return self.outcome(meta_step, self._meta_episode)
 
@@ -216,14 +223,15 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             for group, prompt in enumerate(prompts)
         )
 
-    def record_to(self, recorder: Recorder) -> None:
-        """Keep every episode in `recorder`, and take from it what was played before."""
-        self._recorder = recorder
+    def record_to(self, recorder: Recorder | None) -> Recorder | None:
+        """Keep every episode in `recorder`, and take from it what was played before; return the one before it."""
+        before, self._recorder = self._recorder, recorder
+        return before
 
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What must match before two runs are compared, as a JSON mapping; `info` holds its digest."""
-        config = self.config.model_dump(exclude={"families", "schedule", "arm", "max_concurrency", "workers"})
+        config = self.config.model_dump(exclude={"families", "schedule", "arm", "max_concurrency", "workers", "budget"})
         return {
             "metagym": __version__,
             "environment": f"{type(self).__module__}:{type(self).__qualname__}",
@@ -258,9 +266,17 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         return self._prompts.check(prompt)
 
     def play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
-        """Play episodes of any meta-episode in one run of the engine."""
-        with self.ledger.measure():
-            return background.run(self.engine.run(episodes))
+        """Play episodes of any meta-episode in one run of the engine.
+
+        Raises:
+            BudgetExceededError: the budget ran out. What was finished is kept, and not played again.
+        """
+        with self.ledger.measure(), self.ledger.open():
+            try:
+                return background.run(self.engine.run(episodes))
+            except BudgetExceededError as error:
+                self._kept |= {item.episode.key: item for item in error.trajectories if item.score is not None}
+                raise
 
     def outcome(
         self, meta_step: MetaStep, meta_episode: MetaEpisode
@@ -285,6 +301,9 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             self.on_episode(trajectory)
 
     def _recall(self, episode: Episode) -> Trajectory | None:
+        kept = self._kept.pop(episode.key, None)
+        if kept is not None and kept.episode == episode:
+            return kept
         return self._recorder.recall_episode(episode) if self._recorder is not None else None
 
     def _info(self, meta_step: MetaStep) -> dict[str, Any]:

@@ -6,23 +6,27 @@ MetaGymError
 │   └── InvalidPromptError               the action is no prompt
 ├── MissingExtraError (ImportError)      an optional package is not installed
 ├── TasksExhaustedError (RuntimeError)   too few tasks are left for a meta-step
+├── LeakError (RuntimeError)             a task that measures was seen by what learns or chooses
 ├── ContractError (AssertionError)       an environment is not as metagym expects it
 ├── RunFolderError (RuntimeError)        the run folder cannot be used as asked
 └── ApparatusError (RuntimeError)        what failed is not the agent
     ├── EpisodesFailedError              too many episodes of a meta-step failed; carries it
+    ├── BudgetExceededError              the budget is spent; carries what was played
     ├── InnerEnvError                    the inner environment broke its contract
     └── ModelError                       the model server failed or refused
-        └── ContextOverflowError         the conversation is too long for the model
+        ├── ContextOverflowError         the conversation is too long for the model
+        └── ModelUnavailableError        no call can succeed: server down, wrong key, no such model
+            └── CassetteMissError        a replay was asked for what was never recorded
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from metagym.types import MetaStep
+    from metagym.types import MetaStep, Trajectory
 
 
 class MetaGymError(Exception):
@@ -58,6 +62,10 @@ class TasksExhaustedError(MetaGymError, RuntimeError):
     """Too few tasks are left for another meta-step."""
 
 
+class LeakError(MetaGymError, RuntimeError):
+    """A task that is to measure was seen by what learns or chooses: the measurement would say nothing."""
+
+
 class ContractError(MetaGymError, AssertionError):
     """An environment is not as metagym expects it."""
 
@@ -71,6 +79,8 @@ class ApparatusError(MetaGymError, RuntimeError):
 
     history: tuple[MetaStep, ...] = ()
     """The meta-steps that a loop had finished before."""
+    stops_run: ClassVar[bool] = False
+    """Whether nothing that follows can succeed either, so that no further episode is begun."""
 
 
 class EpisodesFailedError(ApparatusError):
@@ -86,6 +96,16 @@ class EpisodesFailedError(ApparatusError):
         self.meta_step = meta_step
 
 
+class BudgetExceededError(ApparatusError):
+    """The budget leaves no room for the next call. What was played is kept; a larger budget goes on from there."""
+
+    stops_run = True
+    trajectories: tuple[Trajectory, ...] = ()
+    """The batch as far as it was played; an episode that was not finished has no score."""
+    meta_step: MetaStep | None = None
+    """The partial meta-step, where a meta-environment was playing one."""
+
+
 class InnerEnvError(ApparatusError):
     """The inner environment broke its contract."""
 
@@ -96,3 +116,13 @@ class ModelError(ApparatusError):
 
 class ContextOverflowError(ModelError):
     """The conversation is too long for the model's context. In an episode this is data, not a failure."""
+
+
+class ModelUnavailableError(ModelError):
+    """No call can succeed: the server is down, or refuses the key or the model. It stops the run."""
+
+    stops_run = True
+
+
+class CassetteMissError(ModelUnavailableError):
+    """A replay was asked for an exchange that the cassette does not hold."""

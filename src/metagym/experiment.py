@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any, cast
 import gymnasium
 
 import metagym  # noqa: F401 - registers the ids
+from metagym.call_log import CallLog
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, UnknownNameError
+from metagym.models import Cassette
 from metagym.optimization import OptimizationResult, optimize
 from metagym.runs import Manifest, RunFolder
 from metagym.seeding import describe
 from metagym.specs import make_reflector
+from metagym.spending import Budget
 from metagym.types import MetaStep
 
 
@@ -45,15 +49,21 @@ def run_experiment(
     path: str | Path,
     *,
     resume: bool = False,
+    budget: Budget | None = None,
+    cassette: Cassette | None = None,
     on_episode: Callable[[], Any] | None = None,
     on_meta_step: Callable[[MetaStep], Any] | None = None,
 ) -> OptimizationResult:
     """Run the experiment that `manifest` asks for into the folder `path`, or go on with it.
 
+    `budget` takes the place of the environment's own, and counts what earlier runs in the folder spent.
+    `cassette` is by default the folder's own, so that no reply is paid twice when the run is resumed.
+
     Raises:
         ConfigError: something asked for does not exist.
         RunFolderError: the folder cannot be used, or holds a run with another fingerprint.
-        ApparatusError: the run stopped; what was played is in the folder, and `resume` goes on.
+        ApparatusError: the run stopped (BudgetExceededError: its budget is spent); what was played is in the
+            folder, and `resume` goes on.
     """
     env = make_meta_env(manifest.env_id, manifest.env_options, num_steps=manifest.num_steps)
     try:
@@ -63,13 +73,24 @@ def run_experiment(
         reflector = make_reflector(manifest.reflector, demo=meta_env.make_demo_reflector)
         arm = describe(reflector)
         if resume:
-            run = RunFolder.open(path)
+            run = RunFolder.open(path, writing=True)
             run.check_fingerprints(meta_env.fingerprint, arm)
         else:
             scripted = getattr(meta_env.actor, "scripted", False) or getattr(reflector, "scripted", False)
             update = {"measurement": meta_env.fingerprint, "arm": arm, "scripted": scripted}
             run = RunFolder.create(path, manifest.model_copy(update=update))
-        with run:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(run)
+            calls = CallLog(run.path / "calls.jsonl")
+            stack.callback(calls.close)
+            meta_env.ledger.load(calls.read())
+            meta_env.ledger.on_attempt = calls.write
+            if budget is not None:
+                meta_env.ledger.budget = budget
+            if cassette is None:
+                cassette = Cassette(run.path / "replies.sqlite")
+                stack.callback(cassette.close)
+            stack.enter_context(cassette.open())
             meta_env.record_to(run)
             if on_episode is not None:
                 meta_env.on_episode = lambda trajectory: on_episode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ import gymnasium
 
 from metagym import background
 from metagym.errors import ApparatusError, ConfigError
+from metagym.ledger import Ledger
 from metagym.reflector import FunctionReflector, Reflector, ReflectorSpec, as_reflector
 from metagym.types import MetaStep, Record, Reflection, Trajectory
 
@@ -33,12 +35,8 @@ class OptimizationResult(Record):
         return tuple(_reward(meta_step) for meta_step in self.history)
 
 
-class Log(Protocol):
-    """Keeps meta-steps and reflections; a run folder is one."""
-
-    def record_meta_step(self, meta_step: MetaStep) -> None:
-        """Keep a finished meta-step."""
-        ...
+class ReflectionLog(Protocol):
+    """Keeps reflections."""
 
     def record_reflection(self, index: int, reflection: Reflection) -> None:
         """Keep the reflection on meta-step `index`."""
@@ -46,6 +44,14 @@ class Log(Protocol):
 
     def recall_reflection(self, index: int) -> Reflection | None:
         """Return the reflection on meta-step `index` where an earlier run made it."""
+        ...
+
+
+class Log(ReflectionLog, Protocol):
+    """Keeps meta-steps and reflections; a run folder is one."""
+
+    def record_meta_step(self, meta_step: MetaStep) -> None:
+        """Keep a finished meta-step."""
         ...
 
 
@@ -98,7 +104,8 @@ def optimize(
                 on_meta_step(meta_step)
             if terminated or truncated or index == num_steps - 1:
                 break
-            reflection = _reflect(policy, history, log)
+            with getattr(env.unwrapped, "ledger", Ledger()).open():
+                (reflection,) = reflect_all(policy, [history], [log])
             prompt = reflection.prompt
     except ApparatusError as error:
         error.history = tuple(history)
@@ -115,21 +122,48 @@ def optimize(
     )
 
 
-def _reflect(reflector: Reflector, history: Sequence[MetaStep], log: Log | None) -> Reflection:
-    index = history[-1].index
-    recalled = log.recall_reflection(index) if log is not None else None
-    if recalled is not None:
-        return recalled
+def reflect_all(
+    reflector: Reflector, histories: Sequence[Sequence[MetaStep]], logs: Sequence[ReflectionLog | None]
+) -> list[Reflection]:
+    """Return the reflection on each history, all at once; those that its log holds are taken from there.
+
+    Each is kept in its log as it comes, so that a failure of one loses none of the others.
+
+    Raises:
+        ConfigError: the reflector returned something else than a reflection.
+        Exception: whatever the reflector raised first.
+    """
+    found: dict[int, Reflection] = {}
+    for place, (history, log) in enumerate(zip(histories, logs, strict=True)):
+        recalled = log.recall_reflection(history[-1].index) if log is not None else None
+        if recalled is not None:
+            found[place] = recalled
+
+    def keep(place: int, reflection: object) -> None:
+        if not isinstance(reflection, Reflection):
+            raise ConfigError(f"A reflector must return a Reflection or a str, got {type(reflection).__name__}.")
+        log = logs[place]
+        if log is not None:
+            log.record_reflection(histories[place][-1].index, reflection)
+        found[place] = reflection
+
+    missing = [place for place in range(len(histories)) if place not in found]
     if isinstance(reflector, FunctionReflector) and not inspect.iscoroutinefunction(reflector.function):
         # In the caller's thread, so that a plain function may step an environment itself.
-        reflection = reflector(history)
-    else:
-        reflection = background.run(reflector.reflect(history))
-    if not isinstance(reflection, Reflection):
-        raise ConfigError(f"A reflector must return a Reflection or a str, got {type(reflection).__name__}.")
-    if log is not None:
-        log.record_reflection(index, reflection)
-    return reflection
+        for place in missing:
+            keep(place, reflector(histories[place]))
+    elif missing:
+
+        async def reflect(place: int) -> None:
+            keep(place, await reflector.reflect(histories[place]))
+
+        async def reflect_missing() -> list[BaseException | None]:
+            return await asyncio.gather(*map(reflect, missing), return_exceptions=True)
+
+        for problem in background.run(reflect_missing()):
+            if problem is not None:
+                raise problem
+    return [found[place] for place in range(len(histories))]
 
 
 def _reward(meta_step: MetaStep) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from metagym.errors import ConfigError
-from metagym.models import Call, ChatModel
+from metagym.models import Call, ChatModel, ask
 from metagym.rendering import render_batch
 from metagym.seeding import derive_seed, describe
 from metagym.spaces import PromptSpace
@@ -79,7 +79,7 @@ class ChatReflector:
         seed = derive_seed("reflector", last.index, *(item.episode.seed for item in last.trajectories))
         arm = last.trajectories[0].episode.arm if last.trajectories else ""
         call = Call(role="reflector", arm=arm, meta_step=last.index, seed=seed)
-        completion = await self.model.complete(self.messages(last), call)
+        completion = await ask(self.model, self.messages(last), call)
         analysis, prompt, problem = read_reflection(completion)
         return Reflection(
             prompt=last.prompt if prompt is None else prompt,

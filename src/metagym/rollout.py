@@ -11,10 +11,15 @@ from typing import Literal
 from pydantic import Field
 
 from metagym.actor import Actor
-from metagym.errors import ContextOverflowError, ContractError, InnerEnvError
+from metagym.errors import (
+    ApparatusError,
+    BudgetExceededError,
+    ContextOverflowError,
+    ContractError,
+    InnerEnvError,
+)
 from metagym.types import (
     Action,
-    Completion,
     Episode,
     Observation,
     Record,
@@ -22,6 +27,7 @@ from metagym.types import (
     StopReason,
     Trajectory,
     Usage,
+    sum_usage,
 )
 from metagym.workers import Frame, InnerEnv, WorkerLostError, Workers
 
@@ -160,33 +166,50 @@ class RolloutEngine:
         """Play the episodes and return their records, in the order of `episodes`.
 
         An apparatus that fails raises nothing here: the record says so (`stop_reason` is `error`, `score`
-        is None).
+        is None). Where nothing that follows can succeed (`error.stops_run`: a wrong key, a server that is
+        down), no further episode is begun, and their records say why.
 
         Raises:
+            BudgetExceededError: the budget ran out; it carries the records. Calls under way were waited for.
             Exception: whatever `on_episode` raised; finished episodes have been handed to it before.
         """
         trajectories: dict[int, Trajectory] = {}
         queue = iter(enumerate(episodes))
         slots = min(self.config.max_concurrency, len(episodes))
-        players = [asyncio.create_task(self._play(queue, trajectories)) for _ in range(slots)]
+        stops: list[ApparatusError] = []
+        players = [asyncio.create_task(self._play(queue, trajectories, stops)) for _ in range(slots)]
         try:
             await asyncio.gather(*players)
         finally:
             for player in players:
                 player.cancel()
             await asyncio.gather(*players, return_exceptions=True)
-        return tuple(trajectories[index] for index in range(len(episodes)))
+        played = tuple(trajectories[index] for index in range(len(episodes)))
+        for stop in stops:
+            if isinstance(stop, BudgetExceededError):
+                error = BudgetExceededError(str(stop))  # one that no episode's traceback holds on to
+                error.trajectories = played
+                raise error
+        return played
 
-    async def _play(self, queue: Iterator[tuple[int, Episode]], trajectories: dict[int, Trajectory]) -> None:
+    async def _play(
+        self,
+        queue: Iterator[tuple[int, Episode]],
+        trajectories: dict[int, Trajectory],
+        stops: list[ApparatusError],
+    ) -> None:
         for index, episode in queue:
             recalled = self._recall(episode) if self._recall is not None else None
-            trajectories[index] = recalled or await self._run_with_attempts(episode)
+            if stops and recalled is None:
+                trajectories[index] = self._failed(episode, (), stops[0])
+                continue  # nothing was played: there is nothing to record
+            trajectories[index] = recalled or await self._run_with_attempts(episode, stops)
             if recalled is None and self._on_episode is not None:
                 self._on_episode(trajectories[index])
             # A scripted actor never suspends; this lets the others, and a cancellation, have their turn.
             await asyncio.sleep(0)
 
-    async def _run_with_attempts(self, episode: Episode) -> Trajectory:
+    async def _run_with_attempts(self, episode: Episode, stops: list[ApparatusError]) -> Trajectory:
         attempt, losses = 1, 0
         while attempt <= self.config.attempts:
             steps: list[Step] = []
@@ -199,6 +222,8 @@ class RolloutEngine:
                 failure = error
                 logger.warning("Episode %s failed at attempt %d: %s", episode.key, attempt, error)
                 logger.debug("Its traceback:", exc_info=error)
+                if isinstance(error, ApparatusError) and error.stops_run:
+                    stops.append(error)
                 # The model layer has tried again already; a missing package stays missing, a bug stays a bug.
                 if not isinstance(error, InnerEnvError):
                     break
@@ -206,6 +231,9 @@ class RolloutEngine:
                     losses += 1  # another episode took the process down
                 else:
                     attempt += 1
+        return self._failed(episode, steps, failure)
+
+    def _failed(self, episode: Episode, steps: Sequence[Step], failure: Exception) -> Trajectory:
         return Trajectory(
             episode=episode,
             steps=tuple(steps),
@@ -241,5 +269,4 @@ def _resolve(action: Action, available: tuple[str, ...] | None, invalid: str) ->
 
 
 def _sum_usage(steps: Sequence[Step]) -> Usage:
-    completions: list[Completion] = [step.action.completion for step in steps if step.action.completion]
-    return sum((completion.usage for completion in completions), Usage())
+    return sum_usage(step.action.completion.usage for step in steps if step.action.completion)

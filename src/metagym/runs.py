@@ -1,57 +1,41 @@
 """The run folder: a manifest and an append-only log, from which a run is resumed and read.
 
     RUN/manifest.json   what was asked for, and both fingerprints; written once, before the first episode
-    RUN/log.jsonl       one line per finished episode, reflection and meta-step, as they finish
+    RUN/log.jsonl       one line per finished episode, reflection, meta-step and measurement, as they finish
+    RUN/lock            held by the one process that writes
 
 Nothing in the log is ever changed. A run is resumed by running it again over the log: the tasks drawn
-are the same, and what the log holds is taken from it instead of being played.
+are the same, and what the log holds is taken from it instead of being played. Episodes stay on the disk and
+are read when they are asked for, so that a long run opens quickly; no environment is needed to read one.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
-from pydantic import ValidationError
+import pydantic_core
 
 from metagym.errors import RunFolderError
+from metagym.journal import Journal, Place
+from metagym.manifest import MANIFEST as MANIFEST
+from metagym.manifest import Manifest as Manifest
+from metagym.manifest import read_manifest
+from metagym.measurements import Measurement
 from metagym.types import SCHEMA_VERSION, Episode, MetaStep, Record, Reflection, Trajectory
 
-logger = logging.getLogger(__name__)
-
-MANIFEST, LOG = "manifest.json", "log.jsonl"
+LOG = "log.jsonl"
 Key = tuple[int, str, str, int]
 """(meta_step, arm, task id, repetition), which with the prompt names an episode of the run."""
-
-
-class Manifest(Record):
-    """What was asked for: enough to run it again."""
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    env_id: str
-    env_options: dict[str, Any] = {}
-    """Keyword arguments of `gym.make`, the actor's spec among them."""
-    reflector: Any
-    """The reflector's spec: a name, an import path, or a mapping."""
-    seed: int
-    num_steps: int
-    first_prompt: str | None = None
-    measurement: dict[str, Any] = {}
-    """The measurement fingerprint: must match before two runs are compared."""
-    arm: Any = None
-    """The arm's fingerprint: the reflector, which is what is compared."""
-    scripted: bool = False
-    """Whether a scripted stand-in plays or reflects."""
 
 
 class LoggedReflection(Record):
     """A reflection's line in the log."""
 
+    arm: str = ""
+    """The meta-episode, where a run holds several."""
     index: int
     """The meta-step that was reflected upon."""
     reflection: Reflection
@@ -75,15 +59,15 @@ class RunFolder:
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
-        self._episodes: dict[tuple[Key, str], Trajectory] = {}
-        self._reflections: dict[int, Reflection] = {}
+        self._journal = Journal(path / LOG)
+        self._episodes: dict[tuple[Key, str], tuple[Place, bool]] = {}
+        self._reflections: dict[tuple[str, int], Reflection] = {}
         self._meta_steps: dict[int, LoggedMetaStep] = {}
-        self._lock = threading.Lock()  # episodes come from the engine's thread
-        self._file: TextIO | None = None
+        self._measurements: dict[tuple[str, int, str, int], Measurement] = {}
 
     @classmethod
     def create(cls, path: str | Path, manifest: Manifest) -> RunFolder:
-        """Make a new run folder.
+        """Make a new run folder, and become its one writer.
 
         Raises:
             RunFolderError: there is a run already, or the place cannot be written.
@@ -91,36 +75,39 @@ class RunFolder:
         path = Path(path)
         if (path / MANIFEST).exists():
             raise RunFolderError(f"{path} holds a run already. Go on with it (metagym resume {path}), or name another.")
+        run = cls(path, manifest)
         try:
             path.mkdir(parents=True, exist_ok=True)
+            run._journal.lock()
             part = path / f"{MANIFEST}.part"
             part.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
             part.replace(path / MANIFEST)
         except OSError as error:
+            run.close()
             raise RunFolderError(f"Expected a folder that can be written at {path}: {error}.") from error
-        return cls(path, manifest)
+        return run
 
     @classmethod
-    def open(cls, path: str | Path) -> RunFolder:
-        """Open a run folder and read its log. A torn last line, left by a crash, is dropped with a warning.
+    def open(cls, path: str | Path, *, writing: bool = False) -> RunFolder:
+        """Open a run folder and read its log; with `writing`, as its one writer.
+
+        A torn last line, left by a crash, is dropped with a warning.
 
         Raises:
-            RunFolderError: there is no run, it is of another schema, or a line inside the log is broken.
+            RunFolderError: there is no run, it is of another schema, a line inside the log is broken, or
+                another process writes to it.
         """
         path = Path(path)
-        run = cls(path, _read_manifest(path))
-        log = path / LOG
-        lines = log.read_bytes().splitlines(keepends=True) if log.exists() else []
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith(b"\n"):
-                logger.warning("The last line of %s was torn by a crash; it is dropped.", log)
-                break
+        run = cls(path, read_manifest(path))
+        if writing:
+            run._journal.lock()
+        for number, (place, line) in enumerate(run._journal.lines(), start=1):
             try:
-                run._take(json.loads(line))
+                run._take(place, line)
             except (ValueError, KeyError, TypeError) as error:
-                raise RunFolderError(
-                    f"Line {number} of {log} is broken: {error}. Cut the file before that line to go on from there."
-                ) from error
+                run.close()
+                where = f"Line {number} of {path / LOG} is broken"
+                raise RunFolderError(f"{where}: {error}. Cut the file before that line to go on from there.") from error
         return run
 
     def check_fingerprints(self, measurement: Mapping[str, Any], arm: Any) -> None:
@@ -140,8 +127,8 @@ class RunFolder:
 
     def record_episode(self, trajectory: Trajectory) -> None:
         """Append a finished episode."""
-        self._episodes[_name(trajectory.episode)] = trajectory
-        self._append("episode", trajectory)
+        place = self._append("episode", trajectory)
+        self._episodes[_name(trajectory.episode)] = place, trajectory.score is None
 
     def recall_episode(self, episode: Episode) -> Trajectory | None:
         """Return the record of this very episode; None where it was not played, or failed.
@@ -149,9 +136,10 @@ class RunFolder:
         Raises:
             RunFolderError: the log holds another episode in its place.
         """
-        trajectory = self._episodes.get(_name(episode))
-        if trajectory is None or trajectory.score is None:
+        place, failed = self._episodes.get(_name(episode), (None, True))
+        if place is None or failed:
             return None
+        trajectory = self._read_episode(place)
         if trajectory.episode != episode:
             raise RunFolderError(
                 f"The log of {self.path} holds another episode at {episode.key}: its task or its seed differs. "
@@ -159,14 +147,23 @@ class RunFolder:
             )
         return trajectory
 
-    def record_reflection(self, index: int, reflection: Reflection) -> None:
-        """Append the reflection on meta-step `index`."""
-        self._reflections[index] = reflection
-        self._append("reflection", LoggedReflection(index=index, reflection=reflection))
+    def record_reflection(self, index: int, reflection: Reflection, *, arm: str = "") -> None:
+        """Append the reflection on meta-step `index`, of the meta-episode `arm` where there are several."""
+        self._append("reflection", LoggedReflection(arm=arm, index=index, reflection=reflection))
+        self._reflections[arm, index] = reflection
 
-    def recall_reflection(self, index: int) -> Reflection | None:
+    def recall_reflection(self, index: int, *, arm: str = "") -> Reflection | None:
         """Return the reflection on meta-step `index`; None where there is none yet."""
-        return self._reflections.get(index)
+        return self._reflections.get((arm, index))
+
+    def record_measurement(self, measurement: Measurement) -> None:
+        """Append a measurement."""
+        self._append("measurement", measurement)
+        self._measurements[measurement.key] = measurement
+
+    def recall_measurement(self, key: tuple[str, int, str, int]) -> Measurement | None:
+        """Return the measurement of that key; None where there is none yet."""
+        return self._measurements.get(key)
 
     def record_meta_step(self, meta_step: MetaStep) -> None:
         """Append a finished meta-step; one that the log holds already is not written again.
@@ -200,27 +197,47 @@ class RunFolder:
                 index=logged.index,
                 prompt=logged.prompt,
                 reward=logged.reward,
-                trajectories=tuple(self._episodes[key, logged.prompt] for key in logged.episodes),
-                reflection=self._reflections.get(logged.index - 1),
+                trajectories=tuple(
+                    self._read_episode(self._episodes[key, logged.prompt][0]) for key in logged.episodes
+                ),
+                reflection=self._reflections.get(("", logged.index - 1)),
             )
             for _, logged in sorted(self._meta_steps.items())
         )
 
     @property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """The measurements in the order in which they were made."""
+        return tuple(self._measurements.values())
+
+    @property
+    def reflections(self) -> tuple[Reflection, ...]:
+        """All reflections, in the order in which they were made."""
+        return tuple(self._reflections.values())
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether this process is the run's writer."""
+        return self._journal.is_locked
+
+    @property
     def trajectories(self) -> tuple[Trajectory, ...]:
         """The records of all episodes, those of `replay` among them, in the order in which they finished."""
-        return tuple(self._episodes.values())
+        return tuple(self.episodes())
 
     @property
     def num_episodes(self) -> int:
         """How many episodes the log holds."""
         return len(self._episodes)
 
+    def episodes(self) -> Iterator[Trajectory]:
+        """Yield all episodes in the order in which they finished, read one by one."""
+        for place, _ in sorted(self._episodes.values()):
+            yield self._read_episode(place)
+
     def close(self) -> None:
-        """Close the log. Twice is fine."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Close the log and give its lock back. Twice is fine."""
+        self._journal.close()
 
     def __enter__(self) -> RunFolder:
         return self
@@ -228,55 +245,45 @@ class RunFolder:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _take(self, line: dict[str, Any]) -> None:
+    def _take(self, place: Place, text: bytes) -> None:
+        line = pydantic_core.from_json(text)
         kind, record = line["kind"], line["record"]
+        if record.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {record['schema_version']!r}, this metagym reads {SCHEMA_VERSION}")
         if kind == "episode":
-            trajectory = Trajectory.model_validate(record)
-            self._episodes[_name(trajectory.episode)] = trajectory
+            episode = record["episode"]
+            key: Key = (episode["meta_step"], episode["arm"], episode["task"]["id"], episode["repetition"])
+            self._episodes[key, episode["prompt"]] = place, record["score"] is None
         elif kind == "reflection":
             reflection = LoggedReflection.model_validate(record)
-            self._reflections[reflection.index] = reflection.reflection
+            self._reflections[reflection.arm, reflection.index] = reflection.reflection
         elif kind == "meta_step":
             meta_step = LoggedMetaStep.model_validate(record)
             self._meta_steps[meta_step.index] = meta_step
+        elif kind == "measurement":
+            measurement = Measurement.model_validate(record)
+            self._measurements[measurement.key] = measurement
         else:
             raise ValueError(f"unknown kind {kind!r}")
 
-    def _append(self, kind: str, record: Record) -> None:
-        line = f'{{"kind":"{kind}","record":{record.model_dump_json()}}}\n'
-        with self._lock:
-            if self._file is None:
-                self._file = _open_whole(self.path / LOG)
-            self._file.write(line)
-            self._file.flush()
+    def _read_episode(self, place: Place) -> Trajectory:
+        line, head = self._journal.read(place), _head("episode")
+        if line.startswith(head) and line.endswith(
+            _TAIL
+        ):  # as `_append` writes it; another tool may write it otherwise
+            return Trajectory.model_validate_json(line[len(head) : -len(_TAIL)])
+        return Trajectory.model_validate(pydantic_core.from_json(line)["record"])
+
+    def _append(self, kind: str, record: Record) -> Place:
+        return self._journal.append(_head(kind) + record.model_dump_json().encode() + _TAIL)
+
+
+_TAIL = b"}\n"
+
+
+def _head(kind: str) -> bytes:
+    return f'{{"kind":"{kind}","record":'.encode()
 
 
 def _name(episode: Episode) -> tuple[Key, str]:
     return episode.key, episode.prompt
-
-
-def _open_whole(log: Path) -> TextIO:
-    """Open the log for appending, after its last whole line."""
-    if log.exists():
-        content = log.read_bytes()
-        end = content.rfind(b"\n") + 1
-        if end < len(content):
-            os.truncate(log, end)
-    return log.open("a", encoding="utf-8")
-
-
-def _read_manifest(path: Path) -> Manifest:
-    try:
-        text = (path / MANIFEST).read_text(encoding="utf-8")
-    except OSError as error:
-        raise RunFolderError(f"Expected a run folder (one with {MANIFEST} in it) at {path}: {error}.") from error
-    try:
-        version = json.loads(text).get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise RunFolderError(
-                f"{path} has schema version {version!r}, this metagym reads {SCHEMA_VERSION}. Install the one that "
-                "wrote it."
-            )
-        return Manifest.model_validate_json(text)
-    except (ValidationError, ValueError, AttributeError) as error:
-        raise RunFolderError(f"{path / MANIFEST} is broken: {error}") from error

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import ValidationError
+
 from metagym.actor import Actor, ChatActor, FunctionActor, RandomActor
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.models import OpenAIChatModel, model_from_environment
+from metagym.models import ClientConfig, OpenAIChatModel, model_from_environment
 from metagym.reflector import ChatReflector, FixedReflector, Reflector, ReflectorSpec, as_reflector
 
 
@@ -18,15 +20,18 @@ class ScriptedActorWarning(UserWarning):
     """A scripted stand-in plays because no model was named."""
 
 
-_MODEL_KEYS = ("model", "base_url", "api_key_env", "sampling", "timeout_s")
-_ACTOR_KEYS = (*_MODEL_KEYS, "history_steps")
+_MODEL_KEYS = ("model", "base_url", "api_key_env", "sampling", "timeout_s", "max_retries", "client")
+_ACTOR_KEYS = (*_MODEL_KEYS, "history_steps", "context_tokens")
 _KINDS: Mapping[str, Any] = {
     "model": str,
     "base_url": str | None,
     "api_key_env": str | None,
     "sampling": Mapping | None,
     "timeout_s": int | float,
+    "max_retries": int,
+    "client": Mapping,
     "history_steps": int | None,
+    "context_tokens": int | None,
 }
 
 ActorSpec = Actor | Callable[..., Any] | Mapping[str, Any] | str | None
@@ -35,9 +40,9 @@ ActorSpec = Actor | Callable[..., Any] | Mapping[str, Any] | str | None
 def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> Actor:
     """Return the actor that `actor` names.
 
-    It may be an actor, a function, a mapping (`model`, `base_url`, `api_key_env`, `sampling`, `history_steps`,
-    `timeout_s`), `"demo"`, `"random"`, an import path `"package.module:MyActor"`, or None: the model that
-    METAGYM_MODEL names, else the demo actor, with a warning.
+    It may be an actor, a function, a mapping (`model`, `base_url`, `api_key_env`, `sampling`, `timeout_s`,
+    `max_retries`, `client`, `history_steps`, `context_tokens`), `"demo"`, `"random"`, an import path
+    `"package.module:MyActor"`, or None: the model that METAGYM_MODEL names, else the demo actor, with a warning.
 
     Raises:
         ConfigError: it is none of these.
@@ -69,7 +74,7 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> 
 
 
 def _actor_from_mapping(mapping: Mapping[str, Any]) -> ChatActor:
-    chat = {name: value for name, value in mapping.items() if name == "history_steps"}
+    chat = {name: value for name, value in mapping.items() if name not in _MODEL_KEYS}
     return ChatActor(make_model(mapping, known=_ACTOR_KEYS), **chat)
 
 
@@ -93,7 +98,15 @@ def make_model(mapping: Mapping[str, Any], *, known: Sequence[str] = _MODEL_KEYS
         if not isinstance(value, _KINDS[name]):
             kind = str(_KINDS[name]).replace("collections.abc.", "")
             raise ConfigError(f"{name!r} in the mapping must be of type {kind}, got {value!r}.")
-    return OpenAIChatModel(**{name: value for name, value in mapping.items() if name in _MODEL_KEYS})
+    options = {name: value for name, value in mapping.items() if name in _MODEL_KEYS}
+    if "client" in options:
+        try:
+            options["client"] = ClientConfig.model_validate(options["client"])
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, ("client", *first["loc"])))
+            raise ConfigError(f"{name} got {first['input']!r}: {first['msg']}.") from None
+    return OpenAIChatModel(**options)
 
 
 def _actor_from_name(name: str, demo: Callable[[], Actor] | None) -> Actor:

@@ -8,6 +8,8 @@ Every record goes to JSON by `record.model_dump_json()` and comes back, equal, b
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, TypedDict
 
@@ -31,6 +33,14 @@ def _clean_texts(texts: tuple[str, ...]) -> tuple[str, ...]:
 # A lone surrogate passes pydantic and then breaks the dump to JSON: it is replaced on the way in.
 Text = Annotated[str, AfterValidator(clean_text)]
 Texts = Annotated[tuple[str, ...], AfterValidator(_clean_texts)]
+
+
+def _clean_json(value: Any) -> Any:
+    """Return a JSON value as it comes back from a file, so that a record equals its round trip."""
+    return value if value is None else json.loads(clean_text(json.dumps(value, ensure_ascii=False)))
+
+
+Json = Annotated[Any, AfterValidator(_clean_json)]
 
 
 class Record(BaseModel):
@@ -73,12 +83,23 @@ class Usage(Record):
     num_calls: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
-            completion_tokens=self.completion_tokens + other.completion_tokens,
-            num_calls=self.num_calls + other.num_calls,
-        )
+        return sum_usage((self, other))
+
+
+def sum_usage(usages: Iterable[Usage]) -> Usage:
+    """Return the sum; of nothing, zero."""
+    prompt_tokens = cached_tokens = completion_tokens = num_calls = 0
+    for usage in usages:
+        prompt_tokens += usage.prompt_tokens
+        cached_tokens += usage.cached_tokens
+        completion_tokens += usage.completion_tokens
+        num_calls += usage.num_calls
+    return Usage(
+        prompt_tokens=prompt_tokens,
+        cached_tokens=cached_tokens,
+        completion_tokens=completion_tokens,
+        num_calls=num_calls,
+    )
 
 
 class Completion(Record):
@@ -90,6 +111,8 @@ class Completion(Record):
     finish_reason: str = "stop"
     """`stop`, `length` (the reply was cut off), or the server's own word."""
     usage: Usage = Usage()
+    model: Text = ""
+    """The model's name as the server gave it, where it is not the one that was asked for."""
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
 
@@ -220,7 +243,7 @@ class Reflection(Record):
     analysis: Text = ""
     problem: Text = ""
     """Why the reply could not be used and the old prompt was kept; empty where it was used."""
-    memory: Any = None
+    memory: Json = None
     """The reflector's memory as a JSON value: it travels here, never inside the reflector."""
     completion: Completion | None = None
     scripted: bool = False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
 import socket
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -135,7 +137,7 @@ def test_on_loopback_a_placeholder_does(serve: Serve, monkeypatch: pytest.Monkey
             {"base_url": "localhost:8000/v1"},
             "base_url must be a URL such as 'http://localhost:8000/v1', got 'localhost",
         ),
-        ({"base_url": "http://x/v1", "timeout_s": 0}, "Expected timeout_s > 0 and max_retries >= 0, got 0 and 4"),
+        ({"base_url": "http://x/v1", "timeout_s": 0}, "Expected timeout_s > 0 and max_retries >= 0, got 0 and 8"),
         ({"base_url": "http://x/v1", "max_retries": -1}, "got 120.0 and -1"),
     ],
 )
@@ -372,3 +374,14 @@ def test_the_environment_names_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     assert model_from_environment() is None
     monkeypatch.setenv("METAGYM_MODEL", "big")
     assert model_from_environment() == {"model": "big"}
+
+
+def test_a_closed_model_is_kept_alive_by_nothing() -> None:
+    with FakeOpenAIServer(lambda request: "hello") as server:
+        model = OpenAIChatModel("m", base_url=server.base_url)
+        LOOP.run(model.complete([{"role": "user", "content": "hi"}], Call("actor")))
+        LOOP.run(model.aclose())
+    alive = weakref.ref(model)
+    del model
+    gc.collect()
+    assert alive() is None

@@ -24,7 +24,8 @@ class ChatModel(Protocol):
     """Completes a conversation.
 
     An implementation keeps nothing between calls that changes a reply, so one object serves all
-    concurrent episodes.
+    concurrent episodes. Its calls are booked by `ask`; one that books its own attempts, retries among them,
+    says so by `keeps_ledger = True`. `max_reply_tokens` (an int) is needed for a budget in tokens.
     """
 
     async def complete(self, messages: Sequence[Message], call: Call) -> Completion:

@@ -9,8 +9,9 @@ from minihack_play import learn, play_episode, play_meta_step
 
 from metagym.envs.instructions import Instruction, read_instructions
 from metagym.envs.minihack.demo import DEFAULT_PROMPT, MiniHackDemoActor, MiniHackDemoReflector
+from metagym.envs.minihack.demo_conditions import CONDITIONS
 from metagym.envs.minihack.demo_lessons import Change, apply_change
-from metagym.envs.minihack.demo_skills import CONDITIONS, SKILLS
+from metagym.envs.minihack.demo_skills import SKILLS
 from metagym.envs.minihack.engine import GamePool
 from metagym.envs.minihack.env import MiniHackTextEnv
 from metagym.envs.minihack.families import DEFAULT_FAMILIES

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import textwrap
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from metagym.envs.minihack.engine import Game, GamePool
+from metagym.envs.minihack.loading import import_minihack
 from metagym.envs.minihack.verify import (
     count_differences,
     first_screen,
@@ -51,6 +53,30 @@ def test_a_seed_gives_the_level_of_minihacks_own_fresh_environment():
         game.start(99)
         assert first_screen(game, task_id) == first_screen_of_minihack(task_id)
         game.close()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Room-Ultimate-5x5-v0", "Read-Distr-v0", "Sokoban1a-v1", "Memento-Short-F2-v0", "ExploreMaze-Easy-v0"],
+)
+def test_a_key_does_what_minihacks_own_step_does(name):
+    ours, theirs = Game(f"MiniHack-{name}"), Game(f"MiniHack-{name}")
+    step = import_minihack().MiniHack.step
+    choose = random.Random(name)
+    for seed in range(3):
+        ours.start(seed)
+        theirs.start(seed)
+        for _ in range(60):
+            key = choose.choice((*ours.keys, 13))
+            outcome = ours.press(key)
+            _, reward, is_over, _, info = step(theirs._env, key)
+            assert (outcome.reward, outcome.is_over) == (reward, is_over)
+            assert outcome.is_success == (info["end_status"] == 2 and reward > 0)
+            if is_over:
+                break
+            assert ours.screen() == theirs.screen()
+    ours.close()
+    theirs.close()
 
 
 def test_fresh_reused_and_elsewhere_play_the_same():
@@ -171,7 +197,7 @@ def test_pkg_resources_is_not_needed_and_not_left_behind():
     code = """
         import sys
         {before}
-        from metagym.envs.minihack.engine import import_minihack
+        from metagym.envs.minihack.loading import import_minihack
         assert import_minihack().__name__ == "minihack"
         assert ("pkg_resources" in sys.modules) is {expected}
     """

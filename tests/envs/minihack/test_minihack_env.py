@@ -10,6 +10,7 @@ from gymnasium.utils.env_checker import check_env
 
 from metagym.envs.minihack.engine import GamePool
 from metagym.envs.minihack.env import MiniHackTextEnv
+from metagym.envs.minihack.families import GROUPS
 from metagym.errors import ConfigError, UnknownNameError
 
 pytestmark = pytest.mark.minihack
@@ -46,8 +47,9 @@ def roll(env, task_id, num_steps=20):
     return history
 
 
-def test_passes_gymnasiums_check(pool):
-    env = MiniHackTextEnv(pool=pool, families=["Room"], render_mode="ansi")
+@pytest.mark.parametrize("group", GROUPS)
+def test_passes_gymnasiums_check(pool, group):
+    env = MiniHackTextEnv(pool=pool, families=[GROUPS[group][0]], render_mode="ansi")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # no spec: the env is made by its class
         check_env(env)

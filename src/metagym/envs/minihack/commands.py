@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-ESCAPE, ENTER, SPACE, BACKSPACE = 27, 13, ord(" "), 8
+ESCAPE, ENTER, SPACE = 27, 13, ord(" ")
 
 DIRECTIONS: dict[str, int] = {
     "n": ord("k"),
@@ -112,11 +112,3 @@ def commands_for(keys: Iterable[int]) -> dict[str, int]:
     Left out: keys that only answer (Enter, Escape, blank), and the shell escape, which NLE has not.
     """
     return {_NAMES[key]: key for key in keys if key in _NAMES}
-
-
-def name_of_key(key: int) -> str:
-    """Return how a key reads in a list of pressed keys."""
-    special = {ESCAPE: "Escape", ENTER: "Enter", SPACE: "blank", BACKSPACE: "Backspace"}
-    if key in special:
-        return special[key]
-    return f"meta-{chr(key & 0x7F)}" if key > 0x7F else (f"control-{chr(key | 0x60)}" if key < 32 else chr(key))

@@ -2,7 +2,7 @@
 
 Neither is a language model: what they play tests the instrument and says nothing about models. The
 actor reads what any actor is told, and obeys at most the first four instructions of its prompt; the
-vocabulary stands in `demo_skills`. The reflector's rules stand in `demo_lessons`.
+vocabulary stands in `demo_conditions` and `demo_skills`. The reflector's rules stand in `demo_lessons`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 from metagym.envs.instructions import Instruction, read_instructions
+from metagym.envs.minihack.demo_conditions import CONDITIONS, Situation
 from metagym.envs.minihack.demo_lessons import apply_change, choose_change
 from metagym.envs.minihack.demo_scene import Square, read_scene
-from metagym.envs.minihack.demo_skills import CONDITIONS, SKILLS, Situation
+from metagym.envs.minihack.demo_skills import SKILLS
 from metagym.errors import ConfigError
 from metagym.seeding import derive_seed
 from metagym.types import Action, Episode, MetaStep, Observation, Reflection, Step

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from metagym.envs.instructions import MAX_INSTRUCTIONS, Instruction, read_instructions
+from metagym.envs.minihack.demo_conditions import CONDITIONS, HELD, look
 from metagym.envs.minihack.demo_scene import Scene, distance, read_scene
-from metagym.envs.minihack.demo_skills import CONDITIONS, HELD, look
 from metagym.types import MetaStep, Trajectory
 
 _LONG = 6

@@ -67,7 +67,9 @@ class Scene:
 
     def holds(self, *words: str) -> str | None:
         """Return the letter of an item whose description has one of the words; None where there is none."""
-        return next((letter for letter, name in self.items if any(word in name for word in words)), None)
+        # A ring mail is no ring.
+        wanted = re.compile(rf"\b(?:{'|'.join(words)})s?\b(?! mail)")
+        return next((letter for letter, name in self.items if words and wanted.search(name)), None)
 
 
 @lru_cache(maxsize=2048)

@@ -1,16 +1,12 @@
 """One NetHack game at a time, exactly seeded, re-used and never rebuilt; a bounded pool of such games.
 
-This is the one module that touches minihack and nle, and the one that knows their traps.
+This is the one module that plays with minihack and nle, and the one that knows their traps.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
-import sys
 import threading
-import types
 import warnings
 import weakref
 from collections import OrderedDict
@@ -21,53 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from metagym.envs.minihack.families import check_family
+from metagym.envs.minihack.loading import import_minihack
 from metagym.envs.minihack.screen import Screen, read_screen
-from metagym.errors import MissingExtraError
 
 _NEVER = 2**31
 _TOP_TEN = ("record", "logfile", "xlogfile")
-_import_lock = threading.Lock()
 _live_games: weakref.WeakSet[Game] = weakref.WeakSet()
-
-
-def import_minihack() -> types.ModuleType:
-    """Import minihack, with or without setuptools' `pkg_resources`, and return it.
-
-    Raises:
-        MissingExtraError: minihack or nle is not installed.
-    """
-    with _import_lock:
-        if "minihack" in sys.modules:
-            return sys.modules["minihack"]
-        for name in ("minihack", "nle"):
-            if importlib.util.find_spec(name) is None:
-                raise MissingExtraError(
-                    f"MiniHack's environments need the package {name!r}, which is not installed. "
-                    "Run: pip install 'metagym[minihack]'"
-                )
-        # minihack asks `pkg_resources` for the folders of two packages. The newest setuptools has none,
-        # older ones take seconds to import and warn that it is deprecated: a stand-in serves both.
-        present = sys.modules.get("pkg_resources")
-        sys.modules["pkg_resources"] = present or _stand_in()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)
-                return importlib.import_module("minihack")
-        finally:
-            if present is None:
-                del sys.modules["pkg_resources"]
-
-
-def _stand_in() -> types.ModuleType:
-    def resource_filename(package: str, resource: str) -> str:
-        spec = importlib.util.find_spec(package)
-        assert spec is not None
-        assert spec.origin is not None
-        return str(Path(spec.origin).parent / resource)
-
-    module = types.ModuleType("pkg_resources")
-    module.resource_filename = resource_filename  # type: ignore[attr-defined]
-    return module
 
 
 @dataclass(frozen=True)
@@ -86,7 +41,7 @@ class Game:
 
     def __init__(self, family: str) -> None:
         self.family = check_family(family)
-        minihack = import_minihack()
+        import_minihack()
         import gymnasium
 
         with warnings.catch_warnings():
@@ -108,13 +63,8 @@ class Game:
         env._max_episode_steps = _NEVER
         # An index then is a key: answers (item letters, texts) need keys that restricted families lack.
         env.actions = tuple(range(256))
-        # Quitting a won game types M-q into it, which overwrites the last screen. A reset does without.
-        env._quit_game = lambda observation, done: None
-        env._perform_known_steps = self._finish(env._perform_known_steps)
+        self._looked_at = [env._observation_keys.index(name) for name in ("blstats", "chars")]
         self._env = env
-        # KeyRoom's `step` replaces "apply" by a loop that walks at the door until it opens: invisible
-        # to the agent, and endless at a door it meets diagonally. MiniHack's own step does without.
-        self._step = minihack.MiniHack.step.__get__(env)
         self._last: Screen | None = None
         self.reads_descriptions = self.reads_colors = False
         self._pid = os.getpid()
@@ -136,11 +86,27 @@ class Game:
         self._env.reset(sample_seed=False)
 
     def press(self, key: int) -> Outcome:
-        """Press one key."""
-        _, reward, is_over, _, info = self._step(key)
-        status = int(info["end_status"])
+        """Press one key: what MiniHack's own `step` does, but for three things.
+
+        It copies two of the last observation's arrays instead of all twice over: no reward looks at more.
+        It does not quit a won game, which would overwrite the last screen. And KeyRoom's `step` is left
+        out: it replaces "apply" by a loop that walks at the door until it opens, unseen by the agent, and
+        endless at a door that is met diagonally.
+        """
+        env = self._env
+        before = list(env.last_observation)
+        for position in self._looked_at:
+            before[position] = before[position].copy()
+        env._previous_obs, env._previous_action = before, key
+        after, is_over = env.nethack.step(key)
+        if after[env._program_state_index][0] == 1:  # the game is over: only pages are left
+            after, is_over = self._finish(after, is_over)
+        env._steps += 1
+        env.last_observation = after
+        status = env._get_end_status(after, is_over)
+        reward = float(env._reward_fn(before, key, after, status))
         # Memento ends by a defeat (a squeak, reward -1) that MiniHack calls a success.
-        return Outcome(float(reward), bool(is_over), status == 2 and reward > -0.5, status == 1)
+        return Outcome(reward, bool(is_over or status), int(status) == 2 and reward > -0.5, int(status) == 1)
 
     def screen(self) -> Screen:
         """Return what is shown; after the end, the last screen that showed the level."""
@@ -152,15 +118,12 @@ class Game:
         buffers = dict(zip(names, values, strict=True))
         return read_screen(buffers, descriptions=self.reads_descriptions, colors=self.reads_colors)
 
-    def _finish(self, perform: Any) -> Any:
-        def finish(observation: Any, done: bool, exceptions: bool = True) -> Any:
-            # Called once a game is over, before NLE clicks the last pages away: keep the one that tells why.
-            self._env.last_observation = observation
-            if not (screen := self._read()).is_blank:
-                self._last = screen
-            return perform(observation, done, exceptions)
-
-        return finish
+    def _finish(self, observation: Any, is_over: bool) -> Any:
+        # Before NLE clicks the last pages away: keep the one that tells why.
+        self._env.last_observation = observation
+        if not (screen := self._read()).is_blank:
+            self._last = screen
+        return self._env._perform_known_steps(observation, is_over, exceptions=True)
 
     def cause_of_end(self) -> str:
         """Return NetHack's own word on how the game ended (`killed by a jackal`); empty where it did not."""

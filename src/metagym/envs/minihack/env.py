@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -111,12 +110,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         family, level_seed = self._draw() if task_id is None else parse_task_id(task_id)
         self._take_game(family)
         assert self._game is not None
-        # nle and minihack draw from Python's global generator here and there: leave it as it was.
-        state = random.getstate()
-        try:
-            self._game.start(level_seed)
-        finally:
-            random.setstate(state)
+        self._game.start(level_seed)
         goals = {"family": goal_of(family), "none": "", "paper_task_line": f"play {family}"}
         self._goal = goals[self._goal_kind]
         self._limit = self._game.max_steps

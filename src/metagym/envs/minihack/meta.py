@@ -18,7 +18,11 @@ from metagym.reflector import Reflector
 from metagym.seeding import package_versions
 from metagym.specs import ActorSpec
 from metagym.tasks import TaskSet
+from metagym.types import Episode, Trajectory
 from metagym.vector import MetaVectorEnv
+
+MAX_IDLE = 128
+"""Games that wait for another episode of their family; 3.4 MB each."""
 
 
 class MiniHackMetaEnv(MetaEnv):
@@ -41,7 +45,7 @@ class MiniHackMetaEnv(MetaEnv):
         actor: ActorSpec = None,
         *,
         parts: Sequence[str] = DEFAULT_PARTS,
-        goal: Literal["family", "none"] = "family",
+        goal: Literal["family", "none", "paper_task_line"] = "family",
         rewards: Literal["success", "minihack"] = "success",
         auto_answer: bool = False,
         display: bool = True,
@@ -55,7 +59,8 @@ class MiniHackMetaEnv(MetaEnv):
             "display": display,
         }
         # One pool for all: a level that was looked at for its role leaves its game to the next episode.
-        self._pool = GamePool()
+        self._pool = GamePool(max_idle=MAX_IDLE)
+        self._is_warm = False
         super().__init__(actor, **options)
 
     def make_inner_env(self) -> MiniHackTextEnv:
@@ -69,6 +74,17 @@ class MiniHackMetaEnv(MetaEnv):
     def make_task_set(self) -> TaskSet:
         """Make the levels of all 122 families."""
         return MiniHackTaskSet(pool=self._pool)
+
+    def play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
+        """Play episodes; before the first ones, make the games in a few threads.
+
+        A model's episodes are all in flight at once, and a game takes some 30 ms to make: on the event loop
+        they would hold each other up. A scripted actor plays one after another, in one game.
+        """
+        if not self._is_warm and not getattr(self.actor, "scripted", False):
+            self._pool.prepare(episode.task.family for episode in episodes[: self.config.max_concurrency])
+        self._is_warm = True
+        return super().play(episodes)
 
     def make_demo_actor(self) -> Actor:
         """Make the scripted hero."""

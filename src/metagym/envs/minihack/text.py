@@ -99,19 +99,17 @@ def _inventory(inventory: tuple[tuple[str, str], ...]) -> str:
 
 def _status(screen: Screen) -> str:
     stats = screen.stats
-    words = [
-        f"HP {stats[10]}/{stats[11]}",
-        f"energy {stats[14]}/{stats[15]}",
-        f"armor class {stats[16]}",
-        f"experience level {stats[18]}",
-        f"dungeon level {stats[12]}",
-        f"gold {stats[13]}",
-        f"turn {stats[20]}",
-        _HUNGER[stats[21]] if 0 <= stats[21] < len(_HUNGER) else "",
-        _BURDEN[stats[22]] if 0 <= stats[22] < len(_BURDEN) else "",
-        *(name for bit, name in enumerate(_CONDITIONS) if stats[25] >> bit & 1),
-    ]
-    return "Status: " + ", ".join(word for word in words if word)
+    hunger, burden, conditions = stats[21], stats[22], stats[25]
+    status = (
+        f"Status: HP {stats[10]}/{stats[11]}, energy {stats[14]}/{stats[15]}, armor class {stats[16]}, "
+        f"experience level {stats[18]}, dungeon level {stats[12]}, gold {stats[13]}, turn {stats[20]}"
+    )
+    words = [_HUNGER[hunger]] if 0 <= hunger < len(_HUNGER) else []
+    if 0 < burden < len(_BURDEN):
+        words.append(_BURDEN[burden])
+    if conditions:
+        words += [name for bit, name in enumerate(_CONDITIONS) if conditions >> bit & 1]
+    return ", ".join([status, *words])
 
 
 def _legend(screen: Screen) -> str:

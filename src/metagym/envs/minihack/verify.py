@@ -20,9 +20,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from metagym.envs.minihack.engine import Game, GamePool, import_minihack
+from metagym.envs.minihack.engine import Game, GamePool
 from metagym.envs.minihack.env import MiniHackTextEnv, parse_task_id
 from metagym.envs.minihack.families import FAMILIES, GROUPS
+from metagym.envs.minihack.loading import import_minihack
 from metagym.envs.minihack.screen import Screen, read_screen
 from metagym.seeding import digest
 

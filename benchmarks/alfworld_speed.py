@@ -1,0 +1,125 @@
+"""ALFWorld, native against stock, side by side in one run: load, reset, step, whole episodes; and memory.
+
+    python benchmarks/alfworld_speed.py [--games 12] [--episodes 64] [--memory-episodes 1000]
+
+It plays official games where ALFWORLD_DATA names them, else generated ones. The stock side needs
+`pip install 'metagym[alfworld]'`; without it the native figures stand alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import random
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from metagym.envs.alfworld.demo import LESSONS
+from metagym.envs.alfworld.game import NativeEngine, parse_game
+from metagym.envs.alfworld.library import GameLibrary
+from metagym.envs.alfworld.meta import ALFWorldMetaEnv
+from metagym.envs.alfworld.parity import pick_games
+from metagym.envs.alfworld.stock import TextWorldGame, require_stock
+from metagym.envs.instructions import write_instructions
+from metagym.errors import MissingExtraError
+
+PROMPT = write_instructions(LESSONS[skill] for skill in ("open", "clean", "heat", "cool"))
+NUM_STEPS = 20
+
+
+def timed(act: Callable[[], Any]) -> tuple[float, Any]:
+    begin = time.perf_counter()
+    answer = act()
+    return time.perf_counter() - begin, answer
+
+
+def time_native(data: dict[str, Any], num_steps: int) -> dict[str, float]:
+    engine, rng = NativeEngine(), random.Random(0)
+    load, game = timed(lambda: parse_game(data))
+    reset, turn = timed(lambda: engine.start(game))
+    begin = time.perf_counter()
+    for _ in range(num_steps):
+        turn = engine.step(rng.choice(turn.commands))
+    return {"load": load, "reset": reset, "step": (time.perf_counter() - begin) / num_steps}
+
+
+def time_stock(data: dict[str, Any], num_steps: int) -> dict[str, float]:
+    env, rng = TextWorldGame()._env, random.Random(0)
+    load, _ = timed(lambda: env.load(data))
+    reset, state = timed(env.reset)
+    begin = time.perf_counter()
+    for _ in range(num_steps):
+        state, *_ = env.step(rng.choice(state["admissible_commands"]))
+    return {"load": load, "reset": reset, "step": (time.perf_counter() - begin) / num_steps}
+
+
+def time_episodes(engine: Any, task_ids: list[str]) -> tuple[float, int]:
+    """Return the seconds that the demo actor's episodes took, and their steps."""
+    with ALFWorldMetaEnv("demo", engine=engine) as env:
+        env.reset(seed=0)
+        seconds, (meta_step,) = timed(lambda: env.replay([PROMPT], task_ids))
+    return seconds, sum(len(trajectory.steps) for trajectory in meta_step.trajectories)
+
+
+def resident_mib() -> float:
+    """Return the memory in use now; where the system does not say, the most that was ever in use."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--games", type=int, default=12)
+    parser.add_argument("--episodes", type=int, default=64)
+    parser.add_argument("--memory-episodes", type=int, default=1000)
+    options = parser.parse_args()
+    try:
+        require_stock()
+        engines = {"native": time_native, "stock": time_stock}
+    except MissingExtraError as error:
+        print(error, file=sys.stderr)
+        engines = {"native": time_native}
+
+    library = GameLibrary()
+    ids = library.sample_ids(per_family=max(options.episodes, options.memory_episodes) // 6 + 1)
+    chosen = pick_games(ids, options.games, random.Random(0))
+    data = [library.data(task_id) for task_id in chosen] if "stock" in engines or library.folder else []
+    times = {name: [measure(item, NUM_STEPS) for item in data] for name, measure in engines.items()}
+    print(f"{library.data_name} games, median of {len(data)}:")
+    for part in ("load", "reset", "step") if data else ():
+        seconds = {name: statistics.median(item[part] for item in times[name]) for name in engines}
+        shown = "  ".join(f"{name} {value * 1e3:9.3f} ms" for name, value in seconds.items())
+        ratio = f"  ratio {seconds['stock'] / seconds['native']:7.0f}" if "stock" in seconds else ""
+        print(f"  {part:5}  {shown}{ratio}")
+
+    played = pick_games(ids, options.episodes, random.Random(1))
+    took = {"native": time_episodes("native", played)}
+    if "stock" in engines:
+        took["stock"] = time_episodes("textworld", played)
+    for name, (seconds, steps) in took.items():
+        print(f"  {len(played)} episodes of the demo actor through MetaEnv, {name}: {seconds:.2f} s, {steps} steps")
+    if "stock" in took:
+        print(f"  ratio {took['stock'][0] / took['native'][0]:.0f}")
+
+    names = pick_games(ids, options.memory_episodes, random.Random(2))
+    names *= -(-options.memory_episodes // len(names))
+    sizes = []
+    with ALFWorldMetaEnv("demo") as env:
+        env.reset(seed=0)
+        for begin in range(0, options.memory_episodes, 100):
+            env.replay([PROMPT], names[begin : begin + 100])
+            gc.collect()
+            sizes.append(resident_mib())
+    print("  memory after each 100 episodes in one process, MiB: " + " ".join(f"{size:.0f}" for size in sizes))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

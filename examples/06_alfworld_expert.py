@@ -1,0 +1,34 @@
+"""ALFWorld without a download: one game by an expert, then prompts that get better, by the scripted demo."""
+
+from metagym.envs.alfworld import ALFWorldTextEnv
+from metagym.envs.alfworld.expert import expert_command
+from metagym.envs.alfworld.meta import ALFWorldMetaEnv
+from metagym.optimization import optimize
+from metagym.types import Action, Observation, Step
+
+
+def main() -> None:
+    # The inner environment is a plain Gymnasium environment of texts. Generated games need no download;
+    # leave `data` out, set ALFWORLD_DATA, and the official games are played instead.
+    env = ALFWorldTextEnv(data="generated")
+    text, info = env.reset(seed=1)
+    print(text, "\n")
+    steps: list[Step] = []
+    while not info["success"]:
+        # The expert sees what any actor sees: the text, the goal, the commands that are admissible now.
+        seen = Observation(text=text, goal=info["goal"], available_actions=info["available_actions"])
+        command = expert_command(steps, seen)
+        text, reward, _, _, info = env.step(command)
+        steps.append(Step(observation=seen, action=Action(text=command), command=command, is_valid=True, reward=reward))
+        print(f"> {command}\n{text}")
+
+    # The meta-environment's action is the prompt. The demo actor does only what its prompt says; the demo
+    # reflector finds out what was missing. Both are scripts: this shows the loop, not a language model.
+    with ALFWorldMetaEnv("demo", data="generated") as meta:
+        result = optimize(meta, meta.make_demo_reflector(), num_steps=10, seed=0)
+    print("\nMean reward of each meta-step:", [round(reward, 2) for reward in result.rewards])
+    print(f"The best prompt:\n{result.best_prompt}")
+
+
+if __name__ == "__main__":
+    main()

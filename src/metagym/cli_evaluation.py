@@ -1,0 +1,227 @@
+"""The commands that measure: `metagym evaluate`, `compare`, `runs`, `export`. They only ask and print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from metagym.cli_models import read_budget
+from metagym.errors import ApparatusError, ConfigError, RunFolderError
+
+commands = typer.Typer()
+console = Console()
+errors = Console(stderr=True)
+
+
+@commands.command()
+def evaluate(
+    preset: Annotated[str, typer.Option(help="`ict`, `ict-small`, `stream`, or a .toml file of yours.")],
+    actor: Annotated[str | None, typer.Option(help="`demo`, `random`, or package.module:MyActor.")] = None,
+    actor_model: Annotated[str | None, typer.Option(help="The actor's model.")] = None,
+    actor_base_url: Annotated[str | None, typer.Option(help="The actor's server.")] = None,
+    reflector: Annotated[
+        str | None,
+        typer.Option(help="`demo`, `fixed`, package.module:MyReflector, or a folder with a reflector.json."),
+    ] = None,
+    reflector_model: Annotated[str | None, typer.Option(help="The reflector's model.")] = None,
+    reflector_base_url: Annotated[str | None, typer.Option(help="The reflector's server.")] = None,
+    api_key_env: Annotated[str | None, typer.Option(help="The environment variable that holds the key.")] = None,
+    control: Annotated[list[str] | None, typer.Option(help="A control arm, instead of the preset's.")] = None,
+    no_controls: Annotated[bool, typer.Option("--no-controls", help="Evaluate the reflector alone.")] = False,
+    max_tokens: Annotated[int | None, typer.Option(help="Budget in tokens, for each environment and k.")] = None,
+    max_calls: Annotated[int | None, typer.Option(help="Budget in model calls.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Budget in money.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder; the same again goes on there.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
+) -> None:
+    """Evaluate a reflector on held-out families, beside its noise floor and null controls."""
+    from metagym.evaluation.campaign import run_campaign, run_streams
+    from metagym.evaluation.preset import load_preset
+    from metagym.evaluation.tables import comparison_tables, report_tables, stream_tables
+
+    protocol = load_preset(preset)
+    actor_spec = actor or _model_spec(actor_model, actor_base_url, api_key_env)
+    if actor_spec is None:
+        raise ConfigError(
+            "No actor is named, and a measurement plays no stand-in unasked. Say --actor-model NAME (with "
+            "--actor-base-url for a server of your own), or --actor demo for the scripted one."
+        )
+    reflector_spec = reflector or _model_spec(reflector_model, reflector_base_url, api_key_env)
+    if reflector_spec is None:
+        if actor != "demo":
+            raise ConfigError(
+                "No reflector is named. Say --reflector-model NAME, or --reflector demo, fixed or pkg:Class."
+            )
+        reflector_spec = "demo"
+    budget = read_budget(max_tokens, max_calls, max_cost)
+    path = out or Path("runs") / f"evaluate-{protocol.name}"
+    with _progress() as progress:
+        bar = progress.add_task("episodes", total=None)
+
+        def on_arm(name: str, num_episodes: int) -> None:
+            progress.reset(bar, total=num_episodes, description=name)
+
+        def on_episode(trajectory: Any) -> None:
+            progress.advance(bar)
+
+        try:
+            if protocol.protocol == "stream":
+                streams = run_streams(
+                    protocol,
+                    actor=actor_spec,
+                    reflector=reflector_spec,
+                    path=path,
+                    budget=budget,
+                    on_episode=on_episode,
+                )
+                found = []
+            else:
+                streams = []
+                found = run_campaign(
+                    protocol,
+                    actor=actor_spec,
+                    reflector=reflector_spec,
+                    path=path,
+                    controls=() if no_controls else control,
+                    budget=budget,
+                    on_arm=on_arm,
+                    on_episode=on_episode,
+                )
+        except (ApparatusError, KeyboardInterrupt):
+            errors.print(f"What was played is in {path}. The same command with --out {path} goes on.", soft_wrap=True)
+            raise
+    for guess in () if as_json else protocol.guessed:
+        console.print(f"guessed: {guess}", highlight=False, markup=False)
+    for stream in streams:
+        if as_json:
+            console.print_json(stream.model_dump_json())
+        else:
+            console.print(*stream_tables(stream), sep="\n", highlight=False)
+    for evaluated in found:
+        if as_json:
+            console.print_json(json.dumps([report.model_dump(mode="json") for report in evaluated.reports]))
+            continue
+        console.print(*report_tables(evaluated.reports[0]), sep="\n", highlight=False)
+        if evaluated.comparisons:
+            console.print(*comparison_tables(evaluated.comparisons), sep="\n", highlight=False)
+        console.print(f"\nThe records lie in {evaluated.folder}.\n", soft_wrap=True, highlight=False)
+
+
+@commands.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of evaluations; the first against each other.")],
+    endpoint: Annotated[str, typer.Option(help="`chosen` (the primary endpoint) or `last`.")] = "chosen",
+    margin: Annotated[float | None, typer.Option(help="The difference that would not matter.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Compare what was not measured alike.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare evaluated arms: paired per-seed differences, families with equal weight."""
+    from metagym.evaluation.comparison import compare as compare_reports
+    from metagym.evaluation.store import read_report
+    from metagym.evaluation.tables import comparison_tables
+
+    if endpoint not in ("chosen", "last"):
+        raise ConfigError(f"--endpoint must be 'chosen' or 'last', got {endpoint!r}.")
+    reports = [read_report(run) for run in runs]
+    comparisons = compare_reports(
+        reports, endpoint="last" if endpoint == "last" else "chosen", margin=margin, force=force
+    )
+    if as_json:
+        console.print_json(json.dumps([comparison.model_dump(mode="json") for comparison in comparisons]))
+        return
+    console.print(*comparison_tables(comparisons), sep="\n", highlight=False)
+
+
+@commands.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Where to look, in all folders below.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the runs in a folder."""
+    from metagym.manifest import MANIFEST, read_manifest
+
+    rows: list[dict[str, Any]] = []
+    for file in sorted(folder.rglob(MANIFEST)):
+        row: dict[str, Any] = {"run": str(file.parent)}
+        try:
+            manifest = read_manifest(file.parent)
+        except RunFolderError as error:
+            rows.append({**row, "kind": "unreadable", "problem": str(error)})
+            continue
+        about = manifest.evaluation
+        rows.append(
+            {
+                **row,
+                "kind": "run" if about is None else "evaluation",
+                "environment": manifest.env_id,
+                "arm": "" if about is None else about["arm"],
+                "finished": about is None or (file.parent / "report.json").exists(),
+                "scripted": manifest.scripted,
+            }
+        )
+    if as_json:
+        console.print_json(json.dumps(rows))
+        return
+    table = Table("run", "kind", "environment", "arm", "")
+    for row in rows:
+        state = "" if row.get("finished") else "unfinished"
+        mark = "SCRIPTED" if row.get("scripted") else ""
+        table.add_row(
+            row["run"],
+            row["kind"],
+            row.get("environment", ""),
+            row.get("arm", ""),
+            row.get("problem", f"{mark} {state}"),
+        )
+    console.print(table if rows else f"No run in {folder}.")
+
+
+@commands.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    parquet: Annotated[Path | None, typer.Option(help="Write an evaluation's scores to this file.")] = None,
+    atif: Annotated[Path | None, typer.Option(help="Write the episodes to this folder, as ATIF v1.7.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Draw an evaluation's learning curves to this file.")] = None,
+) -> None:
+    """Write a run in formats that others read."""
+    from metagym.evaluation.exports import write_atif, write_parquet
+    from metagym.runs import RunFolder
+
+    if parquet is None and atif is None and plots is None:
+        raise ConfigError("Say what to write: --parquet FILE, --atif FOLDER, --plots FILE.")
+    with RunFolder.open(run) as folder:
+        if parquet is not None:
+            console.print(f"{write_parquet(folder, parquet)} scores in {parquet}", soft_wrap=True)
+        if atif is not None:
+            console.print(f"{write_atif(folder, atif)} episodes in {atif}", soft_wrap=True)
+    if plots is not None:
+        from metagym.evaluation.plots import plot_learning_curves
+        from metagym.evaluation.store import read_report
+
+        plot_learning_curves([read_report(run)]).savefig(plots)
+        console.print(f"learning curves in {plots}", soft_wrap=True)
+
+
+def _model_spec(model: str | None, base_url: str | None, api_key_env: str | None) -> dict[str, Any] | None:
+    if model is None:
+        return None
+    spec = {"model": model, "base_url": base_url, "api_key_env": api_key_env}
+    return {name: value for name, value in spec.items() if value is not None}
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    )

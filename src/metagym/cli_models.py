@@ -1,0 +1,183 @@
+"""Commands about models: `metagym estimate`, `metagym serve`; and what a run has spent."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from metagym.errors import ConfigError
+
+console = Console()
+_SPENT = ("calls", "retries", "prompt", "cached", "completion", "unknown", "cost", "waiting", "working")
+
+
+def read_budget(
+    max_tokens: int | None, max_calls: int | None, max_cost: float | None, *, base: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the budget as a JSON mapping: `base`, with what is given in its place."""
+    given = {"tokens": max_tokens, "calls": max_calls, "cost": max_cost}
+    return {**(base or {}), **{name: value for name, value in given.items() if value is not None}}
+
+
+def read_options(options: list[str]) -> dict[str, Any]:
+    """Return NAME=JSON pairs as a mapping; a value that is no JSON is a plain word."""
+    read: dict[str, Any] = {}
+    for option in options:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise ConfigError(f"--option expects NAME=VALUE, got {option!r}.")
+        try:
+            read[name] = json.loads(value)
+        except ValueError:
+            read[name] = value  # a plain word needs no quotes
+    return read
+
+
+def read_json(name: str, text: str) -> dict[str, Any]:
+    """Return the JSON mapping that an option holds."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"{name} expects a JSON mapping, got {text!r}: {error}.") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{name} expects a JSON mapping, got {text!r}.")
+    return value
+
+
+def print_spending(run: Path, *, to: Console = console) -> None:
+    """Print what the model calls of a run folder took, by role and purpose; nothing where there were none."""
+    from metagym.call_log import CallLog
+    from metagym.ledger import Ledger
+
+    ledger = Ledger()
+    ledger.load(CallLog(run / "calls.jsonl").read())
+    if not ledger.rows():
+        return
+    table = Table(
+        "role", "for", *("calls", "retries", "prompt", "cached", "completion", "unknown", "cost", "waiting", "working")
+    )
+    for role, purpose in sorted({key[:2] for key in ledger.rows()}):
+        spent = ledger.spent(role=role, purpose=purpose)
+        unknown = f"{spent.num_unknown} (< {spent.unknown_tokens:,} tokens)" if spent.num_unknown else "0"
+        table.add_row(
+            role,
+            purpose,
+            f"{spent.usage.num_calls:,}",
+            f"{spent.num_retries:,}",
+            f"{spent.usage.prompt_tokens:,}",
+            f"{spent.usage.cached_tokens:,}",
+            f"{spent.usage.completion_tokens:,}",
+            unknown,
+            f"{spent.cost:.4f}" if spent.max_cost else "-",
+            f"{spent.waiting_s:.0f} s",
+            f"{spent.working_s:.0f} s",
+        )
+    to.print(table)
+
+
+def estimate(
+    env: Annotated[str, typer.Argument(help="A meta-environment; `metagym envs` lists them.")],
+    steps: Annotated[int, typer.Option("--steps", "-n", min=1, help="Meta-steps of a run.")] = 10,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs, one a seed.")] = 1,
+    option: Annotated[list[str] | None, typer.Option(help="NAME=JSON, an option of the environment.")] = None,
+    reply_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one reply of the actor.")] = 80,
+    price_prompt: Annotated[float | None, typer.Option(min=0, help="Money per million prompt tokens.")] = None,
+    price_completion: Annotated[float | None, typer.Option(min=0, help="Money per million completion tokens.")] = None,
+    seconds_per_call: Annotated[float, typer.Option(min=0, help="How long a reply takes.")] = 1.0,
+    like: Annotated[Path | None, typer.Option(help="A run folder: take its figures instead of a pilot's.")] = None,
+    effect: Annotated[float | None, typer.Option(help="The difference in score you want to find.")] = None,
+    sd: Annotated[float | None, typer.Option(help="How much that difference varies from seed to seed.")] = None,
+    tasks: Annotated[int, typer.Option(min=1, help="Test tasks a seed, where sd is not known.")] = 100,
+) -> None:
+    """Say what a run will take before it starts, and how many seeds a wanted effect needs. Calls no model."""
+    from metagym.estimation import estimate_meta_step, read_load, seeds_needed
+    from metagym.experiment import make_meta_env
+    from metagym.spending import Prices
+
+    if (price_prompt is None) != (price_completion is None):
+        raise ConfigError("Expected both --price-prompt and --price-completion, or neither.")
+    prices = None if price_prompt is None else Prices(prompt=price_prompt, completion=price_completion or 0.0)
+    made = make_meta_env(env, {**read_options(option or []), "actor": "random"}, num_steps=steps)
+    try:
+        pilot = estimate_meta_step(made.unwrapped, reply_tokens=reply_tokens)  # type: ignore[arg-type]
+    finally:
+        made.close()
+    num_steps = steps * seeds
+    # The last meta-step of a run is not reflected upon.
+    reflector = pilot.reflector.times((steps - 1) * seeds)
+    rows = {
+        "actor": pilot.actor.times(num_steps),
+        "actor, at most": pilot.actor_at_most.times(num_steps),
+        "reflector": reflector,
+    }
+    if like is not None:
+        from metagym.call_log import CallLog
+        from metagym.ledger import Ledger
+        from metagym.runs import RunFolder
+
+        ledger = Ledger()
+        ledger.load(CallLog(like / "calls.jsonl").read())
+        rows = {
+            f"all, like {like}": read_load(ledger.rows(), max(1, len(RunFolder.open(like).history))).times(num_steps)
+        }
+    table = Table("", "calls", "prompt tokens", "completion tokens", "cost")
+    for name, load in rows.items():
+        cost = "-" if prices is None else f"{load.cost(prices):,.2f}"
+        table.add_row(
+            name, f"{load.num_calls:,.0f}", f"{load.prompt_tokens:,.0f}", f"{load.completion_tokens:,.0f}", cost
+        )
+    console.print(table)
+    turns = pilot.longest_episode * num_steps + (steps - 1) * seeds
+    console.print(
+        f"{steps} meta-steps, {seeds} seed(s), {pilot.num_pilot_episodes} episodes a meta-step; a pilot of "
+        f"{pilot.num_pilot_episodes} random episodes, {reply_tokens} tokens a reply, four bytes a token.\n"
+        f"At least {turns * seconds_per_call / 60:.1f} min with every episode of a batch at once and "
+        f"{seconds_per_call:g} s a reply.",
+        highlight=False,
+    )
+    if effect is not None:
+        assumed = sd if sd is not None else math.sqrt(0.5 / tasks)
+        known = (
+            f"{assumed:.3g}" if sd is not None else f"{assumed:.3g} (coin flips on {tasks} test tasks; seeds add to it)"
+        )
+        needed = seeds_needed(effect, assumed)
+        console.print(
+            f"To find a difference of {effect:g} with sd {known}: {needed} seeds "
+            "(paired t test, two-sided 5 %, power 80 %).",
+            highlight=False,
+        )
+
+
+def serve(
+    model: Annotated[str, typer.Argument(help="The model's name or folder.")],
+    engine: Annotated[str | None, typer.Option(help="`vllm` or `transformers`; by default what is installed.")] = None,
+    port: Annotated[int | None, typer.Option(help="By default a free one.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait until it answers.")] = 600.0,
+    engine_option: Annotated[
+        list[str] | None, typer.Option("--engine-option", help="A further argument of the engine's command line.")
+    ] = None,
+) -> None:
+    """Serve a model on loopback until Ctrl-C. Nothing of it is left behind, however this ends."""
+    from metagym.models.serve import ModelServer
+
+    if engine not in (None, "vllm", "transformers"):
+        raise ConfigError(f"--engine must be 'vllm' or 'transformers', got {engine!r}.")
+    server = ModelServer(model, engine=engine, port=port, options=engine_option or (), timeout_s=timeout)  # type: ignore[arg-type]
+    with server:
+        console.print(
+            f"{model} answers at {server.base_url}; its log is {server.log}\n"
+            f"metagym run MetaGym/Gates-v0 --model {model} --base-url {server.base_url}\nCtrl-C ends it.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        try:
+            code = server.wait()
+        except KeyboardInterrupt:
+            return
+    raise typer.Exit(code)

@@ -1,0 +1,143 @@
+"""ALFWorld, the inner environment: one household task after another, in text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import gymnasium
+
+from metagym.envs.alfworld import generate
+from metagym.envs.alfworld.families import FAMILIES
+from metagym.envs.alfworld.game import Engine, Game, NativeEngine, Turn
+from metagym.envs.alfworld.library import DataName, GameLibrary
+from metagym.envs.alfworld.stock import StockEngine
+from metagym.errors import ConfigError
+from metagym.spaces import TextSpace
+
+EngineName = Literal["native", "textworld"]
+
+_PUT = re.compile(r"put (.+) (?:in/on|in|on) (.+)")
+_MOVE = re.compile(r"move (.+) to (.+)")
+
+
+class ALFWorldTextEnv(gymnasium.Env[str, str]):
+    """A household in text: the games of ALFWorld. One object plays any number of them, one at a time.
+
+    `data` says which games: `official` (those in ALFWORLD_DATA, or in `data_dir`), `generated`, or None for
+    the official ones where they are found. `engine` says what plays them: `native`, or `textworld`, which
+    is slow, the reference, and needs `pip install 'metagym[alfworld]'`. With `accept_both_spellings` a game
+    takes both `move X to Y` and, as games before ALFWorld 0.4 had it, `put X in/on Y`. Beside a name,
+    `engine` may be what makes an engine, and `library` holds games that several environments share.
+
+    The observation is ALFWorld's own text, the reward is 1 for reaching the goal, which ends the game. A
+    command that is not admissible changes nothing. There is no limit of turns.
+
+    >>> env = ALFWorldTextEnv(data="generated")
+    >>> text, info = env.reset(seed=1)
+    >>> info["goal"], info["available_actions"][:2]
+    ('put a clean cloth in countertop.', ('go to cabinet 1', 'go to cabinet 2'))
+    >>> env.step("dance")[0]
+    'Nothing happens.'
+
+    Raises:
+        ConfigError: an argument is wrong, or no games are found where they are said to be.
+        MissingExtraError: the engine is not installed.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "render_fps": 1}  # type: ignore[misc]
+
+    def __init__(
+        self,
+        *,
+        data: DataName | None = None,
+        data_dir: str | None = None,
+        engine: EngineName | Callable[[], Engine] = "native",
+        accept_both_spellings: bool = False,
+        library: GameLibrary | None = None,
+    ) -> None:
+        self._library = library or GameLibrary(data=data, data_dir=data_dir)
+        self._engine = make_engine(engine)
+        self._accept_both = accept_both_spellings
+        self.observation_space: TextSpace = TextSpace()
+        self.action_space: TextSpace = TextSpace()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Begin the game `options["task_id"]`; without one, draw one.
+
+        Raises:
+            UnknownNameError: there is no game of that id.
+            GameFileError: the game cannot be read, or not be played.
+        """
+        super().reset(seed=seed)
+        task_id = (options or {}).get("task_id")
+        if task_id is None:
+            task_id = self._draw()
+        self._game: Game = self._library.game(task_id)
+        data = self._library.data(task_id) if self._engine.needs_data else {}
+        self._turn: Turn = self._engine.start(self._game, data)
+        self._facing, self._carrying = "", ""
+        return self._turn.text, self._info()
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Execute a command."""
+        command = self._respelled(action) if self._accept_both else action
+        is_admissible = command.strip() in self._turn.commands
+        self._turn = self._engine.step(command)
+        if is_admissible:
+            self._follow(command.strip())
+        won = self._turn.won
+        return self._turn.text, float(won), won, False, self._info()
+
+    def close(self) -> None:
+        """End the engine's process, where it has one."""
+        self._engine.close()
+
+    def _draw(self) -> str:
+        if self._library.folder is None:
+            family = FAMILIES[self.np_random.integers(len(FAMILIES))]
+            return generate.task_id(family, int(self.np_random.integers(generate.NUM_SEEDS)))
+        playable = self._library.listing().playable
+        return playable[self.np_random.integers(len(playable))]
+
+    def _respelled(self, command: str) -> str:
+        """Return the command in the game's own spelling."""
+        found = _PUT.fullmatch(command.strip()) or _MOVE.fullmatch(command.strip())
+        if found is None or command.strip() in self._turn.commands:
+            return command
+        return self._game.wording.put_command.format(o=found[1], r=found[2])
+
+    def _follow(self, command: str) -> None:
+        """Keep what viewers are shown: where the player stands and what it carries."""
+        verb, _, rest = command.partition(" ")
+        if verb == "go":
+            self._facing = rest.removeprefix("to ")
+        elif verb == "take":
+            self._carrying = rest.split(" from ")[0]
+        elif verb in ("move", "put"):
+            self._carrying = ""
+
+    def _info(self) -> dict[str, Any]:
+        won = self._turn.won
+        return {
+            "goal": self._game.goal,
+            "available_actions": self._turn.commands,
+            "success": won,
+            "outcome": "reached the goal" if won else "",
+            "display": {"at": self._facing, "carrying": self._carrying},
+        }
+
+
+def make_engine(engine: EngineName | Callable[[], Engine]) -> Engine:
+    """Return a new engine.
+
+    Raises:
+        ConfigError: there is none of that name.
+        MissingExtraError: it is not installed.
+    """
+    if callable(engine):
+        return engine()
+    if engine not in ("native", "textworld"):
+        raise ConfigError(f"engine must be 'native' or 'textworld', got {engine!r}.")
+    return NativeEngine() if engine == "native" else StockEngine()

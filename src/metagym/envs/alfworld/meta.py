@@ -1,0 +1,109 @@
+"""ALFWorld, the meta-environment: write the prompt under which the household's tasks get done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
+
+from metagym.actor import Actor
+from metagym.env import MetaEnv
+from metagym.envs.alfworld.demo import ALFWorldDemoActor, ALFWorldDemoReflector
+from metagym.envs.alfworld.env import ALFWorldTextEnv, EngineName
+from metagym.envs.alfworld.game import Engine, NativeEngine
+from metagym.envs.alfworld.generate import TRIAL_PREFIX
+from metagym.envs.alfworld.library import DataName, GameLibrary
+from metagym.envs.alfworld.stock import StockEngine, make_stock_worker, require_stock
+from metagym.envs.alfworld.tasks import data_digest, make_task_set
+from metagym.errors import ConfigError
+from metagym.reflector import Reflector
+from metagym.seeding import package_versions
+from metagym.specs import ActorSpec
+from metagym.tasks import TaskSet
+from metagym.types import Trajectory
+from metagym.vector import MetaVectorEnv
+
+
+class ALFWorldMetaEnv(MetaEnv):
+    """The meta-environment over ALFWorld: `gym.make("MetaGym/ALFWorld-v0")`.
+
+    `data`, `data_dir`, `engine` and `accept_both_spellings` are those of `ALFWorldTextEnv`; `source` names
+    the official folder whose tasks the roles `train`, `validation` and `test` divide. Commands that are not
+    admissible are rejected before the game sees them, so that `accept_both_spellings` needs
+    `invalid="execute"`.
+
+    The families are ALFWorld's six task types; `families=["paper-train"]` and `["paper-test"]` are the split
+    of arXiv 2605.20477, which holds out cool-and-place and pick-two.
+    """
+
+    default_prompt = (
+        "You are in a house and have a task to do. Walk to the furniture, look for what the task needs, take it, "
+        "and put it where the task wants it."
+    )
+    default_options: ClassVar[Mapping[str, Any]] = {"max_steps": 50}
+
+    def __init__(
+        self,
+        actor: ActorSpec = None,
+        *,
+        data: DataName | None = None,
+        data_dir: str | None = None,
+        source: str = "train",
+        engine: EngineName = "native",
+        accept_both_spellings: bool = False,
+        render_mode: Literal["ansi"] | None = None,
+        on_episode: Callable[[Trajectory], None] | None = None,
+        **options: Any,
+    ) -> None:
+        if engine not in ("native", "textworld"):
+            raise ConfigError(f"engine must be 'native' or 'textworld', got {engine!r}.")
+        if engine == "textworld":
+            require_stock()
+        self.library = GameLibrary(data=data, data_dir=data_dir)
+        self._source, self._engine_name, self._accept_both = source, engine, accept_both_spellings
+        # One process serves all of TextWorld's games; it starts when the first of them does.
+        self._stock = make_stock_worker() if engine == "textworld" else None
+        super().__init__(actor, render_mode=render_mode, on_episode=on_episode, **options)
+
+    def make_inner_env(self) -> ALFWorldTextEnv:
+        """Make a household; all share the games that were read."""
+        return ALFWorldTextEnv(library=self.library, engine=self._make_engine, accept_both_spellings=self._accept_both)
+
+    def _make_engine(self) -> Engine:
+        return NativeEngine() if self._stock is None else StockEngine(self._stock)
+
+    def make_task_set(self) -> TaskSet:
+        """Make the set of official or generated games."""
+        return make_task_set(self.library, source=self._source)
+
+    def make_demo_actor(self) -> Actor:
+        """Make the scripted actor."""
+        return ALFWorldDemoActor()
+
+    def make_demo_reflector(self) -> Reflector:
+        """Make the scripted reflector."""
+        return ALFWorldDemoReflector()
+
+    def inner_fingerprint(self) -> dict[str, Any]:
+        """Return which games are played, by which engine, in which spelling."""
+        names = self.library.listing().playable if self.library.folder is not None else ()
+        return {
+            "data": self.library.data_name,
+            "data_digest": data_digest(self.library),
+            "num_generated_among_official": sum(f"/{TRIAL_PREFIX}" in name for name in names),
+            "source": self._source if names else "generated",
+            "spelling": self.library.spelling(),
+            "accept_both_spellings": self._accept_both,
+            "engine": self._engine_name,
+            "packages": package_versions("alfworld", "textworld") if self._stock is not None else {},
+        }
+
+    def close(self) -> None:
+        """Close all that the base class does, and end TextWorld's process."""
+        super().close()
+        if self._stock is not None:
+            self._stock.close()
+
+
+def make_alfworld_vector(num_envs: int, **options: Any) -> MetaVectorEnv:
+    """Make the vector environment: `gym.make_vec` with this id."""
+    return MetaVectorEnv(ALFWorldMetaEnv, num_envs, **options)

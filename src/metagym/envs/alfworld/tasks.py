@@ -1,0 +1,139 @@
+"""The task sets: official games by folder, generated ones by seed; roles by the task's content."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from metagym.envs.alfworld import generate
+from metagym.envs.alfworld.families import FAMILIES, GROUPS, cluster_of
+from metagym.envs.alfworld.library import GameLibrary
+from metagym.envs.alfworld.official import SOURCES
+from metagym.envs.alfworld.problem import problem_text
+from metagym.errors import UnknownNameError
+from metagym.seeding import derive_seed, digest
+from metagym.tasks import ListedTaskSet, TaskSet, role_of
+from metagym.types import Task
+
+FOLDER_NAMES = {"train": "train_all"}
+"""How a source is named where it means its whole folder: `train` alone is a role."""
+LARGE_TEST_SHARES = 0.3
+"""Share of each of validation and test in the families that the paper holds out: at least 100 games of the
+official `train` folder in each, of the 533 and 813 there are. In the other families it is 0.2."""
+
+
+def role_in(family: str, content_digest: str) -> str:
+    """Return the role of a task's content, which is the same wherever the task is found."""
+    if family not in GROUPS["paper-test"]:
+        return role_of(content_digest)
+    position = int(digest(["role", content_digest], length=12), 16) / 16**12
+    return "test" if position < LARGE_TEST_SHARES else "validation" if position < 2 * LARGE_TEST_SHARES else "train"
+
+
+def make_task_set(library: GameLibrary, *, source: str = "train") -> TaskSet:
+    """Make the task set of a library's games.
+
+    The roles `train`, `validation` and `test` partition the tasks of `source`, by the task's folder: all
+    trials of a task have one role. A whole folder, of whatever roles, is drawn where `split` is
+    `train_all`, `valid_seen` or `valid_unseen`.
+    Generated games have no sources but `generated`, and are without end.
+
+    Raises:
+        UnknownNameError: there is no such source.
+    """
+    if library.folder is None:
+        return GeneratedTaskSet()
+    if source not in SOURCES:
+        raise UnknownNameError.of("source", source, SOURCES)
+    return OfficialTaskSet(library, source=source)
+
+
+class OfficialTaskSet(ListedTaskSet):
+    """The official games, listed. An id is the game's folder, `source/task/trial`."""
+
+    def __init__(self, library: GameLibrary, *, source: str = "train") -> None:
+        listing = library.listing()
+        self._problems = listing.problems
+        digests: dict[str, str] = {}
+        roles: dict[str, str] = {}
+        tasks = []
+        for task_id in listing.playable:
+            origin, folder, _ = task_id.split("/")
+            family, place = folder.split("-", 1)[0], FOLDER_NAMES.get(origin, origin)
+            if folder not in digests:
+                digests[folder] = cluster_of(folder).digest
+                roles[folder] = role_in(family, digests[folder])
+            tasks.append(
+                Task(
+                    id=task_id,
+                    family=family,
+                    # A folder that is not the tasks' source has no part in the roles.
+                    split=roles[folder] if origin == source else place,
+                    seed=derive_seed("alfworld", task_id),
+                    source=place,
+                    digest=digests[folder],
+                )
+            )
+        super().__init__(tasks, groups=_groups({task.family for task in tasks}))
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self._tasks.values())
+
+    def find(self, task_id: str) -> Task:
+        """Return the task of that id.
+
+        Raises:
+            UnknownNameError: there is none, or its game cannot be played; the message says why.
+        """
+        if task_id in self._problems:
+            raise UnknownNameError(
+                f"The game {task_id!r} cannot be played: {self._problems[task_id]}. Expected one of the "
+                f"{len(self)} that can."
+            )
+        return super().find(task_id)
+
+
+class GeneratedTaskSet(TaskSet):
+    """The generated games, drawn by seed. An id is `generated/task/generated_SEED`."""
+
+    def __init__(self) -> None:
+        super().__init__(FAMILIES, sources=(generate.SOURCE,), groups=dict(GROUPS))
+
+    def candidates(self, family: str, rng: np.random.Generator) -> Iterator[Task]:
+        """Yield tasks of fresh seeds, without end."""
+        return (self._task(family, int(rng.integers(generate.NUM_SEEDS))) for _ in itertools.count())
+
+    def find(self, task_id: str) -> Task:
+        """Return the task of that id."""
+        cluster, seed = generate.read_task_id(task_id)
+        return self._task(cluster.family, seed)
+
+    @staticmethod
+    def _task(family: str, seed: int) -> Task:
+        content = generate.cluster_of_seed(family, seed).digest
+        return Task(
+            id=generate.task_id(family, seed),
+            family=family,
+            split=role_in(family, content),
+            seed=seed,
+            source=generate.SOURCE,
+            digest=content,
+        )
+
+
+def _groups(families: set[str]) -> dict[str, tuple[str, ...]]:
+    """Return the shorthand names of which all families are there."""
+    return {name: members for name, members in GROUPS.items() if families.issuperset(members)}
+
+
+def data_digest(library: GameLibrary) -> str:
+    """Return a digest of the games there are; for generated ones, of the generator and its rooms."""
+    if library.folder is None:
+        samples = [problem_text(generate.make_scene(family, 0), 0) for family in FAMILIES]
+        return digest(["generated", generate.GENERATOR_VERSION, samples])
+    return digest(["official", library.listing().digest])

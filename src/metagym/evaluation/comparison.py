@@ -1,0 +1,255 @@
+"""Paired comparison of evaluated arms: the same tasks and seeds, one difference per seed, a fixed table of words.
+
+What is compared is the test score of the prompt that each arm chose on validation. `sp_0` is the same for all
+arms, so that it cancels; subtracting two noisy measurements of it would only add noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metagym.errors import ConfigError
+from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
+from metagym.measurements import Role
+from metagym.statistics import (
+    MIN_SEEDS_FOR_SIGN_FLIP,
+    Estimate,
+    detectable_effect,
+    equivalence_p,
+    holm,
+    macro_average,
+    mean_interval,
+    sign_flip_p,
+    two_way_bootstrap,
+)
+from metagym.types import Record
+
+Array = NDArray[np.float64]
+Endpoint = Literal["chosen", "last"]
+_ROLES = {"chosen": Role.TEST_CHOSEN, "last": Role.TEST_LAST}
+
+
+class FamilyDifference(Record):
+    """The difference in one family."""
+
+    difference: Estimate | None
+    adjusted_p: float | None
+    """Holm's p over the families of this comparison."""
+
+
+class Comparison(Record):
+    """One arm against another: positive differences speak for `first`."""
+
+    first: str
+    second: str
+    endpoint: Endpoint
+    """`chosen`: the prompt chosen on validation. `last`: the last prompt."""
+    difference: Estimate | None
+    """Student's t over the per-seed differences, families with equal weight: a claim about these tasks."""
+    families: dict[str, FamilyDifference]
+    sign_flip_p: float | None
+    """Exact where there are up to 20 seeds; None below six, where it cannot fall below 0.05."""
+    new_tasks: Estimate | None
+    """Two-way bootstrap over seeds and tasks: the interval for a claim about new tasks of these families."""
+    detectable: float | None
+    """The true difference that so many seeds of this variance find with 80 % power."""
+    margin: float | None
+    """The margin within which a difference counts as none; None where none was given."""
+    equivalence_p: float | None
+    verdict: str
+    num_pairs: int
+    num_dropped: int
+    """Pairs (family, seed, task) that are left out of all arms, as the apparatus failed in one of them."""
+    worst_case: tuple[float, float]
+    """The mean difference where all that is missing had gone against `first`, and for it."""
+    forced: tuple[str, ...] = ()
+    """What differs between the measurements, where the comparison was forced."""
+    scripted: bool
+    notes: tuple[str, ...] = ()
+
+
+def compare(
+    reports: Sequence[EvaluationReport],
+    *,
+    endpoint: Endpoint = "chosen",
+    margin: float | None = None,
+    force: bool = False,
+    seed: int = 0,
+) -> tuple[Comparison, ...]:
+    """Compare the first arm with each of the others, and return the comparisons in their order.
+
+    A pair (family, seed, task) that one arm misses is dropped from all. `margin` is the difference that
+    would not matter: without it nothing is ever called equal. `seed` fixes the bootstrap.
+
+    Raises:
+        ConfigError: there are fewer than two arms, their measurements differ (unless forced), or they share
+            no family, seed and task.
+    """
+    if len(reports) < 2:
+        raise ConfigError(f"A comparison needs at least two evaluations, got {len(reports)}.")
+    first = reports[0]
+    differing = {id(other): differences(first, other) for other in reports[1:]}
+    for other in reports[1:]:
+        if differing[id(other)] and not force:
+            told = "; ".join(differing[id(other)])
+            raise ConfigError(
+                f"Expected {first.arm!r} and {other.arm!r} to be measured alike, but they differ in {told}. Evaluate "
+                "both in the same way, or force the comparison (--force): the difference will be named beside it."
+            )
+    tables = _align(reports, _ROLES[endpoint])
+    known = {family: np.all([np.isfinite(table[family]) for table in tables], axis=0) for family in tables[0]}
+    return tuple(
+        _compare(first, other, tables[0], table, known, endpoint, margin, seed, differing[id(other)])
+        for other, table in zip(reports[1:], tables[1:], strict=True)
+    )
+
+
+def differences(first: EvaluationReport, second: EvaluationReport) -> tuple[str, ...]:
+    """Return what differs between two measurement fingerprints, in words; empty where nothing does."""
+    return tuple(_differences(first.measurement, second.measurement, ""))
+
+
+def _differences(one: Any, two: Any, path: str) -> list[str]:
+    if isinstance(one, Mapping) and isinstance(two, Mapping):
+        names = dict.fromkeys([*one, *two])
+        return [
+            found
+            for name in names
+            for found in _differences(one.get(name), two.get(name), f"{path}.{name}" if path else name)
+        ]
+    return [] if one == two else [f"{path} ({one!r:.80} and {two!r:.80})"]
+
+
+def _align(reports: Sequence[EvaluationReport], role: Role) -> list[dict[str, Array]]:
+    """Return per arm and family the scores, shape `[num_seeds, num_tasks]`, of what all arms have in common."""
+    cells = [
+        {
+            (item.family, item.seed, task_id): math.nan if score is None else score
+            for item in report.tests
+            if item.role is role
+            for task_id, score in zip(item.task_ids, item.scores, strict=True)
+        }
+        for report in reports
+    ]
+    common = [key for key in cells[0] if all(key in other for other in cells[1:])]
+    if not common:
+        raise ConfigError("The evaluations share no family, seed and task: there is nothing to pair.")
+    families = dict.fromkeys(key[0] for key in common)
+    axes = {
+        family: (
+            list(dict.fromkeys(key[1] for key in common)),
+            list(dict.fromkeys(key[2] for key in common if key[0] == family)),
+        )
+        for family in families
+    }
+    return [
+        {
+            family: np.array([[cell.get((family, seed, task), math.nan) for task in tasks] for seed in seeds])
+            for family, (seeds, tasks) in axes.items()
+        }
+        for cell in cells
+    ]
+
+
+def _compare(
+    first: EvaluationReport,
+    second: EvaluationReport,
+    ours: dict[str, Array],
+    theirs: dict[str, Array],
+    known: dict[str, NDArray[np.bool_]],
+    endpoint: Endpoint,
+    margin: float | None,
+    seed: int,
+    forced: tuple[str, ...],
+) -> Comparison:
+    cells = {family: np.where(known[family], ours[family] - theirs[family], np.nan) for family in ours}
+    rows = {family: _row_means(table) for family, table in cells.items()}
+    per_seed = macro_average(list(rows.values()))
+    difference = mean_interval(per_seed)
+    num_seeds = 0 if difference is None else difference.num
+    estimates = {family: mean_interval(row) for family, row in rows.items()}
+    ps = {name: item.p_value for name, item in estimates.items() if item is not None and item.p_value is not None}
+    adjusted = dict(zip(ps, holm(list(ps.values())), strict=True))
+    equal_p = None if margin is None else equivalence_p(per_seed, margin)
+    std = None if difference is None else difference.std
+    detectable = detectable_effect(std, num_seeds) if std else None
+    scripted = first.scripted or second.scripted
+    notes = [SCRIPTED_NOTE] if scripted else []
+    if num_seeds < MIN_SEEDS_FOR_SIGN_FLIP:
+        notes.append(f"With {num_seeds} seeds no exact sign-flip test can give p < 0.05.")
+    if first.arm == second.arm:
+        notes.append(f"Both arms are named {first.arm!r}, so that they share their chance: give them different names.")
+    if forced:
+        notes.append("FORCED: the measurements differ in " + "; ".join(forced))
+    return Comparison(
+        first=first.arm,
+        second=second.arm,
+        endpoint=endpoint,
+        difference=difference,
+        families={
+            name: FamilyDifference(difference=estimate, adjusted_p=adjusted.get(name))
+            for name, estimate in estimates.items()
+        },
+        sign_flip_p=sign_flip_p(per_seed) if num_seeds >= MIN_SEEDS_FOR_SIGN_FLIP else None,
+        new_tasks=two_way_bootstrap(list(cells.values()), rng=np.random.default_rng(seed)),
+        detectable=detectable,
+        margin=margin,
+        equivalence_p=equal_p,
+        verdict=_verdict(first.arm, second.arm, difference, equal_p, margin),
+        num_pairs=int(sum(mask.sum() for mask in known.values())),
+        num_dropped=int(sum((~mask).sum() for mask in known.values())),
+        worst_case=_worst_case(ours, theirs, known, first.config.score_range),
+        forced=forced,
+        scripted=scripted,
+        notes=tuple(notes),
+    )
+
+
+def _verdict(
+    first: str,
+    second: str,
+    difference: Estimate | None,
+    equal_p: float | None,
+    margin: float | None,
+) -> str:
+    if difference is None:
+        return "no interval: no seed has a score in both arms"
+    is_equal = equal_p is not None and equal_p < 0.05
+    named = word(difference.mean, difference.low, difference.high, is_equal=is_equal)
+    if named in ("better", "worse"):
+        return f"{first} is {named} than {second}"
+    if named == "no difference":
+        return f"no difference of {margin:g} or more between {first} and {second}"
+    if named == "no interval":
+        return f"no interval: {first} and {second} share too few seeds; run more"
+    return f"no difference shown between {first} and {second}; {power_in_words(difference.std or 0.0, difference.num)}"
+
+
+def _worst_case(
+    ours: dict[str, Array],
+    theirs: dict[str, Array],
+    known: dict[str, NDArray[np.bool_]],
+    score_range: tuple[float, float],
+) -> tuple[float, float]:
+    """Return the mean difference with every dropped pair's missing scores at the ends of the range."""
+    least, greatest = score_range
+
+    def mean(our_guess: float, their_guess: float) -> float:
+        filled = [
+            np.nan_to_num(ours[family], nan=our_guess) - np.nan_to_num(theirs[family], nan=their_guess)
+            for family in known
+        ]
+        return float(np.mean([table.mean() for table in filled]))
+
+    return mean(least, greatest), mean(greatest, least)
+
+
+def _row_means(table: Array) -> Array:
+    counts = np.isfinite(table).sum(axis=1)
+    sums = np.nansum(table, axis=1)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

@@ -1,0 +1,56 @@
+"""The protocol of an evaluation, as data: what is played, how often, and which number decides."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic import Field, model_validator
+
+from metagym.types import Record, Text
+
+PRIMARY_ENDPOINT: Final = (
+    "test score of the prompt chosen on validation, minus test score of sp_0 played afresh, averaged over families "
+    "of equal weight; one number per seed"
+)
+
+
+class EvaluationConfig(Record):
+    """What one evaluation plays. For each seed and family one meta-episode, all with the same fixed task lists."""
+
+    families: tuple[str, ...] = ()
+    """Families (or groups of them) that are evaluated; none means those that the environment was made with."""
+    num_steps: int = Field(default=10, ge=1)
+    """N: meta-steps, and reflections, of a meta-episode. It gives N + 1 prompts, `sp_0` to `sp_N`."""
+    episodes_per_step: int = Field(default=5, ge=1)
+    """k: fresh tasks in a meta-step."""
+    num_seeds: int = Field(default=10, ge=1)
+    """S: meta-episodes of a family. The replicates."""
+    first_seed: int = Field(default=0, ge=0)
+    """The seeds are `first_seed` to `first_seed + num_seeds - 1`."""
+    num_validation: int = Field(default=25, ge=1)
+    """Tasks of a family that choose the prompt: the same for all prompts, seeds and arms."""
+    num_test: int = Field(default=50, ge=1)
+    """Tasks of a family that choose nothing: the same for all seeds and arms."""
+    task_seed: int = 0
+    """Draws the validation and the test tasks."""
+    first_prompt: Text | None = None
+    """`sp_0`; by default the environment's own."""
+    replay: bool = True
+    """Whether each batch is played again under the prompt that was written after it (k episodes a reflection)."""
+    retries: int = Field(default=1, ge=0)
+    """How often an episode that the apparatus failed on is played again before its pair is dropped."""
+    score_range: tuple[float, float] = (0.0, 1.0)
+    """The least and the greatest score, for the bounds over what is missing."""
+    primary_endpoint: str = PRIMARY_ENDPOINT
+    """The number that decides; it stands in the manifest before the first episode."""
+
+    @model_validator(mode="after")
+    def _check(self) -> EvaluationConfig:
+        if self.score_range[0] >= self.score_range[1]:
+            raise ValueError(f"score_range must be (least, greatest), got {self.score_range}")
+        return self
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of the meta-episodes."""
+        return range(self.first_seed, self.first_seed + self.num_seeds)

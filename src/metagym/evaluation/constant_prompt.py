@@ -1,0 +1,85 @@
+"""The best constant prompt: what one good prompt, tuned on the meta-train families, gains without any reflection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from metagym.env import MetaEnv
+from metagym.errors import ConfigError, RunFolderError
+from metagym.evaluation import evaluate
+from metagym.evaluation.config import EvaluationConfig
+from metagym.reflector import ReflectorSpec
+from metagym.seeding import derive_seed
+from metagym.types import Record
+
+FILE = "constant_prompt.json"
+
+
+class TunedPrompt(Record):
+    """The best constant prompt, and how it was found."""
+
+    prompt: str
+    train_families: tuple[str, ...]
+    scores: tuple[tuple[str, float], ...]
+    """Each candidate with its mean score over the meta-train families, `sp_0` first."""
+
+
+def tune_constant_prompt(
+    env: gymnasium.Env[Any, Any],
+    reflector: ReflectorSpec | Mapping[str, Any] | str,
+    *,
+    train_families: Sequence[str],
+    config: EvaluationConfig,
+    path: str | Path | None = None,
+) -> TunedPrompt:
+    """Return the prompt that does best on average over the meta-train families.
+
+    The candidates are `sp_0` and the prompts that the reflector's own runs on these families chose (one
+    seed each); all are scored on validation tasks of all of them. With `path` everything is kept there.
+
+    Raises:
+        ConfigError: no meta-train family is given, or one is evaluated as well.
+    """
+    meta_env = env.unwrapped
+    if not isinstance(meta_env, MetaEnv) or not train_families or set(train_families) & set(config.families):
+        raise ConfigError(
+            f"A constant prompt is tuned on meta-train families other than those evaluated; got {list(train_families)} "
+            f"beside {list(config.families)}."
+        )
+    file = None if path is None else Path(path) / FILE
+    if file is not None and file.exists():
+        tuned = TunedPrompt.model_validate_json(file.read_text(encoding="utf-8"))
+        if tuned.train_families != tuple(train_families):
+            raise RunFolderError(f"{file} was tuned on {tuned.train_families}. Name another folder.")
+        return tuned
+    report = evaluate(env, reflector, config=tuning_config(config, train_families), arm="tuning", path=path)
+    first = meta_env.default_prompt if config.first_prompt is None else config.first_prompt
+    candidates = list(dict.fromkeys([first, *(item.chosen_prompt for item in report.prompts)]))
+    scores = np.zeros((len(train_families), len(candidates)))
+    for row, family in enumerate(train_families):
+        rng = np.random.default_rng(derive_seed("constant prompt", config.task_seed, family))
+        tasks = meta_env.task_set.draw(config.num_validation, rng=rng, families=[family], split="validation")
+        played = meta_env.replay(candidates, [task.id for task in tasks])
+        scores[row] = [np.nan if meta_step.reward is None else meta_step.reward for meta_step in played]
+    means = np.nan_to_num(scores.mean(axis=0), nan=-np.inf)
+    tuned = TunedPrompt(
+        prompt=candidates[int(np.argmax(means))],
+        train_families=tuple(train_families),
+        scores=tuple(zip(candidates, means.tolist(), strict=True)),
+    )
+    if file is not None:
+        part = file.with_suffix(".part")
+        part.write_text(tuned.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        part.replace(file)
+    return tuned
+
+
+def tuning_config(config: EvaluationConfig, train_families: Sequence[str]) -> EvaluationConfig:
+    """Return the protocol by which the candidates are found: one seed a meta-train family, and no test."""
+    update = {"families": tuple(train_families), "num_seeds": 1, "num_test": 1, "replay": False}
+    return config.model_copy(update=update)

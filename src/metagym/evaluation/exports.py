@@ -1,0 +1,136 @@
+"""A run in formats that others read: measurements as Parquet, episodes as ATIF v1.7. No environment is needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from metagym._version import __version__
+from metagym.errors import MissingExtraError
+from metagym.runs import RunFolder
+from metagym.types import Step, Trajectory
+
+ATIF_VERSION: Final = "ATIF-v1.7"
+
+COLUMNS: Final = ("run", "arm", "family", "seed", "role", "index", "task_id", "score", "prompt", "scripted")
+"""The columns of the Parquet table: one row per score; `score` is null where the apparatus failed."""
+
+
+def write_parquet(run: RunFolder, path: str | Path) -> int:
+    """Write every score of an evaluation as a row of the table `COLUMNS`; return their number.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtraError("Parquet needs pyarrow: pip install 'metagym[report]'.") from error
+    arm = "" if run.manifest.evaluation is None else run.manifest.evaluation["arm"]
+    rows = [
+        (run.path.name, arm, own.family, own.seed, own.role.value, own.index, task_id, score, own.prompt, own.scripted)
+        for own in run.measurements
+        for task_id, score in zip(own.task_ids, own.scores, strict=True)
+    ]
+    text, whole = pa.string(), pa.int64()
+    types = (text, text, text, whole, text, whole, text, pa.float64(), text, pa.bool_())
+    columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
+    arrays = [pa.array(column, type=kind) for column, kind in zip(columns, types, strict=True)]
+    pq.write_table(pa.table(arrays, names=list(COLUMNS)), path)
+    return len(rows)
+
+
+def write_atif(run: RunFolder, folder: str | Path) -> int:
+    """Write every episode as one ATIF v1.7 document, `00000.json` and so on; return their number."""
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    number = -1
+    for number, document in enumerate(atif_documents(run)):
+        text = json.dumps(document, ensure_ascii=False, indent=1)
+        (place / f"{number:05d}.json").write_text(text + "\n", encoding="utf-8")
+    return number + 1
+
+
+def atif_documents(run: RunFolder) -> Iterator[dict[str, Any]]:
+    """Yield the run's episodes as ATIF documents, in the order in which they finished."""
+    actor = run.manifest.measurement.get("actor")
+    model = actor.get("model") if isinstance(actor, dict) else None
+    for number, trajectory in enumerate(run.episodes()):
+        yield to_atif(trajectory, trajectory_id=f"{run.path.name}-{number:05d}", model_name=_model_name(model))
+
+
+def to_atif(trajectory: Trajectory, *, trajectory_id: str, model_name: str | None = None) -> dict[str, Any]:
+    """Return an episode as an ATIF v1.7 document.
+
+    The prompt is the system step, the first observation the user step; then one agent step a turn with what
+    it was answered. What ATIF has no field for (scores, validity, feedback) stands under `extra`.
+    """
+    prompt = trajectory.episode.prompt
+    steps: list[dict[str, Any]] = [{"source": "system", "message": prompt}]
+    seen = [step.observation for step in trajectory.steps]
+    seen += [trajectory.final_observation] if trajectory.final_observation is not None else []
+    if seen:
+        goal = f"Goal: {seen[0].goal}\n" if seen[0].goal else ""
+        steps.append({"source": "user", "message": goal + seen[0].text})
+    for turn, step in enumerate(trajectory.steps):
+        answer = seen[turn + 1] if turn + 1 < len(seen) else None
+        steps.append(_turn(step, None if answer is None else answer.feedback or answer.text))
+    usage = trajectory.usage
+    return {
+        "schema_version": ATIF_VERSION,
+        "trajectory_id": trajectory_id,
+        "agent": _known(name="metagym", version=__version__, model_name=model_name),
+        "steps": [{"step_id": number, **step} for number, step in enumerate(steps, start=1)],
+        "final_metrics": {
+            "total_prompt_tokens": usage.prompt_tokens,
+            "total_completion_tokens": usage.completion_tokens,
+            "total_cached_tokens": usage.cached_tokens,
+            "total_steps": len(steps),
+        },
+        "extra": {
+            "task": trajectory.task.model_dump(mode="json"),
+            "arm": trajectory.episode.arm,
+            "meta_step": trajectory.episode.meta_step,
+            "repetition": trajectory.episode.repetition,
+            "stop_reason": trajectory.stop_reason.value,
+            "success": trajectory.success,
+            "score": trajectory.score,
+            "scripted": trajectory.scripted,
+        },
+    }
+
+
+def _turn(step: Step, answer: str | None) -> dict[str, Any]:
+    action, completion = step.action, step.action.completion
+    said = completion.text if completion is not None else action.text or ""
+    extra = _known(command=step.command, is_valid=step.is_valid, reward=step.reward, problem=action.problem or None)
+    turn = _known(
+        source="agent",
+        message=said,
+        observation=None if answer is None else {"results": [{"content": answer}]},
+        extra=extra,
+        llm_call_count=0 if completion is None else 1,
+    )
+    if completion is None:
+        return turn
+    usage = completion.usage
+    metrics = _known(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_tokens=usage.cached_tokens,
+        completion_token_ids=None if completion.token_ids is None else list(completion.token_ids),
+        logprobs=None if completion.logprobs is None else list(completion.logprobs),
+    )
+    return {**turn, "metrics": metrics, **_known(reasoning_content=completion.reasoning or None)}
+
+
+def _known(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _model_name(model: Any) -> str | None:
+    name = model.get("model") if isinstance(model, dict) else model
+    return name if isinstance(name, str) else None

@@ -1,0 +1,158 @@
+"""The figures of an evaluation, from its measurements. `docs/evaluation.md` defines each one.
+
+One number per family and seed first; then families are averaged with equal weight, and the interval is over
+seeds. Missing scores stay missing (NaN): a pair of scores counts where both are known.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metagym.measurements import Measurement, Role
+from metagym.statistics import Estimate, macro_average, mean_interval
+from metagym.types import Record
+
+Array = NDArray[np.float64]
+
+
+class Figures(Record):
+    """The figures of one family, or of all together. Scores are in the environment's units, mostly 0 to 1."""
+
+    gain: Estimate | None
+    """The primary endpoint: the chosen prompt minus `sp_0` on the test tasks."""
+    last_gain: Estimate | None
+    """The last prompt minus `sp_0` on the test tasks: the result without a validation set."""
+    test_chosen: Estimate | None
+    test_first: Estimate | None
+    test_last: Estimate | None
+    optimism: Estimate | None
+    """Validation minus test score of the chosen prompt: what choosing the best of several flatters it by."""
+    replay_gain: Estimate | None
+    """What a reflection gains on the very batch that it saw, averaged over the reflections."""
+    transfer_gain: Estimate | None
+    """What the same reflections gain on the validation tasks, which they did not see."""
+    memorisation_gap: Estimate | None
+    """Replay gain minus transfer gain: what was gained on the seen tasks only."""
+    area: Estimate | None
+    """Area under the raw validation curve, divided by N."""
+    regression_rate: Estimate | None
+    """Share of the reflections after which the validation score fell."""
+    invalid_action_rate: Estimate | None
+    """Share of invalid actions under the chosen prompt, on the test tasks."""
+    invalid_action_rate_first: Estimate | None
+    """The same under `sp_0`."""
+    online: tuple[Estimate | None, ...]
+    """Score of each meta-step's fresh batch before it was reflected upon, shape `[N]`: no task chose anything."""
+    online_cumulative: tuple[Estimate | None, ...]
+    """Mean of the online scores up to each meta-step, shape `[N]`."""
+    validation: tuple[Estimate | None, ...]
+    """The raw validation score of each prompt, shape `[N + 1]`: no best-so-far."""
+
+
+SCALARS = tuple(name for name in Figures.model_fields if name not in ("online", "online_cumulative", "validation"))
+CURVES = ("online", "online_cumulative", "validation")
+
+
+class Table:
+    """Measurements by family, seed, role and index."""
+
+    def __init__(self, measurements: Iterable[Measurement]) -> None:
+        self._by_key = {item.key: item for item in measurements}
+        self.families = tuple(dict.fromkeys(item.family for item in self._by_key.values()))
+        self.seeds = tuple(sorted({item.seed for item in self._by_key.values()}))
+
+    def get(self, family: str, seed: int, role: Role, index: int | None = None) -> Measurement | None:
+        """Return the measurement; without `index` the only one of that role."""
+        if index is not None:
+            return self._by_key.get((family, seed, role.value, index))
+        found = [item for key, item in self._by_key.items() if key[:3] == (family, seed, role.value)]
+        return found[-1] if found else None
+
+
+def mean_of(measurement: Measurement | None) -> float:
+    """Return the mean score; NaN where there is none."""
+    return math.nan if measurement is None or measurement.mean is None else measurement.mean
+
+
+def paired_difference(first: Measurement | None, second: Measurement | None) -> float:
+    """Return the mean of `first - second` over the tasks that both know; NaN where there is none."""
+    if first is None or second is None:
+        return math.nan
+    known = dict(zip(second.task_ids, second.scores, strict=True))
+    differences = [
+        score - other
+        for task_id, score in zip(first.task_ids, first.scores, strict=True)
+        if score is not None and (other := known.get(task_id)) is not None
+    ]
+    return sum(differences) / len(differences) if differences else math.nan
+
+
+def figures_by_seed(table: Table, family: str, seed: int, num_steps: int) -> dict[str, float | Array]:
+    """Return the figures of one meta-episode: numbers, and curves of shape `[N]` or `[N + 1]`."""
+    first = table.get(family, seed, Role.TEST_FIRST)
+    chosen = table.get(family, seed, Role.TEST_CHOSEN)
+    last = table.get(family, seed, Role.TEST_LAST)
+    onlines = [table.get(family, seed, Role.ONLINE, index) for index in range(num_steps)]
+    replays = [table.get(family, seed, Role.REPLAY, index) for index in range(num_steps)]
+    validations = [table.get(family, seed, Role.VALIDATION, index) for index in range(num_steps + 1)]
+    validation = np.array([mean_of(item) for item in validations])
+    online = np.array([mean_of(item) for item in onlines])
+    replay_gain = _mean([paired_difference(new, old) for new, old in zip(replays, onlines, strict=True)])
+    steps = [paired_difference(new, old) for old, new in itertools.pairwise(validations)]
+    chosen_validation = validation[chosen.index] if chosen is not None else math.nan
+    return {
+        "gain": paired_difference(chosen, first),
+        "last_gain": paired_difference(last, first),
+        "test_chosen": mean_of(chosen),
+        "test_first": mean_of(first),
+        "test_last": mean_of(last),
+        "optimism": float(chosen_validation) - mean_of(chosen),
+        "replay_gain": replay_gain,
+        "transfer_gain": _mean(steps),
+        "memorisation_gap": replay_gain - _mean(steps),
+        "area": float(np.mean((validation[:-1] + validation[1:]) / 2)),
+        "regression_rate": _mean([float(step < 0) if math.isfinite(step) else math.nan for step in steps]),
+        "invalid_action_rate": _invalid_rate(chosen),
+        "invalid_action_rate_first": _invalid_rate(first),
+        "online": online,
+        "online_cumulative": np.cumsum(online) / np.arange(1, num_steps + 1),
+        "validation": validation,
+    }
+
+
+def summarise(rows: Mapping[str, Sequence[Mapping[str, float | Array]]]) -> tuple[Figures, dict[str, Figures]]:
+    """Return the figures over all families, and those of each; `rows` holds one mapping per seed."""
+    by_family = {
+        family: _figures({name: [row[name] for row in seeds] for name in Figures.model_fields})
+        for family, seeds in rows.items()
+    }
+    columns = {
+        name: macro_average([np.asarray([row[name] for row in seeds], dtype=np.float64) for seeds in rows.values()])
+        for name in Figures.model_fields
+    }
+    return _figures(columns), by_family
+
+
+def _figures(columns: Mapping[str, Sequence[float | Array] | Array]) -> Figures:
+    scalars = {name: mean_interval(np.asarray(columns[name], dtype=np.float64)) for name in SCALARS}
+    curves = {
+        name: tuple(mean_interval(column) for column in np.asarray(columns[name], dtype=np.float64).T)
+        for name in CURVES
+    }
+    return Figures.model_validate({**scalars, **curves})
+
+
+def _invalid_rate(measurement: Measurement | None) -> float:
+    if measurement is None or measurement.num_steps == 0:
+        return math.nan
+    return measurement.num_invalid / measurement.num_steps
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return sum(known) / len(known) if known else math.nan

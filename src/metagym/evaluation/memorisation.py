@@ -1,0 +1,82 @@
+"""Memorisation, the secondary measure: how much of a prompt is copied from the tasks that it was learned on.
+
+The first measure is the gap between replay gain and transfer gain. This one only looks at the text: names,
+numbers and sentences of the prompt that stand in the learning episodes, and neither in `sp_0` nor in
+episodes of other tasks. A copied word is no proof of harm, and a lesson put in words of its own leaves no trace.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from metagym.types import Record, Trajectory
+
+_SENTENCE_END = re.compile(r"[.!?\n]+")
+_WORD = re.compile(r"[\w']+")
+_NUMBERED = re.compile(r"\b[a-z]+ \d+\b|\(\d+, ?\d+\)|\b\d+(?:\.\d+)?\b", re.IGNORECASE)
+
+
+class Copied(Record):
+    """What of a prompt stands in its learning episodes and nowhere else. Shares are of the prompt's own items."""
+
+    ngram_share: float
+    """Share of the prompt's runs of five words."""
+    names: tuple[str, ...]
+    """Numbered names and coordinates (`shelf 3`, `(4, 2)`, `17`)."""
+    sentences: tuple[str, ...]
+    """Whole sentences of at least four words."""
+
+
+def copied(
+    prompt: str, learned_on: Sequence[Trajectory], *, others: Sequence[Trajectory] = (), first_prompt: str = ""
+) -> Copied:
+    """Return what `prompt` copies from the episodes `learned_on`, leaving out what `sp_0` or `others` say as well.
+
+    `others` are episodes on tasks that were not learned on: what stands there too is how the environment
+    talks, not a memory.
+
+    >>> from metagym.evaluation.memorisation import copied
+    >>> copied("Look on shelf 3.", [], first_prompt="Look around.").names
+    ()
+    """
+    known = _texts(learned_on)
+    common = [first_prompt, *_texts(others)]
+    grams = _ngrams([prompt])
+    new_grams = grams - _ngrams(common)
+    names = _names([prompt]) & _names(known) - _names(common)
+    sentences = _sentences([prompt]) & _sentences(known) - _sentences(common)
+    return Copied(
+        ngram_share=len(new_grams & _ngrams(known)) / len(grams) if grams else 0.0,
+        names=tuple(sorted(names)),
+        sentences=tuple(sorted(sentences)),
+    )
+
+
+def _texts(trajectories: Iterable[Trajectory]) -> list[str]:
+    return [
+        text
+        for item in trajectories
+        for text in (
+            *(step.observation.text for step in item.steps),
+            *(step.action.text or "" for step in item.steps),
+            "" if item.final_observation is None else item.final_observation.text,
+        )
+    ]
+
+
+def _ngrams(texts: Iterable[str], size: int = 5) -> set[tuple[str, ...]]:
+    grams: set[tuple[str, ...]] = set()
+    for text in texts:
+        words = _WORD.findall(text.lower())
+        grams.update(tuple(words[start : start + size]) for start in range(len(words) - size + 1))
+    return grams
+
+
+def _names(texts: Iterable[str]) -> set[str]:
+    return {name.lower() for text in texts for name in _NUMBERED.findall(text)}
+
+
+def _sentences(texts: Iterable[str]) -> set[str]:
+    parts = (" ".join(part.lower().split()) for text in texts for part in _SENTENCE_END.split(text))
+    return {part for part in parts if len(part.split()) >= 4}

@@ -1,0 +1,82 @@
+"""The plan of an evaluation: its families and task lists, drawn and checked before anything is played."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+
+from metagym.env import MetaEnv
+from metagym.errors import ConfigError, TasksExhaustedError
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.disjointness import check_disjoint
+from metagym.manifest import Manifest
+from metagym.reflector import Reflector
+from metagym.seeding import derive_seed, describe, digest
+from metagym.types import Task
+
+
+class Plan:
+    """The families and the task lists of an evaluation, drawn and checked before anything is played."""
+
+    def __init__(self, env: MetaEnv, config: EvaluationConfig, learn_from: Mapping[str, str], arm: str) -> None:
+        families = env.task_set.expand_families(config.families or env.config.families)
+        if len(families) > 100:
+            raise ConfigError(f"Expected the families to evaluate, got none ({len(families)} exist). Name them.")
+        self.config = config.model_copy(update={"families": families})
+        self.arm = arm
+        self.learn_from = {name: learn_from.get(name, name) for name in families}
+        env.task_set.expand_families(tuple(self.learn_from.values()))
+        self.first_prompt = env.check_prompt(env.default_prompt if config.first_prompt is None else config.first_prompt)
+        self.validation = {name: self._draw(env, name, "validation", config.num_validation) for name in families}
+        self.test = {name: self._draw(env, name, "test", config.num_test) for name in families}
+        num_learning = config.num_steps * config.episodes_per_step
+        learning = [self._draw(env, name, "train", num_learning) for name in dict.fromkeys(self.learn_from.values())]
+        self.roles = {
+            "validation": [task for tasks in self.validation.values() for task in tasks],
+            "test": [task for tasks in self.test.values() for task in tasks],
+        }
+        check_disjoint({"train": [task for tasks in learning for task in tasks], **self.roles})
+
+    def fingerprint(self, env: MetaEnv) -> dict[str, Any]:
+        """What must match before two evaluations are compared: all but the reflector and where it learned."""
+        return {
+            **env.fingerprint,
+            "evaluation": self.config.model_dump(mode="json", exclude={"first_prompt", "retries"}),
+            "sp_0": self.first_prompt,
+            "task_lists": {role: digest([task.digest for task in tasks]) for role, tasks in self.roles.items()},
+        }
+
+    def manifest(self, made: gymnasium.Env[Any, Any], reflector: Reflector) -> Manifest:
+        """Return what is written down before the first episode."""
+        env = cast(MetaEnv, made.unwrapped)
+        spec = made.spec
+        return Manifest(
+            env_id=spec.id if spec is not None else f"{type(env).__module__}:{type(env).__qualname__}",
+            env_options=json.loads(json.dumps(dict(spec.kwargs) if spec else {}, default=describe)),
+            reflector=describe(reflector),
+            seed=self.config.task_seed,
+            num_steps=self.config.num_steps,
+            first_prompt=self.config.first_prompt,
+            measurement=self.fingerprint(env),
+            arm={"arm": self.arm, "reflector": describe(reflector), "learn_from": self.learn_from},
+            scripted=bool(getattr(env.actor, "scripted", False) or getattr(reflector, "scripted", False)),
+            evaluation={
+                "config": self.config.model_dump(mode="json"),
+                "arm": self.arm,
+                "learn_from": {name: other for name, other in self.learn_from.items() if name != other},
+            },
+        )
+
+    def _draw(self, env: MetaEnv, family: str, role: str, num_tasks: int) -> tuple[Task, ...]:
+        rng = np.random.default_rng(derive_seed(role, self.config.task_seed, family))
+        try:
+            return env.task_set.draw(num_tasks, rng=rng, families=[family], split=role)
+        except TasksExhaustedError as error:
+            raise TasksExhaustedError(
+                f"Family {family!r} has too few {role} tasks for this protocol (it asks for {num_tasks}): {error} "
+                "Lower num_validation, num_test, num_steps or episodes_per_step."
+            ) from error

@@ -1,0 +1,151 @@
+"""The ICT protocol: does a reflector help on tasks that it has never seen, and is it more than noise?
+
+For each family and seed one meta-episode: N meta-steps of k fresh tasks give the prompts sp_0 to sp_N. Each is
+scored on fixed validation tasks; the best (the earliest of equals), sp_0 afresh and the last one are scored
+on fixed test tasks that chose nothing. Source: Shalev, Ding, Jamnik 2026, arXiv 2605.20477; the test set, the
+replay and the intervals are ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from metagym.env import MetaEnv
+from metagym.errors import ApparatusError, ConfigError
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.plan import Plan
+from metagym.evaluation.report import EvaluationReport
+from metagym.evaluation.scoring import Loop, Request, Scorer
+from metagym.evaluation.store import EvaluationStore, MemoryStore, open_store, report_of
+from metagym.measurements import Role
+from metagym.meta_episode import MetaEpisode
+from metagym.reflector import Reflector, ReflectorSpec
+from metagym.seeding import derive_seed
+from metagym.specs import make_reflector
+from metagym.types import Usage
+
+
+def evaluate(
+    env: gymnasium.Env[Any, Any],
+    reflector: ReflectorSpec | Mapping[str, Any] | str,
+    *,
+    config: EvaluationConfig | None = None,
+    arm: str = "reflector",
+    learn_from: Mapping[str, str] | None = None,
+    path: str | Path | None = None,
+) -> EvaluationReport:
+    """Evaluate a reflector by the protocol in `config`, and return the report.
+
+    `env` is a meta-environment; its `families` are evaluated where `config` names none. `arm` names what is
+    evaluated: arms share tasks, never chance, so evaluating twice under two names is an A/A run.
+    `learn_from` maps a family to another one that its prompts are learned on. With `path` everything
+    is kept in a run folder; where that holds this evaluation already, unfinished, it is gone on with.
+
+    >>> import gymnasium, metagym
+    >>> from metagym.envs.gates.demo import GatesDemoReflector
+    >>> config = EvaluationConfig(families=("law-0007",), num_steps=4, num_seeds=3, num_validation=10, num_test=10)
+    >>> with gymnasium.make("MetaGym/Gates-v0", actor="demo") as env:
+    ...     report = evaluate(env, GatesDemoReflector(), config=config)
+    >>> report.overall.gain.mean > 0.5, report.scripted
+    (True, True)
+
+    Raises:
+        ConfigError, TasksExhaustedError: the protocol cannot be played; nothing was.
+        LeakError: a validation or test task was seen by what learns or chooses.
+        RunFolderError: the folder cannot be used, or holds something else.
+        ApparatusError: the run stopped; with `path`, calling again goes on.
+    """
+    meta_env = env.unwrapped
+    if not isinstance(meta_env, MetaEnv):
+        raise ConfigError(f"Expected a meta-environment, got {type(meta_env).__name__}.")
+    policy = make_reflector(reflector, demo=meta_env.make_demo_reflector)
+    plan = Plan(meta_env, config or EvaluationConfig(), dict(learn_from or {}), arm)
+    manifest = plan.manifest(env, policy)
+    store: EvaluationStore = MemoryStore(manifest) if path is None else open_store(path, manifest)
+    with contextlib.closing(store):
+        _Evaluation(plan, meta_env, policy, store).run()
+        return report_of(store)
+
+
+class _Evaluation:
+    """Plays an evaluation: all meta-episodes side by side, so that the engine always has many episodes."""
+
+    def __init__(self, plan: Plan, env: MetaEnv, reflector: Reflector, store: EvaluationStore) -> None:
+        self.plan, self.config, self.env, self.store = plan, plan.config, env, store
+        self.reflector = reflector
+        self.scorer = Scorer(env, store, plan.roles, retries=plan.config.retries)
+        self.loops = [self._loop(family, seed) for seed in self.config.seeds for family in self.config.families]
+
+    def run(self) -> None:
+        with self.scorer.recording():
+            for index in range(self.config.num_steps):
+                self.scorer.learn(self.loops, index)
+                self.scorer.reflect(self.reflector, self.loops)
+            if self.config.replay:
+                self.scorer.measure(self._replays())
+            self.scorer.guard.open("validation")
+            chosen = self._choose()
+            self.scorer.guard.open("test")
+            self.scorer.measure(self._tests(chosen))
+
+    def _loop(self, family: str, seed: int) -> Loop:
+        update = {
+            "families": (self.plan.learn_from[family],),
+            "split": "train",
+            "schedule": "fresh",
+            "episodes_per_step": self.config.episodes_per_step,
+        }
+        name = f"{self.plan.arm}/{family}/{seed}"
+        meta_episode = MetaEpisode(
+            self.env.task_set,
+            self.env.config.model_copy(update=update),
+            rng=np.random.default_rng(derive_seed("meta-episode", self.config.task_seed, family, seed)),
+            arm=name,
+        )
+        return Loop(family, seed, name, meta_episode, [self.plan.first_prompt])
+
+    def _replays(self) -> Iterator[Request]:
+        for loop in self.loops:
+            for index, meta_step in enumerate(loop.history):
+                tasks = [item.task for item in meta_step.trajectories]
+                yield Request(loop, loop.family, Role.REPLAY, index, loop.prompts[index + 1], tasks)
+
+    def _choose(self) -> list[int]:
+        """Score every prompt on the validation tasks; return the number of the best, the earliest of equals."""
+        requests = [
+            Request(loop, family, Role.VALIDATION, loop.prompts.index(prompt), prompt, self.plan.validation[family])
+            for loop in self.loops
+            for family in [loop.family]
+            for prompt in dict.fromkeys(loop.prompts)
+        ]
+        self.scorer.measure(requests)
+        chosen = []
+        for loop in self.loops:
+            means: list[float] = []
+            for index, prompt in enumerate(loop.prompts):
+                key = (loop.family, loop.seed, Role.VALIDATION.value, loop.prompts.index(prompt))
+                measurement = self.store.recall_measurement(key)
+                assert measurement is not None
+                if index != measurement.index:  # the same prompt again: it was scored once
+                    self.scorer.keep(measurement.model_copy(update={"index": index, "usage": Usage()}))
+                means.append(-np.inf if measurement.mean is None else measurement.mean)
+            if max(means) == -np.inf:
+                raise ApparatusError(f"No validation score of {loop.name} is known: nothing can be chosen.")
+            chosen.append(int(np.argmax(means)))
+        return chosen
+
+    def _tests(self, chosen: Sequence[int]) -> Iterator[Request]:
+        for loop, index in zip(self.loops, chosen, strict=True):
+            tasks = self.plan.test[loop.family]
+            for role, number in (
+                (Role.TEST_CHOSEN, index),
+                (Role.TEST_FIRST, 0),
+                (Role.TEST_LAST, len(loop.prompts) - 1),
+            ):
+                yield Request(loop, loop.family, role, number, loop.prompts[number], tasks)

@@ -1,0 +1,172 @@
+"""The report of an evaluation: a frozen JSON record, built from measurements alone, with no environment at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.figures import Figures, Table, figures_by_seed, summarise
+from metagym.measurements import Measurement, Role
+from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, detectable_effect
+from metagym.types import SCHEMA_VERSION, Record, Usage
+
+SCRIPTED_NOTE = "SCRIPTED: a stand-in played or reflected; this says nothing about language models."
+
+
+class ChosenPrompt(Record):
+    """What one meta-episode came to."""
+
+    family: str
+    seed: int
+    chosen: int
+    """Number of the prompt that did best on validation; the earliest of equals."""
+    chosen_prompt: str
+    last_prompt: str
+
+
+class EvaluationReport(Record):
+    """What an evaluation found, overall and per family, with its protocol beside it.
+
+    `report.overall.gain` is the primary endpoint. It goes to JSON by `model_dump_json`, and comes back equal.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    arm: str
+    """Names what was evaluated."""
+    config: EvaluationConfig
+    measurement: dict[str, Any] = {}
+    """The measurement fingerprint."""
+    reflector: Any = None
+    """The reflector's fingerprint."""
+    learn_from: dict[str, str] = {}
+    """Where a family's prompts were learned on another one."""
+    scripted: bool
+    """Whether a scripted stand-in played or reflected in any of it."""
+    overall: Figures
+    """Families averaged with equal weight."""
+    families: dict[str, Figures]
+    prompts: tuple[ChosenPrompt, ...]
+    verdict: str
+    """The primary endpoint in words; the words follow a fixed table."""
+    num_missing: int
+    """Test scores that the apparatus never gave; their pairs are left out."""
+    usage: dict[str, Usage]
+    """Tokens: of the actor while learning (`learning`) and while being scored (`measuring`), of the `reflector`."""
+    tests: tuple[Measurement, ...]
+    """The test scores one by one, from which comparisons are made."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_seeds(self) -> int:
+        """Replicates that the primary endpoint rests on."""
+        return 0 if self.overall.gain is None else self.overall.gain.num
+
+
+def build_report(
+    config: EvaluationConfig,
+    measurements: Sequence[Measurement],
+    *,
+    arm: str = "",
+    reflector_usage: Usage | None = None,
+    scripted: bool = False,
+    about: Mapping[str, Any] | None = None,
+) -> EvaluationReport:
+    """Return the report that the measurements make. `about` holds further fields, such as the fingerprints."""
+    table = Table(measurements)
+    rows = {
+        family: [figures_by_seed(table, family, seed, config.num_steps) for seed in table.seeds]
+        for family in table.families
+    }
+    overall, families = summarise(rows)
+    tests = [item for item in measurements if item.role in (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST)]
+    is_scripted = scripted or any(item.scripted for item in measurements)
+    notes = [SCRIPTED_NOTE] if is_scripted else []
+    if len(table.seeds) < MIN_SEEDS_FOR_SIGN_FLIP:
+        notes.append(
+            f"With {len(table.seeds)} seeds no exact sign-flip test can give p < 0.05; from "
+            f"{MIN_SEEDS_FOR_SIGN_FLIP} on it can."
+        )
+    return EvaluationReport(
+        arm=arm,
+        config=config,
+        scripted=is_scripted,
+        overall=overall,
+        families=families,
+        prompts=tuple(_prompts(table)),
+        verdict=_verdict(overall),
+        num_missing=sum(score is None for item in tests for score in item.scores),
+        usage={
+            "learning": _usage(item for item in measurements if item.role is Role.ONLINE),
+            "measuring": _usage(item for item in measurements if item.role is not Role.ONLINE),
+            "reflector": reflector_usage or Usage(),
+        },
+        tests=tuple(tests),
+        notes=tuple(notes),
+        **(about or {}),
+    )
+
+
+def word(mean: float, low: float | None, high: float | None, *, is_equal: bool = False) -> str:
+    """Return the word for a difference by the fixed table; `is_equal` says that an equivalence test holds.
+
+    | interval | word |
+    | --- | --- |
+    | none (one replicate, or a few that are equal) | no interval |
+    | above 0 | better |
+    | below 0 | worse |
+    | around 0, and equivalence was shown within a margin | no difference |
+    | around 0 | not shown |
+
+    >>> word(0.2, 0.1, 0.3), word(0.0, -0.1, 0.1), word(0.0, -0.1, 0.1, is_equal=True)
+    ('better', 'not shown', 'no difference')
+    """
+    if low is None or high is None:
+        return "no interval"
+    if low > 0:
+        return "better"
+    if high < 0:
+        return "worse"
+    return "no difference" if is_equal else "not shown"
+
+
+def power_in_words(std: float, num: int) -> str:
+    """Return which true difference would be found, from the variance alone."""
+    if std == 0:
+        return "the same in every seed"
+    return f"a true difference of {detectable_effect(std, num):.3f} would be found with 80 % power"
+
+
+def _verdict(overall: Figures) -> str:
+    gain = overall.gain
+    if gain is None:
+        return "nothing measured: no test score is known of both prompts"
+    named = word(gain.mean, gain.low, gain.high)
+    if gain.low is None or gain.high is None or gain.std is None:
+        return f"{named}: a gain of {gain.mean:+.3f} in {gain.num} seeds; run more seeds"
+    told = f"gain {gain.mean:+.3f}, 95 % interval [{gain.low:+.3f}, {gain.high:+.3f}], {gain.num} seeds"
+    if named != "not shown":
+        return f"{named} than sp_0: {told}"
+    return f"not shown to differ from sp_0: {told}; {power_in_words(gain.std, gain.num)}"
+
+
+def _prompts(table: Table) -> list[ChosenPrompt]:
+    found = []
+    for family in table.families:
+        for seed in table.seeds:
+            chosen, last = (table.get(family, seed, role) for role in (Role.TEST_CHOSEN, Role.TEST_LAST))
+            if chosen is not None and last is not None:
+                found.append(
+                    ChosenPrompt(
+                        family=family,
+                        seed=seed,
+                        chosen=chosen.index,
+                        chosen_prompt=chosen.prompt,
+                        last_prompt=last.prompt,
+                    )
+                )
+    return found
+
+
+def _usage(measurements: Any) -> Usage:
+    return sum((item.usage for item in measurements), Usage())

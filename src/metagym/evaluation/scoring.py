@@ -1,0 +1,175 @@
+"""What protocols are made of: meta-steps of many meta-episodes at once, and prompts scored on lists of tasks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from metagym.call_log import CallLog
+from metagym.env import MetaEnv
+from metagym.evaluation.disjointness import Guard
+from metagym.evaluation.store import EvaluationStore
+from metagym.ledger import spending_on
+from metagym.measurements import Measurement, Role, measure
+from metagym.meta_episode import MetaEpisode
+from metagym.models import Cassette
+from metagym.optimization import reflect_all
+from metagym.reflector import Reflector
+from metagym.runs import RunFolder
+from metagym.types import Episode, MetaStep, Reflection, Task, Trajectory
+
+CHUNK = 1_024
+"""Episodes that are scored in one run of the engine: enough to keep it busy, few enough to hold in memory."""
+
+
+@dataclass
+class Loop:
+    """One meta-episode: a family, a seed, and how far it is."""
+
+    family: str
+    seed: int
+    name: str
+    meta_episode: MetaEpisode
+    prompts: list[str]
+    history: list[MetaStep] = field(default_factory=list)
+    reflection: Reflection | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """A measurement that is to be made."""
+
+    loop: Loop
+    family: str
+    role: Role
+    index: int
+    prompt: str
+    tasks: Sequence[Task]
+
+    def episodes(self) -> list[Episode]:
+        """Return the episodes that are to be played."""
+        # Each prompt has chance of its own: two that are equal are two samples, as in an A/A run.
+        arm = f"{self.loop.name}/{self.role.value}"
+        arm = f"{arm}-{self.index}" if self.role in (Role.VALIDATION, Role.REPLAY, Role.STREAM_TEST) else arm
+        return self.loop.meta_episode.episodes_on(self.tasks, self.prompt, arm=arm)
+
+
+class Scorer:
+    """Plays meta-steps and measurements, and keeps them; what the store holds already is taken from it.
+
+    All meta-episodes go side by side, so that the engine always has many episodes in hand.
+    """
+
+    def __init__(
+        self, env: MetaEnv, store: EvaluationStore, roles: Mapping[str, Sequence[Task]], *, retries: int
+    ) -> None:
+        self.env, self.store, self._retries = env, store, retries
+        self.guard = Guard(store, roles)
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
+        """Let all episodes pass the guard to the store while the body runs; a run folder keeps model calls too."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.env.record_to, self.env.record_to(self.guard))
+            stack.enter_context(self.env.ledger.open())
+            if isinstance(self.store, RunFolder):
+                stack.enter_context(self._keeping_calls(self.store.path))
+            yield
+
+    @contextlib.contextmanager
+    def _keeping_calls(self, folder: Path) -> Iterator[None]:
+        """Log what is spent, and keep each reply, so that none is paid twice when the run is gone on with."""
+        ledger = self.env.ledger
+        with contextlib.closing(CallLog(folder / "calls.jsonl")) as calls:
+            ledger.load(calls.read())
+            before, ledger.on_attempt = ledger.on_attempt, calls.write
+            try:
+                with contextlib.closing(Cassette(folder / "replies.sqlite")) as cassette, cassette.open():
+                    yield
+            finally:
+                ledger.on_attempt = before
+
+    def learn(self, loops: Sequence[Loop], index: int) -> None:
+        """Play one meta-step of each meta-episode under its last prompt."""
+        batches = [loop.meta_episode.episodes(loop.prompts[-1]) for loop in loops]
+        self.guard.check((item.task for batch in batches for item in batch), "the reflector")
+        played = iter(self.play([item for batch in batches for item in batch]))
+        for loop, batch in zip(loops, batches, strict=True):
+            trajectories = tuple(next(played) for _ in batch)
+            meta_step = loop.meta_episode.finish(loop.prompts[-1], trajectories)
+            loop.history.append(meta_step.model_copy(update={"reflection": loop.reflection}))
+            prompt = loop.prompts[-1]
+            self.keep(
+                measure(loop.family, loop.seed, Role.ONLINE, index=index, prompt=prompt, trajectories=trajectories)
+            )
+
+    def reflect(self, reflector: Reflector, loops: Sequence[Loop]) -> None:
+        """Let the reflector write the next prompt of each meta-episode."""
+        logs = [LoopLog(self.store, loop.name) for loop in loops]
+        reflections = reflect_all(reflector, [loop.history for loop in loops], logs)
+        for loop, reflection in zip(loops, reflections, strict=True):
+            loop.reflection = reflection
+            loop.prompts.append(self.env.check_prompt(reflection.prompt))
+
+    def measure(self, requests: Iterable[Request]) -> None:
+        """Make the measurements that are not known yet, many episodes at a time."""
+        waiting: list[Request] = []
+        for request in requests:
+            known = self.store.recall_measurement(
+                (request.family, request.loop.seed, request.role.value, request.index)
+            )
+            if known is None or None in known.scores:
+                waiting.append(request)
+            if sum(len(item.tasks) for item in waiting) >= CHUNK:
+                self._measure_now(waiting)
+                waiting = []
+        self._measure_now(waiting)
+
+    def _measure_now(self, requests: Sequence[Request]) -> None:
+        with spending_on("measurement"):
+            played = iter(self.play([episode for request in requests for episode in request.episodes()]))
+        for request in requests:
+            trajectories = tuple(next(played) for _ in request.tasks)
+            self.keep(
+                measure(
+                    request.family,
+                    request.loop.seed,
+                    request.role,
+                    index=request.index,
+                    prompt=request.prompt,
+                    trajectories=trajectories,
+                )
+            )
+
+    def keep(self, measurement: Measurement) -> None:
+        """Keep a measurement that the store does not hold yet."""
+        if self.store.recall_measurement(measurement.key) != measurement:
+            self.store.record_measurement(measurement)
+
+    def play(self, episodes: Sequence[Episode]) -> list[Trajectory]:
+        """Play the episodes; those that the apparatus failed on are played again, so often as the protocol says."""
+        trajectories = list(self.env.play(episodes)) if episodes else []
+        for _ in range(self._retries):
+            failed = [index for index, item in enumerate(trajectories) if item.score is None]
+            if not failed:
+                break
+            for index, again in zip(failed, self.env.play([episodes[i] for i in failed]), strict=True):
+                trajectories[index] = again
+        return trajectories
+
+
+class LoopLog:
+    """The reflections of one meta-episode in the store of many."""
+
+    def __init__(self, store: EvaluationStore, name: str) -> None:
+        self._store, self._name = store, name
+
+    def record_reflection(self, index: int, reflection: Reflection) -> None:
+        """Keep the reflection on meta-step `index`."""
+        self._store.record_reflection(index, reflection, arm=self._name)
+
+    def recall_reflection(self, index: int) -> Reflection | None:
+        """Return the reflection on meta-step `index`; None where there is none yet."""
+        return self._store.recall_reflection(index, arm=self._name)

@@ -1,0 +1,89 @@
+"""Transfer: prompts that were learned in one place, scored in another. Families, environments, actor models.
+
+The learned prompts are those that evaluations chose; nothing is learned or chosen anew. Each cell is a gain
+over the `sp_0` of the place where it is scored, on tasks that chose nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from metagym.env import MetaEnv
+from metagym.errors import ConfigError
+from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
+from metagym.seeding import derive_seed
+from metagym.statistics import Estimate, mean_interval
+from metagym.types import Record, Task
+
+
+class TransferMatrix(Record):
+    """Gains over `sp_0`: the row says where a prompt was learned, the column where it is scored."""
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    gains: tuple[tuple[Estimate | None, ...], ...]
+    """Entry `[source][target]`, over the seeds of the source's evaluation."""
+    scripted: bool
+    notes: tuple[str, ...] = ()
+
+
+def transfer_matrix(
+    sources: Mapping[str, EvaluationReport],
+    targets: Mapping[str, gymnasium.Env[Any, Any]],
+    *,
+    families: Sequence[str] | None = None,
+    num_test: int = 50,
+    task_seed: int = 0,
+) -> TransferMatrix:
+    """Score the chosen prompts of each evaluation in each target, and return the gains over `sp_0` there.
+
+    A source named `"A"` with the families f and g gives the rows `A: f` and `A: g`; a target gives a column for
+    each family it was made with, or for those of `families` that it has. So two actors over one environment
+    give "learned with A, scored with B", and one environment gives the matrix of its families.
+
+    Raises:
+        ConfigError: there is no source or no target.
+    """
+    if not sources or not targets:
+        raise ConfigError("A transfer matrix needs at least one evaluation and one environment.")
+    rows = {
+        f"{name}: {family}": [item.chosen_prompt for item in report.prompts if item.family == family]
+        for name, report in sources.items()
+        for family in report.families
+    }
+    columns: dict[str, list[Estimate | None]] = {}
+    scripted = any(report.scripted for report in sources.values())
+    for name, env in targets.items():
+        meta_env = env.unwrapped
+        if not isinstance(meta_env, MetaEnv):
+            raise ConfigError(f"Expected a meta-environment as target {name!r}, got {type(meta_env).__name__}.")
+        wanted = meta_env.families if families is None else [item for item in families if item in meta_env.families]
+        scripted = scripted or bool(getattr(meta_env.actor, "scripted", False))
+        for family in wanted:
+            rng = np.random.default_rng(derive_seed("transfer", task_seed, family))
+            tasks = meta_env.task_set.draw(num_test, rng=rng, families=[family], split="test")
+            columns[f"{name}: {family}"] = _gains(meta_env, list(rows.values()), tasks)
+    return TransferMatrix(
+        sources=tuple(rows),
+        targets=tuple(columns),
+        gains=tuple(tuple(column[row] for column in columns.values()) for row in range(len(rows))),
+        scripted=scripted,
+        notes=(SCRIPTED_NOTE,) if scripted else (),
+    )
+
+
+def _gains(env: MetaEnv, rows: Sequence[Sequence[str]], tasks: Sequence[Task]) -> list[Estimate | None]:
+    """Return the gain of each row's prompts, one a seed, over `sp_0`, which is played afresh for each of them."""
+    flat = [prompt for prompts in rows for prompt in prompts]
+    ids = [task.id for task in tasks]
+    played = env.replay([*flat, *[env.default_prompt] * len(flat)], ids)
+    scores = np.array([[np.nan if score is None else score for score in item.scores] for item in played])
+    gains = scores[: len(flat)] - scores[len(flat) :]
+    known = np.isfinite(gains).sum(axis=1)
+    means = np.where(known > 0, np.nansum(gains, axis=1) / np.maximum(known, 1), np.nan)
+    ends = np.cumsum([len(prompts) for prompts in rows])
+    return [mean_interval(part) for part in np.split(means, ends[:-1])]

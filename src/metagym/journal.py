@@ -1,0 +1,164 @@
+"""An append-only file of JSON lines with one writer at a time. It knows nothing of what the lines mean.
+
+A line is whole or it is not there: what a crash tore is cut off before the next one is written, and a write
+that fails (a full disk) leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from metagym.errors import RunFolderError
+
+logger = logging.getLogger(__name__)
+
+
+class Place(NamedTuple):
+    """Where a line stands in the file, in bytes."""
+
+    start: int
+    length: int
+
+
+class Journal:
+    """The file at `path`. `lock` makes this process its one writer; reading needs no lock.
+
+    The lock is the operating system's and ends with the process, however it ends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._mutex = threading.Lock()  # lines come from the engine's thread and from the caller's
+        self._lock_file: int | None = None
+        self._file: int | None = None
+        self._reader: int | None = None
+        self._end = 0
+
+    def lock(self) -> None:
+        """Become the file's writer, or say who is.
+
+        Raises:
+            RunFolderError: another process writes to it, or it cannot be written to.
+        """
+        if self._lock_file is not None:
+            return
+        path = self.path.with_name("lock")
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunFolderError(
+                f"Expected a run folder that can be written to at {self.path.parent}: {error}."
+            ) from error
+        if not _try_lock(handle):
+            owner = os.read(handle, 20).decode(errors="replace").strip() or "unknown"
+            os.close(handle)
+            raise RunFolderError(
+                f"{self.path.parent} is being written to by another process (id {owner}). Wait for it, stop it, or "
+                "name another folder."
+            )
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        self._lock_file = handle
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether this process is the writer."""
+        return self._lock_file is not None
+
+    def lines(self) -> Iterator[tuple[Place, bytes]]:
+        """Yield the whole lines with their places. A torn last line is left out, with a warning."""
+        if not self.path.exists():
+            return
+        start = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    logger.warning("The last line of %s was torn by a crash; it is dropped.", self.path)
+                    break
+                place = Place(start, len(line))
+                start += len(line)
+                self._end = start
+                yield place, line
+
+    def read(self, place: Place) -> bytes:
+        """Return the line at that place."""
+        if self._reader is None:
+            self._reader = os.open(self.path, os.O_RDONLY)
+        return os.pread(self._reader, place.length, place.start)
+
+    def append(self, line: bytes) -> Place:
+        """Write a line, which must end in a line feed, and return its place.
+
+        Raises:
+            RunFolderError: it could not be written; the file is as it was before.
+        """
+        with self._mutex:
+            self.lock()
+            try:
+                if self._file is None:
+                    self._file = self._open_whole()
+                _write_all(self._file, line)
+            except OSError as error:
+                self._cut_back()
+                raise RunFolderError(
+                    f"Expected room and the right to write to {self.path}: {error}. What was written before is whole; "
+                    "make room, and go on with the run."
+                ) from error
+            place = Place(self._end, len(line))
+            self._end += len(line)
+            return place
+
+    def close(self) -> None:
+        """Close the file and give the lock back. Twice is fine."""
+        for handle in (self._file, self._reader, self._lock_file):
+            if handle is not None:
+                os.close(handle)
+        self._file = self._reader = self._lock_file = None
+
+    def _open_whole(self) -> int:
+        """Open the file for appending, after its last whole line.
+
+        Raises:
+            RunFolderError: another process wrote to it since it was read.
+        """
+        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        size = os.fstat(handle).st_size
+        if size > self._end:
+            with self.path.open("rb") as file:
+                file.seek(self._end)
+                if b"\n" in file.read():
+                    os.close(handle)
+                    raise RunFolderError(f"{self.path} was written to by another process meanwhile. Open it again.")
+            os.ftruncate(handle, self._end)
+        return handle
+
+    def _cut_back(self) -> None:
+        if self._file is not None:
+            try:
+                os.ftruncate(self._file, self._end)
+            except OSError:  # the next opening cuts the torn line off
+                os.close(self._file)
+                self._file = None
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover - Windows has no flock: there the folder is on trust
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,57 @@
+"""How actors and reflectors ask a model: through the open cassette, and on the open ledger's account."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from metagym.ledger import Ledger
+from metagym.models.cassette import open_cassette
+from metagym.models.charge import Charge
+from metagym.models.chat import Call, ChatModel
+from metagym.models.context import max_tokens
+from metagym.types import Completion, Message
+
+
+async def ask(model: ChatModel, messages: Sequence[Message], call: Call) -> Completion:
+    """Return the model's reply, or the recorded one; see `ChatModel.complete`.
+
+    Raises:
+        BudgetExceededError: the ledger's budget leaves no room for the call.
+        CassetteMissError: a cassette is being replayed that does not hold the exchange.
+    """
+    cassette = open_cassette()
+    if cassette is None:
+        return await _ask(model, messages, call)
+    recalled = cassette.recall(model, messages, call)
+    if recalled is not None:
+        _charge(model, call).replayed(recalled.usage)
+        return recalled
+    with cassette.keeping_overflow(model, messages, call):
+        completion = await _ask(model, messages, call)
+    cassette.keep(model, messages, call, completion)
+    return completion
+
+
+async def _ask(model: ChatModel, messages: Sequence[Message], call: Call) -> Completion:
+    if getattr(model, "keeps_ledger", False):
+        return await model.complete(messages, call)
+    charge = _charge(model, call)
+    await charge.reserve(max_tokens(messages), getattr(model, "max_reply_tokens", None))
+    try:
+        completion = await model.complete(messages, call)
+    except BaseException as error:
+        charge.unknown(f"{type(error).__name__}: {error}")
+        raise
+    charge.whole(completion.usage)
+    return completion
+
+
+def _charge(model: ChatModel, call: Call) -> Charge:
+    return Charge(
+        call.role,
+        arm=call.arm,
+        meta_step=call.meta_step,
+        model=getattr(model, "model", None) or type(model).__name__,
+        prices=getattr(model, "prices", None),
+        fallback=Ledger(),
+    )

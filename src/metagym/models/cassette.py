@@ -1,0 +1,230 @@
+"""Cassettes: every exchange with a model once, in one SQLite file, so that a run can be replayed.
+
+An exchange is found by what was asked (model, sampling, messages) and by who asked with which chance (the
+`Call`: role, arm, meta-step, seed, repetition; the seed follows from run seed, arm, task and step), never by
+the order in which calls arrive. Messages are stored once each. No key, no header and no URL is stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from metagym.errors import CassetteMissError, ConfigError, ContextOverflowError
+from metagym.ledger import current_purpose
+from metagym.models.chat import Call, ChatModel
+from metagym.seeding import describe, digest
+from metagym.types import Completion, Message
+
+Mode = Literal["record", "replay", "read-through"]
+SCHEMA_VERSION: Final = 1
+
+_CASSETTE: ContextVar[Cassette | None] = ContextVar("metagym_cassette", default=None)
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS messages (digest TEXT PRIMARY KEY, message TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS exchanges (
+    key TEXT PRIMARY KEY, content TEXT NOT NULL, call TEXT NOT NULL, request TEXT NOT NULL, reply TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_content ON exchanges (content);
+CREATE INDEX IF NOT EXISTS by_call ON exchanges (call);
+"""
+
+
+def open_cassette() -> Cassette | None:
+    """Return the cassette that is open at this point."""
+    return _CASSETTE.get()
+
+
+class Cassette:
+    """Records the exchanges of everything that runs while it is open, or replays them.
+
+    `record` asks the model each time and stores the reply, `replay` never asks, `read-through` asks for what
+    is not there. With `share=True` a reply that was recorded for another arm or seed serves as well, as a
+    cache does; never where the purpose is measurement (`spending_on`), as arms would share their noise.
+
+    >>> from metagym.models import Cassette
+    >>> with Cassette(":memory:", mode="read-through").open() as cassette:
+    ...     len(cassette)
+    0
+    >>> cassette.close()
+
+    Raises:
+        ConfigError: the file is no cassette, or is missing in a replay.
+    """
+
+    def __init__(self, path: str | Path, *, mode: Mode = "read-through", share: bool = False) -> None:
+        if mode not in ("record", "replay", "read-through"):
+            raise ConfigError(f"mode must be 'record', 'replay' or 'read-through', got {mode!r}.")
+        if mode == "replay" and not Path(path).exists():
+            raise ConfigError(f"Expected a cassette to replay at {path}, got no file. Record one first: mode='record'.")
+        self.path, self.mode, self.share = str(path), mode, share
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        if Path(path).exists():
+            self._db  # noqa: B018 - opening it says at once whether it is a cassette
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Cassette]:
+        """Send every model call inside through this cassette."""
+        token = _CASSETTE.set(self)
+        try:
+            yield self
+        finally:
+            _CASSETTE.reset(token)
+
+    def recall(self, model: ChatModel, messages: Sequence[Message], call: Call) -> Completion | None:
+        """Return the recorded reply; None where the model is to be asked.
+
+        Raises:
+            ContextOverflowError: that is what was recorded.
+            CassetteMissError: in a replay, there is none; the message says what differs from the nearest.
+        """
+        if self.mode == "record":
+            return None
+        request = _Request(model, messages, call)
+        row = self._one("SELECT reply FROM exchanges WHERE key = ?", request.key)
+        if row is None and self.share and current_purpose() != "measurement":
+            row = self._one("SELECT reply FROM exchanges WHERE content = ? ORDER BY key", request.content)
+        if row is None and self.mode == "replay":
+            raise CassetteMissError(
+                f"{self.path} holds no reply to this {call.role} call in meta-step {call.meta_step}. "
+                f"{self._explain(request)} Record it: mode='read-through'."
+            )
+        if row is None:
+            return None
+        reply = json.loads(row[0])
+        if "overflow" in reply:
+            raise ContextOverflowError(reply["overflow"])
+        return Completion.model_validate(reply["completion"])
+
+    def keep(self, model: ChatModel, messages: Sequence[Message], call: Call, completion: Completion) -> None:
+        """Store an exchange."""
+        self._store(_Request(model, messages, call), f'{{"completion":{completion.model_dump_json()}}}')
+
+    @contextlib.contextmanager
+    def keeping_overflow(self, model: ChatModel, messages: Sequence[Message], call: Call) -> Iterator[None]:
+        """Store a context overflow that the body raises: it is data, and ends an episode."""
+        try:
+            yield
+        except ContextOverflowError as error:
+            self._store(_Request(model, messages, call), json.dumps({"overflow": str(error)}))
+            raise
+
+    def close(self) -> None:
+        """Close the file, and leave one file that can be copied. Twice is fine."""
+        with self._lock:
+            if self._connection is not None:
+                with contextlib.suppress(sqlite3.Error):  # another process has it open
+                    self._connection.execute("PRAGMA journal_mode = DELETE")
+                self._connection.close()
+                self._connection = None
+
+    def __len__(self) -> int:
+        return int(self._one("SELECT count(*) FROM exchanges")[0])
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        """The connection; the file is made when it is first needed, so that a run without calls leaves none."""
+        if self._connection is None:
+            try:
+                self._connection = _connect(self.path)
+            except sqlite3.Error as error:
+                raise ConfigError(f"Expected a cassette at {self.path}, got a file that is none: {error}.") from error
+        return self._connection
+
+    def _store(self, request: _Request, reply: str) -> None:
+        rows = [(key, json.dumps(message)) for key, message in zip(request.digests, request.messages, strict=True)]
+        row = (request.key, request.content, request.call, json.dumps(request.stored()), reply)
+        with self._lock, self._db:
+            self._db.executemany("INSERT OR IGNORE INTO messages VALUES (?, ?)", rows)
+            self._db.execute("INSERT OR REPLACE INTO exchanges VALUES (?, ?, ?, ?, ?)", row)
+
+    def _one(self, sql: str, *values: str) -> Any:
+        with self._lock:
+            return self._db.execute(sql, values).fetchone()
+
+    def _explain(self, request: _Request) -> str:
+        """Say what differs from the nearest recorded request."""
+        row = self._one("SELECT request, call FROM exchanges WHERE call = ? ORDER BY key", request.call)
+        if row is not None:
+            return "The nearest recorded request, of the same call, differs: " + self._difference(request, row[0])
+        row = self._one("SELECT request, call FROM exchanges WHERE content = ? ORDER BY key", request.content)
+        if row is not None:
+            names = ("role", "arm", "meta_step", "seed", "repetition")
+            pairs = zip(names, json.loads(row[1]), json.loads(request.call), strict=True)
+            told = ", ".join(f"{name} was {was!r}, is {now!r}" for name, was, now in pairs if was != now)
+            return f"The same conversation is recorded for another call: {told}."
+        nearest, longest = None, -1
+        with self._lock:
+            for stored, call in self._db.execute("SELECT request, call FROM exchanges ORDER BY key"):
+                same = 0
+                for left, right in zip(json.loads(stored)["messages"], request.digests, strict=False):
+                    if left != right:
+                        break
+                    same += 1
+                if json.loads(call)[0] == json.loads(request.call)[0] and same > longest:
+                    nearest, longest = stored, same
+        if nearest is None:
+            return f"It holds {len(self)} exchanges, none of that role."
+        return "The nearest recorded request differs: " + self._difference(request, nearest)
+
+    def _difference(self, request: _Request, stored: str) -> str:
+        then = json.loads(stored)
+        if then["model"] != request.model:
+            return f"model and sampling were {then['model']}, are {request.model}."
+        for index, (was, now) in enumerate(zip(then["messages"], request.digests, strict=False)):
+            if was != now:
+                row = self._one("SELECT message FROM messages WHERE digest = ?", was)
+                return f"message {index} {_first_difference(json.loads(row[0]), request.messages[index])}"
+        return f"it had {len(then['messages'])} messages, this one has {len(request.digests)}."
+
+
+class _Request:
+    """What was asked, by whom, and the digests to find it by."""
+
+    def __init__(self, model: ChatModel, messages: Sequence[Message], call: Call) -> None:
+        described = describe(model)
+        if isinstance(described, dict):  # the same model behind another address gives the same replies
+            described = {name: value for name, value in described.items() if name != "base_url"}
+        self.model, self.messages = described, messages
+        self.digests = [digest(message, length=24) for message in messages]
+        self.call = json.dumps(list(call))
+        self.content = digest([described, self.digests], length=32)
+        self.key = digest([self.content, self.call], length=32)
+
+    def stored(self) -> dict[str, Any]:
+        return {"model": self.model, "messages": self.digests}
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    # Calls come from the loop's thread, `close` from another; the lock keeps them apart.
+    db = sqlite3.connect(path, check_same_thread=False, timeout=30.0)
+    try:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, SCHEMA_VERSION):
+            raise sqlite3.DatabaseError(f"its version is {version}, this metagym reads {SCHEMA_VERSION}")
+        # Survives kill -9 of the process without waiting for the disk at each exchange.
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.executescript(_SCHEMA)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.commit()
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def _first_difference(was: Message, now: Message) -> str:
+    if was["role"] != now["role"]:
+        return f"was of {was['role']}, is of {now['role']}."
+    left, right = was["content"], now["content"]
+    at = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    start = max(0, at - 20)
+    return f"({now['role']}) at character {at}: was {left[start : at + 40]!r}, is {right[start : at + 40]!r}."

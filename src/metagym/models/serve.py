@@ -1,0 +1,190 @@
+"""A local model server for as long as it is needed: vLLM or `transformers serve`, on loopback."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from metagym.errors import ConfigError, MissingExtraError, ModelUnavailableError
+
+logger = logging.getLogger(__name__)
+
+Engine = Literal["vllm", "transformers"]
+_POLL_S, _TELL_EVERY_S, _LOG_LINES = 0.2, 10.0, 30
+
+
+class ModelServer:
+    """Starts a model server, waits until it answers, and ends it: a context manager.
+
+    The server listens on 127.0.0.1 only and runs under a supervisor that ends it, with everything it
+    started, when this process closes it, leaves, or is killed. `options` are further arguments of the
+    engine's own command line; code that comes with a model is never trusted unless they say so.
+    `base_url` is where it answers, `log` the file that it writes to.
+
+        with ModelServer("Qwen/Qwen3-8B") as server:
+            env = gym.make("MetaGym/Gates-v0", actor={"model": server.model, "base_url": server.base_url})
+
+    Raises:
+        MissingExtraError: neither vLLM nor transformers is installed.
+        ModelUnavailableError: the server ended, or did not answer in `timeout_s` seconds; shows its log.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        engine: Engine | None = None,
+        port: int | None = None,
+        options: Sequence[str] = (),
+        timeout_s: float = 600.0,
+        command: Sequence[str] | None = None,
+        log: str | Path | None = None,
+    ) -> None:
+        if timeout_s <= 0:
+            raise ConfigError(f"timeout_s must be positive, got {timeout_s}.")
+        self.model, self._timeout_s = model, timeout_s
+        self.port = port or _free_port()
+        self.base_url = f"http://127.0.0.1:{self.port}/v1"
+        if command is None:
+            command = [*_COMMANDS[engine or find_engine()](model, self.port), *options]
+        self._command = [part.replace("{port}", str(self.port)) for part in command]
+        self.log = Path(log) if log is not None else Path(tempfile.mkdtemp(prefix="metagym-serve-")) / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The supervisor's process id; None where nothing runs."""
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> ModelServer:
+        """Start the server and wait until it answers."""
+        logger.info("Starting %s; its log is %s", " ".join(self._command), self.log)
+        supervisor = Path(__file__).with_name("supervisor.py")
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", str(supervisor), str(os.getpid()), *self._command],
+                stdin=subprocess.PIPE,  # its end tells the supervisor that we are gone
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is ours to handle, not the server's
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def wait(self) -> int:
+        """Wait until the server ends by itself; return its exit code."""
+        return 0 if self._process is None else self._process.wait()
+
+    def close(self) -> None:
+        """End the server and everything it started. Twice is fine."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def __enter__(self) -> ModelServer:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        start = told = time.monotonic()
+        while not self._answers():
+            now = time.monotonic()
+            if (code := self._process.poll()) is not None:
+                raise ModelUnavailableError(
+                    f"Expected a server for {self.model!r}, but it ended with exit code {code}. {self._tail()}"
+                )
+            if now - start > self._timeout_s:
+                raise ModelUnavailableError(
+                    f"Expected {self.base_url} to answer within {self._timeout_s:g} s, it did not. Raise timeout_s, or "
+                    f"read on. {self._tail()}"
+                )
+            if now - told > _TELL_EVERY_S:
+                told = now
+                logger.warning(
+                    "Waiting for %s to answer, for %.0f s so far; its log is %s", self.base_url, now - start, self.log
+                )
+            time.sleep(_POLL_S)
+
+    def _answers(self) -> bool:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback needs no proxy
+        for url in (f"http://127.0.0.1:{self.port}/health", f"{self.base_url}/models"):
+            try:
+                with opener.open(url, timeout=2):
+                    return True
+            except urllib.error.HTTPError:
+                continue  # not every server has both
+            except OSError:
+                return False
+        return False
+
+    def _tail(self) -> str:
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+        return f"The end of its log, {self.log}:\n" + "\n".join(lines)
+
+
+def find_engine() -> Engine:
+    """Return the engine that is installed: vLLM where there is one.
+
+    Raises:
+        MissingExtraError: there is none.
+    """
+    if importlib.util.find_spec("vllm") is not None or shutil.which("vllm"):
+        return "vllm"
+    if importlib.util.find_spec("transformers") is not None and importlib.util.find_spec("fastapi") is not None:
+        return "transformers"
+    raise MissingExtraError(
+        "Expected an engine to serve a model with, found none. Install one: pip install vllm, "
+        "or pip install 'transformers[serving]' torch."
+    )
+
+
+def _script(name: str) -> list[str]:
+    """Return how to run a command of this Python's environment, even where it is not on the PATH."""
+    beside = Path(sys.executable).with_name(name)
+    return [str(beside)] if beside.exists() else [name]
+
+
+def _vllm(model: str, port: int) -> list[str]:
+    return [*_script("vllm"), "serve", model, "--host", "127.0.0.1", "--port", str(port)]
+
+
+def _transformers(model: str, port: int) -> list[str]:
+    return [*_script("transformers"), "serve", model, "--host", "127.0.0.1", "--port", str(port)]
+
+
+_COMMANDS: dict[str, Callable[[str, int], list[str]]] = {"vllm": _vllm, "transformers": _transformers}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

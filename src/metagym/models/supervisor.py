@@ -1,0 +1,97 @@
+"""Runs a command and leaves nothing of it behind, even when its own parent is killed. Standard library only.
+
+    python supervisor.py PARENT_PID COMMAND...
+
+It starts the command in a process group of its own, and ends the group, and everything that came out of
+it, as soon as the parent closes the pipe on its standard input or is gone. It leaves with the command's
+exit code. It is a script: it must start fast, and in a child that forked nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+POLL_S = 0.2
+GRACE_S = 2.0
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+def main() -> int:
+    """Run the command until it ends, or until there is no parent any more."""
+    parent, command = int(sys.argv[1]), sys.argv[2:]
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # orphans of the command become children of this process
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, lambda *_: sys.exit(143))
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        # If this process itself is killed -9, the command at least goes with it.
+        preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
+    )
+    try:
+        while process.poll() is None:
+            ready, _, _ = select.select([0], [], [], POLL_S)
+            # A forked sibling may hold the pipe open, so the parent's id is looked at as well.
+            if (ready and not os.read(0, 1)) or os.getppid() != parent:
+                break
+    finally:
+        _end(process)
+    return process.returncode if process.returncode is not None else 1
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the group gently, then everything that is left by force."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_S
+    while time.monotonic() < deadline and (process.poll() is None or _children()):
+        _reap()
+        time.sleep(0.05)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for _ in range(100):  # a killed child's children come here, and are killed in turn
+        _reap()
+        left = _children()
+        if not left and process.poll() is not None:
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        process.poll()
+        time.sleep(0.01)
+
+
+def _children() -> list[int]:
+    """Return the ids of this process's children; none where the system does not say."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:
+        return []
+
+
+def _reap() -> None:
+    """Take leave of adopted children that have ended; the command itself is left to `poll`."""
+    for pid in _children():
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{pid}/stat") as file:
+                fields = file.read().rpartition(")")[2].split()
+            if fields[0] == "Z" and int(fields[2]) != pid:
+                os.waitpid(pid, os.WNOHANG)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

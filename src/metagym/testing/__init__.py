@@ -1,0 +1,26 @@
+"""Stand-ins and contract checks for your own tests: no key, no network, no luck.
+
+ScriptedActor     plays given actions              FakeOpenAIServer  a real HTTP server, as bad as you ask
+FakeChatModel     gives given replies              misbehave         makes a server's answers fail, deterministically
+                                                   check_text_env    checks an inner environment
+"""
+
+from metagym.testing.checks import UNKNOWN_COMMAND, check_text_env
+from metagym.testing.faults import FAULTS, Misbehaviour, misbehave
+from metagym.testing.server import Delivery, FakeOpenAIServer, ServerReply, ServerRequest
+from metagym.testing.standins import FakeChatModel, Respond, ScriptedActor
+
+__all__ = [
+    "FAULTS",
+    "UNKNOWN_COMMAND",
+    "Delivery",
+    "FakeChatModel",
+    "FakeOpenAIServer",
+    "Misbehaviour",
+    "Respond",
+    "ScriptedActor",
+    "ServerReply",
+    "ServerRequest",
+    "check_text_env",
+    "misbehave",
+]

@@ -1,0 +1,95 @@
+"""Faults for a model server: which request fails, and how, follows from a seed and the request alone."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+
+from metagym.errors import UnknownNameError
+from metagym.seeding import derive_seed, digest
+from metagym.testing.server import ServerReply, ServerRequest
+
+Answer = Callable[[ServerRequest], str | ServerReply]
+Fault = Callable[[ServerReply], ServerReply]
+
+_HUGE = "word " * 100_000
+
+FAULTS: Final[Mapping[str, Fault]] = {
+    "429": lambda reply: ServerReply("slow down", status=429),
+    "429 with Retry-After": lambda reply: ServerReply("slow down", status=429, headers={"Retry-After": "0.05"}),
+    "500": lambda reply: ServerReply("out of order", status=500),
+    "503": lambda reply: ServerReply("overloaded", status=503),
+    "slow": lambda reply: reply._replace(delay_s=0.1),
+    "silent": lambda reply: reply._replace(delay_s=math.inf),
+    "cut": lambda reply: reply._replace(cut=True),
+    "cut in the body": lambda reply: reply._replace(cut_after=40),
+    "truncated JSON": lambda reply: ServerReply(raw='{"choices": [{"message": {"role": "assis'),
+    "empty body": lambda reply: ServerReply(raw=""),
+    "no choice": lambda reply: ServerReply(raw='{"object": "chat.completion", "choices": []}'),
+    "empty reply": lambda reply: reply._replace(text=""),
+    "huge reply": lambda reply: reply._replace(text=_HUGE),
+    "wrong model": lambda reply: reply._replace(model="another-model"),
+    "no usage": lambda reply: reply._replace(says_usage=False),
+}
+"""What can go wrong, by name: from the good reply to the bad one."""
+
+
+class Misbehaviour:
+    """Answers as `respond` says, but for the faults; see `misbehave`. `counts` holds how often each was played."""
+
+    def __init__(self, respond: Answer, faults: Mapping[str, float], *, seed: int, burst: int) -> None:
+        for name in faults:
+            if name not in FAULTS:
+                raise UnknownNameError.of("fault", name, FAULTS)
+        if sum(faults.values()) > 1:
+            raise ValueError(f"The faults' rates must sum to at most 1, got {sum(faults.values()):g}.")
+        self._respond, self._faults, self._seed, self._burst = respond, dict(faults), seed, burst
+        self._tries: Counter[str] = Counter()
+        self._burst_left = 0
+        self.counts: Counter[str] = Counter()
+
+    def __call__(self, request: ServerRequest) -> ServerReply:
+        """Return the answer, good or bad."""
+        answer = self._respond(request)
+        reply = ServerReply(answer) if isinstance(answer, str) else answer
+        name = self._draw(request)
+        self.counts[name or "good"] += 1
+        return FAULTS[name](reply) if name else reply
+
+    def _draw(self, request: ServerRequest) -> str | None:
+        asked = digest(request.body)
+        self._tries[asked] += 1
+        if self._burst_left:
+            self._burst_left -= 1
+            return "500"
+        # The k-th try of a request has a fate of its own, whatever arrives in between.
+        at = np.random.default_rng(derive_seed(self._seed, asked, self._tries[asked])).random()
+        for name, rate in self._faults.items():
+            if at < rate:
+                self._burst_left = self._burst - 1 if name == "500" else 0
+                return name
+            at -= rate
+        return None
+
+
+def misbehave(
+    respond: Answer, faults: Mapping[str, float] | None = None, *, seed: int = 0, burst: int = 1
+) -> Misbehaviour:
+    """Return a `respond` for FakeOpenAIServer that fails: each fault in `faults` at its rate (0 to 1).
+
+    By default every fault at a rate of 2 %. Which request fails follows from `seed`, the request and how often it
+    came before, so that it does not depend on the order of arrival. `burst` makes each 500 the first of so
+    many in a row; a burst hits whatever comes next.
+
+    >>> from metagym.testing import FakeOpenAIServer, misbehave
+    >>> respond = misbehave(lambda request: "Action: knock", {"500": 0.5, "silent": 0.1}, seed=1)
+    >>> with FakeOpenAIServer(respond) as server:
+    ...     respond.counts.total()
+    0
+    """
+    rates = dict.fromkeys(FAULTS, 0.02) if faults is None else faults
+    return Misbehaviour(respond, rates, seed=seed, burst=burst)

@@ -1,0 +1,48 @@
+"""Where the official games and the stock engine are, and tests that skip with a reason where they are not."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from metagym.envs.alfworld.library import GameLibrary
+
+GAMES = os.environ.get("ALFWORLD_DATA")
+"""Read before any test changes it."""
+HAS_STOCK = all(importlib.util.find_spec(name) for name in ("alfworld", "textworld", "fast_downward"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alfworld: needs the extra metagym[alfworld]")
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the machine's games by chance, or leaves an index in its folder for temporary files."""
+    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def generated() -> GameLibrary:
+    return GameLibrary(data="generated")
+
+
+@pytest.fixture
+def official() -> GameLibrary:
+    """The official games at hand."""
+    if not GAMES:
+        pytest.skip("needs official games: set ALFWORLD_DATA")
+    return GameLibrary(data="official", data_dir=GAMES)
+
+
+@pytest.fixture
+def stock() -> None:
+    """Skip where the stock engine is not installed."""
+    if not HAS_STOCK:
+        pytest.skip("needs the stock engine: pip install 'metagym[alfworld]'")

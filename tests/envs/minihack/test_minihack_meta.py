@@ -1,0 +1,81 @@
+"""MiniHack as a meta-environment."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import pytest
+
+import metagym
+from metagym.envs.minihack.engine import GamePool
+from metagym.envs.minihack.env import MiniHackTextEnv
+from metagym.envs.minihack.families import DEFAULT_FAMILIES, GROUPS
+from metagym.testing import FakeChatModel, check_text_env
+
+pytestmark = pytest.mark.minihack
+
+
+def test_groups_are_families_in_shorthand() -> None:
+    with metagym.MiniHackMetaEnv(actor="demo", families=["Door", "MiniHack-Read-v0"]) as env:
+        assert len(env.families) == 4
+
+
+def test_by_default_a_mix_of_families_is_played() -> None:
+    with metagym.MiniHackMetaEnv(actor="random", episodes_per_step=12) as env:
+        env.reset(seed=0)
+        trajectories, *_ = env.step("Walk.")
+    assert {item.task.family for item in trajectories} == set(DEFAULT_FAMILIES)
+
+
+@pytest.mark.parametrize("goal", ["none", "family", "paper_task_line"])
+def test_the_id_is_shown_only_where_it_is_asked_for(goal: str) -> None:
+    model = FakeChatModel(["Action: step n"])
+    with metagym.MiniHackMetaEnv(
+        metagym.ChatActor(model), goal=goal, families=["MiniHack-Eat-v0"], episodes_per_step=1, max_steps=3
+    ) as env:
+        env.reset(seed=0)
+        env.step(env.default_prompt)
+    said = "\n".join(message["content"] for messages, _ in model.calls for message in messages)
+    assert ("MiniHack-Eat-v0" in said) == (goal == "paper_task_line")
+    assert ("apple" in said.partition("Inventory")[0]) == (goal == "family")
+
+
+def test_worker_processes_give_the_same_trajectories() -> None:
+    def play(workers: object) -> list[str]:
+        with metagym.MiniHackMetaEnv(actor="demo", workers=workers, episodes_per_step=6) as env:
+            env.reset(seed=1)
+            batch, *_ = env.step("- when the stairs are in sight, walk to them")
+            return [item.model_dump_json() for item in batch]
+
+    assert play(2) == play("local")
+
+
+def test_games_for_a_model_are_made_before_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    prepare = GamePool.prepare
+    monkeypatch.setattr(GamePool, "prepare", lambda pool, names: made.extend(names) or prepare(pool, made))
+
+    async def walk(episode: object, steps: object, observation: object) -> str:
+        return "step n"
+
+    with metagym.MiniHackMetaEnv(walk, episodes_per_step=5, max_steps=2) as env:
+        env.reset(seed=0)
+        env.step("a")
+        env.step("b")
+    assert len(made) == 5
+
+
+def test_what_the_agent_sees_is_in_the_fingerprint() -> None:
+    def fingerprint(**options: object) -> str:
+        env = gym.make("MetaGym/MiniHack-v0", actor="demo", **options)
+        _, info = env.reset(seed=0)
+        env.close()
+        return str(info["fingerprint"])
+
+    assert (
+        len({fingerprint(), fingerprint(goal="none"), fingerprint(parts=["map"]), fingerprint(auto_answer=True)}) == 4
+    )
+
+
+@pytest.mark.parametrize("family", [members[0] for members in GROUPS.values()])
+def test_one_family_of_each_group_keeps_the_contract(family: str) -> None:
+    check_text_env(MiniHackTextEnv(families=[family]))

@@ -1,0 +1,170 @@
+"""Paired comparison: what is paired, what is dropped, what is refused, and which word is said."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metagym.errors import ConfigError
+from metagym.evaluation.comparison import Comparison, compare, differences
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.report import EvaluationReport, build_report, word
+from metagym.measurements import Measurement, Role
+from metagym.statistics import mean_interval
+from metagym.types import Usage
+
+CONFIG = EvaluationConfig(num_steps=1, num_seeds=6, num_test=4)
+
+
+def report_of(tables: dict[str, Any], *, arm: str = "a", **about: Any) -> EvaluationReport:
+    """Make a report whose chosen prompt scored `tables[family][seed][task]`, and whose sp_0 scored 0."""
+    measurements = []
+    for family, table in tables.items():
+        for seed, row in enumerate(table):
+            for role in (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST):
+                scores = [0.0] * len(row) if role is Role.TEST_FIRST else list(row)
+                measurements.append(
+                    Measurement(
+                        family=family, seed=seed, role=role, index=1, prompt="p", usage=Usage(),
+                        task_ids=tuple(f"{family}/{task}" for task in range(len(row))),
+                        scores=tuple(None if math.isnan(score) else score for score in scores),
+                        num_steps=1, num_invalid=0, scripted=False,
+                    )
+                )  # fmt: skip
+    return build_report(CONFIG, measurements, arm=arm, about=about or None)
+
+
+def compared(first: dict[str, Any], second: dict[str, Any], **options: Any) -> Comparison:
+    return compare([report_of(first), report_of(second, arm="b")], **options)[0]
+
+
+def random_tables(seed: int, shift: float = 0.0, num_seeds: int = 8) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    return {"f": rng.random((num_seeds, 4)) + shift, "g": rng.random((num_seeds, 9)) + shift}
+
+
+def test_the_replicate_is_the_seed_and_families_weigh_equally() -> None:
+    ours, theirs = random_tables(0, 0.3), random_tables(1)
+    found = compared(ours, theirs)
+    per_seed = np.mean([(ours[name] - theirs[name]).mean(axis=1) for name in ours], axis=0)
+    expected = mean_interval(per_seed)
+    assert found.difference is not None
+    assert expected is not None
+    assert (found.difference.mean, found.difference.p_value) == pytest.approx((expected.mean, expected.p_value))
+    assert found.difference.num == 8
+    assert found.verdict == "a is better than b"
+
+
+def test_exchanged_arms_give_the_exchanged_verdict() -> None:
+    assert compared(random_tables(1), random_tables(0, 0.3)).verdict == "a is worse than b"
+
+
+def test_a_pair_that_one_arm_misses_is_dropped_from_all_arms() -> None:
+    tables = [random_tables(number) for number in range(3)]
+    tables[2]["f"][0, 0] = math.nan
+    reports = [report_of(table, arm=arm) for table, arm in zip(tables, "abc", strict=True)]
+    first, second = compare(reports)
+    assert (first.num_dropped, second.num_dropped) == (1, 1)
+    assert first.num_pairs == 8 * 13 - 1
+    tables[0]["f"][0, 0] = tables[1]["f"][0, 0] = math.nan
+    assert compared(tables[0], tables[1]).difference == first.difference
+
+
+def test_the_worst_case_fills_what_is_missing_from_both_ends() -> None:
+    ours, theirs = {"f": [[1.0, math.nan], [1.0, 1.0]]}, {"f": [[0.0, 0.0], [0.0, 0.0]]}
+    found = compared(ours, theirs)
+    assert found.difference is not None
+    assert found.difference.mean == 1.0
+    assert found.worst_case == (0.75, 1.0)
+
+
+def test_a_seed_that_misses_a_whole_family_is_no_replicate() -> None:
+    ours = random_tables(0)
+    ours["f"][3] = math.nan
+    found = compared(ours, random_tables(1))
+    assert found.difference is not None
+    assert found.difference.num == 7
+
+
+def test_the_sign_flip_speaks_from_six_seeds_on_and_below_the_report_says_why_not() -> None:
+    few = compared(random_tables(0, num_seeds=5), random_tables(1, num_seeds=5))
+    assert few.sign_flip_p is None
+    assert "With 5 seeds no exact sign-flip test can give p < 0.05." in few.notes
+    many = compared(random_tables(0, 1.0, num_seeds=6), random_tables(1, num_seeds=6))
+    assert many.sign_flip_p == 2 / 2**6
+    assert not many.notes
+
+
+def test_equality_needs_a_margin() -> None:
+    rng = np.random.default_rng(0)
+    ours = {"f": rng.random((10, 200))}
+    theirs = {"f": ours["f"] + rng.normal(0, 0.02, (10, 200))}
+    without, within = compared(ours, theirs), compared(ours, theirs, margin=0.1)
+    assert without.verdict.startswith("no difference shown between a and b; a true difference of")
+    assert within.verdict == "no difference of 0.1 or more between a and b"
+    assert (without.equivalence_p, within.margin) == (None, 0.1)
+    assert compared(random_tables(0, num_seeds=3), random_tables(1, num_seeds=3), margin=0.001).verdict.startswith(
+        "no difference shown"
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "is_equal", "said"),
+    [
+        (0.1, 0.3, False, "better"),
+        (-0.3, -0.1, False, "worse"),
+        (-0.1, 0.1, False, "not shown"),
+        (-0.1, 0.1, True, "no difference"),
+        (0.01, 0.02, True, "better"),
+        (0.0, 0.2, False, "not shown"),
+        (None, None, False, "no interval"),
+    ],
+)
+def test_the_words_follow_the_table(low: float | None, high: float | None, is_equal: bool, said: str) -> None:
+    assert word(0.0, low, high, is_equal=is_equal) == said
+
+
+def test_holm_is_applied_over_families() -> None:
+    found = compared(random_tables(0, 0.3), random_tables(1))
+    for family in found.families.values():
+        assert family.difference is not None
+        assert family.adjusted_p is not None
+        assert family.difference.p_value is not None
+        assert family.adjusted_p >= family.difference.p_value
+
+
+def test_measurements_that_differ_are_refused_and_named_unless_forced() -> None:
+    one = report_of(random_tables(0), measurement={"actor": {"model": "a"}, "max_steps": 25})
+    two = report_of(random_tables(1), arm="b", measurement={"actor": {"model": "b"}, "max_steps": 25})
+    assert differences(one, two) == ("actor.model ('a' and 'b')",)
+    with pytest.raises(ConfigError, match=r"'a' and 'b' to be measured alike, but they differ in actor.model"):
+        compare([one, two])
+    (forced,) = compare([one, two], force=True)
+    assert forced.forced == ("actor.model ('a' and 'b')",)
+    assert any(note.startswith("FORCED: the measurements differ in actor.model") for note in forced.notes)
+
+
+def test_what_cannot_be_paired_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"at least two evaluations, got 1"):
+        compare([report_of(random_tables(0))])
+    with pytest.raises(ConfigError, match=r"share no family, seed and task"):
+        compare([report_of({"f": [[1.0]]}), report_of({"g": [[1.0]]})])
+
+
+def test_arms_of_one_name_are_told_that_they_share_their_chance() -> None:
+    (found,) = compare([report_of(random_tables(0)), report_of(random_tables(1))])
+    assert any("Both arms are named 'a'" in note for note in found.notes)
+
+
+def test_one_seed_gives_no_interval_and_says_so() -> None:
+    found = compared(random_tables(0, num_seeds=1), random_tables(1, num_seeds=1))
+    assert found.verdict.startswith("no interval")
+    assert found.detectable is None
+
+
+def test_a_comparison_goes_to_json_and_back() -> None:
+    found = compared(random_tables(0, 0.3), random_tables(1))
+    assert Comparison.model_validate_json(found.model_dump_json()) == found

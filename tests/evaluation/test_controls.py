@@ -1,0 +1,141 @@
+"""Null controls: each takes one thing from the experience and leaves the rest; and the demo reflector beats each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metagym import background
+from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
+from metagym.errors import ConfigError, UnknownNameError
+from metagym.evaluation import EvaluationConfig, evaluate
+from metagym.evaluation.campaign import num_episodes, run_campaign
+from metagym.evaluation.comparison import compare
+from metagym.evaluation.controls import (
+    CONTROLS,
+    ChangedExperience,
+    ConstantPrompt,
+    control_arm,
+    permute_outcomes,
+    scramble_observations,
+    take_away,
+)
+from metagym.evaluation.preset import load_preset
+from metagym.rendering import render_batch
+from metagym.types import MetaStep, Reflection, Trajectory
+from tests.conftest import MakeGates, make_meta_step
+
+RNG = np.random.default_rng
+
+
+@pytest.fixture
+def batch(make_gates: MakeGates) -> tuple[Trajectory, ...]:
+    env = make_gates(families=["law-0007"])
+    _, info = env.reset(seed=0)
+    return env.step(info["default_prompt"])[0]
+
+
+def test_permuted_outcomes_keep_the_actions_and_take_what_followed_from_another(batch: tuple[Trajectory, ...]) -> None:
+    changed = permute_outcomes(batch, RNG(0))
+    for own, new in zip(batch, changed, strict=True):
+        actions = [step.action.text for step in own.steps]
+        assert [step.action.text for step in new.steps] == [actions[i % len(actions)] for i in range(len(new.steps))]
+        assert new.episode == own.episode
+        assert [step.observation for step in new.steps] != [step.observation for step in own.steps]
+    assert sorted(item.score or 0 for item in changed) == sorted(item.score or 0 for item in batch)
+
+
+def test_permuted_texts_name_the_action_that_now_stands_before_them(batch: tuple[Trajectory, ...]) -> None:
+    for item in permute_outcomes(batch, RNG(0)):
+        for step, after in zip(item.steps, item.steps[1:], strict=False):
+            assert after.observation.text.startswith(f"You {step.action.text}. ")
+
+
+def test_a_batch_of_one_cannot_be_permuted(batch: tuple[Trajectory, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"a batch of at least 2 episodes, got 1. Raise episodes_per_step"):
+        permute_outcomes(batch[:1], RNG(0))
+
+
+def test_scrambled_observations_keep_the_words_and_the_outcome(batch: tuple[Trajectory, ...]) -> None:
+    for own, new in zip(batch, scramble_observations(batch, RNG(0)), strict=True):
+        assert (new.score, new.stop_reason) == (own.score, own.stop_reason)
+        for before, after in zip(own.steps, new.steps, strict=True):
+            assert sorted(before.observation.text.split()) == sorted(after.observation.text.split())
+            assert before.action == after.action
+
+
+def test_empty_experience_tells_nothing(batch: tuple[Trajectory, ...]) -> None:
+    texts = {text.split("\n", 1)[1] for text in render_batch(take_away(batch, RNG(0))).split("\n\n")}
+    assert texts == {"Outcome: Total reward 0; the environment's time limit was reached."}
+
+
+def test_a_control_is_the_same_for_equal_histories_and_keeps_the_prompts(batch: tuple[Trajectory, ...]) -> None:
+    seen: list[Sequence[MetaStep]] = []
+
+    def write(history: Sequence[MetaStep]) -> str:
+        seen.append(history)
+        return "next"
+
+    control = ChangedExperience(write, permute_outcomes, name="permuted outcomes")
+    history = [make_meta_step(batch, prompt="the prompt")]
+    for _ in range(2):
+        assert background.run(control.reflect(history)) == Reflection(prompt="next")
+    assert seen[0] == seen[1]
+    assert seen[0][0].prompt == "the prompt"
+    assert control.fingerprint["kind"] == "permuted outcomes"
+
+
+def test_a_constant_prompt_is_written_whatever_happened(batch: tuple[Trajectory, ...]) -> None:
+    assert background.run(ConstantPrompt("Knock.").reflect([make_meta_step(batch)])).prompt == "Knock."
+
+
+def test_unknown_and_incomplete_controls_are_told() -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown control 'empty': expected one of 'same again'"):
+        control_arm("empty", GatesDemoReflector())
+    with pytest.raises(ConfigError, match=r"needs the prompt: tune it"):
+        control_arm("constant prompt", GatesDemoReflector())
+    with pytest.raises(ConfigError, match=r"other families than those evaluated"):
+        control_arm("other family", GatesDemoReflector(), families=["law-0000"])
+
+
+def test_the_demo_reflector_beats_each_null_control_and_not_itself(make_gates: MakeGates) -> None:
+    families = ("law-0007", "law-0500")
+    config = EvaluationConfig(families=families, num_steps=5, num_seeds=6, num_validation=10, num_test=12, replay=False)
+    env = make_gates(GatesDemoActor(slip=0.05))
+    arms = [
+        control_arm(name, GatesDemoReflector(), families=families, constant_prompt="when the gate is oak, sing")
+        for name in CONTROLS
+    ]
+    reports = [
+        evaluate(env, "demo", config=config, arm="demo"),
+        *(evaluate(env, arm.reflector, config=config, arm=arm.name, learn_from=arm.learn_from) for arm in arms),
+    ]
+    for found in compare(reports):
+        assert found.difference is not None
+        assert found.difference.low is not None
+        if found.second == "same again":
+            assert not found.difference.excludes_zero
+        else:
+            assert found.difference.low > 0.3, found.second
+
+
+def test_a_campaign_evaluates_all_arms_and_goes_on_over_its_folder(tmp_path: Path) -> None:
+    update = {"num_seeds": 2, "num_steps": 2, "num_validation": 3, "num_test": 3}
+    preset = load_preset("ict-small").model_copy(update=update)
+    played: list[Any] = []
+
+    def run() -> Any:
+        return run_campaign(preset, actor="demo", reflector="demo", path=tmp_path, on_episode=played.append)
+
+    (first,) = run()
+    assert [report.arm for report in first.reports] == ["demo", *CONTROLS]
+    assert [found.second for found in first.comparisons] == list(CONTROLS)
+    most = 8 * num_episodes(first.reports[0].config)
+    assert most // 2 < len(played) < most + 500
+    played.clear()
+    assert run() == [first]
+    assert not played

@@ -1,0 +1,90 @@
+"""Parquet, ATIF and plots: what others read holds what was played."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
+from metagym.evaluation.comparison import compare
+from metagym.evaluation.exports import COLUMNS, to_atif, write_atif, write_parquet
+from metagym.runs import RunFolder
+from metagym.types import Action, Completion, Observation, Usage
+from tests.conftest import MakeGates, make_step, make_trajectory
+
+CONFIG = EvaluationConfig(families=("law-0007",), num_steps=2, num_seeds=2, num_validation=3, num_test=4)
+
+
+@pytest.fixture
+def run(make_gates: MakeGates, tmp_path: Path) -> Path:
+    evaluate(make_gates(), "demo", config=CONFIG, path=tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_the_parquet_table_holds_every_score(run: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    with RunFolder.open(run) as folder:
+        num_rows = write_parquet(folder, tmp_path / "scores.parquet")
+        expected = [score for item in folder.measurements for score in item.scores]
+    table = parquet.read_table(tmp_path / "scores.parquet")
+    assert (table.num_rows, tuple(table.column_names)) == (num_rows, COLUMNS)
+    assert table.column("score").to_pylist() == expected
+    assert set(table.column("arm").to_pylist()) == {"reflector"}
+
+
+def test_every_episode_is_a_document_that_the_atif_package_accepts(run: Path, tmp_path: Path) -> None:
+    atif = pytest.importorskip("atif")
+    with RunFolder.open(run) as folder:
+        num_documents = write_atif(folder, tmp_path / "atif")
+        assert num_documents == folder.num_episodes
+    for file in sorted((tmp_path / "atif").iterdir())[:40]:
+        document = atif.Trajectory.model_validate(json.loads(file.read_text(encoding="utf-8")))
+        assert document.schema_version == "ATIF-v1.7"
+        assert [step.source for step in document.steps[:3]] == ["system", "user", "agent"]
+
+
+def test_a_models_reply_keeps_its_tokens_and_its_reasoning() -> None:
+    atif = pytest.importorskip("atif")
+    completion = Completion(
+        text="Action: knock", reasoning="Hm.", usage=Usage(prompt_tokens=7, completion_tokens=2, num_calls=1),
+        token_ids=(1, 2), logprobs=(-0.5, -0.25),
+    )  # fmt: skip
+    step = make_step().model_copy(update={"action": Action(text="knock", completion=completion)})
+    refused = make_step(action=None)
+    end = Observation(text="It is over.", feedback="'None' is not an available action.")
+    document = to_atif(make_trajectory([step, refused], final_observation=end), trajectory_id="a", model_name="m")
+    parsed = atif.Trajectory.model_validate(document)
+    agent = parsed.steps[2]
+    assert (agent.message, agent.reasoning_content, agent.llm_call_count) == ("Action: knock", "Hm.", 1)
+    assert (agent.metrics.prompt_tokens, agent.metrics.completion_token_ids) == (7, [1, 2])
+    assert parsed.steps[3].observation.results[0].content == "'None' is not an available action."
+    assert document["extra"]["score"] == 1.0
+
+
+# Plots ------------------------------------------------------------------------------------------------
+
+
+def texts_of(figure: Any) -> list[str]:
+    found = [figure._suptitle.get_text()] if figure._suptitle else []
+    return [*found, *(panel.get_title() for panel in figure.axes), *(panel.get_xlabel() for panel in figure.axes)]
+
+
+def test_each_figure_of_scripted_episodes_says_so(run: Path, make_gates: MakeGates, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from metagym.evaluation.plots import plot_differences, plot_learning_curves, plot_transfer
+    from metagym.evaluation.transfer import transfer_matrix
+
+    reports = [evaluate(make_gates(), name, config=CONFIG, arm=arm) for name, arm in (("demo", "a"), ("fixed", "b"))]
+    figures = [
+        plot_learning_curves(reports),
+        plot_transfer(transfer_matrix({"a": reports[0]}, {"a": make_gates()}, families=["law-0007"], num_test=3)),
+        plot_differences(compare(reports), noise="b"),
+    ]
+    for number, figure in enumerate(figures):
+        assert any(text.startswith("SCRIPTED") for text in texts_of(figure))
+        figure.savefig(tmp_path / f"{number}.png")
+    unscripted = [EvaluationReport.model_validate({**report.model_dump(), "scripted": False}) for report in reports]
+    assert not any(text.startswith("SCRIPTED") for text in texts_of(plot_learning_curves(unscripted)))

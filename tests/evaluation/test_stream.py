@@ -1,0 +1,70 @@
+"""Streams: families in order, one prompt carried on, and what is forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metagym.envs.gates.demo import GatesDemoReflector
+from metagym.errors import ConfigError, LeakError, RunFolderError
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.store import read_report
+from metagym.evaluation.stream import StreamReport, evaluate_stream
+from metagym.measurements import Role
+from metagym.runs import RunFolder
+from tests.conftest import MakeGates
+from tests.evaluation import planted
+
+FAMILIES = ("law-0007", "law-0500", "law-0900")
+CONFIG = EvaluationConfig(families=FAMILIES, num_steps=12, episodes_per_step=1, num_seeds=3, num_test=8)
+
+
+def test_the_demo_learns_each_family_and_forgets_the_one_before(make_gates: MakeGates, tmp_path: Path) -> None:
+    report = evaluate_stream(make_gates(), GatesDemoReflector(), config=CONFIG, path=tmp_path)
+    assert report.forgetting is not None
+    assert report.forgetting.mean > 0.8
+    assert [report.retention[block][block] for block in range(3)] != [None] * 3
+    assert all(report.retention[block][block].mean > 0.8 for block in range(3))  # type: ignore[union-attr]
+    assert (len(report.online), report.scripted) == (36, True)
+    with RunFolder.open(tmp_path) as run:
+        for seed in range(3):
+            played = [item for item in run.measurements if item.role is Role.ONLINE and item.seed == seed]
+            families = [item.family for item in played]
+            order = list(dict.fromkeys(families))
+            assert families == [family for family in order for _ in range(12)]
+            assert all(item.task_ids[0].startswith(item.family) for item in played)
+            assert len({item.task_ids for item in played}) == 36
+
+
+def test_no_reflection_forgets_nothing(make_gates: MakeGates) -> None:
+    report = evaluate_stream(make_gates(), "fixed", config=CONFIG.model_copy(update={"num_steps": 2}))
+    assert report.forgetting is not None
+    assert report.forgetting.mean == 0.0
+    assert StreamReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_a_stream_goes_on_over_its_folder(make_gates: MakeGates, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"num_steps": 2})
+    first = evaluate_stream(make_gates(), "demo", config=config, path=tmp_path)
+    log = tmp_path / "log.jsonl"
+    whole = log.read_bytes()
+    log.write_bytes(whole[: len(whole) // 2])
+    assert evaluate_stream(make_gates(), "demo", config=config, path=tmp_path) == first
+    assert sorted(log.read_bytes().splitlines()) == sorted(whole.splitlines())
+    assert StreamReport.model_validate_json((tmp_path / "report.json").read_text()) == first
+    with pytest.raises(RunFolderError, match=r"got a stream: its report is in report\.json"):
+        read_report(tmp_path)
+
+
+def test_the_test_tasks_of_a_stream_stay_closed_to_the_reflector(make_gates: MakeGates) -> None:
+    env = make_gates()
+    with pytest.raises(LeakError, match="to see none of the test tasks"):
+        evaluate_stream(env, planted.leaker(env), config=CONFIG.model_copy(update={"num_steps": 2}))
+
+
+def test_what_is_no_meta_environment_is_refused() -> None:
+    other: Any = type("Other", (), {"unwrapped": object()})()
+    with pytest.raises(ConfigError, match="Expected a meta-environment, got object"):
+        evaluate_stream(other, "demo", config=CONFIG)

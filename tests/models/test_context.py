@@ -1,0 +1,96 @@
+"""What is cut where a conversation does not fit: goal, first and last observation stay, the roles alternate."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metagym.actor import ChatActor
+from metagym.errors import ConfigError
+from metagym.models.context import estimate_tokens, fit_messages, max_tokens
+from metagym.testing import FakeChatModel
+from metagym.types import Action, Completion, Message, Observation, Step, Usage
+from tests.conftest import make_episode
+
+
+def conversation(num_turns: int, size: int = 40) -> list[Message]:
+    messages: list[Message] = [{"role": "system", "content": "S" * size}]
+    for turn in range(num_turns):
+        messages.append({"role": "user", "content": f"observation {turn} ".ljust(size, ".")})
+        messages.append({"role": "assistant", "content": f"reply {turn} ".ljust(size, ".")})
+    messages.append({"role": "user", "content": f"observation {num_turns} ".ljust(size, ".")})
+    return messages
+
+
+def test_what_fits_is_left_as_it_is() -> None:
+    messages = conversation(5)
+    assert fit_messages(messages, estimate_tokens(messages)) == messages
+
+
+def test_the_oldest_turns_after_the_first_observation_are_cut_and_counted() -> None:
+    messages = conversation(6)
+    cut = fit_messages(messages, estimate_tokens(messages) - 40)
+    text = cut[1]["content"]
+    assert text.startswith("observation 0")
+    assert "[2 turns are left out here.]\n\nobservation 2" in text
+    assert cut[2:] == messages[6:]  # the reply to observation 2, and all that follows
+
+
+@given(num_turns=st.integers(0, 20), limit=st.integers(0, 500), counted=st.integers(1, 400))
+def test_system_first_and_last_message_stay_and_the_roles_alternate(num_turns: int, limit: int, counted: int) -> None:
+    messages = conversation(num_turns)
+    cut = fit_messages(messages, limit, known=(100, counted))
+    assert cut[0] == messages[0]
+    assert cut[1]["content"].startswith(messages[1]["content"])
+    assert cut[-1]["content"].endswith(messages[-1]["content"])
+    assert [message["role"] for message in cut[1:]] == ["user", "assistant"] * (len(cut) // 2 - 1) + ["user"]
+    if estimate_tokens(messages) * counted / 100 > limit and num_turns:
+        assert len(cut) < len(messages)
+
+
+def test_what_the_server_counted_corrects_the_estimate() -> None:
+    messages = conversation(6)
+    limit = estimate_tokens(messages)
+    assert fit_messages(messages, limit, known=(100, 100)) == messages
+    assert len(fit_messages(messages, limit, known=(100, 150))) < len(messages)
+
+
+@given(st.lists(st.text(), min_size=1, max_size=5))
+def test_the_upper_bound_is_above_the_bytes_and_the_estimate(texts: list[str]) -> None:
+    messages: list[Message] = [{"role": "user", "content": text} for text in texts]
+    num_bytes = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+    assert max_tokens(messages) > num_bytes
+    assert max_tokens(messages) > estimate_tokens(messages)
+
+
+def step(turn: int, prompt_tokens: int) -> Step:
+    completion = Completion(text="Action: go", usage=Usage(prompt_tokens=prompt_tokens, num_calls=1))
+    return Step(
+        observation=Observation(text=f"Field {turn}. " + "x" * 200, goal="Reach the end."),
+        action=Action(text="go", completion=completion),
+        command="go",
+        is_valid=True,
+        reward=0.0,
+    )
+
+
+def test_an_actor_with_a_context_limit_keeps_goal_and_first_observation() -> None:
+    model = FakeChatModel(["Action: go"])
+    model.max_reply_tokens = 100  # type: ignore[attr-defined]
+    actor = ChatActor(model, context_tokens=600)
+    steps = [step(turn, prompt_tokens=120) for turn in range(20)]
+    asyncio.run(actor.act(make_episode("Be brave."), steps, Observation(text="Field 20.", goal="Reach the end.")))
+    [(messages, _)] = model.calls
+    assert messages[1]["content"].startswith("Goal: Reach the end.\n\nField 0.")
+    assert "turns are left out here.]" in messages[1]["content"]
+    assert messages[-1]["content"] == "Field 20."
+    assert estimate_tokens(messages) < 600 - 100
+    assert len(messages) > 3
+
+
+def test_a_context_limit_must_be_positive() -> None:
+    with pytest.raises(ConfigError, match="context_tokens must be positive, or None for no limit, got 0"):
+        ChatActor(FakeChatModel([""]), context_tokens=0)

@@ -1,0 +1,293 @@
+"""The retry policy: what is tried again, how often, how long, and what stops the run. No real time passes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from metagym.errors import ContextOverflowError, ModelError, ModelUnavailableError
+from metagym.models.config import ClientConfig
+from metagym.models.failures import AttemptFailedError, Failure
+from metagym.models.retry import Breaker, Retrier
+from metagym.testing import ServerReply
+from tests.conftest import Serve
+from tests.models.test_openai import Then, complete, model_at
+
+DOWN = Failure("HTTP 500", "HTTP 500: out of order", "Look at the server's log.", passing=True)
+BUSY = Failure("HTTP 429", "HTTP 429: slow down", "Lower the load.", passing=True, overload=True)
+
+
+class Clock:
+    """Time that passes only in sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.naps: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.naps.append(seconds)
+
+
+def retrier(clock: Clock, *, max_retries: int = 3, **config: Any) -> Retrier:
+    limits = ClientConfig(**config)
+    breaker = Breaker(limits, clock=clock)
+    return Retrier("model 'm'", max_retries=max_retries, config=limits, breaker=breaker, clock=clock, sleep=clock.sleep)
+
+
+def run(policy: Retrier, *outcomes: Failure | str, each: Callable[[], None] = lambda: None) -> str:
+    """Run a call whose attempts end like this, the last outcome for ever."""
+    left = list(outcomes)
+
+    async def attempt() -> str:
+        each()
+        outcome = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(outcome, Failure):
+            raise AttemptFailedError(outcome)
+        return outcome
+
+    return asyncio.run(policy.run(attempt))
+
+
+def test_a_call_that_succeeds_waits_for_nothing() -> None:
+    clock = Clock()
+    assert run(retrier(clock), "ok") == "ok"
+    assert clock.naps == []
+
+
+def test_a_failure_that_may_pass_is_tried_again_until_it_passes() -> None:
+    clock = Clock()
+    assert run(retrier(clock), DOWN, DOWN, "ok") == "ok"
+    assert len(clock.naps) >= 1
+
+
+def test_the_number_of_attempts_is_bounded_and_told() -> None:
+    clock, tries = Clock(), []
+    with pytest.raises(ModelError, match=r"got HTTP 500: out of order. Look at the server's log. Tried 4 times in"):
+        run(retrier(clock, max_retries=3), DOWN, each=lambda: tries.append(1))
+    assert len(tries) == 4
+
+
+def test_without_retries_there_is_one_attempt() -> None:
+    tries: list[int] = []
+    with pytest.raises(ModelError, match="Tried 1 time in"):
+        run(retrier(Clock(), max_retries=0), DOWN, each=lambda: tries.append(1))
+    assert len(tries) == 1
+
+
+def test_pauses_grow_but_stay_below_their_bound() -> None:
+    clock = Clock()
+    with pytest.raises(ModelError):
+        run(retrier(clock, max_retries=12, first_pause_s=1.0, max_pause_s=4.0, breaker_failures=99), DOWN)
+    assert clock.now - 100.0 <= 1 + 2 + 4 * 10
+
+
+def test_retry_after_is_the_pause() -> None:
+    clock = Clock()
+    assert run(retrier(clock), BUSY._replace(retry_after_s=7.0), "ok") == "ok"
+    assert sum(clock.naps) == 7.0
+
+
+def test_a_retry_after_beyond_the_time_limit_fails_at_once_and_says_so() -> None:
+    clock = Clock()
+    asks_an_hour = BUSY._replace(retry_after_s=3600.0)
+    with pytest.raises(ModelError, match=r"The server asks to wait 3600 s, longer than max_retry_s=300 allows"):
+        run(retrier(clock), asks_an_hour)
+    assert clock.naps == []
+
+
+def test_a_failure_that_will_not_pass_is_not_tried_again() -> None:
+    tries: list[int] = []
+    refused = Failure("HTTP 400", "HTTP 400: no", "Take it out.")
+    with pytest.raises(ModelError, match=r"got HTTP 400: no. Take it out.$"):
+        run(retrier(Clock()), refused, each=lambda: tries.append(1))
+    assert len(tries) == 1
+
+
+def test_an_overflow_is_an_overflow() -> None:
+    with pytest.raises(ContextOverflowError, match="The conversation is too long for model 'm'"):
+        run(retrier(Clock()), Failure("HTTP 400", "HTTP 400: too long", "", ContextOverflowError))
+
+
+def test_what_is_no_failure_of_the_server_goes_through() -> None:
+    async def attempt() -> str:
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError, match="a bug"):
+        asyncio.run(retrier(Clock()).run(attempt))
+
+
+def test_the_wait_is_announced_with_its_reason_once_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    clock = Clock()
+    policy = retrier(clock, max_retries=4, first_pause_s=0.001)
+    assert run(policy, DOWN, DOWN, BUSY._replace(retry_after_s=2.0), DOWN, "ok") == "ok"
+    told = [record.message for record in caplog.records]
+    assert told[0].endswith("for model 'm', after try 1 of 5: HTTP 500: out of order")
+    assert len(told) == 2  # the second and third come within a second of the first
+
+
+# The breaker ------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_never_answered_is_given_up_after_so_many_failures() -> None:
+    tries: list[int] = []
+    policy = retrier(Clock(), max_retries=50, breaker_failures=6)
+    with pytest.raises(ModelUnavailableError, match=r"same error 6 times in a row within .* s, with no success betw"):
+        run(policy, DOWN, each=lambda: tries.append(1))
+    assert len(tries) == 6
+
+
+def test_an_open_breaker_fails_calls_at_once_and_lets_one_try_later() -> None:
+    clock, tries = Clock(), []
+    policy = retrier(clock, max_retries=50, breaker_failures=2)
+    with pytest.raises(ModelUnavailableError):
+        run(policy, DOWN)
+    with pytest.raises(ModelUnavailableError, match="The run stops here; what was played is kept"):
+        run(policy, "ok", each=lambda: tries.append(1))
+    assert tries == []
+    clock.now += 6
+    assert run(policy, "ok") == "ok"
+    assert run(policy, DOWN, "ok") == "ok"
+
+
+def test_once_it_has_answered_a_short_outage_is_waited_for() -> None:
+    clock = Clock()
+    policy = retrier(clock, max_retries=50, breaker_failures=3, breaker_s=30.0, first_pause_s=1.0)
+    assert run(policy, "ok") == "ok"
+    assert run(policy, *[DOWN] * 5, "ok") == "ok"
+
+
+def test_once_it_has_answered_a_long_outage_stops_the_run() -> None:
+    clock = Clock()
+    policy = retrier(clock, max_retries=500, breaker_failures=3, breaker_s=30.0)
+    run(policy, "ok")
+    with pytest.raises(ModelUnavailableError):
+        run(policy, DOWN)
+    assert 30 <= clock.now - 100 <= 30 + 2 * 30
+
+
+def test_failures_of_different_kinds_are_not_the_same_error() -> None:
+    clock = Clock()
+    policy = retrier(clock, max_retries=4, breaker_failures=4)
+    other = DOWN._replace(kind="timeout")
+    assert run(policy, DOWN, DOWN, other, DOWN, "ok") == "ok"
+
+
+@pytest.mark.parametrize("kind", ["HTTP 429", "HTTP 503", "HTTP 529"])
+def test_a_busy_or_loading_server_counts_only_where_a_call_is_given_up(kind: str) -> None:
+    policy = retrier(Clock(), max_retries=1, breaker_failures=3)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="slow down") as raised:
+            run(policy, BUSY._replace(kind=kind))
+        assert not isinstance(raised.value, ModelUnavailableError)
+    with pytest.raises(ModelUnavailableError, match="same error 3 times"):
+        run(policy, BUSY._replace(kind=kind))
+
+
+# Against a real server --------------------------------------------------------------------------------
+
+
+def test_a_wrong_key_stops_the_run_at_once(serve: Serve) -> None:
+    server = serve(ServerReply("Incorrect API key provided", status=401))
+    with pytest.raises(ModelUnavailableError, match="Check the key: set OPENAI_API_KEY"):
+        complete(model_at(server))
+    assert len(server.requests) == 1
+
+
+def test_an_account_without_credit_is_not_asked_again(serve: Serve) -> None:
+    server = serve(ServerReply("You exceeded your quota", status=429, error={"code": "insufficient_quota"}))
+    with pytest.raises(ModelUnavailableError, match="no credit left"):
+        complete(model_at(server))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (ServerReply(cut=True), "cut"),
+        (ServerReply("long enough to cut", cut_after=5), "cut"),
+        (ServerReply(raw="{"), "broken"),
+    ],
+    ids=["cut", "cut in the body", "truncated"],
+)
+def test_a_reply_lost_on_the_way_is_of_unknown_cost(serve: Serve, reply: ServerReply, kind: str) -> None:
+    model = model_at(serve(Then(reply, "ok")))
+    assert complete(model).text == "ok"
+    [lost] = model.ledger.unknown
+    assert lost.reason.startswith(kind)
+    assert lost.max_tokens > 500  # the prompt and the limit of the reply
+    spent = model.ledger.spent()
+    assert (spent.usage.num_calls, spent.num_unknown, spent.num_retries) == (1, 1, 1)
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_a_refused_attempt_costs_nothing(serve: Serve) -> None:
+    model = model_at(serve(Then(ServerReply(status=500), "ok")))
+    complete(model)
+    spent = model.ledger.spent()
+    assert (spent.num_refused, spent.num_unknown, spent.unknown_tokens) == (1, 0, 0)
+
+
+def test_a_cancelled_call_is_of_unknown_cost(serve: Serve) -> None:
+    model = model_at(serve(ServerReply(delay_s=math.inf)))
+
+    async def main() -> None:
+        from metagym.models import Call
+
+        try:
+            async with asyncio.timeout(0.05):
+                await model.complete([{"role": "user", "content": "hi"}], Call("actor"))
+        finally:
+            await model.aclose()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(main())
+    assert model.ledger.spent().num_unknown == 1
+
+
+def test_the_first_byte_has_a_time_limit_of_its_own(serve: Serve) -> None:
+    model = model_at(
+        serve(ServerReply(delay_s=math.inf)), max_retries=0, client=ClientConfig(first_byte_timeout_s=0.05)
+    )
+    with pytest.raises(ModelError, match="did not answer within"):
+        complete(model)
+
+
+def test_max_tokens_takes_the_name_that_the_server_wants(serve: Serve) -> None:
+    def respond(request: Any) -> ServerReply:
+        if "max_tokens" in request.body:
+            told = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
+            return ServerReply(told, status=400, error={"param": "max_tokens", "code": "unsupported_parameter"})
+        return ServerReply("ok")
+
+    server = serve(respond)
+    model = model_at(server, client=ClientConfig(first_pause_s=0.0))
+    assert complete(model).text == "ok"
+    assert complete(model).text == "ok"
+    assert [("max_tokens" in r.body, r.body.get("max_completion_tokens")) for r in server.requests] == [
+        (True, None),
+        (False, 500),
+        (False, 500),
+    ]
+
+
+def test_a_refused_parameter_is_named_in_the_remedy(serve: Serve) -> None:
+    refusal = ServerReply("Unsupported value", status=400, error={"param": "temperature"})
+    with pytest.raises(ModelError, match=r"sampling=\{'temperature': None\}"):
+        complete(model_at(serve(refusal)))
+
+
+def test_another_models_answer_is_kept_and_told(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    model = model_at(serve(ServerReply("ok", model="another")))
+    assert complete(model).model == "another"
+    assert "Asked for model 'm', the server answers as 'another'." in caplog.text

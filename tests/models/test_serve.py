@@ -1,0 +1,187 @@
+"""A launched server answers, says why it does not, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from metagym.errors import ConfigError, MissingExtraError, ModelUnavailableError
+from metagym.models import Call, OpenAIChatModel
+from metagym.models import serve as serve_module
+from metagym.models.serve import ModelServer
+from tests.conftest import SRC
+
+SERVER = """
+import http.server, subprocess, sys
+marker = sys.argv[2]
+# One child that leaves the process group, and one that takes no SIGTERM.
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)", marker], start_new_session=True)
+stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
+subprocess.Popen([sys.executable, "-c", stubborn, marker])
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/v1/models" else 404)
+        self.end_headers()
+    def log_message(self, *args): pass
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+PARENT = """
+import sys, time
+from metagym.models.serve import ModelServer
+server = ModelServer("m", command=[sys.executable, "-c", sys.argv[1], "{port}", sys.argv[2]]).start()
+print(server.pid, flush=True)
+time.sleep(1000)
+"""
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+
+
+def processes(marker: str) -> list[int]:
+    """Return the processes whose command line holds the marker."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if marker.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def command(marker: str) -> list[str]:
+    return [sys.executable, "-c", SERVER, "{port}", marker]
+
+
+@linux
+@pytest.mark.slow
+def test_nothing_is_left_five_seconds_after_the_parent_was_killed(tmp_path: Path) -> None:
+    marker = f"metagym-{tmp_path}"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, SERVER, marker],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(SRC.parent)},
+    )
+    assert parent.stdout is not None
+    with parent.stdout:
+        assert parent.stdout.readline()
+    assert len(processes(marker)) >= 5  # parent, supervisor, server, and its two children
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 5
+    while processes(marker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert processes(marker) == []
+
+
+@linux
+@pytest.mark.slow
+def test_closing_ends_the_server_and_what_it_started(tmp_path: Path) -> None:
+    marker = f"metagym-{tmp_path}"
+    with ModelServer("m", command=command(marker), log=tmp_path / "log") as server:
+        assert len(processes(marker)) >= 4
+    assert processes(marker) == []
+    server.close()
+
+
+def test_a_server_that_ends_shows_its_log(tmp_path: Path) -> None:
+    code = "print('no such model'); raise SystemExit(3)"
+    server = ModelServer("m", command=[sys.executable, "-c", code], log=tmp_path / "log")
+    with pytest.raises(ModelUnavailableError, match=r"exit code 3(?s:.*)no such model"):
+        server.start()
+
+
+def test_a_server_that_never_answers_is_given_up_and_ended(tmp_path: Path) -> None:
+    code = "import time; print('loading', flush=True); time.sleep(1000)"
+    server = ModelServer("m", command=[sys.executable, "-c", code], timeout_s=0.5, log=tmp_path / "log")
+    with pytest.raises(ModelUnavailableError, match=r"within 0.5 s, it did not. Raise timeout_s"):
+        server.start()
+    assert server.pid is None
+
+
+def test_code_that_comes_with_a_model_is_not_trusted_unless_asked() -> None:
+    for engine in ("vllm", "transformers"):
+        server = ModelServer("m", engine=engine, port=1)
+        assert not any("trust" in part for part in server._command)
+        assert "127.0.0.1" in server._command
+    trusting = ModelServer("m", engine="vllm", port=1, options=["--trust-remote-code"])
+    assert trusting._command[-1] == "--trust-remote-code"
+
+
+def test_without_an_engine_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(serve_module.shutil, "which", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install vllm, or pip install 'transformers\[serving\]' torch"):
+        ModelServer("m")
+
+
+def test_a_time_limit_must_be_positive() -> None:
+    with pytest.raises(ConfigError, match="timeout_s must be positive, got 0"):
+        ModelServer("m", command=["true"], timeout_s=0)
+
+
+def make_tiny_model(folder: Path) -> None:
+    """Write a Qwen2 of a few thousand weights: its config, a byte tokenizer, weights from a seed."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    words = ["<|im_start|>", "<|im_end|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE({word: index for index, word in enumerate(words)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|im_end|>")
+    fast.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    fast.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    config = Qwen2Config(
+        vocab_size=len(words),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        eos_token_id=1,
+        bos_token_id=0,
+    )
+    fast.save_pretrained(folder)
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("torch", "transformers", "fastapi")),
+    reason="needs torch and transformers[serving]",
+)
+def test_transformers_serves_a_model_that_was_made_on_the_spot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # two threads on a busy machine are ten times slower
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    make_tiny_model(tmp_path / "tiny")
+    with ModelServer(str(tmp_path / "tiny"), engine="transformers", timeout_s=180, log=tmp_path / "log") as server:
+        model = OpenAIChatModel(server.model, base_url=server.base_url, sampling={"max_tokens": 8}, timeout_s=60)
+
+        async def ask() -> list[object]:
+            messages = [{"role": "user", "content": "Hello."}]
+            try:
+                return [await model.complete(messages, Call("actor", seed=seed)) for seed in (1, 1)]  # type: ignore[arg-type]
+            finally:
+                await model.aclose()
+
+        first, second = asyncio.run(ask())
+    assert first == second
+    assert first.usage.num_calls == 1  # type: ignore[attr-defined]
+    assert first.usage.completion_tokens <= 8  # type: ignore[attr-defined]
+    assert first.usage.prompt_tokens > 8  # type: ignore[attr-defined]
+    assert model.ledger.spent().usage.num_calls == 2

@@ -1,0 +1,50 @@
+"""The log of model calls survives a crash and says what is broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from metagym.call_log import CallLog
+from metagym.errors import RunFolderError
+from metagym.spending import Attempt, Outcome
+from metagym.types import Usage
+
+
+def attempt(number: int, outcome: Outcome = "whole") -> Attempt:
+    return Attempt(
+        number=number, role="actor", purpose="learning", meta_step=0, outcome=outcome, usage=Usage(prompt_tokens=number)
+    )
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    log = CallLog(tmp_path / "calls.jsonl")
+    assert list(log.read()) == []
+    for number in range(3):
+        log.write(attempt(number))
+    log.close()
+    log.close()
+    assert list(CallLog(log.path).read()) == [attempt(number) for number in range(3)]
+
+
+def test_a_torn_last_line_is_dropped_with_a_notice_and_the_next_one_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = CallLog(tmp_path / "calls.jsonl")
+    log.write(attempt(0))
+    log.close()
+    with log.path.open("ab") as file:
+        file.write(b'{"number":1,"ro')
+    assert list(log.read()) == [attempt(0)]
+    assert "was torn by a crash; it is dropped" in caplog.text
+    log.write(attempt(2))
+    log.close()
+    assert list(log.read()) == [attempt(0), attempt(2)]
+
+
+def test_a_broken_line_inside_is_an_error_with_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    path.write_text("nonsense\n")
+    with pytest.raises(RunFolderError, match=r"Line 1 of .*calls.jsonl is broken"):
+        list(CallLog(path).read())

@@ -1,0 +1,131 @@
+"""The commands that measure, through the front door."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from metagym import cli, cli_evaluation
+from metagym.errors import ConfigError, UnknownNameError
+from metagym.evaluation.preset import load_preset, preset_names
+
+SMALL = """
+num_steps = 2
+episodes_per_step = [3]
+num_seeds = 2
+num_validation = 3
+num_test = 4
+controls = ["same again", "no reflection"]
+
+[[environments]]
+id = "MetaGym/Gates-v0"
+families = ["law-0007"]
+"""
+
+
+def invoke(*arguments: object) -> str:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return re.sub(r"\s+", " ", result.output)
+
+
+@pytest.fixture
+def preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli_evaluation.console, "_width", 200)
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+def test_evaluate_prints_the_report_and_the_comparisons_and_compare_finds_them_again(preset: Path) -> None:
+    told = invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "out")
+    assert "demo: test scores, 2 seeds" in told
+    assert "SCRIPTED" in told
+    assert "demo against each" in told
+    assert invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "out") == told
+    compared = invoke("compare", "out/gates-v0-k3/demo", "out/gates-v0-k3/no-reflection", "--json")
+    assert json.loads(compared)[0]["second"] == "no reflection"
+    listed = json.loads(invoke("runs", "out", "--json"))
+    assert [row["arm"] for row in listed] == ["demo", "no reflection", "same again"]
+    assert all(row["finished"] and row["scripted"] for row in listed)
+    assert "same again" in invoke("runs", "out")
+    with pytest.raises(ConfigError, match=r"give the same `metagym evaluate` command again"):
+        invoke("resume", "out/gates-v0-k3/demo")
+
+
+def test_evaluate_json_and_the_stream(preset: Path) -> None:
+    told = invoke("evaluate", "--preset", preset, "--actor", "demo", "--no-controls", "--json", "--out", "a")
+    assert len(json.loads(told)) == 1
+    preset.write_text(SMALL.replace("num_steps", 'protocol = "stream"\nnum_steps').replace("[3]", "[1]"))
+    assert "test scores along the stream" in invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "b")
+
+
+def test_export_writes_what_is_asked_for(preset: Path) -> None:
+    invoke("evaluate", "--preset", preset, "--actor", "demo", "--no-controls", "--out", "out")
+    assert "episodes in atif" in invoke("export", "out/gates-v0-k3/demo", "--atif", "atif")
+    with pytest.raises(ConfigError, match="Say what to write"):
+        invoke("export", "out/gates-v0-k3/demo")
+
+
+def test_a_measurement_wants_an_explicit_actor_and_reflector() -> None:
+    with pytest.raises(ConfigError, match=r"No actor is named, and a measurement plays no stand-in unasked"):
+        invoke("evaluate", "--preset", "ict-small")
+    with pytest.raises(ConfigError, match=r"No reflector is named"):
+        invoke("evaluate", "--preset", "ict-small", "--actor-model", "m")
+    with pytest.raises(ConfigError, match=r"--endpoint must be 'chosen' or 'last', got 'best'"):
+        invoke("compare", "a", "b", "--endpoint", "best")
+
+
+def test_the_presets_that_ship_are_whole() -> None:
+    assert preset_names() == ["ict", "ict-small", "stream"]
+    for name in preset_names():
+        assert load_preset(name).configs()
+    ict = load_preset("ict")
+    assert [environment.id for environment in ict.environments] == ["MetaGym/ALFWorld-v0", "MetaGym/MiniHack-v0"]
+    assert ict.environments[0].families == ("pick_cool_then_place_in_recep", "pick_two_obj_and_place")
+    assert (ict.num_steps, ict.episodes_per_step, ict.num_seeds) == (10, (3, 5), 10)
+    assert ict.guessed
+    for environment in ict.environments:
+        assert not set(environment.families) & set(environment.train_families)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("num_steps = ", r"Expected TOML in the preset .*small.toml"),
+        (SMALL + "colour = 1", r"field 'environments.0.colour' got 1"),
+        (SMALL.replace("num_seeds = 2", "num_seeds = 0"), r"field 'num_seeds' got 0"),
+        (SMALL.replace("law-0007", "law-9999"), r"Unknown family 'law-9999'"),
+        (SMALL.replace("Gates-v0", "Gatse-v0"), r"Unknown meta-environment 'MetaGym/Gatse-v0'.* Did you mean"),
+        (SMALL.replace("no reflection", "no reflexion"), r"Unknown control 'no reflexion'"),
+    ],
+)
+def test_a_bad_preset_is_told_before_anything_is_played(preset: Path, text: str, told: str) -> None:
+    preset.write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "out")
+    assert not Path("out").exists()
+
+
+def test_an_unknown_preset_is_told_with_the_known_ones() -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown preset 'itc': expected one of 'ict', 'ict-small', 'stream'"):
+        load_preset("itc")
+    with pytest.raises(ConfigError, match=r"Expected a preset in TOML at missing.toml"):
+        load_preset("missing.toml")
+
+
+def test_a_folder_is_a_reflector_by_its_spec(preset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    with pytest.raises(ConfigError, match=r"Expected a reflector's spec \(a JSON mapping\) in .*reflector.json"):
+        invoke("evaluate", "--preset", preset, "--actor", "demo", "--reflector", folder, "--out", "out")
+    (folder / "reflector.json").write_text('"fixed"')
+    assert "not shown to differ" in invoke(
+        "evaluate", "--preset", preset, "--actor", "demo", "--reflector", folder, "--no-controls", "--out", "out"
+    )

@@ -1,0 +1,294 @@
+"""The ledger: every attempt is booked, by role, purpose and meta-step, and a budget is never passed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metagym.errors import BudgetExceededError, ConfigError
+from metagym.ledger import Ledger, current_purpose, open_ledger, spending_on
+from metagym.models import Call, ask
+from metagym.models.charge import Charge
+from metagym.models.context import max_tokens
+from metagym.spending import Attempt, Budget, Prices, Spending
+from metagym.testing import FakeChatModel
+from metagym.types import Completion, Usage
+from tests.conftest import make_trajectory
+
+PRICES = Prices(prompt=2.0, completion=10.0, cached=0.5)
+
+
+def charge(ledger: Ledger, role: str = "actor", **fields: Any) -> Charge:
+    return Charge(role, **{"model": "m", "prices": None, "fallback": ledger, **fields})
+
+
+def take(ledger: Ledger, tokens: int, *, role: str = "actor", bound: int | None = None, **fields: Any) -> None:
+    async def main() -> None:
+        one = charge(ledger, role, **fields)
+        await one.reserve(bound if bound is not None else tokens, 0)
+        one.whole(Usage(prompt_tokens=tokens))
+
+    asyncio.run(main())
+
+
+def test_attempts_are_summed_by_role_purpose_and_meta_step() -> None:
+    ledger = Ledger()
+    take(ledger, 10, meta_step=0)
+    take(ledger, 20, meta_step=1)
+    take(ledger, 5, role="reflector", meta_step=1)
+    with spending_on("measurement"):
+        take(ledger, 100, meta_step=1)
+    assert ledger.spent().usage.prompt_tokens == 135
+    assert ledger.spent(role="actor").usage.prompt_tokens == 130
+    assert ledger.spent(purpose="learning").usage.prompt_tokens == 35
+    assert ledger.spent(role="actor", purpose="learning", meta_step=1).usage.prompt_tokens == 20
+    assert list(ledger.rows()) == [
+        ("actor", "learning", 0),
+        ("actor", "learning", 1),
+        ("actor", "measurement", 1),
+        ("reflector", "learning", 1),
+    ]
+    assert current_purpose() == "learning"
+
+
+def test_calls_go_to_the_ledger_that_is_open_through_tasks_and_threads() -> None:
+    outer, inner, fallback = Ledger(), Ledger(), Ledger()
+    with outer.open():
+        take(fallback, 1)
+        with inner.open():
+            take(fallback, 2)
+        assert open_ledger() is outer
+    take(fallback, 4)
+    seen: list[Ledger | None] = []
+    with outer.open():
+        thread = threading.Thread(target=lambda: seen.append(open_ledger()))
+        thread.start()  # a thread begins without a context of its own
+        thread.join()
+    assert [item.spent().usage.prompt_tokens for item in (outer, inner, fallback)] == [1, 2, 4]
+    assert seen == [None]
+
+
+def test_cost_counts_cached_tokens_at_their_price() -> None:
+    usage = Usage(prompt_tokens=1000, cached_tokens=400, completion_tokens=100)
+    assert PRICES.of(usage) == pytest.approx((600 * 2.0 + 400 * 0.5 + 100 * 10.0) / 1e6)
+    assert Prices(prompt=2.0, completion=10.0).of(usage) == pytest.approx((1000 * 2.0 + 100 * 10.0) / 1e6)
+
+
+@given(prompt=st.integers(0, 10_000), cached=st.integers(0, 10_000), completion=st.integers(0, 10_000))
+def test_no_usage_within_the_bound_costs_more_than_the_bound(prompt: int, cached: int, completion: int) -> None:
+    usage = Usage(prompt_tokens=prompt, cached_tokens=min(prompt, cached), completion_tokens=completion)
+    for prices in (PRICES, Prices(prompt=1.0, completion=0.0, cached=3.0)):
+        assert prices.of(usage) <= prices.at_most(prompt, completion) + 1e-12
+
+
+def test_unknown_refused_and_replayed_attempts_are_kept_apart() -> None:
+    async def main(ledger: Ledger) -> None:
+        one = charge(ledger, prices=PRICES)
+        await one.reserve(100, 50)
+        one.unknown("cut")
+        await one.reserve(100, 50)
+        one.refused("HTTP 500")
+        await one.reserve(100, 50)
+        one.whole(Usage(prompt_tokens=30, completion_tokens=3))
+        charge(ledger).replayed(Usage(prompt_tokens=30, num_calls=1))
+
+    ledger = Ledger()
+    asyncio.run(main(ledger))
+    spent = ledger.spent()
+    assert (spent.usage.num_calls, spent.num_unknown, spent.num_refused, spent.num_replayed) == (1, 1, 1, 1)
+    assert (spent.num_retries, spent.unknown_tokens, spent.usage.prompt_tokens) == (2, 150, 30)
+    assert spent.unknown_cost == pytest.approx(PRICES.at_most(100, 50))
+    assert [(item.reason, item.max_tokens) for item in ledger.unknown] == [("cut", 150)]
+
+
+def test_waiting_and_working_time_are_kept_apart() -> None:
+    async def main(ledger: Ledger) -> None:
+        one = charge(ledger)
+        await asyncio.sleep(0.02)
+        await one.reserve(1, 1)
+        await asyncio.sleep(0.01)
+        one.whole(Usage())
+
+    ledger = Ledger()
+    asyncio.run(main(ledger))
+    assert ledger.spent().waiting_s >= 0.019
+    assert ledger.spent().working_s >= 0.009
+
+
+# Budgets ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("budget", "told"),
+    [
+        (Budget(tokens=99), r"The budget of 99 tokens leaves 49, and the next call \(actor, meta-step 3\)"),
+        (Budget(calls=1), "The budget of 1 calls is spent"),
+        (Budget(cost=0.0001), r"The budget of 0.0001 \(money\) leaves 0"),
+    ],
+)
+def test_a_spent_budget_is_refused_with_what_is_left_and_what_to_do(budget: Budget, told: str) -> None:
+    ledger = Ledger(budget)
+    take(ledger, 50, prices=PRICES)
+    with pytest.raises(BudgetExceededError, match=told) as raised:
+        take(ledger, 50, prices=PRICES, meta_step=3)
+    assert "metagym resume RUN --max-tokens N" in str(raised.value)
+    assert ledger.spent().usage.num_calls == 1
+
+
+def test_a_larger_budget_goes_on() -> None:
+    ledger = Ledger(Budget(tokens=60))
+    take(ledger, 50)
+    with pytest.raises(BudgetExceededError):
+        take(ledger, 50)
+    ledger.budget = Budget(tokens=100)
+    take(ledger, 50)
+    assert ledger.spent().usage.prompt_tokens == 100
+
+
+def test_what_may_have_been_paid_counts_against_the_budget() -> None:
+    async def main() -> None:
+        one = charge(ledger)
+        await one.reserve(80, 0)
+        one.unknown("cut")
+        await one.reserve(80, 0)
+
+    ledger = Ledger(Budget(tokens=100))
+    with pytest.raises(BudgetExceededError, match="leaves 20"):
+        asyncio.run(main())
+
+
+def test_a_call_waits_for_others_that_may_give_back_what_they_hold() -> None:
+    async def main() -> None:
+        first, second = charge(ledger), charge(ledger)
+        await first.reserve(90, 0)
+        waiting = asyncio.create_task(second.reserve(50, 0))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        first.whole(Usage(prompt_tokens=10))
+        await waiting
+        second.whole(Usage(prompt_tokens=50))
+
+    ledger = Ledger(Budget(tokens=100))
+    asyncio.run(main())
+    assert ledger.spent().usage.prompt_tokens == 60
+
+
+def test_a_call_that_can_never_fit_does_not_wait() -> None:
+    async def main() -> None:
+        await charge(ledger).reserve(90, 0)
+        await charge(ledger).reserve(101, 0)
+
+    ledger = Ledger(Budget(tokens=100))
+    with pytest.raises(BudgetExceededError):
+        asyncio.run(main())
+
+
+@given(
+    budget=st.integers(0, 500),
+    calls=st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100), st.booleans()), max_size=30),
+)
+def test_whatever_finishes_when_the_budget_is_never_passed(budget: int, calls: list[tuple[int, int, bool]]) -> None:
+    async def one(bound: int, share: int, lost: bool) -> None:
+        mine = charge(ledger)
+        try:
+            await mine.reserve(bound, 0)
+        except BudgetExceededError:
+            return
+        await asyncio.sleep(0)
+        if lost:
+            mine.unknown("cut")
+        else:
+            mine.whole(Usage(prompt_tokens=bound * share // 100))
+
+    async def main() -> None:
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(one(*call) for call in calls))
+
+    ledger = Ledger(Budget(tokens=budget))
+    asyncio.run(main())
+    assert ledger.spent().max_tokens <= budget
+
+
+def test_a_budget_wants_a_limit_for_each_reply_and_prices_where_it_is_in_money() -> None:
+    async def reserve(ledger: Ledger, completion: int | None) -> None:
+        await charge(ledger).reserve(10, completion)
+
+    with pytest.raises(ConfigError, match=r"needs a token limit for each reply, got none. Set sampling="):
+        asyncio.run(reserve(Ledger(Budget(tokens=100)), None))
+    with pytest.raises(ConfigError, match=r"needs the prices of m, got none. Add them: client="):
+        asyncio.run(reserve(Ledger(Budget(cost=1.0)), 10))
+    asyncio.run(reserve(Ledger(Budget(calls=1)), None))
+
+
+# Other models, and other runs ---------------------------------------------------------------------------
+
+
+def test_a_model_of_ones_own_is_booked_as_well() -> None:
+    ledger, model = Ledger(), FakeChatModel(["Action: knock"])
+    with ledger.open():
+        asyncio.run(ask(model, [{"role": "user", "content": "one two three"}], Call("judge", meta_step=2)))
+    assert ledger.spent(role="judge", meta_step=2).usage == Usage(prompt_tokens=3, completion_tokens=2, num_calls=1)
+
+
+def test_a_model_of_ones_own_keeps_to_the_budget() -> None:
+    class Brief(FakeChatModel):
+        max_reply_tokens = 10
+
+    messages = [{"role": "user", "content": "hello"}]
+    bound = max_tokens(messages) + 10  # type: ignore[arg-type]
+    with Ledger(Budget(tokens=bound - 1)).open(), pytest.raises(BudgetExceededError):
+        asyncio.run(ask(Brief(["hi"]), messages, Call("actor")))  # type: ignore[arg-type]
+    with Ledger(Budget(tokens=bound)).open():
+        asyncio.run(ask(Brief(["hi"]), messages, Call("actor")))  # type: ignore[arg-type]
+
+
+def test_a_model_that_raises_is_of_unknown_cost() -> None:
+    ledger = Ledger()
+    with ledger.open(), pytest.raises(OSError, match="gone"):
+        asyncio.run(ask(FakeChatModel([OSError("gone")]), [{"role": "user", "content": "hi"}], Call("actor")))
+    assert ledger.unknown[0].reason == "OSError: gone"
+
+
+def test_an_earlier_runs_attempts_count_and_those_under_way_when_it_died_are_unknown() -> None:
+    log: list[Attempt] = []
+    first = Ledger()
+    first.on_attempt = log.append
+    take(first, 30, bound=40)
+    reserved = log[0].model_copy(update={"number": 1})
+    second = Ledger(Budget(tokens=100))
+    second.load([*log, reserved])
+    assert (second.spent().usage.prompt_tokens, second.spent().unknown_tokens) == (30, 40)
+    assert second.unknown[0].reason == "the process died meanwhile"
+    second.on_attempt = log.append
+    take(second, 30)
+    assert log[-1].number == 2
+    with pytest.raises(BudgetExceededError):
+        take(second, 1)
+
+
+def test_sums_add_up() -> None:
+    whole = Attempt(number=0, role="actor", purpose="learning", meta_step=0, outcome="whole", usage=Usage(num_calls=1))
+    lost = Attempt(number=1, role="actor", purpose="learning", meta_step=0, outcome="unknown", max_tokens=7, cost=0.5)
+    left, right = Spending().plus(whole), Spending().plus(lost)
+    assert left + right == Spending().plus(whole).plus(lost)
+    assert ((left + right).max_calls, (left + right).max_tokens, (left + right).max_cost) == (2, 7, 0.5)
+
+
+def test_episodes_are_counted_and_the_text_says_so() -> None:
+    ledger = Ledger()
+    ledger.add(make_trajectory(usage=Usage(prompt_tokens=5, num_calls=1)))
+    ledger.add(make_trajectory(score=None))
+    assert (ledger.num_episodes, ledger.num_failed, ledger.usage.prompt_tokens) == (2, 1, 5)
+    assert repr(ledger).startswith("Ledger(num_episodes=2, num_steps=0, num_failed=1, calls=1, tokens=5")
+
+
+def test_a_completion_without_a_count_of_calls_is_one_call() -> None:
+    ledger = Ledger()
+    with ledger.open():
+        asyncio.run(ask(FakeChatModel([Completion(text="x")]), [{"role": "user", "content": "hi"}], Call("actor")))
+    assert ledger.spent().usage.num_calls == 1

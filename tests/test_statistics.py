@@ -1,0 +1,144 @@
+"""Each method against scipy, a closed form, or a slow obvious version."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from metagym.errors import ConfigError
+from metagym.statistics import (
+    detectable_effect,
+    equivalence_p,
+    holm,
+    macro_average,
+    mean_interval,
+    sign_flip_p,
+    two_way_bootstrap,
+)
+
+stats = pytest.importorskip("scipy.stats")
+
+
+@pytest.mark.parametrize("num", [2, 3, 10, 100])
+def test_the_interval_and_p_are_those_of_scipys_t_test(num: int) -> None:
+    sample = np.random.default_rng(num).normal(0.3, 1.0, size=num)
+    ours, theirs = mean_interval(sample), stats.ttest_1samp(sample, 0.0)
+    interval = theirs.confidence_interval(0.95)
+    assert ours is not None
+    assert (ours.mean, ours.p_value, ours.low, ours.high) == pytest.approx(
+        (sample.mean(), theirs.pvalue, interval.low, interval.high), rel=1e-9
+    )
+
+
+def test_missing_replicates_are_left_out_and_none_is_no_estimate() -> None:
+    assert mean_interval([1.0, math.nan, 3.0]) == mean_interval([1.0, 3.0])
+    assert mean_interval([math.nan]) is None
+    alone = mean_interval([0.5])
+    assert alone is not None
+    assert (alone.mean, alone.low, alone.p_value, alone.excludes_zero) == (0.5, None, None, False)
+
+
+@pytest.mark.parametrize(("value", "p_value"), [(0.0, 1.0), (0.25, 2 / 2**7), (0.1, 2 / 2**7)])
+def test_equal_values_give_an_interval_of_no_width_and_the_sign_flips_p(value: float, p_value: float) -> None:
+    estimate = mean_interval([value] * 7)
+    assert estimate is not None
+    assert (estimate.low, estimate.high, estimate.p_value, estimate.std) == (estimate.mean, estimate.mean, p_value, 0.0)
+
+
+def test_few_equal_values_show_nothing() -> None:
+    few = mean_interval([0.05] * 3)
+    assert few is not None
+    assert (few.low, few.high, few.p_value, few.excludes_zero) == (None, None, 0.25, False)
+
+
+@pytest.mark.parametrize("num", [1, 4, 5, 6, 9])
+def test_the_sign_flip_counts_all_patterns(num: int) -> None:
+    sample = np.random.default_rng(num).normal(0.5, 1.0, size=num)
+    sums = [
+        abs(sum(s * v for s, v in zip(signs, sample, strict=True))) for signs in itertools.product((1, -1), repeat=num)
+    ]
+    assert sign_flip_p(sample) == np.mean(np.array(sums) >= abs(sample.sum()) - 1e-12)
+
+
+def test_the_sign_flip_is_scipys_permutation_test() -> None:
+    sample = np.random.default_rng(1).normal(0.4, 1.0, size=10)
+    theirs = stats.permutation_test((sample,), np.mean, permutation_type="samples", n_resamples=np.inf, vectorized=True)
+    assert sign_flip_p(sample) == pytest.approx(theirs.pvalue)
+
+
+def test_the_smallest_sign_flip_p_falls_below_five_percent_at_six() -> None:
+    assert sign_flip_p([0.1] * 5) == 0.0625
+    assert sign_flip_p([0.1] * 6) == 0.03125
+
+
+def test_many_differences_are_flipped_at_random_and_p_is_never_zero() -> None:
+    sample = np.random.default_rng(3).normal(0.3, 1.0, size=40)
+    assert sign_flip_p(sample) == pytest.approx(stats.ttest_1samp(sample, 0).pvalue, abs=0.01)
+    assert sign_flip_p(np.ones(50), num_flips=20_000) == 1 / 20_001
+    assert sign_flip_p([]) == 1.0
+
+
+def test_the_two_way_bootstrap_is_the_slow_obvious_one() -> None:
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(6, 8)) + rng.normal(size=(6, 1)) + rng.normal(size=(1, 8))
+    table[2, 3] = np.nan
+    slow = []
+    for _ in range(6_000):
+        seeds, tasks = rng.integers(6, size=6), rng.integers(8, size=8)
+        slow.append(np.nanmean(table[np.ix_(seeds, tasks)]))
+    ours = two_way_bootstrap([table], rng=rng, num_resamples=6_000)
+    assert ours is not None
+    assert ours.mean == pytest.approx(np.nanmean(table))
+    assert (ours.low, ours.high) == pytest.approx(np.quantile(slow, [0.025, 0.975]), abs=0.06)
+
+
+def test_the_two_way_bootstrap_weighs_families_equally_whatever_their_number_of_tasks() -> None:
+    estimate = two_way_bootstrap([np.zeros((4, 100)), np.ones((4, 2))], rng=np.random.default_rng(0))
+    assert estimate is not None
+    assert (estimate.mean, estimate.low, estimate.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert two_way_bootstrap([np.full((2, 2), np.nan)], rng=np.random.default_rng(0)) is None
+
+
+def test_the_two_way_bootstrap_is_wider_than_the_one_over_seeds_where_tasks_differ() -> None:
+    rng = np.random.default_rng(5)
+    table = rng.normal(size=(10, 1)) * 0.1 + rng.normal(size=(1, 20))
+    two_way, by_seed = two_way_bootstrap([table], rng=rng), mean_interval(table.mean(axis=1))
+    assert two_way is not None
+    assert by_seed is not None
+    assert two_way.high - two_way.low > 2 * (by_seed.high - by_seed.low)  # type: ignore[operator]
+
+
+def test_holm_is_the_step_down_rule() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@pytest.mark.parametrize("num", [5, 10, 30])
+def test_the_detectable_effect_is_found_with_the_power_asked_for(num: int) -> None:
+    effect = detectable_effect(1.0, num)
+    shift = effect * math.sqrt(num)
+    edge = stats.t.ppf(0.975, num - 1)
+    power = 1 - stats.nct.cdf(edge, num - 1, shift) + stats.nct.cdf(-edge, num - 1, shift)
+    assert power == pytest.approx(0.8, abs=0.04)
+    assert detectable_effect(2.0, num) == pytest.approx(2 * effect)
+    assert detectable_effect(1.0, 1) == math.inf
+
+
+def test_equivalence_is_two_one_sided_t_tests() -> None:
+    sample = np.random.default_rng(2).normal(0.02, 0.1, size=12)
+    below = stats.ttest_1samp(sample, -0.1, alternative="greater").pvalue
+    above = stats.ttest_1samp(sample, 0.1, alternative="less").pvalue
+    assert equivalence_p(sample, 0.1) == pytest.approx(max(below, above))
+    assert equivalence_p([0.0] * 5, 0.1) == 0.0
+    assert equivalence_p([0.2] * 5, 0.1) == 1.0
+    assert equivalence_p([0.2], 0.1) is None
+    with pytest.raises(ConfigError, match=r"margin must be above 0, in units of the score, got 0"):
+        equivalence_p(sample, 0)
+
+
+def test_a_seed_that_misses_a_family_is_no_replicate() -> None:
+    assert macro_average([[1.0, 0.0], [0.0, math.nan]]).tolist() == pytest.approx([0.5, math.nan], nan_ok=True)
