@@ -193,7 +193,7 @@ def _curve(rewards: Any) -> str:
 
 
 def _print_reports(reports: Any) -> None:
-    from metagym.training.demo import t_interval
+    from metagym.statistics import mean_interval
 
     caption = "SCRIPTED actor: this tests the training loop, and says nothing about language models."
     table = Table(
@@ -219,5 +219,7 @@ def _print_reports(reports: Any) -> None:
     if all(item.shuffled is not None for item in reports):
         rows.append(("shuffled rewards - untrained", [item.shuffled.final - item.untrained.final for item in reports]))
     for name, values in rows:
-        mean, low, high = t_interval(values)
-        console.print(f"{name}: {mean:+.3f}, 95 % t interval over {len(values)} runs [{low:+.3f}, {high:+.3f}]")
+        found = mean_interval(values)
+        if found is not None and found.low is not None and found.high is not None:
+            interval = f"95 % t interval over {found.num} runs [{found.low:+.3f}, {found.high:+.3f}]"
+            console.print(f"{name}: {found.mean:+.3f}, {interval}", highlight=False)

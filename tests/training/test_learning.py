@@ -1,4 +1,4 @@
-"""The demonstration: the loop learns, its controls do not, on one training run; and the arithmetic of the report."""
+"""The demonstration: the loop learns, its controls do not, on one training run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.train
 pytest.importorskip("torch", reason="needs metagym[train]")
 pytest.importorskip("transformers", reason="needs metagym[train]")
 
-from metagym.training.demo import DemoConfig, ShuffledReward, run_once, t_interval  # noqa: E402
+from metagym.training.demo import DemoConfig, ShuffledReward, run_once  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
 from metagym.training.reward import MetaReward  # noqa: E402
 from tests.conftest import MakeGates  # noqa: E402
@@ -50,11 +50,3 @@ def test_shuffled_rewards_are_the_groups_own_in_another_order(make_gates: MakeGa
     honest: Any = MetaReward(env)(before, replies)
     assert sorted(ShuffledReward(env)(before, replies)) == sorted(honest)
     assert ShuffledReward(env).fingerprint != MetaReward(env).fingerprint
-
-
-def test_the_t_interval_is_students() -> None:
-    """By hand: mean 2, standard deviation 1, n 3, t 4.303."""
-    assert t_interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2.0 - 4.303 / 3**0.5, 2.0 + 4.303 / 3**0.5))
-    assert t_interval([0.5] * 5) == (0.5, 0.5, 0.5)
-    with pytest.raises(ValueError, match="expects 2 to 10 values, got 1"):
-        t_interval([1.0])

@@ -187,16 +187,3 @@ def run_demo(
             if on_run is not None:
                 on_run(report)
     return [found[seed] for seed in seeds]
-
-
-_T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""Quantiles of Student's t at 0.975 for 1 to 9 degrees of freedom (any table)."""
-
-
-def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return mean, lower and upper end of Student's 95 % interval over 2 to 10 independent values."""
-    if not 2 <= len(values) <= len(_T_975) + 1:
-        raise ValueError(f"t_interval expects 2 to {len(_T_975) + 1} values, got {len(values)}.")
-    mean = float(np.mean(values))
-    half = _T_975[len(values) - 2] * float(np.std(values, ddof=1)) / len(values) ** 0.5
-    return mean, mean - half, mean + half
