@@ -46,7 +46,7 @@ class DemoConfig(Record):
 
     num_steps: int = 80
     """GRPO steps of a run."""
-    supervised_steps: int = 600
+    supervised_steps: int = 800
     num_loops: int = 128
     """Loops of four meta-steps that the untrained reflector plays on train laws: the experience."""
     num_laws: int = 96

@@ -104,7 +104,7 @@ def prompt_of(ways: dict[str, str]) -> str:
 def compact_messages(meta_step: MetaStep) -> list[Message]:
     """Return the reflector's conversation for a tiny model: what the prompt says, what the batch reveals.
 
-    A line a fact (`oak told knock`, `oak opens knock`), some forty tokens in all, where the full rendering of a
+    Its facts in a row (`oak told knock; oak opens knock`), some forty tokens in all, where the full rendering of a
     batch takes a thousand.
     """
     seen = revealed(meta_step.trajectories, limit=SHOWN_ATTEMPTS)
@@ -117,7 +117,8 @@ def render(ways: dict[str, str], attempts: Sequence[Attempt]) -> str:
     for gate in GATES:
         lines += [f"{gate} told {ways[gate]}"] if gate in ways else []
         lines += [f"{gate} {attempt.outcome} {attempt.way}" for attempt in attempts if attempt.gate == gate]
-    return "\n".join(lines)
+    # On one line: within it the tokenizer gives a gate the same token as in an instruction.
+    return "; ".join(["seen", *lines])
 
 
 def bayes_prompt(history: Sequence[MetaStep], rng: np.random.Generator) -> str:

@@ -1,10 +1,10 @@
 """The tiny reflector: tokenizer, model and a short supervised phase, made on the spot. It knows no reward.
 
 The supervised phase teaches the reply's format and the copying of an option that was *attempted*: for each
-gate, a way drawn uniformly from the lines that name it, whatever came of them. In a quarter of its examples
+gate, a way drawn uniformly from the facts that name it, whatever came of them. In three examples of ten
 (`INFORMED_SHARE`) the way that was seen to open the gate is copied instead. So what GRPO does here is
-*elicitation*: it makes the rule of what the model does one time in four. With a share of 0, 160 steps taught
-it nothing about outcomes (the loop can only reinforce what is sampled), and without the phase not even the format.
+*elicitation*: it makes the rule of what the model does at times. With a share of 0, 160 steps taught it
+nothing about outcomes (the loop can only reinforce what is sampled), and without the phase not even the format.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CHATML = (
 )
 REPLY = "IMPROVED PROMPT:\n"
 NUM_EXAMPLES = 2048
-INFORMED_SHARE = 0.25
+INFORMED_SHARE = 0.3
 EPISODES_PER_STEP = 2
 """A batch of two roads reveals a part of the law only, so that meta-steps must accumulate."""
 
@@ -107,7 +107,7 @@ def make_examples(num_examples: int, *, seed: int) -> list[tuple[list[Message], 
 def _copied(
     told: dict[str, str], attempts: Sequence[Attempt], rng: np.random.Generator, *, informed: bool
 ) -> dict[str, str]:
-    """Return for each gate a way drawn uniformly from the lines that name it: told or tried, whatever came of it.
+    """Return for each gate a way drawn uniformly from the facts that name it: told or tried, whatever came of it.
 
     With `informed`, from those that were seen to open it, where there are any.
     """
@@ -127,7 +127,7 @@ def supervise(
     pairs: Sequence[tuple[list[Message], str]],
     *,
     seed: int,
-    num_steps: int = 600,
+    num_steps: int = 800,
     batch_size: int = 32,
     learning_rate: float = 4e-3,
 ) -> float:
@@ -153,7 +153,7 @@ def supervise(
     return float(np.mean(losses[-20:]))
 
 
-def make_start(path: str | Path, *, seed: int, num_steps: int = 600) -> Policy:
+def make_start(path: str | Path, *, seed: int, num_steps: int = 800) -> Policy:
     """Make the tiny reflector before any reinforcement, save it to the folder `path`, and return it."""
     pairs = make_examples(NUM_EXAMPLES, seed=seed)
     tokenizer = make_tokenizer([messages[0]["content"] + "\n" + reply for messages, reply in pairs])
