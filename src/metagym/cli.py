@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from metagym import cli_alfworld, cli_minihack, cli_models
+from metagym import cli_alfworld, cli_minihack, cli_models, cli_training
 from metagym._version import __version__
 from metagym.cli_evaluation import commands as evaluation_commands
 from metagym.errors import ApparatusError, ConfigError, MetaGymError
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.add_typer(evaluation_commands)
 app.add_typer(cli_alfworld.app, name="alfworld")
 app.add_typer(cli_minihack.app, name="minihack")
+app.add_typer(cli_training.app, name="train")
 console = Console()
 errors = Console(stderr=True)
 

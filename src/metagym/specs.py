@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -129,7 +130,8 @@ def make_reflector(
     """Return the reflector that `reflector` names.
 
     It may be a reflector, a function, a mapping as for an actor's model (by default with 2,000 tokens a
-    reply), `"demo"`, `"fixed"` (no reflection), or an import path `"package.module:MyReflector"`.
+    reply), `"demo"`, `"fixed"` (no reflection), the folder of a trained reflector or of any causal language
+    model (played in this process), or an import path `"package.module:MyReflector"`.
 
     Raises:
         ConfigError: it is none of these.
@@ -146,9 +148,14 @@ def make_reflector(
         if demo is None:
             raise ConfigError("This environment has no demo reflector. Name a model, or say 'fixed'.")
         return demo()
+    if Path(reflector).is_dir():  # named by import path: training lies in a layer above
+        return cast(Reflector, import_object("metagym.training.serving:load_reflector")(reflector))
     if ":" not in reflector:
         raise UnknownNameError.of(
-            "reflector", reflector, ("demo", "fixed"), remedy="Or an import path, 'package:Name'."
+            "reflector",
+            reflector,
+            ("demo", "fixed"),
+            remedy="Or a model's folder, or an import path, 'package:Name'.",
         )
     found: Any = import_object(reflector)
     return as_reflector(found() if isinstance(found, type) else found)

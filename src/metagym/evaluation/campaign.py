@@ -146,13 +146,15 @@ def num_episodes(config: EvaluationConfig) -> int:
 
 
 def read_reflector_argument(reflector: ReflectorArgument) -> ReflectorArgument:
-    """Return the reflector's spec; a folder is one that holds it in `reflector.json`.
+    """Return the reflector's spec; a folder is one that holds it in `reflector.json`, or a trained model's.
 
     Raises:
         ConfigError: there is such a folder, but no spec in it.
     """
     if not isinstance(reflector, str) or not Path(reflector).is_dir():
         return reflector
+    if any((Path(reflector) / name).is_file() for name in ("config.json", "adapter_config.json")):
+        return reflector  # a model as transformers saves it; `make_reflector` serves it
     file = Path(reflector) / "reflector.json"
     try:
         spec = json.loads(file.read_text(encoding="utf-8"))

@@ -1,0 +1,8 @@
+"""Training reflectors: experience, reward, GRPO, other trainers. Needs the extra `train` where it says so.
+
+Importing this package imports no torch; its modules import torch when they are imported themselves.
+"""
+
+from metagym.training.extras import require
+
+__all__ = ["require"]

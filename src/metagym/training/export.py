@@ -1,0 +1,90 @@
+"""Export for other trainers: reflector turns, actor turns, and supervised pairs, as JSON lines. It knows no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from metagym.actor import ChatActor
+from metagym.errors import ConfigError
+from metagym.training.data import read_lines
+from metagym.types import Trajectory
+
+FIELDS = ("role", "messages", "completion", "reward", "group", "token_ids", "logprobs")
+"""The fields of a turn. `reward` is None where the apparatus failed; `token_ids` and `logprobs` where not known.
+Turns of equal `group` answered the same conversation (reflector) or played the same task (actor)."""
+
+
+def reflector_turns(run: str | Path) -> Iterator[dict[str, Any]]:
+    """Yield the reflections of a training run as turns: the G candidates of an experience share a `group`.
+
+    Raises:
+        ConfigError: the folder holds no training run.
+    """
+    file = Path(run) / "samples.jsonl"
+    if not file.is_file():
+        raise ConfigError(f"Expected a training run (a folder with samples.jsonl) at {run}, found none.")
+    for line in read_lines(file):
+        yield {
+            "role": "reflector",
+            "messages": line["messages"],
+            "completion": line["completion"],
+            "reward": line["reward"],
+            "group": f"{line['step']}/{line['experience']}",
+            "token_ids": line["token_ids"],
+            "logprobs": line["logprobs"],
+        }
+
+
+def actor_turns(trajectories: Iterable[Trajectory], actor: ChatActor) -> Iterator[dict[str, Any]]:
+    """Yield the actor's turns: what it was sent, what it replied, and its episode's score as the reward.
+
+    Messages are rebuilt from the record by the actor that played, since they are not stored twice. Steps
+    of an actor without a model have no completion, and give no turn.
+    """
+    for trajectory in trajectories:
+        for index, step in enumerate(trajectory.steps):
+            completion = step.action.completion
+            if completion is None:
+                continue
+            yield {
+                "role": "actor",
+                "messages": actor.messages(
+                    step.action.prompt_read or trajectory.episode.prompt, trajectory.steps[:index], step.observation
+                ),
+                "completion": completion.text,
+                "reward": trajectory.score,
+                "group": trajectory.task.id,
+                "token_ids": completion.token_ids,
+                "logprobs": completion.logprobs,
+            }
+
+
+def supervised_pairs(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the best turn of each group as a pair for fine-tuning: `{"messages": [..., assistant's reply]}`.
+
+    A group whose known rewards are all equal has no best, and gives none; of equal best ones the first counts.
+    """
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for turn in turns:
+        if turn["reward"] is not None:
+            groups.setdefault(turn["group"], []).append(turn)
+    pairs = []
+    for group in groups.values():
+        best = max(group, key=lambda turn: turn["reward"])
+        if best["reward"] > min(turn["reward"] for turn in group):
+            reply = {"role": "assistant", "content": best["completion"]}
+            pairs.append({"messages": [*best["messages"], reply]})
+    return pairs
+
+
+def write_turns(turns: Iterable[Mapping[str, Any]] | Sequence[Mapping[str, Any]], path: str | Path) -> int:
+    """Write one turn (or pair) a line; return how many."""
+    count = 0
+    with Path(path).open("w", encoding="utf-8") as file:
+        for turn in turns:
+            file.write(json.dumps(turn) + "\n")
+            count += 1
+    return count

@@ -1,0 +1,116 @@
+"""Loops on the learnable problem's laws, many at once, and what they score: held-out laws, and experience.
+
+The protocol of `metagym.evaluation` in small, for a model so tiny that calls one at a time would be the
+cost: at each meta-step the reflections of all laws are sampled in one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from metagym.env import MetaEnv
+from metagym.reflector import read_reflection
+from metagym.seeding import derive_seed
+from metagym.training.extras import require
+from metagym.training.policy import Policy
+from metagym.training.problem import SHOWN_ATTEMPTS, bayes_prompt, instructed, permute_outcomes, render, revealed
+from metagym.types import Completion, MetaStep, Record
+
+torch = require("torch")
+History = Sequence[MetaStep]
+WritePrompts = Callable[[Sequence[History]], list[str]]
+"""Writes the next prompt of each of several loops."""
+MAX_NEW_TOKENS = 56
+"""A full reply of the tiny reflector takes 38."""
+
+
+class HeldOut(Record):
+    """What a reflector scored on held-out laws. Plain success, as in `MetaGym/Gates-v0`."""
+
+    online: tuple[float, ...]
+    """Mean score of each meta-step's fresh batch, before it was reflected upon; the first is that of `sp_0`."""
+    final: float
+    """Mean score of the last prompt, on fresh test tasks of its law."""
+
+
+def play_loops(
+    env: MetaEnv, write: WritePrompts, laws: Sequence[str], *, num_steps: int, seed: int
+) -> tuple[list[list[MetaStep]], list[str]]:
+    """Run a loop on each law, side by side; return their histories and what would come next.
+
+    Tasks follow from seed and law, so that all reflectors meet the same ones. None comes twice in a loop.
+    """
+    size = env.config.episodes_per_step
+    tasks = [
+        env.task_set.draw(num_steps * size, rng=_rng("loop", seed, law), families=[law], split=env.config.split)
+        for law in laws
+    ]
+    histories: list[list[MetaStep]] = [[] for _ in laws]
+    prompts = [env.default_prompt] * len(laws)
+    for index in range(num_steps):
+        for history, batch, prompt in zip(histories, tasks, prompts, strict=True):
+            ids = [task.id for task in batch[index * size : (index + 1) * size]]
+            (meta_step,) = env.replay([prompt], ids)
+            history.append(meta_step.model_copy(update={"index": index}))
+        prompts = write(histories)
+    return histories, prompts
+
+
+def measure(env: MetaEnv, write: WritePrompts, laws: Sequence[str], *, num_steps: int = 4, seed: int = 0) -> HeldOut:
+    """Return what `write` scores on `laws`: loops of `num_steps` reflections, then the last prompt on fresh tasks."""
+    histories, prompts = play_loops(env, write, laws, num_steps=num_steps, seed=seed)
+    finals = []
+    for law, prompt, history in zip(laws, prompts, histories, strict=True):
+        known = {item.task.digest for meta_step in history for item in meta_step.trajectories}
+        tasks = env.task_set.draw(5, rng=_rng("final", seed, law), families=[law], split="test", exclude=known)
+        finals.append(_score(env.replay([prompt], [task.id for task in tasks])[0]))
+    online = tuple(float(np.mean([_score(history[index]) for history in histories])) for index in range(num_steps))
+    return HeldOut(online=online, final=float(np.mean(finals)))
+
+
+def write_with(policy: Policy, *, seed: int, permuted: bool = False) -> WritePrompts:
+    """Return what writes prompts with the policy, sampled at temperature 1.
+
+    With `permuted`, the outcomes that it reads are permuted among the attempts: the control that shows
+    whether it reads them.
+    """
+
+    def write(histories: Sequence[History]) -> list[str]:
+        step = len(histories[0])
+        rng, conversations = _rng("permuted", seed, step), []
+        for history in histories:
+            attempts = revealed(history[-1].trajectories, limit=SHOWN_ATTEMPTS)
+            attempts = permute_outcomes(attempts, rng) if permuted else attempts
+            text = render(instructed(history[-1].prompt), attempts)
+            conversations.append(policy.encode([{"role": "user", "content": text}]))
+        generator = torch.Generator().manual_seed(derive_seed("held out", seed, step))
+        samples = policy.sample(conversations, max_new_tokens=MAX_NEW_TOKENS, generator=generator)
+        prompts = []
+        for history, sample in zip(histories, samples, strict=True):
+            reason = "stop" if sample.is_finished else "length"
+            prompt = read_reflection(Completion(text=sample.text, finish_reason=reason))[1]
+            prompts.append(history[-1].prompt if prompt is None else prompt)
+        return prompts
+
+    return write
+
+
+def write_bayes(*, seed: int) -> WritePrompts:
+    """Return what writes the closed-form Bayes reflector's prompts: the upper bound of the problem."""
+    return lambda histories: [bayes_prompt(history, _rng("bayes", seed, len(history))) for history in histories]
+
+
+def write_constant(prompt: str) -> WritePrompts:
+    """Return what always writes the same prompt."""
+    return lambda histories: [prompt] * len(histories)
+
+
+def _score(meta_step: MetaStep) -> float:
+    assert meta_step.reward is not None  # scripted play does not fail
+    return meta_step.reward
+
+
+def _rng(*parts: int | str) -> np.random.Generator:
+    return np.random.default_rng(derive_seed(*parts))

@@ -1,0 +1,195 @@
+"""Policy: a causal language model with its tokenizer, as what writes reflections. It knows nothing of rewards."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from metagym.errors import ConfigError
+from metagym.training.extras import require
+from metagym.types import Message
+
+torch = require("torch")
+Tensor = Any
+"""A torch tensor. The module type-checks without torch, too, so its types are not named."""
+
+
+class Sample(NamedTuple):
+    """One completion of one prompt."""
+
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    """What was written, the end token among it where it came."""
+    logprobs: tuple[float, ...]
+    """Log-probability of each token, under the distribution that it was drawn from."""
+    text: str
+    """Without the end token and other special tokens."""
+    is_finished: bool
+    """Whether the end token came before the limit."""
+
+
+class Policy:
+    """A causal language model and its tokenizer: samples completions, and gives their log-probabilities.
+
+    Right and left padding are masked, so that a sequence's numbers do not depend on its neighbours but for
+    rounding. Position ids count real tokens only.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        if not getattr(tokenizer, "chat_template", None):
+            raise ConfigError(
+                "Expected a model whose tokenizer has a chat template, got one without. Use an instruction-tuned "
+                "model, or set tokenizer.chat_template."
+            )
+        if tokenizer.eos_token_id is None:
+            raise ConfigError("Expected a tokenizer with an end token, got none: set tokenizer.eos_token.")
+        self.model, self.tokenizer = model, tokenizer
+        self.end_id: int = tokenizer.eos_token_id
+        self.pad_id: int = self.end_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+    @classmethod
+    def load(cls, path: str | Path, *, lora_rank: int | None = None, dtype: str = "float32") -> Policy:
+        """Load a model from a folder or by a hub name; with `lora_rank`, only a fresh LoRA adapter is trainable.
+
+        A folder that holds a LoRA adapter is loaded over its base model, and merged into it.
+
+        Raises:
+            ConfigError: there is no such model, or it has no chat template.
+        """
+        transformers = require("transformers")
+        where = str(path)
+        try:
+            with _without_progress_bars():
+                if (Path(where) / "adapter_config.json").is_file():
+                    adapted = require("peft").AutoPeftModelForCausalLM
+                    model = adapted.from_pretrained(where, dtype=getattr(torch, dtype)).merge_and_unload()
+                else:
+                    model = transformers.AutoModelForCausalLM.from_pretrained(where, dtype=getattr(torch, dtype))
+                tokenizer = transformers.AutoTokenizer.from_pretrained(where)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"Expected a causal language model (a folder with config.json, weights and tokenizer, or a hub name), "
+                f"got {where!r}: {str(error).splitlines()[0]}"
+            ) from error
+        if lora_rank is not None:
+            peft = require("peft")
+            with torch.random.fork_rng():
+                torch.manual_seed(0)  # a resumed run begins with the same adapter, and touches nobody's generator
+                model = peft.get_peft_model(
+                    model, peft.LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear")
+                )
+        model.eval()  # no dropout: the ratio of the first update is then exactly one
+        return cls(model, tokenizer)
+
+    def save(self, path: str | Path) -> None:
+        """Save model (or adapter) and tokenizer, as `load` reads them."""
+        with _without_progress_bars():
+            self.model.save_pretrained(str(path))
+            self.tokenizer.save_pretrained(str(path))
+
+    @property
+    def device(self) -> Any:
+        """Where the model's parameters are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether a LoRA adapter is trained; the base model is then the reference."""
+        return hasattr(self.model, "disable_adapter")
+
+    def trainable(self) -> dict[str, Tensor]:
+        """Return the parameters that are trained, by name."""
+        return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """Return the conversation as token ids, up to where the reply begins."""
+        text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
+    def sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        generator: Any,
+        temperature: float = 1.0,
+    ) -> list[Sample]:
+        """Write one completion for each prompt, drawn with `generator`; temperature 0 takes the likeliest token."""
+        ids, mask = self._pad_left(prompts)
+        alive = torch.ones(len(prompts), dtype=torch.bool, device=ids.device)
+        cache, tokens, logprobs = None, [], []
+        for _ in range(max_new_tokens):
+            positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            out = self.model(
+                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+            cache = out.past_key_values
+            log_p = torch.log_softmax(out.logits[:, -1].float() / (temperature or 1.0), -1)
+            if temperature:
+                # Drawn on the CPU, so that a generator's numbers mean the same on every device.
+                drawn = torch.multinomial(log_p.exp().cpu(), 1, generator=generator).to(log_p.device)
+            else:
+                drawn = log_p.argmax(-1, keepdim=True)
+            tokens.append(torch.where(alive, drawn[:, 0], self.pad_id))
+            logprobs.append(log_p.gather(-1, drawn)[:, 0])
+            mask = torch.cat([mask, alive[:, None].long()], 1)
+            alive = alive & (drawn[:, 0] != self.end_id)
+            ids = tokens[-1][:, None]
+            if not alive.any():
+                break
+        lengths = (mask[:, -len(tokens) :]).sum(-1).tolist()
+        written, scores = torch.stack(tokens, 1).tolist(), torch.stack(logprobs, 1).tolist()
+        return [
+            Sample(
+                tuple(prompt),
+                tuple(written[row][:length]),
+                tuple(scores[row][:length]),
+                self.tokenizer.decode(written[row][:length], skip_special_tokens=True),
+                written[row][length - 1] == self.end_id,
+            )
+            for row, (prompt, length) in enumerate(zip(prompts, lengths, strict=True))
+        ]
+
+    def logprobs(
+        self, prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], *, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Return the log-probability of each completion's tokens, and the mask of real ones.
+
+        Both float32 of shape `[num_completions, longest completion]`, completions padded on the right. The
+        mask is 1 up to and with the end token, 0 after it.
+        """
+        ids, mask = self._pad_left(prompts)
+        length = max(len(completion) for completion in completions)
+        rows = [list(c) + [self.pad_id] * (length - len(c)) for c in completions]
+        answer = torch.tensor(rows, device=ids.device)
+        real = torch.tensor([[1] * len(c) + [0] * (length - len(c)) for c in completions], device=ids.device)
+        ids, mask = torch.cat([ids, answer], 1), torch.cat([mask, real], 1)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        # Only where the completion stands: the vocabulary is what costs memory here.
+        logits = self.model(
+            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=length + 1
+        ).logits
+        log_p = torch.log_softmax(logits[:, -length - 1 : -1].float() / (temperature or 1.0), -1)
+        return log_p.gather(-1, answer[..., None])[..., 0] * real, real.float()
+
+    def _pad_left(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        longest = max(len(prompt) for prompt in prompts)
+        ids = [[self.pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+        mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
+
+
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing bars over the caller's own output."""
+    logs = require("transformers").utils.logging
+    enabled = logs.is_progress_bar_enabled()
+    logs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            logs.enable_progress_bar()

@@ -1,0 +1,138 @@
+"""The learnable problem: Gates, its laws split in two, what a batch reveals, and the closed-form Bayes reflector.
+
+It knows no torch: the tiny reflector that learns here is made in `tiny.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from metagym.envs.gates.laws import FAMILIES, GATES, WAYS
+from metagym.envs.gates.meta import GatesMetaEnv
+from metagym.envs.instructions import Instruction, read_instructions, write_instructions
+from metagym.seeding import derive_seed
+from metagym.types import Message, MetaStep, Trajectory
+
+NUM_TEST_LAWS = 96
+_ORDER = sorted(range(len(FAMILIES)), key=lambda number: derive_seed("learnable problem", number))
+TEST_LAWS = tuple(FAMILIES[number] for number in _ORDER[:NUM_TEST_LAWS])
+"""Held-out laws: disjoint from `TRAIN_LAWS` as *combinations*. Every single (gate, way) occurs in both: holding
+words out would let a policy improve by suppressing them."""
+TRAIN_LAWS = tuple(FAMILIES[number] for number in _ORDER[NUM_TEST_LAWS:])
+
+_TRIED = re.compile(r"You (\w+)\. The (\w+) gate (opens|stays shut(?:, and a landslide)?)")
+SHOWN_ATTEMPTS = 2
+"""Attempts at a gate that the tiny reflector is shown: the last ones of the batch. What is cut would be read by a
+larger model; here it would only make the reading longer. The Bayes reflector reads everything."""
+_OUTCOMES = {"opens": "opens", "stays shut": "shut", "stays shut, and a landslide": "landslide"}
+
+
+class Attempt(NamedTuple):
+    """What was tried at a gate, and what became of it."""
+
+    gate: str
+    outcome: str
+    """`opens`, `shut` or `landslide`."""
+    way: str
+
+
+class GradedGatesMetaEnv(GatesMetaEnv):
+    """Gates with partial credit: the score is gates passed per step taken, 1.0 on a road without an error.
+
+    For training only. With plain success most groups of candidates would fail alike and carry no signal;
+    what is reported on held-out laws is plain success, as in `MetaGym/Gates-v0`.
+    """
+
+    def score(self, trajectory: Trajectory) -> float:
+        """Return distinct gates passed, divided by steps taken (at least four); invalid actions are steps."""
+        # Distinct: after an invalid action the same text stands there again. Where each text counted, GRPO
+        # found that out, and wrote instructions for actions that do not exist.
+        passed = {attempt.gate for attempt in _attempts(trajectory) if attempt.outcome == "opens"}
+        return len(passed) / max(len(GATES), len(trajectory.steps))
+
+
+def revealed(trajectories: Iterable[Trajectory], *, limit: int | None = None) -> tuple[Attempt, ...]:
+    """Return what the trajectories reveal of the law: each attempt once, sorted by gate and way.
+
+    With `limit`, only the last so many attempts at each gate. Sorted, because in the order of play the last
+    way tried at a gate is the one that opened it: a reader could find it without reading any outcome.
+    """
+    found: dict[str, list[Attempt]] = {gate: [] for gate in GATES}
+    for attempt in (attempt for trajectory in trajectories for attempt in _attempts(trajectory)):
+        known = found[attempt.gate]
+        if attempt in known:
+            known.remove(attempt)
+        known.append(attempt)
+    kept = (attempt for known in found.values() for attempt in (known if limit is None else known[-limit:]))
+    return tuple(sorted(kept, key=lambda attempt: (GATES.index(attempt.gate), WAYS.index(attempt.way))))
+
+
+def _attempts(trajectory: Trajectory) -> list[Attempt]:
+    texts = [step.observation.text for step in trajectory.steps]
+    if trajectory.final_observation is not None:
+        texts.append(trajectory.final_observation.text)
+    matches = (_TRIED.search(text) for text in texts)
+    return [Attempt(found[2], _OUTCOMES[found[3]], found[1]) for found in matches if found]
+
+
+def permute_outcomes(attempts: Sequence[Attempt], rng: np.random.Generator) -> tuple[Attempt, ...]:
+    """Return the attempts with their outcomes permuted among them: the null control at test time."""
+    order = rng.permutation(len(attempts))
+    return tuple(
+        attempt._replace(outcome=attempts[int(index)].outcome) for attempt, index in zip(attempts, order, strict=True)
+    )
+
+
+def instructed(prompt: str) -> dict[str, str]:
+    """Return the way that a prompt instructs for each gate; the first one holds."""
+    ways: dict[str, str] = {}
+    for item in read_instructions(prompt):
+        ways.setdefault(item.condition.removeprefix("the gate is "), item.do)
+    return ways
+
+
+def prompt_of(ways: dict[str, str]) -> str:
+    """Return a prompt that instructs these ways, the gates in their fixed order."""
+    lines = write_instructions(Instruction(f"the gate is {gate}", ways[gate]) for gate in GATES if gate in ways)
+    return lines.replace("- ", "")
+
+
+def compact_messages(meta_step: MetaStep) -> list[Message]:
+    """Return the reflector's conversation for a tiny model: what the prompt says, what the batch reveals.
+
+    Its facts in a row (`oak told knock; oak opens knock`), some forty tokens in all, where the full rendering of a
+    batch takes a thousand.
+    """
+    seen = revealed(meta_step.trajectories, limit=SHOWN_ATTEMPTS)
+    return [{"role": "user", "content": render(instructed(meta_step.prompt), seen)}]
+
+
+def render(ways: dict[str, str], attempts: Sequence[Attempt]) -> str:
+    """Return the text of `compact_messages` for these instructions and attempts."""
+    lines = []
+    for gate in GATES:
+        lines += [f"{gate} told {ways[gate]}"] if gate in ways else []
+        lines += [f"{gate} {attempt.outcome} {attempt.way}" for attempt in attempts if attempt.gate == gate]
+    # On one line: within it the tokenizer gives a gate the same token as in an instruction.
+    return "; ".join(["seen", *lines])
+
+
+def bayes_prompt(history: Sequence[MetaStep], rng: np.random.Generator) -> str:
+    """Return the prompt of the Bayes reflector: for each gate a way of the highest posterior probability.
+
+    Over the laws, the way that opens a gate is uniform on six, independently of the other gates and of what
+    backfires. So after some attempts at a gate the posterior is a point mass on the way that was seen to
+    open it, else uniform on the ways not seen to fail. It reads the whole history, and draws ties from `rng`.
+    """
+    facts = {attempt for meta_step in history for attempt in revealed(meta_step.trajectories)}
+    ways = {}
+    for gate in GATES:
+        opened = [fact.way for fact in facts if fact.gate == gate and fact.outcome == "opens"]
+        failed = {fact.way for fact in facts if fact.gate == gate}
+        left = [way for way in WAYS if way not in failed]
+        ways[gate] = opened[0] if opened else left[int(rng.integers(len(left)))]
+    return prompt_of(ways)

@@ -1,0 +1,163 @@
+"""The tiny reflector: tokenizer, model and a short supervised phase, made on the spot. It knows no reward.
+
+The supervised phase teaches the reply's format and the copying of an option that was *attempted*: for each
+gate, a way drawn uniformly from the facts that name it, whatever came of them. In three examples of ten
+(`INFORMED_SHARE`) the way that was seen to open the gate is copied instead. So what GRPO does here is
+*elicitation*: it makes the rule of what the model does at times. With a share of 0, 160 steps taught it
+nothing about outcomes (the loop can only reinforce what is sampled), and without the phase not even the format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from metagym.envs.gates.laws import GATES, WAYS
+from metagym.errors import ConfigError
+from metagym.seeding import derive_seed
+from metagym.training.extras import require
+from metagym.training.policy import Policy
+from metagym.training.problem import (
+    SHOWN_ATTEMPTS,
+    TRAIN_LAWS,
+    Attempt,
+    GradedGatesMetaEnv,
+    prompt_of,
+    render,
+    revealed,
+)
+from metagym.types import Message
+
+torch = require("torch")
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+REPLY = "IMPROVED PROMPT:\n"
+NUM_EXAMPLES = 2048
+INFORMED_SHARE = 0.3
+EPISODES_PER_STEP = 2
+"""A batch of two roads reveals a part of the law only, so that meta-steps must accumulate."""
+
+
+def make_tokenizer(texts: Sequence[str]) -> object:
+    """Train a byte-level BPE tokenizer with a ChatML template on `texts`."""
+    tokenizers, transformers = require("tokenizers"), require("transformers")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=512,
+        special_tokens=specials,
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([*texts, *["user\nassistant\n"] * 9], trainer)
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        chat_template=CHATML,
+    )
+
+
+def make_model(vocab_size: int, *, seed: int, hidden_size: int = 64, num_layers: int = 2) -> object:
+    """Make a randomly initialised Qwen2-shaped model."""
+    transformers = require("transformers")
+    torch.manual_seed(seed)
+    config = transformers.Qwen2Config(
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        intermediate_size=3 * hidden_size,
+        num_hidden_layers=num_layers,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        initializer_range=0.08,
+    )
+    return transformers.AutoModelForCausalLM.from_config(config).eval()
+
+
+def make_examples(num_examples: int, *, seed: int) -> list[tuple[list[Message], str]]:
+    """Return supervised pairs (messages, reply): batches played on train laws under random prompts.
+
+    A target is drawn uniformly from what was attempted, without regard to outcome, but for the informed share.
+    """
+    rng = np.random.default_rng(derive_seed("supervised", seed))
+    pairs: list[tuple[list[Message], str]] = []
+    with GradedGatesMetaEnv("demo", episodes_per_step=EPISODES_PER_STEP) as env:
+        while len(pairs) < num_examples:
+            law = TRAIN_LAWS[int(rng.integers(len(TRAIN_LAWS)))]
+            tasks = env.task_set.draw(EPISODES_PER_STEP, rng=rng, families=[law])
+            # Some prompts say nothing, some say something of each gate, right or wrong by chance.
+            told = {gate: str(rng.choice(WAYS)) for gate in GATES if rng.random() < 0.6} if rng.random() < 0.7 else {}
+            (meta_step,) = env.replay([prompt_of(told) or env.default_prompt], [task.id for task in tasks])
+            attempts = revealed(meta_step.trajectories, limit=SHOWN_ATTEMPTS)
+            user: Message = {"role": "user", "content": render(told, attempts)}
+            target = _copied(told, attempts, rng, informed=rng.random() < INFORMED_SHARE)
+            pairs.append(([user], REPLY + prompt_of(target)))
+    return pairs
+
+
+def _copied(
+    told: dict[str, str], attempts: Sequence[Attempt], rng: np.random.Generator, *, informed: bool
+) -> dict[str, str]:
+    """Return for each gate a way drawn uniformly from the facts that name it: told or tried, whatever came of it.
+
+    With `informed`, from those that were seen to open it, where there are any.
+    """
+    ways = {}
+    for gate in GATES:
+        named = [attempt.way for attempt in attempts if attempt.gate == gate]
+        named += [told[gate]] if gate in told else []
+        opened = [attempt.way for attempt in attempts if (attempt.gate, attempt.outcome) == (gate, "opens")]
+        named = opened if informed and opened else named
+        if named:
+            ways[gate] = str(rng.choice(named))
+    return ways
+
+
+def supervise(
+    policy: Policy,
+    pairs: Sequence[tuple[list[Message], str]],
+    *,
+    seed: int,
+    num_steps: int = 800,
+    batch_size: int = 32,
+    learning_rate: float = 4e-3,
+) -> float:
+    """Train the policy to reply as the pairs do; return the mean loss a token over the last twenty steps."""
+    if not pairs:
+        raise ConfigError("supervise expects at least one pair, got none.")
+    prompts = [policy.encode(messages) for messages, _ in pairs]
+    replies = [policy.tokenizer(reply)["input_ids"] + [policy.end_id] for _, reply in pairs]
+    rng = np.random.default_rng(derive_seed("batches", seed))
+    optimizer = torch.optim.AdamW(policy.trainable().values(), lr=learning_rate, weight_decay=0.0)
+    losses: list[float] = []
+    for step in range(num_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * min(1.0, (step + 1) / 50) * min(1.0, 2 * (1 - step / num_steps))
+        rows = rng.integers(len(pairs), size=batch_size)
+        logprobs, mask = policy.logprobs([prompts[row] for row in rows], [replies[row] for row in rows])
+        loss = -logprobs.sum() / mask.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(policy.trainable().values(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    return float(np.mean(losses[-20:]))
+
+
+def make_start(path: str | Path, *, seed: int, num_steps: int = 800) -> Policy:
+    """Make the tiny reflector before any reinforcement, save it to the folder `path`, and return it."""
+    pairs = make_examples(NUM_EXAMPLES, seed=seed)
+    tokenizer = make_tokenizer([messages[0]["content"] + "\n" + reply for messages, reply in pairs])
+    policy = Policy(make_model(len(tokenizer), seed=seed), tokenizer)  # type: ignore[arg-type]
+    supervise(policy, pairs, seed=seed, num_steps=num_steps)
+    policy.save(path)
+    return policy

@@ -1,0 +1,71 @@
+"""The TRL adapter: the same reward as one async reward function for `GRPOTrainer`, and its data set.
+
+Written for TRL 1.16. TRL's defaults are not the paper's GRPO: `grpo_arguments` names those that differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from metagym.training.data import Experience
+from metagym.training.extras import require
+from metagym.training.grpo import GRPOConfig
+from metagym.training.loop import Render, chat_messages
+from metagym.training.reward import MetaReward
+
+
+def make_dataset(experience: Sequence[Experience], *, render: Render = chat_messages) -> Any:
+    """Return a `datasets.Dataset` with the columns `prompt` (messages) and `row` (index into `experience`)."""
+    rows = [{"prompt": render(item.meta_step), "row": row} for row, item in enumerate(experience)]
+    return require("datasets").Dataset.from_list(rows)
+
+
+def make_reward_function(reward: MetaReward, experience: Sequence[Experience]) -> Callable[..., Any]:
+    """Return an async reward function for `GRPOTrainer(reward_funcs=[...])`, over `make_dataset(experience)`.
+
+    TRL hands it all completions of a batch; those of one row are rewarded in one engine run. None, which
+    TRL leaves out, stands for what the apparatus failed on.
+    """
+
+    async def meta_reward(
+        completions: Sequence[Any], row: Sequence[int], completion_ids: Sequence[Sequence[int]] = (), **_: Any
+    ) -> list[float | None]:
+        texts = [item if isinstance(item, str) else item[-1]["content"] for item in completions]
+        rewards: list[float | None] = [None] * len(texts)
+        for index in dict.fromkeys(row):
+            places = [place for place, other in enumerate(row) if other == index]
+            group = [texts[place] for place in places]
+            # `replay` is synchronous, and waits for an event loop of its own: it must not wait on this one.
+            played = await asyncio.to_thread(reward, experience[index].meta_step, group)
+            for place, value in zip(places, played, strict=True):
+                rewards[place] = value
+        return rewards
+
+    return meta_reward
+
+
+def grpo_arguments(config: GRPOConfig, *, num_processes: int = 1) -> dict[str, Any]:
+    """Return keyword arguments for `trl.GRPOConfig` that mean what `config` means, where TRL's defaults differ.
+
+    A step then takes `groups_per_step` groups over all processes together.
+    """
+    per_device = config.group_size * config.groups_per_step // num_processes
+    return {
+        "num_generations": config.group_size,
+        "per_device_train_batch_size": per_device,
+        "gradient_accumulation_steps": 1,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": "constant",
+        "epsilon": config.clip,
+        "beta": config.kl,
+        "num_iterations": config.num_updates,
+        "max_completion_length": config.max_new_tokens,
+        "temperature": config.temperature,
+        "max_grad_norm": config.max_grad_norm,
+        "loss_type": "grpo",  # TRL: dapo
+        "scale_rewards": "group",
+        "bf16": False,  # TRL: True, which is slow or missing on CPUs
+        "mask_truncated_completions": False,
+    }

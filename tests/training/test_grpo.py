@@ -1,0 +1,267 @@
+"""GRPO's pieces against slow, obvious versions; the whole step on a tiny model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.train
+torch: Any = pytest.importorskip("torch", reason="needs metagym[train]")
+pytest.importorskip("transformers", reason="needs metagym[train]")
+
+from metagym.errors import ConfigError  # noqa: E402
+from metagym.training.grpo import GRPO, GRPOConfig, advantages, clipped_loss  # noqa: E402
+from metagym.training.policy import Policy  # noqa: E402
+from metagym.types import Completion  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def policy(tiny_start: Path) -> Policy:
+    return Policy.load(tiny_start)
+
+
+def slow_advantages(groups: list[list[float | None]]) -> list[list[float]]:
+    rows = []
+    for group in groups:
+        known = [value for value in group if value is not None]
+        mean = sum(known) / len(known) if known else 0.0
+        spread = math.sqrt(sum((value - mean) ** 2 for value in known) / len(known)) if known else 0.0
+        rows.append([0.0 if value is None or spread < 1e-8 else (value - mean) / spread for value in group])
+    return rows
+
+
+def test_advantages_equal_the_slow_version_with_missing_rewards_left_out() -> None:
+    groups: list[list[float | None]] = [
+        [0.0, 1.0, 0.25, 0.5],
+        [None, 1.0, 0.0, None],
+        [0.1, 0.1, 0.1, 0.1],
+        [None, None, None, None],
+        [None, 0.7, None, None],
+    ]
+    found = advantages(np.array(groups, dtype=float))
+    assert np.allclose(found, slow_advantages(groups), atol=1e-12)
+    assert not np.isnan(found).any()
+    assert not found[2:].any()
+
+
+def test_a_group_of_equal_rewards_gives_exactly_zero() -> None:
+    """0.1 is no binary fraction: the mean of equal rewards need not equal them."""
+    assert not advantages(np.full((3, 7), 0.1)).any()
+
+
+def slow_loss(new: Any, old: Any, ref: Any, gain: Any, mask: Any, config: GRPOConfig) -> list[float]:
+    losses = []
+    for row in range(len(gain)):
+        total, count = 0.0, 0
+        for place in range(new.shape[1]):
+            if not mask[row, place]:
+                continue
+            ratio = math.exp(new[row, place] - old[row, place])
+            clipped = min(max(ratio, 1 - config.clip), 1 + config.clip)
+            r = math.exp(ref[row, place] - new[row, place])
+            total += -min(ratio * gain[row], clipped * gain[row]) + config.kl * (r - 1 - math.log(r))
+            count += 1
+        losses.append(float(total) / max(1, count))
+    return losses
+
+
+def test_the_loss_equals_the_slow_version() -> None:
+    generator = torch.Generator().manual_seed(0)
+    new, old, ref = (-torch.rand(4, 6, generator=generator).double() for _ in range(3))
+    mask = torch.tensor([[1] * length + [0] * (6 - length) for length in (6, 3, 1, 0)]).double()
+    gain = torch.tensor([1.3, -0.7, 0.0, 2.0]).double()
+    config = GRPOConfig(clip=0.2, kl=0.3)
+    loss, kl = clipped_loss(new, old, ref, gain, mask, config)
+    assert loss.tolist() == pytest.approx(slow_loss(new, old, ref, gain, mask, config), abs=1e-12)
+    assert (kl >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "gain", "slope"),
+    [
+        (1.0, 1.0, -1.0),  # inside: the gradient of -ratio * gain by the log-probability
+        (1.5, 1.0, 0.0),  # good, and already more likely than the clip: no push
+        (0.5, 1.0, -0.5),  # good, and less likely: pushed up
+        (0.5, -1.0, 0.0),  # bad, and already less likely: no push
+        (1.5, -1.0, 1.5),  # bad, and more likely: pushed down
+        (1.0, 0.0, 0.0),
+    ],
+)
+def test_the_clipped_gradient_is_that_of_the_case_by_hand(ratio: float, gain: float, slope: float) -> None:
+    new = torch.tensor([[math.log(ratio)]], dtype=torch.float64, requires_grad=True)
+    old, mask = torch.zeros(1, 1).double(), torch.ones(1, 1).double()
+    loss, _ = clipped_loss(new, old, None, torch.tensor([gain]).double(), mask, GRPOConfig(kl=0.0))
+    loss.sum().backward()
+    assert float(new.grad) == pytest.approx(slope, abs=1e-12)
+
+
+def test_tokens_after_the_end_have_no_part_in_loss_or_gradient() -> None:
+    new = torch.randn(2, 5, generator=torch.Generator().manual_seed(1)).double().requires_grad_()
+    mask = torch.tensor([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]]).double()
+    old = new.detach() - 0.05
+    loss, _ = clipped_loss(new, old, old, torch.tensor([1.0, -1.0]).double(), mask, GRPOConfig(kl=0.1))
+    loss.sum().backward()
+    assert not new.grad[0, 2:].any()
+    assert new.grad[1].all()
+
+
+def test_left_padding_equals_no_padding(policy: Policy) -> None:
+    short, long = list(range(5, 12)), list(range(3, 40))
+    answers = [[20, 21, 22, policy.end_id], [30, policy.end_id]]
+    with torch.no_grad():
+        both, mask = policy.logprobs([short, long], answers)
+        alone = [policy.logprobs([prompt], [answer])[0] for prompt, answer in zip([short, long], answers, strict=True)]
+    assert mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    assert torch.allclose(both[0], alone[0][0], atol=1e-5)
+    assert torch.allclose(both[1, :2], alone[1][0], atol=1e-5)
+    assert not both[1, 2:].any()
+
+
+def test_sampled_logprobs_are_those_of_the_training_pass(policy: Policy) -> None:
+    prompts = [list(range(5, 12)), list(range(3, 40)), [7]]
+    for temperature in (1.0, 0.7):
+        samples = policy.sample(
+            prompts, max_new_tokens=12, generator=torch.Generator().manual_seed(0), temperature=temperature
+        )
+        with torch.no_grad():
+            again, mask = policy.logprobs(prompts, [s.token_ids for s in samples], temperature=temperature)
+        for row, sample in enumerate(samples):
+            assert len(sample.token_ids) == int(mask[row].sum())
+            assert sample.logprobs == pytest.approx(again[row, : len(sample.token_ids)].tolist(), abs=1e-4)
+
+
+def test_a_sample_ends_with_the_end_token_or_is_not_finished(policy: Policy) -> None:
+    prompts = [policy.encode([{"role": "user", "content": "oak opens knock"}])] * 16
+    samples = policy.sample(prompts, max_new_tokens=60, generator=torch.Generator().manual_seed(0))
+    for sample in samples:
+        assert sample.is_finished == (sample.token_ids[-1] == policy.end_id)
+        assert policy.end_id not in sample.token_ids[:-1]
+        assert "<|im_end|>" not in sample.text
+    assert len({sample.text for sample in samples}) > 1
+
+
+def test_sampling_follows_from_the_generator(policy: Policy) -> None:
+    prompts = [[5, 6, 7], [8]]
+    first, again, other = (
+        policy.sample(prompts, max_new_tokens=8, generator=torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)
+    )
+    assert first == again
+    assert first != other
+
+
+def make_grpo(policy: Policy, reward: Any, **config: Any) -> GRPO:
+    options = {"group_size": 4, "groups_per_step": 2, "kl": 0.0, "max_new_tokens": 6, **config}
+    return GRPO(policy, [[5, 6], [7, 8], [9, 10, 11]], reward, seed=0, config=GRPOConfig(**options))
+
+
+def weights(policy: Policy) -> dict[str, Any]:
+    return {name: value.detach().clone() for name, value in policy.trainable().items()}
+
+
+def test_equal_rewards_leave_the_weights_alone(tiny_start: Path) -> None:
+    policy = Policy.load(tiny_start)
+    before = weights(policy)
+    metrics, _ = make_grpo(policy, lambda row, replies: [0.5] * len(replies)).step(0)
+    assert metrics["no_signal"] == 1.0
+    assert metrics["reward_spread"] == 0.0
+    assert all(torch.equal(value, before[name]) for name, value in weights(policy).items())
+
+
+def test_a_step_makes_what_was_rewarded_more_likely(tiny_start: Path) -> None:
+    policy = Policy.load(tiny_start)
+    grpo = make_grpo(policy, lambda row, replies: [float(len(set(r.text))) for r in replies], learning_rate=1e-3)
+    _, groups = grpo.step(0)
+    samples = [sample for _, group, _ in groups for sample in group]
+    gains = advantages(np.array([rewards for _, _, rewards in groups])).reshape(-1)
+    with torch.no_grad():
+        now, mask = policy.logprobs([s.prompt_ids for s in samples], [s.token_ids for s in samples])
+    moved = now.sum(-1).numpy() - np.array([sum(s.logprobs) for s in samples])
+    assert float((moved * gains / mask.sum(-1).numpy()).sum()) > 0
+
+
+def test_accumulated_gradients_equal_one_pass(tiny_start: Path) -> None:
+    found = []
+    for micro_batch in (8, 3):
+        policy = Policy.load(tiny_start)
+        grpo = make_grpo(policy, lambda row, replies: [0.0] * len(replies), micro_batch=8)
+        samples = policy.sample([[5, 6]] * 8, max_new_tokens=6, generator=torch.Generator().manual_seed(0))
+        grpo.config = grpo.config.model_copy(update={"micro_batch": micro_batch})
+        grpo._update(samples, np.linspace(-1, 1, 8), np.ones(8, dtype=bool))
+        found.append({name: value.grad.clone() for name, value in policy.trainable().items()})
+    assert all(torch.allclose(found[0][name], found[1][name], atol=1e-6) for name in found[0])
+
+
+def test_missing_rewards_are_counted_and_left_out(tiny_start: Path) -> None:
+    def reward(row: int, replies: list[Completion]) -> list[float | None]:
+        return [None, *(float(number) for number in range(len(replies) - 1))]
+
+    metrics, groups = make_grpo(Policy.load(tiny_start), reward).step(0)
+    assert metrics["missing_rewards"] == 0.25
+    assert metrics["reward"] == 1.0
+    assert all(math.isnan(rewards[0]) for _, _, rewards in groups)
+
+
+def test_a_step_without_any_reward_is_skipped_and_told(tiny_start: Path) -> None:
+    policy = Policy.load(tiny_start)
+    before = weights(policy)
+    metrics, _ = make_grpo(policy, lambda row, replies: [None] * len(replies)).step(0)
+    assert math.isnan(metrics["reward"])
+    assert metrics["missing_rewards"] == 1.0
+    assert all(torch.equal(value, before[name]) for name, value in weights(policy).items())
+
+
+def test_a_loss_that_is_no_number_does_not_reach_the_weights(tiny_start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = Policy.load(tiny_start)
+    before = weights(policy)
+    grpo = make_grpo(policy, lambda row, replies: [1.0, 0.0, 0.0, 0.0])
+    honest = policy.logprobs
+    monkeypatch.setattr(policy, "logprobs", lambda *a, **k: (honest(*a, **k)[0] * math.nan, honest(*a, **k)[1]))
+    metrics, _ = grpo.step(0)
+    assert metrics["skipped_updates"] == 1.0
+    assert all(torch.equal(value, before[name]) for name, value in weights(policy).items())
+
+
+def test_each_experience_comes_once_an_epoch(policy: Policy) -> None:
+    grpo = make_grpo(policy, lambda row, replies: [0.0] * len(replies))
+    rows = [row for step in range(3) for row in grpo.rows(step)]
+    assert sorted(rows[:3]) == sorted(rows[3:]) == [0, 1, 2]
+
+
+def test_a_group_of_one_is_refused(policy: Policy) -> None:
+    with pytest.raises(ConfigError, match="group_size must be at least 2, got 1"):
+        make_grpo(policy, lambda row, replies: [0.0], group_size=1)
+
+
+def test_a_kl_weight_without_a_reference_is_refused(policy: Policy) -> None:
+    with pytest.raises(ConfigError, match="A KL weight needs a reference"):
+        make_grpo(policy, lambda row, replies: [0.0], kl=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # peft calls it
+def test_the_adapters_reference_is_its_base(tiny_start: Path) -> None:
+    policy = Policy.load(tiny_start, lora_rank=2)
+    assert set(weights(policy)) == {name for name in weights(policy) if "lora_" in name}
+    reward = lambda row, replies: [float(number) for number in range(len(replies))]  # noqa: E731
+    grpo = make_grpo(policy, reward, kl=0.1, learning_rate=1e-2)
+    first, _ = grpo.step(0)
+    second, _ = grpo.step(1)
+    assert first["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert second["kl"] > 1e-4
+
+
+def test_a_path_that_is_no_model_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"Expected a causal language model .* got"):
+        Policy.load(tmp_path)
+
+
+def test_a_model_without_chat_template_is_told(policy: Policy) -> None:
+    class Bare:
+        chat_template = None
+        eos_token_id = 1
+
+    with pytest.raises(ConfigError, match="has a chat template, got one without"):
+        Policy(policy.model, Bare())

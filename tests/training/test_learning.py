@@ -1,0 +1,52 @@
+"""The demonstration: the loop learns, its controls do not, on one training run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.train
+pytest.importorskip("torch", reason="needs metagym[train]")
+pytest.importorskip("transformers", reason="needs metagym[train]")
+
+from metagym.training.demo import DemoConfig, ShuffledReward, run_once  # noqa: E402
+from metagym.training.grpo import GRPOConfig  # noqa: E402
+from metagym.training.reward import MetaReward  # noqa: E402
+from tests.conftest import MakeGates  # noqa: E402
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_grpo_teaches_the_tiny_reflector_to_read_outcomes(tmp_path: Path) -> None:
+    report = run_once(tmp_path, 0, DemoConfig())
+    gain = report.gain
+    assert gain > 0.15, "held-out laws: trained against its own untrained start"
+    assert report.permuted.final - report.untrained.final < gain / 2, "permuted outcomes: the gain is lost"
+    assert report.shuffled is not None
+    assert report.shuffled.final - report.untrained.final < gain / 2, "shuffled rewards: no gain"
+    assert report.bayes.final > 0.95
+    assert report.constant.final < 0.2
+    assert run_once(tmp_path, 0, DemoConfig()) == report
+
+
+def test_a_run_in_miniature_reports_everything(tmp_path: Path) -> None:
+    config = DemoConfig(
+        num_steps=1, supervised_steps=20, num_loops=4, num_laws=3,
+        grpo=GRPOConfig(group_size=2, groups_per_step=2, max_new_tokens=8),
+    )  # fmt: skip
+    report = run_once(tmp_path, 3, config)
+    assert len(report.rewards) == 1
+    assert report.shuffled is not None
+    assert len(report.untrained.online) == 4
+
+
+def test_shuffled_rewards_are_the_groups_own_in_another_order(make_gates: MakeGates) -> None:
+    env = make_gates()
+    (before,) = env.replay([env.default_prompt], ["law-0042/1"])
+    lines = ("when the gate is oak, wait", "when the gate is iron, wait", "when the gate is glass, sing")
+    replies = [f"IMPROVED PROMPT: {line}" for line in lines for _ in range(3)]
+    honest: Any = MetaReward(env)(before, replies)
+    assert sorted(ShuffledReward(env)(before, replies)) == sorted(honest)
+    assert ShuffledReward(env).fingerprint != MetaReward(env).fingerprint

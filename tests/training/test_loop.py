@@ -1,0 +1,219 @@
+"""The training run: metrics, checkpoints, and a resume that ends in the same bits; serving what came out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.train
+pytest.importorskip("torch", reason="needs metagym[train]")
+pytest.importorskip("transformers", reason="needs metagym[train]")
+
+from metagym.errors import ConfigError, RunFolderError  # noqa: E402
+from metagym.optimization import optimize  # noqa: E402
+from metagym.seeding import digest  # noqa: E402
+from metagym.specs import make_reflector  # noqa: E402
+from metagym.training.data import Experience, read_lines, to_experience, write_jsonl  # noqa: E402
+from metagym.training.export import FIELDS, reflector_turns, supervised_pairs  # noqa: E402
+from metagym.training.grpo import GRPOConfig  # noqa: E402
+from metagym.training.loop import LoopConfig, train  # noqa: E402
+from metagym.training.policy import Policy  # noqa: E402
+from metagym.training.problem import GradedGatesMetaEnv, compact_messages  # noqa: E402
+from metagym.training.reward import MetaReward  # noqa: E402
+from metagym.training.serving import LocalReflector, load_reflector, weights_digest  # noqa: E402
+from metagym.types import Completion, MetaStep  # noqa: E402
+from tests.conftest import SRC  # noqa: E402
+
+GRPO = GRPOConfig(group_size=4, groups_per_step=2, learning_rate=1e-3, max_new_tokens=24)
+
+
+@pytest.fixture(scope="module")
+def env() -> Iterator[GradedGatesMetaEnv]:
+    with GradedGatesMetaEnv("demo", episodes_per_step=2) as env:
+        yield env
+
+
+@pytest.fixture(scope="module")
+def experience(env: GradedGatesMetaEnv) -> list[Experience]:
+    histories = [env.replay([env.default_prompt], [f"law-000{law}/1", f"law-000{law}/2"]) for law in range(5)]
+    return to_experience(histories, fingerprint=digest(env.fingerprint))
+
+
+class TextReward(MetaReward):
+    """A reward that a model that has learned nothing can earn, so that every step moves the weights."""
+
+    def __call__(self, meta_step: MetaStep, completions: Sequence[str | Completion]) -> list[float | None]:
+        texts = [item if isinstance(item, str) else item.text for item in completions]
+        return [len(set(text)) / 10 for text in texts]
+
+
+def run(start: Path, experience: list[Experience], env: Any, path: Path, steps: int = 4, **loop: Any) -> Path:
+    return train(
+        start, experience, TextReward(env), path, grpo=GRPO,
+        loop=LoopConfig(**{"num_steps": steps, "save_every": 2, **loop}), render=compact_messages,
+    )  # fmt: skip
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return read_lines(path)
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
+    whole = run(tiny_start, experience, env, tmp_path / "whole")
+    run(tiny_start, experience, env, tmp_path / "parts", steps=2)
+    parts = run(tiny_start, experience, env, tmp_path / "parts")
+    assert weights_digest(Policy.load(whole)) == weights_digest(Policy.load(parts))
+    assert weights_digest(Policy.load(whole)) != weights_digest(Policy.load(tiny_start))
+    for name in ("metrics.jsonl", "samples.jsonl"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_lines_after_the_checkpoint_and_a_torn_one_are_written_again(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
+    run(tiny_start, experience, env, tmp_path, steps=2)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "reward": 7}\n{"step": 3, "rew')
+    run(tiny_start, experience, env, tmp_path)
+    found = lines(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in found] == [0, 1, 2, 3]
+    assert found[2]["reward"] != 7
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # peft calls it
+def test_an_adapter_is_resumed_and_served(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
+    whole = run(tiny_start, experience, env, tmp_path / "whole", lora_rank=2)
+    run(tiny_start, experience, env, tmp_path / "parts", steps=2, lora_rank=2)
+    parts = run(tiny_start, experience, env, tmp_path / "parts", lora_rank=2)
+    digests = {weights_digest(load_reflector(path).model.policy) for path in (whole, parts)}  # type: ignore[attr-defined]
+    assert len(digests) == 1
+    assert digests != {weights_digest(Policy.load(tiny_start))}
+
+
+def test_metrics_say_what_happened(tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def evaluate(policy: Policy, step: int) -> dict[str, float]:
+        seen.append(step)
+        return {"held_out": 0.5}
+
+    train(
+        tiny_start, experience, MetaReward(env), tmp_path, grpo=GRPO, render=compact_messages, evaluate=evaluate,
+        loop=LoopConfig(num_steps=3, evaluate_every=2),
+    )  # fmt: skip
+    assert seen == [1]
+    found = lines(tmp_path / "metrics.jsonl")
+    assert {"step", "reward", "reward_spread", "kl", "length", "cut_off", "no_signal", "missing_rewards"} <= set(
+        found[0]
+    )
+    assert found[1]["evaluation/held_out"] == 0.5
+    assert "evaluation/held_out" not in found[0]
+
+
+def test_another_question_in_the_same_folder_is_refused(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
+    run(tiny_start, experience, env, tmp_path, steps=1)
+    with pytest.raises(RunFolderError, match="began with another loop"):
+        run(tiny_start, experience, env, tmp_path, seed=5)
+
+
+def test_experience_of_another_environment_is_refused(
+    tiny_start: Path, experience: list[Experience], tmp_path: Path
+) -> None:
+    with (
+        GradedGatesMetaEnv("demo", episodes_per_step=3) as other,
+        pytest.raises(ConfigError, match="Expected experience of this environment"),
+    ):
+        run(tiny_start, experience, other, tmp_path)
+
+
+def test_a_checkpoints_path_is_a_reflector(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
+    last = run(tiny_start, experience, env, tmp_path, steps=1)
+    reflector = make_reflector(str(last))
+    assert isinstance(reflector, LocalReflector)
+    assert reflector.messages(experience[0].meta_step) == compact_messages(experience[0].meta_step)
+    results = [optimize(env, make_reflector(str(last)), 2, seed=0) for _ in range(2)]
+    assert results[0] == results[1]
+
+
+def test_a_folder_that_is_no_model_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Expected a causal language model"):
+        make_reflector(str(tmp_path))
+
+
+def test_samples_are_exported_as_turns_and_pairs(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
+    run(tiny_start, experience, env, tmp_path, steps=2)
+    turns = list(reflector_turns(tmp_path))
+    assert len(turns) == 2 * GRPO.groups_per_step * GRPO.group_size
+    assert all(tuple(turn) == FIELDS for turn in turns)
+    assert all(len(turn["token_ids"]) == len(turn["logprobs"]) for turn in turns)
+    groups = {turn["group"] for turn in turns}
+    pairs = supervised_pairs(turns)
+    assert 0 < len(pairs) <= len(groups)
+    best = {(turn["group"], turn["reward"], turn["completion"]) for turn in turns}
+    for pair in pairs:
+        assert pair["messages"][-1]["role"] == "assistant"
+        assert any(completion == pair["messages"][-1]["content"] for _, _, completion in best)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from metagym.training.data import read_experience
+from tests.training.test_loop import run
+from metagym.training.problem import GradedGatesMetaEnv
+with GradedGatesMetaEnv("demo", episodes_per_step=2) as env:
+    run(Path(sys.argv[1]), read_experience(sys.argv[2]), env, Path(sys.argv[3]), steps=12)
+"""
+
+
+@pytest.mark.slow
+def test_killed_with_9_and_resumed_it_ends_in_the_same_bits(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
+    data = tmp_path / "data.jsonl"
+    write_jsonl(experience, data)
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": f"{SRC.parent}:{root}", "OMP_NUM_THREADS": "1"}
+
+    def start(path: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", SCRIPT, str(tiny_start), str(data), str(path)]
+        return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+
+    assert start(tmp_path / "whole").wait(timeout=100) == 0
+    killed = tmp_path / "killed"
+    for wanted in (3, 7):
+        process = start(killed)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            metrics = killed / "metrics.jsonl"
+            if metrics.exists() and metrics.read_bytes().count(b"\n") >= wanted:
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=10)
+    assert start(killed).wait(timeout=100) == 0
+    last = [Policy.load(tmp_path / name / "checkpoints" / "000012") for name in ("whole", "killed")]
+    assert weights_digest(last[0]) == weights_digest(last[1])
+    assert (tmp_path / "whole" / "metrics.jsonl").read_bytes() == (killed / "metrics.jsonl").read_bytes()
+    assert json.loads((killed / "config.json").read_text())["start"] == str(tiny_start)

@@ -1,0 +1,62 @@
+"""The TRL adapter: the same reward as one async function, in a real trainer where TRL is installed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.train
+pytest.importorskip("torch", reason="needs metagym[train]")
+
+from metagym.envs.gates.laws import GATES, law_of  # noqa: E402
+from metagym.seeding import digest  # noqa: E402
+from metagym.training.data import to_experience  # noqa: E402
+from metagym.training.grpo import GRPOConfig  # noqa: E402
+from metagym.training.problem import GradedGatesMetaEnv, compact_messages, prompt_of  # noqa: E402
+from metagym.training.reward import MetaReward  # noqa: E402
+from metagym.training.trl import grpo_arguments, make_dataset, make_reward_function  # noqa: E402
+from tests.conftest import MakeGates  # noqa: E402
+
+
+def experience_of(env: Any) -> Any:
+    histories = [env.replay([env.default_prompt], [f"law-000{law}/1", f"law-000{law}/2"]) for law in range(4)]
+    return to_experience(histories, fingerprint=digest(env.fingerprint))
+
+
+def test_the_reward_function_rewards_each_completion_by_its_own_row(make_gates: MakeGates) -> None:
+    env = make_gates(cls=GradedGatesMetaEnv)
+    experience = experience_of(env)
+    function = make_reward_function(MetaReward(env), experience)
+    texts = [
+        f"IMPROVED PROMPT:\n{prompt_of(dict(zip(GATES, law_of(f'law-000{law}').opens, strict=True)))}"
+        for law in range(4)
+    ]
+    chats = [[{"role": "assistant", "content": text}] for text in texts]
+    right = asyncio.run(function(completions=chats, row=[0, 1, 2, 3], prompts=None, trainer_state=None))
+    wrong = asyncio.run(function(completions=texts, row=[1, 2, 3, 0]))
+    assert right == [1.0] * 4
+    assert max(wrong) < 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("default")  # TRL's and accelerate's own
+def test_trl_trains_with_it(tiny_start: Path, make_gates: MakeGates, tmp_path: Path) -> None:
+    trl = pytest.importorskip("trl", reason="needs TRL: pip install trl")
+    env = make_gates(cls=GradedGatesMetaEnv, episodes_per_step=2)
+    experience = experience_of(env)
+    config = GRPOConfig(group_size=2, groups_per_step=2, max_new_tokens=8)
+    arguments = trl.GRPOConfig(
+        output_dir=str(tmp_path), max_steps=2, use_cpu=True, report_to="none", save_strategy="no",
+        **grpo_arguments(config),
+    )  # fmt: skip
+    trainer = trl.GRPOTrainer(
+        model=str(tiny_start), args=arguments, train_dataset=make_dataset(experience, render=compact_messages),
+        reward_funcs=[make_reward_function(MetaReward(env), experience)],
+    )  # fmt: skip
+    trainer.train()
+    assert trainer.state.global_step == 2
+    assert any("reward" in entry for entry in trainer.state.log_history)
