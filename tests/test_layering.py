@@ -24,8 +24,6 @@ LAYERS = (
     ("evaluation",),
     ("verification",),
     ("envs",),
-    ("cli_alfworld", "cli_minihack", "cli_models", "cli_training"),
-    ("cli_evaluation",),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

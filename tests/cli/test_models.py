@@ -13,8 +13,8 @@ import pytest
 from metagym.models import serve as serve_module
 from metagym.runs import RunFolder
 from metagym.testing import FakeOpenAIServer
+from tests.cli.test_commands import Metagym, command
 from tests.conftest import ROOT, Serve
-from tests.test_cli import Metagym, command
 from tests.test_spending_limits import respond
 
 __all__ = ["command"]

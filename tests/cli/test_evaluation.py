@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from metagym import cli, cli_evaluation
+from metagym import cli
+from metagym.cli import evaluation
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation.preset import load_preset, preset_names
 
@@ -37,7 +38,7 @@ def invoke(*arguments: object) -> str:
 @pytest.fixture
 def preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli_evaluation.console, "_width", 200)
+    monkeypatch.setattr(evaluation.console, "_width", 200)
     path = tmp_path / "small.toml"
     path.write_text(SMALL)
     return path

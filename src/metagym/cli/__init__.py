@@ -15,9 +15,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from metagym import cli_alfworld, cli_minihack, cli_models, cli_training
 from metagym._version import __version__
-from metagym.cli_evaluation import commands as evaluation_commands
+from metagym.cli import alfworld, minihack, models, training
+from metagym.cli.evaluation import commands as evaluation_commands
 from metagym.errors import ApparatusError, ConfigError, MetaGymError
 
 app = typer.Typer(
@@ -26,9 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(evaluation_commands)
-app.add_typer(cli_alfworld.app, name="alfworld")
-app.add_typer(cli_minihack.app, name="minihack")
-app.add_typer(cli_training.app, name="train")
+app.add_typer(alfworld.app, name="alfworld")
+app.add_typer(minihack.app, name="minihack")
+app.add_typer(training.app, name="train")
 console = Console()
 errors = Console(stderr=True)
 
@@ -84,7 +84,7 @@ def run(
     """Run a meta-environment with a model of yours as actor and reflector."""
     from metagym.runs import Manifest
 
-    limits = cli_models.read_json("--client", client) | ({"offline": True} if replay is not None else {})
+    limits = models.read_json("--client", client) | ({"offline": True} if replay is not None else {})
     actor_spec = actor or _model_spec(actor_model or model, actor_base_url or base_url, api_key_env, limits)
     reflector_spec = reflector or _model_spec(
         reflector_model or model, reflector_base_url or base_url, api_key_env, limits
@@ -96,11 +96,11 @@ def run(
                 f"http://localhost:8000/v1 for a server of your own, or OPENAI_API_KEY set), --{role}-model NAME, or "
                 f"--{role} demo for the scripted one."
             )
-    budget = cli_models.read_budget(max_tokens, max_calls, max_cost)
+    budget = models.read_budget(max_tokens, max_calls, max_cost)
     manifest = Manifest(
         env_id=env,
         env_options={
-            **cli_models.read_options(option or []),
+            **models.read_options(option or []),
             "actor": actor_spec,
             **({"budget": budget} if budget else {}),
         },
@@ -126,11 +126,11 @@ def resume(
     if manifest.evaluation is not None:
         raise ConfigError(f"{run} belongs to an evaluation: give the same `metagym evaluate` command again.")
     base = manifest.env_options.get("budget")
-    _experiment(manifest, run, resume=True, budget=cli_models.read_budget(max_tokens, max_calls, max_cost, base=base))
+    _experiment(manifest, run, resume=True, budget=models.read_budget(max_tokens, max_calls, max_cost, base=base))
 
 
-app.command()(cli_models.estimate)
-app.command()(cli_models.serve)
+app.command()(models.estimate)
+app.command()(models.serve)
 
 
 @app.command()
@@ -147,7 +147,7 @@ def show(
     if step is None:
         _print_history(history, folder.manifest.scripted)
         console.print(f"\n{folder.num_episodes} episodes in {run}", soft_wrap=True)
-        cli_models.print_spending(run)
+        models.print_spending(run)
     elif 0 <= step < len(history):
         console.print(render_batch(history[step].trajectories, show_thoughts=True), markup=False, highlight=False)
     elif not history:
@@ -250,12 +250,12 @@ def _experiment(
     except (ApparatusError, KeyboardInterrupt) as error:
         if (path / "manifest.json").exists():
             errors.print(f"What was played is in {path}. Go on with: metagym resume {path}", soft_wrap=True)
-            cli_models.print_spending(path, to=errors)
+            models.print_spending(path, to=errors)
         if isinstance(error, KeyboardInterrupt):
             sys.exit(130)
         raise
     _print_history(result.history, any(meta_step.scripted for meta_step in result.history))
-    cli_models.print_spending(path)
+    models.print_spending(path)
     console.print(f"\nThe record lies in {path}: metagym show {path} --step 0", soft_wrap=True, highlight=False)
 
 
@@ -310,7 +310,3 @@ def _new_folder(name: str) -> Path:
     while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
         number += 1
     return path
-
-
-if __name__ == "__main__":
-    main()

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from metagym.cli_models import read_budget
+from metagym.cli.models import read_budget
 from metagym.errors import ApparatusError, ConfigError, RunFolderError
 
 commands = typer.Typer()

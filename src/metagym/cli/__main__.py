@@ -1,0 +1,5 @@
+"""`python -m metagym.cli`: the command line, where the script is not on the path."""
+
+from metagym.cli import main
+
+main()
