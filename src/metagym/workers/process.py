@@ -218,6 +218,8 @@ class _Worker:
                     answer.set_result(value)
                 self._restart_timer()
         except (OSError, asyncio.IncompleteReadError):
+            if self.is_lost:
+                return  # it was killed here, and whoever did that waits for its end
             self._process.join(timeout=1)
             self.kill(f"it died (exit code {self._process.exitcode})")
 
