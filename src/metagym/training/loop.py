@@ -19,7 +19,6 @@ from typing import Any
 from metagym.errors import ConfigError, RunFolderError
 from metagym.reflector import ChatReflector
 from metagym.seeding import digest
-from metagym.testing import FakeChatModel
 from metagym.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from metagym.training.data import Experience, read_lines
 from metagym.training.grpo import GRPO, GRPOConfig
@@ -47,7 +46,8 @@ class LoopConfig(Record):
 
 def chat_messages(meta_step: MetaStep) -> list[Message]:
     """Return a meta-step as `ChatReflector` shows it to a model: what is trained is what is served."""
-    return ChatReflector(FakeChatModel([])).messages(meta_step)
+    no_model: Any = None  # none is called
+    return ChatReflector(no_model).messages(meta_step)
 
 
 def train(
