@@ -110,7 +110,7 @@ def grpo(
     lora_rank: Annotated[int | None, typer.Option(min=1, help="Train a LoRA adapter of this rank.")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
     render: Annotated[str, typer.Option(help="package.module:function that shows a meta-step to the model.")] = (
-        "metagym.training.loop:chat_messages"
+        "metagym.training.data:chat_messages"
     ),
     seed: SeedOption = 0,
 ) -> None:

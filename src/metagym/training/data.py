@@ -17,13 +17,15 @@ from pydantic import ValidationError
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.optimization import optimize
-from metagym.reflector import ReflectorSpec, as_reflector
+from metagym.reflector import ChatReflector, ReflectorSpec, as_reflector
 from metagym.runs import MANIFEST, Manifest, RunFolder
 from metagym.seeding import derive_seed, describe, digest
 from metagym.training.extras import require
-from metagym.types import SCHEMA_VERSION, MetaStep, Record
+from metagym.types import SCHEMA_VERSION, Message, MetaStep, Record
 
 EXPERIENCE = "experience.jsonl"
+Render = Callable[[MetaStep], list[Message]]
+"""Shows a meta-step to a reflector: the conversation that asks for a reflection on it."""
 
 
 class Experience(Record):
@@ -185,3 +187,9 @@ def read_lines(path: str | Path) -> list[dict[str, Any]]:
     """Return the JSON lines of a file; a torn last line, left by a crash, is dropped."""
     lines = Path(path).read_bytes().split(b"\n")[:-1]
     return [json.loads(line) for line in lines]
+
+
+def chat_messages(meta_step: MetaStep) -> list[Message]:
+    """Return a meta-step as `ChatReflector` shows it to a model: what is trained is what is served."""
+    no_model: Any = None  # none is called
+    return ChatReflector(no_model).messages(meta_step)

@@ -17,18 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from metagym.errors import ConfigError, RunFolderError
-from metagym.reflector import ChatReflector
 from metagym.seeding import digest
-from metagym.testing import FakeChatModel
 from metagym.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
-from metagym.training.data import Experience, read_lines
+from metagym.training.data import Experience, Render, chat_messages, read_lines
 from metagym.training.grpo import GRPO, GRPOConfig
 from metagym.training.policy import Policy
 from metagym.training.reward import MetaReward
-from metagym.types import Message, MetaStep, Record
+from metagym.types import Record
 
 logger = logging.getLogger(__name__)
-Render = Callable[[MetaStep], list[Message]]
 Evaluate = Callable[[Policy, int], Mapping[str, float]]
 
 
@@ -43,11 +40,6 @@ class LoopConfig(Record):
     lora_rank: int | None = None
     """Train a LoRA adapter of this rank; None trains all parameters."""
     dtype: str = "float32"
-
-
-def chat_messages(meta_step: MetaStep) -> list[Message]:
-    """Return a meta-step as `ChatReflector` shows it to a model: what is trained is what is served."""
-    return ChatReflector(FakeChatModel([])).messages(meta_step)
 
 
 def train(

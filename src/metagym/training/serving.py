@@ -93,7 +93,7 @@ def load_reflector(path: str | Path, *, max_new_tokens: int = 1024, temperature:
     path = Path(path)
     if not path.is_dir():
         raise ConfigError(f"Expected the folder of a model or of a checkpoint, got {str(path)!r}, which is no folder.")
-    name = "metagym.training.loop:chat_messages"
+    name = "metagym.training.data:chat_messages"
     if (path / "metagym.json").is_file():
         name = json.loads((path / "metagym.json").read_text(encoding="utf-8"))["render"]
     model = LocalChatModel(Policy.load(path), max_new_tokens=max_new_tokens, temperature=temperature)

@@ -9,10 +9,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from metagym.training.data import Experience
+from metagym.training.data import Experience, Render, chat_messages
 from metagym.training.extras import require
 from metagym.training.grpo import GRPOConfig
-from metagym.training.loop import Render, chat_messages
 from metagym.training.reward import MetaReward
 
 

@@ -16,9 +16,8 @@ from typing import Any
 from metagym.env import MetaEnv
 from metagym.errors import ApparatusError, ConfigError
 from metagym.experiment import make_meta_env
-from metagym.training.data import Experience
+from metagym.training.data import Experience, Render, chat_messages
 from metagym.training.extras import require
-from metagym.training.loop import Render, chat_messages
 from metagym.training.reward import MetaReward, RewardConfig
 
 DATA_SOURCE = "metagym"

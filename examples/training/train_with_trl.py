@@ -1,0 +1,66 @@
+"""The learnable problem with TRL's GRPOTrainer instead of the plain loop: same reward, same data.
+
+    python examples/training/train_with_trl.py OUT
+    torchrun --nproc_per_node 2 examples/training/train_with_trl.py OUT      # two processes, on the CPU, too
+    python examples/training/train_with_trl.py OUT --resume                  # from TRL's own last checkpoint
+
+On GPUs with a real model, TRL samples with vLLM: pass `use_vllm=True, vllm_mode="colocate"` to `trl.GRPOConfig`,
+or `vllm_mode="server"` beside `trl vllm-serve --model NAME`; the reward function stays as it is.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+import trl
+
+from metagym.seeding import digest
+from metagym.training.data import read_experience, to_experience, write_jsonl
+from metagym.training.demo import DemoConfig
+from metagym.training.heldout import play_loops, write_with
+from metagym.training.policy import Policy
+from metagym.training.problem import TRAIN_LAWS, GradedGatesMetaEnv, compact_messages
+from metagym.training.reward import MetaReward
+from metagym.training.tiny import EPISODES_PER_STEP, make_start
+from metagym.training.trl import grpo_arguments, make_dataset, make_reward_function
+
+
+def main(out: Path, *, resume: bool) -> None:
+    torch.set_num_threads(1)
+    config, processes = DemoConfig(), int(os.environ.get("WORLD_SIZE", "1"))
+    env = GradedGatesMetaEnv("demo", episodes_per_step=EPISODES_PER_STEP)
+    if not (out / "experience.jsonl").exists():
+        if processes > 1:
+            sys.exit("Make the start model and the experience first, by a run with one process.")
+        start = make_start(out / "start", seed=0)
+        histories, _ = play_loops(env, write_with(start, seed=0), TRAIN_LAWS[:128], num_steps=4, seed=0)
+        write_jsonl(to_experience(histories, fingerprint=digest(env.fingerprint)), out / "experience.jsonl")
+    experience = read_experience(out / "experience.jsonl", fingerprint=digest(env.fingerprint))
+    trainer = trl.GRPOTrainer(
+        model=str(out / "start"),
+        args=trl.GRPOConfig(
+            output_dir=str(out / "trl"),
+            max_steps=int(os.environ.get("STEPS", config.num_steps)),
+            save_steps=10,
+            logging_steps=1,
+            use_cpu=not torch.cuda.is_available(),
+            report_to="none",
+            **grpo_arguments(config.grpo, num_processes=processes),
+        ),
+        train_dataset=make_dataset(experience, render=compact_messages),
+        reward_funcs=[make_reward_function(MetaReward(env, config.reward), experience)],
+    )
+    # `accelerate launch --cpu --num_processes 2` silently runs one process: ask, never assume.
+    assert trainer.accelerator.num_processes == processes, trainer.accelerator.num_processes
+    trainer.train(resume_from_checkpoint=resume)
+    if trainer.accelerator.is_main_process:
+        rewards = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
+        print(f"{processes} processes, {len(rewards)} steps, reward", " ".join(f"{value:.2f}" for value in rewards))
+        trainer.save_model(str(out / "trained"))
+        Policy.load(out / "trained")  # what TRL saved is served like any other checkpoint
+    env.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), resume="--resume" in sys.argv)
