@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +35,10 @@ from metagym.types import (
 # Equal examples in each run, and no test that asserts a time.
 settings.register_profile("metagym", deadline=None, derandomize=True)
 settings.load_profile("metagym")
+
+# A shell's background job starts with Ctrl-C ignored, and Python then installs no handler: the tests of
+# Ctrl-C, and the processes that they start, need one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SRC = Path(metagym.__file__).parent
 ROOT = Path(__file__).parents[1]
