@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
@@ -41,11 +42,31 @@ class BackgroundLoop:
                 "A synchronous metagym call was made from inside an async actor, reflector or callback. "
                 "Await the asynchronous counterpart there (RolloutEngine.run), or make the function a plain one."
             )
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._started())
+        loop = self._started()
+        tasks: list[asyncio.Task[Any]] = []
+        is_abandoned = False
+
+        async def tracked() -> T:
+            if is_abandoned:
+                coroutine.close()
+                raise asyncio.CancelledError
+            task = asyncio.current_task()
+            assert task is not None
+            tasks.append(task)
+            return await coroutine
+
+        def abandon() -> None:
+            nonlocal is_abandoned
+            is_abandoned = True
+            for task in tasks:
+                task.cancel()
+
         try:
-            return future.result()
+            return asyncio.run_coroutine_threadsafe(tracked(), loop).result()
         except BaseException:
-            future.cancel()
+            # Ctrl-C may strike before there is a future to cancel: the coroutine itself is told.
+            with contextlib.suppress(RuntimeError):  # the loop is closed already
+                loop.call_soon_threadsafe(abandon)
             raise
 
     def at_close(self, closer: Callable[[], Awaitable[None]]) -> None:
