@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.demo import LESSONS
 from metagym.envs.alfworld.game import NativeEngine, parse_game
-from metagym.envs.alfworld.library import GameLibrary
 from metagym.envs.alfworld.meta import ALFWorldMetaEnv
 from metagym.envs.alfworld.parity import pick_games
 from metagym.envs.alfworld.stock import TextWorldGame, require_stock
@@ -87,12 +87,12 @@ def main() -> int:
         print(error, file=sys.stderr)
         engines = {"native": time_native}
 
-    library = GameLibrary()
-    ids = library.sample_ids(per_family=max(options.episodes, options.memory_episodes) // 6 + 1)
+    catalogue = GameCatalogue()
+    ids = catalogue.sample_ids(per_family=max(options.episodes, options.memory_episodes) // 6 + 1)
     chosen = pick_games(ids, options.games, random.Random(0))
-    data = [library.data(task_id) for task_id in chosen] if "stock" in engines or library.folder else []
+    data = [catalogue.data(task_id) for task_id in chosen] if "stock" in engines or catalogue.folder else []
     times = {name: [measure(item, NUM_STEPS) for item in data] for name, measure in engines.items()}
-    print(f"{library.data_name} games, median of {len(data)}:")
+    print(f"{catalogue.data_name} games, median of {len(data)}:")
     for part in ("load", "reset", "step") if data else ():
         seconds = {name: statistics.median(item[part] for item in times[name]) for name in engines}
         shown = "  ".join(f"{name} {value * 1e3:9.3f} ms" for name, value in seconds.items())

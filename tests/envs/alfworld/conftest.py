@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from metagym.envs.alfworld.library import GameLibrary
+from metagym.envs.alfworld.catalogue import GameCatalogue
 
 GAMES = os.environ.get("ALFWORLD_DATA")
 """Read before any test changes it."""
@@ -29,16 +29,16 @@ def nothing_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 
 @pytest.fixture
-def generated() -> GameLibrary:
-    return GameLibrary(data="generated")
+def generated() -> GameCatalogue:
+    return GameCatalogue(data="generated")
 
 
 @pytest.fixture
-def official() -> GameLibrary:
+def official() -> GameCatalogue:
     """The official games at hand."""
     if not GAMES:
         pytest.skip("needs official games: set ALFWORLD_DATA")
-    return GameLibrary(data="official", data_dir=GAMES)
+    return GameCatalogue(data="official", data_dir=GAMES)
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES
 from metagym.envs.alfworld.game import Turn
 from metagym.envs.alfworld.generate import task_id
-from metagym.envs.alfworld.library import GameLibrary
 from metagym.envs.alfworld.parity import choose
 from metagym.envs.alfworld.stock import StockEngine
 from metagym.seeding import digest
@@ -31,12 +31,12 @@ def as_record(turn: Turn) -> list[Any]:
 
 def record() -> dict[str, list[list[Any]]]:
     """Play each game in the stock engine: the walkthrough with other commands between, then at random."""
-    library, engine, traces = GameLibrary(data="generated"), StockEngine(), {}
+    catalogue, engine, traces = GameCatalogue(data="generated"), StockEngine(), {}
     for family in FAMILIES:
         for seed in SEEDS:
             name, rng = task_id(family, seed), random.Random(seed)
-            walkthrough = list(library.game(name).walkthrough)
-            turn = engine.start(None, library.data(name))
+            walkthrough = list(catalogue.game(name).walkthrough)
+            turn = engine.start(None, catalogue.data(name))
             trace: list[list[Any]] = [["", *as_record(turn)]]
             for _ in range(NUM_STEPS):
                 command = choose(turn, walkthrough, rng)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.demo import LESSONS, ALFWorldDemoActor, ALFWorldDemoReflector, called_for
 from metagym.envs.alfworld.env import ALFWorldTextEnv
 from metagym.envs.alfworld.expert import ALFWorldExpert
 from metagym.envs.alfworld.families import FAMILIES
 from metagym.envs.alfworld.generate import task_id
-from metagym.envs.alfworld.library import GameLibrary
 from metagym.envs.alfworld.meta import ALFWorldMetaEnv
 from metagym.envs.alfworld.player import Goal, read_goal
 from metagym.envs.alfworld.rooms import read_pack
@@ -174,7 +174,7 @@ def test_the_expert_wins_every_family_from_observations_alone(family: str) -> No
     assert all(step.is_valid for trajectory in meta_step.trajectories for step in trajectory.steps)
 
 
-def test_the_expert_wins_official_games(official: GameLibrary) -> None:
+def test_the_expert_wins_official_games(official: GameCatalogue) -> None:
     names = official.listing().playable[::29]
     with ALFWorldMetaEnv(ALFWorldExpert(), data="official", data_dir=str(official.folder), max_steps=80) as env:
         (meta_step,) = env.replay([""], names)
@@ -182,15 +182,15 @@ def test_the_expert_wins_official_games(official: GameLibrary) -> None:
 
 
 def test_the_expert_plays_either_spelling() -> None:
-    library = GameLibrary(data="generated")
+    catalogue = GameCatalogue(data="generated")
     name = task_id("pick_two_obj_and_place", 1)
-    game = library.game(name)
+    game = catalogue.game(name)
     old = game.wording._replace(put_command="put {o} in/on {r}", put_feedback="You put the {o} in/on the {r}.")
-    library._games[name] = game._replace(wording=old)
-    env = ALFWorldTextEnv(library=library)
+    catalogue._games[name] = game._replace(wording=old)
+    env = ALFWorldTextEnv(catalogue=catalogue)
     assert env.reset(options={"task_id": name})[1]["success"] is False
     with ALFWorldMetaEnv(ALFWorldExpert(), data="generated") as meta:
-        meta.library = library
+        meta.catalogue = catalogue
         (meta_step,) = meta.replay([""], [name])
     assert meta_step.reward == 1.0
     assert "put " in str([step.command for step in meta_step.trajectories[0].steps])

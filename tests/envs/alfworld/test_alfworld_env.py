@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.env import ALFWorldTextEnv
 from metagym.envs.alfworld.families import FAMILIES, cluster_of
 from metagym.envs.alfworld.game import Game, NativeEngine, parse_game
 from metagym.envs.alfworld.generate import task_id
-from metagym.envs.alfworld.library import GameLibrary
 from metagym.errors import ConfigError, MissingExtraError, UnknownNameError
 from metagym.testing import check_text_env
 from tests.conftest import run_python
@@ -37,8 +37,8 @@ def test_it_passes_both_checkers() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_walkthrough_earns_one_and_ends_the_game(family: str, generated: GameLibrary) -> None:
-    env, name = ALFWorldTextEnv(library=generated), task_id(family, 3)
+def test_the_walkthrough_earns_one_and_ends_the_game(family: str, generated: GameCatalogue) -> None:
+    env, name = ALFWorldTextEnv(catalogue=generated), task_id(family, 3)
     _, info = env.reset(options={"task_id": name})
     assert (info["success"], info["outcome"]) == (False, "")
     rewards = []
@@ -58,8 +58,8 @@ def test_the_goal_is_the_sentence_that_ends_the_first_observation() -> None:
     assert text.startswith("-= Welcome to TextWorld, ALFRED! =-\n\n")
 
 
-def test_display_says_where_one_stands_and_what_one_carries(generated: GameLibrary) -> None:
-    env, name = ALFWorldTextEnv(library=generated), task_id(FAMILIES[2], 0)
+def test_display_says_where_one_stands_and_what_one_carries(generated: GameCatalogue) -> None:
+    env, name = ALFWorldTextEnv(catalogue=generated), task_id(FAMILIES[2], 0)
     _, info = env.reset(options={"task_id": name})
     shown = [info["display"]]
     shown += [env.step(command)[-1]["display"] for command in generated.game(name).walkthrough]
@@ -83,20 +83,20 @@ def test_one_environment_plays_any_number_of_games_as_fresh_ones_do() -> None:
 
 
 def test_eight_threads_play_as_one_does() -> None:
-    library = GameLibrary(data="generated", capacity=16)
+    catalogue = GameCatalogue(data="generated", capacity=16)
     names = [task_id(FAMILIES[number % 6], number // 6) for number in range(64)]
     serial = [play(ALFWorldTextEnv(data="generated"), name) for name in names]
     with ThreadPoolExecutor(8) as pool:
-        threaded = list(pool.map(lambda name: play(ALFWorldTextEnv(library=library), name), names))
+        threaded = list(pool.map(lambda name: play(ALFWorldTextEnv(catalogue=catalogue), name), names))
     assert threaded == serial
 
 
 def test_the_library_keeps_no_more_games_than_it_may() -> None:
-    library = GameLibrary(data="generated", capacity=3)
+    catalogue = GameCatalogue(data="generated", capacity=3)
     for seed in range(10):
-        library.game(task_id(FAMILIES[0], seed))
-    assert len(library._games) == 3
-    assert library.game(task_id(FAMILIES[0], 9)) is library.game(task_id(FAMILIES[0], 9))
+        catalogue.game(task_id(FAMILIES[0], seed))
+    assert len(catalogue._games) == 3
+    assert catalogue.game(task_id(FAMILIES[0], 9)) is catalogue.game(task_id(FAMILIES[0], 9))
 
 
 @pytest.mark.parametrize("command", ["", "dance", "go to moon 1", "take mug 99 from desk 1", "é — {o}", "x" * 10_000])
@@ -112,29 +112,29 @@ def test_an_unknown_task_id_is_refused(name: str) -> None:
         ALFWorldTextEnv(data="generated").reset(options={"task_id": name})
 
 
-def test_both_spellings_are_taken_where_that_is_asked_for(generated: GameLibrary) -> None:
+def test_both_spellings_are_taken_where_that_is_asked_for(generated: GameCatalogue) -> None:
     name = task_id(FAMILIES[0], 0)
     *before, last = generated.game(name).walkthrough
     thing, _, place = last.removeprefix("move ").partition(" to ")
     for accept, won in ((True, True), (False, False)):
         for spelling in ("in/on", "in", "on"):
-            env = ALFWorldTextEnv(library=generated, accept_both_spellings=accept)
+            env = ALFWorldTextEnv(catalogue=generated, accept_both_spellings=accept)
             env.reset(options={"task_id": name})
             for command in before:
                 env.step(command)
             assert env.step(f"put {thing} {spelling} {place}")[2] == won
 
 
-def test_an_old_game_takes_the_new_spelling_too(generated: GameLibrary) -> None:
+def test_an_old_game_takes_the_new_spelling_too(generated: GameCatalogue) -> None:
     name = task_id(FAMILIES[0], 0)
     game = generated.game(name)
     old = game.wording._replace(put_command="put {o} in/on {r}", put_feedback="You put the {o} in/on the {r}.")
 
-    class OldLibrary(GameLibrary):
+    class OldLibrary(GameCatalogue):
         def game(self, task_id: str) -> Game:
             return game._replace(wording=old)
 
-    env = ALFWorldTextEnv(library=OldLibrary(data="generated"), accept_both_spellings=True)
+    env = ALFWorldTextEnv(catalogue=OldLibrary(data="generated"), accept_both_spellings=True)
     env.reset(options={"task_id": name})
     for command in game.walkthrough:
         text, *_, info = env.step(command)
@@ -164,7 +164,7 @@ def test_playing_imports_no_extra_and_makes_no_folder() -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-def test_every_official_walkthrough_at_hand_wins(official: GameLibrary) -> None:
+def test_every_official_walkthrough_at_hand_wins(official: GameCatalogue) -> None:
     names = official.listing().playable
     for name in names[:: max(1, len(names) // 120)]:
         game, engine = parse_game(official.data(name), name=name), NativeEngine()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from metagym.envs.alfworld import export, generate
+from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES, Cluster, cluster_of
-from metagym.envs.alfworld.library import GameLibrary
 from metagym.envs.alfworld.problem import problem_text, type_of
 from metagym.envs.alfworld.rooms import distill, find_alfworld, read_pack
 from metagym.errors import ConfigError, MissingExtraError, UnknownNameError
@@ -39,7 +39,7 @@ def test_a_seed_gives_the_same_bytes_in_any_process() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_game_is_won_by_its_walkthrough(family: str, generated: GameLibrary) -> None:
+def test_every_game_is_won_by_its_walkthrough(family: str, generated: GameCatalogue) -> None:
     for seed in range(NUM_SEEDS):
         game = generated.game(generate.task_id(family, seed))  # plays the walkthrough, and fails where it does not win
         assert 3 <= len(game.walkthrough) <= 14
@@ -113,8 +113,8 @@ def test_written_games_are_in_the_official_layout(stock: None, tmp_path: Path) -
     assert folder.relative_to(tmp_path).parts[:2] == ("json_2.1.1", "train")
     assert sorted(path.name for path in folder.iterdir()) == ["game.tw-pddl", "initial_state.pddl", "traj_data.json"]
     assert json.loads((folder / "traj_data.json").read_bytes())["task_type"] == "pick_two_obj_and_place"
-    library = GameLibrary(data="official", data_dir=str(tmp_path))
-    read = [library.game(name) for name in library.listing().playable]
+    catalogue = GameCatalogue(data="official", data_dir=str(tmp_path))
+    read = [catalogue.game(name) for name in catalogue.listing().playable]
     assert sorted(game.task for game in read) == sorted(
         generate.make_scene("pick_two_obj_and_place", seed).sentence for seed in (5, 6)
     )

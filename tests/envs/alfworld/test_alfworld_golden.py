@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.game import NativeEngine
-from metagym.envs.alfworld.library import GameLibrary
 from tests.envs.alfworld import golden
 
 TRACES = golden.read()
 
 
 @pytest.mark.parametrize("task_id", TRACES)
-def test_native_engine_answers_as_recorded(task_id: str, generated: GameLibrary) -> None:
+def test_native_engine_answers_as_recorded(task_id: str, generated: GameCatalogue) -> None:
     engine = NativeEngine()
     turn = engine.start(generated.game(task_id))
     (_, *expected), *rest = TRACES[task_id]

@@ -8,9 +8,9 @@ import gymnasium
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES
 from metagym.envs.alfworld.generate import task_id
-from metagym.envs.alfworld.library import GameLibrary
 from metagym.envs.alfworld.meta import ALFWorldMetaEnv, make_alfworld_vector
 from metagym.errors import ConfigError, MissingExtraError, UnknownNameError
 from tests.envs.alfworld.conftest import HAS_STOCK
@@ -71,7 +71,7 @@ def test_the_fingerprint_tells_data_engine_spelling_and_source() -> None:
         assert other.fingerprint != env.fingerprint
 
 
-def test_official_games_are_played_where_they_are(official: GameLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_official_games_are_played_where_they_are(official: GameCatalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     assert official.folder is not None
     monkeypatch.setenv("ALFWORLD_DATA", str(official.folder.parent))
     with ALFWorldMetaEnv("demo", split="valid_unseen") as env:
@@ -92,7 +92,7 @@ def test_several_prompts_are_played_in_one_engine() -> None:
 
 def test_both_spellings_need_invalid_actions_to_be_executed() -> None:
     name = task_id(FAMILIES[0], 0)
-    *before, last = GameLibrary(data="generated").game(name).walkthrough
+    *before, last = GameCatalogue(data="generated").game(name).walkthrough
     respelled = last.replace("move ", "put ").replace(" to ", " in/on ")
 
     class Speller:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.env import ALFWorldTextEnv
 from metagym.envs.alfworld.game import GameFileError
-from metagym.envs.alfworld.library import GameLibrary
 from metagym.envs.alfworld.official import INDEX_FILE, find_games_folder, list_games
 from metagym.errors import ConfigError, UnknownNameError
 
@@ -79,9 +79,9 @@ def test_a_bad_game_is_named_and_hides_no_other(
     root: Path, games: Path, name: str, content: object, problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     put_game(root, name, content)
-    library = GameLibrary(data="official", data_dir=str(root))
+    catalogue = GameCatalogue(data="official", data_dir=str(root))
     with caplog.at_level(logging.WARNING):
-        listing = library.listing()
+        listing = catalogue.listing()
     assert len(listing.playable) == 3
     assert problem in listing.problems[name]
     (message,) = caplog.messages
@@ -144,34 +144,34 @@ def test_a_path_that_is_wrong_is_an_error_never_a_fall_back(
     make(tmp_path / "games")  # type: ignore[operator]
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path / "games"))
     with pytest.raises(ConfigError, match=r"ALFWORLD_DATA names '.*games', which .*alfworld-download"):
-        GameLibrary(data=data)
+        GameCatalogue(data=data)
     with pytest.raises(ConfigError, match="data_dir names 'nowhere', which does not exist"):
         ALFWorldTextEnv(data=data, data_dir="nowhere")
-    assert GameLibrary(data="generated").data_name == "generated"
+    assert GameCatalogue(data="generated").data_name == "generated"
 
 
 def test_a_half_downloaded_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "json_2.1.1" / "train" / MUG / "trial_1").mkdir(parents=True)
-    library = GameLibrary(data="official", data_dir=str(tmp_path))
+    catalogue = GameCatalogue(data="official", data_dir=str(tmp_path))
     with pytest.raises(ConfigError, match=r"holds no game that can be played \(there is no game.tw-pddl in them\)"):
-        library.listing()
+        catalogue.listing()
 
 
 def test_official_games_are_asked_for_and_none_are_named() -> None:
     with pytest.raises(ConfigError, match="data='official' expects the games' folder in ALFWORLD_DATA"):
-        GameLibrary(data="official")
+        GameCatalogue(data="official")
     with pytest.raises(ConfigError, match="data must be 'official', 'generated' or None, got 'offical'"):
-        GameLibrary(data="offical")  # type: ignore[arg-type]
+        GameCatalogue(data="offical")  # type: ignore[arg-type]
 
 
 def test_without_the_variable_games_are_generated_and_with_it_official(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert GameLibrary().data_name == "generated"
+    assert GameCatalogue().data_name == "generated"
     monkeypatch.setenv("ALFWORLD_DATA", str(root))
-    assert GameLibrary().data_name == "official"
+    assert GameCatalogue().data_name == "official"
     monkeypatch.setenv("ALFWORLD_DATA", str(root / "json_2.1.1"))  # the games' own folder does as well
-    assert GameLibrary().data_name == "official"
+    assert GameCatalogue().data_name == "official"
 
 
 def test_the_empty_folder_that_importing_alfworld_makes_counts_as_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,12 +179,12 @@ def test_the_empty_folder_that_importing_alfworld_makes_counts_as_no_data(monkey
     monkeypatch.setenv("ALFWORLD_DATA", str(folder))
     assert find_games_folder() is None
     folder.mkdir(parents=True)
-    assert GameLibrary().data_name == "generated"
+    assert GameCatalogue().data_name == "generated"
 
 
 def test_nothing_is_created_in_the_home(root: Path) -> None:
-    GameLibrary(data="official", data_dir=str(root)).listing()
-    GameLibrary(data="generated")
+    GameCatalogue(data="official", data_dir=str(root)).listing()
+    GameCatalogue(data="generated")
     assert not Path("~").expanduser().exists()
 
 
@@ -193,7 +193,7 @@ def test_nothing_is_created_in_the_home(root: Path) -> None:
 )
 def test_an_unknown_official_id_is_refused(root: Path, name: str) -> None:
     with pytest.raises(UnknownNameError, match="Unknown task id"):
-        GameLibrary(data="official", data_dir=str(root)).game(name)
+        GameCatalogue(data="official", data_dir=str(root)).game(name)
 
 
 @pytest.mark.parametrize(
@@ -214,4 +214,4 @@ def test_a_game_that_cannot_be_played_says_why_when_it_is_begun(root: Path, cont
 def test_a_game_whose_file_is_gone_says_so(root: Path) -> None:
     (root / "json_2.1.1" / "train" / CUP / "trial_1").mkdir(parents=True)
     with pytest.raises(GameFileError, match="found no file"):
-        GameLibrary(data="official", data_dir=str(root)).game(f"train/{CUP}/trial_1")
+        GameCatalogue(data="official", data_dir=str(root)).game(f"train/{CUP}/trial_1")

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from metagym.envs.alfworld import export, parity
+from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES
 from metagym.envs.alfworld.game import GameFileError, parse_game
 from metagym.envs.alfworld.generate import task_id
-from metagym.envs.alfworld.library import GameLibrary
 from metagym.envs.alfworld.meta import ALFWorldMetaEnv
 from metagym.envs.alfworld.rooms import find_alfworld
 from metagym.envs.alfworld.stock import BlockingWorker, StockEngine, WorkerDiedError
@@ -100,7 +100,7 @@ def test_a_hung_process_is_killed_and_replaced() -> None:
 
 @pytest.mark.alfworld
 @pytest.mark.timeout(300)
-def test_both_engines_agree_on_official_games(official: GameLibrary, stock: None) -> None:
+def test_both_engines_agree_on_official_games(official: GameCatalogue, stock: None) -> None:
     names = parity.pick_games(official.listing().playable, 2, random.Random(1))
     found = list(parity.compare_all(official, names, num_steps=20, seed=1))
     assert [item.difference for item in found] == [None, None]
@@ -109,7 +109,7 @@ def test_both_engines_agree_on_official_games(official: GameLibrary, stock: None
 
 @pytest.mark.alfworld
 @pytest.mark.timeout(300)
-def test_both_engines_agree_on_generated_games_and_on_the_old_wording(generated: GameLibrary, stock: None) -> None:
+def test_both_engines_agree_on_generated_games_and_on_the_old_wording(generated: GameCatalogue, stock: None) -> None:
     engine = StockEngine()
     name = task_id("pick_clean_then_place_in_recep", 2)
     for data in (generated.data(name), as_before_0_4(generated.data(name))):
@@ -136,7 +136,7 @@ def as_before_0_4(data: dict[str, object]) -> dict[str, object]:
 
 
 @pytest.mark.alfworld
-def test_the_old_wording_is_recognised(generated: GameLibrary, stock: None) -> None:
+def test_the_old_wording_is_recognised(generated: GameCatalogue, stock: None) -> None:
     data = generated.data(task_id(FAMILIES[0], 0))
     assert parse_game(data).wording.spelling == "move"
     old = parse_game(as_before_0_4(data)).wording
@@ -155,7 +155,7 @@ def test_the_old_wording_is_recognised(generated: GameLibrary, stock: None) -> N
     ],
 )
 def test_a_game_that_departs_is_refused_and_never_played_wrongly(
-    field: str, before: str, after: str, message: str, generated: GameLibrary, stock: None
+    field: str, before: str, after: str, message: str, generated: GameCatalogue, stock: None
 ) -> None:
     data = generated.data(task_id(FAMILIES[0], 0))
     assert before in data[field]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES, GROUPS, Cluster, cluster_of
-from metagym.envs.alfworld.library import GameLibrary
 from metagym.envs.alfworld.tasks import GeneratedTaskSet, OfficialTaskSet, data_digest, make_task_set
 from metagym.errors import TasksExhaustedError, UnknownNameError
 from tests.envs.alfworld.test_alfworld_official import put_game
@@ -18,7 +18,7 @@ NUM_FOLDERS = 60
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> GameLibrary:
+def catalogue(tmp_path: Path) -> GameCatalogue:
     """A folder with two trials each of 60 tasks in two families, and a few games of other sources."""
     for family in ("pick_and_place_simple", "pick_cool_then_place_in_recep"):
         for room in range(NUM_FOLDERS):
@@ -27,23 +27,23 @@ def library(tmp_path: Path) -> GameLibrary:
             put_game(tmp_path, f"train/{folder}/trial_2")
             if room < 5:
                 put_game(tmp_path, f"valid_seen/{folder}/trial_3")
-    return GameLibrary(data="official", data_dir=str(tmp_path))
+    return GameCatalogue(data="official", data_dir=str(tmp_path))
 
 
-def test_trials_of_a_task_have_one_role_and_one_digest(library: GameLibrary) -> None:
+def test_trials_of_a_task_have_one_role_and_one_digest(catalogue: GameCatalogue) -> None:
     by_folder = defaultdict(set)
-    for task in OfficialTaskSet(library):
+    for task in OfficialTaskSet(catalogue):
         if task.id.startswith("train/"):
             by_folder[cluster_of(task.id)].add((task.split, task.digest))
     assert len(by_folder) == 2 * NUM_FOLDERS
     assert all(len(roles) == 1 for roles in by_folder.values())
 
 
-def test_roles_partition_the_source_and_the_other_folders_have_none(library: GameLibrary) -> None:
-    tasks = list(OfficialTaskSet(library, source="train"))
+def test_roles_partition_the_source_and_the_other_folders_have_none(catalogue: GameCatalogue) -> None:
+    tasks = list(OfficialTaskSet(catalogue, source="train"))
     assert {task.split for task in tasks if task.id.startswith("train/")} == {"train", "validation", "test"}
     assert {task.split for task in tasks if task.id.startswith("valid_seen/")} == {"valid_seen"}
-    seen = list(OfficialTaskSet(library, source="valid_seen"))
+    seen = list(OfficialTaskSet(catalogue, source="valid_seen"))
     assert {task.split for task in seen if task.id.startswith("train/")} == {"train_all"}
 
 
@@ -56,16 +56,16 @@ def test_held_out_families_give_a_third_each_to_validation_and_test() -> None:
         assert abs(roles["validation"] / 600 - share) < 0.06
 
 
-def test_the_role_train_is_not_the_folder_train(library: GameLibrary) -> None:
-    tasks = make_task_set(library)
+def test_the_role_train_is_not_the_folder_train(catalogue: GameCatalogue) -> None:
+    tasks = make_task_set(catalogue)
     drawn = tasks.draw(30, rng=np.random.default_rng(0), split="train")
     assert {task.split for task in drawn} == {"train"}
     whole = tasks.draw(80, rng=np.random.default_rng(0), split="train_all")
     assert {task.split for task in whole} == {"train", "validation", "test"}
 
 
-def test_a_source_given_as_split_means_the_whole_folder(library: GameLibrary) -> None:
-    tasks = make_task_set(library)
+def test_a_source_given_as_split_means_the_whole_folder(catalogue: GameCatalogue) -> None:
+    tasks = make_task_set(catalogue)
     assert tasks.sources == ("train_all", "valid_seen")
     drawn = tasks.draw(10, rng=np.random.default_rng(0), split="valid_seen")
     assert all(task.id.startswith("valid_seen/") for task in drawn)
@@ -75,11 +75,11 @@ def test_a_source_given_as_split_means_the_whole_folder(library: GameLibrary) ->
         tasks.draw(1, rng=np.random.default_rng(0), split="valid_unseen")
 
 
-def test_an_unknown_source_or_family_is_refused(library: GameLibrary) -> None:
+def test_an_unknown_source_or_family_is_refused(catalogue: GameCatalogue) -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown source 'trian': .* Did you mean 'train'"):
-        make_task_set(library, source="trian")
+        make_task_set(catalogue, source="trian")
     with pytest.raises(UnknownNameError, match="Unknown family 'pick_two_obj_and_place'"):
-        make_task_set(library).expand_families(["pick_two_obj_and_place"])  # no such game is there
+        make_task_set(catalogue).expand_families(["pick_two_obj_and_place"])  # no such game is there
 
 
 def test_the_papers_split_is_a_preset() -> None:
@@ -91,7 +91,7 @@ def test_the_papers_split_is_a_preset() -> None:
     assert set(GROUPS["cool-and-place"]) <= set(held_out)
 
 
-def test_generated_tasks_are_drawn_alike_and_never_end(generated: GameLibrary) -> None:
+def test_generated_tasks_are_drawn_alike_and_never_end(generated: GameCatalogue) -> None:
     tasks = make_task_set(generated)
     for split in ("train", "validation", "test", "generated"):
         drawn = tasks.draw(60, rng=np.random.default_rng(1), split=split)
@@ -101,9 +101,9 @@ def test_generated_tasks_are_drawn_alike_and_never_end(generated: GameLibrary) -
         assert all(task == tasks.find(task.id) and task.source == "generated" for task in drawn)
 
 
-def test_an_official_task_is_found_by_its_id_and_a_bad_one_says_why(library: GameLibrary, tmp_path: Path) -> None:
+def test_an_official_task_is_found_by_its_id_and_a_bad_one_says_why(catalogue: GameCatalogue, tmp_path: Path) -> None:
     bad = put_game(tmp_path, f"train/{Cluster(FAMILIES[0], 'Cup', 'Shelf', 1).folder}/trial_1", "spoiled")
-    tasks = OfficialTaskSet(library)
+    tasks = OfficialTaskSet(catalogue)
     first = next(iter(tasks))
     assert tasks.find(first.id) == first
     name = str(bad.parent.relative_to(tmp_path / "json_2.1.1"))
@@ -113,8 +113,8 @@ def test_an_official_task_is_found_by_its_id_and_a_bad_one_says_why(library: Gam
         tasks.find("nothing")
 
 
-def test_the_data_digest_tells_games_apart(library: GameLibrary, generated: GameLibrary, tmp_path: Path) -> None:
-    before = data_digest(library)
+def test_the_data_digest_tells_games_apart(catalogue: GameCatalogue, generated: GameCatalogue, tmp_path: Path) -> None:
+    before = data_digest(catalogue)
     put_game(tmp_path, f"train/{Cluster(FAMILIES[0], 'Cup', 'Shelf', 1).folder}/trial_1")
-    after = data_digest(GameLibrary(data="official", data_dir=str(tmp_path)))
+    after = data_digest(GameCatalogue(data="official", data_dir=str(tmp_path)))
     assert len({before, after, data_digest(generated)}) == 3

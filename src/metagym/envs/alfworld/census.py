@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES, cluster_of
-from metagym.envs.alfworld.library import GameLibrary
 from metagym.envs.alfworld.tasks import OfficialTaskSet
 from metagym.types import Task
 
@@ -45,9 +45,9 @@ def table(task_set: OfficialTaskSet) -> str:
 
 def main() -> int:
     """Print the table of the official games at hand."""
-    library = GameLibrary(data="official")
-    print(f"games / tasks / rooms in {library.folder}; the last three columns divide the folder train\n")
-    print(table(OfficialTaskSet(library)))
+    catalogue = GameCatalogue(data="official")
+    print(f"games / tasks / rooms in {catalogue.folder}; the last three columns divide the folder train\n")
+    print(table(OfficialTaskSet(catalogue)))
     return 0
 
 

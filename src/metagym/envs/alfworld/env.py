@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 import gymnasium
 
 from metagym.envs.alfworld import generate
+from metagym.envs.alfworld.catalogue import DataName, GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES
 from metagym.envs.alfworld.game import Engine, Game, NativeEngine, Turn
-from metagym.envs.alfworld.library import DataName, GameLibrary
 from metagym.envs.alfworld.stock import StockEngine
 from metagym.errors import ConfigError
 from metagym.spaces import TextSpace
@@ -29,7 +29,7 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
     the official ones where they are found. `engine` says what plays them: `native`, or `textworld`, which
     is slow, the reference, and needs `pip install 'metagym[alfworld]'`. With `accept_both_spellings` a game
     takes both `move X to Y` and, as games before ALFWorld 0.4 had it, `put X in/on Y`. Beside a name,
-    `engine` may be what makes an engine, and `library` holds games that several environments share.
+    `engine` may be what makes an engine, and `catalogue` holds games that several environments share.
 
     The observation is ALFWorld's own text, the reward is 1 for reaching the goal, which ends the game. A
     command that is not admissible changes nothing. There is no limit of turns.
@@ -55,9 +55,9 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
         data_dir: str | None = None,
         engine: EngineName | Callable[[], Engine] = "native",
         accept_both_spellings: bool = False,
-        library: GameLibrary | None = None,
+        catalogue: GameCatalogue | None = None,
     ) -> None:
-        self._library = library or GameLibrary(data=data, data_dir=data_dir)
+        self._catalogue = catalogue or GameCatalogue(data=data, data_dir=data_dir)
         self._engine = make_engine(engine)
         self._accept_both = accept_both_spellings
         self.observation_space: TextSpace = TextSpace()
@@ -74,8 +74,8 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
         task_id = (options or {}).get("task_id")
         if task_id is None:
             task_id = self._draw()
-        self._game: Game = self._library.game(task_id)
-        data = self._library.data(task_id) if self._engine.needs_data else {}
+        self._game: Game = self._catalogue.game(task_id)
+        data = self._catalogue.data(task_id) if self._engine.needs_data else {}
         self._turn: Turn = self._engine.start(self._game, data)
         self._facing, self._carrying = "", ""
         return self._turn.text, self._info()
@@ -95,10 +95,10 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
         self._engine.close()
 
     def _draw(self) -> str:
-        if self._library.folder is None:
+        if self._catalogue.folder is None:
             family = FAMILIES[self.np_random.integers(len(FAMILIES))]
             return generate.task_id(family, int(self.np_random.integers(generate.NUM_SEEDS)))
-        playable = self._library.listing().playable
+        playable = self._catalogue.listing().playable
         return playable[self.np_random.integers(len(playable))]
 
     def _respelled(self, command: str) -> str:

@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal
 
 from metagym.actor import Actor
 from metagym.env import MetaEnv
+from metagym.envs.alfworld.catalogue import DataName, GameCatalogue
 from metagym.envs.alfworld.demo import ALFWorldDemoActor, ALFWorldDemoReflector
 from metagym.envs.alfworld.env import ALFWorldTextEnv, EngineName
 from metagym.envs.alfworld.game import Engine, NativeEngine
 from metagym.envs.alfworld.generate import TRIAL_PREFIX
-from metagym.envs.alfworld.library import DataName, GameLibrary
 from metagym.envs.alfworld.stock import HostedStockEngine, StockEngine, make_stock_worker, require_stock
 from metagym.envs.alfworld.tasks import data_digest, make_task_set
 from metagym.errors import ConfigError
@@ -62,7 +62,7 @@ class ALFWorldMetaEnv(MetaEnv):
             # TextWorld blocks: by default it lives in a worker process, and not on the event loop.
             options.setdefault("workers", 1)
         self._where: dict[str, Any] = {"data": data, "data_dir": data_dir}
-        self.library = GameLibrary(data=data, data_dir=data_dir)
+        self.catalogue = GameCatalogue(data=data, data_dir=data_dir)
         self._source, self._engine_name, self._accept_both = source, engine, accept_both_spellings
         # With workers="local" one process serves all of TextWorld's games; it starts when the first of them does.
         self._stock = make_stock_worker() if engine == "textworld" else None
@@ -70,7 +70,9 @@ class ALFWorldMetaEnv(MetaEnv):
 
     def make_inner_env(self) -> ALFWorldTextEnv:
         """Make a household; all share the games that were read."""
-        return ALFWorldTextEnv(library=self.library, engine=self._make_engine, accept_both_spellings=self._accept_both)
+        return ALFWorldTextEnv(
+            catalogue=self.catalogue, engine=self._make_engine, accept_both_spellings=self._accept_both
+        )
 
     def inner_env_factory(self) -> Callable[[], ALFWorldTextEnv]:
         """Return what makes a household in a worker process, which reads the games for itself."""
@@ -82,7 +84,7 @@ class ALFWorldMetaEnv(MetaEnv):
 
     def make_task_set(self) -> TaskSet:
         """Make the set of official or generated games."""
-        return make_task_set(self.library, source=self._source)
+        return make_task_set(self.catalogue, source=self._source)
 
     def make_demo_actor(self) -> Actor:
         """Make the scripted actor."""
@@ -94,13 +96,13 @@ class ALFWorldMetaEnv(MetaEnv):
 
     def inner_fingerprint(self) -> dict[str, Any]:
         """Return which games are played, by which engine, in which spelling."""
-        names = self.library.listing().playable if self.library.folder is not None else ()
+        names = self.catalogue.listing().playable if self.catalogue.folder is not None else ()
         return {
-            "data": self.library.data_name,
-            "data_digest": data_digest(self.library),
+            "data": self.catalogue.data_name,
+            "data_digest": data_digest(self.catalogue),
             "num_generated_among_official": sum(f"/{TRIAL_PREFIX}" in name for name in names),
             "source": self._source if names else "generated",
-            "spelling": self.library.spelling(),
+            "spelling": self.catalogue.spelling(),
             "accept_both_spellings": self._accept_both,
             "engine": self._engine_name,
             "packages": package_versions("alfworld", "textworld") if self._stock is not None else {},

@@ -15,9 +15,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES, cluster_of
 from metagym.envs.alfworld.game import Engine, GameData, NativeEngine, Turn, parse_game
-from metagym.envs.alfworld.library import GameLibrary
 from metagym.envs.alfworld.stock import StockEngine
 from metagym.seeding import derive_seed
 
@@ -93,14 +93,14 @@ def pick_games(task_ids: Iterable[str], num_games: int, rng: random.Random) -> l
 
 
 def compare_all(
-    library: GameLibrary, task_ids: Sequence[str], *, num_steps: int | None, seed: int
+    catalogue: GameCatalogue, task_ids: Sequence[str], *, num_steps: int | None, seed: int
 ) -> Iterator[Comparison]:
     """Compare the engines on each game, `num_steps` steps a game; None plays the bare walkthroughs."""
     stock = StockEngine()
     try:
         for count, task_id in enumerate(task_ids, start=1):
             rng = random.Random(derive_seed("parity", seed, task_id))
-            yield compare(task_id, library.data(task_id), stock, num_steps=num_steps, rng=rng)
+            yield compare(task_id, catalogue.data(task_id), stock, num_steps=num_steps, rng=rng)
             if count % 50 == 0:
                 stock.close()  # TextWorld leaks: a fresh process now and then
     finally:
@@ -116,14 +116,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", choices=["official", "generated"], default="official")
     options = parser.parse_args(arguments)
-    library = GameLibrary(data=options.data)
-    task_ids = library.sample_ids(per_family=-(-options.games // len(FAMILIES)))
+    catalogue = GameCatalogue(data=options.data)
+    task_ids = catalogue.sample_ids(per_family=-(-options.games // len(FAMILIES)))
     chosen = pick_games(task_ids, options.games, random.Random(options.seed))
     num_steps = None if options.walkthroughs else options.steps
     steps: Counter[tuple[str, str]] = Counter()
     games: Counter[tuple[str, str]] = Counter()
     won, differences = 0, []
-    for found in compare_all(library, chosen, num_steps=num_steps, seed=options.seed):
+    for found in compare_all(catalogue, chosen, num_steps=num_steps, seed=options.seed):
         key = (found.game.split("/")[0], cluster_of(found.game).family)
         steps[key] += found.num_steps
         games[key] += 1

@@ -52,7 +52,7 @@ class Pack(NamedTuple):
 
 @cache
 def read_pack() -> Pack:
-    """Return the pack that ships with the library."""
+    """Return the pack that ships with the catalogue."""
     file = importlib.resources.files("metagym.envs.alfworld") / "pack" / PACK
     stored = json.loads(gzip.decompress(file.read_bytes()))
     rooms = tuple(

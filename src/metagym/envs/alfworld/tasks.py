@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from metagym.envs.alfworld import generate
+from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES, GROUPS, cluster_of
-from metagym.envs.alfworld.library import GameLibrary
 from metagym.envs.alfworld.official import SOURCES
 from metagym.envs.alfworld.problem import problem_text
 from metagym.errors import UnknownNameError
@@ -32,8 +32,8 @@ def role_in(family: str, content_digest: str) -> str:
     return "test" if position < LARGE_TEST_SHARES else "validation" if position < 2 * LARGE_TEST_SHARES else "train"
 
 
-def make_task_set(library: GameLibrary, *, source: str = "train") -> TaskSet:
-    """Make the task set of a library's games.
+def make_task_set(catalogue: GameCatalogue, *, source: str = "train") -> TaskSet:
+    """Make the task set of a catalogue's games.
 
     The roles `train`, `validation` and `test` partition the tasks of `source`, by the task's folder: all
     trials of a task have one role. A whole folder, of whatever roles, is drawn where `split` is
@@ -43,18 +43,18 @@ def make_task_set(library: GameLibrary, *, source: str = "train") -> TaskSet:
     Raises:
         UnknownNameError: there is no such source.
     """
-    if library.folder is None:
+    if catalogue.folder is None:
         return GeneratedTaskSet()
     if source not in SOURCES:
         raise UnknownNameError.of("source", source, SOURCES)
-    return OfficialTaskSet(library, source=source)
+    return OfficialTaskSet(catalogue, source=source)
 
 
 class OfficialTaskSet(ListedTaskSet):
     """The official games, listed. An id is the game's folder, `source/task/trial`."""
 
-    def __init__(self, library: GameLibrary, *, source: str = "train") -> None:
-        listing = library.listing()
+    def __init__(self, catalogue: GameCatalogue, *, source: str = "train") -> None:
+        listing = catalogue.listing()
         self._problems = listing.problems
         digests: dict[str, str] = {}
         roles: dict[str, str] = {}
@@ -131,9 +131,9 @@ def _groups(families: set[str]) -> dict[str, tuple[str, ...]]:
     return {name: members for name, members in GROUPS.items() if families.issuperset(members)}
 
 
-def data_digest(library: GameLibrary) -> str:
+def data_digest(catalogue: GameCatalogue) -> str:
     """Return a digest of the games there are; for generated ones, of the generator and its rooms."""
-    if library.folder is None:
+    if catalogue.folder is None:
         samples = [problem_text(generate.make_scene(family, 0), 0) for family in FAMILIES]
         return digest(["generated", generate.GENERATOR_VERSION, samples])
-    return digest(["official", library.listing().digest])
+    return digest(["official", catalogue.listing().digest])

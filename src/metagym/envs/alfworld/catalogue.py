@@ -17,11 +17,11 @@ DataName = Literal["official", "generated"]
 CAPACITY = 64
 
 
-class GameLibrary:
+class GameCatalogue:
     """All games of one kind of data: `official`, `generated`, or None for official ones where they are found.
 
-    >>> library = GameLibrary(data="generated")
-    >>> library.game(library.sample_ids(per_family=1)[0]).goal
+    >>> catalogue = GameCatalogue(data="generated")
+    >>> catalogue.game(catalogue.sample_ids(per_family=1)[0]).goal
     'put some creditcard on drawer.'
 
     Raises:
