@@ -13,7 +13,7 @@ LAYERS = (
     ("_version", "types", "errors", "background", "student"),
     ("seeding", "spending", "spaces", "statistics", "journal", "manifest", "measurements"),
     ("tasks", "models", "workers", "rendering", "ledger"),
-    ("actor", "reflector", "adapter", "schedules"),
+    ("actor", "reflectors", "adapter", "schedules"),
     ("rollout", "specs"),
     ("config",),
     ("meta_episode",),
@@ -87,6 +87,6 @@ def test_an_environment_sees_the_nouns_and_its_meta_module_the_meta_environment(
     package = ".".join(path.relative_to(SRC).parts[:-1])
     allowed = set(INNER)
     if path.name == "meta.py":
-        allowed |= {"env", "vector", "actor", "reflector", "specs"}
+        allowed |= {"env", "vector", "actor", "reflectors", "specs"}
     seen = {name for name in imports_of(path) if not name.startswith((package, "envs.instructions"))}
     assert seen <= allowed, f"{path.name} may not import {sorted(seen - allowed)}"

@@ -12,7 +12,7 @@ import pytest
 from metagym import ChatActor, ChatReflector, OpenAIChatModel, RandomActor
 from metagym.actor import FunctionActor
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.reflector import FixedReflector, FunctionReflector
+from metagym.reflectors import FixedReflector, FunctionReflector
 from metagym.specs import ScriptedActorWarning, import_object, make_actor, make_model, make_reflector
 from metagym.testing import FakeChatModel, ScriptedActor
 from metagym.types import Action, Observation

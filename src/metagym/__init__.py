@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
     from metagym.models import ChatModel, OpenAIChatModel
     from metagym.optimization import OptimizationResult, optimize
-    from metagym.reflector import ChatReflector, Reflector
+    from metagym.reflectors import ChatReflector, Reflector
     from metagym.rollout import RolloutEngine
     from metagym.tasks import TaskSet
     from metagym.types import (
@@ -47,7 +47,7 @@ _EXPORTS = {
     "metagym.evaluation": ("EvaluationConfig", "EvaluationReport", "evaluate"),
     "metagym.models": ("ChatModel", "OpenAIChatModel"),
     "metagym.optimization": ("OptimizationResult", "optimize"),
-    "metagym.reflector": ("ChatReflector", "Reflector"),
+    "metagym.reflectors": ("ChatReflector", "Reflector"),
     "metagym.rollout": ("RolloutEngine",),
     "metagym.tasks": ("TaskSet",),
     "metagym.vector": ("MetaVectorEnv",),

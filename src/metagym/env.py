@@ -16,7 +16,7 @@ from metagym.config import read_options
 from metagym.errors import BudgetExceededError, ConfigError
 from metagym.ledger import Ledger
 from metagym.meta_episode import MetaEpisode
-from metagym.reflector import Reflector
+from metagym.reflectors import Reflector
 from metagym.rendering import render_batch
 from metagym.rollout import RolloutConfig, RolloutEngine, default_score
 from metagym.schedules import make_schedule

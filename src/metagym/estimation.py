@@ -13,7 +13,7 @@ from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.models import ChatModel
 from metagym.models.context import estimate_tokens
-from metagym.reflector import ChatReflector
+from metagym.reflectors import ChatReflector
 from metagym.spending import Prices
 from metagym.types import MetaStep, Record, Trajectory
 

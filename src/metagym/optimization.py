@@ -13,7 +13,7 @@ import gymnasium
 from metagym import background
 from metagym.errors import ApparatusError, ConfigError
 from metagym.ledger import Ledger
-from metagym.reflector import FunctionReflector, Reflector, ReflectorSpec, as_reflector
+from metagym.reflectors import FunctionReflector, Reflector, ReflectorSpec, as_reflector
 from metagym.types import MetaStep, Record, Reflection, Trajectory
 
 logger = logging.getLogger(__name__)

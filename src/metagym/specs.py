@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from metagym.actor import Actor, ChatActor, FunctionActor, RandomActor
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.models import ClientConfig, OpenAIChatModel, model_from_environment
-from metagym.reflector import ChatReflector, FixedReflector, Reflector, ReflectorSpec, as_reflector
+from metagym.reflectors import ChatReflector, FixedReflector, Reflector, ReflectorSpec, as_reflector
 
 
 class ScriptedActorWarning(UserWarning):

@@ -20,7 +20,7 @@ from metagym.errors import ApparatusError, ConfigError, LeakError, RunFolderErro
 from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from metagym.evaluation.store import read_report
 from metagym.measurements import Role
-from metagym.reflector import ChatReflector
+from metagym.reflectors import ChatReflector
 from metagym.runs import LOG, RunFolder
 from metagym.testing import FakeChatModel, ScriptedActor
 from metagym.types import MetaStep, Task

@@ -22,7 +22,7 @@ from metagym.evaluation.preset import Preset, PresetEnvironment
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.stream import StreamReport, evaluate_stream
 from metagym.experiment import make_meta_env
-from metagym.reflector import Reflector
+from metagym.reflectors import Reflector
 from metagym.specs import ActorSpec, make_reflector
 from metagym.types import Trajectory
 

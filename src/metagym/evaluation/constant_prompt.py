@@ -13,7 +13,7 @@ from metagym.env import MetaEnv
 from metagym.errors import ConfigError, RunFolderError
 from metagym.evaluation import evaluate
 from metagym.evaluation.config import EvaluationConfig
-from metagym.reflector import ReflectorSpec
+from metagym.reflectors import ReflectorSpec
 from metagym.seeding import derive_seed
 from metagym.types import Record
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.reflector import FixedReflector, Reflector, ReflectorSpec, as_reflector
+from metagym.reflectors import FixedReflector, Reflector, ReflectorSpec, as_reflector
 from metagym.seeding import derive_seed, describe
 from metagym.types import MetaStep, Observation, Reflection, Step, StopReason, Trajectory
 

@@ -14,7 +14,7 @@ from metagym.errors import ConfigError, TasksExhaustedError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.disjointness import check_disjoint
 from metagym.manifest import Manifest
-from metagym.reflector import Reflector
+from metagym.reflectors import Reflector
 from metagym.seeding import derive_seed, describe, digest
 from metagym.types import Task
 

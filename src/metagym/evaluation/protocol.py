@@ -25,7 +25,7 @@ from metagym.evaluation.scoring import Loop, Request, Scorer
 from metagym.evaluation.store import EvaluationStore, MemoryStore, open_store, report_of
 from metagym.measurements import Role
 from metagym.meta_episode import MetaEpisode
-from metagym.reflector import Reflector, ReflectorSpec
+from metagym.reflectors import Reflector, ReflectorSpec
 from metagym.seeding import derive_seed
 from metagym.specs import make_reflector
 from metagym.types import Usage

@@ -16,7 +16,7 @@ from metagym.measurements import Measurement, Role, measure
 from metagym.meta_episode import MetaEpisode
 from metagym.models import Cassette
 from metagym.optimization import reflect_all
-from metagym.reflector import Reflector
+from metagym.reflectors import Reflector
 from metagym.runs import RunFolder
 from metagym.types import Episode, MetaStep, Reflection, Task, Trajectory
 

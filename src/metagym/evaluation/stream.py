@@ -27,7 +27,7 @@ from metagym.evaluation.scoring import Loop, Request, Scorer
 from metagym.evaluation.store import EvaluationStore, MemoryStore, open_store, write_report
 from metagym.measurements import Role
 from metagym.meta_episode import MetaEpisode
-from metagym.reflector import ReflectorSpec
+from metagym.reflectors import ReflectorSpec
 from metagym.schedules import TaskQueue
 from metagym.seeding import derive_seed
 from metagym.specs import make_reflector

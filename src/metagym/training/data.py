@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.optimization import optimize
-from metagym.reflector import ChatReflector, ReflectorSpec, as_reflector
+from metagym.reflectors import ChatReflector, ReflectorSpec, as_reflector
 from metagym.runs import MANIFEST, Manifest, RunFolder
 from metagym.seeding import derive_seed, describe, digest
 from metagym.training.extras import require

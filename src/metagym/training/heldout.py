@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from metagym.env import MetaEnv
-from metagym.reflector import read_reflection
+from metagym.reflectors import read_reflection
 from metagym.seeding import derive_seed
 from metagym.training.extras import require
 from metagym.training.policy import Policy

@@ -9,7 +9,7 @@ import numpy as np
 
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
-from metagym.reflector import read_reflection
+from metagym.reflectors import read_reflection
 from metagym.seeding import derive_seed
 from metagym.types import Completion, MetaStep, Record
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from metagym.errors import ConfigError
 from metagym.models import Call
-from metagym.reflector import ChatReflector
+from metagym.reflectors import ChatReflector
 from metagym.seeding import digest
 from metagym.specs import import_object
 from metagym.training.extras import require

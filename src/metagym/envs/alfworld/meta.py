@@ -16,7 +16,7 @@ from metagym.envs.alfworld.generate import TRIAL_PREFIX
 from metagym.envs.alfworld.stock import HostedStockEngine, StockEngine, make_stock_worker, require_stock
 from metagym.envs.alfworld.tasks import data_digest, make_task_set
 from metagym.errors import ConfigError
-from metagym.reflector import Reflector
+from metagym.reflectors import Reflector
 from metagym.seeding import package_versions
 from metagym.specs import ActorSpec
 from metagym.tasks import TaskSet

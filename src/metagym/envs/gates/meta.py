@@ -10,7 +10,7 @@ from metagym.env import MetaEnv
 from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
 from metagym.envs.gates.env import GatesEnv
 from metagym.envs.gates.laws import GatesTaskSet
-from metagym.reflector import Reflector
+from metagym.reflectors import Reflector
 from metagym.tasks import TaskSet
 from metagym.vector import MetaVectorEnv
 

@@ -14,7 +14,7 @@ from metagym.envs.minihack.env import MiniHackTextEnv
 from metagym.envs.minihack.families import DEFAULT_FAMILIES
 from metagym.envs.minihack.tasks import MiniHackTaskSet
 from metagym.envs.minihack.text import DEFAULT_PARTS
-from metagym.reflector import Reflector
+from metagym.reflectors import Reflector
 from metagym.seeding import package_versions
 from metagym.specs import ActorSpec
 from metagym.tasks import TaskSet

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from metagym import ChatReflector
 from metagym.errors import ConfigError
-from metagym.reflector import FixedReflector, FunctionReflector, as_reflector, read_reflection
+from metagym.reflectors import FixedReflector, FunctionReflector, as_reflector, read_reflection
 from metagym.rendering import CHARACTERS_PER_TOKEN
 from metagym.testing import FakeChatModel
 from metagym.types import MetaStep, Reflection

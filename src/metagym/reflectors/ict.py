@@ -1,11 +1,14 @@
-"""Reflectors: what reads a history of meta-steps and writes the next prompt."""
+"""In-context training (ICT): a language model reads the last batch and writes the next prompt.
+
+Source: Shalev, Ding, Jamnik, "Training Language Agents to Learn from Experience", arXiv 2605.20477 (2026).
+The protocol is the paper's; the wording is ours.
+"""
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Sequence
+from typing import Any
 
 from metagym.errors import ConfigError
 from metagym.models import Call, ChatModel, ask
@@ -13,18 +16,6 @@ from metagym.rendering import render_batch
 from metagym.seeding import derive_seed, describe
 from metagym.spaces import PromptSpace
 from metagym.types import Completion, Message, MetaStep, Reflection
-
-
-class Reflector(Protocol):
-    """Writes the next prompt. It keeps nothing between calls: its memory travels in `Reflection.memory`.
-
-    A reflector may carry `fingerprint` (a JSON mapping of what decides its output) and `scripted`.
-    """
-
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        """Return the prompt for the next meta-step, given all meta-steps so far (at least one)."""
-        ...
-
 
 REFLECTOR_PROMPT = """\
 You improve the system prompt of an agent that acts in an environment. You see the agent's current system \
@@ -41,8 +32,7 @@ class ChatReflector:
 
     It reads the last meta-step: the prompt and its trajectories, rendered into at most `max_tokens` (shared
     evenly; whole steps are cut from the middle of an episode). A reply that is cut off or holds no improved
-    prompt keeps the old one, and `Reflection.problem` says why. `show_outcome=False` hides success and
-    reward. Source: Shalev, Ding, Jamnik 2026, arXiv 2605.20477 (the protocol; the wording is ours).
+    prompt keeps the old one, and `Reflection.problem` says why. `show_outcome=False` hides success and reward.
     """
 
     def __init__(
@@ -147,53 +137,3 @@ def _unfenced(text: str) -> str:
     """Return what stands inside, where one code fence holds all of `text`."""
     fenced = _FENCED.match(text)
     return fenced["inside"].strip() if fenced and "```" not in fenced["inside"] else text
-
-
-class FixedReflector:
-    """No reflection: the prompt stays as it is. The simplest null control."""
-
-    scripted = False
-    fingerprint = {"kind": "FixedReflector"}
-
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        """Return the last prompt."""
-        return Reflection(prompt=history[-1].prompt, analysis="No reflection.")
-
-
-class FunctionReflector:
-    """Makes a reflector of a plain or async function `(history) -> Reflection | str`."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.scripted: bool = getattr(function, "scripted", False)
-        self.fingerprint = {"kind": "function", "name": describe(function)}
-
-    def __call__(self, history: Sequence[MetaStep]) -> Any:
-        """Call the function; a str it returns is the next prompt."""
-        result = self.function(history)
-        return Reflection(prompt=result) if isinstance(result, str) else result
-
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        """Call the function and await it where it is async."""
-        result = self(history)
-        if inspect.isawaitable(result):
-            result = await result
-        return Reflection(prompt=result) if isinstance(result, str) else cast(Reflection, result)
-
-
-ReflectorSpec = Reflector | Callable[..., Any]
-
-
-def as_reflector(reflector: ReflectorSpec) -> Reflector:
-    """Return `reflector`, a plain function wrapped.
-
-    Raises:
-        ConfigError: it is neither a reflector nor a function.
-    """
-    if hasattr(reflector, "reflect"):
-        return cast(Reflector, reflector)
-    if callable(reflector):
-        return FunctionReflector(reflector)
-    raise ConfigError(
-        f"Expected a Reflector or a function (history) -> Reflection | str, got {type(reflector).__name__}."
-    )

@@ -1,0 +1,61 @@
+"""What a reflector is: it reads a history of meta-steps and writes the next prompt. Plain functions are accepted."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
+
+from metagym.errors import ConfigError
+from metagym.seeding import describe
+from metagym.types import MetaStep, Reflection
+
+
+class Reflector(Protocol):
+    """Writes the next prompt. It keeps nothing between calls: its memory travels in `Reflection.memory`.
+
+    A reflector may carry `fingerprint` (a JSON mapping of what decides its output) and `scripted`.
+    """
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+        """Return the prompt for the next meta-step, given all meta-steps so far (at least one)."""
+        ...
+
+
+class FunctionReflector:
+    """Makes a reflector of a plain or async function `(history) -> Reflection | str`."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.scripted: bool = getattr(function, "scripted", False)
+        self.fingerprint = {"kind": "function", "name": describe(function)}
+
+    def __call__(self, history: Sequence[MetaStep]) -> Any:
+        """Call the function; a str it returns is the next prompt."""
+        result = self.function(history)
+        return Reflection(prompt=result) if isinstance(result, str) else result
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+        """Call the function and await it where it is async."""
+        result = self(history)
+        if inspect.isawaitable(result):
+            result = await result
+        return Reflection(prompt=result) if isinstance(result, str) else cast(Reflection, result)
+
+
+ReflectorSpec = Reflector | Callable[..., Any]
+
+
+def as_reflector(reflector: ReflectorSpec) -> Reflector:
+    """Return `reflector`, a plain function wrapped.
+
+    Raises:
+        ConfigError: it is neither a reflector nor a function.
+    """
+    if hasattr(reflector, "reflect"):
+        return cast(Reflector, reflector)
+    if callable(reflector):
+        return FunctionReflector(reflector)
+    raise ConfigError(
+        f"Expected a Reflector or a function (history) -> Reflection | str, got {type(reflector).__name__}."
+    )
