@@ -12,7 +12,7 @@ are read when they are asked for, so that a long run opens quickly; no environme
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -216,6 +216,11 @@ class RunFolder:
         return tuple(self._reflections.values())
 
     @property
+    def reflected(self) -> dict[tuple[str, int], Reflection]:
+        """The reflections by meta-episode (empty where a run holds only one) and meta-step."""
+        return dict(self._reflections)
+
+    @property
     def is_writing(self) -> bool:
         """Whether this process is the run's writer."""
         return self._journal.is_locked
@@ -230,10 +235,16 @@ class RunFolder:
         """How many episodes the log holds."""
         return len(self._episodes)
 
-    def episodes(self) -> Iterator[Trajectory]:
-        """Yield all episodes in the order in which they finished, read one by one."""
-        for place, _ in sorted(self._episodes.values()):
-            yield self._read_episode(place)
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The keys of all episodes, without reading them; one that was played under several prompts stands there once."""
+        return tuple(dict.fromkeys(key for key, _ in self._episodes))
+
+    def episodes(self, keep: Callable[[Key], bool] | None = None) -> Iterator[Trajectory]:
+        """Yield the episodes in the order in which they finished, read one by one; only those that `keep` names."""
+        for (key, _), (place, _) in sorted(self._episodes.items(), key=lambda item: item[1][0]):
+            if keep is None or keep(key):
+                yield self._read_episode(place)
 
     def close(self) -> None:
         """Close the log and give its lock back. Twice is fine."""

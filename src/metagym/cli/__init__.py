@@ -18,6 +18,7 @@ from rich.table import Table
 from metagym._version import __version__
 from metagym.cli import alfworld, minihack, models, training
 from metagym.cli.evaluation import commands as evaluation_commands
+from metagym.cli.report import commands as report_commands
 from metagym.errors import ApparatusError, ConfigError, MetaGymError
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(evaluation_commands)
+app.add_typer(report_commands)
 app.add_typer(alfworld.app, name="alfworld")
 app.add_typer(minihack.app, name="minihack")
 app.add_typer(training.app, name="train")

@@ -1,0 +1,169 @@
+"""The learning curve as small multiples, and intervals as whiskers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from metagym.report.svg import Scale, path, tag
+from metagym.report.words import interval, mean, number
+from metagym.statistics import Estimate
+
+Curve = Sequence[Estimate | None]
+WIDTH, HEIGHT = 300, 176
+LEFT, RIGHT, TOP, BOTTOM = 30, 12, 10, 24
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One of the small multiples: a family, or all."""
+
+    title: str
+    line: Curve
+    """The course of the run, with intervals where there are any."""
+    score_range: tuple[float, float] = (0.0, 1.0)
+    band: Sequence[tuple[float, float] | None] = ()
+    """Per prompt the lowest and the highest mean of the null controls."""
+    again: Curve = ()
+    """The A/A run."""
+    others: Sequence[Curve] = ()
+    """Further arms."""
+    online: Curve = ()
+    dots: Sequence[Sequence[float]] = ()
+    """Per meta-step the scores of its episodes."""
+    test: Estimate | None = None
+    """Test score of the chosen prompt."""
+    axis: str = "prompt"
+
+
+def draw_panel(panel: Panel, *, scripted: bool) -> str:
+    """Return the panel as an SVG of its own."""
+    last = max(len(panel.line), len(panel.online), len(panel.dots), 2) - 1
+    room = last + (0.9 if panel.test is not None else 0.0)
+    x, y = Scale((0, room), (LEFT, WIDTH - RIGHT)), Scale(panel.score_range, (HEIGHT - BOTTOM, TOP))
+    parts = [_axes(x, y, last)]
+    if any(panel.band):
+        parts.append(_area([(i, low, high) for i, item in enumerate(panel.band) if item for low, high in [item]], x, y))
+    parts += [_line(curve, x, y, "other") for curve in panel.others]
+    parts.append(_line(panel.again, x, y, "again"))
+    parts.append(_ribbon(panel.line, x, y))
+    parts.append(_dots(panel.dots, x, y))
+    parts.append(_line(panel.line, x, y, "line"))
+    parts += [_point(i, item, x, y, f"{panel.axis} {i}", "dot") for i, item in enumerate(panel.line) if item]
+    parts += [_point(i, item, x, y, f"online, meta-step {i}", "ring") for i, item in enumerate(panel.online) if item]
+    if panel.test is not None:
+        parts.append(_test(panel.test, x(last + 0.6), y))
+    if scripted:
+        parts.append(tag("text", text="SCRIPTED", x=WIDTH - RIGHT, y=HEIGHT - BOTTOM - 6, klass="stamp"))
+    return tag(
+        "svg",
+        *parts,
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="img",
+        aria_label=_described(panel, scripted),
+        klass="chart",
+    )
+
+
+def whisker(estimate: Estimate | None, domain: tuple[float, float], *, noise: Estimate | None = None) -> str:
+    """Return an interval on a common scale with its zero line, as a small SVG; `noise` is drawn as a band behind."""
+    width, height = 180, 22
+    x, middle = Scale(domain, (6, width - 6)), height / 2
+    parts = []
+    if noise is not None and noise.low is not None and noise.high is not None:
+        left, right = x(noise.low), x(noise.high)
+        parts.append(tag("rect", x=left - 1, y=2, width=right - left + 2, height=height - 4, klass="band"))
+    parts.append(tag("line", x1=x(0), x2=x(0), y1=1, y2=height - 1, klass="zero"))
+    if estimate is not None:
+        if estimate.low is not None and estimate.high is not None:
+            low, high = x(estimate.low), x(estimate.high)
+            parts.append(tag("line", x1=low, x2=high, y1=middle, y2=middle, klass="whisker"))
+            parts += [tag("line", x1=end, x2=end, y1=middle - 4, y2=middle + 4, klass="whisker") for end in (low, high)]
+        parts.append(tag("circle", cx=x(estimate.mean), cy=middle, r=3.5, klass="dot"))
+    label = f"{mean(estimate, 3, sign=True)} {interval(estimate, 3, sign=True)}"
+    return tag("svg", *parts, viewBox=f"0 0 {width} {height}", role="img", aria_label=label, klass="whiskers")
+
+
+def domain_of(estimates: Sequence[Estimate | None]) -> tuple[float, float]:
+    """Return a range that holds 0 and all the intervals."""
+    known = [item for item in estimates if item is not None]
+    ends = [end for item in known for end in (item.mean, item.low, item.high) if end is not None]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+    margin = 0.04 * (high - low) or 0.1
+    return low - margin, high + margin
+
+
+def _axes(x: Scale, y: Scale, last: int) -> str:
+    parts = []
+    for tick in y.ticks(2):
+        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y(tick), y2=y(tick), klass="grid"))
+        parts.append(tag("text", text=f"{tick:g}", x=LEFT - 6, y=y(tick) + 3.5, klass="tick end"))
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 1000) if last / step <= 10)
+    parts += [
+        tag("text", text=str(index), x=x(index), y=HEIGHT - 8, klass="tick mid") for index in range(0, last + 1, step)
+    ]
+    return "".join(parts)
+
+
+def _line(curve: Curve, x: Scale, y: Scale, klass: str) -> str:
+    points = [(x(index), y(item.mean)) for index, item in enumerate(curve) if item is not None]
+    return tag("path", d=path(points), klass=klass) if len(points) > 1 else ""
+
+
+def _ribbon(curve: Curve, x: Scale, y: Scale) -> str:
+    low, high = y.domain
+    return _area(
+        [
+            # An interval may pass the end of the scale; what is drawn ends there, what is told does not.
+            (index, max(low, item.low), min(high, item.high))
+            for index, item in enumerate(curve)
+            if item is not None and item.low is not None and item.high is not None
+        ],
+        x,
+        y,
+        klass="ribbon",
+    )
+
+
+def _area(rows: list[tuple[int, float, float]], x: Scale, y: Scale, klass: str = "band") -> str:
+    if len(rows) < 2:
+        return ""
+    upper = [(x(index), y(high)) for index, _, high in rows]
+    lower = [(x(index), y(low)) for index, low, _ in reversed(rows)]
+    return tag("path", d=path([*upper, *lower]) + "Z", klass=klass)
+
+
+def _dots(batches: Sequence[Sequence[float]], x: Scale, y: Scale) -> str:
+    """Draw each episode as a small mark; equal scores stand side by side."""
+    parts = []
+    for index, scores in enumerate(batches):
+        for score in sorted(set(scores)):
+            count = scores.count(score) if isinstance(scores, list | tuple) else 1
+            for place in range(count):
+                offset = (place - (count - 1) / 2) * min(4.0, 20 / count)
+                parts.append(tag("circle", cx=x(index) + offset, cy=y(score), r=1.6, klass="episode"))
+    return "".join(parts)
+
+
+def _point(index: int, item: Estimate, x: Scale, y: Scale, where: str, klass: str) -> str:
+    told = f"{where}: {mean(item, 3)} {interval(item, 3)}"
+    return tag("circle", cx=x(index), cy=y(item.mean), r=2.6, klass=klass, data_tip=told)
+
+
+def _test(test: Estimate, at: float, y: Scale) -> str:
+    low, high = y.domain
+    parts = []
+    if test.low is not None and test.high is not None:
+        parts.append(tag("line", x1=at, x2=at, y1=y(max(low, test.low)), y2=y(min(high, test.high)), klass="whisker"))
+    middle = y(test.mean)
+    told = f"test score of the chosen prompt: {mean(test, 3)} {interval(test, 3)}"
+    cross = f"M{at - 4:.1f} {middle - 4:.1f}l8 8m0 -8l-8 8"
+    return "".join([*parts, tag("path", d=cross, klass="cross", data_tip=told)])
+
+
+def _described(panel: Panel, scripted: bool) -> str:
+    known = [(index, item.mean) for index, item in enumerate(panel.line) if item is not None]
+    course = "no score yet"
+    if known:
+        course = f"from {number(known[0][1])} at {panel.axis} {known[0][0]} to {number(known[-1][1])} at {known[-1][0]}"
+    return f"{'SCRIPTED. ' if scripted else ''}Learning curve, {panel.title}: {course}"

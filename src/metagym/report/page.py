@@ -1,0 +1,188 @@
+"""The page: everything that was read, laid out by templates into one file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from metagym._version import __version__
+from metagym.errors import ConfigError, MissingExtraError, RunFolderError
+from metagym.evaluation.comparison import differences
+from metagym.report import tables
+from metagym.report.charts import draw_panel
+from metagym.report.curves import MAX_PANELS, panels_of
+from metagym.report.heatmap import draw_heat_map
+from metagym.report.maps import maps_of
+from metagym.report.payload import pack, pack_episodes
+from metagym.report.prompts import histories
+from metagym.report.sources import Run, read_runs
+from metagym.report.visible import visible
+from metagym.report.words import headline, is_control, plural
+from metagym.seeding import digest
+
+
+class Made(NamedTuple):
+    """What was written."""
+
+    path: Path
+    num_bytes: int
+    num_runs: int
+    num_episodes: int
+    """Those that the report shows."""
+    num_recorded: int
+    """All that the runs hold."""
+    problems: tuple[str, ...]
+    """What could not be read, one line each; the report says so too."""
+
+
+def make_report(runs: Sequence[str | Path], out: str | Path, *, max_episodes: int = 1_000) -> Made:
+    """Write one HTML file about the runs at and below the given folders; at most `max_episodes` can be looked into.
+
+    A folder that cannot be read, or that is not finished, is no error: the report says so.
+
+    Raises:
+        ConfigError: no run is named.
+        MissingExtraError: jinja2 is not installed.
+        RunFolderError: there is nothing at one of the places, or `out` cannot be written.
+    """
+    if not runs:
+        raise ConfigError("Expected at least one run folder, got none.")
+    out = Path(out)
+    found = read_runs([Path(run) for run in runs], max_episodes=max_episodes)
+    page = render(found)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = out.with_name(f"{out.name}.part")
+        part.write_text(page, encoding="utf-8")
+        part.replace(out)
+    except OSError as error:
+        raise RunFolderError(f"Expected a place that can be written at {out}: {error}.") from error
+    return Made(
+        path=out,
+        num_bytes=len(page.encode()),
+        num_runs=len(found),
+        num_episodes=sum(len(run.episodes) for run in found),
+        num_recorded=sum(run.num_episodes for run in found),
+        problems=tuple(f"{run.path}: {run.problem}" for run in found if run.problem),
+    )
+
+
+def render(runs: Sequence[Run]) -> str:
+    """Return the page as a whole."""
+    try:
+        import jinja2
+    except ImportError as error:
+        raise MissingExtraError("The report needs jinja2: pip install 'metagym[report]'.") from error
+    groups = arrange(runs)
+    ordered = [run for group in groups for run in group]
+    index, chunks = pack_episodes(ordered)
+    style, script = _static("report.css"), _static("report.js")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("metagym.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["visible"] = visible
+    environment.globals["plural"] = plural
+    starts = [sum(map(len, groups[:number])) for number in range(len(groups))]
+    return environment.get_template("page.html.jinja").render(
+        version=__version__,
+        style=style,
+        script=script,
+        policy=_policy(style, script),
+        groups=[_group(start, group, index["episodes"]) for start, group in zip(starts, groups, strict=True)],
+        scripted=any(run.scripted for run in runs),
+        num_runs=len(runs),
+        num_shown=len(index["episodes"]),
+        num_recorded=sum(run.num_episodes for run in runs),
+        unlike=_unlike(groups),
+        payload={"index": pack(index), "prompts": pack(histories(ordered))},
+        chunks=chunks,
+    )
+
+
+def arrange(runs: Sequence[Run]) -> list[list[Run]]:
+    """Group the evaluations that were measured alike, controls last; every other run stands by itself."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        alike = run.kind == "evaluation" and run.report is not None and run.manifest is not None
+        name = digest(run.manifest.measurement) if alike and run.manifest is not None else str(run.path)
+        groups.setdefault(name, []).append(run)
+    found = [sorted(group, key=is_control) for group in groups.values()]
+    # What a control was tuned on is no result of its own: it stands last.
+    return sorted(found, key=lambda group: group[0].name == "tuning")
+
+
+def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    run = group[0]
+    told, basis = headline(group)
+    scripted = any(item.scripted for item in group)
+    panels = panels_of(group)
+    maps = maps_of(start, run, episodes)
+    compared, refused, notes = tables.comparison_rows(group)
+    own_notes = run.report.notes if run.report is not None else run.stream.notes if run.stream is not None else ()
+    return {
+        "number": start,
+        "run": run,
+        "runs": group,
+        "path": str(run.path),
+        "headline": told,
+        "basis": basis,
+        "scripted": scripted,
+        "panels": [{"title": panel.title, "svg": draw_panel(panel, scripted=scripted)} for panel in panels],
+        "has": {
+            "band": any(any(panel.band) for panel in panels),
+            "again": any(any(panel.again) for panel in panels),
+            "others": any(panel.others for panel in panels),
+            "online": any(any(panel.online) for panel in panels),
+            "test": any(panel.test is not None for panel in panels),
+            "dots": any(any(panel.dots) for panel in panels),
+            "interval": any(item and item.low is not None for panel in panels for item in panel.line),
+        },
+        "more_panels": len(panels) == MAX_PANELS,
+        "maps": [{"map": item, "svg": draw_heat_map(item, scripted=scripted)} for item in maps],
+        "tiles": tables.tiles(run),
+        "families": tables.family_rows(run),
+        "comparisons": compared,
+        "refused": refused,
+        "notes": list(dict.fromkeys([*own_notes, *notes])),
+        "costs": [(item.name, rows) for item in group if (rows := tables.cost_rows(item))],
+        "totals": [tables.totals(item) for item in group],
+        "endings": tables.ending_rows(run),
+        "errors": tables.error_rows(run),
+        "fingerprints": tables.fingerprints(group),
+        "problems": [(str(item.path), item.problem) for item in group if item.problem],
+    }
+
+
+def _unlike(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """Say why evaluations are not compared: what differs between how they were measured."""
+    firsts = [group[0] for group in groups if group[0].report is not None and group[0].name != "tuning"]
+    told = []
+    for other in firsts[1:]:
+        if firsts[0].report is not None and other.report is not None and firsts[0].env_id == other.env_id:
+            found = differences(firsts[0].report, other.report)
+            told.append(f"{firsts[0].path} and {other.path} were not measured alike: {'; '.join(found)}")
+    return told
+
+
+def _static(name: str) -> str:
+    return resources.files("metagym.report").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """Return a content security policy that lets this very style and script in, and nothing else."""
+    return (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

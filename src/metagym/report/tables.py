@@ -1,0 +1,211 @@
+"""What a group of runs came to, as rows of a page: figures, comparisons, costs, endings, fingerprints."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from metagym.errors import ConfigError
+from metagym.evaluation.comparison import Comparison, compare
+from metagym.evaluation.figures import Figures
+from metagym.report.charts import domain_of, whisker
+from metagym.report.curves import NOISE
+from metagym.report.sources import Run
+from metagym.report.words import interval, mean, number, p_value
+from metagym.seeding import digest
+from metagym.spending import Spending
+from metagym.types import Usage
+
+Row = dict[str, Any]
+TILES = (
+    ("gain", "Gain", "chosen prompt minus sp_0, on test tasks", True),
+    ("last_gain", "Gain of the last prompt", "without choosing on validation", True),
+    ("optimism", "Optimism", "validation minus test score of the chosen prompt", True),
+    ("memorisation_gap", "Memorisation gap", "replay gain minus transfer gain", True),
+    ("regression_rate", "Regressions", "share of reflections that made it worse", False),
+    ("invalid_action_rate", "Invalid actions", "share on test tasks, chosen prompt", False),
+)
+
+
+def tiles(run: Run) -> list[Row]:
+    """Return the figures that stand beside the primary endpoint."""
+    if run.report is None:
+        return []
+    overall = run.report.overall
+    return [
+        {
+            "label": label,
+            "value": mean(found, sign=sign),
+            "interval": interval(found, sign=sign),
+            "told": told,
+        }
+        for name, label, told, sign in TILES
+        if (found := getattr(overall, name)) is not None
+    ]
+
+
+def family_rows(run: Run) -> list[Row]:
+    """Return test scores and gains, a row each family and one for all."""
+    if run.report is None:
+        return []
+    rows = [*run.report.families.items(), ("all families", run.report.overall)]
+    domain = domain_of([figures.gain for _, figures in rows])
+    return [_family_row(name, figures, domain) for name, figures in rows]
+
+
+def _family_row(name: str, figures: Figures, domain: tuple[float, float]) -> Row:
+    row: Row = {"name": name, "graphic": whisker(figures.gain, domain)}
+    for field in ("test_first", "test_chosen", "test_last"):
+        row[field] = mean(getattr(figures, field))
+    for field in ("gain", "optimism", "replay_gain", "transfer_gain", "memorisation_gap"):
+        row[field] = mean(getattr(figures, field), sign=True)
+    return row | {"interval": interval(figures.gain, sign=True), "regression_rate": mean(figures.regression_rate)}
+
+
+def comparison_rows(group: Sequence[Run]) -> tuple[list[Row], str, list[str]]:
+    """Return the paired differences of the first run to each other; why there are none; and the notes."""
+    reports = [run.report for run in group if run.report is not None]
+    if len(reports) < 2 or group[0].report is None:
+        return [], "", []
+    try:
+        comparisons = compare(reports)
+    except ConfigError as error:
+        return [], str(error), []
+    noise = next((item.difference for item in comparisons if item.second == NOISE), None)
+    domain = domain_of([item.difference for item in comparisons])
+    rows = [_comparison_row(item, whisker(item.difference, domain, noise=noise)) for item in comparisons]
+    return rows, "", list(dict.fromkeys(note for item in comparisons for note in item.notes))
+
+
+def _comparison_row(item: Comparison, graphic: str) -> Row:
+    dropped = str(item.num_dropped)
+    if item.num_dropped:
+        dropped += f" ({number(item.worst_case[0], sign=True)} to {number(item.worst_case[1], sign=True)})"
+    return {
+        "name": item.second,
+        "graphic": graphic,
+        "difference": mean(item.difference, 3, sign=True),
+        "interval": interval(item.difference, 3, sign=True),
+        "p": p_value(None if item.difference is None else item.difference.p_value),
+        "sign_flip": p_value(item.sign_flip_p),
+        "new_tasks": f"{mean(item.new_tasks, 3, sign=True)} {interval(item.new_tasks, 3, sign=True)}",
+        "detectable": number(item.detectable, 3),
+        "dropped": dropped,
+        "verdict": item.verdict,
+    }
+
+
+def cost_rows(run: Run) -> list[Row]:
+    """Return what model calls took, by role and purpose; where no call was logged, the tokens in the record."""
+    sums: dict[str, Spending] = {}
+    for (role, purpose, _), spending in run.spending.items():
+        name = f"{role}, {purpose}"
+        sums[name] = sums.get(name, Spending()) + spending
+    if sums:
+        return [_cost_row(name, spending) for name, spending in sums.items()]
+    if run.report is not None:
+        return [_token_row(name, usage) for name, usage in run.report.usage.items() if usage.num_calls]
+    usage = sum((item.usage for step in run.history for item in step.trajectories), Usage())
+    reflecting = sum(
+        (step.reflection.completion.usage for step in run.history if step.reflection and step.reflection.completion),
+        Usage(),
+    )
+    return [_token_row(name, item) for name, item in (("actor", usage), ("reflector", reflecting)) if item.num_calls]
+
+
+def _token_row(name: str, usage: Usage) -> Row:
+    return {
+        "name": name,
+        "calls": f"{usage.num_calls:,}",
+        "prompt": f"{usage.prompt_tokens:,}",
+        "cached": f"{usage.cached_tokens:,}",
+        "completion": f"{usage.completion_tokens:,}",
+    }
+
+
+def _cost_row(name: str, spending: Spending) -> Row:
+    cost = f"{spending.cost:,.4g}" + (f" + up to {spending.unknown_cost:,.4g}" if spending.unknown_cost else "")
+    return {
+        **_token_row(name, spending.usage),
+        "cost": cost if spending.cost or spending.unknown_cost else "–",
+        "time": _duration(spending.working_s),
+        "waiting": _duration(spending.waiting_s),
+        "retries": f"{spending.num_retries:,}",
+        "refused": f"{spending.num_refused:,}",
+        "unknown": f"{spending.num_unknown:,}",
+        "replayed": f"{spending.num_replayed:,}",
+    }
+
+
+def _duration(seconds: float) -> str:
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.1f} s"
+
+
+def ending_rows(run: Run) -> list[Row]:
+    """Return why the episodes in the report ended, the commonest first, with what each came to."""
+    counted = Counter((item.stop_reason.value, item.success) for item in run.episodes)
+    total = sum(counted.values())
+    words = {True: "success", False: "failure", None: "no verdict"}
+    return [
+        {
+            "reason": reason,
+            "outcome": "not counted" if reason == "error" else words[success],
+            "count": f"{count:,}",
+            "share": number(count / total),
+            "bar": round(100 * count / total, 1),
+        }
+        for (reason, success), count in counted.most_common()
+    ]
+
+
+def error_rows(run: Run) -> list[Row]:
+    """Return what the apparatus failed on, the commonest first."""
+    counted = Counter(item.error[:300] or "no word on it" for item in run.episodes if item.score is None)
+    return [{"error": error, "count": f"{count:,}"} for error, count in counted.most_common(8)]
+
+
+def totals(run: Run) -> Row:
+    """Return the counts of a run, from all of its records."""
+    if run.measurements:
+        steps = sum(item.num_steps for item in run.measurements)
+        invalid = sum(item.num_invalid for item in run.measurements)
+        failed = sum(score is None for item in run.measurements for score in item.scores)
+    else:
+        played = [item for step in run.history for item in step.trajectories] or list(run.episodes)
+        steps = sum(len(item.steps) for item in played)
+        invalid = sum(item.num_invalid for item in played)
+        failed = sum(item.score is None for item in played)
+    return {
+        "name": run.name,
+        "scripted": run.scripted,
+        "episodes": f"{run.num_episodes:,}",
+        "shown": f"{len(run.episodes):,}",
+        "steps": f"{steps:,}",
+        "invalid": f"{100 * invalid / steps:.1f} %" if steps else "–",
+        "failed": f"{failed:,}",
+    }
+
+
+def fingerprints(group: Sequence[Run]) -> list[Row]:
+    """Return both fingerprints of each run: the measurement's, which must match, and the arm's."""
+    return [
+        {
+            "name": run.name,
+            "path": str(run.path),
+            "measurement": digest(run.manifest.measurement),
+            "arm": digest(run.manifest.arm),
+            "measurement_json": json.dumps(run.manifest.measurement, indent=2, ensure_ascii=False),
+            "arm_json": json.dumps(run.manifest.arm, indent=2, ensure_ascii=False),
+            "options_json": json.dumps(
+                run.manifest.model_dump(mode="json", include={"env_id", "env_options", "reflector", "seed"}),
+                indent=2,
+                ensure_ascii=False,
+            ),
+        }
+        for run in group
+        if run.manifest is not None
+    ]
