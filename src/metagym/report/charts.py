@@ -10,8 +10,8 @@ from metagym.report.words import interval, mean, number
 from metagym.statistics import Estimate
 
 Curve = Sequence[Estimate | None]
-WIDTH, HEIGHT = 300, 176
-LEFT, RIGHT, TOP, BOTTOM = 30, 12, 10, 24
+WIDTH, WIDE, HEIGHT = 238, 600, 164
+LEFT, RIGHT, TOP, BOTTOM, INSET = 26, 6, 18, 22, 10
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,13 @@ class Panel:
     axis: str = "prompt"
 
 
-def draw_panel(panel: Panel, *, scripted: bool) -> str:
-    """Return the panel as an SVG of its own."""
+def draw_panel(panel: Panel, *, scripted: bool, is_alone: bool = False) -> str:
+    """Return the panel as an SVG of its own; one that stands alone is wider."""
+    width = WIDE if is_alone else WIDTH
     last = max(len(panel.line), len(panel.online), len(panel.dots), 2) - 1
     room = last + (0.9 if panel.test is not None else 0.0)
-    x, y = Scale((0, room), (LEFT, WIDTH - RIGHT)), Scale(panel.score_range, (HEIGHT - BOTTOM, TOP))
-    parts = [_axes(x, y, last)]
+    x, y = Scale((0, room), (LEFT + INSET, width - RIGHT - INSET)), Scale(panel.score_range, (HEIGHT - BOTTOM, TOP))
+    parts = [_axes(x, y, last, width)]
     if any(panel.band):
         parts.append(_area([(i, low, high) for i, item in enumerate(panel.band) if item for low, high in [item]], x, y))
     parts += [_line(curve, x, y, "other") for curve in panel.others]
@@ -54,20 +55,20 @@ def draw_panel(panel: Panel, *, scripted: bool) -> str:
     if panel.test is not None:
         parts.append(_test(panel.test, x(last + 0.6), y))
     if scripted:
-        parts.append(tag("text", text="SCRIPTED", x=WIDTH - RIGHT, y=HEIGHT - BOTTOM - 6, klass="stamp"))
+        parts.append(tag("text", text="SCRIPTED", x=width - RIGHT, y=9, klass="stamp"))
     return tag(
         "svg",
         *parts,
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        viewBox=f"0 0 {width} {HEIGHT}",
         role="img",
         aria_label=_described(panel, scripted),
-        klass="chart",
+        klass="chart alone" if is_alone else "chart",
     )
 
 
 def whisker(estimate: Estimate | None, domain: tuple[float, float], *, noise: Estimate | None = None) -> str:
     """Return an interval on a common scale with its zero line, as a small SVG; `noise` is drawn as a band behind."""
-    width, height = 180, 22
+    width, height = 132, 22
     x, middle = Scale(domain, (6, width - 6)), height / 2
     parts = []
     if noise is not None and noise.low is not None and noise.high is not None:
@@ -93,11 +94,11 @@ def domain_of(estimates: Sequence[Estimate | None]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _axes(x: Scale, y: Scale, last: int) -> str:
+def _axes(x: Scale, y: Scale, last: int, width: float) -> str:
     parts = []
     for tick in y.ticks(2):
-        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y(tick), y2=y(tick), klass="grid"))
-        parts.append(tag("text", text=f"{tick:g}", x=LEFT - 6, y=y(tick) + 3.5, klass="tick end"))
+        parts.append(tag("line", x1=LEFT, x2=width - RIGHT, y1=y(tick), y2=y(tick), klass="grid"))
+        parts.append(tag("text", text=f"{tick:g}", x=LEFT - 5, y=y(tick) + 3.5, klass="tick end"))
     step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 1000) if last / step <= 10)
     parts += [
         tag("text", text=str(index), x=x(index), y=HEIGHT - 8, klass="tick mid") for index in range(0, last + 1, step)
@@ -140,7 +141,7 @@ def _dots(batches: Sequence[Sequence[float]], x: Scale, y: Scale) -> str:
         for score in sorted(set(scores)):
             count = scores.count(score) if isinstance(scores, list | tuple) else 1
             for place in range(count):
-                offset = (place - (count - 1) / 2) * min(4.0, 20 / count)
+                offset = (place - (count - 1) / 2) * min(3.6, 14 / count)
                 parts.append(tag("circle", cx=x(index) + offset, cy=y(score), r=1.6, klass="episode"))
     return "".join(parts)
 

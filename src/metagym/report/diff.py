@@ -73,7 +73,25 @@ def _joined(changes: list[Change]) -> list[Change]:
             found += _pair(removed, added)
             removed = added = ""
             found.append(("=", text))
-    return found + _pair(removed, added)
+    return _aligned(found + _pair(removed, added))
+
+
+def _aligned(changes: list[Change]) -> list[Change]:
+    """Slide a lone change to the start of its line, where the text around it allows that: it says the same."""
+    for index in range(1, len(changes) - 1):
+        (before, head), (kind, text), (after, tail) = changes[index - 1 : index + 2]
+        if kind == "=" or before != "=" or after != "=":
+            continue
+        reach = _common(head[::-1], text[::-1])
+        shift = len(head) - (head.rfind("\n") + 1)
+        if 0 < shift <= reach and "\n" in text:
+            moved = head[-shift:]
+            changes[index - 1 : index + 2] = [
+                ("=", head[:-shift]),
+                (kind, moved + text[:-shift]),
+                ("=", moved + tail),
+            ]
+    return changes
 
 
 def _pair(removed: str, added: str) -> list[Change]:

@@ -1,9 +1,10 @@
-"""Heat maps of scores: tasks in rows, prompts or meta-steps in columns. Dark is high; what failed is crossed out."""
+"""Heat maps of scores: tasks in rows, prompts or meta-steps in columns. What failed is crossed out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from metagym.report.svg import tag
 from metagym.report.words import number
@@ -55,9 +56,7 @@ def draw_heat_map(heat_map: HeatMap, *, scripted: bool) -> str:
         top = HEAD + number_ * (CELL_HEIGHT + GAP)
         if name:
             shown = name if len(name) <= 19 else f"{name[:8]}…{name[-10:]}"
-            parts.append(
-                tag("text", text=shown, x=label - 8, y=top + CELL_HEIGHT - 4, klass="tick end", data_tip=name)
-            )
+            parts.append(tag("text", text=shown, x=label - 8, y=top + CELL_HEIGHT - 4, klass="tick end", data_tip=name))
         parts += [
             _cell(cell, label + index * size, top, size - GAP, heat_map.score_range)
             for index, cell in enumerate(cells)
@@ -75,7 +74,7 @@ def draw_heat_map(heat_map: HeatMap, *, scripted: bool) -> str:
 def _cell(cell: Cell, x: float, y: float, width: float, score_range: tuple[float, float]) -> str:
     low, high = score_range
     told = f"{cell.told}: {'the apparatus failed' if cell.score is None else number(cell.score)}"
-    common = {"x": x, "y": y, "width": width, "height": CELL_HEIGHT, "rx": 2.0}
+    common: dict[str, Any] = {"x": x, "y": y, "width": width, "height": CELL_HEIGHT, "rx": 2.0}
     parts = []
     if cell.score is not None:
         level = min(1.0, max(0.0, (cell.score - low) / (high - low)))

@@ -91,12 +91,14 @@ def render(runs: Sequence[Run]) -> str:
     environment.filters["visible"] = visible
     environment.globals["plural"] = plural
     starts = [sum(map(len, groups[:number])) for number in range(len(groups))]
+    laid_out = [_group(start, group, index["episodes"]) for start, group in zip(starts, groups, strict=True)]
     return environment.get_template("page.html.jinja").render(
         version=__version__,
         style=style,
         script=script,
         policy=_policy(style, script),
-        groups=[_group(start, group, index["episodes"]) for start, group in zip(starts, groups, strict=True)],
+        groups=laid_out,
+        mains=[group for group in laid_out if not group["is_aside"]] or laid_out,
         scripted=any(run.scripted for run in runs),
         num_runs=len(runs),
         num_shown=len(index["episodes"]),
@@ -116,7 +118,7 @@ def arrange(runs: Sequence[Run]) -> list[list[Run]]:
         groups.setdefault(name, []).append(run)
     found = [sorted(group, key=is_control) for group in groups.values()]
     # What a control was tuned on is no result of its own: it stands last.
-    return sorted(found, key=lambda group: group[0].name == "tuning")
+    return sorted(found, key=_is_tuning)
 
 
 def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -129,13 +131,17 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
     own_notes = run.report.notes if run.report is not None else run.stream.notes if run.stream is not None else ()
     return {
         "number": start,
+        "is_aside": _is_tuning(group),
         "run": run,
         "runs": group,
         "path": str(run.path),
         "headline": told,
         "basis": basis,
         "scripted": scripted,
-        "panels": [{"title": panel.title, "svg": draw_panel(panel, scripted=scripted)} for panel in panels],
+        "panels": [
+            {"title": panel.title, "svg": draw_panel(panel, scripted=scripted, is_alone=len(panels) == 1)}
+            for panel in panels
+        ],
         "has": {
             "band": any(any(panel.band) for panel in panels),
             "again": any(any(panel.again) for panel in panels),
@@ -163,13 +169,18 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
 
 def _unlike(groups: Sequence[Sequence[Run]]) -> list[str]:
     """Say why evaluations are not compared: what differs between how they were measured."""
-    firsts = [group[0] for group in groups if group[0].report is not None and group[0].name != "tuning"]
+    firsts = [group[0] for group in groups if group[0].report is not None and not _is_tuning(group)]
     told = []
     for other in firsts[1:]:
         if firsts[0].report is not None and other.report is not None and firsts[0].env_id == other.env_id:
             found = differences(firsts[0].report, other.report)
             told.append(f"{firsts[0].path} and {other.path} were not measured alike: {'; '.join(found)}")
     return told
+
+
+def _is_tuning(group: Sequence[Run]) -> bool:
+    """Whether the group is what the control `constant prompt` was tuned on."""
+    return group[0].kind == "evaluation" and group[0].name == "tuning"
 
 
 def _static(name: str) -> str:

@@ -78,7 +78,7 @@ def _chat_actor(actor: dict[str, Any]) -> dict[str, Any]:
 
 def _row(trajectory: Trajectory, run: Run) -> dict[str, Any]:
     phase = phase_of(trajectory.episode.key, run.name if run.kind in ("evaluation", "stream") else "")
-    index = phase.index
+    index = phase.number
     if run.report is not None and phase.name.startswith("test"):
         index = _tested_prompt(run, phase.name, phase.family, phase.seed, trajectory.episode.prompt)
     row = {
@@ -130,18 +130,22 @@ def _episode(trajectory: Trajectory) -> dict[str, Any]:
 
 def _step(step: Step, lists: dict[tuple[str, ...], int]) -> dict[str, Any]:
     action = step.action
-    return _observation(step.observation, lists) | _compact(
-        {
-            "thought": action.thought,
-            "action": action.text,
-            "problem": action.problem,
-            "command": step.command,
-            "invalid": not step.is_valid,
-            "reward": step.reward,
-            "events": list(step.events),
-            "completion": None if action.completion is None else _completion(action.completion),
-        }
-    ) | ({} if action.prompt_read is None else {"sent": action.prompt_read})
+    return (
+        _observation(step.observation, lists)
+        | _compact(
+            {
+                "thought": action.thought,
+                "action": action.text,
+                "problem": action.problem,
+                "command": step.command,
+                "invalid": not step.is_valid,
+                "reward": step.reward,
+                "events": list(step.events),
+                "completion": None if action.completion is None else _completion(action.completion),
+            }
+        )
+        | ({} if action.prompt_read is None else {"sent": action.prompt_read})
+    )
 
 
 def _observation(observation: Observation, lists: dict[tuple[str, ...], int]) -> dict[str, Any]:

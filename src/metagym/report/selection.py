@@ -16,7 +16,7 @@ class Phase(NamedTuple):
 
     name: str
     """`learning`, or the role of the measurement: `validation`, `test chosen`, ..."""
-    index: int
+    number: int
     """The meta-step, or the prompt's number."""
     family: str = ""
     """The family that was evaluated; empty in a single meta-episode."""
@@ -33,7 +33,7 @@ def phase_of(key: Key, arm: str) -> Phase:
     """Return what the episode named `key` was played for, in the evaluation of `arm` (empty: a single run).
 
     >>> phase_of((3, "demo/law-0007/2/validation-4", "law-0007/9", 0), "demo")
-    Phase(name='validation', index=4, family='law-0007', seed=2)
+    Phase(name='validation', number=4, family='law-0007', seed=2)
     """
     meta_step, name, _, _ = key
     if not arm or not name.startswith(f"{arm}/"):
@@ -76,9 +76,9 @@ def choose(run: RunFolder) -> Choice:
     def rank(key: Key) -> tuple[int, int, int, str]:
         phase = phase_of(key, arm)
         # No arm in it, so that a comparison finds the same tasks in each.
-        sample = digest([phase.name, phase.index, phase.family, key[2], key[3]], length=8)
+        sample = digest([phase.name, phase.number, phase.family, key[2], key[3]], length=8)
         order = _ORDER.get(phase.name, 2)
-        return (phase.seed or 0, order, phase.index if about is None else 0, sample)
+        return (phase.seed or 0, order, phase.number if about is None else 0, sample)
 
     return Choice(tuple(sorted(run.keys, key=rank)))
 

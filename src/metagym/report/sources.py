@@ -100,9 +100,7 @@ def read_runs(paths: Sequence[Path], *, max_episodes: int) -> list[Run]:
     shares = share_out([choice.num_episodes for choice in choices.values()], max_episodes)
     limits = dict(zip(choices, shares, strict=True))
     return [
-        _unreadable(folder, problems[folder])
-        if folder in problems
-        else _read(folder, choices[folder], limits[folder])
+        _unreadable(folder, problems[folder]) if folder in problems else _read(folder, choices[folder], limits[folder])
         for folder in found
     ]
 

@@ -21,7 +21,7 @@ from metagym.types import Usage
 Row = dict[str, Any]
 TILES = (
     ("gain", "Gain", "chosen prompt minus sp_0, on test tasks", True),
-    ("last_gain", "Gain of the last prompt", "without choosing on validation", True),
+    ("last_gain", "Last prompt", "its gain, without choosing on validation", True),
     ("optimism", "Optimism", "validation minus test score of the chosen prompt", True),
     ("memorisation_gap", "Memorisation gap", "replay gain minus transfer gain", True),
     ("regression_rate", "Regressions", "share of reflections that made it worse", False),

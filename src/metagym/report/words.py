@@ -20,8 +20,10 @@ def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
     """
     if value is None:
         return "–"
-    text = format(value, f"{'+' if sign else ''}.{digits}f")
-    return text.replace("-", MINUS)
+    text = format(value, f".{digits}f")
+    if float(text) == 0.0:
+        return text.removeprefix("-")
+    return f"+{text}" if sign and value > 0 else text.replace("-", MINUS)
 
 
 def interval(estimate: Estimate | None, digits: int = 2, *, sign: bool = False) -> str:

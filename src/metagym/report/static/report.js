@@ -193,7 +193,7 @@
         el("td", { class: "n" }, number(row.score)),
         el("td", { class: "n" }, String(row.steps)),
         el("td", { class: `n ${row.invalid ? "no" : "off"}` }, row.invalid ? `\u2298 ${row.invalid}` : "0"),
-        el("td", { class: "wide" }, el("bdi", {}, shown(row.task))),
+        el("td", { class: "task", title: shown(row.task) }, el("bdi", {}, shown(row.task))),
         el("td", { class: "slim" }, shown(row.family)),
         many ? el("td", { class: "slim" }, shown(index.runs[row.run].name)) : null,
         el("td", { class: "slim" }, playedFor(row) + seedOf(row)),
@@ -221,6 +221,7 @@
 
   function setFilters(query) {
     for (const name of FIELDS) form.elements[name].value = query.get(name) ?? "";
+    form.querySelector("[data-field='task']").hidden = !query.get("task");
   }
 
   // One episode ----------------------------------------------------------------------------------
@@ -243,7 +244,8 @@
   }
 
   function drawMap(display, bounds) {
-    const node = el("pre", { class: "map", tabindex: "0", role: "img", "aria-label": "The map" });
+    const width = bounds.right - bounds.left;
+    const node = el("pre", { class: width < 24 ? "map small" : width > 56 ? "map large" : "map", tabindex: "0", role: "img", "aria-label": "The map" });
     const [heroRow, heroColumn] = display.hero ?? [-1, -1];
     for (let row = bounds.top; row < bounds.bottom; row += 1) {
       const line = display.chars[row - display.top] ?? "";
@@ -301,11 +303,11 @@
     const said = step.action ?? null;
     return [
       step.thought ? textBlock(step.thought, { cls: "text said" }) : null,
-      el("p", {}, said === null ? el("span", { class: "flag" }, "\u2298 no action could be read") : pour(el("bdi", { class: "command" }), said)),
+      el("p", { class: "decided" }, said === null ? el("span", { class: "flag" }, "\u2298 no action could be read") : pour(el("bdi", { class: "command" }), said),
+        el("span", { class: "reward" }, "reward ", el("b", { class: step.reward > 0 ? "ok" : step.reward < 0 ? "no" : "" }, number(step.reward, Number.isInteger(step.reward) ? 0 : 3, true)))),
       step.invalid ? el("p", { class: "result" }, el("span", { class: "flag" }, step.command === undefined ? "\u2298 Invalid, not executed: " : "\u2298 Invalid, executed all the same: "), shown(step.problem ?? "it was not an available action.")) : null,
       step.command !== undefined && step.command !== said ? el("p", { class: "result" }, "Executed: ", pour(el("bdi", { class: "command" }), step.command)) : null,
       step.events ? el("p", { class: "result" }, `Done by the environment itself: ${shown(step.events.join(", "))}`) : null,
-      el("p", { class: "result" }, "Reward ", el("b", { class: step.reward > 0 ? "ok" : step.reward < 0 ? "no" : "" }, number(step.reward, Number.isInteger(step.reward) ? 0 : 3, true))),
     ];
   }
 
@@ -545,7 +547,7 @@
         const [cls, word] = outcome(episode.row);
         return el("div", { class: "pane" },
           el("h2", {}, el("a", { href: `#/episode/${episode.position + 1}/step/${place + 1}` }, nameOf(episode.position))),
-          el("p", { class: "facts" }, el("b", { class: cls }, word), `score ${number(episode.row.score)}`, `${episode.row.steps} steps`),
+          el("p", { class: "facts" }, el("b", { class: cls }, word), el("span", {}, `score ${number(episode.row.score)}`), el("span", {}, `${episode.row.steps} steps`), episode.row.invalid ? el("span", { class: "no" }, `\u2298 ${episode.row.invalid} invalid`) : null),
           promptChange(pair, episode),
           strip(episode, place, (step) => to(left, right, step)),
           stepPanes(episode, place, boundsOf(episode)));
@@ -609,7 +611,7 @@
     let whole = false;
     draw(whole);
     const button = row.changes && !isSame ? el("button", { type: "button", class: "quiet", onclick: (event) => { whole = !whole; event.target.textContent = whole ? "Show what changed" : "Show the whole prompt"; draw(whole); } }, "Show the whole prompt") : null;
-    return el("li", { class: "version" },
+    return el("li", { class: isSame ? "version same" : "version" },
       el("div", { class: "mark-column" },
         el("span", { class: "name" }, single ? `meta-step ${position}` : `prompt ${position}`), " ",
         el("div", { class: "score" }, number(row.score)), move(row, rows[position - 1]),
@@ -617,9 +619,9 @@
         row.chosen ? el("span", { class: "chip mark" }, "chosen") : null,
         row.failed ? el("span", { class: "small no" }, `! ${row.failed} failed`) : null),
       el("div", {}, row.problem ? el("p", { class: "result flag" }, "\u2298 The reply could not be used, and the old prompt was kept: ", shown(row.problem)) : null,
-        body, button ? el("div", { class: "links" }, button) : null,
-        row.analysis ? details("Why: the reflector's analysis", () => textBlock(row.analysis)) : null,
-        row.completion ? details("The reflector's raw reply", () => textBlock(row.completion)) : null));
+        body, el("div", { class: "links" }, button,
+          row.analysis ? details("Why: the reflector's analysis", () => textBlock(row.analysis)) : null,
+          row.completion ? details("The reflector's raw reply", () => textBlock(row.completion)) : null)));
   }
 
   async function showPrompts() {
@@ -634,7 +636,7 @@
       const run = (number_) => index.runs[number_];
       const label = (history_) => shown([run(history_.run).name, history_.family, history_.seed === null ? "" : `seed ${history_.seed}`].filter(Boolean).join(" \u00b7 "));
       const select = el("select", { onchange: (event) => show(own[Number(event.target.value)]) }, own.map((history_, number_) => el("option", { value: number_ }, label(history_))));
-      place.replaceChildren(own.length > 1 ? el("div", { class: "pick" }, el("label", {}, "Meta-episode", select)) : "", run(own[0].run).scripted ? el("p", { class: "found" }, stamp(true)) : "", list);
+      place.replaceChildren(own.length > 1 ? el("div", { class: "pick" }, el("label", {}, "Meta-episode", select)) : "", list);
       show(own[0]);
     }
   }
@@ -724,9 +726,6 @@
     await showPrompts();
     document.documentElement.dataset.ready = "yes";
   }
-
-  // For the tests: what an actor was sent at a step, as the report rebuilds it.
-  globalThis.metagymMessages = async (position, step) => messagesOf(await load(position), step);
 
   start().catch((error) => {
     $("fault").hidden = false;
