@@ -237,7 +237,7 @@ class RunFolder:
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        """The keys of all episodes, without reading them; one that was played under several prompts stands there once."""
+        """The keys of all episodes, without reading them; one played under several prompts stands there once."""
         return tuple(dict.fromkeys(key for key, _ in self._episodes))
 
     def episodes(self, keep: Callable[[Key], bool] | None = None) -> Iterator[Trajectory]:

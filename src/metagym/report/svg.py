@@ -37,7 +37,7 @@ class Scale:
         self.domain = (low, high if high > low else low + 1.0)
         self.extent = extent
 
-    def __call__(self, value: float) -> float:
+    def __call__(self, value: float) -> float:  # noqa: D102 - the class says it
         low, high = self.domain
         start, end = self.extent
         return start + (value - low) / (high - low) * (end - start)

@@ -84,6 +84,7 @@ def headline(group: Sequence[Run]) -> tuple[str, str]:
 def _evaluation_headline(report: EvaluationReport, group: Sequence[Run]) -> tuple[str, str]:
     verdict = report.verdict.replace("-", MINUS)
     config = report.config
+    verdict, _, further = verdict.partition("; ")
     first, _, rest = verdict.partition(": ")
     controls = sum(map(is_control, group))
     others = len(group) - 1 - controls
@@ -96,7 +97,8 @@ def _evaluation_headline(report: EvaluationReport, group: Sequence[Run]) -> tupl
     sentence = f"{report.arm} is {first}" if first.startswith(("better", "worse", "not shown")) else first
     return (
         f"{sentence}: {rest}" if rest else sentence,
-        "Test score of the prompt chosen on validation, minus sp_0 played afresh. "
+        (f"{further[0].upper()}{further[1:]}. " if further else "")
+        + "Test score of the prompt chosen on validation, minus sp_0 played afresh. "
         f"{plural(len(config.families), 'family')}, {basis}, {config.num_test} test tasks each"
         + (f"; compared with {' and '.join(against)}." if against else "; no other arm to compare with."),
     )

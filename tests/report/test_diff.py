@@ -1,0 +1,45 @@
+"""What changed from one prompt to the next."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metagym.report.diff import MAX_CELLS, word_diff
+
+TEXTS = st.text(alphabet=" \nabc.-", max_size=60)
+
+
+@given(TEXTS, TEXTS)
+def test_a_diff_holds_both_texts_whole(old: str, new: str) -> None:
+    changes = word_diff(old, new)
+    assert "".join(text for kind, text in changes if kind != "+") == old
+    assert "".join(text for kind, text in changes if kind != "-") == new
+    assert all(text for _, text in changes)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changes"),
+    [
+        ("Same.", "Same.", [("=", "Same.")]),
+        ("", "New.", [("+", "New.")]),
+        ("push it", "push them all", [("=", "push "), ("-", "it"), ("+", "them all")]),
+        # A word is never cut, though both begin and end alike.
+        ("a reading b", "a riding b", [("=", "a "), ("-", "reading"), ("+", "riding"), ("=", " b")]),
+        # An added line begins at its own start, not within the marks that it shares with the next one.
+        ("Go.\n- when b", "Go.\n- when a\n- when b", [("=", "Go.\n"), ("+", "- when a\n"), ("=", "- when b")]),
+    ],
+)
+def test_what_is_marked_is_what_a_reader_would_mark(old: str, new: str, changes: list[tuple[str, str]]) -> None:
+    assert word_diff(old, new) == changes
+
+
+def test_a_text_too_long_for_words_is_compared_by_lines_and_then_as_a_whole() -> None:
+    many = "".join(f"line {number} of old\n" for number in range(600))
+    assert word_diff(f"x\n{many}a", f"y\n{many}b") == [("-", "x\n"), ("+", "y\n"), ("=", many), ("-", "a"), ("+", "b")]
+    scattered = many.replace("7 of", "7 at")
+    assert {kind for kind, _ in word_diff(many, scattered)} == {"=", "-", "+"}
+    old, new = ("\n".join(f"{mark}{number}" for number in range(3_000)) for mark in "ab")
+    assert 3_000**2 > MAX_CELLS
+    assert word_diff(old, new) == [("-", old), ("+", new)]

@@ -1,0 +1,232 @@
+"""The page as a file: what it says of each kind of run, and what it lets in."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from metagym.errors import ConfigError, RunFolderError
+from metagym.evaluation.comparison import compare
+from metagym.evaluation.store import read_report
+from metagym.evaluation.stream import evaluate_stream
+from metagym.evaluation import EvaluationConfig
+from metagym.report import make_report
+from metagym.runs import LOG, MANIFEST, RunFolder
+from metagym.types import StopReason
+from tests.conftest import ROOT, MakeGates
+from tests.report.conftest import Report, WriteRun, manifest, played
+
+
+def words(page: str) -> str:
+    """Return what stands on the page, without its script, style and payload."""
+    text = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text))
+
+
+def headlines(page: str) -> list[str]:
+    return [" ".join(words(found).split()) for found in re.findall(r'<h\d class="headline">.*?</h\d>', page, re.DOTALL)]
+
+
+# What it says -----------------------------------------------------------------------------------------
+
+
+def test_a_single_run_is_told_as_a_course_and_not_as_an_effect(report: Report, learning: Path) -> None:
+    page = report(learning)
+    assert headlines(page) == ["Mean score from 0.00 to 1.00 over 3 meta-steps"]
+    told = words(page)
+    assert "3 meta-steps, 6 episodes. One meta-episode is one replicate" in told
+    assert "the road is closed 1" in told
+    assert "SCRIPTED" not in told
+
+
+def test_an_evaluation_is_told_with_its_interval_its_controls_and_both_fingerprints(
+    report: Report, campaign: Path
+) -> None:
+    page = report(campaign)
+    evaluated = read_report(campaign / "demo")
+    gain = evaluated.overall.gain
+    assert gain is not None
+    (headline,) = headlines(page)
+    assert headline.startswith(
+        f"SCRIPTED demo is not shown to differ from sp_0: gain {gain.mean:+.3f}, 95 % interval ["
+    )
+    told = words(page)
+    assert "would be found with 80 % power" in told
+    assert "2 families, 3 seeds, 4 test tasks each; compared with 2 control arms" in told
+    comparisons = compare([evaluated, read_report(campaign / "no-reflection"), read_report(campaign / "same-again")])
+    for item in comparisons:
+        assert item.verdict in told
+    with RunFolder.open(campaign / "demo") as run:
+        assert json.dumps(run.manifest.measurement, indent=2)[:60].split("\n")[1].strip() in told.replace("&#34;", '"')
+    assert told.count("SCRIPTED") > 8
+    assert page.count('class="chart"') == 3
+    assert page.count('class="heat"') == 2
+
+
+def test_runs_that_were_not_measured_alike_stand_apart_and_the_reason_is_told(
+    report: Report, campaign: Path, make_gates: MakeGates, tmp_path: Path
+) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(campaign / "demo", changed)
+    about = json.loads((changed / MANIFEST).read_text())
+    about["measurement"]["max_steps"] = 7
+    (changed / MANIFEST).write_text(json.dumps(about))
+    page = report(campaign / "demo", changed)
+    assert len(headlines(page)) == 2
+    assert "were not measured alike: max_steps (25 and 7)" in words(page)
+
+
+def test_a_stream_is_told_with_its_online_score(report: Report, make_gates: MakeGates, tmp_path: Path) -> None:
+    import gymnasium
+
+    config = EvaluationConfig(
+        families=("law-0007", "law-0500"), num_steps=2, num_seeds=2, num_test=2, episodes_per_step=1
+    )
+    with gymnasium.make("MetaGym/Gates-v0", actor="demo") as env:
+        evaluate_stream(env, "demo", config=config, arm="demo", path=tmp_path / "stream")
+    (headline,) = headlines(report(tmp_path / "stream"))
+    assert headline.startswith("SCRIPTED demo: online score")
+    (tmp_path / "stream" / "report.json").unlink()
+    assert "The stream is not finished: there is no report.json yet." in words(report(tmp_path / "stream"))
+
+
+# Odd runs ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_without_a_finished_meta_step_says_so(report: Report, tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path / "run", manifest()) as run:
+        run.record_episode(played(1))
+    page = report(tmp_path / "run")
+    assert headlines(page) == ["No meta-step is finished yet"]
+    assert "1 episode in the log" in words(page)
+
+
+def test_a_run_that_has_only_a_manifest_says_so(report: Report, tmp_path: Path) -> None:
+    RunFolder.create(tmp_path / "run", manifest()).close()
+    assert headlines(report(tmp_path / "run")) == ["No meta-step is finished yet"]
+
+
+def test_an_evaluation_without_a_measurement_says_so(report: Report, campaign: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    shutil.copy(campaign / "demo" / MANIFEST, tmp_path / "run" / MANIFEST)
+    assert "Nothing was measured yet" in words(report(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.5, 0.8, 0.95])
+def test_an_evaluation_that_stopped_anywhere_is_told_as_far_as_it_got(
+    report: Report, campaign: Path, tmp_path: Path, share: float
+) -> None:
+    shutil.copytree(campaign, tmp_path / "part")
+    log = tmp_path / "part" / "demo" / LOG
+    content = log.read_bytes()
+    log.write_bytes(content[: int(len(content) * share)])
+    page = report(tmp_path / "part")
+    assert headlines(page)
+
+
+def test_a_run_of_failures_only_says_that_the_apparatus_gave_no_score(report: Report, write_run: WriteRun) -> None:
+    failed = {"score": None, "success": None, "stop_reason": StopReason.ERROR, "error": "out of power"}
+    page = report(write_run([[played(number, **failed) for number in (1, 2)]]))
+    assert headlines(page) == ["Every episode failed: the apparatus gave no score"]
+    assert "out of power 2" in words(page)
+
+
+def test_a_run_of_an_older_schema_says_which_and_what_to_do(report: Report, learning: Path) -> None:
+    about = json.loads((learning / MANIFEST).read_text())
+    about["schema_version"], about["measurement"]["metagym"] = 0, "0.0.7"
+    (learning / MANIFEST).write_text(json.dumps(about))
+    told = words(report(learning))
+    assert "This folder cannot be read" in told
+    assert "has schema version 0, this metagym reads 1. Install the one that wrote it." in told
+    assert "it was written by metagym 0.0.7" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        (MANIFEST, None, "Expected a run folder"),
+        (MANIFEST, b"{", "is broken"),
+        (MANIFEST, b"[]", "is broken"),
+        (LOG, b"nonsense\n{}\n", "Line 1 of"),
+        (LOG, b'{"kind":"episode","record":{"schema_version":0}}\n{}\n', "schema_version is 0, this metagym reads 1"),
+        ("calls.jsonl", b"nonsense\n{}\n", "Line 1 of"),
+    ],
+)
+def test_a_folder_that_is_broken_says_where(
+    report: Report, learning: Path, name: str, content: bytes | None, told: str
+) -> None:
+    if content is None:
+        (learning / name).unlink()
+    else:
+        (learning / name).write_bytes(content)
+    assert told in words(report(learning))
+
+
+def test_one_broken_run_does_not_hide_the_others(report: Report, learning: Path, with_maps: Path) -> None:
+    (with_maps / LOG).write_bytes(b"nonsense\n{}\n")
+    told = headlines(report(learning, with_maps))
+    assert told == ["Mean score from 0.00 to 1.00 over 3 meta-steps", "This folder cannot be read"]
+
+
+def test_a_folder_without_a_run_gives_a_page_and_a_place_without_anything_an_error(
+    report: Report, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "There is no run here" in words(report(tmp_path / "empty"))
+    with pytest.raises(RunFolderError, match=r"Expected a run folder, or a folder of them, at .*nowhere"):
+        report(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match=r"Expected a run folder at .*file, got a file"):
+        report(tmp_path / "file")
+    with pytest.raises(ConfigError, match=r"Expected at least one run folder, got none"):
+        report()
+
+
+def test_a_place_that_cannot_be_written_is_told(learning: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match=r"Expected a place that can be written at"):
+        make_report([learning], tmp_path / "file" / "report.html")
+
+
+# What it lets in --------------------------------------------------------------------------------------
+
+
+def test_the_policy_lets_in_the_pages_own_script_and_style_and_nothing_else(report: Report, learning: Path) -> None:
+    page = report(learning)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
+    allowed = policy[1].replace("&#39;", "'")
+    assert allowed.startswith(f"default-src 'none'; script-src 'sha256-{hashes[0]}'; style-src 'sha256-{hashes[1]}';")
+    assert "unsafe" not in allowed
+    assert not re.search(
+        r"<\w[^>]*\s(on\w+|style|src)=", re.sub(r"<(script|style)>.*?</\1>", "", page, flags=re.DOTALL)
+    )
+    assert not re.search(r"(?:href|url|@import)[=(\"' ]+https?:", page)
+
+
+def test_the_same_runs_give_the_same_bytes(report: Report, campaign: Path) -> None:
+    assert report(campaign) == report(campaign)
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_templates_the_style_and_the_script(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in ("templates/page.html.jinja", "templates/group.html.jinja", "static/report.css", "static/report.js"):
+        assert f"metagym/report/{name}" in names
