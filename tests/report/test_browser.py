@@ -15,7 +15,7 @@ from metagym.report import make_report
 from metagym.runs import RunFolder
 from metagym.testing import FakeChatModel
 from metagym.types import Action, Completion, Message, Observation, Step
-from tests.conftest import MakeGates, make_step
+from tests.conftest import MakeGates, make_step, make_task
 from tests.report.conftest import WriteRun, manifest, on_map, played
 
 CHROMIUM = next(
@@ -151,7 +151,7 @@ def test_a_cell_of_the_heat_map_opens_what_was_played(show: Show, campaign: Path
 
 def test_keys_step_through_an_episode_and_from_one_to_the_next(show: Show, with_maps: Path) -> None:
     seen = show([with_maps], "#/episode/1")
-    assert seen.text("h1").startswith("Episode 1: law-0000/1")
+    assert seen.text("#episode h1").startswith("Episode 1: law-0000/1")
     assert seen.page.inner_text(".map") == "-----\n|.@.|\n|..>|\n-----"
     assert seen.page.inner_text(".map .hero") == "@"
     seen.press("ArrowRight", "#/episode/1/step/2")
@@ -161,26 +161,20 @@ def test_keys_step_through_an_episode_and_from_one_to_the_next(show: Show, with_
     assert "What stood there at the end" in seen.text(".stage")
     seen.press("ArrowLeft", "#/episode/1/step/2")
     seen.press("ArrowDown", "#/episode/2")
-    assert seen.text("h1").startswith("Episode 2: law-0000/2")
+    assert seen.text("#episode h1").startswith("Episode 2: law-0000/2")
     seen.press("ArrowUp", "#/episode/1")
 
 
 def test_the_map_keeps_its_colours_and_its_place(show: Show, write_run: WriteRun) -> None:
-    small, large = on_map(1, hero=[(6, 31)]), on_map(1, hero=[(6, 31)])
-    wide = {"top": 4, "left": 28, "chars": ["#######", "#######"], "colors": ["3333333", "3333333"], "hero": [0, 0]}
-    update = {
-        "steps": (small.steps[0], large.steps[0].model_copy(update={"observation": Observation(text="", display=wide)}))
-    }
-    seen = show([write_run([[small.model_copy(update=update)]])], "#/episode/1/step/1")
-    first = seen.page.inner_text(".map")
-    assert (
-        first == "\n  -----\n  |.@.|\n  |..>|\n  -----".replace("\n  -----", "       \n  -----", 1)
-        or first.split("\n")[1] == "  -----"
-    )
+    first = on_map(1, hero=[(6, 31)]).steps[0]
+    corridor = {"top": 4, "left": 28, "chars": ["#######"], "colors": ["3333333"], "hero": [4, 28]}
+    second = first.model_copy(update={"observation": Observation(text="", display=corridor)})
+    seen = show([write_run([[played(1, first, second, final_observation=None)]])], "#/episode/1/step/1")
+    assert seen.page.text_content(".map").split("\n") == ["       ", "  -----", "  |.@.|", "  |..>|", "  -----"]
     assert seen.page.inner_text(".map .c3") == ">"
+    assert seen.page.evaluate("getComputedStyle(document.querySelector('.map .c3')).color") == "rgb(201, 154, 91)"
     seen.press("ArrowRight", "#/episode/1/step/2")
-    assert seen.page.inner_text(".map").split("\n")[0] == "#######"
-    assert len(seen.page.inner_text(".map").split("\n")) == len(first.split("\n"))
+    assert seen.page.text_content(".map").split("\n") == ["#######", *["       "] * 4]
 
 
 def test_a_deep_link_lands_on_its_step(show: Show, learning: Path) -> None:
@@ -235,15 +229,12 @@ def test_the_same_task_stands_side_by_side_under_two_prompts(show: Show, campaig
     panes = [pane.inner_text() for pane in seen.page.query_selector_all(".stage.both > .pane")]
     assert "failure" in panes[0]
     assert "success" in panes[1]
-    _, _, left, right = (
-        seen.page.evaluate("[...document.querySelectorAll('.stage.both h2 a')].map(one => one.hash)")[0].split("/")[0:1]
-        * 4
-    )
     place = seen.page.evaluate("[...document.querySelectorAll('.stage.both h2 a')].map(one => one.hash.split('/')[2])")
     seen.press("ArrowRight", f"#/compare/{place[0]}/{place[1]}/step/2")
     assert seen.page.get_attribute(".stage.both", "data-step") == "2"
-    seen.page.click(".stage.both .pane:nth-child(2) summary")
-    assert seen.page.query_selector_all(".stage.both .pane:nth-child(2) ins")
+    for summary in seen.page.query_selector_all(".stage.both summary:has-text('the other side lacks')"):
+        summary.click()
+    assert "when the gate is" in seen.text(".stage.both ins")
 
 
 class Counted(FakeChatModel):
@@ -276,7 +267,7 @@ def test_the_messages_are_those_that_the_actor_sent(
     with RunFolder.create(tmp_path / "chat", manifest(measurement=env.fingerprint)) as run:
         env.record_to(run)
         env.reset(seed=0)
-        run.record_meta_step(env.step_record("Push.")) if hasattr(env, "step_record") else env.step("Push.")
+        env.step("Push.")
     seen = show([tmp_path / "chat"])
     steps = len(model.calls)
     assert steps > 3
@@ -290,7 +281,7 @@ def test_the_messages_are_those_that_the_actor_sent(
         )
         assert shown == messages
         seen.page.click(".turn[aria-current] summary:has-text('Raw completion')")
-        assert model._replies(messages, None).split("\n")[0] in seen.text(".turn[aria-current] .raw")
+        assert model._replies(messages, None).split("\n")[0] in seen.text(".turn[aria-current] .raw:not(.messages)")
 
 
 # Hostile text -----------------------------------------------------------------------------------------
@@ -307,34 +298,24 @@ ATTACKS = (
 )
 
 
-def hostile(number: int, text: str, prompt: str) -> Any:
+def hostile(number: int, text: str, prompt: str, meta_step: int = 0) -> Any:
     observation = Observation(
         text=text, goal=text, available_actions=(text, "push"), feedback=text, display={"at": text, "chars": text}
     )
     action = Action(text=text, thought=text, problem=text, completion=Completion(text=text, reasoning=text, model=text))
     step = Step(observation=observation, action=action, command=text, is_valid=False, reward=0.0, events=(text,))
     return played(
-        number, step, prompt=prompt, stop_detail=text, error=text, final_observation=observation,
-        episode={"task": make_hostile_task(number, text)},
+        number, step, prompt=prompt, meta_step=meta_step, stop_detail=text, error=text, final_observation=observation,
+        episode={"task": make_task(f"{number}{text}", family=text, seed=number)},
     )  # fmt: skip
-
-
-def make_hostile_task(number: int, text: str) -> Any:
-    from tests.conftest import make_task
-
-    return make_task(f"{number}{text}", family=text, seed=number)
 
 
 def test_no_text_of_a_run_is_ever_read_as_markup(show: Show, write_run: WriteRun) -> None:
     prompt = "\n".join(ATTACKS)
-    batches = [[hostile(number, text, prompt) for number, text in enumerate(ATTACKS)]]
-    batches.append([hostile(99, ATTACKS[0], prompt + "\nmore " + ATTACKS[1]).model_copy()])
-    attacked = (
-        [*batches[0]],
-        [item.model_copy(update={"episode": item.episode.model_copy(update={"meta_step": 1})}) for item in batches[1]],
-    )
+    first = [hostile(number, text, prompt) for number, text in enumerate(ATTACKS)]
+    second = [hostile(99, ATTACKS[0], f"{prompt}\nmore {ATTACKS[1]}", meta_step=1)]
     about = {"env_id": ATTACKS[0], "measurement": {ATTACKS[1]: ATTACKS[2]}, "arm": ATTACKS[3]}
-    seen = show([write_run(attacked, name="run<b>'\"", analysis=prompt, **about)])
+    seen = show([write_run([first, second], name="run<b>'\"", analysis=prompt, **about)])
     elements = "[...document.querySelectorAll('main script, main img, main iframe, main style, main base, a[href^=\"javascript:\"]')].length"
     for place in ("", "#/episodes", "#/compare", *(f"#/episode/{number}" for number in range(1, 10))):
         seen.go(place)
@@ -350,7 +331,7 @@ def test_no_text_of_a_run_is_ever_read_as_markup(show: Show, write_run: WriteRun
         assert not set(seen.page.evaluate("document.body.innerText")) & set(
             "\x00\x07\x1b\u202e\u2069\u200f\u061c\u2028"
         )
-    assert "<script>globalThis.owned" in seen.text("h1")
+    assert "<script>globalThis.owned" in seen.text(".eyebrow")
     seen.go("#/episode/7")
     assert "[U+202E]exe.elif[U+2069]" in seen.text(".turn")
     seen.go("#/episode/8")
@@ -382,21 +363,21 @@ def test_a_line_of_a_megabyte_is_cut_and_shown_whole_when_asked_for(show: Show, 
 # Themes, widths, and what a reader with other senses gets -----------------------------------------------
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    ("theme", "width"),
+    [("light", 1280), ("dark", 1280), *(pytest.param(theme, 390, marks=pytest.mark.slow) for theme in ("light", "dark"))],
+)
 def test_axe_finds_no_serious_fault(
     show: Show, campaign: Path, learning: Path, with_maps: Path, theme: str, width: int
 ) -> None:
-    axe = pytest.importorskip("axe_core_python.sync_playwright", reason="axe-core-python is not installed").Axe()
+    axe = pytest.importorskip("axe_playwright_python.base", reason="axe-playwright-python is not installed").AXE_SCRIPT
     seen = show([campaign, learning, with_maps], theme=theme, width=width)
-    on_maps = seen.page.evaluate("document.querySelector('nav .count').textContent")
-    last = int(on_maps.replace(",", ""))
-    for place in ("", "#/episodes", "#/compare", "#/episode/1/step/1", f"#/episode/{last}/step/1"):
+    last = seen.text("nav .count").replace(",", "")
+    for place in ("", "#/compare", "#/episode/1/step/1", f"#/episode/{last}/step/1", "#/episodes?outcome=error"):
         seen.go(place)
-        found = axe.run(seen.page)["violations"]
-        serious = [
-            (item["id"], item["nodes"][0]["html"]) for item in found if item["impact"] in ("serious", "critical")
-        ]
+        seen.page.evaluate(axe)
+        found = seen.page.evaluate("() => axe.run({resultTypes: ['violations'], preload: false})")["violations"]
+        serious = [(item["id"], item["nodes"][0]["html"]) for item in found if item["impact"] in ("serious", "critical")]
         assert serious == [], place
 
 
@@ -454,10 +435,10 @@ def test_a_thousand_episodes_stay_small_and_can_be_searched(show: Show, write_ru
         batches.append(batch)
     seen = show([write_run(batches)])
     size = seen.path.stat().st_size
-    ready = seen.page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
+    ready = seen.page.evaluate("performance.getEntriesByName('ready')[0].startTime")
     seen.go("#/episodes")
     seen.page.fill("[name=text]", "a book 4000.")
-    seen.page.wait_for_function("document.querySelector('#found').textContent.includes('of 1,000')", timeout=20_000)
+    seen.page.wait_for_function("() => /^[1-9]\\d{0,2} of 1,000/.test(document.querySelector('#found').textContent)")
     assert 0 < len(seen.page.query_selector_all("#list tbody tr")) < 1_000
     print(f"\n1,000 episodes of 30 steps: {size / 1e6:.1f} MB, ready after {ready:.0f} ms")
     assert size < 15_000_000

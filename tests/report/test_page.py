@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from metagym.errors import ConfigError, RunFolderError
+from metagym.evaluation import EvaluationConfig
 from metagym.evaluation.comparison import compare
 from metagym.evaluation.store import read_report
 from metagym.evaluation.stream import evaluate_stream
-from metagym.evaluation import EvaluationConfig
 from metagym.report import make_report
 from metagym.runs import LOG, MANIFEST, RunFolder
 from metagym.types import StopReason

@@ -724,6 +724,7 @@
     addEventListener("hashchange", route);
     await route();
     await showPrompts();
+    performance.mark("ready");
     document.documentElement.dataset.ready = "yes";
   }
 
