@@ -26,8 +26,8 @@ class Panel:
     """Per prompt the lowest and the highest mean of the null controls."""
     again: Curve = ()
     """The A/A run."""
-    others: Sequence[Curve] = ()
-    """Further arms."""
+    others: Sequence[tuple[str, Curve]] = ()
+    """Further arms by name."""
     online: Curve = ()
     dots: Sequence[Sequence[float]] = ()
     """Per meta-step the scores of its episodes."""
@@ -45,7 +45,7 @@ def draw_panel(panel: Panel, *, scripted: bool, is_alone: bool = False) -> str:
     parts = [_axes(x, y, last, width)]
     if any(panel.band):
         parts.append(_area([(i, low, high) for i, item in enumerate(panel.band) if item for low, high in [item]], x, y))
-    parts += [_line(curve, x, y, "other") for curve in panel.others]
+    parts += [_line(curve, x, y, "other", told=name) for name, curve in panel.others]
     parts.append(_line(panel.again, x, y, "again"))
     parts.append(_ribbon(panel.line, x, y))
     parts.append(_dots(panel.dots, x, y))
@@ -106,9 +106,9 @@ def _axes(x: Scale, y: Scale, last: int, width: float) -> str:
     return "".join(parts)
 
 
-def _line(curve: Curve, x: Scale, y: Scale, klass: str) -> str:
+def _line(curve: Curve, x: Scale, y: Scale, klass: str, told: str | None = None) -> str:
     points = [(x(index), y(item.mean)) for index, item in enumerate(curve) if item is not None]
-    return tag("path", d=path(points), klass=klass) if len(points) > 1 else ""
+    return tag("path", d=path(points), klass=klass, data_tip=told) if len(points) > 1 else ""
 
 
 def _ribbon(curve: Curve, x: Scale, y: Scale) -> str:

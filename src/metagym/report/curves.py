@@ -44,7 +44,7 @@ def _evaluated(group: Sequence[Run], family: str | None, families: Sequence[str]
         score_range=run.report.config.score_range,
         band=_band([found for item in controls if (found := _figures(item, family))]),
         again=() if again is None else again.validation,
-        others=[found.validation for item in others if (found := _figures(item, family))],
+        others=[(item.name, found.validation) for item in others if (found := _figures(item, family))],
         online=figures.online,
         test=figures.test_chosen,
     )
