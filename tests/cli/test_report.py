@@ -12,6 +12,7 @@ from metagym import cli
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    pytest.importorskip("jinja2", reason="jinja2 is not installed")
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(cli.app, ["demo", "--steps", "2", "--out", "run"])
     assert result.exit_code == 0

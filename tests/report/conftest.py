@@ -29,6 +29,9 @@ MAP = {
 }
 
 
+MAP_TEXT = "Map (rows 5-8, columns 30-34):\n-----\n|.@.|\n|..>|\n-----"
+
+
 def manifest(**fields: Any) -> Manifest:
     known = {"env_id": "MetaGym/Gates-v0", "reflector": "demo", "seed": 1, "num_steps": 3}
     return Manifest(**{**known, "measurement": {"actor": "demo"}, "arm": "demo", **fields})
@@ -72,7 +75,7 @@ def on_map(number: int, *, hero: Sequence[tuple[int, int]] = ((6, 32), (6, 31)),
     steps = [
         Step(
             observation=Observation(
-                text=f"Message: you are at {row}, {column}.\nMap (rows 5-8, columns 30-34):\n-----\n|.@.|\n|..>|\n-----\nEnd.",
+                text=f"Message: you are at {row}, {column}.\n{MAP_TEXT}\nEnd.",
                 goal="Reach the stairs.",
                 available_actions=("step e", "step w"),
                 display={**MAP, "hero": [row, column]},
@@ -137,6 +140,8 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def report(tmp_path: Path) -> Report:
     """Write a report, and return the page."""
+
+    pytest.importorskip("jinja2", reason="jinja2 is not installed")
 
     def write(*runs: Path, **options: Any) -> str:
         make_report(runs, tmp_path / "report.html", **options)

@@ -58,8 +58,11 @@ class Seen:
     def press(self, key: str, then: str) -> None:
         """Press a key, and wait until we are at the place that it leads to."""
         self.page.keyboard.press(key)
-        self.page.wait_for_function("place => location.hash === place", arg=then, timeout=5_000)
-        self.page.wait_for_timeout(30)
+        self.page.wait_for_function("place => document.body.dataset.place === place", arg=then, timeout=10_000)
+
+    def settle(self) -> None:
+        """Let two frames go by, so that whatever was to run has run."""
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 Show = Callable[..., Seen]
@@ -67,6 +70,7 @@ Show = Callable[..., Seen]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    pytest.importorskip("jinja2", reason="jinja2 is not installed")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as driver:
         # As root, which CI often is, Chromium starts only without its sandbox.
@@ -269,11 +273,12 @@ def test_the_messages_are_those_that_the_actor_sent(
         env.record_to(run)
         env.reset(seed=0)
         env.step("Push.")
-    seen = show([tmp_path / "chat"])
+    seen = show([tmp_path / "chat"], "#/episode/1/step/1")
     steps = len(model.calls)
     assert steps > 3
     for position, (messages, _) in enumerate(model.calls, start=1):
-        seen.go(f"#/episode/1/step/{position}")
+        if position > 1:
+            seen.press("ArrowRight", f"#/episode/1/step/{position}")
         seen.page.click(".turn[aria-current] summary:has-text('Messages sent')")
         seen.page.wait_for_selector(".messages")
         shown = seen.page.evaluate(
@@ -317,7 +322,8 @@ def test_no_text_of_a_run_is_ever_read_as_markup(show: Show, write_run: WriteRun
     second = [hostile(99, ATTACKS[0], f"{prompt}\nmore {ATTACKS[1]}", meta_step=1)]
     about = {"env_id": ATTACKS[0], "measurement": {ATTACKS[1]: ATTACKS[2]}, "arm": ATTACKS[3]}
     seen = show([write_run([first, second], name="run<b>'\"", analysis=prompt, **about)])
-    elements = "[...document.querySelectorAll('main script, main img, main iframe, main style, main base, a[href^=\"javascript:\"]')].length"
+    tags = "main script, main img, main iframe, main style, main base, a[href^='javascript:']"
+    elements = f'[...document.querySelectorAll("{tags}")].length'
     for place in ("", "#/episodes", "#/compare", *(f"#/episode/{number}" for number in range(1, 10))):
         seen.go(place)
         for summary in seen.page.query_selector_all("main summary"):
@@ -326,7 +332,7 @@ def test_no_text_of_a_run_is_ever_read_as_markup(show: Show, write_run: WriteRun
         for mode in ("Step", "Dialogue"):
             if place.startswith("#/episode/"):
                 seen.page.click(f".tools button:text-is('{mode}')")
-        seen.page.wait_for_timeout(40)
+        seen.settle()
         assert seen.page.evaluate(elements) == 0, place
         assert seen.page.evaluate("globalThis.owned") is None, place
         assert not set(seen.page.evaluate("document.body.innerText")) & set(
@@ -344,9 +350,10 @@ def test_the_policy_stops_a_script_that_got_in_all_the_same(show: Show, learning
     seen = show([learning])
     seen.page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"globalThis.owned = 1\">')")
     seen.page.evaluate(
-        "{ const one = document.createElement('script'); one.textContent = 'globalThis.owned = 2'; document.body.append(one); }"
+        "() => { const one = document.createElement('script'); one.textContent = 'globalThis.owned = 2'; "
+        "document.body.append(one); }"
     )
-    seen.page.wait_for_timeout(100)
+    seen.settle()
     assert seen.page.evaluate("globalThis.owned") is None
     assert any("Content Security Policy" in told for told in seen.said)
     seen.said.clear()
@@ -388,10 +395,11 @@ def test_axe_finds_no_serious_fault(
         assert serious == [], place
 
 
-@pytest.mark.parametrize("place", ["", "#/episodes", "#/compare", "#/episode/1/step/1"])
-def test_a_phone_needs_no_scrolling_to_the_side(show: Show, campaign: Path, place: str) -> None:
-    seen = show([campaign], place, width=390)
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390
+def test_a_phone_needs_no_scrolling_to_the_side(show: Show, campaign: Path) -> None:
+    seen = show([campaign], width=390)
+    for place in ("", "#/episodes", "#/compare", "#/episode/1/step/1"):
+        seen.go(place)
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390, place
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen(show: Show, learning: Path) -> None:

@@ -7,14 +7,13 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
 import sys
-import zipfile
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
-from metagym.errors import ConfigError, RunFolderError
+from metagym.errors import ConfigError, MissingExtraError, RunFolderError
 from metagym.evaluation import EvaluationConfig
 from metagym.evaluation.comparison import compare
 from metagym.evaluation.store import read_report
@@ -22,7 +21,7 @@ from metagym.evaluation.stream import evaluate_stream
 from metagym.report import make_report
 from metagym.runs import LOG, MANIFEST, RunFolder
 from metagym.types import StopReason
-from tests.conftest import ROOT, MakeGates
+from tests.conftest import MakeGates
 from tests.report.conftest import Report, WriteRun, manifest, played
 
 
@@ -191,7 +190,7 @@ def test_a_folder_without_a_run_gives_a_page_and_a_place_without_anything_an_err
         report()
 
 
-def test_a_place_that_cannot_be_written_is_told(learning: Path, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_told(report: Report, learning: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match=r"Expected a place that can be written at"):
         make_report([learning], tmp_path / "file" / "report.html")
@@ -220,13 +219,16 @@ def test_the_same_runs_give_the_same_bytes(report: Report, campaign: Path) -> No
     assert report(campaign) == report(campaign)
 
 
-@pytest.mark.slow
-def test_the_wheel_holds_the_templates_the_style_and_the_script(tmp_path: Path) -> None:
-    pytest.importorskip("hatchling")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)], cwd=ROOT, check=True
-    )
-    (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
+def test_the_package_carries_its_templates_style_and_script() -> None:
+    """CI runs this on the built wheel too."""
+    folder = resources.files("metagym.report")
     for name in ("templates/page.html.jinja", "templates/group.html.jinja", "static/report.css", "static/report.js"):
-        assert f"metagym/report/{name}" in names
+        assert folder.joinpath(name).is_file(), name
+    assert "</script" not in folder.joinpath("static/report.js").read_text(encoding="utf-8")
+    assert "</style" not in folder.joinpath("static/report.css").read_text(encoding="utf-8")
+
+
+def test_without_jinja2_the_extra_is_named(learning: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(MissingExtraError, match=r"The report needs jinja2: pip install 'metagym\[report\]'"):
+        make_report([learning], tmp_path / "report.html")

@@ -644,6 +644,11 @@
   // Where we are ---------------------------------------------------------------------------------
 
   async function route() {
+    await go();
+    document.body.dataset.place = location.hash;
+  }
+
+  async function go() {
     const hash = location.hash;
     if (hash && !hash.startsWith("#/") && $(hash.slice(1))) { view("overview", true); return; }
     const [path, query] = hash.slice(2).split("?");
