@@ -125,16 +125,19 @@ def test_an_evaluation_that_stopped_anywhere_is_told_as_far_as_it_got(
     report: Report, campaign: Path, tmp_path: Path, share: float
 ) -> None:
     shutil.copytree(campaign, tmp_path / "part")
+    (tmp_path / "part" / "demo" / "report.json").unlink()
     log = tmp_path / "part" / "demo" / LOG
     content = log.read_bytes()
     log.write_bytes(content[: int(len(content) * share)])
     page = report(tmp_path / "part")
     assert headlines(page)
+    assert "is not finished" in words(page) or "Nothing was measured yet" in words(page)
 
 
 def test_a_run_of_failures_only_says_that_the_apparatus_gave_no_score(report: Report, write_run: WriteRun) -> None:
     failed = {"score": None, "success": None, "stop_reason": StopReason.ERROR, "error": "out of power"}
     page = report(write_run([[played(number, **failed) for number in (1, 2)]]))
+    assert "1 of 3 meta-steps" in words(page)
     assert headlines(page) == ["Every episode failed: the apparatus gave no score"]
     assert "out of power 2" in words(page)
 

@@ -134,6 +134,8 @@ def _read_open(run: RunFolder, choice: Choice, limit: int) -> Run:
     if not measurements:
         problem = "Nothing was measured yet: no meta-step of this evaluation is finished."
         return Run(kind="evaluation", problem=problem, **common)
+    if not (folder / REPORT).exists():
+        problem = "This evaluation is not finished: the figures are of what was measured so far."
     return Run(kind="evaluation", report=report_of(run), problem=problem, **common)
 
 

@@ -107,8 +107,12 @@ def _evaluation_headline(report: EvaluationReport, group: Sequence[Run]) -> tupl
 def _single_headline(run: Run) -> tuple[str, str]:
     rewards = [meta_step.reward for meta_step in run.history if meta_step.reward is not None]
     num_episodes = sum(len(meta_step.trajectories) for meta_step in run.history)
+    asked = 0 if run.manifest is None else run.manifest.num_steps
+    steps = plural(len(run.history), "meta-step")
+    if len(run.history) < asked:
+        steps = f"{len(run.history)} of {plural(asked, 'meta-step')}"
     basis = (
-        f"{plural(len(run.history), 'meta-step')}, {plural(num_episodes, 'episode')}. One meta-episode is one "
+        f"{steps}, {plural(num_episodes, 'episode')}. One meta-episode is one "
         "replicate: this is a course, with no interval and no claim about an effect."
     )
     if not rewards:

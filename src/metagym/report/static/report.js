@@ -181,7 +181,7 @@
     const many = new Set(positions.map((position) => index.episodes[position].run)).size > 1;
     const scripted = positions.some((position) => index.episodes[position].scripted);
     $("found").replaceChildren(`${positions.length.toLocaleString("en")} of ${index.episodes.length.toLocaleString("en")} episodes `, stamp(scripted) ?? "");
-    const head = ["#", "outcome", ["n", "score"], ["n", "steps"], ["n", "invalid"], "task", ["slim", "family"], ...(many ? [["slim", "run"]] : []), ["slim", "played for"], "ended by"];
+    const head = ["#", "outcome", ["n", "score"], ["n", "steps"], ["n", "invalid"], "task", ["slim", "family"], ...(many ? [["slim", "run"]] : []), ["slim", "played for"], ["slim", "ended by"]];
     const body = el("tbody");
     for (const position of positions) {
       const row = index.episodes[position];
@@ -197,7 +197,7 @@
         el("td", { class: "slim" }, shown(row.family)),
         many ? el("td", { class: "slim" }, shown(index.runs[row.run].name)) : null,
         el("td", { class: "slim" }, playedFor(row) + seedOf(row)),
-        el("td", { class: "wide" }, shown(row.detail ? `${row.stop}: ${row.detail}` : row.stop)),
+        el("td", { class: "slim wide" }, shown(row.detail ? `${row.stop}: ${row.detail}` : row.stop)),
       ));
     }
     $("list").replaceChildren(
