@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from metagym.call_log import CallLog
 from metagym.errors import ConfigError, MissingExtraError, RunFolderError
 from metagym.evaluation import EvaluationConfig
 from metagym.evaluation.comparison import compare
@@ -20,7 +21,8 @@ from metagym.evaluation.store import read_report
 from metagym.evaluation.stream import evaluate_stream
 from metagym.report import make_report
 from metagym.runs import LOG, MANIFEST, RunFolder
-from metagym.types import StopReason
+from metagym.spending import Attempt
+from metagym.types import StopReason, Usage
 from tests.conftest import MakeGates
 from tests.report.conftest import Report, WriteRun, manifest, played
 
@@ -69,6 +71,24 @@ def test_an_evaluation_is_told_with_its_interval_its_controls_and_both_fingerpri
     assert told.count("SCRIPTED") > 8
     assert page.count('class="chart"') == 3
     assert page.count('class="heat"') == 2
+
+
+def test_what_model_calls_took_is_told_by_role_and_purpose(report: Report, learning: Path) -> None:
+    usage = Usage(prompt_tokens=1_200, completion_tokens=34, cached_tokens=200, num_calls=1)
+    attempt = Attempt(
+        number=0, role="actor", purpose="learning", meta_step=0, outcome="whole", usage=usage, cost=0.25, working_s=90.0
+    )
+    log = CallLog(learning / "calls.jsonl")
+    for change in (
+        {},
+        {"number": 1, "meta_step": 1, "retry": 1, "waiting_s": 2.5},
+        {"number": 2, "role": "reflector", "outcome": "unknown", "usage": Usage(), "max_tokens": 99, "cost": 0.5},
+    ):
+        log.write(attempt.model_copy(update=change))
+    log.close()
+    told = words(report(learning))
+    assert "actor, learning 2 2,400 400 68 0.5 3.0 min 2.5 s 1 0 0 0" in told
+    assert "reflector, learning 0 0 0 0 0 + up to 0.5 1.5 min 0.0 s 0 0 1 0" in told
 
 
 def test_runs_that_were_not_measured_alike_stand_apart_and_the_reason_is_told(

@@ -75,9 +75,11 @@ def headline(group: Sequence[Run]) -> tuple[str, str]:
     if run.kind == "meta-episode" and run.history:
         return _single_headline(run)
     if run.kind == "unreadable":
-        return "This folder cannot be read", run.problem
-    return "No meta-step is finished yet", run.problem or (
-        f"{plural(run.num_episodes, 'episode')} in the log. Go on with it, or look at what was played."
+        return "This folder cannot be read", ""  # why stands in a note of its own
+    if run.num_episodes == 0:
+        return "No meta-step is finished yet", "The log is empty. The command that began it goes on."
+    return "No meta-step is finished yet", (
+        f"{plural(run.num_episodes, 'episode')} in the log: see them under Episodes. The command that began it goes on."
     )
 
 
