@@ -22,7 +22,7 @@ LAYERS = (
     ("wrappers", "optimization", "runs", "call_log"),
     ("experiment", "estimation", "training", "report", "testing"),
     ("evaluation",),
-    ("verification",),
+    ("verification", "watching"),
     ("envs",),
     ("cli",),
 )

@@ -8,13 +8,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from metagym.errors import ConfigError, RunFolderError
+
+if TYPE_CHECKING:
+    from metagym.watching import Watched, Watcher
 
 console = Console()
 errors = Console(stderr=True)
@@ -46,7 +50,100 @@ def watch(
         if not seen.runs:
             raise RunFolderError(_nothing_at(run))
         if as_json:
-            console.print_json(seen.model_dump_json())
+            sys.stdout.write(seen.model_dump_json(indent=2) + "\n")
         else:
-            console.print(view(seen, ascii_only=_is_ascii(console)))
+            console.print(view(seen, ascii_only=_is_ascii(console)), soft_wrap=not console.is_terminal)
         return
+    _wait_for(watcher)
+    try:
+        if console.is_terminal and not console.is_dumb_terminal:
+            seen = _follow_live(watcher, lambda state: view(state, ascii_only=_is_ascii(console)))
+        else:
+            seen = _follow_lines(watcher, change_lines)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    if seen.is_over and seen.status != "finished":
+        raise typer.Exit(1)
+
+
+def _wait_for(watcher: Watcher) -> None:
+    """Wait until there is a run; so long a command needs from its start to its folder.
+
+    Raises:
+        RunFolderError: none came.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    if watcher.look(time.time()).runs:
+        return
+    errors.print(f"There is no run at {watcher.path} yet; it is waited for.", soft_wrap=True, markup=False)
+    while not watcher.look(time.time()).runs:
+        if time.monotonic() > deadline:
+            raise RunFolderError(_nothing_at(watcher.path))
+        time.sleep(PERIOD_S / 4)
+
+
+def _follow_lines(watcher: Watcher, lines_of: Callable[[Watched | None, Watched], list[str]]) -> Watched:
+    before = None
+    while True:
+        seen = watcher.look(time.time())
+        if not watcher.is_behind:
+            for line in lines_of(before, seen):
+                print(line, flush=True)
+            before = seen
+            if seen.is_over:
+                return seen
+            time.sleep(PERIOD_S)
+
+
+def _follow_live(watcher: Watcher, draw: Callable[[Watched], Text]) -> Watched:
+    with _keys() as pressed, Live(console=console, auto_refresh=False) as live:
+        while True:
+            seen = watcher.look(time.time())
+            shown = draw(seen)
+            if not seen.is_over:
+                shown = shown.append("\nq leaves; the run goes on", style="dim")
+            live.update(shown, refresh=True)
+            if seen.is_over or pressed(0.0 if watcher.is_behind else PERIOD_S) in ("q", "Q"):
+                live.update(draw(seen), refresh=True)
+                return seen
+
+
+@contextlib.contextmanager
+def _keys() -> Iterator[Callable[[float], str]]:
+    """Give a function that waits so many seconds for a key and returns it, or nothing where none came."""
+    try:
+        import select
+        import termios
+        import tty
+
+        terminal = sys.stdin.fileno()
+        before = termios.tcgetattr(terminal)
+    except (ImportError, OSError, ValueError, AttributeError):  # no terminal to read from, or Windows
+        yield _no_key
+        return
+
+    def pressed(seconds: float) -> str:
+        ready, _, _ = select.select([terminal], [], [], seconds)
+        return os.read(terminal, 1).decode(errors="replace") if ready else ""
+
+    tty.setcbreak(terminal)  # keys come one by one; Ctrl-C is still a signal
+    try:
+        yield pressed
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _no_key(seconds: float) -> str:
+    time.sleep(seconds)
+    return ""
+
+
+def _is_ascii(to: Console) -> bool:
+    return not to.encoding.lower().startswith("utf")
+
+
+def _nothing_at(path: Path) -> str:
+    return (
+        f"Expected a run folder (one with manifest.json in it), or a folder of them, at {path}. `metagym runs FOLDER` "
+        "lists what there is."
+    )

@@ -22,6 +22,7 @@ from metagym.watching.tail import Tail, has_writer, is_alive, seconds_since_writ
 
 CALLS = "calls.jsonl"
 LOCK = "lock"
+ROLES = frozenset(role.value for role in Role)
 QUIET_S = 30.0
 """So long a folder may be silent, where no writer is seen, before nothing more is expected of it."""
 
@@ -31,15 +32,16 @@ class RunWatcher:
 
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
-        self._begin()
+        self._manifest: Manifest | None = None
+        self._begin(0)
 
     def look(self, now: float) -> RunState:
         """Take in what was added, at `now` seconds since 1970, and return the state."""
         try:
             stamp = (self.path / MANIFEST).stat().st_mtime_ns
             if self._manifest is None or stamp != self._stamp:  # another run took the place of the one before
-                self._begin()
-                self._manifest, self._stamp = read_manifest(self.path), stamp
+                self._manifest = read_manifest(self.path)
+                self._begin(stamp)
         except (OSError, RunFolderError) as error:
             told = str(error) if isinstance(error, RunFolderError) else f"There is no run any more: {error}."
             return RunState(name=self.name, path=str(self.path), kind="unreadable", status="unreadable", problem=told)
@@ -68,14 +70,13 @@ class RunWatcher:
         """Whether there is more to read at once."""
         return self._log.is_behind or self._calls.is_behind
 
-    def _begin(self) -> None:
-        self._manifest: Manifest | None = None
-        self._stamp = 0
+    def _begin(self, stamp: int) -> None:
+        self._stamp = stamp
         self._log, self._calls = Tail(self.path / LOG), Tail(self.path / CALLS)
         self._clear_log()
         self._clear_calls()
         self._grew_at = -math.inf
-        self._has_caught_up = False
+        self._has_caught_up: bool = False
 
     def _clear_log(self) -> None:
         self._num_episodes = self._num_failed = self._num_unreadable = 0
@@ -215,7 +216,7 @@ def _volume(manifest: Manifest, kind: Kind) -> tuple[int, int]:
 def _phase(arm: str, meta_step: int) -> str:
     """Say what an episode was for: the scored ones name it at the end of their arm, as `validation-3`."""
     role = arm.rpartition("/")[2].rpartition("-")[0] or arm.rpartition("/")[2]
-    return role if role in Role else f"meta-step {meta_step}"
+    return role if role in ROLES else f"meta-step {meta_step}"
 
 
 def _filled(values: Mapping[int, float | None]) -> tuple[float | None, ...]:
