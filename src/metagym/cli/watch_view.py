@@ -147,10 +147,10 @@ def _rates(seen: Watched) -> str:
 def _line(state: RunState) -> str:
     parts = [f"{plain(state.name)}: {state.status}", _progress(state)]
     scores = [(curve.family, curve.online[-1]) for curve in state.curves if curve.online]
-    parts += [f"{plain(family)} {score:.2f}".strip() for family, score in scores if score is not None]
+    parts += [f"{plain(family) or 'score'} {score:.2f}" for family, score in scores if score is not None]
     if state.spent.usage.num_calls:
         parts.append(_spent(state))
-    parts += [plain(state.phase)] * bool(state.phase) + ["SCRIPTED"] * state.scripted
+    parts += [plain(state.phase)] * (state.kind != "run") + ["SCRIPTED"] * state.scripted
     return ", ".join(part for part in parts if part) + _problem(state)
 
 

@@ -33,6 +33,7 @@ class RunWatcher:
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
         self._manifest: Manifest | None = None
+        self._has_caught_up = False
         self._begin(0)
 
     def look(self, now: float) -> RunState:
@@ -76,7 +77,7 @@ class RunWatcher:
         self._clear_log()
         self._clear_calls()
         self._grew_at = -math.inf
-        self._has_caught_up: bool = False
+        self._has_caught_up = False
 
     def _clear_log(self) -> None:
         self._num_episodes = self._num_failed = self._num_unreadable = 0
