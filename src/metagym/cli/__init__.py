@@ -18,6 +18,7 @@ from rich.table import Table
 from metagym._version import __version__
 from metagym.cli import alfworld, minihack, models, training
 from metagym.cli.evaluation import commands as evaluation_commands
+from metagym.cli.plot import plot
 from metagym.cli.watch import watch
 from metagym.errors import ApparatusError, ConfigError, MetaGymError
 
@@ -133,6 +134,7 @@ def resume(
 app.command()(models.estimate)
 app.command()(models.serve)
 app.command()(watch)
+app.command()(plot)
 
 
 @app.command()

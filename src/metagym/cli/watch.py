@@ -57,7 +57,9 @@ def watch(
     _wait_for(watcher)
     try:
         if console.is_terminal and not console.is_dumb_terminal:
-            seen = _follow_live(watcher, lambda state: view(state, ascii_only=_is_ascii(console)))
+            seen = _follow_live(
+                watcher, lambda state: view(state, ascii_only=_is_ascii(console), in_full=state.is_over)
+            )
         else:
             seen = _follow_lines(watcher, change_lines)
     except KeyboardInterrupt:

@@ -18,20 +18,21 @@ MAX_QUIET = 12
 STYLES = {"running": "bold green", "finished": "bold", "stopped": "bold yellow", "unreadable": "bold red"}
 
 
-def view(seen: Watched, *, ascii_only: bool = False) -> Text:
-    """Return the whole state: what runs in full, one line for each of the others."""
-    running = [state for state in seen.runs if state.status == "running" or len(seen.runs) == 1]
+def view(seen: Watched, *, ascii_only: bool = False, in_full: bool = True) -> Text:
+    """Return the whole state; without `in_full`, one line for each run in which nothing goes on."""
+    running = [state for state in seen.runs if in_full or state.status == "running" or len(seen.runs) == 1]
     others = [state for state in seen.runs if state not in running]
-    lines = [line for state in running for line in [*_run_lines(state, ascii_only), Text()]]
-    lines += [_head(state).append(f"  {_progress(state)}") for state in others[-MAX_QUIET:]]
+    lines = [_brief(state, ascii_only) for state in others[-MAX_QUIET:]]
     if len(others) > MAX_QUIET:
-        lines.append(Text(f"and {len(others) - MAX_QUIET} runs more that do nothing"))
-    if others and seen.status == "running" and not running:
+        lines.insert(0, Text(f"{len(others) - MAX_QUIET} more runs in which nothing goes on"))
+    if seen.status == "running" and not running:
         lines.append(Text("between two arms: the process lives, and nothing is being written"))
-    if seen.episodes_per_min is not None and running:
+    for state in running:
+        lines += [Text(), *_run_lines(state, ascii_only)] if lines else _run_lines(state, ascii_only)
+    if seen.status == "running" and seen.episodes_per_min is not None:
         lines.append(Text(f"rate         {_rates(seen)}"))
     if any(state.scripted for state in seen.runs):
-        lines.append(Text(SCRIPTED_NOTE, style="bold"))
+        lines += [Text(), Text(SCRIPTED_NOTE, style="bold")]
     return Text("\n").join(lines)
 
 
@@ -76,6 +77,13 @@ def _run_lines(state: RunState, ascii_only: bool) -> list[Text]:
         lines.append(Text(f"waiting for  {len(oldest)} calls under way: {', '.join(told)}{more}"))
     lines.append(Text(f"last line    {_last_line(state)}"))
     return lines
+
+
+def _brief(state: RunState, ascii_only: bool) -> Text:
+    line = _head(state).append(f"  {_progress(state)}")
+    for curve in state.curves:
+        line.append(f"  {plain(curve.family)} {sparkline(curve.online, ascii_only=ascii_only)}")
+    return line
 
 
 def _head(state: RunState) -> Text:
