@@ -76,6 +76,7 @@ def _draw_runs(folders: Sequence[Path]) -> Figure:
                 f"Nothing of {folder} can be drawn yet: no meta-step was finished. See how far it is: metagym watch "
                 f"{folder}"
             )
-        rewards[str(folder)] = [meta_step.reward for meta_step in history]
-        scripted = scripted or run.manifest.scripted or any(meta_step.scripted for meta_step in history)
+        is_scripted = run.manifest.scripted or any(meta_step.scripted for meta_step in history)
+        rewards[f"{folder} (SCRIPTED)" if is_scripted else str(folder)] = [item.reward for item in history]
+        scripted = scripted or is_scripted
     return plot_rewards(rewards, scripted=scripted)

@@ -45,10 +45,10 @@ def plot_learning_curves(reports: Sequence[EvaluationReport], *, labels: Sequenc
         for number, (report, name) in enumerate(arms):
             figures = _figures_of(report, family)
             if figures is not None:
-                _curve(panel, figures, _label(name), f"C{number}")
+                _curve(panel, figures, _label(name), number)
         panel.set_title("all families" if family is None else _label(family))
         panel.set_xlabel("prompt")
-        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.locator_params(axis="x", integer=True)
         panel.set_ylim(-0.03, 1.03) if reports[0].config.score_range == (0.0, 1.0) else None
     panels[0].set_ylabel("validation score")
     panels[-1].legend(fontsize="small")
@@ -58,16 +58,16 @@ def plot_learning_curves(reports: Sequence[EvaluationReport], *, labels: Sequenc
 def plot_rewards(rewards: Mapping[str, Sequence[float | None]], *, scripted: bool) -> Figure:
     """Draw the reward of each meta-step of single runs, one line a run; a meta-step without a reward is a gap.
 
-    Each batch is small and of other tasks, so that a line is noise to a good part; it has no interval.
+    Each batch is small and mostly of other tasks, so that a line is noise to a good part; it has no interval.
     """
     figure, (panel,) = _figure(1, scripted, size=(5.0, 3.4))
-    for name, values in rewards.items():
+    for number, (name, values) in enumerate(rewards.items()):
         known = [math.nan if value is None else value for value in values]
-        panel.plot(range(len(known)), known, marker="o", markersize=3, label=_label(name))
+        panel.plot(range(len(known)), known, linestyle=_dashes(number), marker="o", markersize=3, label=_label(name))
     if all(0.0 <= value <= 1.0 for values in rewards.values() for value in values if value is not None):
         panel.set_ylim(-0.03, 1.03)
-    panel.xaxis.get_major_locator().set_params(integer=True)
-    panel.set_xlabel("meta-step (fresh tasks in each)")
+    panel.locator_params(axis="x", integer=True)
+    panel.set_xlabel("meta-step")
     panel.set_ylabel("mean score of the batch")
     panel.legend(fontsize="small")
     return figure
@@ -143,15 +143,17 @@ def plot_differences(comparisons: Sequence[Comparison], *, noise: str = "same ag
     return figure
 
 
-def _curve(panel: Axes, figures: Figures, label: str, color: str) -> None:
+def _curve(panel: Axes, figures: Figures, label: str, number: int) -> None:
+    color = f"C{number}"
     known = [(index, item) for index, item in enumerate(figures.validation) if item is not None]
     places = [index for index, _ in known]
-    panel.plot(places, [item.mean for _, item in known], color=color, label=label)
+    panel.plot(places, [item.mean for _, item in known], color=color, linestyle=_dashes(number), label=label)
     low, high = [_ends(item)[0] for _, item in known], [_ends(item)[1] for _, item in known]
     panel.fill_between(places, low, high, color=color, alpha=0.2, linewidth=0)
     if figures.test_chosen is not None:
         test = figures.test_chosen
-        panel.errorbar(len(figures.validation) - 0.5, test.mean, yerr=_error(test), fmt="x", color=color, capsize=3)
+        place = len(figures.validation) - 0.6 + 0.12 * number  # equal arms must not hide each other
+        panel.errorbar(place, test.mean, yerr=_error(test), fmt="x", color=color, capsize=3)
 
 
 def _band(panel: Axes, controls: Sequence[Figures | None]) -> None:
@@ -171,6 +173,11 @@ def _ends(estimate: Estimate) -> tuple[float, float]:
     """Return the interval's ends; the mean twice where there is none."""
     low, high = estimate.low, estimate.high
     return (estimate.mean if low is None else low), (estimate.mean if high is None else high)
+
+
+def _dashes(number: int) -> str:
+    """Return the line style that tells an arm where its colour does not."""
+    return ("-", "--", "-.", ":")[number % 4]
 
 
 def _figures_of(report: EvaluationReport, family: str | None) -> Figures | None:
