@@ -25,7 +25,7 @@ errors = Console(stderr=True)
 
 PATIENCE_S = 15.0
 """A run needs a while from its command to its folder: so long a folder that is not there is waited for."""
-PERIOD_S = 1.0
+PERIOD_S = 0.5
 
 
 def watch(
