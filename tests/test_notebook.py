@@ -14,9 +14,8 @@ from metagym.notebook import MAX_CHARS, MAX_ROWS, text
 from metagym.types import Action, Observation, Reflection, Step, StopReason
 from tests.conftest import MakeGates, make_episode, make_meta_step, make_step, make_task, make_trajectory
 
-HOSTILE = (
-    '<script>alert(1)</script><img src=x onerror="alert(1)">\' \u202eevil\u2066 \x00\x1b[2J </pre></details> &amp;'
-)
+SCRIPT = '<script>alert(1)</script><img src=x onerror="alert(1)">'
+HOSTILE = f"{SCRIPT}' \u202eevil\u2066 \x00\x1b[2J </pre></details> &amp;"
 TAGS = {"div", "b", "i", "span", "details", "summary", "pre", "table", "thead", "tbody", "tr", "th", "td"}
 
 
@@ -71,7 +70,7 @@ def test_hostile_text_is_shown_as_text_wherever_it_stands() -> None:
         [step], episode=make_episode(HOSTILE, task), score=None, stop_reason=StopReason.ERROR, error=HOSTILE
     )
     reflection = Reflection(prompt=HOSTILE, analysis=HOSTILE)
-    shown = '<script>alert(1)</script><img src=x onerror="alert(1)">\' \u27e8U+202E\u27e9evil\u27e8U+2066\u27e9 \u27e8U+0000\u27e9'
+    shown = f"{SCRIPT}' \u27e8U+202E\u27e9evil\u27e8U+2066\u27e9 \u27e8U+0000\u27e9"
     for record, times in (
         (trajectory, 10),
         (failed, 8),
