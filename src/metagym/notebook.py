@@ -10,6 +10,8 @@ from metagym.types import MetaStep, Step, Trajectory
 
 MAX_ROWS = 100
 """A longer table loses its middle."""
+MAX_LINE = 200
+"""So much of an observation stands in its row; more is behind a fold."""
 MAX_CHARS = 4_000
 """A longer text loses its middle."""
 
@@ -17,7 +19,7 @@ MAX_CHARS = 4_000
 _LINE = "1px solid rgba(128,128,128,.5)"
 _BOX = f"border:{_LINE};border-radius:4px;padding:.5em .8em;margin:.3em 0;overflow-x:auto;max-width:100%"
 _CELL = f"border-bottom:{_LINE};padding:.15em .6em;text-align:left;vertical-align:top;unicode-bidi:isolate"
-_TEXT = "margin:.2em 0;white-space:pre-wrap;overflow-wrap:anywhere;color:inherit;background:none;font-size:90%"
+_TEXT = "margin:.2em 0;color:inherit;background:none;font-size:90%;word-break:normal"
 _MARK = "border:1px solid currentColor;border-radius:3px;padding:0 .3em;font-weight:bold;font-size:80%"
 # What a page obeys or what turns its order around: told by its number, as text. Tab and line feed stay.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
@@ -36,9 +38,10 @@ def text(value: object) -> str:
     return html.escape(_UNSEEN.sub(lambda found: f"\u27e8U+{ord(found[0]):04X}\u27e9", plain))
 
 
-def block(value: object) -> str:
-    """Return text that keeps its lines and columns, as a map needs them."""
-    return f'<pre style="{_TEXT}">{text(value)}</pre>'
+def block(value: str) -> str:
+    """Return text that keeps its lines; several lines, as of a map, keep their columns, and one long line wraps."""
+    space = "pre" if value.count("\n") > 1 and max(map(len, value.splitlines())) <= MAX_LINE else "pre-wrap"
+    return f'<pre style="{_TEXT};white-space:{space};overflow-wrap:anywhere;overflow-x:auto">{text(value)}</pre>'
 
 
 def fold(summary: str, body: str) -> str:
@@ -110,8 +113,8 @@ def trajectory_html(trajectory: Trajectory) -> str:
     rows = [_step_row(place, step) for place, step in enumerate(steps, start=1)]
     end = trajectory.final_observation
     if end is not None:
-        rows.append(("end", _seen(end.text), text(end.feedback), "", ""))
-    played = table(("step", "observation", "action", "executed", "reward"), rows)
+        rows.append(("end", text(end.feedback), "", "", _seen(end.text)))
+    played = table(("step", "action", "executed", "reward", "seen before it"), rows)
     prompt = fold("prompt", block(trajectory.episode.prompt))
     return box(title, f"<div>{_ending(trajectory)}</div>", goal, prompt, played, scripted=trajectory.scripted)
 
@@ -119,19 +122,20 @@ def trajectory_html(trajectory: Trajectory) -> str:
 def _step_row(place: int, step: Step) -> tuple[str, ...]:
     action = step.action
     said = text(action.text) if action.text is not None else "<i>none could be read</i>"
-    thought = fold("thought", block(action.thought)) if action.thought else ""
+    thought = fold("<i>why</i>", block(action.thought)) if action.thought else ""
     executed = text(step.command) if step.command is not None else "-"
     if not step.is_valid:
         executed = f"{mark('invalid')} {executed} {text(action.problem)}"
-    return str(place), _seen(step.observation.text), said + thought, executed, f"{step.reward:g}"
+    return str(place), said + thought, executed, f"{step.reward:g}", _seen(step.observation.text)
 
 
 def _seen(observation: str) -> str:
-    """Return an observation by its first line, and whole behind it."""
-    lines = observation.strip().splitlines()
-    if len(lines) == 1 and len(lines[0]) <= 100:
+    """Return an observation that is one short line as it is, another by its first line, and whole behind it."""
+    lines = observation.strip().splitlines() or ["(nothing)"]
+    if len(lines) == 1 and len(lines[0]) <= MAX_LINE:
         return text(lines[0])
-    return fold(text(lines[0][:100] if lines else "(nothing)"), block(observation))
+    cut = f"{lines[0][:MAX_LINE]}..." if len(lines[0]) > MAX_LINE else lines[0]
+    return fold(text(cut), block(observation))
 
 
 def _ending(trajectory: Trajectory) -> str:
