@@ -158,13 +158,11 @@ def in_terminal() -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], int]]
 
     opened: list[int] = []
 
-    def start(path: Path, **env: str) -> tuple[subprocess.Popen[bytes], int]:
+    def start(path: Path, *, stdin: int | None = None, **env: str) -> tuple[subprocess.Popen[bytes], int]:
         ours, theirs = pty.openpty()
         opened.extend((ours, theirs))
-        following = follow(
-            path, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, env={"TERM": "xterm", **env}
-        )
-        return following, ours
+        streams = {"stdin": theirs if stdin is None else stdin, "stdout": theirs, "stderr": theirs}
+        return follow(path, start_new_session=True, env={"TERM": "xterm", **env}, **streams), ours
 
     yield start
     for handle in opened:
@@ -191,6 +189,15 @@ def test_ctrl_c_leaves_with_130_and_without_a_traceback(run: RunFolder, in_termi
     following.send_signal(signal.SIGINT)
     assert following.wait(timeout=60) == 130
     assert b"Traceback" not in os.read(terminal, 65_536)
+
+
+@needs_terminal
+def test_a_terminal_without_a_keyboard_is_drawn_on_all_the_same(run: RunFolder, in_terminal: Any) -> None:
+    play(run, 0)
+    play(run, 1)
+    following, terminal = in_terminal(run.path, stdin=subprocess.DEVNULL)
+    assert b"finished" in read_until(terminal, b"SCRIPTED: a stand-in")
+    assert following.wait(timeout=60) == 0
 
 
 @needs_terminal

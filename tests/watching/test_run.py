@@ -94,6 +94,18 @@ def test_a_run_that_grows_is_running_though_no_writer_is_seen(run: Path) -> None
     assert watcher.look(1_001.0 + QUIET_S).status == "stopped"
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this process lives on, and its files are not seen")
+def test_a_run_whose_writer_was_seen_is_stopped_as_soon_as_it_is_gone(run: Path) -> None:
+    log = run / LOG
+    log.write_bytes(log.read_bytes()[:-10])
+    watcher = RunWatcher(run, "it")
+    with RunFolder.open(run, writing=True) as folder:
+        watcher.look(1_000.0)
+        folder.record_episode(make_trajectory())
+        assert watcher.look(1_001.0).status == "running"
+    assert watcher.look(1_002.0).status == "stopped"
+
+
 def test_a_run_that_reached_its_threshold_is_finished(tmp_path: Path) -> None:
     options = {"actor": "demo", "success_threshold": 0.0}
     run_experiment(

@@ -113,16 +113,15 @@ def _follow_live(watcher: Watcher, draw: Callable[[Watched], Text]) -> Watched:
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
     """Give a function that waits so many seconds for a key and returns it, or nothing where none came."""
-    try:
-        import select
-        import termios
-        import tty
-
-        terminal = sys.stdin.fileno()
-        before = termios.tcgetattr(terminal)
-    except (ImportError, OSError, ValueError, AttributeError):  # no terminal to read from, or Windows
+    if sys.platform == "win32" or sys.stdin is None or not sys.stdin.isatty():
         yield _no_key
         return
+    import select
+    import termios
+    import tty
+
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
 
     def pressed(seconds: float) -> str:
         ready, _, _ = select.select([terminal], [], [], seconds)

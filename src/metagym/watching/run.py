@@ -77,6 +77,7 @@ class RunWatcher:
         self._clear_log()
         self._clear_calls()
         self._grew_at = -math.inf
+        self._saw_writer = False
         self._has_caught_up = False
 
     def _clear_log(self) -> None:
@@ -164,7 +165,11 @@ class RunWatcher:
             is_finished = _is_newer(self.path / REPORT, self.path / LOG)
         if is_finished:
             return "finished"
-        return "running" if now - self._grew_at < QUIET_S or has_writer(self.path / LOCK) else "stopped"
+        is_written = has_writer(self.path / LOCK)
+        self._saw_writer = self._saw_writer or is_written
+        # One that was never seen, and whose lines come, is on another machine.
+        is_elsewhere = not self._saw_writer and now - self._grew_at < QUIET_S
+        return "running" if is_written or is_elsewhere else "stopped"
 
     def _num_measured(self, role: Role) -> int:
         return sum(len(seeds) for (_, own, _), seeds in self._means.items() if own == role.value)
