@@ -30,7 +30,7 @@ def view(seen: Watched, *, ascii_only: bool = False, in_full: bool = True) -> Te
     for state in running:
         lines += [Text(), *_run_lines(state, ascii_only)] if lines else _run_lines(state, ascii_only)
     if seen.status == "running" and seen.episodes_per_min is not None:
-        lines.append(Text(f"rate         {_rates(seen)}"))
+        lines.insert(0, Text(f"rate         {_rates(seen)}"))
     if any(state.scripted for state in seen.runs):
         lines += [Text(), Text(SCRIPTED_NOTE, style="bold")]
     return Text("\n").join(lines)
@@ -65,8 +65,6 @@ def plain(text: str) -> str:
 
 def _run_lines(state: RunState, ascii_only: bool) -> list[Text]:
     lines = [_head(state), Text(f"progress     {_progress(state)}")]
-    for curve in state.curves:
-        lines += _curve_lines(curve, ascii_only)
     spent = state.spent
     if spent.usage.num_calls or spent.num_replayed or spent.num_refused or state.under_way:
         lines.append(Text(f"calls        {_spent(state)}"))
@@ -76,6 +74,8 @@ def _run_lines(state: RunState, ascii_only: bool) -> list[Text]:
         more = f" and {len(oldest) - 6} more" if len(oldest) > 6 else ""
         lines.append(Text(f"waiting for  {len(oldest)} calls under way: {', '.join(told)}{more}"))
     lines.append(Text(f"last line    {_last_line(state)}"))
+    for curve in state.curves:  # last, for many families are higher than a terminal, which shows what comes first
+        lines += _curve_lines(curve, ascii_only)
     return lines
 
 
