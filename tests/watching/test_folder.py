@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metagym.runs import LOG, Manifest, RunFolder
-from metagym.watching import Watcher, tail
+from metagym.watching import Watched, Watcher, tail
 from metagym.watching.folder import WINDOW_S, run_folders
 from metagym.watching.run import QUIET_S
 from tests.conftest import make_episode, make_meta_step, make_trajectory
@@ -36,6 +36,14 @@ def test_the_runs_of_a_campaign_are_found_and_nothing_is_looked_for_within_one(t
     assert found == ["k3/demo", "k3/no-reflection", "k5/demo"]
     assert list(run_folders(tmp_path / "k3" / "demo")) == [tmp_path / "k3" / "demo"]
     assert list(run_folders(tmp_path / "nowhere")) == []
+
+
+@pytest.mark.skipif(not os.supports_bytes_environ, reason="names of files are text there")
+def test_a_name_that_is_no_text_goes_to_json(tmp_path: Path) -> None:
+    make_run(tmp_path / os.fsdecode(b"\xff") / "run").close()
+    seen = Watcher(tmp_path).look(0.0)
+    assert [state.name for state in seen.runs] == ["\ufffd/run"]
+    assert Watched.model_validate_json(seen.model_dump_json()) == seen
 
 
 def test_an_arm_that_comes_later_is_seen(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from metagym.spending import Spending
-from metagym.types import Record
+from metagym.types import Record, Text
 
 Status = Literal["running", "finished", "stopped", "unreadable"]
 """`stopped`: something is left to do, and no process is seen to write. One on another machine is not seen."""
@@ -27,7 +27,7 @@ class CallUnderWay(Record):
 class FamilyCurve(Record):
     """The scores of one family, or of a single meta-episode, so far. An entry is None where none is known."""
 
-    family: str = ""
+    family: Text = ""
     """Empty in a single meta-episode, whose batches may mix families."""
     online: tuple[float | None, ...]
     """Mean score of each meta-step's fresh batch; over the seeds that have it."""
@@ -40,13 +40,13 @@ class FamilyCurve(Record):
 class RunState(Record):
     """One run folder, as it stands."""
 
-    name: str
-    path: str
+    name: Text
+    path: Text
     kind: Kind
-    environment: str = ""
+    environment: Text = ""
     status: Status
     scripted: bool = False
-    phase: str = ""
+    phase: Text = ""
     """What was finished last: `meta-step 3`, `validation`, `test chosen`."""
     num_meta_steps: int = 0
     max_meta_steps: int = 0
@@ -62,14 +62,14 @@ class RunState(Record):
     under_way: tuple[CallUnderWay, ...] = ()
     idle_s: float | None = None
     """Since the last line was written; None where there is none."""
-    problem: str = ""
+    problem: Text = ""
     """What cannot be read."""
 
 
 class Watched(Record):
     """A run folder, or a folder of them, as it stands."""
 
-    path: str
+    path: Text
     status: Status
     is_over: bool
     """Whether nothing more is to be expected."""
