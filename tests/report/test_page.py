@@ -104,6 +104,14 @@ def test_runs_that_were_not_measured_alike_stand_apart_and_the_reason_is_told(
     assert "were not measured alike: max_steps (25 and 7)" in words(page)
 
 
+def test_two_runs_of_one_name_are_called_by_their_folders(report: Report, campaign: Path, tmp_path: Path) -> None:
+    shutil.copytree(campaign / "demo", tmp_path / "second")
+    page = report(campaign / "demo", tmp_path / "second")
+    assert headlines(page)[0].startswith(f"SCRIPTED {campaign / 'demo'} is not shown to differ from sp_0")
+    assert f"{tmp_path / 'second'} 0.000 [0.000, 0.000]" in words(page)
+    assert "share their chance: give them different names" in words(page)
+
+
 def test_a_stream_is_told_with_its_online_score(report: Report, make_gates: MakeGates, tmp_path: Path) -> None:
     import gymnasium
 

@@ -23,7 +23,7 @@ class Panel:
     """The course of the run, with intervals where there are any."""
     score_range: tuple[float, float] = (0.0, 1.0)
     band: Sequence[tuple[float, float] | None] = ()
-    """Per prompt the lowest and the highest mean of the null controls."""
+    """Per prompt the lowest and the highest end of the null controls' intervals."""
     again: Curve = ()
     """The A/A run."""
     others: Sequence[tuple[str, Curve]] = ()
@@ -44,7 +44,8 @@ def draw_panel(panel: Panel, *, scripted: bool, is_alone: bool = False) -> str:
     x, y = Scale((0, room), (LEFT + INSET, width - RIGHT - INSET)), Scale(panel.score_range, (HEIGHT - BOTTOM, TOP))
     parts = [_axes(x, y, last, width)]
     if any(panel.band):
-        parts.append(_area([(i, low, high) for i, item in enumerate(panel.band) if item for low, high in [item]], x, y))
+        rows = [(index, *item) for index, item in enumerate(panel.band) if item is not None]
+        parts.append(_area(rows, x, y))
     parts += [_line(curve, x, y, "other", told=name) for name, curve in panel.others]
     parts.append(_line(panel.again, x, y, "again"))
     parts.append(_ribbon(panel.line, x, y))
@@ -112,25 +113,21 @@ def _line(curve: Curve, x: Scale, y: Scale, klass: str, told: str | None = None)
 
 
 def _ribbon(curve: Curve, x: Scale, y: Scale) -> str:
-    low, high = y.domain
-    return _area(
-        [
-            # An interval may pass the end of the scale; what is drawn ends there, what is told does not.
-            (index, max(low, item.low), min(high, item.high))
-            for index, item in enumerate(curve)
-            if item is not None and item.low is not None and item.high is not None
-        ],
-        x,
-        y,
-        klass="ribbon",
-    )
+    rows = [
+        (index, item.low, item.high)
+        for index, item in enumerate(curve)
+        if item is not None and item.low is not None and item.high is not None
+    ]
+    return _area(rows, x, y, klass="ribbon")
 
 
 def _area(rows: list[tuple[int, float, float]], x: Scale, y: Scale, klass: str = "band") -> str:
+    """Return the area between the ends of intervals. What passes the scale is cut there; what is told is not."""
     if len(rows) < 2:
         return ""
-    upper = [(x(index), y(high)) for index, _, high in rows]
-    lower = [(x(index), y(low)) for index, low, _ in reversed(rows)]
+    least, greatest = y.domain
+    upper = [(x(index), y(min(greatest, high))) for index, _, high in rows]
+    lower = [(x(index), y(max(least, low))) for index, low, _ in reversed(rows)]
     return tag("path", d=path([*upper, *lower]) + "Z", klass=klass)
 
 

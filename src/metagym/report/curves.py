@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from metagym.evaluation.figures import Figures
+from metagym.evaluation.plots import NULL_CONTROLS
 from metagym.report.charts import Curve, Panel
 from metagym.report.sources import Run
 from metagym.report.words import is_control
@@ -34,9 +35,9 @@ def _evaluated(group: Sequence[Run], family: str | None, families: Sequence[str]
     assert run.report is not None
     figures = _figures(run, family)
     assert figures is not None
-    controls = [item for item in group[1:] if is_control(item) and item.name != NOISE]
+    controls = [item for item in group[1:] if item.arm in NULL_CONTROLS]
     others = [item for item in group[1:] if not is_control(item)]
-    again = next((found for item in group[1:] if item.name == NOISE and (found := _figures(item, family))), None)
+    again = next((found for item in group[1:] if item.arm == NOISE and (found := _figures(item, family))), None)
     title = "All families" if family is None else family
     return Panel(
         title=families[0] if family is None and len(families) == 1 else title,
@@ -57,12 +58,13 @@ def _figures(run: Run, family: str | None) -> Figures | None:
 
 
 def _band(controls: Sequence[Figures]) -> list[tuple[float, float] | None]:
-    """Return per prompt the lowest and the highest mean of the null controls."""
+    """Return per prompt the lowest and the highest end of the null controls' intervals."""
     length = max((len(figures.validation) for figures in controls), default=0)
     band: list[tuple[float, float] | None] = []
     for index in range(length):
-        means = [item.mean for figures in controls if (item := figures.validation[index]) is not None]
-        band.append((min(means), max(means)) if means else None)
+        known = [item for figures in controls if (item := figures.validation[index]) is not None]
+        ends = [end for item in known for end in (item.mean, item.low, item.high) if end is not None]
+        band.append((min(ends), max(ends)) if ends else None)
     return band
 
 

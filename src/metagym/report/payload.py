@@ -77,7 +77,7 @@ def _chat_actor(actor: dict[str, Any]) -> dict[str, Any]:
 
 
 def _row(trajectory: Trajectory, run: Run) -> dict[str, Any]:
-    phase = phase_of(trajectory.episode.key, run.name if run.kind in ("evaluation", "stream") else "")
+    phase = phase_of(trajectory.episode.key, run.arm)
     index = phase.number
     if run.report is not None and phase.name.startswith("test"):
         index = _tested_prompt(run, phase.name, phase.family, phase.seed, trajectory.episode.prompt)

@@ -55,7 +55,7 @@ def _evaluated(run: Run, table: Table, family: str, seed: int) -> list[dict[str,
                 "chosen": chosen is not None and chosen.index == index,
             }
         )
-    name = f"{run.name}/{family}/{seed}"
+    name = f"{run.arm}/{family}/{seed}"
     reflections = [None, *(run.reflections.get((name, index)) for index in range(len(prompts) - 1))]
     return _rows(prompts, reflections, scores)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +34,7 @@ class Run:
 
     path: Path
     name: str
-    """The arm of an evaluation, else the folder's name."""
+    """What it is called: the arm of an evaluation, else the folder's name; the path where that names several."""
     kind: Kind
     manifest: Manifest | None = None
     problem: str = ""
@@ -61,6 +62,12 @@ class Run:
             any(item.scripted for item in self.episodes),
         )
         return any(parts)
+
+    @property
+    def arm(self) -> str:
+        """The arm of an evaluation, which its episodes are named by; empty for another run."""
+        about = None if self.manifest is None else self.manifest.evaluation
+        return "" if about is None else str(about.get("arm", ""))
 
     @property
     def env_id(self) -> str:
@@ -99,10 +106,12 @@ def read_runs(paths: Sequence[Path], *, max_episodes: int) -> list[Run]:
             problems[folder] = str(error)
     shares = share_out([choice.num_episodes for choice in choices.values()], max_episodes)
     limits = dict(zip(choices, shares, strict=True))
-    return [
+    runs = [
         _unreadable(folder, problems[folder]) if folder in problems else _read(folder, choices[folder], limits[folder])
         for folder in found
     ]
+    counted = Counter(run.name for run in runs)
+    return [run if counted[run.name] == 1 else replace(run, name=str(run.path)) for run in runs]
 
 
 def _read(folder: Path, choice: Choice, limit: int) -> Run:

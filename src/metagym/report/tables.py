@@ -75,7 +75,11 @@ def comparison_rows(group: Sequence[Run]) -> tuple[list[Row], str, list[str]]:
         return [], str(error), []
     noise = next((item.difference for item in comparisons if item.second == NOISE), None)
     domain = domain_of([item.difference for item in comparisons])
-    rows = [_comparison_row(item, whisker(item.difference, domain, noise=noise)) for item in comparisons]
+    names = [run.name for run in group[1:] if run.report is not None]
+    rows = [
+        {**_comparison_row(item, whisker(item.difference, domain, noise=noise)), "name": name}
+        for name, item in zip(names, comparisons, strict=True)
+    ]
     return rows, "", list(dict.fromkeys(note for item in comparisons for note in item.notes))
 
 
@@ -84,7 +88,6 @@ def _comparison_row(item: Comparison, graphic: str) -> Row:
     if item.num_dropped:
         dropped += f" ({number(item.worst_case[0], sign=True)} to {number(item.worst_case[1], sign=True)})"
     return {
-        "name": item.second,
         "graphic": graphic,
         "difference": mean(item.difference, 3, sign=True),
         "interval": interval(item.difference, 3, sign=True),

@@ -58,14 +58,14 @@ def plural(count: int, noun: str) -> str:
 
 def is_control(run: Run) -> bool:
     """Whether the run is a control arm by its name."""
-    return run.name in CONTROLS
+    return run.arm in CONTROLS
 
 
 def headline(group: Sequence[Run]) -> tuple[str, str]:
     """Return what the first run of a group showed, in a sentence, and under it what that rests on."""
     run = group[0]
     if run.report is not None:
-        return _evaluation_headline(run.report, group)
+        return _evaluation_headline(run, run.report, group)
     if run.stream is not None:
         told = f"online score {mean(run.stream.online_mean)} {interval(run.stream.online_mean)}"
         config = run.stream.config
@@ -83,7 +83,7 @@ def headline(group: Sequence[Run]) -> tuple[str, str]:
     )
 
 
-def _evaluation_headline(report: EvaluationReport, group: Sequence[Run]) -> tuple[str, str]:
+def _evaluation_headline(run: Run, report: EvaluationReport, group: Sequence[Run]) -> tuple[str, str]:
     verdict = report.verdict.replace("-", MINUS)
     config = report.config
     verdict, _, further = verdict.partition("; ")
@@ -96,7 +96,7 @@ def _evaluation_headline(report: EvaluationReport, group: Sequence[Run]) -> tupl
         if report.num_seeds != config.num_seeds
         else plural(config.num_seeds, "seed")
     )
-    sentence = f"{report.arm} is {first}" if first.startswith(("better", "worse", "not shown")) else first
+    sentence = f"{run.name} is {first}" if first.startswith(("better", "worse", "not shown")) else first
     return (
         f"{sentence}: {rest}" if rest else sentence,
         (f"{further[0].upper()}{further[1:]}. " if further else "")
