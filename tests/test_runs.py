@@ -69,6 +69,14 @@ def test_the_manifest_holds_both_fingerprints_and_says_who_played(finished: Path
     assert read.scripted
 
 
+def test_the_keys_name_all_episodes_and_choose_which_are_read(finished: Path) -> None:
+    with RunFolder.open(finished) as run:
+        assert run.keys == tuple(item.episode.key for item in run.trajectories)
+        chosen = run.keys[3:5]
+        assert [item.episode.key for item in run.episodes(chosen.__contains__)] == list(chosen)
+        assert run.reflected == {("", index): item for index, item in enumerate(run.reflections)}
+
+
 def test_an_episode_is_in_the_log_as_soon_as_it_finished(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path / "run", manifest()) as run:
         run.record_episode(make_trajectory())

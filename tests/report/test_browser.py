@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -73,9 +72,7 @@ def browser() -> Iterator[Any]:
     pytest.importorskip("jinja2", reason="jinja2 is not installed")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as driver:
-        # As root, which CI often is, Chromium starts only without its sandbox.
-        sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+        opened = driver.chromium.launch(executable_path=CHROMIUM)
         yield opened
         opened.close()
 
