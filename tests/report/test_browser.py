@@ -301,7 +301,7 @@ ATTACKS = (
 )
 
 
-def hostile(number: int, text: str, prompt: str, meta_step: int = 0) -> Any:
+def hostile(number: int, text: str, prompt: str, *, meta_step: int = 0, task: str | None = None) -> Any:
     observation = Observation(
         text=text, goal=text, available_actions=(text, "push"), feedback=text, display={"at": text, "chars": text}
     )
@@ -309,7 +309,7 @@ def hostile(number: int, text: str, prompt: str, meta_step: int = 0) -> Any:
     step = Step(observation=observation, action=action, command=text, is_valid=False, reward=0.0, events=(text,))
     return played(
         number, step, prompt=prompt, meta_step=meta_step, stop_detail=text, error=text, final_observation=observation,
-        episode={"task": make_task(f"{number}{text}", family=text, seed=number)},
+        episode={"task": make_task(task or f"{number}{text}", family=task or text, seed=number)},
     )  # fmt: skip
 
 
@@ -363,6 +363,22 @@ def test_a_line_of_a_megabyte_is_cut_and_shown_whole_when_asked_for(show: Show, 
     seen.page.click(".turn[aria-current] .world .more")
     assert seen.page.evaluate("document.querySelector('.turn .world .text').textContent.length") == len(line)
     assert seen.path.stat().st_size < 200_000
+
+
+def test_no_field_however_long_fills_the_page(show: Show, write_run: WriteRun) -> None:
+    long = "x<b>" * 262_144
+    huge = {"top": 0, "left": 10**9, "chars": ["."], "colors": ["7"], "hero": [0, 0]}
+    vast = hostile(2, long, long, meta_step=1, task="second")
+    vast = vast.model_copy(update={"steps": (*vast.steps, make_step("A map.", "push", display=huge))})
+    seen = show([write_run([[hostile(1, long, "Short.", task="first")], [vast]], analysis=long)])
+    for place in ("", "#/episode/1/step/1", "#/episode/2/step/2"):
+        seen.go(place)
+        for mode in ("Step", "Dialogue") if place else ("",):
+            if mode:
+                seen.page.click(f".tools button:text-is('{mode}')")
+            seen.page.evaluate("document.querySelectorAll('main details').forEach(one => { one.open = true; })")
+            seen.settle()
+            assert len(seen.page.evaluate("document.querySelector('main').innerText")) < 150_000, place
 
 
 # Themes, widths, and what a reader with other senses gets -----------------------------------------------

@@ -43,9 +43,8 @@
     return node;
   }
 
-  /** A text as it stands, cut where it is long, with a button for the rest. */
-  function textBlock(text, { cls = "text", cut = CUT } = {}) {
-    const node = el("div", { class: cls, dir: "auto" });
+  /** Fill `node` with a text, cut where it is long, with a button for the rest. */
+  function fill(node, text, cut = CUT) {
     if (text.length <= cut * 1.25) return pour(node, text);
     pour(node, text.slice(0, cut));
     node.append(
@@ -54,6 +53,11 @@
     );
     return node;
   }
+
+  const textBlock = (text, { cls = "text", cut = CUT } = {}) => fill(el("div", { class: cls, dir: "auto" }), text, cut);
+  const line = (text, cls = "") => fill(el("bdi", { class: cls }), text);
+  /** A short text for a label. */
+  const short = (text, length = 300) => shown(text.length > length ? `${text.slice(0, length)}\u2026` : text);
 
   const details = (title, fill) => {
     const node = el("details", {}, el("summary", {}, title));
@@ -193,8 +197,8 @@
         el("td", { class: "n" }, number(row.score)),
         el("td", { class: "n" }, String(row.steps)),
         el("td", { class: `n ${row.invalid ? "no" : "off"}` }, row.invalid ? `\u2298 ${row.invalid}` : "0"),
-        el("td", { class: "task", title: shown(row.task) }, el("bdi", {}, shown(row.task))),
-        el("td", { class: "slim" }, shown(row.family)),
+        el("td", { class: "task", title: short(row.task) }, el("bdi", {}, short(row.task))),
+        el("td", { class: "slim" }, short(row.family)),
         many ? el("td", { class: "slim" }, shown(index.runs[row.run].name)) : null,
         el("td", { class: "slim" }, playedFor(row) + seedOf(row)),
         el("td", { class: "slim wide" }, shown(row.detail ? `${row.stop}: ${row.detail}` : row.stop)),
@@ -238,9 +242,12 @@
     };
   }
 
+  // A terminal is no larger; what says so of itself is no map, and would freeze the page.
+  const isPlace = (start, cells) => Number.isInteger(start) && start >= 0 && start + cells.length <= 500;
+
   function isMap(display) {
     return Boolean(display) && Array.isArray(display.chars) && Array.isArray(display.colors) && display.chars.every((line) => typeof line === "string")
-      && display.colors.every((line) => typeof line === "string") && Number.isInteger(display.top) && Number.isInteger(display.left);
+      && display.colors.every((line) => typeof line === "string") && isPlace(display.top, display.chars) && display.chars.every((line) => isPlace(display.left, line));
   }
 
   function drawMap(display, bounds) {
@@ -279,7 +286,7 @@
     const hasMap = bounds && isMap(step.display);
     const place = step.display && !hasMap ? placeOf(step.display) : "";
     return [
-      step.feedback ? el("p", { class: "result flag" }, "\u2298 Not executed: ", pour(el("bdi"), step.feedback)) : null,
+      step.feedback ? el("p", { class: "result flag" }, "\u2298 Not executed: ", line(step.feedback)) : null,
       hasMap ? drawMap(step.display, bounds) : null,
       textBlock(hasMap ? withoutMap(step.text ?? "") : step.text ?? ""),
       hasMap ? details("The text as it was observed", () => textBlock(step.text ?? "", { cls: "text raw-text" })) : null,
@@ -289,13 +296,13 @@
 
   function placeOf(display) {
     if (typeof display !== "object" || Array.isArray(display)) return "";
-    return Object.entries(display).filter(([, value]) => typeof value === "string" && value).map(([key, value]) => `${shown(key)}: ${shown(value)}`).join(" \u00b7 ");
+    return Object.entries(display).filter(([, value]) => typeof value === "string" && value).map(([key, value]) => `${short(key)}: ${short(value)}`).join(" \u00b7 ");
   }
 
   function actionList(episode, step) {
     const actions = actionsOf(episode, step);
     if (!actions) return null;
-    return el("ul", { class: "actions" }, actions.map((action) => el("li", { class: action === step.command ? "taken" : "" }, shown(action))));
+    return el("ul", { class: "actions" }, actions.map((action) => el("li", { class: action === step.command ? "taken" : "" }, short(action))));
   }
 
   /** What was decided, what was executed, and what it gave. */
@@ -303,11 +310,11 @@
     const said = step.action ?? null;
     return [
       step.thought ? textBlock(step.thought, { cls: "text said" }) : null,
-      el("p", { class: "decided" }, said === null ? el("span", { class: "flag" }, "\u2298 no action could be read") : pour(el("bdi", { class: "command" }), said),
+      el("p", { class: "decided" }, said === null ? el("span", { class: "flag" }, "\u2298 no action could be read") : line(said, "command"),
         el("span", { class: "reward" }, "reward ", el("b", { class: step.reward > 0 ? "ok" : step.reward < 0 ? "no" : "" }, number(step.reward, Number.isInteger(step.reward) ? 0 : 3, true)))),
-      step.invalid ? el("p", { class: "result" }, el("span", { class: "flag" }, step.command === undefined ? "\u2298 Invalid, not executed: " : "\u2298 Invalid, executed all the same: "), shown(step.problem ?? "it was not an available action.")) : null,
-      step.command !== undefined && step.command !== said ? el("p", { class: "result" }, "Executed: ", pour(el("bdi", { class: "command" }), step.command)) : null,
-      step.events ? el("p", { class: "result" }, `Done by the environment itself: ${shown(step.events.join(", "))}`) : null,
+      step.invalid ? el("p", { class: "result" }, el("span", { class: "flag" }, step.command === undefined ? "\u2298 Invalid, not executed: " : "\u2298 Invalid, executed all the same: "), line(step.problem ?? "it was not an available action.")) : null,
+      step.command !== undefined && step.command !== said ? el("p", { class: "result" }, "Executed: ", line(step.command, "command")) : null,
+      step.events ? el("p", { class: "result" }, "Done by the environment itself: ", line(step.events.join(", "))) : null,
     ];
   }
 
@@ -318,7 +325,7 @@
     const told = [`finish: ${completion.finish_reason ?? "stop"}`, completion.model, usage.prompt_tokens && `${usage.prompt_tokens} prompt tokens`, usage.completion_tokens && `${usage.completion_tokens} completion tokens`];
     return el("div", { class: "raw" },
       completion.reasoning ? el("div", { class: "message" }, el("b", {}, "reasoning"), textBlock(completion.reasoning)) : null,
-      el("div", { class: "message" }, el("b", {}, shown(told.filter(Boolean).join(" \u00b7 "))), textBlock(completion.text ?? "")),
+      el("div", { class: "message" }, el("b", {}, short(told.filter(Boolean).join(" \u00b7 "))), textBlock(completion.text ?? "")),
     );
   }
 
@@ -387,7 +394,7 @@
     const row = episode.row;
     const [cls, word] = outcome(row);
     return el("div", { class: "outcome" }, el("b", { class: cls }, word), ` \u00b7 score ${number(row.score)} \u00b7 stopped by: ${row.stop}`,
-      episode.detail ? el("span", {}, ` (${shown(episode.detail)})`) : null,
+      episode.detail ? el("span", {}, " (", line(episode.detail), ")") : null,
       episode.error ? el("div", {}, textBlock(episode.error, { cls: "text flag" })) : null);
   }
 
@@ -426,7 +433,7 @@
   function dialogue(episode, at, go) {
     const turns = episode.steps.map((step, position) => el("li", { class: "turn", "aria-current": position === at ? "step" : null, onclick: (event) => { if (!event.target.closest("details, button, a")) go(position); } },
       el("div", { class: "world" }, el("div", { class: "who" }, `${position + 1}`), el("div", {},
-        step.feedback ? el("p", { class: "result flag" }, "\u2298 Not executed: ", pour(el("bdi"), step.feedback)) : null,
+        step.feedback ? el("p", { class: "result flag" }, "\u2298 Not executed: ", line(step.feedback)) : null,
         textBlock(step.text ?? ""),
         actionsOf(episode, step) ? details(`${actionsOf(episode, step).length} available actions`, () => actionList(episode, step)) : null)),
       el("div", { class: "agent" }, el("div", { class: "who" }, "agent"), el("div", { class: "box" }, done(step),
@@ -466,15 +473,15 @@
         el("button", { type: "button", disabled: at >= places - 1, "aria-label": "Next step", onclick: () => go(at + 1) }, "\u2192"),
         toggle("step", "Step"), toggle("dialogue", "Dialogue"),
         partner === undefined ? null : el("a", { href: `#/compare/${position + 1}/${partner + 1}/step/${at + 1}` }, "Side by side")),
-      el("h1", { class: "episode-title" }, `Episode ${position + 1}: `, el("bdi", {}, shown(row.task)), " ", stamp(row.scripted) ?? ""),
+      el("h1", { class: "episode-title" }, `Episode ${position + 1}: `, el("bdi", {}, short(row.task)), " ", stamp(row.scripted) ?? ""),
       el("p", { class: "facts" },
         el("b", { class: cls }, word), el("span", {}, "score ", el("b", {}, number(row.score))),
-        el("span", {}, shown(row.family)), el("span", {}, `${shown(episode.run.name)}, ${playedFor(row)}${seedOf(row)}`),
+        el("span", {}, short(row.family)), el("span", {}, `${shown(episode.run.name)}, ${playedFor(row)}${seedOf(row)}`),
         el("span", {}, `${row.steps} steps`), row.invalid ? el("span", { class: "no" }, `\u2298 ${row.invalid} invalid`) : null,
         el("span", {}, `ended: ${shown(row.detail ? `${row.stop}, ${row.detail}` : row.stop)}`)),
       details("The prompt it played under", () => textBlock(episode.prompt)),
       strip(episode, at, go),
-      goal ? el("p", { class: "goal" }, "Goal: ", pour(el("bdi"), goal)) : "",
+      goal ? el("p", { class: "goal" }, "Goal: ", line(goal)) : "",
       style === "step" ? el("div", { class: "stage", "data-step": at + 1 }, stepPanes(episode, at, bounds)) : dialogue(episode, at, go),
     );
     window.scrollTo(0, scrolled);
@@ -563,8 +570,8 @@
     return details("The prompt (lines that the other side lacks are marked)", () => {
       const node = el("div", { class: "text", dir: "auto" });
       const lines = episode.prompt.split("\n");
-      for (const [place, line] of lines.slice(0, 400).entries()) {
-        node.append(place ? "\n" : "", theirs.has(line) ? pour(el("span"), line.slice(0, CUT)) : pour(el("ins"), line.slice(0, CUT)));
+      for (const [place, text] of lines.entries()) {
+        node.append(place ? "\n" : "", theirs.has(text) ? fill(el("span"), text) : fill(el("ins"), text));
       }
       return node;
     });
@@ -584,8 +591,8 @@
   // The history of the prompts -------------------------------------------------------------------
 
   function change(kind, text) {
-    if (kind === "+") return pour(el("ins"), text.slice(0, CUT * 5));
-    if (kind === "-") return pour(el("del"), text.slice(0, CUT * 5));
+    if (kind === "+") return fill(el("ins"), text);
+    if (kind === "-") return fill(el("del"), text);
     if (text.length <= 420) return pour(el("span"), text);
     const head = text.slice(0, 160);
     const tail = text.slice(-160);
@@ -618,7 +625,7 @@
         row.online === undefined || row.online === null ? null : el("span", { class: "small" }, `online ${number(row.online)}`),
         row.chosen ? el("span", { class: "chip mark" }, "chosen") : null,
         row.failed ? el("span", { class: "small no" }, `! ${row.failed} failed`) : null),
-      el("div", {}, row.problem ? el("p", { class: "result flag" }, "\u2298 The reply could not be used, and the old prompt was kept: ", shown(row.problem)) : null,
+      el("div", {}, row.problem ? el("p", { class: "result flag" }, "\u2298 The reply could not be used, and the old prompt was kept: ", line(row.problem)) : null,
         body, el("div", { class: "links" }, button,
           row.analysis ? details("Why: the reflector's analysis", () => textBlock(row.analysis)) : null,
           row.completion ? details("The reflector's raw reply", () => textBlock(row.completion)) : null)));
@@ -723,7 +730,7 @@
   $("theme").addEventListener("click", () => theme(THEMES[(THEMES.indexOf($("theme").querySelector("span").textContent) + 1) % 3]));
 
   async function start() {
-    if (typeof DecompressionStream === "undefined") throw new Error("this browser has no DecompressionStream; any of 2023 or later has it");
+    if (typeof DecompressionStream === "undefined") throw new Error("this browser has no DecompressionStream; any of 2024 or later has it");
     index = await unpack("index");
     fillFilters();
     addEventListener("hashchange", route);
