@@ -14,6 +14,7 @@ LAYERS = (
     ("seeding", "spending", "spaces", "statistics", "journal", "manifest", "measurements"),
     ("tasks", "models", "workers", "rendering", "ledger"),
     ("actor", "reflectors", "adapter", "schedules"),
+    ("away",),
     ("rollout", "specs"),
     ("config",),
     ("meta_episode",),

@@ -158,6 +158,9 @@ class _Conversations:
 
     MAX_EPISODES = 256
 
+    def __reduce__(self) -> tuple[type[_Conversations], tuple[()]]:
+        return _Conversations, ()  # addresses mean nothing in another process
+
     def __init__(self) -> None:
         self._entries: dict[int, tuple[Sequence[Step], list[Message]]] = {}
 

@@ -25,7 +25,7 @@ from metagym.spaces import PromptSpace, TrajectorySpace
 from metagym.specs import ActorSpec, make_actor
 from metagym.tasks import TaskSet, is_task_list
 from metagym.types import Episode, MetaStep, Trajectory, Usage
-from metagym.workers import LocalWorkers, ProcessWorkers, Workers
+from metagym.workers import LocalWorkers, ProcessWorkers, RayWorkers, SeatWorkers, Workers
 
 ACTION_GRAMMAR = "exact, then case and white space"
 
@@ -288,9 +288,11 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         truncated = meta_episode.is_exhausted
         return meta_step.trajectories, meta_step.reward, terminated, truncated, self._info(meta_step)
 
-    def _make_workers(self) -> Workers:
+    def _make_workers(self) -> Workers | SeatWorkers:
         if self.config.workers == "local":
             return LocalWorkers(self.make_inner_env)
+        if self.config.workers == "ray":
+            return RayWorkers(self.inner_env_factory())
         return ProcessWorkers(self.inner_env_factory(), self.config.workers)
 
     def _episode_finished(self, trajectory: Trajectory) -> None:
