@@ -94,7 +94,7 @@ class Away:
         self._traveller, self._workers = Traveller(play, actor), workers
         self._is_scripted, self._max_steps = getattr(actor, "scripted", False), max_steps
         ledger, cassette = open_ledger(), open_cassette()
-        if ledger is not None and ledger.budget != Budget() and not self._is_scripted:
+        if ledger is not None and ledger.budget != Budget():
             raise ConfigError(
                 "workers='ray' cannot keep a budget: model calls leave from the nodes, and asking the driver before "
                 f"each would hold them up. Got {ledger.budget!r}. Take the budget away, play with workers=N, or limit "

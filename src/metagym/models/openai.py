@@ -225,8 +225,8 @@ def _make_again(address: str | None, model: str, *arguments: Any) -> OpenAIChatM
     made = OpenAIChatModel(model, **dict(zip(names, arguments, strict=True)))
     if made.base_url != address:
         raise ConfigError(
-            f"Expected the server {address or 'of the OpenAI API'}, as at home, got {made.base_url!r} from this process's "
-            "OPENAI_BASE_URL. Give base_url in the actor's mapping, or set the variable on all machines."
+            f"Expected the server {address or 'of the OpenAI API'}, as at home, got {made.base_url!r} from "
+            "this process's OPENAI_BASE_URL. Give base_url in the actor's mapping, or set the variable on all machines."
         )
     return made
 
