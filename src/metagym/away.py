@@ -131,11 +131,21 @@ class Away:
         try:
             return await asyncio.shield(answer)
         except asyncio.CancelledError:
-            with contextlib.suppress(Exception):  # the machine may be gone, too
-                await seat.stop()
-                self._book(await asyncio.wait_for(answer, STOP_S))
-            answer.cancel()
+            ending = asyncio.ensure_future(self._end(seat, answer))
+            while not ending.done():
+                with contextlib.suppress(asyncio.CancelledError):  # an engine cancels twice
+                    await asyncio.shield(ending)
             raise
+
+    async def _end(self, seat: Seat, answer: asyncio.Future[Report]) -> None:
+        """End a cancelled episode, and book what it took."""
+        try:
+            async with asyncio.timeout(STOP_S):
+                await seat.stop()
+                self._book(await answer)
+        except Exception as error:  # the machine may be gone, too
+            logger.warning("A cancelled episode did not say what it took: %s: %s", type(error).__name__, error)
+            answer.cancel()
 
     def _ticket(self, episode: Episode) -> Ticket:
         cassette = open_cassette()

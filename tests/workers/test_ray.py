@@ -265,23 +265,24 @@ def run_script(code: str, *args: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_lost_nodes_episodes_are_played_again() -> None:
-    """Two nodes; one is killed as soon as three episodes are home."""
-    done = run_script("""
-        import json, logging, threading
+def test_a_lost_nodes_episodes_are_played_again(tmp_path: Path) -> None:
+    """Two nodes; one is killed when three episodes are home, and others wait on both of them."""
+    done = run_script(
+        """
+        import json, logging, sys, threading
+        from pathlib import Path
         import ray
         from ray.cluster_utils import Cluster
         from metagym import background
         from metagym.rollout import RolloutConfig, RolloutEngine
         from metagym.workers import LocalWorkers, RayWorkers
         from tests.conftest import CorridorEnv
-        from tests.workers.slow import SlowActor, episodes
+        from tests.workers.slow import WaitingActor, episodes
 
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         nodes = [cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)]
         ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-        workers = RayWorkers(CorridorEnv)
-        home, losses = [], []
+        mark, home, losses = Path(sys.argv[1]) / "killed", [], []
 
         class Losses(logging.Handler):
             def emit(self, record):
@@ -289,20 +290,30 @@ def test_a_lost_nodes_episodes_are_played_again() -> None:
 
         logging.getLogger("metagym.workers.ray").addHandler(Losses())
 
-        def on_episode(trajectory):
-            home.append(trajectory)
-            if len(home) == 3:
-                threading.Thread(target=cluster.remove_node, args=(nodes[0], False)).start()
+        def kill():
+            cluster.remove_node(nodes[0], allow_graceful=False)
+            mark.touch()
 
-        config = RolloutConfig(max_steps=8, max_concurrency=8, attempts=1)
-        engine = RolloutEngine(SlowActor(), workers, config=config, on_episode=on_episode)
-        played = background.run(engine.run(episodes(30)))
-        serial = background.run(RolloutEngine(SlowActor(), LocalWorkers(CorridorEnv), config=config).run(episodes(30)))
-        print(json.dumps({"same": played == serial, "recorded": len(home), "lost": bool(losses)}))
+        def on_episode(trajectory):
+            home.append(trajectory.episode.key)
+            if len(home) == 3:
+                threading.Thread(target=kill).start()
+
+        def engine(workers, **options):
+            config = RolloutConfig(max_steps=8, max_concurrency=8, attempts=1)
+            return RolloutEngine(WaitingActor(str(mark)), workers, config=config, **options)
+
+        workers = RayWorkers(CorridorEnv)
+        played = background.run(engine(workers, on_episode=on_episode).run(episodes(30)))
+        serial = background.run(engine(LocalWorkers(CorridorEnv)).run(episodes(30)))
+        told = {"same": played == serial, "recorded": len(home), "once": len(set(home)) == 30, "lost": len(losses) > 0}
+        print(json.dumps(told))
         workers.close()
         ray.shutdown()
         cluster.shutdown()
-    """)
+        """,
+        str(tmp_path),
+    )
     told = [line for line in done.stdout.splitlines() if line.startswith("{")]  # Ray prints lines of its own
     assert told, done.stderr[-2000:]
-    assert json.loads(told[0]) == {"same": True, "recorded": 30, "lost": True}
+    assert json.loads(told[0]) == {"same": True, "recorded": 30, "once": True, "lost": True}
