@@ -20,7 +20,6 @@ import importlib.util
 import itertools
 import logging
 import pickle
-import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -53,18 +52,22 @@ class RayWorkers:
             raise MissingExtraError("workers='ray' needs Ray, which is not installed: pip install 'metagym[ray]'")
         if (num_hosts is not None and num_hosts < 1) or step_timeout_s <= 0:
             raise ConfigError(f"Expected num_hosts >= 1 and step_timeout_s > 0, got {num_hosts} and {step_timeout_s}.")
+        import ray
+
+        if not ray.is_initialized():
+            # Here and not at the first lease: Ray's processes end with the *thread* that started them, and one
+            # of a pool ends before Ray can take its leave.
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         self._factory = _pickled(make_env, "function that makes an environment")
         self._num_hosts, self._step_timeout_s = num_hosts, step_timeout_s
         self._hosts: list[_Host | None] = []
-        self._lock = threading.Lock()
         self._sent: tuple[Player | None, Any] = (None, None)
-        self._closed = False
 
     @contextlib.asynccontextmanager
     async def seat(self) -> AsyncIterator[RaySeat]:
         """Lease a seat at the host with the fewest leases."""
         if not self._hosts:
-            await asyncio.to_thread(self._connect)
+            self._hosts = [None] * (self._num_hosts or sum(_cpus_of_nodes().values()))
         host = self._least_busy()
         host.num_leases += 1
         try:
@@ -74,7 +77,6 @@ class RayWorkers:
 
     def close(self) -> None:
         """End the hosts. Twice is fine."""
-        self._closed = True
         for host in self._hosts:
             if host is not None:
                 host.kill()
@@ -87,16 +89,6 @@ class RayWorkers:
         if self._sent[0] is not player:
             self._sent = (player, ray.put(_pickled(player, "actor")))
         return self._sent[1]
-
-    def _connect(self) -> None:
-        import ray
-
-        with self._lock:  # many leases come at once
-            if not ray.is_initialized():
-                ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-            if not self._hosts:
-                num_cpus = sum(_cpus_of_nodes().values())
-                self._hosts = [None] * (self._num_hosts or num_cpus)
 
     def _least_busy(self) -> _Host:
         def load(index: int) -> int:
