@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import gc
 import random
-import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+from measuring import resident_mib
 
 from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.demo import LESSONS
@@ -63,15 +64,6 @@ def time_episodes(engine: Any, task_ids: list[str]) -> tuple[float, int]:
         env.reset(seed=0)
         seconds, (meta_step,) = timed(lambda: env.replay([PROMPT], task_ids))
     return seconds, sum(len(trajectory.steps) for trajectory in meta_step.trajectories)
-
-
-def resident_mib() -> float:
-    """Return the memory in use now; where the system does not say, the most that was ever in use."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * resource.getpagesize() / 2**20
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def main() -> int:

@@ -29,6 +29,7 @@ from metagym.types import (
     StopReason,
     Trajectory,
     Usage,
+    compact,
     sum_usage,
 )
 from metagym.workers import Frame, InnerEnv, SeatWorkers, WorkerLostError, Workers
@@ -125,16 +126,15 @@ async def play_episode(
             frame = await env.step(command)
             next_observation, reward = _observe(frame), float(frame.reward)
             events = tuple(frame.info.get("events", ()))
-        steps.append(
-            Step(
-                observation=observation,
-                action=action,
-                command=command,
-                is_valid=not problem,
-                reward=reward,
-                events=events,
-            )
+        step = Step(
+            observation=observation,
+            action=action,
+            command=command,
+            is_valid=not problem,
+            reward=reward,
+            events=events,
         )
+        steps.append(compact(step))
         observation = next_observation
         if frame.terminated or frame.truncated:
             stop_reason = StopReason.TERMINATED if frame.terminated else StopReason.TRUNCATED
