@@ -128,8 +128,10 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     ]
     flat = [medians[batch] for batch in batches if batch >= 16]
     rows.append(Row("dearest / cheapest episode, batch 16 to 1,024", max(flat) / min(flat), "", "<= 1.2"))
-    for count in (64,) if arguments.quick else (64, 1024):
-        rows.append(Row(f"memory an episode in flight, batch {count}", kib_in_flight(count), "KiB", "<= 97.6"))
+    rows += [
+        Row(f"memory an episode in flight, batch {count}", kib_in_flight(count), "KiB", "<= 97.6")
+        for count in ((64,) if arguments.quick else (64, 1024))
+    ]
     meta_steps = arguments.meta_steps // 10 if arguments.quick else arguments.meta_steps
     sizes = resident_over(meta_steps)
     settled = sizes[len(sizes) // 5 :]  # caches and the allocator's arenas fill first

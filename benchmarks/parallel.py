@@ -1,9 +1,9 @@
 """How a CPU-heavy inner environment spreads: in process, over 1, 2 and 4 worker processes, and over Ray.
 
-Ray has as many hosts as there are cores. An episode takes about 100 ms of CPU. All workers are warm; runs are interleaved. Ray is left out where it is
-not installed. On a machine that is busy otherwise the figures say little.
+Ray has as many hosts as there are cores, and is left out where it is not installed. An episode takes about 100 ms
+of CPU. All workers are warm; runs are interleaved. On a machine that is busy otherwise the figures say little.
 
-    python benchmarks/parallel.py [--quick] [--runs 5] [--episodes 32]
+    python benchmarks/parallel.py [--quick] [--runs 4] [--episodes 24]
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from metagym.workers import LocalWorkers, ProcessWorkers, RayWorkers
 
 
 def measure(arguments: argparse.Namespace) -> list[Row]:
+    if arguments.quick:
+        arguments.episodes = 8
     tasks = [Task(id=f"heavy/{i}", family="heavy", split="train", seed=i) for i in range(arguments.episodes)]
     batch = [Episode(prompt="Go on.", task=task, seed=task.seed) for task in tasks]
     hosts = os.cpu_count() or 1
@@ -39,8 +41,12 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     config = RolloutConfig(max_steps=NUM_STEPS)
     engines = {name: RolloutEngine(ScriptedActor(["go"]), workers, config=config) for name, workers in opened.items()}
 
+    def play(engine: RolloutEngine) -> None:
+        played = background.run(engine.run(batch))
+        assert all(item.success for item in played), played[0].error
+
     def timed(engine: RolloutEngine) -> Callable[[], float]:
-        return lambda: wall_s(lambda: background.run(engine.run(batch)))
+        return lambda: wall_s(lambda: play(engine))
 
     contenders = {name: timed(engine) for name, engine in engines.items()}
     try:
@@ -62,4 +68,4 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
 
 
 if __name__ == "__main__":
-    run(measure, __doc__, runs=5, episodes=32)
+    run(measure, __doc__, runs=4, episodes=24)

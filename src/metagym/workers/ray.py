@@ -20,6 +20,7 @@ import importlib.util
 import itertools
 import logging
 import pickle
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -161,7 +162,7 @@ class _Host:
                 max_concurrency=_MAX_CALLS,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True),
             )
-            .remote(factory, step_timeout_s)
+            .remote(factory, step_timeout_s, sys.path)
         )
 
     def kill(self) -> None:
@@ -176,7 +177,9 @@ class _Host:
 class _Hosting:
     """The Ray actor itself: lives on a node."""
 
-    def __init__(self, factory: bytes, step_timeout_s: float) -> None:
+    def __init__(self, factory: bytes, step_timeout_s: float, path: list[str]) -> None:
+        # As multiprocessing does it: what the driver can import from a shared place is found here, too.
+        sys.path += [place for place in path if place not in sys.path]
         self._workers = ProcessWorkers(functools.partial(_make_env, factory), 1, step_timeout_s=step_timeout_s)
         self._players: dict[bytes, Player] = {}
         self._playing: dict[int, asyncio.Task[Any]] = {}
