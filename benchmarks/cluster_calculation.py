@@ -2,7 +2,7 @@
 
     python benchmarks/cluster_calculation.py [--episodes 100000] [--gpus 64] [--client-processes 64] ...
 
-The defaults are what docs/performance.md measured, but for the model server's, which are assumptions.
+The defaults were measured on a two-core machine (docs/scaling.md says how), but for the model server's: assumptions.
 
 >>> plan = Plan(episodes=1_000, gpus=1, client_processes=1)
 >>> needs(plan)["model server"]
@@ -43,11 +43,11 @@ class Plan:
     """The engine, a step."""
     env_cpu_s: float = 0.3e-3
     """The inner environment, a step: native ALFWorld. MiniHack takes 0.1, TextWorld 77."""
-    home_cpu_s: float = 3e-3
+    home_cpu_s: float = 1e-3
     """The driver, an episode that comes home over Ray."""
-    record_cpu_s: float = 1.5e-3
+    record_cpu_s: float = 0.3e-3
     """The driver, an episode that is written to the run folder."""
-    step_bytes: int = 2_800
+    step_bytes: int = 2_600
     """A step's line on the disk, with 2,000 characters of observation."""
     disk_bytes_per_s: float = 200e6
     flight_bytes: int = 130_000
