@@ -6,7 +6,7 @@ records. The bare loop builds the same messages and the same frozen records, and
 bare loop of their own, and keep no record at all. Interleaved runs, CPU time. `--peers FOLDER` holds a virtual
 environment for each peer, or gets one; without it they are left out.
 
-    python benchmarks/engine_overhead.py [--quick] [--runs 7] [--peers FOLDER]
+    python benchmarks/engine_overhead.py [--quick] [--runs 5] [--peers FOLDER]
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
         "bare": lambda: us_per_step(lambda: asyncio.run(play_bare(batch))),
         **peer_contenders(arguments.peers),
     }
-    interleaved(contenders, 1)  # imports, caches
+    interleaved({name: contenders[name] for name in ("engine", "bare")}, 1)  # the peers warm themselves
     found = interleaved(contenders, 3 if arguments.quick else arguments.runs)
     cost = {name: statistics.median(values) for name, values in found.items()}
     rows = [
@@ -128,4 +128,4 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
 
 
 if __name__ == "__main__":
-    run(measure, __doc__, runs=7, peers="")
+    run(measure, __doc__, runs=5, peers="")

@@ -1,10 +1,10 @@
 """Run all benchmarks of speed, one after another, and write one table: FOLDER/results.md, results.json, results.svg.
 
-    python benchmarks/run_all.py [--quick] [--out FOLDER] [--peers FOLDER]
+    python benchmarks/run_all.py [--quick] [--out FOLDER] [--peers FOLDER] [--docs]
 
 Under twelve minutes; `--quick` takes two, and is a look, no measurement. Each benchmark runs in a process of its own,
 and is left out, with the reason, where what it needs is missing. `--peers` names a folder of virtual environments for
-the peers (see engine_overhead.py). It leaves with 1 where a figure misses what is asked for.
+the peers (see engine_overhead.py). `--docs` puts table and plot into docs/performance.md. It leaves with 1 where a figure misses what is asked for.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -56,6 +57,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("benchmark-results"))
     parser.add_argument("--peers", default="")
+    parser.add_argument("--docs", action="store_true")
     arguments = parser.parse_args()
     start, before = time.perf_counter(), machine()
     results: dict[str, list[Row]] = {}
@@ -78,7 +80,20 @@ def main() -> int:
     else:
         plot = [sys.executable, str(HERE / "plot_results.py"), str(arguments.out / "results.json")]
         subprocess.run([*plot, str(arguments.out / "results.svg")], check=True)
+    if arguments.docs:
+        put_into_docs(arguments.out)
     return int(any(row.verdict == "MISSED" for rows in results.values() for row in rows))
+
+
+def put_into_docs(folder: Path) -> None:
+    """Put the table between the marks of docs/performance.md, and the plot beside it."""
+    page = HERE.parent / "docs" / "performance.md"
+    head, begin, rest = page.read_text(encoding="utf-8").partition("<!-- results -->\n")
+    _, end, tail = rest.partition("<!-- end of results -->")
+    table_text = (folder / "results.md").read_text(encoding="utf-8")
+    page.write_text(f"{head}{begin}\n{table_text}\n{end}{tail}", encoding="utf-8")
+    if (folder / "results.svg").exists():
+        shutil.copyfile(folder / "results.svg", page.with_suffix(".svg"))
 
 
 def markdown(told: dict[str, object], results: dict[str, list[Row]]) -> str:
