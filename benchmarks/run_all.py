@@ -2,9 +2,10 @@
 
     python benchmarks/run_all.py [--quick] [--out FOLDER] [--peers FOLDER] [--docs]
 
-Under twelve minutes; `--quick` takes two, and is a look, no measurement. Each benchmark runs in a process of its own,
-and is left out, with the reason, where what it needs is missing. `--peers` names a folder of virtual environments for
-the peers (see engine_overhead.py). `--docs` puts table and plot into docs/performance.md. It leaves with 1 where a figure misses what is asked for.
+Under twelve minutes; `--quick` takes two or three, and is a look, no measurement. Each benchmark runs in a process of
+its own, and is left out, with the reason, where what it needs is missing. `--peers` names a folder of virtual
+environments for the peers (see engine_overhead.py). `--docs` puts table and plot into docs/performance.md. It leaves
+with 1 where a figure misses what is asked for.
 """
 
 from __future__ import annotations
