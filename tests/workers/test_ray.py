@@ -34,7 +34,7 @@ needs_ray = [
     pytest.mark.ray,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra metagym[ray]"),
 ]
-pytestmark = [*needs_ray, pytest.mark.timeout(120)]
+pytestmark = [*needs_ray, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -259,7 +259,7 @@ def run_script(code: str, *args: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", textwrap.dedent(code), *args],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=220,
         env=environment,
         check=False,
     )
