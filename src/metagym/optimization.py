@@ -131,7 +131,8 @@ def reflect_all(
 ) -> list[Reflection]:
     """Return the reflection on each history, all at once; those that its log holds are taken from there.
 
-    `replays`, one a history, play what a reflector that wants rollouts of its own asks for. Each reflection is kept in its log as it comes, so that a failure of one loses none of the others.
+    `replays`, one a history, play what a reflector that wants rollouts of its own asks for. Each reflection is
+    kept in its log as it comes, so that a failure of one loses none of the others.
 
     Raises:
         ConfigError: the reflector returned something else than a reflection.

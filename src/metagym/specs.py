@@ -43,9 +43,9 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> 
     """Return the actor that `actor` names.
 
     It may be an actor, a function, a mapping (`model`, `base_url`, `api_key_env`, `sampling`, `timeout_s`,
-    `max_retries`, `client`, `history_steps`, `context_tokens`, `retrieve_items`: its `top_k`, or a mapping of its arguments),
-    `"demo"`, `"random"`, an import path `"package.module:MyActor"`, or None: the model that METAGYM_MODEL names, else
-    the demo actor, with a warning.
+    `max_retries`, `client`, `history_steps`, `context_tokens`, `retrieve_items`: its `top_k` or a mapping of its
+    arguments), `"demo"`, `"random"`, an import path `"package.module:MyActor"`, or None: the model that
+    METAGYM_MODEL names, else the demo actor, with a warning.
 
     Raises:
         ConfigError: it is none of these.
