@@ -125,14 +125,16 @@ def _merge(findings: Findings) -> str:
 
 
 def _refine(findings: Findings) -> str:
-    """Make one note of all raw episodes, with the rules that they show."""
-    raw = [int(number) for number in re.findall(r"^\[(\d+)\] An earlier episode:", findings.text, re.MULTILINE)]
-    rules = [*findings.corrected.values(), *findings.new]
+    """Make one note of all entries, with the rules that hold; without any rule, prune the raw episodes."""
+    entries = re.findall(r"^\[(\d+)\] (An earlier episode:)?", findings.text, re.MULTILINE)
+    rules = [findings.corrected.get(rule, rule) for rule in (_rule(*item) for item in findings.known.items())]
+    rules += findings.new
     operations: list[dict[str, Any]] = []
-    if raw and rules:
-        operations.append({"type": "MERGE", "ids": raw, "text": "\n".join(["On this road:", *rules])})
-    elif raw:
-        operations.append({"type": "PRUNE", "ids": raw})
+    if rules:
+        ids = [int(number) for number, _ in entries]
+        operations.append({"type": "MERGE", "ids": ids, "text": "\n".join(["On this road:", *rules])})
+    else:
+        operations.append({"type": "PRUNE", "ids": [int(number) for number, raw in entries if raw]})
     return _json(analysis="I read the road.", operations=operations)
 
 
