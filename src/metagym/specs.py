@@ -146,7 +146,8 @@ def make_reflector(
     It may be a reflector, a function, a mapping (`method`, a name or an import path, by default `"ict"`; its `options`;
     and its model as for an actor, by default with 2,000 tokens a reply; `"model": "demo"` is a scripted one for
     Gates), the name of a method that needs no model (`"fixed"`: no reflection), `"demo"`, the folder of a trained
-    reflector or of any causal language model (played in this process), or an import path `"package.module:MyReflector"`.
+    reflector or of any causal language model (played in this process), or an import path
+    `"package.module:MyReflector"`.
 
     Raises:
         ConfigError: it is none of these.
