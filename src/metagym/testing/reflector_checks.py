@@ -36,9 +36,9 @@ def check_reflector(
     """Check that a reflector keeps its contract: what a comparison of reflectors takes for granted.
 
     `reflector` is a class or a function that makes a reflector of a model (a class that takes no `model` is made
-    without). A reflector as it is is checked as well, but for what needs a hold on its model: spoilt replies and
-    the budget. `model` answers well, by default as the scripted one for Gates, which knows the reply forms of the
-    methods here.
+    without). A reflector as it is, such as `as_reflector(function)`, is checked as well, but for what needs a hold on
+    its model: spoilt replies and the budget. `model` answers well, by default as the scripted one for Gates, which
+    knows the reply forms of the methods here.
 
     >>> from metagym.reflectors.ace_style import AceStyle
     >>> check_reflector(AceStyle)
