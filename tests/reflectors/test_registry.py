@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from metagym import EvaluationConfig, evaluate, optimize
@@ -219,8 +220,6 @@ def test_an_evaluation_that_stopped_in_a_reflection_goes_on_from_its_rollouts(
 
 def test_rollouts_of_validation_tasks_are_stopped(make_gates: MakeGates) -> None:
     env = make_gates("random")
-    import numpy as np
-
     (task,) = env.task_set.draw(1, rng=np.random.default_rng(0), families=["law-0007"], split="validation")
     config = EvaluationConfig(families=("law-0007",), num_steps=1, num_seeds=1, num_validation=2, num_test=2)
     with pytest.raises(LeakError, match=r"sees? none of the validation tasks"):

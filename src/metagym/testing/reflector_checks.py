@@ -170,7 +170,7 @@ def _check_budget(make: MakeReflector, model: ChatModel, num_calls: int, num_ste
             contextlib.suppress(BudgetExceededError),
         ):
             optimize(env, make(observed), num_steps, seed=seed)
-            _fail(f"a budget of {budget} calls must end a run of {num_calls} with BudgetExceededError: let it pass")
+            _fail(f"a budget of {budget} calls must end a run of {num_calls} with BudgetExceededError: do not catch it")
         if len(observed.calls) > budget:
             _fail(f"a budget of {budget} calls was passed: {len(observed.calls)} were made")
 
