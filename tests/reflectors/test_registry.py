@@ -81,6 +81,7 @@ def test_a_class_of_ones_own_is_a_method_by_its_import_path() -> None:
     assert read_reflector("exemplars", LOCAL) == "exemplars"
     assert read_reflector("ict", None) == "ict"
     assert read_reflector(None, LOCAL) == LOCAL
+    assert read_reflector("ict", {**LOCAL, "model": "demo"}) == {"method": "ict", "model": "demo"}
 
 
 def test_a_methods_name_comes_before_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
