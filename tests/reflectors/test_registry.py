@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metagym import EvaluationConfig, evaluate, optimize
+from metagym import ChatActor, EvaluationConfig, evaluate, optimize
 from metagym.cli.models import read_reflector
 from metagym.errors import BudgetExceededError, ConfigError, LeakError, UnknownNameError
 from metagym.evaluation.controls import ChangedExperience, take_away
@@ -27,6 +27,7 @@ from metagym.reflectors import (
 from metagym.reflectors.registry import METHODS
 from metagym.runs import LOG, Manifest, RunFolder
 from metagym.specs import make_reflector
+from metagym.testing import FakeChatModel
 from metagym.types import MetaStep, Reflection
 from tests.conftest import MakeGates
 
@@ -245,10 +246,18 @@ def test_a_reflector_without_rollouts_is_bound_to_nothing() -> None:
     assert rollouts.replay is None
 
 
-def test_rollouts_end_where_the_budget_does(make_gates: MakeGates) -> None:
-    from metagym import ChatActor
-    from metagym.testing import FakeChatModel
+def test_rollouts_are_booked_as_learning_with_the_meta_step_that_they_learn_from(make_gates: MakeGates) -> None:
+    env = make_gates(ChatActor(FakeChatModel(["Action: knock"])), episodes_per_step=2, max_steps=1)
+    optimize(env, Rollouts(), 2, seed=0)
 
+    def num_calls(meta_step: int) -> int:
+        return env.ledger.spent(role="actor", purpose="learning", meta_step=meta_step).usage.num_calls
+
+    assert [num_calls(0), num_calls(1)] == [2 + 2 * 2, 2]
+    assert env.ledger.spent().usage.num_calls == 8
+
+
+def test_rollouts_end_where_the_budget_does(make_gates: MakeGates) -> None:
     model = FakeChatModel(["Action: knock"])
     env = make_gates(ChatActor(model), episodes_per_step=2, max_steps=2, budget={"calls": 7})
     with pytest.raises(BudgetExceededError) as raised:
