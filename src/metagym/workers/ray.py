@@ -21,6 +21,7 @@ import itertools
 import logging
 import pickle
 import sys
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -62,7 +63,7 @@ class RayWorkers:
         self._factory = _pickled(make_env, "function that makes an environment")
         self._num_hosts, self._step_timeout_s = num_hosts, step_timeout_s
         self._hosts: list[_Host | None] = []
-        self._sent: tuple[Player | None, Any] = (None, None)
+        self._sent: weakref.WeakKeyDictionary[Player, Any] = weakref.WeakKeyDictionary()
 
     @contextlib.asynccontextmanager
     async def seat(self) -> AsyncIterator[RaySeat]:
@@ -81,15 +82,16 @@ class RayWorkers:
         for host in self._hosts:
             if host is not None:
                 host.kill()
-        self._hosts, self._sent = [], (None, None)
+        self._hosts = []
+        self._sent.clear()
 
     def send(self, player: Player) -> Any:
         """Put the player where all nodes can take it from, and return the reference."""
         import ray
 
-        if self._sent[0] is not player:
-            self._sent = (player, ray.put(_pickled(player, "actor")))
-        return self._sent[1]
+        if player not in self._sent:
+            self._sent[player] = ray.put(_pickled(player, "actor"))
+        return self._sent[player]
 
     def _least_busy(self) -> _Host:
         def load(index: int) -> int:
