@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 pytestmark = pytest.mark.train
-pytest.importorskip("torch", reason="needs metagym[train]")
+torch: Any = pytest.importorskip("torch", reason="needs metagym[train]")
 pytest.importorskip("transformers", reason="needs metagym[train]")
 
 from metagym.training.demo import DemoConfig, ShuffledReward, run_once  # noqa: E402
@@ -20,6 +20,7 @@ from tests.conftest import MakeGates  # noqa: E402
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_grpo_teaches_the_tiny_reflector_to_read_outcomes(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
     report = run_once(tmp_path, 0, DemoConfig())
     gain = report.gain
     assert gain > 0.15, "held-out laws: trained against its own untrained start"
