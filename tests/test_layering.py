@@ -20,9 +20,9 @@ LAYERS = (
     ("env",),
     ("vector",),
     ("wrappers", "optimization", "runs", "call_log"),
-    ("experiment", "estimation", "training", "report", "testing"),
+    ("experiment", "estimation", "report", "testing"),
     ("evaluation",),
-    ("verification",),
+    ("training", "verification"),
     ("envs",),
     ("cli",),
 )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from metagym.errors import ConfigError
 from metagym.training.extras import require
-from metagym.types import Message
+from metagym.types import Completion, Message, Usage
 
 torch = require("torch")
 Tensor = Any
@@ -28,6 +28,17 @@ class Sample(NamedTuple):
     """Without the end token and other special tokens."""
     is_finished: bool
     """Whether the end token came before the limit."""
+
+    @property
+    def completion(self) -> Completion:
+        """The sample as a model's reply."""
+        return Completion(
+            text=self.text,
+            finish_reason="stop" if self.is_finished else "length",
+            usage=Usage(prompt_tokens=len(self.prompt_ids), completion_tokens=len(self.token_ids), num_calls=1),
+            token_ids=self.token_ids,
+            logprobs=self.logprobs,
+        )
 
 
 class Policy:
