@@ -134,7 +134,7 @@ class GRPO:
         return [int(np.random.default_rng((self.seed, epoch)).permutation(size)[index]) for epoch, index in places]
 
     def _sample(self, step: int) -> list[Sample]:
-        config, generator = self.config, torch.Generator().manual_seed(derive_seed("samples", self.seed, step))
+        config, generator = self.config, self.policy.generator(derive_seed("samples", self.seed, step))
         prompts = [self.prompts[row] for row in self.rows(step) for _ in range(config.group_size)]
         options = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature}
         batches = _chunks(prompts, config.micro_batch)

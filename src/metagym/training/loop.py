@@ -85,10 +85,9 @@ def train(
         "loop": loop.model_dump(exclude={"num_steps", "save_every", "evaluate_every"}),
     }
     _check_config(path / "config.json", asked)
-    served = Served.of(render, max_new_tokens=grpo.max_new_tokens, temperature=grpo.temperature)
-    served.model_copy(update={"model": str(Path(start).resolve()) if Path(start).exists() else str(start)}).write(
-        path / "start"
-    )
+    served = Served.of(render, max_new_tokens=grpo.max_new_tokens, temperature=grpo.temperature, dtype=loop.dtype)
+    where = str(Path(start).resolve()) if Path(start).exists() else str(start)  # a hub name stays what it is
+    served.model_copy(update={"model": where}).write(path / "start")
     policy = Policy.load(start, lora_rank=loop.lora_rank, dtype=loop.dtype)
     needs_copy = grpo.kl > 0 and loop.lora_rank is None
     batches = [item.meta_step for item in experience]
@@ -98,7 +97,7 @@ def train(
         lambda row, replies: reward(batches[row], replies),
         config=grpo,
         seed=loop.seed,
-        reference=Policy.load(start, dtype=loop.dtype) if needs_copy else None,
+        reference=Policy.load(start, dtype=loop.dtype, frozen=True) if needs_copy else None,
     )
     saved = checkpoints(path / "checkpoints")
     done = load_checkpoint(saved[-1], policy, algorithm.optimizer) if saved else 0

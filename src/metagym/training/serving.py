@@ -48,7 +48,7 @@ class LocalChatModel:
                 [self.policy.encode(messages)],
                 max_new_tokens=self.max_new_tokens,
                 temperature=self.temperature,
-                generator=torch.Generator().manual_seed(seed),
+                generator=self.policy.generator(seed),
             )
         completion: Completion = sample.completion
         return completion
@@ -83,14 +83,14 @@ class Served(Record):
     """Import path of what shows a meta-step to the model."""
     max_new_tokens: int = 1024
     temperature: float = 1.0
+    dtype: str = "float32"
     model: str | None = None
     """Where the model is; None means in the same folder."""
 
     @classmethod
-    def of(cls, render: Render, *, max_new_tokens: int, temperature: float) -> Served:
-        """Describe the training of a model in this process."""
-        name = f"{render.__module__}:{render.__qualname__}"
-        return cls(render=name, max_new_tokens=max_new_tokens, temperature=temperature)
+    def of(cls, render: Render, **options: Any) -> Served:
+        """Describe a model that is shown meta-steps by `render`; `options` are the other fields."""
+        return cls(render=f"{render.__module__}:{render.__qualname__}", **options)
 
     def write(self, folder: Path) -> None:
         """Write it to a folder."""
@@ -125,7 +125,7 @@ def load_reflector(path: str | Path) -> LocalReflector:
     if not path.is_dir():
         raise ConfigError(f"Expected the folder of a model or of a checkpoint, got {str(path)!r}, which is no folder.")
     served = Served.read(path)
-    policy = Policy.load(path if served.model is None else served.model)
+    policy = Policy.load(path if served.model is None else served.model, dtype=served.dtype, frozen=True)
     model = LocalChatModel(policy, max_new_tokens=served.max_new_tokens, temperature=served.temperature)
     return LocalReflector(model, import_object(served.render))
 
