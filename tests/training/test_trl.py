@@ -12,6 +12,7 @@ pytestmark = pytest.mark.train
 pytest.importorskip("torch", reason="needs metagym[train]")
 
 from metagym.envs.gates.laws import GATES, law_of  # noqa: E402
+from metagym.errors import ConfigError  # noqa: E402
 from metagym.seeding import digest  # noqa: E402
 from metagym.training.data import to_experience  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
@@ -39,6 +40,17 @@ def test_the_reward_function_rewards_each_completion_by_its_own_row(make_gates: 
     wrong = asyncio.run(function(completions=texts, row=[1, 2, 3, 0]))
     assert right == [1.0] * 4
     assert max(wrong) < 1.0
+
+
+@pytest.mark.parametrize(("micro_batch", "processes", "passes"), [(64, 1, (24, 1)), (5, 2, (4, 3)), (8, 3, (8, 1))])
+def test_a_step_is_shared_out_over_processes_and_passes(
+    micro_batch: int, processes: int, passes: tuple[int, int]
+) -> None:
+    config = GRPOConfig(group_size=4, groups_per_step=6, micro_batch=micro_batch)
+    found = grpo_arguments(config, num_processes=processes)
+    assert (found["per_device_train_batch_size"], found["gradient_accumulation_steps"]) == passes
+    with pytest.raises(ConfigError, match="24 completions a step cannot be shared out among 5 processes"):
+        grpo_arguments(config, num_processes=5)
 
 
 @pytest.mark.slow

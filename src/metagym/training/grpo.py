@@ -47,7 +47,9 @@ class GRPOConfig(Record):
     num_updates: int = 1
     """Optimizer steps on the same samples; the ratio differs from one from the second on."""
     micro_batch: int = 64
-    """Completions in one forward pass; gradients are accumulated over a step's passes."""
+    """Completions in one pass for gradients, which are accumulated over a step's passes."""
+    sample_batch: int = 64
+    """Completions that are written side by side."""
     max_new_tokens: int = 1024
     temperature: float = 1.0
     max_grad_norm: float = 1.0
@@ -137,7 +139,7 @@ class GRPO:
         config, generator = self.config, self.policy.generator(derive_seed("samples", self.seed, step))
         prompts = [self.prompts[row] for row in self.rows(step) for _ in range(config.group_size)]
         options = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature}
-        batches = _chunks(prompts, config.micro_batch)
+        batches = _chunks(prompts, config.sample_batch)
         return [sample for batch in batches for sample in self.policy.sample(batch, generator=generator, **options)]
 
     def _update(self, samples: Sequence[Sample], gains: np.ndarray[Any, Any]) -> dict[str, float]:
