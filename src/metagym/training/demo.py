@@ -112,24 +112,23 @@ def prepare(folder: str | Path, seed: int, config: DemoConfig) -> list[Experienc
             laws = _some_train_laws("train laws", seed, config.num_loops)
             histories, _ = play_loops(env, write_with(start, seed=seed), laws, num_steps=4, seed=seed)
             write_jsonl(to_experience(histories, fingerprint=digest(env.fingerprint)), folder / EXPERIENCE)
-        return read_experience(folder / EXPERIENCE, fingerprint=digest(env.fingerprint))
+    return read_experience(folder / EXPERIENCE)
 
 
 def train_arm(folder: str | Path, seed: int, config: DemoConfig, *, shuffled: bool = False) -> Path:
     """Train the start model on honest or on shuffled rewards; return the last checkpoint."""
     folder, experience = Path(folder), prepare(folder, seed, config)
     with _environment(GradedGatesMetaEnv) as env:
-        reward = (ShuffledReward if shuffled else MetaReward)(env, config.reward)
-        loop = LoopConfig(num_steps=config.num_steps, seed=seed, save_every=20)
-        return train(
+        last = train(
             folder / "start",
             experience,
-            reward,
+            (ShuffledReward if shuffled else MetaReward)(env, config.reward),
             folder / ("shuffled" if shuffled else "trained"),
             grpo=config.grpo,
-            loop=loop,
+            loop=LoopConfig(num_steps=config.num_steps, seed=seed, save_every=20),
             render=compact_messages,
         )
+    return last
 
 
 def run_once(folder: str | Path, seed: int, config: DemoConfig) -> RunReport:
