@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +21,41 @@ pytest.importorskip("minihack", reason="needs metagym[minihack]")
 
 from metagym.experiment import make_meta_env  # noqa: E402
 from metagym.training import tiny  # noqa: E402
-from metagym.training.data import Experience, chat_messages, collect, read_lines  # noqa: E402
+from metagym.training.data import chat_messages, collect, read_lines  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
 from metagym.training.loop import LoopConfig, train  # noqa: E402
 from metagym.training.policy import Policy  # noqa: E402
-from metagym.training.reward import MetaReward, RewardConfig  # noqa: E402
+from metagym.training.reward import MetaReward  # noqa: E402
 from metagym.training.serving import weights_digest  # noqa: E402
+from metagym.types import Completion, MetaStep  # noqa: E402
 
 OPTIONS = {"actor": "demo", "families": ["MiniHack-Room-Random-15x15-v0"], "episodes_per_step": 2}
-GRPO = GRPOConfig(group_size=3, groups_per_step=1, micro_batch=1, learning_rate=1e-3, max_new_tokens=48)
+GRPO = GRPOConfig(group_size=3, groups_per_step=1, micro_batch=1, learning_rate=1e-3, max_new_tokens=24)
 
 
-def make_model(path: Path, experience: list[Experience]) -> None:
-    """A model that has seen the format a few times: some of its replies can be read, and differ in length."""
+class Reward(MetaReward):
+    """The real replays, and a little for each character: a random model writes nothing that can be read."""
+
+    def __call__(self, meta_step: MetaStep, completions: Sequence[str | Completion]) -> list[float | None]:
+        texts = [item if isinstance(item, str) else item.text for item in completions]
+        played = zip(super().__call__(meta_step, completions), texts, strict=True)
+        return [None if reward is None else reward + len(set(text)) / 100 for reward, text in played]
+
+
+def make_model(path: Path, texts: list[str]) -> None:
     tiny.torch.set_num_threads(1)
-    tiny.torch.manual_seed(0)
-    reply = "IMPROVED PROMPT:\n- when the stairs are in sight, walk to them\n- search"
-    shown = chat_messages(experience[0].meta_step)
-    tokenizer: Any = tiny.make_tokenizer([message["content"] for message in shown] + [reply] * 9)
+    tokenizer: Any = tiny.make_tokenizer(texts)
     model: Any = tiny.make_model(len(tokenizer), seed=0, hidden_size=16, num_layers=1)
-    policy = Policy(model, tokenizer)
-    tiny.supervise(policy, [(shown[:1], reply)], seed=0, num_steps=60, batch_size=4, learning_rate=1e-2)
-    policy.save(path)
+    Policy(model, tokenizer).save(path)
 
 
 def test_a_few_steps_run_resume_and_log(tmp_path: Path) -> None:
     env: Any = make_meta_env("MetaGym/MiniHack-v0", OPTIONS)
     experience = collect(env, env.unwrapped.make_demo_reflector(), tmp_path / "data", num_loops=2, num_steps=2)
     experience = [item for item in experience if item.meta_step.index == 1]  # the shorter ones
-    make_model(tmp_path / "model", experience)
-    reward = MetaReward(env.unwrapped, RewardConfig(format_penalty=0.5, length_penalty=1.0))
+    texts = {item.id: chat_messages(item.meta_step) for item in experience}
+    make_model(tmp_path / "model", [message["content"] for text in texts.values() for message in text])
+    reward = Reward(env.unwrapped)
 
     def go(name: str, steps: int) -> Path:
         loop = LoopConfig(num_steps=steps, save_every=1)
@@ -65,7 +71,6 @@ def test_a_few_steps_run_resume_and_log(tmp_path: Path) -> None:
     assert [line["step"] for line in metrics] == [0, 1, 2]
     assert {line["missing_rewards"] for line in metrics} == {0.0}
     assert min(line["no_signal"] for line in metrics) == 0.0, "some candidates of a group must differ"
-    texts = {item.id: chat_messages(item.meta_step) for item in experience}
     assert all(sample["messages"] == texts[sample["experience"]] for sample in samples), "the full text"
     policy = Policy.load(tmp_path / "model")
     assert min(len(policy.encode(text)) for text in texts.values()) > 2_000
