@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import transformers
 import trl
 
 from metagym.envs.gates.meta import GatesMetaEnv
@@ -59,6 +60,7 @@ def train_trl(
         model=str(start), args=arguments, train_dataset=make_dataset(data, render=compact_messages),
         reward_funcs=[make_reward_function(reward, data)],
     )  # fmt: skip
+    trainer.remove_callback(transformers.PrinterCallback)  # the table is ours
     trainer.train()
     trainer.save_model(str(out))
     return [entry["reward"] for entry in trainer.state.log_history if "reward" in entry], out
