@@ -152,6 +152,14 @@ def test_another_question_in_the_same_folder_is_refused(
         run(tiny_start, experience, env, tmp_path, seed=5)
 
 
+def test_what_could_not_begin_leaves_the_folder_free(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="Expected a causal language model"):
+        run(tmp_path / "no model", experience, env, tmp_path / "run", steps=1)
+    assert run(tiny_start, experience, env, tmp_path / "run", steps=1).is_dir()
+
+
 def test_experience_of_another_environment_is_refused(
     tiny_start: Path, experience: list[Experience], tmp_path: Path
 ) -> None:

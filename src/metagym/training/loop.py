@@ -85,9 +85,6 @@ def train(
         "loop": loop.model_dump(exclude={"num_steps", "save_every", "evaluate_every"}),
     }
     _check_config(path / "config.json", asked)
-    served = Served.of(render, max_new_tokens=grpo.max_new_tokens, temperature=grpo.temperature, dtype=loop.dtype)
-    where = str(Path(start).resolve()) if Path(start).exists() else str(start)  # a hub name stays what it is
-    served.model_copy(update={"model": where}).write(path / "start")
     policy = Policy.load(start, lora_rank=loop.lora_rank, dtype=loop.dtype)
     needs_copy = grpo.kl > 0 and loop.lora_rank is None
     batches = [item.meta_step for item in experience]
@@ -99,6 +96,12 @@ def train(
         seed=loop.seed,
         reference=Policy.load(start, dtype=loop.dtype, frozen=True) if needs_copy else None,
     )
+    if not (path / "config.json").exists():  # only now: what could not begin leaves no folder that refuses the next try
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "config.json").write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+    served = Served.of(render, max_new_tokens=grpo.max_new_tokens, temperature=grpo.temperature, dtype=loop.dtype)
+    where = str(Path(start).resolve()) if Path(start).exists() else str(start)  # a hub name stays what it is
+    served.model_copy(update={"model": where}).write(path / "start")
     saved = checkpoints(path / "checkpoints")
     done = load_checkpoint(saved[-1], policy, algorithm.optimizer) if saved else 0
     for name in ("metrics.jsonl", "samples.jsonl"):
@@ -152,6 +155,3 @@ def _check_config(file: Path, asked: dict[str, Any]) -> None:
             raise RunFolderError(
                 f"{file.parent} holds a training run that began with another {', '.join(names)}. Name a new folder."
             )
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
