@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from metagym.cli.models import read_reflector
 from metagym.cli.training_demo import curve, demo
 from metagym.cli.training_options import (
     ActorOption,
@@ -39,7 +40,7 @@ def collect(
     actor_model: ModelOption = None,
     actor_base_url: UrlOption = None,
     reflector: Annotated[
-        str | None, typer.Option(help="`demo`, `fixed`, a model's folder, or package.module:MyReflector.")
+        str | None, typer.Option(help="A method's name, `demo`, a model's folder, or package.module:MyReflector.")
     ] = None,
     reflector_model: Annotated[str | None, typer.Option(help="The reflector's model, on a server.")] = None,
     reflector_base_url: UrlOption = None,
@@ -58,7 +59,10 @@ def collect(
 
     made = make_meta_env(env, actor_options(option, actor, actor_model, actor_base_url, api_key_env), num_steps=steps)
     try:
-        spec: Any = reflector or model_spec("reflector", reflector_model, reflector_base_url, api_key_env)
+        model = None
+        if reflector is None or reflector_model is not None:
+            model = model_spec("reflector", reflector_model, reflector_base_url, api_key_env)
+        spec = read_reflector(reflector, model)
         writer = make_reflector(spec, demo=made.unwrapped.make_demo_reflector)  # type: ignore[attr-defined]
         experience = collect_experience(made, writer, out, num_loops=loops, num_steps=steps, seed=seed)
     finally:
