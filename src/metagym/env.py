@@ -177,7 +177,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         meta_step = self._meta_episode.finish(prompt, self._last_batch)
         return self.outcome(meta_step, self._meta_episode)
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:  # type: ignore[override, unused-ignore]
         """Return the last batch as text (render mode `ansi`)."""
         return render_batch(self._last_batch, show_thoughts=True) if self.render_mode == "ansi" else None
 
