@@ -68,6 +68,7 @@ class Ledger:
         self._total = Spending()
         self._held: dict[int, Attempt] = {}
         self._num_attempts = 0
+        self._num_measured, self._measured_from = 0, 0.0
         self._lock = threading.Lock()
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -82,12 +83,18 @@ class Ledger:
 
     @contextlib.contextmanager
     def measure(self) -> Iterator[None]:
-        """Count the time that the body takes."""
-        start = time.perf_counter()
+        """Count the time that the body takes; bodies that run at the same time count once."""
+        with self._lock:
+            self._num_measured += 1
+            if self._num_measured == 1:
+                self._measured_from = time.perf_counter()
         try:
             yield
         finally:
-            self.wall_time_s += time.perf_counter() - start
+            with self._lock:
+                self._num_measured -= 1
+                if self._num_measured == 0:
+                    self.wall_time_s += time.perf_counter() - self._measured_from
 
     # What model calls took --------------------------------------------------------------------------
 
@@ -169,6 +176,19 @@ class Ledger:
         """Add an attempt to the sums; nothing had to be reserved for it."""
         with self._lock:
             self._book(attempt)
+
+    def adopt(self, attempts: Iterable[Attempt]) -> None:
+        """Book attempts that were settled on another ledger (on another machine), under numbers of this one."""
+        for attempt in attempts:
+            if attempt.outcome == "replayed":
+                self.book(attempt)
+                continue
+            with self._lock:
+                attempt = attempt.model_copy(update={"number": self._num_attempts})
+                self._num_attempts += 1
+                self._book(attempt)
+            if self.on_attempt is not None:
+                self.on_attempt(attempt)
 
     def _book(self, attempt: Attempt) -> None:
         key: Key = (attempt.role, attempt.purpose, attempt.meta_step)
