@@ -3,10 +3,12 @@
 ScriptedActor     plays given actions              FakeOpenAIServer  a real HTTP server, as bad as you ask
 FakeChatModel     gives given replies              misbehave         makes a server's answers fail, deterministically
                                                    check_text_env    checks an inner environment
+                                                   check_meta_env    checks a meta-environment
 """
 
 from metagym.testing.checks import UNKNOWN_COMMAND, check_text_env
 from metagym.testing.faults import FAULTS, Misbehaviour, misbehave
+from metagym.testing.meta_checks import check_meta_env
 from metagym.testing.server import Delivery, FakeOpenAIServer, ServerReply, ServerRequest
 from metagym.testing.standins import FakeChatModel, Respond, ScriptedActor
 
@@ -21,6 +23,7 @@ __all__ = [
     "ScriptedActor",
     "ServerReply",
     "ServerRequest",
+    "check_meta_env",
     "check_text_env",
     "misbehave",
 ]
