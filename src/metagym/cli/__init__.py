@@ -305,7 +305,7 @@ def _model_spec(
 
 def _new_folder(name: str) -> Path:
     """Return the first free folder of that name in `runs/`."""
-    stem = name.replace("MetaGym/", "").replace("/", "-").lower()
+    stem = name.replace("MetaGym/", "").replace("/", "-").replace(":", "-").lower()
     number = 1
     while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
         number += 1
