@@ -693,6 +693,21 @@ def test_a_meta_environment_over_a_gymnasium_environment_is_twenty_lines() -> No
         assert [len(step[0]) for step in played(env, 2)] == [3, 3]
 
 
+def test_a_subclass_is_told_what_it_has_to_write() -> None:
+    class Empty(MetaEnv):
+        pass
+
+    class NoGame(Empty):
+        def make_task_set(self) -> TaskSet:
+            return TaskSet.from_seeds(self.make_inner_env, 10)
+
+    with pytest.raises(NotImplementedError, match=r"Expected Empty to override make_task_set\(\), got none: return"):
+        Empty("random")
+    with NoGame("random") as env, pytest.raises(NotImplementedError, match=r"NoGame to override make_inner_env"):
+        env.reset(seed=0)
+        env.step("p")
+
+
 def test_a_subclass_without_a_demo_actor_asks_for_one() -> None:
     with pytest.raises(ConfigError, match=r"CorridorMetaEnv has no demo actor. Pass actor="):
         CorridorMetaEnv("demo")

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from metagym._version import __version__
-from metagym.cli import alfworld, minihack, models, training
+from metagym.cli import alfworld, doctor, minihack, models, training
 from metagym.cli.evaluation import commands as evaluation_commands
 from metagym.errors import ApparatusError, ConfigError, MetaGymError
 
@@ -131,6 +131,7 @@ def resume(
 
 app.command()(models.estimate)
 app.command()(models.serve)
+app.command()(doctor.doctor)
 
 
 @app.command()
