@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
-console = Console()
+from metagym.cli.console import JsonOption, console, print_json
+
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
@@ -18,7 +17,7 @@ def doctor(
     model: Annotated[str | None, typer.Option(help="The model to look for; by default METAGYM_MODEL.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Its server, such as http://localhost:8000/v1.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="The environment variable that holds its key.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what is wrong with this installation, and the command that mends it. Exit code 1 where something is."""
     from metagym.doctor import State, examine
@@ -26,7 +25,7 @@ def doctor(
     findings = list(examine(os.environ, model=model, base_url=base_url, api_key_env=api_key_env))
     counts = {state: sum(finding.state is state for finding in findings) for state in State}
     if as_json:
-        console.print_json(json.dumps([finding.model_dump(mode="json") for finding in findings]))
+        print_json([finding.model_dump(mode="json") for finding in findings])
     else:
         width = max(len(finding.topic) for finding in findings)
         for finding in findings:

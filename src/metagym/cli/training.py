@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from metagym.cli.console import console
 from metagym.errors import ConfigError
 
 app = typer.Typer(
@@ -17,7 +17,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console()
 
 SeedOption = Annotated[int, typer.Option(help="Fixes all chance.")]
 ActorOption = Annotated[str | None, typer.Option(help="`demo`, `random`, or package.module:MyActor.")]

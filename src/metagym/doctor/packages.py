@@ -16,7 +16,8 @@ from metagym.doctor.finding import Finding, ok, problem, warning
 from metagym.errors import MissingExtraError
 
 MIN_PYTHON = (3, 11)
-_REQUIREMENT = re.compile(r"""([\w.-]+)(?:\[([\w,.-]+)\])?\s*([^;]*?)\s*(?:;.*extra\s*==\s*["']([\w-]+)["'].*)?$""")
+_REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[^\]]*\])?([^;]*)")
+_EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
 _BOUND = re.compile(r"(==|>=|<=|<|>|~=|!=)\s*([\w.*+]+)")
 
 
@@ -93,7 +94,8 @@ def read_requirement(text: str) -> Requirement:
     """
     found = _REQUIREMENT.match(text.strip())
     assert found is not None
-    return Requirement(found[1], found[3].strip("() "), found[4] or "")
+    extra = _EXTRA.search(text)
+    return Requirement(found[1], found[2].strip("() "), extra[1] if extra else "")
 
 
 def version_of(name: str) -> str | None:
