@@ -70,7 +70,7 @@ def check_terminal(stream: TextIO | None = None) -> Iterator[Finding]:
     try:
         LETTERS.encode(encoding)
     except (UnicodeEncodeError, LookupError):
-        message = f"the output is encoded in {encoding}, which knows no {LETTERS!r}: they are shown as '?'"
+        message = f"the output is encoded in {encoding}, which lacks the letters of tables and bars: each becomes a '?'"
         yield warning("terminal", message, "export LANG=C.UTF-8 PYTHONUTF8=1")
         return
     if stream.isatty():
