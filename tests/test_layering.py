@@ -24,7 +24,7 @@ LAYERS = (
     ("evaluation",),
     ("verification",),
     ("envs",),
-    ("doctor",),
+    ("bridges", "doctor"),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
