@@ -68,6 +68,7 @@ class Ledger:
         self._total = Spending()
         self._held: dict[int, Attempt] = {}
         self._num_attempts = 0
+        self._num_measured, self._measured_from = 0, 0.0
         self._lock = threading.Lock()
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -82,12 +83,18 @@ class Ledger:
 
     @contextlib.contextmanager
     def measure(self) -> Iterator[None]:
-        """Count the time that the body takes."""
-        start = time.perf_counter()
+        """Count the time that the body takes; bodies that run at the same time count once."""
+        with self._lock:
+            self._num_measured += 1
+            if self._num_measured == 1:
+                self._measured_from = time.perf_counter()
         try:
             yield
         finally:
-            self.wall_time_s += time.perf_counter() - start
+            with self._lock:
+                self._num_measured -= 1
+                if self._num_measured == 0:
+                    self.wall_time_s += time.perf_counter() - self._measured_from
 
     # What model calls took --------------------------------------------------------------------------
 
@@ -122,11 +129,7 @@ class Ledger:
         """Take over the attempts of an earlier run; one that was under way when it died counts as unknown."""
         last = {attempt.number: attempt for attempt in attempts}
         for attempt in last.values():
-            self.book(
-                attempt.model_copy(update={"outcome": "unknown", "reason": "the process died meanwhile"})
-                if attempt.outcome == "reserved"
-                else attempt
-            )
+            self.book(attempt.lost() if attempt.outcome == "reserved" else attempt)
         self._num_attempts = max(last, default=-1) + 1
 
     async def reserve(self, attempt: Attempt) -> Attempt:

@@ -52,7 +52,7 @@ def test_a_task_is_a_question_and_its_weighted_rewards_the_reward() -> None:
     env = VerifiersEnv({"a": next(iter(sums()))})
     text, _ = env.reset(seed=0, options={"task_id": "a"})
     assert text == "What is 0 + 7?"
-    told, reward, terminated, truncated, info = env.step("7")
+    told, reward, terminated, truncated, _ = env.step("7")
     assert (reward, terminated, truncated) == (1.5, True, False)
     assert "is_right 1" in told
     env.reset(seed=0, options={"task_id": "a"})

@@ -16,7 +16,7 @@ from tests.cli.test_commands import Metagym, command  # noqa: F401 - a fixture
 from tests.conftest import run_python
 
 CLI = "from metagym.cli import main; main()"
-WITHOUT_JSON = {"serve", "export", "train demo", "train collect", "train grpo"}
+WITHOUT_JSON = {"serve", "export", "plot", "train demo", "train collect", "train grpo"}
 """What prints no data: it serves, or writes files."""
 STOPS = """
 def stop(history):

@@ -25,6 +25,8 @@ from metagym.cli.console import (
     run_app,
 )
 from metagym.cli.evaluation import commands as evaluation_commands
+from metagym.cli.plotting import plot
+from metagym.cli.watching import watch
 from metagym.errors import ConfigError
 
 SEE, RUN, MEASURE, TRAIN, ENVIRONMENTS, HELP = "See", "Run", "Measure", "Train", "Environments", "Help"
@@ -76,6 +78,8 @@ def demo(
 
 
 app.command(rich_help_panel=SEE, epilog=examples("metagym show RUN", "metagym show RUN --step 0"))(records.show)
+app.command(rich_help_panel=SEE)(watch)
+app.command(rich_help_panel=SEE)(plot)
 
 
 @app.command(
@@ -95,7 +99,10 @@ def run(
     actor: Annotated[str | None, typer.Option(help="`demo`, `random`, or package.module:MyActor.")] = None,
     actor_model: Annotated[str | None, typer.Option(help="The actor's model, where it differs.")] = None,
     actor_base_url: Annotated[str | None, typer.Option(help="The actor's server.")] = None,
-    reflector: Annotated[str | None, typer.Option(help="`demo`, `fixed`, or package.module:MyReflector.")] = None,
+    reflector: Annotated[
+        str | None,
+        typer.Option(help="A method's name (`ict`, `opro_style`, ...), `demo`, or package.module:MyReflector."),
+    ] = None,
     reflector_model: Annotated[str | None, typer.Option(help="The reflector's model, where it differs.")] = None,
     reflector_base_url: Annotated[str | None, typer.Option(help="The reflector's server.")] = None,
     steps: StepsOption = 10,
@@ -115,8 +122,8 @@ def run(
 
     limits = models.read_json("--client", client) | ({"offline": True} if replay is not None else {})
     actor_spec = actor or _model_spec(actor_model or model, actor_base_url or base_url, api_key_env, limits)
-    reflector_spec = reflector or _model_spec(
-        reflector_model or model, reflector_base_url or base_url, api_key_env, limits
+    reflector_spec = models.read_reflector(
+        reflector, _model_spec(reflector_model or model, reflector_base_url or base_url, api_key_env, limits)
     )
     for role, spec in (("actor", actor_spec), ("reflector", reflector_spec)):
         if spec is None:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from metagym.cli.console import JsonOption, console, examples, print_json, progress, resumable
-from metagym.cli.models import read_budget
+from metagym.cli.models import read_budget, read_reflector
 from metagym.errors import ConfigError, RunFolderError
 
 MEASURE = "Measure"
@@ -31,7 +31,7 @@ def evaluate(
     actor_base_url: Annotated[str | None, typer.Option(help="The actor's server.")] = None,
     reflector: Annotated[
         str | None,
-        typer.Option(help="`demo`, `fixed`, package.module:MyReflector, or a folder with a reflector.json."),
+        typer.Option(help="A method's name, `demo`, package.module:MyReflector, or a folder with a reflector.json."),
     ] = None,
     reflector_model: Annotated[str | None, typer.Option(help="The reflector's model.")] = None,
     reflector_base_url: Annotated[str | None, typer.Option(help="The reflector's server.")] = None,
@@ -56,7 +56,7 @@ def evaluate(
             "No actor is named, and a measurement plays no stand-in unasked. Say --actor-model NAME (with "
             "--actor-base-url for a server of your own), or --actor demo for the scripted one."
         )
-    reflector_spec = reflector or _model_spec(reflector_model, reflector_base_url, api_key_env)
+    reflector_spec = read_reflector(reflector, _model_spec(reflector_model, reflector_base_url, api_key_env))
     if reflector_spec is None:
         if actor != "demo":
             raise ConfigError(
@@ -192,25 +192,18 @@ def export(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     parquet: Annotated[Path | None, typer.Option(help="Write an evaluation's scores to this file.")] = None,
     atif: Annotated[Path | None, typer.Option(help="Write the episodes to this folder, as ATIF v1.7.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Draw an evaluation's learning curves to this file.")] = None,
 ) -> None:
     """Write a run in formats that others read."""
     from metagym.evaluation.exports import write_atif, write_parquet
     from metagym.runs import RunFolder
 
-    if parquet is None and atif is None and plots is None:
-        raise ConfigError("Say what to write: --parquet FILE, --atif FOLDER, --plots FILE.")
+    if parquet is None and atif is None:
+        raise ConfigError("Say what to write: --parquet FILE, --atif FOLDER. Figures: metagym plot RUN -o FILE.")
     with RunFolder.open(run) as folder:
         if parquet is not None:
             console.print(f"{write_parquet(folder, parquet)} scores in {parquet}", soft_wrap=True)
         if atif is not None:
             console.print(f"{write_atif(folder, atif)} episodes in {atif}", soft_wrap=True)
-    if plots is not None:
-        from metagym.evaluation.plots import plot_learning_curves
-        from metagym.evaluation.store import read_report
-
-        plot_learning_curves([read_report(run)]).savefig(plots)
-        console.print(f"learning curves in {plots}", soft_wrap=True)
 
 
 def _model_spec(model: str | None, base_url: str | None, api_key_env: str | None) -> dict[str, Any] | None:
