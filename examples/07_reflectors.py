@@ -21,7 +21,8 @@ def main() -> None:
             print(f"{name:26} {rewards}   {ledger.num_episodes:3} episodes, {calls:2} calls")
 
     # What a method knows is a JSON value in its last reflection, and a document in its prompt.
-    print(f"\nThe memory of {name}: {result.history[-1].reflection.memory}")
+    last = result.history[-1].reflection
+    print(f"\nThe memory of {name}: {last.memory if last else None}")
     print(f"\nIts prompt:\n{result.last_prompt}")
     print("\nSCRIPTED: this shows the plumbing, and says nothing about language models.")
 
