@@ -8,18 +8,19 @@ from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv, generate_random_m
 import metagym
 
 
-class Lake(gym.Wrapper):
+class Lake(gym.Wrapper[int, int, int, int]):
     """FrozenLake whose seed makes the map."""
 
     def __init__(self) -> None:
         super().__init__(FrozenLakeEnv(is_slippery=False))
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        self.env = FrozenLakeEnv(desc=generate_random_map(size=4, seed=seed), is_slippery=False)
-        return self.env.reset(seed=seed)
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        self.map = generate_random_map(size=4, seed=seed)
+        self.env = FrozenLakeEnv(desc=self.map, is_slippery=False)
+        return super().reset(seed=seed)
 
     def text(self, observation: int, info: dict[str, Any]) -> str:
-        rows = ["".join(field.decode() for field in row) for row in self.env.unwrapped.desc]
+        rows = list(self.map)
         row, column = divmod(int(observation), len(rows))
         rows[row] = f"{rows[row][:column]}@{rows[row][column + 1 :]}"
         return "You are @. S start, F frozen, H hole, G goal.\n" + "\n".join(rows)

@@ -23,8 +23,11 @@ def main() -> None:
         # With a real server, base_url is http://localhost:8000/v1 (vLLM), http://localhost:11434/v1 (Ollama), ...
         model = {"model": "my-model", "base_url": server.base_url}
         env = gym.make("MetaGym/Gates-v0", actor=model, episodes_per_step=3)
-        reflector = metagym.ChatReflector(metagym.OpenAIChatModel(**model, sampling={"max_tokens": 2000}))
+        reflector = metagym.ChatReflector(
+            metagym.OpenAIChatModel("my-model", base_url=server.base_url, sampling={"max_tokens": 2000})
+        )
         result = metagym.optimize(env, reflector, num_steps=2, seed=0)
+        assert isinstance(env.unwrapped, metagym.MetaEnv)
         print(env.unwrapped.ledger)
         env.close()
     print(f"first prompt: {result.history[0].prompt}\nlast prompt:  {result.last_prompt}")

@@ -31,12 +31,13 @@ def main() -> None:
 
     # 4. One difference per seed. The first is compared with each of the others.
     for comparison in compare([report, *others]):
-        difference = comparison.difference
-        print(f"{comparison.verdict}: {difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]")
+        if (difference := comparison.difference) is not None:
+            print(f"{comparison.verdict}: {difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]")
 
     # 5. Did it learn the law, or these tasks? A memoriser gains on what it saw, and nothing elsewhere.
-    overall = report.overall
-    print(f"replay gain {overall.replay_gain.mean:+.3f}, transfer gain {overall.transfer_gain.mean:+.3f} a reflection")
+    replay, transfer = report.overall.replay_gain, report.overall.transfer_gain
+    if replay is not None and transfer is not None:
+        print(f"replay gain {replay.mean:+.3f}, transfer gain {transfer.mean:+.3f} a reflection")
     print(*report.notes, sep="\n")
 
 

@@ -18,6 +18,7 @@ def main() -> None:
         # The expert sees what any actor sees: the text, the goal, the commands that are admissible now.
         seen = Observation(text=text, goal=info["goal"], available_actions=info["available_actions"])
         command = expert_command(steps, seen)
+        assert command is not None
         text, reward, _, _, info = env.step(command)
         steps.append(Step(observation=seen, action=Action(text=command), command=command, is_valid=True, reward=reward))
         print(f"> {command}\n{text}")

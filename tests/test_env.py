@@ -40,6 +40,10 @@ pytestmark = pytest.mark.timeout(60)
 EAST = ScriptedActor(["east"])
 
 
+def seed_of(env: gymnasium.Env[str, str], task: Task) -> str:
+    return str(task.seed)
+
+
 class CorridorMetaEnv(MetaEnv):
     """A meta-environment of one's own, over seven corridors; it touches no private name."""
 
@@ -50,7 +54,9 @@ class CorridorMetaEnv(MetaEnv):
         return CorridorEnv()
 
     def make_task_set(self) -> TaskSet:
-        return TaskSet.from_seeds(CorridorEnv, self.num_seeds, digest=lambda env, seed: str(seed), family="corridor")
+        return TaskSet.from_seeds(
+            CorridorEnv, self.num_seeds, digest=lambda env, task: str(task.seed), families=["corridor"]
+        )
 
 
 def num_train() -> int:
@@ -698,11 +704,27 @@ def test_a_meta_environment_over_a_gymnasium_environment_is_twenty_lines() -> No
             return TextAdapter(lake, actions=["left", "down", "right", "up"], render=lambda o, info: f"Field {o}.")
 
         def make_task_set(self) -> TaskSet:
-            return TaskSet.from_seeds(self.make_inner_env, 100, digest=lambda env, seed: str(seed), family="lake")
+            return TaskSet.from_seeds(
+                self.make_inner_env, 100, digest=lambda env, task: str(task.seed), families=["lake"]
+            )
 
     with LakeMetaEnv("random", episodes_per_step=3) as env:
         check_env(env, skip_render_check=True)
         assert [len(step[0]) for step in played(env, 2)] == [3, 3]
+
+
+def test_a_subclass_is_told_what_it_has_to_write() -> None:
+    class Empty(MetaEnv):
+        pass
+
+    class NoGame(Empty):
+        def make_task_set(self) -> TaskSet:
+            return TaskSet.from_seeds(self.make_inner_env, 10)
+
+    with pytest.raises(NotImplementedError, match=r"Expected Empty to override make_task_set\(\), got none: return"):
+        Empty("random")
+    with NoGame("random") as env, pytest.raises(NotImplementedError, match=r"NoGame to override make_inner_env"):
+        env.reset(seed=0)
 
 
 def test_a_subclass_without_a_demo_actor_asks_for_one() -> None:

@@ -31,6 +31,26 @@ def test_what_is_no_meta_environment_is_an_unknown_name(env_id: str) -> None:
         make_meta_env(env_id, {})
 
 
+def test_a_class_of_ones_own_is_named_by_its_import_path(tmp_path: Path) -> None:
+    path = "tests.test_env:CorridorMetaEnv"
+    with make_meta_env(path, {"actor": "random", "episodes_per_step": 1}) as env:
+        assert type(env.unwrapped).__name__ == "CorridorMetaEnv"
+    run = manifest(env_id=path, env_options={"actor": "random", "episodes_per_step": 1}, reflector="fixed", num_steps=2)
+    assert len(run_experiment(run, tmp_path / "run").history) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("tests.test_env:CorridorEnv", r"a subclass of metagym.MetaEnv, got 'tests.test_env:CorridorEnv'"),
+        ("tests.test_env:Nothing", r"Expected an import path .*Nothing"),
+    ],
+)
+def test_an_import_path_that_leads_to_no_meta_environment_is_told(path: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        make_meta_env(path, {})
+
+
 def test_more_meta_steps_than_registered_are_run(tmp_path: Path) -> None:
     options = {"actor": "demo", "episodes_per_step": 1}
     result = run_experiment(manifest(num_steps=12, env_options=options), tmp_path / "run")

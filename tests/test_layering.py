@@ -25,7 +25,7 @@ LAYERS = (
     ("evaluation",),
     ("report", "training", "verification", "watching"),
     ("envs",),
-    ("testing",),
+    ("testing", "bridges", "doctor"),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 
 import gymnasium
@@ -21,6 +22,21 @@ def test_all_and_the_lazy_exports_agree() -> None:
     eager = {"MetaGymError", "__version__"}
     assert set(metagym.__all__) - eager == set(metagym._MODULE_OF)
     assert sorted(metagym.__all__) == sorted(set(metagym.__all__))
+
+
+PACKAGES = ("metagym.doctor", "metagym.evaluation", "metagym.models", "metagym.reflectors", "metagym.testing")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_packages_public_names_exist_and_are_documented(package: str) -> None:
+    module = importlib.import_module(package)
+    assert module.__doc__
+    assert len(module.__all__) == len(set(module.__all__))
+    for name in module.__all__:
+        value = getattr(module, name)
+        assert not name.startswith("_")
+        if callable(value) and getattr(value, "__module__", "").startswith("metagym"):
+            assert value.__doc__, f"{package}.{name} has no docstring"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

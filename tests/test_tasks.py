@@ -247,7 +247,7 @@ def _all_of(tasks: TaskSet, role: str) -> tuple[Task, ...]:
 
 
 def test_from_seeds_takes_a_digest_of_ones_own() -> None:
-    tasks = TaskSet.from_seeds(CorridorEnv, 20, digest=lambda env, seed: str(seed), family="corridor")
+    tasks = TaskSet.from_seeds(CorridorEnv, 20, digest=lambda env, task: str(task.seed), families=["corridor"])
     assert len({tasks.find(f"corridor/{seed}").digest for seed in range(20)}) == 20
 
 
@@ -273,4 +273,19 @@ def test_from_seeds_needs_a_seed() -> None:
 
 
 def test_the_default_content_is_the_text_after_reset() -> None:
-    assert first_observation(GatesEnv(), 3) == GatesEnv().reset(seed=3)[0]
+    task = make_task("law-0007/3", family="law-0007", seed=3)
+    assert first_observation(GatesEnv(), task) == GatesEnv().reset(seed=3, options={"task_id": task.id})[0]
+
+
+def test_from_seeds_tells_the_environment_which_family_is_meant() -> None:
+    content = lambda env, task: f"{first_observation(env, task)} {task.seed}"  # noqa: E731
+    tasks = TaskSet.from_seeds(GatesEnv, 60, families=["law-0007", "law-0008"], digest=content)
+    drawn = tasks.draw(4, rng=np.random.default_rng(0))
+    assert sorted(task.family for task in drawn) == ["law-0007", "law-0007", "law-0008", "law-0008"]
+    # Equal texts in two families are two contents.
+    assert tasks.find("law-0007/3").digest != tasks.find("law-0008/3").digest
+
+
+def test_from_seeds_takes_a_list_of_families() -> None:
+    with pytest.raises(ConfigError, match=r"families must be a list of names, got the text 'east'. Write \['east'\]"):
+        TaskSet.from_seeds(CorridorEnv, 5, families="east")

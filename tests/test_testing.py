@@ -137,22 +137,75 @@ class Answers(CorridorEnv):
         return text, reward, terminated, False, {"available_actions": ("east",)}
 
 
+class KeepsItsTurns(CorridorEnv):
+    """Says how many commands it has ever executed: an episode shows in the next."""
+
+    turns = 0
+
+    def step(self, action: str) -> Any:
+        KeepsItsTurns.turns += 1
+        return f"{self.turns}", *super().step(action)[1:]
+
+
+class ClosesOnce(CorridorEnv):
+    def close(self) -> None:
+        super().close()
+        if self.closed > 1:
+            raise RuntimeError("closed already")
+
+
+class OneValueFromReset(CorridorEnv):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return super().reset(seed=seed, options=options)[0]
+
+
+class NoInfo(CorridorEnv):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return super().reset(seed=seed, options=options)[0], None
+
+
+class NoSpace(CorridorEnv):
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = None  # type: ignore[assignment]
+
+
 @pytest.mark.parametrize(
     ("env", "told"),
     [
-        (RaisesOnUnknown(), "answer an unknown command in words and go on; it raised KeyError"),
-        (Unseeded(), "equal seeds must give equal episodes"),
-        (FourTuple(), "step must return five values, got 4"),
-        (Answers(text=np.zeros(2)), "an observation must be a str, got ndarray: use TextAdapter"),
-        (Answers(text="\ud800"), "surrogate|observation_space"),
-        (Answers(reward=float("nan")), "the reward must be finite, got nan"),
-        (Answers(terminated=1), "terminated must be a bool, got 1"),
-        (CorridorEnv(info={"goal": 3}), r"info\['goal'\] must be a str, got 3"),
-        (CorridorEnv(actions=["east"]), r"info\['available_actions'\] must be a tuple of str"),  # type: ignore[arg-type]
-        (CorridorEnv(report_success=False, info={"success": 1}), r"info\['success'\] must be a bool, got 1"),
-        (CorridorEnv(info={"display": np.zeros(2)}), r"info\['display'\] must be JSON.*Turn arrays into lists"),
+        (RaisesOnUnknown(), "answer an unknown command in words, got KeyError.*Return a text that says so"),
+        (Unseeded(), "equal episodes from equal seeds, got a difference at turn 0.*Draw from self.np_random"),
+        (KeepsItsTurns(), "equal episodes from equal seeds, got a difference at turn 1: observation was '1'"),
+        (ClosesOnce(), "the second close to be quiet, got RuntimeError: closed already"),
+        (OneValueFromReset(), r"reset to return \(observation, info\), got Field"),
+        (NoInfo(), "info to be a dict, got None.*Return a dict"),
+        (NoSpace(), r"observation_space to be a Gymnasium space, got None.*TextSpace\(\)"),
+        (FourTuple(), "step to return five values, got 4"),
+        (Answers(text=np.zeros(2)), "an observation to be a str, got a ndarray.*TextAdapter"),
+        (Answers(text="\ud800"), "an observation that UTF-8 can encode.*Replace lone surrogates"),
+        (Answers(reward=float("nan")), "a finite reward, got nan"),
+        (Answers(reward="much"), "a finite reward, got much"),
+        (Answers(terminated=1), r"terminated to be a bool, got 1. Wrap it in bool\(\)"),
+        (CorridorEnv(info={"goal": 3}), r"info\['goal'\] to be a str, got 3"),
+        (CorridorEnv(actions=["east"]), r"info\['available_actions'\] to be a tuple of str"),  # type: ignore[arg-type]
+        (CorridorEnv(report_success=False, info={"success": 1}), r"info\['success'\] to be a bool, got 1"),
+        (CorridorEnv(info={"events": "rain"}), r"info\['events'\] to be a tuple of str, got rain"),
+        (CorridorEnv(info={"outcome": 1}), r"info\['outcome'\] to be a str, got 1"),
+        (CorridorEnv(info={"display": np.zeros(2)}), r"info\['display'\] to be JSON.*Turn arrays into lists"),
     ],
 )
 def test_a_breach_of_the_contract_is_named(env: Any, told: str) -> None:
     with pytest.raises(ContractError, match=told):
         check_text_env(env)
+
+
+def test_check_text_env_plays_the_task_that_it_is_given() -> None:
+    asked: list[Any] = []
+
+    class Listens(CorridorEnv):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            asked.append(options)
+            return super().reset(seed=seed, options=options)
+
+    check_text_env(Listens(), options={"task_id": "corridor/0"})
+    assert {"task_id": "corridor/0"} in asked

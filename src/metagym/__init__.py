@@ -3,7 +3,14 @@
 Importing it registers the ids `MetaGym/...`; environments and models are imported when they are used.
 """
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.version_info < (3, 11):  # noqa: UP036 - a checkout on the path is not held back by its metadata
+    raise ImportError(
+        f"metagym needs Python 3.11 or later, got {sys.version.split()[0]}. Make an environment with a newer one: "
+        "python3.11 -m venv .venv"
+    )
 
 from gymnasium.envs.registration import register
 

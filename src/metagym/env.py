@@ -109,11 +109,11 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
 
     def make_inner_env(self) -> gymnasium.Env[str, str]:
         """Make one inner environment. It is pooled, and re-used through `reset`."""
-        raise NotImplementedError
+        raise _not_written(self, "make_inner_env", "return a gymnasium.Env[str, str]")
 
     def make_task_set(self) -> TaskSet:
         """Make the set of tasks that batches are drawn from."""
-        raise NotImplementedError
+        raise _not_written(self, "make_task_set", "return metagym.TaskSet.from_seeds(self.make_inner_env, 500), say")
 
     def score(self, trajectory: Trajectory) -> float:
         """Return the trajectory's number in the mean: by default success, else the return."""
@@ -340,6 +340,10 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             "usage": sum((item.usage for item in trajectories), Usage()).model_dump(),
             "fingerprint": self._fingerprint_digest,
         }
+
+
+def _not_written(env: MetaEnv, method: str, remedy: str) -> NotImplementedError:
+    return NotImplementedError(f"Expected {type(env).__name__} to override {method}(), got none: {remedy}.")
 
 
 def _read_task_ids(options: Mapping[str, Any] | None) -> Sequence[str] | None:

@@ -18,20 +18,28 @@ from metagym.models import Cassette
 from metagym.optimization import OptimizationResult, optimize
 from metagym.runs import Manifest, RunFolder
 from metagym.seeding import describe
-from metagym.specs import make_reflector
+from metagym.specs import import_object, make_reflector
 from metagym.spending import Budget
 from metagym.types import MetaStep
 
 
 def make_meta_env(env_id: str, options: Mapping[str, Any], *, num_steps: int | None = None) -> gymnasium.Env[Any, Any]:
-    """Make a registered meta-environment whose meta-episode is at least `num_steps` long.
+    """Make a meta-environment, whose meta-episode is at least `num_steps` long.
+
+    `env_id` is a registered id, or the import path of a class of one's own, `package.module:MyMetaEnv`.
 
     Raises:
         ConfigError: the id is unknown, or it is no meta-environment.
     """
+    if ":" in env_id:
+        found = import_object(env_id)
+        if not (isinstance(found, type) and issubclass(found, MetaEnv)):
+            raise ConfigError(f"Expected the import path of a subclass of metagym.MetaEnv, got {env_id!r}.")
+        return found(**options)
     known = meta_env_ids()
     if env_id not in known:
-        raise UnknownNameError.of("meta-environment", env_id, known)
+        remedy = "A class of yours is named by its import path: package.module:MyMetaEnv."
+        raise UnknownNameError.of("meta-environment", env_id, known, remedy=remedy)
     return gymnasium.make(env_id, max_episode_steps=num_steps, **options)
 
 

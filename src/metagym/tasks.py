@@ -37,9 +37,9 @@ def role_of(content_digest: str) -> str:
     return "validation" if position < ROLE_SHARES[0] + ROLE_SHARES[1] else "test"
 
 
-def first_observation(env: TextEnv, seed: int) -> str:
-    """Return the text that stands there after `reset(seed=seed)`: the default content of a task."""
-    return env.reset(seed=seed)[0]
+def first_observation(env: TextEnv, task: Task) -> str:
+    """Return the text that stands there when `task` begins: the default content of a task."""
+    return env.reset(seed=task.seed, options={"task_id": task.id})[0]
 
 
 class TaskSet(ABC):
@@ -175,18 +175,21 @@ class TaskSet(ABC):
         make_env: Callable[[], TextEnv],
         num_seeds: int,
         *,
-        digest: Callable[[TextEnv, int], str] = first_observation,
-        family: str = "default",
+        families: Sequence[str] = ("default",),
+        digest: Callable[[TextEnv, Task], str] = first_observation,
     ) -> TaskSet:
-        """Make a task set of one's own environment: the seeds 0 to `num_seeds - 1`.
+        """Make a task set of one's own environment: the seeds 0 to `num_seeds - 1` of each family.
 
-        `digest(env, seed)` returns the content that decides the role; seeds of equal content never
-        come twice in a meta-episode and never fall into two roles.
+        The environment is told which by `reset(seed=seed, options={"task_id": "family/seed"})`.
+        `digest(env, task)` returns the content that decides the role, by default the first observation;
+        tasks of equal content never come twice in a meta-episode and never fall into two roles.
         """
         if num_seeds < 1:
             raise ConfigError(f"num_seeds must be at least 1, got {num_seeds}.")
+        if isinstance(families, str):
+            raise ConfigError(f"families must be a list of names, got the text {families!r}. Write [{families!r}].")
         contents = _EnvContents(make_env, digest)
-        return SeededTaskSet([family], contents, num_seeds=num_seeds, close=contents.close)
+        return SeededTaskSet(families, contents, num_seeds=num_seeds, close=contents.close)
 
 
 class ListedTaskSet(TaskSet):
@@ -265,14 +268,14 @@ class SeededTaskSet(TaskSet):
 class _EnvContents:
     """Reads contents from one environment of its own, made when it is first needed."""
 
-    def __init__(self, make_env: Callable[[], TextEnv], read: Callable[[TextEnv, int], str]) -> None:
+    def __init__(self, make_env: Callable[[], TextEnv], read: Callable[[TextEnv, Task], str]) -> None:
         self._make_env, self._read = make_env, read
         self._env: TextEnv | None = None
 
     def __call__(self, family: str, seed: int) -> str:
         if self._env is None:
             self._env = self._make_env()
-        return self._read(self._env, seed)
+        return self._read(self._env, Task(id=f"{family}/{seed}", family=family, split="", seed=seed))
 
     def close(self) -> None:
         if self._env is not None:

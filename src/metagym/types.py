@@ -81,8 +81,8 @@ class Task(Record):
     """Names the task within its environment; never shown to a model."""
     family: str
     """The kind of task, by which results are reported."""
-    split: str
-    """The role of the task's content: `train`, `validation` or `test`."""
+    split: str = ""
+    """The role of the task's content: `train`, `validation` or `test`. Left empty, a task set fills it in."""
     seed: int
     """Fixes the inner environment; shared by all arms of a comparison."""
     source: str = ""

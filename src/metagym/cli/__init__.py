@@ -1,40 +1,50 @@
-"""The command line: `metagym demo`, `run`, `resume`, `show`, `envs` and those on models. It only asks and prints."""
+"""The command line: `metagym demo`, `run`, `resume`, and the commands of the other modules. It only asks and prints."""
 
 from __future__ import annotations
 
-import json
 import logging
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from metagym._version import __version__
-from metagym.cli import alfworld, minihack, models, training
+from metagym.cli import alfworld, doctor, envs, minihack, models, records, training
+from metagym.cli.console import (
+    DEBUG_VARIABLE,
+    EXIT_CODES,
+    JsonOption,
+    console,
+    errors,
+    examples,
+    print_json,
+    print_text,
+    progress,
+    resumable,
+    run_app,
+)
 from metagym.cli.evaluation import commands as evaluation_commands
 from metagym.cli.plotting import plot
-from metagym.cli.report import commands as report_commands
+from metagym.cli.report import report
 from metagym.cli.watching import watch
-from metagym.errors import ApparatusError, ConfigError, MetaGymError
+from metagym.errors import ConfigError
+
+SEE, RUN, MEASURE, TRAIN, ENVIRONMENTS, HELP = "See", "Run", "Measure", "Train", "Environments", "Help"
+"""The panels of `metagym --help`, in its order."""
 
 app = typer.Typer(
-    help="Learn to write better system prompts for language agents, from experience.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog="\n\n".join(
+        (
+            "[bold]Begin with[/bold] metagym demo: a prompt gets better in seconds, with no model and no key.",
+            "Where something does not work: metagym doctor. What a command takes: metagym COMMAND --help.",
+            EXIT_CODES,
+        )
+    ),
 )
-app.add_typer(evaluation_commands)
-app.add_typer(report_commands)
-app.add_typer(alfworld.app, name="alfworld")
-app.add_typer(minihack.app, name="minihack")
-app.add_typer(training.app, name="train")
-console = Console()
-errors = Console(stderr=True)
 
 StepsOption = Annotated[int, typer.Option("--steps", "-n", min=1, help="Meta-steps to run.")]
 SeedOption = Annotated[int, typer.Option(help="Fixes the tasks that are drawn, and all chance.")]
@@ -46,7 +56,12 @@ MaxCostOption = Annotated[
 OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="The run folder; by default a new one in runs/.")]
 
 
-@app.command()
+@app.command(
+    rich_help_panel=SEE,
+    epilog=examples(
+        "metagym demo", "metagym demo --env MetaGym/ALFWorld-v0 -n 5", "metagym show runs/demo-gates-v0-seed0"
+    ),
+)
 def demo(
     env: Annotated[
         str, typer.Option("--env", help="A meta-environment; `metagym envs` lists them.")
@@ -54,17 +69,32 @@ def demo(
     steps: StepsOption = 10,
     seed: SeedOption = 0,
     out: OutOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """See a prompt get better over meta-steps: offline, with a scripted actor and a scripted reflector."""
     from metagym.runs import Manifest
 
     manifest = Manifest(env_id=env, env_options={"actor": "demo"}, reflector="demo", seed=seed, num_steps=steps)
-    _experiment(manifest, out or _new_folder(f"demo-{env}-seed{seed}"))
+    _experiment(manifest, out or _new_folder(f"demo-{env}-seed{seed}"), as_json=as_json)
 
 
-@app.command()
+app.command(rich_help_panel=SEE, epilog=examples("metagym show RUN", "metagym show RUN --step 0"))(records.show)
+app.command(rich_help_panel=SEE)(watch)
+app.command(rich_help_panel=SEE)(report)
+app.command(rich_help_panel=SEE)(plot)
+
+
+@app.command(
+    rich_help_panel=RUN,
+    epilog=examples(
+        "metagym run MetaGym/ALFWorld-v0 --model gpt-4o-mini --max-tokens 500000",
+        "metagym run MetaGym/Gates-v0 --model Qwen/Qwen3-8B --base-url http://localhost:8000/v1 -n 5",
+        "metagym run MetaGym/Gates-v0 --actor demo --reflector my_module:MyReflector",
+        "metagym run my_module:MyMetaEnv --actor random --reflector fixed",
+    ),
+)
 def run(
-    env: Annotated[str, typer.Argument(help="A meta-environment; `metagym envs` lists them.")],
+    env: Annotated[str, typer.Argument(help="An id that `metagym envs` lists, or package.module:MyMetaEnv.")],
     model: Annotated[str | None, typer.Option(help="The model of both actor and reflector.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Its server, such as http://localhost:8000/v1.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="The environment variable that holds its key.")] = None,
@@ -87,6 +117,7 @@ def run(
     max_cost: MaxCostOption = None,
     replay: Annotated[Path | None, typer.Option(help="A cassette (replies.sqlite) to play back, offline.")] = None,
     out: OutOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a meta-environment with a model of yours as actor and reflector."""
     from metagym.runs import Manifest
@@ -116,15 +147,19 @@ def run(
         num_steps=steps,
         first_prompt=None if prompt is None else prompt.read_text(encoding="utf-8"),
     )
-    _experiment(manifest, out or _new_folder(f"{env}-seed{seed}"), replay=replay)
+    _experiment(manifest, out or _new_folder(f"{env}-seed{seed}"), replay=replay, as_json=as_json)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=RUN,
+    epilog=examples("metagym resume runs/gates-v0-seed0", "metagym resume RUN --max-tokens 2000000"),
+)
 def resume(
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    run: records.RunArgument,
     max_tokens: MaxTokensOption = None,
     max_calls: MaxCallsOption = None,
     max_cost: MaxCostOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Go on with a run that was stopped, exactly where it was; with a larger budget where that stopped it."""
     from metagym.runs import RunFolder
@@ -133,86 +168,34 @@ def resume(
     if manifest.evaluation is not None:
         raise ConfigError(f"{run} belongs to an evaluation: give the same `metagym evaluate` command again.")
     base = manifest.env_options.get("budget")
-    _experiment(manifest, run, resume=True, budget=models.read_budget(max_tokens, max_calls, max_cost, base=base))
+    budget = models.read_budget(max_tokens, max_calls, max_cost, base=base)
+    _experiment(manifest, run, resume=True, budget=budget, as_json=as_json)
 
 
-app.command()(models.estimate)
-app.command()(models.serve)
-app.command()(watch)
-app.command()(plot)
-
-
-@app.command()
-def show(
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
-    step: Annotated[int | None, typer.Option(help="Show this meta-step's episodes.")] = None,
-) -> None:
-    """Show a run: rewards and prompts, or one meta-step's episodes."""
-    from metagym.rendering import render_batch
-    from metagym.runs import RunFolder
-
-    folder = RunFolder.open(run)
-    history = folder.history
-    if step is None:
-        _print_history(history, folder.manifest.scripted)
-        console.print(f"\n{folder.num_episodes} episodes in {run}", soft_wrap=True)
-        models.print_spending(run)
-    elif 0 <= step < len(history):
-        console.print(render_batch(history[step].trajectories, show_thoughts=True), markup=False, highlight=False)
-    elif not history:
-        raise ConfigError(f"No meta-step was finished in {run}, so there is none to show.")
-    else:
-        raise ConfigError(f"--step must be from 0 to {len(history) - 1}, got {step}.")
-
-
-@app.command()
-def verify(run: Annotated[Path, typer.Argument(help="The run folder.")]) -> None:
-    """Execute a run's recorded commands again, without any model, and compare what is seen and scored."""
-    from metagym.verification import verify_run
-
-    report = verify_run(run)
-    for difference in report.differences[:10]:
-        where = f"{difference.task_id}, step {difference.step}, {difference.field}:"
-        then, now = f"  recorded {difference.recorded:.300}", f"  again    {difference.again:.300}"
-        console.print(f"{where}\n{then}\n{now}", markup=False, highlight=False)
-    skipped = f", {report.num_skipped} failed ones skipped" if report.num_skipped else ""
-    console.print(
-        f"{report.num_episodes} episodes, {report.num_steps} steps{skipped}: {len(report.differences)} differ.",
-        highlight=False,
-    )
-    if report.differences:
-        raise typer.Exit(1)
-
-
-@app.command()
-def envs(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the meta-environments."""
-    import gymnasium
-
-    from metagym.experiment import meta_env_ids, missing_package
-
-    rows = [
-        {
-            "id": env_id,
-            "max_episode_steps": gymnasium.spec(env_id).max_episode_steps,
-            "missing": missing_package(env_id),
-        }
-        for env_id in meta_env_ids()
-    ]
-    if as_json:
-        console.print_json(json.dumps(rows))
-        return
-    table = Table("id", "meta-steps", "ready")
-    for row in rows:
-        ready = "yes" if row["missing"] is None else escape(f"no: pip install 'metagym[{row['missing']}]'")
-        table.add_row(str(row["id"]), str(row["max_episode_steps"]), ready)
-    console.print(table)
+app.command(
+    rich_help_panel=RUN,
+    epilog=examples("metagym estimate MetaGym/ALFWorld-v0 -n 10 --seeds 5 --price-prompt 0.15 --price-completion 0.6"),
+)(models.estimate)
+app.command(rich_help_panel=RUN, epilog=examples("metagym serve Qwen/Qwen3-8B --engine vllm --port 8000"))(models.serve)
+app.command(rich_help_panel=MEASURE, epilog=examples("metagym verify RUN"))(records.verify)
+app.add_typer(evaluation_commands)
+app.add_typer(training.app, name="train", rich_help_panel=TRAIN)
+app.command(rich_help_panel=ENVIRONMENTS)(envs.envs)
+app.add_typer(alfworld.app, name="alfworld", rich_help_panel=ENVIRONMENTS)
+app.add_typer(minihack.app, name="minihack", rich_help_panel=ENVIRONMENTS)
+app.command(
+    rich_help_panel=HELP,
+    epilog=examples("metagym doctor", "metagym doctor --model NAME --base-url http://localhost:8000/v1"),
+)(doctor.doctor)
 
 
 @app.callback(invoke_without_command=True)
 def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print what the library logs.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help=f"Show the traceback of an error; so does {DEBUG_VARIABLE}=1.")
+    ] = False,
 ) -> None:
     """Learn to write better system prompts for language agents, from experience."""
     if version:
@@ -223,12 +206,8 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; an error that metagym knows ends in a sentence and exit code 1."""
-    try:
-        app()
-    except MetaGymError as error:
-        errors.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+    """Run the command line."""
+    run_app(app)
 
 
 def _experiment(
@@ -238,69 +217,32 @@ def _experiment(
     resume: bool = False,
     budget: dict[str, Any] | None = None,
     replay: Path | None = None,
+    as_json: bool = False,
 ) -> None:
     from metagym.experiment import run_experiment
     from metagym.models import Cassette
     from metagym.spending import Budget
 
-    try:
-        with _progress() as progress:
-            meta_steps = progress.add_task("meta-steps", total=manifest.num_steps)
-            episodes = progress.add_task("episodes", total=None)
-            result = run_experiment(
-                manifest,
-                path,
-                resume=resume,
-                budget=Budget.model_validate(budget) if budget else None,
-                cassette=None if replay is None else Cassette(replay, mode="replay"),
-                on_episode=lambda: progress.advance(episodes),
-                on_meta_step=lambda meta_step: progress.advance(meta_steps),
-            )
-    except (ApparatusError, KeyboardInterrupt) as error:
-        if (path / "manifest.json").exists():
-            errors.print(f"What was played is in {path}. Go on with: metagym resume {path}", soft_wrap=True)
-            models.print_spending(path, to=errors)
-        if isinstance(error, KeyboardInterrupt):
-            sys.exit(130)
-        raise
-    _print_history(result.history, any(meta_step.scripted for meta_step in result.history))
-    models.print_spending(path)
-    console.print(f"\nThe record lies in {path}: metagym show {path} --step 0", soft_wrap=True, highlight=False)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=errors,
-        transient=True,
-        disable=not errors.is_terminal,
-    )
-
-
-def _print_history(history: Any, scripted: bool) -> None:
-    if not history:
-        console.print("No meta-step was finished.")
-        return
-    mark = "SCRIPTED: a stand-in played, this says nothing about language models." if scripted else None
-    table = Table("meta-step", "reward", "", "episodes", "failed", "invalid", caption=mark)
-    for meta_step in history:
-        reward = 0.0 if meta_step.reward is None else meta_step.reward
-        trajectories = meta_step.trajectories
-        table.add_row(
-            str(meta_step.index),
-            "-" if meta_step.reward is None else f"{reward:.2f}",
-            "█" * round(20 * max(0.0, min(1.0, reward))),
-            str(len(trajectories)),
-            str(meta_step.num_failed),
-            str(sum(trajectory.num_invalid for trajectory in trajectories)),
+    spent = lambda: models.print_spending(path, to=errors)  # noqa: E731
+    with resumable(path / "manifest.json", f"metagym resume {path}", after=spent), progress() as bars:
+        meta_steps = bars.add_task("meta-steps", total=manifest.num_steps)
+        episodes = bars.add_task("episodes", total=None)
+        result = run_experiment(
+            manifest,
+            path,
+            resume=resume,
+            budget=Budget.model_validate(budget) if budget else None,
+            cassette=None if replay is None else Cassette(replay, mode="replay"),
+            on_episode=lambda: bars.advance(episodes),
+            on_meta_step=lambda meta_step: bars.advance(meta_steps),
         )
-    console.print(table)
-    for title, meta_step in (("First prompt", history[0]), ("Last prompt", history[-1])):
-        console.print(f"\n[bold]{title}[/bold] (meta-step {meta_step.index})", highlight=False)
-        console.print(meta_step.prompt, markup=False, highlight=False)
+    scripted = any(meta_step.scripted for meta_step in result.history)
+    if as_json:
+        print_json(records.summary(result.history, path, scripted))
+        return
+    records.print_history(result.history, scripted)
+    models.print_spending(path)
+    print_text(f"\nThe record lies in {path}: metagym show {path} --step 0")
 
 
 def _model_spec(
@@ -314,7 +256,7 @@ def _model_spec(
 
 def _new_folder(name: str) -> Path:
     """Return the first free folder of that name in `runs/`."""
-    stem = name.replace("MetaGym/", "").replace("/", "-").lower()
+    stem = name.replace("MetaGym/", "").replace("/", "-").replace(":", "-").lower()
     number = 1
     while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
         number += 1

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from metagym.cli.console import JsonOption, console, examples, print_json, progress, resumable
 from metagym.cli.models import read_budget, read_reflector
-from metagym.errors import ApparatusError, ConfigError, RunFolderError
+from metagym.errors import ConfigError, RunFolderError
 
+MEASURE = "Measure"
 commands = typer.Typer()
-console = Console()
-errors = Console(stderr=True)
 
 
-@commands.command()
+@commands.command(
+    rich_help_panel=MEASURE,
+    epilog=examples(
+        "metagym evaluate --preset ict-small --actor demo",
+        "metagym evaluate --preset ict --actor-model gpt-4o-mini --reflector-model gpt-4o --max-cost 20",
+        "metagym evaluate --preset mine.toml --actor-model NAME --reflector my_module:MyReflector",
+    ),
+)
 def evaluate(
     preset: Annotated[str, typer.Option(help="`ict`, `ict-small`, `stream`, or a .toml file of yours.")],
     actor: Annotated[str | None, typer.Option(help="`demo`, `random`, or package.module:MyActor.")] = None,
@@ -38,7 +42,7 @@ def evaluate(
     max_calls: Annotated[int | None, typer.Option(help="Budget in model calls.")] = None,
     max_cost: Annotated[float | None, typer.Option(help="Budget in money.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder; the same again goes on there.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Evaluate a reflector on held-out families, beside its noise floor and null controls."""
     from metagym.evaluation.campaign import run_campaign, run_streams
@@ -61,51 +65,47 @@ def evaluate(
         reflector_spec = "demo"
     budget = read_budget(max_tokens, max_calls, max_cost)
     path = out or Path("runs") / f"evaluate-{protocol.name}"
-    with _progress() as progress:
-        bar = progress.add_task("episodes", total=None)
+    with resumable(path, f"the same command with --out {path}"), progress() as bars:
+        bar = bars.add_task("episodes", total=None)
 
         def on_arm(name: str, num_episodes: int) -> None:
-            progress.reset(bar, total=num_episodes, description=name)
+            bars.reset(bar, total=num_episodes, description=name)
 
         def on_episode(trajectory: Any) -> None:
-            progress.advance(bar)
+            bars.advance(bar)
 
-        try:
-            if protocol.protocol == "stream":
-                streams = run_streams(
-                    protocol,
-                    actor=actor_spec,
-                    reflector=reflector_spec,
-                    path=path,
-                    budget=budget,
-                    on_episode=on_episode,
-                )
-                found = []
-            else:
-                streams = []
-                found = run_campaign(
-                    protocol,
-                    actor=actor_spec,
-                    reflector=reflector_spec,
-                    path=path,
-                    controls=() if no_controls else control,
-                    budget=budget,
-                    on_arm=on_arm,
-                    on_episode=on_episode,
-                )
-        except (ApparatusError, KeyboardInterrupt):
-            errors.print(f"What was played is in {path}. The same command with --out {path} goes on.", soft_wrap=True)
-            raise
+        if protocol.protocol == "stream":
+            streams = run_streams(
+                protocol,
+                actor=actor_spec,
+                reflector=reflector_spec,
+                path=path,
+                budget=budget,
+                on_episode=on_episode,
+            )
+            found = []
+        else:
+            streams = []
+            found = run_campaign(
+                protocol,
+                actor=actor_spec,
+                reflector=reflector_spec,
+                path=path,
+                controls=() if no_controls else control,
+                budget=budget,
+                on_arm=on_arm,
+                on_episode=on_episode,
+            )
     for guess in () if as_json else protocol.guessed:
         console.print(f"guessed: {guess}", highlight=False, markup=False)
     for stream in streams:
         if as_json:
-            console.print_json(stream.model_dump_json())
+            print_json(stream.model_dump(mode="json"))
         else:
             console.print(*stream_tables(stream), sep="\n", highlight=False)
     for evaluated in found:
         if as_json:
-            console.print_json(json.dumps([report.model_dump(mode="json") for report in evaluated.reports]))
+            print_json([report.model_dump(mode="json") for report in evaluated.reports])
             continue
         console.print(*report_tables(evaluated.reports[0]), sep="\n", highlight=False)
         if evaluated.comparisons:
@@ -113,13 +113,15 @@ def evaluate(
         console.print(f"\nThe records lie in {evaluated.folder}.\n", soft_wrap=True, highlight=False)
 
 
-@commands.command()
+@commands.command(
+    rich_help_panel=MEASURE, epilog=examples("metagym compare RUN RUN", "metagym compare A B --margin 0.05")
+)
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders of evaluations; the first against each other.")],
     endpoint: Annotated[str, typer.Option(help="`chosen` (the primary endpoint) or `last`.")] = "chosen",
     margin: Annotated[float | None, typer.Option(help="The difference that would not matter.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Compare what was not measured alike.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare evaluated arms: paired per-seed differences, families with equal weight."""
     from metagym.evaluation.comparison import compare as compare_reports
@@ -133,15 +135,15 @@ def compare(
         reports, endpoint="last" if endpoint == "last" else "chosen", margin=margin, force=force
     )
     if as_json:
-        console.print_json(json.dumps([comparison.model_dump(mode="json") for comparison in comparisons]))
+        print_json([comparison.model_dump(mode="json") for comparison in comparisons])
         return
     console.print(*comparison_tables(comparisons), sep="\n", highlight=False)
 
 
-@commands.command()
+@commands.command(rich_help_panel="See", epilog=examples("metagym runs", "metagym runs FOLDER --json"))
 def runs(
     folder: Annotated[Path, typer.Argument(help="Where to look, in all folders below.")] = Path("runs"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List the runs in a folder."""
     from metagym.manifest import MANIFEST, read_manifest
@@ -166,7 +168,7 @@ def runs(
             }
         )
     if as_json:
-        console.print_json(json.dumps(rows))
+        print_json(rows)
         return
     table = Table("run", "kind", "environment", "arm", "")
     for row in rows:
@@ -182,7 +184,10 @@ def runs(
     console.print(table if rows else f"No run in {folder}.")
 
 
-@commands.command()
+@commands.command(
+    rich_help_panel=MEASURE,
+    epilog=examples("metagym export RUN --atif FOLDER", "metagym export RUN --parquet scores.parquet"),
+)
 def export(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     parquet: Annotated[Path | None, typer.Option(help="Write an evaluation's scores to this file.")] = None,
@@ -206,15 +211,3 @@ def _model_spec(model: str | None, base_url: str | None, api_key_env: str | None
         return None
     spec = {"model": model, "base_url": base_url, "api_key_env": api_key_env}
     return {name: value for name, value in spec.items() if value is not None}
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=errors,
-        transient=True,
-        disable=not errors.is_terminal,
-    )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from metagym.cli.console import JsonOption, console, examples, print_json
+
 app = typer.Typer(help="MiniHack: its families and how many levels they have.", no_args_is_help=True)
-console = Console()
 
 
 @app.callback()
@@ -18,11 +17,11 @@ def minihack() -> None:
     """MiniHack: its families and how many levels they have."""
 
 
-@app.command()
+@app.command(epilog=examples("metagym minihack levels", "metagym minihack levels MiniHack-Read-v0 --seeds 5000"))
 def levels(
     ids: Annotated[list[str] | None, typer.Argument(help="Families or groups; by default the default mix.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds to look at for each family; about 1 ms each.")] = 1000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Count the distinct starts of each family: how many levels there really are to split."""
     from metagym.envs.minihack.counts import count_starts
@@ -41,6 +40,6 @@ def levels(
         )
         table.add_row(count.family, str(count.num_seeds), str(count.num_levels), str(count.estimate))
     if as_json:
-        console.print_json(json.dumps(rows))
+        print_json(rows)
     else:
         console.print(table)

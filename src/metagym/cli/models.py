@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from metagym.cli.console import JsonOption, console, print_json
 from metagym.errors import ConfigError
 
-console = Console()
-_SPENT = ("calls", "retries", "prompt", "cached", "completion", "unknown", "cost", "waiting", "working")
+if TYPE_CHECKING:
+    from metagym.ledger import Ledger
 
 
 def read_budget(
@@ -62,13 +63,38 @@ def read_json(name: str, text: str) -> dict[str, Any]:
     return value
 
 
-def print_spending(run: Path, *, to: Console = console) -> None:
-    """Print what the model calls of a run folder took, by role and purpose; nothing where there were none."""
+def spending(run: Path) -> list[dict[str, Any]]:
+    """Return what the model calls of a run folder took, a row for each role and purpose, as JSON."""
+    ledger = _ledger_of(run)
+    rows = []
+    for role, purpose in sorted({key[:2] for key in ledger.rows()}):
+        spent = ledger.spent(role=role, purpose=purpose)
+        rows.append(
+            {
+                "role": role,
+                "for": purpose,
+                **spent.usage.model_dump(),
+                "num_retries": spent.num_retries,
+                "num_unknown": spent.num_unknown,
+                "unknown_tokens": spent.unknown_tokens,
+                "cost": spent.cost,
+            }
+        )
+    return rows
+
+
+def _ledger_of(run: Path) -> Ledger:
     from metagym.call_log import CallLog
     from metagym.ledger import Ledger
 
     ledger = Ledger()
     ledger.load(CallLog(run / "calls.jsonl").read())
+    return ledger
+
+
+def print_spending(run: Path, *, to: Console = console) -> None:
+    """Print what the model calls of a run folder took, by role and purpose; nothing where there were none."""
+    ledger = _ledger_of(run)
     if not ledger.rows():
         return
     table = Table(
@@ -106,6 +132,7 @@ def estimate(
     effect: Annotated[float | None, typer.Option(help="The difference in score you want to find.")] = None,
     sd: Annotated[float | None, typer.Option(help="How much that difference varies from seed to seed.")] = None,
     tasks: Annotated[int, typer.Option(min=1, help="Test tasks a seed, where sd is not known.")] = 100,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what a run will take before it starts, and how many seeds a wanted effect needs. Calls no model."""
     from metagym.estimation import estimate_meta_step, read_load, seeds_needed
@@ -129,15 +156,20 @@ def estimate(
         "reflector": reflector,
     }
     if like is not None:
-        from metagym.call_log import CallLog
-        from metagym.ledger import Ledger
         from metagym.runs import RunFolder
 
-        ledger = Ledger()
-        ledger.load(CallLog(like / "calls.jsonl").read())
-        rows = {
-            f"all, like {like}": read_load(ledger.rows(), max(1, len(RunFolder.open(like).history))).times(num_steps)
+        played = max(1, len(RunFolder.open(like).history))
+        rows = {f"all, like {like}": read_load(_ledger_of(like).rows(), played).times(num_steps)}
+    minutes = (pilot.longest_episode * num_steps + (steps - 1) * seeds) * seconds_per_call / 60
+    assumed = sd if sd is not None else math.sqrt(0.5 / tasks)
+    needed = None if effect is None else seeds_needed(effect, assumed)
+    if as_json:
+        loads = {
+            name: {**load.model_dump(), "cost": None if prices is None else load.cost(prices)}
+            for name, load in rows.items()
         }
+        print_json({"loads": loads, "min_minutes": minutes, "num_seeds_needed": needed, "sd": assumed})
+        return
     table = Table("", "calls", "prompt tokens", "completion tokens", "cost")
     for name, load in rows.items():
         cost = "-" if prices is None else f"{load.cost(prices):,.2f}"
@@ -145,20 +177,17 @@ def estimate(
             name, f"{load.num_calls:,.0f}", f"{load.prompt_tokens:,.0f}", f"{load.completion_tokens:,.0f}", cost
         )
     console.print(table)
-    turns = pilot.longest_episode * num_steps + (steps - 1) * seeds
     console.print(
         f"{steps} meta-steps, {seeds} seed(s), {pilot.num_pilot_episodes} episodes a meta-step; a pilot of "
         f"{pilot.num_pilot_episodes} random episodes, {reply_tokens} tokens a reply, four bytes a token.\n"
-        f"At least {turns * seconds_per_call / 60:.1f} min with every episode of a batch at once and "
+        f"At least {minutes:.1f} min with every episode of a batch at once and "
         f"{seconds_per_call:g} s a reply.",
         highlight=False,
     )
     if effect is not None:
-        assumed = sd if sd is not None else math.sqrt(0.5 / tasks)
         known = (
             f"{assumed:.3g}" if sd is not None else f"{assumed:.3g} (coin flips on {tasks} test tasks; seeds add to it)"
         )
-        needed = seeds_needed(effect, assumed)
         console.print(
             f"To find a difference of {effect:g} with sd {known}: {needed} seeds "
             "(paired t test, two-sided 5 %, power 80 %).",

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from metagym.cli.console import console
 from metagym.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-console = Console()
 
 
 def plot(

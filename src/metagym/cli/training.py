@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from metagym.cli.console import AGAIN, console, resumable
 from metagym.cli.models import read_reflector
 from metagym.cli.training_demo import curve, demo
 from metagym.cli.training_options import (
@@ -29,7 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(demo)
-console = Console()
 
 
 @app.command()
@@ -58,15 +57,13 @@ def collect(
     from metagym.training.data import write_parquet
 
     made = make_meta_env(env, actor_options(option, actor, actor_model, actor_base_url, api_key_env), num_steps=steps)
-    try:
+    with made, resumable(out, AGAIN):
         model = None
         if reflector is None or reflector_model is not None:
             model = model_spec("reflector", reflector_model, reflector_base_url, api_key_env)
         spec = read_reflector(reflector, model)
         writer = make_reflector(spec, demo=made.unwrapped.make_demo_reflector)  # type: ignore[attr-defined]
         experience = collect_experience(made, writer, out, num_loops=loops, num_steps=steps, seed=seed)
-    finally:
-        made.close()
     if parquet:
         write_parquet(experience, out / "experience.parquet")
     console.print(f"{len(experience)} tuples in {out}", soft_wrap=True, highlight=False)
@@ -119,7 +116,7 @@ def grpo(
         raise ConfigError("--evaluation says how to evaluate, and nothing says when: give --evaluate-every N.")
     algorithm, shown, experience = read_config(GRPOConfig, grpo_option), import_object(render), read_experience(data)
     made = make_meta_env(env, actor_options(option, actor, actor_model, actor_base_url, api_key_env))
-    try:
+    with made, resumable(out, AGAIN):
         meta_env: Any = made.unwrapped
         evaluate = None
         if evaluate_every:
@@ -138,8 +135,6 @@ def grpo(
             render=shown,
             evaluate=evaluate,
         )
-    finally:
-        made.close()
     rewards = [line["reward"] for line in read_lines(out / "metrics.jsonl")]
     for line in read_lines(out / "evaluations.jsonl") if evaluate_every else ():
         interval = f" [{line['gain_low']:+.3f}, {line['gain_high']:+.3f}]" if "gain_low" in line else ""

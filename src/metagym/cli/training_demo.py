@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from metagym.cli.console import AGAIN, console, resumable
 from metagym.cli.training_options import SeedOption
-
-console = Console()
 
 
 def demo(
@@ -35,7 +33,8 @@ def demo(
 
     seeds = range(seed, seed + runs)
     config = DemoConfig(num_steps=steps, shuffled=shuffled)
-    reports = run_demo(out, seeds, config, num_processes=min(processes, runs), on_run=told)
+    with resumable(out, AGAIN):
+        reports = run_demo(out, seeds, config, num_processes=min(processes, runs), on_run=told)
     _print_reports(reports)
     console.print(f"\nThe runs lie in {out}.", soft_wrap=True, highlight=False)
 

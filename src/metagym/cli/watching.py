@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from metagym.cli.console import console, errors
 from metagym.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from metagym.watching import Watched, Watcher
 
-console = Console()
-errors = Console(stderr=True)
 
 PATIENCE_S = 15.0
 """A run needs a while from its command to its folder: so long a folder that is not there is waited for."""
@@ -31,7 +31,7 @@ PERIOD_S = 0.5
 def watch(
     run: Annotated[Path, typer.Argument(help="A run folder, or a folder of them such as an evaluation's.")],
     once: Annotated[bool, typer.Option("--once", help="Print the state once and leave.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the state as JSON; with --once.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; with --once.")] = False,
 ) -> None:
     """Follow a run: progress, curve, rate, cost, and what is waited for. `q` or Ctrl-C leaves; the run goes on.
 

@@ -1,0 +1,170 @@
+"""TextArena's single-player games as inner environments, and a meta-environment over them.
+
+Written against textarena 0.7.4. Games that need word lists fetch them through nltk; those in `GAMES` need nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from metagym.env import MetaEnv
+from metagym.errors import ConfigError, MissingExtraError
+from metagym.spaces import TextSpace
+from metagym.specs import ActorSpec
+from metagym.tasks import TaskSet
+from metagym.types import Task, clean_text
+
+GAMES = (
+    "2048-v0",
+    "Bandit-v0",
+    "Blackjack-v0",
+    "FifteenPuzzle-v0",
+    "FrozenLake-v0",
+    "LightsOut-v0",
+    "Mastermind-v0",
+    "Secretary-v0",
+)
+"""Games that play offline, exactly seeded, with many distinct starts: the default families."""
+
+
+class TextArenaEnv(gymnasium.Env[str, str]):
+    """One TextArena game after another, played as an inner environment.
+
+    The family in the task id is the game's id. Any text may be tried; a game says in its first text what it
+    expects. `success` is the full reward, 1: TextArena pays a part for a part of the way, which is the return.
+    """
+
+    def __init__(self, game: str = GAMES[0]) -> None:
+        self.observation_space: TextSpace = TextSpace()
+        self.action_space: TextSpace = TextSpace()
+        self._first, self._game, self._random = game, "", _OwnRandom()
+        self._env: Any = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Begin the game that `options["task_id"]` (`game/seed`) names, by default the first one."""
+        super().reset(seed=seed)
+        game = (options or {}).get("task_id", f"{self._first}/").rpartition("/")[0]
+        if game != self._game or self._env is None:
+            self._env, self._game = _make(game), game
+        start = int(self.np_random.integers(2**31)) if seed is None else seed
+        with self._random.seeded(start):
+            try:
+                self._env.reset(num_players=1, seed=start)
+            except AssertionError as error:
+                raise ConfigError(f"Expected a single-player game, got {game!r}: {error}.") from error
+            return self._read(), {"success": False}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Send the text to the game; one that breaks over it ends there, and says so."""
+        with self._random:
+            try:
+                done, _ = self._env.step(action=action)
+                text = self._read()
+            except Exception as error:  # a game's own fault, which the agent's text brought out
+                told = f"The game broke over this: {type(error).__name__}."
+                return told, 0.0, False, True, {"success": False, "outcome": clean_text(f"{told} {error}")}
+        if not done:
+            return text, 0.0, False, False, {"success": False}
+        rewards, game_info = self._env.close()
+        reward = float((rewards or {}).get(0, 0.0))
+        outcome = str(game_info[0].get("reason") or "")
+        info = {"success": math.isclose(reward, 1.0), "outcome": clean_text(outcome)}
+        return text or outcome or "The game is over.", reward, True, False, info
+
+    def content(self, task: Task) -> str:
+        """Return what a task is: its texts and its hidden state at the start."""
+        text, _ = self.reset(seed=task.seed, options={"task_id": task.id})
+        return f"{text}\n{json.dumps(_plain(self._env.state.game_state), sort_keys=True)}"
+
+    def _read(self) -> str:
+        _, messages = self._env.get_observation()
+        # What the player said comes back as a message of the player's; the record holds it already.
+        return clean_text("\n".join(text for sender, text, _ in messages if sender != 0)).strip()
+
+
+class TextArenaMetaEnv(MetaEnv):
+    """The meta-environment over TextArena games: each game is a family."""
+
+    default_prompt = "You play a text game. Read its rules, and win."
+
+    def __init__(self, actor: ActorSpec = None, *, games: Sequence[str] = GAMES, **options: Any) -> None:
+        if isinstance(games, str) or not games:
+            raise ConfigError(f"games must be a non-empty list of TextArena ids, got {games!r}.")
+        self.games = tuple(games)
+        super().__init__(actor, **options)
+
+    @staticmethod
+    def make_inner_env() -> TextArenaEnv:
+        """Make a player of any game."""
+        return TextArenaEnv()
+
+    def make_task_set(self) -> TaskSet:
+        """Make the tasks: the seeds of each game, with a role by what the game's start hides and shows."""
+        return TaskSet.from_seeds(TextArenaEnv, 100_000, families=self.games, digest=_content)
+
+    def inner_fingerprint(self) -> dict[str, Any]:
+        """Name TextArena's version: its games change with it."""
+        from metagym.seeding import package_versions
+
+        return {"games": list(self.games), **package_versions("textarena")}
+
+
+class _OwnRandom:
+    """TextArena draws from the global `random` (some games from numpy's): each game gets a stream of its own."""
+
+    def __init__(self) -> None:
+        self._own: tuple[Any, Any] | None = None
+
+    @contextlib.contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        self._own = (random.Random(seed).getstate(), np.random.RandomState(seed % 2**32).get_state())
+        with self:
+            yield
+
+    def __enter__(self) -> None:
+        self._outer = (random.getstate(), np.random.get_state())
+        assert self._own is not None
+        random.setstate(self._own[0])
+        np.random.set_state(self._own[1])
+
+    def __exit__(self, *error: object) -> None:
+        self._own = (random.getstate(), np.random.get_state())
+        random.setstate(self._outer[0])
+        np.random.set_state(self._outer[1])
+
+
+def _make(game: str) -> Any:
+    try:
+        import textarena
+    except ImportError as error:
+        raise MissingExtraError("TextArena's games need textarena. Run: pip install textarena") from error
+    try:
+        return textarena.make(f"{game}-raw")  # without the wrapper that repeats the whole conversation
+    except ValueError as error:
+        raise ConfigError(f"Expected the id of a TextArena game, got {game!r}: {error}.") from error
+
+
+def _content(env: gymnasium.Env[str, str], task: Task) -> str:
+    assert isinstance(env, TextArenaEnv)
+    return env.content(task)
+
+
+def _plain(value: Any) -> Any:
+    """Return a game's state as JSON that is the same in every process: no addresses, no order of sets."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(json.dumps(_plain(item), sort_keys=True) for item in value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return _plain(vars(value)) if hasattr(value, "__dict__") else str(value)

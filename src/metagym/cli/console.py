@@ -1,0 +1,108 @@
+"""The terminal: where output, errors and progress go, and how a command ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from metagym.errors import ApparatusError, BudgetExceededError, ConfigError, MetaGymError, RunFolderError
+
+console = Console()
+errors = Console(stderr=True)
+
+DEBUG_VARIABLE = "METAGYM_DEBUG"
+EXIT_CODES = "Exit codes: 0 done, 1 an error or a difference found, 2 wrong usage, 130 stopped by Ctrl-C."
+
+AGAIN = "the same command again"
+"""The remedy of commands that go on by themselves over what their folder holds."""
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def examples(*lines: str) -> str:
+    """Return command lines as the end of a command's help."""
+    return "\n\n".join(("[bold]For example[/bold]", *(escape(line) for line in lines)))
+
+
+def progress() -> Progress:
+    """Return progress bars on the error stream; nothing is drawn where that is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    )
+
+
+def print_json(value: Any) -> None:
+    """Print a JSON value to the output, and nothing else."""
+    console.print_json(json.dumps(value))
+
+
+def print_text(text: str, *, to: Console = console) -> None:
+    """Print text as it is: no markup, no colours, no line breaks of ours."""
+    to.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def resumable(kept: Path, remedy: str, *, after: Callable[[], None] | None = None) -> Iterator[None]:
+    """Say, where a command is stopped or fails on the way, what was saved and how to go on.
+
+    `kept` is the folder, or the file in it without which nothing was saved; `remedy` is the command that
+    goes on; `after` may print more.
+    """
+    try:
+        yield
+    except (ConfigError, RunFolderError):
+        raise  # it was not begun
+    except (Exception, KeyboardInterrupt):
+        if kept.exists():
+            folder = kept if kept.is_dir() else kept.parent
+            print_text(f"What was played is in {folder}. Go on with: {remedy}", to=errors)
+            if after is not None:
+                after()
+        raise
+
+
+def run_app(app: Callable[[], Any]) -> None:
+    """Run the command line. An error ends in a sentence and exit code 1; `--debug` shows where it came from."""
+    # An installed script does not look for `lessons:MyReflector` in the folder where it is called.
+    if "" not in sys.path:
+        sys.path.append("")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # in a C locale, a bar that cannot be written becomes a '?'
+            stream.reconfigure(errors="replace")
+    debug = os.environ.get(DEBUG_VARIABLE, "") not in ("", "0") or "--debug" in sys.argv
+    if "--debug" in sys.argv[1:]:  # it may stand anywhere
+        sys.argv.remove("--debug")
+    try:
+        app()
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, MetaGymError):
+            errors.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+            if isinstance(error, ApparatusError) and not isinstance(error, BudgetExceededError):
+                print_text("Is it the server, the key or the installation? metagym doctor looks.", to=errors)
+        else:
+            errors.print(f"[red]Unexpected {type(error).__name__}:[/red] {escape(str(error))}", highlight=False)
+            print_text(
+                "This is a defect: of metagym, or of an environment, actor or reflector that was loaded. The same "
+                "command with --debug shows where. If it is metagym's, please report it with that text and the "
+                "output of `metagym doctor --json`.",
+                to=errors,
+            )
+        sys.exit(1)

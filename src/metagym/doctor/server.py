@@ -1,0 +1,128 @@
+"""The model: is one named, does its server answer, is the key accepted, does it serve that model?"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from metagym.doctor.finding import Finding, ok, problem, warning
+from metagym.errors import ConfigError
+from metagym.models.environment import find_key, model_from_environment
+
+DEFAULT_URL = "https://api.openai.com/v1"
+TIMEOUT_S = 5.0
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+_SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
+
+
+class Answer(Exception):  # noqa: N818 - no failure of ours: how a server refused
+    """A server's answer that is no list of models."""
+
+    def __init__(self, status: int | None, text: str) -> None:
+        super().__init__(text)
+        self.status, self.text = status, text
+
+
+def check_proxies(environ: Mapping[str, str], base_url: str | None) -> Iterator[Finding]:
+    """Check that the proxy variables are URLs, and keep away from a server on this machine."""
+    for name, value in environ.items():
+        if name.lower() not in PROXIES or not value:
+            continue
+        remedy = f"unset {name}, or export {name}=http://HOST:PORT"
+        try:
+            parts = urlsplit(value)
+            is_url = parts.scheme in _SCHEMES and bool(parts.hostname) and (parts.port or True)
+        except ValueError:
+            is_url = False
+        if not is_url:
+            yield problem("proxy", f"expected {name} to be a URL such as http://HOST:PORT, got {value!r}", remedy)
+        elif base_url is not None and is_proxied_loopback(environ, base_url):
+            message = f"{name} sends calls to {base_url}, on this machine, to {value}"
+            yield problem("proxy", message, f"export NO_PROXY={','.join(LOOPBACK[:2])}")
+
+
+def is_proxied_loopback(environ: Mapping[str, str], url: str) -> bool:
+    """Whether a server on this machine is not among the hosts that no proxy is asked for."""
+    host = urlsplit(url).hostname
+    if host not in LOOPBACK:
+        return False
+    exempt = ",".join(environ.get(name, "") for name in ("no_proxy", "NO_PROXY"))
+    return not any(host == item or item == "*" for item in (part.strip() for part in exempt.split(",")))
+
+
+def check_server(
+    environ: Mapping[str, str],
+    *,
+    model: str | None = None,
+    base_url: str | None = None,
+    api_key_env: str | None = None,
+) -> Iterator[Finding]:
+    """Ask the server for its models. No completion is asked for, so nothing is paid."""
+    try:
+        model = model or (model_from_environment() or {}).get("model")
+        url = base_url or environ.get("OPENAI_BASE_URL") or None
+        if model is None and url is None:
+            message = "none is named, so only the scripted demo plays"
+            remedy = "export METAGYM_MODEL=NAME with OPENAI_API_KEY or OPENAI_BASE_URL, or say --model and --base-url"
+            yield warning("model", message, remedy)
+            return
+        key = find_key(base_url, url, api_key_env)
+    except ConfigError as error:
+        yield problem(
+            "model", str(error), "export METAGYM_MODEL=NAME OPENAI_API_KEY=..., or say --model and --base-url"
+        )
+        return
+    url = (url or DEFAULT_URL).rstrip("/")
+    yield from check_proxies(environ, url)
+    try:
+        names = list_models(url, key)
+    except Answer as answer:
+        yield _refused(url, answer, key_name=api_key_env or "OPENAI_API_KEY")
+        return
+    if model is None:
+        yield warning("model", f"{url} answers, but no model is named", f"--model {names[0] if names else 'NAME'}")
+    elif names and model not in names:
+        message = f"{url} serves {', '.join(names[:5])}, not {model!r}"
+        yield problem("model", message, f"--model {names[0]}, or export METAGYM_MODEL={names[0]}")
+    else:
+        yield ok("model", f"{model} at {url}")
+
+
+def list_models(url: str, key: str) -> list[str]:
+    """Return the names of the models that a server says it serves.
+
+    Raises:
+        Answer: it cannot be reached, refuses, or is no server of models.
+    """
+    try:
+        request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {key}"})
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
+            body: Any = json.load(reply)
+        return [str(item["id"]) for item in body["data"]]
+    except urllib.error.HTTPError as error:
+        raise Answer(error.code, f"HTTP {error.code} {error.reason}") from error
+    except (KeyError, TypeError) as error:
+        raise Answer(200, "no list of models") from error
+    except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
+        raise Answer(None, str(getattr(error, "reason", error))) from error
+    except ValueError as error:  # no URL, or no JSON
+        raise Answer(200, f"{type(error).__name__}: {error}") from error
+
+
+def _refused(url: str, answer: Answer, *, key_name: str) -> Finding:
+    if answer.status is None:
+        remedy = "start it (metagym serve MODEL, vllm serve MODEL, ollama serve), or correct --base-url"
+        return problem("model", f"nothing answers at {url}: {answer.text}", remedy)
+    if answer.status in (401, 403):
+        message = f"{url} refuses the key: {answer.text}"
+        return problem("model", message, f"export {key_name}=..., or name another variable: --api-key-env NAME")
+    if answer.status in (404, 405):
+        message = f"{url} answers, but has no list of models ({answer.text})"
+        return warning("model", message, "does the base URL lack /v1? metagym run tells whether a call succeeds")
+    return problem("model", f"{url} answers {answer.text}", "is this an OpenAI-compatible server, and is it well?")

@@ -1,0 +1,53 @@
+"""`metagym doctor`: every part is looked at, each fault has its remedy, and the exit code tells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_commands import Metagym, command  # noqa: F401 - a fixture
+from tests.conftest import SRC, run_python
+
+STATES = {"ok", "warning", "problem"}
+
+
+def test_a_sound_installation_ends_with_0_and_each_fault_has_a_remedy(command: Metagym) -> None:  # noqa: F811
+    done = command("doctor", "--json")
+    found = json.loads(done.out)
+    assert {"python", "metagym", "games", "runs", "terminal", "gpu", "model"} <= {item["topic"] for item in found}
+    assert {item["state"] for item in found} <= STATES
+    assert all(bool(item["remedy"]) == (item["state"] != "ok") for item in found)
+    assert (done.code == 1) == any(item["state"] == "problem" for item in found)
+
+
+def test_a_problem_ends_with_1_and_its_remedy_is_shown(command: Metagym) -> None:  # noqa: F811
+    done = command("doctor", "--model", "gpt-4o")
+    assert done.code == 1
+    assert "problem  model" in done.out
+    assert "-> export METAGYM_MODEL=NAME OPENAI_API_KEY=..." in done.out
+    assert "1 problem(s)" in done.out
+
+
+def test_a_games_folder_that_is_not_there_is_a_problem(
+    command: Metagym,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path / "nowhere"))
+    done = command("doctor")
+    assert done.code == 1
+    assert "-> alfworld-download, then export ALFWORLD_DATA=FOLDER" in done.out
+    monkeypatch.delenv("ALFWORLD_DATA")
+    assert "ALFWorld plays generated games" in command("doctor").out
+
+
+def test_the_doctor_leaves_nothing_behind_and_loads_neither_torch_nor_alfworld(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.argv = ['metagym', 'doctor']; from metagym.cli import app; app(standalone_mode=False);"
+        "print(sorted(name for name in ('torch', 'alfworld', 'textworld', 'openai') if name in sys.modules))"
+    )
+    done = run_python(code, env={"HOME": str(tmp_path), "PYTHONPATH": str(SRC.parent)}, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,162 @@
+"""What keeps a model from answering: no name, no key, no server, a refused key, another model, a proxy."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from metagym.doctor import Finding, State
+from metagym.doctor.server import check_proxies, check_server
+
+Serve = Callable[..., str]
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Answer GET /v1/models with a status and a body; a key may be asked for."""
+    servers: list[http.server.HTTPServer] = []
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    def start(body: str = "", *, status: int = 200, key: str | None = None) -> str:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                is_refused = key is not None and self.headers["Authorization"] != f"Bearer {key}"
+                found = 401 if is_refused else status if self.path == "/v1/models" else 404
+                self.send_response(found)
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        servers.append(http.server.HTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/v1"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+MODELS = json.dumps({"data": [{"id": "tiny"}, {"id": "large"}]})
+
+
+def look(environ: dict[str, str] | None = None, **asked: str) -> Finding:
+    """Return the last finding: that on the model."""
+    return list(check_server(environ or {}, **asked))[-1]
+
+
+def test_a_model_that_is_served_is_fine(serve: Serve) -> None:
+    url = serve(MODELS)
+    found = look(model="tiny", base_url=url)
+    assert (found.state, found.message) == (State.OK, f"tiny at {url}")
+    assert look(model="tiny", base_url=url + "/").state is State.OK
+
+
+def test_no_model_at_all_is_a_warning_with_what_to_set() -> None:
+    found = look()
+    assert found.state is State.WARNING
+    assert "export METAGYM_MODEL=NAME" in found.remedy
+
+
+def test_a_key_without_a_model_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    found = look()
+    assert found.state is State.PROBLEM
+    assert "no model is named" in found.message
+
+
+def test_a_model_without_a_key_is_a_problem() -> None:
+    found = look(model="gpt-4o")
+    assert found.state is State.PROBLEM
+    assert "Expected a key or a server, got neither" in found.message
+    assert "OPENAI_API_KEY" in found.remedy
+
+
+def test_no_server_is_a_problem_with_what_to_start() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    found = look({"NO_PROXY": "*"}, model="m", base_url=url)
+    assert found.state is State.PROBLEM
+    assert f"nothing answers at {url}: " in found.message
+    assert "metagym serve MODEL" in found.remedy
+
+
+def test_a_refused_key_names_the_variable(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = serve(MODELS, key="right")
+    monkeypatch.setenv("MY_KEY", "wrong")
+    found = look(model="tiny", base_url=url, api_key_env="MY_KEY")
+    assert (found.state, found.remedy[:14]) == (State.PROBLEM, "export MY_KEY=")
+    assert "refuses the key: HTTP 401" in found.message
+    monkeypatch.setenv("MY_KEY", "right")
+    assert look(model="tiny", base_url=url, api_key_env="MY_KEY").state is State.OK
+
+
+def test_another_model_names_those_that_are_served(serve: Serve) -> None:
+    found = look(model="big", base_url=serve(MODELS))
+    assert (found.state, found.remedy[:12]) == (State.PROBLEM, "--model tiny")
+    assert "serves tiny, large, not 'big'" in found.message
+
+
+def test_a_server_without_a_named_model_is_a_warning(serve: Serve) -> None:
+    found = look(base_url=serve(MODELS))
+    assert (found.state, found.remedy) == (State.WARNING, "--model tiny")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "state", "told"),
+    [
+        ("", 404, State.WARNING, "has no list of models"),
+        ("", 500, State.PROBLEM, "answers HTTP 500"),
+        ("<html>", 200, State.PROBLEM, "JSONDecodeError"),
+        ('{"odd": 1}', 200, State.PROBLEM, "no list of models"),
+        ("[1]", 200, State.PROBLEM, "no list of models"),
+    ],
+)
+def test_a_server_of_another_kind_is_told(serve: Serve, body: str, status: int, state: State, told: str) -> None:
+    found = look(model="m", base_url=serve(body, status=status))
+    assert (found.state, told in found.message) == (state, True)
+
+
+def test_a_forgotten_v1_is_hinted_at(serve: Serve) -> None:
+    found = look(model="tiny", base_url=serve(MODELS).removesuffix("/v1"))
+    assert "lack /v1" in found.remedy
+
+
+# Proxies ----------------------------------------------------------------------------------------------
+
+HERE = "http://localhost:8000/v1"
+
+
+def test_a_proxy_variable_that_is_no_url_is_a_problem() -> None:
+    for value in ("foo:bar", "127.0.0.1:3128", "http://host:port", "http://"):
+        (found,) = check_proxies({"HTTP_PROXY": value}, None)
+        assert (found.state, found.remedy[:16]) == (State.PROBLEM, "unset HTTP_PROXY"), value
+
+
+def test_a_proxy_that_would_take_calls_to_this_machine_is_a_problem() -> None:
+    (found,) = check_proxies({"https_proxy": "http://proxy:3128"}, "https://127.0.0.1:8000/v1")
+    assert (found.state, found.remedy) == (State.PROBLEM, "export NO_PROXY=localhost,127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": "localhost,127.0.0.1"}, HERE),
+        ({"HTTP_PROXY": "http://proxy:3128", "no_proxy": "*"}, HERE),
+        ({"HTTP_PROXY": "http://proxy:3128"}, "http://elsewhere:8000/v1"),
+        ({"HTTP_PROXY": "http://proxy:3128"}, None),
+        ({"HTTP_PROXY": ""}, HERE),
+        ({}, HERE),
+    ],
+)
+def test_proxies_that_do_no_harm_are_not_spoken_of(environ: dict[str, str], url: str | None) -> None:
+    assert list(check_proxies(environ, url)) == []

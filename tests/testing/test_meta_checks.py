@@ -1,0 +1,285 @@
+"""check_meta_env: it passes what keeps the contract, and names each broken promise with its remedy."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from metagym import MetaEnv, TaskSet
+from metagym.errors import ContractError
+from metagym.schedules import fresh
+from metagym.tasks import ListedTaskSet
+from metagym.testing import check_meta_env
+from metagym.types import Task
+from tests.conftest import CorridorEnv
+
+COUNTER = itertools.count()
+
+
+class Corridors(MetaEnv):
+    """Keeps every promise; the classes below break one each."""
+
+    default_prompt = "Walk."
+    default_options = {"episodes_per_step": 3, "max_steps": 8}
+
+    def make_inner_env(self) -> Any:
+        return CorridorEnv()
+
+    def make_task_set(self) -> TaskSet:
+        return TaskSet.from_seeds(self.make_inner_env, 40, families=["corridor"], digest=lambda env, task: task.id)
+
+
+@pytest.mark.parametrize(
+    "env_id",
+    ["MetaGym/Gates-v0", "MetaGym/ALFWorld-v0", pytest.param("MetaGym/MiniHack-v0", marks=pytest.mark.slow)],
+)
+def test_the_environments_that_come_with_metagym_pass(env_id: str) -> None:
+    if "MiniHack" in env_id:
+        pytest.importorskip("minihack", reason="needs the extra metagym[minihack]")
+    check_meta_env(env_id, episodes_per_step=2)
+
+
+def test_a_class_and_a_function_pass() -> None:
+    check_meta_env(Corridors)
+    check_meta_env(lambda actor, **options: Corridors(actor, **options), seed=3, num_meta_steps=1)
+
+
+def test_an_environment_that_lists_no_actions_passes() -> None:
+    class AnyText(Corridors):
+        def make_inner_env(self) -> Any:
+            return CorridorEnv(actions=None)
+
+    check_meta_env(AnyText)
+
+
+def test_worker_processes_are_checked_where_they_are_asked_for() -> None:
+    check_meta_env("MetaGym/Gates-v0", episodes_per_step=2, num_meta_steps=1, workers=1)
+
+
+# Breaches ---------------------------------------------------------------------------------------------
+
+
+class EnvOf(Corridors):
+    """Corridors with an inner environment of a test's own."""
+
+    inner: Any = CorridorEnv
+
+    def make_inner_env(self) -> Any:
+        return type(self).inner()
+
+
+def tasks_of(*tasks: Task) -> type[Corridors]:
+    class Listed(Corridors):
+        def make_task_set(self) -> TaskSet:
+            return ListedTaskSet(tasks)
+
+    return Listed
+
+
+def seeds(num: int, **fields: Any) -> list[Task]:
+    return [Task(**{"id": f"corridor/{n}", "family": "corridor", "split": "", "seed": n, **fields}) for n in range(num)]
+
+
+class RaisesLate(CorridorEnv):
+    """Raises where it is at field 2, which a check of the first turns may miss."""
+
+    def step(self, action: str) -> Any:
+        if action == "west" and self._field > 1:
+            raise ValueError("no way back")
+        return super().step(action)
+
+
+class RefusesTasks(CorridorEnv):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        if options and options["task_id"].startswith("corridor"):
+            raise KeyError(options["task_id"])
+        return super().reset(seed=seed, options=options)
+
+
+class ShowsItsTask(CorridorEnv):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        text, info = super().reset(seed=seed, options=options)
+        return f"{text} ({(options or {}).get('task_id', 'no task')})", info
+
+
+class CountsCopies(CorridorEnv):
+    """Another text in each copy: two environments of one class are not alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._copy = next(COUNTER)
+
+    def _text(self) -> str:
+        return f"{super()._text()} Copy {self._copy}."
+
+
+class RandomOrder(Corridors):
+    def make_task_set(self) -> TaskSet:
+        class Unseeded(ListedTaskSet):
+            def candidates(self, family: str, rng: np.random.Generator) -> Iterator[Task]:
+                return super().candidates(family, np.random.default_rng())
+
+        return Unseeded(seeds(60))
+
+
+class WrongFind(Corridors):
+    def make_task_set(self) -> TaskSet:
+        class Finds(ListedTaskSet):
+            def find(self, task_id: str) -> Task:
+                return super().find("corridor/0")
+
+        return Finds(seeds(40))
+
+
+class TwoRoles(Corridors):
+    def make_task_set(self) -> TaskSet:
+        roles = ("train", "test")
+        update = [{"split": roles[n % 2], "digest": str(n // 2)} for n in range(40)]
+        return ListedTaskSet([task.model_copy(update=update[task.seed]) for task in seeds(40)])
+
+
+class RepeatsItself(Corridors):
+    default_options = {"episodes_per_step": 1}
+
+    def make_task_set(self) -> TaskSet:
+        class Repeats(ListedTaskSet):
+            def draw(self, num_tasks: int, *, exclude: Any = (), **options: Any) -> tuple[Task, ...]:
+                return super().draw(num_tasks, **{**options, "rng": np.random.default_rng(0)})
+
+        return Repeats(seeds(40))
+
+
+class ClockInInfo(Corridors):
+    def step(self, action: str) -> Any:
+        *values, info = super().step(action)
+        return *values, {**info, "time": time.perf_counter()}
+
+
+class CountsInInfo(Corridors):
+    """Passes check_env, which plays one copy; two copies differ."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.copy = next(COUNTER)
+
+    def step(self, action: str) -> Any:
+        *values, info = super().step(action)
+        return *values, {**info, "copy": self.copy}
+
+
+class NoScores(Corridors):
+    def step(self, action: str) -> Any:
+        *values, info = super().step(action)
+        del info["scores"]
+        return *values, info
+
+
+class SumForReward(Corridors):
+    def step(self, action: str) -> Any:
+        batch, _, *rest = super().step(action)
+        return batch, 17.0, *rest
+
+
+class NumpyFlags(Corridors):
+    def step(self, action: str) -> Any:
+        batch, reward, terminated, truncated, info = super().step(action)
+        return batch, reward, np.bool_(terminated), truncated, info
+
+
+class PromptOfBytes(Corridors):
+    default_prompt = b"Walk."  # type: ignore[assignment]
+
+
+class PlaysInReset(Corridors):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        observation, info = super().reset(seed=seed, options=options)
+        self.step("Walk.")
+        return observation, info
+
+
+class ForgetsTasks(Corridors):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return super().reset(seed=seed)
+
+
+class ReplaysOne(Corridors):
+    def replay(self, prompts: Any, task_ids: Any, **options: Any) -> Any:
+        return super().replay(prompts[:1], task_ids, **options)
+
+
+class ReplayDraws(Corridors):
+    def replay(self, prompts: Any, task_ids: Any, **options: Any) -> Any:
+        found = super().replay(prompts, task_ids, **options)
+        self.step("Walk.")
+        return found
+
+
+class AddressInFingerprint(Corridors):
+    def inner_fingerprint(self) -> dict[str, Any]:
+        return {"table": next(COUNTER)}
+
+
+class ClosesOnce(Corridors):
+    closed = False
+
+    def close(self) -> None:
+        super().close()
+        if self.closed:
+            raise RuntimeError("closed already")
+        self.closed = True
+
+
+class NoMetaEnv(gymnasium.Env[str, str]):
+    pass
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Gymnasium's own, on the way to the breach
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        (3, "a subclass of metagym.MetaEnv, an id or a function, got 3. Pass the class itself"),
+        (NoMetaEnv, "a subclass of metagym.MetaEnv"),
+        (lambda **options: CorridorEnv(), "a metagym.MetaEnv, got a CorridorEnv.*check_text_env"),
+        (EnvOf, None),
+        (type("E", (EnvOf,), {"inner": RaisesLate}), "ValueError: no way back|every episode to be played"),
+        (type("E", (EnvOf,), {"inner": RefusesTasks}), "the task 'corridor/.*' to be playable, got KeyError"),
+        (type("E", (EnvOf,), {"inner": ShowsItsTask}), "no task id in what the actor sees, 'corridor/"),
+        (type("E", (EnvOf,), {"inner": CountsCopies}), "equal trajectories from equal seeds.*another copy"),
+        (type("E", (EnvOf,), {"inner": lambda: CorridorEnv(info={"goal": 1})}), r"info\['goal'\].*on the task 'corr"),
+        (tasks_of(*seeds(9, split="test")), "6 tasks with the split 'train', for two meta-steps, got 0"),
+        (tasks_of(*seeds(5, split="train")), "6 tasks with the split 'train'.*got 5.*fewer episodes_per_step"),
+        (RandomOrder, "equal tasks from equal seeds, in every copy.*from the generator it is given"),
+        (WrongFind, r"find\('corridor/.*'\) to return the drawn task"),
+        (TwoRoles, "equal content to have one role.*Leave `split` empty"),
+        (RepeatsItself, "no task id twice in a meta-episode"),
+        (ClockInInfo, "gymnasium's check_env to pass"),
+        (CountsInInfo, "equal info from equal seeds.*out of info"),
+        (NoScores, r"all of the contract's keys in info, got no \['scores'\]"),
+        (SumForReward, "the reward to be the mean of the scores, a float, got 17.0"),
+        (NumpyFlags, "terminated and truncated as bools, got"),
+        (PromptOfBytes, r"info\['default_prompt'\] to be a prompt, got b'Walk.'"),
+        (PlaysInReset, "reset to play nothing, got episodes"),
+        (ForgetsTasks, "the tasks that reset was given, in order.*hand `options` on"),
+        (ReplaysOne, "replay to play .* under both prompts"),
+        (ReplayDraws, "equal tasks from equal seeds .with a replay in between."),
+        (AddressInFingerprint, "one fingerprint for all copies.*inner_fingerprint"),
+        (ClosesOnce, "the second close to be quiet, got RuntimeError: closed already"),
+    ],
+)
+def test_a_breach_is_named_with_its_remedy(env: Any, told: str | None) -> None:
+    if told is None:
+        return check_meta_env(env)
+    with pytest.raises(ContractError, match=told):
+        check_meta_env(env)
+    return None
+
+
+def test_a_spec_that_json_cannot_hold_is_named() -> None:
+    with pytest.raises(ContractError, match=r"a spec that JSON can hold"):
+        check_meta_env("MetaGym/Gates-v0", episodes_per_step=2, schedule=fresh)
