@@ -188,7 +188,7 @@ class RolloutEngine:
         for stop in stops:
             if isinstance(stop, BudgetExceededError):
                 error = BudgetExceededError(str(stop))  # one that no episode's traceback holds on to
-                error.trajectories = played
+                error.trajectories, error.ledger = played, stop.ledger
                 raise error
         return played
 

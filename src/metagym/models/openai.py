@@ -95,6 +95,11 @@ class OpenAIChatModel:
         limits = (self.sampling.get("max_completion_tokens"), self.sampling.get("max_tokens"))
         return next((limit for limit in limits if isinstance(limit, int)), None)
 
+    @property
+    def prices(self) -> Prices | None:
+        """What the model costs, where the client's limits say so."""
+        return self.client.prices
+
     async def complete(self, messages: Sequence[Message], call: Call) -> Completion:
         """Return the server's reply; see `ChatModel.complete`.
 
@@ -107,7 +112,7 @@ class OpenAIChatModel:
             arm=call.arm,
             meta_step=call.meta_step,
             model=self.model,
-            prices=self.client.prices,
+            prices=self.prices,
             fallback=self.ledger,
         )
         lane = self._lane()
