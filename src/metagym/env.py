@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import gymnasium
 import numpy as np
@@ -91,14 +92,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """Called with each finished trajectory, from the engine's thread."""
         self._recorder: Recorder | None = None
         self._workers = self._make_workers()
-        self.engine = RolloutEngine(
-            self.actor,
-            self._workers,
-            config=RolloutConfig(**self.config.model_dump(include=set(RolloutConfig.model_fields))),
-            score=self.score,
-            on_episode=self._episode_finished,
-            recall=self._recall,
-        )
+        self.engine = self._make_engine()
         self._owns_actor = actor is not self.actor
         self._meta_episode: MetaEpisode | None = None
         self._last_batch: tuple[Trajectory, ...] = ()
@@ -202,26 +196,32 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         Raises:
             InvalidPromptError, UnknownNameError: nothing was played.
         """
-        if isinstance(prompts, str) or not is_task_list(task_ids) or not task_ids:
-            raise ConfigError("replay expects a list of prompts and a non-empty list of task ids.")
-        if repetitions < 1:
-            raise ConfigError(f"repetitions must be at least 1, got {repetitions}.")
         # Before the first reset the seed is 0, so that a replay is the same in every process.
         meta_episode = self._meta_episode or self.new_meta_episode(np.random.default_rng(0))
-        tasks = [self.task_set.find(task_id) for task_id in task_ids for _ in range(repetitions)]
-        episodes = [
-            episode
-            for group, prompt in enumerate(prompts)
-            for episode in meta_episode.episodes_on(
-                tasks, self.check_prompt(prompt), arm=f"{self.config.arm}/replay-{group}"
-            )
-        ]
-        trajectories = self.play(episodes)
-        size = len(tasks)
-        return tuple(
-            meta_episode.meta_step(prompt, trajectories[group * size : (group + 1) * size])
-            for group, prompt in enumerate(prompts)
-        )
+        again = _Again(prompts, task_ids, repetitions, meta_episode, f"{self.config.arm}/replay", meta_episode.index)
+        return again.meta_steps(self.play(again.episodes(self)))
+
+    async def replay_async(
+        self,
+        prompts: Sequence[str],
+        task_ids: Sequence[str],
+        *,
+        repetitions: int = 1,
+        meta_episode: MetaEpisode | None = None,
+    ) -> tuple[MetaStep, ...]:
+        """Play tasks again from asynchronous code: what a reflector that wants rollouts of its own is bound to.
+
+        As `replay`, but its chance is of its own, and it is booked with the meta-step that was finished last, by
+        default of the environment's own meta-episode.
+
+        Raises:
+            InvalidPromptError, UnknownNameError: nothing was played.
+            BudgetExceededError: the budget ran out; what was finished is not played again.
+        """
+        meta_episode = meta_episode or self._meta_episode or self.new_meta_episode(np.random.default_rng(0))
+        index = max(0, meta_episode.index - 1)
+        again = _Again(prompts, task_ids, repetitions, meta_episode, f"{meta_episode.arm}/rollouts", index)
+        return again.meta_steps(await self._play(again.episodes(self)))
 
     def record_to(self, recorder: Recorder | None) -> Recorder | None:
         """Keep every episode in `recorder`, and take from it what was played before; return the one before it."""
@@ -257,6 +257,21 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         arm = self.config.arm if arm is None else arm
         return MetaEpisode(self.task_set, self.config, rng=rng, arm=arm, task_ids=task_ids)
 
+    def branch(self, *, ledger: Ledger, rng: np.random.Generator, **options: Any) -> Self:
+        """Return an environment over the same actor, tasks and workers, with options and books of its own.
+
+        Its first `reset` without a seed draws from `rng`. It lives as long as this one, which closes for both.
+        """
+        other = copy.copy(self)
+        other.config = read_options({**dict(self.config), **options})
+        other.families = self.task_set.expand_families(other.config.families)
+        other.task_set.check_split(other.config.split)
+        other.ledger, other.np_random = ledger, rng
+        other._meta_episode, other._last_batch, other._kept = None, (), {}
+        other._owns_actor = False
+        other.engine = other._make_engine()
+        return other
+
     def check_prompt(self, prompt: object) -> str:
         """Return `prompt` where it is one.
 
@@ -271,12 +286,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         Raises:
             BudgetExceededError: the budget ran out. What was finished is kept, and not played again.
         """
-        with self.ledger.measure(), self.ledger.open():
-            try:
-                return background.run(self.engine.run(episodes))
-            except BudgetExceededError as error:
-                self._kept |= {item.episode.key: item for item in error.trajectories if item.score is not None}
-                raise
+        return background.run(self._play(episodes))
 
     def outcome(
         self, meta_step: MetaStep, meta_episode: MetaEpisode
@@ -287,6 +297,30 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         terminated = threshold is not None and meta_step.reward >= threshold
         truncated = meta_episode.is_exhausted
         return meta_step.trajectories, meta_step.reward, terminated, truncated, self._info(meta_step)
+
+    async def _play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
+        new = [episode for episode in episodes if episode.key not in self._kept]
+        self.ledger.begin_episodes(len(new))
+        with self.ledger.measure(), self.ledger.open():
+            try:
+                played = await self.engine.run(episodes)
+            except BudgetExceededError as error:
+                self._kept |= {item.episode.key: item for item in error.trajectories if item.score is not None}
+                self.ledger.give_back_episodes(sum(item.score is None for item in error.trajectories))
+                raise
+        # What the apparatus failed on is nobody's outlay, and comes again.
+        self.ledger.give_back_episodes(sum(item.score is None for item in played))
+        return played
+
+    def _make_engine(self) -> RolloutEngine:
+        return RolloutEngine(
+            self.actor,
+            self._workers,
+            config=RolloutConfig(**self.config.model_dump(include=set(RolloutConfig.model_fields))),
+            score=self.score,
+            on_episode=self._episode_finished,
+            recall=self._recall,
+        )
 
     def _make_workers(self) -> Workers:
         if self.config.workers == "local":
@@ -304,7 +338,10 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         kept = self._kept.pop(episode.key, None)
         if kept is not None and kept.episode == episode:
             return kept
-        return self._recorder.recall_episode(episode) if self._recorder is not None else None
+        recalled = self._recorder.recall_episode(episode) if self._recorder is not None else None
+        if recalled is not None:
+            self.ledger.recall(recalled, getattr(getattr(self.actor, "model", None), "prices", None))
+        return recalled
 
     def _info(self, meta_step: MetaStep) -> dict[str, Any]:
         trajectories = meta_step.trajectories
@@ -318,6 +355,40 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             "usage": sum((item.usage for item in trajectories), Usage()).model_dump(),
             "fingerprint": self._fingerprint_digest,
         }
+
+
+class _Again(NamedTuple):
+    """Tasks that are to be played again, under several prompts."""
+
+    prompts: Sequence[str]
+    task_ids: Sequence[str]
+    repetitions: int
+    meta_episode: MetaEpisode
+    arm: str
+    at: int
+    """The meta-step that the episodes belong to."""
+
+    def episodes(self, env: MetaEnv) -> list[Episode]:
+        """Return what is to be played, one prompt after another, the repetitions of a task side by side."""
+        if isinstance(self.prompts, str) or not is_task_list(self.task_ids) or not self.task_ids:
+            raise ConfigError("replay expects a list of prompts and a non-empty list of task ids.")
+        if self.repetitions < 1:
+            raise ConfigError(f"repetitions must be at least 1, got {self.repetitions}.")
+        tasks = [env.task_set.find(task_id) for task_id in self.task_ids for _ in range(self.repetitions)]
+        prompts = [env.check_prompt(prompt) for prompt in self.prompts]
+        return [
+            episode
+            for group, prompt in enumerate(prompts)
+            for episode in self.meta_episode.episodes_on(tasks, prompt, arm=f"{self.arm}-{group}", index=self.at)
+        ]
+
+    def meta_steps(self, trajectories: tuple[Trajectory, ...]) -> tuple[MetaStep, ...]:
+        """Return what was played, as one meta-step a prompt."""
+        size = len(self.task_ids) * self.repetitions
+        return tuple(
+            self.meta_episode.meta_step(prompt, trajectories[group * size : (group + 1) * size], index=self.at)
+            for group, prompt in enumerate(self.prompts)
+        )
 
 
 def _read_task_ids(options: Mapping[str, Any] | None) -> Sequence[str] | None:

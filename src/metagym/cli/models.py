@@ -39,6 +39,19 @@ def read_options(options: list[str]) -> dict[str, Any]:
     return read
 
 
+def read_reflector(reflector: str | None, model: dict[str, Any] | None) -> Any:
+    """Return the reflector's spec: the name that was given, with the model where it names a method that takes one."""
+    from metagym.reflectors import method_names, takes_model
+
+    if reflector is None:
+        return model
+    return (
+        {"method": reflector, **model}
+        if model and reflector in method_names() and takes_model(reflector)
+        else reflector
+    )
+
+
 def read_json(name: str, text: str) -> dict[str, Any]:
     """Return the JSON mapping that an option holds."""
     try:

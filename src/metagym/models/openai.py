@@ -22,6 +22,7 @@ from metagym.models.environment import PLACEHOLDER_KEY, find_key
 from metagym.models.failures import AttemptFailedError, read_failure
 from metagym.models.reading import read_completion
 from metagym.models.retry import Breaker, Retrier
+from metagym.spending import Prices
 from metagym.types import Completion, Message, clean_text
 
 if TYPE_CHECKING:

@@ -1,0 +1,64 @@
+"""The methods by name: those that come with the library, and those of installed packages.
+
+A package adds its own by the entry-point group `metagym.reflectors`:
+
+    [project.entry-points."metagym.reflectors"]
+    my_method = "my_package.module:MyReflector"
+
+Nothing is imported before its name is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import pkgutil
+from collections.abc import Callable
+from typing import Any, Final
+
+from metagym.errors import ConfigError, UnknownNameError
+
+GROUP: Final = "metagym.reflectors"
+METHODS: Final = {
+    "fixed": "metagym.reflectors.fixed:FixedReflector",
+    "ict": "metagym.reflectors.ict:ChatReflector",
+}
+"""The methods of this library, by name."""
+
+
+def method_names() -> tuple[str, ...]:
+    """Return the names of all methods: the library's own, then those of installed packages."""
+    return (*METHODS, *sorted(set(_installed()) - set(METHODS)))
+
+
+def find_method(name: str) -> Callable[..., Any]:
+    """Return the class (or factory) of the method of that name; it takes its model first, then options.
+
+    >>> find_method("ict").__name__
+    'ChatReflector'
+
+    Raises:
+        UnknownNameError: there is no such method.
+        ConfigError: it cannot be imported.
+    """
+    path = METHODS.get(name) or _installed().get(name)
+    if path is None:
+        raise UnknownNameError.of("method", name, method_names(), remedy="A reflector of yours: 'package.module:Name'.")
+    try:
+        found: Callable[..., Any] = pkgutil.resolve_name(path)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"The method {name!r} cannot be imported from {path!r}: {error}.") from error
+    return found
+
+
+def takes_model(name: str) -> bool:
+    """Whether the method of that name is made over a chat model.
+
+    >>> takes_model("ict"), takes_model("fixed")
+    (True, False)
+    """
+    return "model" in inspect.signature(find_method(name)).parameters
+
+
+def _installed() -> dict[str, str]:
+    return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=GROUP)}
