@@ -12,7 +12,7 @@ from tests.conftest import SRC
 LAYERS = (
     ("_version", "types", "errors", "background", "student"),
     ("seeding", "spending", "spaces", "statistics", "journal", "manifest", "measurements"),
-    ("tasks", "models", "workers", "rendering", "ledger"),
+    ("tasks", "models", "workers", "rendering", "ledger", "account"),
     ("actor", "reflectors", "adapter", "schedules"),
     ("rollout", "specs"),
     ("config",),
@@ -20,9 +20,9 @@ LAYERS = (
     ("env",),
     ("vector",),
     ("wrappers", "optimization", "runs", "call_log"),
-    ("experiment", "estimation", "training", "report", "testing"),
+    ("experiment", "estimation", "training", "report", "testing", "optimizers"),
     ("evaluation",),
-    ("verification",),
+    ("verification", "arena"),
     ("envs",),
     ("cli",),
 )

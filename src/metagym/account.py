@@ -50,7 +50,11 @@ class Account(Ledger):
         self.within.give_back_episodes(num)
 
     def recall(self, trajectory: Trajectory, prices: Prices | None) -> None:
-        """Count the calls of an episode that comes from the record as if they were made now."""
+        """Count the calls of an episode that comes from the record as if they were made now.
+
+        Raises:
+            BudgetExceededError: the budget does not cover them.
+        """
         episode, usage = trajectory.episode, trajectory.usage
         if usage.num_calls:
             attempt = Attempt(
@@ -63,7 +67,7 @@ class Account(Ledger):
                 usage=usage,
                 cost=None if prices is None else prices.of(usage),
             )
-            super().book(attempt)
+            self._count(attempt)
 
     @contextlib.contextmanager
     def measure(self) -> Iterator[None]:
@@ -90,6 +94,26 @@ class Account(Ledger):
         self.release(attempt.number)
 
     def book(self, attempt: Attempt) -> None:
-        """Book a reply from a cassette as if it had been paid now; the wider ledger knows that it was not."""
+        """Book a reply from a cassette as if it had been paid now; the wider ledger knows that it was not.
+
+        Raises:
+            BudgetExceededError: the budget does not cover it.
+        """
         self.within.book(attempt)
-        super().book(attempt.model_copy(update={"outcome": "whole"}))
+        usage = attempt.usage.model_copy(update={"num_calls": 1})
+        self._count(attempt.model_copy(update={"outcome": "whole", "usage": usage}))
+
+    def _count(self, attempt: Attempt) -> None:
+        """Add what an earlier process paid, where there is room: it was there then, unless it is asked for twice."""
+        usage = attempt.usage
+        tokens, calls = usage.prompt_tokens + usage.completion_tokens, usage.num_calls
+        with self._lock:
+            now, limit = self.outlay, self.budget
+            for name, left, wanted in (
+                ("tokens", limit.tokens, now.tokens + tokens),
+                ("calls", limit.calls, now.calls + calls),
+                ("cost", limit.cost, now.cost + (attempt.cost or 0.0)),
+            ):
+                if left is not None and wanted > left:
+                    raise self._refusal(f"The budget of {left:,} ({name}) does not cover what is asked for again")
+            self._book(attempt)

@@ -92,7 +92,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """Called with each finished trajectory, from the engine's thread."""
         self._recorder: Recorder | None = None
         self._workers = self._make_workers()
-        self.engine = self._make_engine()
+        self.engine = self._make_rollout_engine()
         self._owns_actor = actor is not self.actor
         self._meta_episode: MetaEpisode | None = None
         self._last_batch: tuple[Trajectory, ...] = ()
@@ -269,7 +269,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         other.ledger, other.np_random = ledger, rng
         other._meta_episode, other._last_batch, other._kept = None, (), {}
         other._owns_actor = False
-        other.engine = other._make_engine()
+        other.engine = other._make_rollout_engine()
         return other
 
     def check_prompt(self, prompt: object) -> str:
@@ -312,7 +312,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self.ledger.give_back_episodes(sum(item.score is None for item in played))
         return played
 
-    def _make_engine(self) -> RolloutEngine:
+    def _make_rollout_engine(self) -> RolloutEngine:
         return RolloutEngine(
             self.actor,
             self._workers,

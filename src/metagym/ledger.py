@@ -84,10 +84,8 @@ class Ledger:
         with self._lock:
             left = None if self.budget.episodes is None else self.budget.episodes - self._num_begun
             if left is not None and num > left:
-                raise self._refusal(
-                    f"The budget of {self.budget.episodes:,} episodes leaves {max(0, left):,}, and the next batch takes "
-                    f"{num:,}"
-                )
+                limit = f"The budget of {self.budget.episodes:,} episodes"
+                raise self._refusal(f"{limit} leaves {max(0, left):,}, and the next batch takes {num:,}")
             self._num_begun += num
 
     def give_back_episodes(self, num: int) -> None:
@@ -99,9 +97,7 @@ class Ledger:
     def outlay(self) -> Outlay:
         """What has been taken so far; episodes under way are counted."""
         total = self._total
-        return Outlay(
-            episodes=self._num_begun, calls=total.max_calls, tokens=total.max_tokens, cost=total.max_cost
-        )
+        return Outlay(episodes=self._num_begun, calls=total.max_calls, tokens=total.max_tokens, cost=total.max_cost)
 
     def recall(self, trajectory: Trajectory, prices: Prices | None) -> None:
         """Take note of an episode that comes from the record of an earlier run: its calls are booked already."""

@@ -201,7 +201,11 @@ class RolloutEngine:
         stops: list[ApparatusError],
     ) -> None:
         for index, episode in queue:
-            recalled = self._recall(episode) if self._recall is not None else None
+            try:
+                recalled = self._recall(episode) if self._recall is not None else None
+            except BudgetExceededError as error:
+                stops.append(error)
+                recalled = None
             if stops and recalled is None:
                 trajectories[index] = self._failed(episode, (), stops[0])
                 continue  # nothing was played: there is nothing to record

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.figures import Figures, Table, figures_by_seed, summarise
-from metagym.measurements import Measurement, Role
+from metagym.measurements import Learned, Measurement, Role
 from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, detectable_effect
 from metagym.types import SCHEMA_VERSION, Record, Usage
 
@@ -53,6 +53,8 @@ class EvaluationReport(Record):
     """Test scores that the apparatus never gave; their pairs are left out."""
     usage: dict[str, Usage]
     """Tokens: of the actor while learning (`learning`) and while being scored (`measuring`), of the `reflector`."""
+    learned: tuple[Learned, ...] = ()
+    """What each meta-episode took, where a learning budget held."""
     tests: tuple[Measurement, ...]
     """The test scores one by one, from which comparisons are made."""
     notes: tuple[str, ...] = ()
@@ -69,6 +71,7 @@ def build_report(
     *,
     arm: str = "",
     reflector_usage: Usage | None = None,
+    learned: Sequence[Learned] = (),
     scripted: bool = False,
     about: Mapping[str, Any] | None = None,
 ) -> EvaluationReport:
@@ -96,11 +99,8 @@ def build_report(
         prompts=tuple(_prompts(table)),
         verdict=_verdict(overall),
         num_missing=sum(score is None for item in tests for score in item.scores),
-        usage={
-            "learning": _usage(item for item in measurements if item.role is Role.ONLINE),
-            "measuring": _usage(item for item in measurements if item.role is not Role.ONLINE),
-            "reflector": reflector_usage or Usage(),
-        },
+        usage=_usages(measurements, reflector_usage or Usage(), learned),
+        learned=tuple(learned),
         tests=tuple(tests),
         notes=tuple(notes),
         **(about or {}),
@@ -166,6 +166,19 @@ def _prompts(table: Table) -> list[ChosenPrompt]:
                     )
                 )
     return found
+
+
+def _usages(
+    measurements: Sequence[Measurement], reflector_usage: Usage, learned: Sequence[Learned]
+) -> dict[str, Usage]:
+    measuring = _usage(item for item in measurements if item.role is not Role.ONLINE)
+    if learned:  # the accounts know of replays, gates and every call of the method
+        roles = {role for item in learned for role in item.usage}
+        by_role = {role: sum((item.usage.get(role, Usage()) for item in learned), Usage()) for role in roles}
+        others = sum((usage for role, usage in by_role.items() if role != "actor"), Usage())
+        return {"learning": by_role.get("actor", Usage()), "measuring": measuring, "reflector": others}
+    learning = _usage(item for item in measurements if item.role is Role.ONLINE)
+    return {"learning": learning, "measuring": measuring, "reflector": reflector_usage}
 
 
 def _usage(measurements: Any) -> Usage:

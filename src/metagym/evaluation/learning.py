@@ -1,0 +1,87 @@
+"""Learning within a budget: each meta-episode by itself, on an account of its own, by any optimizer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from metagym.account import Account
+from metagym.env import MetaEnv
+from metagym.errors import BudgetExceededError
+from metagym.evaluation.plan import Plan
+from metagym.evaluation.scoring import Loop, Scorer
+from metagym.measurements import Learned, Role, measure
+from metagym.optimization import OptimizationResult
+from metagym.optimizers import Optimizer
+from metagym.reflectors import Reflector
+from metagym.seeding import derive_seed
+
+
+def learn_within_budget(
+    plan: Plan, env: MetaEnv, optimizer: Optimizer, reflector: Reflector, scorer: Scorer, loops: list[Loop]
+) -> None:
+    """Let the optimizer learn in each meta-episode that is not known yet, and give each loop its prompts.
+
+    A meta-episode draws the tasks that it draws in every other arm. One that ends before its meta-steps are
+    played keeps its last prompt. Of more prompts than meta-steps the first ones are measured, and the last.
+    """
+    known = {item.key: item for item in scorer.store.learned}
+    num_steps = plan.config.num_steps
+    for loop in loops:
+        learned = known.get((loop.family, loop.seed)) or _learn(plan, env, optimizer, reflector, scorer, loop)
+        prompts = [*learned.prompts[:num_steps], learned.prompts[-1]]
+        loop.prompts = prompts + prompts[-1:] * (num_steps + 1 - len(prompts))
+
+
+def _learn(plan: Plan, env: MetaEnv, optimizer: Optimizer, reflector: Reflector, scorer: Scorer, loop: Loop) -> Learned:
+    config = plan.config
+    account = Account(config.learning_budget, within=env.ledger)
+    branch = env.branch(
+        ledger=account,
+        rng=np.random.default_rng(derive_seed("meta-episode", config.task_seed, loop.family, loop.seed)),
+        families=(plan.learn_from[loop.family],),
+        split="train",
+        schedule="fresh",
+        episodes_per_step=config.episodes_per_step,
+        arm=loop.name,
+    )
+    branch.default_prompt = plan.first_prompt
+    with account.open():
+        result = _result(branch, optimizer, reflector, account)
+    for meta_step in result.history[: config.num_steps]:
+        played = meta_step.trajectories
+        scorer.keep(
+            measure(
+                loop.family, loop.seed, Role.ONLINE, index=meta_step.index, prompt=meta_step.prompt, trajectories=played
+            )
+        )
+    for index, reflection in enumerate([*(item.reflection for item in result.history[1:]), result.last_reflection]):
+        if reflection is not None and scorer.store.recall_reflection(index, arm=loop.name) is None:
+            scorer.store.record_reflection(index, reflection, arm=loop.name)
+    total = account.outlay
+    learned = Learned(
+        family=loop.family,
+        seed=loop.seed,
+        prompts=result.prompts,
+        outlays=result.outlays or (total,) * len(result.prompts),
+        total=total,
+        usage={role: account.spent(role=role).usage for role in sorted({key[0] for key in account.rows()})},
+        num_meta_steps=len(result.history),
+        stopped=result.stopped,
+    )
+    scorer.store.record_learned(learned)
+    return learned
+
+
+def _result(branch: MetaEnv, optimizer: Optimizer, reflector: Reflector, account: Account) -> OptimizationResult:
+    try:
+        return optimizer(branch, reflector, budget=account.budget)
+    except BudgetExceededError as error:
+        # An optimizer that lets its budget stop it ends with the last prompt that it finished a batch under.
+        if error.ledger is not account:
+            raise
+        history = error.history
+        prompt = history[-1].prompt if history else branch.default_prompt
+        stopped = str(error).partition(". ")[0]
+        return OptimizationResult(
+            best_prompt=prompt, best_reward=float("-inf"), last_prompt=prompt, history=history, stopped=stopped
+        )

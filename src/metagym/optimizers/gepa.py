@@ -1,0 +1,194 @@
+"""GEPA: reflective prompt evolution by the `gepa` package, with the meta-environment as its evaluator.
+
+Source: Agrawal et al., "GEPA: Reflective Prompt Evolution Can Outperform Reinforcement Learning", arXiv
+2507.19457 (2025); the algorithm is the authors' own package (extra `gepa`). Ours is the adapter: episodes are
+played by the meta-environment, and the reflection model is the reflector's ChatModel, so that both stand on
+one account. Its Pareto set is drawn from the training tasks too: GEPA learns from it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from metagym import background
+from metagym.account import Account
+from metagym.env import MetaEnv
+from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError, MissingExtraError
+from metagym.models import Call, ChatModel, ask
+from metagym.optimization import OptimizationResult
+from metagym.optimizers.in_turn import result_of
+from metagym.optimizers.protocol import account_on
+from metagym.reflectors import ReflectorSpec
+from metagym.rendering import render_outcome, render_trajectory
+from metagym.seeding import derive_seed
+from metagym.spending import Budget, Outlay
+from metagym.types import Message, MetaStep, Trajectory
+
+logger = logging.getLogger(__name__)
+COMPONENT = "prompt"
+"""What GEPA calls the text that it evolves."""
+
+
+@dataclass(frozen=True)
+class Gepa:
+    """The `gepa` package as an optimizer. It needs a reflector over a chat model, and a budget in episodes.
+
+    An iteration is begun where the episodes left cover it whole: the parent and the child on a minibatch, and the
+    child on the Pareto set. The prompt that did best on the Pareto set is handed over, the earliest of equals.
+    """
+
+    minibatch_size: int = 3
+    num_validation: int | None = None
+    """Training tasks of the Pareto set; by default a fifth of the budget's episodes, 2 to 50."""
+    max_tokens: int = 24_000
+    """What the episodes of a minibatch may take in the reflection, shared evenly."""
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the course, beside the reflector's model."""
+        return {"kind": "Gepa", **{name: getattr(self, name) for name in self.__dataclass_fields__}}
+
+    def __call__(self, env: MetaEnv, reflector: ReflectorSpec, *, budget: Budget) -> OptimizationResult:
+        """Run GEPA; see `Optimizer`.
+
+        Raises:
+            MissingExtraError: the package is not installed.
+            ConfigError: the reflector has no model, or the budget no limit in episodes.
+        """
+        try:
+            import gepa
+        except ImportError as error:
+            raise MissingExtraError("GEPA needs its package: pip install 'metagym[gepa]'.") from error
+        model: ChatModel | None = getattr(reflector, "model", None)
+        if model is None or budget.episodes is None:
+            raise ConfigError(
+                "GEPA needs a reflector over a chat model (its model reflects) and a budget in episodes, got "
+                f"{type(reflector).__name__} and {budget.model_dump(exclude_none=True)}."
+            )
+        num_validation = self.num_validation or int(np.clip(budget.episodes // 5, 2, 50))
+        with account_on(env, budget) as account:
+            _, info = env.reset()
+            run = _Run(env, model, account, info["default_prompt"], self)
+            # The training tasks of the minibatches and those of the Pareto set are different ones.
+            tasks = env.task_set.draw(
+                num_validation + 2 * self.minibatch_size,
+                rng=env.np_random,
+                families=env.families,
+                split=env.config.split,
+            )
+            ids = [task.id for task in tasks]
+            whole = 2 * self.minibatch_size + num_validation
+            try:
+                gepa.optimize(
+                    seed_candidate={COMPONENT: info["default_prompt"]},
+                    trainset=ids[num_validation:],
+                    valset=ids[:num_validation],
+                    adapter=run,
+                    reflection_lm=run.reflect,
+                    reflection_minibatch_size=self.minibatch_size,
+                    stop_callbacks=lambda state: run.is_stopped(whole),
+                    callbacks=[run],
+                    logger=_Quiet(),
+                    seed=run.seed,
+                )
+            except BudgetExceededError as error:
+                if error.ledger is not account:
+                    raise
+                run.stopped = str(error).partition(". ")[0]
+            return run.result()
+
+
+class _Run:
+    """One run of GEPA: its adapter, its reflection model and its observer, so that all know of each other."""
+
+    propose_new_texts = None  # GEPA's own wording of the reflection
+
+    def __init__(self, env: MetaEnv, model: ChatModel, account: Account, first_prompt: str, options: Gepa) -> None:
+        self.env, self.model, self.account, self.options = env, model, account, options
+        self.seed = int(env.np_random.integers(2**31))
+        self.stopped = ""
+        self.history: list[MetaStep] = []
+        self.outlays: list[Outlay] = [account.outlay]
+        self._first_prompt = first_prompt
+        self._played: MetaStep | None = None
+        self._num_calls = 0
+
+    def evaluate(self, batch: list[str], candidate: dict[str, str], capture_traces: bool = False) -> Any:
+        """Play the tasks under the candidate: one episode each, booked once, as learning."""
+        from gepa import EvaluationBatch
+
+        prompt = candidate[COMPONENT]
+        if self.env.action_space.contains(prompt) and prompt.strip():
+            (self._played,) = self.env.replay([prompt], batch)
+        else:  # what is no prompt is not played, and earns nothing
+            self._played = None
+            return EvaluationBatch([None] * len(batch), [0.0] * len(batch), [None] * len(batch), num_metric_calls=0)
+        if self._played.num_failed:
+            failed = next(item.error for item in self._played.trajectories if item.score is None)
+            raise EpisodesFailedError(
+                f"{self._played.num_failed} of GEPA's {len(batch)} episodes failed. The first failure: {failed} The "
+                "same command goes on.",
+                self._played,
+            )
+        trajectories = list(self._played.trajectories)
+        return EvaluationBatch(trajectories, [item.score or 0.0 for item in trajectories], trajectories)
+
+    def make_reflective_dataset(
+        self, candidate: dict[str, str], eval_batch: Any, components_to_update: list[str]
+    ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """Return each episode as text, with its outcome as the feedback."""
+        share = self.options.max_tokens // max(1, len(eval_batch.trajectories))
+        return {COMPONENT: [_example(item, share) for item in eval_batch.trajectories if item is not None]}
+
+    def reflect(self, prompt: str | list[dict[str, Any]]) -> str:
+        """Ask the model, as GEPA words it."""
+        messages: list[Message] = (
+            [{"role": "user", "content": prompt}]
+            if isinstance(prompt, str)
+            else [{"role": item["role"], "content": str(item["content"])} for item in prompt]
+        )
+        seed = derive_seed("gepa", self.seed, self._num_calls)
+        call = Call("reflector", self.env.config.arm, self._num_calls, seed)
+        self._num_calls += 1
+        completion = background.run(ask(self.model, messages, call))
+        return "" if completion.finish_reason == "length" else completion.text
+
+    def on_valset_evaluated(self, event: Mapping[str, Any]) -> None:
+        """Keep each candidate that is the best so far on the Pareto set."""
+        reward = float(event["average_score"])
+        best = self.history[-1].reward if self.history else None
+        if self._played is not None and (best is None or reward > best):
+            if self.history:  # the first prompt was known from the start
+                self.outlays.append(self.account.outlay)
+            self.history.append(self._played.model_copy(update={"index": len(self.history), "reward": reward}))
+
+    def is_stopped(self, num_episodes: int) -> bool:
+        """Whether the episodes left do not cover another iteration."""
+        left = (self.account.budget.episodes or 0) - self.account.outlay.episodes
+        if left < num_episodes:
+            self.stopped = f"The budget leaves {left:,} episodes, and the next iteration may take {num_episodes:,}"
+        return left < num_episodes
+
+    def result(self) -> OptimizationResult:
+        """Return what was found so far."""
+        if not self.history:
+            return result_of((), [self._first_prompt], self.outlays, None, self.stopped)
+        prompts = [item.prompt for item in (*self.history, self.history[-1])]
+        return result_of(self.history, prompts, [*self.outlays, self.account.outlay], None, self.stopped)
+
+
+def _example(trajectory: Trajectory, max_tokens: int) -> dict[str, str]:
+    return {
+        "Episode": render_trajectory(trajectory, show_outcome=False, show_thoughts=True, max_tokens=max_tokens),
+        "Feedback": f"{render_outcome(trajectory)} Score: {trajectory.score:g}",
+    }
+
+
+class _Quiet:
+    def log(self, message: str) -> None:
+        logger.debug("gepa: %s", message)
