@@ -47,13 +47,18 @@ def _learn(plan: Plan, env: MetaEnv, optimizer: Optimizer, reflector: Reflector,
     branch.default_prompt = plan.first_prompt
     with account.open():
         result = _result(branch, optimizer, reflector, account)
-    for meta_step in result.history[: config.num_steps]:
-        played = meta_step.trajectories
-        scorer.keep(
-            measure(
-                loop.family, loop.seed, Role.ONLINE, index=meta_step.index, prompt=meta_step.prompt, trajectories=played
+    for item in result.history[: config.num_steps]:
+        if all(played.episode.arm == loop.name for played in item.trajectories):  # fresh tasks, not replayed ones
+            scorer.keep(
+                measure(
+                    loop.family,
+                    loop.seed,
+                    Role.ONLINE,
+                    index=item.index,
+                    prompt=item.prompt,
+                    trajectories=item.trajectories,
+                )
             )
-        )
     for index, reflection in enumerate([*(item.reflection for item in result.history[1:]), result.last_reflection]):
         if reflection is not None and scorer.store.recall_reflection(index, arm=loop.name) is None:
             scorer.store.record_reflection(index, reflection, arm=loop.name)
