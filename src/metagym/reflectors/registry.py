@@ -22,6 +22,14 @@ GROUP: Final = "metagym.reflectors"
 METHODS: Final = {
     "fixed": "metagym.reflectors.fixed:FixedReflector",
     "ict": "metagym.reflectors.ict:ChatReflector",
+    "reflexion_style": "metagym.reflectors.reflexion_style:ReflexionStyle",
+    "expel_style": "metagym.reflectors.expel_style:ExpelStyle",
+    "opro_style": "metagym.reflectors.opro_style:OproStyle",
+    "ace_style": "metagym.reflectors.ace_style:AceStyle",
+    "reasoning_bank_style": "metagym.reflectors.reasoning_bank_style:ReasoningBankStyle",
+    "training_free_grpo_style": "metagym.reflectors.training_free_grpo_style:TrainingFreeGRPOStyle",
+    "exemplars": "metagym.reflectors.exemplars:Exemplars",
+    "memory_stream": "metagym.reflectors.memory_stream:MemoryStream",
 }
 """The methods of this library, by name."""
 
