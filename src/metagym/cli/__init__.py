@@ -17,6 +17,7 @@ from rich.table import Table
 
 from metagym._version import __version__
 from metagym.cli import alfworld, minihack, models, training
+from metagym.cli.arena import commands as arena_commands
 from metagym.cli.evaluation import commands as evaluation_commands
 from metagym.errors import ApparatusError, ConfigError, MetaGymError
 
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(evaluation_commands)
+app.add_typer(arena_commands)
 app.add_typer(alfworld.app, name="alfworld")
 app.add_typer(minihack.app, name="minihack")
 app.add_typer(training.app, name="train")

@@ -28,8 +28,7 @@ def learn_within_budget(
     num_steps = plan.config.num_steps
     for loop in loops:
         learned = known.get((loop.family, loop.seed)) or _learn(plan, env, optimizer, reflector, scorer, loop)
-        prompts = [*learned.prompts[:num_steps], learned.prompts[-1]]
-        loop.prompts = prompts + prompts[-1:] * (num_steps + 1 - len(prompts))
+        loop.prompts = [*learned.prompts, *learned.prompts[-1:] * (num_steps + 1 - len(learned.prompts))]
 
 
 def _learn(plan: Plan, env: MetaEnv, optimizer: Optimizer, reflector: Reflector, scorer: Scorer, loop: Loop) -> Learned:
@@ -63,11 +62,13 @@ def _learn(plan: Plan, env: MetaEnv, optimizer: Optimizer, reflector: Reflector,
         if reflection is not None and scorer.store.recall_reflection(index, arm=loop.name) is None:
             scorer.store.record_reflection(index, reflection, arm=loop.name)
     total = account.outlay
+    outlays = result.outlays or (total,) * len(result.prompts)
+    shown = [*range(len(result.prompts))[: config.num_steps], len(result.prompts) - 1]
     learned = Learned(
         family=loop.family,
         seed=loop.seed,
-        prompts=result.prompts,
-        outlays=result.outlays or (total,) * len(result.prompts),
+        prompts=tuple(result.prompts[index] for index in shown),
+        outlays=tuple(outlays[index] for index in shown),
         total=total,
         usage={role: account.spent(role=role).usage for role in sorted({key[0] for key in account.rows()})},
         num_meta_steps=len(result.history),

@@ -25,7 +25,7 @@ def plot_learning_curves(reports: Sequence[EvaluationReport]) -> Figure:
     The last panel holds all families. Crosses mark the test score of the chosen prompt. Best-so-far is not drawn.
     """
     families = list(reports[0].families)
-    figure, panels = _figure(len(families) + 1, any(report.scripted for report in reports))
+    figure, panels = make_figure(len(families) + 1, any(report.scripted for report in reports))
     for panel, family in zip(panels, [*families, None], strict=True):
         for number, report in enumerate(reports):
             figures = report.overall if family is None else report.families.get(family)
@@ -41,7 +41,9 @@ def plot_learning_curves(reports: Sequence[EvaluationReport]) -> Figure:
 
 def plot_transfer(matrix: TransferMatrix) -> Figure:
     """Draw the transfer matrix as a heat map: gains over `sp_0`; a star marks an interval that excludes 0."""
-    figure, (panel,) = _figure(1, matrix.scripted, size=(2 + 0.9 * len(matrix.targets), 2 + 0.5 * len(matrix.sources)))
+    figure, (panel,) = make_figure(
+        1, matrix.scripted, size=(2 + 0.9 * len(matrix.targets), 2 + 0.5 * len(matrix.sources))
+    )
     means = np.array([[np.nan if item is None else item.mean for item in row] for row in matrix.gains], dtype=float)
     reach = float(np.nanmax(np.abs(means), initial=0.01))
     image = panel.imshow(means, cmap="RdBu", vmin=-reach, vmax=reach, aspect="auto")
@@ -59,7 +61,9 @@ def plot_transfer(matrix: TransferMatrix) -> Figure:
 
 def plot_differences(comparisons: Sequence[Comparison], *, noise: str = "same again") -> Figure:
     """Draw the paired differences with their intervals; the A/A comparison, named `noise`, as a band behind."""
-    figure, (panel,) = _figure(1, any(item.scripted for item in comparisons), size=(6.0, 1.6 + 0.4 * len(comparisons)))
+    figure, (panel,) = make_figure(
+        1, any(item.scripted for item in comparisons), size=(6.0, 1.6 + 0.4 * len(comparisons))
+    )
     shown = [item for item in comparisons if item.difference is not None]
     for row, item in enumerate(shown):
         estimate = item.difference
@@ -93,7 +97,14 @@ def _error(estimate: Estimate) -> Any:
     return [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
 
 
-def _figure(num_panels: int, scripted: bool, *, size: tuple[float, float] | None = None) -> tuple[Figure, list[Axes]]:
+def make_figure(
+    num_panels: int, scripted: bool, *, size: tuple[float, float] | None = None
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with so many panels side by side.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

@@ -25,6 +25,15 @@ class ChosenPrompt(Record):
     last_prompt: str
 
 
+class PromptScores(Record):
+    """The validation score of each prompt of one meta-episode."""
+
+    family: str
+    seed: int
+    scores: tuple[float | None, ...]
+    """In the order of the prompts, shape `[N + 1]`; None where the apparatus failed."""
+
+
 class EvaluationReport(Record):
     """What an evaluation found, overall and per family, with its protocol beside it.
 
@@ -55,6 +64,8 @@ class EvaluationReport(Record):
     """Tokens: of the actor while learning (`learning`) and while being scored (`measuring`), of the `reflector`."""
     learned: tuple[Learned, ...] = ()
     """What each meta-episode took, where a learning budget held."""
+    prompt_scores: tuple[PromptScores, ...] = ()
+    """And how well each of its prompts did."""
     tests: tuple[Measurement, ...]
     """The test scores one by one, from which comparisons are made."""
     notes: tuple[str, ...] = ()
@@ -101,6 +112,7 @@ def build_report(
         num_missing=sum(score is None for item in tests for score in item.scores),
         usage=_usages(measurements, reflector_usage or Usage(), learned),
         learned=tuple(learned),
+        prompt_scores=tuple(_prompt_scores(table, item, config.num_steps) for item in learned),
         tests=tuple(tests),
         notes=tuple(notes),
         **(about or {}),
@@ -166,6 +178,12 @@ def _prompts(table: Table) -> list[ChosenPrompt]:
                     )
                 )
     return found
+
+
+def _prompt_scores(table: Table, learned: Learned, num_steps: int) -> PromptScores:
+    found = [table.get(*learned.key, Role.VALIDATION, index) for index in range(num_steps + 1)]
+    scores = tuple(None if item is None else item.mean for item in found)
+    return PromptScores(family=learned.family, seed=learned.seed, scores=scores)
 
 
 def _usages(

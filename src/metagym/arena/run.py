@@ -1,0 +1,154 @@
+"""Running the arena: every method an evaluated arm, into a folder of run folders.
+
+OUT/ENV-kK/METHOD/     one run folder per environment, k and method (or control), as `metagym evaluate` writes them
+OUT/ENV-kK/arena.json  the standings and the curves; beside it arena.md, arena.csv and, with matplotlib, arena.png
+
+An arena that was stopped goes on when it is run again with the same folder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import gymnasium
+
+from metagym.arena.entrants import BASELINE, Entrant, make_entrants
+from metagym.arena.exports import write_standings
+from metagym.arena.standings import Standings, build_standings
+from metagym.env import MetaEnv
+from metagym.errors import ConfigError
+from metagym.evaluation import evaluate
+from metagym.evaluation.campaign import check_preset, control_arms, folder_of, num_episodes
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.preset import Preset, PresetEnvironment
+from metagym.evaluation.report import EvaluationReport
+from metagym.experiment import make_meta_env
+from metagym.specs import ActorSpec
+from metagym.spending import Budget
+from metagym.types import Trajectory
+
+ENDPOINT = (
+    "test score of the prompt that the method hands over, minus test score of sp_0 played afresh, averaged over "
+    "families of equal weight; one number per seed"
+)
+
+
+class Bout(NamedTuple):
+    """The arena on one environment and k."""
+
+    folder: Path
+    reports: tuple[EvaluationReport, ...]
+    standings: Standings
+
+
+def run_arena(
+    preset: Preset,
+    methods: Sequence[str | Entrant],
+    *,
+    actor: ActorSpec,
+    model: Mapping[str, Any] | None = None,
+    path: str | Path,
+    budget: Budget | None = None,
+    controls: Sequence[str] | None = None,
+    on_arm: Callable[[str, int], Any] | None = None,
+    on_episode: Callable[[Trajectory], None] | None = None,
+) -> list[Bout]:
+    """Run the methods by the preset, each meta-episode within the same learning budget, and return the standings.
+
+    `methods` are names (see `make_entrants`) or entrants of yours. `budget` is by default the preset's; where
+    it limits no episodes, the episodes of N batches are the limit. `controls` (by default the preset's)
+    are played around the first method that is not `fixed`. `on_arm` is called with the name of each arm and
+    about how many episodes it plays.
+
+    Raises:
+        MetaGymError: as `evaluate` raises.
+    """
+    if preset.protocol != "ict":
+        raise ConfigError(f"The arena plays presets of the protocol 'ict', got {preset.protocol!r} ({preset.name}).")
+    wanted = preset.controls if controls is None else tuple(controls)
+    check_preset(preset, actor, controls=wanted)
+    return [
+        _run_bout(
+            environment,
+            arena_config(config, budget or preset.budget),
+            methods,
+            actor,
+            model,
+            path,
+            wanted,
+            on_arm,
+            on_episode,
+        )
+        for environment, config in preset.configs()
+    ]
+
+
+def arena_config(config: EvaluationConfig, budget: Budget | None) -> EvaluationConfig:
+    """Return the protocol of an arena: a learning budget for each meta-episode, and the last prompt decides."""
+    limits = budget or Budget()
+    if limits.episodes is None:
+        limits = limits.model_copy(update={"episodes": config.num_steps * config.episodes_per_step})
+    update = {"learning_budget": limits, "replay": False, "primary_endpoint": ENDPOINT}
+    return config.model_copy(update=update)
+
+
+def _run_bout(
+    environment: PresetEnvironment,
+    config: EvaluationConfig,
+    methods: Sequence[str | Entrant],
+    actor: ActorSpec,
+    model: Mapping[str, Any] | None,
+    path: str | Path,
+    controls: Sequence[str],
+    on_arm: Callable[[str, int], Any] | None,
+    on_episode: Callable[[Trajectory], None] | None,
+) -> Bout:
+    folder = folder_of(path, environment, config)
+    env = make_meta_env(environment.id, {**environment.options, "actor": actor}, num_steps=config.num_steps)
+    try:
+        meta_env = cast(MetaEnv, env.unwrapped)
+        meta_env.on_episode = on_episode
+        entrants = _entrants(methods, model, meta_env, config)
+        around = next((item for item in entrants if item.name != BASELINE), entrants[0])
+        reports = [_evaluate(env, item, config, folder, {}, on_arm) for item in entrants]
+        for arm in control_arms(env, around.reflector, environment, config, controls, folder):
+            control = Entrant(f"{arm.name} ({around.name})", arm.reflector, around.optimizer)
+            reports.append(_evaluate(env, control, config, folder, arm.learn_from, on_arm))
+    finally:
+        env.close()
+    standings = build_standings(reports, folder.name, baseline=BASELINE, num_methods=len(entrants))
+    write_standings(standings, folder)
+    return Bout(folder, tuple(reports), standings)
+
+
+def _evaluate(
+    env: gymnasium.Env[Any, Any],
+    entrant: Entrant,
+    config: EvaluationConfig,
+    folder: Path,
+    learn_from: Mapping[str, str],
+    on_arm: Callable[[str, int], Any] | None,
+) -> EvaluationReport:
+    if on_arm is not None:
+        on_arm(entrant.name, num_episodes(config))
+    return evaluate(
+        env,
+        entrant.reflector,
+        config=config,
+        arm=entrant.name,
+        learn_from=learn_from,
+        path=folder / re.sub(r"[^\w.]+", "-", entrant.name).strip("-"),
+        optimizer=entrant.optimizer,
+    )
+
+
+def _entrants(
+    methods: Sequence[str | Entrant], model: Mapping[str, Any] | None, env: MetaEnv, config: EvaluationConfig
+) -> list[Entrant]:
+    names = [item for item in methods if isinstance(item, str)]
+    own = [item for item in methods if isinstance(item, Entrant)]
+    named = make_entrants(names, model=model, demo=env.make_demo_reflector, num_steps=config.num_steps)
+    return [*named, *own]

@@ -1,0 +1,141 @@
+"""The arena on the command line: `metagym arena`. It only asks and prints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from metagym.cli.models import read_json
+from metagym.errors import ApparatusError, ConfigError
+
+commands = typer.Typer()
+console = Console()
+errors = Console(stderr=True)
+
+
+@commands.command()
+def arena(
+    preset: Annotated[str, typer.Option(help="`arena-small`, `ict`, or a .toml file of yours.")] = "arena-small",
+    reflectors: Annotated[
+        str, typer.Option(help="`all`, or names with commas: ict,best_of_n(ict),gepa,package.module:MyReflector.")
+    ] = "all",
+    budget: Annotated[
+        str | None,
+        typer.Option(help="What each meta-episode may take to learn: episodes=50,calls=N,tokens=N,cost=X."),
+    ] = None,
+    actor: Annotated[str | None, typer.Option(help="`demo`, `random`, or package.module:MyActor.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model of reflectors, and of the actor where none is named; `demo`: scripted."),
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="Its server, such as http://localhost:8000/v1.")] = None,
+    actor_model: Annotated[str | None, typer.Option(help="The actor's model, where it differs.")] = None,
+    actor_base_url: Annotated[str | None, typer.Option(help="The actor's server.")] = None,
+    api_key_env: Annotated[str | None, typer.Option(help="The environment variable that holds the key.")] = None,
+    client: Annotated[str, typer.Option(help="JSON: time limits, rates and prices of the model's server.")] = "{}",
+    control: Annotated[list[str] | None, typer.Option(help="A null control, instead of the preset's.")] = None,
+    no_controls: Annotated[bool, typer.Option("--no-controls", help="No null controls but `fixed`.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder; the same again goes on there.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the standings as JSON.")] = False,
+) -> None:
+    """Run methods side by side: the same tasks and seeds, equal learning budgets, beside null controls."""
+    from metagym.arena import run_arena
+    from metagym.arena.tables import standings_tables
+    from metagym.evaluation.preset import load_preset
+
+    limits = read_json("--client", client)
+    shared = _model(model, base_url, api_key_env, limits)
+    player = actor or _model(actor_model, actor_base_url or base_url, api_key_env, limits)
+    if player is None and model != "demo":
+        player = shared
+    if player is None:
+        raise ConfigError(
+            "No actor is named, and a measurement plays no stand-in unasked. Say --model NAME (with --base-url for a "
+            "server of your own), --actor-model NAME, or --actor demo for the scripted one."
+        )
+    protocol = load_preset(preset)
+    path = out or Path("runs") / protocol.name
+    with _progress() as progress:
+        bar = progress.add_task("episodes", total=None)
+        try:
+            bouts = run_arena(
+                protocol,
+                split_names(reflectors),
+                actor=player,
+                model=shared,
+                path=path,
+                budget=read_limits(budget),
+                controls=() if no_controls else control,
+                on_arm=lambda name, num: progress.reset(bar, total=num, description=name),
+                on_episode=lambda trajectory: progress.advance(bar),
+            )
+        except (ApparatusError, KeyboardInterrupt):
+            errors.print(f"What was played is in {path}. The same command with --out {path} goes on.", soft_wrap=True)
+            raise
+    if as_json:
+        console.print_json(json.dumps([bout.standings.model_dump(mode="json") for bout in bouts]))
+        return
+    for bout in bouts:
+        console.print(*standings_tables(bout.standings), sep="\n", highlight=False)
+        told = f"\nThe records, the standings (arena.md, .csv, .json) and their curves lie in {bout.folder}.\n"
+        console.print(told, soft_wrap=True, highlight=False)
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names between the commas.
+
+    >>> split_names("ict, best_of_n(ict),gepa")
+    ['ict', 'best_of_n(ict)', 'gepa']
+    """
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ConfigError(f"--reflectors expects `all`, or names with commas between them, got {text!r}.")
+    return names
+
+
+def read_limits(text: str | None) -> Any:
+    """Return the budget that `episodes=50,tokens=20000` stands for; None means the preset's.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    from pydantic import ValidationError
+
+    from metagym.spending import Budget
+
+    if text is None:
+        return None
+    pairs = dict(part.split("=", 1) if "=" in part else (part, "") for part in text.split(","))
+    try:
+        return Budget.model_validate({name.strip(): number.replace("_", "") for name, number in pairs.items()})
+    except ValidationError:
+        known = ", ".join(Budget.model_fields)
+        raise ConfigError(
+            f"--budget expects NAME=NUMBER with commas between them, the names among {known}; got {text!r}."
+        ) from None
+
+
+def _model(model: str | None, base_url: str | None, api_key_env: str | None, client: dict[str, Any]) -> Any:
+    if model is None:
+        return None
+    if model == "demo":
+        return {"model": "demo"}
+    spec = {"model": model, "base_url": base_url, "api_key_env": api_key_env, "client": client or None}
+    return {name: value for name, value in spec.items() if value is not None}
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    )
