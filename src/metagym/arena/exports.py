@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 from metagym.arena.standings import Standings
@@ -47,10 +48,8 @@ def read_standings(folder: str | Path) -> Standings:
 
 def to_markdown(standings: Standings) -> str:
     """Return the standings as a Markdown table, with what has to be known to read it below."""
-    head = (
-        ("arm", "test", "gain over sp_0 [95 %]", f"minus {standings.baseline} [95 %]", "Holm's p")
-        + ("episodes", "calls", "tokens", "money", "meta-steps", "stopped early")
-    )  # fmt: skip
+    head = ["arm", "test", "gain over sp_0 [95 %]", f"minus {standings.baseline} [95 %]", "Holm's p"]
+    head += ["episodes", "calls", "tokens", "money", "meta-steps", "stopped early"]
     rows = [(*score_cells(row), *effort_cells(row)) for row in standings.rows]
     lines = [f"# {title_of(standings)}", "", _line(head), _line(["---"] * len(head)), *map(_line, rows), ""]
     notes = [f"The learning budget of each meta-episode: {budget_of(standings)}.", *standings.notes]
@@ -72,8 +71,8 @@ def to_csv(standings: Standings) -> str:
     return told.getvalue()
 
 
-def _line(cells: object) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"  # type: ignore[attr-defined]
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _cells(estimate: Estimate | None) -> list[float | None]:

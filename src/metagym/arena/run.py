@@ -21,7 +21,7 @@ from metagym.arena.standings import Standings, build_standings
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.evaluation import evaluate
-from metagym.evaluation.campaign import check_preset, control_arms, folder_of, num_episodes
+from metagym.evaluation.campaign import check_configs, control_arms, folder_of, num_episodes
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.preset import Preset, PresetEnvironment
 from metagym.evaluation.report import EvaluationReport
@@ -58,8 +58,8 @@ def run_arena(
 ) -> list[Bout]:
     """Run the methods by the preset, each meta-episode within the same learning budget, and return the standings.
 
-    `methods` are names (see `make_entrants`) or entrants of yours. `budget` is by default the preset's; where
-    it limits no episodes, the episodes of N batches are the limit. `controls` (by default the preset's)
+    `methods` are names (see `make_entrants`) or entrants of yours. `budget` is by default the preset's; see
+    `arena_config`. `controls` (by default the preset's)
     are played around the first method that is not `fixed`. `on_arm` is called with the name of each arm and
     about how many episodes it plays.
 
@@ -69,29 +69,25 @@ def run_arena(
     if preset.protocol != "ict":
         raise ConfigError(f"The arena plays presets of the protocol 'ict', got {preset.protocol!r} ({preset.name}).")
     wanted = preset.controls if controls is None else tuple(controls)
-    check_preset(preset, actor, controls=wanted)
+    places = [(environment, arena_config(config, budget or preset.budget)) for environment, config in preset.configs()]
+    check_configs(places, actor, controls=wanted)
     return [
-        _run_bout(
-            environment,
-            arena_config(config, budget or preset.budget),
-            methods,
-            actor,
-            model,
-            path,
-            wanted,
-            on_arm,
-            on_episode,
-        )
-        for environment, config in preset.configs()
+        _run_bout(environment, config, methods, actor, model, path, wanted, on_arm, on_episode)
+        for environment, config in places
     ]
 
 
 def arena_config(config: EvaluationConfig, budget: Budget | None) -> EvaluationConfig:
-    """Return the protocol of an arena: a learning budget for each meta-episode, and the last prompt decides."""
-    limits = budget or Budget()
+    """Return the protocol of an arena: a learning budget for each meta-episode, and the last prompt decides.
+
+    N, the number of meta-steps, is what the budget's episodes cover; without such a limit it is the config's, and
+    the episodes of N batches are the limit.
+    """
+    limits, k = budget or Budget(), config.episodes_per_step
     if limits.episodes is None:
-        limits = limits.model_copy(update={"episodes": config.num_steps * config.episodes_per_step})
-    update = {"learning_budget": limits, "replay": False, "primary_endpoint": ENDPOINT}
+        limits = limits.model_copy(update={"episodes": config.num_steps * k})
+    num_steps = max(1, (limits.episodes or 0) // k)
+    update = {"learning_budget": limits, "num_steps": num_steps, "replay": False, "primary_endpoint": ENDPOINT}
     return config.model_copy(update=update)
 
 

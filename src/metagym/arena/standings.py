@@ -7,15 +7,15 @@ from typing import Final, Literal
 
 from metagym.arena.curves import Curve, curves_of
 from metagym.evaluation.comparison import compare
-from metagym.evaluation.report import EvaluationReport
+from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.measurements import Learned
 from metagym.spending import Budget, Outlay
 from metagym.statistics import Estimate, holm
 from metagym.types import SCHEMA_VERSION, Record
 
 PLUMBING: Final = (
-    "plumbing only: a scripted stand-in played or reflected, so that the numbers say nothing about the methods. They "
-    "are in the order in which they were given, and none is ranked."
+    "SCRIPTED, plumbing only: a stand-in played or reflected, so that the numbers say nothing about the methods, which "
+    "stand in the order in which they were given. None is ranked."
 )
 
 
@@ -110,9 +110,9 @@ def _against(reports: Sequence[EvaluationReport], baseline: str) -> dict[str, Es
 
 
 def _negated(estimate: Estimate) -> Estimate:
-    low = None if estimate.high is None else -estimate.high
-    high = None if estimate.low is None else -estimate.low
-    return estimate.model_copy(update={"mean": -estimate.mean, "low": low, "high": high})
+    low = None if estimate.high is None else 0.0 - estimate.high  # so that no zero is negative
+    high = None if estimate.low is None else 0.0 - estimate.low
+    return estimate.model_copy(update={"mean": 0.0 - estimate.mean, "low": low, "high": high})
 
 
 def _effort(learned: Sequence[Learned]) -> dict[str, object]:
@@ -140,4 +140,4 @@ def _rank(row: Standing) -> tuple[bool, float]:
 def _notes(reports: Sequence[EvaluationReport]) -> list[str]:
     missing = {report.arm: report.num_missing for report in reports if report.num_missing}
     told = [f"{arm}: {num} test scores are missing, as the apparatus failed" for arm, num in missing.items()]
-    return [*(note for report in reports for note in report.notes), *told]
+    return [*(note for report in reports for note in report.notes if note != SCRIPTED_NOTE), *told]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE
 from rich.console import RenderableType
 from rich.table import Column, Table
 from rich.text import Text
@@ -14,18 +15,16 @@ from metagym.statistics import Estimate
 
 def standings_tables(standings: Standings) -> list[RenderableType]:
     """Return the standings for the terminal: scores, then what learning took."""
-    # Two tables rather than one: 80 columns hold both.
-    scores = _table(
-        "arm", "test", "gain over sp_0 [95 %]", f"minus {standings.baseline} [95 %]", "p", title=title_of(standings)
-    )
-    effort = _table("arm", "episodes", "calls", "tokens", "money", "meta-steps", "stopped early")
+    # Two tables rather than one: 80 columns hold both, and a number that is cut off is none.
+    scores = _table("test", "gain [95 %]", f"minus {standings.baseline} [95 %]", "p", title=title_of(standings))
+    effort = _table("episodes", "calls", "tokens", "money", "steps", "stopped", title="what learning took")
     for before, row in zip([None, *standings.rows], standings.rows, strict=False):
         if before is not None and row.is_control and not before.is_control:
             scores.add_section()
             effort.add_section()
         scores.add_row(*score_cells(row))
         effort.add_row(row.arm, *effort_cells(row))
-    budget = f"per meta-episode, on average; the budget of each: {budget_of(standings)}"
+    budget = f"Learning is counted per meta-episode, on average; the budget of each: {budget_of(standings)}."
     return [scores, effort, *map(Text, [budget, *standings.notes])]
 
 
@@ -43,7 +42,7 @@ def budget_of(standings: Standings) -> str:
 
 def score_cells(row: Standing) -> Sequence[str]:
     """Return the arm, its test score, gain, difference to the baseline, and Holm's p."""
-    test = "-" if row.test is None else f"{row.test.mean:.3f}"
+    test = "-" if row.test is None else f"{row.test.mean:.2f}"
     p_value = "-" if row.adjusted_p is None else f"{row.adjusted_p:.4f}"
     return row.arm, test, _interval(row.gain), _interval(row.against_baseline), p_value
 
@@ -60,9 +59,13 @@ def _interval(estimate: Estimate | None) -> str:
     if estimate is None:
         return "-"
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.mean:+.3f} [no interval]"
-    return f"{estimate.mean:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+        return f"{estimate.mean:+.2f} [no interval]"
+    return f"{estimate.mean:+.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
-def _table(*columns: str, title: str | None = None) -> Table:
-    return Table(*(Column(name, no_wrap=True) for name in columns), title=title)
+def _table(*columns: str, title: str) -> Table:
+    named = [
+        Column("arm", overflow="fold"),
+        *(Column(name, no_wrap=True) for name in columns),
+    ]  # a long name may go on below
+    return Table(*named, title=title, box=SIMPLE)

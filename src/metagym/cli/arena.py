@@ -31,7 +31,7 @@ def arena(
     actor: Annotated[str | None, typer.Option(help="`demo`, `random`, or package.module:MyActor.")] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="The model of reflectors, and of the actor where none is named; `demo`: scripted."),
+        typer.Option(help="The reflectors' model (`demo`: scripted), and the actor's where none is named."),
     ] = None,
     base_url: Annotated[str | None, typer.Option(help="Its server, such as http://localhost:8000/v1.")] = None,
     actor_model: Annotated[str | None, typer.Option(help="The actor's model, where it differs.")] = None,
@@ -110,9 +110,9 @@ def read_limits(text: str | None) -> Any:
 
     if text is None:
         return None
-    pairs = dict(part.split("=", 1) if "=" in part else (part, "") for part in text.split(","))
+    pairs = [part.partition("=") for part in text.split(",")]
     try:
-        return Budget.model_validate({name.strip(): number.replace("_", "") for name, number in pairs.items()})
+        return Budget.model_validate({name.strip(): number.strip() for name, _, number in pairs})
     except ValidationError:
         known = ", ".join(Budget.model_fields)
         raise ConfigError(

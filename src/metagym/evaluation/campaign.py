@@ -59,7 +59,7 @@ def run_campaign(
     """
     wanted = preset.controls if controls is None else tuple(controls)
     spec = read_reflector_argument(reflector)
-    check_preset(preset, actor, controls=wanted)
+    check_configs(preset.configs(), actor, controls=wanted)
     found = []
     for environment, config in preset.configs():
         folder = folder_of(path, environment, config)
@@ -99,7 +99,7 @@ def run_streams(
     Raises:
         MetaGymError: as `evaluate` raises.
     """
-    check_preset(preset, actor)
+    check_configs(preset.configs(), actor)
     spec = read_reflector_argument(reflector)
     reports = []
     for environment, config in preset.configs():
@@ -117,8 +117,10 @@ def run_streams(
     return reports
 
 
-def check_preset(preset: Preset, actor: ActorSpec, *, controls: Sequence[str] = ()) -> None:
-    """Make sure that everything the preset asks for exists, before the first episode of the first environment.
+def check_configs(
+    configs: Sequence[tuple[PresetEnvironment, EvaluationConfig]], actor: ActorSpec, *, controls: Sequence[str] = ()
+) -> None:
+    """Make sure that everything a preset asks for exists, before the first episode of the first environment.
 
     Raises:
         MetaGymError: an environment, a family or an option is unknown, or there are too few tasks.
@@ -126,7 +128,7 @@ def check_preset(preset: Preset, actor: ActorSpec, *, controls: Sequence[str] = 
     for control in controls:
         if control not in CONTROLS:
             raise UnknownNameError.of("control", control, CONTROLS)
-    for environment, config in preset.configs():
+    for environment, config in configs:
         env = make_meta_env(environment.id, {**environment.options, "actor": actor}, num_steps=config.num_steps)
         try:
             meta_env = cast(MetaEnv, env.unwrapped)

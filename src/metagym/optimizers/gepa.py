@@ -8,8 +8,9 @@ one account. Its Pareto set is drawn from the training tasks too: GEPA learns fr
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,10 +97,11 @@ class Gepa:
                     logger=_Quiet(),
                     seed=run.seed,
                 )
-            except BudgetExceededError as error:
-                if error.ledger is not account:
-                    raise
-                run.stopped = str(error).partition(". ")[0]
+            except _StoppedError as stop:
+                cause = stop.error
+                if not isinstance(cause, BudgetExceededError) or cause.ledger is not account:
+                    raise cause from None
+                run.stopped = str(cause).partition(". ")[0]
             return run.result()
 
 
@@ -124,17 +126,15 @@ class _Run:
 
         prompt = candidate[COMPONENT]
         if self.env.action_space.contains(prompt) and prompt.strip():
-            (self._played,) = self.env.replay([prompt], batch)
+            with _stopping():
+                (self._played,) = self.env.replay([prompt], batch)
         else:  # what is no prompt is not played, and earns nothing
             self._played = None
             return EvaluationBatch([None] * len(batch), [0.0] * len(batch), [None] * len(batch), num_metric_calls=0)
         if self._played.num_failed:
             failed = next(item.error for item in self._played.trajectories if item.score is None)
-            raise EpisodesFailedError(
-                f"{self._played.num_failed} of GEPA's {len(batch)} episodes failed. The first failure: {failed} The "
-                "same command goes on.",
-                self._played,
-            )
+            told = f"{self._played.num_failed} of GEPA's {len(batch)} episodes failed. The first failure: {failed}"
+            raise _StoppedError(EpisodesFailedError(f"{told} The same command goes on.", self._played))
         trajectories = list(self._played.trajectories)
         return EvaluationBatch(trajectories, [item.score or 0.0 for item in trajectories], trajectories)
 
@@ -155,7 +155,8 @@ class _Run:
         seed = derive_seed("gepa", self.seed, self._num_calls)
         call = Call("reflector", self.env.config.arm, self._num_calls, seed)
         self._num_calls += 1
-        completion = background.run(ask(self.model, messages, call))
+        with _stopping():
+            completion = background.run(ask(self.model, messages, call))
         return "" if completion.finish_reason == "length" else completion.text
 
     def on_valset_evaluated(self, event: Mapping[str, Any]) -> None:
@@ -187,6 +188,22 @@ def _example(trajectory: Trajectory, max_tokens: int) -> dict[str, str]:
         "Episode": render_trajectory(trajectory, show_outcome=False, show_thoughts=True, max_tokens=max_tokens),
         "Feedback": f"{render_outcome(trajectory)} Score: {trajectory.score:g}",
     }
+
+
+class _StoppedError(BaseException):
+    """Carries an error through the package, which else swallows those of a reflection and goes on."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise _StoppedError(error) from error
 
 
 class _Quiet:

@@ -145,6 +145,12 @@ def _refine(findings: Findings) -> str:
     return _json(analysis="I read the road.", operations=operations)
 
 
+def _instruct(findings: Findings) -> str:
+    """Return new instructions in the form that the `gepa` package asks for."""
+    found = re.search(r"```\n(.*?)\n```", findings.text, re.DOTALL)
+    return f"```\n{_changed(found[1] if found else '', findings)}\n```"
+
+
 def _json(**fields: Any) -> str:
     return json.dumps(fields, indent=1)
 
@@ -160,6 +166,7 @@ FORMATS: Final[Mapping[str, Callable[[Findings], str]]] = {
     '"experiences"': _compare,
     '"MODIFY"': _merge,
     '"PRUNE"': _refine,
+    "within ``` blocks": _instruct,
 }
 """A sign of the reply form in the instructions, and what writes such a reply."""
 
