@@ -15,7 +15,7 @@ from metagym.statistics import Estimate
 
 def standings_tables(standings: Standings) -> list[RenderableType]:
     """Return the standings for the terminal: scores, then what learning took."""
-    # Two tables rather than one: 80 columns hold both, and a number that is cut off is none.
+    # Two tables rather than one: 80 columns hold both.
     scores = _table("test", "gain [95 %]", f"minus {standings.baseline} [95 %]", "p", title=title_of(standings))
     effort = _table("episodes", "calls", "tokens", "money", "steps", "stopped", title="what learning took")
     for before, row in zip([None, *standings.rows], standings.rows, strict=False):
@@ -67,5 +67,5 @@ def _table(*columns: str, title: str) -> Table:
     named = [
         Column("arm", overflow="fold"),
         *(Column(name, no_wrap=True) for name in columns),
-    ]  # a long name may go on below
+    ]
     return Table(*named, title=title, box=SIMPLE)

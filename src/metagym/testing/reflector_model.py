@@ -185,6 +185,8 @@ class ScriptedReflectorModel:
     """
 
     scripted = True
+    max_reply_tokens = 2_000
+    """No reply is as long; a budget in tokens is kept by it."""
 
     def __init__(self, reply: Literal["good", "malformed", "truncated"] = "good") -> None:
         if reply not in ("good", "malformed", "truncated"):
