@@ -63,7 +63,8 @@ def _learn(plan: Plan, env: MetaEnv, optimizer: Optimizer, reflector: Reflector,
             scorer.store.record_reflection(index, reflection, arm=loop.name)
     total = account.outlay
     outlays = result.outlays or (total,) * len(result.prompts)
-    shown = [*range(len(result.prompts))[: config.num_steps], len(result.prompts) - 1]
+    last = len(result.prompts) - 1
+    shown = [*range(min(last, config.num_steps)), last]
     learned = Learned(
         family=loop.family,
         seed=loop.seed,
