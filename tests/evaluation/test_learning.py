@@ -105,7 +105,8 @@ def test_a_measurement_is_not_refused_for_what_learning_may_take(make_gates: Mak
     report = evaluate(make_gates(), GatesDemoReflector(), config=within(episodes=0))
     assert [item.total for item in report.learned] == [Outlay()] * 4
     assert report.num_missing == 0
-    assert report.overall.last_gain is not None and report.overall.last_gain.mean == 0.0
+    assert report.overall.last_gain is not None
+    assert report.overall.last_gain.mean == 0.0
 
 
 def test_the_plain_loop_with_enough_budget_is_the_evaluation_without_one(make_gates: MakeGates) -> None:
@@ -174,5 +175,5 @@ def test_one_that_plays_what_measures_is_stopped(make_gates: MakeGates) -> None:
     def cheat(env: MetaEnv, reflector: ReflectorSpec, *, budget: Budget) -> OptimizationResult:
         return optimize(env, leaker(env), 2)
 
-    with pytest.raises(LeakError, match="expected what learns or chooses to see none of the test tasks|see none of"):
+    with pytest.raises(LeakError, match="Expected what learns or chooses to see none of the test tasks"):
         evaluate(make_gates(), GatesDemoReflector(), config=within(episodes=10_000), optimizer=cheat)

@@ -128,7 +128,7 @@ def test_the_actors_calls_stand_on_the_same_account(make_seeded: MakeGates) -> N
 @needs_gepa
 def test_what_it_needs_is_told(make_seeded: MakeGates) -> None:
     for reflector, budget in ((FixedReflector(), BUDGET), (ChatReflector(ScriptedReflectorModel()), Budget())):
-        with pytest.raises(ConfigError, match="GEPA needs a reflector over a chat model .* and a budget in episodes"):
+        with pytest.raises(ConfigError, match=r"GEPA needs a reflector over a chat model .* and a budget in episodes"):
             Gepa()(make_seeded(), reflector, budget=budget)
 
 

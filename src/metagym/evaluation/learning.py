@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
+from metagym import background
 from metagym.account import Account
 from metagym.env import MetaEnv
 from metagym.errors import BudgetExceededError
@@ -26,12 +29,27 @@ def learn_within_budget(
     """
     known = {item.key: item for item in scorer.store.learned}
     num_steps = plan.config.num_steps
+    new = [loop for loop in loops if (loop.family, loop.seed) not in known]
+    results = background.run_side_by_side(
+        [functools.partial(_learn, plan, env, optimizer, reflector, loop) for loop in new],
+        max_threads=_num_at_once(plan, env),
+    )
+    for loop, (result, account) in zip(new, results, strict=True):
+        known[loop.family, loop.seed] = _keep(scorer, loop, result, account, num_steps)
     for loop in loops:
-        learned = known.get((loop.family, loop.seed)) or _learn(plan, env, optimizer, reflector, scorer, loop)
+        learned = known[loop.family, loop.seed]
         loop.prompts = [*learned.prompts, *learned.prompts[-1:] * (num_steps + 1 - len(learned.prompts))]
 
 
-def _learn(plan: Plan, env: MetaEnv, optimizer: Optimizer, reflector: Reflector, scorer: Scorer, loop: Loop) -> Learned:
+def _num_at_once(plan: Plan, env: MetaEnv) -> int:
+    """Return how many meta-episodes learn at once: as many as fill the engine. A script waits for no reply."""
+    is_scripted = getattr(env.actor, "scripted", False)
+    return 1 if is_scripted else max(1, env.config.max_concurrency // plan.config.episodes_per_step)
+
+
+def _learn(
+    plan: Plan, env: MetaEnv, optimizer: Optimizer, reflector: Reflector, loop: Loop
+) -> tuple[OptimizationResult, Account]:
     config = plan.config
     account = Account(config.learning_budget, within=env.ledger)
     branch = env.branch(
@@ -45,32 +63,30 @@ def _learn(plan: Plan, env: MetaEnv, optimizer: Optimizer, reflector: Reflector,
     )
     branch.default_prompt = plan.first_prompt
     with account.open():
-        result = _result(branch, optimizer, reflector, account)
-    for item in result.history[: config.num_steps]:
-        if all(played.episode.arm == loop.name for played in item.trajectories):  # fresh tasks, not replayed ones
-            scorer.keep(
-                measure(
-                    loop.family,
-                    loop.seed,
-                    Role.ONLINE,
-                    index=item.index,
-                    prompt=item.prompt,
-                    trajectories=item.trajectories,
-                )
+        return _result(branch, optimizer, reflector, account), account
+
+
+def _keep(scorer: Scorer, loop: Loop, result: OptimizationResult, account: Account, num_steps: int) -> Learned:
+    """Keep what was learned: the online scores, the reflections, and what it took."""
+    for item in result.history[:num_steps]:
+        played = item.trajectories
+        if all(own.episode.arm == loop.name for own in played):  # fresh tasks, not replayed ones
+            online = measure(
+                loop.family, loop.seed, Role.ONLINE, index=item.index, prompt=item.prompt, trajectories=played
             )
+            scorer.keep(online)
     for index, reflection in enumerate([*(item.reflection for item in result.history[1:]), result.last_reflection]):
         if reflection is not None and scorer.store.recall_reflection(index, arm=loop.name) is None:
             scorer.store.record_reflection(index, reflection, arm=loop.name)
-    total = account.outlay
-    outlays = result.outlays or (total,) * len(result.prompts)
+    outlays = result.outlays or (account.outlay,) * len(result.prompts)
     last = len(result.prompts) - 1
-    shown = [*range(min(last, config.num_steps)), last]
+    shown = [*range(min(last, num_steps)), last]
     learned = Learned(
         family=loop.family,
         seed=loop.seed,
         prompts=tuple(result.prompts[index] for index in shown),
         outlays=tuple(outlays[index] for index in shown),
-        total=total,
+        total=account.outlay,
         usage={role: account.spent(role=role).usage for role in sorted({key[0] for key in account.rows()})},
         num_meta_steps=len(result.history),
         stopped=result.stopped,
