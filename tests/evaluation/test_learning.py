@@ -25,9 +25,9 @@ from metagym.optimizers import BestOfN, InTurn
 from metagym.reflectors import ReflectorSpec, method_names
 from metagym.runs import RunFolder
 from metagym.spending import Budget, Outlay
-from metagym.testing import FakeChatModel
+from metagym.testing import FakeChatModel, ServerRequest
 from metagym.types import Trajectory
-from tests.conftest import MakeGates
+from tests.conftest import MakeGates, Serve
 from tests.evaluation.planted import leaker
 
 CONFIG = EvaluationConfig(
@@ -177,3 +177,18 @@ def test_one_that_plays_what_measures_is_stopped(make_gates: MakeGates) -> None:
 
     with pytest.raises(LeakError, match="Expected what learns or chooses to see none of the test tasks"):
         evaluate(make_gates(), GatesDemoReflector(), config=within(episodes=10_000), optimizer=cheat)
+
+
+def test_what_is_learned_side_by_side_is_what_is_learned_in_turn(make_gates: MakeGates, serve: Serve) -> None:
+    def answer(request: ServerRequest) -> str:
+        way = ("knock", "push", "pull")[request.body["seed"] % 3]
+        is_reflector = "IMPROVED PROMPT" in request.messages[0]["content"]
+        return f"ANALYSIS: So.\nIMPROVED PROMPT: Say {way}." if is_reflector else f"Action: {way}"
+
+    model = {"model": "m", "base_url": serve(answer).base_url}
+    reports = [
+        evaluate(make_gates(model, max_steps=2, max_concurrency=at_once), model, config=CONFIG) for at_once in (2, 64)
+    ]
+    update: dict[str, Any] = {"measurement": {}}
+    assert reports[0].model_copy(update=update) == reports[1].model_copy(update=update)
+    assert all(item.total.calls for item in reports[0].learned)

@@ -68,4 +68,4 @@ def _table(*columns: str, title: str) -> Table:
         Column("arm", overflow="fold"),
         *(Column(name, no_wrap=True) for name in columns),
     ]
-    return Table(*named, title=title, box=SIMPLE)
+    return Table(*named, title=title, box=SIMPLE, show_edge=False, collapse_padding=True)
