@@ -143,10 +143,11 @@ def make_reflector(
 ) -> Reflector:
     """Return the reflector that `reflector` names.
 
-    It may be a reflector, a function, a mapping (`method`, by default `"ict"`; its `options`; and its model as for
-    an actor, by default with 2,000 tokens a reply; `"model": "demo"` is a scripted one for Gates), the name of a
-    method that needs no model (`"fixed"`: no reflection), `"demo"`, the folder of a trained reflector or of
-    any causal language model (played in this process), or an import path `"package.module:MyReflector"`.
+    It may be a reflector, a function, a mapping (`method`, a name or an import path, by default `"ict"`; its `options`;
+    and its model as for an actor, by default with 2,000 tokens a reply; `"model": "demo"` is a scripted one for
+    Gates), the name of a method that needs no model (`"fixed"`: no reflection), `"demo"`, the folder of a trained
+    reflector or of any causal language model (played in this process), or an import path
+    `"package.module:MyReflector"`.
 
     Raises:
         ConfigError: it is none of these.
@@ -159,15 +160,15 @@ def make_reflector(
         if demo is None:
             raise ConfigError("This environment has no demo reflector. Name a model, or say 'fixed'.")
         return demo()
+    if reflector in (known := method_names()):
+        return _reflector_from_mapping({"method": reflector})
     if Path(reflector).is_dir():  # named by import path: training lies in a layer above
         return cast(Reflector, import_object("metagym.training.serving:load_reflector")(reflector))
     if ":" not in reflector:
-        if reflector in (known := method_names()):
-            return _reflector_from_mapping({"method": reflector})
         remedy = "Or a model's folder, or an import path, 'package:Name'."
         raise UnknownNameError.of("reflector", reflector, ("demo", *known), remedy=remedy)
     found: Any = import_object(reflector)
-    return as_reflector(found() if isinstance(found, type) else found)
+    return _reflector_from_mapping({"method": reflector}) if isinstance(found, type) else as_reflector(found)
 
 
 def _reflector_from_mapping(mapping: Mapping[str, Any]) -> Reflector:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from metagym import EvaluationConfig, evaluate, optimize
+from metagym.cli.models import read_reflector
 from metagym.errors import BudgetExceededError, ConfigError, LeakError, UnknownNameError
 from metagym.evaluation.controls import ChangedExperience, take_away
 from metagym.reflectors import (
@@ -22,7 +24,7 @@ from metagym.reflectors import (
     takes_model,
 )
 from metagym.reflectors.registry import METHODS
-from metagym.runs import Manifest, RunFolder
+from metagym.runs import LOG, Manifest, RunFolder
 from metagym.specs import make_reflector
 from metagym.types import MetaStep, Reflection
 from tests.conftest import MakeGates
@@ -55,6 +57,35 @@ def test_a_mapping_names_method_model_and_options() -> None:
 def test_a_wrong_method_is_a_typed_error_with_the_remedy(spec: Any, error: type[Exception], told: str) -> None:
     with pytest.raises(error, match=told):
         make_reflector(spec)
+
+
+class OverAModel:
+    def __init__(self, model: Any, size: int = 1) -> None:
+        self.model, self.size = model, size
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+        return Reflection(prompt=str(self.size))
+
+
+def test_a_class_of_ones_own_is_a_method_by_its_import_path() -> None:
+    path = "tests.reflectors.test_registry:OverAModel"
+    reflector: Any = make_reflector({"method": path, **LOCAL, "options": {"size": 3}})
+    assert (reflector.model.model, reflector.size) == ("m", 3)
+    assert takes_model(path)
+    assert not takes_model("tests.reflectors.test_registry:Rollouts")
+    assert isinstance(make_reflector("tests.reflectors.test_registry:Rollouts"), Rollouts)
+    with pytest.raises(ConfigError, match=r"OverAModel' asks a model"):
+        make_reflector(path)
+    assert read_reflector(path, LOCAL) == {"method": path, **LOCAL}
+    assert read_reflector("exemplars", LOCAL) == "exemplars"
+    assert read_reflector("ict", None) == "ict"
+    assert read_reflector(None, LOCAL) == LOCAL
+
+
+def test_a_methods_name_comes_before_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fixed").mkdir()
+    assert isinstance(make_reflector("fixed"), FixedReflector)
 
 
 def test_packages_add_methods_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,6 +178,43 @@ def test_evaluate_gives_each_meta_episode_rollouts_of_its_own(make_gates: MakeGa
         f"reflector/{family}/{seed}/rollouts-0" for family in config.families for seed in (0, 1)
     }
     assert len({seed for memory in seen for seed in memory["seeds"]}) == 8 * 10
+
+
+def test_an_evaluation_that_stopped_in_a_reflection_goes_on_from_its_rollouts(
+    make_gates: MakeGates, tmp_path: Path
+) -> None:
+    class Stopping(Rollouts):
+        """Leaves in the middle of its second reflection, after its rollouts."""
+
+        stops = True
+        fingerprint = {"kind": "Stopping"}
+
+        def bound_to(self, replay: Replay) -> Stopping:
+            return type(self)(replay)
+
+        async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+            reflection = await super().reflect(history)
+            if len(history) == 2 and self.stops:
+                raise KeyError("stop")
+            return reflection
+
+    class Going(Stopping):
+        stops = False
+
+    config = EvaluationConfig(families=("law-0007",), num_steps=3, num_seeds=2, num_validation=2, num_test=2)
+    whole = evaluate(make_gates("random"), Going(), config=config)
+    with pytest.raises(KeyError):
+        evaluate(make_gates("random"), Stopping(), config=config, path=tmp_path / "e")
+    env = make_gates("random")
+    again = evaluate(env, Going(), config=config, path=tmp_path / "e")
+    assert again.prompts == whole.prompts
+    assert again.overall == whole.overall
+    lines = [
+        json.loads(line)["record"] for line in (tmp_path / "e" / LOG).read_text().splitlines() if '"episode"' in line
+    ]
+    played = [json.dumps(line["episode"]) for line in lines if "steps" in line]
+    assert len(played) > 2 * 3 * 5
+    assert len(played) == len(set(played))
 
 
 def test_rollouts_of_validation_tasks_are_stopped(make_gates: MakeGates) -> None:

@@ -31,14 +31,15 @@ def write_standings(standings: Standings, folder: str | Path) -> list[Path]:
         part.write_text(text, encoding="utf-8")
         part.replace(path)
         written.append(path)
+    figure = place / f"{NAME}.png"
     try:
         from metagym.arena.plots import plot_curves
+        from metagym.evaluation.plots import write_figure
 
-        figure = plot_curves(standings)
+        write_figure(plot_curves(standings), figure)
     except MissingExtraError:
         return written
-    figure.savefig(place / f"{NAME}.png")
-    return [*written, place / f"{NAME}.png"]
+    return [*written, figure]
 
 
 def read_standings(folder: str | Path) -> Standings:

@@ -43,13 +43,10 @@ def read_reflector(reflector: str | None, model: dict[str, Any] | None) -> Any:
     """Return the reflector's spec: the name that was given, with the model where it names a method that takes one."""
     from metagym.reflectors import method_names, takes_model
 
-    if reflector is None:
-        return model
-    return (
-        {"method": reflector, **model}
-        if model and reflector in method_names() and takes_model(reflector)
-        else reflector
-    )
+    if reflector is None or model is None:
+        return reflector or model
+    is_method = reflector in method_names() or ":" in reflector
+    return {"method": reflector, **model} if is_method and takes_model(reflector) else reflector
 
 
 def read_json(name: str, text: str) -> dict[str, Any]:

@@ -138,8 +138,8 @@ class ReasoningBankStyle:
 def render_item(item: dict[str, str]) -> str:
     """Return an item as the actor reads it: the title and when it is of use, then the content.
 
-    >>> print(as_item(render_item({"title": "Gates", "description": "At a gate.", "content": "Knock."})))
-    - **Gates** At a gate.
-      Knock.
+    >>> print(render_item({"title": "Gates", "description": "At a gate.", "content": "Knock."}))
+    **Gates** At a gate.
+    Knock.
     """
     return f"**{item['title'].strip()}** {item['description'].strip()}".strip() + f"\n{item['content']}"

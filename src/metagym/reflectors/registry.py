@@ -40,7 +40,9 @@ def method_names() -> tuple[str, ...]:
 
 
 def find_method(name: str) -> Callable[..., Any]:
-    """Return the class (or factory) of the method of that name; it takes its model first, then options.
+    """Return the class (or factory) of the method of that name, or at that import path `package.module:Name`.
+
+    It takes its model as `model`, where it asks one, and its options by name.
 
     >>> find_method("ict").__name__
     'ChatReflector'
@@ -49,7 +51,7 @@ def find_method(name: str) -> Callable[..., Any]:
         UnknownNameError: there is no such method.
         ConfigError: it cannot be imported.
     """
-    path = METHODS.get(name) or _installed().get(name)
+    path = METHODS.get(name) or _installed().get(name) or (name if ":" in name else None)
     if path is None:
         raise UnknownNameError.of("method", name, method_names(), remedy="A reflector of yours: 'package.module:Name'.")
     try:
@@ -60,12 +62,13 @@ def find_method(name: str) -> Callable[..., Any]:
 
 
 def takes_model(name: str) -> bool:
-    """Whether the method of that name is made over a chat model.
+    """Whether the method of that name, or at that import path, is made over a chat model.
 
     >>> takes_model("ict"), takes_model("fixed")
     (True, False)
     """
-    return "model" in inspect.signature(find_method(name)).parameters
+    found = find_method(name)
+    return callable(found) and "model" in inspect.signature(found).parameters
 
 
 def _installed() -> dict[str, str]:

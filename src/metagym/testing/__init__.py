@@ -8,6 +8,7 @@ ScriptedReflectorModel   answers reflectors        check_text_env    checks an i
 
 from metagym.testing.checks import UNKNOWN_COMMAND, check_text_env
 from metagym.testing.faults import FAULTS, Misbehaviour, misbehave
+from metagym.testing.reflector_checks import check_reflector
 from metagym.testing.reflector_model import ScriptedReflectorModel
 from metagym.testing.server import Delivery, FakeOpenAIServer, ServerReply, ServerRequest
 from metagym.testing.standins import FakeChatModel, Respond, ScriptedActor
@@ -24,6 +25,7 @@ __all__ = [
     "ScriptedReflectorModel",
     "ServerReply",
     "ServerRequest",
+    "check_reflector",
     "check_text_env",
     "misbehave",
 ]
