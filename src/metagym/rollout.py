@@ -230,7 +230,9 @@ class RolloutEngine:
                     )
             except Exception as error:
                 failure = error
-                logger.warning("Episode %s failed at attempt %d: %s", episode.key, attempt, error)
+                # The end of a budget is no failure; who asked for the episodes says what it means.
+                level = logging.INFO if isinstance(error, BudgetExceededError) else logging.WARNING
+                logger.log(level, "Episode %s failed at attempt %d: %s", episode.key, attempt, error)
                 logger.debug("Its traceback:", exc_info=error)
                 if isinstance(error, ApparatusError) and error.stops_run:
                     stops.append(error)

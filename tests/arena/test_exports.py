@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -66,11 +68,9 @@ def test_a_figure_is_drawn_where_matplotlib_is_installed(bout: Bout) -> None:
     assert len(figure.axes[0].lines) == len(bout.standings.rows)
 
 
-def test_without_matplotlib_the_rest_is_written(bout: Bout, tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    written = write_standings(bout.standings, str(tmp_path))
+def test_without_matplotlib_the_rest_is_written(bout: Bout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    written = write_standings(bout.standings, tmp_path)
     assert [path.name for path in written] == ["arena.json", "arena.md", "arena.csv"]
 
 
