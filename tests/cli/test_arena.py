@@ -10,9 +10,23 @@ import pytest
 from metagym.cli import arena
 from metagym.errors import ConfigError
 from metagym.spending import Budget
+from metagym.testing import ServerRequest
 from tests.arena.conftest import write_preset
 from tests.cli.test_evaluation import invoke
+from tests.conftest import Serve
 
+TINY = """
+num_steps = 2
+episodes_per_step = [2]
+num_seeds = 2
+num_validation = 2
+num_test = 2
+
+[[environments]]
+id = "MetaGym/Gates-v0"
+families = ["law-0007"]
+options = { max_steps = 4 }
+"""
 SMALL = ("--preset", "small.toml", "--actor", "demo", "--model", "demo", "--no-controls")
 
 
@@ -71,3 +85,28 @@ def test_what_is_no_budget_is_told(text: str) -> None:
 def test_names_stand_between_commas() -> None:
     with pytest.raises(ConfigError, match="--reflectors expects `all`, or names with commas"):
         invoke("arena", *SMALL, "--reflectors", "ict,,fixed")
+
+
+def test_models_are_ranked_within_a_budget_of_money(serve: Serve) -> None:
+    def answer(request: ServerRequest) -> str:
+        is_reflector = "IMPROVED PROMPT" in request.messages[0]["content"]
+        return "ANALYSIS: So.\nIMPROVED PROMPT: Push." if is_reflector else "Action: push"
+
+    server = serve(answer)
+    Path("tiny.toml").write_text(TINY)
+    client = json.dumps({"prices": {"prompt": 1.0, "completion": 2.0}})
+    asked = ("--preset", "tiny.toml", "--model", "m", "--base-url", server.base_url, "--client", client)
+    told = invoke("arena", *asked, "--reflectors", "ict", "--no-controls", "--out", "out", "--budget", "cost=0.02")
+    assert "PLUMBING" not in told
+    assert "0.02 money, 4 episodes" in told
+    (standings,) = [json.loads(path.read_text()) for path in Path("out").glob("*/arena.json")]
+    assert not standings["scripted"]
+    assert {row["arm"] for row in standings["rows"]} == {"fixed", "ict"}
+    for row in standings["rows"]:
+        assert 0 < row["outlay"]["cost"] <= row["most"]["cost"] <= 0.02
+        assert row["outlay"]["calls"] > 4
+    assert "cost" in {curve["axis"] for curve in standings["curves"]}
+    # What was paid is what the ledgers say: no reply is asked for twice when the command is given again.
+    num_requests = len(server.requests)
+    invoke("arena", *asked, "--reflectors", "ict", "--no-controls", "--out", "out", "--budget", "cost=0.02")
+    assert len(server.requests) == num_requests
