@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -94,6 +95,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self._workers = self._make_workers()
         self.engine = self._make_rollout_engine()
         self._owns_actor = actor is not self.actor
+        self._retries = 0
         self._meta_episode: MetaEpisode | None = None
         self._last_batch: tuple[Trajectory, ...] = ()
         self._kept: dict[tuple[int, str, str, int], Trajectory] = {}
@@ -257,10 +259,11 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         arm = self.config.arm if arm is None else arm
         return MetaEpisode(self.task_set, self.config, rng=rng, arm=arm, task_ids=task_ids)
 
-    def branch(self, *, ledger: Ledger, rng: np.random.Generator, **options: Any) -> Self:
+    def branch(self, *, ledger: Ledger, rng: np.random.Generator, retries: int = 0, **options: Any) -> Self:
         """Return an environment over the same actor, tasks and workers, with options and books of its own.
 
-        Its first `reset` without a seed draws from `rng`. It lives as long as this one, which closes for both.
+        Its first `reset` without a seed draws from `rng`. What the apparatus failed on is played again up to
+        `retries` times before it counts as failed. It lives as long as this one, which closes for both.
         """
         other = copy.copy(self)
         other.config = read_options({**dict(self.config), **options})
@@ -268,8 +271,8 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         other.task_set.check_split(other.config.split)
         other.ledger, other.np_random = ledger, rng
         other._meta_episode, other._last_batch, other._kept = None, (), {}
-        other._owns_actor = False
-        other.engine = other._make_rollout_engine()
+        other._owns_actor, other._retries = False, retries
+        other.engine = other._make_rollout_engine(self.engine.slots)
         return other
 
     def check_prompt(self, prompt: object) -> str:
@@ -303,7 +306,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self.ledger.begin_episodes(len(new))
         with self.ledger.measure(), self.ledger.open():
             try:
-                played = await self.engine.run(episodes)
+                played = await self._run(episodes)
             except BudgetExceededError as error:
                 self._kept |= {item.episode.key: item for item in error.trajectories if item.score is not None}
                 self.ledger.give_back_episodes(sum(item.score is None for item in error.trajectories))
@@ -312,7 +315,16 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self.ledger.give_back_episodes(sum(item.score is None for item in played))
         return played
 
-    def _make_rollout_engine(self) -> RolloutEngine:
+    async def _run(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
+        played = list(await self.engine.run(episodes))
+        for _ in range(self._retries):
+            failed = [index for index, item in enumerate(played) if item.score is None]
+            again = await self.engine.run([episodes[index] for index in failed])
+            for index, item in zip(failed, again, strict=True):
+                played[index] = item
+        return tuple(played)
+
+    def _make_rollout_engine(self, slots: asyncio.Semaphore | None = None) -> RolloutEngine:
         return RolloutEngine(
             self.actor,
             self._workers,
@@ -320,6 +332,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             score=self.score,
             on_episode=self._episode_finished,
             recall=self._recall,
+            slots=slots,
         )
 
     def _make_workers(self) -> Workers:

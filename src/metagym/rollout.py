@@ -146,7 +146,8 @@ class RolloutEngine:
 
     `on_episode` is called with each trajectory as it finishes; `recall` may return an episode's record
     from an earlier run, which is then not played again. Given deterministic replies, the trajectories
-    depend neither on the concurrency nor on the order in which episodes finish.
+    depend neither on the concurrency nor on the order in which episodes finish. `slots` is another
+    engine's, where both together keep its bound.
     """
 
     def __init__(
@@ -158,11 +159,12 @@ class RolloutEngine:
         score: Score = default_score,
         on_episode: Callable[[Trajectory], None] | None = None,
         recall: Callable[[Episode], Trajectory | None] | None = None,
+        slots: asyncio.Semaphore | None = None,
     ) -> None:
         self.actor, self.workers, self.config = actor, workers, config
         self._score, self._on_episode, self._recall = score, on_episode, recall
         # Several runs may go on at once (reflectors with rollouts of their own): the bound holds for all of them.
-        self._slots = asyncio.Semaphore(self.config.max_concurrency)
+        self.slots = slots or asyncio.Semaphore(self.config.max_concurrency)
 
     async def run(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
         """Play the episodes and return their records, in the order of `episodes`.
@@ -210,7 +212,7 @@ class RolloutEngine:
                 trajectories[index] = self._failed(episode, (), stops[0])
                 continue  # nothing was played: there is nothing to record
             if recalled is None:
-                async with self._slots:
+                async with self.slots:
                     trajectories[index] = await self._run_with_attempts(episode, stops)
             else:
                 trajectories[index] = recalled

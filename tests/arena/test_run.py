@@ -93,15 +93,17 @@ def test_the_meta_steps_are_what_the_budgets_episodes_cover() -> None:
 
 def test_a_method_of_ones_own_takes_part(preset: Preset, tmp_path: Path) -> None:
     mine = Entrant("mine", as_reflector(lambda history: "Walk."), InTurn(3))
-    (found,) = run_arena(preset, ["fixed", mine], actor="demo", path=tmp_path / "out", controls=())
+    alone = preset.model_copy(update={"controls": ()})
+    (found,) = run_arena(alone, ["fixed", mine], actor="demo", path=tmp_path / "out")
     assert [row.arm for row in found.standings.rows] == ["fixed", "mine"]
 
 
 def test_nothing_is_played_where_something_is_missing(preset: Preset, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="Unknown reflector 'itc'"):
         run_arena(preset, ["itc"], actor="demo", path=tmp_path / "out")
+    strange = preset.model_copy(update={"controls": ("nothing",)})
     with pytest.raises(UnknownNameError, match="Unknown control 'nothing'"):
-        run_arena(preset, ["fixed"], actor="demo", path=tmp_path / "out", controls=["nothing"])
+        run_arena(strange, ["fixed"], actor="demo", path=tmp_path / "out")
     with pytest.raises(ConfigError, match=r"The arena plays presets of the protocol 'ict', got 'stream' \(stream\)"):
         run_arena(load_preset("stream"), ["fixed"], actor="demo", path=tmp_path / "out")
     assert not list(tmp_path.glob("out/**/log.jsonl"))
@@ -133,10 +135,9 @@ if sys.argv[4] == "chat":
     model = FakeChatModel(["Action: knock", "Action: push", "Action: pull"])
     model.max_reply_tokens = 20
     actor, limits = ChatActor(model), {"episodes": 6, "tokens": 9_000}
-run_arena(
-    load_preset(sys.argv[1]), METHODS, actor=actor, model={"model": "demo"}, path=sys.argv[2],
-    budget=Budget(**limits), controls=["same again"],
-)
+update = {"budget": Budget(**limits), "controls": ("same again",)}
+preset = load_preset(sys.argv[1]).model_copy(update=update)
+run_arena(preset, METHODS, actor=actor, model={"model": "demo"}, path=sys.argv[2])
 """
 WRITTEN = ("arena.json", "arena.md", "arena.csv")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metagym.cli import arena
-from metagym.errors import ConfigError
+from metagym.errors import BudgetExceededError, ConfigError
 from metagym.spending import Budget
 from metagym.testing import ServerRequest
 from tests.arena.conftest import write_preset
@@ -110,3 +110,10 @@ def test_models_are_ranked_within_a_budget_of_money(serve: Serve) -> None:
     num_requests = len(server.requests)
     invoke("arena", *asked, "--reflectors", "ict", "--no-controls", "--out", "out", "--budget", "cost=0.02")
     assert len(server.requests) == num_requests
+
+
+def test_a_limit_for_all_stops_the_arena_and_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BudgetExceededError, match="The budget of 2 calls"):
+        invoke("arena", *SMALL, "--reflectors", "ict", "--out", "out", "--max-calls", "2")
+    assert not Path("out/gates-v0-k2/arena.json").exists()
+    assert "PLUMBING" in invoke("arena", *SMALL, "--reflectors", "ict", "--out", "out")

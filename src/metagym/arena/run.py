@@ -9,7 +9,7 @@ An arena that was stopped goes on when it is run again with the same folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -51,30 +51,41 @@ def run_arena(
     actor: ActorSpec,
     model: Mapping[str, Any] | None = None,
     path: str | Path,
-    budget: Budget | None = None,
-    controls: Sequence[str] | None = None,
+    limits: Mapping[str, Any] | None = None,
     on_arm: Callable[[str, int], Any] | None = None,
     on_episode: Callable[[Trajectory], None] | None = None,
 ) -> list[Bout]:
-    """Run the methods by the preset, each meta-episode within the same learning budget, and return the standings.
+    """Run the methods by the preset, each meta-episode within its learning budget, and return the standings.
 
-    `methods` are names (see `make_entrants`) or entrants of yours. `budget` is by default the preset's; see
-    `arena_config`. `controls` (by default the preset's)
-    are played around the first method that is not `fixed`. `on_arm` is called with the name of each arm and
-    about how many episodes it plays.
+    `methods` are names (see `make_entrants`), and entrants of yours, which come after them. The preset's `budget`
+    holds for each meta-episode (see `arena_config`), its `controls` are played around the first method that is not
+    `fixed`. `limits` (tokens, calls, cost, episodes) hold for all that is played on one environment and k. `on_arm`
+    is called with the name of each arm and about how many episodes it plays.
 
     Raises:
         MetaGymError: as `evaluate` raises.
     """
     if preset.protocol != "ict":
         raise ConfigError(f"The arena plays presets of the protocol 'ict', got {preset.protocol!r} ({preset.name}).")
-    wanted = preset.controls if controls is None else tuple(controls)
-    places = [(environment, arena_config(config, budget or preset.budget)) for environment, config in preset.configs()]
-    check_configs(places, actor, controls=wanted)
-    return [
-        _run_bout(environment, config, methods, actor, model, path, wanted, on_arm, on_episode)
-        for environment, config in places
-    ]
+    places = [(environment, arena_config(config, preset.budget)) for environment, config in preset.configs()]
+    check_configs(places, actor, controls=preset.controls)
+    bouts = []
+    for environment, config in places:
+        options = {**environment.options, "actor": actor, "budget": dict(limits or {})}
+        env = make_meta_env(environment.id, options, num_steps=config.num_steps)
+        try:
+            meta_env = cast(MetaEnv, env.unwrapped)
+            meta_env.on_episode = on_episode
+            entrants = _entrants(methods, model, meta_env, config)
+            folder = folder_of(path, environment, config)
+            arms = _arms(env, entrants, environment, config, preset.controls, folder)
+            reports = [_evaluate(env, entrant, config, folder, learn_from, on_arm) for entrant, learn_from in arms]
+        finally:
+            env.close()
+        standings = build_standings(reports, folder.name, baseline=BASELINE, num_methods=len(entrants))
+        write_standings(standings, folder)
+        bouts.append(Bout(folder, tuple(reports), standings))
+    return bouts
 
 
 def arena_config(config: EvaluationConfig, budget: Budget | None) -> EvaluationConfig:
@@ -91,33 +102,19 @@ def arena_config(config: EvaluationConfig, budget: Budget | None) -> EvaluationC
     return config.model_copy(update=update)
 
 
-def _run_bout(
+def _arms(
+    env: gymnasium.Env[Any, Any],
+    entrants: Sequence[Entrant],
     environment: PresetEnvironment,
     config: EvaluationConfig,
-    methods: Sequence[str | Entrant],
-    actor: ActorSpec,
-    model: Mapping[str, Any] | None,
-    path: str | Path,
     controls: Sequence[str],
-    on_arm: Callable[[str, int], Any] | None,
-    on_episode: Callable[[Trajectory], None] | None,
-) -> Bout:
-    folder = folder_of(path, environment, config)
-    env = make_meta_env(environment.id, {**environment.options, "actor": actor}, num_steps=config.num_steps)
-    try:
-        meta_env = cast(MetaEnv, env.unwrapped)
-        meta_env.on_episode = on_episode
-        entrants = _entrants(methods, model, meta_env, config)
-        around = next((item for item in entrants if item.name != BASELINE), entrants[0])
-        reports = [_evaluate(env, item, config, folder, {}, on_arm) for item in entrants]
-        for arm in control_arms(env, around.reflector, environment, config, controls, folder):
-            control = Entrant(f"{arm.name} ({around.name})", arm.reflector, around.optimizer)
-            reports.append(_evaluate(env, control, config, folder, arm.learn_from, on_arm))
-    finally:
-        env.close()
-    standings = build_standings(reports, folder.name, baseline=BASELINE, num_methods=len(entrants))
-    write_standings(standings, folder)
-    return Bout(folder, tuple(reports), standings)
+    folder: Path,
+) -> Iterator[tuple[Entrant, Mapping[str, str]]]:
+    """Yield the methods, then the controls around the first one that changes something; and where each learns."""
+    yield from ((entrant, {}) for entrant in entrants)
+    around = next((item for item in entrants if item.name != BASELINE), entrants[0])
+    for arm in control_arms(env, around.reflector, environment, config, controls, folder):
+        yield Entrant(f"{arm.name} ({around.name})", arm.reflector, around.optimizer), arm.learn_from
 
 
 def _evaluate(

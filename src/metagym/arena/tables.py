@@ -59,7 +59,7 @@ def _interval(estimate: Estimate | None) -> str:
     if estimate is None:
         return "-"
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.mean:+.2f} [no interval]"
+        return f"{estimate.mean:+.2f} (no interval)"
     return f"{estimate.mean:+.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from metagym.cli.models import read_json
+from metagym.cli import models
 from metagym.errors import ApparatusError, ConfigError
 
 commands = typer.Typer()
@@ -40,6 +40,9 @@ def arena(
     client: Annotated[str, typer.Option(help="JSON: time limits, rates and prices of the model's server.")] = "{}",
     control: Annotated[list[str] | None, typer.Option(help="A null control, instead of the preset's.")] = None,
     no_controls: Annotated[bool, typer.Option("--no-controls", help="No null controls but `fixed`.")] = False,
+    max_tokens: Annotated[int | None, typer.Option(help="Stop before an environment and k take more tokens.")] = None,
+    max_calls: Annotated[int | None, typer.Option(help="Stop before they take more calls.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Stop before they cost more money.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder; the same again goes on there.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the standings as JSON.")] = False,
 ) -> None:
@@ -48,7 +51,7 @@ def arena(
     from metagym.arena.tables import standings_tables
     from metagym.evaluation.preset import load_preset
 
-    limits = read_json("--client", client)
+    limits = models.read_json("--client", client)
     shared = _model(model, base_url, api_key_env, limits)
     player = actor or _model(actor_model, actor_base_url or base_url, api_key_env, limits)
     if player is None and model != "demo":
@@ -59,6 +62,9 @@ def arena(
             "server of your own), --actor-model NAME, or --actor demo for the scripted one."
         )
     protocol = load_preset(preset)
+    learning = read_limits(budget) or protocol.budget
+    controls = () if no_controls else protocol.controls if control is None else tuple(control)
+    protocol = protocol.model_copy(update={"budget": learning, "controls": controls})
     path = out or Path("runs") / protocol.name
     with _progress() as progress:
         bar = progress.add_task("episodes", total=None)
@@ -69,8 +75,7 @@ def arena(
                 actor=player,
                 model=shared,
                 path=path,
-                budget=read_limits(budget),
-                controls=() if no_controls else control,
+                limits=models.read_budget(max_tokens, max_calls, max_cost),
                 on_arm=lambda name, num: progress.reset(bar, total=num, description=name),
                 on_episode=lambda trajectory: progress.advance(bar),
             )

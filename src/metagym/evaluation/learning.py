@@ -55,6 +55,7 @@ def _learn(
     branch = env.branch(
         ledger=account,
         rng=np.random.default_rng(derive_seed("meta-episode", config.task_seed, loop.family, loop.seed)),
+        retries=config.retries,
         families=(plan.learn_from[loop.family],),
         split="train",
         schedule="fresh",

@@ -8,31 +8,19 @@ one account. Its Pareto set is drawn from the training tasks too: GEPA learns fr
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from metagym import background
-from metagym.account import Account
 from metagym.env import MetaEnv
-from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError, MissingExtraError
-from metagym.models import Call, ChatModel, ask
+from metagym.errors import BudgetExceededError, ConfigError, MissingExtraError
+from metagym.models import ChatModel
 from metagym.optimization import OptimizationResult
-from metagym.optimizers.in_turn import result_of
+from metagym.optimizers.gepa_bridge import COMPONENT, GepaRun, Quiet, StoppedError
 from metagym.optimizers.protocol import account_on
 from metagym.reflectors import ReflectorSpec
-from metagym.rendering import render_outcome, render_trajectory
-from metagym.seeding import derive_seed
-from metagym.spending import Budget, Outlay
-from metagym.types import Message, MetaStep, Trajectory
-
-logger = logging.getLogger(__name__)
-COMPONENT = "prompt"
-"""What GEPA calls the text that it evolves."""
+from metagym.spending import Budget
 
 
 @dataclass(frozen=True)
@@ -74,7 +62,7 @@ class Gepa:
         num_validation = self.num_validation or int(np.clip(budget.episodes // 5, 2, 50))
         with account_on(env, budget) as account:
             _, info = env.reset()
-            run = _Run(env, model, account, info["default_prompt"], self)
+            run = GepaRun(env, model, account, info["default_prompt"], self.max_tokens)
             # The training tasks of the minibatches and those of the Pareto set are different ones.
             tasks = env.task_set.draw(
                 num_validation + 2 * self.minibatch_size,
@@ -94,118 +82,12 @@ class Gepa:
                     reflection_minibatch_size=self.minibatch_size,
                     stop_callbacks=lambda state: run.is_stopped(whole),
                     callbacks=[run],
-                    logger=_Quiet(),
+                    logger=Quiet(),
                     seed=run.seed,
                 )
-            except _StoppedError as stop:
+            except StoppedError as stop:
                 cause = stop.error
                 if not isinstance(cause, BudgetExceededError) or cause.ledger is not account:
                     raise cause from None
                 run.stopped = str(cause).partition(". ")[0]
             return run.result()
-
-
-class _Run:
-    """One run of GEPA: its adapter, its reflection model and its observer, so that all know of each other."""
-
-    propose_new_texts = None  # GEPA's own wording of the reflection
-
-    def __init__(self, env: MetaEnv, model: ChatModel, account: Account, first_prompt: str, options: Gepa) -> None:
-        self.env, self.model, self.account, self.options = env, model, account, options
-        self.seed = int(env.np_random.integers(2**31))
-        self.stopped = ""
-        self.history: list[MetaStep] = []
-        self.outlays: list[Outlay] = [account.outlay]
-        self._first_prompt = first_prompt
-        self._played: MetaStep | None = None
-        self._num_calls = 0
-
-    def evaluate(self, batch: list[str], candidate: dict[str, str], capture_traces: bool = False) -> Any:
-        """Play the tasks under the candidate: one episode each, booked once, as learning."""
-        from gepa import EvaluationBatch
-
-        prompt = candidate[COMPONENT]
-        if self.env.action_space.contains(prompt) and prompt.strip():
-            with _stopping():
-                (self._played,) = self.env.replay([prompt], batch)
-        else:  # what is no prompt is not played, and earns nothing
-            self._played = None
-            return EvaluationBatch([None] * len(batch), [0.0] * len(batch), [None] * len(batch), num_metric_calls=0)
-        if self._played.num_failed:
-            failed = next(item.error for item in self._played.trajectories if item.score is None)
-            told = f"{self._played.num_failed} of GEPA's {len(batch)} episodes failed. The first failure: {failed}"
-            raise _StoppedError(EpisodesFailedError(f"{told} The same command goes on.", self._played))
-        trajectories = list(self._played.trajectories)
-        return EvaluationBatch(trajectories, [item.score or 0.0 for item in trajectories], trajectories)
-
-    def make_reflective_dataset(
-        self, candidate: dict[str, str], eval_batch: Any, components_to_update: list[str]
-    ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """Return each episode as text, with its outcome as the feedback."""
-        share = self.options.max_tokens // max(1, len(eval_batch.trajectories))
-        return {COMPONENT: [_example(item, share) for item in eval_batch.trajectories if item is not None]}
-
-    def reflect(self, prompt: str | list[dict[str, Any]]) -> str:
-        """Ask the model, as GEPA words it."""
-        messages: list[Message] = (
-            [{"role": "user", "content": prompt}]
-            if isinstance(prompt, str)
-            else [{"role": item["role"], "content": str(item["content"])} for item in prompt]
-        )
-        seed = derive_seed("gepa", self.seed, self._num_calls)
-        call = Call("reflector", self.env.config.arm, self._num_calls, seed)
-        self._num_calls += 1
-        with _stopping():
-            completion = background.run(ask(self.model, messages, call))
-        return "" if completion.finish_reason == "length" else completion.text
-
-    def on_valset_evaluated(self, event: Mapping[str, Any]) -> None:
-        """Keep each candidate that is the best so far on the Pareto set."""
-        reward = float(event["average_score"])
-        best = self.history[-1].reward if self.history else None
-        if self._played is not None and (best is None or reward > best):
-            if self.history:  # the first prompt was known from the start
-                self.outlays.append(self.account.outlay)
-            self.history.append(self._played.model_copy(update={"index": len(self.history), "reward": reward}))
-
-    def is_stopped(self, num_episodes: int) -> bool:
-        """Whether the episodes left do not cover another iteration."""
-        left = (self.account.budget.episodes or 0) - self.account.outlay.episodes
-        if left < num_episodes:
-            self.stopped = f"The budget leaves {left:,} episodes, and the next iteration may take {num_episodes:,}"
-        return left < num_episodes
-
-    def result(self) -> OptimizationResult:
-        """Return what was found so far."""
-        if not self.history:
-            return result_of((), [self._first_prompt], self.outlays, None, self.stopped)
-        prompts = [item.prompt for item in (*self.history, self.history[-1])]
-        return result_of(self.history, prompts, [*self.outlays, self.account.outlay], None, self.stopped)
-
-
-def _example(trajectory: Trajectory, max_tokens: int) -> dict[str, str]:
-    return {
-        "Episode": render_trajectory(trajectory, show_outcome=False, show_thoughts=True, max_tokens=max_tokens),
-        "Feedback": f"{render_outcome(trajectory)} Score: {trajectory.score:g}",
-    }
-
-
-class _StoppedError(BaseException):
-    """Carries an error through the package, which else swallows those of a reflection and goes on."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-@contextlib.contextmanager
-def _stopping() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        raise _StoppedError(error) from error
-
-
-class _Quiet:
-    def log(self, message: str) -> None:
-        logger.debug("gepa: %s", message)
