@@ -7,13 +7,14 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from metagym.errors import BudgetExceededError, ContractError
 from metagym.models import Call, ask
 from metagym.reflectors import FixedReflector, Replay
 from metagym.testing import ScriptedReflectorModel, check_reflector
-from metagym.testing.observers import CANARY
+from metagym.testing.observers import CANARY, CanaryGates
 from metagym.types import Message, MetaStep, Reflection
 
 MESSAGES: list[Message] = [{"role": "system", "content": "IMPROVED PROMPT:"}, {"role": "user", "content": "Well?"}]
@@ -53,6 +54,15 @@ def test_good_reflectors_pass() -> None:
     check_reflector(lambda model: Good(model))
     check_reflector(FixedReflector)
     check_reflector(FixedReflector())
+
+
+@pytest.mark.parametrize(("split", "is_marked"), [("train", False), ("validation", True), ("test", True)])
+def test_the_canary_sings_in_tasks_that_measure_only(split: str, is_marked: bool) -> None:
+    with contextlib.closing(CanaryGates("random")) as env:
+        (task,) = env.task_set.draw(1, rng=np.random.default_rng(0), families=["law-0007"], split=split)
+        (played,) = env.replay(["Be quick."], [task.id])
+    texts = [step.observation.text for step in played.trajectories[0].steps]
+    assert {CANARY in text for text in texts} == {is_marked}
 
 
 class Forgetful(Good):
@@ -132,8 +142,6 @@ class Peeping(Good):
         return bound
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        import numpy as np
-
         from metagym.envs.gates import GatesTaskSet
 
         (task,) = GatesTaskSet().draw(1, rng=np.random.default_rng(0), families=["law-0007"], split="validation")

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import gymnasium
 import numpy as np
@@ -26,7 +26,7 @@ from metagym.seeding import describe, digest, package_versions
 from metagym.spaces import PromptSpace, TrajectorySpace
 from metagym.specs import ActorSpec, make_actor
 from metagym.tasks import TaskSet, is_task_list
-from metagym.types import Episode, MetaStep, Trajectory, Usage
+from metagym.types import Episode, MetaStep, Task, Trajectory, Usage
 from metagym.workers import LocalWorkers, ProcessWorkers, Workers
 
 ACTION_GRAMMAR = "exact, then case and white space"
@@ -200,8 +200,9 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """
         # Before the first reset the seed is 0, so that a replay is the same in every process.
         meta_episode = self._meta_episode or self.new_meta_episode(np.random.default_rng(0))
-        again = _Again(prompts, task_ids, repetitions, meta_episode, f"{self.config.arm}/replay", meta_episode.index)
-        return again.meta_steps(self.play(again.episodes(self)))
+        tasks = self._tasks_to_replay(prompts, task_ids, repetitions)
+        episodes = meta_episode.episodes_under(prompts, tasks, arm=f"{self.config.arm}/replay")
+        return meta_episode.meta_steps(prompts, self.play(episodes))
 
     async def replay_async(
         self,
@@ -222,8 +223,9 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """
         meta_episode = meta_episode or self._meta_episode or self.new_meta_episode(np.random.default_rng(0))
         index = max(0, meta_episode.index - 1)
-        again = _Again(prompts, task_ids, repetitions, meta_episode, f"{meta_episode.arm}/rollouts", index)
-        return again.meta_steps(await self._play(again.episodes(self)))
+        tasks = self._tasks_to_replay(prompts, task_ids, repetitions)
+        episodes = meta_episode.episodes_under(prompts, tasks, arm=f"{meta_episode.arm}/rollouts", index=index)
+        return meta_episode.meta_steps(prompts, await self._play(episodes), index=index)
 
     def record_to(self, recorder: Recorder | None) -> Recorder | None:
         """Keep every episode in `recorder`, and take from it what was played before; return the one before it."""
@@ -301,6 +303,15 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         truncated = meta_episode.is_exhausted
         return meta_step.trajectories, meta_step.reward, terminated, truncated, self._info(meta_step)
 
+    def _tasks_to_replay(self, prompts: Sequence[str], task_ids: Sequence[str], repetitions: int) -> list[Task]:
+        if isinstance(prompts, str) or not is_task_list(task_ids) or not task_ids:
+            raise ConfigError("replay expects a list of prompts and a non-empty list of task ids.")
+        if repetitions < 1:
+            raise ConfigError(f"repetitions must be at least 1, got {repetitions}.")
+        for prompt in prompts:
+            self.check_prompt(prompt)
+        return [self.task_set.find(task_id) for task_id in task_ids for _ in range(repetitions)]
+
     async def _play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
         new = [episode for episode in episodes if episode.key not in self._kept]
         self.ledger.begin_episodes(len(new))
@@ -368,40 +379,6 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             "usage": sum((item.usage for item in trajectories), Usage()).model_dump(),
             "fingerprint": self._fingerprint_digest,
         }
-
-
-class _Again(NamedTuple):
-    """Tasks that are to be played again, under several prompts."""
-
-    prompts: Sequence[str]
-    task_ids: Sequence[str]
-    repetitions: int
-    meta_episode: MetaEpisode
-    arm: str
-    at: int
-    """The meta-step that the episodes belong to."""
-
-    def episodes(self, env: MetaEnv) -> list[Episode]:
-        """Return what is to be played, one prompt after another, the repetitions of a task side by side."""
-        if isinstance(self.prompts, str) or not is_task_list(self.task_ids) or not self.task_ids:
-            raise ConfigError("replay expects a list of prompts and a non-empty list of task ids.")
-        if self.repetitions < 1:
-            raise ConfigError(f"repetitions must be at least 1, got {self.repetitions}.")
-        tasks = [env.task_set.find(task_id) for task_id in self.task_ids for _ in range(self.repetitions)]
-        prompts = [env.check_prompt(prompt) for prompt in self.prompts]
-        return [
-            episode
-            for group, prompt in enumerate(prompts)
-            for episode in self.meta_episode.episodes_on(tasks, prompt, arm=f"{self.arm}-{group}", index=self.at)
-        ]
-
-    def meta_steps(self, trajectories: tuple[Trajectory, ...]) -> tuple[MetaStep, ...]:
-        """Return what was played, as one meta-step a prompt."""
-        size = len(self.task_ids) * self.repetitions
-        return tuple(
-            self.meta_episode.meta_step(prompt, trajectories[group * size : (group + 1) * size], index=self.at)
-            for group, prompt in enumerate(self.prompts)
-        )
 
 
 def _read_task_ids(options: Mapping[str, Any] | None) -> Sequence[str] | None:

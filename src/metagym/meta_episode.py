@@ -94,6 +94,26 @@ class MetaEpisode:
             )
         return episodes
 
+    def episodes_under(
+        self, prompts: Sequence[str], tasks: Sequence[Task], *, arm: str, index: int | None = None
+    ) -> list[Episode]:
+        """Return an episode for each prompt and task, one prompt after another; prompts share no chance."""
+        return [
+            episode
+            for group, prompt in enumerate(prompts)
+            for episode in self.episodes_on(tasks, prompt, arm=f"{arm}-{group}", index=index)
+        ]
+
+    def meta_steps(
+        self, prompts: Sequence[str], trajectories: tuple[Trajectory, ...], *, index: int | None = None
+    ) -> tuple[MetaStep, ...]:
+        """Return what `episodes_under` gave to play, as one meta-step a prompt."""
+        size = len(trajectories) // max(1, len(prompts))
+        return tuple(
+            self.meta_step(prompt, trajectories[group * size : (group + 1) * size], index=index)
+            for group, prompt in enumerate(prompts)
+        )
+
     def meta_step(self, prompt: str, trajectories: tuple[Trajectory, ...], *, index: int | None = None) -> MetaStep:
         """Return the trajectories as a meta-step: the reward is the mean over those that did not fail."""
         index = self.index if index is None else index

@@ -242,7 +242,7 @@ def test_ace_shows_ids_and_counters_to_the_model_and_neither_to_the_actor() -> N
     model = FakeChatModel(lambda messages, call: replies[call.meta_step])
     last = run(AceStyle(model), *[[lost()]] * 3)[-1]
     assert "[1] helpful=1 harmful=0 (Gates) Knock." in asked(model)
-    assert last.prompt == "Be brave.\n\n## Gates\n- Knock."
+    assert last.prompt == "Be brave.\n\n## Playbook: Gates\n- Knock."
 
 
 # ReasoningBank ----------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ def test_json_is_found_in_what_stands_around_it(text: str) -> None:
         ("} not {", "The reply holds no JSON mapping"),
         ('{"number": 3', "The reply holds no JSON mapping"),
         ("[3]", "The reply's JSON is not as asked for (the mapping: "),
+        ('{"number": 3, "words": ["\\ud800"]}', "The reply holds no JSON mapping"),
         ('{"words": []}', "The reply's JSON is not as asked for (number: Field required)"),
         ('{"number": 3, "words": ["a", 4]}', "The reply's JSON is not as asked for (words.1: "),
     ],
@@ -52,6 +53,10 @@ def test_a_reply_that_was_cut_off_is_not_read_even_where_it_is_whole() -> None:
     told = "The reply was cut off before its end"
     assert read_json(reply('{"number": 3}', finish_reason="length"), Answer) == (None, told)
     assert read_marked(reply("LESSON: Knock.", finish_reason="length"), "lesson")[1:] == (None, told)
+
+
+def test_a_line_end_inside_a_string_is_read() -> None:
+    assert read_json(reply('{"number": 3, "words": ["a\nb"]}'), Answer)[0] == Answer(number=3, words=["a\nb"])
 
 
 @given(st.text(max_size=60))

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from metagym import EvaluationConfig, evaluate, optimize
+from metagym import ChatActor, EvaluationConfig, evaluate, optimize
 from metagym.cli.models import read_reflector
 from metagym.errors import BudgetExceededError, ConfigError, LeakError, UnknownNameError
 from metagym.evaluation.controls import ChangedExperience, take_away
@@ -26,6 +27,7 @@ from metagym.reflectors import (
 from metagym.reflectors.registry import METHODS
 from metagym.runs import LOG, Manifest, RunFolder
 from metagym.specs import make_reflector
+from metagym.testing import FakeChatModel
 from metagym.types import MetaStep, Reflection
 from tests.conftest import MakeGates
 
@@ -80,6 +82,7 @@ def test_a_class_of_ones_own_is_a_method_by_its_import_path() -> None:
     assert read_reflector("exemplars", LOCAL) == "exemplars"
     assert read_reflector("ict", None) == "ict"
     assert read_reflector(None, LOCAL) == LOCAL
+    assert read_reflector("ict", {**LOCAL, "model": "demo"}) == {"method": "ict", "model": "demo"}
 
 
 def test_a_methods_name_comes_before_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,8 +222,6 @@ def test_an_evaluation_that_stopped_in_a_reflection_goes_on_from_its_rollouts(
 
 def test_rollouts_of_validation_tasks_are_stopped(make_gates: MakeGates) -> None:
     env = make_gates("random")
-    import numpy as np
-
     (task,) = env.task_set.draw(1, rng=np.random.default_rng(0), families=["law-0007"], split="validation")
     config = EvaluationConfig(families=("law-0007",), num_steps=1, num_seeds=1, num_validation=2, num_test=2)
     with pytest.raises(LeakError, match=r"sees? none of the validation tasks"):
@@ -245,10 +246,18 @@ def test_a_reflector_without_rollouts_is_bound_to_nothing() -> None:
     assert rollouts.replay is None
 
 
-def test_rollouts_end_where_the_budget_does(make_gates: MakeGates) -> None:
-    from metagym import ChatActor
-    from metagym.testing import FakeChatModel
+def test_rollouts_are_booked_as_learning_with_the_meta_step_that_they_learn_from(make_gates: MakeGates) -> None:
+    env = make_gates(ChatActor(FakeChatModel(["Action: knock"])), episodes_per_step=2, max_steps=1)
+    optimize(env, Rollouts(), 2, seed=0)
 
+    def num_calls(meta_step: int) -> int:
+        return env.ledger.spent(role="actor", purpose="learning", meta_step=meta_step).usage.num_calls
+
+    assert [num_calls(0), num_calls(1)] == [2 + 2 * 2, 2]
+    assert env.ledger.spent().usage.num_calls == 8
+
+
+def test_rollouts_end_where_the_budget_does(make_gates: MakeGates) -> None:
     model = FakeChatModel(["Action: knock"])
     env = make_gates(ChatActor(model), episodes_per_step=2, max_steps=2, budget={"calls": 7})
     with pytest.raises(BudgetExceededError) as raised:

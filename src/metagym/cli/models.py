@@ -43,6 +43,8 @@ def read_reflector(reflector: str | None, model: dict[str, Any] | None) -> Any:
     """Return the reflector's spec: the name that was given, with the model where it names a method that takes one."""
     from metagym.reflectors import method_names, takes_model
 
+    if model is not None and model["model"] == "demo":
+        model = {"model": "demo"}  # the scripted one: server, key and limits are those of the actor's model
     if reflector is None or model is None:
         return reflector or model
     is_method = reflector in method_names() or ":" in reflector

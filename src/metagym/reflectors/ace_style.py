@@ -101,7 +101,7 @@ class AceStyle:
         memory = apply_delta(memory, delta, max_items=self.max_items)
         sections: dict[str, list[str]] = {}
         for item in memory["items"]:
-            sections.setdefault(f"## {' '.join(item['section'].split())}", []).append(item["text"])
+            sections.setdefault(f"## Playbook: {' '.join(item['section'].split())}", []).append(item["text"])
         prompt = document(history[0].prompt, sections)
         return write(history, prompt, memory, [completion], analysis=delta.analysis, model=self.model)
 

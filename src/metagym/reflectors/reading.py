@@ -62,13 +62,15 @@ def read_json(completion: Completion, kind: type[R]) -> tuple[R | None, str]:
         return None, CUT_OFF
     for candidate in _json_in(completion.text):
         try:
-            value = json.loads(candidate)
+            value = json.loads(candidate, strict=False)  # models put line ends into strings
         except ValueError:
             continue
         try:
-            return kind.model_validate(value), ""
+            return kind.model_validate_json(json.dumps(value)), ""
         except ValidationError as error:
             first = error.errors()[0]
+            if first["type"] == "json_invalid":  # half of a character, which no server takes
+                continue
             where = ".".join(map(str, first["loc"])) or "the mapping"
             return None, f"The reply's JSON is not as asked for ({where}: {first['msg']})"
     return None, "The reply holds no JSON mapping"

@@ -96,7 +96,7 @@ class ReasoningBankStyle:
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Extract items from each episode of the last meta-step, and append them."""
-        trajectories = history[-1].trajectories
+        trajectories = [item for item in history[-1].trajectories if item.score is not None]
         shown = [
             tagged(episode=render_trajectory(item, show_outcome=not self.self_judge, max_tokens=self.max_tokens))
             for item in trajectories

@@ -55,9 +55,10 @@ class ReflexionStyle:
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Write a lesson from the last meta-step's failures; without any, nothing is asked and nothing changes."""
         last = history[-1]
-        failures = tuple(item for item in last.trajectories if not has_succeeded(item))
+        counted = [item for item in last.trajectories if item.score is not None]
+        failures = tuple(item for item in counted if not has_succeeded(item))
         if not failures:
-            return keep(history, "", analysis="Every episode succeeded: there is no failure to learn from.")
+            return keep(history, "", analysis="No episode failed: there is nothing to learn from.", model=self.model)
         text = request(last.model_copy(update={"trajectories": failures}), self.max_tokens)
         completion = await ask_once(self.model, history, INSTRUCTIONS, text)
         analysis, lesson, problem = read_marked(completion, "lesson")

@@ -116,7 +116,8 @@ class TrainingFreeGRPOStyle:
         """
         groups = contrasts(await self._groups(history[-1]))
         if not groups:
-            return keep(history, "", analysis="No group's scores differ: there is nothing to compare.")
+            analysis = "No group's scores differ: there is nothing to compare."
+            return keep(history, "", analysis=analysis, model=self.model)
         known: list[str] = (memory_of(history) or {"experiences": []})["experiences"]
         listed = numbered(known, nothing="(no experience yet)")
         questions = [

@@ -36,9 +36,9 @@ def check_reflector(
     """Check that a reflector keeps its contract: what a comparison of reflectors takes for granted.
 
     `reflector` is a class or a function that makes a reflector of a model (a class that takes no `model` is made
-    without). A reflector as it is is checked as well, but for what needs a hold on its model: spoilt replies and
-    the budget. `model` answers well, by default as the scripted one for Gates, which knows the reply forms of the
-    methods here.
+    without). A reflector as it is, such as `as_reflector(function)`, is checked as well, but for what needs a hold on
+    its model: spoilt replies and the budget. `model` answers well, by default as the scripted one for Gates, which
+    knows the reply forms of the methods here.
 
     >>> from metagym.reflectors.ace_style import AceStyle
     >>> check_reflector(AceStyle)
@@ -170,7 +170,7 @@ def _check_budget(make: MakeReflector, model: ChatModel, num_calls: int, num_ste
             contextlib.suppress(BudgetExceededError),
         ):
             optimize(env, make(observed), num_steps, seed=seed)
-            _fail(f"a budget of {budget} calls must end a run of {num_calls} with BudgetExceededError: let it pass")
+            _fail(f"a budget of {budget} calls must end a run of {num_calls} with BudgetExceededError: do not catch it")
         if len(observed.calls) > budget:
             _fail(f"a budget of {budget} calls was passed: {len(observed.calls)} were made")
 

@@ -7,6 +7,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+START = "You walk a road with gates."
+"""The prompt that is begun from where a request shows none."""
+
 _TRIED = re.compile(r"You (\w+)\. The (\w+) gate (opens|stays shut)")
 _RULE = re.compile(r"when the gate is (\w+), (\w+)")
 
@@ -44,7 +47,7 @@ def _rule(gate: str, way: str) -> str:
 def _prompt(findings: Findings) -> str:
     """Return the current prompt with its rules corrected and the new ones below."""
     found = re.search(r"<current_prompt>\n(.*?)\n</current_prompt>", findings.text, re.DOTALL)
-    return _changed(found[1] if found else "You walk a road with gates.", findings)
+    return _changed(found[1] if found else START, findings)
 
 
 def _changed(prompt: str, findings: Findings) -> str:
@@ -75,9 +78,10 @@ def _vote(findings: Findings) -> str:
 def _propose(findings: Findings) -> str:
     """Propose from the best prompt, which stands last: with all new rules, and with the first one only."""
     tried = re.findall(r"<tried score=[^>]*>\n(.*?)\n</tried>", findings.text, re.DOTALL)
-    best = Findings(findings.text, findings.opens, dict(_RULE.findall(tried[-1])))
-    whole = _changed(tried[-1], best)
-    part = "\n".join([tried[-1], *(f"- {rule}" for rule in best.new[:1])])
+    prompt = tried[-1] if tried else START
+    best = Findings(findings.text, findings.opens, dict(_RULE.findall(prompt)))
+    whole = _changed(prompt, best)
+    part = "\n".join([prompt, *(f"- {rule}" for rule in best.new[:1])])
     return "\n".join(f"<prompt>\n{prompt}\n</prompt>" for prompt in (whole, part, f"{whole}\nBe quick."))
 
 
