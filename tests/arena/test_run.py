@@ -104,6 +104,9 @@ def test_nothing_is_played_where_something_is_missing(preset: Preset, tmp_path: 
     strange = preset.model_copy(update={"controls": ("nothing",)})
     with pytest.raises(UnknownNameError, match="Unknown control 'nothing'"):
         run_arena(strange, ["fixed"], actor="demo", path=tmp_path / "out")
+    fixed = Entrant("fixed", as_reflector(lambda history: "Walk."), InTurn(3))
+    with pytest.raises(ConfigError, match="Expected methods whose names give folders of their own, got fixed"):
+        run_arena(preset, [fixed], actor="demo", path=tmp_path / "out")
     with pytest.raises(ConfigError, match=r"The arena plays presets of the protocol 'ict', got 'stream' \(stream\)"):
         run_arena(load_preset("stream"), ["fixed"], actor="demo", path=tmp_path / "out")
     assert not list(tmp_path.glob("out/**/log.jsonl"))

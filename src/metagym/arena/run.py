@@ -133,7 +133,7 @@ def _evaluate(
         config=config,
         arm=entrant.name,
         learn_from=learn_from,
-        path=folder / re.sub(r"[^\w.]+", "-", entrant.name).strip("-"),
+        path=folder / _folder_name(entrant.name),
         optimizer=entrant.optimizer,
     )
 
@@ -144,4 +144,13 @@ def _entrants(
     names = [item for item in methods if isinstance(item, str)]
     own = [item for item in methods if isinstance(item, Entrant)]
     named = make_entrants(names, model=model, demo=env.make_demo_reflector, num_steps=config.num_steps)
-    return [*named, *own]
+    entrants = [*named, *own]
+    folders = [_folder_name(item.name) for item in entrants]
+    twice = sorted({item.name for item in entrants if folders.count(_folder_name(item.name)) > 1})
+    if twice:
+        raise ConfigError(f"Expected methods whose names give folders of their own, got {', '.join(twice)}.")
+    return entrants
+
+
+def _folder_name(arm: str) -> str:
+    return re.sub(r"[^\w.]+", "-", arm).strip("-")
