@@ -11,7 +11,7 @@ from metagym.account import Account
 from metagym.errors import BudgetExceededError
 from metagym.ledger import Ledger
 from metagym.models.charge import Charge
-from metagym.spending import Budget, Outlay, Prices
+from metagym.spending import Attempt, Budget, Outlay, Prices
 from metagym.types import Usage
 from tests.conftest import make_trajectory
 
@@ -123,3 +123,22 @@ def test_what_a_servers_failure_took_is_the_runs_alone(end: str) -> None:
     assert account.outlay == Outlay()
     assert account.within.outlay.tokens == (60 if end == "unknown" else 0)
     call(account, 60)  # its room was given back
+
+
+def test_what_was_played_on_another_machine_stands_in_both_books() -> None:
+    away, run = Ledger(), Ledger()
+    settled: list[Attempt] = []
+    away.on_attempt = settled.append
+    call(away, 10)
+    call(away, 60, end="unknown")
+    account = Account(Budget(episodes=5), within=run)
+    account.adopt(item for item in settled if item.outcome != "reserved")
+    assert account.outlay == Outlay(calls=1, tokens=10, cost=0.01)
+    assert (run.outlay.calls, run.outlay.tokens) == (2, 70)
+
+
+@pytest.mark.parametrize("limits", [{"tokens": 1}, {"calls": 1}, {"cost": 1.0}])
+def test_a_budget_of_either_book_limits_calls_and_one_in_episodes_does_not(limits: dict[str, Any]) -> None:
+    assert not Account(Budget(episodes=1), within=Ledger(Budget(episodes=1))).limits_calls
+    assert Account(Budget(**limits), within=Ledger()).limits_calls
+    assert Account(within=Ledger(Budget(**limits))).limits_calls

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from metagym.ledger import Ledger
 from metagym.spending import Attempt, Budget, Prices
@@ -100,8 +100,20 @@ class Account(Ledger):
             BudgetExceededError: the budget does not cover it.
         """
         self.within.book(attempt)
-        usage = attempt.usage.model_copy(update={"num_calls": 1})
-        self._count(attempt.model_copy(update={"outcome": "whole", "usage": usage}))
+        self._count(_as_paid(attempt))
+
+    @property
+    def limits_calls(self) -> bool:
+        """Whether a budget holds for model calls, here or in the wider ledger."""
+        return super().limits_calls or self.within.limits_calls
+
+    def adopt(self, attempts: Iterable[Attempt]) -> None:
+        """Book attempts that were settled on another machine, in both books."""
+        settled = tuple(attempts)
+        self.within.adopt(settled)
+        for attempt in settled:
+            if attempt.outcome in ("whole", "replayed"):
+                self._count(_as_paid(attempt))
 
     def _count(self, attempt: Attempt) -> None:
         """Add what an earlier process paid, where there is room: it was there then, unless it is asked for twice."""
@@ -117,3 +129,9 @@ class Account(Ledger):
                 if left is not None and wanted > left:
                     raise self._refusal(f"The budget of {left:,} ({name}) does not cover what is asked for again")
             self._book(attempt)
+
+
+def _as_paid(attempt: Attempt) -> Attempt:
+    """Return the one call as if it had been paid now."""
+    usage = attempt.usage.model_copy(update={"num_calls": 1})
+    return attempt.model_copy(update={"outcome": "whole", "usage": usage})

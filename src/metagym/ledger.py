@@ -94,6 +94,11 @@ class Ledger:
             self._num_begun -= num
 
     @property
+    def limits_calls(self) -> bool:
+        """Whether a budget holds for model calls, so that each must be asked for before it is made."""
+        return not self.budget.model_copy(update={"episodes": None}).is_unlimited
+
+    @property
     def outlay(self) -> Outlay:
         """What has been taken so far; episodes under way are counted."""
         total = self._total
@@ -215,6 +220,19 @@ class Ledger:
         )
         error.ledger = self
         return error
+
+    def adopt(self, attempts: Iterable[Attempt]) -> None:
+        """Book attempts that were settled on another ledger (on another machine), under numbers of this one."""
+        for attempt in attempts:
+            if attempt.outcome == "replayed":
+                self.book(attempt)
+                continue
+            with self._lock:
+                attempt = attempt.model_copy(update={"number": self._num_attempts})
+                self._num_attempts += 1
+                self._book(attempt)
+            if self.on_attempt is not None:
+                self.on_attempt(attempt)
 
     def _book(self, attempt: Attempt) -> None:
         key: Key = (attempt.role, attempt.purpose, attempt.meta_step)

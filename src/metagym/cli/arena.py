@@ -52,10 +52,10 @@ def arena(
     from metagym.evaluation.preset import load_preset
 
     limits = models.read_json("--client", client)
-    shared = _model(model, base_url, api_key_env, limits)
+    asked = _model(model, base_url, api_key_env, limits)
     player = actor or _model(actor_model, actor_base_url or base_url, api_key_env, limits)
     if player is None and model != "demo":
-        player = shared
+        player = asked
     if player is None:
         raise ConfigError(
             "No actor is named, and a measurement plays no stand-in unasked. Say --model NAME (with --base-url for a "
@@ -73,7 +73,7 @@ def arena(
                 protocol,
                 split_names(reflectors),
                 actor=player,
-                model=shared,
+                model=asked,
                 path=path,
                 limits=models.read_budget(max_tokens, max_calls, max_cost),
                 on_arm=lambda name, num: progress.reset(bar, total=num, description=name),
