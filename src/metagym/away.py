@@ -97,8 +97,8 @@ class Away:
         if ledger is not None and ledger.limits_calls:
             raise ConfigError(
                 "workers='ray' cannot keep a budget: model calls leave from the nodes, and asking the driver before "
-                f"each would hold them up. Got {ledger.budget!r}. Limit episodes instead, play with workers=N, or limit "
-                "the spending at the model server."
+                f"each would hold them up. Got {ledger.budget!r}. Limit episodes instead, play with workers=N, or "
+                "limit the spending at the model server."
             )
         if cassette is not None and cassette.share:
             raise ConfigError(
