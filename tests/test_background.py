@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import sys
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from metagym.background import BackgroundLoop
+from metagym import background
+from metagym.background import BackgroundLoop, run_side_by_side
 from tests.conftest import run_python
 
 
@@ -166,3 +169,62 @@ def test_a_forked_child_has_a_loop_of_its_own() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), background.run(one()))
         """
     assert run_python(code).stdout == "7 1\n"
+
+
+# Side by side ---------------------------------------------------------------------------------------------
+
+
+def test_functions_go_on_while_others_wait_and_their_results_come_in_order() -> None:
+    met: list[asyncio.Event] = []
+
+    async def meet(number: int) -> int:
+        if not met:
+            met.append(asyncio.Event())
+            await asyncio.wait_for(met[0].wait(), 20)  # until another one has come: alone it would wait in vain
+        met[0].set()
+        return number
+
+    functions = [functools.partial(lambda number: background.run(meet(number)), number) for number in range(4)]
+    assert list(run_side_by_side(functions, max_threads=2)) == [0, 1, 2, 3]
+
+
+def test_one_function_is_awake_at_a_time() -> None:
+    awake: list[int] = []
+    most: list[int] = []
+
+    def work() -> None:
+        for _ in range(20):
+            awake.append(1)
+            most.extend(len(awake) for _ in range(100))
+            awake.pop()
+            background.run(asyncio.sleep(0))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads that may run at once do run at once then
+    try:
+        list(run_side_by_side([work] * 8, max_threads=4))
+    finally:
+        sys.setswitchinterval(interval)
+    assert max(most) == 1
+
+
+def test_a_failure_cancels_those_under_way_and_begins_no_further_one() -> None:
+    begun: list[str] = []
+
+    def wait() -> None:
+        begun.append("waits")
+        background.run(asyncio.sleep(3600))
+
+    def fail() -> None:
+        begun.append("fails")
+        background.run(asyncio.sleep(0))
+        raise ValueError("no ink")
+
+    with pytest.raises(ValueError, match="no ink"):
+        list(run_side_by_side([fail, wait, wait, wait], max_threads=2))
+    assert begun.count("waits") <= 2
+
+
+def test_with_one_thread_functions_run_in_the_callers() -> None:
+    threads = list(run_side_by_side([threading.current_thread] * 2, max_threads=1))
+    assert threads == [threading.current_thread()] * 2

@@ -20,7 +20,7 @@ from metagym.ledger import Ledger, current_purpose, open_ledger, spending_on
 from metagym.models import Call, Cassette
 from metagym.models.cassette import Mode, Rows, open_cassette
 from metagym.seeding import step_seed
-from metagym.spending import Attempt, Budget, Purpose
+from metagym.spending import Attempt, Purpose
 from metagym.types import Episode, Step, Trajectory
 from metagym.workers import Seat, SeatWorkers, WorkerLostError, Workers
 
@@ -94,11 +94,11 @@ class Away:
         self._traveller, self._workers = Traveller(play, actor), workers
         self._is_scripted, self._max_steps = getattr(actor, "scripted", False), max_steps
         ledger, cassette = open_ledger(), open_cassette()
-        if ledger is not None and ledger.budget != Budget():
+        if ledger is not None and ledger.limits_calls:
             raise ConfigError(
                 "workers='ray' cannot keep a budget: model calls leave from the nodes, and asking the driver before "
-                f"each would hold them up. Got {ledger.budget!r}. Take the budget away, play with workers=N, or limit "
-                "the spending at the model server."
+                f"each would hold them up. Got {ledger.budget!r}. Limit episodes instead, play with workers=N, or "
+                "limit the spending at the model server."
             )
         if cassette is not None and cassette.share:
             raise ConfigError(

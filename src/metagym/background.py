@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures
 import contextlib
+import contextvars
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_GROUP: ContextVar[_Group | None] = ContextVar("metagym_group", default=None)
 
 
 class BackgroundLoop:
@@ -43,6 +47,7 @@ class BackgroundLoop:
                 "Await the asynchronous counterpart there (MetaEnv.replay_async, RolloutEngine.run), or make the "
                 "function a plain one."
             )
+        group = _GROUP.get()
         loop = self._started()
         tasks: list[asyncio.Task[Any]] = []
         is_abandoned = False
@@ -63,7 +68,9 @@ class BackgroundLoop:
                 task.cancel()
 
         try:
-            return asyncio.run_coroutine_threadsafe(tracked(), loop).result()
+            future = asyncio.run_coroutine_threadsafe(tracked(), loop)
+            with group.asleep(future) if group is not None else contextlib.nullcontext():
+                return future.result()
         except BaseException:
             # Ctrl-C may strike before there is a future to cancel: the coroutine itself is told.
             with contextlib.suppress(RuntimeError):  # the loop is closed already
@@ -131,6 +138,60 @@ def _runs_to_its_stop(loop: asyncio.AbstractEventLoop) -> bool:
     except (SystemExit, KeyboardInterrupt):
         return False
     return True
+
+
+class _Group:
+    """Threads of which one is awake at a time."""
+
+    def __init__(self) -> None:
+        self.turn = threading.Lock()
+        self._waited_for: set[concurrent.futures.Future[Any]] = set()
+        self._is_stopped = False
+
+    @contextlib.contextmanager
+    def asleep(self, future: concurrent.futures.Future[Any]) -> Iterator[None]:
+        """Let another thread have its turn while the body waits for `future`."""
+        self._waited_for.add(future)
+        if self._is_stopped:
+            future.cancel()
+        self.turn.release()
+        try:
+            yield
+        finally:
+            self.turn.acquire()
+            self._waited_for.discard(future)
+
+    def stop(self) -> None:
+        """Cancel what is waited for, and all that will be."""
+        self._is_stopped = True
+        for future in tuple(self._waited_for):
+            future.cancel()
+
+
+def run_side_by_side(functions: Sequence[Callable[[], T]], *, max_threads: int) -> Iterator[T]:
+    """Yield what synchronous functions return, in their order; while one waits for the loop, others go on.
+
+    Only one is awake at a time, so that they may share what is not made for threads. Where one fails, or the
+    caller stops listening, those under way are cancelled, and no further one is begun.
+    """
+    if max_threads == 1:
+        yield from (function() for function in functions)
+        return
+    group = _Group()
+
+    def main(function: Callable[[], T]) -> T:
+        with group.turn:
+            _GROUP.set(group)  # in a context of its own
+            return function()
+
+    with concurrent.futures.ThreadPoolExecutor(max_threads, thread_name_prefix="metagym") as pool:
+        futures = [pool.submit(contextvars.copy_context().run, main, function) for function in functions]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            group.stop()
 
 
 # The one exception to "no module-level state": like the standard library's default executor, the loop

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import gymnasium
 import numpy as np
@@ -91,15 +93,9 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """Called with each finished trajectory, from the engine's thread."""
         self._recorder: Recorder | None = None
         self._workers = self._make_workers()
-        self.engine = RolloutEngine(
-            self.actor,
-            self._workers,
-            config=RolloutConfig(**self.config.model_dump(include=set(RolloutConfig.model_fields))),
-            score=self.score,
-            on_episode=self._episode_finished,
-            recall=self._recall,
-        )
+        self.engine = self._make_rollout_engine()
         self._owns_actor = actor is not self.actor
+        self._retries = 0
         self._meta_episode: MetaEpisode | None = None
         self._last_batch: tuple[Trajectory, ...] = ()
         self._kept: dict[tuple[int, str, str, int], Trajectory] = {}
@@ -265,6 +261,22 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         arm = self.config.arm if arm is None else arm
         return MetaEpisode(self.task_set, self.config, rng=rng, arm=arm, task_ids=task_ids)
 
+    def branch(self, *, ledger: Ledger, rng: np.random.Generator, retries: int = 0, **options: Any) -> Self:
+        """Return an environment over the same actor, tasks and workers, with options and books of its own.
+
+        Its first `reset` without a seed draws from `rng`. What the apparatus failed on is played again up to
+        `retries` times before it counts as failed. It lives as long as this one, which closes for both.
+        """
+        other = copy.copy(self)
+        other.config = read_options({**dict(self.config), **options})
+        other.families = self.task_set.expand_families(other.config.families)
+        other.task_set.check_split(other.config.split)
+        other.ledger, other.np_random = ledger, rng
+        other._meta_episode, other._last_batch, other._kept = None, (), {}
+        other._owns_actor, other._retries = False, retries
+        other.engine = other._make_rollout_engine(self.engine.slots)
+        return other
+
     def check_prompt(self, prompt: object) -> str:
         """Return `prompt` where it is one.
 
@@ -301,12 +313,38 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         return [self.task_set.find(task_id) for task_id in task_ids for _ in range(repetitions)]
 
     async def _play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
+        new = [episode for episode in episodes if episode.key not in self._kept]
+        self.ledger.begin_episodes(len(new))
         with self.ledger.measure(), self.ledger.open():
             try:
-                return await self.engine.run(episodes)
+                played = await self._run(episodes)
             except BudgetExceededError as error:
                 self._kept |= {item.episode.key: item for item in error.trajectories if item.score is not None}
+                self.ledger.give_back_episodes(sum(item.score is None for item in error.trajectories))
                 raise
+        # What the apparatus failed on is nobody's outlay, and comes again.
+        self.ledger.give_back_episodes(sum(item.score is None for item in played))
+        return played
+
+    async def _run(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
+        played = list(await self.engine.run(episodes))
+        for _ in range(self._retries):
+            failed = [index for index, item in enumerate(played) if item.score is None]
+            again = await self.engine.run([episodes[index] for index in failed])
+            for index, item in zip(failed, again, strict=True):
+                played[index] = item
+        return tuple(played)
+
+    def _make_rollout_engine(self, slots: asyncio.Semaphore | None = None) -> RolloutEngine:
+        return RolloutEngine(
+            self.actor,
+            self._workers,
+            config=RolloutConfig(**self.config.model_dump(include=set(RolloutConfig.model_fields))),
+            score=self.score,
+            on_episode=self._episode_finished,
+            recall=self._recall,
+            slots=slots,
+        )
 
     def _make_workers(self) -> Workers | SeatWorkers:
         if self.config.workers == "local":
@@ -326,7 +364,10 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         kept = self._kept.pop(episode.key, None)
         if kept is not None and kept.episode == episode:
             return kept
-        return self._recorder.recall_episode(episode) if self._recorder is not None else None
+        recalled = self._recorder.recall_episode(episode) if self._recorder is not None else None
+        if recalled is not None:
+            self.ledger.recall(recalled, getattr(getattr(self.actor, "model", None), "prices", None))
+        return recalled
 
     def _info(self, meta_step: MetaStep) -> dict[str, Any]:
         trajectories = meta_step.trajectories

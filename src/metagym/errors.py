@@ -104,6 +104,8 @@ class BudgetExceededError(ApparatusError):
     """The batch as far as it was played; an episode that was not finished has no score."""
     meta_step: MetaStep | None = None
     """The partial meta-step, where a meta-environment was playing one."""
+    ledger: object = None
+    """The ledger whose budget it was: a method's own account, or the run's."""
 
 
 class InnerEnvError(ApparatusError):

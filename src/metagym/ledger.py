@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 
 from metagym.errors import BudgetExceededError
-from metagym.spending import Attempt, Budget, Purpose, Spending
+from metagym.spending import Attempt, Budget, Outlay, Prices, Purpose, Spending
 from metagym.types import Trajectory, Usage
 
 _LEDGER: ContextVar[Ledger | None] = ContextVar("metagym_ledger", default=None)
@@ -68,11 +68,44 @@ class Ledger:
         self._total = Spending()
         self._held: dict[int, Attempt] = {}
         self._num_attempts = 0
+        self._num_begun = 0
         self._num_measured, self._measured_from = 0, 0.0
         self._lock = threading.Lock()
         self._waiters: list[asyncio.Future[None]] = []
 
     # What was played --------------------------------------------------------------------------------
+
+    def begin_episodes(self, num: int) -> None:
+        """Count episodes that are about to be played, or taken from the record of an earlier run.
+
+        Raises:
+            BudgetExceededError: the budget does not cover all of them; none is counted.
+        """
+        with self._lock:
+            left = None if self.budget.episodes is None else self.budget.episodes - self._num_begun
+            if left is not None and num > left:
+                limit = f"The budget of {self.budget.episodes:,} episodes"
+                raise self._refusal(f"{limit} leaves {max(0, left):,}, and the next batch takes {num:,}")
+            self._num_begun += num
+
+    def give_back_episodes(self, num: int) -> None:
+        """Take back episodes that were begun and not finished."""
+        with self._lock:
+            self._num_begun -= num
+
+    @property
+    def limits_calls(self) -> bool:
+        """Whether a budget holds for model calls, so that each must be asked for before it is made."""
+        return not self.budget.model_copy(update={"episodes": None}).is_unlimited
+
+    @property
+    def outlay(self) -> Outlay:
+        """What has been taken so far; episodes under way are counted."""
+        total = self._total
+        return Outlay(episodes=self._num_begun, calls=total.max_calls, tokens=total.max_tokens, cost=total.max_cost)
+
+    def recall(self, trajectory: Trajectory, prices: Prices | None) -> None:
+        """Take note of an episode that comes from the record of an earlier run: its calls are booked already."""
 
     def add(self, trajectory: Trajectory) -> None:
         """Count a finished episode."""
@@ -148,10 +181,9 @@ class Ledger:
                     break
                 # What others hold back may turn out too much; without them it is certain.
                 if not self._held or (certain := self._problem(attempt, held=False)):
-                    raise BudgetExceededError(
+                    raise self._refusal(
                         f"{certain if self._held else problem}, and the next call ({attempt.role}, meta-step "
-                        f"{attempt.meta_step}) may take up to {attempt.max_tokens} tokens. What was played is kept: "
-                        "go on with a larger budget (metagym resume RUN --max-tokens N, --max-calls N, --max-cost X)."
+                        f"{attempt.meta_step}) may take up to {attempt.max_tokens} tokens"
                     )
                 waiter = asyncio.get_running_loop().create_future()
                 self._waiters.append(waiter)
@@ -162,20 +194,32 @@ class Ledger:
 
     def settle(self, attempt: Attempt) -> None:
         """Book the outcome of an attempt, and give back what it did not take."""
+        self.book(attempt)
+        self.release(attempt.number)
+        if self.on_attempt is not None:
+            self.on_attempt(attempt)
+
+    def release(self, number: int) -> None:
+        """Give back what is held back for the attempt of that number, and wake those that wait for room."""
         with self._lock:
-            self._held.pop(attempt.number, None)
-            self._book(attempt)
+            self._held.pop(number, None)
             waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits any more
                 waiter.get_loop().call_soon_threadsafe(_wake, waiter)
-        if self.on_attempt is not None:
-            self.on_attempt(attempt)
 
     def book(self, attempt: Attempt) -> None:
         """Add an attempt to the sums; nothing had to be reserved for it."""
         with self._lock:
             self._book(attempt)
+
+    def _refusal(self, problem: str) -> BudgetExceededError:
+        error = BudgetExceededError(
+            f"{problem}. What was played is kept: go on with a larger budget (metagym resume RUN --max-tokens N, "
+            "--max-calls N, --max-cost X)."
+        )
+        error.ledger = self
+        return error
 
     def adopt(self, attempts: Iterable[Attempt]) -> None:
         """Book attempts that were settled on another ledger (on another machine), under numbers of this one."""

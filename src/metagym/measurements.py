@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
+from metagym.spending import Outlay
 from metagym.types import SCHEMA_VERSION, Record, Text, Trajectory, Usage
 
 
@@ -62,6 +63,31 @@ class Measurement(Record):
         """Mean score over the tasks that did not fail; None where all failed."""
         known = [score for score in self.scores if score is not None]
         return sum(known) / len(known) if known else None
+
+
+class Learned(Record):
+    """What one meta-episode learned within a budget, and what it took. Its prompts are what is measured."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    family: str
+    seed: int
+    prompts: tuple[Text, ...]
+    """The prompts in the order in which they were written, `sp_0` first; the last one is handed over."""
+    outlays: tuple[Outlay, ...]
+    """What had been taken when each was known."""
+    total: Outlay
+    """What was taken in all, by actor and reflector; what a cut batch took is in it."""
+    usage: dict[str, Usage]
+    """Tokens and calls by role."""
+    num_meta_steps: int
+    """Batches, or evaluations, that were finished."""
+    stopped: str = ""
+    """Why it ended early; empty where all meta-steps were played."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Names the meta-episode within an evaluation."""
+        return (self.family, self.seed)
 
 
 def measure(

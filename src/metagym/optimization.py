@@ -14,6 +14,7 @@ from metagym import background
 from metagym.errors import ApparatusError, ConfigError
 from metagym.ledger import Ledger
 from metagym.reflectors import FunctionReflector, Reflector, ReflectorSpec, Replay, as_reflector, bind
+from metagym.spending import Outlay
 from metagym.types import MetaStep, Record, Reflection, Trajectory
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,19 @@ class OptimizationResult(Record):
     and different, so part of the best score is luck: measure the prompt on tasks that chose nothing."""
     best_reward: float
     last_prompt: str
+    """The prompt that the loop ended with: what it hands over."""
     history: tuple[MetaStep, ...]
+    last_reflection: Reflection | None = None
+    """The reflection that wrote `last_prompt`, where it came after the last meta-step."""
+    outlays: tuple[Outlay, ...] = ()
+    """What had been taken when each of `prompts` was known; only from an optimizer with a budget."""
+    stopped: str = ""
+    """Why the loop ended before its meta-steps were played; empty where it did not."""
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The prompts in order: those of the history, and the last one."""
+        return (*(meta_step.prompt for meta_step in self.history), self.last_prompt)
 
     @property
     def rewards(self) -> tuple[float, ...]:

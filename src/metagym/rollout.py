@@ -165,7 +165,8 @@ class RolloutEngine:
 
     `on_episode` is called with each trajectory as it finishes; `recall` may return an episode's record
     from an earlier run, which is then not played again. Given deterministic replies, the trajectories
-    depend neither on the concurrency nor on the order in which episodes finish.
+    depend neither on the concurrency nor on the order in which episodes finish. `slots` is another
+    engine's, where both together keep its bound.
     """
 
     def __init__(
@@ -177,11 +178,12 @@ class RolloutEngine:
         score: Score = default_score,
         on_episode: Callable[[Trajectory], None] | None = None,
         recall: Callable[[Episode], Trajectory | None] | None = None,
+        slots: asyncio.Semaphore | None = None,
     ) -> None:
         self.actor, self.workers, self.config = actor, workers, config
         self._score, self._on_episode, self._recall = score, on_episode, recall
         # Several runs may go on at once (reflectors with rollouts of their own): the bound holds for all of them.
-        self._slots = asyncio.Semaphore(self.config.max_concurrency)
+        self.slots = slots or asyncio.Semaphore(self.config.max_concurrency)
 
     async def run(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
         """Play the episodes and return their records, in the order of `episodes`.
@@ -214,7 +216,7 @@ class RolloutEngine:
         for stop in stops:
             if isinstance(stop, BudgetExceededError):
                 error = BudgetExceededError(str(stop))  # one that no episode's traceback holds on to
-                error.trajectories = played
+                error.trajectories, error.ledger = played, stop.ledger
                 raise error
         return played
 
@@ -226,12 +228,16 @@ class RolloutEngine:
         play: PlayOnce,
     ) -> None:
         for index, episode in queue:
-            recalled = self._recall(episode) if self._recall is not None else None
+            try:
+                recalled = self._recall(episode) if self._recall is not None else None
+            except BudgetExceededError as error:
+                stops.append(error)
+                recalled = None
             if stops and recalled is None:
                 trajectories[index] = self._failed(episode, (), stops[0])
                 continue  # nothing was played: there is nothing to record
             if recalled is None:
-                async with self._slots:
+                async with self.slots:
                     trajectories[index] = await self._run_with_attempts(episode, stops, play)
             else:
                 trajectories[index] = recalled
@@ -254,7 +260,9 @@ class RolloutEngine:
                 return _scored(await play(episode, steps), self._score)
             except Exception as error:
                 failure = error
-                logger.warning("Episode %s failed at attempt %d: %s", episode.key, attempt, error)
+                # The end of a budget is no failure; who asked for the episodes says what it means.
+                level = logging.INFO if isinstance(error, BudgetExceededError) else logging.WARNING
+                logger.log(level, "Episode %s failed at attempt %d: %s", episode.key, attempt, error)
                 logger.debug("Its traceback:", exc_info=error)
                 if isinstance(error, ApparatusError) and error.stops_run:
                     stops.append(error)

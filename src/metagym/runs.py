@@ -23,7 +23,7 @@ from metagym.journal import Journal, Place
 from metagym.manifest import MANIFEST as MANIFEST
 from metagym.manifest import Manifest as Manifest
 from metagym.manifest import read_manifest
-from metagym.measurements import Measurement
+from metagym.measurements import Learned, Measurement
 from metagym.types import SCHEMA_VERSION, Episode, MetaStep, Record, Reflection, Trajectory
 
 LOG = "log.jsonl"
@@ -64,6 +64,7 @@ class RunFolder:
         self._reflections: dict[tuple[str, int], Reflection] = {}
         self._meta_steps: dict[int, LoggedMetaStep] = {}
         self._measurements: dict[tuple[str, int, str, int], Measurement] = {}
+        self._learned: dict[tuple[str, int], Learned] = {}
 
     @classmethod
     def create(cls, path: str | Path, manifest: Manifest) -> RunFolder:
@@ -165,6 +166,11 @@ class RunFolder:
         """Return the measurement of that key; None where there is none yet."""
         return self._measurements.get(key)
 
+    def record_learned(self, learned: Learned) -> None:
+        """Append what a meta-episode learned within its budget."""
+        self._append("learned", learned)
+        self._learned[learned.key] = learned
+
     def record_meta_step(self, meta_step: MetaStep) -> None:
         """Append a finished meta-step; one that the log holds already is not written again.
 
@@ -209,6 +215,11 @@ class RunFolder:
     def measurements(self) -> tuple[Measurement, ...]:
         """The measurements in the order in which they were made."""
         return tuple(self._measurements.values())
+
+    @property
+    def learned(self) -> tuple[Learned, ...]:
+        """What the meta-episodes learned within their budgets, in the order in which they ended."""
+        return tuple(self._learned.values())
 
     @property
     def reflections(self) -> tuple[Reflection, ...]:
@@ -274,6 +285,9 @@ class RunFolder:
         elif kind == "measurement":
             measurement = Measurement.model_validate(record)
             self._measurements[measurement.key] = measurement
+        elif kind == "learned":
+            learned = Learned.model_validate(record)
+            self._learned[learned.key] = learned
         else:
             raise ValueError(f"unknown kind {kind!r}")
 

@@ -52,6 +52,23 @@ class Budget(Record):
     """Calls that were paid, or may have been."""
     cost: float | None = Field(default=None, ge=0.0)
     """Money, in the currency of the prices; every model then needs prices."""
+    episodes: int | None = Field(default=None, ge=0)
+    """Episodes; no batch is begun that it does not cover."""
+
+    @property
+    def is_unlimited(self) -> bool:
+        """Whether nothing is limited."""
+        return all(value is None for value in dict(self).values())
+
+
+class Outlay(Record):
+    """What had been taken at one point, in all four units of a budget."""
+
+    episodes: int = 0
+    calls: int = 0
+    tokens: int = 0
+    cost: float = 0.0
+    """Money; only calls with prices count."""
 
 
 class Attempt(Record):

@@ -11,6 +11,7 @@ from rich.logging import RichHandler
 
 from metagym._version import __version__
 from metagym.cli import alfworld, doctor, envs, minihack, models, records, training
+from metagym.cli.arena import compete
 from metagym.cli.console import (
     DEBUG_VARIABLE,
     EXIT_CODES,
@@ -25,8 +26,9 @@ from metagym.cli.console import (
     run_app,
 )
 from metagym.cli.evaluation import commands as evaluation_commands
+from metagym.cli.options import model_spec, read_budget, read_json, read_pairs, read_reflector
 from metagym.cli.plotting import plot
-from metagym.cli.report import report
+from metagym.cli.reporting import report
 from metagym.cli.watching import watch
 from metagym.errors import ConfigError
 
@@ -80,7 +82,7 @@ def demo(
 
 app.command(rich_help_panel=SEE, epilog=examples("metagym show RUN", "metagym show RUN --step 0"))(records.show)
 app.command(rich_help_panel=SEE)(watch)
-app.command(rich_help_panel=SEE)(report)
+app.command(rich_help_panel=SEE, epilog=examples("metagym report runs/evaluate-ict-small -o report.html"))(report)
 app.command(rich_help_panel=SEE)(plot)
 
 
@@ -122,10 +124,10 @@ def run(
     """Run a meta-environment with a model of yours as actor and reflector."""
     from metagym.runs import Manifest
 
-    limits = models.read_json("--client", client) | ({"offline": True} if replay is not None else {})
-    actor_spec = actor or _model_spec(actor_model or model, actor_base_url or base_url, api_key_env, limits)
-    reflector_spec = models.read_reflector(
-        reflector, _model_spec(reflector_model or model, reflector_base_url or base_url, api_key_env, limits)
+    limits = read_json("--client", client) | ({"offline": True} if replay is not None else {})
+    actor_spec = actor or model_spec(actor_model or model, actor_base_url or base_url, api_key_env, limits)
+    reflector_spec = read_reflector(
+        reflector, model_spec(reflector_model or model, reflector_base_url or base_url, api_key_env, limits)
     )
     for role, spec in (("actor", actor_spec), ("reflector", reflector_spec)):
         if spec is None:
@@ -134,11 +136,11 @@ def run(
                 f"http://localhost:8000/v1 for a server of your own, or OPENAI_API_KEY set), --{role}-model NAME, or "
                 f"--{role} demo for the scripted one."
             )
-    budget = models.read_budget(max_tokens, max_calls, max_cost)
+    budget = read_budget(max_tokens, max_calls, max_cost)
     manifest = Manifest(
         env_id=env,
         env_options={
-            **models.read_options(option or []),
+            **read_pairs(option),
             "actor": actor_spec,
             **({"budget": budget} if budget else {}),
         },
@@ -168,7 +170,7 @@ def resume(
     if manifest.evaluation is not None:
         raise ConfigError(f"{run} belongs to an evaluation: give the same `metagym evaluate` command again.")
     base = manifest.env_options.get("budget")
-    budget = models.read_budget(max_tokens, max_calls, max_cost, base=base)
+    budget = read_budget(max_tokens, max_calls, max_cost, base=base)
     _experiment(manifest, run, resume=True, budget=budget, as_json=as_json)
 
 
@@ -179,6 +181,11 @@ app.command(
 app.command(rich_help_panel=RUN, epilog=examples("metagym serve Qwen/Qwen3-8B --engine vllm --port 8000"))(models.serve)
 app.command(rich_help_panel=MEASURE, epilog=examples("metagym verify RUN"))(records.verify)
 app.add_typer(evaluation_commands)
+app.command(
+    "arena",
+    rich_help_panel=MEASURE,
+    epilog=examples("metagym arena --preset arena-small --reflectors all --actor demo --model demo"),
+)(compete)
 app.add_typer(training.app, name="train", rich_help_panel=TRAIN)
 app.command(rich_help_panel=ENVIRONMENTS)(envs.envs)
 app.add_typer(alfworld.app, name="alfworld", rich_help_panel=ENVIRONMENTS)
@@ -243,15 +250,6 @@ def _experiment(
     records.print_history(result.history, scripted)
     models.print_spending(path)
     print_text(f"\nThe record lies in {path}: metagym show {path} --step 0")
-
-
-def _model_spec(
-    model: str | None, base_url: str | None, api_key_env: str | None, client: dict[str, Any]
-) -> dict[str, Any] | None:
-    if model is None:
-        return None
-    spec = {"model": model, "base_url": base_url, "api_key_env": api_key_env, "client": client or None}
-    return {name: value for name, value in spec.items() if value is not None}
 
 
 def _new_folder(name: str) -> Path:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from metagym.cli.console import JsonOption, console, examples, print_json, progress, resumable
-from metagym.cli.models import read_budget, read_reflector
+from metagym.cli.options import model_spec, read_budget, read_json, read_reflector
 from metagym.errors import ConfigError, RunFolderError
 
 MEASURE = "Measure"
@@ -36,6 +36,7 @@ def evaluate(
     reflector_model: Annotated[str | None, typer.Option(help="The reflector's model.")] = None,
     reflector_base_url: Annotated[str | None, typer.Option(help="The reflector's server.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="The environment variable that holds the key.")] = None,
+    client: Annotated[str, typer.Option(help="JSON: time limits, rates and prices of the model's server.")] = "{}",
     control: Annotated[list[str] | None, typer.Option(help="A control arm, instead of the preset's.")] = None,
     no_controls: Annotated[bool, typer.Option("--no-controls", help="Evaluate the reflector alone.")] = False,
     max_tokens: Annotated[int | None, typer.Option(help="Budget in tokens, for each environment and k.")] = None,
@@ -50,13 +51,14 @@ def evaluate(
     from metagym.evaluation.tables import comparison_tables, report_tables, stream_tables
 
     protocol = load_preset(preset)
-    actor_spec = actor or _model_spec(actor_model, actor_base_url, api_key_env)
+    limits = read_json("--client", client)
+    actor_spec = actor or model_spec(actor_model, actor_base_url, api_key_env, limits)
     if actor_spec is None:
         raise ConfigError(
             "No actor is named, and a measurement plays no stand-in unasked. Say --actor-model NAME (with "
             "--actor-base-url for a server of your own), or --actor demo for the scripted one."
         )
-    reflector_spec = read_reflector(reflector, _model_spec(reflector_model, reflector_base_url, api_key_env))
+    reflector_spec = read_reflector(reflector, model_spec(reflector_model, reflector_base_url, api_key_env, limits))
     if reflector_spec is None:
         if actor != "demo":
             raise ConfigError(
@@ -204,10 +206,3 @@ def export(
             console.print(f"{write_parquet(folder, parquet)} scores in {parquet}", soft_wrap=True)
         if atif is not None:
             console.print(f"{write_atif(folder, atif)} episodes in {atif}", soft_wrap=True)
-
-
-def _model_spec(model: str | None, base_url: str | None, api_key_env: str | None) -> dict[str, Any] | None:
-    if model is None:
-        return None
-    spec = {"model": model, "base_url": base_url, "api_key_env": api_key_env}
-    return {name: value for name, value in spec.items() if value is not None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,55 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from metagym.cli.console import JsonOption, console, print_json
+from metagym.cli.options import read_pairs
 from metagym.errors import ConfigError
 
 if TYPE_CHECKING:
     from metagym.ledger import Ledger
-
-
-def read_budget(
-    max_tokens: int | None, max_calls: int | None, max_cost: float | None, *, base: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return the budget as a JSON mapping: `base`, with what is given in its place."""
-    given = {"tokens": max_tokens, "calls": max_calls, "cost": max_cost}
-    return {**(base or {}), **{name: value for name, value in given.items() if value is not None}}
-
-
-def read_options(options: list[str]) -> dict[str, Any]:
-    """Return NAME=JSON pairs as a mapping; a value that is no JSON is a plain word."""
-    read: dict[str, Any] = {}
-    for option in options:
-        name, equals, value = option.partition("=")
-        if not equals:
-            raise ConfigError(f"--option expects NAME=VALUE, got {option!r}.")
-        try:
-            read[name] = json.loads(value)
-        except ValueError:
-            read[name] = value  # a plain word needs no quotes
-    return read
-
-
-def read_reflector(reflector: str | None, model: dict[str, Any] | None) -> Any:
-    """Return the reflector's spec: the name that was given, with the model where it names a method that takes one."""
-    from metagym.reflectors import method_names, takes_model
-
-    if model is not None and model["model"] == "demo":
-        model = {"model": "demo"}  # the scripted one: server, key and limits are those of the actor's model
-    if reflector is None or model is None:
-        return reflector or model
-    is_method = reflector in method_names() or ":" in reflector
-    return {"method": reflector, **model} if is_method and takes_model(reflector) else reflector
-
-
-def read_json(name: str, text: str) -> dict[str, Any]:
-    """Return the JSON mapping that an option holds."""
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"{name} expects a JSON mapping, got {text!r}: {error}.") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{name} expects a JSON mapping, got {text!r}.")
-    return value
 
 
 def spending(run: Path) -> list[dict[str, Any]]:
@@ -142,7 +97,7 @@ def estimate(
     if (price_prompt is None) != (price_completion is None):
         raise ConfigError("Expected both --price-prompt and --price-completion, or neither.")
     prices = None if price_prompt is None else Prices(prompt=price_prompt, completion=price_completion or 0.0)
-    made = make_meta_env(env, {**read_options(option or []), "actor": "random"}, num_steps=steps)
+    made = make_meta_env(env, {**read_pairs(option), "actor": "random"}, num_steps=steps)
     try:
         pilot = estimate_meta_step(made.unwrapped, reply_tokens=reply_tokens)  # type: ignore[arg-type]
     finally:

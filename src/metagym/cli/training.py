@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from metagym.cli.console import AGAIN, console, resumable
-from metagym.cli.models import read_reflector
+from metagym.cli.options import read_config, read_reflector
 from metagym.cli.training_demo import curve, demo
 from metagym.cli.training_options import (
     ActorOption,
@@ -18,8 +18,7 @@ from metagym.cli.training_options import (
     SeedOption,
     UrlOption,
     actor_options,
-    model_spec,
-    read_config,
+    named_model,
 )
 from metagym.errors import ConfigError
 
@@ -60,7 +59,7 @@ def collect(
     with made, resumable(out, AGAIN):
         model = None
         if reflector is None or reflector_model is not None:
-            model = model_spec("reflector", reflector_model, reflector_base_url, api_key_env)
+            model = named_model("reflector", reflector_model, reflector_base_url, api_key_env)
         spec = read_reflector(reflector, model)
         writer = make_reflector(spec, demo=made.unwrapped.make_demo_reflector)  # type: ignore[attr-defined]
         experience = collect_experience(made, writer, out, num_loops=loops, num_steps=steps, seed=seed)
@@ -114,19 +113,23 @@ def grpo(
 
     if evaluation and not evaluate_every:
         raise ConfigError("--evaluation says how to evaluate, and nothing says when: give --evaluate-every N.")
-    algorithm, shown, experience = read_config(GRPOConfig, grpo_option), import_object(render), read_experience(data)
+    algorithm, shown, experience = (
+        read_config(GRPOConfig, grpo_option, name="--grpo"),
+        import_object(render),
+        read_experience(data),
+    )
     made = make_meta_env(env, actor_options(option, actor, actor_model, actor_base_url, api_key_env))
     with made, resumable(out, AGAIN):
         meta_env: Any = made.unwrapped
         evaluate = None
         if evaluate_every:
-            protocol = read_config(EvaluationConfig, evaluation)
+            protocol = read_config(EvaluationConfig, evaluation, name="--evaluation")
             place = out / "evaluations"
             evaluate = evaluate_by_ict(meta_env, experience, protocol, place, grpo=algorithm, render=shown)
         last = train(
             model,
             experience,
-            MetaReward(meta_env, read_config(RewardConfig, reward_option)),
+            MetaReward(meta_env, read_config(RewardConfig, reward_option, name="--reward")),
             out,
             grpo=algorithm,
             loop=LoopConfig(

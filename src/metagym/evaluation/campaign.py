@@ -6,7 +6,7 @@ OUT/ENV-kK/ARM/     one run folder per environment, k and arm; an interrupted ca
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -61,10 +61,10 @@ def run_campaign(
     """
     wanted = preset.controls if controls is None else tuple(controls)
     spec = read_reflector_argument(reflector)
-    check_preset(preset, actor, controls=wanted)
+    check_configs(preset.configs(), actor, controls=wanted)
     found = []
     for environment, config in preset.configs():
-        folder = _folder(path, environment, config)
+        folder = folder_of(path, environment, config)
         options = {**environment.options, "actor": actor, "budget": dict(budget or {})}
         env = make_meta_env(environment.id, options, num_steps=config.num_steps)
         try:
@@ -72,7 +72,8 @@ def run_campaign(
             meta_env.on_episode = on_episode
             policy = make_reflector(spec, demo=meta_env.make_demo_reflector)
             reports = []
-            for arm in _arms(env, policy, spec, environment, config, wanted, folder):
+            own = Arm(_arm_name(spec), policy)
+            for arm in (own, *control_arms(env, policy, environment, config, wanted, folder)):
                 if on_arm is not None:
                     on_arm(arm.name, num_episodes(config))
                 place = folder / arm.name.replace(" ", "-")
@@ -100,7 +101,7 @@ def run_streams(
     Raises:
         MetaGymError: as `evaluate` raises.
     """
-    check_preset(preset, actor)
+    check_configs(preset.configs(), actor)
     spec = read_reflector_argument(reflector)
     reports = []
     for environment, config in preset.configs():
@@ -111,15 +112,17 @@ def run_streams(
             meta_env = cast(MetaEnv, env.unwrapped)
             meta_env.on_episode = on_episode
             name = _arm_name(spec)
-            place = _folder(path, environment, config) / name
+            place = folder_of(path, environment, config) / name
             reports.append(evaluate_stream(env, spec, config=config, arm=name, path=place))
         finally:
             env.close()
     return reports
 
 
-def check_preset(preset: Preset, actor: ActorSpec, *, controls: Sequence[str] = ()) -> None:
-    """Make sure that everything the preset asks for exists, before the first episode of the first environment.
+def check_configs(
+    configs: Sequence[tuple[PresetEnvironment, EvaluationConfig]], actor: ActorSpec, *, controls: Sequence[str] = ()
+) -> None:
+    """Make sure that everything a preset asks for exists, before the first episode of the first environment.
 
     Raises:
         MetaGymError: an environment, a family or an option is unknown, or there are too few tasks.
@@ -127,7 +130,7 @@ def check_preset(preset: Preset, actor: ActorSpec, *, controls: Sequence[str] = 
     for control in controls:
         if control not in CONTROLS:
             raise UnknownNameError.of("control", control, CONTROLS)
-    for environment, config in preset.configs():
+    for environment, config in configs:
         env = make_meta_env(environment.id, {**environment.options, "actor": actor}, num_steps=config.num_steps)
         try:
             meta_env = cast(MetaEnv, env.unwrapped)
@@ -165,16 +168,15 @@ def read_reflector_argument(reflector: ReflectorArgument) -> ReflectorArgument:
     return cast("ReflectorArgument", spec)
 
 
-def _arms(
+def control_arms(
     env: Any,
     reflector: Reflector,
-    spec: ReflectorArgument,
     environment: PresetEnvironment,
     config: EvaluationConfig,
     controls: Sequence[str],
     folder: Path,
-) -> list[Arm]:
-    arms = [Arm(_arm_name(spec), reflector)]
+) -> Iterator[Arm]:
+    """Yield the control arms around the reflector; the constant prompt is tuned, in the folder, when its turn comes."""
     for control in controls:
         prompt = None
         if control == "constant prompt":
@@ -182,16 +184,13 @@ def _arms(
             prompt = tune_constant_prompt(
                 env, reflector, train_families=train, config=config, path=folder / "tuning"
             ).prompt
-        arms.append(
-            control_arm(
-                control,
-                reflector,
-                families=config.families,
-                other_families=environment.train_families,
-                constant_prompt=prompt,
-            )
+        yield control_arm(
+            control,
+            reflector,
+            families=config.families,
+            other_families=environment.train_families,
+            constant_prompt=prompt,
         )
-    return arms
 
 
 def _arm_name(spec: ReflectorArgument) -> str:
@@ -199,5 +198,6 @@ def _arm_name(spec: ReflectorArgument) -> str:
     return name.replace(":", ".").replace("/", ".") if isinstance(name, str) else "reflector"
 
 
-def _folder(path: str | Path, environment: PresetEnvironment, config: EvaluationConfig) -> Path:
+def folder_of(path: str | Path, environment: PresetEnvironment, config: EvaluationConfig) -> Path:
+    """Return the folder of one environment and k, below which each arm has its own."""
     return Path(path) / f"{environment.id.split('/')[-1]}-k{config.episodes_per_step}".lower()

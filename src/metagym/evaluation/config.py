@@ -6,6 +6,7 @@ from typing import Final
 
 from pydantic import Field, model_validator
 
+from metagym.spending import Budget
 from metagym.types import Record, Text
 
 PRIMARY_ENDPOINT: Final = (
@@ -41,6 +42,9 @@ class EvaluationConfig(Record):
     """How often an episode that the apparatus failed on is played again before its pair is dropped."""
     score_range: tuple[float, float] = (0.0, 1.0)
     """The least and the greatest score, for the bounds over what is missing."""
+    learning_budget: Budget | None = None
+    """What each meta-episode may take while it learns, the method's own replays and gates included; None means
+    what the meta-steps take. With it each meta-episode is played by itself, and nothing is replayed to be measured."""
     primary_endpoint: str = PRIMARY_ENDPOINT
     """The number that decides; it stands in the manifest before the first episode."""
 

@@ -14,6 +14,7 @@ from metagym.errors import ConfigError, TasksExhaustedError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.disjointness import check_disjoint
 from metagym.manifest import Manifest
+from metagym.optimizers import Optimizer
 from metagym.reflectors import Reflector
 from metagym.seeding import derive_seed, describe, digest
 from metagym.types import Task
@@ -50,7 +51,9 @@ class Plan:
             "task_lists": {role: digest([task.digest for task in tasks]) for role, tasks in self.roles.items()},
         }
 
-    def manifest(self, made: gymnasium.Env[Any, Any], reflector: Reflector) -> Manifest:
+    def manifest(
+        self, made: gymnasium.Env[Any, Any], reflector: Reflector, optimizer: Optimizer | None = None
+    ) -> Manifest:
         """Return what is written down before the first episode."""
         env = cast(MetaEnv, made.unwrapped)
         spec = made.spec
@@ -62,7 +65,12 @@ class Plan:
             num_steps=self.config.num_steps,
             first_prompt=self.config.first_prompt,
             measurement=self.fingerprint(env),
-            arm={"arm": self.arm, "reflector": describe(reflector), "learn_from": self.learn_from},
+            arm={
+                "arm": self.arm,
+                "reflector": describe(reflector),
+                "learn_from": self.learn_from,
+                **({} if optimizer is None else {"optimizer": describe(optimizer)}),
+            },
             scripted=bool(getattr(env.actor, "scripted", False) or getattr(reflector, "scripted", False)),
             evaluation={
                 "config": self.config.model_dump(mode="json"),

@@ -36,7 +36,7 @@ def plot_learning_curves(reports: Sequence[EvaluationReport], *, labels: Sequenc
     """
     names = [report.arm for report in reports] if labels is None else labels
     families = list(dict.fromkeys(family for report in reports for family in report.families))
-    figure, panels = _figure(len(families) + 1, any(report.scripted for report in reports))
+    figure, panels = make_figure(len(families) + 1, any(report.scripted for report in reports))
     named = list(zip(reports, names, strict=True))
     arms = [(report, name) for report, name in named if report.arm not in NULL_CONTROLS] or named
     nulls = [report for report in reports if report.arm in NULL_CONTROLS] if len(arms) < len(named) else []
@@ -60,7 +60,7 @@ def plot_rewards(rewards: Mapping[str, Sequence[float | None]], *, scripted: boo
 
     Each batch is small and mostly of other tasks, so that a line is noise to a good part; it has no interval.
     """
-    figure, (panel,) = _figure(1, scripted, size=(5.0, 3.4))
+    figure, (panel,) = make_figure(1, scripted, size=(5.0, 3.4))
     for number, (name, values) in enumerate(rewards.items()):
         known = [math.nan if value is None else value for value in values]
         panel.plot(range(len(known)), known, linestyle=_dashes(number), marker="o", markersize=3, label=_label(name))
@@ -109,7 +109,9 @@ def write_figure(figure: Figure, path: Path) -> None:
 
 def plot_transfer(matrix: TransferMatrix) -> Figure:
     """Draw the transfer matrix as a heat map: gains over `sp_0`; a star marks an interval that excludes 0."""
-    figure, (panel,) = _figure(1, matrix.scripted, size=(2 + 0.9 * len(matrix.targets), 2 + 0.5 * len(matrix.sources)))
+    figure, (panel,) = make_figure(
+        1, matrix.scripted, size=(2 + 0.9 * len(matrix.targets), 2 + 0.5 * len(matrix.sources))
+    )
     means = np.array([[np.nan if item is None else item.mean for item in row] for row in matrix.gains], dtype=float)
     reach = float(np.nanmax(np.abs(means), initial=0.01))
     image = panel.imshow(means, cmap="RdBu", vmin=-reach, vmax=reach, aspect="auto")
@@ -127,7 +129,9 @@ def plot_transfer(matrix: TransferMatrix) -> Figure:
 
 def plot_differences(comparisons: Sequence[Comparison], *, noise: str = "same again") -> Figure:
     """Draw the paired differences with their intervals; the A/A comparison, named `noise`, as a band behind."""
-    figure, (panel,) = _figure(1, any(item.scripted for item in comparisons), size=(6.0, 1.6 + 0.4 * len(comparisons)))
+    figure, (panel,) = make_figure(
+        1, any(item.scripted for item in comparisons), size=(6.0, 1.6 + 0.4 * len(comparisons))
+    )
     shown = [item for item in comparisons if item.difference is not None]
     for row, item in enumerate(shown):
         estimate = item.difference
@@ -196,7 +200,14 @@ def _error(estimate: Estimate) -> Any:
     return [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
 
 
-def _figure(num_panels: int, scripted: bool, *, size: tuple[float, float] | None = None) -> tuple[Figure, list[Axes]]:
+def make_figure(
+    num_panels: int, scripted: bool, *, size: tuple[float, float] | None = None
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with so many panels side by side.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     _import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation.config import EvaluationConfig
+from metagym.spending import Budget
 from metagym.types import Record
 
 
@@ -40,6 +41,8 @@ class Preset(Record):
     environments: tuple[PresetEnvironment, ...] = Field(min_length=1)
     controls: tuple[str, ...] = ()
     """The control arms that are evaluated beside the reflector."""
+    budget: Budget | None = None
+    """What each meta-episode may take while it learns, in an arena."""
     num_steps: int = 10
     episodes_per_step: tuple[int, ...] = Field(default=(5,), min_length=1)
     """k, one evaluation for each."""

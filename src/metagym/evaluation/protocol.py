@@ -19,15 +19,18 @@ import numpy as np
 from metagym.env import MetaEnv
 from metagym.errors import ApparatusError, ConfigError
 from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.learning import learn_within_budget
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.scoring import Loop, Request, Scorer
 from metagym.evaluation.store import EvaluationStore, MemoryStore, open_store, report_of
 from metagym.measurements import Role
 from metagym.meta_episode import MetaEpisode
+from metagym.optimizers import InTurn, Optimizer
 from metagym.reflectors import Reflector, ReflectorSpec
 from metagym.seeding import derive_seed
 from metagym.specs import make_reflector
+from metagym.spending import Budget
 from metagym.types import Usage
 
 
@@ -39,6 +42,7 @@ def evaluate(
     arm: str = "reflector",
     learn_from: Mapping[str, str] | None = None,
     path: str | Path | None = None,
+    optimizer: Optimizer | None = None,
 ) -> EvaluationReport:
     """Evaluate a reflector by the protocol in `config`, and return the report.
 
@@ -46,6 +50,8 @@ def evaluate(
     evaluated: arms share tasks, never chance, so evaluating twice under two names is an A/A run.
     `learn_from` maps a family to another one that its prompts are learned on. With `path` everything
     is kept in a run folder; where that holds this evaluation already, unfinished, it is gone on with.
+    With an `optimizer`, or a `learning_budget` in the config, each meta-episode learns within that budget; see
+    `metagym.optimizers`.
 
     >>> import gymnasium, metagym
     >>> from metagym.envs.gates.demo import GatesDemoReflector
@@ -65,18 +71,25 @@ def evaluate(
     if not isinstance(meta_env, MetaEnv):
         raise ConfigError(f"Expected a meta-environment, got {type(meta_env).__name__}.")
     policy = make_reflector(reflector, demo=meta_env.make_demo_reflector)
-    plan = Plan(meta_env, config or EvaluationConfig(), dict(learn_from or {}), arm)
-    manifest = plan.manifest(env, policy)
+    config = config or EvaluationConfig()
+    if optimizer is not None or config.learning_budget is not None:
+        config = config.model_copy(update={"replay": False, "learning_budget": config.learning_budget or Budget()})
+        optimizer = optimizer or InTurn(config.num_steps)
+    plan = Plan(meta_env, config, dict(learn_from or {}), arm)
+    manifest = plan.manifest(env, policy, optimizer)
     store: EvaluationStore = MemoryStore(manifest) if path is None else open_store(path, manifest)
     with contextlib.closing(store):
-        _Evaluation(plan, meta_env, policy, store).run()
+        _Evaluation(plan, meta_env, policy, store, optimizer).run()
         return report_of(store)
 
 
 class _Evaluation:
     """Plays an evaluation: all meta-episodes side by side, so that the engine always has many episodes."""
 
-    def __init__(self, plan: Plan, env: MetaEnv, reflector: Reflector, store: EvaluationStore) -> None:
+    def __init__(
+        self, plan: Plan, env: MetaEnv, reflector: Reflector, store: EvaluationStore, optimizer: Optimizer | None
+    ) -> None:
+        self.optimizer = optimizer
         self.plan, self.config, self.env, self.store = plan, plan.config, env, store
         self.reflector = reflector
         self.scorer = Scorer(env, store, plan.roles, retries=plan.config.retries)
@@ -84,9 +97,12 @@ class _Evaluation:
 
     def run(self) -> None:
         with self.scorer.recording():
-            for index in range(self.config.num_steps):
-                self.scorer.learn(self.loops, index)
-                self.scorer.reflect(self.reflector, self.loops)
+            if self.optimizer is not None:
+                learn_within_budget(self.plan, self.env, self.optimizer, self.reflector, self.scorer, self.loops)
+            else:
+                for index in range(self.config.num_steps):
+                    self.scorer.learn(self.loops, index)
+                    self.scorer.reflect(self.reflector, self.loops)
             if self.config.replay:
                 self.scorer.measure(self._replays())
             self.scorer.guard.open("validation")

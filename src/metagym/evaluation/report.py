@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.figures import Figures, Table, figures_by_seed, summarise
-from metagym.measurements import Measurement, Role
+from metagym.measurements import Learned, Measurement, Role
 from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, detectable_effect
 from metagym.types import SCHEMA_VERSION, Record, Usage
 
@@ -23,6 +23,15 @@ class ChosenPrompt(Record):
     """Number of the prompt that did best on validation; the earliest of equals."""
     chosen_prompt: str
     last_prompt: str
+
+
+class PromptScores(Record):
+    """The validation score of each prompt of one meta-episode."""
+
+    family: str
+    seed: int
+    scores: tuple[float | None, ...]
+    """In the order of the prompts, shape `[N + 1]`; None where the apparatus failed."""
 
 
 class EvaluationReport(Record):
@@ -53,6 +62,10 @@ class EvaluationReport(Record):
     """Test scores that the apparatus never gave; their pairs are left out."""
     usage: dict[str, Usage]
     """Tokens: of the actor while learning (`learning`) and while being scored (`measuring`), of the `reflector`."""
+    learned: tuple[Learned, ...] = ()
+    """What each meta-episode took, where a learning budget held."""
+    prompt_scores: tuple[PromptScores, ...] = ()
+    """And how well each of its prompts did."""
     tests: tuple[Measurement, ...]
     """The test scores one by one, from which comparisons are made."""
     notes: tuple[str, ...] = ()
@@ -75,6 +88,7 @@ def build_report(
     *,
     arm: str = "",
     reflector_usage: Usage | None = None,
+    learned: Sequence[Learned] = (),
     scripted: bool = False,
     about: Mapping[str, Any] | None = None,
 ) -> EvaluationReport:
@@ -102,11 +116,9 @@ def build_report(
         prompts=tuple(_prompts(table)),
         verdict=_verdict(overall),
         num_missing=sum(score is None for item in tests for score in item.scores),
-        usage={
-            "learning": _usage(item for item in measurements if item.role is Role.ONLINE),
-            "measuring": _usage(item for item in measurements if item.role is not Role.ONLINE),
-            "reflector": reflector_usage or Usage(),
-        },
+        usage=_usages(measurements, reflector_usage or Usage(), learned),
+        learned=tuple(learned),
+        prompt_scores=tuple(_prompt_scores(table, item, config.num_steps) for item in learned),
         tests=tuple(tests),
         notes=tuple(notes),
         **(about or {}),
@@ -172,6 +184,25 @@ def _prompts(table: Table) -> list[ChosenPrompt]:
                     )
                 )
     return found
+
+
+def _prompt_scores(table: Table, learned: Learned, num_steps: int) -> PromptScores:
+    found = [table.get(*learned.key, Role.VALIDATION, index) for index in range(num_steps + 1)]
+    scores = tuple(None if item is None else item.mean for item in found)
+    return PromptScores(family=learned.family, seed=learned.seed, scores=scores)
+
+
+def _usages(
+    measurements: Sequence[Measurement], reflector_usage: Usage, learned: Sequence[Learned]
+) -> dict[str, Usage]:
+    measuring = _usage(item for item in measurements if item.role is not Role.ONLINE)
+    if learned:  # the accounts know of replays, gates and every call of the method
+        roles = {role for item in learned for role in item.usage}
+        by_role = {role: sum((item.usage.get(role, Usage()) for item in learned), Usage()) for role in roles}
+        others = sum((usage for role, usage in by_role.items() if role != "actor"), Usage())
+        return {"learning": by_role.get("actor", Usage()), "measuring": measuring, "reflector": others}
+    learning = _usage(item for item in measurements if item.role is Role.ONLINE)
+    return {"learning": learning, "measuring": measuring, "reflector": reflector_usage}
 
 
 def _usage(measurements: Any) -> Usage:

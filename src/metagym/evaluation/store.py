@@ -10,7 +10,7 @@ from metagym.errors import RunFolderError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.report import EvaluationReport, build_report
 from metagym.manifest import MANIFEST, Manifest
-from metagym.measurements import Measurement
+from metagym.measurements import Learned, Measurement
 from metagym.runs import RunFolder
 from metagym.types import Episode, Record, Reflection, Trajectory, Usage
 
@@ -34,8 +34,13 @@ class EvaluationStore(Protocol):
 
     def recall_measurement(self, key: tuple[str, int, str, int]) -> Measurement | None: ...  # noqa: D102
 
+    def record_learned(self, learned: Learned) -> None: ...  # noqa: D102
+
     @property
     def measurements(self) -> tuple[Measurement, ...]: ...  # noqa: D102
+
+    @property
+    def learned(self) -> tuple[Learned, ...]: ...  # noqa: D102
 
     @property
     def reflections(self) -> Iterable[Reflection]: ...  # noqa: D102
@@ -50,6 +55,7 @@ class MemoryStore:
         self.manifest = manifest
         self._reflections: dict[tuple[str, int], Reflection] = {}
         self._measurements: dict[tuple[str, int, str, int], Measurement] = {}
+        self._learned: dict[tuple[str, int], Learned] = {}
 
     def record_episode(self, trajectory: Trajectory) -> None:
         """Forget the episode."""
@@ -74,10 +80,19 @@ class MemoryStore:
         """Return the measurement of that key; None where there is none yet."""
         return self._measurements.get(key)
 
+    def record_learned(self, learned: Learned) -> None:
+        """Keep what a meta-episode learned."""
+        self._learned[learned.key] = learned
+
     @property
     def measurements(self) -> tuple[Measurement, ...]:
         """All measurements, in the order in which they were made."""
         return tuple(self._measurements.values())
+
+    @property
+    def learned(self) -> tuple[Learned, ...]:
+        """What the meta-episodes learned within their budgets, in the order in which they ended."""
+        return tuple(self._learned.values())
 
     @property
     def reflections(self) -> tuple[Reflection, ...]:
@@ -122,6 +137,7 @@ def report_of(store: EvaluationStore) -> EvaluationReport:
         reflector_usage=sum(
             (item.completion.usage for item in store.reflections if item.completion is not None), Usage()
         ),
+        learned=store.learned,
         scripted=manifest.scripted,
         about={
             "measurement": manifest.measurement,

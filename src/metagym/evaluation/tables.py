@@ -110,7 +110,7 @@ def interval_text(estimate: Estimate | None) -> str:
     if estimate is None:
         return "-"
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.mean:+.3f} [no interval]"
+        return f"{estimate.mean:+.3f} (no interval)"
     return f"{estimate.mean:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
 
 

@@ -1,10 +1,19 @@
 """Chat models: the protocol, and a client for every server that speaks the OpenAI protocol."""
 
-from metagym.models.asking import ask
+from metagym.models.asking import ask, sample
 from metagym.models.cassette import Cassette
 from metagym.models.chat import Call, ChatModel
 from metagym.models.config import ClientConfig
 from metagym.models.environment import model_from_environment
 from metagym.models.openai import OpenAIChatModel
 
-__all__ = ["Call", "Cassette", "ChatModel", "ClientConfig", "OpenAIChatModel", "ask", "model_from_environment"]
+__all__ = [
+    "Call",
+    "Cassette",
+    "ChatModel",
+    "ClientConfig",
+    "OpenAIChatModel",
+    "ask",
+    "model_from_environment",
+    "sample",
+]

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 
 from metagym.ledger import Ledger
 from metagym.models.cassette import open_cassette
 from metagym.models.charge import Charge
 from metagym.models.chat import Call, ChatModel
 from metagym.models.context import max_tokens
+from metagym.seeding import derive_seed
 from metagym.types import Completion, Message
+
+_SAMPLE: ContextVar[int] = ContextVar("metagym_sample", default=0)
+
+
+@contextlib.contextmanager
+def sample(number: int) -> Iterator[None]:
+    """Give the reflector's calls inside chance of their own: sample 0 is what is asked without this.
+
+    So one reflector, asked several times about the same history, writes several candidates. The actor's chance
+    is its episode's, and stays.
+    """
+    token = _SAMPLE.set(number)
+    try:
+        yield
+    finally:
+        _SAMPLE.reset(token)
 
 
 async def ask(model: ChatModel, messages: Sequence[Message], call: Call) -> Completion:
@@ -19,6 +38,9 @@ async def ask(model: ChatModel, messages: Sequence[Message], call: Call) -> Comp
         BudgetExceededError: the ledger's budget leaves no room for the call.
         CassetteMissError: a cassette is being replayed that does not hold the exchange.
     """
+    number = _SAMPLE.get()
+    if number and call.role != "actor":
+        call = call._replace(seed=derive_seed(call.seed, number), repetition=number)
     cassette = open_cassette()
     if cassette is None:
         return await _ask(model, messages, call)

@@ -80,7 +80,8 @@ class Charge:
 
     def replayed(self, usage: Usage) -> None:
         """The reply came from a cassette; nothing was paid, and no budget is touched."""
-        attempt = self._draft.model_copy(update={"outcome": "replayed", "usage": usage})
+        cost = None if self._prices is None else self._prices.of(usage)
+        attempt = self._draft.model_copy(update={"outcome": "replayed", "usage": usage, "cost": cost})
         self.ledger.book(attempt)
 
     def _end(self, outcome: Outcome, **fields: object) -> None:

@@ -22,6 +22,7 @@ from metagym.models.environment import PLACEHOLDER_KEY, find_key
 from metagym.models.failures import AttemptFailedError, read_failure
 from metagym.models.reading import read_completion
 from metagym.models.retry import Breaker, Retrier
+from metagym.spending import Prices
 from metagym.types import Completion, Message, clean_text
 
 if TYPE_CHECKING:
@@ -100,6 +101,11 @@ class OpenAIChatModel:
         limits = (self.sampling.get("max_completion_tokens"), self.sampling.get("max_tokens"))
         return next((limit for limit in limits if isinstance(limit, int)), None)
 
+    @property
+    def prices(self) -> Prices | None:
+        """What the model costs, where the client's limits say so."""
+        return self.client.prices
+
     async def complete(self, messages: Sequence[Message], call: Call) -> Completion:
         """Return the server's reply; see `ChatModel.complete`.
 
@@ -112,7 +118,7 @@ class OpenAIChatModel:
             arm=call.arm,
             meta_step=call.meta_step,
             model=self.model,
-            prices=self.client.prices,
+            prices=self.prices,
             fallback=self.ledger,
         )
         lane = self._lane()

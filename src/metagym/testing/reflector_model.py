@@ -32,6 +32,8 @@ class ScriptedReflectorModel:
     """
 
     scripted = True
+    max_reply_tokens = 2_000
+    """No reply is as long; a budget in tokens is kept by it."""
 
     def __init__(self, reply: Reply = "good") -> None:
         if reply not in ("good", "malformed", "truncated"):

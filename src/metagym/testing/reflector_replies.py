@@ -142,6 +142,12 @@ def _refine(findings: Findings) -> str:
     return _json(analysis="I read the road.", operations=operations)
 
 
+def _instruct(findings: Findings) -> str:
+    """Write new instructions in the form that the `gepa` package asks for."""
+    found = re.search(r"```\n(.*?)\n```", findings.text, re.DOTALL)
+    return f"```\n{_changed(found[1] if found else '', findings)}\n```"
+
+
 def _json(**fields: Any) -> str:
     return json.dumps(fields, indent=1)
 
@@ -157,6 +163,7 @@ FORMATS: Final[Mapping[str, Callable[[Findings], str]]] = {
     '"experiences"': _compare,
     '"MODIFY"': _merge,
     '"PRUNE"': _refine,
+    "within ``` blocks": _instruct,
 }
 """A sign of the reply form in the instructions, and what writes such a reply."""
 

@@ -1,0 +1,78 @@
+"""Curves of an arena: validation score against meta-steps, episodes, tokens and money that learning had taken.
+
+The validation tasks are the same for all arms and choose nothing here, so that a curve may fall. At each point
+the prompt counts that was the last one known by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metagym.evaluation.report import EvaluationReport
+from metagym.measurements import Learned
+from metagym.statistics import Estimate, macro_average, mean_interval
+from metagym.types import Record
+
+Axis = Literal["meta-steps", "episodes", "tokens", "cost"]
+AXES: Final[tuple[Axis, ...]] = ("meta-steps", "episodes", "tokens", "cost")
+NUM_POINTS: Final = 26
+
+
+class Curve(Record):
+    """One arm along one axis."""
+
+    arm: str
+    axis: Axis
+    x: tuple[float, ...]
+    """What learning had taken, per meta-episode, ascending from 0."""
+    scores: tuple[Estimate | None, ...]
+    """Validation score there of the last prompt known, over seeds, families with equal weight."""
+
+
+def curves_of(reports: Sequence[EvaluationReport]) -> tuple[Curve, ...]:
+    """Return the curves of all arms, on common axes; an axis along which nothing was taken has none."""
+    found = []
+    for axis in AXES:
+        end = max((max(_places(item, axis)) for report in reports for item in report.learned), default=0.0)
+        if end > 0:
+            grid = _grid(axis, end)
+            x = tuple(grid.tolist())
+            found += [Curve(arm=report.arm, axis=axis, x=x, scores=_scores(report, axis, grid)) for report in reports]
+    return tuple(found)
+
+
+def _scores(report: EvaluationReport, axis: Axis, grid: NDArray[np.float64]) -> tuple[Estimate | None, ...]:
+    by_key = {item.key: item for item in report.learned}
+    scores = {(item.family, item.seed): item.scores for item in report.prompt_scores}
+    seeds = list(dict.fromkeys(item.seed for item in report.learned))
+    families = list(dict.fromkeys(item.family for item in report.learned))
+    tables = [
+        np.array([_along(by_key[family, seed], scores.get((family, seed), ()), axis, grid) for seed in seeds])
+        for family in families
+    ]
+    return tuple(mean_interval(macro_average([table[:, place] for table in tables])) for place in range(len(grid)))
+
+
+def _along(
+    learned: Learned, scores: Sequence[float | None], axis: Axis, grid: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the score at each place of the grid."""
+    places = _places(learned, axis)
+    known = np.array([np.nan if score is None else score for score in scores[: len(places)]])
+    index = np.searchsorted(np.array(places), grid, side="right") - 1
+    return known[np.minimum(index, len(known) - 1)] if len(known) else np.full(len(grid), np.nan)
+
+
+def _places(learned: Learned, axis: Axis) -> list[float]:
+    """Return where on the axis each measured prompt became known, ascending."""
+    if axis == "meta-steps":
+        return [float(number) for number in range(len(learned.prompts))]
+    return [float(getattr(outlay, axis)) for outlay in learned.outlays]
+
+
+def _grid(axis: Axis, end: float) -> NDArray[np.float64]:
+    return np.arange(end + 1) if axis == "meta-steps" else np.linspace(0.0, end, NUM_POINTS)

@@ -1,0 +1,110 @@
+"""Best of n: any reflector writes n candidates, and the best on the last batch, replayed, goes on.
+
+The candidate's score is its mean on the very batch that was reflected upon, as in the training of a reflector
+(Shalev, Ding, Jamnik 2026, arXiv 2605.20477): it chooses by what was seen, and says nothing of fresh tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from metagym import background
+from metagym.env import MetaEnv
+from metagym.models import sample
+from metagym.optimization import OptimizationResult
+from metagym.optimizers.in_turn import run_in_turn
+from metagym.reflectors import FunctionReflector, Reflector, ReflectorSpec, as_reflector, bind
+from metagym.spending import Budget
+from metagym.types import MetaStep, Reflection
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BestOfN:
+    """The loop around a reflector that is asked n times; its replays are learning, and count as that.
+
+    Candidates differ by the chance of the reflector's calls alone. Those that are equal are played once; where
+    all are (a reflector without a model, or at temperature 0), nothing is replayed, and the analysis says so.
+
+    >>> import gymnasium, metagym
+    >>> with gymnasium.make("MetaGym/Gates-v0", actor="demo") as env:
+    ...     result = BestOfN(n=3, num_steps=2)(env.unwrapped, lambda history: "Walk.", budget=Budget())
+    >>> result.last_reflection.analysis
+    'All 3 candidates are equal.'
+    """
+
+    n: int = 4
+    """Candidates a meta-step."""
+    num_steps: int = 10
+    """Meta-steps, at most."""
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the course, beside the reflector."""
+        return {"kind": "BestOfN", "n": self.n, "num_steps": self.num_steps}
+
+    def __call__(self, env: MetaEnv, reflector: ReflectorSpec, *, budget: Budget) -> OptimizationResult:
+        """Run the loop; see `Optimizer`."""
+        policy = as_reflector(reflector)
+
+        def reflect(history: Sequence[MetaStep]) -> Reflection:
+            candidates = write_candidates(env, policy, history, self.n)
+            return choose(env, candidates, history[-1])
+
+        return run_in_turn(env, reflect, num_steps=self.num_steps, budget=budget)
+
+
+def write_candidates(
+    env: MetaEnv, reflector: Reflector, history: Sequence[MetaStep], num_candidates: int
+) -> list[Reflection]:
+    """Return what the reflector writes on the history, asked so many times with chance of its own."""
+    if isinstance(reflector, FunctionReflector) and not inspect.iscoroutinefunction(reflector.function):
+        candidates = []
+        for number in range(num_candidates):
+            with sample(number):
+                candidates.append(reflector(history))
+        return candidates
+    policy = bind(reflector, env.replay_async)
+
+    async def write(number: int) -> Reflection:
+        with sample(number):
+            return await policy.reflect(history)
+
+    async def write_all() -> list[Reflection | BaseException]:
+        return await asyncio.gather(*map(write, range(num_candidates)), return_exceptions=True)
+
+    found: list[Reflection] = []
+    for reflection in background.run(write_all()):
+        if isinstance(reflection, BaseException):
+            raise reflection
+        found.append(reflection)
+    return found
+
+
+def choose(env: MetaEnv, candidates: Sequence[Reflection], last: MetaStep) -> Reflection:
+    """Return the candidate that does best on the tasks of the meta-step `last`, replayed; the earliest of equals."""
+    by_prompt: dict[str, Reflection] = {}
+    for item in candidates:
+        by_prompt.setdefault(item.prompt, item)
+    distinct = list(by_prompt.values())
+    if len(distinct) == 1:
+        logger.info("All %d candidates are equal: best of n adds nothing to this reflector.", len(candidates))
+        return _told(distinct[0], f"All {len(candidates)} candidates are equal.")
+    played = env.replay([item.prompt for item in distinct], [item.task.id for item in last.trajectories])
+    scores = [float("-inf") if meta_step.reward is None else meta_step.reward for meta_step in played]
+    best = max(range(len(distinct)), key=scores.__getitem__)
+    told = ", ".join(f"{score:.2f}" for score in scores)
+    note = (
+        f"Candidate {best + 1} of {len(distinct)} different ones, by their scores on the last batch replayed ({told})."
+    )
+    return _told(distinct[best], note)
+
+
+def _told(reflection: Reflection, note: str) -> Reflection:
+    return reflection.model_copy(update={"analysis": f"{reflection.analysis}\n\n{note}".strip()})

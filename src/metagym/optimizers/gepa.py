@@ -1,0 +1,93 @@
+"""GEPA: reflective prompt evolution by the `gepa` package, with the meta-environment as its evaluator.
+
+Source: Agrawal et al., "GEPA: Reflective Prompt Evolution Can Outperform Reinforcement Learning", arXiv
+2507.19457 (2025); the algorithm is the authors' own package (extra `gepa`). Ours is the adapter: episodes are
+played by the meta-environment, and the reflection model is the reflector's ChatModel, so that both stand on
+one account. Its Pareto set is drawn from the training tasks too: GEPA learns from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from metagym.env import MetaEnv
+from metagym.errors import BudgetExceededError, ConfigError, MissingExtraError
+from metagym.models import ChatModel
+from metagym.optimization import OptimizationResult
+from metagym.optimizers.gepa_bridge import COMPONENT, GepaRun, Quiet, StoppedError
+from metagym.optimizers.protocol import account_on
+from metagym.reflectors import ReflectorSpec
+from metagym.spending import Budget
+
+
+@dataclass(frozen=True)
+class Gepa:
+    """The `gepa` package as an optimizer. It needs a reflector over a chat model, and a budget in episodes.
+
+    An iteration is begun where the episodes left cover it whole: the parent and the child on a minibatch, and the
+    child on the Pareto set. The prompt that did best on the Pareto set is handed over, the earliest of equals.
+    """
+
+    minibatch_size: int = 3
+    num_validation: int | None = None
+    """Training tasks of the Pareto set; by default a fifth of the budget's episodes, 2 to 50."""
+    max_tokens: int = 24_000
+    """What the episodes of a minibatch may take in the reflection, shared evenly."""
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the course, beside the reflector's model."""
+        return {"kind": "Gepa", **{name: getattr(self, name) for name in self.__dataclass_fields__}}
+
+    def __call__(self, env: MetaEnv, reflector: ReflectorSpec, *, budget: Budget) -> OptimizationResult:
+        """Run GEPA; see `Optimizer`.
+
+        Raises:
+            MissingExtraError: the package is not installed.
+            ConfigError: the reflector has no model, or the budget no limit in episodes.
+        """
+        try:
+            import gepa
+        except ImportError as error:
+            raise MissingExtraError("GEPA needs its package: pip install 'metagym[gepa]'.") from error
+        model: ChatModel | None = getattr(reflector, "model", None)
+        if model is None or budget.episodes is None:
+            raise ConfigError(
+                "GEPA needs a reflector over a chat model (its model reflects) and a budget in episodes, got "
+                f"{type(reflector).__name__} and {budget.model_dump(exclude_none=True)}."
+            )
+        num_validation = self.num_validation or int(np.clip(budget.episodes // 5, 2, 50))
+        with account_on(env, budget) as account:
+            _, info = env.reset()
+            run = GepaRun(env, model, account, info["default_prompt"], self.max_tokens)
+            # The training tasks of the minibatches and those of the Pareto set are different ones.
+            tasks = env.task_set.draw(
+                num_validation + 2 * self.minibatch_size,
+                rng=env.np_random,
+                families=env.families,
+                split=env.config.split,
+            )
+            ids = [task.id for task in tasks]
+            whole = 2 * self.minibatch_size + num_validation
+            try:
+                gepa.optimize(
+                    seed_candidate={COMPONENT: info["default_prompt"]},
+                    trainset=ids[num_validation:],
+                    valset=ids[:num_validation],
+                    adapter=run,
+                    reflection_lm=run.reflect,
+                    reflection_minibatch_size=self.minibatch_size,
+                    stop_callbacks=lambda state: run.is_stopped(whole),
+                    callbacks=[run],
+                    logger=Quiet(),
+                    seed=run.seed,
+                )
+            except StoppedError as stop:
+                cause = stop.error
+                if not isinstance(cause, BudgetExceededError) or cause.ledger is not account:
+                    raise cause from None
+                run.stopped = str(cause).partition(". ")[0]
+            return run.result()

@@ -1,0 +1,138 @@
+"""GEPA over the meta-environment: each metric call is one episode, booked once; its own package decides the rest."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import pytest
+
+from metagym.actor import ChatActor
+from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError, MissingExtraError
+from metagym.optimizers import Gepa
+from metagym.reflectors import ChatReflector, FixedReflector
+from metagym.spending import Budget
+from metagym.testing import FakeChatModel, ScriptedReflectorModel
+from metagym.types import Trajectory
+from tests.conftest import FailingEnv, MakeGates, gates_of
+
+needs_gepa = pytest.mark.skipif(importlib.util.find_spec("gepa") is None, reason="needs the extra metagym[gepa]")
+BUDGET = Budget(episodes=60)
+
+
+@pytest.fixture
+def metric_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What the package itself counts, run by run."""
+    gepa = pytest.importorskip("gepa")
+    counted: list[int] = []
+    optimize = gepa.optimize
+
+    def counting(**options: Any) -> Any:
+        result = optimize(**options)
+        counted.append(result.total_metric_calls)
+        return result
+
+    monkeypatch.setattr(gepa, "optimize", counting)
+    return counted
+
+
+@needs_gepa
+def test_each_metric_call_is_one_episode_and_booked_once(make_seeded: MakeGates, metric_calls: list[int]) -> None:
+    env = make_seeded(families=["law-0007"])
+    played: list[Trajectory] = []
+    env.on_episode = played.append
+    model = ScriptedReflectorModel()
+    found = Gepa()(env, ChatReflector(model), budget=BUDGET)
+    assert metric_calls == [len(played)] == [found.outlays[-1].episodes] == [env.ledger.num_episodes]
+    assert env.ledger.num_episodes <= 60
+    assert env.ledger.spent(role="reflector").usage.num_calls == found.outlays[-1].calls > 0
+
+
+@needs_gepa
+def test_it_hands_over_the_prompt_that_did_best_on_its_pareto_set(make_seeded: MakeGates) -> None:
+    found = Gepa()(make_seeded(families=["law-0007"]), ChatReflector(ScriptedReflectorModel()), budget=BUDGET)
+    rewards = list(found.rewards)
+    assert rewards == sorted(rewards)
+    assert rewards[-1] > rewards[0]
+    assert found.last_prompt == found.best_prompt == found.history[-1].prompt
+    assert "when the gate is" in found.last_prompt
+
+
+@needs_gepa
+def test_it_plays_training_tasks_only_and_keeps_its_sets_apart(make_seeded: MakeGates) -> None:
+    env = make_seeded(families=["law-0007"])
+    played: list[Trajectory] = []
+    env.on_episode = played.append
+    found = Gepa()(env, ChatReflector(ScriptedReflectorModel()), budget=BUDGET)
+    assert {item.task.split for item in played} == {"train"}
+    pareto = {item.task.digest for item in found.history[0].trajectories}
+    assert len(pareto) == 12
+    assert {item.task.digest for item in played} - pareto
+
+
+@needs_gepa
+def test_equal_runs_are_equal(make_seeded: MakeGates) -> None:
+    runs = [
+        Gepa()(make_seeded(families=["law-0007"]), ChatReflector(ScriptedReflectorModel()), budget=BUDGET)
+        for _ in range(2)
+    ]
+    assert runs[0] == runs[1]
+
+
+@needs_gepa
+@pytest.mark.parametrize(
+    ("budget", "played"),
+    [(Budget(episodes=0), 0), (Budget(episodes=2), 2), (Budget(episodes=9), 2), (Budget(episodes=60, calls=0), 12 + 3)],
+)
+def test_an_iteration_that_the_budget_does_not_cover_is_not_begun(
+    make_seeded: MakeGates, budget: Budget, played: int
+) -> None:
+    env = make_seeded(families=["law-0007"])
+    # Without calls: the first prompt on the Pareto set and on a minibatch, and then no reflection.
+    found = Gepa()(env, ChatReflector(ScriptedReflectorModel()), budget=budget)
+    assert env.ledger.num_episodes == played
+    assert found.last_prompt == env.default_prompt
+    assert found.stopped
+
+
+@needs_gepa
+def test_what_fails_is_told_and_not_swallowed(make_seeded: MakeGates) -> None:
+    env = make_seeded(families=["law-0007"])
+    with pytest.raises(ValueError, match="no ink"):
+        Gepa()(env, ChatReflector(FakeChatModel([ValueError("no ink")])), budget=BUDGET)
+    broken = make_seeded(cls=gates_of(lambda inner: FailingEnv(inner, lambda task_id: True)))
+    with pytest.raises(EpisodesFailedError, match="12 of GEPA's 12 episodes failed"):
+        Gepa()(broken, ChatReflector(ScriptedReflectorModel()), budget=BUDGET)
+    run = make_seeded(families=["law-0007"], budget={"episodes": 13})
+    with pytest.raises(BudgetExceededError, match="The budget of 13 episodes"):
+        Gepa()(run, ChatReflector(ScriptedReflectorModel()), budget=BUDGET)
+
+
+@needs_gepa
+@pytest.mark.parametrize("reply", ["malformed", "truncated"])
+def test_a_reply_that_cannot_be_used_does_no_harm(make_seeded: MakeGates, reply: Any) -> None:
+    env = make_seeded(families=["law-0007"])
+    found = Gepa()(env, ChatReflector(ScriptedReflectorModel(reply)), budget=BUDGET)
+    assert env.ledger.num_episodes <= 60
+    assert found.rewards[-1] >= found.rewards[0]
+
+
+@needs_gepa
+def test_the_actors_calls_stand_on_the_same_account(make_seeded: MakeGates) -> None:
+    actor = FakeChatModel(["Action: knock"])
+    env = make_seeded(ChatActor(actor), families=["law-0007"], max_steps=2)
+    found = Gepa()(env, ChatReflector(ScriptedReflectorModel()), budget=Budget(episodes=60, calls=30))
+    assert found.outlays[-1].calls == len(actor.calls) + env.ledger.spent(role="reflector").usage.num_calls <= 30
+
+
+@needs_gepa
+def test_what_it_needs_is_told(make_seeded: MakeGates) -> None:
+    for reflector, budget in ((FixedReflector(), BUDGET), (ChatReflector(ScriptedReflectorModel()), Budget())):
+        with pytest.raises(ConfigError, match=r"GEPA needs a reflector over a chat model .* and a budget in episodes"):
+            Gepa()(make_seeded(), reflector, budget=budget)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gepa") is not None, reason="the extra metagym[gepa] is installed")
+def test_without_the_package_the_extra_is_named(make_seeded: MakeGates) -> None:
+    with pytest.raises(MissingExtraError, match=r"pip install 'metagym\[gepa\]'"):
+        Gepa()(make_seeded(), FixedReflector(), budget=BUDGET)

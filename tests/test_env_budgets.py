@@ -1,0 +1,86 @@
+"""Budgets in episodes, and branches of a meta-environment with books of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+
+from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError
+from metagym.ledger import Ledger
+from metagym.spending import Budget
+from tests.conftest import FailingEnv, MakeGates, gates_of
+
+
+def test_a_batch_that_the_budgets_episodes_do_not_cover_is_not_begun(make_gates: MakeGates) -> None:
+    env = make_gates(budget={"episodes": 7})
+    _, info = env.reset(seed=0)
+    first, *_ = env.step(info["default_prompt"])
+    with pytest.raises(
+        BudgetExceededError, match="The budget of 7 episodes leaves 2, and the next batch takes 5"
+    ) as raised:
+        env.step("Push.")
+    assert raised.value.meta_step is not None
+    assert raised.value.meta_step.trajectories == ()
+    with pytest.raises(BudgetExceededError, match="leaves 2, and the next batch takes 3"):
+        env.replay(["Push."], [item.task.id for item in first[:3]])
+    env.replay(["Push."], [item.task.id for item in first[:2]])
+    assert (env.ledger.num_episodes, env.ledger.outlay.episodes) == (7, 7)
+    env.ledger.budget = Budget(episodes=12)
+    trajectories, *_ = env.step("Push.")
+    assert len(trajectories) == 5
+
+
+def test_what_the_apparatus_failed_on_is_not_counted(make_gates: MakeGates) -> None:
+    env = make_gates(cls=gates_of(lambda inner: FailingEnv(inner, lambda task_id: True)), budget={"episodes": 5})
+    env.reset(seed=0)
+    for _ in range(2):
+        with pytest.raises(EpisodesFailedError):
+            env.step("Push.")
+    assert env.ledger.outlay.episodes == 0
+
+
+def test_a_branch_shares_tasks_and_actor_and_has_options_and_books_of_its_own(make_gates: MakeGates) -> None:
+    env = make_gates()
+    ledger = Ledger()
+    options: dict[str, Any] = {"families": ("law-0007",), "episodes_per_step": 2, "arm": "b"}
+    branch = env.branch(ledger=ledger, rng=np.random.default_rng(4), **options)
+    _, info = branch.reset()
+    trajectories, *_ = branch.step(info["default_prompt"])
+    assert {(item.task.family, item.episode.arm) for item in trajectories} == {("law-0007", "b")}
+    assert (len(trajectories), ledger.num_episodes, env.ledger.num_episodes) == (2, 2, 0)
+    assert branch.actor is env.actor
+    assert branch.task_set is env.task_set
+    assert branch.engine.slots is env.engine.slots
+    again = env.branch(ledger=ledger, rng=np.random.default_rng(4), **options)
+    again.reset()
+    assert again.step(info["default_prompt"])[0] == trajectories
+    assert env.config.episodes_per_step == 5
+    with pytest.raises(ResetNeeded):
+        env.step("Push.")
+    with pytest.raises(ConfigError, match="Unknown option 'colour'"):
+        env.branch(ledger=ledger, rng=np.random.default_rng(4), colour="red")
+
+
+def test_a_branch_plays_what_failed_again_so_often_as_it_is_told(make_gates: MakeGates) -> None:
+    failures: dict[str, int] = {}
+
+    def fails_twice(task_id: str) -> bool:
+        failures[task_id] = failures.get(task_id, 0) + 1
+        return failures[task_id] <= 2
+
+    env = make_gates(cls=gates_of(lambda inner: FailingEnv(inner, fails_twice)), attempts=1)
+    ledger = Ledger()
+    branch = env.branch(ledger=ledger, rng=np.random.default_rng(4), retries=2)
+    branch.reset()
+    trajectories, *_ = branch.step("Push.")
+    assert None not in [item.score for item in trajectories]
+    assert set(failures.values()) == {3}
+    assert ledger.outlay.episodes == 5
+    failures.clear()
+    branch = env.branch(ledger=ledger, rng=np.random.default_rng(5), retries=1)
+    branch.reset()
+    with pytest.raises(EpisodesFailedError, match="5 of 5 episodes failed"):
+        branch.step("Push.")
