@@ -215,6 +215,9 @@ def options(
 
 def main() -> None:
     """Run the command line; an error that metagym knows ends in a sentence and exit code 1."""
+    # An installed script does not look for `lessons:MyReflector` in the folder where it is called.
+    if "" not in sys.path:
+        sys.path.append("")
     try:
         app()
     except MetaGymError as error:
