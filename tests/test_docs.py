@@ -12,6 +12,7 @@ import fnmatch
 import importlib.util
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -77,6 +78,7 @@ def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest
         where = f"{name(page)}, line {fence.line}"
         if fence.mark == "file":
             Path(str(fence.word)).write_text(fence.text, encoding="utf-8")
+            monkeypatch.delitem(sys.modules, Path(str(fence.word)).stem, raising=False)
         if fence.mark:
             continue
         if fence.kind == "python":
