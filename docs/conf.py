@@ -114,7 +114,7 @@ def _default(name: str) -> str:
 
 
 _CODE = re.compile(r"(?<![`:\w])`([^`]+)`(?!`)(\w?)")
-_COLUMNS = re.compile(r"\S {3,}\S|^[├└│]", re.MULTILINE)
+_COLUMNS = re.compile(r"\S {3,}\S|^[├└│|]", re.MULTILINE)
 
 
 def _paragraph(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import metagym
+from metagym import types
 from metagym.errors import MissingExtraError
 from tests.conftest import ROOT
 from tests.test_docs import PAGES, fences
@@ -54,6 +55,12 @@ def test_every_public_name_has_a_docstring(module_name: str) -> None:
             for member, value in vars(item).items():
                 if member[0] != "_" and (inspect.isfunction(value) or isinstance(value, property | classmethod)):
                     assert inspect.getdoc(getattr(item, member)), f"{module_name}.{name}.{member} has no docstring"
+
+
+@pytest.mark.parametrize("record", [item for item in vars(types).values() if is_defined_in(item, types)], ids=str)
+def test_every_field_of_the_nouns_is_described(record: Any) -> None:
+    for name, field in getattr(record, "model_fields", {}).items():
+        assert field.description, f"{record.__name__}.{name} is not described"
 
 
 def test_the_names_at_the_top_are_all_listed() -> None:
