@@ -48,3 +48,19 @@ def test_a_broken_line_inside_is_an_error_with_its_number(tmp_path: Path) -> Non
     path.write_text("nonsense\n")
     with pytest.raises(RunFolderError, match=r"Line 1 of .*calls.jsonl is broken"):
         list(CallLog(path).read())
+
+
+def test_what_a_dead_process_left_under_way_is_settled_by_the_next_one(tmp_path: Path) -> None:
+    log = CallLog(tmp_path / "calls.jsonl")
+    for number in range(3):
+        log.write(attempt(number, "reserved"))
+    log.write(attempt(1))
+    log.close()
+    again = CallLog(log.path)
+    before = list(again.read())
+    again.write(attempt(3, "reserved"))
+    again.write(attempt(3))
+    again.close()
+    added = list(CallLog(log.path).read())[len(before) :]
+    assert added == [attempt(0, "reserved").lost(), attempt(2, "reserved").lost(), attempt(3, "reserved"), attempt(3)]
+    assert {item.outcome for item in added[:2]} == {"unknown"}

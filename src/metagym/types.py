@@ -251,6 +251,12 @@ class Trajectory(Record):
         """How many actions could not be read or were not available."""
         return sum(not step.is_valid for step in self.steps)
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows; another module draws it."""
+        from metagym.notebook import trajectory_html
+
+        return trajectory_html(self)
+
 
 class Reflection(Record):
     """What a reflector wrote after a meta-step."""
@@ -300,3 +306,9 @@ class MetaStep(Record):
         """Whether a scripted stand-in had a part in it, as the actor or as the reflector."""
         by_reflector = self.reflection is not None and self.reflection.scripted
         return by_reflector or any(trajectory.scripted for trajectory in self.trajectories)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows; another module draws it."""
+        from metagym.notebook import meta_step_html
+
+        return meta_step_html(self)

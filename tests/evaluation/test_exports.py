@@ -1,15 +1,13 @@
-"""Parquet, ATIF and plots: what others read holds what was played."""
+"""Parquet and ATIF: what others read holds what was played."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
-from metagym.evaluation.comparison import compare
+from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.exports import COLUMNS, to_atif, write_atif, write_parquet
 from metagym.runs import RunFolder
 from metagym.types import Action, Completion, Observation, Usage
@@ -62,29 +60,3 @@ def test_a_models_reply_keeps_its_tokens_and_its_reasoning() -> None:
     assert (agent.metrics.prompt_tokens, agent.metrics.completion_token_ids) == (7, [1, 2])
     assert parsed.steps[3].observation.results[0].content == "'None' is not an available action."
     assert document["extra"]["score"] == 1.0
-
-
-# Plots ------------------------------------------------------------------------------------------------
-
-
-def texts_of(figure: Any) -> list[str]:
-    found = [figure._suptitle.get_text()] if figure._suptitle else []
-    return [*found, *(panel.get_title() for panel in figure.axes), *(panel.get_xlabel() for panel in figure.axes)]
-
-
-def test_each_figure_of_scripted_episodes_says_so(run: Path, make_gates: MakeGates, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    from metagym.evaluation.plots import plot_differences, plot_learning_curves, plot_transfer
-    from metagym.evaluation.transfer import transfer_matrix
-
-    reports = [evaluate(make_gates(), name, config=CONFIG, arm=arm) for name, arm in (("demo", "a"), ("fixed", "b"))]
-    figures = [
-        plot_learning_curves(reports),
-        plot_transfer(transfer_matrix({"a": reports[0]}, {"a": make_gates()}, families=["law-0007"], num_test=3)),
-        plot_differences(compare(reports), noise="b"),
-    ]
-    for number, figure in enumerate(figures):
-        assert any(text.startswith("SCRIPTED") for text in texts_of(figure))
-        figure.savefig(tmp_path / f"{number}.png")
-    unscripted = [EvaluationReport.model_validate({**report.model_dump(), "scripted": False}) for report in reports]
-    assert not any(text.startswith("SCRIPTED") for text in texts_of(plot_learning_curves(unscripted)))

@@ -18,6 +18,8 @@ from rich.table import Table
 from metagym._version import __version__
 from metagym.cli import alfworld, minihack, models, training
 from metagym.cli.evaluation import commands as evaluation_commands
+from metagym.cli.plotting import plot
+from metagym.cli.watching import watch
 from metagym.errors import ApparatusError, ConfigError, MetaGymError
 
 app = typer.Typer(
@@ -131,6 +133,8 @@ def resume(
 
 app.command()(models.estimate)
 app.command()(models.serve)
+app.command()(watch)
+app.command()(plot)
 
 
 @app.command()

@@ -187,25 +187,18 @@ def export(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     parquet: Annotated[Path | None, typer.Option(help="Write an evaluation's scores to this file.")] = None,
     atif: Annotated[Path | None, typer.Option(help="Write the episodes to this folder, as ATIF v1.7.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Draw an evaluation's learning curves to this file.")] = None,
 ) -> None:
     """Write a run in formats that others read."""
     from metagym.evaluation.exports import write_atif, write_parquet
     from metagym.runs import RunFolder
 
-    if parquet is None and atif is None and plots is None:
-        raise ConfigError("Say what to write: --parquet FILE, --atif FOLDER, --plots FILE.")
+    if parquet is None and atif is None:
+        raise ConfigError("Say what to write: --parquet FILE, --atif FOLDER. Figures: metagym plot RUN -o FILE.")
     with RunFolder.open(run) as folder:
         if parquet is not None:
             console.print(f"{write_parquet(folder, parquet)} scores in {parquet}", soft_wrap=True)
         if atif is not None:
             console.print(f"{write_atif(folder, atif)} episodes in {atif}", soft_wrap=True)
-    if plots is not None:
-        from metagym.evaluation.plots import plot_learning_curves
-        from metagym.evaluation.store import read_report
-
-        plot_learning_curves([read_report(run)]).savefig(plots)
-        console.print(f"learning curves in {plots}", soft_wrap=True)
 
 
 def _model_spec(model: str | None, base_url: str | None, api_key_env: str | None) -> dict[str, Any] | None:

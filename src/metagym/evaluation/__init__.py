@@ -5,7 +5,8 @@ scoring.py       meta-steps and measurements       disjointness.py      nothing 
 figures.py       every figure of a report          report.py, store.py  the report, and where it is kept
 comparison.py    arms against each other           controls.py, constant_prompt.py   null controls
 stream.py        families one after another        transfer.py, memorisation.py      where prompts help, what they copy
-preset.py, campaign.py   protocols by name, in presets/         tables.py, plots.py, exports.py   for people and others
+preset.py, campaign.py   protocols by name, in presets/
+tables.py, plots.py, notebook.py, exports.py   for people and others
 """
 
 from metagym.evaluation.config import EvaluationConfig

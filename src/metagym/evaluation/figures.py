@@ -127,6 +127,8 @@ def figures_by_seed(table: Table, family: str, seed: int, num_steps: int) -> dic
 
 def summarise(rows: Mapping[str, Sequence[Mapping[str, float | Array]]]) -> tuple[Figures, dict[str, Figures]]:
     """Return the figures over all families, and those of each; `rows` holds one mapping per seed."""
+    if not rows:  # nothing was measured yet
+        return Figures.model_validate({**dict.fromkeys(SCALARS), **dict.fromkeys(CURVES, ())}), {}
     by_family = {
         family: _figures({name: [row[name] for row in seeds] for name in Figures.model_fields})
         for family, seeds in rows.items()

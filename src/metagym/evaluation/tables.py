@@ -29,23 +29,23 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
     for name, figures in [*report.families.items(), ("all", report.overall)]:
         is_last_family = name == list(report.families)[-1]
         tests = (figures.test_first, figures.test_chosen, figures.test_last)
-        scores.add_row(name, *map(_mean, tests), _interval(figures.gain), end_section=is_last_family)
+        scores.add_row(name, *map(mean_text, tests), interval_text(figures.gain), end_section=is_last_family)
         effects.add_row(
             name,
-            _mean(figures.optimism, "+"),
-            _mean(figures.replay_gain, "+"),
-            _mean(figures.transfer_gain, "+"),
-            _mean(figures.memorisation_gap, "+"),
-            _mean(figures.regression_rate),
+            mean_text(figures.optimism, "+"),
+            mean_text(figures.replay_gain, "+"),
+            mean_text(figures.transfer_gain, "+"),
+            mean_text(figures.memorisation_gap, "+"),
+            mean_text(figures.regression_rate),
             end_section=is_last_family,
         )
-    online = " ".join(_mean(estimate) for estimate in report.overall.online)
-    validation = " ".join(_mean(estimate) for estimate in report.overall.validation)
+    online = " ".join(mean_text(estimate) for estimate in report.overall.online)
+    validation = " ".join(mean_text(estimate) for estimate in report.overall.validation)
     lines = (
         f"online score per meta-step:  {online}",
         f"validation score per prompt: {validation}",
-        f"invalid actions on the test tasks: {_mean(report.overall.invalid_action_rate)} under the chosen prompt, "
-        f"{_mean(report.overall.invalid_action_rate_first)} under sp_0",
+        f"invalid actions on the test tasks: {mean_text(report.overall.invalid_action_rate)} under the chosen prompt, "
+        f"{mean_text(report.overall.invalid_action_rate_first)} under sp_0",
         "tokens: " + ", ".join(f"{part} {_tokens(usage)}" for part, usage in report.usage.items()),
         f"verdict: {report.verdict}",
     )
@@ -64,14 +64,14 @@ def stream_tables(report: StreamReport) -> list[RenderableType]:
         steps = report.online[block * report.config.num_steps : (block + 1) * report.config.num_steps]
         online = [step.mean for step in steps if step is not None]
         mean = sum(online) / len(online) if online else None
-        table.add_row(str(block + 1), *(_mean(item) for item in row), _number(mean, ".2f"))
+        table.add_row(str(block + 1), *(mean_text(item) for item in row), _number(mean, ".2f"))
     told = {
         "online score": report.online_mean,
         "sp_0": report.first,
         "at the end": report.final,
         "forgetting": report.forgetting,
     }
-    return [table, *(Text(f"{name}: {_interval(estimate)}") for name, estimate in told.items())]
+    return [table, *(Text(f"{name}: {interval_text(estimate)}") for name, estimate in told.items())]
 
 
 def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]:
@@ -88,8 +88,8 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
         if item.num_dropped:
             dropped += f" ({item.worst_case[0]:+.2f} to {item.worst_case[1]:+.2f})"
         p_value = None if item.difference is None else item.difference.p_value
-        table.add_row(item.second, _interval(item.difference), _p(p_value), _p(item.sign_flip_p))
-        reach.add_row(item.second, _interval(item.new_tasks), _number(item.detectable, ".3f"), dropped)
+        table.add_row(item.second, interval_text(item.difference), _p(p_value), _p(item.sign_flip_p))
+        reach.add_row(item.second, interval_text(item.new_tasks), _number(item.detectable, ".3f"), dropped)
     # Lines, not a column: a terminal of 80 columns would break the sentences into syllables.
     verdicts = [Text(f"verdict: {item.verdict}") for item in comparisons]
     if len(first.families) < 2:
@@ -97,7 +97,7 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
     family_table = Table("against", "family", "difference [95 %]", "Holm's p")
     for item in comparisons:
         for name, family in item.families.items():
-            family_table.add_row(item.second, name, _interval(family.difference), _p(family.adjusted_p))
+            family_table.add_row(item.second, name, interval_text(family.difference), _p(family.adjusted_p))
     return [table, reach, *verdicts, family_table]
 
 
@@ -105,7 +105,8 @@ def _table(*columns: str, title: str | None = None, caption: str | None = None) 
     return Table(*(Column(name, no_wrap=True) for name in columns), title=title, caption=caption)
 
 
-def _interval(estimate: Estimate | None) -> str:
+def interval_text(estimate: Estimate | None) -> str:
+    """Return a difference with its interval; a dash for none."""
     if estimate is None:
         return "-"
     if estimate.low is None or estimate.high is None:
@@ -113,7 +114,8 @@ def _interval(estimate: Estimate | None) -> str:
     return f"{estimate.mean:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
 
 
-def _mean(estimate: Estimate | None, sign: str = "") -> str:
+def mean_text(estimate: Estimate | None, sign: str = "") -> str:
+    """Return a mean with two digits, with `sign` "+" always signed; a dash for none."""
     return _number(None if estimate is None else estimate.mean, f"{sign}.2f")
 
 

@@ -1,0 +1,186 @@
+"""What `metagym watch` shows, as lines of text: for a terminal, and one line per change for a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from metagym.evaluation.report import SCRIPTED_NOTE
+from metagym.watching import FamilyCurve, RunState, Watched
+
+BLOCKS, DIGITS = "▁▂▃▄▅▆▇█", "0123456789"
+"""A curve's levels, and those for a terminal that knows ASCII only."""
+MAX_WIDTH = 40
+"""A longer curve is shown by means of neighbours."""
+MAX_QUIET = 12
+"""So many runs that do nothing are listed one by one."""
+STYLES = {"running": "bold green", "finished": "bold", "stopped": "bold yellow", "unreadable": "bold red"}
+
+
+def view(seen: Watched, *, ascii_only: bool = False, in_full: bool = True) -> Text:
+    """Return the whole state; without `in_full`, one line for each run in which nothing goes on."""
+    running = [state for state in seen.runs if in_full or state.status == "running" or len(seen.runs) == 1]
+    others = [state for state in seen.runs if state not in running]
+    lines = [_brief(state, ascii_only) for state in others[-MAX_QUIET:]]
+    if len(others) > MAX_QUIET:
+        lines.insert(0, Text(f"{len(others) - MAX_QUIET} more runs in which nothing goes on"))
+    if seen.status == "running" and not running:
+        lines.append(Text("between two arms: the process lives, and nothing is being written"))
+    for state in running:
+        lines += [Text(), *_run_lines(state, ascii_only)] if lines else _run_lines(state, ascii_only)
+    if seen.status == "running" and seen.episodes_per_min is not None:
+        lines.insert(0, Text(f"rate         {_rates(seen)}"))
+    if any(state.scripted for state in seen.runs):
+        lines += [Text(), Text(SCRIPTED_NOTE, style="bold")]
+    return Text("\n").join(lines)
+
+
+def change_lines(before: Watched | None, after: Watched) -> list[str]:
+    """Return one plain line for each run in which something other than the clock and the calls changed."""
+    then = {state.name: _what_counts(state) for state in before.runs} if before is not None else {}
+    return [_line(state) for state in after.runs if then.get(state.name) != _what_counts(state)]
+
+
+def sparkline(values: Sequence[float | None], *, ascii_only: bool = False) -> str:
+    """Return a score curve as one character a value, from 0 (or the least) to 1 (or the greatest).
+
+    >>> sparkline([0.0, None, 0.5, 1.0], ascii_only=True)
+    '0.59'
+    """
+    values = _thinned(values)
+    known = [value for value in values if value is not None]
+    low, high = min([0.0, *known]), max([1.0, *known])
+    levels, gap = (DIGITS, ".") if ascii_only else (BLOCKS, "·")
+    return "".join(
+        gap if value is None else levels[min(len(levels) - 1, int((value - low) / (high - low) * len(levels)))]
+        for value in values
+    )
+
+
+def plain(text: str) -> str:
+    """Return the text on one line with nothing in it that a terminal would obey or that turns its order around."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _run_lines(state: RunState, ascii_only: bool) -> list[Text]:
+    lines = [_head(state), Text(f"progress     {_progress(state)}")]
+    spent = state.spent
+    if spent.usage.num_calls or spent.num_replayed or spent.num_refused or state.under_way:
+        lines.append(Text(f"calls        {_spent(state)}"))
+    if state.under_way:
+        oldest = sorted(state.under_way, key=lambda call: -call.age_s)
+        told = [f"{plain(call.role)} {_age(call.age_s)}{' (again)' if call.retry else ''}" for call in oldest[:6]]
+        more = f" and {len(oldest) - 6} more" if len(oldest) > 6 else ""
+        lines.append(Text(f"waiting for  {len(oldest)} calls under way: {', '.join(told)}{more}"))
+    lines.append(Text(f"last line    {_last_line(state)}"))
+    for curve in state.curves:  # last, for many families are higher than a terminal, which shows what comes first
+        lines += _curve_lines(curve, ascii_only)
+    return lines
+
+
+def _brief(state: RunState, ascii_only: bool) -> Text:
+    line = _head(state).append(f"  {_progress(state)}")
+    for curve in state.curves:
+        line.append(f"  {plain(curve.family)} {sparkline(curve.online, ascii_only=ascii_only)}")
+    return line
+
+
+def _head(state: RunState) -> Text:
+    text = Text(plain(state.name), style="bold")
+    text.append(f"  {plain(state.environment)}  ", style="not bold")
+    text.append(state.status, style=STYLES[state.status])
+    return text.append("  SCRIPTED" if state.scripted else "").append(_problem(state), style="red")
+
+
+def _curve_lines(curve: FamilyCurve, ascii_only: bool) -> list[Text]:
+    family = plain(curve.family)
+    lines = []
+    for name, values in (("online", curve.online), ("validation", curve.validation)):
+        if values:
+            label = f"{family} {name}" if family else "score"
+            known = [value for value in values if value is not None]
+            numbers = f"{known[0]:.2f} to {known[-1]:.2f}" if len(known) > 1 else f"{known[0]:.2f}" if known else "-"
+            lines.append(Text(f"{label:<12} {sparkline(values, ascii_only=ascii_only)}  {numbers}"))
+    if curve.tests:
+        lines.append(
+            Text(f"{family} test  " + ", ".join(f"{_of(role)} {mean:.2f}" for role, mean in curve.tests.items()))
+        )
+    return lines
+
+
+def _of(role: str) -> str:
+    return {"first": "sp_0"}.get(name := role.removeprefix("test "), name)
+
+
+def _progress(state: RunState) -> str:
+    if state.status == "unreadable":
+        return ""
+    steps = f"meta-step {state.num_meta_steps} of {state.max_meta_steps}"
+    at_most = "" if state.kind != "evaluation" else "at most "
+    episodes = (
+        f"{state.num_episodes:,} of {at_most}{state.max_episodes:,}"
+        if state.max_episodes
+        else (f"{state.num_episodes:,}")
+    )
+    return f"{steps}, {episodes} episodes, {state.num_failed:,} failed"
+
+
+def _spent(state: RunState) -> str:
+    spent, usage = state.spent, state.spent.usage
+    parts = [f"{usage.num_calls:,} calls", f"{usage.prompt_tokens + usage.completion_tokens:,} tokens"]
+    if spent.max_cost:
+        parts.append(f"cost {spent.cost:.4f}")
+    for number, name in (
+        (spent.num_replayed, "replayed"),
+        (spent.num_retries, "retries"),
+        (spent.num_refused, "refused"),
+        (spent.num_unknown, "of unknown outcome"),
+    ):
+        if number:
+            parts.append(f"{number:,} {name}")
+    return ", ".join(parts)
+
+
+def _last_line(state: RunState) -> str:
+    idle = "not written yet" if state.idle_s is None else f"written {_age(state.idle_s)} ago"
+    return f"{idle}, {plain(state.phase)}" if state.phase else idle
+
+
+def _rates(seen: Watched) -> str:
+    calls = f", {seen.calls_per_min:,.0f} calls/min" if seen.calls_per_min else ""
+    return f"{seen.episodes_per_min:,.0f} episodes/min{calls}"
+
+
+def _line(state: RunState) -> str:
+    parts = [f"{plain(state.name)}: {state.status}", _progress(state)]
+    scores = [(curve.family, curve.online[-1]) for curve in state.curves if curve.online]
+    parts += [f"{plain(family) or 'score'} {score:.2f}" for family, score in scores if score is not None]
+    if state.spent.usage.num_calls:
+        parts.append(_spent(state))
+    parts += [plain(state.phase)] * (state.kind != "run") + ["SCRIPTED"] * state.scripted
+    return ", ".join(part for part in parts if part) + _problem(state)
+
+
+def _what_counts(state: RunState) -> tuple[object, ...]:
+    return (state.status, state.num_episodes, state.num_failed, state.num_meta_steps, state.phase, state.problem)
+
+
+def _problem(state: RunState) -> str:
+    return f"  {plain(state.problem)}" if state.problem else ""
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _thinned(values: Sequence[float | None]) -> list[float | None]:
+    """Return at most `MAX_WIDTH` values: means of neighbours where there are more."""
+    size = -(-len(values) // MAX_WIDTH)
+    if size <= 1:
+        return list(values)
+    groups = [[item for item in values[at : at + size] if item is not None] for at in range(0, len(values), size)]
+    return [sum(group) / len(group) if group else None for group in groups]

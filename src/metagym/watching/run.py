@@ -1,0 +1,243 @@
+"""Watches one run folder: takes in the lines that were added, and keeps sums, not episodes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pydantic_core
+
+from metagym.errors import RunFolderError
+from metagym.evaluation.campaign import num_episodes
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.store import REPORT
+from metagym.manifest import MANIFEST, Manifest, read_manifest
+from metagym.measurements import Measurement, Role
+from metagym.runs import LOG
+from metagym.spending import Attempt, Spending
+from metagym.watching.records import CallUnderWay, FamilyCurve, Kind, RunState, Status
+from metagym.watching.tail import Tail, has_writer, is_alive, seconds_since_written, writer_of
+
+CALLS = "calls.jsonl"
+LOCK = "lock"
+ROLES = frozenset(role.value for role in Role)
+QUIET_S = 30.0
+"""So long a folder may be silent, where no writer is seen, before nothing more is expected of it."""
+
+
+class RunWatcher:
+    """Watches one run folder."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+        self._manifest: Manifest | None = None
+        self._has_caught_up = False
+        self._begin(0)
+
+    def look(self, now: float) -> RunState:
+        """Take in what was added, at `now` seconds since 1970, and return the state."""
+        try:
+            stamp = (self.path / MANIFEST).stat().st_mtime_ns
+            if self._manifest is None or stamp != self._stamp:  # another run took the place of the one before
+                self._manifest = read_manifest(self.path)
+                self._begin(stamp)
+        except (OSError, RunFolderError) as error:
+            told = str(error) if isinstance(error, RunFolderError) else f"There is no run any more: {error}."
+            return RunState(name=self.name, path=str(self.path), kind="unreadable", status="unreadable", problem=told)
+        lines, calls = self._log.lines(), self._calls.lines()
+        if self._log.has_restarted:
+            self._clear_log()
+        if self._calls.has_restarted:
+            self._clear_calls()
+        for line in lines:
+            self._take(line)
+        for line in calls:
+            self._take_call(line, now)
+        if (lines or calls) and self._has_caught_up:
+            self._grew_at = now
+        self._has_caught_up = self._has_caught_up or not self.is_behind
+        return self._state(self._manifest, now)
+
+    @property
+    def has_process(self) -> bool:
+        """Whether the process that last wrote to the folder is still there, other than this one."""
+        pid = writer_of(self.path / LOCK)
+        return pid is not None and pid != os.getpid() and is_alive(pid)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is more to read at once."""
+        return self._log.is_behind or self._calls.is_behind
+
+    def _begin(self, stamp: int) -> None:
+        self._stamp = stamp
+        self._log, self._calls = Tail(self.path / LOG), Tail(self.path / CALLS)
+        self._clear_log()
+        self._clear_calls()
+        self._grew_at = -math.inf
+        self._saw_writer = False
+        self._has_caught_up = False
+
+    def _clear_log(self) -> None:
+        self._num_episodes = self._num_failed = self._num_unreadable = 0
+        self._phase = ""
+        self._rewards: dict[int, float | None] = {}
+        self._means: dict[tuple[str, str, int], dict[int, float | None]] = {}
+        self._scripted = False
+
+    def _clear_calls(self) -> None:
+        self._spent = Spending()
+        self._under_way: dict[int, tuple[Attempt, float]] = {}
+
+    def _take(self, text: bytes) -> None:
+        try:
+            line = pydantic_core.from_json(text)
+            kind, record = line["kind"], line["record"]
+            if kind == "episode":
+                episode, is_failed = record["episode"], record["score"] is None
+                self._phase = _phase(episode["arm"], episode["meta_step"])
+                self._scripted = self._scripted or bool(record["scripted"])
+                self._num_failed += is_failed
+                self._num_episodes += not is_failed
+            elif kind == "meta_step":
+                reward = record["reward"]
+                self._rewards[int(record["index"])] = None if reward is None else float(reward)
+            elif kind == "measurement":
+                found = Measurement.model_validate(record)
+                self._means.setdefault((found.family, found.role.value, found.index), {})[found.seed] = found.mean
+        except (ValueError, KeyError, TypeError):  # a reader from outside goes on; `metagym show` says what is broken
+            self._num_unreadable += 1
+
+    def _take_call(self, text: bytes, now: float) -> None:
+        try:
+            attempt = Attempt.model_validate_json(text)
+        except ValueError:
+            self._num_unreadable += 1
+            return
+        if attempt.outcome == "reserved":
+            # Of a call that was there before the watcher came only the file's time is known: it is as old, or older.
+            idle = 0.0 if self._has_caught_up else seconds_since_written(self.path / CALLS, now)
+            self._under_way[attempt.number] = attempt, now - (idle or 0.0)
+        else:
+            self._under_way.pop(attempt.number, None)
+            self._spent = self._spent.plus(attempt)
+
+    def _state(self, manifest: Manifest, now: float) -> RunState:
+        about = manifest.evaluation
+        ages = [seconds_since_written(self.path / name, now) for name in (LOG, CALLS, MANIFEST)]
+        known = [age for age in ages if age is not None]
+        status = self._status(manifest, now)
+        kind: Kind = "run" if about is None else "stream" if about.get("protocol") == "stream" else "evaluation"
+        max_meta_steps, max_episodes = _volume(manifest, kind)
+        calls = [
+            CallUnderWay(role=item.role, model=item.model, retry=item.retry, age_s=max(0.0, now - since))
+            for item, since in self._under_way.values()
+        ]
+        return RunState(
+            name=self.name,
+            path=str(self.path),
+            kind=kind,
+            environment=manifest.env_id,
+            status=status,
+            scripted=manifest.scripted or self._scripted,
+            phase=self._phase,
+            num_meta_steps=len(self._rewards) if about is None else self._num_measured(Role.ONLINE),
+            max_meta_steps=max_meta_steps,
+            num_episodes=self._num_episodes,
+            max_episodes=max_episodes,
+            num_failed=self._num_failed,
+            curves=self._curves(),
+            spent=self._spent,
+            under_way=tuple(calls) if status == "running" else (),
+            idle_s=min(known, default=None),
+            problem=f"{self._num_unreadable} lines cannot be read" if self._num_unreadable else "",
+        )
+
+    def _status(self, manifest: Manifest, now: float) -> Status:
+        if manifest.evaluation is None:
+            threshold = manifest.measurement.get("success_threshold")
+            last = self._rewards.get(max(self._rewards, default=-1))
+            is_finished = len(self._rewards) >= manifest.num_steps
+            is_finished = is_finished or (isinstance(threshold, float) and last is not None and last >= threshold)
+        else:
+            is_finished = _is_newer(self.path / REPORT, self.path / LOG)
+        if is_finished:
+            return "finished"
+        is_written = has_writer(self.path / LOCK)
+        self._saw_writer = self._saw_writer or is_written
+        # One that was never seen, and whose lines come, is on another machine.
+        is_elsewhere = not self._saw_writer and now - self._grew_at < QUIET_S
+        return "running" if is_written or is_elsewhere else "stopped"
+
+    def _num_measured(self, role: Role) -> int:
+        return sum(len(seeds) for (_, own, _), seeds in self._means.items() if own == role.value)
+
+    def _curves(self) -> tuple[FamilyCurve, ...]:
+        if self._rewards:
+            return (FamilyCurve(online=_filled(self._rewards)),)
+        return tuple(
+            FamilyCurve(
+                family=family,
+                online=self._curve(family, Role.ONLINE),
+                validation=self._curve(family, Role.VALIDATION),
+                tests={
+                    role.value: mean
+                    for role in (Role.TEST_FIRST, Role.TEST_CHOSEN, Role.TEST_LAST)
+                    if (mean := self._over_seeds(family, role)) is not None
+                },
+            )
+            for family in dict.fromkeys(family for family, _, _ in self._means)
+        )
+
+    def _curve(self, family: str, role: Role) -> tuple[float | None, ...]:
+        means = {index: _mean(seeds) for (own, of, index), seeds in self._means.items() if (own, of) == (family, role)}
+        return _filled(means)
+
+    def _over_seeds(self, family: str, role: Role) -> float | None:
+        """Return the mean over the seeds, whichever prompt each of them chose."""
+        found = [seeds for (own, of, _), seeds in self._means.items() if (own, of) == (family, role)]
+        return _mean({seed: mean for seeds in found for seed, mean in seeds.items()})
+
+
+def _volume(manifest: Manifest, kind: Kind) -> tuple[int, int]:
+    """Return how many meta-steps and, at most, episodes are asked for; 0 where it is not known."""
+    if kind == "run":
+        size = manifest.measurement.get("episodes_per_step")
+        return manifest.num_steps, manifest.num_steps * size if isinstance(size, int) else 0
+    try:
+        config = EvaluationConfig.model_validate((manifest.evaluation or {}).get("config"))
+    except ValueError:
+        return 0, 0
+    num_families = len(config.families)
+    max_meta_steps = num_families * config.num_seeds * config.num_steps
+    if kind == "evaluation":
+        return max_meta_steps, num_episodes(config)
+    # sp_0 on the test tasks of all families, and again after each family's block.
+    num_tests = num_families * (num_families + 1) * config.num_test
+    return max_meta_steps, max_meta_steps * config.episodes_per_step + config.num_seeds * num_tests
+
+
+def _phase(arm: str, meta_step: int) -> str:
+    """Say what an episode was for: the scored ones name it at the end of their arm, as `validation-3`."""
+    role = arm.rpartition("/")[2].rpartition("-")[0] or arm.rpartition("/")[2]
+    return role if role in ROLES else f"meta-step {meta_step}"
+
+
+def _filled(values: Mapping[int, float | None]) -> tuple[float | None, ...]:
+    """Return the values in order from index 0, with None where one is missing."""
+    return tuple(values.get(index) for index in range(max(values, default=-1) + 1))
+
+
+def _mean(values: Mapping[int, float | None]) -> float | None:
+    known = [value for value in values.values() if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _is_newer(path: Path, than: Path) -> bool:
+    """Return whether the file at `path` was written after the other one."""
+    try:
+        return path.stat().st_mtime_ns >= than.stat().st_mtime_ns
+    except OSError:
+        return False

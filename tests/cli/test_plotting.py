@@ -1,0 +1,89 @@
+"""`metagym plot`: evaluations with their arms, single runs, and what cannot be drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from metagym import cli
+from metagym.errors import ConfigError, RunFolderError
+from metagym.evaluation import EvaluationConfig, evaluate
+from metagym.experiment import run_experiment
+from metagym.runs import LOG, Manifest
+from tests.conftest import MakeGates
+
+pytest.importorskip("matplotlib")
+
+CONFIG = EvaluationConfig(families=("law-0007",), num_steps=2, num_seeds=2, num_validation=3, num_test=4)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def plot(*arguments: str) -> str:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, ["plot", *arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return " ".join(result.output.split())
+
+
+def play(path: str, *, steps: int = 2) -> None:
+    options = {"actor": "demo"}
+    run_experiment(
+        Manifest(env_id="MetaGym/Gates-v0", env_options=options, reflector="demo", seed=0, num_steps=steps), path
+    )
+
+
+def test_single_runs_are_drawn_in_one_figure(tmp_path: Path) -> None:
+    play("a")
+    play("b", steps=3)
+    assert plot("a", "b", "-o", "a.svg") == "learning curves of 2 runs in a.svg"
+    drawn = Path("a.svg").read_text()
+    assert "a (SCRIPTED)" in drawn
+    assert "b (SCRIPTED)" in drawn
+
+
+def test_a_campaigns_arms_are_drawn_without_what_was_tuned(make_gates: MakeGates) -> None:
+    for arm in ("demo", "no reflection", "tuning"):
+        evaluate(make_gates(), "demo", config=CONFIG, arm=arm, path=f"out/gates-v0-k5/{arm.replace(' ', '-')}")
+    assert plot("out", "-o", "a.svg") == "learning curves of 2 runs in a.svg"
+    assert "null controls (1)" in Path("a.svg").read_text()
+    assert plot("out/gates-v0-k5/tuning", "-o", "b.pdf") == "learning curves of 1 run in b.pdf"
+    assert Path("b.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_arms_of_the_same_name_are_told_apart_by_their_folders(make_gates: MakeGates) -> None:
+    for path in ("one", "two"):
+        evaluate(make_gates(), "demo", config=CONFIG, arm="mine", path=path)
+    plot("one", "two", "-o", "a.svg")
+    drawn = Path("a.svg").read_text()
+    assert ">one<" in drawn
+    assert ">two<" in drawn
+
+
+def test_what_was_not_measured_alike_is_refused_by_name(make_gates: MakeGates) -> None:
+    evaluate(make_gates(), "demo", config=CONFIG, arm="a", path="a")
+    evaluate(make_gates(), "demo", config=CONFIG.model_copy(update={"num_test": 5}), arm="b", path="b")
+    with pytest.raises(ConfigError, match=r"a and b were not measured alike \(.*num_test.*\)"):
+        plot("a", "b", "-o", "a.svg")
+    play("single")
+    with pytest.raises(ConfigError, match=r"either evaluations or single runs, got both: a and single"):
+        plot("a", "single", "-o", "a.svg")
+    assert not Path("a.svg").exists()
+
+
+def test_a_run_with_nothing_finished_says_so(make_gates: MakeGates) -> None:
+    play("single")
+    evaluate(make_gates(), "demo", config=CONFIG, path="evaluation")
+    for name, told in (("single", "no meta-step was finished"), ("evaluation", "no prompt has a validation score")):
+        (Path(name) / LOG).write_bytes(b"")
+        with pytest.raises(RunFolderError, match=rf"Nothing of {name} can be drawn yet: {told}.*metagym watch {name}"):
+            plot(name, "-o", "a.svg")
+    with pytest.raises(RunFolderError, match=r"Expected a run folder .* at nowhere"):
+        plot("nowhere", "-o", "a.svg")
+    with pytest.raises(ConfigError, match=r"A figure's file ends in"):  # before anything is read
+        plot("nowhere", "-o", "a.jpg")

@@ -1,0 +1,246 @@
+"""What a watcher sees of one run is what the run folder says of itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metagym.call_log import CallLog
+from metagym.evaluation import EvaluationConfig, evaluate
+from metagym.evaluation.stream import evaluate_stream
+from metagym.experiment import run_experiment
+from metagym.measurements import Role
+from metagym.runs import LOG, Manifest, RunFolder
+from metagym.spending import Attempt, Outcome
+from metagym.types import Usage
+from metagym.watching import RunState
+from metagym.watching.run import QUIET_S, RunWatcher
+from tests.conftest import MakeGates, make_trajectory
+
+CONFIG = EvaluationConfig(
+    families=("law-0007", "law-0010"), num_steps=2, num_seeds=2, num_validation=3, num_test=4, episodes_per_step=2
+)
+
+
+def look(path: Path, now: float | None = None) -> RunState:
+    return RunWatcher(path, "it").look(time.time() if now is None else now)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    manifest = Manifest(env_id="MetaGym/Gates-v0", env_options={"actor": "demo"}, reflector="demo", seed=0, num_steps=3)
+    run_experiment(manifest, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_finished_run_is_seen_as_it_is(run: Path) -> None:
+    state = look(run)
+    history = RunFolder.open(run).history
+    assert (state.status, state.kind, state.environment, state.scripted) == (
+        "finished",
+        "run",
+        "MetaGym/Gates-v0",
+        True,
+    )
+    assert (state.num_meta_steps, state.max_meta_steps) == (3, 3)
+    assert (state.num_episodes, state.max_episodes, state.num_failed) == (15, 15, 0)
+    assert [curve.online for curve in state.curves] == [tuple(item.reward for item in history)]
+    assert state.phase == "meta-step 2"
+
+
+def test_a_run_read_line_by_line_ends_in_the_same_state(run: Path, tmp_path: Path) -> None:
+    whole = (run / LOG).read_bytes().splitlines(keepends=True)
+    grown = tmp_path / "grown"
+    shutil.copytree(run, grown)
+    (grown / LOG).write_bytes(b"")
+    watcher = RunWatcher(grown, "it")
+    seen = [watcher.look(0.0)]
+    for line in whole:
+        for part in (line[:7], line[7:]):
+            with (grown / LOG).open("ab") as file:
+                file.write(part)
+            seen.append(watcher.look(0.0))
+    at_once = look(run, 0.0)
+    assert seen[-1].model_dump(exclude={"path", "idle_s"}) == at_once.model_dump(exclude={"path", "idle_s"})
+    counts = [state.num_episodes for state in seen]
+    assert counts == sorted(counts)
+    assert seen[0].status == "stopped"
+
+
+def test_an_unfinished_run_is_stopped_without_its_writer_and_running_with_it(run: Path) -> None:
+    log = run / LOG
+    log.write_bytes(log.read_bytes()[:-10])  # the last meta-step's line is torn
+    assert look(run).status == "stopped"
+    with RunFolder.open(run, writing=True):
+        assert look(run).status == "running"
+
+
+def test_a_run_that_grows_is_running_though_no_writer_is_seen(run: Path) -> None:
+    """The writer may be on another machine."""
+    log = run / LOG
+    whole = log.read_bytes()
+    middle = whole.index(b"\n") + 1
+    log.write_bytes(whole[:middle])
+    watcher = RunWatcher(run, "it")
+    assert watcher.look(1_000.0).status == "stopped"
+    log.write_bytes(whole[: whole.index(b"\n", middle) + 1])
+    assert watcher.look(1_001.0).status == "running"
+    assert watcher.look(1_001.0 + QUIET_S).status == "stopped"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this process lives on, and its files are not seen")
+def test_a_run_whose_writer_was_seen_is_stopped_as_soon_as_it_is_gone(run: Path) -> None:
+    log = run / LOG
+    log.write_bytes(log.read_bytes()[:-10])
+    watcher = RunWatcher(run, "it")
+    with RunFolder.open(run, writing=True) as folder:
+        watcher.look(1_000.0)
+        folder.record_episode(make_trajectory())
+        assert watcher.look(1_001.0).status == "running"
+    assert watcher.look(1_002.0).status == "stopped"
+
+
+def test_a_run_that_reached_its_threshold_is_finished(tmp_path: Path) -> None:
+    options = {"actor": "demo", "success_threshold": 0.0}
+    run_experiment(
+        Manifest(env_id="MetaGym/Gates-v0", env_options=options, reflector="demo", seed=0, num_steps=3),
+        tmp_path / "run",
+    )
+    state = look(tmp_path / "run")
+    assert (state.status, state.num_meta_steps, state.max_meta_steps) == ("finished", 1, 3)
+
+
+def test_failed_episodes_are_counted_apart(run: Path) -> None:
+    with RunFolder.open(run, writing=True) as folder:
+        folder.record_episode(make_trajectory(score=None, stop_reason="error", error="the road is closed"))
+    state = look(run)
+    assert (state.num_episodes, state.num_failed) == (15, 1)
+
+
+# Evaluations ------------------------------------------------------------------------------------------
+
+
+def test_an_evaluations_curves_are_those_of_its_report(make_gates: MakeGates, tmp_path: Path) -> None:
+    report = evaluate(make_gates(), "demo", config=CONFIG, path=tmp_path / "run", arm="mine")
+    state = look(tmp_path / "run")
+    assert (state.status, state.kind) == ("finished", "evaluation")
+    assert (state.num_meta_steps, state.max_meta_steps) == (8, 8)
+    assert state.num_episodes <= state.max_episodes == 4 * (2 * 2 * 2 + 3 * 3 + 3 * 4)
+    assert state.phase in ("test last", "test chosen", "test first")
+    assert {curve.family for curve in state.curves} == set(CONFIG.families)
+    for curve in state.curves:
+        figures = report.families[curve.family]
+        assert curve.online == pytest.approx([item.mean for item in figures.online if item])
+        assert curve.validation == pytest.approx([item.mean for item in figures.validation if item])
+        assert figures.test_chosen is not None
+        assert curve.tests[Role.TEST_CHOSEN] == pytest.approx(figures.test_chosen.mean)
+
+
+def test_an_evaluation_without_a_report_after_its_last_line_is_not_finished(
+    make_gates: MakeGates, tmp_path: Path
+) -> None:
+    evaluate(make_gates(), "demo", config=CONFIG, path=tmp_path / "run")
+    os.utime(tmp_path / "run" / "report.json", (1.0, 1.0))  # lines came after it
+    assert look(tmp_path / "run").status == "stopped"
+    (tmp_path / "run" / "report.json").unlink()
+    assert look(tmp_path / "run").status == "stopped"
+
+
+def test_a_stream_plays_as_many_episodes_as_are_announced(make_gates: MakeGates, tmp_path: Path) -> None:
+    evaluate_stream(make_gates(), "demo", config=CONFIG, path=tmp_path / "run")
+    state = look(tmp_path / "run")
+    assert (state.kind, state.status) == ("stream", "finished")
+    assert state.num_episodes == state.max_episodes
+    assert state.num_meta_steps == state.max_meta_steps
+
+
+# Calls ------------------------------------------------------------------------------------------------
+
+
+def attempt(number: int, outcome: Outcome, **fields: Any) -> Attempt:
+    return Attempt(
+        **{"number": number, "role": "actor", "purpose": "learning", "meta_step": 0, "outcome": outcome, **fields}
+    )
+
+
+def test_calls_under_way_have_an_age_and_settled_ones_a_price(run: Path) -> None:
+    calls = CallLog(run / "calls.jsonl")
+    with RunFolder.open(run, writing=True):
+        (run / LOG).write_bytes(b"")  # so that the run goes on
+        watcher = RunWatcher(run, "it")
+        start = time.time()
+        watcher.look(start)
+        calls.write(attempt(0, "reserved", model="m", max_tokens=100))
+        calls.write(attempt(1, "reserved", role="reflector"))
+        watcher.look(start + 1.0)
+        usage = Usage(prompt_tokens=5, completion_tokens=2, num_calls=1)
+        calls.write(attempt(0, "whole", model="m", usage=usage, cost=0.25))
+        state = watcher.look(start + 13.0)
+    calls.close()
+    assert (state.spent.usage, state.spent.cost) == (usage, 0.25)
+    assert [(call.role, call.age_s) for call in state.under_way] == [("reflector", pytest.approx(12.0))]
+
+
+def test_a_call_that_was_there_before_the_watcher_is_as_old_as_its_file_at_least(run: Path) -> None:
+    calls = CallLog(run / "calls.jsonl")
+    calls.write(attempt(0, "reserved"))
+    calls.close()
+    os.utime(run / "calls.jsonl", (1_000.0, 1_000.0))
+    (run / LOG).write_bytes(b"")
+    assert look(run).under_way == ()  # no process: nothing is waited for
+    with RunFolder.open(run, writing=True):
+        (call,) = look(run, 1_050.0).under_way
+    assert call.age_s == 50.0
+
+
+# What is broken ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"nonsense",
+        b"[]",
+        b"null",
+        b'{"kind":"episode"}',
+        b'{"kind":"episode","record":{"episode":{},"score":1.0}}',
+        b'{"kind":"meta_step","record":{"index":"x","reward":1}}',
+        b'{"kind":"meta_step","record":{"index":0,"reward":"much"}}',
+        b'{"kind":"measurement","record":{"family":"f"}}',
+        b"\xff\xfe\x00",
+    ],
+)
+def test_a_broken_line_is_counted_and_the_others_are_read(run: Path, line: bytes) -> None:
+    log = run / LOG
+    log.write_bytes(log.read_bytes() + line + b"\n")
+    (run / "calls.jsonl").write_bytes(b'{"number":0,"ro\n')
+    state = look(run)
+    assert (state.num_episodes, state.problem) == (15, "2 lines cannot be read")
+
+
+def test_a_manifest_of_another_schema_is_told(run: Path) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}))
+    state = look(run)
+    assert (state.status, state.kind) == ("unreadable", "unreadable")
+    assert "schema version 99" in state.problem
+
+
+def test_a_folder_that_goes_and_comes_back_as_another_run_is_read_anew(run: Path, tmp_path: Path) -> None:
+    watcher = RunWatcher(run, "it")
+    assert watcher.look(0.0).num_episodes == 15
+    kept = tmp_path / "kept"
+    run.rename(kept)
+    gone = watcher.look(1.0)
+    assert gone.status == "unreadable"
+    assert gone.problem.startswith("There is no run any more")
+    shutil.copytree(kept, run)
+    os.utime(run / "manifest.json", (1.0, 1.0))
+    (run / LOG).write_bytes(b"".join((kept / LOG).read_bytes().splitlines(keepends=True)[:1]))
+    assert watcher.look(2.0).num_episodes == 1
