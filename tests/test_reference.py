@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,7 @@ from tests.conftest import ROOT
 from tests.test_docs import PAGES, fences
 
 REFERENCE = ROOT / "docs" / "api"
-MODULES = sorted(
-    name for page in REFERENCE.glob("*.md") for name in re.findall(r"automodule:: (\S+)", page.read_text("utf-8"))
-)
+MODULES = sorted(runpy.run_path(str(ROOT / "docs" / "_ext" / "modules.py"))["documented"]())
 
 
 def load(module_name: str) -> Any:

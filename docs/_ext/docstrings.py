@@ -3,9 +3,9 @@
 import importlib
 import re
 import sys
-from pathlib import Path
 from typing import Any, get_type_hints
 
+from modules import documented
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from sphinx.ext.autodoc.mock import mock
@@ -13,15 +13,11 @@ from sphinx.ext.napoleon import Config, GoogleDocstring
 
 import metagym
 
-API = Path(__file__).parents[1] / "api"
-
 
 def _modules() -> list[Any]:
     """Return the modules that the reference documents."""
-    pages = sorted(API.glob("*.md"))
-    names = [name for page in pages for name in re.findall(r"automodule:: (\S+)", page.read_text(encoding="utf-8"))]
     with mock(["peft", "tokenizers", "torch", "transformers"]):  # too large to install for their signatures
-        return [importlib.import_module(name) for name in names]
+        return [importlib.import_module(name) for name in documented()]
 
 
 def _public_places(modules: list[Any]) -> dict[str, str]:
