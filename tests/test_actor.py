@@ -245,6 +245,13 @@ def test_a_negative_top_k_is_refused() -> None:
         retrieve_items(-1)
 
 
+def test_below_a_heading_only_its_items_are_picked_from() -> None:
+    prompt = "- sp one\n\n## Rules\n- rule\n\n## Memory\n- oak one\n  more\n- iron two\n\n## After\n- last"
+    picked = retrieve_items(1, below="## Memory")(prompt, "", (), Observation(text="the iron gate"))
+    assert picked == "- sp one\n\n## Rules\n- rule\n\n## Memory\n- iron two\n\n## After\n- last"
+    assert retrieve_items(1, below="## Nothing")(prompt, "", (), Observation(text="the iron gate")) == prompt
+
+
 # Fingerprints and the simple actors -------------------------------------------------------------------
 
 

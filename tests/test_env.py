@@ -17,7 +17,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 import metagym
-from metagym import ChatActor, MetaEnv, TaskSet, TextAdapter
+from metagym import ChatActor, MetaEnv, TaskSet, TextAdapter, background
 from metagym.actor import FunctionActor
 from metagym.envs.gates.demo import GatesDemoActor
 from metagym.envs.gates.env import GatesEnv
@@ -498,7 +498,27 @@ def test_wrong_replays_are_typed_errors_and_play_nothing(
         env.replay(*arguments)
     with pytest.raises(ConfigError, match=r"repetitions must be at least 1, got 0"):
         env.replay(["p"], ["law-0000/1"], repetitions=0)
+    with pytest.raises(error, match=told):
+        background.run(env.replay_async(*arguments))
     assert env.ledger.num_episodes == 0
+
+
+def test_replay_from_async_code_is_a_replay_with_chance_of_its_own(make_gates: MakeGates) -> None:
+    env = make_gates(GatesDemoActor(slip=0.5))
+    env.reset(seed=3)
+    env.step("p")
+    ids = ["law-0001/1", "law-0001/2"]
+    again = [background.run(env.replay_async(["p", "q"], ids, repetitions=3)) for _ in range(2)]
+    assert again[0] == again[1]
+    plain = env.replay(["p", "q"], ids, repetitions=3)
+    for own, other in zip(again[0], plain, strict=True):
+        assert (own.prompt, own.reward) == (other.prompt, np.mean(own.scores))
+        assert [item.task for item in own.trajectories] == [item.task for item in other.trajectories]
+        assert [item.episode.repetition for item in own.trajectories] == [0, 1, 2] * 2
+        assert not {t.episode.seed for t in own.trajectories} & {t.episode.seed for t in other.trajectories}
+    # The meta-step that was finished last is what a reflector learns from, so that is where it is booked.
+    assert {item.index for item in again[0]} == {0}
+    assert {item.index for item in plain} == {1}
 
 
 # gym.make ---------------------------------------------------------------------------------------------

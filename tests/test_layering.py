@@ -20,10 +20,11 @@ LAYERS = (
     ("env",),
     ("vector",),
     ("wrappers", "optimization", "runs", "call_log"),
-    ("experiment", "estimation", "training", "report", "testing"),
+    ("experiment", "estimation", "training", "report"),
     ("evaluation",),
     ("verification", "watching"),
     ("envs",),
+    ("testing",),
     ("cli",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

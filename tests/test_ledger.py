@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metagym import ledger as ledger_module
 from metagym.errors import BudgetExceededError, ConfigError
 from metagym.ledger import Ledger, current_purpose, open_ledger, spending_on
 from metagym.models import Call, ask
@@ -34,6 +35,17 @@ def take(ledger: Ledger, tokens: int, *, role: str = "actor", bound: int | None 
         one.whole(Usage(prompt_tokens=tokens))
 
     asyncio.run(main())
+
+
+def test_plays_at_the_same_time_count_their_time_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([10.0, 17.0, 20.0, 21.0])
+    monkeypatch.setattr(ledger_module.time, "perf_counter", lambda: next(ticks))
+    ledger = Ledger()
+    with ledger.measure(), ledger.measure():
+        pass
+    with ledger.measure():
+        pass
+    assert ledger.wall_time_s == 8.0
 
 
 def test_attempts_are_summed_by_role_purpose_and_meta_step() -> None:

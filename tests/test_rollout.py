@@ -435,6 +435,23 @@ def test_no_more_than_max_concurrency_episodes_are_in_flight(limit: int, most: i
     assert asyncio.run(main()) <= most
 
 
+def test_runs_at_the_same_time_share_the_bound_on_concurrency() -> None:
+    """Reflectors with rollouts of their own play side by side."""
+
+    async def main() -> int:
+        gate = Gate()
+        playing = engine(gate, max_concurrency=3)
+        tasks = episodes(10)
+        runs = [asyncio.create_task(playing.run(tasks[start : start + 2])) for start in range(0, 10, 2)]
+        await settle()
+        assert len(gate.waiting) == 3
+        gate.open.set()
+        assert [len(await run) for run in runs] == [2] * 5
+        return gate.most
+
+    assert asyncio.run(main()) == 3
+
+
 def test_on_episode_is_called_once_for_each_as_it_finishes() -> None:
     told: list[Trajectory] = []
     trajectories = asyncio.run(engine(EAST, on_episode=told.append, max_concurrency=3).run(episodes(11)))

@@ -52,6 +52,19 @@ def test_a_mapping_is_a_chat_actor_over_a_model() -> None:
     assert (actor.history_steps, actor.model.timeout_s, actor.model.sampling["temperature"]) == (3, 5, 1)
 
 
+@pytest.mark.parametrize(
+    ("items", "fingerprint"),
+    [
+        (3, {"kind": "retrieve_items", "top_k": 3, "below": None}),
+        ({"top_k": 2, "below": "## Memory"}, {"kind": "retrieve_items", "top_k": 2, "below": "## Memory"}),
+        (None, None),
+    ],
+)
+def test_a_mapping_says_how_the_actor_reads_its_prompt(items: Any, fingerprint: Any) -> None:
+    actor: Any = make_actor({**LOCAL, "retrieve_items": items})
+    assert actor.fingerprint["read_prompt"] == fingerprint
+
+
 def test_random_names_the_random_actor() -> None:
     assert isinstance(make_actor("random"), RandomActor)
 
@@ -131,6 +144,10 @@ def test_a_wrong_actor_is_a_typed_error_with_the_remedy(actor: Any, error: type[
         {**LOCAL, "history_steps": "all"},
         {**LOCAL, "history_steps": -1},
         {**LOCAL, "sampling": "hot"},
+        {**LOCAL, "retrieve_items": "three"},
+        {**LOCAL, "retrieve_items": -1},
+        {**LOCAL, "retrieve_items": {"top_l": 3}},
+        {**LOCAL, "retrieve_items": {"top_k": "3"}},
         {**LOCAL, "base_url": "localhost:8000"},
         {**LOCAL, "base_url": 8000},
         {"model": ""},

@@ -216,18 +216,23 @@ def _spoken(action: Action) -> str:
 _ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+")
 
 
-def retrieve_items(top_k: int) -> ReadPrompt:
+MEMORY_HEADING = "## Memory"
+"""The heading under which reflectors put items that are meant to be picked from, per task."""
+
+
+def retrieve_items(top_k: int, *, below: str | None = None) -> ReadPrompt:
     """Return a `read_prompt` that keeps the `top_k` list items of the prompt that fit goal and observation best.
 
-    An item is a Markdown list item (`- ...`, `1. ...`) with its indented lines; all other text stays.
+    An item is a Markdown list item (`- ...`, `1. ...`) with its indented lines; all other text stays. With
+    `below`, a heading such as `MEMORY_HEADING`, only the items between that line and the next heading are picked from.
     Items are ranked by the words they share with goal and observation, each word counting less the more
     items hold it; ties go to the earlier item.
     """
-    if top_k < 0:
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 0:
         raise ConfigError(f"top_k must be 0 or more, got {top_k}.")
 
     def read_prompt(prompt: str, goal: str, steps: Sequence[Step], observation: Observation) -> str:
-        blocks = _blocks(prompt)
+        blocks = _blocks(prompt, below)
         items = {index: _words(text) for index, (is_item, text) in enumerate(blocks) if is_item}
         query = _words(f"{goal}\n{observation.text}")
 
@@ -238,17 +243,21 @@ def retrieve_items(top_k: int) -> ReadPrompt:
         best = set(sorted(items, key=lambda index: (-relevance(index), index))[:top_k])
         return "\n".join(text for index, (is_item, text) in enumerate(blocks) if not is_item or index in best)
 
-    read_prompt.fingerprint = {"kind": "retrieve_items", "top_k": top_k}  # type: ignore[attr-defined]
+    read_prompt.fingerprint = {"kind": "retrieve_items", "top_k": top_k, "below": below}  # type: ignore[attr-defined]
     return read_prompt
 
 
-def _blocks(prompt: str) -> list[tuple[bool, str]]:
+def _blocks(prompt: str, below: str | None) -> list[tuple[bool, str]]:
     """Split a prompt into items and other lines; a line that is indented under an item belongs to it."""
     blocks: list[tuple[bool, str]] = []
+    is_open = below is None
     for line in prompt.splitlines():
-        if _ITEM.match(line) and not (blocks and blocks[-1][0] and line.startswith("  ")):
+        if below is not None and line.startswith("#"):
+            is_open = line.strip() == below.strip()
+        after_item = bool(blocks) and blocks[-1][0]
+        if is_open and _ITEM.match(line) and not (after_item and line.startswith("  ")):
             blocks.append((True, line))
-        elif blocks and blocks[-1][0] and line.startswith((" ", "\t")) and line.strip():
+        elif after_item and line.startswith((" ", "\t")) and line.strip():
             blocks[-1] = (True, f"{blocks[-1][1]}\n{line}")
         else:
             blocks.append((False, line))

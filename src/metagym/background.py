@@ -40,7 +40,8 @@ class BackgroundLoop:
             coroutine.close()
             raise RuntimeError(
                 "A synchronous metagym call was made from inside an async actor, reflector or callback. "
-                "Await the asynchronous counterpart there (RolloutEngine.run), or make the function a plain one."
+                "Await the asynchronous counterpart there (MetaEnv.replay_async, RolloutEngine.run), or make the "
+                "function a plain one."
             )
         loop = self._started()
         tasks: list[asyncio.Task[Any]] = []

@@ -24,7 +24,7 @@ from metagym.seeding import describe, digest, package_versions
 from metagym.spaces import PromptSpace, TrajectorySpace
 from metagym.specs import ActorSpec, make_actor
 from metagym.tasks import TaskSet, is_task_list
-from metagym.types import Episode, MetaStep, Trajectory, Usage
+from metagym.types import Episode, MetaStep, Task, Trajectory, Usage
 from metagym.workers import LocalWorkers, ProcessWorkers, Workers
 
 ACTION_GRAMMAR = "exact, then case and white space"
@@ -202,26 +202,34 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         Raises:
             InvalidPromptError, UnknownNameError: nothing was played.
         """
-        if isinstance(prompts, str) or not is_task_list(task_ids) or not task_ids:
-            raise ConfigError("replay expects a list of prompts and a non-empty list of task ids.")
-        if repetitions < 1:
-            raise ConfigError(f"repetitions must be at least 1, got {repetitions}.")
         # Before the first reset the seed is 0, so that a replay is the same in every process.
         meta_episode = self._meta_episode or self.new_meta_episode(np.random.default_rng(0))
-        tasks = [self.task_set.find(task_id) for task_id in task_ids for _ in range(repetitions)]
-        episodes = [
-            episode
-            for group, prompt in enumerate(prompts)
-            for episode in meta_episode.episodes_on(
-                tasks, self.check_prompt(prompt), arm=f"{self.config.arm}/replay-{group}"
-            )
-        ]
-        trajectories = self.play(episodes)
-        size = len(tasks)
-        return tuple(
-            meta_episode.meta_step(prompt, trajectories[group * size : (group + 1) * size])
-            for group, prompt in enumerate(prompts)
-        )
+        tasks = self._tasks_to_replay(prompts, task_ids, repetitions)
+        episodes = meta_episode.episodes_under(prompts, tasks, arm=f"{self.config.arm}/replay")
+        return meta_episode.meta_steps(prompts, self.play(episodes))
+
+    async def replay_async(
+        self,
+        prompts: Sequence[str],
+        task_ids: Sequence[str],
+        *,
+        repetitions: int = 1,
+        meta_episode: MetaEpisode | None = None,
+    ) -> tuple[MetaStep, ...]:
+        """Play tasks again from asynchronous code: what a reflector that wants rollouts of its own is bound to.
+
+        As `replay`, but its chance is of its own, and it is booked with the meta-step that was finished last, by
+        default of the environment's own meta-episode.
+
+        Raises:
+            InvalidPromptError, UnknownNameError: nothing was played.
+            BudgetExceededError: the budget ran out; what was finished is not played again.
+        """
+        meta_episode = meta_episode or self._meta_episode or self.new_meta_episode(np.random.default_rng(0))
+        index = max(0, meta_episode.index - 1)
+        tasks = self._tasks_to_replay(prompts, task_ids, repetitions)
+        episodes = meta_episode.episodes_under(prompts, tasks, arm=f"{meta_episode.arm}/rollouts", index=index)
+        return meta_episode.meta_steps(prompts, await self._play(episodes), index=index)
 
     def record_to(self, recorder: Recorder | None) -> Recorder | None:
         """Keep every episode in `recorder`, and take from it what was played before; return the one before it."""
@@ -271,12 +279,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         Raises:
             BudgetExceededError: the budget ran out. What was finished is kept, and not played again.
         """
-        with self.ledger.measure(), self.ledger.open():
-            try:
-                return background.run(self.engine.run(episodes))
-            except BudgetExceededError as error:
-                self._kept |= {item.episode.key: item for item in error.trajectories if item.score is not None}
-                raise
+        return background.run(self._play(episodes))
 
     def outcome(
         self, meta_step: MetaStep, meta_episode: MetaEpisode
@@ -287,6 +290,23 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         terminated = threshold is not None and meta_step.reward >= threshold
         truncated = meta_episode.is_exhausted
         return meta_step.trajectories, meta_step.reward, terminated, truncated, self._info(meta_step)
+
+    def _tasks_to_replay(self, prompts: Sequence[str], task_ids: Sequence[str], repetitions: int) -> list[Task]:
+        if isinstance(prompts, str) or not is_task_list(task_ids) or not task_ids:
+            raise ConfigError("replay expects a list of prompts and a non-empty list of task ids.")
+        if repetitions < 1:
+            raise ConfigError(f"repetitions must be at least 1, got {repetitions}.")
+        for prompt in prompts:
+            self.check_prompt(prompt)
+        return [self.task_set.find(task_id) for task_id in task_ids for _ in range(repetitions)]
+
+    async def _play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
+        with self.ledger.measure(), self.ledger.open():
+            try:
+                return await self.engine.run(episodes)
+            except BudgetExceededError as error:
+                self._kept |= {item.episode.key: item for item in error.trajectories if item.score is not None}
+                raise
 
     def _make_workers(self) -> Workers:
         if self.config.workers == "local":

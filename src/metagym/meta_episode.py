@@ -30,7 +30,7 @@ class MetaEpisode:
         self.index = 0
         """How many meta-steps are finished."""
         self.run_seed = int(rng.integers(2**31))
-        self._config, self._arm = config, arm
+        self._config, self.arm = config, arm
         self._schedule: Schedule = make_schedule(config.schedule)
         self._queue = TaskQueue(
             task_set,
@@ -65,15 +65,23 @@ class MetaEpisode:
         """
         if isinstance(self._batch, Exception):
             raise self._batch
-        return self.episodes_on(self._batch, prompt, arm=self._arm, times_played=self._queue.times_played)
+        return self.episodes_on(self._batch, prompt, arm=self.arm, times_played=self._queue.times_played)
 
     def episodes_on(
-        self, tasks: Sequence[Task], prompt: str, *, arm: str, times_played: Mapping[str, int] | None = None
+        self,
+        tasks: Sequence[Task],
+        prompt: str,
+        *,
+        arm: str,
+        times_played: Mapping[str, int] | None = None,
+        index: int | None = None,
     ) -> list[Episode]:
         """Return an episode for each task; a task that comes twice comes as two repetitions.
 
-        Each has its own chance: from run seed, arm, task and repetition, never from the prompt.
+        Each has its own chance: from run seed, arm, task and repetition, never from the prompt. They belong to the
+        meta-step `index`, by default the next one.
         """
+        index = self.index if index is None else index
         before: Mapping[str, int] = times_played or {}
         again: Counter[str] = Counter()
         episodes: list[Episode] = []
@@ -82,15 +90,36 @@ class MetaEpisode:
             again[task.id] += 1
             seed = derive_seed(self.run_seed, arm, task.id, repetition)
             episodes.append(
-                Episode(prompt=prompt, task=task, seed=seed, repetition=repetition, arm=arm, meta_step=self.index)
+                Episode(prompt=prompt, task=task, seed=seed, repetition=repetition, arm=arm, meta_step=index)
             )
         return episodes
 
-    def meta_step(self, prompt: str, trajectories: tuple[Trajectory, ...]) -> MetaStep:
+    def episodes_under(
+        self, prompts: Sequence[str], tasks: Sequence[Task], *, arm: str, index: int | None = None
+    ) -> list[Episode]:
+        """Return an episode for each prompt and task, one prompt after another; prompts share no chance."""
+        return [
+            episode
+            for group, prompt in enumerate(prompts)
+            for episode in self.episodes_on(tasks, prompt, arm=f"{arm}-{group}", index=index)
+        ]
+
+    def meta_steps(
+        self, prompts: Sequence[str], trajectories: tuple[Trajectory, ...], *, index: int | None = None
+    ) -> tuple[MetaStep, ...]:
+        """Return what `episodes_under` gave to play, as one meta-step a prompt."""
+        size = len(trajectories) // max(1, len(prompts))
+        return tuple(
+            self.meta_step(prompt, trajectories[group * size : (group + 1) * size], index=index)
+            for group, prompt in enumerate(prompts)
+        )
+
+    def meta_step(self, prompt: str, trajectories: tuple[Trajectory, ...], *, index: int | None = None) -> MetaStep:
         """Return the trajectories as a meta-step: the reward is the mean over those that did not fail."""
+        index = self.index if index is None else index
         scores = [item.score for item in trajectories if item.score is not None]
         reward = float(np.mean(scores)) if scores else None
-        return MetaStep(index=self.index, prompt=prompt, trajectories=trajectories, reward=reward)
+        return MetaStep(index=index, prompt=prompt, trajectories=trajectories, reward=reward)
 
     def finish(self, prompt: str, trajectories: tuple[Trajectory, ...]) -> MetaStep:
         """Take what was played, go on to the next batch, and return the meta-step.

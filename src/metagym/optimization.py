@@ -13,7 +13,7 @@ import gymnasium
 from metagym import background
 from metagym.errors import ApparatusError, ConfigError
 from metagym.ledger import Ledger
-from metagym.reflectors import FunctionReflector, Reflector, ReflectorSpec, as_reflector
+from metagym.reflectors import FunctionReflector, Reflector, ReflectorSpec, Replay, as_reflector, bind
 from metagym.types import MetaStep, Record, Reflection, Trajectory
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,8 @@ def optimize(
             if terminated or truncated or index == num_steps - 1:
                 break
             with getattr(env.unwrapped, "ledger", Ledger()).open():
-                (reflection,) = reflect_all(policy, [history], [log])
+                replay = getattr(env.unwrapped, "replay_async", None)
+                (reflection,) = reflect_all(policy, [history], [log], [replay])
             prompt = reflection.prompt
     except ApparatusError as error:
         error.history = tuple(history)
@@ -123,11 +124,15 @@ def optimize(
 
 
 def reflect_all(
-    reflector: Reflector, histories: Sequence[Sequence[MetaStep]], logs: Sequence[ReflectionLog | None]
+    reflector: Reflector,
+    histories: Sequence[Sequence[MetaStep]],
+    logs: Sequence[ReflectionLog | None],
+    replays: Sequence[Replay | None] = (),
 ) -> list[Reflection]:
     """Return the reflection on each history, all at once; those that its log holds are taken from there.
 
-    Each is kept in its log as it comes, so that a failure of one loses none of the others.
+    `replays`, one a history, play what a reflector that wants rollouts of its own asks for. Each reflection is
+    kept in its log as it comes, so that a failure of one loses none of the others.
 
     Raises:
         ConfigError: the reflector returned something else than a reflection.
@@ -155,7 +160,8 @@ def reflect_all(
     elif missing:
 
         async def reflect(place: int) -> None:
-            keep(place, await reflector.reflect(histories[place]))
+            policy = bind(reflector, replays[place] if replays else None)
+            keep(place, await policy.reflect(histories[place]))
 
         async def reflect_missing() -> list[BaseException | None]:
             return await asyncio.gather(*map(reflect, missing), return_exceptions=True)

@@ -161,6 +161,8 @@ class RolloutEngine:
     ) -> None:
         self.actor, self.workers, self.config = actor, workers, config
         self._score, self._on_episode, self._recall = score, on_episode, recall
+        # Several runs may go on at once (reflectors with rollouts of their own): the bound holds for all of them.
+        self._slots = asyncio.Semaphore(self.config.max_concurrency)
 
     async def run(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
         """Play the episodes and return their records, in the order of `episodes`.
@@ -203,7 +205,11 @@ class RolloutEngine:
             if stops and recalled is None:
                 trajectories[index] = self._failed(episode, (), stops[0])
                 continue  # nothing was played: there is nothing to record
-            trajectories[index] = recalled or await self._run_with_attempts(episode, stops)
+            if recalled is None:
+                async with self._slots:
+                    trajectories[index] = await self._run_with_attempts(episode, stops)
+            else:
+                trajectories[index] = recalled
             if recalled is None and self._on_episode is not None:
                 self._on_episode(trajectories[index])
             # A scripted actor never suspends; this lets the others, and a cancellation, have their turn.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from metagym.actor import Actor, ChatActor, FunctionActor, RandomActor
+from metagym.actor import Actor, ChatActor, FunctionActor, RandomActor, ReadPrompt, retrieve_items
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.models import ClientConfig, OpenAIChatModel, model_from_environment
-from metagym.reflectors import ChatReflector, FixedReflector, Reflector, ReflectorSpec, as_reflector
+from metagym.models import ChatModel, ClientConfig, OpenAIChatModel, model_from_environment
+from metagym.reflectors import Reflector, ReflectorSpec, as_reflector, find_method, method_names
 
 
 class ScriptedActorWarning(UserWarning):
@@ -21,7 +22,7 @@ class ScriptedActorWarning(UserWarning):
 
 
 _MODEL_KEYS = ("model", "base_url", "api_key_env", "sampling", "timeout_s", "max_retries", "client")
-_ACTOR_KEYS = (*_MODEL_KEYS, "history_steps", "context_tokens")
+_ACTOR_KEYS = (*_MODEL_KEYS, "history_steps", "context_tokens", "retrieve_items")
 _KINDS: Mapping[str, Any] = {
     "model": str,
     "base_url": str | None,
@@ -32,6 +33,7 @@ _KINDS: Mapping[str, Any] = {
     "client": Mapping,
     "history_steps": int | None,
     "context_tokens": int | None,
+    "retrieve_items": int | Mapping | None,
 }
 
 ActorSpec = Actor | Callable[..., Any] | Mapping[str, Any] | str | None
@@ -41,8 +43,9 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> 
     """Return the actor that `actor` names.
 
     It may be an actor, a function, a mapping (`model`, `base_url`, `api_key_env`, `sampling`, `timeout_s`,
-    `max_retries`, `client`, `history_steps`, `context_tokens`), `"demo"`, `"random"`, an import path
-    `"package.module:MyActor"`, or None: the model that METAGYM_MODEL names, else the demo actor, with a warning.
+    `max_retries`, `client`, `history_steps`, `context_tokens`, `retrieve_items`: its `top_k` or a mapping of its
+    arguments), `"demo"`, `"random"`, an import path `"package.module:MyActor"`, or None: the model that
+    METAGYM_MODEL names, else the demo actor, with a warning.
 
     Raises:
         ConfigError: it is none of these.
@@ -74,8 +77,19 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> 
 
 
 def _actor_from_mapping(mapping: Mapping[str, Any]) -> ChatActor:
-    chat = {name: value for name, value in mapping.items() if name not in _MODEL_KEYS}
-    return ChatActor(make_model(mapping, known=_ACTOR_KEYS), **chat)
+    model = make_model(mapping, known=_ACTOR_KEYS)
+    chat = {name: value for name, value in mapping.items() if name not in (*_MODEL_KEYS, "retrieve_items")}
+    return ChatActor(model, **chat, read_prompt=_read_prompt(mapping.get("retrieve_items")))
+
+
+def _read_prompt(items: int | Mapping[str, Any] | None) -> ReadPrompt | None:
+    if items is None:
+        return None
+    arguments = items if isinstance(items, Mapping) else {"top_k": items}
+    try:
+        return retrieve_items(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"'retrieve_items' expects top_k, or the arguments of retrieve_items: {error}.") from None
 
 
 def make_model(mapping: Mapping[str, Any], *, known: Sequence[str] = _MODEL_KEYS) -> OpenAIChatModel:
@@ -129,36 +143,60 @@ def make_reflector(
 ) -> Reflector:
     """Return the reflector that `reflector` names.
 
-    It may be a reflector, a function, a mapping as for an actor's model (by default with 2,000 tokens a
-    reply), `"demo"`, `"fixed"` (no reflection), the folder of a trained reflector or of any causal language
-    model (played in this process), or an import path `"package.module:MyReflector"`.
+    It may be a reflector, a function, a mapping (`method`, a name or an import path, by default `"ict"`; its `options`;
+    and its model as for an actor, by default with 2,000 tokens a reply; `"model": "demo"` is a scripted one for
+    Gates), the name of a method that needs no model (`"fixed"`: no reflection), `"demo"`, the folder of a trained
+    reflector or of any causal language model (played in this process), or an import path
+    `"package.module:MyReflector"`.
 
     Raises:
         ConfigError: it is none of these.
     """
     if isinstance(reflector, Mapping):
-        own = reflector.get("sampling") or {}
-        sampling = own if "max_completion_tokens" in own else {"max_tokens": 2_000, **own}
-        return ChatReflector(make_model({**reflector, "sampling": sampling}))
+        return _reflector_from_mapping(reflector)
     if not isinstance(reflector, str):
         return as_reflector(reflector)
-    if reflector == "fixed":
-        return FixedReflector()
     if reflector == "demo":
         if demo is None:
             raise ConfigError("This environment has no demo reflector. Name a model, or say 'fixed'.")
         return demo()
+    if reflector in (known := method_names()):
+        return _reflector_from_mapping({"method": reflector})
     if Path(reflector).is_dir():  # named by import path: training lies in a layer above
         return cast(Reflector, import_object("metagym.training.serving:load_reflector")(reflector))
     if ":" not in reflector:
-        raise UnknownNameError.of(
-            "reflector",
-            reflector,
-            ("demo", "fixed"),
-            remedy="Or a model's folder, or an import path, 'package:Name'.",
-        )
+        remedy = "Or a model's folder, or an import path, 'package:Name'."
+        raise UnknownNameError.of("reflector", reflector, ("demo", *known), remedy=remedy)
     found: Any = import_object(reflector)
-    return as_reflector(found() if isinstance(found, type) else found)
+    return _reflector_from_mapping({"method": reflector}) if isinstance(found, type) else as_reflector(found)
+
+
+def _reflector_from_mapping(mapping: Mapping[str, Any]) -> Reflector:
+    name, options = mapping.get("method", "ict"), dict(mapping.get("options") or {})
+    method, named = find_method(name), {key: mapping[key] for key in mapping if key not in ("method", "options")}
+    wanted = inspect.signature(method).parameters.get("model")
+    if named and wanted is None:
+        raise ConfigError(f"The method {name!r} asks no model; leave out {', '.join(map(repr, named))}.")
+    if not named and wanted is not None and wanted.default is wanted.empty:
+        raise ConfigError(
+            f"The method {name!r} asks a model: {{'method': {name!r}, 'model': ..., 'base_url': ...}}, or "
+            f"--reflector {name} --reflector-model NAME on the command line; 'demo' is a scripted one for Gates."
+        )
+    if named:
+        options["model"] = _reflector_model(named)
+    try:
+        return as_reflector(method(**options))
+    except TypeError as error:
+        known = ", ".join(key for key in inspect.signature(method).parameters if key != "model")
+        raise ConfigError(f"The method {name!r} takes the options {known or '(none)'}: {error}.") from error
+
+
+def _reflector_model(mapping: Mapping[str, Any]) -> ChatModel:
+    if dict(mapping) == {"model": "demo"}:  # named by import path: testing lies in a layer above
+        return cast(ChatModel, import_object("metagym.testing:ScriptedReflectorModel")())
+    own = mapping.get("sampling") or {}
+    sampling = own if "max_completion_tokens" in own else {"max_tokens": 2_000, **own}
+    return make_model({**mapping, "sampling": sampling})
 
 
 def import_object(path: str) -> Any:

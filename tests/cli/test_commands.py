@@ -288,3 +288,35 @@ def test_piped_output_has_no_control_codes(tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout
     assert "\r" not in done.stdout
     assert "First prompt" in done.stdout
+
+
+# reflectors by name -----------------------------------------------------------------------------------
+
+
+def test_run_takes_a_method_by_name_with_its_model_and_resumes(command: Metagym) -> None:
+    arguments = ("run", "MetaGym/Gates-v0", "--actor", "demo", "--reflector", "ace_style", "--reflector-model", "demo")
+    done = command(*arguments, "--steps", 3, "--seed", 1, "--out", "r")
+    assert done.code == 0, done.err
+    assert rewards_in(done.out)[-1] == 1.0
+    assert "SCRIPTED" in done.out
+    with RunFolder.open("r") as run:
+        assert run.manifest.reflector == {"method": "ace_style", "model": "demo"}
+        assert run.history[-1].reflection is not None
+        assert run.history[-1].reflection.memory["items"]
+    assert command("resume", "r").out == done.out
+
+
+@pytest.mark.parametrize(
+    ("reflector", "told"),
+    [
+        ("ace_stile", "Did you mean 'ace_style'"),
+        (
+            "ace_style",
+            "The method 'ace_style' asks a model: {'method': 'ace_style', 'model': ...",
+        ),
+    ],
+)
+def test_a_method_that_cannot_be_made_is_told(command: Metagym, reflector: str, told: str) -> None:
+    done = command("run", "MetaGym/Gates-v0", "--actor", "demo", "--reflector", reflector, "--out", "r")
+    assert done.code == 1
+    assert told in done.err

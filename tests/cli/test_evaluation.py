@@ -130,3 +130,10 @@ def test_a_folder_is_a_reflector_by_its_spec(preset: Path, tmp_path: Path) -> No
     assert "not shown to differ" in invoke(
         "evaluate", "--preset", preset, "--actor", "demo", "--reflector", folder, "--no-controls", "--out", "out"
     )
+
+
+def test_evaluate_takes_a_method_by_name_and_names_the_arm_after_it(preset: Path) -> None:
+    arguments = ("--reflector", "training_free_grpo_style", "--reflector-model", "demo", "--no-controls")
+    told = invoke("evaluate", "--preset", preset, "--actor", "demo", *arguments, "--out", "out")
+    assert "training_free_grpo_style: test scores, 2 seeds" in told
+    assert (Path("out") / "gates-v0-k3" / "training_free_grpo_style" / "report.json").exists()

@@ -52,6 +52,12 @@ def test_collect_without_an_actor_or_a_reflector_says_what_to_set(command: Metag
     assert "No reflector is named" in err
 
 
+def test_collect_takes_a_method_by_name(command: Metagym) -> None:
+    arguments = ("--reflector", "reflexion_style", "--reflector-model", "demo", "--steps", 2, "--loops", 2)
+    code, out, err = command("train", "collect", *GATES, *arguments, "--out", "data")
+    assert (code, out) == (0, "4 tuples in data\n"), err
+
+
 @pytest.mark.train
 def test_grpo_trains_on_what_was_collected(command: Metagym, tiny_start: Path) -> None:
     command("train", "collect", *GATES, "--reflector", "demo", "--loops", 2, "--steps", 2, "--out", "data")

@@ -69,7 +69,10 @@ def run(
     actor: Annotated[str | None, typer.Option(help="`demo`, `random`, or package.module:MyActor.")] = None,
     actor_model: Annotated[str | None, typer.Option(help="The actor's model, where it differs.")] = None,
     actor_base_url: Annotated[str | None, typer.Option(help="The actor's server.")] = None,
-    reflector: Annotated[str | None, typer.Option(help="`demo`, `fixed`, or package.module:MyReflector.")] = None,
+    reflector: Annotated[
+        str | None,
+        typer.Option(help="A method's name (`ict`, `opro_style`, ...), `demo`, or package.module:MyReflector."),
+    ] = None,
     reflector_model: Annotated[str | None, typer.Option(help="The reflector's model, where it differs.")] = None,
     reflector_base_url: Annotated[str | None, typer.Option(help="The reflector's server.")] = None,
     steps: StepsOption = 10,
@@ -88,8 +91,8 @@ def run(
 
     limits = models.read_json("--client", client) | ({"offline": True} if replay is not None else {})
     actor_spec = actor or _model_spec(actor_model or model, actor_base_url or base_url, api_key_env, limits)
-    reflector_spec = reflector or _model_spec(
-        reflector_model or model, reflector_base_url or base_url, api_key_env, limits
+    reflector_spec = models.read_reflector(
+        reflector, _model_spec(reflector_model or model, reflector_base_url or base_url, api_key_env, limits)
     )
     for role, spec in (("actor", actor_spec), ("reflector", reflector_spec)):
         if spec is None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from metagym.cli.models import read_budget
+from metagym.cli.models import read_budget, read_reflector
 from metagym.errors import ApparatusError, ConfigError, RunFolderError
 
 commands = typer.Typer()
@@ -27,7 +27,7 @@ def evaluate(
     actor_base_url: Annotated[str | None, typer.Option(help="The actor's server.")] = None,
     reflector: Annotated[
         str | None,
-        typer.Option(help="`demo`, `fixed`, package.module:MyReflector, or a folder with a reflector.json."),
+        typer.Option(help="A method's name, `demo`, package.module:MyReflector, or a folder with a reflector.json."),
     ] = None,
     reflector_model: Annotated[str | None, typer.Option(help="The reflector's model.")] = None,
     reflector_base_url: Annotated[str | None, typer.Option(help="The reflector's server.")] = None,
@@ -52,7 +52,7 @@ def evaluate(
             "No actor is named, and a measurement plays no stand-in unasked. Say --actor-model NAME (with "
             "--actor-base-url for a server of your own), or --actor demo for the scripted one."
         )
-    reflector_spec = reflector or _model_spec(reflector_model, reflector_base_url, api_key_env)
+    reflector_spec = read_reflector(reflector, _model_spec(reflector_model, reflector_base_url, api_key_env))
     if reflector_spec is None:
         if actor != "demo":
             raise ConfigError(

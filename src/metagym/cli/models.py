@@ -39,6 +39,18 @@ def read_options(options: list[str]) -> dict[str, Any]:
     return read
 
 
+def read_reflector(reflector: str | None, model: dict[str, Any] | None) -> Any:
+    """Return the reflector's spec: the name that was given, with the model where it names a method that takes one."""
+    from metagym.reflectors import method_names, takes_model
+
+    if model is not None and model["model"] == "demo":
+        model = {"model": "demo"}  # the scripted one: server, key and limits are those of the actor's model
+    if reflector is None or model is None:
+        return reflector or model
+    is_method = reflector in method_names() or ":" in reflector
+    return {"method": reflector, **model} if is_method and takes_model(reflector) else reflector
+
+
 def read_json(name: str, text: str) -> dict[str, Any]:
     """Return the JSON mapping that an option holds."""
     try:

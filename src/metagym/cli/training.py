@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from metagym.cli.models import read_reflector
 from metagym.errors import ConfigError
 
 app = typer.Typer(
@@ -62,7 +63,7 @@ def collect(
     actor_model: ModelOption = None,
     actor_base_url: UrlOption = None,
     reflector: Annotated[
-        str | None, typer.Option(help="`demo`, `fixed`, a model's folder, or package.module:MyReflector.")
+        str | None, typer.Option(help="A method's name, `demo`, a model's folder, or package.module:MyReflector.")
     ] = None,
     reflector_model: Annotated[str | None, typer.Option(help="The reflector's model, on a server.")] = None,
     reflector_base_url: UrlOption = None,
@@ -81,7 +82,10 @@ def collect(
 
     made = make_meta_env(env, _options(option, actor, actor_model, actor_base_url, api_key_env), num_steps=steps)
     try:
-        spec: Any = reflector or _model("reflector", reflector_model, reflector_base_url, api_key_env)
+        model = None
+        if reflector is None or reflector_model is not None:
+            model = _model("reflector", reflector_model, reflector_base_url, api_key_env)
+        spec = read_reflector(reflector, model)
         writer = make_reflector(spec, demo=made.unwrapped.make_demo_reflector)  # type: ignore[attr-defined]
         experience = collect_experience(made, writer, out, num_loops=loops, num_steps=steps, seed=seed)
     finally:

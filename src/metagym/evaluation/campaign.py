@@ -193,7 +193,8 @@ def _arms(
 
 
 def _arm_name(spec: ReflectorArgument) -> str:
-    return spec.replace(":", ".").replace("/", ".") if isinstance(spec, str) else "reflector"
+    name = spec.get("method") if isinstance(spec, Mapping) else spec
+    return name.replace(":", ".").replace("/", ".") if isinstance(name, str) else "reflector"
 
 
 def _folder(path: str | Path, environment: PresetEnvironment, config: EvaluationConfig) -> Path:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.reflectors import FixedReflector, Reflector, ReflectorSpec, as_reflector
+from metagym.reflectors import FixedReflector, Reflector, ReflectorSpec, Replay, as_reflector, bind
 from metagym.seeding import derive_seed, describe
 from metagym.types import MetaStep, Observation, Reflection, Step, StopReason, Trajectory
 
@@ -37,6 +37,18 @@ class ChangedExperience:
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Return what the reflector writes after the changed history."""
         return await self.reflector.reflect([self._changed(meta_step) for meta_step in history])
+
+    def bound_to(self, replay: Replay) -> ChangedExperience:
+        """Return this reflector, bound to rollouts that are changed as well."""
+
+        async def changed_replay(
+            prompts: Sequence[str], task_ids: Sequence[str], *, repetitions: int = 1
+        ) -> tuple[MetaStep, ...]:
+            played = await replay(prompts, task_ids, repetitions=repetitions)
+            return tuple(map(self._changed, played))
+
+        inner = bind(self.reflector, changed_replay)
+        return ChangedExperience(inner, self._change, name=self.fingerprint["kind"])
 
     def _changed(self, meta_step: MetaStep) -> MetaStep:
         seeds = (item.episode.seed for item in meta_step.trajectories)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,7 +109,8 @@ class Scorer:
     def reflect(self, reflector: Reflector, loops: Sequence[Loop]) -> None:
         """Let the reflector write the next prompt of each meta-episode."""
         logs = [LoopLog(self.store, loop.name) for loop in loops]
-        reflections = reflect_all(reflector, [loop.history for loop in loops], logs)
+        replays = [functools.partial(self.env.replay_async, meta_episode=loop.meta_episode) for loop in loops]
+        reflections = reflect_all(reflector, [loop.history for loop in loops], logs, replays)
         for loop, reflection in zip(loops, reflections, strict=True):
             loop.reflection = reflection
             loop.prompts.append(self.env.check_prompt(reflection.prompt))

@@ -2,7 +2,16 @@
 
 from metagym.reflectors.fixed import FixedReflector
 from metagym.reflectors.ict import ChatReflector, read_reflection
-from metagym.reflectors.protocol import FunctionReflector, Reflector, ReflectorSpec, as_reflector
+from metagym.reflectors.protocol import (
+    FunctionReflector,
+    Reflector,
+    ReflectorSpec,
+    Replay,
+    RolloutReflector,
+    as_reflector,
+    bind,
+)
+from metagym.reflectors.registry import find_method, method_names, takes_model
 
 __all__ = [
     "ChatReflector",
@@ -10,6 +19,12 @@ __all__ = [
     "FunctionReflector",
     "Reflector",
     "ReflectorSpec",
+    "Replay",
+    "RolloutReflector",
     "as_reflector",
+    "bind",
+    "find_method",
+    "method_names",
     "read_reflection",
+    "takes_model",
 ]

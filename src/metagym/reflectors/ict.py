@@ -6,14 +6,15 @@ The protocol is the paper's; the wording is ours.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from metagym.errors import ConfigError
-from metagym.models import Call, ChatModel, ask
+from metagym.models import ChatModel
+from metagym.reflectors.exchange import ask_once
+from metagym.reflectors.reading import read_marked
 from metagym.rendering import render_batch
-from metagym.seeding import derive_seed, describe
+from metagym.seeding import describe
 from metagym.spaces import PromptSpace
 from metagym.types import Completion, Message, MetaStep, Reflection
 
@@ -65,11 +66,8 @@ class ChatReflector:
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Ask the model for a better prompt; see `Reflector.reflect`."""
         last = history[-1]
-        # The seed follows from what was played, so that it differs between arms and runs.
-        seed = derive_seed("reflector", last.index, *(item.episode.seed for item in last.trajectories))
-        arm = last.trajectories[0].episode.arm if last.trajectories else ""
-        call = Call(role="reflector", arm=arm, meta_step=last.index, seed=seed)
-        completion = await ask(self.model, self.messages(last), call)
+        system, user = self.messages(last)
+        completion = await ask_once(self.model, history, system["content"], user["content"])
         analysis, prompt, problem = read_reflection(completion)
         return Reflection(
             prompt=last.prompt if prompt is None else prompt,
@@ -92,48 +90,9 @@ class ChatReflector:
         return [{"role": "system", "content": self.instructions}, {"role": "user", "content": text}]
 
 
-# At the head of a line, Markdown emphasis and headings allowed; a quotation (>) is not a marker.
-_MARKER = re.compile(
-    r"^[ \t#*_]*?(?P<mark>[*_]*)(?P<name>analysis|improved[ \t]+prompt)(?P<close>[*_]*[ \t]*:[*_]*)[ \t]*",
-    re.IGNORECASE | re.MULTILINE,
-)
-_FENCED = re.compile(r"\A```[^\n]*\n(?P<inside>.*)\n[ \t]*```\Z", re.DOTALL)
-
-
 def read_reflection(completion: Completion) -> tuple[str, str | None, str]:
-    """Read `ANALYSIS:` and `IMPROVED PROMPT:`; return the analysis, the prompt or None, and the problem.
-
-    A marker counts at the head of a line outside code fences. Where `IMPROVED PROMPT:` stands more than
-    once, the last one holds: the earlier ones are quoted by the analysis.
-    """
-    text = _unfenced(completion.text.strip())
-    markers = [marker for marker in _MARKER.finditer(text) if text.count("```", 0, marker.start()) % 2 == 0]
-    prompts = [marker for marker in markers if marker["name"].lower() != "analysis"]
-    analyses = [marker for marker in markers if marker["name"].lower() == "analysis"]
-    start = analyses[0].end() if analyses else 0
-    analysis = text[start : prompts[-1].start() if prompts else None].strip()
-    if analyses:
-        analysis = _unmarked(analysis, analyses[0])
-    if completion.finish_reason == "length":
-        return analysis, None, "The reply was cut off before its end; the old prompt was kept."
-    if not prompts:
-        return analysis, None, "The reply holds no line 'IMPROVED PROMPT:'; the old prompt was kept."
-    prompt = _unfenced(_unmarked(text[prompts[-1].end() :].strip(), prompts[-1]))
-    if not prompt:
-        return analysis, None, "The improved prompt is empty; the old prompt was kept."
-    if problem := PromptSpace().problem(prompt):
-        return analysis, None, f"The improved prompt is none ({problem}); the old prompt was kept."
-    return analysis, prompt, ""
-
-
-def _unmarked(text: str, marker: re.Match[str]) -> str:
-    """Return `text` without the end of the emphasis that its marker opened: **ANALYSIS: text**."""
-    mark = marker["mark"]
-    is_open = mark and marker["close"].strip() == ":" and text.count(mark) == 1
-    return text.removesuffix(mark).strip() if is_open else text
-
-
-def _unfenced(text: str) -> str:
-    """Return what stands inside, where one code fence holds all of `text`."""
-    fenced = _FENCED.match(text)
-    return fenced["inside"].strip() if fenced and "```" not in fenced["inside"] else text
+    """Read `ANALYSIS:` and `IMPROVED PROMPT:`; return the analysis, the prompt or None, and the problem."""
+    analysis, prompt, problem = read_marked(completion, "improved prompt")
+    if prompt is not None and (why := PromptSpace().problem(prompt)):
+        prompt, problem = None, f"The improved prompt is none ({why})"
+    return analysis, prompt, f"{problem}; the old prompt was kept." if problem else ""

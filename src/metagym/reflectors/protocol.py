@@ -22,6 +22,34 @@ class Reflector(Protocol):
         ...
 
 
+class Replay(Protocol):
+    """Plays tasks of this meta-episode again, for a reflector that wants rollouts of its own."""
+
+    async def __call__(
+        self, prompts: Sequence[str], task_ids: Sequence[str], *, repetitions: int = 1
+    ) -> tuple[MetaStep, ...]:
+        """Play the tasks under each prompt, as `MetaEnv.replay` does; return one MetaStep a prompt.
+
+        Its episodes are recorded and booked as learning. Equal calls give equal episodes: a group of samples
+        is asked for by `repetitions`. What the apparatus failed on has the score None.
+        """
+        ...
+
+
+class RolloutReflector(Reflector, Protocol):
+    """A reflector that wants rollouts of its own. `optimize` and `evaluate` bind it before they let it reflect."""
+
+    def bound_to(self, replay: Replay) -> Reflector:
+        """Return this reflector, playing by `replay`; itself it stays as it is, for several meta-episodes share it."""
+        ...
+
+
+def bind(reflector: Reflector, replay: Replay | None) -> Reflector:
+    """Return the reflector bound to `replay`, where it wants rollouts and there is an environment to play them."""
+    bound_to = getattr(reflector, "bound_to", None)
+    return reflector if bound_to is None or replay is None else cast(Reflector, bound_to(replay))
+
+
 class FunctionReflector:
     """Makes a reflector of a plain or async function `(history) -> Reflection | str`."""
 

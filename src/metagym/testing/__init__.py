@@ -2,11 +2,14 @@
 
 ScriptedActor     plays given actions              FakeOpenAIServer  a real HTTP server, as bad as you ask
 FakeChatModel     gives given replies              misbehave         makes a server's answers fail, deterministically
-                                                   check_text_env    checks an inner environment
+ScriptedReflectorModel   answers reflectors        check_text_env    checks an inner environment
+                                                   check_reflector   checks a reflector
 """
 
 from metagym.testing.checks import UNKNOWN_COMMAND, check_text_env
 from metagym.testing.faults import FAULTS, Misbehaviour, misbehave
+from metagym.testing.reflector_checks import check_reflector
+from metagym.testing.reflector_model import ScriptedReflectorModel
 from metagym.testing.server import Delivery, FakeOpenAIServer, ServerReply, ServerRequest
 from metagym.testing.standins import FakeChatModel, Respond, ScriptedActor
 
@@ -19,8 +22,10 @@ __all__ = [
     "Misbehaviour",
     "Respond",
     "ScriptedActor",
+    "ScriptedReflectorModel",
     "ServerReply",
     "ServerRequest",
+    "check_reflector",
     "check_text_env",
     "misbehave",
 ]

@@ -1,0 +1,138 @@
+"""ACE style: a playbook of short items with counters, changed by small deltas and never rewritten as a whole.
+
+Source: Zhang et al., "Agentic Context Engineering: Evolving Contexts for Self-Improving Language Models", arXiv
+2510.04618 (2025). A reflector marks which bullets helped or harmed, and a curator returns delta operations; bullets
+have an id and two counters, are merged in by plain code, and duplicates are taken out, so that no rewrite can
+collapse what was learned.
+
+How ours departs: one call is both reflector and curator. Items may be changed and removed by their id, beside being
+added. Duplicates are found by their words, not by embeddings, and above `max_items` the item that harmed most for
+what it helped goes. The actor sees the items without ids and counters, as it is not asked which ones it used: the
+reflector judges that from the episodes. The wording is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel
+
+from metagym.errors import ConfigError
+from metagym.models import ChatModel
+from metagym.reflectors.document import distinct, document, request
+from metagym.reflectors.exchange import ask_once, is_scripted, keep, memory_of, write
+from metagym.reflectors.reading import Verb, read_json
+from metagym.seeding import describe
+from metagym.types import MetaStep, Reflection
+
+INSTRUCTIONS = """\
+You curate the playbook of an agent that acts in an environment. You see its items, each with its id and with how \
+often it was judged helpful and harmful, and the agent's latest episodes. First judge, from the episodes, the items \
+that mattered: which helped, which harmed. Then add what is missing, as short items that hold for new tasks of the \
+same kind; change or remove an item only where it is wrong. What you do not name stays as it is.
+
+Reply with one JSON mapping:
+{"analysis": "<what the episodes show>",
+ "tags": [{"id": 1, "tag": "helpful"}, {"id": 2, "tag": "harmful"}],
+ "operations": [{"type": "ADD", "section": "<a short heading>", "text": "<one item>"},
+                {"type": "UPDATE", "id": 2, "text": "<the item, corrected>"},
+                {"type": "REMOVE", "id": 3}]}"""
+
+Item = dict[str, Any]
+
+
+class Tag(BaseModel):
+    """A judgement of one item."""
+
+    id: int
+    tag: Literal["helpful", "harmful", "neutral"]
+
+
+class Operation(BaseModel):
+    """A change of one item."""
+
+    type: Annotated[Literal["ADD", "UPDATE", "REMOVE"], Verb]
+    id: int | None = None
+    section: str = "General"
+    text: str = ""
+
+
+class Delta(BaseModel):
+    """What the model replies."""
+
+    analysis: str = ""
+    tags: list[Tag] = []
+    operations: list[Operation]
+
+
+class AceStyle:
+    """Keeps a playbook. Memory: `{"items": [{"id", "section", "text", "helpful", "harmful"}], "next_id": int}`."""
+
+    def __init__(self, model: ChatModel, *, max_items: int = 40, max_tokens: int = 24_000) -> None:
+        if max_items < 1:
+            raise ConfigError(f"max_items must be at least 1, got {max_items}.")
+        self.model, self.max_items, self.max_tokens = model, max_items, max_tokens
+        self.scripted = is_scripted(model)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the playbook."""
+        return {
+            "kind": "ace_style",
+            "model": describe(self.model),
+            "instructions": INSTRUCTIONS,
+            "max_items": self.max_items,
+            "max_tokens": self.max_tokens,
+        }
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+        """Let the model judge the items and change some."""
+        memory = memory_of(history) or {"items": [], "next_id": 1}
+        listed = "\n".join(
+            f"[{item['id']}] helpful={item['helpful']} harmful={item['harmful']} ({item['section']}) {item['text']}"
+            for item in memory["items"]
+        )
+        text = request(history[-1], self.max_tokens, playbook=listed or "(no item yet)")
+        completion = await ask_once(self.model, history, INSTRUCTIONS, text)
+        delta, problem = read_json(completion, Delta)
+        if delta is None:
+            return keep(history, problem, [completion], model=self.model)
+        memory = apply_delta(memory, delta, max_items=self.max_items)
+        sections: dict[str, list[str]] = {}
+        for item in memory["items"]:
+            sections.setdefault(f"## Playbook: {' '.join(item['section'].split())}", []).append(item["text"])
+        prompt = document(history[0].prompt, sections)
+        return write(history, prompt, memory, [completion], analysis=delta.analysis, model=self.model)
+
+
+def apply_delta(memory: dict[str, Any], delta: Delta, *, max_items: int) -> dict[str, Any]:
+    """Return the playbook after a delta. Items that it does not name are the same to the letter.
+
+    An id that does not exist changes nothing; an item that says what another one says already is not added.
+    """
+    items: dict[int, Item] = {item["id"]: dict(item) for item in memory["items"]}
+    next_id: int = memory["next_id"]
+    for tag in delta.tags:
+        if tag.id in items and tag.tag != "neutral":
+            items[tag.id][tag.tag] += 1
+    for operation in delta.operations:
+        if operation.type == "ADD":
+            if distinct([operation.text], [item["text"] for item in items.values()]):
+                items[next_id] = {
+                    "id": next_id,
+                    "section": operation.section.strip() or "General",
+                    "text": operation.text.strip(),
+                    "helpful": 0,
+                    "harmful": 0,
+                }
+                next_id += 1
+        elif operation.id in items:
+            if operation.type == "REMOVE":
+                del items[operation.id]
+            elif operation.text.strip():
+                items[operation.id]["text"] = operation.text.strip()
+    by_worth = sorted(items.values(), key=lambda item: (item["helpful"] - item["harmful"], item["id"]))
+    for item in by_worth[: max(0, len(items) - max_items)]:
+        del items[item["id"]]
+    return {"items": list(items.values()), "next_id": next_id}

@@ -1,0 +1,79 @@
+"""The prompt as a document: the first prompt, and under headings the Markdown items of a method's memory.
+
+Items under `MEMORY_HEADING` are meant to be picked from, per task, by an actor that reads its prompt with
+`retrieve_items(top_k, below=MEMORY_HEADING)`; any other actor reads them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from metagym.actor import MEMORY_HEADING as MEMORY_HEADING
+from metagym.rendering import render_batch
+from metagym.types import MetaStep
+
+T = TypeVar("T")
+
+
+def document(first_prompt: str, sections: Mapping[str, Iterable[str]]) -> str:
+    """Return the first prompt with each section's items under its heading; a section without items is left out.
+
+    >>> print(document("Be brave.", {"## Lessons": ["Knock.", "Wait,\\nthen push."], "## None": []}))
+    Be brave.
+    <BLANKLINE>
+    ## Lessons
+    - Knock.
+    - Wait,
+      then push.
+    """
+    parts = [first_prompt]
+    for heading, texts in sections.items():
+        if items := [as_item(text) for text in texts]:
+            parts.append("\n".join([heading, *items]))
+    return "\n\n".join(parts)
+
+
+def as_item(text: str) -> str:
+    """Return `text` as one Markdown item: its further lines indented, its blank lines left out."""
+    return "- " + "\n  ".join(line.rstrip() for line in text.strip().splitlines() if line.strip())
+
+
+def tagged(**parts: str) -> str:
+    """Return the parts of a request, each between tags of its name.
+
+    >>> tagged(prompt="Be brave.")
+    '<prompt>\\nBe brave.\\n</prompt>'
+    """
+    return "\n\n".join(f"<{name}>\n{text}\n</{name}>" for name, text in parts.items())
+
+
+def numbered(texts: Sequence[str], *, nothing: str = "(empty)") -> str:
+    """Return the texts numbered from 1, one an entry."""
+    return "\n".join(f"{number}. {text}" for number, text in enumerate(texts, start=1)) or nothing
+
+
+def request(meta_step: MetaStep, max_tokens: int, **parts: str) -> str:
+    """Return what most methods show: the current prompt, what the method adds, and the last episodes."""
+    episodes = render_batch(meta_step.trajectories, max_tokens=max_tokens)
+    return tagged(current_prompt=meta_step.prompt, **parts, episodes=episodes)
+
+
+def distinct(texts: Iterable[str], known: Iterable[str] = ()) -> list[str]:
+    """Return the texts in their order without repeats, up to case and white space, and without those known."""
+    seen = {_folded(text) for text in known}
+    found = []
+    for text in texts:
+        if text.strip() and _folded(text) not in seen:
+            seen.add(_folded(text))
+            found.append(text.strip())
+    return found
+
+
+def latest(items: Sequence[T], most: int) -> list[T]:
+    """Return the last `most` of the items, in their order."""
+    return list(items[max(0, len(items) - most) :])
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.lower().split())

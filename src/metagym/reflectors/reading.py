@@ -1,0 +1,95 @@
+"""Reading a method's reply: marked sections, or JSON. A reply that was cut off is never read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ValidationError
+
+from metagym.types import Completion
+
+CUT_OFF = "The reply was cut off before its end"
+
+# At the head of a line, Markdown emphasis and headings allowed; a quotation (>) is not a marker.
+_MARKER = r"^[ \t#*_]*?(?P<mark>[*_]*)(?P<name>analysis|{name})(?P<close>[*_]*[ \t]*:[*_]*)[ \t]*"
+_FENCED = re.compile(r"\A```[^\n]*\n(?P<inside>.*)\n[ \t]*```\Z", re.DOTALL)
+_FENCES = re.compile(r"```[^\n]*\n(.*?)\n[ \t]*```", re.DOTALL)
+
+R = TypeVar("R", bound=BaseModel)
+Verb = BeforeValidator(lambda word: word.upper() if isinstance(word, str) else word)
+"""Reads the name of an operation in any case."""
+
+
+def read_marked(completion: Completion, name: str) -> tuple[str, str | None, str]:
+    """Read `ANALYSIS:` and a section named `name`; return the analysis, the section or None, and the problem.
+
+    A marker counts at the head of a line outside code fences. Where the section's stands more than once, the last
+    one holds: the earlier ones are quoted by the analysis.
+
+    >>> read_marked(Completion(text="ANALYSIS: too late.\\nLESSON: Knock first."), "lesson")
+    ('too late.', 'Knock first.', '')
+    """
+    text = _unfenced(completion.text.strip())
+    pattern = _MARKER.format(name=name.replace(" ", r"[ \t]+"))
+    found = re.finditer(pattern, text, re.IGNORECASE | re.MULTILINE)
+    markers = [marker for marker in found if text.count("```", 0, marker.start()) % 2 == 0]
+    sections = [marker for marker in markers if marker["name"].lower() != "analysis"]
+    analyses = [marker for marker in markers if marker["name"].lower() == "analysis"]
+    start = analyses[0].end() if analyses else 0
+    analysis = text[start : sections[-1].start() if sections else None].strip()
+    if analyses:
+        analysis = _unmarked(analysis, analyses[0])
+    if completion.finish_reason == "length":
+        return analysis, None, CUT_OFF
+    if not sections:
+        return analysis, None, f"The reply holds no line '{name.upper()}:'"
+    section = _unfenced(_unmarked(text[sections[-1].end() :].strip(), sections[-1]))
+    return (analysis, section, "") if section else (analysis, None, f"The {name} is empty")
+
+
+def read_json(completion: Completion, kind: type[R]) -> tuple[R | None, str]:
+    """Read the JSON mapping in a reply, with or without a fence or words around it; return it, or None and why.
+
+    >>> class Verdict(BaseModel):
+    ...     success: bool
+    >>> read_json(Completion(text='I think: {"success": true}'), Verdict)
+    (Verdict(success=True), '')
+    """
+    if completion.finish_reason == "length":
+        return None, CUT_OFF
+    for candidate in _json_in(completion.text):
+        try:
+            value = json.loads(candidate, strict=False)  # models put line ends into strings
+        except ValueError:
+            continue
+        try:
+            return kind.model_validate_json(json.dumps(value)), ""
+        except ValidationError as error:
+            first = error.errors()[0]
+            if first["type"] == "json_invalid":  # half of a character, which no server takes
+                continue
+            where = ".".join(map(str, first["loc"])) or "the mapping"
+            return None, f"The reply's JSON is not as asked for ({where}: {first['msg']})"
+    return None, "The reply holds no JSON mapping"
+
+
+def _json_in(text: str) -> Iterator[str]:
+    yield text
+    yield from reversed(_FENCES.findall(text))
+    yield text[text.find("{") : text.rfind("}") + 1]
+
+
+def _unmarked(text: str, marker: re.Match[str]) -> str:
+    """Return `text` without the end of the emphasis that its marker opened: **ANALYSIS: text**."""
+    mark = marker["mark"]
+    is_open = mark and marker["close"].strip() == ":" and text.count(mark) == 1
+    return text.removesuffix(mark).strip() if is_open else text
+
+
+def _unfenced(text: str) -> str:
+    """Return what stands inside, where one code fence holds all of `text`."""
+    fenced = _FENCED.match(text)
+    return fenced["inside"].strip() if fenced and "```" not in fenced["inside"] else text

@@ -1,0 +1,65 @@
+"""Reading replies: JSON with words around it, and nothing that was cut off."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from metagym.reflectors.reading import read_json, read_marked
+from tests.conftest import reply
+
+
+class Answer(BaseModel):
+    number: int
+    words: list[str] = []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"number": 3}',
+        '```json\n{"number": 3}\n```',
+        'I thought {long} and hard:\n```\n{"number": 3}\n```\nThat is all.',
+        'Draft:\n```\n{"number": 1}\n```\nFinal:\n```json\n{"number": 3}\n```',
+        'Here it is: {"number": 3}. Good luck!',
+        '{"number": "3", "more": null}',
+    ],
+)
+def test_json_is_found_in_what_stands_around_it(text: str) -> None:
+    assert read_json(reply(text), Answer) == (Answer(number=3), "")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "The reply holds no JSON mapping"),
+        ("} not {", "The reply holds no JSON mapping"),
+        ('{"number": 3', "The reply holds no JSON mapping"),
+        ("[3]", "The reply's JSON is not as asked for (the mapping: "),
+        ('{"number": 3, "words": ["\\ud800"]}', "The reply holds no JSON mapping"),
+        ('{"words": []}', "The reply's JSON is not as asked for (number: Field required)"),
+        ('{"number": 3, "words": ["a", 4]}', "The reply's JSON is not as asked for (words.1: "),
+    ],
+)
+def test_other_json_is_none_and_says_why(text: str, told: str) -> None:
+    found, problem = read_json(reply(text), Answer)
+    assert found is None
+    assert problem.startswith(told)
+
+
+def test_a_reply_that_was_cut_off_is_not_read_even_where_it_is_whole() -> None:
+    told = "The reply was cut off before its end"
+    assert read_json(reply('{"number": 3}', finish_reason="length"), Answer) == (None, told)
+    assert read_marked(reply("LESSON: Knock.", finish_reason="length"), "lesson")[1:] == (None, told)
+
+
+def test_a_line_end_inside_a_string_is_read() -> None:
+    assert read_json(reply('{"number": 3, "words": ["a\nb"]}'), Answer)[0] == Answer(number=3, words=["a\nb"])
+
+
+@given(st.text(max_size=60))
+def test_any_reply_is_either_an_answer_or_a_problem(text: str) -> None:
+    found, problem = read_json(reply(text), Answer)
+    assert (found is None) == bool(problem)
