@@ -20,14 +20,8 @@ author = "The metagym authors"
 copyright = author
 version = release = metagym.__version__
 
-extensions = [
-    "myst_parser",
-    "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
-    "sphinx_copybutton",
-    "docstrings",
-    "commands",
-]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx_copybutton"]
+extensions += ["modules", "docstrings", "commands"]  # in _ext/
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 
@@ -48,6 +42,7 @@ python_maximum_signature_line_length = 110
 # An exception that a docstring names must exist. Types in signatures may be another package's, or within metagym:
 # they stand there as plain text.
 nitpicky = True
+suppress_warnings = ["ref.python"]  # `type` in an annotation is a field of several records
 nitpick_ignore_regex = [
     (r"py:(?!exc).*", r".*"),
     (r"py:exc", rf"{'|'.join(vars(builtins))}|(?!metagym\.)[a-z_]+\..*"),

@@ -10,8 +10,11 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from sphinx.ext.autodoc.mock import mock
 from sphinx.ext.napoleon import Config, GoogleDocstring
+from sphinx.util import logging
 
 import metagym
+
+logger = logging.getLogger(__name__)
 
 
 def _modules() -> list[Any]:
@@ -94,8 +97,21 @@ def _as_restructured_text(app: Any, what: str, name: str, obj: Any, options: Any
         lines[:] = GoogleDocstring(text, Config(napoleon_use_rtype=False), app, what, name, obj, options).lines()
 
 
+def _check(app: Any, env: Any) -> None:
+    """Warn of a public name that no page documents."""
+    objects = env.get_domain("py").objects
+    for name in documented():
+        for own in getattr(sys.modules[name], "__all__", ()):
+            if f"{name}.{own}" not in objects:
+                logger.warning("the reference lacks %s.%s", name, own)
+    for own in metagym.__all__:
+        if own != "__version__" and app.metagym_places[f"metagym.{own}"] not in objects:
+            logger.warning("the reference lacks metagym.%s", own)
+
+
 def setup(app: Any) -> None:
     """Connect the hooks."""
+    app.connect("env-check-consistency", _check)
     modules = _modules()
     app.metagym_places = _public_places(modules)
     _say_plain_types(modules)
