@@ -1,6 +1,6 @@
 """ALFWorld, native against stock, side by side in one run: load, reset, step, whole episodes; and memory.
 
-    python benchmarks/alfworld_speed.py [--games 12] [--episodes 64] [--memory-episodes 1000]
+    python benchmarks/alfworld_speed.py [--quick] [--games 12] [--episodes 64] [--memory-episodes 1000]
 
 It plays official games where ALFWORLD_DATA names them, else generated ones. The stock side needs
 `pip install 'metagym[alfworld]'`; without it the native figures stand alone.
@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import gc
 import random
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+from measuring import Row, note, resident_mib, run
 
 from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.demo import LESSONS
@@ -65,61 +65,51 @@ def time_episodes(engine: Any, task_ids: list[str]) -> tuple[float, int]:
     return seconds, sum(len(trajectory.steps) for trajectory in meta_step.trajectories)
 
 
-def resident_mib() -> float:
-    """Return the memory in use now; where the system does not say, the most that was ever in use."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * resource.getpagesize() / 2**20
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--games", type=int, default=12)
-    parser.add_argument("--episodes", type=int, default=64)
-    parser.add_argument("--memory-episodes", type=int, default=1000)
-    options = parser.parse_args()
+def measure(arguments: argparse.Namespace) -> list[Row]:
     try:
         require_stock()
         engines = {"native": time_native, "stock": time_stock}
     except MissingExtraError as error:
-        print(error, file=sys.stderr)
+        note(str(error))
         engines = {"native": time_native}
-
+    if arguments.quick:
+        arguments.games, arguments.episodes, arguments.memory_episodes = 3, 12, 200
+    rows: list[Row] = []
     catalogue = GameCatalogue()
-    ids = catalogue.sample_ids(per_family=max(options.episodes, options.memory_episodes) // 6 + 1)
-    chosen = pick_games(ids, options.games, random.Random(0))
+    ids = catalogue.sample_ids(per_family=max(arguments.episodes, arguments.memory_episodes) // 6 + 1)
+    chosen = pick_games(ids, arguments.games, random.Random(0))
     data = [catalogue.data(task_id) for task_id in chosen] if "stock" in engines or catalogue.folder else []
-    times = {name: [measure(item, NUM_STEPS) for item in data] for name, measure in engines.items()}
-    print(f"{catalogue.data_name} games, median of {len(data)}:")
+    times = {name: [timing(item, NUM_STEPS) for item in data] for name, timing in engines.items()}
+    told = f"{catalogue.data_name} games, median of {len(data)}"
     for part in ("load", "reset", "step") if data else ():
         seconds = {name: statistics.median(item[part] for item in times[name]) for name in engines}
-        shown = "  ".join(f"{name} {value * 1e3:9.3f} ms" for name, value in seconds.items())
-        ratio = f"  ratio {seconds['stock'] / seconds['native']:7.0f}" if "stock" in seconds else ""
-        print(f"  {part:5}  {shown}{ratio}")
+        rows += [Row(f"ALFWorld, {part}, {name}", value * 1e3, "ms", note=told) for name, value in seconds.items()]
+        if "stock" in seconds:
+            rows.append(Row(f"ALFWorld, {part}, stock / native", seconds["stock"] / seconds["native"]))
 
-    played = pick_games(ids, options.episodes, random.Random(1))
+    played = pick_games(ids, arguments.episodes, random.Random(1))
     took = {"native": time_episodes("native", played)}
     if "stock" in engines:
         took["stock"] = time_episodes("textworld", played)
-    for name, (seconds, steps) in took.items():
-        print(f"  {len(played)} episodes of the demo actor through MetaEnv, {name}: {seconds:.2f} s, {steps} steps")
+    for name, (seconds_s, steps) in took.items():
+        told = f"{steps} steps of the demo actor through MetaEnv"
+        rows.append(Row(f"ALFWorld, {len(played)} episodes, {name}", seconds_s, "s", note=told))
     if "stock" in took:
-        print(f"  ratio {took['stock'][0] / took['native'][0]:.0f}")
+        rows.append(Row("ALFWorld, episodes, stock / native", took["stock"][0] / took["native"][0]))
 
-    names = pick_games(ids, options.memory_episodes, random.Random(2))
-    names *= -(-options.memory_episodes // len(names))
+    names = pick_games(ids, arguments.memory_episodes, random.Random(2))
+    names *= -(-arguments.memory_episodes // len(names))
     sizes = []
     with ALFWorldMetaEnv("demo") as env:
         env.reset(seed=0)
-        for begin in range(0, options.memory_episodes, 100):
+        for begin in range(0, arguments.memory_episodes, 100):
             env.replay([PROMPT], names[begin : begin + 100])
             gc.collect()
             sizes.append(resident_mib())
-    print("  memory after each 100 episodes in one process, MiB: " + " ".join(f"{size:.0f}" for size in sizes))
-    return 0
+    told = "after each 100: " + " ".join(f"{size:.0f}" for size in sizes)
+    rows.append(Row(f"ALFWorld, memory after {arguments.memory_episodes} episodes", sizes[-1], "MiB", note=told))
+    return rows
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(measure, __doc__, games=12, episodes=64, memory_episodes=1000)

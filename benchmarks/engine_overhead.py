@@ -1,10 +1,12 @@
-"""What the engine costs beside a bare asyncio loop: an echo environment, a model that answers at once.
+"""What the engine costs beside a bare asyncio loop and peers: an echo environment, a model that answers at once.
 
 64 episodes in flight, 20 steps each, observations of 2,000 characters, 10 actions, full history, full
-records. The bare loop builds the same messages and the same frozen records, and nothing else. Interleaved
-runs in one process; CPU time.
+records. The bare loop builds the same messages and the same frozen records, and nothing else. The peers
+(`gem-llm`, plain and with its concat wrapper; `textarena`, with its observation wrapper) step the same texts in a
+bare loop of their own, and keep no record at all. Interleaved runs, CPU time. `--peers FOLDER` holds a virtual
+environment for each peer, or gets one; without it they are left out.
 
-    python benchmarks/engine_overhead.py [--episodes 64] [--runs 7]
+    python benchmarks/engine_overhead.py [--quick] [--runs 5] [--peers FOLDER]
 """
 
 from __future__ import annotations
@@ -12,58 +14,27 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
-import time
-from collections.abc import Sequence
-from typing import Any
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-import gymnasium
+from echo import ACTIONS, NUM_STEPS, REPLY, TEXT, Echo, InstantModel, episodes
+from measuring import Row, cpu_s, interleaved, median_ratio, note, run
 
-import metagym
 from metagym.actor import REPLY_FORMAT, ChatActor
 from metagym.models import Call
 from metagym.rollout import RolloutConfig, RolloutEngine
-from metagym.spaces import TextSpace
-from metagym.types import (
-    Action,
-    Completion,
-    Episode,
-    Message,
-    Observation,
-    Step,
-    StopReason,
-    Task,
-    Trajectory,
-    Usage,
-)
+from metagym.types import Action, Episode, Message, Observation, Step, StopReason, Trajectory
 from metagym.workers import LocalWorkers
 
-NUM_STEPS, ACTIONS = 20, tuple(f"do thing {number}" for number in range(10))
-TEXT = "You see a thing. " * 118  # 2,006 characters
-REPLY = Completion(text="Thought: Let me see.\nAction: do thing 3", usage=Usage(prompt_tokens=9, num_calls=1))
-
-
-class Echo(gymnasium.Env[str, str]):
-    def __init__(self) -> None:
-        self.observation_space = TextSpace()
-        self.action_space = TextSpace()
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        self._count = 0
-        return TEXT, {"goal": "Go on.", "available_actions": ACTIONS}
-
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        self._count += 1
-        info = {"goal": "Go on.", "available_actions": ACTIONS, "success": self._count == NUM_STEPS}
-        return f"{action}: {TEXT}", 0.0, self._count == NUM_STEPS, False, info
-
-
-class InstantModel:
-    """Answers at once, and books nothing: what a call costs the ledger is measured with the client."""
-
-    keeps_ledger = True
-
-    async def complete(self, messages: Sequence[Message], call: Call) -> Completion:
-        return REPLY
+IN_FLIGHT = 64
+PEERS = {
+    "gem-llm": ("gem-llm", "gem_echo.py", ""),
+    "gem-llm, concat": ("gem-llm", "gem_echo.py", "concat"),
+    "textarena": ("textarena", "textarena_echo.py", ""),
+}
+"""What is asked of which package, by which script in `peers/`, with which wrapper."""
 
 
 async def bare_episode(episode: Episode, env: Echo, model: InstantModel) -> Trajectory:
@@ -93,35 +64,68 @@ async def bare_episode(episode: Episode, env: Echo, model: InstantModel) -> Traj
     )
 
 
-async def play_bare(episodes: Sequence[Episode]) -> list[Trajectory]:
+async def play_bare(batch: Sequence[Episode]) -> Sequence[Trajectory]:
     model = InstantModel()
-    return await asyncio.gather(*(bare_episode(episode, Echo(), model) for episode in episodes))
+    return await asyncio.gather(*(bare_episode(episode, Echo(), model) for episode in batch))
 
 
-async def play_engine(engine: RolloutEngine, episodes: Sequence[Episode]) -> Sequence[Trajectory]:
-    return await engine.run(episodes)
+def us_per_step(play: Callable[[], Sequence[Trajectory]]) -> float:
+    start = cpu_s()
+    played = play()
+    took_s = cpu_s() - start
+    assert all(len(item.steps) == NUM_STEPS for item in played)
+    return took_s / (NUM_STEPS * len(played)) * 1e6
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--episodes", type=int, default=64)
-    parser.add_argument("--runs", type=int, default=7)
-    arguments = parser.parse_args()
-    tasks = [Task(id=f"echo/{i}", family="echo", split="train", seed=i) for i in range(arguments.episodes)]
-    episodes = [Episode(prompt="Be quick.", task=task, seed=task.seed) for task in tasks]
+def peer_python(folder: Path, package: str) -> Path:
+    """Return the Python of the peer's virtual environment, which is made where there is none."""
+    python = folder / package / "bin" / "python"
+    if not python.exists():
+        note(f"installing {package} into {folder / package}")
+        subprocess.run([sys.executable, "-m", "venv", str(folder / package)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "-q", package], check=True, capture_output=True)
+    return python
+
+
+def peer_contenders(folder: str) -> dict[str, Callable[[], float]]:
+    contenders: dict[str, Callable[[], float]] = {}
+    for name, (package, script, wrapper) in PEERS.items() if folder else ():
+        try:
+            python = peer_python(Path(folder).resolve(), package)
+        except (OSError, subprocess.SubprocessError) as error:
+            note(f"{name} is left out: {package} cannot be installed ({type(error).__name__}; offline?)")
+            continue
+        arguments = [TEXT, ",".join(ACTIONS), REPLY.text.rpartition(": ")[2], str(NUM_STEPS), str(IN_FLIGHT), wrapper]
+        command = [str(python), str(Path(__file__).parent / "peers" / script), *arguments]
+
+        def ask(command: list[str] = command) -> float:
+            return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+        contenders[name] = ask
+    return contenders
+
+
+def measure(arguments: argparse.Namespace) -> list[Row]:
+    batch = episodes(IN_FLIGHT)
     engine = RolloutEngine(ChatActor(InstantModel()), LocalWorkers(Echo), config=RolloutConfig(max_steps=NUM_STEPS))
-    micros: dict[str, list[float]] = {"engine": [], "bare": []}
-    for _ in range(arguments.runs):
-        for name, play in (("engine", lambda: play_engine(engine, episodes)), ("bare", lambda: play_bare(episodes))):
-            start = time.process_time()
-            played = asyncio.run(play())
-            num_steps = sum(len(item.steps) for item in played)
-            micros[name].append((time.process_time() - start) / num_steps * 1e6)
-            assert num_steps == NUM_STEPS * len(episodes)
-    engine_us, bare_us = (statistics.median(micros[name]) for name in ("engine", "bare"))
-    print(f"metagym {metagym.__version__}, {arguments.episodes} episodes of {NUM_STEPS} steps, {len(TEXT)} characters")
-    print(f"engine {engine_us:.1f} us CPU a step, bare loop {bare_us:.1f} us: {engine_us / bare_us:.2f} times")
+    contenders: dict[str, Callable[[], float]] = {
+        "engine": lambda: us_per_step(lambda: asyncio.run(engine.run(batch))),
+        "bare": lambda: us_per_step(lambda: asyncio.run(play_bare(batch))),
+        **peer_contenders(arguments.peers),
+    }
+    interleaved({name: contenders[name] for name in ("engine", "bare")}, 1)  # the peers warm themselves
+    found = interleaved(contenders, 3 if arguments.quick else arguments.runs)
+    cost = {name: statistics.median(values) for name, values in found.items()}
+    rows = [
+        Row("engine, CPU a step", cost["engine"], "us", "<= 40", f"{IN_FLIGHT} episodes of {NUM_STEPS} steps"),
+        Row("bare asyncio loop, CPU a step", cost["bare"], "us", note="the same messages and records"),
+        Row("engine / bare asyncio loop", median_ratio(found, "engine", "bare"), "", "<= 2"),
+    ]
+    for name in list(cost)[2:]:
+        rows.append(Row(f"{name}, CPU a step", cost[name], "us", note="no record kept"))
+        rows.append(Row(f"{name} / engine", median_ratio(found, name, "engine")))
+    return rows
 
 
 if __name__ == "__main__":
-    main()
+    run(measure, __doc__, runs=5, peers="")

@@ -7,7 +7,7 @@ All play the same levels by the same choices of actions. The first two read the 
 NLE's screen. Interleaved runs;
 printed are medians and the ratios to them.
 
-    python benchmarks/minihack_speed.py [--episodes 64] [--runs 5]
+    python benchmarks/minihack_speed.py [--quick] [--episodes 64] [--runs 5]
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import argparse
 import statistics
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import gymnasium as gym
+from measuring import Row, interleaved, median_ratio, run
 
-import metagym
 from metagym.envs.minihack.engine import import_minihack
 from metagym.envs.minihack.env import MiniHackTextEnv
 from metagym.envs.minihack.meta import MiniHackMetaEnv
@@ -77,39 +77,39 @@ def play_new(episodes: Sequence[Episode]) -> int:
     return num_steps
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--episodes", type=int, default=64)
-    parser.add_argument("--runs", type=int, default=5)
-    arguments = parser.parse_args()
+def measure(arguments: argparse.Namespace) -> list[Row]:
     import_minihack()
     env = MiniHackMetaEnv(
         actor=Walker(), episodes_per_step=arguments.episodes, max_steps=MAX_STEPS, display=False, max_concurrency=64
     )
     env.reset(seed=0)
     episodes = env.new_meta_episode(env.np_random).episodes("")
-    seconds: dict[str, list[float]] = {"MetaEnv": [], "re-seeded": [], "new": []}
     steps: dict[str, int] = {}
-    for run in range(arguments.runs + 1):
-        start = time.perf_counter()
-        trajectories = env.play(episodes)
-        seconds["MetaEnv"].append(time.perf_counter() - start)
-        steps["MetaEnv"] = sum(len(item.steps) for item in trajectories)
-        for name, play in (("re-seeded", play_bare), ("new", play_new)):
+
+    def timed(name: str, play: Callable[[], int]) -> Callable[[], float]:
+        def one() -> float:
             start = time.perf_counter()
-            steps[name] = play(episodes)
-            seconds[name].append(time.perf_counter() - start)
-        if run == 0:  # the first run makes games and imports
-            seconds = {name: [] for name in seconds}
-    assert steps["MetaEnv"] == steps["re-seeded"], steps
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    print(f"metagym {metagym.__version__}, {arguments.episodes} episodes, {steps['MetaEnv']} steps")
-    for name, median in medians.items():
-        print(f"{name:>10} {median:7.3f} s {steps[name] / median:9.0f} steps/s")
-    print(f"MetaEnv reaches {medians['re-seeded'] / medians['MetaEnv']:.0%} of the bare re-seeded loop's speed")
-    print(f"MetaEnv is {medians['new'] / medians['MetaEnv']:.1f} times as fast as a new environment for each seed")
+            steps[name] = play()
+            return time.perf_counter() - start
+
+        return one
+
+    contenders = {
+        "MetaEnv": timed("MetaEnv", lambda: sum(len(item.steps) for item in env.play(episodes))),
+        "re-seeded": timed("re-seeded", lambda: play_bare(episodes)),
+        "new": timed("new", lambda: play_new(episodes)),
+    }
+    interleaved(contenders, 1)  # the first run makes games and imports
+    found = interleaved(contenders, 2 if arguments.quick else arguments.runs)
     env.close()
+    assert steps["MetaEnv"] == steps["re-seeded"], steps
+    rates = {name: steps[name] / statistics.median(seconds) for name, seconds in found.items()}
+    return [
+        *(Row(f"MiniHack, {name}", rate, "steps/s", note=f"{steps[name]} steps") for name, rate in rates.items()),
+        Row("MiniHack, MetaEnv / bare re-seeded loop", median_ratio(found, "MetaEnv", "re-seeded")),
+        Row("MiniHack, a new environment each / MetaEnv", median_ratio(found, "new", "MetaEnv")),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    run(measure, __doc__, episodes=64, runs=5)

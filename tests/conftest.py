@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,8 +38,9 @@ settings.register_profile("metagym", deadline=None, derandomize=True)
 settings.load_profile("metagym")
 
 # A shell's background job starts with Ctrl-C ignored, and Python then installs no handler: the tests of
-# Ctrl-C, and the processes that they start, need one.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+# Ctrl-C, and the processes that they start, need one. (Where Ray imports this, it is on another thread.)
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SRC = Path(metagym.__file__).parent
 ROOT = Path(__file__).parents[1]

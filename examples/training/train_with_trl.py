@@ -4,8 +4,10 @@
     torchrun --nproc_per_node 2 examples/training/train_with_trl.py OUT      # two processes, on the CPU, too
     python examples/training/train_with_trl.py OUT --resume                  # from TRL's own last checkpoint
 
-On GPUs with a real model, TRL samples with vLLM: pass `use_vllm=True, vllm_mode="colocate"` to `trl.GRPOConfig`,
-or `vllm_mode="server"` beside `trl vllm-serve --model NAME`; the reward function stays as it is.
+On GPUs, vLLM can write the replies; the reward function stays as it is:
+
+    VLLM=colocate torchrun --nproc_per_node 8 examples/training/train_with_trl.py OUT
+    trl vllm-serve --model OUT/start   # on GPUs of its own, beside VLLM=server torchrun ...
 """
 
 import os
@@ -46,6 +48,8 @@ def main(out: Path, *, resume: bool) -> None:
             logging_steps=1,
             use_cpu=not torch.cuda.is_available(),
             report_to="none",
+            use_vllm="VLLM" in os.environ,
+            vllm_mode=os.environ.get("VLLM", "colocate"),
             **grpo_arguments(config.grpo, num_processes=processes),
         ),
         train_dataset=make_dataset(experience, render=compact_messages),

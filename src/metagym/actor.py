@@ -13,7 +13,7 @@ from metagym.errors import ConfigError
 from metagym.models import Call, ChatModel, ask
 from metagym.models.context import estimate_tokens, fit_messages
 from metagym.seeding import describe, step_seed
-from metagym.types import Action, Completion, Episode, Message, Observation, Step
+from metagym.types import Action, Completion, Episode, Message, Observation, Step, compact
 
 ReadPrompt = Callable[[str, str, Sequence[Step], Observation], str]
 """(prompt, goal, steps, observation) -> the part of the prompt to send."""
@@ -93,13 +93,14 @@ class ChatActor:
         )
         completion = await ask(self.model, self._fitted(prompt, steps, observation), call)
         thought, text, problem = read_reply(completion)
-        return Action(
+        action = Action(
             text=text,
             thought=thought,
             problem=problem,
             completion=completion,
             prompt_read=None if prompt == episode.prompt else prompt,
         )
+        return compact(action)
 
     def messages(self, prompt: str, steps: Sequence[Step], observation: Observation) -> list[Message]:
         """Return the conversation: what is sent for `observation` after `steps`."""
@@ -157,6 +158,9 @@ class _Conversations:
     """
 
     MAX_EPISODES = 256
+
+    def __reduce__(self) -> tuple[type[_Conversations], tuple[()]]:
+        return _Conversations, ()  # addresses mean nothing in another process
 
     def __init__(self) -> None:
         self._entries: dict[int, tuple[Sequence[Step], list[Message]]] = {}

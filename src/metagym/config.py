@@ -29,8 +29,8 @@ class MetaEnvConfig(RolloutConfig):
     """Mean score from which the meta-episode is terminated; None means never."""
     max_failure_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of a batch that the apparatus may fail on before `step` raises."""
-    workers: Annotated[int, Field(ge=1)] | Literal["local"] = "local"
-    """Where inner environments live: `local`, in this process, or in so many worker processes."""
+    workers: Annotated[int, Field(ge=1)] | Literal["local", "ray"] = "local"
+    """Where inner environments live: `local`, in this process; in so many worker processes; or `ray`, on a cluster."""
     arm: str = ""
     """Names this arm of a comparison; arms never share model noise."""
     budget: Budget = Budget()

@@ -25,7 +25,7 @@ from metagym.spaces import PromptSpace, TrajectorySpace
 from metagym.specs import ActorSpec, make_actor
 from metagym.tasks import TaskSet, is_task_list
 from metagym.types import Episode, MetaStep, Task, Trajectory, Usage
-from metagym.workers import LocalWorkers, ProcessWorkers, Workers
+from metagym.workers import LocalWorkers, ProcessWorkers, RayWorkers, SeatWorkers, Workers
 
 ACTION_GRAMMAR = "exact, then case and white space"
 
@@ -177,7 +177,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         meta_step = self._meta_episode.finish(prompt, self._last_batch)
         return self.outcome(meta_step, self._meta_episode)
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:  # type: ignore[override, unused-ignore]
         """Return the last batch as text (render mode `ansi`)."""
         return render_batch(self._last_batch, show_thoughts=True) if self.render_mode == "ansi" else None
 
@@ -308,9 +308,11 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
                 self._kept |= {item.episode.key: item for item in error.trajectories if item.score is not None}
                 raise
 
-    def _make_workers(self) -> Workers:
+    def _make_workers(self) -> Workers | SeatWorkers:
         if self.config.workers == "local":
             return LocalWorkers(self.make_inner_env)
+        if self.config.workers == "ray":
+            return RayWorkers(self.inner_env_factory())
         return ProcessWorkers(self.inner_env_factory(), self.config.workers)
 
     def _episode_finished(self, trajectory: Trajectory) -> None:

@@ -177,6 +177,19 @@ class Ledger:
         with self._lock:
             self._book(attempt)
 
+    def adopt(self, attempts: Iterable[Attempt]) -> None:
+        """Book attempts that were settled on another ledger (on another machine), under numbers of this one."""
+        for attempt in attempts:
+            if attempt.outcome == "replayed":
+                self.book(attempt)
+                continue
+            with self._lock:
+                attempt = attempt.model_copy(update={"number": self._num_attempts})
+                self._num_attempts += 1
+                self._book(attempt)
+            if self.on_attempt is not None:
+                self.on_attempt(attempt)
+
     def _book(self, attempt: Attempt) -> None:
         key: Key = (attempt.role, attempt.purpose, attempt.meta_step)
         self._sums[key] = self._sums.get(key, Spending()).plus(attempt)

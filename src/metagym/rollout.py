@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from metagym.actor import Actor
+from metagym.away import Away
 from metagym.errors import (
     ApparatusError,
     BudgetExceededError,
@@ -27,9 +29,10 @@ from metagym.types import (
     StopReason,
     Trajectory,
     Usage,
+    compact,
     sum_usage,
 )
-from metagym.workers import Frame, InnerEnv, WorkerLostError, Workers
+from metagym.workers import Frame, InnerEnv, SeatWorkers, WorkerLostError, Workers
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +41,8 @@ MAX_LOSSES = 20
 
 Score = Callable[[Trajectory], float]
 """Gives a trajectory its number in the mean."""
+PlayOnce = Callable[[Episode, list[Step]], Awaitable[Trajectory]]
+"""Plays an episode, without a score; the list receives what was played, also where it fails."""
 
 
 class RolloutConfig(Record):
@@ -92,6 +97,18 @@ async def run_episode(
     Raises:
         Exception: whatever the actor or the inner environment raised, but for ContextOverflowError.
     """
+    return _scored(await play_episode(episode, actor, env, config=config, steps=steps), score)
+
+
+async def play_episode(
+    episode: Episode,
+    actor: Actor,
+    env: InnerEnv,
+    *,
+    config: RolloutConfig = DEFAULT_CONFIG,
+    steps: list[Step] | None = None,
+) -> Trajectory:
+    """Play one episode as `run_episode` does, and leave it without a score."""
     steps = [] if steps is None else steps
     frame = await env.reset(episode.task)
     observation = _observe(frame)
@@ -109,22 +126,21 @@ async def run_episode(
             frame = await env.step(command)
             next_observation, reward = _observe(frame), float(frame.reward)
             events = tuple(frame.info.get("events", ()))
-        steps.append(
-            Step(
-                observation=observation,
-                action=action,
-                command=command,
-                is_valid=not problem,
-                reward=reward,
-                events=events,
-            )
+        step = Step(
+            observation=observation,
+            action=action,
+            command=command,
+            is_valid=not problem,
+            reward=reward,
+            events=events,
         )
+        steps.append(compact(step))
         observation = next_observation
         if frame.terminated or frame.truncated:
             stop_reason = StopReason.TERMINATED if frame.terminated else StopReason.TRUNCATED
             break
     success = frame.info.get("success")
-    trajectory = Trajectory(
+    return Trajectory(
         episode=episode,
         steps=tuple(steps),
         final_observation=observation,
@@ -135,6 +151,9 @@ async def run_episode(
         scripted=getattr(actor, "scripted", False),
         actor_revision=getattr(actor, "revision", ""),
     )
+
+
+def _scored(trajectory: Trajectory, score: Score) -> Trajectory:
     value = float(score(trajectory))
     if not math.isfinite(value):
         raise ContractError(f"A score must be a finite number, got {value!r}. Mend the environment's `score`.")
@@ -152,7 +171,7 @@ class RolloutEngine:
     def __init__(
         self,
         actor: Actor,
-        workers: Workers,
+        workers: Workers | SeatWorkers,
         *,
         config: RolloutConfig = DEFAULT_CONFIG,
         score: Score = default_score,
@@ -179,7 +198,12 @@ class RolloutEngine:
         queue = iter(enumerate(episodes))
         slots = min(self.config.max_concurrency, len(episodes))
         stops: list[ApparatusError] = []
-        players = [asyncio.create_task(self._play(queue, trajectories, stops)) for _ in range(slots)]
+        play: PlayOnce = self._play_here
+        if isinstance(self.workers, SeatWorkers):
+            # One for each run: an outer trainer may have changed the actor since the last one.
+            there = functools.partial(play_episode, actor=self.actor, config=self.config)
+            play = Away(there, self.actor, self.workers, max_steps=self.config.max_steps).play
+        players = [asyncio.create_task(self._play(queue, trajectories, stops, play)) for _ in range(slots)]
         try:
             await asyncio.gather(*players)
         finally:
@@ -199,6 +223,7 @@ class RolloutEngine:
         queue: Iterator[tuple[int, Episode]],
         trajectories: dict[int, Trajectory],
         stops: list[ApparatusError],
+        play: PlayOnce,
     ) -> None:
         for index, episode in queue:
             recalled = self._recall(episode) if self._recall is not None else None
@@ -207,7 +232,7 @@ class RolloutEngine:
                 continue  # nothing was played: there is nothing to record
             if recalled is None:
                 async with self._slots:
-                    trajectories[index] = await self._run_with_attempts(episode, stops)
+                    trajectories[index] = await self._run_with_attempts(episode, stops, play)
             else:
                 trajectories[index] = recalled
             if recalled is None and self._on_episode is not None:
@@ -215,15 +240,18 @@ class RolloutEngine:
             # A scripted actor never suspends; this lets the others, and a cancellation, have their turn.
             await asyncio.sleep(0)
 
-    async def _run_with_attempts(self, episode: Episode, stops: list[ApparatusError]) -> Trajectory:
+    async def _play_here(self, episode: Episode, steps: list[Step]) -> Trajectory:
+        assert not isinstance(self.workers, SeatWorkers)
+        async with self.workers.lease() as env:
+            return await play_episode(episode, self.actor, env, config=self.config, steps=steps)
+
+    async def _run_with_attempts(self, episode: Episode, stops: list[ApparatusError], play: PlayOnce) -> Trajectory:
         attempt, losses = 1, 0
         while attempt <= self.config.attempts:
             steps: list[Step] = []
             try:
-                async with self.workers.lease() as env:
-                    return await run_episode(
-                        episode, self.actor, env, config=self.config, score=self._score, steps=steps
-                    )
+                # The score is given here: one of the user's own need not travel.
+                return _scored(await play(episode, steps), self._score)
             except Exception as error:
                 failure = error
                 logger.warning("Episode %s failed at attempt %d: %s", episode.key, attempt, error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from gymnasium import Space
@@ -56,7 +56,7 @@ class TextSpace(Space[str]):
         length = int(self.np_random.integers(1, min(self.max_length, 40) + 1))
         return "".join(_ALPHABET[i] for i in self.np_random.integers(len(_ALPHABET), size=length))
 
-    def to_jsonable(self, sample_n: Sequence[str]) -> list[str]:
+    def to_jsonable(self, sample_n: Iterable[str]) -> list[str]:
         """Return the samples as a list, which is JSON already."""
         return list(sample_n)
 
@@ -113,7 +113,7 @@ class TrajectorySpace(Space[tuple[Trajectory, ...]]):
         """Return the empty batch: a trajectory cannot be made up."""
         return ()
 
-    def to_jsonable(self, sample_n: Sequence[tuple[Trajectory, ...]]) -> list[list[dict[str, Any]]]:
+    def to_jsonable(self, sample_n: Iterable[tuple[Trajectory, ...]]) -> list[list[dict[str, Any]]]:
         """Return the batches as JSON values."""
         return [[trajectory.model_dump(mode="json") for trajectory in batch] for batch in sample_n]
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import math
+import pickle
 import socket
 import weakref
 from collections.abc import Iterator, Sequence
@@ -385,3 +386,26 @@ def test_a_closed_model_is_kept_alive_by_nothing() -> None:
     del model
     gc.collect()
     assert alive() is None
+
+
+def test_a_model_goes_to_another_process_without_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "secret-1")
+    model = OpenAIChatModel(
+        "m", base_url="http://localhost:1/v1", api_key_env="MY_KEY", sampling={"top_p": 0.5}, timeout_s=7
+    )
+    sent = pickle.dumps(model)
+    assert b"secret-1" not in sent
+    monkeypatch.setenv("MY_KEY", "secret-2")
+    made = pickle.loads(sent)
+    assert (made.fingerprint, made.timeout_s, made._api_key) == (model.fingerprint, 7, "secret-2")
+    monkeypatch.delenv("MY_KEY")
+    with pytest.raises(ConfigError, match="MY_KEY, which is not set"):
+        pickle.loads(sent)
+
+
+def test_a_process_whose_environment_names_another_server_refuses_to_play(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
+    sent = pickle.dumps(OpenAIChatModel("m"))
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:2/v1")
+    with pytest.raises(ConfigError, match=r"Expected the server http://localhost:1/v1.*got 'http://localhost:2/v1'"):
+        pickle.loads(sent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from metagym import cli
+from metagym.actor import ChatActor
+from metagym.testing import FakeChatModel
 from tests.conftest import run_python
 
 Metagym = Callable[..., tuple[int, str, str]]
@@ -74,10 +77,111 @@ def test_grpo_trains_on_what_was_collected(command: Metagym, tiny_start: Path) -
     assert "The record lies in" in out
 
 
+EVALUATION = (
+    *("--evaluation", 'families=["law-0042"]', "--evaluation", "num_steps=1", "--evaluation", "num_seeds=2"),
+    *("--evaluation", "num_validation=2", "--evaluation", "num_test=2"),
+)
+PRESET = """
+num_steps = 1
+episodes_per_step = [2]
+num_seeds = 3
+num_validation = 2
+num_test = 3
+
+[[environments]]
+id = "MetaGym/Gates-v0"
+families = ["law-0042", "law-0043"]
+"""
+
+
+@pytest.mark.train
+def test_a_trained_reflector_is_evaluated_against_its_untrained_start(
+    command: Metagym, tiny_start: Path, tmp_path: Path
+) -> None:
+    """The way of the documentation: train, evaluate both by one protocol, compare."""
+    command("train", "collect", *GATES, "--reflector", "demo", "--loops", 2, "--steps", 2, "--out", "data")
+    arguments = (
+        *("train", "grpo", *GATES, "--model", tiny_start, "--data", "data", "--out", "run", "-n", 2),
+        *("--grpo", "group_size=2", "--grpo", "groups_per_step=2", "--grpo", "max_new_tokens=8"),
+        *("--render", "metagym.training.problem:compact_messages", "--evaluate-every", 1, *EVALUATION),
+    )
+    code, out, err = command(*arguments)
+    assert code == 0, err
+    assert [f"after {step} steps: gain on held-out families" in out for step in range(3)] == [True] * 3
+    assert "paired" in command("compare", "run/evaluations/000002", "run/evaluations/000000")[1]
+    (tmp_path / "held-out.toml").write_text(PRESET)
+    for name, reflector in (("trained", "run/checkpoints/000002"), ("untrained", "run/start")):
+        code, out, err = command(
+            *("evaluate", "--preset", "held-out.toml", "--actor", "demo", "--reflector", reflector),
+            *("--no-controls", "--out", name),
+        )
+        assert code == 0, err
+    places = [next(Path(name).rglob("manifest.json")).parent for name in ("trained", "untrained")]
+    code, out, err = command("compare", *places)
+    assert code == 0, err
+    assert "paired" in out
+
+
+@pytest.mark.train
+def test_turns_and_pairs_are_exported(command: Metagym, tiny_start: Path) -> None:
+    command("train", "collect", *GATES, "--reflector", "demo", "--loops", 2, "--steps", 2, "--out", "data")
+    command(
+        *("train", "grpo", *GATES, "--model", tiny_start, "--data", "data", "--out", "run", "-n", 1),
+        *("--grpo", "group_size=2", "--grpo", "groups_per_step=2", "--grpo", "max_new_tokens=8"),
+    )
+    assert command("train", "export", "run", "--out", "turns.jsonl")[:2] == (0, "4 turns in turns.jsonl\n")
+    turns = [json.loads(line) for line in Path("turns.jsonl").read_text().splitlines()]
+    assert {turn["role"] for turn in turns} == {"reflector"}
+    code, out, err = command("train", "export", "run", "--pairs", "--out", "pairs.jsonl")
+    assert code == 0, err
+    assert out.endswith("pairs in pairs.jsonl\n")
+
+
+def test_actor_turns_are_exported_as_they_were_sent(command: Metagym) -> None:
+    actor = ("--actor", "tests.training.test_cli_training:SpeakingActor")
+    arguments = ("MetaGym/Gates-v0", *actor, "--option", "episodes_per_step=2")
+    code, _, err = command("train", "collect", *arguments, "--reflector", "fixed", "--loops", 1, "-n", 1, "-o", "data")
+    assert code == 0, err
+    arguments = ("train", "export", "data", "--env", *arguments, "--out", "turns.jsonl")
+    code, out, err = command(*arguments)
+    assert code == 0, err
+    turns = [json.loads(line) for line in Path("turns.jsonl").read_text().splitlines()]
+    assert out == f"{len(turns)} turns in turns.jsonl\n"
+    assert {turn["role"] for turn in turns} == {"actor"}
+    assert {turn["completion"] for turn in turns} == {"Action: knock"}
+    assert {turn["messages"][0]["role"] for turn in turns} == {"system"}
+    code, _, err = command(*arguments, "--option", "episodes_per_step=3")
+    assert code == 1
+    assert "Expected experience with the fingerprint" in err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("nowhere",), "Expected a training run"),
+        (("nowhere", "--env", "MetaGym/Gates-v0"), "No actor is named"),
+        (("nowhere", "--env", "MetaGym/Gates-v0", "--actor", "demo"), "is sent no messages"),
+    ],
+)
+def test_a_bad_export_is_a_sentence(command: Metagym, arguments: tuple[str, ...], told: str) -> None:
+    code, _, err = command("train", "export", *arguments, "--out", "turns.jsonl")
+    assert code == 1
+    assert told in err.replace("\n", " ")
+
+
+class SpeakingActor(ChatActor):
+    """Says the same always."""
+
+    def __init__(self) -> None:
+        super().__init__(FakeChatModel(["Action: knock"] * 1_000))
+
+
 @pytest.mark.train
 @pytest.mark.parametrize(
     ("option", "told"),
     [
+        (("--evaluation", "num_seeds=2"), "nothing says when: give --evaluate-every N"),
+        (("--evaluate-every", "1"), "Expected the held-out families"),
         (("--grpo", "group_size=1"), "group_size must be at least 2, got 1"),
         (("--grpo", "groupsize=4"), "GRPOConfig got groupsize=4"),
         (("--reward", "on=later"), "must be 'same' or 'fresh', got 'later'"),

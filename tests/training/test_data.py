@@ -52,6 +52,16 @@ def read_experience_text(content: bytes, tmp_path: Path) -> Any:
     return read_experience(tmp_path / "before.jsonl")
 
 
+def test_what_is_played_after_collecting_is_no_part_of_a_loop(make_gates: MakeGates, tmp_path: Path) -> None:
+    env = make_gates(episodes_per_step=2)
+    last = collected(env, tmp_path)[-1]
+    log = tmp_path / "loops" / "0002" / LOG
+    content, played = log.read_bytes(), env.ledger.num_episodes
+    env.replay([last.prompt, last.prompt], last.task_ids)
+    assert env.ledger.num_episodes - played == 4
+    assert log.read_bytes() == content
+
+
 def test_loops_of_another_environment_are_refused(make_gates: MakeGates, tmp_path: Path) -> None:
     collected(make_gates(episodes_per_step=2), tmp_path)
     with pytest.raises(RunFolderError, match="fingerprint differs"):

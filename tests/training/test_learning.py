@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 pytestmark = pytest.mark.train
-pytest.importorskip("torch", reason="needs metagym[train]")
+torch: Any = pytest.importorskip("torch", reason="needs metagym[train]")
 pytest.importorskip("transformers", reason="needs metagym[train]")
 
-from metagym.training.demo import DemoConfig, ShuffledReward, run_once  # noqa: E402
+from metagym.training.demo import DemoConfig, ShuffledReward, run_demo, run_once  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
 from metagym.training.reward import MetaReward  # noqa: E402
 from tests.conftest import MakeGates  # noqa: E402
@@ -20,6 +20,7 @@ from tests.conftest import MakeGates  # noqa: E402
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_grpo_teaches_the_tiny_reflector_to_read_outcomes(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
     report = run_once(tmp_path, 0, DemoConfig())
     gain = report.gain
     assert gain > 0.15, "held-out laws: trained against its own untrained start"
@@ -31,15 +32,41 @@ def test_grpo_teaches_the_tiny_reflector_to_read_outcomes(tmp_path: Path) -> Non
     assert run_once(tmp_path, 0, DemoConfig()) == report
 
 
+MINIATURE = DemoConfig(
+    num_steps=1,
+    supervised_steps=20,
+    num_loops=4,
+    num_laws=3,
+    grpo=GRPOConfig(group_size=2, groups_per_step=2, max_new_tokens=8),
+)
+
+
 def test_a_run_in_miniature_reports_everything(tmp_path: Path) -> None:
-    config = DemoConfig(
-        num_steps=1, supervised_steps=20, num_loops=4, num_laws=3,
-        grpo=GRPOConfig(group_size=2, groups_per_step=2, max_new_tokens=8),
-    )  # fmt: skip
-    report = run_once(tmp_path, 3, config)
+    report = run_once(tmp_path, 3, MINIATURE)
     assert len(report.rewards) == 1
     assert report.shuffled is not None
     assert len(report.untrained.online) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_runs_in_processes_report_what_they_report_alone(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    told: list[int] = []
+    reports = run_demo(
+        tmp_path / "both", (3, 4), MINIATURE, num_processes=2, on_run=lambda report: told.append(report.seed)
+    )
+    assert reports == [run_once(tmp_path / f"{seed}", seed, MINIATURE) for seed in (3, 4)]
+    assert sorted(told) == [3, 4]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_run_that_fails_stops_the_others(tmp_path: Path) -> None:
+    (tmp_path / "seed-0").write_text("in the way of a folder")
+    with pytest.raises(OSError, match="seed-0"):
+        run_demo(tmp_path, (0, 1, 2), MINIATURE)
+    assert not list(tmp_path.glob("seed-*/report.json"))
 
 
 def test_shuffled_rewards_are_the_groups_own_in_another_order(make_gates: MakeGates) -> None:

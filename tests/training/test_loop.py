@@ -104,23 +104,44 @@ def test_an_adapter_is_resumed_and_served(
 
 
 def test_metrics_say_what_happened(tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path) -> None:
+    run(tiny_start, experience, env, tmp_path, steps=2)
+    found = lines(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in found] == [0, 1]
+    for line in found:
+        assert {"reward", "reward_spread", "kl", "length", "cut_off", "no_signal", "missing_rewards"} <= set(line)
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_it_is_evaluated_before_training_every_n_steps_and_at_the_end_each_once(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
     seen: list[int] = []
 
     def evaluate(policy: Policy, step: int) -> dict[str, float]:
+        if step == 2 and 2 not in seen:
+            seen.append(step)
+            raise KeyboardInterrupt  # stopped while it is evaluated
         seen.append(step)
-        return {"held_out": 0.5}
+        return {"held_out": float(step)}
 
-    train(
-        tiny_start, experience, MetaReward(env), tmp_path, grpo=GRPO, render=compact_messages, evaluate=evaluate,
-        loop=LoopConfig(num_steps=3, evaluate_every=2),
-    )  # fmt: skip
-    assert seen == [1]
-    found = lines(tmp_path / "metrics.jsonl")
-    assert {"step", "reward", "reward_spread", "kl", "length", "cut_off", "no_signal", "missing_rewards"} <= set(
-        found[0]
-    )
-    assert found[1]["evaluation/held_out"] == 0.5
-    assert "evaluation/held_out" not in found[0]
+    def go_on() -> Path:
+        return train(
+            tiny_start, experience, TextReward(env), tmp_path / "run", grpo=GRPO, render=compact_messages,
+            evaluate=evaluate, loop=LoopConfig(num_steps=5, save_every=100, evaluate_every=2),
+        )  # fmt: skip
+
+    with pytest.raises(KeyboardInterrupt):
+        go_on()
+    last = go_on()
+    assert seen == [0, 2, 2, 4, 5]
+    assert [line["step"] for line in lines(tmp_path / "run" / "metrics.jsonl")] == [0, 1, 2, 3, 4]
+    assert lines(tmp_path / "run" / "evaluations.jsonl") == [
+        {"step": step, "held_out": float(step)} for step in (0, 2, 4, 5)
+    ]
+    go_on()
+    assert seen == [0, 2, 2, 4, 5]
+    plain = run(tiny_start, experience, env, tmp_path / "plain", steps=5)
+    assert weights_digest(Policy.load(last)) == weights_digest(Policy.load(plain))
 
 
 def test_another_question_in_the_same_folder_is_refused(
@@ -129,6 +150,14 @@ def test_another_question_in_the_same_folder_is_refused(
     run(tiny_start, experience, env, tmp_path, steps=1)
     with pytest.raises(RunFolderError, match="began with another loop"):
         run(tiny_start, experience, env, tmp_path, seed=5)
+
+
+def test_what_could_not_begin_leaves_the_folder_free(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="Expected a causal language model"):
+        run(tmp_path / "no model", experience, env, tmp_path / "run", steps=1)
+    assert run(tiny_start, experience, env, tmp_path / "run", steps=1).is_dir()
 
 
 def test_experience_of_another_environment_is_refused(
@@ -147,9 +176,28 @@ def test_a_checkpoints_path_is_a_reflector(
     last = run(tiny_start, experience, env, tmp_path, steps=1)
     reflector = make_reflector(str(last))
     assert isinstance(reflector, LocalReflector)
+    assert reflector.fingerprint["model"]["sampling"] == {"max_new_tokens": GRPO.max_new_tokens, "temperature": 1.0}
     assert reflector.messages(experience[0].meta_step) == compact_messages(experience[0].meta_step)
     results = [optimize(env, make_reflector(str(last)), 2, seed=0) for _ in range(2)]
     assert results[0] == results[1]
+
+
+def test_the_untrained_start_is_served_as_the_trained_one_is(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
+    last = run(tiny_start, experience, env, tmp_path, steps=1)
+    start, trained = (load_reflector(path).fingerprint for path in (tmp_path / "start", last))
+    assert start["model"].pop("weights") == weights_digest(Policy.load(tiny_start))
+    assert trained["model"].pop("weights") != weights_digest(Policy.load(tiny_start))
+    assert start == trained
+
+
+def test_a_description_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "metagym.json").write_text("{}}")
+    with pytest.raises(ConfigError, match="Expected what `metagym train` wrote in"):
+        load_reflector(tmp_path)
+    with pytest.raises(ConfigError, match="which is no folder"):
+        load_reflector(tmp_path / "nowhere")
 
 
 def test_a_folder_that_is_no_model_is_told(tmp_path: Path) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +16,19 @@ pytestmark = pytest.mark.train
 pytest.importorskip("torch", reason="needs metagym[train]")
 
 from metagym.envs.gates.laws import GATES, law_of  # noqa: E402
+from metagym.errors import ConfigError  # noqa: E402
 from metagym.seeding import digest  # noqa: E402
-from metagym.training.data import to_experience  # noqa: E402
+from metagym.training.data import to_experience, write_jsonl  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
 from metagym.training.problem import GradedGatesMetaEnv, compact_messages, prompt_of  # noqa: E402
 from metagym.training.reward import MetaReward  # noqa: E402
 from metagym.training.trl import grpo_arguments, make_dataset, make_reward_function  # noqa: E402
-from tests.conftest import MakeGates  # noqa: E402
+from tests.conftest import ROOT, SRC, MakeGates  # noqa: E402
 
 
-def experience_of(env: Any) -> Any:
-    histories = [env.replay([env.default_prompt], [f"law-000{law}/1", f"law-000{law}/2"]) for law in range(4)]
+def experience_of(env: Any, num_laws: int = 4) -> Any:
+    laws = [f"law-{law:04d}" for law in range(num_laws)]
+    histories = [env.replay([env.default_prompt], [f"{law}/1", f"{law}/2"]) for law in laws]
     return to_experience(histories, fingerprint=digest(env.fingerprint))
 
 
@@ -39,6 +45,17 @@ def test_the_reward_function_rewards_each_completion_by_its_own_row(make_gates: 
     wrong = asyncio.run(function(completions=texts, row=[1, 2, 3, 0]))
     assert right == [1.0] * 4
     assert max(wrong) < 1.0
+
+
+@pytest.mark.parametrize(("micro_batch", "processes", "passes"), [(64, 1, (24, 1)), (5, 2, (4, 3)), (8, 3, (8, 1))])
+def test_a_step_is_shared_out_over_processes_and_passes(
+    micro_batch: int, processes: int, passes: tuple[int, int]
+) -> None:
+    config = GRPOConfig(group_size=4, groups_per_step=6, micro_batch=micro_batch)
+    found = grpo_arguments(config, num_processes=processes)
+    assert (found["per_device_train_batch_size"], found["gradient_accumulation_steps"]) == passes
+    with pytest.raises(ConfigError, match="24 completions a step cannot be shared out among 5 processes"):
+        grpo_arguments(config, num_processes=5)
 
 
 @pytest.mark.slow
@@ -60,3 +77,25 @@ def test_trl_trains_with_it(tiny_start: Path, make_gates: MakeGates, tmp_path: P
     trainer.train()
     assert trainer.state.global_step == 2
     assert any("reward" in entry for entry in trainer.state.log_history)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_example_runs_in_two_processes_and_resumes(tiny_start: Path, make_gates: MakeGates, tmp_path: Path) -> None:
+    """`torchrun` starts two (the script asserts it); a third step is then taken from TRL's own checkpoint."""
+    pytest.importorskip("trl", reason="needs TRL: pip install trl")
+    env = make_gates(cls=GradedGatesMetaEnv, episodes_per_step=2)
+    shutil.copytree(tiny_start, tmp_path / "start")
+    write_jsonl(experience_of(env, 16), tmp_path / "experience.jsonl")
+    script = [str(ROOT / "examples" / "training" / "train_with_trl.py"), str(tmp_path)]
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *script]
+
+    def told(command: list[str], steps: int) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(SRC.parent), "OMP_NUM_THREADS": "1", "STEPS": str(steps)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "2 processes, 2 steps, reward" in told(two, 2)
+    assert "2 processes, 3 steps, reward" in told([*two, "--resume"], 3)
+    assert (tmp_path / "trained" / "config.json").is_file()

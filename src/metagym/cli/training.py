@@ -1,16 +1,26 @@
-"""The command line of training: `metagym train demo`, `collect`, `grpo`. It only asks and prints."""
+"""The command line of training: `metagym train demo`, `collect`, `grpo`, `export`. It only asks and prints."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from metagym.cli.models import read_reflector
+from metagym.cli.training_demo import curve, demo
+from metagym.cli.training_options import (
+    ActorOption,
+    EnvOption,
+    KeyOption,
+    ModelOption,
+    SeedOption,
+    UrlOption,
+    actor_options,
+    model_spec,
+    read_config,
+)
 from metagym.errors import ConfigError
 
 app = typer.Typer(
@@ -18,41 +28,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command()(demo)
 console = Console()
-
-SeedOption = Annotated[int, typer.Option(help="Fixes all chance.")]
-ActorOption = Annotated[str | None, typer.Option(help="`demo`, `random`, or package.module:MyActor.")]
-ModelOption = Annotated[str | None, typer.Option(help="The actor's model.")]
-UrlOption = Annotated[str | None, typer.Option(help="Its server, such as http://localhost:8000/v1.")]
-KeyOption = Annotated[str | None, typer.Option(help="The environment variable that holds its key.")]
-EnvOption = Annotated[list[str] | None, typer.Option("--option", help="NAME=JSON, an option of the environment.")]
-
-
-@app.command()
-def demo(
-    runs: Annotated[int, typer.Option(min=2, max=10, help="Training runs: the replicates of the t interval.")] = 5,
-    steps: Annotated[int, typer.Option("--steps", "-n", min=1, help="GRPO steps of a run.")] = 80,
-    processes: Annotated[int, typer.Option(min=1, help="Runs at a time, one core each.")] = 2,
-    shuffled: Annotated[bool, typer.Option(help="Also train each run on shuffled rewards.")] = True,
-    seed: SeedOption = 0,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the runs; finished ones are not run again.")] = (
-        Path("runs/train-demo")
-    ),
-) -> None:
-    """See GRPO teach a tiny reflector to read outcomes: several runs, held-out laws, controls. On the CPU."""
-    from metagym.training.extras import require
-
-    require("torch"), require("transformers")
-    from metagym.training.demo import DemoConfig, run_demo
-
-    def told(report: Any) -> None:
-        console.print(f"run {report.seed}: reward {_curve(report.rewards)}", highlight=False)
-
-    seeds = range(seed, seed + runs)
-    config = DemoConfig(num_steps=steps, shuffled=shuffled)
-    reports = run_demo(out, seeds, config, num_processes=min(processes, runs), on_run=told)
-    _print_reports(reports)
-    console.print(f"\nThe runs lie in {out}.", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -80,11 +57,11 @@ def collect(
     from metagym.training.data import collect as collect_experience
     from metagym.training.data import write_parquet
 
-    made = make_meta_env(env, _options(option, actor, actor_model, actor_base_url, api_key_env), num_steps=steps)
+    made = make_meta_env(env, actor_options(option, actor, actor_model, actor_base_url, api_key_env), num_steps=steps)
     try:
         model = None
         if reflector is None or reflector_model is not None:
-            model = _model("reflector", reflector_model, reflector_base_url, api_key_env)
+            model = model_spec("reflector", reflector_model, reflector_base_url, api_key_env)
         spec = read_reflector(reflector, model)
         writer = make_reflector(spec, demo=made.unwrapped.make_demo_reflector)  # type: ignore[attr-defined]
         experience = collect_experience(made, writer, out, num_loops=loops, num_steps=steps, seed=seed)
@@ -113,6 +90,13 @@ def grpo(
     ] = None,
     lora_rank: Annotated[int | None, typer.Option(min=1, help="Train a LoRA adapter of this rank.")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    evaluate_every: Annotated[
+        int, typer.Option(min=0, help="Steps between evaluations on held-out families; 0: none.")
+    ] = 0,
+    evaluation: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=JSON, a field of EvaluationConfig, such as families=[...] or num_seeds=5."),
+    ] = None,
     render: Annotated[str, typer.Option(help="package.module:function that shows a meta-step to the model.")] = (
         "metagym.training.data:chat_messages"
     ),
@@ -122,108 +106,82 @@ def grpo(
     from metagym.training.extras import require
 
     require("torch"), require("transformers")
+    from metagym.evaluation import EvaluationConfig
     from metagym.experiment import make_meta_env
     from metagym.specs import import_object
-    from metagym.training.data import read_experience
+    from metagym.training.data import read_experience, read_lines
     from metagym.training.grpo import GRPOConfig
+    from metagym.training.ict import evaluate_by_ict
     from metagym.training.loop import LoopConfig, train
     from metagym.training.reward import MetaReward, RewardConfig
 
-    made = make_meta_env(env, _options(option, actor, actor_model, actor_base_url, api_key_env))
+    if evaluation and not evaluate_every:
+        raise ConfigError("--evaluation says how to evaluate, and nothing says when: give --evaluate-every N.")
+    algorithm, shown, experience = read_config(GRPOConfig, grpo_option), import_object(render), read_experience(data)
+    made = make_meta_env(env, actor_options(option, actor, actor_model, actor_base_url, api_key_env))
     try:
+        meta_env: Any = made.unwrapped
+        evaluate = None
+        if evaluate_every:
+            protocol = read_config(EvaluationConfig, evaluation)
+            place = out / "evaluations"
+            evaluate = evaluate_by_ict(meta_env, experience, protocol, place, grpo=algorithm, render=shown)
         last = train(
             model,
-            read_experience(data),
-            MetaReward(made.unwrapped, _config(RewardConfig, reward_option)),  # type: ignore[arg-type]
+            experience,
+            MetaReward(meta_env, read_config(RewardConfig, reward_option)),
             out,
-            grpo=_config(GRPOConfig, grpo_option),
-            loop=LoopConfig(num_steps=steps, seed=seed, lora_rank=lora_rank, dtype=dtype),
-            render=import_object(render),
+            grpo=algorithm,
+            loop=LoopConfig(
+                num_steps=steps, seed=seed, lora_rank=lora_rank, dtype=dtype, evaluate_every=evaluate_every
+            ),
+            render=shown,
+            evaluate=evaluate,
         )
     finally:
         made.close()
-    rewards = [json.loads(line)["reward"] for line in (out / "metrics.jsonl").read_text().splitlines()]
-    console.print(f"reward {_curve(rewards)}", highlight=False)
+    rewards = [line["reward"] for line in read_lines(out / "metrics.jsonl")]
+    for line in read_lines(out / "evaluations.jsonl") if evaluate_every else ():
+        interval = f" [{line['gain_low']:+.3f}, {line['gain_high']:+.3f}]" if "gain_low" in line else ""
+        console.print(f"after {line['step']} steps: gain on held-out families {line['gain']:+.3f}{interval}")
+    console.print(f"reward {curve(rewards)}", highlight=False)
     console.print(f"The trained reflector: {last}", soft_wrap=True, highlight=False)
 
 
-def _options(
-    option: list[str] | None, actor: str | None, model: str | None, base_url: str | None, key: str | None
-) -> dict[str, Any]:
-    return {**_pairs(option), "actor": actor or _model("actor", model, base_url, key)}
+@app.command()
+def export(
+    source: Annotated[Path, typer.Argument(help="A training run; with --env, what `metagym train collect` wrote.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The JSONL file.")],
+    pairs: Annotated[bool, typer.Option("--pairs", help="Only the best of each group, for fine-tuning.")] = False,
+    env: Annotated[
+        str | None, typer.Option(help="Export the actor's turns instead: the environment that they were played in.")
+    ] = None,
+    actor_model: ModelOption = None,
+    actor_base_url: UrlOption = None,
+    actor: ActorOption = None,
+    api_key_env: KeyOption = None,
+    option: EnvOption = None,
+) -> None:
+    """Write reflector turns, actor turns or supervised pairs as JSON lines, for other trainers."""
+    from metagym.actor import ChatActor
+    from metagym.experiment import make_meta_env
+    from metagym.seeding import digest
+    from metagym.training.data import read_experience
+    from metagym.training.export import actor_turns, reflector_turns, supervised_pairs, write_turns
 
-
-def _model(role: str, model: str | None, base_url: str | None, api_key_env: str | None) -> dict[str, Any]:
-    if model is None:
-        raise ConfigError(
-            f"No {role} is named, and training plays no stand-in unasked. Say --{role}-model NAME (with "
-            f"--{role}-base-url for a server of your own), or --{role} demo for the scripted one."
-        )
-    spec = {"model": model, "base_url": base_url, "api_key_env": api_key_env}
-    return {name: value for name, value in spec.items() if value is not None}
-
-
-def _config(kind: Any, options: list[str] | None) -> Any:
-    from pydantic import ValidationError
-
-    try:
-        return kind(**_pairs(options))
-    except ValidationError as error:
-        first = error.errors()[0]
-        known = ", ".join(kind.model_fields)
-        name = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{kind.__name__} got {name}={first['input']!r}: {first['msg']}. Fields: {known}.") from None
-
-
-def _pairs(options: list[str] | None) -> dict[str, Any]:
-    read: dict[str, Any] = {}
-    for option in options or []:
-        name, equals, value = option.partition("=")
-        if not equals:
-            raise ConfigError(f"Expected NAME=VALUE, got {option!r}.")
+    if env is None:
+        turns = reflector_turns(source)
+    else:
+        made: Any = make_meta_env(env, actor_options(option, actor, actor_model, actor_base_url, api_key_env))
         try:
-            read[name] = json.loads(value)
-        except ValueError:
-            read[name] = value  # a plain word needs no quotes
-    return read
-
-
-def _curve(rewards: Any) -> str:
-    """Return some ten points of the curve, each the mean of its stretch."""
-    known = [value for value in rewards if value is not None]
-    size = max(1, -(-len(known) // 10))
-    parts = [known[start : start + size] for start in range(0, len(known), size)]
-    return " ".join(f"{sum(part) / len(part):.2f}" for part in parts)
-
-
-def _print_reports(reports: Any) -> None:
-    from metagym.statistics import mean_interval
-
-    caption = "SCRIPTED actor: this tests the training loop, and says nothing about language models."
-    table = Table(
-        *("run", "untrained", "trained", "gain", "gap closed", "permuted", "shuffled", "constant", "Bayes"),
-        title="Success of the last prompt on held-out laws, after four meta-steps",
-        caption=caption,
-    )
-    for item in reports:
-        table.add_row(
-            str(item.seed),
-            f"{item.untrained.final:.2f}",
-            f"{item.trained.final:.2f}",
-            f"{item.gain:+.2f}",
-            f"{item.gap_closed:.0%}",
-            f"{item.permuted.final:.2f}",
-            "-" if item.shuffled is None else f"{item.shuffled.final:.2f}",
-            f"{item.constant.final:.2f}",
-            f"{item.bayes.final:.2f}",
-        )
-    console.print(table)
-    rows = [("trained - untrained", [item.gain for item in reports])]
-    rows.append(("permuted outcomes - untrained", [item.permuted.final - item.untrained.final for item in reports]))
-    if all(item.shuffled is not None for item in reports):
-        rows.append(("shuffled rewards - untrained", [item.shuffled.final - item.untrained.final for item in reports]))
-    for name, values in rows:
-        found = mean_interval(values)
-        if found is not None and found.low is not None and found.high is not None:
-            interval = f"95 % t interval over {found.num} runs [{found.low:+.3f}, {found.high:+.3f}]"
-            console.print(f"{name}: {found.mean:+.3f}, {interval}", highlight=False)
+            player, fingerprint = made.unwrapped.actor, digest(made.unwrapped.fingerprint)
+        finally:
+            made.close()
+        if not isinstance(player, ChatActor):
+            raise ConfigError(
+                f"Expected an actor with a model, got {type(player).__name__}, which is sent no messages."
+            )
+        experience = read_experience(source, fingerprint=fingerprint)
+        turns = actor_turns([item for each in experience for item in each.meta_step.trajectories], player)
+    count = write_turns(supervised_pairs(turns) if pairs else turns, out)
+    console.print(f"{count} {'pairs' if pairs else 'turns'} in {out}", soft_wrap=True, highlight=False)

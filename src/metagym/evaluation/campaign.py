@@ -26,6 +26,8 @@ from metagym.reflectors import Reflector
 from metagym.specs import ActorSpec, make_reflector
 from metagym.types import Trajectory
 
+_MODEL_FILES = ("config.json", "adapter_config.json", "metagym.json")
+"""One of these makes a folder a model's: as transformers or peft save it, or as `metagym train` names one."""
 ReflectorArgument = Reflector | Mapping[str, Any] | str
 
 
@@ -153,8 +155,8 @@ def read_reflector_argument(reflector: ReflectorArgument) -> ReflectorArgument:
     """
     if not isinstance(reflector, str) or not Path(reflector).is_dir():
         return reflector
-    if any((Path(reflector) / name).is_file() for name in ("config.json", "adapter_config.json")):
-        return reflector  # a model as transformers saves it; `make_reflector` serves it
+    if any((Path(reflector) / name).is_file() for name in _MODEL_FILES):
+        return reflector  # `make_reflector` serves it
     file = Path(reflector) / "reflector.json"
     try:
         spec = json.loads(file.read_text(encoding="utf-8"))

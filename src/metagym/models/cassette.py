@@ -11,10 +11,10 @@ import contextlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from metagym.errors import CassetteMissError, ConfigError, ContextOverflowError
 from metagym.ledger import current_purpose
@@ -34,6 +34,13 @@ CREATE TABLE IF NOT EXISTS exchanges (
 CREATE INDEX IF NOT EXISTS by_content ON exchanges (content);
 CREATE INDEX IF NOT EXISTS by_call ON exchanges (call);
 """
+
+
+class Rows(NamedTuple):
+    """Exchanges as they are stored, to be carried from one cassette to another."""
+
+    messages: tuple[tuple[str, str], ...] = ()
+    exchanges: tuple[tuple[str, str, str, str, str], ...] = ()
 
 
 def open_cassette() -> Cassette | None:
@@ -116,6 +123,25 @@ class Cassette:
             self._store(_Request(model, messages, call), json.dumps({"overflow": str(error)}))
             raise
 
+    def rows(self, calls: Iterable[Call] | None = None) -> Rows:
+        """Return the exchanges of `calls`, or all."""
+        if self._connection is None and not Path(self.path).exists():
+            return Rows()  # a look leaves no file behind
+        if calls is None:
+            return Rows(tuple(self._all("SELECT * FROM messages")), tuple(self._all("SELECT * FROM exchanges")))
+        by_call = "SELECT * FROM exchanges WHERE call = ?"
+        found = [row for call in calls for row in self._all(by_call, json.dumps(list(call)))]
+        digests = dict.fromkeys(name for row in found for name in json.loads(row[3])["messages"])
+        by_digest = "SELECT * FROM messages WHERE digest = ?"
+        return Rows(tuple(row for name in digests for row in self._all(by_digest, name)), tuple(found))
+
+    def adopt(self, rows: Rows) -> None:
+        """Store exchanges that another cassette held."""
+        if rows.exchanges:
+            with self._lock, self._db:
+                self._db.executemany("INSERT OR IGNORE INTO messages VALUES (?, ?)", rows.messages)
+                self._db.executemany("INSERT OR REPLACE INTO exchanges VALUES (?, ?, ?, ?, ?)", rows.exchanges)
+
     def close(self) -> None:
         """Close the file, and leave one file that can be copied. Twice is fine."""
         with self._lock:
@@ -148,6 +174,10 @@ class Cassette:
     def _one(self, sql: str, *values: str) -> Any:
         with self._lock:
             return self._db.execute(sql, values).fetchone()
+
+    def _all(self, sql: str, *values: str) -> list[Any]:
+        with self._lock:
+            return self._db.execute(sql, values).fetchall()
 
     def _explain(self, request: _Request) -> str:
         """Say what differs from the nearest recorded request."""

@@ -64,6 +64,7 @@ class OpenAIChatModel:
         max_retries: int = 8,
         client: ClientConfig = DEFAULT_CLIENT,
     ) -> None:
+        self._arguments = (model, base_url, api_key_env, sampling, timeout_s, max_retries, client)
         if not model:
             raise ConfigError("model must name a model, got an empty text. Ask the server: GET {base_url}/models.")
         if timeout_s <= 0 or max_retries < 0:
@@ -83,6 +84,10 @@ class OpenAIChatModel:
         self._told: set[str] = set()
         # An HTTP client, and who waits for it, belong to the event loop that they were made on.
         self._lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Lane] = weakref.WeakKeyDictionary()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # No key travels: each process takes it from its own environment.
+        return _make_again, (self.base_url, *self._arguments)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -208,6 +213,22 @@ class OpenAIChatModel:
             if LOOP.owns(loop):
                 LOOP.at_close(self.aclose)
         return lane
+
+
+def _make_again(address: str | None, model: str, *arguments: Any) -> OpenAIChatModel:
+    """Make a model of the same arguments in another process.
+
+    Raises:
+        ConfigError: it would ask another server there, or finds no key.
+    """
+    names = ("base_url", "api_key_env", "sampling", "timeout_s", "max_retries", "client")
+    made = OpenAIChatModel(model, **dict(zip(names, arguments, strict=True)))
+    if made.base_url != address:
+        raise ConfigError(
+            f"Expected the server {address or 'of the OpenAI API'}, as at home, got {made.base_url!r} from "
+            "this process's OPENAI_BASE_URL. Give base_url in the actor's mapping, or set the variable on all machines."
+        )
+    return made
 
 
 class _Lane(NamedTuple):

@@ -23,6 +23,16 @@ class Question(NamedTuple):
     role: str = "reflector"
 
 
+def call_about(history: Sequence[MetaStep], number: int = 0, role: str = "reflector") -> Call:
+    """Return the call that reflects on the history; its chance follows from what was played, and from `number`."""
+    last = history[-1]
+    # So that it differs between arms and runs.
+    seed = derive_seed("reflector", last.index, *(item.episode.seed for item in last.trajectories))
+    arm = last.trajectories[0].episode.arm if last.trajectories else ""
+    own = derive_seed(seed, "call", number) if number else seed
+    return Call(role=role, arm=arm, meta_step=last.index, seed=own, repetition=number)
+
+
 async def ask_all(
     model: ChatModel, history: Sequence[MetaStep], questions: Sequence[Question], *, first: int = 0
 ) -> list[Completion]:
@@ -31,18 +41,9 @@ async def ask_all(
     Raises:
         Exception: whatever the model raised first; the other calls were waited for.
     """
-    last = history[-1]
-    # The seed follows from what was played, so that it differs between arms and runs.
-    seed = derive_seed("reflector", last.index, *(item.episode.seed for item in last.trajectories))
-    arm = last.trajectories[0].episode.arm if last.trajectories else ""
-
-    def call(number: int, role: str) -> Call:
-        own = derive_seed(seed, "call", number) if number else seed
-        return Call(role=role, arm=arm, meta_step=last.index, seed=own, repetition=number)
-
     replies = await asyncio.gather(
         *(
-            ask(model, _messages(question), call(number, question.role))
+            ask(model, _messages(question), call_about(history, number, question.role))
             for number, question in enumerate(questions, start=first)
         ),
         return_exceptions=True,

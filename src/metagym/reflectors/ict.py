@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from metagym.errors import ConfigError
-from metagym.models import ChatModel
-from metagym.reflectors.exchange import ask_once
+from metagym.models import ChatModel, ask
+from metagym.reflectors.exchange import call_about
 from metagym.reflectors.reading import read_marked
 from metagym.rendering import render_batch
 from metagym.seeding import describe
@@ -66,8 +66,7 @@ class ChatReflector:
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Ask the model for a better prompt; see `Reflector.reflect`."""
         last = history[-1]
-        system, user = self.messages(last)
-        completion = await ask_once(self.model, history, system["content"], user["content"])
+        completion = await ask(self.model, self.messages(last), call_about(history))
         analysis, prompt, problem = read_reflection(completion)
         return Reflection(
             prompt=last.prompt if prompt is None else prompt,

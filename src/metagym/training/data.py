@@ -89,8 +89,11 @@ def collect(
             scripted=getattr(meta_env.actor, "scripted", False) or getattr(policy, "scripted", False),
         )
         with _loop_folder(path / "loops" / f"{loop:04d}", manifest) as run:
-            meta_env.record_to(run)
-            histories.append(optimize(env, policy, num_steps, seed=loop_seed, log=run).history)
+            before = meta_env.record_to(run)
+            try:
+                histories.append(optimize(env, policy, num_steps, seed=loop_seed, log=run).history)
+            finally:
+                meta_env.record_to(before)  # what is played later, to reward candidates, is no part of this loop
         if on_loop is not None:
             on_loop(loop)
     experience = to_experience(histories, fingerprint=digest(meta_env.fingerprint))

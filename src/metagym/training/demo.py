@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ import numpy as np
 from metagym.envs.gates.laws import GATES, WAYS
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.seeding import derive_seed, digest
-from metagym.training.data import read_lines, to_experience
+from metagym.training.data import EXPERIENCE, Experience, read_experience, read_lines, to_experience, write_jsonl
 from metagym.training.extras import require
 from metagym.training.grpo import GRPOConfig
 from metagym.training.heldout import (
     MAX_NEW_TOKENS,
     HeldOut,
+    WritePrompts,
     measure,
     play_loops,
     write_bayes,
@@ -102,6 +103,34 @@ class ShuffledReward(MetaReward):
         return [rewards[int(place)] for place in order]
 
 
+def prepare(folder: str | Path, seed: int, config: DemoConfig) -> list[Experience]:
+    """Make the start model and its experience on train laws; return the experience. What is there is not made again."""
+    folder = Path(folder)
+    with _environment(GradedGatesMetaEnv) as env:
+        if not (folder / EXPERIENCE).exists():
+            start = make_start(folder / "start", seed=seed, num_steps=config.supervised_steps)
+            laws = _some_train_laws("train laws", seed, config.num_loops)
+            histories, _ = play_loops(env, write_with(start, seed=seed), laws, num_steps=4, seed=seed)
+            write_jsonl(to_experience(histories, fingerprint=digest(env.fingerprint)), folder / EXPERIENCE)
+    return read_experience(folder / EXPERIENCE)
+
+
+def train_arm(folder: str | Path, seed: int, config: DemoConfig, *, shuffled: bool = False) -> Path:
+    """Train the start model on honest or on shuffled rewards; return the last checkpoint."""
+    folder, experience = Path(folder), prepare(folder, seed, config)
+    with _environment(GradedGatesMetaEnv) as env:
+        last = train(
+            folder / "start",
+            experience,
+            (ShuffledReward if shuffled else MetaReward)(env, config.reward),
+            folder / ("shuffled" if shuffled else "trained"),
+            grpo=config.grpo,
+            loop=LoopConfig(num_steps=config.num_steps, seed=seed, save_every=20),
+            render=compact_messages,
+        )
+    return last
+
+
 def run_once(folder: str | Path, seed: int, config: DemoConfig) -> RunReport:
     """Make a reflector, train it, and measure it with its controls; write `report.json` into `folder`.
 
@@ -110,52 +139,35 @@ def run_once(folder: str | Path, seed: int, config: DemoConfig) -> RunReport:
     folder = Path(folder)
     if (folder / "report.json").exists():
         return RunReport.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
-    torch.set_num_threads(1)  # two threads on a busy machine of two cores take ten times as long
-    make_start(folder / "start", seed=seed, num_steps=config.supervised_steps)
+    trained = Policy.load(train_arm(folder, seed, config))
+    shuffled = Policy.load(train_arm(folder, seed, config, shuffled=True)) if config.shuffled else None
     start = Policy.load(folder / "start")
-    laws = TEST_LAWS[: config.num_laws]
-    with (
-        GradedGatesMetaEnv("demo", episodes_per_step=EPISODES_PER_STEP) as graded,
-        GatesMetaEnv("demo", episodes_per_step=EPISODES_PER_STEP, split="test") as plain,
-    ):
-        rng = np.random.default_rng(derive_seed("train laws", seed))
-        train_laws = [TRAIN_LAWS[int(place)] for place in rng.permutation(len(TRAIN_LAWS))[: config.num_loops]]
-        histories, _ = play_loops(graded, write_with(start, seed=seed), train_laws, num_steps=4, seed=seed)
-        experience = to_experience(histories, fingerprint=digest(graded.fingerprint))
+    lines = read_lines(folder / "trained" / "metrics.jsonl")
+    with _environment(GatesMetaEnv, split="test") as env:
 
-        def trained_with(reward: MetaReward, name: str) -> Policy:
-            loop = LoopConfig(num_steps=config.num_steps, seed=seed, save_every=20)
-            last = train(
-                folder / "start", experience, reward, folder / name, grpo=config.grpo, loop=loop,
-                render=compact_messages,
-            )  # fmt: skip
-            return Policy.load(last)
+        def measured(write: WritePrompts) -> HeldOut:
+            return measure(env, write, TEST_LAWS[: config.num_laws], seed=seed)
 
-        trained = trained_with(MetaReward(graded, config.reward), "trained")
-        lines = read_lines(folder / "trained" / "metrics.jsonl")
-        shuffled = None
-        if config.shuffled:
-            policy = trained_with(ShuffledReward(graded, config.reward), "shuffled")
-            shuffled = measure(plain, write_with(policy, seed=seed), laws, seed=seed)
         report = RunReport(
             seed=seed,
             rewards=tuple(line["reward"] for line in lines),
-            untrained=measure(plain, write_with(start, seed=seed), laws, seed=seed),
-            trained=measure(plain, write_with(trained, seed=seed), laws, seed=seed),
-            permuted=measure(plain, write_with(trained, seed=seed, permuted=True), laws, seed=seed),
-            shuffled=shuffled,
-            bayes=measure(plain, write_bayes(seed=seed), laws, seed=seed),
-            constant=measure(plain, write_constant(best_constant(plain, rng)), laws, seed=seed),
+            untrained=measured(write_with(start, seed=seed)),
+            trained=measured(write_with(trained, seed=seed)),
+            permuted=measured(write_with(trained, seed=seed, permuted=True)),
+            shuffled=None if shuffled is None else measured(write_with(shuffled, seed=seed)),
+            bayes=measured(write_bayes(seed=seed)),
+            constant=measured(write_constant(best_constant(env, seed))),
         )
     (folder / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return report
 
 
-def best_constant(env: GatesMetaEnv, rng: np.random.Generator, *, num_prompts: int = 16, num_laws: int = 32) -> str:
+def best_constant(env: GatesMetaEnv, seed: int, *, num_prompts: int = 16, num_laws: int = 32) -> str:
     """Return the constant prompt with the highest mean score on train laws: `sp_0` or one of some random ones."""
+    rng = np.random.default_rng(derive_seed("constant prompts", seed))
     prompts = [env.default_prompt]
     prompts += [prompt_of({gate: str(rng.choice(WAYS)) for gate in GATES}) for _ in range(num_prompts - 1)]
-    laws = [TRAIN_LAWS[int(place)] for place in rng.permutation(len(TRAIN_LAWS))[:num_laws]]
+    laws = _some_train_laws("constant laws", seed, num_laws)
     tasks = [task.id for law in laws for task in env.task_set.draw(2, rng=rng, families=[law])]
     scores = [meta_step.reward or 0.0 for meta_step in env.replay(prompts, tasks)]
     return prompts[int(np.argmax(scores))]
@@ -170,20 +182,39 @@ def run_demo(
     on_run: Callable[[RunReport], Any] | None = None,
 ) -> list[RunReport]:
     """Run one training run a seed, `num_processes` at a time; return the reports in the order of the seeds."""
-    config, folder = config or DemoConfig(), Path(folder)
-    places = [(str(folder / f"seed-{seed}"), seed) for seed in seeds]
-    if num_processes == 1:
-        reports = [run_once(place, seed, config) for place, seed in places]
-        for report in reports:
+    config = config or DemoConfig()
+    # Spawned: a forked child would inherit torch's threads in an undefined state. One thread each: two threads
+    # on two busy cores take ten times as long.
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(num_processes, spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        ThreadPoolExecutor(len(seeds)) as waiting,
+    ):
+
+        def run(seed: int) -> RunReport:
+            # In its parts: of five whole runs on two cores the last would leave one core idle.
+            place = Path(folder) / f"seed-{seed}"
+            if not (place / "report.json").exists():
+                pool.submit(prepare, place, seed, config).result()
+                arms = (False, True) if config.shuffled else (False,)
+                for arm in [pool.submit(train_arm, place, seed, config, shuffled=shuffled) for shuffled in arms]:
+                    arm.result()
+            report = pool.submit(run_once, place, seed, config).result()
             if on_run is not None:
                 on_run(report)
-        return reports
-    found: dict[int, RunReport] = {}
-    # Spawned: a forked child would inherit torch's threads in an undefined state.
-    with ProcessPoolExecutor(num_processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(run_once, place, seed, config) for place, seed in places]):
-            report = future.result()
-            found[report.seed] = report
-            if on_run is not None:
-                on_run(report)
-    return [found[seed] for seed in seeds]
+            return report
+
+        try:
+            return list(waiting.map(run, seeds))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # or the other runs would go on to their end
+            raise
+
+
+def _environment(kind: type[GatesMetaEnv], **options: Any) -> GatesMetaEnv:
+    return kind("demo", episodes_per_step=EPISODES_PER_STEP, **options)
+
+
+def _some_train_laws(purpose: str, seed: int, count: int) -> list[str]:
+    rng = np.random.default_rng(derive_seed(purpose, seed))
+    return [TRAIN_LAWS[int(place)] for place in rng.permutation(len(TRAIN_LAWS))[:count]]

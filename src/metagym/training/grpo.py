@@ -25,6 +25,7 @@ import numpy as np
 from metagym.errors import ConfigError
 from metagym.seeding import derive_seed
 from metagym.training.extras import require
+from metagym.training.metrics import Group, mean
 from metagym.training.policy import Policy, Sample, Tensor
 from metagym.types import Completion, Record
 
@@ -46,7 +47,9 @@ class GRPOConfig(Record):
     num_updates: int = 1
     """Optimizer steps on the same samples; the ratio differs from one from the second on."""
     micro_batch: int = 64
-    """Completions in one forward pass; gradients are accumulated over a step's passes."""
+    """Completions in one pass for gradients, which are accumulated over a step's passes."""
+    sample_batch: int = 64
+    """Completions that are written side by side."""
     max_new_tokens: int = 1024
     temperature: float = 1.0
     max_grad_norm: float = 1.0
@@ -60,8 +63,8 @@ def advantages(rewards: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """
     known = ~np.isnan(rewards)
     count = np.maximum(known.sum(1, keepdims=True), 1)
-    mean = np.where(known, rewards, 0.0).sum(1, keepdims=True) / count
-    centred = np.where(known, rewards - mean, 0.0)
+    average = np.where(known, rewards, 0.0).sum(1, keepdims=True) / count
+    centred = np.where(known, rewards - average, 0.0)
     spread = np.sqrt((centred**2).sum(1, keepdims=True) / count)
     # Equal rewards may leave a rounding error in their mean: that is no spread.
     return np.where(spread > 1e-8, centred / np.maximum(spread, 1e-8), 0.0)
@@ -91,16 +94,23 @@ RewardFunction = Callable[[int, Sequence[Completion]], Sequence[float | None]]
 
 
 class GRPO:
-    """The algorithm with its optimizer. `step` takes the indices of experiences; all else follows from the seed.
+    """The algorithm with its optimizer. `step` takes the number of a step; all else follows from the seed.
 
     Raises:
-        ConfigError: the group size is below 2: a group of one has no spread, and so no signal.
+        ConfigError: the group size is below 2 (a group of one has no spread, and so no signal), or the KL
+            term has no reference.
     """
 
     def __init__(
-        self, policy: Policy, prompts: Sequence[Sequence[int]], reward: RewardFunction, *, seed: int,
-        config: GRPOConfig, reference: Policy | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        policy: Policy,
+        prompts: Sequence[Sequence[int]],
+        reward: RewardFunction,
+        *,
+        config: GRPOConfig,
+        seed: int,
+        reference: Policy | None = None,
+    ) -> None:
         if config.group_size < 2:
             raise ConfigError(f"group_size must be at least 2, got {config.group_size}: one reply alone has no rank.")
         if config.kl and reference is None and not policy.has_adapter:
@@ -109,81 +119,66 @@ class GRPO:
         self.prompts, self.reward = prompts, reward
         self.optimizer = torch.optim.AdamW(policy.trainable().values(), lr=config.learning_rate, weight_decay=0.0)
 
+    def step(self, step: int) -> tuple[dict[str, float], list[Group]]:
+        """Sample, reward, update; return the update's metrics, and the step's groups."""
+        rows, samples = self.rows(step), self._sample(step)
+        groups = _chunks(samples, self.config.group_size)
+        replies = [[sample.completion for sample in group] for group in groups]
+        rewards = np.array([self.reward(row, group) for row, group in zip(rows, replies, strict=True)], float)
+        gains, known = advantages(rewards), ~np.isnan(rewards)
+        kept = [sample for sample, is_known in zip(samples, known.ravel(), strict=True) if is_known]
+        return self._update(kept, gains[known]), list(zip(rows, groups, rewards, strict=True))
+
     def rows(self, step: int) -> list[int]:
         """Return which experiences step `step` uses: each once an epoch, in an order drawn for the epoch."""
         size, first = len(self.prompts), step * self.config.groups_per_step
-        epochs = {place // size for place in range(first, first + self.config.groups_per_step)}
-        order = {epoch: np.random.default_rng((self.seed, epoch)).permutation(size) for epoch in epochs}
-        return [int(order[place // size][place % size]) for place in range(first, first + self.config.groups_per_step)]
+        places = [divmod(place, size) for place in range(first, first + self.config.groups_per_step)]
+        return [int(np.random.default_rng((self.seed, epoch)).permutation(size)[index]) for epoch, index in places]
 
-    def step(self, step: int) -> tuple[dict[str, float], list[tuple[int, list[Sample], np.ndarray[Any, Any]]]]:
-        """Sample, reward, update; return the step's metrics, and its groups (experience, samples, rewards)."""
-        rows, config = self.rows(step), self.config
-        generator = torch.Generator().manual_seed(derive_seed("samples", self.seed, step))
-        prompts = [self.prompts[row] for row in rows for _ in range(config.group_size)]
-        samples: list[Sample] = []
-        for start in range(0, len(prompts), config.micro_batch):
-            samples += self.policy.sample(
-                prompts[start : start + config.micro_batch], max_new_tokens=config.max_new_tokens,
-                generator=generator, temperature=config.temperature,
-            )  # fmt: skip
-        groups = [samples[start : start + config.group_size] for start in range(0, len(samples), config.group_size)]
-        rewards = np.array(
-            [self.reward(row, [_completion(s) for s in group]) for row, group in zip(rows, groups, strict=True)], float
-        )
-        gains = advantages(rewards)
-        metrics = self._update(samples, gains.reshape(-1), ~np.isnan(rewards.reshape(-1)))
-        with np.errstate(invalid="ignore"):
-            some = ~np.isnan(rewards).all(1)
-            spread = float(np.mean(np.nanstd(rewards[some], axis=1))) if some.any() else math.nan
-        metrics |= {
-            "reward": float(np.nanmean(rewards)) if some.any() else math.nan,
-            "reward_spread": spread,
-            "missing_rewards": float(np.isnan(rewards).mean()),
-            "no_signal": float(np.mean(~gains.any(1))),
-            "length": float(np.mean([len(sample.token_ids) for sample in samples])),
-            "cut_off": float(np.mean([not sample.is_finished for sample in samples])),
-        }
-        return metrics, list(zip(rows, groups, rewards, strict=True))
+    def _sample(self, step: int) -> list[Sample]:
+        config, generator = self.config, self.policy.generator(derive_seed("samples", self.seed, step))
+        prompts = [self.prompts[row] for row in self.rows(step) for _ in range(config.group_size)]
+        options = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature}
+        batches = _chunks(prompts, config.sample_batch)
+        return [sample for batch in batches for sample in self.policy.sample(batch, generator=generator, **options)]
 
-    def _update(self, samples: Sequence[Sample], gains: np.ndarray[Any, Any], known: np.ndarray[Any, Any]) -> dict[str, float]:  # fmt: skip  # noqa: E501
-        config, kept = self.config, [index for index in range(len(samples)) if known[index]]
-        batches = [kept[start : start + config.micro_batch] for start in range(0, len(kept), config.micro_batch)]
-        old: dict[int, Tensor] = {}
+    def _update(self, samples: Sequence[Sample], gains: np.ndarray[Any, Any]) -> dict[str, float]:
+        """Take the optimizer's steps on samples with their advantages, of shape `[num_samples]`."""
+        config, parameters = self.config, list(self.policy.trainable().values())
+        batches = list(zip(_chunks(samples, config.micro_batch), _chunks(gains, config.micro_batch), strict=True))
+        old: list[Tensor] = []
         kls, norms, skipped = [], [], 0
-        for update in range(config.num_updates if kept else 0):
+        for _ in range(config.num_updates if samples else 0):
             self.optimizer.zero_grad()
-            finite = True
-            for number, batch in enumerate(batches):
-                logprobs, mask = self._logprobs(self.policy, [samples[index] for index in batch])
-                if update == 0:  # what was sampled from, by the same arithmetic as the gradient: a ratio of one
-                    old[number] = logprobs.detach()
-                reference = self._reference([samples[index] for index in batch]) if config.kl else None
-                gain = torch.tensor(gains[batch], dtype=torch.float32, device=logprobs.device)
-                loss, kl = clipped_loss(logprobs, old[number], reference, gain, mask, config)
-                finite = finite and bool(torch.isfinite(loss).all())
-                (loss.sum() / len(kept)).backward()
+            for number, (batch, gain) in enumerate(batches):
+                logprobs, mask = self._logprobs(self.policy, batch)
+                if number == len(old):  # what was sampled from, by the arithmetic of the gradient: a ratio of one
+                    old.append(logprobs.detach())
+                advantage = torch.tensor(gain, dtype=torch.float32, device=logprobs.device)
+                loss, kl = clipped_loss(logprobs, old[number], self._reference(batch), advantage, mask, config)
+                (loss.sum() / len(samples)).backward()
                 kls += kl.tolist()
-            norm = float(torch.nn.utils.clip_grad_norm_(self.policy.trainable().values(), config.max_grad_norm))
-            if finite and math.isfinite(norm):
+            norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm))
+            if math.isfinite(norm):
                 self.optimizer.step()
                 norms.append(norm)
             else:
-                skipped += 1  # a NaN loss must not reach the weights; it is counted, and seen in the metrics
-        return {"kl": float(np.mean(kls)) if kls else 0.0, "grad_norm": float(np.mean(norms)) if norms else math.nan, "skipped_updates": float(skipped)}  # fmt: skip  # noqa: E501
+                skipped += 1  # a NaN must not reach the weights; it is counted, and seen in the metrics
+        return {"kl": mean(kls), "grad_norm": mean(norms), "skipped_updates": float(skipped)}
 
     def _logprobs(self, policy: Policy, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
-        prompts, completions = [s.prompt_ids for s in samples], [s.token_ids for s in samples]
+        prompts, completions = [sample.prompt_ids for sample in samples], [sample.token_ids for sample in samples]
         return policy.logprobs(prompts, completions, temperature=self.config.temperature)
 
-    @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
-    def _reference(self, samples: Sequence[Sample]) -> Tensor:
-        if self.reference is not None:
-            return self._logprobs(self.reference, samples)[0]
-        with self.policy.model.disable_adapter():
-            return self._logprobs(self.policy, samples)[0]
+    def _reference(self, samples: Sequence[Sample]) -> Tensor | None:
+        if not self.config.kl:
+            return None
+        with torch.no_grad():
+            if self.reference is not None:
+                return self._logprobs(self.reference, samples)[0]
+            with self.policy.model.disable_adapter():
+                return self._logprobs(self.policy, samples)[0]
 
 
-def _completion(sample: Sample) -> Completion:
-    reason = "stop" if sample.is_finished else "length"
-    return Completion(text=sample.text, finish_reason=reason, token_ids=sample.token_ids, logprobs=sample.logprobs)
+def _chunks(items: Any, size: int) -> list[Any]:
+    return [items[start : start + size] for start in range(0, len(items), size)]

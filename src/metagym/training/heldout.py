@@ -13,12 +13,10 @@ import numpy as np
 from metagym.env import MetaEnv
 from metagym.reflectors import read_reflection
 from metagym.seeding import derive_seed
-from metagym.training.extras import require
 from metagym.training.policy import Policy
 from metagym.training.problem import SHOWN_ATTEMPTS, bayes_prompt, instructed, permute_outcomes, render, revealed
 from metagym.types import Completion, MetaStep, Record
 
-torch = require("torch")
 History = Sequence[MetaStep]
 WritePrompts = Callable[[Sequence[History]], list[str]]
 """Writes the next prompt of each of several loops."""
@@ -85,7 +83,7 @@ def write_with(policy: Policy, *, seed: int, permuted: bool = False) -> WritePro
             attempts = permute_outcomes(attempts, rng) if permuted else attempts
             text = render(instructed(history[-1].prompt), attempts)
             conversations.append(policy.encode([{"role": "user", "content": text}]))
-        generator = torch.Generator().manual_seed(derive_seed("held out", seed, step))
+        generator = policy.generator(derive_seed("held out", seed, step))
         samples = policy.sample(conversations, max_new_tokens=MAX_NEW_TOKENS, generator=generator)
         prompts = []
         for history, sample in zip(histories, samples, strict=True):

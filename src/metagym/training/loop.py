@@ -1,18 +1,18 @@
 """The training run: GRPO over a data set, with metrics, checkpoints, exact resume and evaluation every n steps.
 
 RUN/config.json      what was asked for, and the fingerprint; a resumed run must match it
+RUN/start/           names the model that it began with: served by this path, it is the untrained reflector
 RUN/metrics.jsonl    one line a step; RUN/tensorboard/ the same, where tensorboard is installed
+RUN/evaluations.jsonl    one line an evaluation, the first before any training
 RUN/samples.jsonl    one line a reflection: what `export.py` reads
 RUN/checkpoints/     see `checkpoint.py`; the newest one is the trained reflector, served by its path
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,15 @@ from metagym.seeding import digest
 from metagym.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from metagym.training.data import Experience, Render, chat_messages, read_lines
 from metagym.training.grpo import GRPO, GRPOConfig
+from metagym.training.metrics import append_lines, drop_from, group_metrics, tensorboard
 from metagym.training.policy import Policy
 from metagym.training.reward import MetaReward
+from metagym.training.serving import Served
 from metagym.types import Record
 
 logger = logging.getLogger(__name__)
 Evaluate = Callable[[Policy, int], Mapping[str, float]]
+"""Evaluates the policy after so many steps: figures by their names."""
 
 
 class LoopConfig(Record):
@@ -36,10 +39,15 @@ class LoopConfig(Record):
     seed: int = 0
     save_every: int = 5
     evaluate_every: int = 0
-    """Steps between evaluations; 0 means never."""
+    """Steps between evaluations; there is one before the first step, and one after the last. 0 means none."""
     lora_rank: int | None = None
     """Train a LoRA adapter of this rank; None trains all parameters."""
     dtype: str = "float32"
+
+    def is_saved_after(self, step: int) -> bool:
+        """Whether a checkpoint is written after so many steps. What is evaluated is saved first."""
+        periods = [period for period in (self.save_every, self.evaluate_every) if period]
+        return step == self.num_steps or any(step % period == 0 for period in periods)
 
 
 def train(
@@ -79,47 +87,64 @@ def train(
     _check_config(path / "config.json", asked)
     policy = Policy.load(start, lora_rank=loop.lora_rank, dtype=loop.dtype)
     needs_copy = grpo.kl > 0 and loop.lora_rank is None
-    reference = Policy.load(start, dtype=loop.dtype) if needs_copy else None
     batches = [item.meta_step for item in experience]
-    prompts = [policy.encode(render(batch)) for batch in batches]
     algorithm = GRPO(
-        policy, prompts, lambda row, replies: reward(batches[row], replies), seed=loop.seed, config=grpo,
-        reference=reference,
-    )  # fmt: skip
+        policy,
+        [policy.encode(render(batch)) for batch in batches],
+        lambda row, replies: reward(batches[row], replies),
+        config=grpo,
+        seed=loop.seed,
+        reference=Policy.load(start, dtype=loop.dtype, frozen=True) if needs_copy else None,
+    )
+    if not (path / "config.json").exists():  # only now: what could not begin leaves no folder that refuses the next try
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "config.json").write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+    served = Served.of(render, max_new_tokens=grpo.max_new_tokens, temperature=grpo.temperature, dtype=loop.dtype)
+    where = str(Path(start).resolve()) if Path(start).exists() else str(start)  # a hub name stays what it is
+    served.model_copy(update={"model": where}).write(path / "start")
     saved = checkpoints(path / "checkpoints")
     done = load_checkpoint(saved[-1], policy, algorithm.optimizer) if saved else 0
     for name in ("metrics.jsonl", "samples.jsonl"):
-        _drop_from(path / name, done)
-    with _writer(path / "tensorboard") as write:
+        drop_from(path / name, done)
+    with tensorboard(path / "tensorboard") as write:
+
+        def evaluate_after(step: int) -> None:
+            is_due = loop.evaluate_every and (step % loop.evaluate_every == 0 or step == loop.num_steps)
+            if evaluate is not None and is_due and step not in _evaluated(path):
+                found = evaluate(policy, step)
+                append_lines(path / "evaluations.jsonl", [{"step": step, **found}])
+                write({f"evaluation/{name}": value for name, value in found.items()}, step)
+
+        evaluate_after(done)
         for step in range(done, loop.num_steps):
-            metrics, groups = algorithm.step(step)
-            if loop.evaluate_every and evaluate is not None and (step + 1) % loop.evaluate_every == 0:
-                metrics |= {f"evaluation/{name}": value for name, value in evaluate(policy, step).items()}
+            updated, groups = algorithm.step(step)
+            metrics = {**group_metrics(groups), **updated}
             samples = [
                 {
                     "step": step,
                     "experience": experience[row].id,
                     "messages": render(batches[row]),
                     "completion": sample.text,
-                    "reward": None if value != value else float(value),
+                    "reward": float(value),
                     "token_ids": sample.token_ids,
                     "logprobs": sample.logprobs,
                 }
                 for row, group, rewards in groups
                 for sample, value in zip(group, rewards, strict=True)
             ]
-            _append(path / "samples.jsonl", samples)
-            _append(path / "metrics.jsonl", [{"step": step, **_finite(metrics)}])
+            append_lines(path / "samples.jsonl", samples)
+            append_lines(path / "metrics.jsonl", [{"step": step, **metrics}])
             write(metrics, step)
             logger.info("step %d: reward %.3f, kl %.3f", step, metrics["reward"], metrics["kl"])
-            if (step + 1) % loop.save_every == 0 or step + 1 == loop.num_steps:
-                last = save_checkpoint(path / "checkpoints", policy, algorithm.optimizer, step=step + 1)
-                _name_rendering(last, render)
+            if loop.is_saved_after(step + 1):
+                served.write(save_checkpoint(path / "checkpoints", policy, algorithm.optimizer, step=step + 1))
+                evaluate_after(step + 1)
     return checkpoints(path / "checkpoints")[-1]
 
 
-def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: value if abs(value) < float("inf") else None for name, value in metrics.items()}
+def _evaluated(path: Path) -> list[int]:
+    file = path / "evaluations.jsonl"
+    return [line["step"] for line in read_lines(file)] if file.exists() else []
 
 
 def _check_config(file: Path, asked: dict[str, Any]) -> None:
@@ -130,49 +155,3 @@ def _check_config(file: Path, asked: dict[str, Any]) -> None:
             raise RunFolderError(
                 f"{file.parent} holds a training run that began with another {', '.join(names)}. Name a new folder."
             )
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
-
-
-def _name_rendering(checkpoint: Path, render: Render) -> None:
-    """Write how meta-steps are shown to this model, so that it is served as it was trained."""
-    name = f"{render.__module__}:{render.__qualname__}"
-    (checkpoint / "metagym.json").write_text(json.dumps({"render": name}) + "\n", encoding="utf-8")
-
-
-def _append(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    with file.open("a", encoding="utf-8") as out:
-        out.writelines(json.dumps(line) + "\n" for line in lines)
-
-
-def _drop_from(file: Path, step: int) -> None:
-    """Drop the lines of steps that come again: those after the checkpoint, and a torn last one."""
-    if file.exists():
-        kept = [line for line in read_lines(file) if line["step"] < step]
-        part = file.with_name(file.name + ".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        part.replace(file)
-
-
-@contextlib.contextmanager
-def _writer(folder: Path) -> Iterator[Callable[[Mapping[str, float], int], None]]:
-    """Yield what writes metrics for TensorBoard; without the package, metrics.jsonl alone is kept."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its own dependencies' deprecations
-            from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        logger.info("tensorboard is not installed: metrics are in metrics.jsonl only.")
-        yield lambda metrics, step: None
-        return
-    writer: Any = SummaryWriter(str(folder))
-
-    def write(metrics: Mapping[str, float], step: int) -> None:
-        for name, value in metrics.items():
-            writer.add_scalar(name, value, step)
-
-    try:
-        yield write
-    finally:
-        writer.close()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from metagym.errors import ConfigError
 from metagym.training.extras import require
-from metagym.types import Message
+from metagym.types import Completion, Message, Usage
 
 torch = require("torch")
 Tensor = Any
@@ -29,6 +29,17 @@ class Sample(NamedTuple):
     is_finished: bool
     """Whether the end token came before the limit."""
 
+    @property
+    def completion(self) -> Completion:
+        """The sample as a model's reply."""
+        return Completion(
+            text=self.text,
+            finish_reason="stop" if self.is_finished else "length",
+            usage=Usage(prompt_tokens=len(self.prompt_ids), completion_tokens=len(self.token_ids), num_calls=1),
+            token_ids=self.token_ids,
+            logprobs=self.logprobs,
+        )
+
 
 class Policy:
     """A causal language model and its tokenizer: samples completions, and gives their log-probabilities.
@@ -37,7 +48,7 @@ class Policy:
     rounding. Position ids count real tokens only.
     """
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, dtype: str = "float32") -> None:
         if not getattr(tokenizer, "chat_template", None):
             raise ConfigError(
                 "Expected a model whose tokenizer has a chat template, got one without. Use an instruction-tuned "
@@ -45,28 +56,40 @@ class Policy:
             )
         if tokenizer.eos_token_id is None:
             raise ConfigError("Expected a tokenizer with an end token, got none: set tokenizer.eos_token.")
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.dtype = model, tokenizer, _dtype(dtype)
         self.end_id: int = tokenizer.eos_token_id
         self.pad_id: int = self.end_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     @classmethod
-    def load(cls, path: str | Path, *, lora_rank: int | None = None, dtype: str = "float32") -> Policy:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        lora_rank: int | None = None,
+        dtype: str = "float32",
+        frozen: bool = False,
+        device: str | None = None,
+    ) -> Policy:
         """Load a model from a folder or by a hub name; with `lora_rank`, only a fresh LoRA adapter is trainable.
 
-        A folder that holds a LoRA adapter is loaded over its base model, and merged into it.
+        `dtype` is that of the arithmetic (float32 or bfloat16), and of weights that are not trained (`frozen`, or
+        under an adapter). What is trained is float32: at the learning rates of GRPO, bfloat16 would round an
+        update to nothing. `device` is by default the GPU where there is one. A folder that holds a LoRA adapter is
+        loaded over its base model, and merged into it.
 
         Raises:
-            ConfigError: there is no such model, or it has no chat template.
+            ConfigError: there is no such model, it has no chat template, or there is no such dtype.
         """
         transformers = require("transformers")
         where = str(path)
+        weights = _dtype(dtype) if frozen or lora_rank is not None else torch.float32
         try:
             with _without_progress_bars():
                 if (Path(where) / "adapter_config.json").is_file():
                     adapted = require("peft").AutoPeftModelForCausalLM
-                    model = adapted.from_pretrained(where, dtype=getattr(torch, dtype)).merge_and_unload()
+                    model = adapted.from_pretrained(where, dtype=weights).merge_and_unload()
                 else:
-                    model = transformers.AutoModelForCausalLM.from_pretrained(where, dtype=getattr(torch, dtype))
+                    model = transformers.AutoModelForCausalLM.from_pretrained(where, dtype=weights)
                 tokenizer = transformers.AutoTokenizer.from_pretrained(where)
         except (OSError, ValueError) as error:
             raise ConfigError(
@@ -74,14 +97,10 @@ class Policy:
                 f"got {where!r}: {str(error).splitlines()[0]}"
             ) from error
         if lora_rank is not None:
-            peft = require("peft")
-            with torch.random.fork_rng():
-                torch.manual_seed(0)  # a resumed run begins with the same adapter, and touches nobody's generator
-                model = peft.get_peft_model(
-                    model, peft.LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear")
-                )
+            model = _with_adapter(model, lora_rank)
+        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         model.eval()  # no dropout: the ratio of the first update is then exactly one
-        return cls(model, tokenizer)
+        return cls(model, tokenizer, dtype=dtype)
 
     def save(self, path: str | Path) -> None:
         """Save model (or adapter) and tokenizer, as `load` reads them."""
@@ -103,6 +122,10 @@ class Policy:
         """Return the parameters that are trained, by name."""
         return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
 
+    def generator(self, seed: int) -> Any:
+        """Return a generator on the policy's device. The same seed draws other samples on another kind of device."""
+        return torch.Generator(self.device).manual_seed(seed)
+
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Return the conversation as token ids, up to where the reply begins."""
         text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
@@ -123,14 +146,11 @@ class Policy:
         cache, tokens, logprobs = None, [], []
         for _ in range(max_new_tokens):
             positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-            out = self.model(
-                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-            )
+            out = self._forward(ids, mask, positions, past_key_values=cache, use_cache=True)
             cache = out.past_key_values
             log_p = torch.log_softmax(out.logits[:, -1].float() / (temperature or 1.0), -1)
             if temperature:
-                # Drawn on the CPU, so that a generator's numbers mean the same on every device.
-                drawn = torch.multinomial(log_p.exp().cpu(), 1, generator=generator).to(log_p.device)
+                drawn = torch.multinomial(log_p.exp(), 1, generator=generator)
             else:
                 drawn = log_p.argmax(-1, keepdim=True)
             tokens.append(torch.where(alive, drawn[:, 0], self.pad_id))
@@ -169,17 +189,33 @@ class Policy:
         ids, mask = torch.cat([ids, answer], 1), torch.cat([mask, real], 1)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         # Only where the completion stands: the vocabulary is what costs memory here.
-        logits = self.model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=length + 1
-        ).logits
+        logits = self._forward(ids, mask, positions, use_cache=False, logits_to_keep=length + 1).logits
         log_p = torch.log_softmax(logits[:, -length - 1 : -1].float() / (temperature or 1.0), -1)
         return log_p.gather(-1, answer[..., None])[..., 0] * real, real.float()
+
+    def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, **options: Any) -> Any:
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32):
+            return self.model(input_ids=ids, attention_mask=mask, position_ids=positions, **options)
 
     def _pad_left(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         longest = max(len(prompt) for prompt in prompts)
         ids = [[self.pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
         mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
         return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
+
+
+def _dtype(name: str) -> Any:
+    if name not in ("float32", "bfloat16"):
+        raise ConfigError(f"dtype must be 'float32' or 'bfloat16', got {name!r}.")
+    return getattr(torch, name)
+
+
+def _with_adapter(model: Any, rank: int) -> Any:
+    peft = require("peft")
+    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # a resumed run begins with the same adapter, and touches nobody's generator
+        return peft.get_peft_model(model, config)
 
 
 @contextlib.contextmanager

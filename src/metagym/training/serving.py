@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,13 @@ from metagym.models import Call
 from metagym.reflectors import ChatReflector
 from metagym.seeding import digest
 from metagym.specs import import_object
+from metagym.training.data import Render
 from metagym.training.extras import require
 from metagym.training.policy import Policy
-from metagym.types import Completion, Message, MetaStep, Usage
+from metagym.types import Completion, Message, MetaStep, Record
 
 torch = require("torch")
+SERVED = "metagym.json"
 
 
 class LocalChatModel:
@@ -43,26 +44,20 @@ class LocalChatModel:
 
     def _complete(self, messages: Sequence[Message], seed: int) -> Completion:
         with self._lock:
-            prompt = self.policy.encode(messages)
             (sample,) = self.policy.sample(
-                [prompt],
+                [self.policy.encode(messages)],
                 max_new_tokens=self.max_new_tokens,
                 temperature=self.temperature,
-                generator=torch.Generator().manual_seed(seed),
+                generator=self.policy.generator(seed),
             )
-        return Completion(
-            text=sample.text,
-            finish_reason="stop" if sample.is_finished else "length",
-            usage=Usage(prompt_tokens=len(prompt), completion_tokens=len(sample.token_ids), num_calls=1),
-            token_ids=sample.token_ids,
-            logprobs=sample.logprobs,
-        )
+        completion: Completion = sample.completion
+        return completion
 
 
 class LocalReflector(ChatReflector):
     """A `ChatReflector` over a local model, which shows meta-steps to it as it was trained on them."""
 
-    def __init__(self, model: LocalChatModel, render: Callable[[MetaStep], list[Message]]) -> None:
+    def __init__(self, model: LocalChatModel, render: Render) -> None:
         super().__init__(model)
         self._render = render
 
@@ -81,11 +76,47 @@ class LocalReflector(ChatReflector):
         return self._render(meta_step)
 
 
-def load_reflector(path: str | Path, *, max_new_tokens: int = 1024, temperature: float = 1.0) -> LocalReflector:
-    """Return the reflector at `path`: a checkpoint of `train`, or any causal language model's folder.
+class Served(Record):
+    """How a model was trained, and so is served: `metagym.json` in its folder."""
 
-    A checkpoint says in `metagym.json` how meta-steps were shown in training; without it they are shown as
-    `ChatReflector` shows them.
+    render: str = "metagym.training.data:chat_messages"
+    """Import path of what shows a meta-step to the model."""
+    max_new_tokens: int = 1024
+    temperature: float = 1.0
+    dtype: str = "float32"
+    model: str | None = None
+    """Where the model is; None means in the same folder."""
+
+    @classmethod
+    def of(cls, render: Render, **options: Any) -> Served:
+        """Describe a model that is shown meta-steps by `render`; `options` are the other fields."""
+        return cls(render=f"{render.__module__}:{render.__qualname__}", **options)
+
+    def write(self, folder: Path) -> None:
+        """Write it to a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SERVED).write_text(self.model_dump_json() + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Served:
+        """Read it from a folder; without the file, the model is served as `ChatReflector` serves one.
+
+        Raises:
+            ConfigError: the file is there, and cannot be read.
+        """
+        try:
+            return cls.model_validate_json((folder / SERVED).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return cls()
+        except ValueError as error:
+            raise ConfigError(f"Expected what `metagym train` wrote in {folder / SERVED}: {error}") from error
+
+
+def load_reflector(path: str | Path) -> LocalReflector:
+    """Return the reflector at `path`: a checkpoint or the `start` of `train`, or any causal language model's folder.
+
+    A checkpoint says in `metagym.json` how meta-steps were shown to it in training, how long its replies were,
+    and at what temperature: so it is served, too.
 
     Raises:
         ConfigError: there is no model there.
@@ -93,11 +124,10 @@ def load_reflector(path: str | Path, *, max_new_tokens: int = 1024, temperature:
     path = Path(path)
     if not path.is_dir():
         raise ConfigError(f"Expected the folder of a model or of a checkpoint, got {str(path)!r}, which is no folder.")
-    name = "metagym.training.data:chat_messages"
-    if (path / "metagym.json").is_file():
-        name = json.loads((path / "metagym.json").read_text(encoding="utf-8"))["render"]
-    model = LocalChatModel(Policy.load(path), max_new_tokens=max_new_tokens, temperature=temperature)
-    return LocalReflector(model, import_object(name))
+    served = Served.read(path)
+    policy = Policy.load(path if served.model is None else served.model, dtype=served.dtype, frozen=True)
+    model = LocalChatModel(policy, max_new_tokens=served.max_new_tokens, temperature=served.temperature)
+    return LocalReflector(model, import_object(served.render))
 
 
 def weights_digest(policy: Policy) -> str:

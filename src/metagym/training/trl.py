@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from metagym.errors import ConfigError
 from metagym.training.data import Experience, Render, chat_messages
 from metagym.training.extras import require
 from metagym.training.grpo import GRPOConfig
@@ -48,13 +49,21 @@ def make_reward_function(reward: MetaReward, experience: Sequence[Experience]) -
 def grpo_arguments(config: GRPOConfig, *, num_processes: int = 1) -> dict[str, Any]:
     """Return keyword arguments for `trl.GRPOConfig` that mean what `config` means, where TRL's defaults differ.
 
-    A step then takes `groups_per_step` groups over all processes together.
+    A step then takes `groups_per_step` groups over all processes together, `micro_batch` completions at most in
+    one pass.
+
+    Raises:
+        ConfigError: the completions of a step cannot be shared out evenly.
     """
-    per_device = config.group_size * config.groups_per_step // num_processes
+    total = config.group_size * config.groups_per_step
+    share, rest = divmod(total, num_processes)
+    if rest:
+        raise ConfigError(f"{total} completions a step cannot be shared out among {num_processes} processes evenly.")
+    per_device = max(size for size in range(1, min(share, config.micro_batch) + 1) if share % size == 0)
     return {
         "num_generations": config.group_size,
         "per_device_train_batch_size": per_device,
-        "gradient_accumulation_steps": 1,
+        "gradient_accumulation_steps": share // per_device,
         "learning_rate": config.learning_rate,
         "lr_scheduler_type": "constant",
         "epsilon": config.clip,

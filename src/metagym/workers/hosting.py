@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
 
@@ -42,6 +42,47 @@ class Workers(Protocol):
 
     def lease(self) -> contextlib.AbstractAsyncContextManager[InnerEnv]:
         """Lease an environment for one episode."""
+        ...
+
+    def close(self) -> None:
+        """Close all environments. Twice is fine."""
+        ...
+
+
+class Player(Protocol):
+    """Plays an item where environments live. It is picklable, and so is what it returns."""
+
+    async def __call__(self, item: Any, workers: Workers) -> Any:
+        """Play `item` on an environment that it leases from `workers`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections that it opened where it played."""
+        ...
+
+
+class Seat(Protocol):
+    """A place for one episode, on another machine perhaps: the player comes to the environment."""
+
+    async def play(self, player: Player, item: Any) -> Any:
+        """Have `player` play `item` where the environment lives, and return its answer.
+
+        Raises:
+            WorkerLostError: the machine, or the process there, was lost.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """Cancel what is being played; `play` then returns what the player still answers."""
+        ...
+
+
+@runtime_checkable
+class SeatWorkers(Protocol):
+    """Hosts inner environments that players come to."""
+
+    def seat(self) -> contextlib.AbstractAsyncContextManager[Seat]:
+        """Lease a place for one episode."""
         ...
 
     def close(self) -> None:

@@ -220,7 +220,7 @@ class _Worker:
         except (OSError, asyncio.IncompleteReadError):
             if self.is_lost:
                 return  # it was killed here, and whoever did that waits for its end
-            self._process.join(timeout=1)
+            await asyncio.to_thread(self._process.join, 5)  # it hung up, so its end is near: wait for its exit code
             self.kill(f"it died (exit code {self._process.exitcode})")
 
     def _restart_timer(self) -> None:

@@ -145,7 +145,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
             info["outcome"] = self._say_outcome(outcomes, truncated=truncated)
         return self._text(), reward, terminated, truncated, info
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:  # type: ignore[override, unused-ignore]
         """Return the text of the last screen in mode `ansi`."""
         return self._text() if self.render_mode == "ansi" and self._game is not None else None
 

@@ -1,0 +1,90 @@
+"""Metrics of a training run: what a step's groups say, and the files and TensorBoard that keep it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metagym.training.data import read_lines
+
+if TYPE_CHECKING:
+    from metagym.training.policy import Sample
+
+logger = logging.getLogger(__name__)
+Group = tuple[int, "Sequence[Sample]", np.ndarray[Any, Any]]
+"""The index of an experience, the G reflections on it, and their rewards (NaN where missing)."""
+
+
+def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """Return a step's rewards in figures, each a mean; NaN where no reward is known.
+
+    `reward` is over candidates, `reward_spread` is the standard deviation in a group, `no_signal` the share of
+    groups whose known rewards are all equal, `missing_rewards` of candidates that the apparatus failed on,
+    `length` in tokens, `cut_off` the share of replies that met the length limit.
+    """
+    known = [rewards[~np.isnan(rewards)] for _, _, rewards in groups]
+    samples = [sample for _, group, _ in groups for sample in group]
+    return {
+        "reward": mean(np.concatenate(known)),
+        "reward_spread": mean([np.std(rewards) for rewards in known if len(rewards)]),
+        "missing_rewards": 1 - sum(map(len, known)) / len(samples),
+        "no_signal": mean([len(set(rewards)) < 2 for rewards in known]),
+        "length": mean([len(sample.token_ids) for sample in samples]),
+        "cut_off": mean([not sample.is_finished for sample in samples]),
+    }
+
+
+def mean(values: Any) -> float:
+    """Return the mean as a float; NaN of nothing."""
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def append_lines(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Append JSON lines; a number that is none (NaN, infinite) is written as null."""
+    finite = [{name: _finite(value) for name, value in line.items()} for line in lines]
+    with file.open("a", encoding="utf-8") as out:
+        out.writelines(json.dumps(line) + "\n" for line in finite)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def drop_from(file: Path, step: int) -> None:
+    """Drop the lines of steps that come again: those after the checkpoint, and a torn last one."""
+    if file.exists():
+        kept = [line for line in read_lines(file) if line["step"] < step]
+        part = file.with_name(file.name + ".part")
+        part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        part.replace(file)
+
+
+@contextlib.contextmanager
+def tensorboard(folder: Path) -> Iterator[Callable[[Mapping[str, float], int], None]]:
+    """Yield what writes metrics for TensorBoard; without the package, metrics.jsonl alone is kept."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its own dependencies' deprecations
+            from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        logger.info("tensorboard is not installed: metrics are in metrics.jsonl only.")
+        yield lambda metrics, step: None
+        return
+    writer: Any = SummaryWriter(str(folder))
+
+    def write(metrics: Mapping[str, float], step: int) -> None:
+        for name, value in metrics.items():
+            writer.add_scalar(name, value, step)
+
+    try:
+        yield write
+    finally:
+        writer.close()
