@@ -106,7 +106,7 @@ def markdown(told: dict[str, object], results: dict[str, list[Row]]) -> str:
         f"`{told['command']}`: {told['seconds']} s on {with_what['cores']} cores, {with_what['system']}, load "
         f"{with_what['load']} before and {with_what['load_after']} after, Python {with_what['python']}; {packages}.\n"
     )
-    parts = [f"### {title}\n\n{table(results[name])}\n" for name, title in BENCHMARKS.items() if results[name]]
+    parts = [f"## {title}\n\n{table(results[name])}\n" for name, title in BENCHMARKS.items() if results[name]]
     return "\n".join([head, *parts])
 
 

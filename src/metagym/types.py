@@ -95,10 +95,13 @@ class Usage(Record):
     """Tokens and calls of a language model."""
 
     prompt_tokens: int = 0
+    """What was sent."""
     cached_tokens: int = 0
     """The part of `prompt_tokens` that the server took from its cache."""
     completion_tokens: int = 0
+    """What came back, as the server counts it."""
     num_calls: int = 0
+    """Calls that were answered."""
 
     def __add__(self, other: Usage) -> Usage:
         return sum_usage((self, other))
@@ -124,15 +127,19 @@ class Completion(Record):
     """A chat model's reply, whole."""
 
     text: Text
+    """What it says, without its reasoning."""
     reasoning: Text = ""
     """What a reasoning model thought before the reply; no part of the reply."""
     finish_reason: str = "stop"
     """`stop`, `length` (the reply was cut off), or the server's own word."""
     usage: Usage = Usage()
+    """What it took."""
     model: Text = ""
     """The model's name as the server gave it, where it is not the one that was asked for."""
     token_ids: tuple[int, ...] | None = None
+    """The reply's tokens, where the server gives them."""
     logprobs: tuple[float, ...] | None = None
+    """One log-probability a token, where the server gives them."""
 
 
 class Episode(Record):
@@ -141,6 +148,7 @@ class Episode(Record):
     prompt: Text
     """The system prompt."""
     task: Task
+    """What is played."""
     seed: int
     """Feeds the model's sampling and any stochastic actor. From (run seed, arm, task, repetition) alone."""
     repetition: int = 0
@@ -160,6 +168,7 @@ class Observation(Record):
     """What the actor sees before it acts."""
 
     text: Text
+    """What the inner environment says."""
     goal: Text = ""
     """What the task asks for, where the inner environment says it."""
     available_actions: Texts | None = None
@@ -176,6 +185,7 @@ class Action(Record):
     text: Text | None
     """The command as the actor gave it; None where its reply could not be read."""
     thought: Text = ""
+    """What the actor said before it acted."""
     problem: Text = ""
     """Why the reply could not be read; empty where it could."""
     completion: Completion | None = None
@@ -190,11 +200,13 @@ class Step(Record):
     observation: Observation
     """As it was *before* the action."""
     action: Action
+    """What was decided."""
     command: Text | None
     """The command really executed; None where none was."""
     is_valid: bool
     """Whether the action could be read and was available."""
     reward: float
+    """What the inner environment gave; 0 where nothing was executed."""
     events: Texts = ()
     """What the inner environment did by itself within the step (keys pressed for the agent, say)."""
 
@@ -218,11 +230,15 @@ class Trajectory(Record):
     """The record of one episode."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
+    """The layout that it is written in."""
     episode: Episode
+    """What was to be played."""
     steps: tuple[Step, ...]
+    """The turns, in order."""
     final_observation: Observation | None
     """What stood there after the last step; None where the inner environment never answered."""
     stop_reason: StopReason
+    """Why it ended."""
     stop_detail: Text = ""
     """The inner environment's own word on the end (`reached the stairs`, `died`, ...)."""
     success: bool | None = None
@@ -230,6 +246,7 @@ class Trajectory(Record):
     score: float | None = None
     """The number in the mean; None where the apparatus failed."""
     usage: Usage = Usage()
+    """Tokens and calls of the actor."""
     error: Text = ""
     """What failed, where `stop_reason` is `error`."""
     scripted: bool = False
@@ -265,11 +282,13 @@ class Reflection(Record):
     prompt: Text
     """The next system prompt."""
     analysis: Text = ""
+    """What went well, what went wrong, and why, in the reflector's words."""
     problem: Text = ""
     """Why the reply could not be used and the old prompt was kept; empty where it was used."""
     memory: Json = None
     """The reflector's memory as a JSON value: it travels here, never inside the reflector."""
     completion: Completion | None = None
+    """The model's raw reply; None for a reflector without a model."""
     scripted: bool = False
     """Whether a scripted stand-in wrote it."""
 
@@ -278,10 +297,13 @@ class MetaStep(Record):
     """Prompt in, batch of trajectories and mean score out."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
+    """The layout that it is written in."""
     index: int
     """Position in the meta-episode, from 0."""
     prompt: Text
+    """The system prompt that the batch was played under."""
     trajectories: tuple[Trajectory, ...]
+    """The batch, in the order of its tasks."""
     reward: float | None
     """Mean score of the trajectories that did not fail; None where all failed."""
     reflection: Reflection | None = None

@@ -51,6 +51,15 @@ def rewards_in(text: str) -> list[float]:
     return [float(found) for found in re.findall(r"^│\s*\d+\s*│ (-?\d\.\d\d)\s*│", text, re.MULTILINE)]
 
 
+def test_a_reflector_of_ones_own_is_found_in_the_folder_of_the_call(tmp_path: Path) -> None:
+    """An installed script, unlike `python -m`, does not put that folder on the path."""
+    (tmp_path / "lessons.py").write_text("def same(history):\n    return history[-1].prompt\n", encoding="utf-8")
+    code = "import sys; sys.path[:] = filter(None, sys.path); from metagym.cli import main; main()"
+    arguments = ("run", "MetaGym/Gates-v0", "--actor", "demo", "--reflector", "lessons:same", "-n", "1")
+    done = run_python(code, *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 # demo -------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from metagym.models import serve as serve_module
 from metagym.runs import RunFolder
 from metagym.testing import FakeOpenAIServer
 from tests.cli.test_commands import Metagym, command
-from tests.conftest import ROOT, Serve
+from tests.conftest import Serve
 from tests.test_spending_limits import respond
 
 __all__ = ["command"]
@@ -110,13 +110,3 @@ def test_serve_says_where_it_answers_and_leaves_with_the_servers_code(
     assert done.code == 3
     assert "tiny answers at http://127.0.0.1:8123/v1" in done.out
     assert "must be 'vllm' or 'transformers', got 'tgi'" in command("serve", "tiny", "--engine", "tgi").err
-
-
-def test_the_python_blocks_of_the_page_on_models_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 2
-    namespace: dict[str, Any] = {"__name__": "models"}
-    for number, block in enumerate(blocks, start=1):
-        exec(compile(block, f"docs/models.md, Python block {number}", "exec"), namespace)
-    namespace["env"].close()

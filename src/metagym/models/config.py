@@ -29,8 +29,10 @@ class ClientConfig(Record):
     max_concurrency: int = Field(default=256, ge=1)
     """Calls in flight at once, at most. Overload halves the limit, successes raise it again."""
     requests_per_minute: int | None = Field(default=None, ge=1)
+    """Attempts begun in any 60 seconds, at most."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
     """Estimated prompt and token limit of the reply; corrected by what the server counted."""
     prices: Prices | None = None
+    """What tokens cost; a budget in money needs them."""
     offline: bool = False
     """Asks no server and needs no key: for the replay of a cassette."""
