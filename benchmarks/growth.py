@@ -101,7 +101,7 @@ class EchoMetaEnv(MetaEnv):
         return Echo()
 
     def make_task_set(self) -> TaskSet:
-        return TaskSet.from_seeds(Echo, 200, digest=lambda env, seed: str(seed))
+        return TaskSet.from_seeds(Echo, 200, digest=lambda env, task: str(task.seed))
 
 
 def resident_over(meta_steps: int) -> list[float]:

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from metagym.experiment import run_experiment
-from metagym.manifest import Manifest
-from metagym.runs import LOG, RunFolder
+from metagym.runs import LOG, Manifest, RunFolder
 from tests.conftest import ROOT
 from tests.workers.slow import is_held
 from tests.workers.test_ray import needs_ray

@@ -11,7 +11,7 @@ from tests.conftest import SRC
 
 LAYERS = (
     ("_version", "types", "errors", "background", "student"),
-    ("seeding", "spending", "spaces", "statistics", "journal", "manifest", "measurements", "notebook"),
+    ("seeding", "spending", "spaces", "statistics", "notebook"),
     ("tasks", "models", "workers", "rendering", "ledger", "account"),
     ("actor", "reflectors", "adapter", "schedules"),
     ("away",),
@@ -20,7 +20,7 @@ LAYERS = (
     ("meta_episode",),
     ("env",),
     ("vector",),
-    ("wrappers", "optimization", "runs", "call_log"),
+    ("wrappers", "optimization", "runs"),
     ("experiment", "estimation", "optimizers"),
     ("evaluation",),
     ("arena", "report", "training", "verification", "watching"),

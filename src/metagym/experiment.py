@@ -11,12 +11,11 @@ from typing import Any, cast
 import gymnasium
 
 import metagym  # noqa: F401 - registers the ids
-from metagym.call_log import CallLog
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.models import Cassette
 from metagym.optimization import OptimizationResult, optimize
-from metagym.runs import Manifest, RunFolder
+from metagym.runs import CallLog, Manifest, RunFolder
 from metagym.seeding import describe
 from metagym.specs import import_object, make_reflector
 from metagym.spending import Budget

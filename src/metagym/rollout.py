@@ -291,12 +291,13 @@ class RolloutEngine:
 def _observe(frame: Frame) -> Observation:
     info = frame.info
     available = info.get("available_actions")
-    return Observation(
+    observation = Observation(
         text=frame.text,
         goal=info.get("goal", ""),
         available_actions=None if available is None else tuple(available),
         display=info.get("display"),
     )
+    return compact(observation)
 
 
 def _resolve(action: Action, available: tuple[str, ...] | None, invalid: str) -> tuple[str | None, str]:

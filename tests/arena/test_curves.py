@@ -7,7 +7,7 @@ import pytest
 from metagym.arena import Bout
 from metagym.arena.curves import NUM_POINTS, Curve, curves_of
 from metagym.evaluation.report import PromptScores
-from metagym.measurements import Learned
+from metagym.runs import Learned
 from metagym.spending import Outlay
 
 

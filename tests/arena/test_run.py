@@ -114,7 +114,7 @@ def test_nothing_is_played_where_something_is_missing(preset: Preset, tmp_path: 
 
 RUN = """
 import os, signal, sys
-from metagym import journal
+from metagym.runs import journal
 from metagym.actor import ChatActor
 from metagym.arena import run_arena
 from metagym.evaluation.preset import load_preset

@@ -8,7 +8,7 @@ import pytest
 from metagym.arena import Bout, Standings
 from metagym.arena.standings import PLUMBING, build_standings
 from metagym.evaluation.report import EvaluationReport
-from metagym.measurements import Role
+from metagym.runs import Role
 from metagym.statistics import holm, mean_interval
 
 

@@ -12,7 +12,7 @@ from metagym.errors import ConfigError
 from metagym.evaluation.comparison import Comparison, compare, differences
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.report import EvaluationReport, build_report, word
-from metagym.measurements import Measurement, Role
+from metagym.runs import Measurement, Role
 from metagym.statistics import mean_interval
 from metagym.types import Usage
 

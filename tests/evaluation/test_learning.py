@@ -19,11 +19,10 @@ from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import BudgetExceededError, LeakError
 from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from metagym.evaluation.store import read_report
-from metagym.measurements import Role
 from metagym.optimization import OptimizationResult, optimize
 from metagym.optimizers import BestOfN, InTurn
 from metagym.reflectors import ReflectorSpec, method_names
-from metagym.runs import RunFolder
+from metagym.runs import Role, RunFolder
 from metagym.spending import Budget, Outlay
 from metagym.testing import FakeChatModel, ServerRequest
 from metagym.types import Trajectory

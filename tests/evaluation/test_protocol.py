@@ -19,9 +19,8 @@ from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import ApparatusError, ConfigError, LeakError, RunFolderError, TasksExhaustedError, UnknownNameError
 from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from metagym.evaluation.store import read_report
-from metagym.measurements import Role
 from metagym.reflectors import ChatReflector
-from metagym.runs import LOG, RunFolder
+from metagym.runs import LOG, Role, RunFolder
 from metagym.testing import FakeChatModel, ScriptedActor
 from metagym.types import MetaStep, Task
 from tests.conftest import FailingEnv, MakeGates, gates_of, run_python

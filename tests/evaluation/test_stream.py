@@ -12,8 +12,7 @@ from metagym.errors import ConfigError, LeakError, RunFolderError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.store import read_report
 from metagym.evaluation.stream import StreamReport, evaluate_stream
-from metagym.measurements import Role
-from metagym.runs import RunFolder
+from metagym.runs import Role, RunFolder
 from tests.conftest import MakeGates
 from tests.evaluation import planted
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from metagym.call_log import CallLog
 from metagym.errors import ConfigError, MissingExtraError, RunFolderError
 from metagym.evaluation import EvaluationConfig
 from metagym.evaluation.comparison import compare
 from metagym.evaluation.store import read_report
 from metagym.evaluation.stream import evaluate_stream
 from metagym.report import make_report
-from metagym.runs import LOG, MANIFEST, RunFolder
+from metagym.report.page import SCRIPT
+from metagym.runs import LOG, MANIFEST, CallLog, RunFolder
 from metagym.spending import Attempt
 from metagym.types import StopReason, Usage
 from tests.conftest import MakeGates
@@ -253,9 +253,11 @@ def test_the_same_runs_give_the_same_bytes(report: Report, campaign: Path) -> No
 def test_the_package_carries_its_templates_style_and_script() -> None:
     """CI runs this on the built wheel too."""
     folder = resources.files("metagym.report")
-    for name in ("templates/page.html.jinja", "templates/group.html.jinja", "static/report.css", "static/report.js"):
+    for name in ("templates/page.html.jinja", "templates/group.html.jinja", "static/report.css"):
         assert folder.joinpath(name).is_file(), name
-    assert "</script" not in folder.joinpath("static/report.js").read_text(encoding="utf-8")
+    parts = {part.name: part.read_text(encoding="utf-8") for part in folder.joinpath("static/script").iterdir()}
+    assert set(parts) == {f"{name}.js" for name in SCRIPT}
+    assert not [name for name, text in parts.items() if "</script" in text]
     assert "</style" not in folder.joinpath("static/report.css").read_text(encoding="utf-8")
 
 

@@ -24,7 +24,7 @@ def test_what_cannot_be_seen_gets_a_sign(text: str, shown: str) -> None:
 
 
 def test_the_page_knows_the_same_characters() -> None:
-    script = (SRC / "report" / "static" / "report.js").read_text(encoding="utf-8")
+    script = (SRC / "report" / "static" / "script" / "elements.js").read_text(encoding="utf-8")
     found = re.search(r"HIDDEN = /\[(.*)\]/g", script)
     assert found is not None
     in_page = re.compile(f"[{found[1]}]")

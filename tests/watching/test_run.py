@@ -11,12 +11,10 @@ from typing import Any
 
 import pytest
 
-from metagym.call_log import CallLog
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.stream import evaluate_stream
 from metagym.experiment import run_experiment
-from metagym.measurements import Role
-from metagym.runs import LOG, Manifest, RunFolder
+from metagym.runs import LOG, CallLog, Manifest, Role, RunFolder
 from metagym.spending import Attempt, Outcome
 from metagym.types import Usage
 from metagym.watching import RunState

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.journal import Journal
+from metagym.runs.journal import Journal
 from metagym.watching import tail
 from metagym.watching.tail import Tail, has_writer, is_alive, seconds_since_written, writer_of
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metagym.evaluation.report import EvaluationReport
-from metagym.measurements import Learned
+from metagym.runs import Learned
 from metagym.statistics import Estimate, macro_average, mean_interval
 from metagym.types import Record
 

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from metagym.arena.curves import Curve, curves_of
 from metagym.evaluation.comparison import compare
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
-from metagym.measurements import Learned
+from metagym.runs import Learned
 from metagym.spending import Budget, Outlay
 from metagym.statistics import Estimate, holm
 from metagym.types import SCHEMA_VERSION, Record

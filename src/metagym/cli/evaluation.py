@@ -148,7 +148,7 @@ def runs(
     as_json: JsonOption = False,
 ) -> None:
     """List the runs in a folder."""
-    from metagym.manifest import MANIFEST, read_manifest
+    from metagym.runs import MANIFEST, read_manifest
 
     rows: list[dict[str, Any]] = []
     for file in sorted(folder.rglob(MANIFEST)):

@@ -39,8 +39,8 @@ def spending(run: Path) -> list[dict[str, Any]]:
 
 
 def _ledger_of(run: Path) -> Ledger:
-    from metagym.call_log import CallLog
     from metagym.ledger import Ledger
+    from metagym.runs import CallLog
 
     ledger = Ledger()
     ledger.load(CallLog(run / "calls.jsonl").read())

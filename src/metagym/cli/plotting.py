@@ -21,7 +21,7 @@ def plot(
 ) -> None:
     """Draw learning curves: of evaluations with their null controls as a band, or of single runs."""
     from metagym.evaluation.plots import check_figure_path, write_figure
-    from metagym.manifest import read_manifest
+    from metagym.runs import read_manifest
     from metagym.watching.folder import run_folders
 
     check_figure_path(out)

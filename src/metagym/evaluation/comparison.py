@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from metagym.errors import ConfigError
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
-from metagym.measurements import Role
+from metagym.runs import Role
 from metagym.statistics import (
     MIN_SEEDS_FOR_SIGN_FLIP,
     Estimate,

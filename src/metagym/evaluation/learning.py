@@ -12,10 +12,10 @@ from metagym.env import MetaEnv
 from metagym.errors import BudgetExceededError
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.scoring import Loop, Scorer
-from metagym.measurements import Learned, Role, measure
 from metagym.optimization import OptimizationResult
 from metagym.optimizers import Optimizer
 from metagym.reflectors import Reflector
+from metagym.runs import Learned, Role, measure
 from metagym.seeding import derive_seed
 
 

@@ -13,9 +13,9 @@ from metagym.env import MetaEnv
 from metagym.errors import ConfigError, TasksExhaustedError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.disjointness import check_disjoint
-from metagym.manifest import Manifest
 from metagym.optimizers import Optimizer
 from metagym.reflectors import Reflector
+from metagym.runs import Manifest
 from metagym.seeding import derive_seed, describe, digest
 from metagym.types import Task
 

@@ -24,10 +24,10 @@ from metagym.evaluation.plan import Plan
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.scoring import Loop, Request, Scorer
 from metagym.evaluation.store import EvaluationStore, MemoryStore, open_store, report_of
-from metagym.measurements import Role
 from metagym.meta_episode import MetaEpisode
 from metagym.optimizers import InTurn, Optimizer
 from metagym.reflectors import Reflector, ReflectorSpec
+from metagym.runs import Role
 from metagym.seeding import derive_seed
 from metagym.specs import make_reflector
 from metagym.spending import Budget

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.figures import Figures, Table, figures_by_seed, summarise
-from metagym.measurements import Learned, Measurement, Role
+from metagym.runs import Learned, Measurement, Role
 from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, detectable_effect
 from metagym.types import SCHEMA_VERSION, Record, Usage
 

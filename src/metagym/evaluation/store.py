@@ -9,9 +9,7 @@ from typing import Protocol
 from metagym.errors import RunFolderError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.report import EvaluationReport, build_report
-from metagym.manifest import MANIFEST, Manifest
-from metagym.measurements import Learned, Measurement
-from metagym.runs import RunFolder
+from metagym.runs import MANIFEST, Learned, Manifest, Measurement, RunFolder
 from metagym.types import Episode, Record, Reflection, Trajectory, Usage
 
 REPORT = "report.json"

@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from metagym.evaluation.figures import Table
-from metagym.measurements import Role
 from metagym.report.heatmap import Cell, HeatMap
 from metagym.report.sources import Run
+from metagym.runs import Role
 from metagym.types import Trajectory
 
 

@@ -24,6 +24,9 @@ from metagym.report.visible import visible
 from metagym.report.words import headline, is_control, plural
 from metagym.seeding import digest
 
+SCRIPT = ("elements", "payload", "words", "list", "map", "messages", "episode", "compare", "prompts", "navigation")
+"""The parts of the script, in `static/script/`: the later ones use the earlier, and the last one starts the page."""
+
 
 class Made(NamedTuple):
     """What was written."""
@@ -80,7 +83,7 @@ def render(runs: Sequence[Run]) -> str:
     groups = arrange(runs)
     ordered = [run for group in groups for run in group]
     index, chunks = pack_episodes(ordered)
-    style, script = _static("report.css"), _static("report.js")
+    style, script = _static("report.css"), _script()
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("metagym.report"),
         autoescape=True,
@@ -181,6 +184,12 @@ def _unlike(groups: Sequence[Sequence[Run]]) -> list[str]:
 def _is_tuning(group: Sequence[Run]) -> bool:
     """Whether the group is what the control `constant prompt` was tuned on."""
     return group[0].kind == "evaluation" and group[0].arm == "tuning"
+
+
+def _script() -> str:
+    """Return the report's one script: its parts, in one scope."""
+    parts = "\n".join(_static(f"script/{name}.js") for name in SCRIPT)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def _static(name: str) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from metagym.evaluation.figures import Table
-from metagym.measurements import Role
 from metagym.report.diff import word_diff
 from metagym.report.sources import Run
+from metagym.runs import Role
 from metagym.types import Reflection
 
 

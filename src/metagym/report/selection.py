@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from metagym.measurements import Role
-from metagym.runs import Key, RunFolder
+from metagym.runs import Key, Role, RunFolder
 from metagym.seeding import digest
 
 

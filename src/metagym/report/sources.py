@@ -11,17 +11,14 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from metagym.call_log import CallLog
 from metagym.errors import MetaGymError, RunFolderError
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import REPORT, report_of
 from metagym.evaluation.stream import StreamReport
 from metagym.ledger import Key as SpendingKey
 from metagym.ledger import Ledger
-from metagym.manifest import MANIFEST, Manifest, read_manifest
-from metagym.measurements import Measurement
 from metagym.report.selection import Choice, choose, share_out
-from metagym.runs import LOG, RunFolder
+from metagym.runs import LOG, MANIFEST, CallLog, Manifest, Measurement, RunFolder, read_manifest
 from metagym.spending import Spending
 from metagym.types import MetaStep, Reflection, Trajectory
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# The same table stands in static/report.js for text that the browser lays out.
+# The same table stands in static/script/elements.js for text that the browser lays out.
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
 )

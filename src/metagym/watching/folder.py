@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from metagym.manifest import MANIFEST
+from metagym.runs import MANIFEST
 from metagym.watching.records import RunState, Status, Watched
 from metagym.watching.run import QUIET_S, RunWatcher
 

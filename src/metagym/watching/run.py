@@ -13,9 +13,7 @@ from metagym.errors import RunFolderError
 from metagym.evaluation.campaign import num_episodes
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.store import REPORT
-from metagym.manifest import MANIFEST, Manifest, read_manifest
-from metagym.measurements import Measurement, Role
-from metagym.runs import LOG
+from metagym.runs import LOG, MANIFEST, Manifest, Measurement, Role, read_manifest
 from metagym.spending import Attempt, Spending
 from metagym.watching.records import CallUnderWay, FamilyCurve, Kind, RunState, Status
 from metagym.watching.tail import Tail, has_writer, is_alive, seconds_since_written, writer_of

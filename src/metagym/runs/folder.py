@@ -19,11 +19,9 @@ from typing import Any, Literal
 import pydantic_core
 
 from metagym.errors import RunFolderError
-from metagym.journal import Journal, Place
-from metagym.manifest import MANIFEST as MANIFEST
-from metagym.manifest import Manifest as Manifest
-from metagym.manifest import read_manifest
-from metagym.measurements import Learned, Measurement
+from metagym.runs.journal import Journal, Place
+from metagym.runs.manifest import MANIFEST, Manifest, read_manifest
+from metagym.runs.measurements import Learned, Measurement
 from metagym.types import SCHEMA_VERSION, Episode, MetaStep, Record, Reflection, Trajectory
 
 LOG = "log.jsonl"

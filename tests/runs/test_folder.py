@@ -284,7 +284,7 @@ def test_a_log_cut_anywhere_is_resumed_to_the_same_log(finished: Path, tmp_path:
 
 KILLED = """if True:
     import os, signal, sys
-    from metagym import journal
+    from metagym.runs import journal
     from metagym.experiment import run_experiment
     from metagym.runs import Manifest
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metagym import journal as journal_module
 from metagym.errors import RunFolderError
-from metagym.journal import Journal
+from metagym.runs import journal as journal_module
+from metagym.runs.journal import Journal
 from tests.conftest import SRC, run_python
 
 
@@ -45,7 +45,7 @@ def test_a_file_cut_anywhere_goes_on_after_its_last_whole_line(
 def test_a_second_process_is_refused_and_told_who_writes(tmp_path: Path) -> None:
     holder = Journal(tmp_path / "log")
     holder.append(b"a\n")
-    code = "import sys, pathlib; from metagym.journal import Journal; Journal(pathlib.Path(sys.argv[1])).lock()"
+    code = "import sys, pathlib; from metagym.runs.journal import Journal; Journal(pathlib.Path(sys.argv[1])).lock()"
     done = run_python(code, str(tmp_path / "log"))
     assert f"is being written to by another process (id {os.getpid()})" in done.stderr
     holder.close()
@@ -54,7 +54,7 @@ def test_a_second_process_is_refused_and_told_who_writes(tmp_path: Path) -> None
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     code = (
-        "import sys, os, pathlib, signal; from metagym.journal import Journal;"
+        "import sys, os, pathlib, signal; from metagym.runs.journal import Journal;"
         "Journal(pathlib.Path(sys.argv[1])).append(b'a\\n'); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert run_python(code, str(tmp_path / "log")).returncode == -signal.SIGKILL
@@ -101,7 +101,7 @@ def test_lines_that_another_process_wrote_meanwhile_are_not_cut_off(tmp_path: Pa
 
 EVALUATE = """if True:
     import os, signal, sys
-    from metagym import journal
+    from metagym.runs import journal
     from metagym.envs.gates.meta import GatesMetaEnv
     from metagym.evaluation import EvaluationConfig, evaluate
 

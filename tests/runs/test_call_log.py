@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from metagym.call_log import CallLog
 from metagym.errors import RunFolderError
+from metagym.runs import CallLog
 from metagym.spending import Attempt, Outcome
 from metagym.types import Usage
 

@@ -1,0 +1,61 @@
+// The messages that were sent, rebuilt as ChatActor builds them (actor.py, models/context.py); a test compares the two.
+
+const utf8 = new TextEncoder();
+const tokens = (messages) => messages.reduce((sum, message) => sum + Math.floor(utf8.encode(message.content).length / 4) + 4, 0);
+
+function turn(actor, episode, step) {
+  const parts = [step.text ?? ""];
+  if (step.feedback) parts.unshift(`Not executed: ${step.feedback}`);
+  const actions = actionsOf(episode, step);
+  if (actor.list_actions && actions) parts.push("Available actions: " + actions.join(", "));
+  return parts.join("\n\n");
+}
+
+function conversation(actor, episode, prompt, count) {
+  const step = episode.steps[count];
+  const kept = actor.history_steps === null ? count : Math.min(actor.history_steps, count);
+  let head = step.goal ? `Goal: ${step.goal}\n\n` : "";
+  if (kept < count) head += `[${count - kept} earlier turns are left out.]\n\n`;
+  const messages = [{ role: "system", content: `${prompt}\n\n${actor.reply_format}` }];
+  for (const past of episode.steps.slice(count - kept, count)) {
+    messages.push({ role: "user", content: turn(actor, episode, past) });
+    messages.push({ role: "assistant", content: past.completion ? past.completion.text ?? "" : `Action: ${past.action ?? ""}` });
+  }
+  messages.push({ role: "user", content: turn(actor, episode, step) });
+  messages[1] = { role: "user", content: head + messages[1].content };
+  return messages;
+}
+
+function fitted(messages, limit, known) {
+  const scale = known && known[0] && known[1] ? known[1] / known[0] : 1;
+  const sizes = messages.map((message) => tokens([message]) * scale);
+  let excess = sizes.reduce((sum, size) => sum + size, 0) - limit;
+  const first = 1;
+  let kept = first;
+  while (excess > 0 && kept + 2 < messages.length) {
+    excess -= sizes[kept + 1] + (kept > first ? sizes[kept] : 0);
+    kept += 2;
+  }
+  if (kept === first) return messages;
+  const note = `[${(kept - first) / 2} turns are left out here.]`;
+  const content = `${messages[first].content}\n\n${note}\n\n${messages[kept].content}`;
+  return [...messages.slice(0, first), { role: "user", content }, ...messages.slice(kept + 1)];
+}
+
+function messagesOf(episode, count) {
+  const actor = episode.run.actor;
+  const prompt = episode.steps[count].sent ?? episode.prompt;
+  const messages = conversation(actor, episode, prompt, count);
+  if (actor.context_tokens === null || actor.context_tokens === undefined) return messages;
+  const opening = episode.steps[0];
+  const known = count && opening.completion
+    ? [tokens(conversation(actor, episode, opening.sent || prompt, 0)), opening.completion.usage?.prompt_tokens ?? 0] : null;
+  return fitted(messages, actor.context_tokens - actor.max_reply_tokens, known);
+}
+
+function messageList(episode, count) {
+  if (!episode.run.actor || !episode.steps[count].completion) {
+    return el("p", { class: "note" }, episode.steps[count].completion ? "This actor is not metagym's ChatActor: how it builds its messages is not in the record." : "No model was called for this step, so no message was sent.");
+  }
+  return el("div", { class: "raw messages" }, messagesOf(episode, count).map((message) => el("div", { class: "message" }, el("b", {}, message.role), textBlock(message.content))));
+}

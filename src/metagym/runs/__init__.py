@@ -1,0 +1,20 @@
+"""Runs on the disk: a folder with a manifest and append-only logs, which survives `kill -9` and is gone on with."""
+
+from metagym.runs.call_log import CallLog
+from metagym.runs.folder import LOG, Key, RunFolder
+from metagym.runs.manifest import MANIFEST, Manifest, read_manifest
+from metagym.runs.measurements import Learned, Measurement, Role, measure
+
+__all__ = [
+    "LOG",
+    "MANIFEST",
+    "CallLog",
+    "Key",
+    "Learned",
+    "Manifest",
+    "Measurement",
+    "Role",
+    "RunFolder",
+    "measure",
+    "read_manifest",
+]
