@@ -41,6 +41,7 @@ def test_it_prints_the_standings_and_the_same_command_prints_them_again() -> Non
     told = invoke("arena", *SMALL, "--reflectors", "ict,best_of_n(ict)", "--out", "out")
     assert "PLUMBING ONLY. gates-v0-k2: 3 seeds, 2 families" in told
     assert "lie in out/gates-v0-k2" in told
+    assert "The report to look at: out/report.html" in told or "metagym[report]" in told
     written = (Path("out/gates-v0-k2/arena.json")).read_text()
     assert invoke("arena", *SMALL, "--reflectors", "ict,best_of_n(ict)", "--out", "out") == told
     assert (Path("out/gates-v0-k2/arena.json")).read_text() == written

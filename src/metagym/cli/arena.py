@@ -9,7 +9,7 @@ import typer
 
 from metagym.cli.console import JsonOption, console, print_json, print_text, progress, resumable
 from metagym.cli.options import model_spec, read_budget, read_json
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, MissingExtraError
 
 
 def compete(
@@ -76,7 +76,8 @@ def compete(
         return
     for bout in bouts:
         console.print(*standings_tables(bout.standings), sep="\n", highlight=False)
-        print_text(f"\nThe records, the standings (arena.md, .csv, .json) and their curves lie in {bout.folder}.\n")
+        print_text(f"\nThe records, the standings (arena.md, .csv, .json) and their curves lie in {bout.folder}.")
+    print_text(_report(path))
 
 
 def split_names(text: str) -> list[str]:
@@ -111,3 +112,13 @@ def read_limits(text: str | None) -> Any:
         raise ConfigError(
             f"--budget expects NAME=NUMBER with commas between them, the names among {known}; got {text!r}."
         ) from None
+
+
+def _report(path: Path) -> str:
+    """Write the report beside the records, and say where it is; or what it needs."""
+    from metagym.report import make_report
+
+    try:
+        return f"The report to look at: {make_report([path], path / 'report.html').path}"
+    except MissingExtraError as error:
+        return str(error)

@@ -137,6 +137,16 @@ CONTROLS = (
 """`same again` is the A/A run, the noise floor; the others are null controls."""
 
 
+def control_of(arm: str) -> str:
+    """Return the control that an arm is by its name, also beside which method an arena played it; else nothing.
+
+    >>> control_of("permuted outcomes (ict)"), control_of("ict")
+    ('permuted outcomes', '')
+    """
+    name = arm.partition(" (")[0]
+    return name if name in CONTROLS else ""
+
+
 def control_arm(
     control: str,
     reflector: ReflectorSpec,

@@ -12,7 +12,7 @@ import numpy as np
 
 from metagym.errors import ConfigError, MissingExtraError, RunFolderError
 from metagym.evaluation.comparison import Comparison
-from metagym.evaluation.controls import CONTROLS
+from metagym.evaluation.controls import CONTROLS, control_of
 from metagym.evaluation.figures import Figures
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.transfer import TransferMatrix
@@ -38,8 +38,8 @@ def plot_learning_curves(reports: Sequence[EvaluationReport], *, labels: Sequenc
     families = list(dict.fromkeys(family for report in reports for family in report.families))
     figure, panels = make_figure(len(families) + 1, any(report.scripted for report in reports))
     named = list(zip(reports, names, strict=True))
-    arms = [(report, name) for report, name in named if report.arm not in NULL_CONTROLS] or named
-    nulls = [report for report in reports if report.arm in NULL_CONTROLS] if len(arms) < len(named) else []
+    arms = [(report, name) for report, name in named if control_of(report.arm) not in NULL_CONTROLS] or named
+    nulls = [report for report in reports if control_of(report.arm) in NULL_CONTROLS] if len(arms) < len(named) else []
     for panel, family in zip(panels, [*families, None], strict=True):
         _band(panel, [_figures_of(report, family) for report in nulls])
         for number, (report, name) in enumerate(arms):

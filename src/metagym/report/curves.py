@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from metagym.evaluation.controls import control_of
 from metagym.evaluation.figures import Figures
 from metagym.evaluation.plots import NULL_CONTROLS
 from metagym.report.charts import Curve, Panel
@@ -35,9 +36,11 @@ def _evaluated(group: Sequence[Run], family: str | None, families: Sequence[str]
     assert run.report is not None
     figures = _figures(run, family)
     assert figures is not None
-    controls = [item for item in group[1:] if item.arm in NULL_CONTROLS]
+    controls = [item for item in group[1:] if control_of(item.arm) in NULL_CONTROLS]
     others = [item for item in group[1:] if not is_control(item)]
-    again = next((found for item in group[1:] if item.arm == NOISE and (found := _figures(item, family))), None)
+    again = next(
+        (found for item in group[1:] if control_of(item.arm) == NOISE and (found := _figures(item, family))), None
+    )
     title = "All families" if family is None else family
     return Panel(
         title=families[0] if family is None and len(families) == 1 else title,

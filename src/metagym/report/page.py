@@ -20,6 +20,7 @@ from metagym.report.maps import maps_of
 from metagym.report.payload import pack, pack_episodes
 from metagym.report.prompts import histories
 from metagym.report.sources import Run, read_runs
+from metagym.report.standings import in_order, read_standings, standings_headline, standings_rows
 from metagym.report.visible import visible
 from metagym.report.words import headline, is_control, plural
 from metagym.seeding import digest
@@ -113,24 +114,31 @@ def render(runs: Sequence[Run]) -> str:
 
 
 def arrange(runs: Sequence[Run]) -> list[list[Run]]:
-    """Group the evaluations that were measured alike, controls last; every other run stands by itself."""
+    """Group the evaluations that were measured alike, controls last; every other run stands by itself.
+
+    The arms of an arena stand as its standings have them.
+    """
     groups: dict[str, list[Run]] = {}
     for run in runs:
         alike = run.kind == "evaluation" and run.report is not None and run.manifest is not None
         name = digest(run.manifest.measurement) if alike and run.manifest is not None else str(run.path)
         groups.setdefault(name, []).append(run)
-    found = [sorted(group, key=is_control) for group in groups.values()]
+    found = []
+    for group in groups.values():
+        standings = read_standings(group)
+        found.append(sorted(group, key=is_control) if standings is None else in_order(group, standings))
     # What a control was tuned on is no result of its own: it stands last.
     return sorted(found, key=_is_tuning)
 
 
 def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     run = group[0]
-    told, basis = headline(group)
+    standings = read_standings(group)
+    told, basis = headline(group) if standings is None else standings_headline(standings)
     scripted = any(item.scripted for item in group)
     panels = panels_of(group)
     maps = maps_of(start, run, episodes)
-    compared, refused, notes = tables.comparison_rows(group)
+    compared, refused, notes = tables.comparison_rows(group) if standings is None else ([], "", standings.notes)
     own_notes = run.report.notes if run.report is not None else run.stream.notes if run.stream is not None else ()
     return {
         "number": start,
@@ -156,7 +164,9 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
         },
         "more_panels": len(panels) == MAX_PANELS,
         "maps": [{"map": item, "svg": draw_heat_map(item, scripted=scripted)} for item in maps],
-        "tiles": tables.tiles(run),
+        "tiles": tables.tiles(run) if standings is None else [],
+        "standings": [] if standings is None else standings_rows(standings),
+        "baseline": "" if standings is None else standings.baseline,
         "families": tables.family_rows(run),
         "comparisons": compared,
         "refused": refused,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metagym.evaluation.controls import CONTROLS
+from metagym.evaluation.controls import control_of
 from metagym.evaluation.report import EvaluationReport
 from metagym.report.sources import Run
 from metagym.statistics import Estimate
@@ -58,7 +58,7 @@ def plural(count: int, noun: str) -> str:
 
 def is_control(run: Run) -> bool:
     """Whether the run is a control arm by its name."""
-    return run.arm in CONTROLS
+    return bool(control_of(run.arm))
 
 
 def headline(group: Sequence[Run]) -> tuple[str, str]:
