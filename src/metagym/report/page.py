@@ -21,7 +21,8 @@ from metagym.report.payload import pack, pack_episodes
 from metagym.report.prompts import histories
 from metagym.report.sources import Run, read_runs
 from metagym.report.visible import visible
-from metagym.report.words import headline, is_control, plural
+from metagym.rendering import plural
+from metagym.report.words import headline, is_control
 from metagym.seeding import digest
 
 SCRIPT = ("elements", "payload", "words", "list", "map", "messages", "episode", "compare", "prompts", "navigation")
