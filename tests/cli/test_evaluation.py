@@ -75,9 +75,7 @@ def test_evaluate_json_and_the_stream(preset: Path) -> None:
     assert "test scores along the stream" in invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "b")
 
 
-def test_the_list_of_runs_cuts_no_name_off_on_a_narrow_terminal(
-    preset: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_list_of_runs_cuts_no_name_off_on_a_narrow_terminal(preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "a-folder-with-quite-a-long-name")
     monkeypatch.setattr(evaluation.console, "_width", 80)
     assert "…" not in invoke("runs", ".")
