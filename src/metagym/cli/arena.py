@@ -76,9 +76,8 @@ def compete(
         return
     for bout in bouts:
         console.print(*standings_tables(bout.standings), sep="\n", highlight=False)
-        print_text(
-            f"\nThe records, the standings (arena.md, .csv, .json) and their curves lie in {bout.folder}.\nLook at them: metagym report {bout.folder} -o report.html\n"
-        )
+        print_text(f"\nThe records, the standings (arena.md, .csv, .json) and their curves lie in {bout.folder}.")
+        print_text(f"Look at them: metagym report {bout.folder} -o report.html\n")
 
 
 def split_names(text: str) -> list[str]:

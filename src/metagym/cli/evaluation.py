@@ -118,12 +118,12 @@ def evaluate(
 
 @commands.command(
     rich_help_panel=MEASURE,
-    epilog=examples("metagym compare runs/evaluate-ict-small/gates-v0-k5", "metagym compare A B --margin 0.05"),
+    epilog=examples("metagym compare runs/evaluate-ict-small", "metagym compare A B --margin 0.05"),
 )
 def compare(
     runs: Annotated[
         list[Path],
-        typer.Argument(help="Run folders of evaluations, or a folder of them; the first against each other."),
+        typer.Argument(help="Evaluations, or a folder of them; the first against each."),
     ],
     endpoint: Annotated[str, typer.Option(help="`chosen` (the primary endpoint) or `last`.")] = "chosen",
     margin: Annotated[float | None, typer.Option(help="The difference that would not matter.")] = None,
