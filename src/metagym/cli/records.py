@@ -77,8 +77,9 @@ def verify(run: RunArgument, as_json: JsonOption = False) -> None:
             then, now = f"  recorded {difference.recorded:.300}", f"  again    {difference.again:.300}"
             console.print(f"{where}\n{then}\n{now}", markup=False, highlight=False)
         skipped = f", {report.num_skipped} failed ones skipped" if report.num_skipped else ""
+        played = f"{plural(report.num_episodes, 'episode')}, {plural(report.num_steps, 'step')}"
         console.print(
-            f"{plural(report.num_episodes, 'episode')}, {plural(report.num_steps, 'step')}{skipped}: {len(report.differences)} differ.",
+            f"{played}{skipped}: {len(report.differences)} differ.",
             highlight=False,
         )
     if report.differences:

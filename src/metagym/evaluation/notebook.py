@@ -11,7 +11,8 @@ from metagym.rendering import plural
 def report_html(report: EvaluationReport) -> str:
     """Return the verdict, the primary endpoint with its interval, and a row for each family."""
     overall = report.overall
-    gain = f"gain {interval_text(overall.gain)} over {plural(report.num_seeds, 'seed')} and {plural(len(report.families), 'family')}"
+    counts = f"{plural(report.num_seeds, 'seed')} and {plural(len(report.families), 'family')}"
+    gain = f"gain {interval_text(overall.gain)} over {counts}"
     rows = [
         (
             text(name),
