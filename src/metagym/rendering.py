@@ -134,3 +134,14 @@ def _cut_middle(blocks: list[str], room: int) -> list[str]:
         kept += 1
     num_cut = len(blocks) - 1 - kept
     return [blocks[0], f"[... {num_cut} steps left out ...]", *blocks[-kept:]] if num_cut else blocks
+
+
+def plural(count: int, noun: str) -> str:
+    """Return the count with its noun.
+
+    >>> plural(1, "seed"), plural(1200, "family")
+    ('1 seed', '1,200 families')
+    """
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun[:-1]}ies" if noun.endswith("y") else f"{count:,} {noun}s"

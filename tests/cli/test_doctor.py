@@ -27,7 +27,7 @@ def test_a_problem_ends_with_1_and_its_remedy_is_shown(command: Metagym) -> None
     assert done.code == 1
     assert "problem  model" in done.out
     assert "-> export METAGYM_MODEL=NAME OPENAI_API_KEY=..." in done.out
-    assert "1 problem(s)" in done.out
+    assert "1 problem, " in done.out
 
 
 def test_a_games_folder_that_is_not_there_is_a_problem(

@@ -52,6 +52,14 @@ def test_evaluate_prints_the_report_and_the_comparisons_and_compare_finds_them_a
     assert invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "out") == told
     compared = invoke("compare", "out/gates-v0-k3/demo", "out/gates-v0-k3/no-reflection", "--json")
     assert json.loads(compared)[0]["second"] == "no reflection"
+    compared = json.loads(invoke("compare", "out", "--json"))  # the own arm against each control, tuned prompts apart
+    assert [(item["first"], item["second"]) for item in compared] == [("demo", "no reflection"), ("demo", "same again")]
+    shown = invoke("show", "out/gates-v0-k3/demo")
+    assert "demo: test scores, 2 seeds" in shown
+    assert "metagym report out/gates-v0-k3/demo -o report.html" in shown
+    assert json.loads(invoke("show", "out/gates-v0-k3/demo", "--json"))["arm"] == "demo"
+    with pytest.raises(ConfigError, match=r"is an evaluation, many meta-episodes rather than one"):
+        invoke("show", "out/gates-v0-k3/demo", "--step", 0)
     listed = json.loads(invoke("runs", "out", "--json"))
     assert [row["arm"] for row in listed] == ["demo", "no reflection", "same again"]
     assert all(row["finished"] and row["scripted"] for row in listed)
@@ -65,6 +73,19 @@ def test_evaluate_json_and_the_stream(preset: Path) -> None:
     assert len(json.loads(told)) == 1
     preset.write_text(SMALL.replace("num_steps", 'protocol = "stream"\nnum_steps').replace("[3]", "[1]"))
     assert "test scores along the stream" in invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "b")
+
+
+def test_the_list_of_runs_cuts_no_name_off_on_a_narrow_terminal(preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "a-folder-with-quite-a-long-name")
+    monkeypatch.setattr(evaluation.console, "_width", 80)
+    assert "…" not in invoke("runs", ".")
+
+
+def test_one_of_something_is_told_in_the_singular(preset: Path) -> None:
+    preset.write_text(SMALL.replace("num_seeds = 2", "num_seeds = 1"))
+    told = invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "out")
+    assert "test scores, 1 seed " in told
+    assert "1 seeds" not in told
 
 
 def test_export_writes_what_is_asked_for(preset: Path) -> None:

@@ -28,7 +28,7 @@ def invoke(*arguments: str) -> str:
 def test_report_writes_one_file_and_says_what_is_in_it(folder: Path) -> None:
     assert "seen.html: 1 run, 10 episodes, 0.1 MB" in invoke("run", "-o", "seen.html")
     assert (folder / "seen.html").read_text().startswith("<!doctype html>")
-    assert "4 of 10 (--episodes takes in more) episodes" in invoke("run", "--episodes", "4")
+    assert "4 of 10 episodes (--episodes N takes in more)" in invoke("run", "--episodes", "4")
     assert (folder / "report.html").exists()
 
 

@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from metagym.arena.standings import Standing, Standings
+from metagym.rendering import plural
 from metagym.statistics import Estimate
 
 
@@ -30,7 +31,7 @@ def standings_tables(standings: Standings) -> list[RenderableType]:
 
 def title_of(standings: Standings) -> str:
     """Return what the table is about, in a line."""
-    told = f"{standings.place}: {standings.num_seeds} seeds, {len(standings.families)} families"
+    told = f"{standings.place}: {plural(standings.num_seeds, 'seed')}, {plural(len(standings.families), 'family')}"
     return f"PLUMBING ONLY. {told}" if standings.scripted else told
 
 

@@ -21,6 +21,7 @@ def doctor(
 ) -> None:
     """Say what is wrong with this installation, and the command that mends it. Exit code 1 where something is."""
     from metagym.doctor import State, examine
+    from metagym.rendering import plural
 
     findings = list(examine(os.environ, model=model, base_url=base_url, api_key_env=api_key_env))
     counts = {state: sum(finding.state is state for finding in findings) for state in State}
@@ -34,6 +35,6 @@ def doctor(
             if finding.remedy:
                 console.print(Text(f"{'':<8} {'':<{width}}  -> {finding.remedy}", style="bold"), soft_wrap=True)
         warnings, problems = counts[State.WARNING], counts[State.PROBLEM]
-        console.print(f"{problems} problem(s), {warnings} warning(s).", highlight=False)
+        console.print(f"{plural(problems, 'problem')}, {plural(warnings, 'warning')}.", highlight=False)
     if counts[State.PROBLEM]:
         raise typer.Exit(1)

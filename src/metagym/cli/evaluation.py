@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
-from metagym.cli.console import JsonOption, console, examples, print_json, progress, resumable
+from metagym.cli.console import JsonOption, console, examples, print_json, print_text, progress, resumable
 from metagym.cli.options import model_spec, read_budget, read_json, read_reflector
 from metagym.errors import ConfigError, RunFolderError
+from metagym.rendering import plural
 
 MEASURE = "Measure"
 commands = typer.Typer()
@@ -112,14 +113,18 @@ def evaluate(
         console.print(*report_tables(evaluated.reports[0]), sep="\n", highlight=False)
         if evaluated.comparisons:
             console.print(*comparison_tables(evaluated.comparisons), sep="\n", highlight=False)
-        console.print(f"\nThe records lie in {evaluated.folder}.\n", soft_wrap=True, highlight=False)
+        print_text(f"\nThe records lie in {evaluated.folder}: metagym report {evaluated.folder} -o report.html\n")
 
 
 @commands.command(
-    rich_help_panel=MEASURE, epilog=examples("metagym compare RUN RUN", "metagym compare A B --margin 0.05")
+    rich_help_panel=MEASURE,
+    epilog=examples("metagym compare runs/evaluate-ict-small", "metagym compare A B --margin 0.05"),
 )
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders of evaluations; the first against each other.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Evaluations, or a folder of them; the first against each."),
+    ],
     endpoint: Annotated[str, typer.Option(help="`chosen` (the primary endpoint) or `last`.")] = "chosen",
     margin: Annotated[float | None, typer.Option(help="The difference that would not matter.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Compare what was not measured alike.")] = False,
@@ -132,7 +137,7 @@ def compare(
 
     if endpoint not in ("chosen", "last"):
         raise ConfigError(f"--endpoint must be 'chosen' or 'last', got {endpoint!r}.")
-    reports = [read_report(run) for run in runs]
+    reports = [read_report(run) for run in _arms(runs)]
     comparisons = compare_reports(
         reports, endpoint="last" if endpoint == "last" else "chosen", margin=margin, force=force
     )
@@ -140,6 +145,20 @@ def compare(
         print_json([comparison.model_dump(mode="json") for comparison in comparisons])
         return
     console.print(*comparison_tables(comparisons), sep="\n", highlight=False)
+
+
+def _arms(paths: list[Path]) -> list[Path]:
+    """Return the run folders at and below the paths; in a folder of an evaluation its own arm comes before controls."""
+    from metagym.evaluation.controls import CONTROLS
+    from metagym.watching.folder import run_folders
+
+    controls = tuple(name.replace(" ", "-") for name in CONTROLS)
+    found: list[Path] = []
+    for path in paths:
+        # What was tuned on the meta-train families is no arm of the evaluation that lies beside it.
+        below = [folder for folder in run_folders(path) if folder == path or folder.name != "tuning"]
+        found += sorted(below, key=lambda folder: folder.name.startswith(controls)) or [path]
+    return list(dict.fromkeys(found))
 
 
 @commands.command(rich_help_panel="See", epilog=examples("metagym runs", "metagym runs FOLDER --json"))
@@ -172,16 +191,16 @@ def runs(
     if as_json:
         print_json(rows)
         return
-    table = Table("run", "kind", "environment", "arm", "")
+    # A name that is cut off names nothing: the folder goes into further lines where the terminal is narrow.
+    table = Table(*(Column(name, overflow="fold") for name in ("run", "environment", "arm", "")))
     for row in rows:
         state = "" if row.get("finished") else "unfinished"
         mark = "SCRIPTED" if row.get("scripted") else ""
         table.add_row(
             row["run"],
-            row["kind"],
             row.get("environment", ""),
             row.get("arm", ""),
-            row.get("problem", f"{mark} {state}"),
+            row.get("problem", f"{mark} {state}".strip()),
         )
     console.print(table if rows else f"No run in {folder}.")
 
@@ -203,6 +222,6 @@ def export(
         raise ConfigError("Say what to write: --parquet FILE, --atif FOLDER. Figures: metagym plot RUN -o FILE.")
     with RunFolder.open(run) as folder:
         if parquet is not None:
-            console.print(f"{write_parquet(folder, parquet)} scores in {parquet}", soft_wrap=True)
+            console.print(f"{plural(write_parquet(folder, parquet), 'score')} in {parquet}", soft_wrap=True)
         if atif is not None:
-            console.print(f"{write_atif(folder, atif)} episodes in {atif}", soft_wrap=True)
+            console.print(f"{plural(write_atif(folder, atif), 'episode')} in {atif}", soft_wrap=True)

@@ -13,6 +13,7 @@ from rich.table import Table
 from metagym.cli.console import JsonOption, console, print_json
 from metagym.cli.options import read_pairs
 from metagym.errors import ConfigError
+from metagym.rendering import plural
 
 if TYPE_CHECKING:
     from metagym.ledger import Ledger
@@ -133,8 +134,8 @@ def estimate(
         )
     console.print(table)
     console.print(
-        f"{steps} meta-steps, {seeds} seed(s), {pilot.num_pilot_episodes} episodes a meta-step; a pilot of "
-        f"{pilot.num_pilot_episodes} random episodes, {reply_tokens} tokens a reply, four bytes a token.\n"
+        f"{plural(steps, 'meta-step')}, {plural(seeds, 'seed')}, {pilot.num_pilot_episodes} episodes a meta-step; "
+        f"a pilot of {pilot.num_pilot_episodes} random episodes, {reply_tokens} tokens a reply, four bytes a token.\n"
         f"At least {minutes:.1f} min with every episode of a batch at once and "
         f"{seconds_per_call:g} s a reply.",
         highlight=False,

@@ -21,6 +21,7 @@ def plot(
 ) -> None:
     """Draw learning curves: of evaluations with their null controls as a band, or of single runs."""
     from metagym.evaluation.plots import check_figure_path, write_figure
+    from metagym.rendering import plural
     from metagym.runs import read_manifest
     from metagym.watching.folder import run_folders
 
@@ -36,7 +37,7 @@ def plot(
         raise ConfigError(f"Expected either evaluations or single runs, got both: {arms[0]} and {singles[0]}.")
     write_figure(_draw_evaluations(arms) if arms else _draw_runs(singles), out)
     drawn = len(arms or singles)
-    console.print(f"learning curves of {drawn} run{'s' * (drawn > 1)} in {out}", soft_wrap=True, markup=False)
+    console.print(f"learning curves of {plural(drawn, 'run')} in {out}", soft_wrap=True, markup=False)
 
 
 def _draw_evaluations(folders: Sequence[Path]) -> Figure:

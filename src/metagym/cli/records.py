@@ -12,6 +12,7 @@ from rich.table import Table
 from metagym.cli import models
 from metagym.cli.console import JsonOption, console, print_json, print_text
 from metagym.errors import ConfigError
+from metagym.rendering import plural
 from metagym.types import MetaStep
 
 RunArgument = Annotated[Path, typer.Argument(help="The run folder.")]
@@ -23,18 +24,34 @@ def show(
     step: Annotated[int | None, typer.Option(help="Show this meta-step's episodes.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a run: rewards and prompts, or one meta-step's episodes."""
+    """Show a run: rewards and prompts, one meta-step's episodes, or what an evaluated arm came to."""
+    from metagym.evaluation.store import report_of
+    from metagym.evaluation.tables import report_tables
     from metagym.rendering import render_batch
     from metagym.runs import RunFolder
 
     folder = RunFolder.open(run)
+    about = folder.manifest.evaluation
+    if about is not None:
+        if step is not None or about.get("protocol") == "stream":
+            raise ConfigError(
+                f"{run} is an evaluation, many meta-episodes rather than one. Its figures and its episodes: metagym "
+                f"report {run} -o report.html"
+            )
+        report = report_of(folder)
+        if as_json:
+            print_json(report.model_dump(mode="json"))
+            return
+        console.print(*report_tables(report), sep="\n", highlight=False)
+        print_text(f"\n{plural(folder.num_episodes, 'episode')} in {run}: metagym report {run} -o report.html")
+        return
     history = folder.history
     if step is None:
         if as_json:
             print_json({**summary(history, run, folder.manifest.scripted), "num_episodes": folder.num_episodes})
             return
         print_history(history, folder.manifest.scripted)
-        print_text(f"\n{folder.num_episodes} episodes in {run}")
+        print_text(f"\n{plural(folder.num_episodes, 'episode')} in {run}")
         models.print_spending(run)
     elif 0 <= step < len(history):
         if as_json:
@@ -60,8 +77,9 @@ def verify(run: RunArgument, as_json: JsonOption = False) -> None:
             then, now = f"  recorded {difference.recorded:.300}", f"  again    {difference.again:.300}"
             console.print(f"{where}\n{then}\n{now}", markup=False, highlight=False)
         skipped = f", {report.num_skipped} failed ones skipped" if report.num_skipped else ""
+        played = f"{plural(report.num_episodes, 'episode')}, {plural(report.num_steps, 'step')}"
         console.print(
-            f"{report.num_episodes} episodes, {report.num_steps} steps{skipped}: {len(report.differences)} differ.",
+            f"{played}{skipped}: {len(report.differences)} differ.",
             highlight=False,
         )
     if report.differences:

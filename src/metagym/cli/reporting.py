@@ -17,6 +17,7 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write one HTML file to look at runs: it opens offline, by a double click."""
+    from metagym.rendering import plural
     from metagym.report import make_report
 
     made = make_report(runs, out, max_episodes=episodes)
@@ -25,8 +26,8 @@ def report(
         return
     for problem in made.problems:
         print_text(f"Note: {problem}")
-    shown = f"{made.num_episodes:,}"
+    shown = plural(made.num_episodes, "episode")
     if made.num_episodes < made.num_recorded:
-        shown += f" of {made.num_recorded:,} (--episodes takes in more)"
-    counted = f"{made.num_runs} run{'' if made.num_runs == 1 else 's'}, {shown} episodes, {made.num_bytes / 1e6:.1f} MB"
+        shown = f"{made.num_episodes:,} of {made.num_recorded:,} episodes (--episodes N takes in more)"
+    counted = f"{plural(made.num_runs, 'run')}, {shown}, {made.num_bytes / 1e6:.1f} MB"
     print_text(f"{made.path}: {counted}")

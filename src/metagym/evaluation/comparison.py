@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from metagym.errors import ConfigError
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
+from metagym.rendering import plural
 from metagym.runs import Role
 from metagym.statistics import (
     MIN_SEEDS_FOR_SIGN_FLIP,
@@ -181,7 +182,7 @@ def _compare(
     scripted = first.scripted or second.scripted
     notes = [SCRIPTED_NOTE] if scripted else []
     if num_seeds < MIN_SEEDS_FOR_SIGN_FLIP:
-        notes.append(f"With {num_seeds} seeds no exact sign-flip test can give p < 0.05.")
+        notes.append(f"With {plural(num_seeds, 'seed')} no exact sign-flip test can give p < 0.05.")
     if first.arm == second.arm:
         notes.append(f"Both arms are named {first.arm!r}, so that they share their chance: give them different names.")
     if forced:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.evaluation.tables import interval_text, mean_text
 from metagym.notebook import box, fold, table, text
+from metagym.rendering import plural
 
 
 def report_html(report: EvaluationReport) -> str:
     """Return the verdict, the primary endpoint with its interval, and a row for each family."""
     overall = report.overall
-    gain = f"gain {interval_text(overall.gain)} over {report.num_seeds} seeds and {len(report.families)} families"
+    counts = f"{plural(report.num_seeds, 'seed')} and {plural(len(report.families), 'family')}"
+    gain = f"gain {interval_text(overall.gain)} over {counts}"
     rows = [
         (
             text(name),

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.figures import Figures, Table, figures_by_seed, summarise
+from metagym.rendering import plural
 from metagym.runs import Learned, Measurement, Role
 from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, detectable_effect
 from metagym.types import SCHEMA_VERSION, Record, Usage
@@ -104,7 +105,7 @@ def build_report(
     notes = [SCRIPTED_NOTE] if is_scripted else []
     if len(table.seeds) < MIN_SEEDS_FOR_SIGN_FLIP:
         notes.append(
-            f"With {len(table.seeds)} seeds no exact sign-flip test can give p < 0.05; from "
+            f"With {plural(len(table.seeds), 'seed')} no exact sign-flip test can give p < 0.05; from "
             f"{MIN_SEEDS_FOR_SIGN_FLIP} on it can."
         )
     return EvaluationReport(
@@ -161,8 +162,8 @@ def _verdict(overall: Figures) -> str:
         return "nothing measured: no test score is known of both prompts"
     named = word(gain.mean, gain.low, gain.high)
     if gain.low is None or gain.high is None or gain.std is None:
-        return f"{named}: a gain of {gain.mean:+.3f} in {gain.num} seeds; run more seeds"
-    told = f"gain {gain.mean:+.3f}, 95 % interval [{gain.low:+.3f}, {gain.high:+.3f}], {gain.num} seeds"
+        return f"{named}: a gain of {gain.mean:+.3f} in {plural(gain.num, 'seed')}; run more seeds"
+    told = f"gain {gain.mean:+.3f}, 95 % interval [{gain.low:+.3f}, {gain.high:+.3f}], {plural(gain.num, 'seed')}"
     if named != "not shown":
         return f"{named} than sp_0: {told}"
     return f"not shown to differ from sp_0: {told}; {power_in_words(gain.std, gain.num)}"

@@ -11,6 +11,7 @@ from rich.text import Text
 from metagym.evaluation.comparison import Comparison
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.stream import StreamReport
+from metagym.rendering import plural
 from metagym.statistics import Estimate
 from metagym.types import Usage
 
@@ -20,7 +21,7 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
     # Two tables rather than one: 80 columns hold both, and a number that is cut off is none.
     scores = _table(
         "family", "sp_0", "chosen", "last", "gain [95 %]",
-        title=f"{report.arm}: test scores, {report.num_seeds} seeds",
+        title=f"{report.arm}: test scores, {plural(report.num_seeds, 'seed')}",
     )  # fmt: skip
     effects = _table(
         "family", "optimism", "replay", "transfer", "gap", "regressed",

@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from metagym.arena import Standings
 from metagym.arena.exports import NAME
 from metagym.arena.tables import budget_of, effort_cells
+from metagym.rendering import plural
 from metagym.report.charts import domain_of, whisker
 from metagym.report.sources import Run
-from metagym.report.words import interval, mean, p_value, plural
+from metagym.report.words import interval, mean, p_value
 
 
 def read_standings(group: Sequence[Run]) -> Standings | None:

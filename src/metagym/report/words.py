@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from metagym.evaluation.controls import control_of
 from metagym.evaluation.report import EvaluationReport
+from metagym.rendering import plural
 from metagym.report.sources import Run
 from metagym.statistics import Estimate
 
@@ -43,17 +44,6 @@ def mean(estimate: Estimate | None, digits: int = 2, *, sign: bool = False) -> s
 def p_value(value: float | None) -> str:
     """Return a p value; small ones as a bound."""
     return "<0.0001" if value is not None and value < 1e-4 else number(value, 4)
-
-
-def plural(count: int, noun: str) -> str:
-    """Return the count with its noun.
-
-    >>> plural(1, "seed"), plural(1200, "family")
-    ('1 seed', '1,200 families')
-    """
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count:,} {noun[:-1]}ies" if noun.endswith("y") else f"{count:,} {noun}s"
 
 
 def is_control(run: Run) -> bool:

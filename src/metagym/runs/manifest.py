@@ -44,6 +44,10 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         text = (path / MANIFEST).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise RunFolderError(
+            f"Expected a run folder (one with {MANIFEST} in it) at {path}. `metagym runs FOLDER` lists what there is."
+        ) from error
     except OSError as error:
         raise RunFolderError(f"Expected a run folder (one with {MANIFEST} in it) at {path}: {error}.") from error
     try:

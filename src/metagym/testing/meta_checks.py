@@ -150,7 +150,10 @@ def _check_tasks(env: MetaEnv, other: MetaEnv, seed: int) -> None:
         if split == env.config.split:
             wanted = 2 * env.config.episodes_per_step  # with fewer, the first meta-step would be the last
             got = len(_draw(env, split, wanted, seed))
-            remedy = "Give the task set more tasks, or check with fewer episodes_per_step."
+            remedy = (
+                "Give the task set more tasks, or check with fewer episodes_per_step. Starts with the same first text "
+                "are one task to TaskSet.from_seeds, unless a `digest` of yours tells them apart."
+            )
             require(
                 got == wanted, f"{wanted} tasks with the split {split!r}, for two meta-steps", got=got, remedy=remedy
             )
