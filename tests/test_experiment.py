@@ -10,7 +10,7 @@ from metagym.errors import ConfigError, UnknownNameError
 from metagym.experiment import make_meta_env, meta_env_ids, missing_package, run_experiment
 from metagym.runs import LOG, RunFolder
 from metagym.types import MetaStep
-from tests.test_runs import manifest
+from tests.runs.test_folder import manifest
 
 
 def test_the_meta_environments_are_the_outer_ids() -> None:

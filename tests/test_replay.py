@@ -24,6 +24,7 @@ def refuse(*args, **kwargs):
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
 from metagym.experiment import run_experiment
 from metagym.models import Cassette
+from metagym.runs import Manifest
 
 source, target, spec = sys.argv[1:]
 cassette = Cassette(source, mode="replay")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from metagym import ChatActor, EvaluationConfig, evaluate, optimize
-from metagym.cli.models import read_reflector
+from metagym.cli.options import model_spec, read_reflector
 from metagym.errors import BudgetExceededError, ConfigError, LeakError, UnknownNameError
 from metagym.evaluation.controls import ChangedExperience, take_away
 from metagym.reflectors import (
@@ -82,7 +82,8 @@ def test_a_class_of_ones_own_is_a_method_by_its_import_path() -> None:
     assert read_reflector("exemplars", LOCAL) == "exemplars"
     assert read_reflector("ict", None) == "ict"
     assert read_reflector(None, LOCAL) == LOCAL
-    assert read_reflector("ict", {**LOCAL, "model": "demo"}) == {"method": "ict", "model": "demo"}
+    scripted = model_spec("demo", LOCAL["base_url"], None)
+    assert read_reflector("ict", scripted) == {"method": "ict", "model": "demo"}
 
 
 def test_a_methods_name_comes_before_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
