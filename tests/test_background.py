@@ -225,6 +225,31 @@ def test_a_failure_cancels_those_under_way_and_begins_no_further_one() -> None:
     assert begun.count("waits") <= 2
 
 
+def test_what_is_cancelled_has_ended_when_the_failure_goes_on() -> None:
+    """A run folder is closed then: nothing may write to it any more."""
+    begun, steps = threading.Event(), list[str]()
+
+    async def ends_slowly() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(0.05)
+            steps.append("ended")
+
+    async def until_begun() -> None:
+        while not begun.is_set():
+            await asyncio.sleep(0)
+
+    def fail() -> None:
+        background.run(until_begun())
+        raise ValueError("no ink")
+
+    with pytest.raises(ValueError, match="no ink"):
+        list(run_side_by_side([fail, lambda: background.run(ends_slowly())], max_threads=2))
+    assert steps == ["ended"]
+
+
 def test_with_one_thread_functions_run_in_the_callers() -> None:
     threads = list(run_side_by_side([threading.current_thread] * 2, max_threads=1))
     assert threads == [threading.current_thread()] * 2

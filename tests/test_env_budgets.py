@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 
+from metagym.actor import ChatActor
+from metagym.env import MetaEnv
 from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError
 from metagym.ledger import Ledger
 from metagym.spending import Budget
+from metagym.testing import FakeChatModel
 from tests.conftest import FailingEnv, MakeGates, gates_of
 
 
@@ -84,3 +87,49 @@ def test_a_branch_plays_what_failed_again_so_often_as_it_is_told(make_gates: Mak
     branch.reset()
     with pytest.raises(EpisodesFailedError, match="5 of 5 episodes failed"):
         branch.step("Push.")
+
+
+def one_call_each(make_gates: MakeGates, **options: Any) -> MetaEnv:
+    """Make an environment whose episodes take one call, one after another."""
+    actor = ChatActor(FakeChatModel(["Action: push"]))
+    return make_gates(actor, max_steps=1, max_concurrency=1, attempts=1, **options)
+
+
+def test_what_is_kept_under_one_prompt_makes_no_room_for_another(make_gates: MakeGates) -> None:
+    env = one_call_each(make_gates, budget={"calls": 3})
+    env.reset(seed=0)
+    with pytest.raises(BudgetExceededError):
+        env.step("Push.")
+    env.ledger.budget = Budget(episodes=8)
+    env.step("Pull.")  # the same tasks, all of them played afresh
+    assert (env.ledger.num_failed, env.ledger.outlay.episodes, env.ledger.spent().max_calls) == (1, 8, 8)
+
+
+def test_a_budget_that_gives_out_when_a_failure_is_played_again_loses_nothing(make_gates: MakeGates) -> None:
+    failed: list[str] = []
+
+    def fails_once(task_id: str) -> bool:
+        failed.append(task_id)
+        return len(failed) == 1
+
+    env = one_call_each(make_gates, cls=gates_of(lambda inner: FailingEnv(inner, fails_once)))
+    ledger = Ledger(Budget(calls=4))
+    branch = env.branch(ledger=ledger, rng=np.random.default_rng(4), retries=1)
+    branch.reset()
+    with pytest.raises(BudgetExceededError) as raised:
+        branch.step("Push.")
+    assert raised.value.meta_step is not None
+    assert [item.score is None for item in raised.value.meta_step.trajectories] == [True, *[False] * 4]
+    ledger.budget = Budget()
+    trajectories, *_ = branch.step("Push.")
+    assert len(trajectories) == 5
+    assert (ledger.outlay.episodes, ledger.spent().max_calls) == (5, 5)
+
+
+def test_the_fingerprint_of_a_branch_is_its_own(make_gates: MakeGates) -> None:
+    env = make_gates()
+    alike, other = (
+        env.branch(ledger=Ledger(), rng=np.random.default_rng(4), split=split).reset()[1]["fingerprint"]
+        for split in ("train", "test")
+    )
+    assert alike == env.reset(seed=0)[1]["fingerprint"] != other

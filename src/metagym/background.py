@@ -15,11 +15,13 @@ import contextlib
 import contextvars
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+STOP_S = 10.0
+"""So long a cancelled coroutine is waited for."""
 _GROUP: ContextVar[_Group | None] = ContextVar("metagym_group", default=None)
 
 
@@ -35,7 +37,8 @@ class BackgroundLoop:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` on the background loop, wait, and return its result.
 
-        Ctrl-C in the waiting thread cancels the coroutine before KeyboardInterrupt goes on.
+        Ctrl-C in the waiting thread cancels the coroutine, and KeyboardInterrupt goes on when that has ended (or
+        after `STOP_S` seconds): what it writes to may then be closed.
 
         Raises:
             RuntimeError: the caller is itself on the background loop, and would wait for itself.
@@ -51,6 +54,8 @@ class BackgroundLoop:
         loop = self._started()
         tasks: list[asyncio.Task[Any]] = []
         is_abandoned = False
+        ended = threading.Event()
+        future: concurrent.futures.Future[T] | None = None
 
         async def tracked() -> T:
             if is_abandoned:
@@ -59,13 +64,19 @@ class BackgroundLoop:
             task = asyncio.current_task()
             assert task is not None
             tasks.append(task)
-            return await coroutine
+            try:
+                return await coroutine
+            finally:
+                ended.set()
 
         def abandon() -> None:
             nonlocal is_abandoned
             is_abandoned = True
-            for task in tasks:
-                task.cancel()
+            if future is None or not future.cancelled():  # a second time would cut its ending short
+                for task in tasks:
+                    task.cancel()
+            if not tasks:  # it was not begun, and never will be
+                ended.set()
 
         try:
             future = asyncio.run_coroutine_threadsafe(tracked(), loop)
@@ -75,6 +86,7 @@ class BackgroundLoop:
             # Ctrl-C may strike before there is a future to cancel: the coroutine itself is told.
             with contextlib.suppress(RuntimeError):  # the loop is closed already
                 loop.call_soon_threadsafe(abandon)
+                ended.wait(STOP_S)
             raise
 
     def at_close(self, closer: Callable[[], Awaitable[None]]) -> None:
@@ -168,7 +180,7 @@ class _Group:
             future.cancel()
 
 
-def run_side_by_side(functions: Sequence[Callable[[], T]], *, max_threads: int) -> Iterator[T]:
+def run_side_by_side(functions: Sequence[Callable[[], T]], *, max_threads: int) -> Generator[T, None, None]:
     """Yield what synchronous functions return, in their order; while one waits for the loop, others go on.
 
     Only one is awake at a time, so that they may share what is not made for threads. Where one fails, or the

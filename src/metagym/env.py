@@ -275,6 +275,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         other._meta_episode, other._last_batch, other._kept = None, (), {}
         other._owns_actor, other._retries = False, retries
         other.engine = other._make_rollout_engine(self.engine.slots)
+        other._fingerprint_digest = digest(other.fingerprint)
         return other
 
     def check_prompt(self, prompt: object) -> str:
@@ -313,7 +314,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         return [self.task_set.find(task_id) for task_id in task_ids for _ in range(repetitions)]
 
     async def _play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
-        new = [episode for episode in episodes if episode.key not in self._kept]
+        new = [episode for episode in episodes if not self._is_kept(episode)]
         self.ledger.begin_episodes(len(new))
         with self.ledger.measure(), self.ledger.open():
             try:
@@ -330,7 +331,13 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         played = list(await self.engine.run(episodes))
         for _ in range(self._retries):
             failed = [index for index, item in enumerate(played) if item.score is None]
-            again = await self.engine.run([episodes[index] for index in failed])
+            try:
+                again = await self.engine.run([episodes[index] for index in failed])
+            except BudgetExceededError as error:
+                for index, item in zip(failed, error.trajectories, strict=True):
+                    played[index] = item
+                error.trajectories = tuple(played)
+                raise
             for index, item in zip(failed, again, strict=True):
                 played[index] = item
         return tuple(played)
@@ -360,10 +367,13 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         if self.on_episode is not None:
             self.on_episode(trajectory)
 
+    def _is_kept(self, episode: Episode) -> bool:
+        kept = self._kept.get(episode.key)
+        return kept is not None and kept.episode == episode  # the key does not name the prompt
+
     def _recall(self, episode: Episode) -> Trajectory | None:
-        kept = self._kept.pop(episode.key, None)
-        if kept is not None and kept.episode == episode:
-            return kept
+        if self._is_kept(episode):
+            return self._kept.pop(episode.key)
         recalled = self._recorder.recall_episode(episode) if self._recorder is not None else None
         if recalled is not None:
             self.ledger.recall(recalled, getattr(getattr(self.actor, "model", None), "prices", None))

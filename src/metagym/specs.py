@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -162,7 +162,7 @@ def make_reflector(
         return demo()
     if reflector in (known := method_names()):
         return _reflector_from_mapping({"method": reflector})
-    if Path(reflector).is_dir():  # named by import path: training lies in a layer above
+    if os.path.isdir(reflector):  # named by import path: training lies in a layer above
         return cast(Reflector, import_object("metagym.training.serving:load_reflector")(reflector))
     if ":" not in reflector:
         remedy = "Or a model's folder, or an import path, 'package:Name'."

@@ -88,3 +88,8 @@ def test_an_axis_along_which_nothing_was_taken_has_no_curve(bout: Bout) -> None:
 def test_a_score_that_is_missing_is_left_out(bout: Bout) -> None:
     curve = along(bout, "meta-steps", (learned("a", 0, 0, 5), (0.0, None)))
     assert curve.scores == (curve.scores[0], None)
+
+
+def test_the_first_prompt_counts_from_the_start_where_only_the_total_is_known(bout: Bout) -> None:
+    curve = along(bout, "episodes", (learned("a", 0, 20, 20, 20), (0.0, 0.5, 1.0)))
+    assert [at(curve, place) for place in (0, 19, 20)] == [0.0, 0.0, 1.0]

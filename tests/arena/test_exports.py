@@ -15,6 +15,7 @@ from metagym.arena import Bout
 from metagym.arena.exports import read_standings, to_markdown, write_standings
 from metagym.arena.standings import build_standings
 from metagym.arena.tables import standings_tables
+from metagym.errors import RunFolderError
 from tests.arena.test_standings import unscripted
 
 
@@ -81,3 +82,9 @@ def test_ranked_standings_show_holms_p(bout: Bout) -> None:
     best = standings.rows[0]
     assert best.adjusted_p is not None
     assert f"{best.adjusted_p:.4f}" in text
+
+
+def test_standings_that_cannot_be_written_are_told(bout: Bout, tmp_path: Path) -> None:
+    (tmp_path / "arena.json").mkdir()
+    with pytest.raises(RunFolderError, match=r"Expected a place for the standings that can be written at"):
+        write_standings(bout.standings, tmp_path)

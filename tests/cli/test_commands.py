@@ -320,3 +320,16 @@ def test_a_method_that_cannot_be_made_is_told(command: Metagym, reflector: str, 
     done = command("run", "MetaGym/Gates-v0", "--actor", "demo", "--reflector", reflector, "--out", "r")
     assert done.code == 1
     assert told in done.err
+
+
+def test_a_prompt_that_is_no_text_is_told(command: Metagym, tmp_path: Path) -> None:
+    (tmp_path / "prompt.txt").write_bytes(b"\xff\xfe")
+    done = command("run", "MetaGym/Gates-v0", "--actor", "demo", "--reflector", "demo", "--prompt", "prompt.txt")
+    assert done.code == 1
+    assert "--prompt expects a file of text in UTF-8, got prompt.txt" in done.err
+
+
+def test_a_reflector_whose_name_is_longer_than_a_files_is_unknown(command: Metagym) -> None:
+    done = command("run", "MetaGym/Gates-v0", "--actor", "demo", "--reflector", "x" * 300)
+    assert done.code == 1
+    assert "Unknown reflector" in done.err

@@ -64,7 +64,7 @@ def test_evaluate_prints_the_report_and_the_comparisons_and_compare_finds_them_a
     assert [row["arm"] for row in listed] == ["demo", "no reflection", "same again"]
     assert all(row["finished"] and row["scripted"] for row in listed)
     assert "same again" in invoke("runs", "out")
-    with pytest.raises(ConfigError, match=r"give the same `metagym evaluate` command again"):
+    with pytest.raises(ConfigError, match=r"give the command again that began it"):
         invoke("resume", "out/gates-v0-k3/demo")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import BudgetExceededError, LeakError
 from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
-from metagym.evaluation.store import read_report
+from metagym.evaluation.store import MemoryStore, read_report
 from metagym.optimization import OptimizationResult, optimize
 from metagym.optimizers import BestOfN, InTurn
 from metagym.reflectors import ReflectorSpec, method_names
@@ -191,3 +192,20 @@ def test_what_is_learned_side_by_side_is_what_is_learned_in_turn(make_gates: Mak
     update: dict[str, Any] = {"measurement": {}}
     assert reports[0].model_copy(update=update) == reports[1].model_copy(update=update)
     assert all(item.total.calls for item in reports[0].learned)
+
+
+def test_where_keeping_fails_nobody_goes_on_to_learn(
+    make_gates: MakeGates, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*arguments: object) -> None:
+        raise OSError("no space left")
+
+    model = {"model": "m", "base_url": serve(lambda request: "ANALYSIS: So.\nIMPROVED PROMPT: Push.").base_url}
+    env = make_gates(model, max_steps=2, max_concurrency=4)
+    monkeypatch.setattr(MemoryStore, "record_learned", full_disk)
+    with pytest.raises(OSError, match="no space left") as raised:
+        evaluate(env, model, config=CONFIG)
+    begun = env.ledger.num_episodes
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("metagym_")]
+    assert raised.value.__traceback__ is not None  # it holds the frames: nothing was left to a collector
+    assert env.ledger.num_episodes == begun

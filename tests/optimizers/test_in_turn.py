@@ -55,6 +55,7 @@ def test_a_budget_that_gives_out_in_a_reflection_leaves_the_prompt_before_it(mak
     assert len(found.history) == 3
     assert found.stopped.startswith("The budget of 2 calls is spent, and the next call (reflector, meta-step 2)")
     assert found.last_prompt == found.history[-1].prompt
+    assert found.last_reflection is None  # the one before wrote that prompt, and stands in the history
     assert len(found.outlays) == len(found.prompts) == 4
     assert found.outlays[-1] == Outlay(episodes=15, calls=2, tokens=found.outlays[-1].tokens)
 

@@ -227,6 +227,19 @@ def test_a_place_that_cannot_be_written_is_told(report: Report, learning: Path, 
         make_report([learning], tmp_path / "file" / "report.html")
 
 
+def test_a_place_that_is_a_folder_is_refused_and_left_alone(report: Report, learning: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.parent.iterdir())
+    for place in (tmp_path, "", "."):
+        with pytest.raises(RunFolderError, match=r"Expected the HTML file to write, got the folder .*report.html"):
+            make_report([learning], place)
+    assert sorted(tmp_path.parent.iterdir()) == before
+
+
+def test_a_name_that_is_too_long_names_nothing(report: Report, tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"there is nothing"):
+        report(tmp_path / ("x" * 300))
+
+
 # What it lets in --------------------------------------------------------------------------------------
 
 

@@ -132,7 +132,15 @@ def test_a_torn_last_line_is_dropped_with_a_notice(finished: Path, caplog: pytes
 
 @pytest.mark.parametrize(
     "line",
-    ["not JSON\n", "{}\n", "[]\n", "\n", '{"kind":"odd","record":{}}\n', '{"kind":"episode","record":{"a":1}}\n'],
+    [
+        "not JSON\n",
+        "{}\n",
+        "[]\n",
+        '{"kind":"episode","record":[]}\n',
+        "\n",
+        '{"kind":"odd","record":{}}\n',
+        '{"kind":"episode","record":{"a":1}}\n',
+    ],
 )
 def test_a_broken_line_inside_is_an_error_that_names_it(finished: Path, line: str) -> None:
     log = finished / LOG
@@ -166,11 +174,35 @@ def test_a_line_of_a_newer_schema_is_an_error(finished: Path) -> None:
         RunFolder.open(finished)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 1}', "\x00"])
-def test_a_broken_manifest_is_an_error(tmp_path: Path, text: str) -> None:
-    (tmp_path / MANIFEST).write_text(text)
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"schema_version": 1}', b"\x00", b"\xff\xfe"])
+def test_a_broken_manifest_is_an_error(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / MANIFEST).write_bytes(text)
     with pytest.raises(RunFolderError, match=r"manifest.json is broken|has schema version"):
         RunFolder.open(tmp_path)
+
+
+def test_a_log_that_cannot_be_read_is_an_error(finished: Path) -> None:
+    (finished / LOG).unlink()
+    (finished / LOG).mkdir()
+    with pytest.raises(RunFolderError, match=r"Expected a log that can be read at .*log.jsonl"):
+        RunFolder.open(finished, writing=True)
+    (finished / LOG).rmdir()
+    RunFolder.open(finished, writing=True).close()  # the lock was given back
+
+
+def test_a_history_whose_episodes_were_removed_says_which(finished: Path) -> None:
+    lines = (finished / LOG).read_bytes().splitlines(keepends=True)
+    (finished / LOG).write_bytes(b"".join(line for line in lines if not line.startswith(b'{"kind":"episode"')))
+    with RunFolder.open(finished) as run, pytest.raises(RunFolderError, match=r"names the episode .* in meta-step 0"):
+        run.history  # noqa: B018
+    run_experiment(manifest(), finished, resume=True)
+    with RunFolder.open(finished) as run:
+        assert [len(item.trajectories) for item in run.history] == [3] * 4
+
+
+def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"Expected a folder that can be written at"):
+        RunFolder.create(tmp_path / ("x" * 300), manifest())
 
 
 def test_a_folder_without_a_run_is_told_so(tmp_path: Path) -> None:

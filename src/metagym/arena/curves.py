@@ -63,7 +63,8 @@ def _along(
     """Return the score at each place of the grid."""
     places = _places(learned, axis)
     known = np.array([np.nan if score is None else score for score in scores[: len(places)]])
-    index = np.searchsorted(np.array(places), grid, side="right") - 1
+    # The first prompt is known from the start, also where an optimizer says only what it took in all.
+    index = np.maximum(np.searchsorted(np.array(places), grid, side="right") - 1, 0)
     return known[np.minimum(index, len(known) - 1)] if len(known) else np.full(len(grid), np.nan)
 
 

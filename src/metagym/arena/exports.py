@@ -9,15 +9,28 @@ from pathlib import Path
 
 from metagym.arena.standings import Standings
 from metagym.arena.tables import budget_of, effort_cells, score_cells, title_of
-from metagym.errors import MissingExtraError
+from metagym.errors import MissingExtraError, RunFolderError
 from metagym.statistics import Estimate
 
 NAME = "arena"
 
 
 def write_standings(standings: Standings, folder: str | Path) -> list[Path]:
-    """Write `arena.json`, `arena.md`, `arena.csv` and, where matplotlib is installed, `arena.png`; return them."""
-    place = Path(folder)
+    """Write `arena.json`, `arena.md`, `arena.csv` and, where matplotlib is installed, `arena.png`; return them.
+
+    Raises:
+        RunFolderError: one of them cannot be written.
+    """
+    try:
+        return _write(standings, Path(folder))
+    except OSError as error:
+        raise RunFolderError(
+            f"Expected a place for the standings that can be written at {folder}: {error}. The arms are kept there; "
+            "make room, and give the same command again."
+        ) from error
+
+
+def _write(standings: Standings, place: Path) -> list[Path]:
     place.mkdir(parents=True, exist_ok=True)
     texts = {
         "json": standings.model_dump_json(indent=2) + "\n",

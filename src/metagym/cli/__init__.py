@@ -26,7 +26,7 @@ from metagym.cli.console import (
     run_app,
 )
 from metagym.cli.evaluation import commands as evaluation_commands
-from metagym.cli.options import model_spec, read_budget, read_json, read_pairs, read_reflector
+from metagym.cli.options import model_spec, read_budget, read_json, read_pairs, read_reflector, read_text
 from metagym.cli.plotting import plot
 from metagym.cli.reporting import report
 from metagym.cli.watching import watch
@@ -147,7 +147,7 @@ def run(
         reflector=reflector_spec,
         seed=seed,
         num_steps=steps,
-        first_prompt=None if prompt is None else prompt.read_text(encoding="utf-8"),
+        first_prompt=None if prompt is None else read_text("--prompt", prompt),
     )
     _experiment(manifest, out or _new_folder(f"{env}-seed{seed}"), replay=replay, as_json=as_json)
 
@@ -168,7 +168,7 @@ def resume(
 
     manifest = RunFolder.open(run).manifest
     if manifest.evaluation is not None:
-        raise ConfigError(f"{run} belongs to an evaluation: give the same `metagym evaluate` command again.")
+        raise ConfigError(f"{run} belongs to an evaluation: give the command again that began it.")
     base = manifest.env_options.get("budget")
     budget = read_budget(max_tokens, max_calls, max_cost, base=base)
     _experiment(manifest, run, resume=True, budget=budget, as_json=as_json)

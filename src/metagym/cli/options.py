@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from metagym.errors import ConfigError
@@ -46,6 +47,14 @@ def read_json(name: str, text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{name} expects a JSON mapping, got {text!r}.")
     return value
+
+
+def read_text(name: str, path: Path) -> str:
+    """Return the text of the file that an option names."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{name} expects a file of text in UTF-8, got {path}: {error}.") from error
 
 
 def read_config(kind: Any, options: list[str] | None, *, name: str) -> Any:

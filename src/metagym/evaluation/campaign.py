@@ -6,6 +6,7 @@ OUT/ENV-kK/ARM/     one run folder per environment, k and arm; an interrupted ca
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -156,7 +157,7 @@ def read_reflector_argument(reflector: ReflectorArgument) -> ReflectorArgument:
     Raises:
         ConfigError: there is such a folder, but no spec in it.
     """
-    if not isinstance(reflector, str) or not Path(reflector).is_dir():
+    if not isinstance(reflector, str) or not os.path.isdir(reflector):
         return reflector
     if any((Path(reflector) / name).is_file() for name in _MODEL_FILES):
         return reflector  # `make_reflector` serves it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 import numpy as np
@@ -34,8 +35,9 @@ def learn_within_budget(
         [functools.partial(_learn, plan, env, optimizer, reflector, loop) for loop in new],
         max_threads=_num_at_once(plan, env),
     )
-    for loop, (result, account) in zip(new, results, strict=True):
-        known[loop.family, loop.seed] = _keep(scorer, loop, result, account, num_steps)
+    with contextlib.closing(results):  # where keeping fails, nobody goes on to learn
+        for loop, (result, account) in zip(new, results, strict=True):
+            known[loop.family, loop.seed] = _keep(scorer, loop, result, account, num_steps)
     for loop in loops:
         learned = known[loop.family, loop.seed]
         loop.prompts = [*learned.prompts, *learned.prompts[-1:] * (num_steps + 1 - len(learned.prompts))]

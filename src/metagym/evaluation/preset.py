@@ -91,7 +91,7 @@ def load_preset(name: str) -> Preset:
         path = Path(name)
         try:
             text = path.read_text(encoding="utf-8")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise ConfigError(f"Expected a preset in TOML at {name}: {error}.") from error
         own = path.stem
     elif name in preset_names():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -108,7 +109,7 @@ def open_store(path: str | Path, manifest: Manifest) -> RunFolder:
         RunFolderError: the folder holds another run, or cannot be used.
     """
     path = Path(path)
-    if not (path / MANIFEST).exists():
+    if not os.path.exists(path / MANIFEST):  # of what is no path at all, `create` says so
         return RunFolder.create(path, manifest)
     run = RunFolder.open(path, writing=True)
     try:

@@ -93,10 +93,12 @@ def run_in_turn(env: MetaEnv, reflect: Reflect, *, num_steps: int, budget: Budge
         except ApparatusError as error:
             error.history = tuple(history)
             raise
+        last_reflection = reflections[-1] if reflections else None
         if len(prompts) == len(history):  # the reflection on the last batch was not finished
             prompts.append(prompts[-1])
             outlays.append(account.outlay)
-    return result_of(history, prompts, outlays, reflections[-1] if reflections else None, stopped)
+            last_reflection = None
+    return result_of(history, prompts, outlays, last_reflection, stopped)
 
 
 def result_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -57,6 +58,8 @@ def make_report(runs: Sequence[str | Path], out: str | Path, *, max_episodes: in
     if not runs:
         raise ConfigError("Expected at least one run folder, got none.")
     out = Path(out)
+    if os.path.isdir(out):
+        raise RunFolderError(f"Expected the HTML file to write, got the folder {out}. Say {out / 'report.html'}.")
     found = read_runs([Path(run) for run in runs], max_episodes=max_episodes)
     page = render(found)
     try:

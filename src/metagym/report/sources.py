@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -78,7 +79,7 @@ def find_runs(path: Path) -> list[Path]:
     Raises:
         RunFolderError: there is nothing at `path`.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # a name that is too long is nothing, either
         raise RunFolderError(f"Expected a run folder, or a folder of them, at {path}: there is nothing.")
     if not path.is_dir():
         raise RunFolderError(f"Expected a run folder at {path}, got a file.")

@@ -72,10 +72,12 @@ class RunFolder:
             RunFolderError: there is a run already, or the place cannot be written.
         """
         path = Path(path)
-        if (path / MANIFEST).exists():
-            raise RunFolderError(f"{path} holds a run already. Go on with it (metagym resume {path}), or name another.")
         run = cls(path, manifest)
         try:
+            if (path / MANIFEST).exists():
+                raise RunFolderError(
+                    f"{path} holds a run already. Go on with it (metagym resume {path}), or name another."
+                )
             path.mkdir(parents=True, exist_ok=True)
             run._journal.lock()
             part = path / f"{MANIFEST}.part"
@@ -100,13 +102,11 @@ class RunFolder:
         run = cls(path, read_manifest(path))
         if writing:
             run._journal.lock()
-        for number, (place, line) in enumerate(run._journal.lines(), start=1):
-            try:
-                run._take(place, line)
-            except (ValueError, KeyError, TypeError) as error:
-                run.close()
-                where = f"Line {number} of {path / LOG} is broken"
-                raise RunFolderError(f"{where}: {error}. Cut the file before that line to go on from there.") from error
+        try:
+            run._read_log()
+        except BaseException:
+            run.close()
+            raise
         return run
 
     def check_fingerprints(self, measurement: Mapping[str, Any], arm: Any) -> None:
@@ -195,15 +195,17 @@ class RunFolder:
 
     @property
     def history(self) -> tuple[MetaStep, ...]:
-        """The finished meta-steps in order, with their trajectories and reflections."""
+        """The finished meta-steps in order, with their trajectories and reflections.
+
+        Raises:
+            RunFolderError: the log does not hold an episode that a meta-step names.
+        """
         return tuple(
             MetaStep(
                 index=logged.index,
                 prompt=logged.prompt,
                 reward=logged.reward,
-                trajectories=tuple(
-                    self._read_episode(self._episodes[key, logged.prompt][0]) for key in logged.episodes
-                ),
+                trajectories=tuple(self._episode_of(key, logged) for key in logged.episodes),
                 reflection=self._reflections.get(("", logged.index - 1)),
             )
             for _, logged in sorted(self._meta_steps.items())
@@ -265,6 +267,18 @@ class RunFolder:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def _read_log(self) -> None:
+        num_read = 0
+        try:
+            for place, line in self._journal.lines():
+                self._take(place, line)
+                num_read += 1
+        except OSError as error:
+            raise RunFolderError(f"Expected a log that can be read at {self.path / LOG}: {error}.") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            where = f"Line {num_read + 1} of {self.path / LOG} is broken"
+            raise RunFolderError(f"{where}: {error}. Cut the file before that line to go on from there.") from error
+
     def _take(self, place: Place, text: bytes) -> None:
         line = pydantic_core.from_json(text)
         kind, record = line["kind"], line["record"]
@@ -288,6 +302,14 @@ class RunFolder:
             self._learned[learned.key] = learned
         else:
             raise ValueError(f"unknown kind {kind!r}")
+
+    def _episode_of(self, key: Key, meta_step: LoggedMetaStep) -> Trajectory:
+        if (key, meta_step.prompt) not in self._episodes:
+            raise RunFolderError(
+                f"{self.path / LOG} names the episode {key} in meta-step {meta_step.index}, and does not hold it: "
+                f"lines were removed. Go on with the run to play it again (metagym resume {self.path})."
+            )
+        return self._read_episode(self._episodes[key, meta_step.prompt][0])
 
     def _read_episode(self, place: Place) -> Trajectory:
         line, head = self._journal.read(place), _head("episode")

@@ -115,10 +115,12 @@ class Journal:
 
     def close(self) -> None:
         """Close the file and give the lock back. Twice is fine."""
-        for handle in (self._file, self._reader, self._lock_file):
-            if handle is not None:
-                os.close(handle)
-        self._file = self._reader = self._lock_file = None
+        with self._mutex:
+            handles = (self._file, self._reader, self._lock_file)
+            self._file = self._reader = self._lock_file = None
+            for handle in handles:
+                if handle is not None:
+                    os.close(handle)
 
     def _open_whole(self) -> int:
         """Open the file for appending, after its last whole line.

@@ -50,6 +50,8 @@ def read_manifest(path: Path) -> Manifest:
         ) from error
     except OSError as error:
         raise RunFolderError(f"Expected a run folder (one with {MANIFEST} in it) at {path}: {error}.") from error
+    except ValueError as error:
+        raise RunFolderError(f"{path / MANIFEST} is broken: {error}") from error
     try:
         version = json.loads(text).get("schema_version")
         if version != SCHEMA_VERSION:
