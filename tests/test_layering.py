@@ -26,7 +26,7 @@ LAYERS = (
     ("arena", "report", "training", "verification", "watching"),
     ("envs",),
     ("testing", "bridges", "doctor"),
-    ("cli",),
+    ("cli", "__main__"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 INNER = {"types", "tasks", "spaces", "errors", "seeding"}

@@ -33,6 +33,8 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     """Run `metagym ...` in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    for terminal in (cli.console, cli.errors):  # they read COLUMNS once, when they are made
+        monkeypatch.setattr(terminal, "_width", 200)
 
     def call(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["metagym", *map(str, arguments)])
