@@ -56,7 +56,9 @@ def test_every_public_name_has_a_docstring(module_name: str) -> None:
                     assert inspect.getdoc(getattr(item, member)), f"{module_name}.{name}.{member} has no docstring"
 
 
-@pytest.mark.parametrize("record", [item for item in vars(types).values() if is_defined_in(item, types)], ids=lambda item: item.__name__)
+@pytest.mark.parametrize(
+    "record", [item for item in vars(types).values() if is_defined_in(item, types)], ids=lambda item: item.__name__
+)
 def test_every_field_of_the_nouns_is_described(record: Any) -> None:
     for name, field in getattr(record, "model_fields", {}).items():
         assert field.description, f"{record.__name__}.{name} is not described"
