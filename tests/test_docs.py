@@ -25,7 +25,7 @@ from metagym.cli import app
 from tests.conftest import ROOT, SRC
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-NEEDS = {"minihack.md": ("minihack", "minihack")}
+NEEDS = {"minihack.md": ("minihack", "minihack"), "tutorial.md": ("jinja2", "report")}
 """Page: the package that its code needs, and the extra that brings it."""
 _FENCE = re.compile(
     r"^(?:<!-- (?P<mark>not run|file): (?P<word>[^\n]+) -->\n)?```(?P<kind>[^\n]*)\n(?P<text>.*?)^```", re.M | re.S

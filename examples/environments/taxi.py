@@ -24,9 +24,10 @@ class Taxi(metagym.TextAdapter):
     """Taxi in words. The task id begins with the family: that is the weather."""
 
     def __init__(self) -> None:
+        name = "Taxi-v4" if "Taxi-v4" in gym.registry else "Taxi-v3"  # as the Gymnasium that is installed has it
         self.taxis = {
-            "dry": gym.make("Taxi-v3", max_episode_steps=60),
-            "rainy": gym.make("Taxi-v3", is_rainy=True, max_episode_steps=60),
+            "dry": gym.make(name, max_episode_steps=60),
+            "rainy": gym.make(name, is_rainy=True, max_episode_steps=60),
         }
         super().__init__(self.taxis["dry"], actions=ACTIONS, render=describe, goal=f"The corners are {CORNERS}.")
 

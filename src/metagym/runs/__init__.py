@@ -1,15 +1,15 @@
 """Runs on the disk: a folder with a manifest and append-only logs, which survives `kill -9` and is gone on with."""
 
 from metagym.runs.call_log import CallLog
-from metagym.runs.folder import LOG, Key, RunFolder
-from metagym.runs.manifest import MANIFEST, Manifest, read_manifest
+from metagym.runs.folder import LOG as LOG
+from metagym.runs.folder import Key as Key
+from metagym.runs.folder import RunFolder
+from metagym.runs.manifest import MANIFEST as MANIFEST
+from metagym.runs.manifest import Manifest, read_manifest
 from metagym.runs.measurements import Learned, Measurement, Role, measure
 
 __all__ = [
-    "LOG",
-    "MANIFEST",
     "CallLog",
-    "Key",
     "Learned",
     "Manifest",
     "Measurement",
