@@ -159,7 +159,7 @@ def control_arm(
 
     `other_families` are those whose trajectories `other family` shows; without them each family of
     `families` shows the next one's. `constant_prompt` is needed for `constant prompt`; see
-    `metagym.constant_prompt.tune_constant_prompt`.
+    `metagym.evaluation.constant_prompt.tune_constant_prompt`.
 
     Raises:
         UnknownNameError: there is no such control.
