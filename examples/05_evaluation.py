@@ -4,13 +4,12 @@ import gymnasium as gym
 
 import metagym
 from metagym.envs.gates.demo import GatesDemoReflector
+from metagym.evaluation import EvaluationConfig
 from metagym.evaluation.comparison import compare
 from metagym.evaluation.controls import control_arm
 
 # Two held-out families, three meta-steps of five tasks, six seeds: six is the least for an exact sign-flip test.
-CONFIG = metagym.EvaluationConfig(
-    families=("law-0007", "law-0500"), num_steps=3, num_seeds=6, num_validation=10, num_test=15
-)
+CONFIG = EvaluationConfig(families=("law-0007", "law-0500"), num_steps=3, num_seeds=6, num_validation=10, num_test=15)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from metagym.envs.alfworld import ALFWorldTextEnv
 from metagym.envs.alfworld.expert import expert_command
 from metagym.envs.alfworld.meta import ALFWorldMetaEnv
-from metagym.optimization import optimize
+from metagym.optimizers.loop import optimize
 from metagym.types import Action, Observation, Step
 
 

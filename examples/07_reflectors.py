@@ -3,8 +3,7 @@
 import gymnasium as gym
 
 import metagym
-from metagym.reflectors import method_names, takes_model
-from metagym.specs import make_reflector
+from metagym.reflectors import make_reflector, method_names, takes_model
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import tempfile
 
-from metagym.arena import run_arena
+from metagym.evaluation.arena import run_arena
 from metagym.evaluation.preset import load_preset
 
 

@@ -7,11 +7,8 @@ from typing import Any
 
 import pytest
 
-from metagym.account import Account
+from metagym.budget import Account, Attempt, Budget, Charge, Ledger, Outlay, Prices
 from metagym.errors import BudgetExceededError
-from metagym.ledger import Ledger
-from metagym.models.charge import Charge
-from metagym.spending import Attempt, Budget, Outlay, Prices
 from metagym.types import Usage
 from tests.conftest import make_trajectory
 

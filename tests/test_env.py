@@ -18,7 +18,7 @@ from gymnasium.utils.env_checker import check_env
 
 import metagym
 from metagym import ChatActor, MetaEnv, TaskSet, TextAdapter, background
-from metagym.actor import FunctionActor
+from metagym.actors import FunctionActor, ScriptedActorWarning
 from metagym.envs.gates.demo import GatesDemoActor
 from metagym.envs.gates.env import GatesEnv
 from metagym.errors import (
@@ -28,11 +28,10 @@ from metagym.errors import (
     TasksExhaustedError,
     UnknownNameError,
 )
-from metagym.schedules import TaskQueue
+from metagym.meta_episode import TaskQueue
 from metagym.spaces import PromptSpace, TrajectorySpace
-from metagym.specs import ScriptedActorWarning
 from metagym.testing import FakeChatModel, FakeOpenAIServer, ScriptedActor, check_text_env
-from metagym.types import Episode, MetaStep, Observation, Step, StopReason, Task, Trajectory
+from metagym.types import Episode, MetaStep, Observation, Step, StopReason, Task, Trajectory, Usage
 from tests.conftest import CorridorEnv, FailingEnv, MakeGates, Serve, gates_of, run_python
 
 pytestmark = pytest.mark.timeout(60)
@@ -243,7 +242,7 @@ def test_info_holds_the_agreed_fields(make_gates: MakeGates) -> None:
     assert info["successes"] == tuple(item.success for item in trajectories)
     assert info["num_failed"] == 0
     assert info["invalid_action_rate"] == 5 / sum(len(item.steps) for item in trajectories)
-    assert info["usage"] == sum((item.usage for item in trajectories), metagym.Usage()).model_dump()
+    assert info["usage"] == sum((item.usage for item in trajectories), Usage()).model_dump()
     assert info["usage"]["num_calls"] == sum(len(item.steps) for item in trajectories)
 
 

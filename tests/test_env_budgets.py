@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 
-from metagym.actor import ChatActor
+from metagym.actors import ChatActor
+from metagym.budget import Budget, Ledger
 from metagym.env import MetaEnv
 from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError
-from metagym.ledger import Ledger
-from metagym.spending import Budget
 from metagym.testing import FakeChatModel
 from tests.conftest import FailingEnv, MakeGates, gates_of
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from metagym.actor import ChatActor
+from metagym.actors import ChatActor
+from metagym.budget import Attempt, Ledger, Prices
 from metagym.errors import ConfigError
-from metagym.estimation import Load, _power, estimate_meta_step, read_load, seeds_needed
-from metagym.ledger import Ledger
 from metagym.models.context import estimate_tokens
-from metagym.spending import Attempt, Prices
+from metagym.runs.estimation import Load, estimate_meta_step, read_load
+from metagym.statistics import seeds_needed
+from metagym.statistics.power import _power
 from metagym.testing import FakeChatModel
 from metagym.types import Usage
 from tests.conftest import MakeGates

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.experiment import make_meta_env, meta_env_ids, missing_package, run_experiment
+from metagym.registration import make, meta_env_ids, missing_package
 from metagym.runs import LOG, RunFolder
+from metagym.runs.experiment import run_experiment
 from metagym.types import MetaStep
 from tests.runs.test_folder import manifest
 
@@ -19,7 +20,7 @@ def test_the_meta_environments_are_the_outer_ids() -> None:
 
 
 def test_a_meta_episode_is_as_long_as_asked() -> None:
-    env = make_meta_env("MetaGym/Gates-v0", {"actor": "demo"}, num_steps=37)
+    env = make("MetaGym/Gates-v0", num_steps=37, actor="demo")
     assert env.spec is not None
     assert env.spec.max_episode_steps == 37
     env.close()
@@ -28,12 +29,12 @@ def test_a_meta_episode_is_as_long_as_asked() -> None:
 @pytest.mark.parametrize("env_id", ["MetaGym/Gate-v0", "MetaGym/GatesText-v0", "CartPole-v1"])
 def test_what_is_no_meta_environment_is_an_unknown_name(env_id: str) -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown meta-environment"):
-        make_meta_env(env_id, {})
+        make(env_id)
 
 
 def test_a_class_of_ones_own_is_named_by_its_import_path(tmp_path: Path) -> None:
     path = "tests.test_env:CorridorMetaEnv"
-    with make_meta_env(path, {"actor": "random", "episodes_per_step": 1}) as env:
+    with make(path, actor="random", episodes_per_step=1) as env:
         assert type(env.unwrapped).__name__ == "CorridorMetaEnv"
     run = manifest(env_id=path, env_options={"actor": "random", "episodes_per_step": 1}, reflector="fixed", num_steps=2)
     assert len(run_experiment(run, tmp_path / "run").history) == 2
@@ -48,7 +49,7 @@ def test_a_class_of_ones_own_is_named_by_its_import_path(tmp_path: Path) -> None
 )
 def test_an_import_path_that_leads_to_no_meta_environment_is_told(path: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        make_meta_env(path, {})
+        make(path)
 
 
 def test_more_meta_steps_than_registered_are_run(tmp_path: Path) -> None:

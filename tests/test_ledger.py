@@ -10,13 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym import ledger as ledger_module
+from metagym.budget import Attempt, Budget, Charge, Ledger, Prices, Spending, current_purpose, open_ledger, spending_on
+from metagym.budget import ledger as ledger_module
 from metagym.errors import BudgetExceededError, ConfigError
-from metagym.ledger import Ledger, current_purpose, open_ledger, spending_on
 from metagym.models import Call, ask
-from metagym.models.charge import Charge
 from metagym.models.context import max_tokens
-from metagym.spending import Attempt, Budget, Prices, Spending
 from metagym.testing import FakeChatModel
 from metagym.types import Completion, Usage
 from tests.conftest import make_trajectory

@@ -9,9 +9,10 @@ from typing import Any
 import gymnasium
 import pytest
 
-from metagym import ChatReflector, OptimizationResult, optimize
+from metagym import ChatReflector, optimize
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.errors import ApparatusError, ConfigError, EpisodesFailedError, ModelError
+from metagym.optimizers import OptimizationResult
 from metagym.testing import FakeChatModel, ScriptedActor
 from metagym.types import MetaStep, Reflection
 from tests.conftest import FailingEnv, MakeGates, gates_of

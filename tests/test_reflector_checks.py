@@ -13,7 +13,8 @@ import pytest
 from metagym.errors import BudgetExceededError, ContractError
 from metagym.models import Call, ask
 from metagym.reflectors import FixedReflector, Replay
-from metagym.testing import ScriptedReflectorModel, check_reflector
+from metagym.reflectors.scripted_model import ScriptedReflectorModel
+from metagym.testing import check_reflector
 from metagym.testing.observers import CANARY, CanaryGates
 from metagym.types import Message, MetaStep, Reflection
 

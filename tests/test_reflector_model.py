@@ -12,7 +12,7 @@ from metagym.errors import ConfigError
 from metagym.models import Call
 from metagym.reflectors import find_method, takes_model
 from metagym.reflectors.registry import METHODS
-from metagym.testing import ScriptedReflectorModel
+from metagym.reflectors.scripted_model import ScriptedReflectorModel
 from metagym.types import Completion, Message
 
 SEEN = "You push. The iron gate opens. You stand before the oak gate.\nYou knock. The oak gate stays shut."
@@ -66,7 +66,7 @@ def test_what_it_does_not_know_is_a_typed_error() -> None:
 
 @pytest.mark.parametrize("name", [name for name in METHODS if takes_model(name)])
 def test_it_knows_the_form_of_every_method(name: str) -> None:
-    from metagym.specs import make_reflector
+    from metagym.reflectors import make_reflector
 
     reflector: Any = make_reflector({"method": name, "model": "demo"})
     assert isinstance(reflector, find_method(name))  # type: ignore[arg-type]

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym import ChatActor, RandomActor, RolloutEngine
-from metagym.actor import FunctionActor
+from metagym import ChatActor
+from metagym.actors import FunctionActor, RandomActor
 from metagym.errors import ContextOverflowError, ModelError
-from metagym.rollout import RolloutConfig, default_score, match_command, run_episode
+from metagym.rollout import RolloutConfig, RolloutEngine, default_score, match_command, run_episode
 from metagym.testing import FakeChatModel, ScriptedActor
 from metagym.types import Action, Episode, Observation, Step, StopReason, Trajectory, Usage
 from metagym.workers import LocalWorkers

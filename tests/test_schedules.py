@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from metagym.errors import ConfigError, TasksExhaustedError, UnknownNameError
-from metagym.schedules import TaskQueue, blocked, check_batch, fresh, make_schedule, same
+from metagym.meta_episode import TaskQueue, blocked, check_batch, fresh, make_schedule, same
 from metagym.tasks import TaskSet
 from metagym.types import Task
 from tests.conftest import make_task

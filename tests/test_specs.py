@@ -9,11 +9,12 @@ from typing import Any
 import gymnasium
 import pytest
 
-from metagym import ChatActor, ChatReflector, OpenAIChatModel, RandomActor
-from metagym.actor import FunctionActor
+from metagym import ChatActor, ChatReflector, OpenAIChatModel
+from metagym.actors import FunctionActor, RandomActor, ScriptedActorWarning, make_actor
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.reflectors import FixedReflector, FunctionReflector
-from metagym.specs import ScriptedActorWarning, import_object, make_actor, make_model, make_reflector
+from metagym.imports import import_object
+from metagym.models import make_model
+from metagym.reflectors import FixedReflector, FunctionReflector, make_reflector
 from metagym.testing import FakeChatModel, ScriptedActor
 from metagym.types import Action, Observation
 from tests.conftest import make_episode

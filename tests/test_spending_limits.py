@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from metagym.budget import Budget
 from metagym.errors import BudgetExceededError, EpisodesFailedError, ModelUnavailableError
-from metagym.experiment import run_experiment
-from metagym.optimization import OptimizationResult
+from metagym.optimizers.loop import OptimizationResult
 from metagym.runs import Manifest, RunFolder
-from metagym.spending import Budget
+from metagym.runs.experiment import run_experiment
 from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest
 from tests.conftest import MakeGates, Serve
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from metagym.student import t_cdf, t_quantile, two_sided_p
+from metagym.statistics import t_cdf, t_quantile, two_sided_p
 
 stats = pytest.importorskip("scipy.stats")
 

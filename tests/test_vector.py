@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 
 import metagym
+from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import ConfigError, EpisodesFailedError, InvalidPromptError, TasksExhaustedError
 from metagym.testing import FakeChatModel, ScriptedActor
 from metagym.types import Trajectory
+from metagym.vector import MetaVectorEnv
 
 PROMPTS = ("Be quick.", "- when the gate is oak, push", "- when the gate is iron, sing")
 
 
-def make(num_envs: int = 3, **options: object) -> metagym.MetaVectorEnv:
+def make(num_envs: int = 3, **options: object) -> MetaVectorEnv:
     envs = gym.make_vec("MetaGym/Gates-v0", num_envs=num_envs, **{"actor": "demo", **options})
-    assert isinstance(envs, metagym.MetaVectorEnv)
+    assert isinstance(envs, MetaVectorEnv)
     return envs
 
 
@@ -120,22 +122,22 @@ def _fail_for(prompt: str, messages: object) -> str:
 
 
 def test_too_few_tasks_truncate_and_then_raise() -> None:
-    tasks = metagym.GatesMetaEnv(actor="demo").task_set.draw(
+    tasks = GatesMetaEnv(actor="demo").task_set.draw(
         3, rng=np.random.default_rng(0), families=["law-0001"], split="train"
     )
 
-    class Few(metagym.GatesMetaEnv):
+    class Few(GatesMetaEnv):
         def make_task_set(self) -> metagym.TaskSet:
             from metagym.tasks import ListedTaskSet
 
             return ListedTaskSet(tasks)
 
-    envs = metagym.MetaVectorEnv(Few, 1, actor=ScriptedActor(["knock"]), episodes_per_step=2)
+    envs = MetaVectorEnv(Few, 1, actor=ScriptedActor(["knock"]), episodes_per_step=2)
     envs.reset(seed=0)
     assert envs.step(("a",))[3].tolist() == [True]
     with pytest.raises(gym.error.ResetNeeded):
         envs.step(("a",))
-    few = metagym.MetaVectorEnv(Few, 1, actor="demo", episodes_per_step=4)
+    few = MetaVectorEnv(Few, 1, actor="demo", episodes_per_step=4)
     with pytest.raises(TasksExhaustedError, match="Expected 4 new tasks"):
         few.reset(seed=0)
 

@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from metagym.cli import app
-from metagym.experiment import run_experiment
 from metagym.models import OpenAIChatModel
 from metagym.runs import LOG, Manifest, RunFolder
+from metagym.runs.experiment import run_experiment
+from metagym.runs.verification import replay, verify_run
 from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest
-from metagym.verification import replay, verify_run
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """metagym: Gymnasium environments whose action is a system prompt.
 
-Importing it registers the ids `MetaGym/...`; environments and models are imported when they are used.
+Importing it registers the ids `MetaGym/...`. Everything else is imported when it is first used.
 """
 
 import sys
@@ -12,101 +12,89 @@ if sys.version_info < (3, 11):  # noqa: UP036 - a checkout on the path is not he
         "python3.11 -m venv .venv"
     )
 
-from gymnasium.envs.registration import register
-
 from metagym._version import __version__
 from metagym.errors import MetaGymError
+from metagym.registration import make
+from metagym.types import Record
 
 if TYPE_CHECKING:
-    from metagym.actor import Actor, ChatActor, RandomActor
+    from metagym.actors import Actor, ChatActor
     from metagym.adapter import TextAdapter
+    from metagym.budget import Budget
     from metagym.env import MetaEnv
-    from metagym.envs.alfworld.meta import ALFWorldMetaEnv
-    from metagym.envs.gates.meta import GatesMetaEnv
-    from metagym.envs.minihack.meta import MiniHackMetaEnv
-    from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
+    from metagym.evaluation import compare, evaluate
     from metagym.models import ChatModel, OpenAIChatModel
-    from metagym.optimization import OptimizationResult, optimize
-    from metagym.reflectors import ChatReflector, Reflector
-    from metagym.rollout import RolloutEngine
-    from metagym.tasks import TaskSet
+    from metagym.optimizers import optimize
+    from metagym.reflectors import ChatReflector, Reflector, make_reflector
+    from metagym.runs import RunFolder
+    from metagym.spaces import TextSpace
+    from metagym.tasks import ListedTaskSet, TaskSet
     from metagym.types import (
-        Action,
-        Episode,
+        Completion,
         MetaStep,
-        Observation,
         Reflection,
-        Step,
-        StopReason,
         Task,
         Trajectory,
-        Usage,
     )
-    from metagym.vector import MetaVectorEnv
 
 _EXPORTS = {
-    "metagym.actor": ("Actor", "ChatActor", "RandomActor"),
+    "metagym.actors": ("Actor", "ChatActor"),
     "metagym.adapter": ("TextAdapter",),
+    "metagym.budget": ("Budget",),
     "metagym.env": ("MetaEnv",),
-    "metagym.envs.alfworld.meta": ("ALFWorldMetaEnv",),
-    "metagym.envs.gates.meta": ("GatesMetaEnv",),
-    "metagym.envs.minihack.meta": ("MiniHackMetaEnv",),
-    "metagym.evaluation": ("EvaluationConfig", "EvaluationReport", "evaluate"),
+    "metagym.evaluation": ("compare", "evaluate"),
     "metagym.models": ("ChatModel", "OpenAIChatModel"),
-    "metagym.optimization": ("OptimizationResult", "optimize"),
-    "metagym.reflectors": ("ChatReflector", "Reflector"),
-    "metagym.rollout": ("RolloutEngine",),
-    "metagym.tasks": ("TaskSet",),
-    "metagym.vector": ("MetaVectorEnv",),
+    "metagym.optimizers": ("optimize",),
+    "metagym.reflectors": ("ChatReflector", "Reflector", "make_reflector"),
+    "metagym.runs": ("RunFolder",),
+    "metagym.spaces": ("TextSpace",),
+    "metagym.tasks": ("ListedTaskSet", "TaskSet"),
     "metagym.types": (
-        "Action",
-        "Episode",
+        "Completion",
         "MetaStep",
-        "Observation",
         "Reflection",
-        "Step",
-        "StopReason",
         "Task",
         "Trajectory",
-        "Usage",
     ),
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [
-    "ALFWorldMetaEnv",
-    "Action",
     "Actor",
+    "Budget",
     "ChatActor",
     "ChatModel",
     "ChatReflector",
-    "Episode",
-    "EvaluationConfig",
-    "EvaluationReport",
-    "GatesMetaEnv",
+    "Completion",
+    "ListedTaskSet",
     "MetaEnv",
     "MetaGymError",
     "MetaStep",
-    "MetaVectorEnv",
-    "MiniHackMetaEnv",
-    "Observation",
     "OpenAIChatModel",
-    "OptimizationResult",
-    "RandomActor",
     "Reflection",
     "Reflector",
-    "RolloutEngine",
-    "Step",
-    "StopReason",
+    "RunFolder",
     "Task",
     "TaskSet",
     "TextAdapter",
+    "TextSpace",
     "Trajectory",
-    "Usage",
     "__version__",
+    "compare",
     "evaluate",
+    "make",
+    "make_reflector",
     "optimize",
 ]
+
+
+def _draw_html(record: Record) -> str | None:
+    from metagym.report.notebook import draw
+
+    return draw(record)
+
+
+Record.draw_html = staticmethod(_draw_html)
 
 
 def __getattr__(name: str) -> Any:
@@ -122,29 +110,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-META_EPISODE_LENGTH = 10
-"""Meta-steps in a meta-episode, as registered; `gym.make(..., max_episode_steps=N)` changes it."""
-
-register(
-    id="MetaGym/Gates-v0",
-    entry_point="metagym.envs.gates.meta:GatesMetaEnv",
-    vector_entry_point="metagym.envs.gates.meta:make_gates_vector",
-    max_episode_steps=META_EPISODE_LENGTH,
-)
-register(
-    id="MetaGym/MiniHack-v0",
-    entry_point="metagym.envs.minihack.meta:MiniHackMetaEnv",
-    vector_entry_point="metagym.envs.minihack.meta:make_minihack_vector",
-    max_episode_steps=META_EPISODE_LENGTH,
-)
-register(
-    id="MetaGym/ALFWorld-v0",
-    entry_point="metagym.envs.alfworld.meta:ALFWorldMetaEnv",
-    vector_entry_point="metagym.envs.alfworld.meta:make_alfworld_vector",
-    max_episode_steps=META_EPISODE_LENGTH,
-)
-register(id="MetaGym/ALFWorldText-v0", entry_point="metagym.envs.alfworld.env:ALFWorldTextEnv")
-register(id="MetaGym/MiniHackText-v0", entry_point="metagym.envs.minihack.env:MiniHackTextEnv")
-register(id="MetaGym/GatesText-v0", entry_point="metagym.envs.gates.env:GatesEnv")

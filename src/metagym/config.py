@@ -7,11 +7,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from metagym.budget import Budget
 from metagym.errors import ConfigError
-from metagym.rollout import RolloutConfig
-from metagym.schedules import TaskQueue
-from metagym.spending import Budget
-from metagym.types import Task
+from metagym.types import Record, Task
+
+
+class RolloutConfig(Record):
+    """How episodes are played."""
+
+    max_steps: int = Field(default=25, ge=1)
+    """Turns an episode may take; actions that cannot be executed count, so that no episode is endless."""
+    max_concurrency: int = Field(default=64, ge=1)
+    """Episodes in flight at once."""
+    attempts: int = Field(default=2, ge=1)
+    """How often an episode is begun where its inner environment fails. A model has retries of its own."""
+    invalid: Literal["reject", "execute"] = "reject"
+    """What becomes of an action that is not available: told to the actor, or handed to the inner environment."""
 
 
 class MetaEnvConfig(RolloutConfig):
@@ -23,7 +34,7 @@ class MetaEnvConfig(RolloutConfig):
     """The role of the tasks: `train`, `validation` or `test`; or a source, which means all that is in it."""
     episodes_per_step: int = Field(default=5, ge=1)
     """Tasks in a batch."""
-    schedule: str | Callable[[TaskQueue], Sequence[Task]] = "fresh"
+    schedule: str | Callable[..., Sequence[Task]] = "fresh"
     """Which tasks the next meta-step plays: `fresh`, `same`, `blocked`, or a callable."""
     success_threshold: float | None = None
     """Mean score from which the meta-episode is terminated; None means never."""

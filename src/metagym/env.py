@@ -13,18 +13,17 @@ import numpy as np
 
 from metagym import background
 from metagym._version import __version__
-from metagym.actor import Actor
+from metagym.actors import Actor, ActorSpec, make_actor
+from metagym.budget import Ledger
 from metagym.config import read_options
 from metagym.errors import BudgetExceededError, ConfigError
-from metagym.ledger import Ledger
-from metagym.meta_episode import MetaEpisode
+from metagym.extensions import extension_of
+from metagym.meta_episode import MetaEpisode, make_schedule
 from metagym.reflectors import Reflector
 from metagym.rendering import render_batch
 from metagym.rollout import RolloutConfig, RolloutEngine, default_score
-from metagym.schedules import make_schedule
 from metagym.seeding import describe, digest, package_versions
 from metagym.spaces import PromptSpace, TrajectorySpace
-from metagym.specs import ActorSpec, make_actor
 from metagym.tasks import TaskSet, is_task_list
 from metagym.types import Episode, MetaStep, Task, Trajectory, Usage
 from metagym.workers import LocalWorkers, ProcessWorkers, RayWorkers, SeatWorkers, Workers
@@ -181,10 +180,9 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """Close the inner environments and the actor's connections, where the actor was made here. Twice is fine."""
         self._workers.close()
         self.task_set.close()
-        closer = getattr(self.actor, "aclose", None)
-        if self._owns_actor and closer is not None:
+        if self._owns_actor:
             self._owns_actor = False
-            background.run(closer())
+            background.run(extension_of(self.actor).aclose())
 
     # Beyond Gymnasium -------------------------------------------------------------------------------
 
@@ -376,7 +374,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             return self._kept.pop(episode.key)
         recalled = self._recorder.recall_episode(episode) if self._recorder is not None else None
         if recalled is not None:
-            self.ledger.recall(recalled, getattr(getattr(self.actor, "model", None), "prices", None))
+            self.ledger.recall(recalled, extension_of(extension_of(self.actor).model).prices)
         return recalled
 
     def _info(self, meta_step: MetaStep) -> dict[str, Any]:

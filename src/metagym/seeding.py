@@ -7,6 +7,8 @@ import importlib.metadata
 import json
 from typing import Any
 
+from metagym.extensions import extension_of
+
 
 def digest(value: Any, *, length: int = 16) -> str:
     """Return a hex digest of a JSON value; equal values give equal digests in any process."""
@@ -23,7 +25,7 @@ def describe(part: object) -> Any:
     """Return what identifies a part in a fingerprint: its own `fingerprint`, else its qualified name."""
     if part is None or isinstance(part, str | int | float | bool):
         return part
-    own = getattr(part, "fingerprint", None)
+    own = extension_of(part).fingerprint
     if own is not None:
         return own
     named = part if hasattr(part, "__qualname__") else type(part)

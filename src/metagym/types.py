@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, TypedDict, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, TypedDict, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, SkipValidation
 
@@ -48,6 +48,12 @@ class Record(BaseModel):
     """Base of all records: immutable, and strict about unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    draw_html: ClassVar[Callable[[Record], str | None] | None] = None
+    """Draws records for notebooks. A layer above sets it, so that records know no drawer."""
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows; None lets it show the text form."""
+        return None if Record.draw_html is None else Record.draw_html(self)
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -269,12 +275,6 @@ class Trajectory(Record):
         """How many actions could not be read or were not available."""
         return sum(not step.is_valid for step in self.steps)
 
-    def _repr_html_(self) -> str:
-        """Return what a notebook shows; another module draws it."""
-        from metagym.notebook import trajectory_html
-
-        return trajectory_html(self)
-
 
 class Reflection(Record):
     """What a reflector wrote after a meta-step."""
@@ -324,9 +324,3 @@ class MetaStep(Record):
         """Whether a scripted stand-in had a part in it, as the actor or as the reflector."""
         by_reflector = self.reflection is not None and self.reflection.scripted
         return by_reflector or any(trajectory.scripted for trajectory in self.trajectories)
-
-    def _repr_html_(self) -> str:
-        """Return what a notebook shows; another module draws it."""
-        from metagym.notebook import meta_step_html
-
-        return meta_step_html(self)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from metagym.arena import Bout, run_arena
+from metagym.evaluation.arena import Bout, run_arena
 from metagym.evaluation.preset import Preset, load_preset
 
 SMALL = """

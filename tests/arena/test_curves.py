@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from metagym.arena import Bout
-from metagym.arena.curves import NUM_POINTS, Curve, curves_of
+from metagym.budget import Outlay
+from metagym.evaluation.arena import Bout
+from metagym.evaluation.arena.curves import NUM_POINTS, Curve, curves_of
 from metagym.evaluation.report import PromptScores
 from metagym.runs import Learned
-from metagym.spending import Outlay
 
 
 def learned(family: str, seed: int, *episodes: int, tokens: int = 0) -> Learned:

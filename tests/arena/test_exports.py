@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from metagym.arena import Bout
-from metagym.arena.exports import read_standings, to_markdown, write_standings
-from metagym.arena.standings import build_standings
-from metagym.arena.tables import standings_tables
 from metagym.errors import RunFolderError
+from metagym.evaluation.arena import Bout
+from metagym.evaluation.arena.exports import read_standings, to_markdown, write_standings
+from metagym.evaluation.arena.standings import build_standings
+from metagym.evaluation.arena.tables import standings_tables
 from tests.arena.test_standings import unscripted
 
 
@@ -56,7 +56,7 @@ def test_the_folder_holds_the_standings_in_all_forms(bout: Bout) -> None:
 
 def test_a_figure_is_drawn_where_matplotlib_is_installed(bout: Bout) -> None:
     pytest.importorskip("matplotlib", reason="needs the extra metagym[report]")
-    from metagym.arena.plots import plot_curves
+    from metagym.evaluation.arena.plots import plot_curves
 
     assert (bout.folder / "arena.png").read_bytes().startswith(b"\x89PNG")
     figure = plot_curves(bout.standings)

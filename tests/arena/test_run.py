@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from metagym.arena import Bout, Entrant, run_arena
-from metagym.arena.run import arena_config
+from metagym.budget import Budget
 from metagym.errors import ConfigError, UnknownNameError
+from metagym.evaluation.arena import Bout, Entrant, run_arena
+from metagym.evaluation.arena.run import arena_config
 from metagym.evaluation.comparison import compare
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.preset import Preset, load_preset
@@ -18,7 +19,6 @@ from metagym.evaluation.store import read_report
 from metagym.optimizers import InTurn
 from metagym.reflectors import as_reflector
 from metagym.runs import RunFolder
-from metagym.spending import Budget
 from tests.arena.conftest import write_preset
 from tests.conftest import run_python
 
@@ -115,10 +115,10 @@ def test_nothing_is_played_where_something_is_missing(preset: Preset, tmp_path: 
 RUN = """
 import os, signal, sys
 from metagym.runs import journal
-from metagym.actor import ChatActor
-from metagym.arena import run_arena
+from metagym.actors import ChatActor
+from metagym.evaluation.arena import run_arena
 from metagym.evaluation.preset import load_preset
-from metagym.spending import Budget
+from metagym.budget import Budget
 from metagym.testing import FakeChatModel
 from tests.arena.conftest import METHODS
 

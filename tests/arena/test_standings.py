@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metagym.arena import Bout, Standings
-from metagym.arena.standings import PLUMBING, build_standings
+from metagym.evaluation.arena import Bout, Standings
+from metagym.evaluation.arena.standings import PLUMBING, build_standings
 from metagym.evaluation.report import EvaluationReport
 from metagym.runs import Role
 from metagym.statistics import holm, mean_interval

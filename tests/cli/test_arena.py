@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from metagym.budget import Budget
 from metagym.cli import arena
 from metagym.errors import BudgetExceededError, ConfigError
-from metagym.spending import Budget
 from metagym.testing import ServerRequest
 from tests.arena.conftest import write_preset
 from tests.cli.test_evaluation import invoke

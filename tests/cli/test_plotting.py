@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from metagym import cli
 from metagym.errors import ConfigError, RunFolderError
 from metagym.evaluation import EvaluationConfig, evaluate
-from metagym.experiment import run_experiment
 from metagym.runs import LOG, Manifest
+from metagym.runs.experiment import run_experiment
 from tests.conftest import MakeGates
 
 pytest.importorskip("matplotlib")

@@ -12,19 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metagym.actor import ChatActor
-from metagym.arena.entrants import make_entrants
+from metagym.actors import ChatActor
+from metagym.budget import Budget, Outlay
 from metagym.env import MetaEnv
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import BudgetExceededError, LeakError
 from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
+from metagym.evaluation.arena.entrants import make_entrants
 from metagym.evaluation.store import MemoryStore, read_report
-from metagym.optimization import OptimizationResult, optimize
 from metagym.optimizers import BestOfN, InTurn
+from metagym.optimizers.loop import OptimizationResult, optimize
 from metagym.reflectors import ReflectorSpec, method_names
 from metagym.runs import Role, RunFolder
-from metagym.spending import Budget, Outlay
 from metagym.testing import FakeChatModel, ServerRequest
 from metagym.types import Trajectory
 from tests.conftest import MakeGates, Serve

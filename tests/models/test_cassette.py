@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
+from metagym.budget import Budget, Ledger, spending_on
 from metagym.errors import CassetteMissError, ConfigError, ContextOverflowError
-from metagym.ledger import Ledger, spending_on
 from metagym.models import Call, Cassette, OpenAIChatModel, ask
-from metagym.spending import Budget
 from metagym.testing import FakeChatModel, ServerReply
 from metagym.types import Completion, Message, Usage
 from tests.conftest import Serve

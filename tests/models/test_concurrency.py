@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.models.concurrency import AdaptiveLimiter, Grant
+from metagym.models.limits import AdaptiveLimiter, Grant
 from tests.models.test_retry import Clock
 
 

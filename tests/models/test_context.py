@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.actor import ChatActor
+from metagym.actors import ChatActor
 from metagym.errors import ConfigError
 from metagym.models.context import estimate_tokens, fit_messages, max_tokens
 from metagym.testing import FakeChatModel

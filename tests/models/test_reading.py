@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.actor import read_reply
-from metagym.models.reading import ReplyError, is_overflow, read_completion, split_reasoning
+from metagym.actors import read_reply
+from metagym.models.replies import ReplyError, is_overflow, read_completion, split_reasoning
 from metagym.testing import ServerReply
 from tests.conftest import Serve
 from tests.models.test_openai import complete, model_at

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from metagym.budget import Budget
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.models import Call, Cassette, ask, sample
 from metagym.optimizers import BestOfN, InTurn
 from metagym.reflectors import ChatReflector
-from metagym.spending import Budget
 from metagym.testing import FakeChatModel
 from metagym.types import Completion, Message, MetaStep, Reflection
 from tests.conftest import MakeGates

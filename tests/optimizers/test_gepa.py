@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from metagym.actor import ChatActor
+from metagym.actors import ChatActor
+from metagym.budget import Budget
 from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError, MissingExtraError
 from metagym.optimizers import Gepa
 from metagym.reflectors import ChatReflector, FixedReflector
-from metagym.spending import Budget
-from metagym.testing import FakeChatModel, ScriptedReflectorModel
+from metagym.reflectors.scripted_model import ScriptedReflectorModel
+from metagym.testing import FakeChatModel
 from metagym.types import Trajectory
 from tests.conftest import FailingEnv, MakeGates, gates_of
 

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from metagym.actor import ChatActor
+from metagym.actors import ChatActor
+from metagym.budget import Budget, Ledger, Outlay
 from metagym.env import MetaEnv
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.errors import BudgetExceededError
-from metagym.ledger import Ledger
-from metagym.optimization import optimize
 from metagym.optimizers import InTurn
+from metagym.optimizers.loop import optimize
 from metagym.reflectors import ChatReflector
-from metagym.spending import Budget, Outlay
-from metagym.testing import FakeChatModel, ScriptedReflectorModel
+from metagym.reflectors.scripted_model import ScriptedReflectorModel
+from metagym.testing import FakeChatModel
 from metagym.types import MetaStep
 from tests.conftest import MakeGates
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metagym import ChatActor, optimize
-from metagym.actor import retrieve_items
+from metagym.actors import retrieve_items
 from metagym.errors import ConfigError
 from metagym.reflectors.ace_style import AceStyle, Delta, apply_delta
 from metagym.reflectors.document import MEMORY_HEADING, as_item
@@ -22,8 +22,9 @@ from metagym.reflectors.memory_stream import MemoryStream
 from metagym.reflectors.opro_style import OproStyle, scored_prompts
 from metagym.reflectors.reasoning_bank_style import ReasoningBankStyle
 from metagym.reflectors.reflexion_style import ReflexionStyle
+from metagym.reflectors.scripted_model import ScriptedReflectorModel
 from metagym.reflectors.training_free_grpo_style import TrainingFreeGRPOStyle, contrasts
-from metagym.testing import FakeChatModel, ScriptedReflectorModel
+from metagym.testing import FakeChatModel
 from metagym.types import MetaStep, Observation, Reflection, Trajectory
 from tests.conftest import MakeGates, make_episode, make_meta_step, make_step, make_task, make_trajectory
 

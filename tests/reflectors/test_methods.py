@@ -12,11 +12,11 @@ import pytest
 import metagym.reflectors
 from metagym import optimize
 from metagym.envs.gates.demo import GatesDemoActor
-from metagym.reflectors import bind, find_method, takes_model
+from metagym.reflectors import bind, find_method, make_reflector, takes_model
 from metagym.reflectors.registry import METHODS
+from metagym.reflectors.scripted_model import ScriptedReflectorModel
 from metagym.seeding import describe
-from metagym.specs import make_reflector
-from metagym.testing import FakeChatModel, ScriptedReflectorModel, check_reflector
+from metagym.testing import FakeChatModel, check_reflector
 from metagym.types import MetaStep
 from tests.conftest import MakeGates, make_episode, make_meta_step, make_step, make_task, make_trajectory
 

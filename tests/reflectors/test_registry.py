@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metagym import ChatActor, EvaluationConfig, evaluate, optimize
+from metagym import ChatActor, evaluate, optimize
 from metagym.cli.options import model_spec, read_reflector
 from metagym.errors import BudgetExceededError, ConfigError, LeakError, UnknownNameError
+from metagym.evaluation import EvaluationConfig
 from metagym.evaluation.controls import ChangedExperience, take_away
 from metagym.reflectors import (
     ChatReflector,
@@ -21,12 +22,12 @@ from metagym.reflectors import (
     Replay,
     bind,
     find_method,
+    make_reflector,
     method_names,
     takes_model,
 )
 from metagym.reflectors.registry import METHODS
 from metagym.runs import LOG, Manifest, RunFolder
-from metagym.specs import make_reflector
 from metagym.testing import FakeChatModel
 from metagym.types import MetaStep, Reflection
 from tests.conftest import MakeGates

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from metagym.actor import ChatActor
+from metagym.actors import ChatActor
 from metagym.report import make_report
 from metagym.runs import RunFolder
 from metagym.testing import FakeChatModel

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from metagym.budget import Attempt
 from metagym.errors import ConfigError, MissingExtraError, RunFolderError
 from metagym.evaluation import EvaluationConfig
 from metagym.evaluation.comparison import compare
@@ -21,7 +22,6 @@ from metagym.evaluation.stream import evaluate_stream
 from metagym.report import make_report
 from metagym.report.page import SCRIPT
 from metagym.runs import LOG, MANIFEST, CallLog, RunFolder
-from metagym.spending import Attempt
 from metagym.types import StopReason, Usage
 from tests.conftest import MakeGates
 from tests.report.conftest import Report, WriteRun, manifest, played

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metagym.arena import Bout
+from metagym.evaluation.arena import Bout
 from metagym.report.page import arrange
 from metagym.report.sources import read_runs
 from metagym.report.standings import read_standings, standings_headline, standings_rows

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from metagym.budget import Attempt, Outcome
 from metagym.errors import RunFolderError
 from metagym.runs import CallLog
-from metagym.spending import Attempt, Outcome
 from metagym.types import Usage
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from metagym import MetaEnv, TaskSet
 from metagym.errors import ContractError
-from metagym.schedules import fresh
+from metagym.meta_episode import fresh
 from metagym.tasks import ListedTaskSet
 from metagym.testing import check_meta_env
 from metagym.types import Task

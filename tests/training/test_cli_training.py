@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from metagym import cli
-from metagym.actor import ChatActor
+from metagym.actors import ChatActor
 from metagym.testing import FakeChatModel
 from tests.conftest import run_python
 

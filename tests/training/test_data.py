@@ -111,7 +111,7 @@ def test_the_apparatus_makes_no_pair_and_equal_rewards_have_no_best(tmp_path: Pa
 
 
 def test_actor_turns_are_what_was_sent_and_replied(make_gates: MakeGates) -> None:
-    from metagym.actor import ChatActor
+    from metagym.actors import ChatActor
     from metagym.testing import FakeChatModel
 
     model = FakeChatModel(["Thought: well\nAction: knock"] * 10)
@@ -128,4 +128,4 @@ def test_actor_turns_are_what_was_sent_and_replied(make_gates: MakeGates) -> Non
 def test_a_missing_extra_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trl", None)
     with pytest.raises(MissingExtraError, match=r"needs the package 'no_such_package'.*pip install 'metagym\[train\]'"):
-        require("no_such_package")
+        require("no_such_package", extra="train")

@@ -19,9 +19,9 @@ pytest.importorskip("torch", reason="needs metagym[train]")
 pytest.importorskip("transformers", reason="needs metagym[train]")
 
 from metagym.errors import ConfigError, RunFolderError  # noqa: E402
-from metagym.optimization import optimize  # noqa: E402
+from metagym.optimizers.loop import optimize  # noqa: E402
+from metagym.reflectors import make_reflector  # noqa: E402
 from metagym.seeding import digest  # noqa: E402
-from metagym.specs import make_reflector  # noqa: E402
 from metagym.training.data import Experience, read_lines, to_experience, write_jsonl  # noqa: E402
 from metagym.training.export import FIELDS, reflector_turns, supervised_pairs  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402

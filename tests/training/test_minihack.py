@@ -19,7 +19,7 @@ pytest.importorskip("torch", reason="needs metagym[train]")
 pytest.importorskip("transformers", reason="needs metagym[train]")
 pytest.importorskip("minihack", reason="needs metagym[minihack]")
 
-from metagym.experiment import make_meta_env  # noqa: E402
+from metagym.registration import make  # noqa: E402
 from metagym.training import tiny  # noqa: E402
 from metagym.training.data import chat_messages, collect, read_lines  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
@@ -50,7 +50,7 @@ def make_model(path: Path, texts: list[str]) -> None:
 
 
 def test_a_few_steps_run_resume_and_log(tmp_path: Path) -> None:
-    env: Any = make_meta_env("MetaGym/MiniHack-v0", OPTIONS)
+    env: Any = make("MetaGym/MiniHack-v0", **OPTIONS)
     experience = collect(env, env.unwrapped.make_demo_reflector(), tmp_path / "data", num_loops=2, num_steps=2)
     experience = [item for item in experience if item.meta_step.index == 1]  # the shorter ones
     texts = {item.id: chat_messages(item.meta_step) for item in experience}

@@ -12,7 +12,7 @@ import pytest
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.envs.gates.laws import GATES, law_of
 from metagym.errors import ApparatusError, ConfigError
-from metagym.experiment import make_meta_env
+from metagym.registration import make
 from metagym.training.data import Experience, collect
 from metagym.training.problem import prompt_of
 from metagym.training.reward import MetaReward
@@ -26,7 +26,7 @@ OPTIONS = {"actor": "demo", "episodes_per_step": 2}
 
 @pytest.fixture
 def rows(tmp_path: Path) -> tuple[list[Experience], list[dict[str, Any]]]:
-    env = make_meta_env("MetaGym/Gates-v0", OPTIONS)
+    env = make("MetaGym/Gates-v0", **OPTIONS)
     experience = collect(env, GatesDemoReflector(), tmp_path / "data", num_loops=1, num_steps=2)
     env.close()
     write_verl_parquet(experience, tmp_path / "verl.parquet", env_id="MetaGym/Gates-v0", env_options=OPTIONS)
@@ -53,7 +53,7 @@ def test_the_reward_is_that_of_the_library(rows: Any) -> None:
         return list(await asyncio.gather(*calls))
 
     found = asyncio.run(side_by_side())
-    env: Any = make_meta_env("MetaGym/Gates-v0", OPTIONS)
+    env: Any = make("MetaGym/Gates-v0", **OPTIONS)
     before = MetaReward(env.unwrapped)(experience[0].meta_step, ["no marker"])[0]
     env.close()
     assert before is not None

@@ -29,7 +29,7 @@ from verl.utils.dataset.rl_dataset import RLHFDataset, collate_fn  # noqa: E402
 
 from metagym.envs.gates.demo import GatesDemoReflector  # noqa: E402
 from metagym.envs.gates.laws import GATES, law_of  # noqa: E402
-from metagym.experiment import make_meta_env  # noqa: E402
+from metagym.registration import make  # noqa: E402
 from metagym.training.data import Experience, chat_messages, collect  # noqa: E402
 from metagym.training.problem import prompt_of  # noqa: E402
 from metagym.training.reward import MetaReward  # noqa: E402
@@ -47,7 +47,7 @@ def composed(name: str, *overrides: str) -> Any:
 
 @pytest.fixture(scope="module")
 def experience(tmp_path_factory: pytest.TempPathFactory) -> list[Experience]:
-    env = make_meta_env("MetaGym/Gates-v0", OPTIONS)
+    env = make("MetaGym/Gates-v0", **OPTIONS)
     found = collect(env, GatesDemoReflector(), tmp_path_factory.mktemp("data"), num_loops=2, num_steps=2)
     env.close()
     return found
@@ -106,7 +106,7 @@ def test_verls_reward_manager_gets_the_librarys_reward(
         return list(await asyncio.gather(*(manager.run_single(data[row : row + 1]) for row in range(2))))
 
     found = asyncio.run(rewarded())
-    env: Any = make_meta_env("MetaGym/Gates-v0", OPTIONS)
+    env: Any = make("MetaGym/Gates-v0", **OPTIONS)
     before = MetaReward(env.unwrapped)(experience[0].meta_step, ["no marker"])[0]
     env.close()
     assert before is not None

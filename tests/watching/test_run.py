@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from metagym.budget import Attempt, Outcome
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.stream import evaluate_stream
-from metagym.experiment import run_experiment
 from metagym.runs import LOG, CallLog, Manifest, Role, RunFolder
-from metagym.spending import Attempt, Outcome
+from metagym.runs.experiment import run_experiment
 from metagym.types import Usage
 from metagym.watching import RunState
 from metagym.watching.run import QUIET_S, RunWatcher

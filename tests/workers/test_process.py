@@ -16,8 +16,8 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 
-import metagym
 from metagym import background
+from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import ConfigError
 from metagym.rollout import RolloutConfig, RolloutEngine
 from metagym.testing import ScriptedActor
@@ -51,7 +51,7 @@ def play() -> Iterator[Play]:
 
 def test_processes_give_the_same_trajectories_as_this_process() -> None:
     def steps(workers: object) -> list[str]:
-        with metagym.GatesMetaEnv(actor="demo", workers=workers, episodes_per_step=12) as env:
+        with GatesMetaEnv(actor="demo", workers=workers, episodes_per_step=12) as env:
             env.reset(seed=3)
             return [item.model_dump_json() for item in env.step("- when the gate is oak, push")[0]]
 

@@ -17,13 +17,12 @@ from typing import Any
 
 import pytest
 
-import metagym
 from metagym import ChatActor, background
+from metagym.budget import Budget, Ledger
+from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import ConfigError
-from metagym.ledger import Ledger
 from metagym.models import Cassette
 from metagym.rollout import RolloutConfig, RolloutEngine
-from metagym.spending import Budget
 from metagym.testing import FakeChatModel, ScriptedActor
 from metagym.types import Action, Episode, Trajectory
 from metagym.workers import LocalWorkers, RayWorkers
@@ -77,7 +76,7 @@ def model() -> ChatActor:
 
 def test_the_cluster_gives_the_same_trajectories_as_this_process() -> None:
     def steps(workers: object) -> list[str]:
-        with metagym.GatesMetaEnv(actor="demo", workers=workers, episodes_per_step=12) as env:
+        with GatesMetaEnv(actor="demo", workers=workers, episodes_per_step=12) as env:
             env.reset(seed=3)
             return [item.model_dump_json() for item in env.step("- when the gate is oak, push")[0]]
 

@@ -15,10 +15,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from metagym.actors import ActorSpec
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, MissingExtraError
 from metagym.spaces import TextSpace
-from metagym.specs import ActorSpec
 from metagym.tasks import TaskSet
 from metagym.types import Task, clean_text
 

@@ -13,11 +13,12 @@ from typing import Any
 
 import gymnasium
 
+from metagym.actors import ActorSpec
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, MissingExtraError
+from metagym.imports import import_object
 from metagym.seeding import digest, package_versions
 from metagym.spaces import TextSpace
-from metagym.specs import ActorSpec, import_object
 from metagym.tasks import ListedTaskSet, TaskSet
 from metagym.types import Task
 

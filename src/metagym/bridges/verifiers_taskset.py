@@ -20,7 +20,7 @@ import verifiers.v1 as vf
 
 from metagym.env import MetaEnv
 from metagym.errors import ApparatusError, ConfigError
-from metagym.experiment import make_meta_env
+from metagym.registration import make
 from metagym.training.data import EXPERIENCE, chat_messages, read_experience
 from metagym.training.reward import MetaReward
 from metagym.types import MetaStep
@@ -85,7 +85,7 @@ class ReflectionTaskset(vf.Taskset[ReflectionTask, ReflectionConfig]):  # type: 
 @cache
 def _reward(env_id: str, options: str) -> MetaReward:
     """Return the reward of one environment, which is made once in each process."""
-    env = make_meta_env(env_id, json.loads(options)).unwrapped
+    env = make(env_id, **json.loads(options)).unwrapped
     if not isinstance(env, MetaEnv):
         raise ConfigError(f"{env_id} is no meta-environment.")
     return MetaReward(env)

@@ -226,9 +226,9 @@ def _experiment(
     replay: Path | None = None,
     as_json: bool = False,
 ) -> None:
-    from metagym.experiment import run_experiment
+    from metagym.budget import Budget
     from metagym.models import Cassette
-    from metagym.spending import Budget
+    from metagym.runs.experiment import run_experiment
 
     spent = lambda: models.print_spending(path, to=errors)  # noqa: E731
     with resumable(path / "manifest.json", f"metagym resume {path}", after=spent), progress() as bars:

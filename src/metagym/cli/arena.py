@@ -40,8 +40,8 @@ def compete(
     as_json: JsonOption = False,
 ) -> None:
     """Run methods side by side: the same tasks and seeds, equal learning budgets, beside null controls."""
-    from metagym.arena import run_arena
-    from metagym.arena.tables import standings_tables
+    from metagym.evaluation.arena import run_arena
+    from metagym.evaluation.arena.tables import standings_tables
     from metagym.evaluation.preset import load_preset
 
     limits = read_json("--client", client)
@@ -100,7 +100,7 @@ def read_limits(text: str | None) -> Any:
     """
     from pydantic import ValidationError
 
-    from metagym.spending import Budget
+    from metagym.budget import Budget
 
     if text is None:
         return None

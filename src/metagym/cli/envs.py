@@ -12,7 +12,7 @@ def envs(as_json: JsonOption = False) -> None:
     """List the meta-environments. One of your own is named by its import path, `package.module:MyMetaEnv`."""
     import gymnasium
 
-    from metagym.experiment import meta_env_ids, missing_package
+    from metagym.registration import meta_env_ids, missing_package
 
     rows = [
         {

@@ -16,7 +16,7 @@ from metagym.errors import ConfigError
 from metagym.rendering import plural
 
 if TYPE_CHECKING:
-    from metagym.ledger import Ledger
+    from metagym.budget import Ledger
 
 
 def spending(run: Path) -> list[dict[str, Any]]:
@@ -40,7 +40,7 @@ def spending(run: Path) -> list[dict[str, Any]]:
 
 
 def _ledger_of(run: Path) -> Ledger:
-    from metagym.ledger import Ledger
+    from metagym.budget import Ledger
     from metagym.runs import CallLog
 
     ledger = Ledger()
@@ -91,14 +91,15 @@ def estimate(
     as_json: JsonOption = False,
 ) -> None:
     """Say what a run will take before it starts, and how many seeds a wanted effect needs. Calls no model."""
-    from metagym.estimation import estimate_meta_step, read_load, seeds_needed
-    from metagym.experiment import make_meta_env
-    from metagym.spending import Prices
+    from metagym.budget import Prices
+    from metagym.registration import make
+    from metagym.runs.estimation import estimate_meta_step, read_load
+    from metagym.statistics import seeds_needed
 
     if (price_prompt is None) != (price_completion is None):
         raise ConfigError("Expected both --price-prompt and --price-completion, or neither.")
     prices = None if price_prompt is None else Prices(prompt=price_prompt, completion=price_completion or 0.0)
-    made = make_meta_env(env, {**read_pairs(option), "actor": "random"}, num_steps=steps)
+    made = make(env, num_steps=steps, **{**read_pairs(option), "actor": "random"})
     try:
         pilot = estimate_meta_step(made.unwrapped, reply_tokens=reply_tokens)  # type: ignore[arg-type]
     finally:

@@ -66,7 +66,7 @@ def show(
 
 def verify(run: RunArgument, as_json: JsonOption = False) -> None:
     """Execute a run's recorded commands again, without any model, and compare what is seen and scored."""
-    from metagym.verification import verify_run
+    from metagym.runs.verification import verify_run
 
     report = verify_run(run)
     if as_json:

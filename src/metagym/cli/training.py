@@ -50,12 +50,12 @@ def collect(
     seed: SeedOption = 0,
 ) -> None:
     """Collect experience: ICT loops with a reflector on the meta-train families."""
-    from metagym.experiment import make_meta_env
-    from metagym.specs import make_reflector
+    from metagym.reflectors import make_reflector
+    from metagym.registration import make
     from metagym.training.data import collect as collect_experience
     from metagym.training.data import write_parquet
 
-    made = make_meta_env(env, actor_options(option, actor, actor_model, actor_base_url, api_key_env), num_steps=steps)
+    made = make(env, num_steps=steps, **actor_options(option, actor, actor_model, actor_base_url, api_key_env))
     with made, resumable(out, AGAIN):
         model = None
         if reflector is None or reflector_model is not None:
@@ -99,12 +99,12 @@ def grpo(
     seed: SeedOption = 0,
 ) -> None:
     """Train a reflector with GRPO on collected experience; the actor must be the one that collected it."""
-    from metagym.training.extras import require
+    from metagym.imports import require
 
-    require("torch"), require("transformers")
+    require("torch", extra="train"), require("transformers", extra="train")
     from metagym.evaluation import EvaluationConfig
-    from metagym.experiment import make_meta_env
-    from metagym.specs import import_object
+    from metagym.imports import import_object
+    from metagym.registration import make
     from metagym.training.data import read_experience, read_lines
     from metagym.training.grpo import GRPOConfig
     from metagym.training.ict import evaluate_by_ict
@@ -118,7 +118,7 @@ def grpo(
         import_object(render),
         read_experience(data),
     )
-    made = make_meta_env(env, actor_options(option, actor, actor_model, actor_base_url, api_key_env))
+    made = make(env, **actor_options(option, actor, actor_model, actor_base_url, api_key_env))
     with made, resumable(out, AGAIN):
         meta_env: Any = made.unwrapped
         evaluate = None
@@ -161,8 +161,8 @@ def export(
     option: EnvOption = None,
 ) -> None:
     """Write reflector turns, actor turns or supervised pairs as JSON lines, for other trainers."""
-    from metagym.actor import ChatActor
-    from metagym.experiment import make_meta_env
+    from metagym.actors import ChatActor
+    from metagym.registration import make
     from metagym.seeding import digest
     from metagym.training.data import read_experience
     from metagym.training.export import actor_turns, reflector_turns, supervised_pairs, write_turns
@@ -170,7 +170,7 @@ def export(
     if env is None:
         turns = reflector_turns(source)
     else:
-        made: Any = make_meta_env(env, actor_options(option, actor, actor_model, actor_base_url, api_key_env))
+        made: Any = make(env, **actor_options(option, actor, actor_model, actor_base_url, api_key_env))
         try:
             player, fingerprint = made.unwrapped.actor, digest(made.unwrapped.fingerprint)
         finally:

@@ -23,9 +23,9 @@ def demo(
     ),
 ) -> None:
     """See GRPO teach a tiny reflector to read outcomes: several runs, held-out laws, controls. On the CPU."""
-    from metagym.training.extras import require
+    from metagym.imports import require
 
-    require("torch"), require("transformers")
+    require("torch", extra="train"), require("transformers", extra="train")
     from metagym.training.demo import DemoConfig, run_demo
 
     def told(report: Any) -> None:

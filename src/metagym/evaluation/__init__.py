@@ -9,8 +9,9 @@ preset.py, campaign.py   protocols by name, in presets/
 tables.py, plots.py, notebook.py, exports.py   for people and others
 """
 
+from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.protocol import evaluate
 from metagym.evaluation.report import EvaluationReport
 
-__all__ = ["EvaluationConfig", "EvaluationReport", "evaluate"]
+__all__ = ["Comparison", "EvaluationConfig", "EvaluationReport", "compare", "evaluate"]

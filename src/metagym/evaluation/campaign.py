@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from metagym.actors import ActorSpec
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation import evaluate
@@ -22,9 +23,8 @@ from metagym.evaluation.plan import Plan
 from metagym.evaluation.preset import Preset, PresetEnvironment
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.stream import StreamReport, evaluate_stream
-from metagym.experiment import make_meta_env
-from metagym.reflectors import Reflector
-from metagym.specs import ActorSpec, make_reflector
+from metagym.reflectors import Reflector, make_reflector
+from metagym.registration import make
 from metagym.types import Trajectory
 
 _MODEL_FILES = ("config.json", "adapter_config.json", "metagym.json")
@@ -67,7 +67,7 @@ def run_campaign(
     for environment, config in preset.configs():
         folder = folder_of(path, environment, config)
         options = {**environment.options, "actor": actor, "budget": dict(budget or {})}
-        env = make_meta_env(environment.id, options, num_steps=config.num_steps)
+        env = make(environment.id, num_steps=config.num_steps, **options)
         try:
             meta_env = cast(MetaEnv, env.unwrapped)
             meta_env.on_episode = on_episode
@@ -108,7 +108,7 @@ def run_streams(
     for environment, config in preset.configs():
         length = config.num_steps * len(config.families)
         options = {**environment.options, "actor": actor, "budget": dict(budget or {})}
-        env = make_meta_env(environment.id, options, num_steps=length)
+        env = make(environment.id, num_steps=length, **options)
         try:
             meta_env = cast(MetaEnv, env.unwrapped)
             meta_env.on_episode = on_episode
@@ -132,7 +132,7 @@ def check_configs(
         if control not in CONTROLS:
             raise UnknownNameError.of("control", control, CONTROLS)
     for environment, config in configs:
-        env = make_meta_env(environment.id, {**environment.options, "actor": actor}, num_steps=config.num_steps)
+        env = make(environment.id, num_steps=config.num_steps, **{**environment.options, "actor": actor})
         try:
             meta_env = cast(MetaEnv, env.unwrapped)
             Plan(meta_env, config, {}, arm="")

@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import Field, model_validator
 
-from metagym.spending import Budget
+from metagym.budget import Budget
 from metagym.types import Record, Text
 
 PRIMARY_ENDPOINT: Final = (

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metagym.errors import ConfigError, UnknownNameError
+from metagym.extensions import extension_of
 from metagym.reflectors import FixedReflector, Reflector, ReflectorSpec, Replay, as_reflector, bind
 from metagym.seeding import derive_seed, describe
 from metagym.types import MetaStep, Observation, Reflection, Step, StopReason, Trajectory
@@ -31,7 +32,7 @@ class ChangedExperience:
     ) -> None:
         self.reflector: Reflector = as_reflector(reflector)
         self._change = change
-        self.scripted: bool = getattr(self.reflector, "scripted", False)
+        self.scripted: bool = extension_of(self.reflector).scripted
         self.fingerprint = {"kind": name, "reflector": describe(self.reflector)}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:

@@ -8,13 +8,14 @@ import functools
 import numpy as np
 
 from metagym import background
-from metagym.account import Account
+from metagym.budget import Account
 from metagym.env import MetaEnv
 from metagym.errors import BudgetExceededError
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.scoring import Loop, Scorer
-from metagym.optimization import OptimizationResult
+from metagym.extensions import extension_of
 from metagym.optimizers import Optimizer
+from metagym.optimizers.loop import OptimizationResult
 from metagym.reflectors import Reflector
 from metagym.runs import Learned, Role, measure
 from metagym.seeding import derive_seed
@@ -45,7 +46,7 @@ def learn_within_budget(
 
 def _num_at_once(plan: Plan, env: MetaEnv) -> int:
     """Return how many meta-episodes learn at once: as many as fill the engine. A script waits for no reply."""
-    is_scripted = getattr(env.actor, "scripted", False)
+    is_scripted = extension_of(env.actor).scripted
     return 1 if is_scripted else max(1, env.config.max_concurrency // plan.config.episodes_per_step)
 
 

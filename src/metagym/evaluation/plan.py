@@ -13,6 +13,7 @@ from metagym.env import MetaEnv
 from metagym.errors import ConfigError, TasksExhaustedError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.disjointness import check_disjoint
+from metagym.extensions import extension_of
 from metagym.optimizers import Optimizer
 from metagym.reflectors import Reflector
 from metagym.runs import Manifest
@@ -71,7 +72,7 @@ class Plan:
                 "learn_from": self.learn_from,
                 **({} if optimizer is None else {"optimizer": describe(optimizer)}),
             },
-            scripted=bool(getattr(env.actor, "scripted", False) or getattr(reflector, "scripted", False)),
+            scripted=extension_of(env.actor).scripted or extension_of(reflector).scripted,
             evaluation={
                 "config": self.config.model_dump(mode="json"),
                 "arm": self.arm,

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from metagym.budget import Budget
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation.config import EvaluationConfig
-from metagym.spending import Budget
 from metagym.types import Record
 
 

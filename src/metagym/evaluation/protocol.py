@@ -16,6 +16,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from metagym.budget import Budget
 from metagym.env import MetaEnv
 from metagym.errors import ApparatusError, ConfigError
 from metagym.evaluation.config import EvaluationConfig
@@ -26,11 +27,9 @@ from metagym.evaluation.scoring import Loop, Request, Scorer
 from metagym.evaluation.store import EvaluationStore, MemoryStore, open_store, report_of
 from metagym.meta_episode import MetaEpisode
 from metagym.optimizers import InTurn, Optimizer
-from metagym.reflectors import Reflector, ReflectorSpec
+from metagym.reflectors import Reflector, ReflectorSpec, make_reflector
 from metagym.runs import Role
 from metagym.seeding import derive_seed
-from metagym.specs import make_reflector
-from metagym.spending import Budget
 from metagym.types import Usage
 
 

@@ -76,12 +76,6 @@ class EvaluationReport(Record):
         """Replicates that the primary endpoint rests on."""
         return 0 if self.overall.gain is None else self.overall.gain.num
 
-    def _repr_html_(self) -> str:
-        """Return what a notebook shows."""
-        from metagym.evaluation.notebook import report_html
-
-        return report_html(self)
-
 
 def build_report(
     config: EvaluationConfig,

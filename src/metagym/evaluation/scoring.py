@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from metagym.budget import spending_on
 from metagym.env import MetaEnv
 from metagym.evaluation.disjointness import Guard
 from metagym.evaluation.store import EvaluationStore
-from metagym.ledger import spending_on
 from metagym.meta_episode import MetaEpisode
 from metagym.models import Cassette
-from metagym.optimization import reflect_all
+from metagym.optimizers.loop import reflect_all
 from metagym.reflectors import Reflector
 from metagym.runs import CallLog, Measurement, Role, RunFolder, measure
 from metagym.types import Episode, MetaStep, Reflection, Task, Trajectory

@@ -25,12 +25,10 @@ from metagym.evaluation.plan import Plan
 from metagym.evaluation.report import SCRIPTED_NOTE
 from metagym.evaluation.scoring import Loop, Request, Scorer
 from metagym.evaluation.store import EvaluationStore, MemoryStore, open_store, write_report
-from metagym.meta_episode import MetaEpisode
-from metagym.reflectors import ReflectorSpec
+from metagym.meta_episode import MetaEpisode, TaskQueue
+from metagym.reflectors import ReflectorSpec, make_reflector
 from metagym.runs import Role
-from metagym.schedules import TaskQueue
 from metagym.seeding import derive_seed
-from metagym.specs import make_reflector
 from metagym.statistics import Estimate, mean_interval
 from metagym.types import SCHEMA_VERSION, Record, Task
 

@@ -15,6 +15,7 @@ import numpy as np
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
+from metagym.extensions import extension_of
 from metagym.seeding import derive_seed
 from metagym.statistics import Estimate, mean_interval
 from metagym.types import Record, Task
@@ -62,7 +63,7 @@ def transfer_matrix(
         if not isinstance(meta_env, MetaEnv):
             raise ConfigError(f"Expected a meta-environment as target {name!r}, got {type(meta_env).__name__}.")
         wanted = meta_env.families if families is None else [item for item in families if item in meta_env.families]
-        scripted = scripted or bool(getattr(meta_env.actor, "scripted", False))
+        scripted = scripted or extension_of(meta_env.actor).scripted
         for family in wanted:
             rng = np.random.default_rng(derive_seed("transfer", task_seed, family))
             tasks = meta_env.task_set.draw(num_test, rng=rng, families=[family], split="test")

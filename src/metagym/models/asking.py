@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 
-from metagym.ledger import Ledger
+from metagym.budget import Charge, Ledger
+from metagym.extensions import extension_of
 from metagym.models.cassette import open_cassette
-from metagym.models.charge import Charge
 from metagym.models.chat import Call, ChatModel
 from metagym.models.context import max_tokens
 from metagym.seeding import derive_seed
@@ -55,10 +55,10 @@ async def ask(model: ChatModel, messages: Sequence[Message], call: Call) -> Comp
 
 
 async def _ask(model: ChatModel, messages: Sequence[Message], call: Call) -> Completion:
-    if getattr(model, "keeps_ledger", False):
+    if extension_of(model).keeps_ledger:
         return await model.complete(messages, call)
     charge = _charge(model, call)
-    await charge.reserve(max_tokens(messages), getattr(model, "max_reply_tokens", None))
+    await charge.reserve(max_tokens(messages), extension_of(model).max_reply_tokens)
     try:
         completion = await model.complete(messages, call)
     except BaseException as error:
@@ -69,11 +69,12 @@ async def _ask(model: ChatModel, messages: Sequence[Message], call: Call) -> Com
 
 
 def _charge(model: ChatModel, call: Call) -> Charge:
+    about = extension_of(model)
     return Charge(
         call.role,
         arm=call.arm,
         meta_step=call.meta_step,
-        model=getattr(model, "model", None) or type(model).__name__,
-        prices=getattr(model, "prices", None),
+        model=about.model or type(model).__name__,
+        prices=about.prices,
         fallback=Ledger(),
     )

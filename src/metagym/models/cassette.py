@@ -16,8 +16,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
+from metagym.budget import current_purpose
 from metagym.errors import CassetteMissError, ConfigError, ContextOverflowError
-from metagym.ledger import current_purpose
 from metagym.models.chat import Call, ChatModel
 from metagym.seeding import describe, digest
 from metagym.types import Completion, Message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from metagym.spending import Prices
+from metagym.budget import Prices
 from metagym.types import Record
 
 

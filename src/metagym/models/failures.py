@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from metagym.errors import ContextOverflowError, ModelError, ModelUnavailableError
-from metagym.models.reading import ReplyError, is_overflow
+from metagym.models.replies import ReplyError, is_overflow
 
 _RETRIED_STATUSES = frozenset({408, 409, 429})
 _OVERLOAD_STATUSES = frozenset({429, 503, 529})

@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from metagym.background import LOOP
+from metagym.budget import Charge, Ledger, Prices
 from metagym.errors import ConfigError, ModelUnavailableError
-from metagym.ledger import Ledger
-from metagym.models.charge import Charge
 from metagym.models.chat import Call
-from metagym.models.concurrency import AdaptiveLimiter
 from metagym.models.config import ClientConfig
 from metagym.models.context import estimate_tokens, max_tokens
 from metagym.models.environment import PLACEHOLDER_KEY, find_key
 from metagym.models.failures import AttemptFailedError, read_failure
-from metagym.models.reading import read_completion
+from metagym.models.limits import AdaptiveLimiter
+from metagym.models.replies import read_completion
 from metagym.models.retry import Breaker, Retrier
-from metagym.spending import Prices
 from metagym.types import Completion, Message, clean_text
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ Gepa        the `gepa` package, with the meta-environment as its evaluator (extr
 from metagym.optimizers.best_of_n import BestOfN
 from metagym.optimizers.gepa import Gepa
 from metagym.optimizers.in_turn import InTurn
+from metagym.optimizers.loop import OptimizationResult, optimize
 from metagym.optimizers.protocol import Optimizer, account_on
 
-__all__ = ["BestOfN", "Gepa", "InTurn", "Optimizer", "account_on"]
+__all__ = ["BestOfN", "Gepa", "InTurn", "OptimizationResult", "Optimizer", "account_on", "optimize"]

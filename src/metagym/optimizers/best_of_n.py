@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from metagym import background
+from metagym.budget import Budget
 from metagym.env import MetaEnv
 from metagym.models import sample
-from metagym.optimization import OptimizationResult
 from metagym.optimizers.in_turn import run_in_turn
+from metagym.optimizers.loop import OptimizationResult
 from metagym.reflectors import FunctionReflector, Reflector, ReflectorSpec, as_reflector, bind
-from metagym.spending import Budget
 from metagym.types import MetaStep, Reflection
 
 logger = logging.getLogger(__name__)

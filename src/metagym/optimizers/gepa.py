@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from metagym.budget import Budget
 from metagym.env import MetaEnv
 from metagym.errors import BudgetExceededError, ConfigError, MissingExtraError
+from metagym.extensions import extension_of
 from metagym.models import ChatModel
-from metagym.optimization import OptimizationResult
 from metagym.optimizers.gepa_bridge import COMPONENT, GepaRun, Quiet, StoppedError
+from metagym.optimizers.loop import OptimizationResult
 from metagym.optimizers.protocol import account_on
 from metagym.reflectors import ReflectorSpec
-from metagym.spending import Budget
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Gepa:
             import gepa
         except ImportError as error:
             raise MissingExtraError("GEPA needs its package: pip install 'metagym[gepa]'.") from error
-        model: ChatModel | None = getattr(reflector, "model", None)
+        model: ChatModel | None = extension_of(reflector).model
         if model is None or budget.episodes is None:
             raise ConfigError(
                 "GEPA needs a reflector over a chat model (its model reflects) and a budget in episodes, got "

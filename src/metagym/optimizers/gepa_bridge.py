@@ -8,15 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from metagym import background
-from metagym.account import Account
+from metagym.budget import Account, Outlay
 from metagym.env import MetaEnv
 from metagym.errors import EpisodesFailedError
 from metagym.models import Call, ChatModel, ask
-from metagym.optimization import OptimizationResult
 from metagym.optimizers.in_turn import result_of
+from metagym.optimizers.loop import OptimizationResult
 from metagym.rendering import render_outcome, render_trajectory
 from metagym.seeding import derive_seed
-from metagym.spending import Outlay
 from metagym.types import Message, MetaStep, Trajectory
 
 logger = logging.getLogger(__name__)

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metagym.budget import Budget, Outlay
 from metagym.env import MetaEnv
 from metagym.errors import ApparatusError, BudgetExceededError
-from metagym.optimization import OptimizationResult, reflect_all
+from metagym.optimizers.loop import OptimizationResult, reflect_all
 from metagym.optimizers.protocol import account_on
 from metagym.reflectors import ReflectorSpec, as_reflector
-from metagym.spending import Budget, Outlay
 from metagym.types import MetaStep, Reflection
 
 Reflect = Callable[[Sequence[MetaStep]], Reflection]

@@ -6,11 +6,10 @@ import contextlib
 from collections.abc import Iterator
 from typing import Protocol
 
-from metagym.account import Account
+from metagym.budget import Account, Budget
 from metagym.env import MetaEnv
-from metagym.optimization import OptimizationResult
+from metagym.optimizers.loop import OptimizationResult
 from metagym.reflectors import ReflectorSpec
-from metagym.spending import Budget
 
 
 class Optimizer(Protocol):

@@ -1,5 +1,6 @@
 """Reflectors: what reads a history of meta-steps and writes the next prompt. One file a method."""
 
+from metagym.reflectors.factory import make_reflector
 from metagym.reflectors.fixed import FixedReflector
 from metagym.reflectors.ict import ChatReflector, read_reflection
 from metagym.reflectors.protocol import (
@@ -24,6 +25,7 @@ __all__ = [
     "as_reflector",
     "bind",
     "find_method",
+    "make_reflector",
     "method_names",
     "read_reflection",
     "takes_model",

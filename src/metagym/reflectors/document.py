@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from metagym.actor import MEMORY_HEADING as MEMORY_HEADING
+from metagym.actors import MEMORY_HEADING as MEMORY_HEADING
 from metagym.rendering import render_batch
 from metagym.types import MetaStep
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from metagym.extensions import extension_of
 from metagym.models import Call, ChatModel, ask
 from metagym.seeding import derive_seed
 from metagym.spaces import PromptSpace
@@ -108,7 +109,7 @@ def keep(
 
 def is_scripted(model: ChatModel | None) -> bool:
     """Whether the model is a scripted stand-in."""
-    return bool(getattr(model, "scripted", False))
+    return extension_of(model).scripted
 
 
 def has_succeeded(trajectory: Trajectory) -> bool:

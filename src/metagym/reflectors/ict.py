@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metagym.errors import ConfigError
+from metagym.extensions import extension_of
 from metagym.models import ChatModel, ask
 from metagym.reflectors.exchange import call_about
 from metagym.reflectors.reading import read_marked
@@ -50,7 +51,7 @@ class ChatReflector:
             raise ConfigError(f"max_tokens must be at least 100, got {max_tokens}.")
         self.model, self.max_tokens, self.instructions = model, max_tokens, instructions
         self.show_outcome, self.show_thoughts, self.show_actions = show_outcome, show_thoughts, show_actions
-        self.scripted: bool = getattr(model, "scripted", False)
+        self.scripted: bool = extension_of(model).scripted
 
     @property
     def fingerprint(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from metagym.errors import ConfigError
+from metagym.extensions import extension_of
 from metagym.seeding import describe
 from metagym.types import MetaStep, Reflection
 
@@ -55,7 +56,7 @@ class FunctionReflector:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.scripted: bool = getattr(function, "scripted", False)
+        self.scripted: bool = extension_of(function).scripted
         self.fingerprint = {"kind": "function", "name": describe(function)}
 
     def __call__(self, history: Sequence[MetaStep]) -> Any:

@@ -12,15 +12,14 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from metagym.budget import Ledger, Spending
+from metagym.budget.ledger import Key as SpendingKey
 from metagym.errors import MetaGymError, RunFolderError
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import REPORT, report_of
 from metagym.evaluation.stream import StreamReport
-from metagym.ledger import Key as SpendingKey
-from metagym.ledger import Ledger
 from metagym.report.selection import Choice, choose, share_out
 from metagym.runs import LOG, MANIFEST, CallLog, Manifest, Measurement, RunFolder, read_manifest
-from metagym.spending import Spending
 from metagym.types import MetaStep, Reflection, Trajectory
 
 Kind = Literal["meta-episode", "evaluation", "stream", "unreadable"]

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from metagym.arena import Standings
-from metagym.arena.exports import NAME
-from metagym.arena.tables import budget_of, effort_cells
+from metagym.evaluation.arena import Standings
+from metagym.evaluation.arena.exports import NAME
+from metagym.evaluation.arena.tables import budget_of, effort_cells
 from metagym.rendering import plural
 from metagym.report.charts import domain_of, whisker
 from metagym.report.sources import Run

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from metagym.budget import Spending
 from metagym.errors import ConfigError
 from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.figures import Figures
@@ -15,7 +16,6 @@ from metagym.report.curves import NOISE
 from metagym.report.sources import Run
 from metagym.report.words import interval, mean, number, p_value
 from metagym.seeding import digest
-from metagym.spending import Spending
 from metagym.types import Usage
 
 Row = dict[str, Any]

@@ -1,6 +1,6 @@
 """Runs on the disk: a folder with a manifest and append-only logs, which survives `kill -9` and is gone on with."""
 
-from metagym.runs.call_log import CallLog
+from metagym.budget.call_log import CallLog
 from metagym.runs.folder import LOG as LOG
 from metagym.runs.folder import Key as Key
 from metagym.runs.folder import RunFolder

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-from metagym.spending import Outlay
+from metagym.budget import Outlay
 from metagym.types import SCHEMA_VERSION, Record, Text, Trajectory, Usage
 
 

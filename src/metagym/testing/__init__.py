@@ -11,7 +11,6 @@ from metagym.testing.checks import UNKNOWN_COMMAND, check_text_env
 from metagym.testing.faults import FAULTS, Misbehaviour, misbehave
 from metagym.testing.meta_checks import check_meta_env
 from metagym.testing.reflector_checks import check_reflector
-from metagym.testing.reflector_model import ScriptedReflectorModel
 from metagym.testing.server import Delivery, FakeOpenAIServer, ServerReply, ServerRequest
 from metagym.testing.standins import FakeChatModel, Respond, ScriptedActor
 
@@ -24,7 +23,6 @@ __all__ = [
     "Misbehaviour",
     "Respond",
     "ScriptedActor",
-    "ScriptedReflectorModel",
     "ServerReply",
     "ServerRequest",
     "check_meta_env",

@@ -12,10 +12,11 @@ from metagym.envs.gates.env import GatesEnv
 from metagym.envs.gates.laws import GatesTaskSet
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import ContractError
+from metagym.extensions import extension_of
 from metagym.models import Call, ChatModel
 from metagym.reflectors import Reflector, Replay, bind
+from metagym.reflectors.scripted_model import Reply, spoil
 from metagym.seeding import describe
-from metagym.testing.reflector_model import Reply, spoil
 from metagym.types import Completion, Message, MetaStep, Reflection
 
 CANARY = "yellow canary"
@@ -27,7 +28,7 @@ class ObservedModel:
 
     def __init__(self, model: ChatModel, reply: Reply = "good", *, since: int = 0) -> None:
         self._observed, self._reply, self._since = model, reply, since
-        self.scripted: bool = getattr(model, "scripted", False)
+        self.scripted: bool = extension_of(model).scripted
         self.fingerprint = describe(model)
         self.calls: list[tuple[list[Message], Call]] = []
 

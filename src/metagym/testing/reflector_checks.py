@@ -15,12 +15,12 @@ from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import BudgetExceededError, ContractError, LeakError
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.models import ChatModel
-from metagym.optimization import optimize, reflect_all
+from metagym.optimizers.loop import optimize, reflect_all
 from metagym.reflectors import Reflector, ReflectorSpec, as_reflector
+from metagym.reflectors.scripted_model import Reply, ScriptedReflectorModel
 from metagym.runs import Manifest, RunFolder
 from metagym.seeding import describe
 from metagym.testing.observers import CANARY, CanaryGates, ObservedModel, WatchedReflector
-from metagym.testing.reflector_model import Reply, ScriptedReflectorModel
 from metagym.types import MetaStep, Reflection
 
 MakeReflector = Callable[[ChatModel], ReflectorSpec]

@@ -2,7 +2,3 @@
 
 Importing this package imports no torch; its modules import torch when they are imported themselves.
 """
-
-from metagym.training.extras import require
-
-__all__ = ["require"]

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from metagym.errors import RunFolderError
-from metagym.training.extras import require
+from metagym.imports import require
 from metagym.training.policy import Policy
 
-torch = require("torch")
+torch = require("torch", extra="train")
 STATE = "state.pt"
 
 

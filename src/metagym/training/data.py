@@ -16,11 +16,12 @@ from pydantic import ValidationError
 
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
-from metagym.optimization import optimize
+from metagym.extensions import extension_of
+from metagym.imports import require
+from metagym.optimizers.loop import optimize
 from metagym.reflectors import ChatReflector, ReflectorSpec, as_reflector
 from metagym.runs import MANIFEST, Manifest, RunFolder
 from metagym.seeding import derive_seed, describe, digest
-from metagym.training.extras import require
 from metagym.types import SCHEMA_VERSION, Message, MetaStep, Record
 
 EXPERIENCE = "experience.jsonl"
@@ -86,7 +87,7 @@ def collect(
             num_steps=num_steps,
             measurement=meta_env.fingerprint,
             arm=describe(policy),
-            scripted=getattr(meta_env.actor, "scripted", False) or getattr(policy, "scripted", False),
+            scripted=extension_of(meta_env.actor).scripted or extension_of(policy).scripted,
         )
         with _loop_folder(path / "loops" / f"{loop:04d}", manifest) as run:
             before = meta_env.record_to(run)
@@ -143,7 +144,7 @@ def read_experience(path: str | Path, *, fingerprint: str | None = None) -> list
         raise ConfigError(f"Expected experience at {file}, found none. Make it: metagym train collect.")
     try:
         if file.suffix == ".parquet":
-            table = require("pyarrow.parquet").read_table(file)
+            table = require("pyarrow.parquet", extra="train").read_table(file)
             lines = table.column("record").to_pylist()
         else:
             lines = file.read_text(encoding="utf-8").splitlines()
@@ -167,7 +168,7 @@ def write_parquet(experience: Sequence[Experience], path: str | Path) -> None:
     `record` is the whole experience as JSON, so that nothing is lost. `datasets.load_dataset("parquet",
     data_files=...)` reads it.
     """
-    pyarrow, parquet = require("pyarrow"), require("pyarrow.parquet")
+    pyarrow, parquet = require("pyarrow", extra="train"), require("pyarrow.parquet", extra="train")
     parquet.write_table(pyarrow.Table.from_pylist(to_rows(experience)), str(path))
 
 

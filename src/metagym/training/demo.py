@@ -18,9 +18,9 @@ import numpy as np
 
 from metagym.envs.gates.laws import GATES, WAYS
 from metagym.envs.gates.meta import GatesMetaEnv
+from metagym.imports import require
 from metagym.seeding import derive_seed, digest
 from metagym.training.data import EXPERIENCE, Experience, read_experience, read_lines, to_experience, write_jsonl
-from metagym.training.extras import require
 from metagym.training.grpo import GRPOConfig
 from metagym.training.heldout import (
     MAX_NEW_TOKENS,
@@ -39,7 +39,7 @@ from metagym.training.reward import MetaReward, RewardConfig
 from metagym.training.tiny import EPISODES_PER_STEP, make_start
 from metagym.types import Completion, MetaStep, Record
 
-torch = require("torch")
+torch = require("torch", extra="train")
 
 
 class DemoConfig(Record):

@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 
 from metagym.errors import ConfigError
+from metagym.imports import require
 from metagym.seeding import derive_seed
-from metagym.training.extras import require
 from metagym.training.metrics import Group, mean
 from metagym.training.policy import Policy, Sample, Tensor
 from metagym.types import Completion, Record
 
-torch = require("torch")
+torch = require("torch", extra="train")
 
 
 class GRPOConfig(Record):

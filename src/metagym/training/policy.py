@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metagym.errors import ConfigError
-from metagym.training.extras import require
+from metagym.imports import require
 from metagym.types import Completion, Message, Usage
 
-torch = require("torch")
+torch = require("torch", extra="train")
 Tensor = Any
 """A torch tensor. The module type-checks without torch, too, so its types are not named."""
 
@@ -80,13 +80,13 @@ class Policy:
         Raises:
             ConfigError: there is no such model, it has no chat template, or there is no such dtype.
         """
-        transformers = require("transformers")
+        transformers = require("transformers", extra="train")
         where = str(path)
         weights = _dtype(dtype) if frozen or lora_rank is not None else torch.float32
         try:
             with _without_progress_bars():
                 if (Path(where) / "adapter_config.json").is_file():
-                    adapted = require("peft").AutoPeftModelForCausalLM
+                    adapted = require("peft", extra="train").AutoPeftModelForCausalLM
                     model = adapted.from_pretrained(where, dtype=weights).merge_and_unload()
                 else:
                     model = transformers.AutoModelForCausalLM.from_pretrained(where, dtype=weights)
@@ -211,7 +211,7 @@ def _dtype(name: str) -> Any:
 
 
 def _with_adapter(model: Any, rank: int) -> Any:
-    peft = require("peft")
+    peft = require("peft", extra="train")
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
     with torch.random.fork_rng():
         torch.manual_seed(0)  # a resumed run begins with the same adapter, and touches nobody's generator
@@ -221,7 +221,7 @@ def _with_adapter(model: Any, rank: int) -> Any:
 @contextlib.contextmanager
 def _without_progress_bars() -> Iterator[None]:
     """Keep transformers from drawing bars over the caller's own output."""
-    logs = require("transformers").utils.logging
+    logs = require("transformers", extra="train").utils.logging
     enabled = logs.is_progress_bar_enabled()
     logs.disable_progress_bar()
     try:

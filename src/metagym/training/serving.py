@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from metagym.errors import ConfigError
+from metagym.imports import import_object, require
 from metagym.models import Call
 from metagym.reflectors import ChatReflector
 from metagym.seeding import digest
-from metagym.specs import import_object
 from metagym.training.data import Render
-from metagym.training.extras import require
 from metagym.training.policy import Policy
 from metagym.types import Completion, Message, MetaStep, Record
 
-torch = require("torch")
+torch = require("torch", extra="train")
 SERVED = "metagym.json"
 
 

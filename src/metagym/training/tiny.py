@@ -16,8 +16,8 @@ import numpy as np
 
 from metagym.envs.gates.laws import GATES, WAYS
 from metagym.errors import ConfigError
+from metagym.imports import require
 from metagym.seeding import derive_seed
-from metagym.training.extras import require
 from metagym.training.policy import Policy
 from metagym.training.problem import (
     SHOWN_ATTEMPTS,
@@ -30,7 +30,7 @@ from metagym.training.problem import (
 )
 from metagym.types import Message
 
-torch = require("torch")
+torch = require("torch", extra="train")
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
@@ -45,7 +45,7 @@ EPISODES_PER_STEP = 2
 
 def make_tokenizer(texts: Sequence[str]) -> object:
     """Train a byte-level BPE tokenizer with a ChatML template on `texts`."""
-    tokenizers, transformers = require("tokenizers"), require("transformers")
+    tokenizers, transformers = require("tokenizers", extra="train"), require("transformers", extra="train")
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
@@ -67,7 +67,7 @@ def make_tokenizer(texts: Sequence[str]) -> object:
 
 def make_model(vocab_size: int, *, seed: int, hidden_size: int = 64, num_layers: int = 2) -> object:
     """Make a randomly initialised Qwen2-shaped model."""
-    transformers = require("transformers")
+    transformers = require("transformers", extra="train")
     torch.manual_seed(seed)
     config = transformers.Qwen2Config(
         vocab_size=vocab_size,

@@ -15,9 +15,9 @@ from typing import Any
 
 from metagym.env import MetaEnv
 from metagym.errors import ApparatusError, ConfigError
-from metagym.experiment import make_meta_env
+from metagym.imports import require
+from metagym.registration import make
 from metagym.training.data import Experience, Render, chat_messages
-from metagym.training.extras import require
 from metagym.training.reward import MetaReward, RewardConfig
 
 DATA_SOURCE = "metagym"
@@ -51,7 +51,7 @@ def write_verl_parquet(
                 "extra_info": {"index": row, "id": item.id, "split": "train"},
             }
         )
-    pyarrow, parquet = require("pyarrow"), require("pyarrow.parquet")
+    pyarrow, parquet = require("pyarrow", extra="train"), require("pyarrow.parquet", extra="train")
     parquet.write_table(pyarrow.Table.from_pylist(rows), str(path))
 
 
@@ -66,7 +66,7 @@ class _Environments:
         key = json.dumps([env_id, options], sort_keys=True)
         with self._lock:
             if key not in self._made:
-                env = make_meta_env(env_id, options).unwrapped
+                env = make(env_id, **options).unwrapped
                 if not isinstance(env, MetaEnv):
                     raise ConfigError(f"{env_id} is no meta-environment.")
                 self._made[key] = env

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from metagym.spending import Spending
+from metagym.budget import Spending
 from metagym.types import Record, Text
 
 Status = Literal["running", "finished", "stopped", "unreadable"]

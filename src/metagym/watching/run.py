@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pydantic_core
 
+from metagym.budget import Attempt, Spending
 from metagym.errors import RunFolderError
 from metagym.evaluation.campaign import num_episodes
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.store import REPORT
 from metagym.runs import LOG, MANIFEST, Manifest, Measurement, Role, read_manifest
-from metagym.spending import Attempt, Spending
 from metagym.watching.records import CallUnderWay, FamilyCurve, Kind, RunState, Status
 from metagym.watching.tail import Tail, has_writer, is_alive, seconds_since_written, writer_of
 

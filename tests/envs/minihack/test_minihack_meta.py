@@ -9,18 +9,19 @@ import metagym
 from metagym.envs.minihack.engine import GamePool
 from metagym.envs.minihack.env import MiniHackTextEnv
 from metagym.envs.minihack.families import DEFAULT_FAMILIES, GROUPS
+from metagym.envs.minihack.meta import MiniHackMetaEnv
 from metagym.testing import FakeChatModel, check_text_env
 
 pytestmark = pytest.mark.minihack
 
 
 def test_groups_are_families_in_shorthand() -> None:
-    with metagym.MiniHackMetaEnv(actor="demo", families=["Door", "MiniHack-Read-v0"]) as env:
+    with MiniHackMetaEnv(actor="demo", families=["Door", "MiniHack-Read-v0"]) as env:
         assert len(env.families) == 4
 
 
 def test_by_default_a_mix_of_families_is_played() -> None:
-    with metagym.MiniHackMetaEnv(actor="random", episodes_per_step=12) as env:
+    with MiniHackMetaEnv(actor="random", episodes_per_step=12) as env:
         env.reset(seed=0)
         trajectories, *_ = env.step("Walk.")
     assert {item.task.family for item in trajectories} == set(DEFAULT_FAMILIES)
@@ -29,7 +30,7 @@ def test_by_default_a_mix_of_families_is_played() -> None:
 @pytest.mark.parametrize("goal", ["none", "family", "paper_task_line"])
 def test_the_id_is_shown_only_where_it_is_asked_for(goal: str) -> None:
     model = FakeChatModel(["Action: step n"])
-    with metagym.MiniHackMetaEnv(
+    with MiniHackMetaEnv(
         metagym.ChatActor(model), goal=goal, families=["MiniHack-Eat-v0"], episodes_per_step=1, max_steps=3
     ) as env:
         env.reset(seed=0)
@@ -41,7 +42,7 @@ def test_the_id_is_shown_only_where_it_is_asked_for(goal: str) -> None:
 
 def test_worker_processes_give_the_same_trajectories() -> None:
     def play(workers: object) -> list[str]:
-        with metagym.MiniHackMetaEnv(actor="demo", workers=workers, episodes_per_step=6) as env:
+        with MiniHackMetaEnv(actor="demo", workers=workers, episodes_per_step=6) as env:
             env.reset(seed=1)
             batch, *_ = env.step("- when the stairs are in sight, walk to them")
             return [item.model_dump_json() for item in batch]
@@ -57,7 +58,7 @@ def test_games_for_a_model_are_made_before_it_is_asked(monkeypatch: pytest.Monke
     async def walk(episode: object, steps: object, observation: object) -> str:
         return "step n"
 
-    with metagym.MiniHackMetaEnv(walk, episodes_per_step=5, max_steps=2) as env:
+    with MiniHackMetaEnv(walk, episodes_per_step=5, max_steps=2) as env:
         env.reset(seed=0)
         env.step("a")
         env.step("b")

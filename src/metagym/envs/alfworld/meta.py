@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-from metagym.actor import Actor
+from metagym.actors import Actor, ActorSpec
 from metagym.env import MetaEnv
 from metagym.envs.alfworld.catalogue import DataName, GameCatalogue
 from metagym.envs.alfworld.demo import ALFWorldDemoActor, ALFWorldDemoReflector
@@ -18,10 +18,8 @@ from metagym.envs.alfworld.tasks import data_digest, make_task_set
 from metagym.errors import ConfigError
 from metagym.reflectors import Reflector
 from metagym.seeding import package_versions
-from metagym.specs import ActorSpec
 from metagym.tasks import TaskSet
 from metagym.types import Trajectory
-from metagym.vector import MetaVectorEnv
 
 
 class ALFWorldMetaEnv(MetaEnv):
@@ -113,8 +111,3 @@ class ALFWorldMetaEnv(MetaEnv):
         super().close()
         if self._stock is not None:
             self._stock.close()
-
-
-def make_alfworld_vector(num_envs: int, **options: Any) -> MetaVectorEnv:
-    """Make the vector environment: `gym.make_vec` with this id."""
-    return MetaVectorEnv(ALFWorldMetaEnv, num_envs, **options)

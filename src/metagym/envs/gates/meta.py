@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from metagym.actor import Actor
+from metagym.actors import Actor
 from metagym.env import MetaEnv
 from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
 from metagym.envs.gates.env import GatesEnv
 from metagym.envs.gates.laws import GatesTaskSet
 from metagym.reflectors import Reflector
 from metagym.tasks import TaskSet
-from metagym.vector import MetaVectorEnv
 
 
 class GatesMetaEnv(MetaEnv):
@@ -40,8 +39,3 @@ class GatesMetaEnv(MetaEnv):
     def make_demo_reflector(self) -> Reflector:
         """Make the scripted reflector."""
         return GatesDemoReflector()
-
-
-def make_gates_vector(num_envs: int, **options: Any) -> MetaVectorEnv:
-    """Make the vector environment: `gym.make_vec` with this id."""
-    return MetaVectorEnv(GatesMetaEnv, num_envs, **options)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-from metagym.actor import Actor
+from metagym.actors import Actor, ActorSpec
 from metagym.env import MetaEnv
 from metagym.envs.minihack.demo import DEFAULT_PROMPT, MiniHackDemoActor, MiniHackDemoReflector
 from metagym.envs.minihack.engine import GamePool
@@ -14,12 +14,11 @@ from metagym.envs.minihack.env import MiniHackTextEnv
 from metagym.envs.minihack.families import DEFAULT_FAMILIES
 from metagym.envs.minihack.tasks import MiniHackTaskSet
 from metagym.envs.minihack.text import DEFAULT_PARTS
+from metagym.extensions import extension_of
 from metagym.reflectors import Reflector
 from metagym.seeding import package_versions
-from metagym.specs import ActorSpec
 from metagym.tasks import TaskSet
 from metagym.types import Episode, Trajectory
-from metagym.vector import MetaVectorEnv
 
 MAX_IDLE = 128
 """Games that wait for another episode of their family; 3.4 MB each."""
@@ -81,7 +80,7 @@ class MiniHackMetaEnv(MetaEnv):
         A model's episodes are all in flight at once, and a game takes some 30 ms to make: on the event loop
         they would hold each other up. A scripted actor plays one after another, in one game.
         """
-        if not self._is_warm and not getattr(self.actor, "scripted", False):
+        if not self._is_warm and not extension_of(self.actor).scripted:
             self._pool.prepare(episode.task.family for episode in episodes[: self.config.max_concurrency])
         self._is_warm = True
         return super().play(episodes)
@@ -102,8 +101,3 @@ class MiniHackMetaEnv(MetaEnv):
         """Close the games, too."""
         super().close()
         self._pool.close()
-
-
-def make_minihack_vector(num_envs: int, **options: Any) -> MetaVectorEnv:
-    """Make the vector environment: `gym.make_vec` with this id."""
-    return MetaVectorEnv(MiniHackMetaEnv, num_envs, **options)

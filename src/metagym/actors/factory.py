@@ -1,0 +1,126 @@
+"""Actors from specs: a mapping, a name or an import path becomes a live actor; a function is wrapped."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from metagym.actors.chat import ChatActor
+from metagym.actors.protocol import Actor
+from metagym.actors.retrieval import ReadPrompt, retrieve_items
+from metagym.errors import ConfigError, UnknownNameError
+from metagym.extensions import extension_of
+from metagym.imports import import_object
+from metagym.models import MODEL_KEYS, make_model, model_from_environment
+from metagym.seeding import describe
+from metagym.types import Action, Episode, Observation, Step
+
+
+class ScriptedActorWarning(UserWarning):
+    """A scripted stand-in plays because no model was named."""
+
+
+ACTOR_KEYS = (*MODEL_KEYS, "history_steps", "context_tokens", "retrieve_items")
+ActorSpec = Actor | Callable[..., Any] | Mapping[str, Any] | str | None
+
+
+def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> Actor:
+    """Return the actor that `actor` names.
+
+    It may be an actor, a function, a mapping (`model`, `base_url`, `api_key_env`, `sampling`, `timeout_s`,
+    `max_retries`, `client`, `history_steps`, `context_tokens`, `retrieve_items`: its `top_k` or a mapping of its
+    arguments), `"demo"`, `"random"`, an import path `"package.module:MyActor"`, or None: the model that
+    METAGYM_MODEL names, else the demo actor, with a warning.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if actor is None:
+        actor = model_from_environment()
+        if actor is None:
+            if demo is None:
+                raise ConfigError(
+                    "Expected an actor, got none. Pass actor={'model': ..., 'base_url': ...}, set METAGYM_MODEL, "
+                    "or say actor='random'."
+                )
+            warnings.warn(
+                "No model is named, so a scripted stand-in plays: it is no language model. Set METAGYM_MODEL, "
+                "pass actor={'model': ..., 'base_url': ...}, or say actor='demo' to silence this.",
+                ScriptedActorWarning,
+                stacklevel=2,
+            )
+            return demo()
+    if isinstance(actor, Mapping):
+        return _actor_from_mapping(actor)
+    if isinstance(actor, str):
+        return _actor_from_name(actor, demo)
+    if hasattr(actor, "act"):
+        return cast(Actor, actor)
+    if callable(actor):
+        return FunctionActor(actor)
+    raise ConfigError(f"Expected an actor, a function, a mapping or a name, got {type(actor).__name__}.")
+
+
+def _actor_from_mapping(mapping: Mapping[str, Any]) -> ChatActor:
+    model = make_model(mapping, known=ACTOR_KEYS)
+    chat = {name: value for name, value in mapping.items() if name not in (*MODEL_KEYS, "retrieve_items")}
+    return ChatActor(model, **chat, read_prompt=_read_prompt(mapping.get("retrieve_items")))
+
+
+def _read_prompt(items: int | Mapping[str, Any] | None) -> ReadPrompt | None:
+    if items is None:
+        return None
+    arguments = items if isinstance(items, Mapping) else {"top_k": items}
+    try:
+        return retrieve_items(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"'retrieve_items' expects top_k, or the arguments of retrieve_items: {error}.") from None
+
+
+def _actor_from_name(name: str, demo: Callable[[], Actor] | None) -> Actor:
+    if name == "random":
+        return RandomActor()
+    if name == "demo":
+        if demo is None:
+            raise ConfigError("This environment has no demo actor. Pass actor={'model': ...} or actor='random'.")
+        return demo()
+    if ":" not in name:
+        raise UnknownNameError.of(
+            "actor", name, ("demo", "random"), remedy="A model is named by a mapping: actor={'model': ...}."
+        )
+    found: Any = import_object(name)
+    return make_actor(found() if isinstance(found, type) else found)
+
+
+class RandomActor:
+    """Plays a random available action: the floor that any actor should beat."""
+
+    scripted = True
+    fingerprint: Mapping[str, Any] = {"kind": "RandomActor"}
+
+    async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
+        """Draw an action from the episode's seed and the number of steps."""
+        if not observation.available_actions:
+            return Action(text=None, problem="There is no list of available actions to draw from.")
+        rng = np.random.default_rng((episode.seed, len(steps)))
+        return Action(text=observation.available_actions[int(rng.integers(len(observation.available_actions)))])
+
+
+class FunctionActor:
+    """Makes an actor of a plain or async function `(episode, steps, observation) -> Action | str`."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.scripted: bool = extension_of(function).scripted
+        self.fingerprint = {"kind": "function", "name": describe(function)}
+
+    async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
+        """Call the function; a str it returns is the action's text."""
+        action = self._function(episode, steps, observation)
+        if inspect.isawaitable(action):
+            action = await action
+        return Action(text=action) if isinstance(action, str) else cast(Action, action)

@@ -1,0 +1,72 @@
+"""The log of model calls in a run folder: one line an attempt, so that a resumed run knows what was spent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from pydantic import ValidationError
+
+from metagym.budget.records import Attempt
+from metagym.errors import RunFolderError
+
+logger = logging.getLogger(__name__)
+
+
+class CallLog:
+    """Appends each attempt at a model call, as it is reserved and as it ends, to `RUN/calls.jsonl`.
+
+    What `read` found under way belongs to a process that died: the first `write` says so of each, in lines of
+    their own, so that whoever watches the file knows what is under way now.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: TextIO | None = None
+        self._lost: dict[int, Attempt] = {}
+
+    def read(self) -> Iterator[Attempt]:
+        """Yield what was written so far; a torn last line, left by a crash, is dropped.
+
+        Raises:
+            RunFolderError: a line inside the log is broken.
+        """
+        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith(b"\n"):
+                logger.warning("The last line of %s was torn by a crash; it is dropped.", self.path)
+                return
+            try:
+                attempt = Attempt.model_validate_json(line)
+            except ValidationError as error:
+                raise RunFolderError(f"Line {number} of {self.path} is broken: {error}. Remove the line.") from error
+            self._lost.pop(attempt.number, None)
+            if attempt.outcome == "reserved":
+                self._lost[attempt.number] = attempt
+            yield attempt
+
+    def write(self, attempt: Attempt) -> None:
+        """Append an attempt."""
+        if self._file is None:
+            self._mend()
+            self._file = self.path.open("a", encoding="utf-8")
+            lost, self._lost = self._lost, {}
+            for other in lost.values():
+                self.write(other.lost())
+        self._file.write(attempt.model_dump_json(exclude_defaults=True) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file. Twice is fine."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _mend(self) -> None:
+        """Cut a torn last line, so that the next one begins on a line of its own."""
+        if self.path.exists():
+            content = self.path.read_bytes()
+            if not content.endswith(b"\n"):
+                self.path.write_bytes(content[: content.rfind(b"\n") + 1])

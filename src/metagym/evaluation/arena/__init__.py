@@ -1,0 +1,7 @@
+"""The arena: methods side by side, on the same tasks and seeds, under equal learning budgets, beside null controls."""
+
+from metagym.evaluation.arena.entrants import Entrant, make_entrants
+from metagym.evaluation.arena.run import Bout, run_arena
+from metagym.evaluation.arena.standings import Standing, Standings
+
+__all__ = ["Bout", "Entrant", "Standing", "Standings", "make_entrants", "run_arena"]

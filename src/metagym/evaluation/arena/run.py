@@ -1,0 +1,156 @@
+"""Running the arena: every method an evaluated arm, into a folder of run folders.
+
+OUT/ENV-kK/METHOD/     one run folder per environment, k and method (or control), as `metagym evaluate` writes them
+OUT/ENV-kK/arena.json  the standings and the curves; beside it arena.md, arena.csv and, with matplotlib, arena.png
+
+An arena that was stopped goes on when it is run again with the same folder.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import gymnasium
+
+from metagym.actors import ActorSpec
+from metagym.budget import Budget
+from metagym.env import MetaEnv
+from metagym.errors import ConfigError
+from metagym.evaluation import evaluate
+from metagym.evaluation.arena.entrants import BASELINE, Entrant, make_entrants
+from metagym.evaluation.arena.exports import write_standings
+from metagym.evaluation.arena.standings import Standings, build_standings
+from metagym.evaluation.campaign import check_configs, control_arms, folder_of, num_episodes
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.preset import Preset, PresetEnvironment
+from metagym.evaluation.report import EvaluationReport
+from metagym.registration import make
+from metagym.types import Trajectory
+
+ENDPOINT = (
+    "test score of the prompt that the method hands over, minus test score of sp_0 played afresh, averaged over "
+    "families of equal weight; one number per seed"
+)
+
+
+class Bout(NamedTuple):
+    """The arena on one environment and k."""
+
+    folder: Path
+    reports: tuple[EvaluationReport, ...]
+    standings: Standings
+
+
+def run_arena(
+    preset: Preset,
+    methods: Sequence[str | Entrant],
+    *,
+    actor: ActorSpec,
+    model: Mapping[str, Any] | None = None,
+    path: str | Path,
+    limits: Mapping[str, Any] | None = None,
+    on_arm: Callable[[str, int], Any] | None = None,
+    on_episode: Callable[[Trajectory], None] | None = None,
+) -> list[Bout]:
+    """Run the methods by the preset, each meta-episode within its learning budget, and return the standings.
+
+    `methods` are names (see `make_entrants`), and entrants of yours, which come after them. The preset's `budget`
+    holds for each meta-episode (see `arena_config`), its `controls` are played around the first method that is not
+    `fixed`. `limits` (tokens, calls, cost, episodes) hold for all that is played on one environment and k. `on_arm`
+    is called with the name of each arm and about how many episodes it plays.
+
+    Raises:
+        MetaGymError: as `evaluate` raises.
+    """
+    if preset.protocol != "ict":
+        raise ConfigError(f"The arena plays presets of the protocol 'ict', got {preset.protocol!r} ({preset.name}).")
+    places = [(environment, arena_config(config, preset.budget)) for environment, config in preset.configs()]
+    check_configs(places, actor, controls=preset.controls)
+    bouts = []
+    for environment, config in places:
+        options = {**environment.options, "actor": actor, "budget": dict(limits or {})}
+        env = make(environment.id, num_steps=config.num_steps, **options)
+        try:
+            meta_env = cast(MetaEnv, env.unwrapped)
+            meta_env.on_episode = on_episode
+            entrants = _entrants(methods, model, meta_env, config)
+            folder = folder_of(path, environment, config)
+            arms = _arms(env, entrants, environment, config, preset.controls, folder)
+            reports = [_evaluate(env, entrant, config, folder, learn_from, on_arm) for entrant, learn_from in arms]
+        finally:
+            env.close()
+        standings = build_standings(reports, folder.name, baseline=BASELINE, num_methods=len(entrants))
+        write_standings(standings, folder)
+        bouts.append(Bout(folder, tuple(reports), standings))
+    return bouts
+
+
+def arena_config(config: EvaluationConfig, budget: Budget | None) -> EvaluationConfig:
+    """Return the protocol of an arena: a learning budget for each meta-episode, and the last prompt decides.
+
+    N, the number of meta-steps, is what the budget's episodes cover; without such a limit it is the config's, and
+    the episodes of N batches are the limit.
+    """
+    limits, k = budget or Budget(), config.episodes_per_step
+    if limits.episodes is None:
+        limits = limits.model_copy(update={"episodes": config.num_steps * k})
+    num_steps = max(1, (limits.episodes or 0) // k)
+    update = {"learning_budget": limits, "num_steps": num_steps, "replay": False, "primary_endpoint": ENDPOINT}
+    return config.model_copy(update=update)
+
+
+def _arms(
+    env: gymnasium.Env[Any, Any],
+    entrants: Sequence[Entrant],
+    environment: PresetEnvironment,
+    config: EvaluationConfig,
+    controls: Sequence[str],
+    folder: Path,
+) -> Iterator[tuple[Entrant, Mapping[str, str]]]:
+    """Yield the methods, then the controls around the first one that changes something; and where each learns."""
+    yield from ((entrant, {}) for entrant in entrants)
+    around = next((item for item in entrants if item.name != BASELINE), entrants[0])
+    for arm in control_arms(env, around.reflector, environment, config, controls, folder):
+        yield Entrant(f"{arm.name} ({around.name})", arm.reflector, around.optimizer), arm.learn_from
+
+
+def _evaluate(
+    env: gymnasium.Env[Any, Any],
+    entrant: Entrant,
+    config: EvaluationConfig,
+    folder: Path,
+    learn_from: Mapping[str, str],
+    on_arm: Callable[[str, int], Any] | None,
+) -> EvaluationReport:
+    if on_arm is not None:
+        on_arm(entrant.name, num_episodes(config))
+    return evaluate(
+        env,
+        entrant.reflector,
+        config=config,
+        arm=entrant.name,
+        learn_from=learn_from,
+        path=folder / _folder_name(entrant.name),
+        optimizer=entrant.optimizer,
+    )
+
+
+def _entrants(
+    methods: Sequence[str | Entrant], model: Mapping[str, Any] | None, env: MetaEnv, config: EvaluationConfig
+) -> list[Entrant]:
+    names = [item for item in methods if isinstance(item, str)]
+    own = [item for item in methods if isinstance(item, Entrant)]
+    named = make_entrants(names, model=model, demo=env.make_demo_reflector, num_steps=config.num_steps)
+    entrants = [*named, *own]
+    folders = [_folder_name(item.name) for item in entrants]
+    twice = sorted({item.name for item in entrants if folders.count(_folder_name(item.name)) > 1})
+    if twice:
+        raise ConfigError(f"Expected methods whose names give folders of their own, got {', '.join(twice)}.")
+    return entrants
+
+
+def _folder_name(arm: str) -> str:
+    return re.sub(r"[^\w.]+", "-", arm).strip("-")

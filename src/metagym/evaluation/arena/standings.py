@@ -1,0 +1,143 @@
+"""The standings of an arena, as data: what each method reached, and what it took. No environment is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from metagym.budget import Budget, Outlay
+from metagym.evaluation.arena.curves import Curve, curves_of
+from metagym.evaluation.comparison import compare
+from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
+from metagym.runs import Learned
+from metagym.statistics import Estimate, holm
+from metagym.types import SCHEMA_VERSION, Record
+
+PLUMBING: Final = (
+    "SCRIPTED, plumbing only: a stand-in played or reflected, so that the numbers say nothing about the methods, which "
+    "stand in the order in which they were given. None is ranked."
+)
+
+
+class Standing(Record):
+    """One method, or control, of an arena."""
+
+    arm: str
+    is_control: bool
+    test: Estimate | None
+    """Test score of the prompt that was handed over, over seeds; families weigh equally."""
+    gain: Estimate | None
+    """That minus the test score of `sp_0`, played afresh in the same arm."""
+    against_baseline: Estimate | None
+    """That minus the test score of the baseline's prompt, paired by seed; None for the baseline itself."""
+    adjusted_p: float | None
+    """Holm's p of that difference over all methods and controls; None where a scripted stand-in took part."""
+    outlay: Outlay
+    """What one meta-episode took to learn, on average (whole numbers are rounded up)."""
+    most: Outlay
+    """The most that any meta-episode took: no more than the budget."""
+    meta_steps: float
+    """Finished per meta-episode, on average."""
+    num_stopped: int
+    """Meta-episodes that ended before their meta-steps were played."""
+    num_meta_episodes: int
+    why_stopped: str = ""
+    """The most common reason."""
+
+
+class Standings(Record):
+    """What an arena found on one environment and k: methods in the order of their test scores, then the controls.
+
+    Where a scripted stand-in took part, nothing is ranked: methods stand in the order in which they were given.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    place: str
+    """The environment and k."""
+    budget: Budget
+    """What each meta-episode may take to learn."""
+    num_seeds: int
+    families: tuple[str, ...]
+    baseline: str
+    scripted: bool
+    rows: tuple[Standing, ...]
+    curves: tuple[Curve, ...]
+    notes: tuple[str, ...] = ()
+
+
+def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline: str, num_methods: int) -> Standings:
+    """Return the standings that the arms' reports make; the first `num_methods` are methods, the rest controls.
+
+    Raises:
+        ConfigError: the arms were not measured alike, or on other tasks.
+    """
+    scripted = any(report.scripted for report in reports)
+    against = _against(reports, baseline)
+    ps = {arm: item.p_value for arm, item in against.items() if item is not None and item.p_value is not None}
+    adjusted = {} if scripted else dict(zip(ps, holm(list(ps.values())), strict=True))
+    rows = [
+        Standing(
+            arm=report.arm,
+            is_control=number >= num_methods,
+            test=report.overall.test_last,
+            gain=report.overall.last_gain,
+            against_baseline=against.get(report.arm),
+            adjusted_p=adjusted.get(report.arm),
+            **_effort(report.learned),
+        )
+        for number, report in enumerate(reports)
+    ]
+    first = reports[0]
+    return Standings(
+        place=place,
+        budget=first.config.learning_budget or Budget(),
+        num_seeds=first.num_seeds,
+        families=first.config.families,
+        baseline=baseline,
+        scripted=scripted,
+        rows=tuple(rows if scripted else sorted(rows, key=_rank)),
+        curves=curves_of(reports),
+        notes=tuple(dict.fromkeys([*([PLUMBING] if scripted else []), *(_notes(reports))])),
+    )
+
+
+def _against(reports: Sequence[EvaluationReport], baseline: str) -> dict[str, Estimate | None]:
+    """Return each other arm's paired difference to the baseline; positive where the arm scores higher."""
+    base = next(report for report in reports if report.arm == baseline)
+    others = [report for report in reports if report is not base]
+    found = compare([base, *others], endpoint="last") if others else ()
+    return {item.second: None if item.difference is None else _negated(item.difference) for item in found}
+
+
+def _negated(estimate: Estimate) -> Estimate:
+    low = None if estimate.high is None else 0.0 - estimate.high  # so that no zero is negative
+    high = None if estimate.low is None else 0.0 - estimate.low
+    return estimate.model_copy(update={"mean": 0.0 - estimate.mean, "low": low, "high": high})
+
+
+def _effort(learned: Sequence[Learned]) -> dict[str, object]:
+    num = max(1, len(learned))
+    totals = [item.total for item in learned]
+    reasons = [item.stopped for item in learned if item.stopped]
+    whole = {name: [getattr(item, name) for item in totals] for name in ("episodes", "calls", "tokens")}
+    costs = [item.cost for item in totals]
+    return {
+        "outlay": Outlay(**{name: -(-sum(values) // num) for name, values in whole.items()}, cost=sum(costs) / num),
+        "most": Outlay(
+            **{name: max(values, default=0) for name, values in whole.items()}, cost=max(costs, default=0.0)
+        ),
+        "meta_steps": sum(item.num_meta_steps for item in learned) / num,
+        "num_stopped": len(reasons),
+        "num_meta_episodes": len(learned),
+        "why_stopped": max(reasons, key=reasons.count, default=""),
+    }
+
+
+def _rank(row: Standing) -> tuple[bool, float]:
+    return row.is_control, float("inf") if row.test is None else -row.test.mean
+
+
+def _notes(reports: Sequence[EvaluationReport]) -> list[str]:
+    missing = {report.arm: report.num_missing for report in reports if report.num_missing}
+    told = [f"{arm}: {num} test scores are missing, as the apparatus failed" for arm, num in missing.items()]
+    return [*(note for report in reports for note in report.notes if note != SCRIPTED_NOTE), *told]

@@ -1,0 +1,59 @@
+"""What an actor, a reflector, a chat model or an optimizer may say about itself, with a default for each.
+
+The protocols ask for one method each, so that a plain class serves. Everything else is an attribute that such
+a class may have; `extension_of` is the one place that looks for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Extension:
+    """The optional attributes, and their defaults. Subclass it, or define only the attributes that differ.
+
+    >>> class Walker:
+    ...     scripted = True
+    >>> extension_of(Walker()).scripted, extension_of(Walker()).revision
+    (True, '')
+    """
+
+    fingerprint: Any = None
+    """A JSON mapping of everything that decides the output; None means the class's qualified name."""
+    scripted: bool = False
+    """Whether this is a scripted stand-in and no language model. Records and reports are marked `SCRIPTED`."""
+    revision: str = ""
+    """The version of the weights, if an outer trainer changes them."""
+    keeps_ledger: bool = False
+    """Chat models: whether `complete` books its own attempts (retries included), so that `ask` must not."""
+    max_reply_tokens: int | None = None
+    """Chat models: the token limit of a reply; a budget in tokens needs one."""
+    prices: Any = None
+    """Chat models: what tokens cost, as `metagym.budget.Prices`; a budget in money needs them."""
+    model: Any = None
+    """Actors and reflectors: their chat model. Chat models: the model's name."""
+
+    async def aclose(self) -> None:
+        """Close connections. Calling it twice is fine."""
+
+
+_NAMES = tuple(name for name in Extension.__annotations__ if name != "fingerprint")
+
+
+def extension_of(part: object) -> Extension:
+    """Return `part` if it is an `Extension`, else its optional attributes with the defaults for missing ones."""
+    if isinstance(part, Extension):
+        return part
+    return _View(part)
+
+
+class _View(Extension):
+    def __init__(self, part: object) -> None:
+        for name in _NAMES:
+            setattr(self, name, getattr(part, name, getattr(Extension, name)))
+        self.fingerprint = getattr(part, "fingerprint", None)
+        self._aclose = getattr(part, "aclose", None)
+
+    async def aclose(self) -> None:
+        if self._aclose is not None:
+            await self._aclose()

@@ -1,0 +1,57 @@
+"""Chat models from JSON-able mappings, as `gym.make` and the command line take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from metagym.errors import ConfigError, UnknownNameError
+from metagym.models.config import ClientConfig
+from metagym.models.openai import OpenAIChatModel
+
+MODEL_KEYS = ("model", "base_url", "api_key_env", "sampling", "timeout_s", "max_retries", "client")
+_KINDS: Mapping[str, Any] = {
+    "model": str,
+    "base_url": str | None,
+    "api_key_env": str | None,
+    "sampling": Mapping | None,
+    "timeout_s": int | float,
+    "max_retries": int,
+    "client": Mapping,
+    "history_steps": int | None,
+    "context_tokens": int | None,
+    "retrieve_items": int | Mapping | None,
+}
+
+
+def make_model(mapping: Mapping[str, Any], *, known: Sequence[str] = MODEL_KEYS) -> OpenAIChatModel:
+    """Return the chat model that a JSON mapping describes.
+
+    Raises:
+        ConfigError: a key is unknown, or holds a secret.
+    """
+    if "api_key" in mapping:
+        raise ConfigError(
+            "An api_key in the mapping would be written into env.spec and logs. Put it into an environment variable, "
+            "and name the variable: api_key_env='MY_KEY'."
+        )
+    for name in mapping:
+        if name not in known:
+            raise UnknownNameError.of("key of the model mapping", name, known)
+    if not isinstance(mapping.get("model"), str):
+        raise ConfigError(f"The mapping must hold 'model', a str; got the keys {sorted(mapping)}.")
+    for name, value in mapping.items():
+        if not isinstance(value, _KINDS[name]):
+            kind = str(_KINDS[name]).replace("collections.abc.", "")
+            raise ConfigError(f"{name!r} in the mapping must be of type {kind}, got {value!r}.")
+    options = {name: value for name, value in mapping.items() if name in MODEL_KEYS}
+    if "client" in options:
+        try:
+            options["client"] = ClientConfig.model_validate(options["client"])
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, ("client", *first["loc"])))
+            raise ConfigError(f"{name} got {first['input']!r}: {first['msg']}.") from None
+    return OpenAIChatModel(**options)

@@ -1,0 +1,183 @@
+"""Records as HTML for a notebook's output: self-contained, escaped, without scripts, in the notebook's own colours."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+
+from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
+from metagym.evaluation.tables import interval_text, mean_text
+from metagym.rendering import plural
+from metagym.types import MetaStep, Record, Step, Trajectory
+
+MAX_ROWS = 100
+"""A longer table loses its middle."""
+MAX_LINE = 200
+"""So much of an observation stands in its row; more is behind a fold."""
+MAX_CHARS = 4_000
+"""A longer text loses its middle."""
+
+# Half-transparent grey and the inherited colour stand out from a light page and from a dark one.
+_LINE = "1px solid rgba(128,128,128,.5)"
+_BOX = f"border:{_LINE};border-radius:4px;padding:.5em .8em;margin:.3em 0;overflow-x:auto;max-width:100%"
+_CELL = f"border-bottom:{_LINE};padding:.15em .6em;text-align:left;vertical-align:top;unicode-bidi:isolate"
+_TEXT = "margin:.2em 0;color:inherit;background:none;font-size:90%;word-break:normal"
+_MARK = "border:1px solid currentColor;border-radius:3px;padding:0 .3em;font-weight:bold;font-size:80%"
+# What a page obeys or what turns its order around: told by its number, as text. Tab and line feed stay.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
+
+
+def draw(record: Record) -> str | None:
+    """Return a trajectory, a meta-step or an evaluation's report as HTML; None for any other record."""
+    if isinstance(record, Trajectory):
+        return trajectory_html(record)
+    if isinstance(record, MetaStep):
+        return meta_step_html(record)
+    return _evaluation_html(record) if isinstance(record, EvaluationReport) else None
+
+
+def text(value: object) -> str:
+    """Return `value` as escaped text: nothing in it is markup, and control characters and marks of direction show.
+
+    >>> text("<b>\\x00")
+    '&lt;b&gt;\\u27e8U+0000\\u27e9'
+    """
+    plain = str(value)
+    if len(plain) > MAX_CHARS:
+        half = MAX_CHARS // 2
+        plain = f"{plain[:half]} [... {len(plain) - 2 * half:,} characters left out ...] {plain[-half:]}"
+    return html.escape(_UNSEEN.sub(lambda found: f"\u27e8U+{ord(found[0]):04X}\u27e9", plain))
+
+
+def block(value: str) -> str:
+    """Return text that keeps its lines; several lines, as of a map, keep their columns, and one long line wraps."""
+    space = "pre" if value.count("\n") > 1 and max(map(len, value.splitlines())) <= MAX_LINE else "pre-wrap"
+    return f'<pre style="{_TEXT};white-space:{space};overflow-wrap:anywhere;overflow-x:auto">{text(value)}</pre>'
+
+
+def fold(summary: str, body: str) -> str:
+    """Return `body` behind a summary that opens it; both are HTML."""
+    return f'<details><summary style="cursor:pointer">{summary}</summary>{body}</details>'
+
+
+def mark(word: str) -> str:
+    """Return a word in a frame."""
+    return f'<span style="{_MARK}">{text(word)}</span>'
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table; its cells are HTML."""
+    rows = list(rows)
+    if len(rows) > MAX_ROWS:
+        half = MAX_ROWS // 2
+        gap = [f"<i>{len(rows) - 2 * half:,} rows left out</i>", *[""] * (len(columns) - 1)]
+        rows = [*rows[:half], gap, *rows[-half:]]
+    head = "".join(f'<th scope="col" style="{_CELL}">{text(name)}</th>' for name in columns)
+    body = "".join("<tr>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in row) + "</tr>" for row in rows)
+    style = "border-collapse:collapse;margin:.3em 0;color:inherit"
+    return f'<table style="{style}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def box(title: str, *parts: str, scripted: bool = False) -> str:
+    """Return the whole output: a title and parts, all HTML."""
+    stamp = f" {mark('SCRIPTED')} a stand-in played: this says nothing about language models" if scripted else ""
+    return f'<div style="{_BOX}"><div><b>{title}</b>{stamp}</div>{"".join(parts)}</div>'
+
+
+def number(value: float | None, form: str = ".2f") -> str:
+    """Return a number as text, and a dash for none."""
+    return "-" if value is None else format(value, form)
+
+
+def meta_step_html(meta_step: MetaStep) -> str:
+    """Return a meta-step: its reward, its prompt behind a fold, and a row for each episode."""
+    failed = f", {meta_step.num_failed} failed" if meta_step.num_failed else ""
+    title = f"Meta-step {meta_step.index}: reward {number(meta_step.reward)}"
+    prompt = fold(f"prompt, {len(meta_step.prompt):,} characters", block(meta_step.prompt))
+    reflection = meta_step.reflection
+    analysis = fold("analysis that led to it", block(reflection.analysis)) if reflection and reflection.analysis else ""
+    rows = [
+        (
+            str(place),
+            text(item.task.family),
+            number(item.score),
+            str(len(item.steps)),
+            str(item.num_invalid),
+            _ending(item),
+        )
+        for place, item in enumerate(meta_step.trajectories)
+    ]
+    episodes = table(("episode", "family", "score", "steps", "invalid", "ended by"), rows)
+    return box(
+        f"{title} over {len(meta_step.trajectories)} episodes{failed}",
+        *(prompt, analysis, episodes),
+        scripted=meta_step.scripted,
+    )
+
+
+def trajectory_html(trajectory: Trajectory) -> str:
+    """Return a trajectory: a row for each step, with what was seen behind a fold."""
+    title = f"Episode on {text(trajectory.task.id)} ({text(trajectory.task.family)}): score {number(trajectory.score)}"
+    steps = trajectory.steps
+    first = steps[0].observation if steps else trajectory.final_observation
+    goal = f"<div>Goal: {text(first.goal)}</div>" if first is not None and first.goal else ""
+    rows = [_step_row(place, step) for place, step in enumerate(steps, start=1)]
+    end = trajectory.final_observation
+    if end is not None:
+        rows.append(("end", text(end.feedback), "", "", _seen(end.text)))
+    played = table(("step", "action", "executed", "reward", "seen before it"), rows)
+    prompt = fold("prompt", block(trajectory.episode.prompt))
+    return box(title, f"<div>{_ending(trajectory)}</div>", goal, prompt, played, scripted=trajectory.scripted)
+
+
+def _step_row(place: int, step: Step) -> tuple[str, ...]:
+    action = step.action
+    said = text(action.text) if action.text is not None else "<i>none could be read</i>"
+    thought = fold("<i>why</i>", block(action.thought)) if action.thought else ""
+    executed = text(step.command) if step.command is not None else "-"
+    if not step.is_valid:
+        executed = f"{mark('invalid')} {executed} {text(action.problem)}"
+    return str(place), said + thought, executed, f"{step.reward:g}", _seen(step.observation.text)
+
+
+def _seen(observation: str) -> str:
+    """Return an observation that is one short line as it is, another by its first line, and whole behind it."""
+    lines = observation.strip().splitlines() or ["(nothing)"]
+    if len(lines) == 1 and len(lines[0]) <= MAX_LINE:
+        return text(lines[0])
+    cut = f"{lines[0][:MAX_LINE]}..." if len(lines[0]) > MAX_LINE else lines[0]
+    return fold(text(cut), block(observation))
+
+
+def _ending(trajectory: Trajectory) -> str:
+    success = {True: "success, ", False: "no success, ", None: ""}[trajectory.success]
+    told = trajectory.error or trajectory.stop_detail
+    return text(f"{success}{trajectory.stop_reason.value}" + (f": {told}" if told else ""))
+
+
+def _evaluation_html(report: EvaluationReport) -> str:
+    """Return the verdict, the primary endpoint with its interval, and a row for each family."""
+    overall = report.overall
+    counts = f"{plural(report.num_seeds, 'seed')} and {plural(len(report.families), 'family')}"
+    gain = f"gain {interval_text(overall.gain)} over {counts}"
+    rows = [
+        (
+            text(name),
+            *(mean_text(item) for item in (figures.test_first, figures.test_chosen, figures.test_last)),
+            interval_text(figures.gain),
+            mean_text(figures.optimism, "+"),
+        )
+        for name, figures in [*report.families.items(), ("all", overall)]
+    ]
+    scores = table(("family", "sp_0", "chosen", "last", "gain [95 %]", "optimism"), rows)
+    curves = (("online, per meta-step", overall.online), ("validation, per prompt", overall.validation))
+    courses = table(("score", "course"), [(name, " ".join(map(mean_text, curve))) for name, curve in curves])
+    missing = f"{report.num_missing} test scores are missing: the apparatus failed" if report.num_missing else ""
+    notes = "".join(f"<div>{text(note)}</div>" for note in report.notes if note != SCRIPTED_NOTE)
+    verdict = f"<div>{text(report.verdict)}</div><div>Primary endpoint: {gain}</div>"
+    return box(
+        f"Evaluation of {text(report.arm)}",
+        *(verdict, scores, f"<div>{missing}</div>", fold("learning curves over all families", courses), notes),
+        scripted=report.scripted,
+    )

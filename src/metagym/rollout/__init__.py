@@ -1,0 +1,12 @@
+"""Rollouts: the one loop that plays an episode, and an engine that plays many at once without a barrier.
+
+episode   run_episode: observe, act, check the action, step
+engine    RolloutEngine: many episodes, each at its own pace; attempts, records, the end of a budget
+remote    episodes that are played on another machine: what travels with them, and what comes home as records
+"""
+
+from metagym.config import RolloutConfig
+from metagym.rollout.engine import RolloutEngine
+from metagym.rollout.episode import default_score, match_command, run_episode
+
+__all__ = ["RolloutConfig", "RolloutEngine", "default_score", "match_command", "run_episode"]

@@ -1,0 +1,104 @@
+"""Verification: execute the recorded commands again, without any model, and compare what is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from metagym.env import MetaEnv
+from metagym.errors import ConfigError, ContextOverflowError
+from metagym.registration import make
+from metagym.runs import RunFolder
+from metagym.types import Action, Episode, Observation, Record, Step, StopReason, Trajectory
+
+
+class Difference(Record):
+    """Where an episode that was played again parts from its record."""
+
+    task_id: str
+    step: int
+    """Number of the step, from 0; that of the last one where the ends differ."""
+    field: str
+    recorded: str
+    again: str
+
+
+class Verification(Record):
+    """What came of playing a run's episodes again."""
+
+    num_episodes: int
+    num_steps: int
+    num_skipped: int
+    """Episodes that the apparatus failed on: there is nothing to compare."""
+    differences: tuple[Difference, ...]
+    """The first difference of each episode that has one."""
+
+
+class RecordedActor:
+    """Plays each episode as it is recorded."""
+
+    scripted = True
+
+    def __init__(self, trajectories: Iterable[Trajectory]) -> None:
+        self._records = {trajectory.episode: trajectory for trajectory in trajectories}
+        self.fingerprint = {"kind": "RecordedActor"}
+
+    async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
+        """Return the recorded action; where the record ends in a context overflow, so does this."""
+        record = self._records[episode]
+        if len(steps) == len(record.steps):
+            raise ContextOverflowError("The record ends here.")
+        return record.steps[len(steps)].action
+
+
+def verify_run(path: str | Path) -> Verification:
+    """Play all episodes of a run folder again, on fresh inner environments, and compare them.
+
+    Raises:
+        RunFolderError: there is no run.
+        ConfigError: the run's environment is not deterministic, or no longer there.
+    """
+    run = RunFolder.open(path)
+    trajectories = [item for item in run.trajectories if item.stop_reason is not StopReason.ERROR]
+    again = replay(run.manifest.env_id, run.manifest.env_options, trajectories)
+    differences = (compare(before, after) for before, after in zip(trajectories, again, strict=True))
+    return Verification(
+        num_episodes=len(trajectories),
+        num_steps=sum(len(item.steps) for item in trajectories),
+        num_skipped=len(run.trajectories) - len(trajectories),
+        differences=tuple(difference for difference in differences if difference is not None),
+    )
+
+
+def replay(
+    env_id: str, env_options: dict[str, object], trajectories: Sequence[Trajectory], *, num_steps: int | None = None
+) -> tuple[Trajectory, ...]:
+    """Play recorded episodes again, whole or only their first `num_steps` steps; no model is called."""
+    options = {**env_options, "actor": RecordedActor(trajectories)}
+    if num_steps is not None:
+        options["max_steps"] = num_steps
+    env = make(env_id, **options)
+    try:
+        meta_env = env.unwrapped
+        if not isinstance(meta_env, MetaEnv):
+            raise ConfigError(f"{env_id} is no meta-environment.")
+        return meta_env.play([trajectory.episode for trajectory in trajectories])
+    finally:
+        env.close()
+
+
+def compare(recorded: Trajectory, again: Trajectory) -> Difference | None:
+    """Return the first difference in what was seen, executed or earned; None where there is none."""
+    for number, (before, after) in enumerate(zip(recorded.steps, again.steps, strict=False)):
+        for field in Step.model_fields:
+            if getattr(before, field) != getattr(after, field):
+                return _difference(recorded, number, field, getattr(before, field), getattr(after, field))
+    for field in ("final_observation", "stop_reason", "stop_detail", "success", "score", "error"):
+        if getattr(recorded, field) != getattr(again, field):
+            last = max(0, len(recorded.steps) - 1)
+            return _difference(recorded, last, field, getattr(recorded, field), getattr(again, field))
+    return None
+
+
+def _difference(recorded: Trajectory, step: int, field: str, before: object, after: object) -> Difference:
+    return Difference(task_id=recorded.task.id, step=step, field=field, recorded=str(before), again=str(after))

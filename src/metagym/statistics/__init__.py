@@ -1,0 +1,37 @@
+"""Statistics: intervals, tests and bounds over seeds, each with its source.
+
+intervals   mean, Student's t interval, sign flip, two-way bootstrap, Holm, equivalence
+power       the power of the paired t test
+student_t   Student's t, without scipy
+"""
+
+from metagym.statistics.intervals import (
+    CONFIDENCE,
+    MIN_SEEDS_FOR_SIGN_FLIP,
+    Estimate,
+    equivalence_p,
+    holm,
+    macro_average,
+    mean_interval,
+    sign_flip_p,
+    two_way_bootstrap,
+)
+from metagym.statistics.power import detectable_effect, seeds_needed
+from metagym.statistics.student_t import t_cdf, t_quantile, two_sided_p
+
+__all__ = [
+    "CONFIDENCE",
+    "MIN_SEEDS_FOR_SIGN_FLIP",
+    "Estimate",
+    "detectable_effect",
+    "equivalence_p",
+    "holm",
+    "macro_average",
+    "mean_interval",
+    "seeds_needed",
+    "sign_flip_p",
+    "t_cdf",
+    "t_quantile",
+    "two_sided_p",
+    "two_way_bootstrap",
+]
