@@ -11,7 +11,7 @@ import pytest
 
 from metagym import ChatReflector, optimize
 from metagym.envs.gates.demo import GatesDemoReflector
-from metagym.errors import ApparatusError, ConfigError, EpisodesFailedError, ModelError
+from metagym.errors import ConfigError, EpisodesFailedError, InfrastructureError, ModelError
 from metagym.optimizers import OptimizationResult
 from metagym.testing import FakeChatModel, ScriptedActor
 from metagym.types import MetaStep, Reflection
@@ -140,7 +140,7 @@ def test_a_failed_meta_step_carries_the_history_and_the_partial_meta_step(make_g
 def test_a_failed_reflection_carries_the_history(make_gates: MakeGates) -> None:
     with pytest.raises(ModelError, match=r"down") as raised:
         optimize(make_gates(), ChatReflector(FakeChatModel([ModelError("down")])), 5, seed=0)
-    assert isinstance(raised.value, ApparatusError)
+    assert isinstance(raised.value, InfrastructureError)
     assert len(raised.value.history) == 1
 
 

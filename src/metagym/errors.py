@@ -9,7 +9,7 @@ MetaGymError
 ├── LeakError (RuntimeError)             a task that measures was seen by what learns or chooses
 ├── ContractError (AssertionError)       an environment is not as metagym expects it
 ├── RunFolderError (RuntimeError)        the run folder cannot be used as asked
-└── ApparatusError (RuntimeError)        what failed is not the agent
+└── InfrastructureError (RuntimeError)   what failed is not the agent
     ├── EpisodesFailedError              too many episodes of a meta-step failed; carries it
     ├── BudgetExceededError              the budget is spent; carries what was played
     ├── InnerEnvError                    the inner environment broke its contract
@@ -74,7 +74,7 @@ class RunFolderError(MetaGymError, RuntimeError):
     """The run folder cannot be used as asked."""
 
 
-class ApparatusError(MetaGymError, RuntimeError):
+class InfrastructureError(MetaGymError, RuntimeError):
     """The apparatus failed, not the agent: such an episode never counts in a mean."""
 
     history: tuple[MetaStep, ...] = ()
@@ -83,7 +83,7 @@ class ApparatusError(MetaGymError, RuntimeError):
     """Whether nothing that follows can succeed either, so that no further episode is begun."""
 
 
-class EpisodesFailedError(ApparatusError):
+class EpisodesFailedError(InfrastructureError):
     """More episodes of a meta-step failed than `max_failure_rate` allows."""
 
     meta_step: MetaStep | None
@@ -96,7 +96,7 @@ class EpisodesFailedError(ApparatusError):
         self.meta_step = meta_step
 
 
-class BudgetExceededError(ApparatusError):
+class BudgetExceededError(InfrastructureError):
     """The budget leaves no room for the next call. What was played is kept; a larger budget goes on from there."""
 
     stops_run = True
@@ -108,11 +108,11 @@ class BudgetExceededError(ApparatusError):
     """The ledger whose budget it was: a method's own account, or the run's."""
 
 
-class InnerEnvError(ApparatusError):
+class InnerEnvError(InfrastructureError):
     """The inner environment broke its contract."""
 
 
-class ModelError(ApparatusError):
+class ModelError(InfrastructureError):
     """The model server failed or refused, or its answer is none."""
 
 

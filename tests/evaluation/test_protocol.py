@@ -16,7 +16,14 @@ from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
 from metagym.envs.gates.env import GatesEnv
 from metagym.envs.gates.laws import GatesTaskSet
 from metagym.envs.gates.meta import GatesMetaEnv
-from metagym.errors import ApparatusError, ConfigError, LeakError, RunFolderError, TasksExhaustedError, UnknownNameError
+from metagym.errors import (
+    ConfigError,
+    InfrastructureError,
+    LeakError,
+    RunFolderError,
+    TasksExhaustedError,
+    UnknownNameError,
+)
 from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from metagym.evaluation.store import read_report
 from metagym.reflectors import ChatReflector
@@ -270,10 +277,10 @@ def test_a_stopped_evaluation_goes_on_and_gives_the_same_report(make_gates: Make
         async def reflect(self, history: Sequence[MetaStep]) -> Any:
             Stopping.calls += 1
             if Stopping.calls == 3:
-                raise ApparatusError("the server is down")
+                raise InfrastructureError("the server is down")
             return await super().reflect(history)
 
-    with pytest.raises(ApparatusError, match="the server is down"):
+    with pytest.raises(InfrastructureError, match="the server is down"):
         evaluate(make_gates(), Stopping(), config=SMALL, path=tmp_path / "run")
     again = evaluate(make_gates(), "demo", config=SMALL, path=tmp_path / "run")
     assert again == whole
@@ -336,9 +343,9 @@ def test_what_is_no_meta_environment_is_refused() -> None:
 def test_the_endpoint_stands_in_the_manifest_before_the_first_episode(tmp_path: Path) -> None:
     class Down(GatesMetaEnv):
         def play(self, episodes: Any) -> Any:
-            raise ApparatusError("down")
+            raise InfrastructureError("down")
 
-    with Down("demo") as env, pytest.raises(ApparatusError):
+    with Down("demo") as env, pytest.raises(InfrastructureError):
         evaluate(env, "demo", config=SMALL, path=tmp_path)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert "chosen on validation, minus test score of sp_0" in manifest["evaluation"]["config"]["primary_endpoint"]

@@ -11,7 +11,7 @@ import pytest
 
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.envs.gates.laws import GATES, law_of
-from metagym.errors import ApparatusError, ConfigError
+from metagym.errors import ConfigError, InfrastructureError
 from metagym.registration import make
 from metagym.training.data import Experience, collect
 from metagym.training.problem import prompt_of
@@ -72,5 +72,5 @@ def test_another_data_source_is_refused_and_a_failed_replay_is_no_zero(
         raise OSError("the road is closed")
 
     monkeypatch.setattr("metagym.envs.gates.env.GatesEnv.reset", broken)
-    with pytest.raises(ApparatusError, match=r"has no reward: .*the road is closed"):
+    with pytest.raises(InfrastructureError, match=r"has no reward: .*the road is closed"):
         asyncio.run(compute_score(DATA_SOURCE, "IMPROVED PROMPT: x", truth))

@@ -19,7 +19,7 @@ from typing import Any
 import verifiers.v1 as vf
 
 from metagym.env import MetaEnv
-from metagym.errors import ApparatusError, ConfigError
+from metagym.errors import ConfigError, InfrastructureError
 from metagym.registration import make
 from metagym.training.data import EXPERIENCE, chat_messages, read_experience
 from metagym.training.reward import MetaReward
@@ -62,7 +62,7 @@ class ReflectionTask(vf.Task[ReflectionData, vf.State, ReflectionTaskConfig]):  
         reply = str(trace.assistant_messages[-1].content or "")
         (found,) = await asyncio.to_thread(reward.rewarded, meta_step, [reply])
         if found.reward is None:
-            raise ApparatusError("The replay failed, so this reflection has no reward.")
+            raise InfrastructureError("The replay failed, so this reflection has no reward.")
         return float(found.reward)
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from metagym.errors import ApparatusError, BudgetExceededError, ConfigError, MetaGymError, RunFolderError
+from metagym.errors import BudgetExceededError, ConfigError, InfrastructureError, MetaGymError, RunFolderError
 
 console = Console()
 errors = Console(stderr=True)
@@ -95,7 +95,7 @@ def run_app(app: Callable[[], Any]) -> None:
             raise
         if isinstance(error, MetaGymError):
             errors.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-            if isinstance(error, ApparatusError) and not isinstance(error, BudgetExceededError):
+            if isinstance(error, InfrastructureError) and not isinstance(error, BudgetExceededError):
                 print_text("Is it the server, the key or the installation? metagym doctor looks.", to=errors)
         else:
             errors.print(f"[red]Unexpected {type(error).__name__}:[/red] {escape(str(error))}", highlight=False)

@@ -18,7 +18,7 @@ import numpy as np
 
 from metagym.budget import Budget
 from metagym.env import MetaEnv
-from metagym.errors import ApparatusError, ConfigError
+from metagym.errors import ConfigError, InfrastructureError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.learning import learn_within_budget
 from metagym.evaluation.plan import Plan
@@ -64,7 +64,7 @@ def evaluate(
         ConfigError, TasksExhaustedError: the protocol cannot be played; nothing was.
         LeakError: a validation or test task was seen by what learns or chooses.
         RunFolderError: the folder cannot be used, or holds something else.
-        ApparatusError: the run stopped; with `path`, calling again goes on.
+        InfrastructureError: the run stopped; with `path`, calling again goes on.
     """
     meta_env = env.unwrapped
     if not isinstance(meta_env, MetaEnv):
@@ -151,7 +151,7 @@ class _Evaluation:
                     self.scorer.keep(measurement.model_copy(update={"index": index, "usage": Usage()}))
                 means.append(-np.inf if measurement.mean is None else measurement.mean)
             if max(means) == -np.inf:
-                raise ApparatusError(f"No validation score of {loop.name} is known: nothing can be chosen.")
+                raise InfrastructureError(f"No validation score of {loop.name} is known: nothing can be chosen.")
             chosen.append(int(np.argmax(means)))
         return chosen
 

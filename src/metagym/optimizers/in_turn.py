@@ -14,7 +14,7 @@ from typing import Any
 
 from metagym.budget import Budget, Outlay
 from metagym.env import MetaEnv
-from metagym.errors import ApparatusError, BudgetExceededError
+from metagym.errors import BudgetExceededError, InfrastructureError
 from metagym.optimizers.loop import OptimizationResult, reflect_all
 from metagym.optimizers.protocol import account_on
 from metagym.reflectors import ReflectorSpec, as_reflector
@@ -58,7 +58,7 @@ def run_in_turn(env: MetaEnv, reflect: Reflect, *, num_steps: int, budget: Budge
     """Run at most `num_steps` meta-steps, each followed by `reflect`, within the budget.
 
     Raises:
-        ApparatusError: a meta-step or a reflection failed; the error's `history` holds what was finished.
+        InfrastructureError: a meta-step or a reflection failed; the error's `history` holds what was finished.
     """
     history: list[MetaStep] = []
     reflections: list[Reflection] = []
@@ -90,7 +90,7 @@ def run_in_turn(env: MetaEnv, reflect: Reflect, *, num_steps: int, budget: Budge
             if error.ledger is not account:
                 raise
             stopped = str(error).partition(". ")[0]
-        except ApparatusError as error:
+        except InfrastructureError as error:
             error.history = tuple(history)
             raise
         last_reflection = reflections[-1] if reflections else None

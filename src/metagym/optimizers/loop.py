@@ -12,7 +12,7 @@ import gymnasium
 
 from metagym import background
 from metagym.budget import Ledger, Outlay
-from metagym.errors import ApparatusError, ConfigError
+from metagym.errors import ConfigError, InfrastructureError
 from metagym.reflectors import FunctionReflector, Reflector, ReflectorSpec, Replay, as_reflector, bind
 from metagym.types import MetaStep, Record, Reflection, Trajectory
 
@@ -90,7 +90,7 @@ def optimize(
     True
 
     Raises:
-        ApparatusError: a meta-step or a reflection failed; the error's `history` holds what was finished.
+        InfrastructureError: a meta-step or a reflection failed; the error's `history` holds what was finished.
     """
     if num_steps < 1:
         raise ConfigError(f"num_steps must be at least 1, got {num_steps}.")
@@ -120,7 +120,7 @@ def optimize(
                 replay = getattr(env.unwrapped, "replay_async", None)
                 (reflection,) = reflect_all(policy, [history], [log], [replay])
             prompt = reflection.prompt
-    except ApparatusError as error:
+    except InfrastructureError as error:
         error.history = tuple(history)
         raise
     if len(history) < num_steps and not terminated:

@@ -24,7 +24,7 @@ class Optimizer(Protocol):
         """Return the result; `last_prompt` is what the method hands over.
 
         Raises:
-            ApparatusError: the apparatus failed; a spent budget of its own is no failure but the end.
+            InfrastructureError: the apparatus failed; a spent budget of its own is no failure but the end.
         """
         ...
 

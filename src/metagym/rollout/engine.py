@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from metagym.actors import Actor
 from metagym.config import RolloutConfig
-from metagym.errors import ApparatusError, BudgetExceededError, InnerEnvError
+from metagym.errors import BudgetExceededError, InfrastructureError, InnerEnvError
 from metagym.extensions import extension_of
 from metagym.rollout.episode import DEFAULT_CONFIG, Score, default_score, play_episode, scored, usage_of
 from metagym.rollout.remote import Away
@@ -64,7 +64,7 @@ class RolloutEngine:
         trajectories: dict[int, Trajectory] = {}
         queue = iter(enumerate(episodes))
         slots = min(self.config.max_concurrency, len(episodes))
-        stops: list[ApparatusError] = []
+        stops: list[InfrastructureError] = []
         play: PlayOnce = self._play_here
         if isinstance(self.workers, SeatWorkers):
             # One for each run: an outer trainer may have changed the actor since the last one.
@@ -89,7 +89,7 @@ class RolloutEngine:
         self,
         queue: Iterator[tuple[int, Episode]],
         trajectories: dict[int, Trajectory],
-        stops: list[ApparatusError],
+        stops: list[InfrastructureError],
         play: PlayOnce,
     ) -> None:
         for index, episode in queue:
@@ -116,7 +116,9 @@ class RolloutEngine:
         async with self.workers.lease() as env:
             return await play_episode(episode, self.actor, env, config=self.config, steps=steps)
 
-    async def _run_with_attempts(self, episode: Episode, stops: list[ApparatusError], play: PlayOnce) -> Trajectory:
+    async def _run_with_attempts(
+        self, episode: Episode, stops: list[InfrastructureError], play: PlayOnce
+    ) -> Trajectory:
         attempt, losses = 1, 0
         while attempt <= self.config.attempts:
             steps: list[Step] = []
@@ -129,7 +131,7 @@ class RolloutEngine:
                 level = logging.INFO if isinstance(error, BudgetExceededError) else logging.WARNING
                 logger.log(level, "Episode %s failed at attempt %d: %s", episode.key, attempt, error)
                 logger.debug("Its traceback:", exc_info=error)
-                if isinstance(error, ApparatusError) and error.stops_run:
+                if isinstance(error, InfrastructureError) and error.stops_run:
                     stops.append(error)
                 # The model layer has tried again already; a missing package stays missing, a bug stays a bug.
                 if not isinstance(error, InnerEnvError):

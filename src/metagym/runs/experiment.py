@@ -40,7 +40,7 @@ def run_experiment(
     Raises:
         ConfigError: something asked for does not exist.
         RunFolderError: the folder cannot be used, or holds a run with another fingerprint.
-        ApparatusError: the run stopped (BudgetExceededError: its budget is spent); what was played is in the
+        InfrastructureError: the run stopped (BudgetExceededError: its budget is spent); what was played is in the
             folder, and `resume` goes on.
     """
     env = make(manifest.env_id, num_steps=manifest.num_steps, **manifest.env_options)

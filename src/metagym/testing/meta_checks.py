@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from metagym.env import MetaEnv
-from metagym.errors import ApparatusError, ContractError, TasksExhaustedError
+from metagym.errors import ContractError, InfrastructureError, TasksExhaustedError
 from metagym.tasks import ROLES
 from metagym.testing.breach import breach, named, require
 from metagym.testing.checks import UNKNOWN_COMMAND, check_text_env
@@ -199,7 +199,7 @@ def _play(env: MetaEnv, seed: int, num_meta_steps: int) -> list[tuple[Any, ...]]
 def _step(env: MetaEnv, prompt: str) -> tuple[Any, ...]:
     try:
         return env.step(prompt)
-    except ApparatusError as error:
+    except InfrastructureError as error:
         remedy = "Whatever the actor says is data: an inner environment answers in words, and does not raise."
         raise breach("every episode to be played", got=named(error), remedy=remedy) from error
 

@@ -67,7 +67,7 @@ def collect(
 
     Raises:
         RunFolderError: the folder holds loops of another environment, actor or reflector.
-        ApparatusError: a meta-step failed; what was played is kept, and calling again goes on.
+        InfrastructureError: a meta-step failed; what was played is kept, and calling again goes on.
     """
     meta_env = env.unwrapped
     if not isinstance(meta_env, MetaEnv):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from metagym.env import MetaEnv
-from metagym.errors import ApparatusError, ConfigError
+from metagym.errors import ConfigError, InfrastructureError
 from metagym.imports import require
 from metagym.registration import make
 from metagym.training.data import Experience, Render, chat_messages
@@ -90,7 +90,7 @@ async def compute_score(
 
     Raises:
         ConfigError: the row is not of this data source.
-        ApparatusError: an episode of the replay failed.
+        InfrastructureError: an episode of the replay failed.
     """
     if data_source != DATA_SOURCE:
         raise ConfigError(f"Expected the data source {DATA_SOURCE!r}, got {data_source!r}.")
@@ -103,5 +103,5 @@ async def compute_score(
     (result,) = await asyncio.to_thread(reward.rewarded, meta_step, [solution_str])
     if result.reward is None:
         failed = next(item.error for item in result.meta_step.trajectories if item.score is None)
-        raise ApparatusError(f"The replay failed, so this reflection has no reward: {failed}")
+        raise InfrastructureError(f"The replay failed, so this reflection has no reward: {failed}")
     return {"score": result.reward, "format_failure": float(bool(result.problem))}

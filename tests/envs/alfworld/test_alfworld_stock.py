@@ -19,7 +19,7 @@ from metagym.envs.alfworld.generate import task_id
 from metagym.envs.alfworld.meta import ALFWorldMetaEnv
 from metagym.envs.alfworld.rooms import find_alfworld
 from metagym.envs.alfworld.stock import BlockingWorker, StockEngine, WorkerDiedError
-from metagym.errors import ApparatusError
+from metagym.errors import InfrastructureError
 from tests.conftest import run_python
 
 
@@ -69,7 +69,7 @@ def test_threads_queue_up_for_the_process(worker: BlockingWorker) -> None:
 def test_what_an_environment_raises_comes_back_and_only_it_is_lost(worker: BlockingWorker) -> None:
     broken, whole = worker.new_env(), worker.new_env()
     worker.call(whole, "add", 5)
-    with pytest.raises(ApparatusError, match=r"Counter raised in fail: (?s:.*)KeyError: 'no such thing'"):
+    with pytest.raises(InfrastructureError, match=r"Counter raised in fail: (?s:.*)KeyError: 'no such thing'"):
         worker.call(broken, "fail")
     assert worker.call(whole, "add", 1) == 6
     assert worker.call(broken, "add", 1) == 1

@@ -11,14 +11,14 @@ from metagym.envs.alfworld import texts
 from metagym.envs.alfworld.pddl import read_problem
 from metagym.envs.alfworld.wording import TASK_PREFIX, Wording, read_task, read_wording
 from metagym.envs.alfworld.world import Layout, Move, World
-from metagym.errors import ApparatusError
+from metagym.errors import InfrastructureError
 
 FIELDS = ("pddl_domain", "grammar", "pddl_problem")
 GameData = Mapping[str, Any]
 """The JSON of a `game.tw-pddl`."""
 
 
-class GameFileError(ApparatusError, ValueError):
+class GameFileError(InfrastructureError, ValueError):
     """A game's file cannot be read, or holds no game that can be played."""
 
 

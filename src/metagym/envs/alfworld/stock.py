@@ -20,12 +20,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from metagym.envs.alfworld.game import Game, GameData, Turn
-from metagym.errors import ApparatusError, MissingExtraError
+from metagym.errors import InfrastructureError, MissingExtraError
 
 STEP_TIMEOUT_S = 120.0
 
 
-class WorkerDiedError(ApparatusError):
+class WorkerDiedError(InfrastructureError):
     """A worker process died, hung, or could not answer."""
 
 
@@ -56,7 +56,7 @@ class BlockingWorker:
 
         Raises:
             WorkerDiedError: the process died or took too long; its environments are lost.
-            ApparatusError: the method raised.
+            InfrastructureError: the method raised.
         """
         with self._lock:
             pipe = self._pipe if self._process is not None and self._process.is_alive() else None
@@ -73,7 +73,7 @@ class BlockingWorker:
                     "Its environments are gone; the next call starts a fresh process."
                 ) from error
         if failure:
-            raise ApparatusError(f"{self._factory} raised in {method}: {failure}")
+            raise InfrastructureError(f"{self._factory} raised in {method}: {failure}")
         return value
 
     def close(self) -> None:
