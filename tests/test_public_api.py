@@ -19,7 +19,7 @@ def test_every_public_name_imports(name: str) -> None:
 
 
 def test_all_and_the_lazy_exports_agree() -> None:
-    eager = {"MetaGymError", "__version__"}
+    eager = {"MetaGymError", "__version__", "make"}
     assert set(metagym.__all__) - eager == set(metagym._MODULE_OF)
     assert sorted(metagym.__all__) == sorted(set(metagym.__all__))
 
