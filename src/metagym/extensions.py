@@ -32,6 +32,8 @@ class Extension:
     """Chat models: what tokens cost, as `metagym.budget.Prices`; a budget in money needs them."""
     model: Any = None
     """Actors and reflectors: their chat model. Chat models: the model's name."""
+    bound_to: Any = None
+    """Reflectors that need their own rollouts: `bound_to(replay)` returns the reflector that plays by `replay`."""
 
     async def aclose(self) -> None:
         """Close connections. Calling it twice is fine."""

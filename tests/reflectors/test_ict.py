@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from metagym import ChatReflector
 from metagym.errors import ConfigError
-from metagym.reflectors import FixedReflector, FunctionReflector, as_reflector, read_reflection
+from metagym.reflectors import FixedReflector, read_reflection
 from metagym.rendering import CHARACTERS_PER_TOKEN
 from metagym.testing import FakeChatModel
 from metagym.types import MetaStep, Reflection
@@ -234,29 +234,3 @@ def test_a_reflector_over_a_scripted_model_is_scripted() -> None:
 
 def test_the_fixed_reflector_keeps_the_prompt() -> None:
     assert reflect(FixedReflector(), history(prompt="Stay.")).prompt == "Stay."
-
-
-async def write_async(steps: Any) -> str:
-    return "async"
-
-
-@pytest.mark.parametrize(
-    ("function", "prompt"),
-    [(lambda steps: "plain", "plain"), (lambda steps: Reflection(prompt="whole"), "whole"), (write_async, "async")],
-)
-def test_plain_and_async_functions_are_reflectors(function: Any, prompt: str) -> None:
-    assert reflect(as_reflector(function)).prompt == prompt
-
-
-def test_a_function_may_say_that_it_is_scripted() -> None:
-    def scripted(steps: Any) -> str:
-        return "x"
-
-    assert not FunctionReflector(scripted).scripted
-    scripted.scripted = True  # type: ignore[attr-defined]
-    assert FunctionReflector(scripted).scripted
-
-
-def test_what_is_no_reflector_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"Expected a Reflector or a function .*, got str"):
-        as_reflector("a prompt")  # type: ignore[arg-type]

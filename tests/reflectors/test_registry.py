@@ -20,7 +20,6 @@ from metagym.reflectors import (
     ChatReflector,
     FixedReflector,
     Replay,
-    bind,
     find_method,
     make_reflector,
     method_names,
@@ -235,17 +234,6 @@ def test_the_controls_change_the_rollouts_as_well(make_gates: MakeGates) -> None
     history = optimize(make_gates("random"), control, 2, seed=0).history
     assert history[1].reflection is not None
     assert history[1].reflection.memory["scores"] == [None] * 10
-
-
-def test_a_reflector_without_rollouts_is_bound_to_nothing() -> None:
-    async def replay(prompts: Any, task_ids: Any, *, repetitions: int = 1) -> tuple[MetaStep, ...]:
-        return ()
-
-    fixed, rollouts = FixedReflector(), Rollouts()
-    assert bind(fixed, replay) is fixed
-    assert bind(rollouts, None) is rollouts
-    assert bind(rollouts, replay) is not rollouts
-    assert rollouts.replay is None
 
 
 def test_rollouts_are_booked_as_learning_with_the_meta_step_that_they_learn_from(make_gates: MakeGates) -> None:

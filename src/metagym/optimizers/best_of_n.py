@@ -6,20 +6,16 @@ The candidate's score is its mean on the very batch that was reflected upon, as 
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metagym import background
 from metagym.budget import Budget
 from metagym.env import MetaEnv
-from metagym.models import sample
 from metagym.optimizers.in_turn import run_in_turn
 from metagym.optimizers.loop import OptimizationResult
-from metagym.reflectors import FunctionReflector, Reflector, ReflectorSpec, as_reflector, bind
+from metagym.reflectors import ReflectorSpec, as_reflector, reflect_samples
 from metagym.types import MetaStep, Reflection
 
 logger = logging.getLogger(__name__)
@@ -54,37 +50,10 @@ class BestOfN:
         policy = as_reflector(reflector)
 
         def reflect(history: Sequence[MetaStep]) -> Reflection:
-            candidates = write_candidates(env, policy, history, self.n)
+            candidates = reflect_samples(policy, history, self.n, replay=env.replay_async)
             return choose(env, candidates, history[-1])
 
         return run_in_turn(env, reflect, num_steps=self.num_steps, budget=budget)
-
-
-def write_candidates(
-    env: MetaEnv, reflector: Reflector, history: Sequence[MetaStep], num_candidates: int
-) -> list[Reflection]:
-    """Return what the reflector writes on the history, asked so many times with chance of its own."""
-    if isinstance(reflector, FunctionReflector) and not inspect.iscoroutinefunction(reflector.function):
-        candidates = []
-        for number in range(num_candidates):
-            with sample(number):
-                candidates.append(reflector(history))
-        return candidates
-    policy = bind(reflector, env.replay_async)
-
-    async def write(number: int) -> Reflection:
-        with sample(number):
-            return await policy.reflect(history)
-
-    async def write_all() -> list[Reflection | BaseException]:
-        return await asyncio.gather(*map(write, range(num_candidates)), return_exceptions=True)
-
-    found: list[Reflection] = []
-    for reflection in background.run(write_all()):
-        if isinstance(reflection, BaseException):
-            raise reflection
-        found.append(reflection)
-    return found
 
 
 def choose(env: MetaEnv, candidates: Sequence[Reflection], last: MetaStep) -> Reflection:

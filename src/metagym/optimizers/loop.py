@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import gymnasium
 
-from metagym import background
+from metagym import background, reflectors
 from metagym.budget import Ledger, Outlay
 from metagym.errors import ConfigError, InfrastructureError
 from metagym.reflectors import FunctionReflector, Reflector, ReflectorSpec, Replay, as_reflector, bind
@@ -165,19 +164,17 @@ def reflect_all(
         found[place] = reflection
 
     missing = [place for place in range(len(histories)) if place not in found]
-    if isinstance(reflector, FunctionReflector) and not inspect.iscoroutinefunction(reflector.function):
-        # In the caller's thread, so that a plain function may step an environment itself.
+
+    async def reflect(place: int) -> None:
+        keep(place, await bind(reflector, replays[place] if replays else None).reflect(histories[place]))
+
+    async def reflect_missing() -> list[BaseException | None]:
+        return await asyncio.gather(*map(reflect, missing), return_exceptions=True)
+
+    if isinstance(reflector, FunctionReflector):
         for place in missing:
-            keep(place, reflector(histories[place]))
+            keep(place, reflectors.reflect(reflector, histories[place]))
     elif missing:
-
-        async def reflect(place: int) -> None:
-            policy = bind(reflector, replays[place] if replays else None)
-            keep(place, await policy.reflect(histories[place]))
-
-        async def reflect_missing() -> list[BaseException | None]:
-            return await asyncio.gather(*map(reflect, missing), return_exceptions=True)
-
         for problem in background.run(reflect_missing()):
             if problem is not None:
                 raise problem

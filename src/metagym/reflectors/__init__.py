@@ -1,17 +1,17 @@
 """Reflectors: what reads a history of meta-steps and writes the next prompt. One file a method."""
 
+from metagym.reflectors.calling import (
+    FunctionReflector,
+    ReflectorSpec,
+    as_reflector,
+    bind,
+    reflect,
+    reflect_samples,
+)
 from metagym.reflectors.factory import make_reflector
 from metagym.reflectors.fixed import FixedReflector
 from metagym.reflectors.ict import ChatReflector, read_reflection
-from metagym.reflectors.protocol import (
-    FunctionReflector,
-    Reflector,
-    ReflectorSpec,
-    Replay,
-    RolloutReflector,
-    as_reflector,
-    bind,
-)
+from metagym.reflectors.protocol import Reflector, Replay, RolloutReflector
 from metagym.reflectors.registry import find_method, method_names, takes_model
 
 __all__ = [
@@ -28,5 +28,7 @@ __all__ = [
     "make_reflector",
     "method_names",
     "read_reflection",
+    "reflect",
+    "reflect_samples",
     "takes_model",
 ]

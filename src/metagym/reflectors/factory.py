@@ -10,7 +10,8 @@ from typing import Any
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.imports import import_object
 from metagym.models import ChatModel, make_model
-from metagym.reflectors.protocol import Reflector, ReflectorSpec, as_reflector
+from metagym.reflectors.calling import ReflectorSpec, as_reflector
+from metagym.reflectors.protocol import Reflector
 from metagym.reflectors.registry import find_method, method_names
 from metagym.reflectors.scripted_model import ScriptedReflectorModel
 

@@ -1,21 +1,17 @@
-"""What a reflector is: it reads a history of meta-steps and writes the next prompt. Plain functions are accepted."""
+"""The protocol of a reflector: it reads a history of meta-steps and writes the next prompt."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Sequence
+from typing import Protocol
 
-from metagym.errors import ConfigError
-from metagym.extensions import extension_of
-from metagym.seeding import describe
 from metagym.types import MetaStep, Reflection
 
 
 class Reflector(Protocol):
     """Writes the next prompt. It keeps nothing between calls: its memory travels in `Reflection.memory`.
 
-    A reflector may carry `fingerprint` (a JSON mapping of what decides its output) and `scripted`.
+    Its optional attributes (`fingerprint`, `scripted`, ...) are those of `metagym.extensions.Extension`.
     """
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
@@ -24,67 +20,22 @@ class Reflector(Protocol):
 
 
 class Replay(Protocol):
-    """Plays tasks of this meta-episode again, for a reflector that wants rollouts of its own."""
+    """Plays tasks of this meta-episode again, for a reflector that needs its own rollouts."""
 
     async def __call__(
         self, prompts: Sequence[str], task_ids: Sequence[str], *, repetitions: int = 1
     ) -> tuple[MetaStep, ...]:
-        """Play the tasks under each prompt, as `MetaEnv.replay` does; return one MetaStep a prompt.
+        """Play the tasks under each prompt, as `MetaEnv.replay` does; return one MetaStep per prompt.
 
-        Its episodes are recorded and booked as learning. Equal calls give equal episodes: a group of samples
-        is asked for by `repetitions`. What the apparatus failed on has the score None.
+        Its episodes are recorded and booked as learning. Equal calls give equal episodes: use `repetitions` to
+        get a group of samples. An episode that failed for infrastructure reasons has the score None.
         """
         ...
 
 
 class RolloutReflector(Reflector, Protocol):
-    """A reflector that wants rollouts of its own. `optimize` and `evaluate` bind it before they let it reflect."""
+    """A reflector that needs its own rollouts. `optimize` and `evaluate` bind it before it reflects."""
 
     def bound_to(self, replay: Replay) -> Reflector:
-        """Return this reflector, playing by `replay`; itself it stays as it is, for several meta-episodes share it."""
+        """Return a copy that plays by `replay`. This object does not change: several meta-episodes share it."""
         ...
-
-
-def bind(reflector: Reflector, replay: Replay | None) -> Reflector:
-    """Return the reflector bound to `replay`, where it wants rollouts and there is an environment to play them."""
-    bound_to = getattr(reflector, "bound_to", None)
-    return reflector if bound_to is None or replay is None else cast(Reflector, bound_to(replay))
-
-
-class FunctionReflector:
-    """Makes a reflector of a plain or async function `(history) -> Reflection | str`."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.scripted: bool = extension_of(function).scripted
-        self.fingerprint = {"kind": "function", "name": describe(function)}
-
-    def __call__(self, history: Sequence[MetaStep]) -> Any:
-        """Call the function; a str it returns is the next prompt."""
-        result = self.function(history)
-        return Reflection(prompt=result) if isinstance(result, str) else result
-
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        """Call the function and await it where it is async."""
-        result = self(history)
-        if inspect.isawaitable(result):
-            result = await result
-        return Reflection(prompt=result) if isinstance(result, str) else cast(Reflection, result)
-
-
-ReflectorSpec = Reflector | Callable[..., Any]
-
-
-def as_reflector(reflector: ReflectorSpec) -> Reflector:
-    """Return `reflector`, a plain function wrapped.
-
-    Raises:
-        ConfigError: it is neither a reflector nor a function.
-    """
-    if hasattr(reflector, "reflect"):
-        return cast(Reflector, reflector)
-    if callable(reflector):
-        return FunctionReflector(reflector)
-    raise ConfigError(
-        f"Expected a Reflector or a function (history) -> Reflection | str, got {type(reflector).__name__}."
-    )

@@ -1,0 +1,143 @@
+"""Calling a reflector from synchronous code: plain functions, async ones, samples and rollouts."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from metagym.errors import ConfigError, ModelError
+from metagym.models import Call, ask
+from metagym.reflectors import FixedReflector, FunctionReflector, Replay, as_reflector, bind, reflect, reflect_samples
+from metagym.testing import FakeChatModel
+from metagym.types import MetaStep, Reflection
+from tests.conftest import make_meta_step
+
+HISTORY = [make_meta_step(prompt="old")]
+
+
+async def write_async(history: Sequence[MetaStep]) -> str:
+    return "async"
+
+
+class AsyncCallable:
+    async def __call__(self, history: Sequence[MetaStep]) -> str:
+        return "async"
+
+
+class Asking:
+    """Asks a model, and writes the seed of its call."""
+
+    def __init__(self) -> None:
+        self.model = FakeChatModel(lambda messages, call: str(call.seed))
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+        completion = await ask(self.model, [{"role": "user", "content": "?"}], Call(role="reflector", seed=5))
+        return Reflection(prompt=completion.text)
+
+
+@pytest.mark.parametrize(
+    ("function", "prompt"),
+    [
+        (lambda history: "plain", "plain"),
+        (lambda history: Reflection(prompt="whole"), "whole"),
+        (write_async, "async"),
+        (AsyncCallable(), "async"),
+        (lambda history: write_async(history), "async"),
+        (FixedReflector(), "old"),
+    ],
+)
+def test_functions_plain_or_async_and_reflectors_all_reflect(function: Any, prompt: str) -> None:
+    assert reflect(function, HISTORY).prompt == prompt
+    assert [item.prompt for item in reflect_samples(function, HISTORY, 2)] == [prompt, prompt]
+    assert asyncio.run(as_reflector(function).reflect(HISTORY)).prompt == prompt
+
+
+def test_a_plain_function_runs_in_the_callers_thread_and_all_else_on_the_background_loop() -> None:
+    async def name_async(history: Sequence[MetaStep]) -> str:
+        return threading.current_thread().name
+
+    def name(history: Sequence[MetaStep]) -> str:
+        return threading.current_thread().name
+
+    here = threading.current_thread().name
+    assert reflect(name, HISTORY).prompt == here
+    assert reflect_samples(name, HISTORY, 1)[0].prompt == here
+    assert reflect(name_async, HISTORY).prompt == "metagym" != here
+
+
+@pytest.mark.parametrize("answer", [None, 3, ["p"]])
+def test_a_result_that_is_no_reflection_is_refused(answer: Any) -> None:
+    async def answer_async(history: Sequence[MetaStep]) -> Any:
+        return answer
+
+    for function in (lambda history: answer, answer_async):
+        with pytest.raises(ConfigError, match=r"A reflector must return a Reflection or a str, got"):
+            reflect(function, HISTORY)
+
+
+def test_each_sample_draws_its_own_seed_and_sample_0_is_the_usual_one() -> None:
+    seeds = [item.prompt for item in reflect_samples(Asking(), HISTORY, 3)]
+    assert len(set(seeds)) == 3
+    assert seeds == [reflect(Asking(), HISTORY, sample=number).prompt for number in range(3)]
+    assert seeds[0] == reflect(Asking(), HISTORY).prompt
+
+
+def test_a_sample_that_fails_waits_for_the_others() -> None:
+    finished: list[int] = []
+
+    class Failing:
+        async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+            finished.append(len(finished))
+            if finished[-1] == 0:
+                raise ModelError("down")
+            await asyncio.sleep(0)
+            return Reflection(prompt="p")
+
+    with pytest.raises(ModelError, match=r"down"):
+        reflect_samples(Failing(), HISTORY, 3)
+    assert finished == [0, 1, 2]
+
+
+class Rollouts:
+    def __init__(self, replay: Replay | None = None) -> None:
+        self.replay = replay
+
+    def bound_to(self, replay: Replay) -> Rollouts:
+        return Rollouts(replay)
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+        assert self.replay is not None
+        (played,) = await self.replay(["played"], [])
+        return Reflection(prompt=played.prompt)
+
+
+async def replay(prompts: Sequence[str], task_ids: Sequence[str], *, repetitions: int = 1) -> tuple[MetaStep, ...]:
+    return tuple(make_meta_step(prompt=prompt) for prompt in prompts)
+
+
+def test_a_reflector_that_needs_rollouts_is_bound_and_stays_unchanged() -> None:
+    fixed, rollouts = FixedReflector(), Rollouts()
+    assert reflect(rollouts, HISTORY, replay=replay).prompt == "played"
+    assert [item.prompt for item in reflect_samples(rollouts, HISTORY, 2, replay=replay)] == ["played"] * 2
+    assert rollouts.replay is None
+    assert bind(fixed, replay) is fixed
+    assert bind(rollouts, None) is rollouts
+    assert bind(rollouts, replay) is not rollouts
+
+
+def test_a_function_may_be_marked_as_scripted() -> None:
+    def scripted(steps: Any) -> str:
+        return "x"
+
+    assert not FunctionReflector(scripted).scripted
+    scripted.scripted = True  # type: ignore[attr-defined]
+    assert FunctionReflector(scripted).scripted
+
+
+def test_what_is_no_reflector_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"Expected a Reflector or a function .*, got str"):
+        as_reflector("a prompt")  # type: ignore[arg-type]
