@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> Iterator[RunFolder]:
 def play(run: RunFolder, index: int) -> None:
     trajectory = make_trajectory(episode=make_episode(meta_step=index))
     run.record_episode(trajectory)
-    run.record_meta_step(make_meta_step([trajectory], index=index))
+    run.put(index, make_meta_step([trajectory], index=index))
 
 
 # Once -------------------------------------------------------------------------------------------------

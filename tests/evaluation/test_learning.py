@@ -20,11 +20,11 @@ from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import BudgetExceededError, LeakError
 from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from metagym.evaluation.arena.entrants import make_entrants
-from metagym.evaluation.store import MemoryStore, read_report
+from metagym.evaluation.store import read_report
 from metagym.optimizers import BestOfN, InTurn
 from metagym.optimizers.loop import OptimizationResult, optimize
 from metagym.reflectors import ReflectorSpec, method_names
-from metagym.runs import Role, RunFolder
+from metagym.runs import Learned, Measurement, MemoryStore, Role, RunFolder
 from metagym.testing import FakeChatModel, ServerRequest
 from metagym.types import Trajectory
 from tests.conftest import MakeGates, Serve
@@ -122,10 +122,10 @@ def test_one_that_spends_its_budget_early_stops_and_keeps_its_prompt(make_gates:
     assert {item.num_meta_steps for item in report.learned} == {2}
     assert all(item.stopped.startswith("The budget of 5 episodes leaves 1") for item in report.learned)
     with RunFolder.open(tmp_path) as run:
-        for learned in run.learned:
+        for learned in run.all(Learned).values():
             measured = {
                 item.index: item.prompt
-                for item in run.measurements
+                for item in run.all(Measurement).values()
                 if (item.family, item.seed, item.role) == (*learned.key, Role.VALIDATION)
             }
             assert [measured[index] for index in range(4)] == [*learned.prompts, learned.prompts[-1]]
@@ -144,7 +144,9 @@ def test_every_arm_learns_and_is_scored_on_the_same_tasks(make_gates: MakeGates,
                 for item in run.episodes()
                 if item.task.split == "train"
             }
-            tested[name] = {(item.family, item.seed, item.task_ids) for item in run.measurements if "test" in item.role}
+            tested[name] = {
+                (item.family, item.seed, item.task_ids) for item in run.all(Measurement).values() if "test" in item.role
+            }
     assert learned["plain"] == learned["best"] == learned["mine"]
     assert tested["plain"] == tested["best"] == tested["mine"]
     assert max(Counter(digest for *_, digest in learned["plain"]).values()) <= 2  # once in each seed
@@ -202,7 +204,7 @@ def test_where_keeping_fails_nobody_goes_on_to_learn(
 
     model = {"model": "m", "base_url": serve(lambda request: "ANALYSIS: So.\nIMPROVED PROMPT: Push.").base_url}
     env = make_gates(model, max_steps=2, max_concurrency=4)
-    monkeypatch.setattr(MemoryStore, "record_learned", full_disk)
+    monkeypatch.setattr(MemoryStore, "put", full_disk)
     with pytest.raises(OSError, match="no space left") as raised:
         evaluate(env, model, config=CONFIG)
     begun = env.ledger.num_episodes

@@ -27,7 +27,7 @@ from metagym.errors import (
 from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from metagym.evaluation.store import read_report
 from metagym.reflectors import ChatReflector
-from metagym.runs import LOG, Role, RunFolder
+from metagym.runs import LOG, Measurement, Role, RunFolder
 from metagym.testing import FakeChatModel, ScriptedActor
 from metagym.types import MetaStep, Task
 from tests.conftest import FailingEnv, MakeGates, gates_of, run_python
@@ -179,7 +179,7 @@ def test_the_report_counts_what_the_protocol_says(make_gates: MakeGates, tmp_pat
     report = evaluate(make_gates(), "demo", config=CONFIG, path=tmp_path / "run")
     assert (len(report.overall.online), len(report.overall.validation), report.num_seeds) == (3, 4, 6)
     with RunFolder.open(tmp_path / "run") as run:
-        counts = Counter(item.role for item in run.measurements)
+        counts = Counter(item.role for item in run.all(Measurement).values())
         learned = [item for item in run.episodes() if item.episode.arm.count("/") == 2]
     assert counts == {
         Role.ONLINE: 36, Role.REPLAY: 36, Role.VALIDATION: 48,

@@ -12,7 +12,7 @@ from metagym.errors import ConfigError, LeakError, RunFolderError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.store import read_report
 from metagym.evaluation.stream import StreamReport, evaluate_stream
-from metagym.runs import Role, RunFolder
+from metagym.runs import Measurement, Role, RunFolder
 from tests.conftest import MakeGates
 from tests.evaluation import planted
 
@@ -29,7 +29,7 @@ def test_the_demo_learns_each_family_and_forgets_the_one_before(make_gates: Make
     assert (len(report.online), report.scripted) == (36, True)
     with RunFolder.open(tmp_path) as run:
         for seed in range(3):
-            played = [item for item in run.measurements if item.role is Role.ONLINE and item.seed == seed]
+            played = [item for item in run.all(Measurement).values() if item.role is Role.ONLINE and item.seed == seed]
             families = [item.family for item in played]
             order = list(dict.fromkeys(families))
             assert families == [family for family in order for _ in range(12)]

@@ -47,17 +47,18 @@ def write_run(tmp_path: Path) -> WriteRun:
                 for trajectory in batch:
                     run.record_episode(trajectory)
                 scores = [item.score for item in batch if item.score is not None]
-                run.record_meta_step(
+                run.put(
+                    index,
                     MetaStep(
                         index=index,
                         prompt=batch[0].episode.prompt,
                         trajectories=tuple(batch),
                         reward=sum(scores) / len(scores) if scores else None,
-                    )
+                    ),
                 )
                 if index + 1 < len(batches):
                     prompt = batches[index + 1][0].episode.prompt
-                    run.record_reflection(index, Reflection(prompt=prompt, analysis=analysis))
+                    run.put(("", index), Reflection(prompt=prompt, analysis=analysis))
         return tmp_path / name
 
     return write

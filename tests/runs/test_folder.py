@@ -74,7 +74,7 @@ def test_the_keys_name_all_episodes_and_choose_which_are_read(finished: Path) ->
         assert run.keys == tuple(item.episode.key for item in run.trajectories)
         chosen = run.keys[3:5]
         assert [item.episode.key for item in run.episodes(chosen.__contains__)] == list(chosen)
-        assert run.reflected == {("", index): item for index, item in enumerate(run.reflections)}
+        assert run.all(Reflection) == {("", index): item for index, item in enumerate(run.all(Reflection).values())}
 
 
 def test_an_episode_is_in_the_log_as_soon_as_it_finished(tmp_path: Path) -> None:
@@ -113,11 +113,11 @@ def test_any_text_comes_back(tmp_path: Path) -> None:
     text = "é \u2028 \ud800 \r\n \x00 \x85"
     with RunFolder.create(tmp_path / "run", manifest()) as run:
         run.record_episode(make_trajectory(episode=make_episode(text), stop_detail=text))
-        run.record_reflection(0, Reflection(prompt=text))
-        run.record_meta_step(make_meta_step([make_trajectory(episode=make_episode(text))], prompt=text))
+        run.put(("", 0), Reflection(prompt=text))
+        run.put(0, make_meta_step([make_trajectory(episode=make_episode(text))], prompt=text))
     again = RunFolder.open(tmp_path / "run")
     assert again.history[0].prompt == make_meta_step(prompt=text).prompt
-    assert again.recall_reflection(0) == Reflection(prompt=text)
+    assert again.get(Reflection, ("", 0)) == Reflection(prompt=text)
 
 
 def test_a_torn_last_line_is_dropped_with_a_notice(finished: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -246,10 +246,10 @@ def test_an_episode_is_recalled_by_its_key_and_only_if_it_is_the_same(tmp_path: 
 
 def test_a_meta_step_is_logged_once_and_another_one_in_its_place_is_refused(tmp_path: Path) -> None:
     with RunFolder.create(tmp_path / "run", manifest()) as run:
-        run.record_meta_step(make_meta_step())
-        run.record_meta_step(make_meta_step())
-        with pytest.raises(RunFolderError, match=r"holds another meta-step 0, so the run did not repeat itself"):
-            run.record_meta_step(make_meta_step(reward=0.5))
+        run.put(0, make_meta_step())
+        run.put(0, make_meta_step())
+        with pytest.raises(RunFolderError, match=r"holds a different meta-step 0, so the run did not repeat itself"):
+            run.put(0, make_meta_step(reward=0.5))
     assert len(lines_of(tmp_path / "run")) == 1
 
 

@@ -69,8 +69,8 @@ def test_a_campaign_goes_on_between_two_arms_as_long_as_its_process_lives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with make_run(tmp_path / "k3" / "a") as run:
-        run.record_meta_step(make_meta_step(index=0))
-        run.record_meta_step(make_meta_step(index=1))
+        run.put(0, make_meta_step(index=0))
+        run.put(1, make_meta_step(index=1))
     watcher = Watcher(tmp_path)
     seen = watcher.look(time.time())
     assert (seen.status, seen.is_over) == ("finished", True)  # this process is no campaign's

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from metagym._version import __version__
 from metagym.errors import MissingExtraError
-from metagym.runs import RunFolder
+from metagym.runs import Measurement, RunFolder
 from metagym.types import Step, Trajectory
 
 ATIF_VERSION: Final = "ATIF-v1.7"
@@ -32,7 +32,7 @@ def write_parquet(run: RunFolder, path: str | Path) -> int:
     arm = "" if run.manifest.evaluation is None else run.manifest.evaluation["arm"]
     rows = [
         (run.path.name, arm, own.family, own.seed, own.role.value, own.index, task_id, score, own.prompt, own.scripted)
-        for own in run.measurements
+        for own in run.all(Measurement).values()
         for task_id, score in zip(own.task_ids, own.scores, strict=True)
     ]
     text, whole = pa.string(), pa.int64()

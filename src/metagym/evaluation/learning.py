@@ -19,6 +19,7 @@ from metagym.optimizers.loop import OptimizationResult
 from metagym.reflectors import Reflector
 from metagym.runs import Learned, Role, measure
 from metagym.seeding import derive_seed
+from metagym.types import Reflection
 
 
 def learn_within_budget(
@@ -29,7 +30,7 @@ def learn_within_budget(
     A meta-episode draws the tasks that it draws in every other arm. One that ends before its meta-steps are
     played keeps its last prompt. Of more prompts than meta-steps the first ones are measured, and the last.
     """
-    known = {item.key: item for item in scorer.store.learned}
+    known = {item.key: item for item in scorer.store.all(Learned).values()}
     num_steps = plan.config.num_steps
     new = [loop for loop in loops if (loop.family, loop.seed) not in known]
     results = background.run_side_by_side(
@@ -80,8 +81,8 @@ def _keep(scorer: Scorer, loop: Loop, result: OptimizationResult, account: Accou
             )
             scorer.keep(online)
     for index, reflection in enumerate([*(item.reflection for item in result.history[1:]), result.last_reflection]):
-        if reflection is not None and scorer.store.recall_reflection(index, arm=loop.name) is None:
-            scorer.store.record_reflection(index, reflection, arm=loop.name)
+        if reflection is not None and scorer.store.get(Reflection, (loop.name, index)) is None:
+            scorer.store.put((loop.name, index), reflection)
     outlays = result.outlays or (account.outlay,) * len(result.prompts)
     last = len(result.prompts) - 1
     shown = [*range(min(last, num_steps)), last]
@@ -95,7 +96,7 @@ def _keep(scorer: Scorer, loop: Loop, result: OptimizationResult, account: Accou
         num_meta_steps=len(result.history),
         stopped=result.stopped,
     )
-    scorer.store.record_learned(learned)
+    scorer.store.put(learned.key, learned)
     return learned
 
 

@@ -24,11 +24,11 @@ from metagym.evaluation.learning import learn_within_budget
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.scoring import Loop, Request, Scorer
-from metagym.evaluation.store import EvaluationStore, MemoryStore, open_store, report_of
+from metagym.evaluation.store import open_store, report_of
 from metagym.meta_episode import MetaEpisode
 from metagym.optimizers import InTurn, Optimizer
 from metagym.reflectors import Reflector, ReflectorSpec, make_reflector
-from metagym.runs import Role
+from metagym.runs import Measurement, MemoryStore, RecordStore, Role
 from metagym.seeding import derive_seed
 from metagym.types import Usage
 
@@ -76,7 +76,7 @@ def evaluate(
         optimizer = optimizer or InTurn(config.num_steps)
     plan = Plan(meta_env, config, dict(learn_from or {}), arm)
     manifest = plan.manifest(env, policy, optimizer)
-    store: EvaluationStore = MemoryStore(manifest) if path is None else open_store(path, manifest)
+    store: RecordStore = MemoryStore(manifest) if path is None else open_store(path, manifest)
     with contextlib.closing(store):
         _Evaluation(plan, meta_env, policy, store, optimizer).run()
         return report_of(store)
@@ -86,7 +86,7 @@ class _Evaluation:
     """Plays an evaluation: all meta-episodes side by side, so that the engine always has many episodes."""
 
     def __init__(
-        self, plan: Plan, env: MetaEnv, reflector: Reflector, store: EvaluationStore, optimizer: Optimizer | None
+        self, plan: Plan, env: MetaEnv, reflector: Reflector, store: RecordStore, optimizer: Optimizer | None
     ) -> None:
         self.optimizer = optimizer
         self.plan, self.config, self.env, self.store = plan, plan.config, env, store
@@ -145,7 +145,7 @@ class _Evaluation:
             means: list[float] = []
             for index, prompt in enumerate(loop.prompts):
                 key = (loop.family, loop.seed, Role.VALIDATION.value, loop.prompts.index(prompt))
-                measurement = self.store.recall_measurement(key)
+                measurement = self.store.get(Measurement, key)
                 assert measurement is not None
                 if index != measurement.index:  # the same prompt again: it was scored once
                     self.scorer.keep(measurement.model_copy(update={"index": index, "usage": Usage()}))

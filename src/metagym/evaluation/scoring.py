@@ -11,12 +11,11 @@ from pathlib import Path
 from metagym.budget import spending_on
 from metagym.env import MetaEnv
 from metagym.evaluation.disjointness import Guard
-from metagym.evaluation.store import EvaluationStore
 from metagym.meta_episode import MetaEpisode
 from metagym.models import Cassette
 from metagym.optimizers.loop import reflect_all
 from metagym.reflectors import Reflector
-from metagym.runs import CallLog, Measurement, Role, RunFolder, measure
+from metagym.runs import CallLog, Measurement, RecordStore, Role, RunFolder, measure
 from metagym.types import Episode, MetaStep, Reflection, Task, Trajectory
 
 CHUNK = 1_024
@@ -61,9 +60,7 @@ class Scorer:
     All meta-episodes go side by side, so that the engine always has many episodes in hand.
     """
 
-    def __init__(
-        self, env: MetaEnv, store: EvaluationStore, roles: Mapping[str, Sequence[Task]], *, retries: int
-    ) -> None:
+    def __init__(self, env: MetaEnv, store: RecordStore, roles: Mapping[str, Sequence[Task]], *, retries: int) -> None:
         self.env, self.store, self._retries = env, store, retries
         self.guard = Guard(store, roles)
 
@@ -106,9 +103,9 @@ class Scorer:
 
     def reflect(self, reflector: Reflector, loops: Sequence[Loop]) -> None:
         """Let the reflector write the next prompt of each meta-episode."""
-        logs = [LoopLog(self.store, loop.name) for loop in loops]
         replays = [functools.partial(self.env.replay_async, meta_episode=loop.meta_episode) for loop in loops]
-        reflections = reflect_all(reflector, [loop.history for loop in loops], logs, replays)
+        histories, names = [loop.history for loop in loops], [loop.name for loop in loops]
+        reflections = reflect_all(reflector, histories, self.store, names=names, replays=replays)
         for loop, reflection in zip(loops, reflections, strict=True):
             loop.reflection = reflection
             loop.prompts.append(self.env.check_prompt(reflection.prompt))
@@ -117,9 +114,8 @@ class Scorer:
         """Make the measurements that are not known yet, many episodes at a time."""
         waiting: list[Request] = []
         for request in requests:
-            known = self.store.recall_measurement(
-                (request.family, request.loop.seed, request.role.value, request.index)
-            )
+            key = (request.family, request.loop.seed, request.role.value, request.index)
+            known = self.store.get(Measurement, key)
             if known is None or None in known.scores:
                 waiting.append(request)
             if sum(len(item.tasks) for item in waiting) >= CHUNK:
@@ -145,8 +141,8 @@ class Scorer:
 
     def keep(self, measurement: Measurement) -> None:
         """Keep a measurement that the store does not hold yet."""
-        if self.store.recall_measurement(measurement.key) != measurement:
-            self.store.record_measurement(measurement)
+        if self.store.get(Measurement, measurement.key) != measurement:
+            self.store.put(measurement.key, measurement)
 
     def play(self, episodes: Sequence[Episode]) -> list[Trajectory]:
         """Play the episodes; those that the apparatus failed on are played again, so often as the protocol says."""
@@ -158,18 +154,3 @@ class Scorer:
             for index, again in zip(failed, self.env.play([episodes[i] for i in failed]), strict=True):
                 trajectories[index] = again
         return trajectories
-
-
-class LoopLog:
-    """The reflections of one meta-episode in the store of many."""
-
-    def __init__(self, store: EvaluationStore, name: str) -> None:
-        self._store, self._name = store, name
-
-    def record_reflection(self, index: int, reflection: Reflection) -> None:
-        """Keep the reflection on meta-step `index`."""
-        self._store.record_reflection(index, reflection, arm=self._name)
-
-    def recall_reflection(self, index: int) -> Reflection | None:
-        """Return the reflection on meta-step `index`; None where there is none yet."""
-        return self._store.recall_reflection(index, arm=self._name)

@@ -24,10 +24,10 @@ from metagym.evaluation.figures import Table, mean_of
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.report import SCRIPTED_NOTE
 from metagym.evaluation.scoring import Loop, Request, Scorer
-from metagym.evaluation.store import EvaluationStore, MemoryStore, open_store, write_report
+from metagym.evaluation.store import open_store, write_report
 from metagym.meta_episode import MetaEpisode, TaskQueue
 from metagym.reflectors import ReflectorSpec, make_reflector
-from metagym.runs import Role
+from metagym.runs import Measurement, MemoryStore, RecordStore, Role
 from metagym.seeding import derive_seed
 from metagym.statistics import Estimate, mean_interval
 from metagym.types import SCHEMA_VERSION, Record, Task
@@ -79,7 +79,7 @@ def evaluate_stream(
     plan = Plan(meta_env, config.model_copy(update={"num_validation": 1, "replay": False}), {}, arm)
     manifest = plan.manifest(env, policy)
     manifest = manifest.model_copy(update={"evaluation": {**(manifest.evaluation or {}), "protocol": "stream"}})
-    store: EvaluationStore = MemoryStore(manifest) if path is None else open_store(path, manifest)
+    store: RecordStore = MemoryStore(manifest) if path is None else open_store(path, manifest)
     with contextlib.closing(store):
         scorer = Scorer(meta_env, store, {"test": plan.roles["test"]}, retries=config.retries)
         orders = {seed: _order(plan.config, seed) for seed in plan.config.seeds}
@@ -129,8 +129,8 @@ def _test(plan: Plan, loop: Loop, family: str, role: Role, index: int) -> Reques
     return Request(loop, family, role, index, loop.prompts[-1], plan.test[family])
 
 
-def _report(plan: Plan, store: EvaluationStore, orders: Mapping[int, Sequence[str]]) -> StreamReport:
-    config, table = plan.config, Table(store.measurements)
+def _report(plan: Plan, store: RecordStore, orders: Mapping[int, Sequence[str]]) -> StreamReport:
+    config, table = plan.config, Table(tuple(store.all(Measurement).values()))
     num_blocks = len(config.families)
     online = np.full((len(orders), num_blocks * config.num_steps), math.nan)
     retention = np.full((len(orders), num_blocks, num_blocks), math.nan)
@@ -142,7 +142,7 @@ def _report(plan: Plan, store: EvaluationStore, orders: Mapping[int, Sequence[st
                 online[row, step] = mean_of(table.get(family, seed, Role.ONLINE, step))
             for i in range(num_blocks):
                 retention[row, i, j] = mean_of(table.get(family, seed, Role.STREAM_TEST, i))
-    scripted = store.manifest.scripted or any(item.scripted for item in store.measurements)
+    scripted = store.manifest.scripted or any(item.scripted for item in tuple(store.all(Measurement).values()))
     return StreamReport(
         arm=plan.arm,
         config=config,

@@ -48,7 +48,7 @@ class InTurn:
         policy = as_reflector(reflector)
 
         def reflect(history: Sequence[MetaStep]) -> Reflection:
-            (reflection,) = reflect_all(policy, [history], [None], [env.replay_async])
+            (reflection,) = reflect_all(policy, [history], replays=[env.replay_async])
             return reflection
 
         return run_in_turn(env, reflect, num_steps=self.num_steps, budget=budget)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
 import gymnasium
@@ -46,23 +46,15 @@ class OptimizationResult(Record):
         return tuple(_reward(meta_step) for meta_step in self.history)
 
 
-class ReflectionLog(Protocol):
-    """Keeps reflections."""
-
-    def record_reflection(self, index: int, reflection: Reflection) -> None:
-        """Keep the reflection on meta-step `index`."""
-        ...
-
-    def recall_reflection(self, index: int) -> Reflection | None:
-        """Return the reflection on meta-step `index` where an earlier run made it."""
-        ...
-
-
-class Log(ReflectionLog, Protocol):
+class Log(Protocol):
     """Keeps meta-steps and reflections; a run folder is one."""
 
-    def record_meta_step(self, meta_step: MetaStep) -> None:
-        """Keep a finished meta-step."""
+    def put(self, key: Hashable, record: MetaStep | Reflection) -> None:
+        """Keep a meta-step under its index, or a reflection under `(meta-episode, index of its meta-step)`."""
+        ...
+
+    def get(self, kind: type[Reflection], key: tuple[str, int]) -> Reflection | None:
+        """Return the reflection under that key if an earlier run made it."""
         ...
 
 
@@ -110,14 +102,14 @@ def optimize(
             )
             history.append(meta_step)
             if log is not None:
-                log.record_meta_step(meta_step)
+                log.put(index, meta_step)
             if on_meta_step is not None:
                 on_meta_step(meta_step)
             if terminated or truncated or index == num_steps - 1:
                 break
             with getattr(env.unwrapped, "ledger", Ledger()).open():
                 replay = getattr(env.unwrapped, "replay_async", None)
-                (reflection,) = reflect_all(policy, [history], [log], [replay])
+                (reflection,) = reflect_all(policy, [history], log, replays=[replay])
             prompt = reflection.prompt
     except InfrastructureError as error:
         error.history = tuple(history)
@@ -137,30 +129,32 @@ def optimize(
 def reflect_all(
     reflector: Reflector,
     histories: Sequence[Sequence[MetaStep]],
-    logs: Sequence[ReflectionLog | None],
+    log: Log | None = None,
+    *,
+    names: Sequence[str] = (),
     replays: Sequence[Replay | None] = (),
 ) -> list[Reflection]:
-    """Return the reflection on each history, all at once; those that its log holds are taken from there.
+    """Return the reflection on each history, all at once; those that the log holds are taken from there.
 
-    `replays`, one a history, play what a reflector that wants rollouts of its own asks for. Each reflection is
-    kept in its log as it comes, so that a failure of one loses none of the others.
+    `names` are the meta-episodes in the log (by default one without a name). `replays`, one a history, play what
+    a reflector that wants rollouts of its own asks for. Each reflection is kept in the log as it comes, so that a
+    failure of one loses none of the others.
 
     Raises:
         ConfigError: the reflector returned something else than a reflection.
         Exception: whatever the reflector raised first.
     """
     found: dict[int, Reflection] = {}
-    for place, (history, log) in enumerate(zip(histories, logs, strict=True)):
-        recalled = log.recall_reflection(history[-1].index) if log is not None else None
-        if recalled is not None:
+    keys = [(name, history[-1].index) for name, history in zip(names or [""], histories, strict=True)]
+    for place, key in enumerate(keys):
+        if log is not None and (recalled := log.get(Reflection, key)) is not None:
             found[place] = recalled
 
     def keep(place: int, reflection: object) -> None:
         if not isinstance(reflection, Reflection):
             raise ConfigError(f"A reflector must return a Reflection or a str, got {type(reflection).__name__}.")
-        log = logs[place]
         if log is not None:
-            log.record_reflection(histories[place][-1].index, reflection)
+            log.put(keys[place], reflection)
         found[place] = reflection
 
     missing = [place for place in range(len(histories)) if place not in found]

@@ -132,8 +132,12 @@ def _read_open(run: RunFolder, choice: Choice, limit: int) -> Run:
     }
     if about is None:
         return Run(name=folder.name, kind="meta-episode", history=run.history, problem=problem, **common)
-    measurements = run.measurements
-    common |= {"name": str(about.get("arm", folder.name)), "measurements": measurements, "reflections": run.reflected}
+    measurements = tuple(run.all(Measurement).values())
+    common |= {
+        "name": str(about.get("arm", folder.name)),
+        "measurements": measurements,
+        "reflections": run.all(Reflection),
+    }
     if about.get("protocol") == "stream":
         stream, problem = _stream(folder, problem)
         return Run(kind="stream", stream=stream, problem=problem, **common)

@@ -7,12 +7,15 @@ from metagym.runs.folder import RunFolder
 from metagym.runs.manifest import MANIFEST as MANIFEST
 from metagym.runs.manifest import Manifest, read_manifest
 from metagym.runs.measurements import Learned, Measurement, Role, measure
+from metagym.runs.store import MemoryStore, RecordStore
 
 __all__ = [
     "CallLog",
     "Learned",
     "Manifest",
     "Measurement",
+    "MemoryStore",
+    "RecordStore",
     "Role",
     "RunFolder",
     "measure",

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
-
-import gymnasium
+from typing import Any
 
 from metagym.budget import Budget
 from metagym.env import MetaEnv
@@ -73,7 +71,7 @@ def run_experiment(
             if on_episode is not None:
                 meta_env.on_episode = lambda trajectory: on_episode()
             return optimize(
-                cast("gymnasium.Env[Any, str]", env),
+                env,
                 reflector,
                 manifest.num_steps,
                 seed=manifest.seed,

@@ -12,9 +12,9 @@ are read when they are asked for, so that a long run opens quickly; no environme
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pydantic_core
 
@@ -22,6 +22,7 @@ from metagym.errors import RunFolderError
 from metagym.runs.journal import Journal, Place
 from metagym.runs.manifest import MANIFEST, Manifest, read_manifest
 from metagym.runs.measurements import Learned, Measurement
+from metagym.runs.store import MemoryStore, R
 from metagym.types import SCHEMA_VERSION, Episode, MetaStep, Record, Reflection, Trajectory
 
 LOG = "log.jsonl"
@@ -38,6 +39,11 @@ class LoggedReflection(Record):
     """The meta-step that was reflected upon."""
     reflection: Reflection
 
+    @property
+    def key(self) -> tuple[str, int]:
+        """Names the reflection within a run."""
+        return (self.arm, self.index)
+
 
 class LoggedMetaStep(Record):
     """A meta-step's line in the log: it names its episodes, whose lines came before."""
@@ -47,6 +53,22 @@ class LoggedMetaStep(Record):
     prompt: str
     reward: float | None
     episodes: tuple[Key, ...]
+
+    @property
+    def key(self) -> int:
+        """Names the meta-step within a run."""
+        return self.index
+
+
+LoggedRecord = LoggedReflection | LoggedMetaStep | Measurement | Learned
+KINDS: dict[str, type[LoggedRecord]] = {
+    "reflection": LoggedReflection,
+    "meta_step": LoggedMetaStep,
+    "measurement": Measurement,
+    "learned": Learned,
+}
+NAMES: dict[type[Record], str] = {Trajectory: "episode"} | {kind: name for name, kind in KINDS.items()}
+"""The name of each kind of record in the log."""
 
 
 class RunFolder:
@@ -59,10 +81,7 @@ class RunFolder:
         self.path, self.manifest = path, manifest
         self._journal = Journal(path / LOG)
         self._episodes: dict[tuple[Key, str], tuple[Place, bool]] = {}
-        self._reflections: dict[tuple[str, int], Reflection] = {}
-        self._meta_steps: dict[int, LoggedMetaStep] = {}
-        self._measurements: dict[tuple[str, int, str, int], Measurement] = {}
-        self._learned: dict[tuple[str, int], Learned] = {}
+        self._records = MemoryStore(manifest)  # all kinds except episodes
 
     @classmethod
     def create(cls, path: str | Path, manifest: Manifest) -> RunFolder:
@@ -146,50 +165,38 @@ class RunFolder:
             )
         return trajectory
 
-    def record_reflection(self, index: int, reflection: Reflection, *, arm: str = "") -> None:
-        """Append the reflection on meta-step `index`, of the meta-episode `arm` where there are several."""
-        self._append("reflection", LoggedReflection(arm=arm, index=index, reflection=reflection))
-        self._reflections[arm, index] = reflection
-
-    def recall_reflection(self, index: int, *, arm: str = "") -> Reflection | None:
-        """Return the reflection on meta-step `index`; None where there is none yet."""
-        return self._reflections.get((arm, index))
-
-    def record_measurement(self, measurement: Measurement) -> None:
-        """Append a measurement."""
-        self._append("measurement", measurement)
-        self._measurements[measurement.key] = measurement
-
-    def recall_measurement(self, key: tuple[str, int, str, int]) -> Measurement | None:
-        """Return the measurement of that key; None where there is none yet."""
-        return self._measurements.get(key)
-
-    def record_learned(self, learned: Learned) -> None:
-        """Append what a meta-episode learned within its budget."""
-        self._append("learned", learned)
-        self._learned[learned.key] = learned
-
-    def record_meta_step(self, meta_step: MetaStep) -> None:
-        """Append a finished meta-step; one that the log holds already is not written again.
+    def put(self, key: Hashable, record: Record) -> None:
+        """Append a record of another kind. A meta-step that the log already holds is not written again.
 
         Raises:
-            RunFolderError: the log holds another meta-step in its place.
+            RunFolderError: the log holds a different meta-step at this index.
         """
-        logged = LoggedMetaStep(
-            index=meta_step.index,
-            prompt=meta_step.prompt,
-            reward=meta_step.reward,
-            episodes=tuple(trajectory.episode.key for trajectory in meta_step.trajectories),
-        )
-        before = self._meta_steps.setdefault(meta_step.index, logged)
-        if before is not logged:
-            if before != logged:
+        logged = _logged(key, record)
+        if isinstance(logged, LoggedMetaStep):
+            before = self._records.get(LoggedMetaStep, key)
+            if before == logged:
+                return
+            if before is not None:
                 raise RunFolderError(
-                    f"The log of {self.path} holds another meta-step {meta_step.index}, so the run did not repeat "
+                    f"The log of {self.path} holds a different meta-step {logged.index}, so the run did not repeat "
                     "itself. Is its actor or its reflector random? Start a new run."
                 )
-            return
-        self._append("meta_step", logged)
+        self._append(NAMES[type(logged)], logged)
+        self._records.put(key, logged if isinstance(logged, LoggedMetaStep) else record)
+
+    def get(self, kind: type[R], key: Hashable) -> R | None:
+        """Return the record of that kind and key, or None."""
+        if issubclass(kind, MetaStep):
+            logged = self._records.get(LoggedMetaStep, key)
+            return None if logged is None else cast("R", self._meta_step(logged))
+        return self._records.get(kind, key)
+
+    def all(self, kind: type[R]) -> Mapping[Hashable, R]:
+        """Return the records of a kind by their keys, in the order in which they were first kept."""
+        if issubclass(kind, MetaStep):
+            found = {key: self._meta_step(logged) for key, logged in self._records.all(LoggedMetaStep).items()}
+            return cast("dict[Hashable, R]", found)
+        return self._records.all(kind)
 
     # Reading ----------------------------------------------------------------------------------------
 
@@ -200,36 +207,7 @@ class RunFolder:
         Raises:
             RunFolderError: the log does not hold an episode that a meta-step names.
         """
-        return tuple(
-            MetaStep(
-                index=logged.index,
-                prompt=logged.prompt,
-                reward=logged.reward,
-                trajectories=tuple(self._episode_of(key, logged) for key in logged.episodes),
-                reflection=self._reflections.get(("", logged.index - 1)),
-            )
-            for _, logged in sorted(self._meta_steps.items())
-        )
-
-    @property
-    def measurements(self) -> tuple[Measurement, ...]:
-        """The measurements in the order in which they were made."""
-        return tuple(self._measurements.values())
-
-    @property
-    def learned(self) -> tuple[Learned, ...]:
-        """What the meta-episodes learned within their budgets, in the order in which they ended."""
-        return tuple(self._learned.values())
-
-    @property
-    def reflections(self) -> tuple[Reflection, ...]:
-        """All reflections, in the order in which they were made."""
-        return tuple(self._reflections.values())
-
-    @property
-    def reflected(self) -> dict[tuple[str, int], Reflection]:
-        """The reflections by meta-episode (empty where a run holds only one) and meta-step."""
-        return dict(self._reflections)
+        return tuple(sorted(self.all(MetaStep).values(), key=lambda meta_step: meta_step.index))
 
     @property
     def is_writing(self) -> bool:
@@ -284,24 +262,24 @@ class RunFolder:
         kind, record = line["kind"], line["record"]
         if record.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
             raise ValueError(f"schema_version is {record['schema_version']!r}, this metagym reads {SCHEMA_VERSION}")
-        if kind == "episode":
+        if kind == NAMES[Trajectory]:
             episode = record["episode"]
             key: Key = (episode["meta_step"], episode["arm"], episode["task"]["id"], episode["repetition"])
             self._episodes[key, episode["prompt"]] = place, record["score"] is None
-        elif kind == "reflection":
-            reflection = LoggedReflection.model_validate(record)
-            self._reflections[reflection.arm, reflection.index] = reflection.reflection
-        elif kind == "meta_step":
-            meta_step = LoggedMetaStep.model_validate(record)
-            self._meta_steps[meta_step.index] = meta_step
-        elif kind == "measurement":
-            measurement = Measurement.model_validate(record)
-            self._measurements[measurement.key] = measurement
-        elif kind == "learned":
-            learned = Learned.model_validate(record)
-            self._learned[learned.key] = learned
+        elif kind in KINDS:
+            logged = KINDS[kind].model_validate(record)
+            self._records.put(logged.key, logged.reflection if isinstance(logged, LoggedReflection) else logged)
         else:
             raise ValueError(f"unknown kind {kind!r}")
+
+    def _meta_step(self, logged: LoggedMetaStep) -> MetaStep:
+        return MetaStep(
+            index=logged.index,
+            prompt=logged.prompt,
+            reward=logged.reward,
+            trajectories=tuple(self._episode_of(key, logged) for key in logged.episodes),
+            reflection=self._records.get(Reflection, ("", logged.index - 1)),
+        )
 
     def _episode_of(self, key: Key, meta_step: LoggedMetaStep) -> Trajectory:
         if (key, meta_step.prompt) not in self._episodes:
@@ -332,3 +310,14 @@ def _head(kind: str) -> bytes:
 
 def _name(episode: Episode) -> tuple[Key, str]:
     return episode.key, episode.prompt
+
+
+def _logged(key: Hashable, record: Record) -> Record:
+    """Return the record in the form that its line in the log has."""
+    if isinstance(record, Reflection):
+        arm, index = cast("tuple[str, int]", key)
+        return LoggedReflection(arm=arm, index=index, reflection=record)
+    if isinstance(record, MetaStep):
+        keys = tuple(trajectory.episode.key for trajectory in record.trajectories)
+        return LoggedMetaStep(index=record.index, prompt=record.prompt, reward=record.reward, episodes=keys)
+    return record

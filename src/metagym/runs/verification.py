@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, ContextOverflowError
@@ -71,10 +72,10 @@ def verify_run(path: str | Path) -> Verification:
 
 
 def replay(
-    env_id: str, env_options: dict[str, object], trajectories: Sequence[Trajectory], *, num_steps: int | None = None
+    env_id: str, env_options: Mapping[str, Any], trajectories: Sequence[Trajectory], *, num_steps: int | None = None
 ) -> tuple[Trajectory, ...]:
     """Play recorded episodes again, whole or only their first `num_steps` steps; no model is called."""
-    options = {**env_options, "actor": RecordedActor(trajectories)}
+    options: dict[str, Any] = {**env_options, "actor": RecordedActor(trajectories)}
     if num_steps is not None:
         options["max_steps"] = num_steps
     env = make(env_id, **options)

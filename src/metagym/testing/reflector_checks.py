@@ -101,7 +101,7 @@ def _check_equal_requests(
     with contextlib.closing(GatesMetaEnv("demo")) as env:
         env.reset(seed=seed)
         for length in range(len(history) - 1, 0, -1):
-            (again,) = reflect_all(reflector, [history[:length]], [None], [env.replay_async])
+            (again,) = reflect_all(reflector, [history[:length]], replays=[env.replay_async])
             if again != history[length].reflection:
                 _fail(
                     f"equal histories must give equal reflections, but that on meta-step {length - 1} differs when "

@@ -1,0 +1,79 @@
+"""The record store: keeps what is played and returns it by kind and key. Two backends: a run folder, and memory.
+
+kind          key                            record
+episode       the episode itself             Trajectory (`record_episode`, `recall_episode`)
+reflection    (meta-episode, meta-step)      Reflection; the meta-episode is "" in a run that holds only one
+meta_step     meta-step                      MetaStep
+measurement   (family, seed, role, index)    Measurement
+learned       (family, seed)                 Learned
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Protocol, TypeVar, cast
+
+from metagym.runs.manifest import Manifest
+from metagym.types import Episode, Record, Trajectory
+
+R = TypeVar("R", bound=Record)
+
+
+class RecordStore(Protocol):
+    """Keeps records. A kind of record is named by its class, so that what comes back is typed."""
+
+    manifest: Manifest
+
+    def record_episode(self, trajectory: Trajectory) -> None:
+        """Keep a finished episode."""
+        ...
+
+    def recall_episode(self, episode: Episode) -> Trajectory | None:
+        """Return the record of this very episode, or None if it was not played or failed."""
+        ...
+
+    def put(self, key: Hashable, record: Record) -> None:
+        """Keep a record of any other kind; it takes the place of an earlier one of its kind and key."""
+        ...
+
+    def get(self, kind: type[R], key: Hashable) -> R | None:
+        """Return the record of that kind and key, or None."""
+        ...
+
+    def all(self, kind: type[R]) -> Mapping[Hashable, R]:
+        """Return the records of a kind by their keys, in the order in which they were first kept."""
+        ...
+
+    def close(self) -> None:
+        """Close files. A second call does nothing."""
+        ...
+
+
+class MemoryStore:
+    """Keeps all records except episodes, in memory."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self._tables: dict[type[Record], dict[Hashable, Record]] = {}
+
+    def record_episode(self, trajectory: Trajectory) -> None:
+        """Forget the episode."""
+
+    def recall_episode(self, episode: Episode) -> Trajectory | None:
+        """Return None: no episode is kept."""
+        return None
+
+    def put(self, key: Hashable, record: Record) -> None:
+        """Keep a record; it takes the place of an earlier one of its kind and key."""
+        self._tables.setdefault(type(record), {})[key] = record
+
+    def get(self, kind: type[R], key: Hashable) -> R | None:
+        """Return the record of that kind and key, or None."""
+        return cast("R | None", self._tables.get(kind, {}).get(key))
+
+    def all(self, kind: type[R]) -> Mapping[Hashable, R]:
+        """Return the records of a kind by their keys, in the order in which they were first kept."""
+        return cast("dict[Hashable, R]", dict(self._tables.get(kind, {})))
+
+    def close(self) -> None:
+        """Do nothing."""
