@@ -25,7 +25,7 @@ def main() -> None:
     others = []
     for name in ("same again", "permuted outcomes"):
         arm = control_arm(name, reflector)
-        others.append(metagym.evaluate(env, arm.reflector, config=CONFIG, arm=arm.name))
+        others.append(metagym.evaluate(env, arm.reflector, config=CONFIG, arm=name, kind=arm.kind))
     env.close()
 
     # 4. One difference per seed. The first is compared with each of the others.

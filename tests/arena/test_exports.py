@@ -76,7 +76,7 @@ def test_without_matplotlib_the_rest_is_written(bout: Bout, tmp_path: Path, monk
 
 
 def test_ranked_standings_show_holms_p(bout: Bout) -> None:
-    standings = build_standings(unscripted(bout), "here", baseline="fixed", num_methods=4)
+    standings = build_standings(unscripted(bout), "here", baseline="fixed")
     text = to_markdown(standings)
     assert "PLUMBING" not in text
     best = standings.rows[0]

@@ -44,7 +44,7 @@ def test_scripted_methods_are_plumbing_and_stand_as_they_were_given(bout: Bout) 
 
 
 def test_models_are_ranked_by_their_test_score_and_the_controls_come_last(bout: Bout) -> None:
-    standings = build_standings(unscripted(bout), "here", baseline="fixed", num_methods=4)
+    standings = build_standings(unscripted(bout), "here", baseline="fixed")
     assert not standings.scripted
     assert [row.arm for row in standings.rows] == [
         "training_free_grpo_style",
@@ -59,7 +59,7 @@ def test_models_are_ranked_by_their_test_score_and_the_controls_come_last(bout: 
 
 def test_differences_are_the_arms_minus_the_baseline_paired_by_seed_with_holms_p(bout: Bout) -> None:
     reports = unscripted(bout)
-    rows = {row.arm: row for row in build_standings(reports, "here", baseline="fixed", num_methods=4).rows}
+    rows = {row.arm: row for row in build_standings(reports, "here", baseline="fixed").rows}
     assert rows["fixed"].against_baseline is None
     by_seed = {}
     for report in reports:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from metagym import cli
 from metagym.errors import ConfigError, RunFolderError
 from metagym.evaluation import EvaluationConfig, evaluate
+from metagym.evaluation.arms import ArmKind
 from metagym.runs import LOG, Manifest
 from metagym.runs.experiment import run_experiment
 from tests.conftest import MakeGates
@@ -48,8 +49,9 @@ def test_single_runs_are_drawn_in_one_figure(tmp_path: Path) -> None:
 
 
 def test_a_campaigns_arms_are_drawn_without_what_was_tuned(make_gates: MakeGates) -> None:
-    for arm in ("demo", "no reflection", "tuning"):
-        evaluate(make_gates(), "demo", config=CONFIG, arm=arm, path=f"out/gates-v0-k5/{arm.replace(' ', '-')}")
+    kinds: dict[str, ArmKind] = {"demo": "method", "no-reflection": "null control", "tuning": "tuning"}
+    for arm, kind in kinds.items():
+        evaluate(make_gates(), "demo", config=CONFIG, arm=arm, kind=kind, path=f"out/gates-v0-k5/{arm}")
     assert plot("out", "-o", "a.svg") == "learning curves of 2 runs in a.svg"
     assert "null controls (1)" in Path("a.svg").read_text()
     assert plot("out/gates-v0-k5/tuning", "-o", "b.pdf") == "learning curves of 1 run in b.pdf"

@@ -13,10 +13,10 @@ from metagym import background
 from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation import EvaluationConfig, evaluate
+from metagym.evaluation.arms import CONTROLS
 from metagym.evaluation.campaign import num_episodes, run_campaign
 from metagym.evaluation.comparison import compare
 from metagym.evaluation.controls import (
-    CONTROLS,
     ChangedExperience,
     ConstantPrompt,
     control_arm,
@@ -112,12 +112,16 @@ def test_the_demo_reflector_beats_each_null_control_and_not_itself(make_gates: M
     ]
     reports = [
         evaluate(env, "demo", config=config, arm="demo"),
-        *(evaluate(env, arm.reflector, config=config, arm=arm.name, learn_from=arm.learn_from) for arm in arms),
+        *(
+            evaluate(env, arm.reflector, config=config, arm=arm.name, kind=arm.kind, learn_from=arm.learn_from)
+            for arm in arms
+        ),
     ]
     for found in compare(reports):
         assert found.difference is not None
         assert found.difference.low is not None
-        if found.second == "same again":
+        assert (found.second_kind == "same again") is (found.second == "same again")
+        if found.second_kind == "same again":
             assert not found.difference.excludes_zero
         else:
             assert found.difference.low > 0.3, found.second
@@ -134,6 +138,7 @@ def test_a_campaign_evaluates_all_arms_and_goes_on_over_its_folder(tmp_path: Pat
     (first,) = run()
     assert [report.arm for report in first.reports] == ["demo", *CONTROLS]
     assert [found.second for found in first.comparisons] == list(CONTROLS)
+    assert [report.kind for report in first.reports] == ["method", "same again", *["null control"] * 6]
     most = 8 * num_episodes(first.reports[0].config)
     assert most // 2 < len(played) < most + 500
     played.clear()

@@ -49,7 +49,7 @@ def test_each_figure_of_scripted_episodes_says_so(
         plot_learning_curves(reports),
         plot_rewards({"run": [0.0, 1.0]}, scripted=True),
         plot_transfer(transfer_matrix({"a": reports[0]}, {"a": make_gates()}, families=["law-0007"], num_test=3)),
-        plot_differences(compare(reports), noise="b"),
+        plot_differences(compare([reports[0], reports[1].model_copy(update={"kind": "same again"})])),
     ]
     for number, figure in enumerate(figures):
         assert any(text.startswith("SCRIPTED") for text in texts_of(figure))
@@ -62,16 +62,16 @@ def test_each_figure_of_scripted_episodes_says_so(
 
 def test_null_controls_are_a_band_beside_other_arms_and_lines_alone(reports: list[EvaluationReport]) -> None:
     demo, fixed = reports
-    nulls = [fixed.model_copy(update={"arm": arm}) for arm in ("no reflection", "permuted outcomes")]
-    noise = demo.model_copy(update={"arm": "same again"})
+    nulls = [fixed.model_copy(update={"arm": arm, "kind": "null control"}) for arm in ("no reflection", "mine")]
+    noise = demo.model_copy(update={"arm": "same again", "kind": "same again"})
     assert labels_of(plot_learning_curves([*nulls, demo, noise])) == ["null controls (2)", "a", "same again"]
-    assert labels_of(plot_learning_curves(nulls)) == ["no reflection", "permuted outcomes"]
+    assert labels_of(plot_learning_curves(nulls)) == ["no reflection", "mine"]
     assert labels_of(plot_learning_curves([demo, demo], labels=["x/a", "y/a"])) == ["x/a", "y/a"]
 
 
 def test_the_band_holds_every_interval_of_the_controls(reports: list[EvaluationReport]) -> None:
     demo, _ = reports
-    null = demo.model_copy(update={"arm": "permuted outcomes"})
+    null = demo.model_copy(update={"arm": "permuted", "kind": "null control"})
     panel = plot_learning_curves([demo, null]).axes[0]
     (band,) = [item for item in panel.collections if item.get_label().startswith("null controls")]
     corners = band.get_paths()[0].vertices

@@ -134,7 +134,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
         evaluate(env, GatesDemoReflector(), config=config, arm="demo", path=folder / "demo")
         for name in ("same again", "no reflection"):
             arm = control_arm(name, GatesDemoReflector(), families=config.families)
-            evaluate(env, arm.reflector, config=config, arm=name, path=folder / name.replace(" ", "-"))
+            evaluate(env, arm.reflector, config=config, arm=name, kind=arm.kind, path=folder / name.replace(" ", "-"))
     return folder
 
 

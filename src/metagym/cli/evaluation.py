@@ -149,15 +149,15 @@ def compare(
 
 def _arms(paths: list[Path]) -> list[Path]:
     """Return the run folders at and below the paths; in a folder of an evaluation its own arm comes before controls."""
-    from metagym.evaluation.controls import CONTROLS
+    from metagym.evaluation.arms import is_control, recorded_kind
+    from metagym.runs import read_manifest
     from metagym.watching.folder import run_folders
 
-    controls = tuple(name.replace(" ", "-") for name in CONTROLS)
     found: list[Path] = []
     for path in paths:
-        # What was tuned on the meta-train families is no arm of the evaluation that lies beside it.
-        below = [folder for folder in run_folders(path) if folder == path or folder.name != "tuning"]
-        found += sorted(below, key=lambda folder: folder.name.startswith(controls)) or [path]
+        kinds = {folder: recorded_kind(read_manifest(folder).evaluation) for folder in run_folders(path)}
+        below = [folder for folder, kind in kinds.items() if folder == path or kind != "tuning"]
+        found += sorted(below, key=lambda folder: is_control(kinds[folder])) or [path]
     return list(dict.fromkeys(found))
 
 

@@ -20,6 +20,7 @@ def plot(
     out: Annotated[Path, typer.Option("--out", "-o", help="The figure: a file in .pdf, .svg or .png.")],
 ) -> None:
     """Draw learning curves: of evaluations with their null controls as a band, or of single runs."""
+    from metagym.evaluation.arms import recorded_kind
     from metagym.evaluation.plots import check_figure_path, write_figure
     from metagym.rendering import plural
     from metagym.runs import read_manifest
@@ -28,9 +29,10 @@ def plot(
     check_figure_path(out)
     folders = list(dict.fromkeys(folder for run in runs for folder in list(run_folders(run)) or [run]))
     kinds = {folder: read_manifest(folder).evaluation for folder in folders}
-    # What was tuned on the meta-train families is no arm of the evaluation that lies beside it.
     arms = [
-        folder for folder, about in kinds.items() if about is not None and (folder in runs or folder.name != "tuning")
+        folder
+        for folder, about in kinds.items()
+        if about is not None and (folder in runs or recorded_kind(about) != "tuning")
     ]
     singles = [folder for folder, about in kinds.items() if about is None]
     if arms and singles:

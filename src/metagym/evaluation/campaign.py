@@ -15,10 +15,11 @@ from metagym.actors import ActorSpec
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation import evaluate
+from metagym.evaluation.arms import CONTROLS, Arm
 from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_config
-from metagym.evaluation.controls import CONTROLS, Arm, control_arm
+from metagym.evaluation.controls import control_arm
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.preset import Preset, PresetEnvironment
 from metagym.evaluation.report import EvaluationReport
@@ -78,9 +79,8 @@ def run_campaign(
                 if on_arm is not None:
                     on_arm(arm.name, num_episodes(config))
                 place = folder / arm.name.replace(" ", "-")
-                reports.append(
-                    evaluate(env, arm.reflector, config=config, arm=arm.name, learn_from=arm.learn_from, path=place)
-                )
+                options = {"arm": arm.name, "kind": arm.kind, "learn_from": arm.learn_from}
+                reports.append(evaluate(env, arm.reflector, config=config, path=place, **options))
         finally:
             env.close()
         comparisons = compare(reports) if len(reports) > 1 else ()

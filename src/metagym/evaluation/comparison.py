@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metagym.errors import ConfigError
+from metagym.evaluation.arms import ArmKind
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
 from metagym.rendering import plural
 from metagym.runs import Role
@@ -48,6 +49,8 @@ class Comparison(Record):
 
     first: str
     second: str
+    second_kind: ArmKind = "method"
+    """With `same again` the difference is the noise floor."""
     endpoint: Endpoint
     """`chosen`: the prompt chosen on validation. `last`: the last prompt."""
     difference: Estimate | None
@@ -190,6 +193,7 @@ def _compare(
     return Comparison(
         first=first.arm,
         second=second.arm,
+        second_kind=second.kind,
         endpoint=endpoint,
         difference=difference,
         families={

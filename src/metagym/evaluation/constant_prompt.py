@@ -57,7 +57,8 @@ def tune_constant_prompt(
         if tuned.train_families != tuple(train_families):
             raise RunFolderError(f"{file} was tuned on {tuned.train_families}. Name another folder.")
         return tuned
-    report = evaluate(env, reflector, config=tuning_config(config, train_families), arm="tuning", path=path)
+    protocol = tuning_config(config, train_families)
+    report = evaluate(env, reflector, config=protocol, arm="tuning", kind="tuning", path=path)
     first = meta_env.default_prompt if config.first_prompt is None else config.first_prompt
     candidates = list(dict.fromkeys([first, *(item.chosen_prompt for item in report.prompts)]))
     scores = np.zeros((len(train_families), len(candidates)))

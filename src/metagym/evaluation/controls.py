@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from metagym.errors import ConfigError, UnknownNameError
+from metagym.evaluation.arms import CONTROLS, Arm, kind_of_control
 from metagym.extensions import extension_of
 from metagym.reflectors import FixedReflector, Reflector, ReflectorSpec, Replay, as_reflector, bind
 from metagym.seeding import derive_seed, describe
@@ -118,36 +119,6 @@ def take_away(batch: Batch, rng: np.random.Generator) -> Batch:
     return tuple(item.model_copy(update=empty) for item in batch)
 
 
-class Arm(NamedTuple):
-    """What is evaluated beside others: a name, a reflector, and where it learns."""
-
-    name: str
-    reflector: Reflector
-    learn_from: Mapping[str, str] = {}
-
-
-CONTROLS = (
-    "same again",
-    "no reflection",
-    "empty experience",
-    "scrambled observations",
-    "permuted outcomes",
-    "other family",
-    "constant prompt",
-)
-"""`same again` is the A/A run, the noise floor; the others are null controls."""
-
-
-def control_of(arm: str) -> str:
-    """Return the control that an arm is by its name, also beside which method an arena played it; else nothing.
-
-    >>> control_of("permuted outcomes (ict)"), control_of("ict")
-    ('permuted outcomes', '')
-    """
-    name = arm.partition(" (")[0]
-    return name if name in CONTROLS else ""
-
-
 def control_arm(
     control: str,
     reflector: ReflectorSpec,
@@ -172,19 +143,20 @@ def control_arm(
         "scrambled observations": scramble_observations,
         "permuted outcomes": permute_outcomes,
     }
+    if control not in CONTROLS:
+        raise UnknownNameError.of("control", control, CONTROLS)
+    learn_from: Mapping[str, str] = {}
     if control in changes:
-        return Arm(control, ChangedExperience(own, changes[control], name=control))
-    if control == "same again":
-        return Arm(control, own)
-    if control == "no reflection":
-        return Arm(control, FixedReflector())
-    if control == "other family":
-        return Arm(control, own, _other_families(families, other_families))
-    if control == "constant prompt":
+        own = ChangedExperience(own, changes[control], name=control)
+    elif control == "no reflection":
+        own = FixedReflector()
+    elif control == "other family":
+        learn_from = _other_families(families, other_families)
+    elif control == "constant prompt":
         if constant_prompt is None:
             raise ConfigError("The control 'constant prompt' needs the prompt: tune it on the meta-train families.")
-        return Arm(control, ConstantPrompt(constant_prompt))
-    raise UnknownNameError.of("control", control, CONTROLS)
+        own = ConstantPrompt(constant_prompt)
+    return Arm(control, own, learn_from, kind_of_control(control))
 
 
 def _other_families(families: Sequence[str], others: Sequence[str]) -> dict[str, str]:

@@ -58,7 +58,7 @@ SCALARS = tuple(name for name in Figures.model_fields if name not in ("online", 
 CURVES = ("online", "online_cumulative", "validation")
 
 
-class Table:
+class MeasurementTable:
     """Measurements by family, seed, role and index."""
 
     def __init__(self, measurements: Iterable[Measurement]) -> None:
@@ -92,7 +92,7 @@ def paired_difference(first: Measurement | None, second: Measurement | None) -> 
     return sum(differences) / len(differences) if differences else math.nan
 
 
-def figures_by_seed(table: Table, family: str, seed: int, num_steps: int) -> dict[str, float | Array]:
+def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: int) -> dict[str, float | Array]:
     """Return the figures of one meta-episode: numbers, and curves of shape `[N]` or `[N + 1]`."""
     first = table.get(family, seed, Role.TEST_FIRST)
     chosen = table.get(family, seed, Role.TEST_CHOSEN)

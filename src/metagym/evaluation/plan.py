@@ -11,6 +11,7 @@ import numpy as np
 
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, TasksExhaustedError
+from metagym.evaluation.arms import ArmKind
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.disjointness import check_disjoint
 from metagym.extensions import extension_of
@@ -24,12 +25,19 @@ from metagym.types import Task
 class Plan:
     """The families and the task lists of an evaluation, drawn and checked before anything is played."""
 
-    def __init__(self, env: MetaEnv, config: EvaluationConfig, learn_from: Mapping[str, str], arm: str) -> None:
+    def __init__(
+        self,
+        env: MetaEnv,
+        config: EvaluationConfig,
+        learn_from: Mapping[str, str],
+        arm: str,
+        kind: ArmKind = "method",
+    ) -> None:
         families = env.task_set.expand_families(config.families or env.config.families)
         if len(families) > 100:
             raise ConfigError(f"Expected the families to evaluate, got none ({len(families)} exist). Name them.")
         self.config = config.model_copy(update={"families": families})
-        self.arm = arm
+        self.arm, self.kind = arm, kind
         self.learn_from = {name: learn_from.get(name, name) for name in families}
         env.task_set.expand_families(tuple(self.learn_from.values()))
         self.first_prompt = env.check_prompt(env.default_prompt if config.first_prompt is None else config.first_prompt)
@@ -76,6 +84,7 @@ class Plan:
             evaluation={
                 "config": self.config.model_dump(mode="json"),
                 "arm": self.arm,
+                "kind": self.kind,
                 "learn_from": {name: other for name, other in self.learn_from.items() if name != other},
             },
         )

@@ -12,7 +12,6 @@ import numpy as np
 
 from metagym.errors import ConfigError, MissingExtraError, RunFolderError
 from metagym.evaluation.comparison import Comparison
-from metagym.evaluation.controls import CONTROLS, control_of
 from metagym.evaluation.figures import Figures
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.transfer import TransferMatrix
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 
 FORMATS: Final = (".pdf", ".svg", ".png")
-NULL_CONTROLS: Final = tuple(name for name in CONTROLS if name != "same again")
 
 
 def plot_learning_curves(reports: Sequence[EvaluationReport], *, labels: Sequence[str] | None = None) -> Figure:
@@ -38,8 +36,8 @@ def plot_learning_curves(reports: Sequence[EvaluationReport], *, labels: Sequenc
     families = list(dict.fromkeys(family for report in reports for family in report.families))
     figure, panels = make_figure(len(families) + 1, any(report.scripted for report in reports))
     named = list(zip(reports, names, strict=True))
-    arms = [(report, name) for report, name in named if control_of(report.arm) not in NULL_CONTROLS] or named
-    nulls = [report for report in reports if control_of(report.arm) in NULL_CONTROLS] if len(arms) < len(named) else []
+    arms = [(report, name) for report, name in named if report.kind != "null control"] or named
+    nulls = [report for report in reports if report.kind == "null control"] if len(arms) < len(named) else []
     for panel, family in zip(panels, [*families, None], strict=True):
         _band(panel, [_figures_of(report, family) for report in nulls])
         for number, (report, name) in enumerate(arms):
@@ -127,8 +125,8 @@ def plot_transfer(matrix: TransferMatrix) -> Figure:
     return figure
 
 
-def plot_differences(comparisons: Sequence[Comparison], *, noise: str = "same again") -> Figure:
-    """Draw the paired differences with their intervals; the A/A comparison, named `noise`, as a band behind."""
+def plot_differences(comparisons: Sequence[Comparison]) -> Figure:
+    """Draw the paired differences with their intervals; the A/A comparison is a band behind them."""
     figure, (panel,) = make_figure(
         1, any(item.scripted for item in comparisons), size=(6.0, 1.6 + 0.4 * len(comparisons))
     )
@@ -136,7 +134,7 @@ def plot_differences(comparisons: Sequence[Comparison], *, noise: str = "same ag
     for row, item in enumerate(shown):
         estimate = item.difference
         assert estimate is not None
-        if item.second == noise and estimate.low is not None and estimate.high is not None:
+        if item.second_kind == "same again" and estimate.low is not None and estimate.high is not None:
             panel.axvspan(estimate.low, estimate.high, color="0.85", label="A/A band")
             panel.legend(fontsize="small")
         panel.errorbar(estimate.mean, row, xerr=_error(estimate), fmt="o", color="C0", capsize=3)

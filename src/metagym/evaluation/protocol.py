@@ -19,6 +19,7 @@ import numpy as np
 from metagym.budget import Budget
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, InfrastructureError
+from metagym.evaluation.arms import ArmKind
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.learning import learn_within_budget
 from metagym.evaluation.plan import Plan
@@ -39,6 +40,7 @@ def evaluate(
     *,
     config: EvaluationConfig | None = None,
     arm: str = "reflector",
+    kind: ArmKind = "method",
     learn_from: Mapping[str, str] | None = None,
     path: str | Path | None = None,
     optimizer: Optimizer | None = None,
@@ -46,7 +48,8 @@ def evaluate(
     """Evaluate a reflector by the protocol in `config`, and return the report.
 
     `env` is a meta-environment; its `families` are evaluated where `config` names none. `arm` names what is
-    evaluated: arms share tasks, never chance, so evaluating twice under two names is an A/A run.
+    evaluated: arms share tasks, never chance, so evaluating twice under two names is an A/A run. `kind` says
+    whether it is a method or a control; figures and reports draw them apart.
     `learn_from` maps a family to another one that its prompts are learned on. With `path` everything
     is kept in a run folder; where that holds this evaluation already, unfinished, it is gone on with.
     With an `optimizer`, or a `learning_budget` in the config, each meta-episode learns within that budget; see
@@ -74,7 +77,7 @@ def evaluate(
     if optimizer is not None or config.learning_budget is not None:
         config = config.model_copy(update={"replay": False, "learning_budget": config.learning_budget or Budget()})
         optimizer = optimizer or InTurn(config.num_steps)
-    plan = Plan(meta_env, config, dict(learn_from or {}), arm)
+    plan = Plan(meta_env, config, dict(learn_from or {}), arm, kind)
     manifest = plan.manifest(env, policy, optimizer)
     store: RecordStore = MemoryStore(manifest) if path is None else open_store(path, manifest)
     with contextlib.closing(store):

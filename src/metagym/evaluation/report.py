@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from metagym.evaluation.arms import ArmKind
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.figures import Figures, Table, figures_by_seed, summarise
+from metagym.evaluation.figures import Figures, MeasurementTable, figures_by_seed, summarise
 from metagym.rendering import plural
 from metagym.runs import Learned, Measurement, Role
 from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, detectable_effect
@@ -44,6 +45,7 @@ class EvaluationReport(Record):
     schema_version: Literal[1] = SCHEMA_VERSION
     arm: str
     """Names what was evaluated."""
+    kind: ArmKind = "method"
     config: EvaluationConfig
     measurement: dict[str, Any] = {}
     """The measurement fingerprint."""
@@ -82,13 +84,14 @@ def build_report(
     measurements: Sequence[Measurement],
     *,
     arm: str = "",
+    kind: ArmKind = "method",
     reflector_usage: Usage | None = None,
     learned: Sequence[Learned] = (),
     scripted: bool = False,
     about: Mapping[str, Any] | None = None,
 ) -> EvaluationReport:
     """Return the report that the measurements make. `about` holds further fields, such as the fingerprints."""
-    table = Table(measurements)
+    table = MeasurementTable(measurements)
     rows = {
         family: [figures_by_seed(table, family, seed, config.num_steps) for seed in table.seeds]
         for family in table.families
@@ -104,6 +107,7 @@ def build_report(
         )
     return EvaluationReport(
         arm=arm,
+        kind=kind,
         config=config,
         scripted=is_scripted,
         overall=overall,
@@ -163,7 +167,7 @@ def _verdict(overall: Figures) -> str:
     return f"not shown to differ from sp_0: {told}; {power_in_words(gain.std, gain.num)}"
 
 
-def _prompts(table: Table) -> list[ChosenPrompt]:
+def _prompts(table: MeasurementTable) -> list[ChosenPrompt]:
     found = []
     for family in table.families:
         for seed in table.seeds:
@@ -181,7 +185,7 @@ def _prompts(table: Table) -> list[ChosenPrompt]:
     return found
 
 
-def _prompt_scores(table: Table, learned: Learned, num_steps: int) -> PromptScores:
+def _prompt_scores(table: MeasurementTable, learned: Learned, num_steps: int) -> PromptScores:
     found = [table.get(*learned.key, Role.VALIDATION, index) for index in range(num_steps + 1)]
     scores = tuple(None if item is None else item.mean for item in found)
     return PromptScores(family=learned.family, seed=learned.seed, scores=scores)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from metagym.errors import RunFolderError
+from metagym.evaluation.arms import recorded_kind
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.report import EvaluationReport, build_report
 from metagym.runs import MANIFEST, Learned, Manifest, Measurement, RecordStore, RunFolder
@@ -45,6 +46,7 @@ def report_of(store: RecordStore) -> EvaluationReport:
         EvaluationConfig.model_validate(manifest.evaluation["config"]),
         tuple(store.all(Measurement).values()),
         arm=manifest.evaluation["arm"],
+        kind=recorded_kind(manifest.evaluation),
         reflector_usage=sum(
             (item.completion.usage for item in store.all(Reflection).values() if item.completion is not None), Usage()
         ),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.figures import Table, mean_of
+from metagym.evaluation.figures import MeasurementTable, mean_of
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.report import SCRIPTED_NOTE
 from metagym.evaluation.scoring import Loop, Request, Scorer
@@ -130,7 +130,7 @@ def _test(plan: Plan, loop: Loop, family: str, role: Role, index: int) -> Reques
 
 
 def _report(plan: Plan, store: RecordStore, orders: Mapping[int, Sequence[str]]) -> StreamReport:
-    config, table = plan.config, Table(tuple(store.all(Measurement).values()))
+    config, table = plan.config, MeasurementTable(tuple(store.all(Measurement).values()))
     num_blocks = len(config.families)
     online = np.full((len(orders), num_blocks * config.num_steps), math.nan)
     retention = np.full((len(orders), num_blocks, num_blocks), math.nan)

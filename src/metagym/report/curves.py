@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from metagym.evaluation.controls import control_of
 from metagym.evaluation.figures import Figures
-from metagym.evaluation.plots import NULL_CONTROLS
 from metagym.report.charts import Curve, Panel
 from metagym.report.sources import Run
 from metagym.report.words import is_control
@@ -14,8 +12,6 @@ from metagym.statistics import Estimate
 from metagym.types import MetaStep
 
 MAX_PANELS = 24
-NOISE = "same again"
-"""The control that is the A/A run."""
 
 
 def panels_of(group: Sequence[Run]) -> list[Panel]:
@@ -36,10 +32,10 @@ def _evaluated(group: Sequence[Run], family: str | None, families: Sequence[str]
     assert run.report is not None
     figures = _figures(run, family)
     assert figures is not None
-    controls = [item for item in group[1:] if control_of(item.arm) in NULL_CONTROLS]
+    controls = [item for item in group[1:] if item.arm_kind == "null control"]
     others = [item for item in group[1:] if not is_control(item)]
     again = next(
-        (found for item in group[1:] if control_of(item.arm) == NOISE and (found := _figures(item, family))), None
+        (found for item in group[1:] if item.arm_kind == "same again" and (found := _figures(item, family))), None
     )
     title = "All families" if family is None else family
     return Panel(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from metagym.evaluation.figures import Table
+from metagym.evaluation.figures import MeasurementTable
 from metagym.report.heatmap import Cell, HeatMap
 from metagym.report.sources import Run
 from metagym.runs import Role
@@ -24,7 +24,7 @@ def maps_of(number: int, run: Run, episodes: Sequence[Mapping[str, Any]]) -> lis
 
 def _evaluated(number: int, run: Run) -> list[HeatMap]:
     assert run.report is not None
-    table, num_prompts = Table(run.measurements), run.report.config.num_steps + 1
+    table, num_prompts = MeasurementTable(run.measurements), run.report.config.num_steps + 1
     maps = []
     for family in table.families:
         scores: dict[str, list[list[float | None]]] = {}

@@ -197,7 +197,7 @@ def _unlike(groups: Sequence[Sequence[Run]]) -> list[str]:
 
 def _is_tuning(group: Sequence[Run]) -> bool:
     """Whether the group is what the control `constant prompt` was tuned on."""
-    return group[0].kind == "evaluation" and group[0].arm == "tuning"
+    return group[0].arm_kind == "tuning"
 
 
 def _script() -> str:

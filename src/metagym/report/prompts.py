@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from metagym.evaluation.figures import Table
+from metagym.evaluation.figures import MeasurementTable
 from metagym.report.diff import word_diff
 from metagym.report.sources import Run
 from metagym.runs import Role
@@ -26,7 +26,7 @@ def _of_run(number: int, run: Run) -> list[dict[str, Any]]:
         return [{"run": number, "family": "", "seed": None, "rows": _rows(prompts, reflections, scores)}]
     if run.kind != "evaluation":
         return []
-    table = Table(run.measurements)
+    table = MeasurementTable(run.measurements)
     return [
         {"run": number, "family": family, "seed": seed, "rows": rows}
         for family in table.families
@@ -35,7 +35,7 @@ def _of_run(number: int, run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _evaluated(run: Run, table: Table, family: str, seed: int) -> list[dict[str, Any]]:
+def _evaluated(run: Run, table: MeasurementTable, family: str, seed: int) -> list[dict[str, Any]]:
     chosen = table.get(family, seed, Role.TEST_CHOSEN)
     prompts: list[str] = []
     scores: list[dict[str, Any]] = []

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from metagym.budget import Ledger, Spending
 from metagym.budget.ledger import Key as SpendingKey
 from metagym.errors import MetaGymError, RunFolderError
+from metagym.evaluation.arms import ArmKind, recorded_kind
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import REPORT, report_of
 from metagym.evaluation.stream import StreamReport
@@ -65,6 +66,11 @@ class Run:
         """The arm of an evaluation, which its episodes are named by; empty for another run."""
         about = None if self.manifest is None else self.manifest.evaluation
         return "" if about is None else str(about.get("arm", ""))
+
+    @property
+    def arm_kind(self) -> ArmKind:
+        """What the arm of an evaluation is: a method, the A/A run, a null control, or a tuning run."""
+        return recorded_kind(None if self.manifest is None else self.manifest.evaluation)
 
     @property
     def env_id(self) -> str:

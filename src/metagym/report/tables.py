@@ -12,7 +12,6 @@ from metagym.errors import ConfigError
 from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.figures import Figures
 from metagym.report.charts import domain_of, whisker
-from metagym.report.curves import NOISE
 from metagym.report.sources import Run
 from metagym.report.words import interval, mean, number, p_value
 from metagym.seeding import digest
@@ -73,7 +72,7 @@ def comparison_rows(group: Sequence[Run]) -> tuple[list[Row], str, list[str]]:
         comparisons = compare(reports)
     except ConfigError as error:
         return [], str(error), []
-    noise = next((item.difference for item in comparisons if item.second == NOISE), None)
+    noise = next((item.difference for item in comparisons if item.second_kind == "same again"), None)
     domain = domain_of([item.difference for item in comparisons])
     names = [run.name for run in group[1:] if run.report is not None]
     rows = [

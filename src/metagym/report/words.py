@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metagym.evaluation.controls import control_of
+from metagym.evaluation import arms
 from metagym.evaluation.report import EvaluationReport
 from metagym.rendering import plural
 from metagym.report.sources import Run
@@ -47,8 +47,8 @@ def p_value(value: float | None) -> str:
 
 
 def is_control(run: Run) -> bool:
-    """Whether the run is a control arm by its name."""
-    return bool(control_of(run.arm))
+    """Return whether the run is a control arm: the A/A run or a null control."""
+    return arms.is_control(run.arm_kind)
 
 
 def headline(group: Sequence[Run]) -> tuple[str, str]:

@@ -23,10 +23,12 @@ from metagym.evaluation import evaluate
 from metagym.evaluation.arena.entrants import BASELINE, Entrant, make_entrants
 from metagym.evaluation.arena.exports import write_standings
 from metagym.evaluation.arena.standings import Standings, build_standings
+from metagym.evaluation.arms import Arm
 from metagym.evaluation.campaign import check_configs, control_arms, folder_of, num_episodes
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.preset import Preset, PresetEnvironment
 from metagym.evaluation.report import EvaluationReport
+from metagym.optimizers import Optimizer
 from metagym.registration import make
 from metagym.types import Trajectory
 
@@ -79,10 +81,10 @@ def run_arena(
             entrants = _entrants(methods, model, meta_env, config)
             folder = folder_of(path, environment, config)
             arms = _arms(env, entrants, environment, config, preset.controls, folder)
-            reports = [_evaluate(env, entrant, config, folder, learn_from, on_arm) for entrant, learn_from in arms]
+            reports = [_evaluate(env, arm, optimizer, config, folder, on_arm) for arm, optimizer in arms]
         finally:
             env.close()
-        standings = build_standings(reports, folder.name, baseline=BASELINE, num_methods=len(entrants))
+        standings = build_standings(reports, folder.name, baseline=BASELINE)
         write_standings(standings, folder)
         bouts.append(Bout(folder, tuple(reports), standings))
     return bouts
@@ -109,32 +111,33 @@ def _arms(
     config: EvaluationConfig,
     controls: Sequence[str],
     folder: Path,
-) -> Iterator[tuple[Entrant, Mapping[str, str]]]:
-    """Yield the methods, then the controls around the first one that changes something; and where each learns."""
-    yield from ((entrant, {}) for entrant in entrants)
+) -> Iterator[tuple[Arm, Optimizer]]:
+    """Yield the methods, then the controls around the first one that changes something; each with its optimizer."""
+    yield from ((Arm(item.name, item.reflector), item.optimizer) for item in entrants)
     around = next((item for item in entrants if item.name != BASELINE), entrants[0])
     for arm in control_arms(env, around.reflector, environment, config, controls, folder):
-        yield Entrant(f"{arm.name} ({around.name})", arm.reflector, around.optimizer), arm.learn_from
+        yield arm._replace(name=f"{arm.name} ({around.name})"), around.optimizer
 
 
 def _evaluate(
     env: gymnasium.Env[Any, Any],
-    entrant: Entrant,
+    arm: Arm,
+    optimizer: Optimizer,
     config: EvaluationConfig,
     folder: Path,
-    learn_from: Mapping[str, str],
     on_arm: Callable[[str, int], Any] | None,
 ) -> EvaluationReport:
     if on_arm is not None:
-        on_arm(entrant.name, num_episodes(config))
+        on_arm(arm.name, num_episodes(config))
     return evaluate(
         env,
-        entrant.reflector,
+        arm.reflector,
         config=config,
-        arm=entrant.name,
-        learn_from=learn_from,
-        path=folder / _folder_name(entrant.name),
-        optimizer=entrant.optimizer,
+        arm=arm.name,
+        kind=arm.kind,
+        learn_from=arm.learn_from,
+        path=folder / _folder_name(arm.name),
+        optimizer=optimizer,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from metagym.budget import Budget, Outlay
 from metagym.evaluation.arena.curves import Curve, curves_of
+from metagym.evaluation.arms import is_control
 from metagym.evaluation.comparison import compare
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.runs import Learned
@@ -65,8 +66,8 @@ class Standings(Record):
     notes: tuple[str, ...] = ()
 
 
-def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline: str, num_methods: int) -> Standings:
-    """Return the standings that the arms' reports make; the first `num_methods` are methods, the rest controls.
+def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline: str) -> Standings:
+    """Return the standings that the reports of the arms make.
 
     Raises:
         ConfigError: the arms were not measured alike, or on other tasks.
@@ -78,14 +79,14 @@ def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline
     rows = [
         Standing(
             arm=report.arm,
-            is_control=number >= num_methods,
+            is_control=is_control(report.kind),
             test=report.overall.test_last,
             gain=report.overall.last_gain,
             against_baseline=against.get(report.arm),
             adjusted_p=adjusted.get(report.arm),
             **_effort(report.learned),
         )
-        for number, report in enumerate(reports)
+        for report in reports
     ]
     first = reports[0]
     return Standings(
