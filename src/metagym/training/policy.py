@@ -143,11 +143,14 @@ class Policy:
         """Write one completion for each prompt, drawn with `generator`; temperature 0 takes the likeliest token."""
         ids, mask = self._pad_left(prompts)
         alive = torch.ones(len(prompts), dtype=torch.bool, device=ids.device)
-        cache, tokens, logprobs = None, [], []
+        past: dict[str, Any] = {}
+        tokens, logprobs = [], []
         for _ in range(max_new_tokens):
             positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-            out = self._forward(ids, mask, positions, past_key_values=cache, use_cache=True)
-            cache = out.past_key_values
+            out = self._forward(ids, mask, positions, use_cache=True, **past)
+            # transformers 5.24 renamed it. The model's own output says which name this model takes.
+            name = "cache" if "cache" in out else "past_key_values"
+            past = {name: out[name]}
             log_p = torch.log_softmax(out.logits[:, -1].float() / (temperature or 1.0), -1)
             if temperature:
                 drawn = torch.multinomial(log_p.exp(), 1, generator=generator)
