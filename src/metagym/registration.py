@@ -6,14 +6,17 @@ Importing this module registers the ids, and imports no environment: that happen
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 import gymnasium
-from gymnasium.envs.registration import register
+from gymnasium.envs.registration import load_env_creator, register
 
 from metagym.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
+    from metagym.env import MetaEnv
     from metagym.vector import MetaVectorEnv
 
 META_EPISODE_LENGTH = 10
@@ -44,6 +47,17 @@ register(id="MetaGym/ALFWorldText-v0", entry_point="metagym.envs.alfworld.env:AL
 _PACKAGE_OF = {"MiniHack": "minihack"}
 
 
+RESERVED: Final = {
+    "actor": "write --actor SPEC",
+    "budget": "write --budget tokens=N,calls=N,cost=X,episodes=N",
+    "max_episode_steps": "the number of meta-steps is --steps N (num_steps in a preset)",
+    "num_steps": "the number of meta-steps is --steps N (num_steps in a preset)",
+    "on_episode": "it is a function, which only Python can pass",
+    "render_mode": "`metagym show RUN --step 0` prints the episodes of a meta-step",
+}
+"""Names that a user cannot give as an option in text (on a command line, in a preset), and what to do instead."""
+
+
 def make(env_id: str, *, num_steps: int | None = None, **options: Any) -> gymnasium.Env[Any, str]:
     """Make a meta-environment whose meta-episode is at least `num_steps` long; by default as registered.
 
@@ -55,8 +69,41 @@ def make(env_id: str, *, num_steps: int | None = None, **options: Any) -> gymnas
     5
 
     Raises:
-        ConfigError: the id is unknown, or it is not a meta-environment.
+        ConfigError: the id or an option is unknown, or the id is not a meta-environment's.
     """
+    found = _find_class(env_id)
+    _check_names(found, options)
+    if ":" in env_id:
+        return found(**options)
+    return gymnasium.make(env_id, max_episode_steps=num_steps, **options)
+
+
+def check_options(env_id: str, options: Mapping[str, Any], *, reserved: Mapping[str, str] = RESERVED) -> None:
+    """Check the options of an environment that a user wrote as text: on a command line or in a preset.
+
+    `reserved` maps each name that is set in another way there to what to write instead. The legal values of
+    `MetaEnvConfig` are checked when the environment is made; here are checked the names, and the types of the
+    constructor's own options.
+
+    >>> check_options("MetaGym/Gates-v0", {"episodes_per_step": 3})
+
+    Raises:
+        ConfigError: an option is reserved, is unknown or has a value of another type.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    found = _find_class(env_id)
+    for name, value in options.items():
+        if name in reserved:
+            raise ConfigError(f"{name!r} is not an option of the environment: {reserved[name]}.")
+        _check_names(found, [name], hidden=reserved)
+        try:
+            TypeAdapter(_option_types(found)[name]).validate_python(value)
+        except ValidationError as error:
+            raise ConfigError(f"Option {name!r} got {value!r}: {error.errors()[0]['msg']}.") from None
+
+
+def _find_class(env_id: str) -> type[MetaEnv]:
     from metagym.env import MetaEnv
     from metagym.imports import import_object
 
@@ -64,12 +111,47 @@ def make(env_id: str, *, num_steps: int | None = None, **options: Any) -> gymnas
         found = import_object(env_id)
         if not (isinstance(found, type) and issubclass(found, MetaEnv)):
             raise ConfigError(f"Expected the import path of a subclass of metagym.MetaEnv, got {env_id!r}.")
-        return found(**options)
+        return found
     known = meta_env_ids()
     if env_id not in known:
         remedy = "Name your own class by its import path: package.module:MyMetaEnv."
         raise UnknownNameError.of("meta-environment", env_id, known, remedy=remedy)
-    return gymnasium.make(env_id, max_episode_steps=num_steps, **options)
+    creator: Any = load_env_creator(str(gymnasium.spec(env_id).entry_point))
+    return creator  # type: ignore[no-any-return]
+
+
+def _check_names(found: type[MetaEnv], options: Iterable[str], *, hidden: Iterable[str] = ()) -> None:
+    known = sorted(_option_types(found).keys() - set(hidden))
+    for name in options:
+        if name == "max_episode_steps":
+            raise ConfigError("'max_episode_steps' is not an option here: pass num_steps, the number of meta-steps.")
+        if name not in known:
+            raise UnknownNameError.of("option", name, known, remedy=f"All options: {', '.join(known)}.")
+
+
+def _option_types(found: type[MetaEnv]) -> dict[str, Any]:
+    """Return the options that a class's constructor takes, with their types; Any if a type cannot be read."""
+    from metagym.config import MetaEnvConfig
+    from metagym.env import MetaEnv
+
+    types: dict[str, Any] = {}
+    for base in found.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        constructor: Any = vars(base)["__init__"]
+        parameters = list(inspect.signature(constructor).parameters.values())[1:]
+        try:
+            hints = get_type_hints(constructor)
+        except NameError:  # a name that is imported for the type checker only
+            hints = {}
+        for parameter in parameters:
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                types.setdefault(parameter.name, hints.get(parameter.name, Any))
+        if base is MetaEnv:
+            types = dict.fromkeys(MetaEnvConfig.model_fields, Any) | types
+        if base is MetaEnv or all(parameter.kind != parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return types
 
 
 def meta_env_ids() -> list[str]:
