@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -11,8 +10,7 @@ from pydantic import ValidationError
 
 from metagym.budget.records import Attempt
 from metagym.errors import RunFolderError
-
-logger = logging.getLogger(__name__)
+from metagym.files import whole_lines
 
 
 class CallLog:
@@ -33,11 +31,8 @@ class CallLog:
         Raises:
             RunFolderError: a line inside the log is broken.
         """
-        lines = self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith(b"\n"):
-                logger.warning("The last line of %s was torn by a crash; it is dropped.", self.path)
-                return
+        lines = whole_lines(self.path) if self.path.exists() else ()
+        for number, (_, line) in enumerate(lines, start=1):
             try:
                 attempt = Attempt.model_validate_json(line)
             except ValidationError as error:

@@ -13,6 +13,7 @@ from metagym.env import MetaEnv
 from metagym.errors import ConfigError, RunFolderError
 from metagym.evaluation import evaluate
 from metagym.evaluation.config import EvaluationConfig
+from metagym.files import write_whole
 from metagym.reflectors import ReflectorSpec
 from metagym.seeding import derive_seed
 from metagym.types import Record
@@ -74,9 +75,7 @@ def tune_constant_prompt(
         scores=tuple(zip(candidates, means.tolist(), strict=True)),
     )
     if file is not None:
-        part = file.with_suffix(".part")
-        part.write_text(tuned.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        part.replace(file)
+        write_whole(file, tuned.model_dump_json(indent=2) + "\n")
     return tuned
 
 

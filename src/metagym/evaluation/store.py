@@ -9,6 +9,7 @@ from metagym.errors import RunFolderError
 from metagym.evaluation.arms import recorded_kind
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.report import EvaluationReport, build_report
+from metagym.files import write_whole
 from metagym.runs import MANIFEST, Learned, Manifest, Measurement, RecordStore, RunFolder
 from metagym.types import Record, Reflection, Usage
 
@@ -65,9 +66,7 @@ def report_of(store: RecordStore) -> EvaluationReport:
 def write_report(store: RecordStore, report: Record) -> None:
     """Write the report to `report.json`, where the store is a run folder that this process writes to."""
     if isinstance(store, RunFolder) and store.is_writing:
-        part = store.path / f"{REPORT}.part"
-        part.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        part.replace(store.path / REPORT)
+        write_whole(store.path / REPORT, report.model_dump_json(indent=2) + "\n")
 
 
 def read_report(path: str | Path) -> EvaluationReport:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from metagym._version import __version__
 from metagym.errors import ConfigError, MissingExtraError, RunFolderError
 from metagym.evaluation.comparison import differences
+from metagym.files import write_whole
 from metagym.rendering import plural
 from metagym.report import tables
 from metagym.report.charts import draw_panel
@@ -63,10 +64,7 @@ def make_report(runs: Sequence[str | Path], out: str | Path, *, max_episodes: in
     found = read_runs([Path(run) for run in runs], max_episodes=max_episodes)
     page = render(found)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part = out.with_name(f"{out.name}.part")
-        part.write_text(page, encoding="utf-8")
-        part.replace(out)
+        write_whole(out, page)
     except OSError as error:
         raise RunFolderError(f"Expected a place that can be written at {out}: {error}.") from error
     return Made(

@@ -19,6 +19,7 @@ from typing import Any, Literal, cast
 import pydantic_core
 
 from metagym.errors import RunFolderError
+from metagym.files import write_whole
 from metagym.runs.journal import Journal, Place
 from metagym.runs.manifest import MANIFEST, Manifest, read_manifest
 from metagym.runs.measurements import Learned, Measurement
@@ -99,9 +100,7 @@ class RunFolder:
                 )
             path.mkdir(parents=True, exist_ok=True)
             run._journal.lock()
-            part = path / f"{MANIFEST}.part"
-            part.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            part.replace(path / MANIFEST)
+            write_whole(path / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
         except OSError as error:
             run.close()
             raise RunFolderError(f"Expected a folder that can be written at {path}: {error}.") from error

@@ -6,7 +6,6 @@ that fails (a full disk) leaves nothing behind.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -14,8 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metagym.errors import RunFolderError
-
-logger = logging.getLogger(__name__)
+from metagym.files import whole_lines
 
 
 class Place(NamedTuple):
@@ -72,18 +70,10 @@ class Journal:
 
     def lines(self) -> Iterator[tuple[Place, bytes]]:
         """Yield the whole lines with their places. A torn last line is left out, with a warning."""
-        if not self.path.exists():
-            return
-        start = 0
-        with self.path.open("rb") as file:
-            for line in file:
-                if not line.endswith(b"\n"):
-                    logger.warning("The last line of %s was torn by a crash; it is dropped.", self.path)
-                    break
-                place = Place(start, len(line))
-                start += len(line)
-                self._end = start
-                yield place, line
+        if self.path.exists():
+            for start, line in whole_lines(self.path):
+                self._end = start + len(line)
+                yield Place(start, len(line)), line
 
     def read(self, place: Place) -> bytes:
         """Return the line at that place."""

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.extensions import extension_of
+from metagym.files import whole_lines, write_whole
 from metagym.imports import require
 from metagym.optimizers.loop import optimize
 from metagym.reflectors import ChatReflector, ReflectorSpec, as_reflector
@@ -124,11 +125,7 @@ def to_experience(histories: Iterable[Sequence[MetaStep]], *, fingerprint: str) 
 
 def write_jsonl(records: Iterable[Record], path: str | Path) -> None:
     """Write one record a line, all or nothing: a crash leaves no half file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(record.model_dump_json() + "\n" for record in records), encoding="utf-8")
-    part.replace(path)
+    write_whole(Path(path), "".join(record.model_dump_json() + "\n" for record in records))
 
 
 def read_experience(path: str | Path, *, fingerprint: str | None = None) -> list[Experience]:
@@ -189,8 +186,7 @@ def to_rows(experience: Sequence[Experience]) -> list[dict[str, Any]]:
 
 def read_lines(path: str | Path) -> list[dict[str, Any]]:
     """Return the JSON lines of a file; a torn last line, left by a crash, is dropped."""
-    lines = Path(path).read_bytes().split(b"\n")[:-1]
-    return [json.loads(line) for line in lines]
+    return [json.loads(line) for _, line in whole_lines(Path(path))]
 
 
 def chat_messages(meta_step: MetaStep) -> list[Message]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from metagym.files import write_whole
 from metagym.training.data import read_lines
 
 if TYPE_CHECKING:
@@ -62,9 +63,7 @@ def drop_from(file: Path, step: int) -> None:
     """Drop the lines of steps that come again: those after the checkpoint, and a torn last one."""
     if file.exists():
         kept = [line for line in read_lines(file) if line["step"] < step]
-        part = file.with_name(file.name + ".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        part.replace(file)
+        write_whole(file, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ import os
 import sys
 from pathlib import Path
 
+from metagym.files import whole_lines
+
 CHUNK_BYTES = 4 << 20
 """What is read at once: a file that is long already is caught up with piece by piece."""
 
@@ -16,7 +18,7 @@ CHUNK_BYTES = 4 << 20
 class Tail:
     """Gives the whole lines that were added to a file since it last looked.
 
-    A line that is not finished waits for its end. A file that is not there (yet, or any more) has no lines;
+    A line that is not finished waits for its end. A file that does not exist (yet, or any more) has no lines;
     one that is shorter than before, or is another file, is read from the start.
     """
 
@@ -25,41 +27,29 @@ class Tail:
         self.is_behind = False
         """Whether there is more to read at once."""
         self.has_restarted = False
-        """Whether the last look had to begin at the file's start again; what was counted before is void then."""
+        """Whether the last look began at the file's start again, so that earlier counts are void."""
         self._inode: int | None = None
-        self._offset = 0
-        self._rest: list[bytes] = []
+        self._end = 0
+        """Where the last whole line that was read ends, in bytes."""
 
     def lines(self) -> list[bytes]:
         """Return the next whole lines, at most about `CHUNK_BYTES` of them."""
-        self.has_restarted = False
+        self.has_restarted = self.is_behind = False
+        lines: list[bytes] = []
         try:
-            with self.path.open("rb") as file:
-                status = os.fstat(file.fileno())
-                if self._inode is not None and (status.st_ino != self._inode or status.st_size < self._whole):
-                    self.has_restarted = True
-                    self._offset, self._rest = 0, []
-                elif status.st_size < self._offset:  # a crash's torn line was cut off
-                    self._offset, self._rest = self._whole, []
-                self._inode = status.st_ino
-                file.seek(self._offset)
-                chunk = file.read(CHUNK_BYTES)
+            status = self.path.stat()
+            if self._inode is not None and (status.st_ino != self._inode or status.st_size < self._end):
+                self.has_restarted, self._end = True, 0
+            self._inode, start = status.st_ino, self._end
+            for place, line in whole_lines(self.path, start, growing=True):
+                lines.append(line[:-1])
+                self._end = place + len(line)
+                if self._end - start >= CHUNK_BYTES:
+                    self.is_behind = True
+                    break
         except OSError:
-            self.is_behind = False
-            return []
-        self._offset += len(chunk)
-        self.is_behind = len(chunk) == CHUNK_BYTES
-        if b"\n" not in chunk:
-            self._rest.append(chunk)
-            return []
-        *lines, rest = (b"".join(self._rest) + chunk).split(b"\n")
-        self._rest = [rest]
+            return lines
         return lines
-
-    @property
-    def _whole(self) -> int:
-        """Where the last whole line ends, in bytes."""
-        return self._offset - sum(map(len, self._rest))
 
 
 def seconds_since_written(path: Path, now: float) -> float | None:

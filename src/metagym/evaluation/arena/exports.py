@@ -10,6 +10,7 @@ from pathlib import Path
 from metagym.errors import MissingExtraError, RunFolderError
 from metagym.evaluation.arena.standings import Standings
 from metagym.evaluation.arena.tables import budget_of, effort_cells, score_cells, title_of
+from metagym.files import write_whole
 from metagym.statistics import Estimate
 
 NAME = "arena"
@@ -40,9 +41,7 @@ def _write(standings: Standings, place: Path) -> list[Path]:
     written = []
     for kind, text in texts.items():
         path = place / f"{NAME}.{kind}"
-        part = path.with_suffix(".part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        write_whole(path, text)
         written.append(path)
     figure = place / f"{NAME}.png"
     try:
