@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from metagym.budget import Budget
 from metagym.errors import ConfigError
 from metagym.types import Record, Task
+from metagym.workers import WorkerOptions, read_workers
 
 
 class RolloutConfig(Record):
@@ -40,8 +41,9 @@ class MetaEnvConfig(RolloutConfig):
     """Mean score from which the meta-episode is terminated; None means never."""
     max_failure_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of a batch that the apparatus may fail on before `step` raises."""
-    workers: Annotated[int, Field(ge=1)] | Literal["local", "ray"] = "local"
-    """Where inner environments live: `local`, in this process; in so many worker processes; or `ray`, on a cluster."""
+    workers: Annotated[int | str | WorkerOptions, BeforeValidator(read_workers)] = "local"
+    """Where inner environments live: `local`, in this process; N, in N worker processes; `ray`, on a Ray cluster; or a
+    mapping with limits, such as `{"processes": 4, "step_timeout_s": 20}` (see `metagym.workers.WorkerOptions`)."""
     arm: str = ""
     """Names this arm of a comparison; arms never share model noise."""
     budget: Budget = Budget()
@@ -61,6 +63,8 @@ def read_options(options: Mapping[str, Any]) -> MetaEnvConfig:
         return MetaEnvConfig(**options)
     except ValidationError as error:
         first = error.errors()[0]
+        if isinstance(cause := first.get("ctx", {}).get("error"), ConfigError):
+            raise cause from None
         name = ".".join(map(str, first["loc"]))
         known = ", ".join(sorted(MetaEnvConfig.model_fields))
         if first["type"] == "extra_forbidden":

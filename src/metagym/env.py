@@ -26,7 +26,7 @@ from metagym.seeding import describe, digest, package_versions
 from metagym.spaces import PromptSpace, TrajectorySpace
 from metagym.tasks import TaskSet, is_task_list
 from metagym.types import Episode, MetaStep, Task, Trajectory, Usage
-from metagym.workers import LocalWorkers, ProcessWorkers, RayWorkers, SeatWorkers, Workers
+from metagym.workers import make_workers
 
 ACTION_GRAMMAR = "exact, then case and white space"
 
@@ -91,7 +91,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self.on_episode = on_episode
         """Called with each finished trajectory, from the engine's thread."""
         self._recorder: Recorder | None = None
-        self._workers = self._make_workers()
+        self._workers = make_workers(self.config.workers, self.make_inner_env, self.inner_env_factory)
         self.engine = self._make_rollout_engine()
         self._owns_actor = actor is not self.actor
         self._retries = 0
@@ -350,13 +350,6 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             recall=self._recall,
             slots=slots,
         )
-
-    def _make_workers(self) -> Workers | SeatWorkers:
-        if self.config.workers == "local":
-            return LocalWorkers(self.make_inner_env)
-        if self.config.workers == "ray":
-            return RayWorkers(self.inner_env_factory())
-        return ProcessWorkers(self.inner_env_factory(), self.config.workers)
 
     def _episode_finished(self, trajectory: Trajectory) -> None:
         self.ledger.add(trajectory)

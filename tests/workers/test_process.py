@@ -22,7 +22,7 @@ from metagym.errors import ConfigError
 from metagym.rollout import RolloutConfig, RolloutEngine
 from metagym.testing import ScriptedActor
 from metagym.types import Episode, StopReason, Task, Trajectory
-from metagym.workers import LocalWorkers, ProcessWorkers
+from metagym.workers import LocalWorkers, ProcessLimits, ProcessWorkers
 from tests.workers.naughty import Naughty, missing_package
 
 Play = Callable[..., tuple[Trajectory, ...]]
@@ -38,7 +38,7 @@ def play() -> Iterator[Play]:
     opened: list[ProcessWorkers] = []
 
     def play(actions: list[str], *, count: int = 1, make_env: Callable[[], Naughty] = Naughty, **options: object):
-        workers = ProcessWorkers(make_env, options.pop("num_workers", 1), **options)
+        workers = ProcessWorkers(make_env, 1, ProcessLimits(**options))
         opened.append(workers)
         engine = RolloutEngine(ScriptedActor(actions), workers, config=RolloutConfig(max_steps=6))
         return background.run(engine.run(episodes(count)))
@@ -101,7 +101,7 @@ def test_a_python_error_costs_one_environment_and_no_process(play: Play) -> None
 
 
 def test_a_memory_limit_turns_hunger_into_an_error(play: Play) -> None:
-    (hungry,) = play(["eat"], memory_limit_mb=4_000)
+    (hungry,) = play(["eat"], memory_mib=4_000)
     assert "MemoryError" in hungry.error
 
 
@@ -129,7 +129,7 @@ def test_a_process_is_replaced_after_its_number_of_episodes() -> None:
                 seen.append((await env.step("go")).info["process"])
         return seen
 
-    workers = ProcessWorkers(Naughty, 1, max_episodes=2)
+    workers = ProcessWorkers(Naughty, 1, ProcessLimits(recycle_after=2))
     first, second, third, fourth = background.run(processes())
     workers.close()
     assert first == second != third == fourth
@@ -159,7 +159,7 @@ def test_leases_spread_over_the_processes() -> None:
 def test_an_environment_that_cannot_be_sent_is_refused_at_once() -> None:
     with pytest.raises(ConfigError, match="picklable function"):
         ProcessWorkers(lambda: Naughty(), 1)
-    with pytest.raises(ConfigError, match="num_workers >= 1"):
+    with pytest.raises(ConfigError, match="num_processes >= 1"):
         ProcessWorkers(Naughty, 0)
 
 

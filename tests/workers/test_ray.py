@@ -249,7 +249,7 @@ def test_close_ends_the_hosts_and_twice_is_fine(play: Play) -> None:
     from ray.exceptions import RayActorError
 
     with pytest.raises(RayActorError):
-        ray.get(actor.stop.remote(0), timeout=30)
+        ray.get(actor.cancel.remote(0), timeout=30)
 
 
 def run_script(code: str, *args: str) -> subprocess.CompletedProcess[str]:

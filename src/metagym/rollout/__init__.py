@@ -1,8 +1,8 @@
 """Rollouts: the one loop that plays an episode, and an engine that plays many at once without a barrier.
 
-episode   run_episode: observe, act, check the action, step
+episode   run_episode: observe, act, check the action, step; play_on: from this process, or on remote hosts
 engine    RolloutEngine: many episodes, each at its own pace; attempts, records, the end of a budget
-remote    episodes that are played on another machine: what travels with them, and what comes home as records
+remote    episodes that are played on another machine: the request that goes there, the result that comes back
 """
 
 from metagym.config import RolloutConfig

@@ -1,26 +1,117 @@
-"""The one loop that plays an episode: observe, act, check the action, step."""
+"""The one loop that plays an episode (observe, act, check the action, step), and the choice of where it runs."""
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from metagym.actors import Actor
 from metagym.config import RolloutConfig
 from metagym.errors import ContextOverflowError, ContractError
 from metagym.extensions import extension_of
-from metagym.types import Action, Episode, Observation, Step, StopReason, Trajectory, Usage, compact, sum_usage
-from metagym.workers import Frame, InnerEnv
+from metagym.rollout.remote import RemoteRollout
+from metagym.types import Action, Episode, Observation, Step, StopReason, Trajectory, compact, sum_usage
+from metagym.workers import Frame, InnerEnv, RemoteWorkers, Workers
 
 Score = Callable[[Trajectory], float]
-"""Gives a trajectory its number in the mean."""
+"""Returns a trajectory's number in the mean."""
+PlayEpisode = Callable[[Episode, list[Step]], Awaitable[Trajectory]]
+"""Plays an episode; the list receives its steps, also if the episode fails."""
 
 DEFAULT_CONFIG = RolloutConfig()
 
 
 def default_score(trajectory: Trajectory) -> float:
-    """Return 1.0 or 0.0 by success where the inner environment reports it, else the return."""
+    """Return 1.0 or 0.0 by success if the inner environment reports it, else the return."""
     return trajectory.episode_return if trajectory.success is None else float(trajectory.success)
+
+
+async def run_episode(
+    episode: Episode,
+    actor: Actor,
+    env: InnerEnv,
+    *,
+    config: RolloutConfig = DEFAULT_CONFIG,
+    score: Score | None = default_score,
+    steps: list[Step] | None = None,
+) -> Trajectory:
+    """Play one episode and return its record; with `score=None` it has no score yet.
+
+    The agent's mistakes are data: an action that cannot be read or is not available is not executed, earns 0,
+    and is answered by `Observation.feedback`. `steps` receives each step as it is made, so that the caller has
+    the steps even if the episode fails.
+
+    Raises:
+        Exception: whatever the actor, the inner environment or `score` raised, except ContextOverflowError.
+    """
+    steps = [] if steps is None else steps
+    frame = await env.reset(episode.task)
+    observation, stop_reason = _observe(frame), StopReason.STEP_LIMIT
+    while len(steps) < config.max_steps:
+        try:
+            action = await actor.act(episode, steps, observation)
+        except ContextOverflowError:
+            stop_reason = StopReason.CONTEXT_OVERFLOW
+            break
+        command, problem = _resolve(action, observation.available_actions, config.invalid)
+        if command is None:
+            reward, events = 0.0, ()
+            next_observation = observation.model_copy(update={"feedback": problem})
+        else:
+            frame = await env.step(command)
+            reward, events = float(frame.reward), tuple(frame.info.get("events", ()))
+            next_observation = _observe(frame)
+        step = Step(
+            observation=observation,
+            action=action,
+            command=command,
+            is_valid=not problem,
+            reward=reward,
+            events=events,
+        )
+        steps.append(compact(step))
+        observation = next_observation
+        if frame.terminated or frame.truncated:
+            stop_reason = StopReason.TERMINATED if frame.terminated else StopReason.TRUNCATED
+            break
+    success = frame.info.get("success")
+    trajectory = _record(
+        episode,
+        actor,
+        steps,
+        final_observation=observation,
+        stop_reason=stop_reason,
+        stop_detail=str(frame.info.get("outcome", "")),
+        success=None if success is None else bool(success),
+    )
+    return trajectory if score is None else _with_score(trajectory, score)
+
+
+def failed_episode(episode: Episode, actor: Actor, steps: Sequence[Step], failure: Exception) -> Trajectory:
+    """Return the record of an episode that failed for infrastructure reasons, with the steps before the failure."""
+    error = f"{type(failure).__name__}: {failure}"
+    return _record(episode, actor, steps, final_observation=None, stop_reason=StopReason.ERROR, error=error)
+
+
+def play_on(workers: Workers | RemoteWorkers, actor: Actor, config: RolloutConfig, score: Score) -> PlayEpisode:
+    """Return the function that plays an episode on `workers`: the actor in this process, or next to a remote host."""
+    if isinstance(workers, RemoteWorkers):
+        run = functools.partial(run_episode, actor=actor, config=config, score=None)
+        remote = RemoteRollout(run, actor, workers, max_steps=config.max_steps)
+
+        async def play_remotely(episode: Episode, steps: list[Step]) -> Trajectory:
+            # The score is given in this process, so that a user's `score` need not be picklable.
+            return _with_score(await remote.play(episode, steps), score)
+
+        return play_remotely
+
+    async def play(episode: Episode, steps: list[Step]) -> Trajectory:
+        async with workers.lease() as env:
+            return await run_episode(episode, actor, env, config=config, score=score, steps=steps)
+
+    return play
 
 
 def match_command(text: str, available: Sequence[str] | None) -> str | None:
@@ -36,87 +127,6 @@ def match_command(text: str, available: Sequence[str] | None) -> str | None:
     return same[0] if len(same) == 1 else None
 
 
-async def run_episode(
-    episode: Episode,
-    actor: Actor,
-    env: InnerEnv,
-    *,
-    config: RolloutConfig = DEFAULT_CONFIG,
-    score: Score = default_score,
-    steps: list[Step] | None = None,
-) -> Trajectory:
-    """Play one episode and return its record.
-
-    What the agent does wrong is data: an action that cannot be read or is not available is not executed,
-    earns 0, and is answered by `Observation.feedback`. `steps` receives each step as it is made, so that
-    the caller keeps what was played where the apparatus fails.
-
-    Raises:
-        Exception: whatever the actor or the inner environment raised, but for ContextOverflowError.
-    """
-    return scored(await play_episode(episode, actor, env, config=config, steps=steps), score)
-
-
-async def play_episode(
-    episode: Episode,
-    actor: Actor,
-    env: InnerEnv,
-    *,
-    config: RolloutConfig = DEFAULT_CONFIG,
-    steps: list[Step] | None = None,
-) -> Trajectory:
-    """Play one episode as `run_episode` does, and leave it without a score."""
-    steps = [] if steps is None else steps
-    frame = await env.reset(episode.task)
-    observation = _observe(frame)
-    stop_reason = StopReason.STEP_LIMIT
-    while len(steps) < config.max_steps:
-        try:
-            action = await actor.act(episode, steps, observation)
-        except ContextOverflowError:
-            stop_reason = StopReason.CONTEXT_OVERFLOW
-            break
-        command, problem = _resolve(action, observation.available_actions, config.invalid)
-        if command is None:
-            next_observation, reward, events = observation.model_copy(update={"feedback": problem}), 0.0, ()
-        else:
-            frame = await env.step(command)
-            next_observation, reward = _observe(frame), float(frame.reward)
-            events = tuple(frame.info.get("events", ()))
-        step = Step(
-            observation=observation,
-            action=action,
-            command=command,
-            is_valid=not problem,
-            reward=reward,
-            events=events,
-        )
-        steps.append(compact(step))
-        observation = next_observation
-        if frame.terminated or frame.truncated:
-            stop_reason = StopReason.TERMINATED if frame.terminated else StopReason.TRUNCATED
-            break
-    success = frame.info.get("success")
-    return Trajectory(
-        episode=episode,
-        steps=tuple(steps),
-        final_observation=observation,
-        stop_reason=stop_reason,
-        stop_detail=str(frame.info.get("outcome", "")),
-        success=None if success is None else bool(success),
-        usage=usage_of(steps),
-        scripted=extension_of(actor).scripted,
-        actor_revision=extension_of(actor).revision,
-    )
-
-
-def scored(trajectory: Trajectory, score: Score) -> Trajectory:
-    value = float(score(trajectory))
-    if not math.isfinite(value):
-        raise ContractError(f"A score must be a finite number, got {value!r}. Mend the environment's `score`.")
-    return trajectory.model_copy(update={"score": value})
-
-
 def _observe(frame: Frame) -> Observation:
     info = frame.info
     available = info.get("available_actions")
@@ -130,7 +140,7 @@ def _observe(frame: Frame) -> Observation:
 
 
 def _resolve(action: Action, available: tuple[str, ...] | None, invalid: str) -> tuple[str | None, str]:
-    """Return the command to execute, or None, and the problem to tell the actor, or nothing."""
+    """Return the command to execute, if any, and the actor's mistake, if any."""
     if action.text is None:
         return None, action.problem or "Your reply could not be read."
     command = match_command(action.text, available)
@@ -140,5 +150,19 @@ def _resolve(action: Action, available: tuple[str, ...] | None, invalid: str) ->
     return (action.text if invalid == "execute" else None), problem
 
 
-def usage_of(steps: Sequence[Step]) -> Usage:
-    return sum_usage(step.action.completion.usage for step in steps if step.action.completion)
+def _record(episode: Episode, actor: Actor, steps: Sequence[Step], **fields: Any) -> Trajectory:
+    return Trajectory(
+        episode=episode,
+        steps=tuple(steps),
+        usage=sum_usage(step.action.completion.usage for step in steps if step.action.completion),
+        scripted=extension_of(actor).scripted,
+        actor_revision=extension_of(actor).revision,
+        **fields,
+    )
+
+
+def _with_score(trajectory: Trajectory, score: Score) -> Trajectory:
+    value = float(score(trajectory))
+    if not math.isfinite(value):
+        raise ContractError(f"A score must be a finite number, got {value!r}. Fix the environment's `score`.")
+    return trajectory.model_copy(update={"score": value})

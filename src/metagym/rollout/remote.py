@@ -1,8 +1,8 @@
-"""Episodes that are played on another machine: what goes there with them, and what they bring home.
+"""Episodes that are played on another machine: the request that goes there, and the result that comes back.
 
-The actor goes to where the inner environment lives, so that model calls leave from there. Home come the
-steps, the failure if there was one, every attempt at a model call, and every exchange for the cassette: the
-ledger and the cassette at home are the only ones that last. It knows nothing of Ray.
+The actor goes to the host of the inner environment, so that model calls leave from there. Back come the steps, the
+failure if there was one, every attempt at a model call, and every exchange for the cassette: the driver's ledger
+and cassette are the only ones that last. This module knows nothing of Ray.
 """
 
 from __future__ import annotations
@@ -22,75 +22,81 @@ from metagym.models import Call, Cassette
 from metagym.models.cassette import Mode, Rows, open_cassette
 from metagym.seeding import step_seed
 from metagym.types import Episode, Step, Trajectory
-from metagym.workers import Seat, SeatWorkers, WorkerLostError, Workers
+from metagym.workers import HostLease, RemoteWorkers, WorkerLostError, Workers
 
 logger = logging.getLogger(__name__)
 
-STOP_S = 5.0
-"""How long a cancelled episode is waited for, so that it can say what it took."""
+CANCEL_TIMEOUT_S = 5.0
+"""Seconds to wait for the result of a cancelled episode, which holds its model calls."""
 
-Play = Callable[..., Awaitable[Trajectory]]
-"""(episode, *, env, steps) -> the trajectory; a `functools.partial` of `rollout.play_episode`."""
+RunEpisode = Callable[..., Awaitable[Trajectory]]
+"""(episode, *, env, steps) -> the trajectory; a `functools.partial` of `run_episode`."""
 
 
-class Ticket(NamedTuple):
-    """What goes with an episode: which calls are for what, and the replies that home has already."""
+class EpisodeRequest(NamedTuple):
+    """An episode, the purpose of its model calls, and the replies that the driver's cassette already holds."""
 
     episode: Episode
     purpose: Purpose
     mode: Mode | None
-    """The mode of the open cassette; None where none is open."""
+    """The mode of the open cassette; None if none is open."""
     replies: Rows
 
 
-class Report(NamedTuple):
-    """What an episode brings home, finished or not."""
+class EpisodeResult(NamedTuple):
+    """Everything that an episode leaves behind, finished or not."""
 
     trajectory: Trajectory | None
     steps: tuple[Step, ...]
+    """The steps before a failure; empty if there is a trajectory, which holds its own."""
     failure: BaseException | None
-    told: tuple[str, str]
+    """The failure, if it can be pickled."""
+    failure_text: tuple[str, str]
     """Name and text of the failure, for one that cannot be pickled."""
     attempts: tuple[Attempt, ...]
     replies: Rows
 
 
-class Traveller:
-    """The end that goes there: plays an episode and reports. Picklable where the actor is."""
+class EpisodeRunner:
+    """The remote side: plays an episode on the host. Picklable if the actor is."""
 
-    def __init__(self, play: Play, actor: Actor) -> None:
-        self._play, self._actor = play, actor
+    def __init__(self, run: RunEpisode, actor: Actor) -> None:
+        self._run, self._actor = run, actor
 
-    async def __call__(self, item: Ticket, workers: Workers) -> Report:
-        """Play the ticket's episode; whatever happens, report it."""
-        account, steps = _Account(), list[Step]()
+    async def __call__(self, request: EpisodeRequest, workers: Workers) -> EpisodeResult:
+        """Play the episode; a failure or a cancellation is part of the result."""
+        ledger, steps = _AttemptLedger(), list[Step]()
         trajectory, failure = None, None
-        with account.open(), spending_on(item.purpose), _cassette(item) as cassette:
+        with ledger.open(), spending_on(request.purpose), _cassette_for(request) as cassette:
             try:
                 async with workers.lease() as env:
-                    trajectory = await self._play(item.episode, env=env, steps=steps)
+                    trajectory = await self._run(request.episode, env=env, steps=steps)
             except (Exception, asyncio.CancelledError) as error:
                 failure = error
             replies = cassette.rows() if cassette is not None else Rows()
-        told = (type(failure).__name__, str(failure))
-        # A trajectory holds its steps, and a failure may hold what cannot travel.
-        left = () if trajectory is not None else tuple(steps)
-        return Report(trajectory, left, _portable(failure), told, tuple(account.attempts), replies)
+        return EpisodeResult(
+            trajectory,
+            () if trajectory is not None else tuple(steps),
+            failure if _is_picklable(failure) else None,
+            (type(failure).__name__, str(failure)),
+            tuple(ledger.attempts),
+            replies,
+        )
 
     async def aclose(self) -> None:
         """Close the actor's connections."""
         await extension_of(self._actor).aclose()
 
 
-class Away:
-    """The end that stays at home: sends episodes of one run of the engine, and books what they took.
+class RemoteRollout:
+    """The driver's side: sends the episodes of one run of the engine to hosts, and books their model calls.
 
     Raises:
-        ConfigError: what is open here, a budget or a shared cassette, cannot be kept from elsewhere.
+        ConfigError: a budget or a shared cassette is open, which hosts cannot keep.
     """
 
-    def __init__(self, play: Play, actor: Actor, workers: SeatWorkers, *, max_steps: int) -> None:
-        self._traveller, self._workers = Traveller(play, actor), workers
+    def __init__(self, run: RunEpisode, actor: Actor, workers: RemoteWorkers, *, max_steps: int) -> None:
+        self._runner, self._workers = EpisodeRunner(run, actor), workers
         self._is_scripted, self._max_steps = extension_of(actor).scripted, max_steps
         ledger, cassette = open_ledger(), open_cassette()
         if ledger is not None and ledger.limits_calls:
@@ -105,85 +111,81 @@ class Away:
             )
 
     async def play(self, episode: Episode, steps: list[Step]) -> Trajectory:
-        """Play an episode elsewhere; `steps` receives what was played, also where it failed.
+        """Play an episode on a host; `steps` receives its steps, also if it fails.
 
         Raises:
             Exception: whatever the actor or the inner environment raised there.
             WorkerLostError: the machine was lost; the ledger then holds one attempt of unknown cost.
         """
-        async with self._workers.seat() as seat:
+        async with self._workers.lease_host() as host:
             try:
-                report = await self._answer(seat, episode)
+                result = await self._result(host, episode)
             except WorkerLostError:
                 self._book_loss(episode)
                 raise
-        self._book(report)
-        if report.trajectory is not None:
-            steps.extend(report.trajectory.steps)
-            return report.trajectory
-        steps.extend(report.steps)
-        name, text = report.told
-        raise report.failure or type(name, (Exception,), {})(text)
+        self._book(result)
+        if result.trajectory is not None:
+            steps.extend(result.trajectory.steps)
+            return result.trajectory
+        steps.extend(result.steps)
+        name, text = result.failure_text
+        raise result.failure or type(name, (Exception,), {})(text)
 
-    async def _answer(self, seat: Seat, episode: Episode) -> Report:
-        answer: asyncio.Future[Report] = asyncio.ensure_future(seat.play(self._traveller, self._ticket(episode)))
+    async def _result(self, host: HostLease, episode: Episode) -> EpisodeResult:
+        running: asyncio.Future[EpisodeResult] = asyncio.ensure_future(host.run(self._runner, self._request(episode)))
         try:
-            return await asyncio.shield(answer)
+            return await asyncio.shield(running)
         except asyncio.CancelledError:
-            ending = asyncio.ensure_future(self._end(seat, answer))
+            ending = asyncio.ensure_future(self._cancel(host, running))
             while not ending.done():
                 with contextlib.suppress(asyncio.CancelledError):  # an engine cancels twice
                     await asyncio.shield(ending)
             raise
 
-    async def _end(self, seat: Seat, answer: asyncio.Future[Report]) -> None:
-        """End a cancelled episode, and book what it took."""
+    async def _cancel(self, host: HostLease, running: asyncio.Future[EpisodeResult]) -> None:
+        """Cancel an episode on its host, and book the model calls it made."""
         try:
-            async with asyncio.timeout(STOP_S):
-                await seat.stop()
-                self._book(await answer)
-        except Exception as error:  # the machine may be gone, too
-            logger.warning("A cancelled episode did not say what it took: %s: %s", type(error).__name__, error)
-            answer.cancel()
+            async with asyncio.timeout(CANCEL_TIMEOUT_S):
+                await host.cancel()
+                self._book(await running)
+        except Exception as error:  # the machine may be lost, too
+            logger.warning("The model calls of a cancelled episode are lost: %s: %s", type(error).__name__, error)
+            running.cancel()
 
-    def _ticket(self, episode: Episode) -> Ticket:
+    def _request(self, episode: Episode) -> EpisodeRequest:
         cassette = open_cassette()
         if cassette is None:
-            return Ticket(episode, current_purpose(), None, Rows())
+            return EpisodeRequest(episode, current_purpose(), None, Rows())
         calls = [
             Call("actor", episode.arm, episode.meta_step, step_seed(episode.seed, turn), episode.repetition)
             for turn in range(self._max_steps)
         ]
-        return Ticket(episode, current_purpose(), cassette.mode, cassette.rows(calls))
+        return EpisodeRequest(episode, current_purpose(), cassette.mode, cassette.rows(calls))
 
-    def _book(self, report: Report) -> None:
+    def _book(self, result: EpisodeResult) -> None:
         if (ledger := open_ledger()) is not None:
-            ledger.adopt(report.attempts)
+            ledger.adopt(result.attempts)
         if (cassette := open_cassette()) is not None:
-            cassette.adopt(report.replies)
+            cassette.adopt(result.replies)
 
     def _book_loss(self, episode: Episode) -> None:
         ledger = open_ledger()
         if ledger is None or self._is_scripted:
             return
-        reason = f"the node that played {episode.task.id} was lost, and with it the count of the episode's calls"
-        ledger.adopt(
-            [
-                Attempt(
-                    number=-1,
-                    role="actor",
-                    purpose=current_purpose(),
-                    meta_step=episode.meta_step,
-                    arm=episode.arm,
-                    outcome="unknown",
-                    reason=reason,
-                )
-            ]
+        lost = Attempt(
+            number=-1,
+            role="actor",
+            purpose=current_purpose(),
+            meta_step=episode.meta_step,
+            arm=episode.arm,
+            outcome="unknown",
+            reason=f"the node that played {episode.task.id} was lost, and with it the count of the episode's calls",
         )
+        ledger.adopt([lost])
 
 
-class _Account(Ledger):
-    """A ledger that keeps its attempts, to be booked at home."""
+class _AttemptLedger(Ledger):
+    """A ledger that keeps its attempts, so that the driver can book them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -194,22 +196,22 @@ class _Account(Ledger):
 
 
 @contextlib.contextmanager
-def _cassette(ticket: Ticket) -> Iterator[Cassette | None]:
-    """Open a cassette in memory that stands for the one at home."""
-    if ticket.mode is None:
+def _cassette_for(request: EpisodeRequest) -> Iterator[Cassette | None]:
+    """Open a cassette in memory with the replies of the driver's one."""
+    if request.mode is None:
         yield None
         return
     cassette = Cassette(":memory:", mode="read-through")
-    cassette.adopt(ticket.replies)
-    cassette.mode = ticket.mode  # only now: a replay wants a cassette that is there
+    cassette.adopt(request.replies)
+    cassette.mode = request.mode  # only now: the mode "replay" expects a cassette that already exists
     with contextlib.closing(cassette), cassette.open():
         yield cassette
 
 
-def _portable(error: BaseException | None) -> BaseException | None:
-    """Return the error where it survives a journey, else None."""
+def _is_picklable(error: BaseException | None) -> bool:
+    """Whether the error comes back from pickling with the same type and text."""
     try:
         copy: Any = pickle.loads(pickle.dumps(error))
     except Exception:
-        return None
-    return error if type(copy) is type(error) and str(copy) == str(error) else None
+        return False
+    return type(copy) is type(error) and str(copy) == str(error)

@@ -1,19 +1,40 @@
-"""Where inner environments live: here, in worker processes, or on a cluster. They know nothing of actors or prompts."""
+"""Hosts of inner environments: this process, worker processes, or a Ray cluster. They know no actors or prompts.
 
-from metagym.workers.hosting import Frame, InnerEnv, Player, Seat, SeatWorkers, WorkerLostError, Workers
+hosting   the protocols, and the host of one environment
+local     LocalWorkers: environments in this process
+process   ProcessWorkers: worker processes, killed and replaced if they hang or die (`serving`: the other end)
+ray       RayWorkers: hosts on a Ray cluster, each with a worker process
+options   the option `workers` of gym.make, and `make_workers`
+"""
+
+from metagym.workers.hosting import (
+    Frame,
+    HostLease,
+    InnerEnv,
+    ProcessLimits,
+    RemoteRunner,
+    RemoteWorkers,
+    WorkerLostError,
+    Workers,
+)
 from metagym.workers.local import LocalWorkers
+from metagym.workers.options import WorkerOptions, make_workers, read_workers
 from metagym.workers.process import ProcessWorkers
 from metagym.workers.ray import RayWorkers
 
 __all__ = [
     "Frame",
+    "HostLease",
     "InnerEnv",
     "LocalWorkers",
-    "Player",
+    "ProcessLimits",
     "ProcessWorkers",
     "RayWorkers",
-    "Seat",
-    "SeatWorkers",
+    "RemoteRunner",
+    "RemoteWorkers",
     "WorkerLostError",
+    "WorkerOptions",
     "Workers",
+    "make_workers",
+    "read_workers",
 ]

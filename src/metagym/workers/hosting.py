@@ -1,4 +1,4 @@
-"""What all workers share: the protocol, and the host that steps one environment and checks what it answers."""
+"""What all workers share: the protocols, and the host of one environment, which checks what the environment returns."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
+from pydantic import Field
 
 from metagym.errors import InnerEnvError
-from metagym.types import Task
+from metagym.types import Record, Task
 
 MakeEnv = Callable[[], gymnasium.Env[str, str]]
 
 
 class Frame(NamedTuple):
-    """What an inner environment answers to a reset or a step."""
+    """What an inner environment returns from a reset or a step."""
 
     text: str
     reward: float
@@ -26,7 +27,7 @@ class Frame(NamedTuple):
 
 
 class InnerEnv(Protocol):
-    """One leased inner environment, wherever it lives."""
+    """One leased inner environment, in this process or in another one."""
 
     async def reset(self, task: Task) -> Frame:
         """Start `task`."""
@@ -38,67 +39,78 @@ class InnerEnv(Protocol):
 
 
 class Workers(Protocol):
-    """Hosts inner environments and leases them, one an episode."""
+    """Host inner environments, and lease each to one episode at a time."""
 
     def lease(self) -> contextlib.AbstractAsyncContextManager[InnerEnv]:
         """Lease an environment for one episode."""
         ...
 
     def close(self) -> None:
-        """Close all environments. Twice is fine."""
+        """Close all environments. Calling it twice is fine."""
         ...
 
 
-class Player(Protocol):
-    """Plays an item where environments live. It is picklable, and so is what it returns."""
+class RemoteRunner(Protocol):
+    """Code that is sent to a remote host and runs requests there. It, its requests and its results are picklable."""
 
-    async def __call__(self, item: Any, workers: Workers) -> Any:
-        """Play `item` on an environment that it leases from `workers`."""
+    async def __call__(self, request: Any, workers: Workers) -> Any:
+        """Run `request` on an environment leased from the host's `workers`, and return the result."""
         ...
 
     async def aclose(self) -> None:
-        """Close the connections that it opened where it played."""
+        """Close the connections that it opened on the host."""
         ...
 
 
-class Seat(Protocol):
-    """A place for one episode, on another machine perhaps: the player comes to the environment."""
+class HostLease(Protocol):
+    """The right to run one request on a remote host."""
 
-    async def play(self, player: Player, item: Any) -> Any:
-        """Have `player` play `item` where the environment lives, and return its answer.
+    async def run(self, runner: RemoteRunner, request: Any) -> Any:
+        """Run `request` on the host with `runner`, and return the result.
 
         Raises:
-            WorkerLostError: the machine, or the process there, was lost.
+            WorkerLostError: the host, or the machine it runs on, was lost.
         """
         ...
 
-    async def stop(self) -> None:
-        """Cancel what is being played; `play` then returns what the player still answers."""
+    async def cancel(self) -> None:
+        """Cancel the running request; `run` then returns the result that the runner still gives."""
         ...
 
 
 @runtime_checkable
-class SeatWorkers(Protocol):
-    """Hosts inner environments that players come to."""
+class RemoteWorkers(Protocol):
+    """Host inner environments on other machines, and run whole requests next to them."""
 
-    def seat(self) -> contextlib.AbstractAsyncContextManager[Seat]:
-        """Lease a place for one episode."""
+    def lease_host(self) -> contextlib.AbstractAsyncContextManager[HostLease]:
+        """Lease a host for one request."""
         ...
 
     def close(self) -> None:
-        """Close all environments. Twice is fine."""
+        """End all hosts. Calling it twice is fine."""
         ...
+
+
+class ProcessLimits(Record):
+    """The limits of a worker process."""
+
+    step_timeout_s: float = Field(default=300.0, gt=0)
+    """Seconds that a reset or a step may take; a process that takes longer is killed and replaced."""
+    memory_mib: int | None = Field(default=None, ge=1)
+    """Address space of the process in MiB; an environment that needs more gets a MemoryError. None: no limit."""
+    recycle_after: int | None = Field(default=None, ge=1)
+    """Episodes after which the process is replaced by a new one, for environments that leak. None: never."""
 
 
 class WorkerLostError(InnerEnvError):
     """A worker process died or was killed, and with it the environments it hosted."""
 
     is_culprit: bool = True
-    """Whether it was lost over a request of this very episode, not over another's."""
+    """Whether a request of this episode, not of another one, was running when the process was lost."""
 
 
 class HostedEnv:
-    """One environment where it lives: steps it, and turns what it does wrong into InnerEnvError."""
+    """Steps one environment in its own process, and turns every error it raises into InnerEnvError."""
 
     def __init__(self, make_env: MakeEnv) -> None:
         self.broken = False
@@ -107,15 +119,14 @@ class HostedEnv:
         except ImportError:
             raise  # its message says what to install
         except Exception as error:
-            raise InnerEnvError(f"The inner environment could not be made: {_name(error)}") from error
+            raise InnerEnvError(f"The inner environment could not be made: {type(error).__name__}: {error}") from error
 
     def reset(self, task: Task) -> Frame:
         """Start `task`."""
         try:
             text, info = self._env.reset(seed=task.seed, options={"task_id": task.id})
         except Exception as error:
-            self.broken = True
-            raise InnerEnvError(f"The inner environment raised in reset: {_name(error)}") from error
+            raise self._failure("reset", error) from error
         return self._checked(Frame(text, 0.0, False, False, info))
 
     def step(self, command: str) -> Frame:
@@ -124,14 +135,17 @@ class HostedEnv:
             text, reward, terminated, truncated, info = self._env.step(command)
             frame = Frame(text, float(reward), terminated, truncated, info)
         except Exception as error:
-            self.broken = True
-            raise InnerEnvError(f"The inner environment raised in step({command!r}): {_name(error)}") from error
+            raise self._failure(f"step({command!r})", error) from error
         return self._checked(frame)
 
     def close(self) -> None:
-        """Close it; one that broke may break again, and its episode has been recorded."""
+        """Close the environment, and ignore errors: a broken one may break again, and its episode is recorded."""
         with contextlib.suppress(Exception):
             self._env.close()
+
+    def _failure(self, call: str, error: Exception) -> InnerEnvError:
+        self.broken = True
+        return InnerEnvError(f"The inner environment raised in {call}: {type(error).__name__}: {error}")
 
     def _checked(self, frame: Frame) -> Frame:
         if isinstance(frame.text, str) and math.isfinite(frame.reward):
@@ -141,7 +155,3 @@ class HostedEnv:
             "An inner environment must give a str observation and a finite reward, got "
             f"{type(frame.text).__name__} and {frame.reward!r}. Wrap it in metagym.TextAdapter."
         )
-
-
-def _name(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Inner environments in this process, pooled and re-used."""
+"""Inner environments in this process, pooled and reused."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from metagym.workers.hosting import Frame, HostedEnv, InnerEnv, MakeEnv
 
 
 class LocalWorkers:
-    """Inner environments in this process, stepped on the event loop: for those that are fast.
+    """Inner environments in this process, stepped on the event loop: for environments that are fast.
 
-    An environment is leased for one episode and goes back to the pool; one that raised is thrown away.
+    An environment is leased for one episode and then returns to the pool; one that raised is thrown away.
     """
 
     def __init__(self, make_env: MakeEnv) -> None:
@@ -22,7 +22,7 @@ class LocalWorkers:
 
     @contextlib.asynccontextmanager
     async def lease(self) -> AsyncIterator[InnerEnv]:
-        """Lease a pooled environment, or a new one where all are in use."""
+        """Lease a pooled environment, or a new one if all are in use."""
         env = self._idle.pop() if self._idle else _LocalEnv(HostedEnv(self._make_env))
         try:
             yield env
@@ -33,7 +33,7 @@ class LocalWorkers:
                 self._idle.append(env)
 
     def close(self) -> None:
-        """Close the idle environments; one in use closes when its lease ends. Twice is fine."""
+        """Close the idle environments; one in use closes when its lease ends. Calling it twice is fine."""
         self._closed = True
         while self._idle:
             self._idle.pop().hosted.close()

@@ -1,8 +1,8 @@
-"""Inner environments in worker processes: for those that block, burn CPU, crash or leak.
+"""Inner environments in worker processes: for environments that block, burn CPU, crash or leak.
 
-Each process is spawned, hosts many environments, and serves one request at a time over a socket. One
-that dies, or takes longer over a request than allowed, is killed and replaced; the episodes that it
-hosted fail with WorkerLostError, and the engine plays them again.
+Each process is spawned, hosts many environments, and serves one request at a time over a socket. A process
+that dies, or takes longer over a request than allowed, is killed and replaced; its episodes fail with
+WorkerLostError, and the engine plays them again.
 """
 
 from __future__ import annotations
@@ -22,41 +22,30 @@ from typing import Any
 
 from metagym.errors import ConfigError
 from metagym.types import Task
-from metagym.workers.hosting import Frame, InnerEnv, MakeEnv, WorkerLostError
+from metagym.workers.hosting import Frame, InnerEnv, MakeEnv, ProcessLimits, WorkerLostError
 from metagym.workers.serving import receive, send, serve
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_LIMITS = ProcessLimits()
 START_TIMEOUT_S = 60.0
 TAIL_CHARACTERS = 1_000
-"""How much of a lost worker's output its error shows."""
+"""Length of the end of a lost worker's output that its error shows."""
 
 
 class ProcessWorkers:
-    """Inner environments in `num_workers` spawned processes.
+    """Inner environments in `num_processes` spawned processes.
 
-    `make_env` must be picklable: a class, a module's function, or a `functools.partial` of one. A request
-    that takes longer than `step_timeout_s` counts as hung. With `max_episodes` a process is replaced by a
-    fresh one after so many episodes; with `memory_limit_mb` its address space is bounded. What an
-    environment prints goes to a file of its own, and its end into the error if the process is lost.
+    `make_env` must be picklable: a class, a module's function, or a `functools.partial` of one. What an
+    environment prints goes to a file of its own; if the process is lost, the end of that file is in the error.
 
     Raises:
-        ConfigError: `make_env` cannot be pickled, or a number is out of its range.
+        ConfigError: `make_env` cannot be pickled, or `num_processes` is below 1.
     """
 
-    def __init__(
-        self,
-        make_env: MakeEnv,
-        num_workers: int,
-        *,
-        step_timeout_s: float = 300.0,
-        max_episodes: int | None = None,
-        memory_limit_mb: int | None = None,
-    ) -> None:
-        if num_workers < 1 or step_timeout_s <= 0:
-            raise ConfigError(
-                f"Expected num_workers >= 1 and step_timeout_s > 0, got {num_workers} and {step_timeout_s}."
-            )
+    def __init__(self, make_env: MakeEnv, num_processes: int, limits: ProcessLimits = DEFAULT_LIMITS) -> None:
+        if num_processes < 1:
+            raise ConfigError(f"Expected num_processes >= 1, got {num_processes}.")
         try:
             self._factory = pickle.dumps(make_env)
         except Exception as error:
@@ -65,8 +54,8 @@ class ProcessWorkers:
                 "Use a class, a module's function or a functools.partial; for a MetaEnv, override "
                 "inner_env_factory, or make make_inner_env a static method."
             ) from error
-        self._step_timeout_s, self._max_episodes, self._memory_limit_mb = step_timeout_s, max_episodes, memory_limit_mb
-        self._workers: list[_Worker | None] = [None] * num_workers
+        self._limits = limits
+        self._workers: list[_Worker | None] = [None] * num_processes
         self._closed = False
 
     @contextlib.asynccontextmanager
@@ -75,31 +64,27 @@ class ProcessWorkers:
         worker = await self._least_busy()
         slot = worker.take()
         try:
-            yield _RemoteEnv(worker, slot)
+            yield _ProcessEnv(worker, slot)
         finally:
             worker.give_back(slot)
             if worker.num_leases == 0 and (worker.is_worn or self._closed):
                 worker.kill()
 
     def close(self) -> None:
-        """Kill the processes. Twice is fine."""
+        """Kill the processes. Calling it twice is fine."""
         self._closed = True
         for worker in self._workers:
             if worker is not None:
                 worker.kill()
 
     async def _least_busy(self) -> _Worker:
-        def load(index: int) -> int:
-            worker = self._workers[index]
-            return 0 if worker is None or worker.is_lost or worker.is_worn else worker.num_leases
-
-        index = min(range(len(self._workers)), key=load)
-        worker = self._workers[index]
-        if worker is None or worker.is_lost or worker.is_worn:
+        usable = [None if worker is None or worker.is_lost or worker.is_worn else worker for worker in self._workers]
+        loads = [0 if worker is None else worker.num_leases for worker in usable]
+        index = loads.index(min(loads))
+        worker = usable[index]
+        if worker is None:
             # No await between the choice and this line: two leases never start one worker twice.
-            worker = self._workers[index] = _Worker(
-                self._factory, self._step_timeout_s, self._max_episodes, self._memory_limit_mb
-            )
+            worker = self._workers[index] = _Worker(self._factory, self._limits)
         worker.num_leases += 1
         try:
             await worker.started()
@@ -110,51 +95,52 @@ class ProcessWorkers:
 
 
 class _Worker:
-    """One process, its socket, and what is being asked of it. Requests are answered in their order."""
+    """One process, its socket, and the requests under way. Requests are answered in their order."""
 
-    def __init__(
-        self, factory: bytes, step_timeout_s: float, max_episodes: int | None, memory_limit_mb: int | None
-    ) -> None:
+    def __init__(self, factory: bytes, limits: ProcessLimits) -> None:
         self.num_leases = 0
         self.is_lost = False
         self._why_lost = ""
-        self._num_episodes, self._max_episodes = 0, max_episodes
+        self._num_episodes, self._limits = 0, limits
         self._timeout_s = START_TIMEOUT_S
         self._slots = itertools.count()
         self._idle_slots: list[int] = []
         self._pending: deque[asyncio.Future[Any]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._output = tempfile.NamedTemporaryFile(prefix="metagym-worker-")  # noqa: SIM115 - closed by `kill`
-        self._socket, theirs = socket.socketpair()
+        self._socket, far_end = socket.socketpair()
         # Spawned, not forked: a child must not inherit the locks of this process's threads.
         self._process: BaseProcess = multiprocessing.get_context("spawn").Process(
-            target=serve, args=(theirs, self._output.name, factory, memory_limit_mb), name="metagym-worker", daemon=True
+            target=serve,
+            args=(far_end, self._output.name, factory, limits.memory_mib),
+            name="metagym-worker",
+            daemon=True,
         )
         self._process.start()
-        theirs.close()
+        far_end.close()
         self._loop = asyncio.get_running_loop()
-        self._start = asyncio.ensure_future(self._begin(step_timeout_s))
+        self._start = asyncio.ensure_future(self._begin())
 
     @property
     def is_worn(self) -> bool:
         """Whether it has played as many episodes as one process may."""
-        return self._max_episodes is not None and self._num_episodes >= self._max_episodes
+        return self._limits.recycle_after is not None and self._num_episodes >= self._limits.recycle_after
 
     async def started(self) -> None:
         """Wait until the process has imported what it needs.
 
         Raises:
-            WorkerLostError: it could not start. Whatever its imports raised is raised here, too.
+            WorkerLostError: it could not start. An error of its imports is raised as it is.
         """
         await asyncio.shield(self._start)
 
     def take(self) -> int:
-        """Return the number of an environment that is free; a new number makes a new one."""
+        """Return the number of a free environment; a new number makes a new environment."""
         self._num_episodes += 1
         return self._idle_slots.pop() if self._idle_slots else next(self._slots)
 
     def give_back(self, slot: int) -> None:
-        """Take an environment back."""
+        """Take back the environment of that number."""
         self.num_leases -= 1
         self._idle_slots.append(slot)
 
@@ -178,7 +164,7 @@ class _Worker:
         return value
 
     def kill(self, why: str = "it was closed") -> None:
-        """End the process, and fail what is being asked of it. Twice is fine."""
+        """End the process, and fail the requests under way. Calling it twice is fine."""
         if self.is_lost:
             return
         self.is_lost, self._why_lost = True, why
@@ -203,11 +189,11 @@ class _Worker:
         self._reading.cancel()
         self._writer.close()
 
-    async def _begin(self, step_timeout_s: float) -> None:
+    async def _begin(self) -> None:
         reader, self._writer = await asyncio.open_connection(sock=self._socket)
         self._reading = asyncio.ensure_future(self._read(reader))
         await self.ask(None, "hello", None)
-        self._timeout_s = step_timeout_s
+        self._timeout_s = self._limits.step_timeout_s
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:
@@ -219,8 +205,10 @@ class _Worker:
                 self._restart_timer()
         except (OSError, asyncio.IncompleteReadError):
             if self.is_lost:
-                return  # it was killed here, and whoever did that waits for its end
-            await asyncio.to_thread(self._process.join, 5)  # it hung up, so its end is near: wait for its exit code
+                return  # it was killed in this process, by a caller that waits for its end
+            await asyncio.to_thread(
+                self._process.join, 5
+            )  # it closed the socket and is about to end: wait for its exit code
             self.kill(f"it died (exit code {self._process.exitcode})")
 
     def _restart_timer(self) -> None:
@@ -235,13 +223,13 @@ class _Worker:
         logger.warning("A worker process was lost: %s.", self._why_lost)
         error = WorkerLostError(
             f"The worker process that hosted the inner environment was lost: {self._why_lost}. "
-            "Its episodes are played again in a fresh one."
+            "Its episodes are played again in a new one."
         )
         error.is_culprit = is_culprit
         return error
 
 
-class _RemoteEnv:
+class _ProcessEnv:
     def __init__(self, worker: _Worker, slot: int) -> None:
         self._worker, self._slot = worker, slot
 

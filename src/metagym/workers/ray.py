@@ -1,14 +1,14 @@
-"""Inner environments on a Ray cluster, and the episodes with them.
+"""Inner environments on a Ray cluster, with whole episodes run next to them.
 
-A *host* is a Ray actor with one worker process under it (`ProcessWorkers`), so that all that holds for worker
-processes holds on a node: an environment may block, print, leak, crash or hang, and exactly the episode that
-took its process down is to blame. There is a host for each CPU of each node. An episode is played whole where
-its environment lives: the player comes to the host, its model calls leave from the node, and one message
-brings the record home. Stepping the environments from the driver instead would send each turn over the
-network twice, and leave all model calls to the driver's one event loop, which is what saturates first.
+A *host* is a Ray actor with one worker process under it (`ProcessWorkers`). So everything that holds for worker
+processes holds on a node: an environment may block, print, leak, crash or hang, and only the episode that took
+its process down is to blame. There is a host for each CPU of each node. A request (one episode) runs completely
+on the host of its environment: its model calls leave from that node, and one message brings the result back to the
+driver. Stepping the environments from the driver instead would send each turn over the network twice, and leave
+all model calls to the driver's one event loop, which saturates first.
 
-A host or a node that is lost fails its episodes with WorkerLostError, and the engine plays them again on another
-one. No episode is blamed for a lost node; the engine's bound on losses ends what goes on for ever.
+If a host or a node is lost, its episodes fail with WorkerLostError, and the engine plays them again on another host.
+No episode is blamed for a lost node; the engine's limit on losses ends a run that loses nodes again and again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import importlib.util
 import itertools
 import logging
 import pickle
@@ -26,131 +25,127 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
-from metagym.errors import ConfigError, MissingExtraError
-from metagym.workers.hosting import MakeEnv, Player, WorkerLostError
-from metagym.workers.process import ProcessWorkers
+from metagym.errors import ConfigError
+from metagym.imports import require
+from metagym.workers.hosting import MakeEnv, ProcessLimits, RemoteRunner, WorkerLostError
+from metagym.workers.process import DEFAULT_LIMITS, ProcessWorkers
 
 logger = logging.getLogger(__name__)
 
-MAX_PLAYERS = 4
-"""Players (an actor with its connections) that a host keeps; each run of an engine sends one."""
-_MAX_CALLS = 100_000  # a host bounds nothing: the engine's max_concurrency does
+MAX_RUNNERS = 4
+"""Runners (an actor with its connections) that a host keeps; each run of an engine sends one."""
+_MAX_CALLS = 100_000  # a host limits nothing: the engine's max_concurrency does
 
 
 class RayWorkers:
     """Hosts on the Ray cluster that `ray.init` or RAY_ADDRESS names, else on one that is started here.
 
-    `make_env` and the player are sent by Ray's pickler, which takes functions of a script, too; metagym and
-    the environment's packages must be installed on the nodes. With `num_hosts` there are so many in all, else one
+    Ray's pickler sends `make_env` and the runners, and takes functions of a script, too; metagym and the
+    environment's packages must be installed on the nodes. `num_hosts` is the number of hosts in all, by default one
     for each CPU. A Ray that was started here ends with this process.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        ConfigError: `make_env` cannot be pickled, or a number is out of its range.
+        ConfigError: `make_env` cannot be pickled, or `num_hosts` is below 1.
     """
 
-    def __init__(self, make_env: MakeEnv, *, num_hosts: int | None = None, step_timeout_s: float = 300.0) -> None:
-        if importlib.util.find_spec("ray") is None:
-            raise MissingExtraError("workers='ray' needs Ray, which is not installed: pip install 'metagym[ray]'")
-        if (num_hosts is not None and num_hosts < 1) or step_timeout_s <= 0:
-            raise ConfigError(f"Expected num_hosts >= 1 and step_timeout_s > 0, got {num_hosts} and {step_timeout_s}.")
-        import ray
-
+    def __init__(self, make_env: MakeEnv, num_hosts: int | None = None, limits: ProcessLimits = DEFAULT_LIMITS) -> None:
+        if num_hosts is not None and num_hosts < 1:
+            raise ConfigError(f"Expected num_hosts >= 1, got {num_hosts}.")
+        ray = require("ray", extra="ray")
         if not ray.is_initialized():
-            # Here and not at the first lease: Ray's processes end with the *thread* that started them, and one
-            # of a pool ends before Ray can take its leave.
+            # Here and not at the first lease: Ray's processes end with the *thread* that started them, and a thread
+            # of a pool ends before Ray can shut down.
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         self._factory = _pickled(make_env, "function that makes an environment")
-        self._num_hosts, self._step_timeout_s = num_hosts, step_timeout_s
+        self._num_hosts, self._limits = num_hosts, limits
         self._hosts: list[_Host | None] = []
-        self._sent: weakref.WeakKeyDictionary[Player, Any] = weakref.WeakKeyDictionary()
+        self._sent: weakref.WeakKeyDictionary[RemoteRunner, Any] = weakref.WeakKeyDictionary()
 
     @contextlib.asynccontextmanager
-    async def seat(self) -> AsyncIterator[RaySeat]:
-        """Lease a seat at the host with the fewest leases."""
+    async def lease_host(self) -> AsyncIterator[RayHostLease]:
+        """Lease the host with the fewest leases."""
         if not self._hosts:
             self._hosts = [None] * (self._num_hosts or sum(_cpus_of_nodes().values()))
         host = self._least_busy()
         host.num_leases += 1
         try:
-            yield RaySeat(self, host)
+            yield RayHostLease(self, host)
         finally:
             host.num_leases -= 1
 
     def close(self) -> None:
-        """End the hosts. Twice is fine."""
+        """End the hosts. Calling it twice is fine."""
         for host in self._hosts:
             if host is not None:
                 host.kill()
         self._hosts = []
         self._sent.clear()
 
-    def send(self, player: Player) -> Any:
-        """Put the player where all nodes can take it from, and return the reference."""
+    def send(self, runner: RemoteRunner) -> Any:
+        """Put the runner into Ray's object store, from which all nodes can read it, and return the reference."""
         import ray
 
-        if player not in self._sent:
-            self._sent[player] = ray.put(_pickled(player, "actor"))
-        return self._sent[player]
+        if runner not in self._sent:
+            self._sent[runner] = ray.put(_pickled(runner, "actor"))
+        return self._sent[runner]
 
     def _least_busy(self) -> _Host:
-        def load(index: int) -> int:
-            host = self._hosts[index]
-            return 0 if host is None or host.is_lost else host.num_leases
-
-        index = min(range(len(self._hosts)), key=load)
-        host = self._hosts[index]
-        if host is None or host.is_lost:
-            host = self._hosts[index] = _Host(self._freest_node(), self._factory, self._step_timeout_s)
+        usable = [None if host is None or host.is_lost else host for host in self._hosts]
+        loads = [0 if host is None else host.num_leases for host in usable]
+        index = loads.index(min(loads))
+        host = usable[index]
+        if host is None:
+            host = self._hosts[index] = _Host(self._freest_node(), self._factory, self._limits)
         return host
 
     def _freest_node(self) -> str:
         """Return the node with the fewest of these hosts for its CPUs."""
-        taken = Counter(host.node for host in self._hosts if host is not None and not host.is_lost)
+        num_hosts = Counter(host.node for host in self._hosts if host is not None and not host.is_lost)
         cpus = _cpus_of_nodes()
-        return min(cpus, key=lambda node: taken[node] / cpus[node])
+        return min(cpus, key=lambda node: num_hosts[node] / cpus[node])
 
 
-class RaySeat:
-    """A place for one episode at a host."""
+class RayHostLease:
+    """The right to run one request on a host."""
 
     def __init__(self, workers: RayWorkers, host: _Host) -> None:
         self._workers, self._host = workers, host
         self._number = next(host.numbers)
 
-    async def play(self, player: Player, item: Any) -> Any:
-        """Have `player` play `item` at the host, and return its answer.
+    async def run(self, runner: RemoteRunner, request: Any) -> Any:
+        """Run `request` on the host with `runner`, and return the result.
 
         Raises:
             WorkerLostError: the host or its node was lost.
-            Exception: what the player itself raised.
+            Exception: whatever the runner raised.
         """
         from ray.exceptions import RayError, RayTaskError
 
         try:
-            return pickle.loads(await self._host.actor.play.remote(self._number, self._workers.send(player), item))
+            return pickle.loads(await self._host.actor.run.remote(self._number, self._workers.send(runner), request))
         except RayTaskError as error:
-            raise error.cause from error  # the player could not be unpickled there, or is broken
+            raise error.cause from error  # the runner could not be unpickled there, or is broken
         except RayError as error:
             self._host.kill()
-            told = str(error).strip().splitlines()[0] if str(error).strip() else ""
-            logger.warning("A Ray host was lost: %s: %s", type(error).__name__, told)
+            reason = str(error).strip().partition("\n")[0]
+            logger.warning("A Ray host was lost: %s: %s", type(error).__name__, reason)
             lost = WorkerLostError(
-                f"The Ray host that played the episode was lost: {type(error).__name__}: {told} "
-                "Its episodes are played again on another."
+                f"The Ray host that played the episode was lost: {type(error).__name__}: {reason} "
+                "Its episodes are played again on another host."
             )
             lost.is_culprit = False  # an environment that kills its process leaves the host alive
             raise lost from error
 
-    async def stop(self) -> None:
-        """Cancel what is being played here."""
-        await self._host.actor.stop.remote(self._number)
+    async def cancel(self) -> None:
+        """Cancel the running request."""
+        await self._host.actor.cancel.remote(self._number)
 
 
 class _Host:
     """One Ray actor, as the driver sees it."""
 
-    def __init__(self, node: str, factory: bytes, step_timeout_s: float) -> None:
+    def __init__(self, node: str, factory: bytes, limits: ProcessLimits) -> None:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -158,13 +153,13 @@ class _Host:
         self.numbers = itertools.count()
         # It reserves no CPU, so that two meta-environments on one cluster never wait for each other's hosts.
         self.actor = (
-            ray.remote(_Hosting)
+            ray.remote(_HostActor)
             .options(
                 num_cpus=0,
                 max_concurrency=_MAX_CALLS,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True),
             )
-            .remote(factory, step_timeout_s, sys.path)
+            .remote(factory, limits, sys.path)
         )
 
     def kill(self) -> None:
@@ -176,35 +171,35 @@ class _Host:
         self.is_lost = True
 
 
-class _Hosting:
-    """The Ray actor itself: lives on a node."""
+class _HostActor:
+    """The Ray actor itself, on a node."""
 
-    def __init__(self, factory: bytes, step_timeout_s: float, path: list[str]) -> None:
-        # As multiprocessing does it: what the driver can import from a shared place is found here, too.
+    def __init__(self, factory: bytes, limits: ProcessLimits, path: list[str]) -> None:
+        # As multiprocessing does: what the driver can import from a shared folder can be imported here, too.
         sys.path += [place for place in path if place not in sys.path]
-        self._workers = ProcessWorkers(functools.partial(_make_env, factory), 1, step_timeout_s=step_timeout_s)
-        self._players: dict[bytes, Player] = {}
-        self._playing: dict[int, asyncio.Task[Any]] = {}
+        self._workers = ProcessWorkers(functools.partial(_make_env, factory), 1, limits)
+        self._runners: dict[bytes, RemoteRunner] = {}
+        self._running: dict[int, asyncio.Task[Any]] = {}
 
-    async def play(self, number: int, player: bytes, item: Any) -> bytes:
-        """Play, and return the player's answer, pickled here: it holds only what was seen to travel."""
-        playing = self._playing[number] = asyncio.ensure_future(self._play(player, item))
+    async def run(self, number: int, runner: bytes, request: Any) -> bytes:
+        """Run a request, and return the result pickled here: then it is sure that it can be sent."""
+        running = self._running[number] = asyncio.ensure_future(self._run(runner, request))
         try:
-            return pickle.dumps(await playing)
+            return pickle.dumps(await running)
         finally:
-            del self._playing[number]
+            del self._running[number]
 
-    async def stop(self, number: int) -> None:
-        """Cancel what is being played; its player may still answer."""
-        if number in self._playing:
-            self._playing[number].cancel()
+    async def cancel(self, number: int) -> None:
+        """Cancel a request; its runner may still return a result."""
+        if number in self._running:
+            self._running[number].cancel()
 
-    async def _play(self, pickled: bytes, item: Any) -> Any:
-        if pickled not in self._players:
-            self._players[pickled] = pickle.loads(pickled)
-            if len(self._players) > MAX_PLAYERS:
-                await self._players.pop(next(iter(self._players))).aclose()
-        return await self._players[pickled](item, self._workers)
+    async def _run(self, pickled: bytes, request: Any) -> Any:
+        if pickled not in self._runners:
+            self._runners[pickled] = pickle.loads(pickled)
+            if len(self._runners) > MAX_RUNNERS:
+                await self._runners.pop(next(iter(self._runners))).aclose()
+        return await self._runners[pickled](request, self._workers)
 
 
 def _make_env(factory: bytes) -> Any:
@@ -221,7 +216,7 @@ def _pickled(value: object, what: str) -> bytes:
 
 
 def _cpus_of_nodes() -> dict[str, int]:
-    """Return the nodes that are alive, and have CPUs, with how many."""
+    """Return the number of CPUs of each node that is alive and has any."""
     import ray
 
     found = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]}

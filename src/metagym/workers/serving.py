@@ -1,4 +1,4 @@
-"""The other end: what runs in a worker process, and how the two ends talk (length, then a pickle)."""
+"""The code of a worker process, and the messages between it and its parent (length, then a pickle)."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ async def receive(reader: asyncio.StreamReader) -> Any:
     return pickle.loads(await reader.readexactly(length))
 
 
-def serve(connection: socket.socket, output: str, factory: bytes, memory_limit_mb: int | None) -> None:
-    """Host environments until the parent hangs up: make them, reset them, step them, one request at a time."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+def serve(connection: socket.socket, output: str, factory: bytes, memory_mib: int | None) -> None:
+    """Make, reset and step environments, one request at a time, until the parent closes the socket."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent
     _die_with_parent()
     _redirect_output(output)
-    _limit_memory(memory_limit_mb)
+    _limit_memory(memory_mib)
     envs: dict[int, HostedEnv] = {}
     with connection, connection.makefile("rwb") as stream:
         while (request := _read(stream)) is not None:
@@ -70,17 +70,17 @@ def _write(stream: Any, answer: tuple[Exception | None, Any]) -> None:
     try:
         body = pickle.dumps(answer)
     except Exception as error:
-        body = pickle.dumps((InnerEnvError(f"What the inner environment answered cannot be pickled: {error}"), None))
+        body = pickle.dumps((InnerEnvError(f"The inner environment's answer cannot be pickled: {error}"), None))
     stream.write(_LENGTH.pack(len(body)) + body)
     stream.flush()
 
 
 def _die_with_parent() -> None:
-    """Make sure that no worker outlives its parent, even one that is killed with -9."""
+    """Make sure that no worker outlives its parent, even if the parent is killed with -9."""
     if sys.platform == "linux":
         import ctypes
 
-        # Also while C code of an environment holds the interpreter, where no thread of ours can run.
+        # This works even while an environment's C code holds the interpreter and no Python thread can run.
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     parent = multiprocessing.parent_process()
@@ -89,15 +89,15 @@ def _die_with_parent() -> None:
 
 
 def _redirect_output(path: str) -> None:
-    """Send what environments print, in Python or in C, to a file: it must disturb nobody's terminal."""
+    """Send everything that environments print, in Python or in C, to a file instead of the user's terminal."""
     file = os.open(path, os.O_WRONLY | os.O_APPEND)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(file, stream.fileno())
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
-def _limit_memory(limit_mb: int | None) -> None:
-    if limit_mb is not None:
+def _limit_memory(mib: int | None) -> None:
+    if mib is not None:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (limit_mb * 2**20, limit_mb * 2**20))
+        resource.setrlimit(resource.RLIMIT_AS, (mib * 2**20, mib * 2**20))

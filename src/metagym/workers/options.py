@@ -1,0 +1,84 @@
+"""The option `workers`: its values, its check, and the workers it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from metagym.errors import ConfigError, UnknownNameError
+from metagym.workers.hosting import MakeEnv, ProcessLimits, RemoteWorkers, Workers
+from metagym.workers.local import LocalWorkers
+from metagym.workers.process import ProcessWorkers
+from metagym.workers.ray import RayWorkers
+
+
+class WorkerOptions(ProcessLimits):
+    """The mapping that the option `workers` takes: the kind of workers, and the limits of each process.
+
+    >>> WorkerOptions(processes=4, step_timeout_s=20).memory_mib is None
+    True
+    """
+
+    processes: int | None = Field(default=None, ge=1)
+    """Number of worker processes on this machine."""
+    ray: Annotated[int, Field(ge=1)] | Literal["all"] | None = None
+    """Number of hosts on a Ray cluster; `all` means one for each CPU."""
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> WorkerOptions:
+        if (self.processes is None) == (self.ray is None):
+            raise ConfigError(
+                "workers expects one of 'processes' and 'ray' in its mapping, such as {'processes': 4}, "
+                f"got processes={self.processes!r} and ray={self.ray!r}."
+            )
+        return self
+
+
+def read_workers(value: object) -> str | int | WorkerOptions:
+    """Return a legal value of the option `workers`.
+
+    Raises:
+        ConfigError: the value is not legal; the message says which values are.
+    """
+    if isinstance(value, WorkerOptions) or value in ("local", "ray"):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigError(
+            "workers expects 'local', 'ray', a number of processes (at least 1), or a mapping such as "
+            f"{{'processes': 4, 'step_timeout_s': 20}}, got {value!r}."
+        )
+    try:
+        return WorkerOptions.model_validate(dict(value))
+    except ValidationError as error:
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, ConfigError):
+            raise cause from None
+        name = str(first["loc"][0])
+        if name not in WorkerOptions.model_fields:
+            raise UnknownNameError.of("key of workers", name, WorkerOptions.model_fields) from None
+        raise ConfigError(f"workers got {name}={first['input']!r}: {first['msg']}.") from None
+
+
+def make_workers(
+    options: str | int | WorkerOptions, make_env: MakeEnv, picklable: Callable[[], MakeEnv]
+) -> Workers | RemoteWorkers:
+    """Make the workers that `options` name: in this process with `make_env`, elsewhere with what `picklable` returns.
+
+    Raises:
+        ConfigError: the function that `picklable` returns cannot be pickled.
+        MissingExtraError: Ray is wanted and is not installed.
+    """
+    if options == "local":
+        return LocalWorkers(make_env)
+    if isinstance(options, int):
+        return ProcessWorkers(picklable(), options)
+    if not isinstance(options, WorkerOptions):
+        return RayWorkers(picklable())
+    if options.processes is not None:
+        return ProcessWorkers(picklable(), options.processes, options)
+    return RayWorkers(picklable(), None if options.ray == "all" else options.ray, options)
