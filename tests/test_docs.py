@@ -82,7 +82,7 @@ def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest
         if fence.mark:
             continue
         if fence.kind == "python":
-            exec(compile("\n" * fence.line + fence.text, name(page), "exec"), namespace)
+            exec(compile("\n" * fence.line + fence.text, name(page), "exec", dont_inherit=True), namespace)
         for words in commands(fence.text) if fence.kind == "sh" else ():
             assert words[0] == "metagym", f"{where}: {words[0]} is not run here; say why above the block"
             result = CliRunner().invoke(app, words[1:])

@@ -188,7 +188,7 @@ def test_names_paths_functions_and_objects_name_reflectors() -> None:
     ("reflector", "told"),
     [
         ("fixd", r"Unknown reflector 'fixd'.*Did you mean 'fixed'"),
-        ("demo", "has no demo reflector. Name a model, or say 'fixed'"),
+        ("demo", "has no demo reflector. Name a model, or use 'fixed'"),
         ("tests.test_specs:Nothing", "Expected an import path"),
         ({**LOCAL, "api_key": "k"}, "api_key_env='MY_KEY'"),
         ({**LOCAL, "history_steps": 3}, "Unknown key of the model mapping 'history_steps'"),

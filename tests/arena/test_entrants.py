@@ -57,7 +57,7 @@ def test_gepa_by_name_names_its_extra_where_it_is_missing() -> None:
 def test_what_a_name_lacks_is_told() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown reflector 'itc'.* Did you mean 'ict'"):
         make_entrants(["itc"], model=DEMO)
-    with pytest.raises(ConfigError, match="The method 'ict' asks a model"):
+    with pytest.raises(ConfigError, match="The method 'ict' needs a model"):
         make_entrants(["ict"])
     with pytest.raises(ConfigError, match="Expected each method once, got 'ict' twice"):
         make_entrants(["ict", "ict"], model=DEMO)

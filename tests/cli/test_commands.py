@@ -314,7 +314,7 @@ def test_run_takes_a_method_by_name_with_its_model_and_resumes(command: Metagym)
         ("ace_stile", "Did you mean 'ace_style'"),
         (
             "ace_style",
-            "The method 'ace_style' asks a model: {'method': 'ace_style', 'model': ...",
+            "The method 'ace_style' needs a model: {'method': 'ace_style', 'model': ...",
         ),
     ],
 )

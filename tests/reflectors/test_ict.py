@@ -109,7 +109,11 @@ def test_any_reply_is_either_a_prompt_or_a_problem(text: str) -> None:
         ("ANALYSIS: The IMPROVED PROMPT: Knock.", "stop", "holds no line 'IMPROVED PROMPT:'"),
         ("ANALYSIS: a\nIMPROVED PROMPT:", "stop", "The improved prompt is empty"),
         ("ANALYSIS: a\nIMPROVED PROMPT:\n``` \n\n```", "stop", "The improved prompt is empty"),
-        ("ANALYSIS: a\nIMPROVED PROMPT: " + "x" * 100_001, "stop", "The improved prompt is none .*100,000 characters"),
+        (
+            "ANALYSIS: a\nIMPROVED PROMPT: " + "x" * 100_001,
+            "stop",
+            "The improved prompt is invalid .*100,000 characters",
+        ),
     ],
 )
 def test_fault_8_a_reply_that_cannot_be_used_keeps_the_old_prompt_and_says_so(

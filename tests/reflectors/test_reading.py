@@ -37,10 +37,10 @@ def test_json_is_found_in_what_stands_around_it(text: str) -> None:
         ("", "The reply holds no JSON mapping"),
         ("} not {", "The reply holds no JSON mapping"),
         ('{"number": 3', "The reply holds no JSON mapping"),
-        ("[3]", "The reply's JSON is not as asked for (the mapping: "),
+        ("[3]", "The reply's JSON does not have the expected fields (the mapping: "),
         ('{"number": 3, "words": ["\\ud800"]}', "The reply holds no JSON mapping"),
-        ('{"words": []}', "The reply's JSON is not as asked for (number: Field required)"),
-        ('{"number": 3, "words": ["a", 4]}', "The reply's JSON is not as asked for (words.1: "),
+        ('{"words": []}', "The reply's JSON does not have the expected fields (number: Field required)"),
+        ('{"number": 3, "words": ["a", 4]}', "The reply's JSON does not have the expected fields (words.1: "),
     ],
 )
 def test_other_json_is_none_and_says_why(text: str, told: str) -> None:

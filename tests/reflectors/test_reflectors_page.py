@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 PAGE = ROOT / "docs" / "reflectors.md"
 
 
-def test_a_reflector_of_ones_own_takes_about_thirty_lines() -> None:
+def test_the_example_of_an_own_method_takes_about_thirty_lines() -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert len(max(blocks, key=len).splitlines()) <= 40
 

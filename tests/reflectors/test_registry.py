@@ -50,9 +50,9 @@ def test_a_mapping_names_method_model_and_options() -> None:
     ("spec", "error", "told"),
     [
         ({"method": "icct", **LOCAL}, UnknownNameError, r"Unknown method 'icct'.*Did you mean 'ict'"),
-        ({"method": "ict"}, ConfigError, r"'ict' asks a model: .*--reflector ict --reflector-model NAME"),
-        ("ict", ConfigError, r"'ict' asks a model"),
-        ({"method": "fixed", **LOCAL}, ConfigError, r"'fixed' asks no model; leave out 'model', 'base_url'"),
+        ({"method": "ict"}, ConfigError, r"'ict' needs a model: .*--reflector ict --reflector-model NAME"),
+        ("ict", ConfigError, r"'ict' needs a model"),
+        ({"method": "fixed", **LOCAL}, ConfigError, r"'fixed' takes no model; leave out 'model', 'base_url'"),
         ({"method": "ict", **LOCAL, "options": {"max_tokns": 1}}, ConfigError, r"'ict' takes the options max_tokens, "),
     ],
 )
@@ -76,7 +76,7 @@ def test_a_class_of_ones_own_is_a_method_by_its_import_path() -> None:
     assert takes_model(path)
     assert not takes_model("tests.reflectors.test_registry:Rollouts")
     assert isinstance(make_reflector("tests.reflectors.test_registry:Rollouts"), Rollouts)
-    with pytest.raises(ConfigError, match=r"OverAModel' asks a model"):
+    with pytest.raises(ConfigError, match=r"OverAModel' needs a model"):
         make_reflector(path)
     assert read_reflector(path, LOCAL) == {"method": path, **LOCAL}
     assert read_reflector("exemplars", LOCAL) == "exemplars"

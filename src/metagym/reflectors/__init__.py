@@ -8,11 +8,10 @@ from metagym.reflectors.calling import (
     reflect,
     reflect_samples,
 )
-from metagym.reflectors.factory import make_reflector
 from metagym.reflectors.fixed import FixedReflector
 from metagym.reflectors.ict import ChatReflector, read_reflection
 from metagym.reflectors.protocol import Reflector, Replay, RolloutReflector
-from metagym.reflectors.registry import find_method, method_names, takes_model
+from metagym.reflectors.registry import find_method, make_reflector, method_names, takes_model
 
 __all__ = [
     "ChatReflector",

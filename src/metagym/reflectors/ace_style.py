@@ -2,28 +2,26 @@
 
 Source: Zhang et al., "Agentic Context Engineering: Evolving Contexts for Self-Improving Language Models", arXiv
 2510.04618 (2025). A reflector marks which bullets helped or harmed, and a curator returns delta operations; bullets
-have an id and two counters, are merged in by plain code, and duplicates are taken out, so that no rewrite can
+have an id and two counters, are merged in by plain code, and duplicates are removed, so that no rewrite can
 collapse what was learned.
 
-How ours departs: one call is both reflector and curator. Items may be changed and removed by their id, beside being
-added. Duplicates are found by their words, not by embeddings, and above `max_items` the item that harmed most for
-what it helped goes. The actor sees the items without ids and counters, as it is not asked which ones it used: the
-reflector judges that from the episodes. The wording is ours.
+How ours departs: one call is both reflector and curator. Items may also be changed and removed, by their id.
+Duplicates are found by their words, not by embeddings. Above `max_items` the item with the smallest difference of
+helpful and harmful counts is removed. The actor sees the items without ids and counters, because it is not asked which
+ones it used: the reflector judges that from the episodes. The wording is ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel
 
-from metagym.errors import ConfigError
-from metagym.models import ChatModel
 from metagym.reflectors.document import distinct, document, request
-from metagym.reflectors.exchange import ask_once, is_scripted, keep, memory_of, write
+from metagym.reflectors.method import ReflectionMethod, memory_of, option
 from metagym.reflectors.reading import Verb, read_json
-from metagym.seeding import describe
 from metagym.types import MetaStep, Reflection
 
 INSTRUCTIONS = """\
@@ -59,32 +57,21 @@ class Operation(BaseModel):
 
 
 class Delta(BaseModel):
-    """What the model replies."""
+    """The model's reply."""
 
     analysis: str = ""
     tags: list[Tag] = []
     operations: list[Operation]
 
 
-class AceStyle:
+@dataclass(eq=False, repr=False)
+class AceStyle(ReflectionMethod):
     """Keeps a playbook. Memory: `{"items": [{"id", "section", "text", "helpful", "harmful"}], "next_id": int}`."""
 
-    def __init__(self, model: ChatModel, *, max_items: int = 40, max_tokens: int = 24_000) -> None:
-        if max_items < 1:
-            raise ConfigError(f"max_items must be at least 1, got {max_items}.")
-        self.model, self.max_items, self.max_tokens = model, max_items, max_tokens
-        self.scripted = is_scripted(model)
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """What decides the playbook."""
-        return {
-            "kind": "ace_style",
-            "model": describe(self.model),
-            "instructions": INSTRUCTIONS,
-            "max_items": self.max_items,
-            "max_tokens": self.max_tokens,
-        }
+    _: KW_ONLY
+    max_items: int = option(40, least=1)
+    max_tokens: int = 24_000
+    wording = (INSTRUCTIONS,)
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Let the model judge the items and change some."""
@@ -94,22 +81,22 @@ class AceStyle:
             for item in memory["items"]
         )
         text = request(history[-1], self.max_tokens, playbook=listed or "(no item yet)")
-        completion = await ask_once(self.model, history, INSTRUCTIONS, text)
+        completion = await self.ask_once(history, INSTRUCTIONS, text)
         delta, problem = read_json(completion, Delta)
         if delta is None:
-            return keep(history, problem, [completion], model=self.model)
+            return self.keep(history, problem, [completion])
         memory = apply_delta(memory, delta, max_items=self.max_items)
         sections: dict[str, list[str]] = {}
         for item in memory["items"]:
             sections.setdefault(f"## Playbook: {' '.join(item['section'].split())}", []).append(item["text"])
         prompt = document(history[0].prompt, sections)
-        return write(history, prompt, memory, [completion], analysis=delta.analysis, model=self.model)
+        return self.write(history, prompt, memory, [completion], analysis=delta.analysis)
 
 
 def apply_delta(memory: dict[str, Any], delta: Delta, *, max_items: int) -> dict[str, Any]:
-    """Return the playbook after a delta. Items that it does not name are the same to the letter.
+    """Return the playbook after a delta. Items that the delta does not name do not change at all.
 
-    An id that does not exist changes nothing; an item that says what another one says already is not added.
+    An id that does not exist changes nothing; an item that repeats another one is not added.
     """
     items: dict[int, Item] = {item["id"]: dict(item) for item in memory["items"]}
     next_id: int = memory["next_id"]

@@ -1,7 +1,7 @@
 """The prompt as a document: the first prompt, and under headings the Markdown items of a method's memory.
 
-Items under `MEMORY_HEADING` are meant to be picked from, per task, by an actor that reads its prompt with
-`retrieve_items(top_k, below=MEMORY_HEADING)`; any other actor reads them all.
+An actor that reads its prompt with `retrieve_items(top_k, below=MEMORY_HEADING)` picks items under that heading for
+each task. Any other actor reads all of them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def document(first_prompt: str, sections: Mapping[str, Iterable[str]]) -> str:
 
 
 def as_item(text: str) -> str:
-    """Return `text` as one Markdown item: its further lines indented, its blank lines left out."""
+    """Return `text` as one Markdown item: without blank lines, with all lines but the first indented."""
     return "- " + "\n  ".join(line.rstrip() for line in text.strip().splitlines() if line.strip())
 
 
@@ -49,18 +49,18 @@ def tagged(**parts: str) -> str:
 
 
 def numbered(texts: Sequence[str], *, nothing: str = "(empty)") -> str:
-    """Return the texts numbered from 1, one an entry."""
+    """Return the texts numbered from 1; `nothing` if there are none."""
     return "\n".join(f"{number}. {text}" for number, text in enumerate(texts, start=1)) or nothing
 
 
 def request(meta_step: MetaStep, max_tokens: int, **parts: str) -> str:
-    """Return what most methods show: the current prompt, what the method adds, and the last episodes."""
+    """Return the text that most methods show to their model: the current prompt, `parts`, and the last episodes."""
     episodes = render_batch(meta_step.trajectories, max_tokens=max_tokens)
     return tagged(current_prompt=meta_step.prompt, **parts, episodes=episodes)
 
 
 def distinct(texts: Iterable[str], known: Iterable[str] = ()) -> list[str]:
-    """Return the texts in their order without repeats, up to case and white space, and without those known."""
+    """Return the texts that are new: without repeats and without those known; case and white space do not count."""
     seen = {_folded(text) for text in known}
     found = []
     for text in texts:

@@ -2,32 +2,30 @@
 
 Source: Zhao et al., "ExpeL: LLM Agents Are Experiential Learners", AAAI 2024, arXiv 2308.10144. The agent gathers
 trajectories, then a model changes a list of insights by ADD, EDIT, UPVOTE and DOWNVOTE; a new insight counts two, each
-vote or edit moves the count by one, and at zero it goes. At play, all insights stand in the prompt, with those
-successful trajectories that are most similar to the task.
+vote or edit changes the count by one, and an insight with the count zero is removed. During play the prompt holds all
+insights, and those successful trajectories that are most similar to the task.
 
 How ours departs: gathering and extracting alternate, once per meta-step; the paper compares a success and a failure of
-the same task (retries) or a list of successes, ours a batch of fresh tasks with both. The examples stand under
-`MEMORY_HEADING`, and the actor picks similar ones lexically (`retrieve_items`), not by embeddings; without it,
-it reads them all. At most `max_rules` rules; what is added beyond that is refused. The wording is ours.
+the same task (retries) or a list of successes, ours a batch of fresh tasks with both. The examples are under
+`MEMORY_HEADING`. An actor with `retrieve_items` picks similar ones by their words, not by embeddings; any other actor
+reads all of them. There are at most `max_rules` rules; further ones are not added. The wording is ours.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from metagym.errors import ConfigError
-from metagym.models import ChatModel
 from metagym.reflectors.document import MEMORY_HEADING, distinct, document, latest, numbered, request
-from metagym.reflectors.exchange import ask_once, has_succeeded, is_scripted, keep, memory_of, write
+from metagym.reflectors.method import ReflectionMethod, has_succeeded, memory_of, option
 from metagym.reflectors.reading import CUT_OFF
 from metagym.rendering import render_trajectory
-from metagym.seeding import describe
 from metagym.types import MetaStep, Reflection
 
 NEW_COUNT = 2
-"""What a new rule counts: it takes two votes against it to go."""
+"""The count of a new rule: two votes against it remove it."""
 
 INSTRUCTIONS = """\
 You keep a list of rules for an agent that acts in an environment. You see the rules, each with its count of votes, \
@@ -50,38 +48,19 @@ _CHANGE = re.compile(
 _NONE = re.compile(r"^[ \t*]*NONE\b", re.MULTILINE)
 
 
-class ExpelStyle:
+@dataclass(eq=False, repr=False)
+class ExpelStyle(ReflectionMethod):
     """Keeps voted rules and successful examples.
 
-    Memory: `{"rules": [{"text", "count"}], "examples": [text]}`, rules in the order in which they came.
+    Memory: `{"rules": [{"text", "count"}], "examples": [text]}`, rules in the order in which they were added.
     """
 
-    def __init__(
-        self,
-        model: ChatModel,
-        *,
-        max_rules: int = 20,
-        max_examples: int = 4,
-        example_tokens: int = 500,
-        max_tokens: int = 24_000,
-    ) -> None:
-        if max_rules < 1 or max_examples < 0:
-            raise ConfigError(f"Expected max_rules >= 1 and max_examples >= 0, got {max_rules} and {max_examples}.")
-        self.model, self.max_rules, self.max_examples = model, max_rules, max_examples
-        self.example_tokens, self.max_tokens = example_tokens, max_tokens
-        self.scripted = is_scripted(model)
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """What decides the rules."""
-        return {
-            "kind": "expel_style",
-            "model": describe(self.model),
-            "instructions": INSTRUCTIONS,
-            "max_rules": self.max_rules,
-            "examples": [self.max_examples, self.example_tokens],
-            "max_tokens": self.max_tokens,
-        }
+    _: KW_ONLY
+    max_rules: int = option(20, least=1)
+    max_examples: int = option(4, least=0)
+    example_tokens: int = 500
+    max_tokens: int = 24_000
+    wording = (INSTRUCTIONS,)
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Let the model vote on the rules, and keep the batch's successes as examples."""
@@ -89,28 +68,26 @@ class ExpelStyle:
         memory = memory_of(history) or {"rules": [], "examples": []}
         listed = numbered([f"{rule['text']} ({rule['count']})" for rule in memory["rules"]], nothing="(no rule yet)")
         room = f"{self.max_rules - len(memory['rules'])} rules may be added."
-        completion = await ask_once(
-            self.model, history, INSTRUCTIONS, request(last, self.max_tokens, rules=f"{listed}\n{room}")
-        )
+        shown = request(last, self.max_tokens, rules=f"{listed}\n{room}")
+        completion = await self.ask_once(history, INSTRUCTIONS, shown)
         text = completion.text
         if completion.finish_reason == "length" or not (_CHANGE.search(text) or _NONE.search(text)):
             problem = CUT_OFF if completion.finish_reason == "length" else "The reply holds no change of the rules"
-            return keep(history, problem, [completion], model=self.model)
+            return self.keep(history, problem, [completion])
         rules = apply_changes(memory["rules"], text, max_rules=self.max_rules)
-        won = [
-            render_trajectory(item, max_tokens=self.example_tokens) for item in last.trajectories if has_succeeded(item)
-        ]
-        examples = latest(distinct([*memory["examples"], *won]), self.max_examples)
+        successes = filter(has_succeeded, last.trajectories)
+        new = [render_trajectory(item, max_tokens=self.example_tokens) for item in successes]
+        examples = latest(distinct([*memory["examples"], *new]), self.max_examples)
         strongest = [rule["text"] for rule in sorted(rules, key=lambda rule: -rule["count"])]
         examples_shown = [f"An episode that succeeded:\n{example}" for example in examples]
         prompt = document(history[0].prompt, {"## Rules": strongest, MEMORY_HEADING: examples_shown})
-        return write(history, prompt, {"rules": rules, "examples": examples}, [completion], model=self.model)
+        return self.write(history, prompt, {"rules": rules, "examples": examples}, [completion])
 
 
 def apply_changes(rules: Sequence[dict[str, Any]], text: str, *, max_rules: int) -> list[dict[str, Any]]:
-    """Return the rules after the changes in a reply; a rule whose count reaches zero goes.
+    """Return the rules after the changes in a reply, without those with a count of zero.
 
-    Numbers are those of the list that was shown; a number that is not on it changes nothing.
+    Numbers refer to the list that was shown; a number that is not on it changes nothing.
 
     >>> apply_changes([{"text": "Wait.", "count": 1}], "DOWNVOTE 1\\nADD: Knock.", max_rules=5)
     [{'text': 'Knock.', 'count': 2}]

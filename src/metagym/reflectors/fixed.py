@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+from metagym.reflectors.method import ReflectionMethod
 from metagym.types import MetaStep, Reflection
 
 
-class FixedReflector:
-    """The prompt stays as it is."""
+@dataclass(eq=False, repr=False)
+class FixedReflector(ReflectionMethod):
+    """Never changes the prompt."""
 
-    scripted = False
-    fingerprint = {"kind": "FixedReflector"}
+    model: None = field(default=None, init=False, compare=False)
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Return the last prompt."""

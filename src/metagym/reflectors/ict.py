@@ -7,15 +7,12 @@ The protocol is the paper's; the wording is ours.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
 
-from metagym.errors import ConfigError
-from metagym.extensions import extension_of
-from metagym.models import ChatModel, ask
-from metagym.reflectors.exchange import call_about
+from metagym.models import ask
+from metagym.reflectors.method import ReflectionMethod, call_about, option
 from metagym.reflectors.reading import read_marked
 from metagym.rendering import render_batch
-from metagym.seeding import describe
 from metagym.spaces import PromptSpace
 from metagym.types import Completion, Message, MetaStep, Reflection
 
@@ -29,40 +26,21 @@ ANALYSIS: <what went well, what went wrong, and why>
 IMPROVED PROMPT: <the complete new system prompt, and nothing after it>"""
 
 
-class ChatReflector:
+@dataclass(eq=False, repr=False)
+class ChatReflector(ReflectionMethod):
     """A language model as the reflector: in-context training (ICT).
 
     It reads the last meta-step: the prompt and its trajectories, rendered into at most `max_tokens` (shared
-    evenly; whole steps are cut from the middle of an episode). A reply that is cut off or holds no improved
-    prompt keeps the old one, and `Reflection.problem` says why. `show_outcome=False` hides success and reward.
+    evenly; whole steps are cut from the middle of an episode). If a reply is cut off or holds no improved
+    prompt, the old one is kept, and `Reflection.problem` says why. `show_outcome=False` hides success and reward.
     """
 
-    def __init__(
-        self,
-        model: ChatModel,
-        *,
-        max_tokens: int = 24_000,
-        show_outcome: bool = True,
-        show_thoughts: bool = False,
-        show_actions: bool = False,
-        instructions: str = REFLECTOR_PROMPT,
-    ) -> None:
-        if max_tokens < 100:
-            raise ConfigError(f"max_tokens must be at least 100, got {max_tokens}.")
-        self.model, self.max_tokens, self.instructions = model, max_tokens, instructions
-        self.show_outcome, self.show_thoughts, self.show_actions = show_outcome, show_thoughts, show_actions
-        self.scripted: bool = extension_of(model).scripted
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """What decides the reflections: the model, the wording, and what is shown."""
-        return {
-            "kind": "ChatReflector",
-            "model": describe(self.model),
-            "instructions": self.instructions,
-            "max_tokens": self.max_tokens,
-            "show": [self.show_outcome, self.show_thoughts, self.show_actions],
-        }
+    _: KW_ONLY
+    max_tokens: int = option(24_000, least=100)
+    show_outcome: bool = True
+    show_thoughts: bool = False
+    show_actions: bool = False
+    instructions: str = REFLECTOR_PROMPT
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Ask the model for a better prompt; see `Reflector.reflect`."""
@@ -94,5 +72,5 @@ def read_reflection(completion: Completion) -> tuple[str, str | None, str]:
     """Read `ANALYSIS:` and `IMPROVED PROMPT:`; return the analysis, the prompt or None, and the problem."""
     analysis, prompt, problem = read_marked(completion, "improved prompt")
     if prompt is not None and (why := PromptSpace().problem(prompt)):
-        prompt, problem = None, f"The improved prompt is none ({why})"
+        prompt, problem = None, f"The improved prompt is invalid ({why})"
     return analysis, prompt, f"{problem}; the old prompt was kept." if problem else ""

@@ -1,29 +1,29 @@
 """A memory of a stream of tasks: every episode is kept (ExpRAG), and a model may refine the memory (ReMem).
 
 Source: Wei et al., "Evo-Memory: Benchmarking LLM Agent Test-time Learning with Self-Evolving Memory", arXiv 2511.20857
-(2025). ExpRAG writes each finished task down as one structured text (what was asked, what was done, what came of it)
-and retrieves similar ones. ReMem lets the agent itself interleave thinking, acting and refining: it prunes and
-reorganises its memory while it works.
+(2025). ExpRAG writes each finished task as one structured text (the request, the actions, the result) and retrieves
+similar ones. ReMem lets the agent itself interleave thinking, acting and refining: it prunes and reorganises its
+memory while it works.
 
-How ours departs: without a model it is the ExpRAG pattern, with one the ReMem pattern; the memory is refined between
-meta-steps, not within an episode. It stands under `MEMORY_HEADING` for an actor with `retrieve_items` (by words, not
-by embeddings). Above `max_items` the oldest go. Meant for one task a meta-step: `metagym evaluate --preset stream`.
+How ours departs: without a model it is the ExpRAG pattern, with one the ReMem pattern. The memory is refined between
+meta-steps, not within an episode. It is under `MEMORY_HEADING` for an actor with `retrieve_items` (by words, not by
+embeddings). Above `max_items` the oldest are removed. Meant for one task per meta-step: `metagym evaluate --preset
+stream`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel
 
-from metagym.errors import ConfigError
 from metagym.models import ChatModel
 from metagym.reflectors.document import MEMORY_HEADING, document, latest, tagged
-from metagym.reflectors.exchange import ask_once, is_scripted, keep, memory_of, write
+from metagym.reflectors.method import ReflectionMethod, memory_of, option
 from metagym.reflectors.reading import Verb, read_json
 from metagym.rendering import render_trajectory
-from metagym.seeding import describe
 from metagym.types import Completion, MetaStep, Reflection
 
 REFINE = """\
@@ -50,34 +50,24 @@ class Operation(BaseModel):
 
 
 class Refinement(BaseModel):
-    """What the model replies."""
+    """The model's reply."""
 
     analysis: str = ""
     operations: list[Operation]
 
 
-class MemoryStream:
+@dataclass(eq=False, repr=False)
+class MemoryStream(ReflectionMethod):
     """Keeps episodes, and with a model refines them. Memory: `{"items": [{"id", "text"}], "next_id": int}`."""
 
-    def __init__(self, model: ChatModel | None = None, *, max_items: int = 40, episode_tokens: int = 400) -> None:
-        if max_items < 1:
-            raise ConfigError(f"max_items must be at least 1, got {max_items}.")
-        self.model, self.max_items, self.episode_tokens = model, max_items, episode_tokens
-        self.scripted = is_scripted(model)
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """What decides the memory."""
-        return {
-            "kind": "memory_stream",
-            "model": describe(self.model),
-            "instructions": None if self.model is None else REFINE,
-            "max_items": self.max_items,
-            "episode_tokens": self.episode_tokens,
-        }
+    model: ChatModel | None = None
+    _: KW_ONLY
+    max_items: int = option(40, least=1)
+    episode_tokens: int = 400
+    wording = (REFINE,)
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        """Write the last episodes down, and let the model, where there is one, refine the whole."""
+        """Add the last episodes; with a model, let it refine the memory."""
         memory = memory_of(history) or {"items": [], "next_id": 1}
         counted = [item for item in history[-1].trajectories if item.score is not None]
         texts = [f"An earlier episode:\n{render_trajectory(item, max_tokens=self.episode_tokens)}" for item in counted]
@@ -88,19 +78,19 @@ class MemoryStream:
         if self.model is not None:
             listed = "\n\n".join(f"[{item['id']}] {item['text']}" for item in items)
             text = tagged(current_prompt=history[0].prompt, memory=listed or "(empty)")
-            completions = [await ask_once(self.model, history, REFINE, text)]
+            completions = [await self.ask_once(history, REFINE, text)]
             refinement, problem = read_json(completions[0], Refinement)
             if refinement is None:
-                return keep(history, problem, completions, model=self.model)
+                return self.keep(history, problem, completions)
             items, analysis = apply_refinement(items, refinement.operations), refinement.analysis
         items = latest(items, self.max_items)
         prompt = document(history[0].prompt, {MEMORY_HEADING: [item["text"] for item in items]})
         memory = {"items": items, "next_id": memory["next_id"] + len(new)}
-        return write(history, prompt, memory, completions, analysis=analysis, model=self.model)
+        return self.write(history, prompt, memory, completions, analysis=analysis)
 
 
 def apply_refinement(items: Sequence[Item], operations: Sequence[Operation]) -> list[Item]:
-    """Return the items after the operations. A note takes the place and the id of the first entry that it is made of.
+    """Return the items after the operations. A note gets the place and the id of the first entry that it replaces.
 
     >>> merge = Operation(type="MERGE", ids=[1, 2], text="c")
     >>> apply_refinement([{"id": 1, "text": "a"}, {"id": 2, "text": "b"}], [merge])

@@ -1,4 +1,4 @@
-"""Reading a method's reply: marked sections, or JSON. A reply that was cut off is never read."""
+"""Reading a model's reply to a method: marked sections, or JSON. A reply that was cut off is never read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metagym.types import Completion
 
 CUT_OFF = "The reply was cut off before its end"
 
-# At the head of a line, Markdown emphasis and headings allowed; a quotation (>) is not a marker.
+# At the start of a line, Markdown emphasis and headings allowed; a quotation (>) is not a marker.
 _MARKER = r"^[ \t#*_]*?(?P<mark>[*_]*)(?P<name>analysis|{name})(?P<close>[*_]*[ \t]*:[*_]*)[ \t]*"
 _FENCED = re.compile(r"\A```[^\n]*\n(?P<inside>.*)\n[ \t]*```\Z", re.DOTALL)
 _FENCES = re.compile(r"```[^\n]*\n(.*?)\n[ \t]*```", re.DOTALL)
@@ -26,8 +26,8 @@ Verb = BeforeValidator(lambda word: word.upper() if isinstance(word, str) else w
 def read_marked(completion: Completion, name: str) -> tuple[str, str | None, str]:
     """Read `ANALYSIS:` and a section named `name`; return the analysis, the section or None, and the problem.
 
-    A marker counts at the head of a line outside code fences. Where the section's stands more than once, the last
-    one holds: the earlier ones are quoted by the analysis.
+    A marker counts at the start of a line outside code fences. If the section's marker occurs more than once, the
+    last one counts: the analysis quotes the earlier ones.
 
     >>> read_marked(Completion(text="ANALYSIS: too late.\\nLESSON: Knock first."), "lesson")
     ('too late.', 'Knock first.', '')
@@ -51,7 +51,7 @@ def read_marked(completion: Completion, name: str) -> tuple[str, str | None, str
 
 
 def read_json(completion: Completion, kind: type[R]) -> tuple[R | None, str]:
-    """Read the JSON mapping in a reply, with or without a fence or words around it; return it, or None and why.
+    """Read the JSON mapping in a reply, with or without a fence or words around it; return it, or None and the problem.
 
     >>> class Verdict(BaseModel):
     ...     success: bool
@@ -71,8 +71,8 @@ def read_json(completion: Completion, kind: type[R]) -> tuple[R | None, str]:
             first = error.errors()[0]
             if first["type"] == "json_invalid":  # half of a character, which no server takes
                 continue
-            where = ".".join(map(str, first["loc"])) or "the mapping"
-            return None, f"The reply's JSON is not as asked for ({where}: {first['msg']})"
+            place = ".".join(map(str, first["loc"])) or "the mapping"
+            return None, f"The reply's JSON does not have the expected fields ({place}: {first['msg']})"
     return None, "The reply holds no JSON mapping"
 
 
@@ -90,6 +90,6 @@ def _unmarked(text: str, marker: re.Match[str]) -> str:
 
 
 def _unfenced(text: str) -> str:
-    """Return what stands inside, where one code fence holds all of `text`."""
+    """Return the content of the code fence if one fence holds all of `text`; else `text`."""
     fenced = _FENCED.match(text)
     return fenced["inside"].strip() if fenced and "```" not in fenced["inside"] else text

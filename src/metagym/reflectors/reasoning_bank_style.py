@@ -5,26 +5,24 @@ After each task a model judges whether it was solved, and extracts at most three
 from a success what worked, from a failure what would have prevented it. Items are appended; before a task, the most
 similar ones are retrieved by embeddings and put into the system prompt. (Its scaling of test-time compute is not here.)
 
-How ours departs: the bank is one document under `MEMORY_HEADING`, and an actor with `retrieve_items` picks from it by
-words; without, the actor reads all of it. The environment's word on success is used; with `self_judge=True` the
-outcome is hidden and a model judges, as in the paper. An item that is there already is not appended again, and
-above `max_items` the oldest go. The wording is ours.
+How ours departs: the bank is one document under `MEMORY_HEADING`. An actor with `retrieve_items` picks from it by
+words; any other actor reads all of it. The environment decides what succeeded; with `self_judge=True` the outcome is
+hidden and a model judges, as in the paper. An item that the bank already holds is not appended again. Above
+`max_items` the oldest are removed. The wording is ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
 
 from pydantic import BaseModel
 
-from metagym.errors import ConfigError
-from metagym.models import ChatModel
 from metagym.reflectors.document import MEMORY_HEADING, document, latest, tagged
-from metagym.reflectors.exchange import Question, ask_all, has_succeeded, is_scripted, keep, memory_of, write
+from metagym.reflectors.method import Question, ReflectionMethod, has_succeeded, memory_of, option
 from metagym.reflectors.reading import read_json
 from metagym.rendering import render_trajectory
-from metagym.seeding import describe
 from metagym.types import Completion, MetaStep, Reflection, Trajectory
 
 MAX_PER_EPISODE = 3
@@ -49,7 +47,7 @@ AIMS = {
 
 
 class Verdict(BaseModel):
-    """What the judge replies."""
+    """The judge's reply."""
 
     verdict: Literal["success", "failure"]
 
@@ -63,36 +61,24 @@ class MemoryItem(BaseModel):
 
 
 class Extract(BaseModel):
-    """What the model replies to an episode."""
+    """The model's reply to an episode."""
 
     items: list[MemoryItem]
 
 
-class ReasoningBankStyle:
+@dataclass(eq=False, repr=False)
+class ReasoningBankStyle(ReflectionMethod):
     """Keeps titled items, up to three from each episode. Memory: `{"items": [{"title", "description", "content"}]}`.
 
-    It asks once an episode (twice with `self_judge`), all at once. Replies that cannot be read are left out; where
-    none can, prompt and memory stay.
+    It makes one call per episode (two with `self_judge`), all at once. Replies that cannot be read are left out; if
+    none can be read, prompt and memory do not change.
     """
 
-    def __init__(
-        self, model: ChatModel, *, self_judge: bool = False, max_items: int = 60, max_tokens: int = 8_000
-    ) -> None:
-        if max_items < 1:
-            raise ConfigError(f"max_items must be at least 1, got {max_items}.")
-        self.model, self.self_judge, self.max_items, self.max_tokens = model, self_judge, max_items, max_tokens
-        self.scripted = is_scripted(model)
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """What decides the bank."""
-        return {
-            "kind": "reasoning_bank_style",
-            "model": describe(self.model),
-            "instructions": [EXTRACT, AIMS, JUDGE if self.self_judge else None],
-            "max_items": self.max_items,
-            "max_tokens": self.max_tokens,
-        }
+    _: KW_ONLY
+    self_judge: bool = False
+    max_items: int = option(60, least=1)
+    max_tokens: int = 8_000
+    wording = (EXTRACT, *AIMS.values(), JUDGE)
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Extract items from each episode of the last meta-step, and append them."""
@@ -107,36 +93,36 @@ class ReasoningBankStyle:
             for text, outcome in zip(shown, outcomes, strict=True)
             if outcome is not None
         ]
-        replies = await ask_all(self.model, history, questions, first=len(verdicts))
+        replies = await self.ask_all(history, questions, first=len(verdicts))
         completions = [*verdicts, *replies]
         read = [read_json(reply, Extract) for reply in replies]
         problems += [problem for extract, problem in read if extract is None]
         extracts = [extract for extract, _ in read if extract is not None]
         analysis = f"{len(problems)} replies could not be read: {problems[0]}." if problems else ""
         if not extracts:
-            return keep(history, problems[0] if problems else "", completions, analysis=analysis, model=self.model)
+            return self.keep(history, problems[0] if problems else "", completions, analysis=analysis)
         items: list[dict[str, str]] = (memory_of(history) or {"items": []})["items"]
         for extract in extracts:
             new = [item.model_dump() for item in extract.items[:MAX_PER_EPISODE]]
             items = [*items, *(item for item in new if item not in items and item["content"].strip())]
         items = latest(items, self.max_items)
         prompt = document(history[0].prompt, {MEMORY_HEADING: map(render_item, items)})
-        return write(history, prompt, {"items": items}, completions, analysis=analysis, model=self.model)
+        return self.write(history, prompt, {"items": items}, completions, analysis=analysis)
 
     async def _outcomes(
         self, history: Sequence[MetaStep], trajectories: Sequence[Trajectory], shown: Sequence[str]
     ) -> tuple[list[str | None], list[Completion], list[str]]:
-        """Return each episode's outcome (None where the judge cannot be read), the judge's replies, the problems."""
+        """Return each episode's outcome (None if the judge's reply cannot be read), the replies, the problems."""
         if not self.self_judge:
             return ["success" if has_succeeded(item) else "failure" for item in trajectories], [], []
-        replies = await ask_all(self.model, history, [Question(JUDGE, text, role="judge") for text in shown])
+        replies = await self.ask_all(history, [Question(JUDGE, text, role="judge") for text in shown])
         read = [read_json(reply, Verdict) for reply in replies]
         outcomes: list[str | None] = [None if verdict is None else verdict.verdict for verdict, _ in read]
         return outcomes, replies, [problem for verdict, problem in read if verdict is None]
 
 
 def render_item(item: dict[str, str]) -> str:
-    """Return an item as the actor reads it: the title and when it is of use, then the content.
+    """Return an item as the actor reads it: its title and its use, then its content.
 
     >>> print(render_item({"title": "Gates", "description": "At a gate.", "content": "Knock."}))
     **Gates** At a gate.

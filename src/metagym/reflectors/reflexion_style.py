@@ -2,24 +2,22 @@
 
 Source: Shinn et al., "Reflexion: Language Agents with Verbal Reinforcement Learning", arXiv 2303.11366 (2023). There an
 agent tries one task again and again; after each failed trial it reflects in words, and the last one to three
-reflections stand in its context at the next trial.
+reflections are in its context at the next trial.
 
 How ours departs: by default the next batch is of *fresh* tasks, so that a lesson must hold beyond its task. With
-`schedule="same"` and one episode a meta-step it is the paper's setting: retries of one task. One lesson is written per
-meta-step, over all of its failed episodes; success is the environment's word, not a model's. The wording is ours.
+`schedule="same"` and one episode per meta-step it is the paper's setting: retries of one task. One lesson is written
+per meta-step, over all of its failed episodes. The environment decides what succeeded, not a model. The wording is
+ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
 
-from metagym.errors import ConfigError
-from metagym.models import ChatModel
 from metagym.reflectors.document import document, request
-from metagym.reflectors.exchange import ask_once, has_succeeded, is_scripted, keep, memory_of, write
+from metagym.reflectors.method import ReflectionMethod, has_succeeded, memory_of, option
 from metagym.reflectors.reading import read_marked
-from metagym.seeding import describe
 from metagym.types import MetaStep, Reflection
 
 INSTRUCTIONS = """\
@@ -32,38 +30,27 @@ ANALYSIS: <where it went wrong, and why>
 LESSON: <the lesson, a few lines at most, and nothing after it>"""
 
 
-class ReflexionStyle:
+@dataclass(eq=False, repr=False)
+class ReflexionStyle(ReflectionMethod):
     """Keeps the last `num_lessons` lessons, one from each meta-step with failures. Memory: `{"lessons": [text]}`."""
 
-    def __init__(self, model: ChatModel, *, num_lessons: int = 3, max_tokens: int = 24_000) -> None:
-        if num_lessons < 1:
-            raise ConfigError(f"num_lessons must be at least 1, got {num_lessons}.")
-        self.model, self.num_lessons, self.max_tokens = model, num_lessons, max_tokens
-        self.scripted = is_scripted(model)
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """What decides the lessons."""
-        return {
-            "kind": "reflexion_style",
-            "model": describe(self.model),
-            "instructions": INSTRUCTIONS,
-            "num_lessons": self.num_lessons,
-            "max_tokens": self.max_tokens,
-        }
+    _: KW_ONLY
+    num_lessons: int = option(3, least=1)
+    max_tokens: int = 24_000
+    wording = (INSTRUCTIONS,)
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        """Write a lesson from the last meta-step's failures; without any, nothing is asked and nothing changes."""
+        """Write a lesson from the last meta-step's failures; if there are none, ask nothing and change nothing."""
         last = history[-1]
         counted = [item for item in last.trajectories if item.score is not None]
         failures = tuple(item for item in counted if not has_succeeded(item))
         if not failures:
-            return keep(history, "", analysis="No episode failed: there is nothing to learn from.", model=self.model)
+            return self.keep(history, "", analysis="No episode failed: there is nothing to learn from.")
         text = request(last.model_copy(update={"trajectories": failures}), self.max_tokens)
-        completion = await ask_once(self.model, history, INSTRUCTIONS, text)
+        completion = await self.ask_once(history, INSTRUCTIONS, text)
         analysis, lesson, problem = read_marked(completion, "lesson")
         if lesson is None:
-            return keep(history, problem, [completion], analysis=analysis, model=self.model)
+            return self.keep(history, problem, [completion], analysis=analysis)
         lessons = [*(memory_of(history) or {"lessons": []})["lessons"], lesson][-self.num_lessons :]
         prompt = document(history[0].prompt, {"## Lessons from earlier failures": lessons})
-        return write(history, prompt, {"lessons": lessons}, [completion], analysis=analysis, model=self.model)
+        return self.write(history, prompt, {"lessons": lessons}, [completion], analysis=analysis)

@@ -1,22 +1,28 @@
-"""The methods by name: those that come with the library, and those of installed packages.
+"""Methods by name, and `make_reflector`, which makes a reflector from a mapping, a name or an import path.
 
-A package adds its own by the entry-point group `metagym.reflectors`:
+A package adds its own methods by the entry-point group `metagym.reflectors`:
 
     [project.entry-points."metagym.reflectors"]
     my_method = "my_package.module:MyReflector"
 
-Nothing is imported before its name is asked for.
+A method is imported when its name is used, not before.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import os
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from metagym.errors import ConfigError, UnknownNameError
+from metagym.imports import import_object
+from metagym.models import ChatModel, make_model
+from metagym.reflectors.calling import ReflectorSpec, as_reflector
+from metagym.reflectors.protocol import Reflector
+from metagym.reflectors.scripted_model import ScriptedReflectorModel
 
 GROUP: Final = "metagym.reflectors"
 METHODS: Final = {
@@ -34,6 +40,42 @@ METHODS: Final = {
 """The methods of this library, by name."""
 
 
+def make_reflector(
+    reflector: ReflectorSpec | Mapping[str, Any] | str, *, demo: Callable[[], Reflector] | None = None
+) -> Reflector:
+    """Return the reflector that `reflector` names.
+
+    It may be:
+
+    - a reflector or a function;
+    - a mapping: `method` (a name or an import path, by default `"ict"`), its `options`, and its model as for an
+      actor, by default with 2,000 tokens per reply; `"model": "demo"` is the scripted stand-in for Gates;
+    - the name of a method that needs no model (`"fixed"`: no reflection), or `"demo"`;
+    - the folder of a trained reflector or of any causal language model, which runs in this process;
+    - an import path `"package.module:MyReflector"`.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if isinstance(reflector, Mapping):
+        return _reflector_from_mapping(reflector)
+    if not isinstance(reflector, str):
+        return as_reflector(reflector)
+    if reflector == "demo":
+        if demo is None:
+            raise ConfigError("This environment has no demo reflector. Name a model, or use 'fixed'.")
+        return demo()
+    if reflector in (known := method_names()):
+        return _reflector_from_mapping({"method": reflector})
+    if os.path.isdir(reflector):  # a plug-in plays it: training is in a layer above this one
+        return as_reflector(find_method("checkpoint")(reflector))
+    if ":" not in reflector:
+        remedy = "Or a model's folder, or an import path, 'package:Name'."
+        raise UnknownNameError.of("reflector", reflector, ("demo", *known), remedy=remedy)
+    found: Any = import_object(reflector)
+    return _reflector_from_mapping({"method": reflector}) if isinstance(found, type) else as_reflector(found)
+
+
 def method_names() -> tuple[str, ...]:
     """Return the names of all methods: the library's own, then those of installed packages."""
     return (*METHODS, *sorted(set(_installed()) - set(METHODS)))
@@ -42,7 +84,7 @@ def method_names() -> tuple[str, ...]:
 def find_method(name: str) -> Callable[..., Any]:
     """Return the class (or factory) of the method of that name, or at that import path `package.module:Name`.
 
-    It takes its model as `model`, where it asks one, and its options by name.
+    It takes its options by name, and its model, if it needs one, as `model`.
 
     >>> find_method("ict").__name__
     'ChatReflector'
@@ -53,7 +95,7 @@ def find_method(name: str) -> Callable[..., Any]:
     """
     path = METHODS.get(name) or _installed().get(name) or (name if ":" in name else None)
     if path is None:
-        raise UnknownNameError.of("method", name, method_names(), remedy="A reflector of yours: 'package.module:Name'.")
+        raise UnknownNameError.of("method", name, method_names(), remedy="Your own reflector: 'package.module:Name'.")
     try:
         found: Callable[..., Any] = pkgutil.resolve_name(path)
     except (ImportError, AttributeError) as error:
@@ -62,7 +104,7 @@ def find_method(name: str) -> Callable[..., Any]:
 
 
 def takes_model(name: str) -> bool:
-    """Whether the method of that name, or at that import path, is made over a chat model.
+    """Return whether the method of that name, or at that import path, takes a chat model.
 
     >>> takes_model("ict"), takes_model("fixed")
     (True, False)
@@ -73,3 +115,32 @@ def takes_model(name: str) -> bool:
 
 def _installed() -> dict[str, str]:
     return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=GROUP)}
+
+
+def _reflector_from_mapping(mapping: Mapping[str, Any]) -> Reflector:
+    name, options = mapping.get("method", "ict"), dict(mapping.get("options") or {})
+    method, named = find_method(name), {key: mapping[key] for key in mapping if key not in ("method", "options")}
+    parameters = inspect.signature(method).parameters
+    needed = parameters.get("model")
+    if named and needed is None:
+        raise ConfigError(f"The method {name!r} takes no model; leave out {', '.join(map(repr, named))}.")
+    if not named and needed is not None and needed.default is needed.empty:
+        raise ConfigError(
+            f"The method {name!r} needs a model: {{'method': {name!r}, 'model': ..., 'base_url': ...}}, or "
+            f"--reflector {name} --reflector-model NAME on the command line; 'demo' is the scripted one for Gates."
+        )
+    if named:
+        options["model"] = _reflector_model(named)
+    try:
+        return as_reflector(method(**options))
+    except TypeError as error:
+        known = ", ".join(key for key in parameters if key != "model")
+        raise ConfigError(f"The method {name!r} takes the options {known or '(none)'}: {error}.") from error
+
+
+def _reflector_model(mapping: Mapping[str, Any]) -> ChatModel:
+    if dict(mapping) == {"model": "demo"}:
+        return ScriptedReflectorModel()
+    own = mapping.get("sampling") or {}
+    sampling = own if "max_completion_tokens" in own else {"max_tokens": 2_000, **own}
+    return make_model({**mapping, "sampling": sampling})

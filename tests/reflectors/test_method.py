@@ -1,23 +1,60 @@
-"""Asking and answering: each call has a chance of its own, and a reflection says what became of it."""
+"""The base of all methods: options and fingerprint, the seed of each call, and the reflection that comes of it."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from metagym.errors import ModelError
-from metagym.reflectors.exchange import Question, ask_all, has_succeeded, keep, write
+from metagym.errors import ConfigError, ModelError
+from metagym.extensions import extension_of
+from metagym.reflectors.method import Question, ReflectionMethod, has_succeeded, option
 from metagym.testing import FakeChatModel
 from metagym.types import Reflection, Usage
 from tests.conftest import make_episode, make_meta_step, make_trajectory, reply
 
 HISTORY = [make_meta_step([make_trajectory(episode=make_episode(seed=5, arm="b"))], index=2)]
+METHOD = ReflectionMethod(None)
 
 
 def ask(model: Any, *texts: str, first: int = 0, history: Any = HISTORY) -> list[Any]:
-    return asyncio.run(ask_all(model, history, [Question("Do.", text) for text in texts], first=first))
+    questions = [Question("Do.", text) for text in texts]
+    return asyncio.run(ReflectionMethod(model).ask_all(history, questions, first=first))
+
+
+@dataclass(eq=False, repr=False)
+class Notebook(ReflectionMethod):
+    size: int = option(10, least=2)
+    loud: bool = False
+    wording = ("Take a note.",)
+
+
+def test_the_fingerprint_holds_the_class_the_model_all_options_and_the_wording() -> None:
+    assert Notebook(FakeChatModel([]), size=3).fingerprint == {
+        "kind": "Notebook",
+        "model": {"kind": "FakeChatModel"},
+        "size": 3,
+        "loud": False,
+        "wording": ["Take a note."],
+    }
+
+
+def test_a_method_needs_its_model_and_refuses_an_option_below_its_least_value() -> None:
+    with pytest.raises(TypeError, match=r"'model'"):
+        Notebook()  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match=r"size must be at least 2, got 1"):
+        Notebook(FakeChatModel([]), size=1)
+
+
+def test_a_method_is_scripted_if_its_model_is() -> None:
+    class Real(FakeChatModel):
+        scripted = False
+
+    assert extension_of(Notebook(FakeChatModel([]))).scripted
+    assert not extension_of(Notebook(Real([]))).scripted
+    assert not extension_of(Notebook(None)).scripted
 
 
 def test_the_calls_of_a_reflection_differ_in_seed_and_repetition() -> None:
@@ -54,11 +91,11 @@ def test_a_call_that_fails_waits_for_the_others() -> None:
     assert finished == ["b", "c"]
 
 
-def test_a_prompt_that_is_none_keeps_the_old_one_and_its_memory() -> None:
+def test_an_invalid_prompt_keeps_the_old_one_and_its_memory() -> None:
     last = make_meta_step(prompt="old", reflection=Reflection(prompt="old", memory=[1]))
-    found = write([last], "x" * 100_001, [2], [reply("r")])
+    found = METHOD.write([last], "x" * 100_001, [2], [reply("r")])
     assert (found.prompt, found.memory) == ("old", [1])
-    assert found.problem.startswith("The new prompt is none (")
+    assert found.problem.startswith("The new prompt is invalid (")
     assert found.problem.endswith("; the old prompt was kept.")
 
 
@@ -67,11 +104,11 @@ def test_the_replies_of_one_reflection_are_recorded_as_one_and_counted_as_all() 
         reply("a", usage=Usage(prompt_tokens=1, num_calls=1)),
         reply("b", usage=Usage(prompt_tokens=2, num_calls=1), finish_reason="length"),
     ]
-    completion = write([make_meta_step()], "new", None, replies).completion
+    completion = METHOD.write([make_meta_step()], "new", None, replies).completion
     assert completion is not None
     assert (completion.text, completion.finish_reason) == ("a\n\n---\n\nb", "length")
     assert completion.usage == Usage(prompt_tokens=3, num_calls=2)
-    assert keep([make_meta_step()], "", []).completion is None
+    assert METHOD.keep([make_meta_step()], "", []).completion is None
 
 
 @pytest.mark.parametrize(
@@ -85,5 +122,7 @@ def test_the_replies_of_one_reflection_are_recorded_as_one_and_counted_as_all() 
         (None, None, False),
     ],
 )
-def test_success_is_the_environments_word_else_a_score_of_one(success: Any, score: Any, succeeded: bool) -> None:
+def test_an_episode_succeeds_as_its_environment_reports_or_else_by_a_score_of_one(
+    success: Any, score: Any, succeeded: bool
+) -> None:
     assert has_succeeded(make_trajectory(success=success, score=score)) is succeeded

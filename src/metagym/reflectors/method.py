@@ -1,0 +1,163 @@
+"""The base class of all methods: options as fields, one fingerprint, and how a method asks, writes or keeps a prompt.
+
+A method's memory is a JSON value in its last reflection. If a reply cannot be used, prompt and memory do not change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple
+
+from metagym.errors import ConfigError
+from metagym.extensions import Extension, extension_of
+from metagym.models import Call, ask
+from metagym.seeding import derive_seed, describe
+from metagym.spaces import PromptSpace
+from metagym.types import Completion, Message, MetaStep, Reflection, Trajectory, sum_usage
+
+
+class Question(NamedTuple):
+    """One call of a reflection."""
+
+    instructions: str
+    text: str
+    role: str = "reflector"
+
+
+def option(default: Any, *, least: int) -> Any:
+    """Return a dataclass field for an option that must be at least `least`."""
+    return field(default=default, metadata={"least": least})
+
+
+@dataclass(eq=False, repr=False)
+class ReflectionMethod(Extension):
+    """A reflector whose fields are its model and its options.
+
+    A subclass is a dataclass as well. All of its fields are in the fingerprint, except those with `compare=False`.
+
+    >>> from metagym.testing import FakeChatModel
+    >>> @dataclass(eq=False, repr=False)
+    ... class Notebook(ReflectionMethod):
+    ...     size: int = option(10, least=1)
+    >>> Notebook(FakeChatModel([]), size=3).fingerprint
+    {'kind': 'Notebook', 'model': {'kind': 'FakeChatModel'}, 'size': 3}
+    """
+
+    model: Any = field()  # not the default None of Extension: a method needs its model, unless it says otherwise
+    wording: ClassVar[tuple[str, ...]] = ()
+    """The instructions that the method gives to its model and that no option changes."""
+
+    def __post_init__(self) -> None:
+        self.scripted = extension_of(self.model).scripted
+        for item in fields(self):
+            value, least = getattr(self, item.name), item.metadata.get("least")
+            if least is not None and value < least:
+                raise ConfigError(f"{item.name} must be at least {least}, got {value}.")
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything that decides the output: the class, the model, the options and the wording."""
+        options = {item.name: getattr(self, item.name) for item in fields(self) if item.compare}
+        if "model" in options:
+            options["model"] = describe(self.model)
+        return {"kind": type(self).__name__, **options, **({"wording": [*self.wording]} if self.wording else {})}
+
+    async def ask_all(
+        self, history: Sequence[MetaStep], questions: Sequence[Question], *, first: int = 0
+    ) -> list[Completion]:
+        """Ask the model all questions at once. Each has its own seed, which follows from its number.
+
+        Later rounds of a reflection pass the number of their first question as `first`.
+
+        Raises:
+            Exception: the first one that the model raised; the other calls were waited for.
+        """
+        replies = await asyncio.gather(
+            *(
+                ask(self.model, _messages(question), call_about(history, number, question.role))
+                for number, question in enumerate(questions, start=first)
+            ),
+            return_exceptions=True,
+        )
+        for reply in replies:
+            if isinstance(reply, BaseException):
+                raise reply
+        return [reply for reply in replies if isinstance(reply, Completion)]
+
+    async def ask_once(self, history: Sequence[MetaStep], instructions: str, text: str) -> Completion:
+        """Ask the model one question about the history."""
+        (completion,) = await self.ask_all(history, [Question(instructions, text)])
+        return completion
+
+    def write(
+        self,
+        history: Sequence[MetaStep],
+        prompt: str,
+        memory: Any,
+        completions: Sequence[Completion] = (),
+        *,
+        analysis: str = "",
+    ) -> Reflection:
+        """Return the reflection with the next prompt and memory; if the prompt is invalid, `keep` the old ones."""
+        if problem := PromptSpace().problem(prompt):
+            return self.keep(history, f"The new prompt is invalid ({problem})", completions, analysis=analysis)
+        completion = _joined(completions)
+        return Reflection(
+            prompt=prompt, memory=memory, analysis=analysis, completion=completion, scripted=self.scripted
+        )
+
+    def keep(
+        self, history: Sequence[MetaStep], problem: str, completions: Sequence[Completion] = (), *, analysis: str = ""
+    ) -> Reflection:
+        """Return the reflection that changes neither prompt nor memory; `problem` says why, or is empty."""
+        return Reflection(
+            prompt=history[-1].prompt,
+            memory=memory_of(history),
+            problem=f"{problem}; the old prompt was kept." if problem else "",
+            analysis=analysis,
+            completion=_joined(completions),
+            scripted=self.scripted,
+        )
+
+
+def call_about(history: Sequence[MetaStep], number: int = 0, role: str = "reflector") -> Call:
+    """Return the call that reflects on the history. Its seed follows from the episodes played and from `number`."""
+    last = history[-1]
+    # The episodes' seeds differ between arms and runs, and so does the call's seed.
+    seed = derive_seed("reflector", last.index, *(item.episode.seed for item in last.trajectories))
+    arm = last.trajectories[0].episode.arm if last.trajectories else ""
+    own = derive_seed(seed, "call", number) if number else seed
+    return Call(role=role, arm=arm, meta_step=last.index, seed=own, repetition=number)
+
+
+def memory_of(history: Sequence[MetaStep]) -> Any:
+    """Return the memory in the last reflection; None before the first one."""
+    reflection = history[-1].reflection
+    return None if reflection is None else reflection.memory
+
+
+def has_succeeded(trajectory: Trajectory) -> bool:
+    """Return whether the episode succeeded: as its environment reports, or if it does not, by a score of at least 1."""
+    if trajectory.success is not None:
+        return trajectory.success and trajectory.score is not None
+    return trajectory.score is not None and trajectory.score >= 1.0
+
+
+def _messages(question: Question) -> list[Message]:
+    return [{"role": "system", "content": question.instructions}, {"role": "user", "content": question.text}]
+
+
+def _joined(completions: Sequence[Completion]) -> Completion | None:
+    """Return the replies of one reflection as one record: their texts one after another, their usage summed."""
+    if len(completions) <= 1:
+        return completions[0] if completions else None
+    cut = [item for item in completions if item.finish_reason == "length"]
+    return Completion(
+        text="\n\n---\n\n".join(item.text for item in completions),
+        reasoning="\n\n---\n\n".join(item.reasoning for item in completions if item.reasoning),
+        finish_reason=(cut or completions)[0].finish_reason,
+        usage=sum_usage(item.usage for item in completions),
+        model=completions[0].model,
+    )
