@@ -29,7 +29,7 @@ smoke() { # venv, target: from an empty folder, so that no checkout is imported
   "$bin/metagym" demo --env MetaGym/ALFWorld-v0 -n 1 --out alfworld >/dev/null || return 1
   case $2 in
     minihack | all) "$bin/metagym" demo --env MetaGym/MiniHack-v0 -n 1 --out minihack >/dev/null || return 1 ;;&
-    report | all) "$bin/python" -c "import matplotlib, pyarrow, metagym.evaluation.plots" || return 1 ;;&
+    report | all) "$bin/python" -c "import matplotlib, pyarrow, metagym.evaluation.output.plots" || return 1 ;;&
     alfworld | all) "$bin/python" -c "import importlib.metadata as m; m.version('alfworld'), m.version('textworld')" || return 1 ;;&
     train | all) "$bin/python" -c "import torch, metagym.training.grpo" || return 1 ;;
   esac

@@ -11,9 +11,9 @@ from metagym.budget import Budget
 from metagym.cli import arena
 from metagym.errors import BudgetExceededError, ConfigError
 from metagym.testing import ServerRequest
-from tests.arena.conftest import write_preset
 from tests.cli.test_evaluation import invoke
 from tests.conftest import Serve
+from tests.evaluation.conftest import write_preset
 
 TINY = """
 num_steps = 2

@@ -87,5 +87,5 @@ def test_a_run_with_nothing_finished_says_so(make_gates: MakeGates) -> None:
             plot(name, "-o", "a.svg")
     with pytest.raises(RunFolderError, match=r"Expected a run folder .* at nowhere"):
         plot("nowhere", "-o", "a.svg")
-    with pytest.raises(ConfigError, match=r"A figure's file ends in"):  # before anything is read
+    with pytest.raises(ConfigError, match=r"Expected a figure's file to end in"):  # before anything is read
         plot("nowhere", "-o", "a.jpg")

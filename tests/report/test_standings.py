@@ -11,7 +11,7 @@ from metagym.evaluation.arena import Bout
 from metagym.report.page import arrange
 from metagym.report.sources import read_runs
 from metagym.report.standings import read_standings, standings_headline, standings_rows
-from tests.arena.conftest import bout  # noqa: F401
+from tests.evaluation.conftest import bout  # noqa: F401
 from tests.report.conftest import Report
 from tests.report.test_page import headlines, words
 

@@ -41,7 +41,7 @@ def compete(
 ) -> None:
     """Run methods side by side: the same tasks and seeds, equal learning budgets, beside null controls."""
     from metagym.evaluation.arena import run_arena
-    from metagym.evaluation.arena.tables import standings_tables
+    from metagym.evaluation.output.tables import standings_tables
     from metagym.evaluation.preset import load_preset
 
     limits = read_json("--client", client)

@@ -48,8 +48,8 @@ def evaluate(
 ) -> None:
     """Evaluate a reflector on held-out families, beside its noise floor and null controls."""
     from metagym.evaluation.campaign import run_campaign, run_streams
+    from metagym.evaluation.output.tables import comparison_tables, report_tables, stream_tables
     from metagym.evaluation.preset import load_preset
-    from metagym.evaluation.tables import comparison_tables, report_tables, stream_tables
 
     protocol = load_preset(preset)
     limits = read_json("--client", client)
@@ -132,8 +132,8 @@ def compare(
 ) -> None:
     """Compare evaluated arms: paired per-seed differences, families with equal weight."""
     from metagym.evaluation.comparison import compare as compare_reports
+    from metagym.evaluation.output.tables import comparison_tables
     from metagym.evaluation.store import read_report
-    from metagym.evaluation.tables import comparison_tables
 
     if endpoint not in ("chosen", "last"):
         raise ConfigError(f"--endpoint must be 'chosen' or 'last', got {endpoint!r}.")
@@ -215,7 +215,8 @@ def export(
     atif: Annotated[Path | None, typer.Option(help="Write the episodes to this folder, as ATIF v1.7.")] = None,
 ) -> None:
     """Write a run in formats that others read."""
-    from metagym.evaluation.exports import write_atif, write_parquet
+    from metagym.evaluation.output.atif import write_atif
+    from metagym.evaluation.output.exports import write_parquet
     from metagym.runs import RunFolder
 
     if parquet is None and atif is None:

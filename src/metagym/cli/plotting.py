@@ -21,7 +21,7 @@ def plot(
 ) -> None:
     """Draw learning curves: of evaluations with their null controls as a band, or of single runs."""
     from metagym.evaluation.arms import recorded_kind
-    from metagym.evaluation.plots import check_figure_path, write_figure
+    from metagym.evaluation.output.plots import check_figure_path, write_figure
     from metagym.rendering import plural
     from metagym.runs import read_manifest
     from metagym.watching.folder import run_folders
@@ -44,7 +44,7 @@ def plot(
 
 def _draw_evaluations(folders: Sequence[Path]) -> Figure:
     from metagym.evaluation.comparison import differences
-    from metagym.evaluation.plots import plot_learning_curves
+    from metagym.evaluation.output.plots import plot_learning_curves
     from metagym.evaluation.store import read_report
 
     reports = [read_report(folder) for folder in folders]
@@ -65,7 +65,7 @@ def _draw_evaluations(folders: Sequence[Path]) -> Figure:
 
 
 def _draw_runs(folders: Sequence[Path]) -> Figure:
-    from metagym.evaluation.plots import plot_rewards
+    from metagym.evaluation.output.plots import plot_rewards
     from metagym.runs import RunFolder
 
     rewards, scripted = {}, False

@@ -25,8 +25,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a run: rewards and prompts, one meta-step's episodes, or what an evaluated arm came to."""
+    from metagym.evaluation.output.tables import report_tables
     from metagym.evaluation.store import report_of
-    from metagym.evaluation.tables import report_tables
     from metagym.rendering import render_batch
     from metagym.runs import RunFolder
 

@@ -1,12 +1,14 @@
-"""Measuring reflectors: the ICT protocol, its figures, comparisons and null controls.
+"""Measures reflectors: the ICT protocol, its figures, comparisons and null controls.
 
-protocol.py      evaluate: what is played          config.py, plan.py   what is asked for, drawn and checked
-scoring.py       meta-steps and measurements       disjointness.py      nothing measures what learns
-figures.py       every figure of a report          report.py, store.py  the report, and where it is kept
-comparison.py    arms against each other           controls.py, constant_prompt.py   null controls
-stream.py        families one after another        transfer.py, memorisation.py      where prompts help, what they copy
+protocol.py      evaluate: the episodes of the protocol   config.py, plan.py   the options; tasks, drawn and checked
+scoring.py       meta-steps and measurements              disjointness.py      keeps learning and measuring apart
+figures.py       every figure of a report                 report.py, store.py  the report, and its place
+comparison.py    arms against each other                  arms.py, controls.py, constant_prompt.py   control arms
+learning.py      learning within a budget                 stream.py            families one after another
+transfer.py      prompts scored elsewhere                 memorisation.py      text copied from learning episodes
 preset.py, campaign.py   protocols by name, in presets/
-tables.py, plots.py, notebook.py, exports.py   for people and others
+arena/           methods side by side, under equal budgets
+output/          tables, figures and files
 """
 
 from metagym.evaluation.comparison import Comparison, compare

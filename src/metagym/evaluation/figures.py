@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from metagym.runs import Measurement, Role
+from metagym.runs.measurements import Measurement, Role
 from metagym.statistics import Estimate, macro_average, mean_interval
 from metagym.types import Record
 

@@ -9,7 +9,7 @@ from metagym.evaluation.arms import ArmKind
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.figures import Figures, MeasurementTable, figures_by_seed, summarise
 from metagym.rendering import plural
-from metagym.runs import Learned, Measurement, Role
+from metagym.runs.measurements import Learned, Measurement, Role
 from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, detectable_effect
 from metagym.types import SCHEMA_VERSION, Record, Usage
 

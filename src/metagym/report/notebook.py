@@ -6,8 +6,8 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
+from metagym.evaluation.output.tables import interval_text, mean_text
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
-from metagym.evaluation.tables import interval_text, mean_text
 from metagym.rendering import plural
 from metagym.types import MetaStep, Record, Step, Trajectory
 

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from metagym.evaluation.arena import Standings
-from metagym.evaluation.arena.exports import NAME
-from metagym.evaluation.arena.tables import budget_of, effort_cells
+from metagym.evaluation.arena.standings import FILE
+from metagym.evaluation.output.tables import budget_text, effort_cells
 from metagym.rendering import plural
 from metagym.report.charts import domain_of, whisker
 from metagym.report.sources import Run
@@ -22,7 +22,7 @@ def read_standings(group: Sequence[Run]) -> Standings | None:
     if len(folders) != 1:
         return None
     try:
-        standings = Standings.model_validate_json((folders.pop() / f"{NAME}.json").read_text(encoding="utf-8"))
+        standings = Standings.model_validate_json((folders.pop() / FILE).read_text(encoding="utf-8"))
     except (OSError, ValidationError):
         return None  # an arena writes them at its end; until then its arms are shown as they are
     return standings if {row.arm for row in standings.rows} == {run.arm for run in group} else None
@@ -41,7 +41,7 @@ def standings_headline(standings: Standings) -> tuple[str, str]:
     basis = (
         "Test score of the prompt that each method hands over. "
         f"{plural(len(standings.families), 'family')}, {plural(standings.num_seeds, 'seed')}, the same tasks in all "
-        f"arms; {plural(controls, 'control arm')}. Each meta-episode may take {budget_of(standings)} to learn."
+        f"arms; {plural(controls, 'control arm')}. Each meta-episode may take {budget_text(standings)} to learn."
     )
     if standings.scripted:
         return f"{plural(len(methods), 'method')} side by side, plumbing only: none is ranked", basis

@@ -21,11 +21,11 @@ from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.evaluation import evaluate
 from metagym.evaluation.arena.entrants import BASELINE, Entrant, make_entrants
-from metagym.evaluation.arena.exports import write_standings
 from metagym.evaluation.arena.standings import Standings, build_standings
 from metagym.evaluation.arms import Arm
 from metagym.evaluation.campaign import check_configs, control_arms, folder_of, num_episodes
 from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.output.exports import write_standings
 from metagym.evaluation.preset import Preset, PresetEnvironment
 from metagym.evaluation.report import EvaluationReport
 from metagym.optimizers import Optimizer

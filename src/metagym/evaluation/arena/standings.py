@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, Literal
 
 from metagym.budget import Budget, Outlay
-from metagym.evaluation.arena.curves import Curve, curves_of
+from metagym.evaluation.arena.effort import EffortCurve, average_effort, curves_of
 from metagym.evaluation.arms import is_control
 from metagym.evaluation.comparison import compare
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
-from metagym.runs import Learned
 from metagym.statistics import Estimate, holm
 from metagym.types import SCHEMA_VERSION, Record
 
+FILE: Final = "arena.json"
 PLUMBING: Final = (
     "SCRIPTED, plumbing only: a stand-in played or reflected, so that the numbers say nothing about the methods, which "
     "stand in the order in which they were given. None is ranked."
@@ -62,7 +63,7 @@ class Standings(Record):
     baseline: str
     scripted: bool
     rows: tuple[Standing, ...]
-    curves: tuple[Curve, ...]
+    curves: tuple[EffortCurve, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -84,7 +85,7 @@ def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline
             gain=report.overall.last_gain,
             against_baseline=against.get(report.arm),
             adjusted_p=adjusted.get(report.arm),
-            **_effort(report.learned),
+            **average_effort(report.learned),
         )
         for report in reports
     ]
@@ -102,6 +103,11 @@ def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline
     )
 
 
+def read_standings(folder: str | Path) -> Standings:
+    """Return the standings that an arena wrote to this folder."""
+    return Standings.model_validate_json((Path(folder) / FILE).read_text(encoding="utf-8"))
+
+
 def _against(reports: Sequence[EvaluationReport], baseline: str) -> dict[str, Estimate | None]:
     """Return each other arm's paired difference to the baseline; positive where the arm scores higher."""
     base = next(report for report in reports if report.arm == baseline)
@@ -114,24 +120,6 @@ def _negated(estimate: Estimate) -> Estimate:
     low = None if estimate.high is None else 0.0 - estimate.high  # so that no zero is negative
     high = None if estimate.low is None else 0.0 - estimate.low
     return estimate.model_copy(update={"mean": 0.0 - estimate.mean, "low": low, "high": high})
-
-
-def _effort(learned: Sequence[Learned]) -> dict[str, object]:
-    num = max(1, len(learned))
-    totals = [item.total for item in learned]
-    reasons = [item.stopped for item in learned if item.stopped]
-    whole = {name: [getattr(item, name) for item in totals] for name in ("episodes", "calls", "tokens")}
-    costs = [item.cost for item in totals]
-    return {
-        "outlay": Outlay(**{name: -(-sum(values) // num) for name, values in whole.items()}, cost=sum(costs) / num),
-        "most": Outlay(
-            **{name: max(values, default=0) for name, values in whole.items()}, cost=max(costs, default=0.0)
-        ),
-        "meta_steps": sum(item.num_meta_steps for item in learned) / num,
-        "num_stopped": len(reasons),
-        "num_meta_episodes": len(learned),
-        "why_stopped": max(reasons, key=reasons.count, default=""),
-    }
 
 
 def _rank(row: Standing) -> tuple[bool, float]:

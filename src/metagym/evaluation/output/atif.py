@@ -1,4 +1,4 @@
-"""A run in formats that others read: measurements as Parquet, episodes as ATIF v1.7. No environment is needed."""
+"""The episodes of a run as documents of ATIF v1.7, a format that other programs read."""
 
 from __future__ import annotations
 
@@ -8,43 +8,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from metagym._version import __version__
-from metagym.errors import MissingExtraError
-from metagym.runs import Measurement, RunFolder
+from metagym.runs import RunFolder
 from metagym.types import Step, Trajectory
 
 ATIF_VERSION: Final = "ATIF-v1.7"
 
-COLUMNS: Final = ("run", "arm", "family", "seed", "role", "index", "task_id", "score", "prompt", "scripted")
-"""The columns of the Parquet table: one row per score; `score` is null where the apparatus failed."""
-
-
-def write_parquet(run: RunFolder, path: str | Path) -> int:
-    """Write every score of an evaluation as a row of the table `COLUMNS`; return their number.
-
-    Raises:
-        MissingExtraError: pyarrow is not installed.
-    """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingExtraError("Parquet needs pyarrow: pip install 'metagym[report]'.") from error
-    arm = "" if run.manifest.evaluation is None else run.manifest.evaluation["arm"]
-    rows = [
-        (run.path.name, arm, own.family, own.seed, own.role.value, own.index, task_id, score, own.prompt, own.scripted)
-        for own in run.all(Measurement).values()
-        for task_id, score in zip(own.task_ids, own.scores, strict=True)
-    ]
-    text, whole = pa.string(), pa.int64()
-    types = (text, text, text, whole, text, whole, text, pa.float64(), text, pa.bool_())
-    columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
-    arrays = [pa.array(column, type=kind) for column, kind in zip(columns, types, strict=True)]
-    pq.write_table(pa.table(arrays, names=list(COLUMNS)), path)
-    return len(rows)
-
 
 def write_atif(run: RunFolder, folder: str | Path) -> int:
-    """Write every episode as one ATIF v1.7 document, `00000.json` and so on; return their number."""
+    """Write every episode as one ATIF document, `00000.json` and so on; return the number of documents."""
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
     number = -1
@@ -65,8 +36,8 @@ def atif_documents(run: RunFolder) -> Iterator[dict[str, Any]]:
 def to_atif(trajectory: Trajectory, *, trajectory_id: str, model_name: str | None = None) -> dict[str, Any]:
     """Return an episode as an ATIF v1.7 document.
 
-    The prompt is the system step, the first observation the user step; then one agent step a turn with what
-    it was answered. What ATIF has no field for (scores, validity, feedback) stands under `extra`.
+    The prompt is the system step and the first observation the user step. Each turn is an agent step with the
+    observation that followed. `extra` holds everything that ATIF has no field for (scores, validity, feedback).
     """
     prompt = trajectory.episode.prompt
     steps: list[dict[str, Any]] = [{"source": "system", "message": prompt}]

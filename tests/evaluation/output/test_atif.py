@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from metagym.evaluation import EvaluationConfig, evaluate
-from metagym.evaluation.exports import COLUMNS, to_atif, write_atif, write_parquet
-from metagym.runs import RunFolder
+from metagym.evaluation.output.atif import to_atif, write_atif
+from metagym.evaluation.output.exports import COLUMNS, write_parquet
+from metagym.runs import Measurement, RunFolder
 from metagym.types import Action, Completion, Observation, Usage
 from tests.conftest import MakeGates, make_step, make_trajectory
 
@@ -26,7 +27,7 @@ def test_the_parquet_table_holds_every_score(run: Path, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     with RunFolder.open(run) as folder:
         num_rows = write_parquet(folder, tmp_path / "scores.parquet")
-        expected = [score for item in folder.measurements for score in item.scores]
+        expected = [score for item in folder.all(Measurement).values() for score in item.scores]
     table = parquet.read_table(tmp_path / "scores.parquet")
     assert (table.num_rows, tuple(table.column_names)) == (num_rows, COLUMNS)
     assert table.column("score").to_pylist() == expected

@@ -12,7 +12,7 @@ import pytest
 from metagym.errors import ConfigError, MissingExtraError, RunFolderError
 from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from metagym.evaluation.comparison import compare
-from metagym.evaluation.plots import (
+from metagym.evaluation.output.plots import (
     check_figure_path,
     plot_differences,
     plot_learning_curves,
@@ -69,7 +69,9 @@ def test_null_controls_are_a_band_beside_other_arms_and_lines_alone(reports: lis
     assert labels_of(plot_learning_curves([demo, demo], labels=["x/a", "y/a"])) == ["x/a", "y/a"]
 
 
-def test_the_band_holds_every_interval_of_the_controls(reports: list[EvaluationReport]) -> None:
+def test_the_band_holds_every_interval_of_the_controls_as_far_as_the_axis_shows_it(
+    reports: list[EvaluationReport],
+) -> None:
     demo, _ = reports
     null = demo.model_copy(update={"arm": "permuted", "kind": "null control"})
     panel = plot_learning_curves([demo, null]).axes[0]
@@ -78,9 +80,8 @@ def test_the_band_holds_every_interval_of_the_controls(reports: list[EvaluationR
     for place, estimate in enumerate(demo.families["law-0007"].validation):
         assert estimate is not None
         ends = [y for x, y in corners if x == place]
-        assert (min(ends), max(ends)) == pytest.approx(
-            (estimate.mean, estimate.mean) if estimate.low is None else (estimate.low, estimate.high)
-        )
+        low, high = (estimate.mean if end is None else end for end in (estimate.low, estimate.high))
+        assert (min(ends), max(ends)) == pytest.approx((max(0.0, low), min(1.0, high)))
 
 
 def test_a_meta_step_without_a_reward_is_a_gap() -> None:
@@ -107,12 +108,15 @@ def test_text_in_a_vector_figure_is_text(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_written_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"A figure's file ends in .pdf, .svg, .png, got 'a.jpg'"):
+    with pytest.raises(ConfigError, match=r"Expected a figure's file to end in one of .pdf, .svg, .png, got 'a.jpg'"):
         check_figure_path(Path("a.jpg"))
     with pytest.raises(ConfigError, match=r"got 'figure'"):
         check_figure_path(Path("figure"))
     with pytest.raises(RunFolderError, match=r"Expected a file that can be written at .*nowhere"):
         write_figure(plot_rewards({"run": [0.0]}, scripted=True), tmp_path / "nowhere" / "a.PNG")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r"Plots need matplotlib: pip install 'metagym\[report\]'"):
+    with pytest.raises(
+        MissingExtraError,
+        match=r"'matplotlib', which is not installed. Run: pip install",
+    ):
         check_figure_path(Path("a.pdf"))

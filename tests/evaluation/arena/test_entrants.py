@@ -34,11 +34,11 @@ def test_the_baseline_comes_first_where_it_is_not_named() -> None:
 
 def test_a_name_says_which_optimizer_drives_which_reflector() -> None:
     _, ict, best, mine = make_entrants(
-        ["ict", "best_of_n(ict)", "tests.arena.test_entrants:shout"], model=DEMO, num_steps=7
+        ["ict", "best_of_n(ict)", "tests.evaluation.arena.test_entrants:shout"], model=DEMO, num_steps=7
     )
     assert (ict.optimizer, best.optimizer, mine.optimizer) == (InTurn(7), BestOfN(num_steps=7), InTurn(7))
     assert isinstance(best.reflector, ChatReflector)
-    assert mine.name == "tests.arena.test_entrants:shout"
+    assert mine.name == "tests.evaluation.arena.test_entrants:shout"
 
 
 @pytest.mark.skipif(not has_gepa, reason="needs the extra metagym[gepa]")

@@ -6,7 +6,7 @@ import pytest
 
 from metagym.budget import Outlay
 from metagym.evaluation.arena import Bout
-from metagym.evaluation.arena.curves import NUM_POINTS, Curve, curves_of
+from metagym.evaluation.arena.effort import NUM_POINTS, EffortCurve, curves_of
 from metagym.evaluation.report import PromptScores
 from metagym.runs import Learned
 
@@ -24,7 +24,7 @@ def learned(family: str, seed: int, *episodes: int, tokens: int = 0) -> Learned:
     )
 
 
-def along(bout: Bout, axis: str, *rows: tuple[Learned, tuple[float | None, ...]]) -> Curve:
+def along(bout: Bout, axis: str, *rows: tuple[Learned, tuple[float | None, ...]]) -> EffortCurve:
     report = bout.reports[0].model_copy(
         update={
             "learned": tuple(item for item, _ in rows),
@@ -36,7 +36,7 @@ def along(bout: Bout, axis: str, *rows: tuple[Learned, tuple[float | None, ...]]
     return next(curve for curve in curves_of([report]) if curve.axis == axis)
 
 
-def at(curve: Curve, place: float) -> float:
+def at(curve: EffortCurve, place: float) -> float:
     index = max(number for number, x in enumerate(curve.x) if x <= place + 1e-9)
     estimate = curve.scores[index]
     assert estimate is not None

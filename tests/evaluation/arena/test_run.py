@@ -19,8 +19,8 @@ from metagym.evaluation.store import read_report
 from metagym.optimizers import InTurn
 from metagym.reflectors import as_reflector
 from metagym.runs import RunFolder
-from tests.arena.conftest import write_preset
 from tests.conftest import run_python
+from tests.evaluation.conftest import write_preset
 
 DEMO = {"model": "demo"}
 ARMS = [
@@ -120,7 +120,7 @@ from metagym.evaluation.arena import run_arena
 from metagym.evaluation.preset import load_preset
 from metagym.budget import Budget
 from metagym.testing import FakeChatModel
-from tests.arena.conftest import METHODS
+from tests.evaluation.conftest import METHODS
 
 left, write = int(sys.argv[3]), journal._write_all
 
@@ -146,7 +146,7 @@ WRITTEN = ("arena.json", "arena.md", "arena.csv")
 
 
 def run_until(preset: Path, out: Path, num_bytes: int, actor: str) -> int:
-    done = run_python(RUN, str(preset), str(out), str(num_bytes), actor, cwd=Path(__file__).parents[2])
+    done = run_python(RUN, str(preset), str(out), str(num_bytes), actor, cwd=Path(__file__).parents[3])
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode
 

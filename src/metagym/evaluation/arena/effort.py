@@ -1,7 +1,7 @@
-"""Curves of an arena: validation score against meta-steps, episodes, tokens and money that learning had taken.
+"""What learning took: averages over meta-episodes, and curves of the validation score against it.
 
-The validation tasks are the same for all arms and choose nothing here, so that a curve may fall. At each point
-the prompt counts that was the last one known by then.
+The validation tasks are the same for all arms and choose nothing here, so that a curve may fall. Each point of a
+curve is the score of the last prompt that was known by then.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from metagym.budget import Outlay
 from metagym.evaluation.report import EvaluationReport
 from metagym.runs import Learned
 from metagym.statistics import Estimate, macro_average, mean_interval
@@ -22,27 +23,47 @@ AXES: Final[tuple[Axis, ...]] = ("meta-steps", "episodes", "tokens", "cost")
 NUM_POINTS: Final = 26
 
 
-class Curve(Record):
-    """One arm along one axis."""
+class EffortCurve(Record):
+    """The validation score of one arm against what its learning took, along one axis."""
 
     arm: str
     axis: Axis
     x: tuple[float, ...]
     """What learning had taken, per meta-episode, ascending from 0."""
     scores: tuple[Estimate | None, ...]
-    """Validation score there of the last prompt known, over seeds, families with equal weight."""
+    """Validation score of the last prompt known there, over seeds, families with equal weight."""
 
 
-def curves_of(reports: Sequence[EvaluationReport]) -> tuple[Curve, ...]:
-    """Return the curves of all arms, on common axes; an axis along which nothing was taken has none."""
+def curves_of(reports: Sequence[EvaluationReport]) -> tuple[EffortCurve, ...]:
+    """Return the curves of all arms on common axes. An axis along which learning took nothing is left out."""
     found = []
     for axis in AXES:
         end = max((max(_places(item, axis)) for report in reports for item in report.learned), default=0.0)
         if end > 0:
             grid = _grid(axis, end)
             x = tuple(grid.tolist())
-            found += [Curve(arm=report.arm, axis=axis, x=x, scores=_scores(report, axis, grid)) for report in reports]
+            found += [
+                EffortCurve(arm=report.arm, axis=axis, x=x, scores=_scores(report, axis, grid)) for report in reports
+            ]
     return tuple(found)
+
+
+def average_effort(learned: Sequence[Learned]) -> dict[str, object]:
+    """Return the fields of a `Standing` that say what the meta-episodes took."""
+    num = max(1, len(learned))
+    totals = [item.total for item in learned]
+    reasons = [item.stopped for item in learned if item.stopped]
+    counts = {name: [getattr(item, name) for item in totals] for name in ("episodes", "calls", "tokens")}
+    costs = [item.cost for item in totals]
+    most: dict[str, float] = {name: max(values, default=0) for name, values in counts.items()}
+    return {
+        "outlay": Outlay(**{name: -(-sum(values) // num) for name, values in counts.items()}, cost=sum(costs) / num),
+        "most": Outlay.model_validate({**most, "cost": max(costs, default=0.0)}),
+        "meta_steps": sum(item.num_meta_steps for item in learned) / num,
+        "num_stopped": len(reasons),
+        "num_meta_episodes": len(learned),
+        "why_stopped": max(reasons, key=reasons.count, default=""),
+    }
 
 
 def _scores(report: EvaluationReport, axis: Axis, grid: NDArray[np.float64]) -> tuple[Estimate | None, ...]:
@@ -51,19 +72,19 @@ def _scores(report: EvaluationReport, axis: Axis, grid: NDArray[np.float64]) -> 
     seeds = list(dict.fromkeys(item.seed for item in report.learned))
     families = list(dict.fromkeys(item.family for item in report.learned))
     tables = [
-        np.array([_along(by_key[family, seed], scores.get((family, seed), ()), axis, grid) for seed in seeds])
+        np.array([_scores_along(by_key[family, seed], scores.get((family, seed), ()), axis, grid) for seed in seeds])
         for family in families
     ]
     return tuple(mean_interval(macro_average([table[:, place] for table in tables])) for place in range(len(grid)))
 
 
-def _along(
+def _scores_along(
     learned: Learned, scores: Sequence[float | None], axis: Axis, grid: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the score at each place of the grid."""
     places = _places(learned, axis)
     known = np.array([np.nan if score is None else score for score in scores[: len(places)]])
-    # The first prompt is known from the start, also where an optimizer says only what it took in all.
+    # The first prompt is known from the start, even if an optimizer reports only the total that it took.
     index = np.maximum(np.searchsorted(np.array(places), grid, side="right") - 1, 0)
     return known[np.minimum(index, len(known) - 1)] if len(known) else np.full(len(grid), np.nan)
 

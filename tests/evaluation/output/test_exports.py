@@ -13,10 +13,10 @@ from rich.console import Console
 
 from metagym.errors import RunFolderError
 from metagym.evaluation.arena import Bout
-from metagym.evaluation.arena.exports import read_standings, to_markdown, write_standings
-from metagym.evaluation.arena.standings import build_standings
-from metagym.evaluation.arena.tables import standings_tables
-from tests.arena.test_standings import unscripted
+from metagym.evaluation.arena.standings import build_standings, read_standings
+from metagym.evaluation.output.exports import to_markdown, write_standings
+from metagym.evaluation.output.tables import standings_tables
+from tests.evaluation.arena.test_standings import unscripted
 
 
 def printed(bout: Bout, width: int = 80) -> str:
@@ -56,10 +56,10 @@ def test_the_folder_holds_the_standings_in_all_forms(bout: Bout) -> None:
 
 def test_a_figure_is_drawn_where_matplotlib_is_installed(bout: Bout) -> None:
     pytest.importorskip("matplotlib", reason="needs the extra metagym[report]")
-    from metagym.evaluation.arena.plots import plot_curves
+    from metagym.evaluation.output.plots import plot_standings
 
     assert (bout.folder / "arena.png").read_bytes().startswith(b"\x89PNG")
-    figure = plot_curves(bout.standings)
+    figure = plot_standings(bout.standings)
     assert [panel.get_xlabel() for panel in figure.axes] == [
         "meta-steps taken by learning",
         "episodes taken by learning",

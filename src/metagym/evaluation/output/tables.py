@@ -1,9 +1,11 @@
-"""Reports, streams and comparisons as tables for the terminal."""
+"""Reports, streams, comparisons and standings as tables for the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE
 from rich.console import RenderableType
 from rich.table import Column, Table
 from rich.text import Text
@@ -15,33 +17,33 @@ from metagym.rendering import plural
 from metagym.statistics import Estimate
 from metagym.types import Usage
 
+if TYPE_CHECKING:
+    from metagym.evaluation.arena.standings import Standing, Standings
+
 
 def report_tables(report: EvaluationReport) -> list[RenderableType]:
-    """Return a report as a table, one row a family and one for all, and its curves and verdict in lines."""
-    # Two tables rather than one: 80 columns hold both, and a number that is cut off is none.
+    """Return a report as two tables, one row a family and one for all, with its curves and verdict in lines."""
+    # Two tables rather than one: 80 columns hold both, and a number that is cut off is worthless.
     scores = _table(
         "family", "sp_0", "chosen", "last", "gain [95 %]",
         title=f"{report.arm}: test scores, {plural(report.num_seeds, 'seed')}",
     )  # fmt: skip
     effects = _table(
-        "family", "optimism", "replay", "transfer", "gap", "regressed",
-        caption="\n".join(report.notes) or None,
-    )  # fmt: skip
+        "family", "optimism", "replay", "transfer", "gap", "regressed", caption="\n".join(report.notes) or None
+    )
     for name, figures in [*report.families.items(), ("all", report.overall)]:
         is_last_family = name == list(report.families)[-1]
         tests = (figures.test_first, figures.test_chosen, figures.test_last)
+        effect = (figures.optimism, figures.replay_gain, figures.transfer_gain, figures.memorisation_gap)
         scores.add_row(name, *map(mean_text, tests), interval_text(figures.gain), end_section=is_last_family)
         effects.add_row(
             name,
-            mean_text(figures.optimism, "+"),
-            mean_text(figures.replay_gain, "+"),
-            mean_text(figures.transfer_gain, "+"),
-            mean_text(figures.memorisation_gap, "+"),
+            *(mean_text(item, "+") for item in effect),
             mean_text(figures.regression_rate),
             end_section=is_last_family,
         )
-    online = " ".join(mean_text(estimate) for estimate in report.overall.online)
-    validation = " ".join(mean_text(estimate) for estimate in report.overall.validation)
+    online = " ".join(map(mean_text, report.overall.online))
+    validation = " ".join(map(mean_text, report.overall.validation))
     lines = (
         f"online score per meta-step:  {online}",
         f"validation score per prompt: {validation}",
@@ -65,18 +67,18 @@ def stream_tables(report: StreamReport) -> list[RenderableType]:
         steps = report.online[block * report.config.num_steps : (block + 1) * report.config.num_steps]
         online = [step.mean for step in steps if step is not None]
         mean = sum(online) / len(online) if online else None
-        table.add_row(str(block + 1), *(mean_text(item) for item in row), _number(mean, ".2f"))
-    told = {
+        table.add_row(str(block + 1), *map(mean_text, row), _number(mean, ".2f"))
+    figures = {
         "online score": report.online_mean,
         "sp_0": report.first,
         "at the end": report.final,
         "forgetting": report.forgetting,
     }
-    return [table, *(Text(f"{name}: {interval_text(estimate)}") for name, estimate in told.items())]
+    return [table, *(Text(f"{name}: {interval_text(estimate)}") for name, estimate in figures.items())]
 
 
 def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]:
-    """Return comparisons as a table, one row each, and one of their families."""
+    """Return comparisons as two tables, one row each, and one table of their families."""
     first = comparisons[0]
     notes = list(dict.fromkeys(note for comparison in comparisons for note in comparison.notes))
     table = _table(
@@ -102,22 +104,72 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
     return [table, reach, *verdicts, family_table]
 
 
-def _table(*columns: str, title: str | None = None, caption: str | None = None) -> Table:
-    return Table(*(Column(name, no_wrap=True) for name in columns), title=title, caption=caption)
+def standings_tables(standings: Standings) -> list[RenderableType]:
+    """Return the standings of an arena as two tables: scores, and what learning took."""
+    style: dict[str, Any] = {"box": SIMPLE, "show_edge": False, "collapse_padding": True}
+    columns = ("arm", "episodes", "calls", "tokens", "money", "steps", "stopped")
+    scores = _table(*score_columns(standings), title=standings_title(standings), **style)
+    effort = _table(*columns, title="what learning took", **style)
+    for table in (scores, effort):
+        table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
+    for before, row in zip([None, *standings.rows], standings.rows, strict=False):
+        if before is not None and row.is_control and not before.is_control:
+            scores.add_section()
+            effort.add_section()
+        scores.add_row(*score_cells(row))
+        effort.add_row(row.arm, *effort_cells(row))
+    budget = f"Learning is counted per meta-episode, on average; the budget of each: {budget_text(standings)}."
+    return [scores, effort, *map(Text, [budget, *standings.notes])]
 
 
-def interval_text(estimate: Estimate | None) -> str:
-    """Return a difference with its interval; a dash for none."""
+def standings_title(standings: Standings) -> str:
+    """Return one line that says what the standings are about."""
+    title = f"{standings.place}: {plural(standings.num_seeds, 'seed')}, {plural(len(standings.families), 'family')}"
+    return f"PLUMBING ONLY. {title}" if standings.scripted else title
+
+
+def budget_text(standings: Standings) -> str:
+    """Return the learning budget in words."""
+    limits = standings.budget.model_dump(exclude_none=True)
+    return ", ".join(f"{value:,} {'money' if name == 'cost' else name}" for name, value in limits.items())
+
+
+def score_columns(standings: Standings) -> Sequence[str]:
+    """Return the titles of the cells of `score_cells`."""
+    return "arm", "test", "gain [95 %]", f"minus {standings.baseline} [95 %]", "p"
+
+
+def score_cells(row: Standing) -> Sequence[str]:
+    """Return the arm, its test score, gain, difference to the baseline, and Holm's p."""
+    # The ends of intervals have no plus sign, so that 80 columns hold every cell.
+    intervals = (interval_text(item, 2, sign="") for item in (row.gain, row.against_baseline))
+    return row.arm, mean_text(row.test), *intervals, _p(row.adjusted_p)
+
+
+def effort_cells(row: Standing) -> Sequence[str]:
+    """Return what a meta-episode took, its meta-steps, and the number of meta-episodes that ended early."""
+    outlay = row.outlay
+    money = f"{outlay.cost:.4g}" if outlay.cost else "-"
+    stopped = f"{row.num_stopped} of {row.num_meta_episodes}"
+    return f"{outlay.episodes:,}", f"{outlay.calls:,}", f"{outlay.tokens:,}", money, f"{row.meta_steps:.1f}", stopped
+
+
+def interval_text(estimate: Estimate | None, digits: int = 3, *, sign: str = "+") -> str:
+    """Return a difference with its interval, whose ends have the `sign`; a dash for None."""
     if estimate is None:
         return "-"
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.mean:+.3f} (no interval)"
-    return f"{estimate.mean:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+        return f"{estimate.mean:+.{digits}f} (no interval)"
+    return f"{estimate.mean:+.{digits}f} [{estimate.low:{sign}.{digits}f}, {estimate.high:{sign}.{digits}f}]"
 
 
 def mean_text(estimate: Estimate | None, sign: str = "") -> str:
-    """Return a mean with two digits, with `sign` "+" always signed; a dash for none."""
+    """Return a mean with two digits, with `sign` "+" always signed; a dash for None."""
     return _number(None if estimate is None else estimate.mean, f"{sign}.2f")
+
+
+def _table(*columns: str, **style: Any) -> Table:
+    return Table(*(Column(name, no_wrap=True) for name in columns), **style)
 
 
 def _p(value: float | None) -> str:

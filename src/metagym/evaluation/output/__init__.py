@@ -1,0 +1,5 @@
+"""What evaluations and arenas show and write: tables, figures and files. Nothing here computes a statistic.
+
+panels.py    the curves and bands of a figure, as data      plots.py   figures, with matplotlib
+tables.py    tables for the terminal                        exports.py, atif.py   files that other programs read
+"""

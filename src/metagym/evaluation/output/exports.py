@@ -1,0 +1,106 @@
+"""Results as files: scores as Parquet, and the standings of an arena as JSON, Markdown, CSV and a figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from metagym.errors import MissingExtraError, RunFolderError
+from metagym.evaluation.output.plots import plot_standings, write_figure
+from metagym.evaluation.output.tables import budget_text, effort_cells, score_cells, score_columns, standings_title
+from metagym.files import write_whole
+from metagym.imports import require
+from metagym.runs import Measurement, RunFolder
+from metagym.statistics import Estimate
+
+if TYPE_CHECKING:
+    from metagym.evaluation.arena.standings import Standings
+
+COLUMNS: Final = ("run", "arm", "family", "seed", "role", "index", "task_id", "score", "prompt", "scripted")
+"""The columns of the Parquet table: one row per score; `score` is null for an infrastructure error."""
+
+
+def write_parquet(run: RunFolder, path: str | Path) -> int:
+    """Write every score of an evaluation as a row of the table `COLUMNS`; return the number of rows.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+    """
+    arrow, parquet = require("pyarrow", extra="report"), require("pyarrow.parquet", extra="report")
+    arm = "" if run.manifest.evaluation is None else run.manifest.evaluation["arm"]
+    rows = [
+        (run.path.name, arm, own.family, own.seed, own.role.value, own.index, task_id, score, own.prompt, own.scripted)
+        for own in run.all(Measurement).values()
+        for task_id, score in zip(own.task_ids, own.scores, strict=True)
+    ]
+    text, integer = arrow.string(), arrow.int64()
+    types = (text, text, text, integer, text, integer, text, arrow.float64(), text, arrow.bool_())
+    columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
+    arrays = [arrow.array(column, type=kind) for column, kind in zip(columns, types, strict=True)]
+    parquet.write_table(arrow.table(arrays, names=list(COLUMNS)), path)
+    return len(rows)
+
+
+def write_standings(standings: Standings, folder: str | Path) -> list[Path]:
+    """Write `arena.json`, `arena.md`, `arena.csv` and, if matplotlib is installed, `arena.png`; return the paths.
+
+    Raises:
+        RunFolderError: one of them cannot be written.
+    """
+    texts = {
+        "arena.json": standings.model_dump_json(indent=2) + "\n",
+        "arena.md": to_markdown(standings),
+        "arena.csv": to_csv(standings),
+    }
+    written = [Path(folder) / name for name in texts]
+    figure = Path(folder) / "arena.png"
+    try:
+        figure.parent.mkdir(parents=True, exist_ok=True)
+        for path, text in zip(written, texts.values(), strict=True):
+            write_whole(path, text)
+    except OSError as error:
+        raise RunFolderError(
+            f"Expected a place for the standings that can be written at {folder}: {error}. The records of the arms are "
+            "kept there; make room, and run the same command again."
+        ) from error
+    try:
+        write_figure(plot_standings(standings), figure)
+    except MissingExtraError:
+        return written
+    return [*written, figure]
+
+
+def to_markdown(standings: Standings) -> str:
+    """Return the standings as a Markdown table, with notes on how to read it below."""
+    head = [*score_columns(standings)[:-1], "Holm's p"]
+    head += ["episodes", "calls", "tokens", "money", "meta-steps", "stopped early"]
+    rows = [(*score_cells(row), *effort_cells(row)) for row in standings.rows]
+    lines = [f"# {standings_title(standings)}", "", _line(head), _line(["---"] * len(head)), *map(_line, rows), ""]
+    notes = [f"The learning budget of each meta-episode: {budget_text(standings)}.", *standings.notes]
+    return "\n".join([*lines, *(f"- {note}" for note in notes), ""])
+
+
+def to_csv(standings: Standings) -> str:
+    """Return the standings as CSV, one row an arm, numbers in full."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    estimates = ("test", "gain", f"minus_{standings.baseline}")
+    ends = [f"{name}{end}" for name in estimates for end in ("", "_low", "_high")]
+    effort = ("episodes", "calls", "tokens", "cost", "meta_steps", "num_stopped", "num_meta_episodes")
+    writer.writerow(["arm", "is_control", "scripted", *ends, "adjusted_p", *effort])
+    for row in standings.rows:
+        cells = [cell for item in (row.test, row.gain, row.against_baseline) for cell in _cells(item)]
+        numbers = [*dict(row.outlay).values(), row.meta_steps, row.num_stopped, row.num_meta_episodes]
+        writer.writerow([row.arm, row.is_control, standings.scripted, *cells, row.adjusted_p, *numbers])
+    return text.getvalue()
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _cells(estimate: Estimate | None) -> list[float | None]:
+    return [None, None, None] if estimate is None else [estimate.mean, estimate.low, estimate.high]
