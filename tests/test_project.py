@@ -6,14 +6,19 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
 import metagym
-from metagym.doctor.packages import own_requirements, version_of
+from metagym.doctor.packages import own_requirements, read_requirement, version_of
 from tests.conftest import ROOT
 
 LOCKED_EXTRAS = {"", "minihack", "report", "dev"}
+CAPPED = {"gymnasium", "pydantic", "openai", "torch", "transformers", "peft", "gepa"}
+"""Packages with an upper bound, and why: CONTRIBUTING.md."""
+EXACT = {"alfworld", "textworld", "minihack", "nle"}
+"""Packages that decide what an episode is."""
 
 
 def test_the_citation_names_this_version() -> None:
@@ -32,6 +37,17 @@ def test_the_lock_holds_what_is_asked_for_in_versions_that_are_allowed_and_names
         assert all(map(item.allows, locked[item.name])), f"{item.name}{item.bounds}, locked {locked[item.name]}"
     assert "://" not in text
     assert "--index" not in text.replace("--no-emit-index-url", "")
+
+
+def test_dependencies_are_bounded_by_the_rule_of_the_contributors_page() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    used = [*project["dependencies"], *(item for items in project["optional-dependencies"].values() for item in items)]
+    bounds = {item.name: item.bounds for item in map(read_requirement, used) if item.name != "metagym"}
+    assert {name for name, bound in bounds.items() if "<" in bound} == CAPPED
+    assert {name for name, bound in bounds.items() if bound.startswith("==")} == EXACT
+    assert all(bound.startswith((">=", "==")) for bound in bounds.values())
+    rule = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(CAPPED | EXACT) if f"`{name}`" not in rule] == []
 
 
 def test_the_scripts_that_are_named_exist() -> None:

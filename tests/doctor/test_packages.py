@@ -68,7 +68,7 @@ def test_requirements_are_read_as_metadata_writes_them() -> None:
 
 def test_metagyms_own_requirements_are_known_in_a_checkout_too() -> None:
     found = {(item.name, item.extra): item.bounds for item in own_requirements()}
-    assert found["gymnasium", ""] == ">=1.2"
+    assert found["gymnasium", ""] == ">=1.2,<2"
     assert found["nle", "minihack"] == "==1.3.0"
 
 
