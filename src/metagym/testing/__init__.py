@@ -1,18 +1,20 @@
-"""Stand-ins and contract checks for your own tests: no key, no network, no luck.
+"""Stand-ins and contract checks for your own tests: no key, no network, no chance.
 
-ScriptedActor     plays given actions              FakeOpenAIServer  a real HTTP server, as bad as you ask
-FakeChatModel     gives given replies              misbehave         makes a server's answers fail, deterministically
-ScriptedReflectorModel   answers reflectors        check_text_env    checks an inner environment
-                                                   check_meta_env    checks a meta-environment
-                                                   check_reflector   checks a reflector
+ScriptedActor     plays given actions               check_text_env    checks an inner environment
+FakeChatModel     gives given replies               check_meta_env    checks a meta-environment
+FakeOpenAIServer  a real HTTP server                check_reflector   checks a reflector
+misbehave         adds faults to its replies
+
+The stand-in for a reflector's model on Gates is `metagym.reflectors.scripted_model.ScriptedReflectorModel`.
 """
 
-from metagym.testing.checks import UNKNOWN_COMMAND, check_text_env
-from metagym.testing.faults import FAULTS, Misbehaviour, misbehave
-from metagym.testing.meta_checks import check_meta_env
+from metagym.testing.fake_model import FakeChatModel, Respond
+from metagym.testing.fake_server import Delivery, FakeOpenAIServer, ServerReply, ServerRequest
+from metagym.testing.meta_env_checks import check_meta_env
 from metagym.testing.reflector_checks import check_reflector
-from metagym.testing.server import Delivery, FakeOpenAIServer, ServerReply, ServerRequest
-from metagym.testing.standins import FakeChatModel, Respond, ScriptedActor
+from metagym.testing.scripted_actor import ScriptedActor
+from metagym.testing.server_faults import FAULTS, Misbehaviour, misbehave
+from metagym.testing.text_env_checks import UNKNOWN_COMMAND, check_text_env
 
 __all__ = [
     "FAULTS",

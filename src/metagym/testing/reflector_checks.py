@@ -1,4 +1,4 @@
-"""Checks that a reflector keeps its contract, by runs on Gates with the scripted actor."""
+"""Checks that a reflector keeps its contract, in runs on Gates with the scripted actor."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import BudgetExceededError, ContractError, LeakError
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.models import ChatModel
-from metagym.optimizers.loop import optimize, reflect_all
-from metagym.reflectors import Reflector, ReflectorSpec, as_reflector
+from metagym.optimizers.loop import optimize
+from metagym.reflectors import Reflector, ReflectorSpec, as_reflector, reflect
 from metagym.reflectors.scripted_model import Reply, ScriptedReflectorModel
 from metagym.runs import Manifest, RunFolder
 from metagym.seeding import describe
-from metagym.testing.observers import CANARY, CanaryGates, ObservedModel, WatchedReflector
+from metagym.testing.reflector_observers import CANARY, CanaryGates, ObservedModel, WatchedReflector
 from metagym.types import MetaStep, Reflection
 
 MakeReflector = Callable[[ChatModel], ReflectorSpec]
@@ -33,18 +33,18 @@ def check_reflector(
     num_steps: int = 5,
     seed: int = 0,
 ) -> None:
-    """Check that a reflector keeps its contract: what a comparison of reflectors takes for granted.
+    """Check that a reflector keeps its contract, on which every comparison of reflectors relies.
 
-    `reflector` is a class or a function that makes a reflector of a model (a class that takes no `model` is made
-    without). A reflector as it is, such as `as_reflector(function)`, is checked as well, but for what needs a hold on
-    its model: spoilt replies and the budget. `model` answers well, by default as the scripted one for Gates, which
-    knows the reply forms of the methods here.
+    `reflector` is a class or a function that makes a reflector from a model; a class that takes no `model` is called
+    without one. A ready reflector, such as `as_reflector(function)`, is checked as well, except with spoilt replies and
+    for budgets, because its model cannot be replaced. `model` gives good replies; by default it is the scripted
+    stand-in for Gates, which knows the reply forms of this library's methods.
 
     >>> from metagym.reflectors.ace_style import AceStyle
     >>> check_reflector(AceStyle)
 
     Raises:
-        ContractError: it breaks the contract; the message says which rule, and how to keep it.
+        ContractError: it breaks the contract; the message names the rule and the remedy.
     """
     make = _maker(reflector)
     good = model or ScriptedReflectorModel()
@@ -78,14 +78,14 @@ def _run(
             f"every model call must be booked, but of {len(observed.calls)} calls {num_booked} were: ask the model by "
             "`metagym.models.ask`, never by `model.complete`"
         )
-    return history, observed.asked
+    return history, observed.requests
 
 
 def _check_records(reflector: ReflectorSpec, history: Sequence[MetaStep]) -> None:
     for meta_step in history[1:]:
         assert meta_step.reflection is not None
         if Reflection.model_validate_json(meta_step.reflection.model_dump_json()) != meta_step.reflection:
-            _fail("a reflection must come back from JSON as it was: keep plain JSON values in `memory`")
+            _fail("a reflection must not change in a round trip through JSON: keep plain JSON values in `memory`")
     try:
         json.dumps(describe(as_reflector(reflector)))
     except TypeError as error:
@@ -95,27 +95,27 @@ def _check_records(reflector: ReflectorSpec, history: Sequence[MetaStep]) -> Non
 def _check_equal_requests(
     make: MakeReflector, model: ChatModel, history: Sequence[MetaStep], calls: list[str], seed: int
 ) -> None:
-    """The same history, in any order and by one object: the same requests, the same reflections."""
+    """Check that one object gives the same requests and reflections for the same histories, in another order."""
     observed = ObservedModel(model)
     reflector = as_reflector(make(observed))
     with contextlib.closing(GatesMetaEnv("demo")) as env:
         env.reset(seed=seed)
         for length in range(len(history) - 1, 0, -1):
-            (again,) = reflect_all(reflector, [history[:length]], replays=[env.replay_async])
+            again = reflect(reflector, history[:length], replay=env.replay_async)
             if again != history[length].reflection:
                 _fail(
-                    f"equal histories must give equal reflections, but that on meta-step {length - 1} differs when "
-                    "it is made again: keep nothing in the reflector between calls, put it into `Reflection.memory`, "
-                    "and draw chance from the history's seeds"
+                    f"equal histories must give equal reflections, but a second reflection on meta-step {length - 1} "
+                    "differs: keep nothing in the reflector between calls, put it into `Reflection.memory`, and "
+                    "derive seeds from the history's seeds"
                 )
-    if calls and observed.calls and observed.asked != calls:
+    if calls and observed.calls and observed.requests != calls:
         _fail("equal input must give equal requests (messages, seed and repetition), but they differ")
 
 
 def _check_resume(
     make: MakeReflector, model: ChatModel, history: Sequence[MetaStep], num_steps: int, seed: int
 ) -> None:
-    """A run that stops after each meta-step, gone on with by a new object, is the run that never stopped."""
+    """Check that a run that is stopped after a meta-step and resumed with a new object equals the uninterrupted one."""
 
     def run(path: Path, stop: int | None) -> Sequence[MetaStep]:
         def stop_there(meta_step: MetaStep) -> None:
@@ -138,8 +138,8 @@ def _check_resume(
             for before, after in zip(history, resumed, strict=True):
                 if before != after:
                     _fail(
-                        f"a run stopped after meta-step {stop} and gone on with must be the uninterrupted one, but "
-                        f"meta-step {after.index} differs: what is remembered belongs into `Reflection.memory`"
+                        f"a run stopped after meta-step {stop} and resumed must equal the uninterrupted one, but "
+                        f"meta-step {after.index} differs: keep everything to remember in `Reflection.memory`"
                     )
 
 
@@ -149,10 +149,10 @@ def _check_spoilt_replies(make: MakeReflector, model: ChatModel, num_steps: int,
         observed = ObservedModel(model, kind, since=since)
         with contextlib.closing(GatesMetaEnv("demo")) as env:
             history = optimize(env, make(observed), num_steps, seed=seed).history
-        asked = {call.meta_step for _, call in observed.calls if call.meta_step >= since}
+        spoilt = {call.meta_step for _, call in observed.calls if call.meta_step >= since}
         for before, after in itertools.pairwise(history):
             reflection, memory = after.reflection, before.reflection and before.reflection.memory
-            if before.index not in asked or reflection is None:
+            if before.index not in spoilt or reflection is None:
                 continue
             if not reflection.problem:
                 _fail(f"after a {kind} reply `Reflection.problem` must say why it could not be used; it is empty")
@@ -172,7 +172,7 @@ def _check_budget(make: MakeReflector, model: ChatModel, num_calls: int, num_ste
             optimize(env, make(observed), num_steps, seed=seed)
             _fail(f"a budget of {budget} calls must end a run of {num_calls} with BudgetExceededError: do not catch it")
         if len(observed.calls) > budget:
-            _fail(f"a budget of {budget} calls was passed: {len(observed.calls)} were made")
+            _fail(f"a budget of {budget} calls was exceeded: {len(observed.calls)} were made")
 
 
 def _check_canary(make: MakeReflector, model: ChatModel, seed: int) -> None:
@@ -185,7 +185,7 @@ def _check_canary(make: MakeReflector, model: ChatModel, seed: int) -> None:
         try:
             evaluate(env, watched, config=config)
         except LeakError as error:
-            raise ContractError(f"The reflector plays tasks that measure: {error}") from error
+            raise ContractError(f"The reflector plays validation or test tasks: {error}") from error
     for messages, call in observed.calls:
         if CANARY in json.dumps(messages):
             _fail(f"no validation or test task may reach the model, but one did in meta-step {call.meta_step}")

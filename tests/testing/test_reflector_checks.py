@@ -15,14 +15,14 @@ from metagym.models import Call, ask
 from metagym.reflectors import FixedReflector, Replay
 from metagym.reflectors.scripted_model import ScriptedReflectorModel
 from metagym.testing import check_reflector
-from metagym.testing.observers import CANARY, CanaryGates
+from metagym.testing.reflector_observers import CANARY, CanaryGates
 from metagym.types import Message, MetaStep, Reflection
 
 MESSAGES: list[Message] = [{"role": "system", "content": "IMPROVED PROMPT:"}, {"role": "user", "content": "Well?"}]
 
 
 class Good:
-    """Asks once, and counts in its memory how often it asked."""
+    """Asks once, and counts its calls in its memory."""
 
     fingerprint: Any = {"kind": "Good"}
 
@@ -58,7 +58,7 @@ def test_good_reflectors_pass() -> None:
 
 
 @pytest.mark.parametrize(("split", "is_marked"), [("train", False), ("validation", True), ("test", True)])
-def test_the_canary_sings_in_tasks_that_measure_only(split: str, is_marked: bool) -> None:
+def test_the_canary_is_in_validation_and_test_tasks_only(split: str, is_marked: bool) -> None:
     with contextlib.closing(CanaryGates("random")) as env:
         (task,) = env.task_set.draw(1, rng=np.random.default_rng(0), families=["law-0007"], split=split)
         (played,) = env.replay(["Be quick."], [task.id])
@@ -67,7 +67,7 @@ def test_the_canary_sings_in_tasks_that_measure_only(split: str, is_marked: bool
 
 
 class Forgetful(Good):
-    """Remembers in itself."""
+    """Remembers in the object."""
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
@@ -79,7 +79,7 @@ class Forgetful(Good):
 
 
 class Clairvoyant(Good):
-    """Remembers how far it was: no run that is gone on with shows it, but a second look at an earlier history does."""
+    """Remembers the longest history. No resumed run shows it, but a second look at an earlier history does."""
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
@@ -151,7 +151,7 @@ class Peeping(Good):
 
 
 class Telling(Good):
-    """Sends the model what it can only know from a task that measures."""
+    """Sends the model a text that it can only know from a validation or test task."""
 
     def messages(self, history: Sequence[MetaStep]) -> list[Message]:
         return [MESSAGES[0], {"role": "user", "content": f"I heard a {CANARY}."}]
@@ -163,9 +163,12 @@ class Writing(Good):
 
 
 @pytest.mark.parametrize(
-    ("reflector", "told"),
+    ("reflector", "message"),
     [
-        (Forgetful, "a run stopped after meta-step 1 .* meta-step 2 differs: .* belongs into `Reflection.memory`"),
+        (
+            Forgetful,
+            "run stopped after meta-step 1 .* meta-step 2 differs: keep everything to remember in `Reflection.memory`",
+        ),
         (Clairvoyant, "equal histories must give equal reflections.*keep nothing in the reflector between calls"),
         (Random, "equal input must give equal requests"),
         (Unbooked, "of 4 calls 0 were: ask the model by `metagym.models.ask`"),
@@ -174,11 +177,11 @@ class Writing(Good):
         (Rash, "after a malformed reply the old prompt must be kept, got 'I guess.'"),
         (Amnesic, "after a malformed reply the old memory must be kept, got 0"),
         (Spender, "a budget of 0 calls must end a run of 4 with BudgetExceededError"),
-        (Peeping, "The reflector plays tasks that measure"),
+        (Peeping, "The reflector plays validation or test tasks"),
         (Telling, "no validation or test task may reach the model, but one did in meta-step 0"),
-        (Writing, "it may see and write no text of a validation or test task"),
+        (Writing, "it may neither see nor write a text of a validation or test task"),
     ],
 )
-def test_a_breach_is_named_with_its_remedy(reflector: Any, told: str) -> None:
-    with pytest.raises(ContractError, match=told):
+def test_a_breach_is_named_with_its_remedy(reflector: Any, message: str) -> None:
+    with pytest.raises(ContractError, match=message):
         check_reflector(reflector)

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that speaks the OpenAI protocol as well, or as badly, as it is told."""
+"""A real HTTP server on loopback that speaks the OpenAI protocol; its replies may be as bad as a test needs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from metagym.types import Message
 
 
 class ServerRequest(NamedTuple):
-    """What a FakeOpenAIServer was asked."""
+    """A request to a FakeOpenAIServer."""
 
     number: int
-    """How many requests came before."""
+    """The number of requests before this one."""
     body: dict[str, Any]
     headers: Mapping[str, str]
 
@@ -30,32 +30,32 @@ class ServerRequest(NamedTuple):
 
 
 class ServerReply(NamedTuple):
-    """What a FakeOpenAIServer answers, and how badly."""
+    """A reply of a FakeOpenAIServer, good or bad."""
 
     text: str = ""
     status: int = 200
     delay_s: float = 0.0
-    """Waits before it answers; `math.inf` never answers."""
+    """Seconds before the reply; with `math.inf` it is never sent."""
     headers: Mapping[str, str] = {}
     finish_reason: str = "stop"
     raw: str | None = None
-    """Sent as the body in place of a completion."""
+    """Sent as the body instead of a completion."""
     cut: bool = False
-    """Closes the connection without an answer."""
+    """Close the connection without an answer."""
     cut_after: int | None = None
-    """Closes the connection after so many bytes of the body."""
+    """Close the connection after this number of bytes of the body."""
     reasoning: str = ""
     """Sent as `reasoning_content`."""
     model: str | None = None
-    """The model's name that it gives; by default the one that was asked for."""
+    """The model's name in the reply; by default the requested one."""
     says_usage: bool = True
-    """Whether it says what it took."""
+    """Whether the reply reports the tokens used."""
     error: Mapping[str, Any] = {}
     """More fields of an error's body, such as `code` and `param`."""
 
 
 class Delivery(NamedTuple):
-    """A reply that was delivered whole: what a provider would send a bill for."""
+    """A reply that was delivered whole, for which a provider would send a bill."""
 
     number: int
     prompt_tokens: int
@@ -63,11 +63,11 @@ class Delivery(NamedTuple):
 
 
 class FakeOpenAIServer:
-    """A real HTTP server on loopback that speaks the OpenAI protocol as well, or as badly, as `respond` says.
+    """A real HTTP server on loopback that speaks the OpenAI protocol, and replies as `respond` decides.
 
     `respond(request)` returns the reply's text, or a `ServerReply` with a status, a delay, a cut; `misbehave`
-    makes one that fails. Use it as a context manager; `base_url` is where it listens, `requests` what it was
-    asked, `delivered` what it delivered whole.
+    makes a `respond` with faults. Use the server as a context manager. `base_url` is its address, `requests` lists
+    all requests, `delivered` the replies that were delivered whole.
 
     >>> with FakeOpenAIServer(lambda request: "Thought: easy\\nAction: knock") as server:
     ...     server.base_url.startswith("http://127.0.0.1:")
@@ -138,7 +138,7 @@ class FakeOpenAIServer:
             return response
         usage = json.loads(body).get("usage") or {}
         delivery = Delivery(request.number, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
-        # Before it is sent, as the client may count it at once; taken back where the client has gone.
+        # Counted before it is sent, because the client may read the count at once; removed if the client has gone.
         self.delivered.append(delivery)
         try:
             await response.prepare(http_request)

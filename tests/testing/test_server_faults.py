@@ -1,4 +1,4 @@
-"""The misbehaving server: every fault does what its name says, and which request it hits is fixed."""
+"""Faults of the fake server: each does what its name says, and a seed decides which request it hits."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pytest
 
 from metagym.errors import ModelError, UnknownNameError
 from metagym.models import ClientConfig
-from metagym.testing import FAULTS, FakeOpenAIServer, ServerReply, ServerRequest, misbehave
+from metagym.testing import FAULTS, ServerReply, ServerRequest, misbehave
 from tests.conftest import Serve
 from tests.models.test_openai import complete, model_at
 
 ANSWERS = {"slow", "empty reply", "huge reply", "wrong model", "no usage"}
-"""The faults that are replies all the same; the others are errors."""
+"""The faults that are still replies; the others are errors."""
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -32,8 +32,8 @@ def request(seed: int) -> ServerRequest:
     return ServerRequest(0, {"messages": [], "seed": seed}, {})
 
 
-def test_the_fate_of_a_request_does_not_depend_on_what_comes_between() -> None:
-    def fates(order: list[int]) -> dict[int, list[ServerReply]]:
+def test_a_fault_does_not_depend_on_the_order_of_requests() -> None:
+    def replies(order: list[int]) -> dict[int, list[ServerReply]]:
         answer = misbehave(lambda request: "ok", seed=3)
         seen: dict[int, list[ServerReply]] = {}
         for seed in order:
@@ -41,38 +41,30 @@ def test_the_fate_of_a_request_does_not_depend_on_what_comes_between() -> None:
         return seen
 
     seeds = list(range(60)) * 2
-    assert fates(seeds) == fates(sorted(seeds)) == fates(seeds[::-1])
+    assert replies(seeds) == replies(sorted(seeds)) == replies(seeds[::-1])
 
 
-def test_another_seed_gives_other_fates() -> None:
+def test_another_seed_gives_other_faults() -> None:
     first, second = ([misbehave(lambda r: "ok", seed=seed)(request(i)) for i in range(200)] for seed in (0, 1))
     assert first != second
 
 
-def test_rates_are_kept_about() -> None:
+def test_faults_occur_at_about_their_rates() -> None:
     answer = misbehave(lambda request: "ok", {"500": 0.3})
     for seed in range(2000):
         answer(request(seed))
     assert 0.26 < answer.counts["500"] / 2000 < 0.34
 
 
-def test_a_burst_hits_whatever_comes_next() -> None:
+def test_a_burst_hits_the_next_requests() -> None:
     answer = misbehave(lambda request: "ok", {"500": 0.05}, burst=4)
     statuses = [answer(request(seed)).status for seed in range(500)]
     first = statuses.index(500)
     assert statuses[first : first + 4] == [500] * 4
 
 
-def test_an_unknown_fault_is_told_with_those_that_there_are() -> None:
+def test_unknown_faults_and_impossible_rates_are_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown fault 'slwo': expected one of .* Did you mean 'slow'"):
         misbehave(lambda request: "ok", {"slwo": 0.1})
     with pytest.raises(ValueError, match=r"rates must sum to at most 1, got 1\.5"):
         misbehave(lambda request: "ok", {"slow": 0.75, "cut": 0.75})
-
-
-def test_the_server_lists_its_model() -> None:
-    import json
-    import urllib.request
-
-    with FakeOpenAIServer(lambda request: "ok") as server, urllib.request.urlopen(f"{server.base_url}/models") as reply:
-        assert json.load(reply)["data"][0]["id"] == "fake"

@@ -1,4 +1,4 @@
-"""Checks that a meta-environment keeps the contract of docs/contract.md, by playing it several times over."""
+"""Checks that a meta-environment keeps the contract of docs/contract.md, by playing it several times."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from gymnasium.utils.env_checker import check_env
 from metagym.env import MetaEnv
 from metagym.errors import ContractError, InfrastructureError, TasksExhaustedError
 from metagym.tasks import ROLES
-from metagym.testing.breach import breach, named, require
-from metagym.testing.checks import UNKNOWN_COMMAND, check_text_env
-from metagym.testing.record_checks import check_records
+from metagym.testing.contract_errors import expect, expecting
+from metagym.testing.meta_step_checks import check_meta_steps
+from metagym.testing.text_env_checks import UNKNOWN_COMMAND, check_text_env
 from metagym.types import Action, Episode, MetaStep, Observation, Step, Task
 
 NUM_INNER_TASKS = 3
@@ -31,19 +31,19 @@ MakeEnv = Callable[..., Any]
 def check_meta_env(
     env: str | type[MetaEnv] | MakeEnv, *, seed: int = 0, num_meta_steps: int = 2, **options: Any
 ) -> None:
-    """Check that a meta-environment keeps its contract. It takes the class, a registered id, or a function.
+    """Check that a meta-environment keeps its contract. `env` is the class, a registered id, or a function.
 
-    What is given is called several times, with an actor that plays at random and now and then says what is
-    no action, and with `options`, as `gym.make` takes them. Checked are: Gymnasium's own `check_env`; the
-    inner environment on several tasks; tasks and trajectories that follow from the seed, in another copy
-    and whatever the concurrency; no task twice; roles that share no content; what `info` holds; `replay`;
-    the tasks that `reset` is given; invalid actions as data; the JSON round trip of spec and trajectories;
-    no task id shown to the actor; and closing twice.
+    It is called several times, with `options` as for `gym.make` and with an actor that plays at random and
+    sometimes says something that is no action. The checks are: Gymnasium's own `check_env`; the inner environment
+    on several tasks; tasks and trajectories that follow from the seed, in another copy and with any concurrency;
+    no task twice; roles that share no content; the contents of `info`; `replay`; the tasks given to `reset`;
+    invalid actions as data; the JSON round trip of spec and trajectories; no task id shown to the actor; and
+    closing twice.
 
     >>> check_meta_env("MetaGym/Gates-v0", episodes_per_step=2)
 
     Raises:
-        ContractError: a promise is broken; the message says what was expected, what came, and how to mend it.
+        ContractError: a promise is broken; the message names what was expected, what came, and the remedy.
     """
     make = _maker(env, options)
     with _opened(make) as first, _opened(make, max_concurrency=1) as again:
@@ -53,7 +53,7 @@ def check_meta_env(
         _check_gymnasium(make)
         played = _play(first, seed, num_meta_steps)
         _check_no_task_twice(played, first)
-        check_records(played)
+        check_meta_steps(played)
         _check_equal(played, _play(again, seed, num_meta_steps), "another copy, one episode at a time")
         _check_equal(played, _play(first, seed, num_meta_steps), "the same copy, reset with the same seed")
         _check_replay(first, played, seed)
@@ -63,8 +63,8 @@ def check_meta_env(
         _check_spec(env, options)
 
 
-class _Prober:
-    """Plays a random available action, and every fourth time what is none."""
+class _RandomProber:
+    """Plays a random available action, and an invalid one every fourth time."""
 
     scripted = True
     fingerprint = {"kind": "check_meta_env"}
@@ -83,13 +83,13 @@ def _maker(env: Any, options: dict[str, Any]) -> MakeEnv:
     is_class = isinstance(env, type)
     remedy = "Pass the class itself, a registered id, or a function that returns the environment."
     is_legal = isinstance(env, str) or (issubclass(env, MetaEnv) if is_class else callable(env))
-    require(is_legal, "a subclass of metagym.MetaEnv, an id or a function", got=env, remedy=remedy)
+    expect(is_legal, "a subclass of metagym.MetaEnv, an id or a function", got=env, remedy=remedy)
 
     def make(**more: Any) -> MetaEnv:
-        given = {"actor": _Prober(), **options, **more}
+        given = {"actor": _RandomProber(), **options, **more}
         made = gymnasium.make(env, **given).unwrapped if isinstance(env, str) else env(**given)
         remedy = "Inherit from metagym.MetaEnv; for a plain text environment there is check_text_env."
-        require(isinstance(made, MetaEnv), "a metagym.MetaEnv", got=f"a {type(made).__name__}", remedy=remedy)
+        expect(isinstance(made, MetaEnv), "a metagym.MetaEnv", got=f"a {type(made).__name__}", remedy=remedy)
         return cast(MetaEnv, made)
 
     return make
@@ -102,38 +102,32 @@ def _opened(make: MakeEnv, **more: Any) -> Any:
         yield env
     finally:
         env.close()
-    try:
+    remedy = "If you override close, let it do nothing the second time, and call super().close()."
+    with expecting("the second close to raise nothing", remedy=remedy):
         env.close()
-    except Exception as error:
-        remedy = "Where you override close, let it do nothing the second time, and call super().close()."
-        raise breach("the second close to be quiet", got=named(error), remedy=remedy) from error
 
 
-# What is played -----------------------------------------------------------------------------------------
+# Inner environment and tasks --------------------------------------------------------------------------
 
 
 def _check_inner(env: MetaEnv, seed: int) -> None:
     for task in _draw(env, env.config.split, NUM_INNER_TASKS, seed):
+        remedy = "Make sure that reset(seed=task.seed, options={'task_id': task.id}) starts each drawn task."
         try:
-            check_text_env(env.make_inner_env(), seed=task.seed, options={"task_id": task.id})
+            with expecting(f"the task {task.id!r} to be playable", remedy=remedy):
+                check_text_env(env.make_inner_env(), seed=task.seed, options={"task_id": task.id})
         except ContractError as error:
             raise ContractError(f"{error} (The inner environment, on the task {task.id!r}.)") from error
-        except Exception as error:
-            remedy = "Make sure that reset(seed=task.seed, options={'task_id': task.id}) starts each drawn task."
-            raise breach(f"the task {task.id!r} to be playable", got=named(error), remedy=remedy) from error
 
 
 def _check_gymnasium(make: MakeEnv) -> None:
-    with _opened(make) as env:
-        try:
-            check_env(env, skip_render_check=True)
-        except Exception as error:
-            remedy = "Where you override reset, step or a space, keep Gymnasium's own contract."
-            raise breach("gymnasium's check_env to pass", got=named(error), remedy=remedy) from error
+    remedy = "If you override reset, step or a space, keep Gymnasium's own contract."
+    with _opened(make) as env, expecting("gymnasium's check_env to pass", remedy=remedy):
+        check_env(env, skip_render_check=True)
 
 
 def _draw(env: MetaEnv, split: str, num_tasks: int, seed: int) -> tuple[Task, ...]:
-    """Draw as many tasks of the split as there are, up to `num_tasks`."""
+    """Draw `num_tasks` tasks of the split, or all if there are fewer."""
     for size in range(num_tasks, 0, -1):
         try:
             rng = np.random.default_rng(seed)
@@ -152,25 +146,25 @@ def _check_tasks(env: MetaEnv, other: MetaEnv, seed: int) -> None:
             got = len(_draw(env, split, wanted, seed))
             remedy = (
                 "Give the task set more tasks, or check with fewer episodes_per_step. Starts with the same first text "
-                "are one task to TaskSet.from_seeds, unless a `digest` of yours tells them apart."
+                "are one task to TaskSet.from_seeds, unless your own `digest` distinguishes them."
             )
-            require(
+            expect(
                 got == wanted, f"{wanted} tasks with the split {split!r}, for two meta-steps", got=got, remedy=remedy
             )
-        require(
+        expect(
             drawn == _draw(other, split, NUM_TASKS_PER_ROLE, seed),
             "equal tasks from equal seeds, in every copy",
             got=f"other tasks with the split {split!r}",
-            remedy="Let the task set draw from the generator it is given, and from nothing else (no set order, no "
-            "folder order, no clock).",
+            remedy="Let the task set draw only from the generator it is given, never by a clock or the order of a set "
+            "or a folder.",
         )
         for task in drawn:
             found = env.task_set.find(task.id)
             remedy = "Let find(id) return the very task that was drawn."
-            require(found == task, f"find({task.id!r}) to return the drawn task", got=found, remedy=remedy)
+            expect(found == task, f"find({task.id!r}) to return the drawn task", got=found, remedy=remedy)
             if split in ROLES:
                 before = roles.setdefault(task.digest, task)
-                require(
+                expect(
                     before.split == task.split,
                     "equal content to have one role",
                     got=f"{before.id!r} in {before.split!r} and {task.id!r} in {task.split!r}",
@@ -178,18 +172,18 @@ def _check_tasks(env: MetaEnv, other: MetaEnv, seed: int) -> None:
                 )
 
 
-# How it is played ---------------------------------------------------------------------------------------
+# Meta-steps -------------------------------------------------------------------------------------------
 
 
 def _play(env: MetaEnv, seed: int, num_meta_steps: int) -> list[tuple[Any, ...]]:
     num_episodes = env.ledger.num_episodes
     observation, info = env.reset(seed=seed)
     prompt = info.get("default_prompt")
-    remedy = "Where you override reset, return super().reset(...) with what you add to info."
-    require(observation == (), "reset to return () and to play nothing", got=observation, remedy=remedy)
-    require(env.ledger.num_episodes == num_episodes, "reset to play nothing", got="episodes", remedy=remedy)
+    remedy = "If you override reset, return super().reset(...) with your additions to info."
+    expect(observation == (), "reset to return () and to play nothing", got=observation, remedy=remedy)
+    expect(env.ledger.num_episodes == num_episodes, "reset to play nothing", got="episodes", remedy=remedy)
     remedy = "Set the class attribute default_prompt to a str."
-    require(prompt in env.action_space, "info['default_prompt'] to be a prompt", got=prompt, remedy=remedy)
+    expect(prompt in env.action_space, "info['default_prompt'] to be a prompt", got=prompt, remedy=remedy)
     steps: list[tuple[Any, ...]] = []
     while len(steps) < num_meta_steps and not (steps and (steps[-1][2] or steps[-1][3])):
         steps.append(_step(env, str(prompt)))
@@ -197,36 +191,34 @@ def _play(env: MetaEnv, seed: int, num_meta_steps: int) -> list[tuple[Any, ...]]
 
 
 def _step(env: MetaEnv, prompt: str) -> tuple[Any, ...]:
-    try:
+    remedy = "Whatever the actor says is data: an inner environment answers in words, and does not raise."
+    with expecting("every episode to be played", remedy=remedy, errors=InfrastructureError):
         return env.step(prompt)
-    except InfrastructureError as error:
-        remedy = "Whatever the actor says is data: an inner environment answers in words, and does not raise."
-        raise breach("every episode to be played", got=named(error), remedy=remedy) from error
 
 
 def _check_no_task_twice(played: list[tuple[Any, ...]], env: MetaEnv) -> None:
     if env.config.schedule not in ("fresh", "blocked"):
-        return  # such a schedule repeats on purpose
+        return  # such a schedule repeats tasks on purpose
     tasks = [trajectory.task for step in played for trajectory in step[0]]
     for field in ("id", "digest"):
         values = [getattr(task, field) for task in tasks]
         twice = sorted({value for value in values if values.count(value) > 1})
         remedy = "Let `candidates` yield each task once, with a digest of its content."
-        require(not twice, f"no task {field} twice in a meta-episode", got=twice, remedy=remedy)
+        expect(not twice, f"no task {field} twice in a meta-episode", got=twice, remedy=remedy)
 
 
 def _check_equal(played: list[tuple[Any, ...]], again: list[tuple[Any, ...]], how: str) -> None:
-    remedy = "Draw only from self.np_random in the inner environment, set all state anew in its reset, and keep none "
+    remedy = "Draw only from self.np_random in the inner environment, reset all state in its reset, and keep no state "
     remedy += "in the class, the module or files."
     for number, (before, after) in enumerate(zip(played, again, strict=True)):
         for one, two in zip(before[0], after[0], strict=True):
-            require(one.task == two.task, f"equal tasks from equal seeds ({how})", got=two.task, remedy=remedy)
+            expect(one.task == two.task, f"equal tasks from equal seeds ({how})", got=two.task, remedy=remedy)
             turn = next((n for n, pair in enumerate(zip(one.steps, two.steps, strict=False)) if pair[0] != pair[1]), -1)
-            where = f"a difference at meta-step {number}, task {one.task.id!r}, turn {turn}"
-            require(one == two, f"equal trajectories from equal seeds ({how})", got=where, remedy=remedy)
+            got = f"a difference at meta-step {number}, task {one.task.id!r}, turn {turn}"
+            expect(one == two, f"equal trajectories from equal seeds ({how})", got=got, remedy=remedy)
         infos = [json.dumps(info, sort_keys=True, default=repr) for info in (before[4], after[4])]
-        remedy_info = "Keep what a clock or a counter measures out of info: it belongs into env.unwrapped.ledger."
-        require(infos[0] == infos[1], f"equal info from equal seeds ({how})", got=infos[1], remedy=remedy_info)
+        remedy_info = "Put no clock and no counter into info: these belong into env.unwrapped.ledger."
+        expect(infos[0] == infos[1], f"equal info from equal seeds ({how})", got=infos[1], remedy=remedy_info)
 
 
 def _check_replay(env: MetaEnv, played: list[tuple[Any, ...]], seed: int) -> None:
@@ -234,11 +226,11 @@ def _check_replay(env: MetaEnv, played: list[tuple[Any, ...]], seed: int) -> Non
     ids, prompts = played[0][4]["task_ids"], (str(info["default_prompt"]), "Another prompt.")
     first = _step(env, prompts[0])
     meta_steps: tuple[MetaStep, ...] = env.replay(prompts, ids)
-    remedy = "Where you override replay, return super().replay(...)."
+    remedy = "If you override replay, return super().replay(...)."
     got = [tuple(item.task.id for item in meta_step.trajectories) for meta_step in meta_steps]
-    require(got == [ids, ids], f"replay to play {ids} under both prompts", got=got, remedy=remedy)
-    told = tuple(meta_step.prompt for meta_step in meta_steps)
-    require(told == prompts, "one MetaStep for each prompt", got=told, remedy=remedy)
+    expect(got == [ids, ids], f"replay to play {ids} under both prompts", got=got, remedy=remedy)
+    replayed = tuple(meta_step.prompt for meta_step in meta_steps)
+    expect(replayed == prompts, "one MetaStep for each prompt", got=replayed, remedy=remedy)
     if len(played) > 1:
         _check_equal(played[:2], [first, _step(env, prompts[0])], "with a replay in between")
 
@@ -247,40 +239,35 @@ def _check_given_tasks(env: MetaEnv, played: list[tuple[Any, ...]], seed: int) -
     ids = [task_id for step in played for task_id in step[4]["task_ids"]][::-1]
     env.reset(seed=seed, options={"task_ids": ids})
     got = list(_step(env, env.default_prompt)[4]["task_ids"])
-    remedy = "Where you override reset, hand `options` on to super().reset."
-    require(got == ids[: len(got)], "the tasks that reset was given, in order", got=got, remedy=remedy)
+    remedy = "If you override reset, pass `options` on to super().reset."
+    expect(got == ids[: len(got)], "the tasks given to reset, in order", got=got, remedy=remedy)
 
 
 def _check_invalid_actions(make: MakeEnv, seed: int) -> None:
-    with _opened(make, actor=_Prober(share_invalid=1.0), max_steps=3) as env:
+    with _opened(make, actor=_RandomProber(share_invalid=1.0), max_steps=3) as env:
         (trajectories, *_), *_ = _play(env, seed, 1)
         for trajectory in trajectories:
-            remedy = "An action that is not available is data: count it, do not end or fail the episode for it."
+            remedy = "An action that is not available is data: count it, and neither end nor fail the episode."
             is_counted = trajectory.num_invalid == sum(
                 step.observation.available_actions is not None for step in trajectory.steps
             )
-            require(is_counted, "unavailable actions to be counted", got=trajectory.num_invalid, remedy=remedy)
+            expect(is_counted, "unavailable actions to be counted", got=trajectory.num_invalid, remedy=remedy)
 
 
-# What is stored -----------------------------------------------------------------------------------------
+# Fingerprint and spec ---------------------------------------------------------------------------------
 
 
 def _check_fingerprint(env: MetaEnv, other: MetaEnv) -> None:
     remedy = "Let inner_fingerprint hold names, versions and digests: no objects, no addresses, no times."
-    try:
+    with expecting("a fingerprint that is JSON", remedy=remedy):
         texts = [json.dumps(made.fingerprint, sort_keys=True) for made in (env, other)]
-    except (TypeError, ValueError) as error:
-        raise breach("a fingerprint that is JSON", got=named(error), remedy=remedy) from error
-    require(texts[0] == texts[1], "one fingerprint for all copies", got=texts[1], remedy=remedy)
+    expect(texts[0] == texts[1], "one fingerprint for all copies", got=texts[1], remedy=remedy)
 
 
 def _check_spec(env_id: str, options: dict[str, Any]) -> None:
-    remedy = "Let everything that goes through gymnasium.make be JSON; live objects go to the class."
-    try:
+    remedy = "Give gymnasium.make only options that are JSON; pass live objects to the class."
+    with expecting("a spec that JSON can hold", remedy=remedy):
         made = gymnasium.make(env_id, **{"actor": "random", **options})
         made.close()
         assert made.spec is not None
-        spec = EnvSpec.from_json(made.spec.to_json())
-        spec.make().close()
-    except Exception as error:
-        raise breach("a spec that JSON can hold", got=named(error), remedy=remedy) from error
+        EnvSpec.from_json(made.spec.to_json()).make().close()

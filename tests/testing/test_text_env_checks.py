@@ -1,96 +1,16 @@
-"""The public stand-ins, and the contract check: it finds each breach by name."""
+"""check_text_env: it passes environments that keep the contract, and names each breach with its remedy."""
 
 from __future__ import annotations
 
-import asyncio
-import http.client
-import json
 from typing import Any
 
 import numpy as np
 import pytest
 
 from metagym.envs.gates.env import GatesEnv
-from metagym.errors import ContractError, ModelError
-from metagym.models import Call
-from metagym.testing import FakeChatModel, FakeOpenAIServer, ScriptedActor, ServerReply, check_text_env
-from metagym.types import Action, Completion, Message, Observation
-from tests.conftest import CorridorEnv, Serve, make_episode, make_step
-
-USER: Message = {"role": "user", "content": "one two three"}
-ASSISTANT: Message = {"role": "assistant", "content": "four"}
-
-
-def complete(model: FakeChatModel, *messages: Message) -> Completion:
-    return asyncio.run(model.complete(messages, Call(role="actor")))
-
-
-def test_a_scripted_actor_plays_its_actions_and_repeats_the_last() -> None:
-    actor = ScriptedActor(["a", Action(text=None, problem="?")])
-
-    def act(num_steps: int) -> Action:
-        return asyncio.run(actor.act(make_episode(), [make_step()] * num_steps, Observation(text="")))
-
-    assert [act(n).text for n in range(4)] == ["a", None, None, None]
-    assert actor.scripted
-
-
-def test_a_fake_model_takes_the_reply_of_the_turn() -> None:
-    model = FakeChatModel(["first", "second"])
-    assert complete(model, USER).text == "first"
-    assert complete(model, USER, ASSISTANT, USER).text == "second"
-    assert complete(model, USER, ASSISTANT, USER, ASSISTANT, USER).text == "second"
-    assert complete(model, USER).text == "first"
-
-
-def test_a_fake_model_counts_words_as_tokens() -> None:
-    usage = complete(FakeChatModel(["a b"]), USER).usage
-    assert (usage.prompt_tokens, usage.completion_tokens, usage.num_calls) == (3, 2, 1)
-
-
-def test_a_fake_model_remembers_what_it_was_asked() -> None:
-    model = FakeChatModel(lambda messages, call: f"{len(messages)} for the {call.role}")
-    assert complete(model, USER).text == "1 for the actor"
-    assert model.calls == [([USER], Call(role="actor"))]
-
-
-def test_a_fake_model_raises_the_exceptions_in_its_list() -> None:
-    with pytest.raises(ModelError, match=r"down"):
-        complete(FakeChatModel([ModelError("down")]), USER)
-
-
-def post(server: FakeOpenAIServer) -> tuple[int, Any]:
-    host = server.base_url.removeprefix("http://").removesuffix("/v1")
-    connection = http.client.HTTPConnection(host, timeout=10)
-    try:
-        body = json.dumps({"model": "m", "messages": [USER]})
-        connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
-    finally:
-        connection.close()
-
-
-def test_a_fake_server_speaks_the_protocol(serve: Serve) -> None:
-    server = serve(lambda request: f"reply {request.number} to {request.messages[0]['content']}")
-    status, body = post(server)
-    assert status == 200
-    assert body["choices"][0]["message"]["content"] == "reply 0 to one two three"
-    assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 6, "total_tokens": 9}
-    assert server.requests[0].body["model"] == "m"
-
-
-def test_a_fake_server_answers_as_badly_as_asked(serve: Serve) -> None:
-    assert post(serve(ServerReply("busy", status=503))) == (
-        503,
-        {"error": {"message": "busy", "type": "fault", "code": None}},
-    )
-    assert post(serve(ServerReply(raw='{"odd": 1}'))) == (200, {"odd": 1})
-    with pytest.raises((http.client.HTTPException, ConnectionError)):
-        post(serve(ServerReply(cut=True)))
-
-
-# check_text_env ---------------------------------------------------------------------------------------
+from metagym.errors import ContractError
+from metagym.testing import check_text_env
+from tests.conftest import CorridorEnv
 
 
 def test_good_environments_pass() -> None:
@@ -99,7 +19,7 @@ def test_good_environments_pass() -> None:
     check_text_env(CorridorEnv(actions=None, report_success=False, info={"display": [[1, 2], {"a": None}]}))
 
 
-def test_it_closes_the_environment() -> None:
+def test_the_environment_is_closed_twice() -> None:
     env = CorridorEnv()
     check_text_env(env)
     assert env.closed == 2
@@ -126,7 +46,7 @@ class FourTuple(CorridorEnv):
 
 
 class Answers(CorridorEnv):
-    """Answers each step as told."""
+    """Gives the same answer to each step."""
 
     def __init__(self, text: Any = "x", reward: Any = 0.0, terminated: Any = False) -> None:
         super().__init__()
@@ -138,7 +58,7 @@ class Answers(CorridorEnv):
 
 
 class KeepsItsTurns(CorridorEnv):
-    """Says how many commands it has ever executed: an episode shows in the next."""
+    """Counts all commands of all episodes: one episode changes the next."""
 
     turns = 0
 
@@ -171,12 +91,12 @@ class NoSpace(CorridorEnv):
 
 
 @pytest.mark.parametrize(
-    ("env", "told"),
+    ("env", "message"),
     [
         (RaisesOnUnknown(), "answer an unknown command in words, got KeyError.*Return a text that says so"),
         (Unseeded(), "equal episodes from equal seeds, got a difference at turn 0.*Draw from self.np_random"),
         (KeepsItsTurns(), "equal episodes from equal seeds, got a difference at turn 1: observation was '1'"),
-        (ClosesOnce(), "the second close to be quiet, got RuntimeError: closed already"),
+        (ClosesOnce(), "the second close to raise nothing, got RuntimeError: closed already"),
         (OneValueFromReset(), r"reset to return \(observation, info\), got Field"),
         (NoInfo(), "info to be a dict, got None.*Return a dict"),
         (NoSpace(), r"observation_space to be a Gymnasium space, got None.*TextSpace\(\)"),
@@ -194,12 +114,12 @@ class NoSpace(CorridorEnv):
         (CorridorEnv(info={"display": np.zeros(2)}), r"info\['display'\] to be JSON.*Turn arrays into lists"),
     ],
 )
-def test_a_breach_of_the_contract_is_named(env: Any, told: str) -> None:
-    with pytest.raises(ContractError, match=told):
+def test_a_breach_is_named_with_its_remedy(env: Any, message: str) -> None:
+    with pytest.raises(ContractError, match=message):
         check_text_env(env)
 
 
-def test_check_text_env_plays_the_task_that_it_is_given() -> None:
+def test_the_given_task_is_played() -> None:
     asked: list[Any] = []
 
     class Listens(CorridorEnv):

@@ -1,4 +1,4 @@
-"""Faults for a model server: which request fails, and how, follows from a seed and the request alone."""
+"""Faults for `FakeOpenAIServer`: a seed and the request alone decide which request fails, and how."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from metagym.errors import UnknownNameError
 from metagym.seeding import derive_seed, digest
-from metagym.testing.server import ServerReply, ServerRequest
+from metagym.testing.fake_server import ServerReply, ServerRequest
 
 Answer = Callable[[ServerRequest], str | ServerReply]
 Fault = Callable[[ServerReply], ServerReply]
@@ -35,11 +35,11 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "wrong model": lambda reply: reply._replace(model="another-model"),
     "no usage": lambda reply: reply._replace(says_usage=False),
 }
-"""What can go wrong, by name: from the good reply to the bad one."""
+"""All faults by name: each makes a bad reply from the good one."""
 
 
 class Misbehaviour:
-    """Answers as `respond` says, but for the faults; see `misbehave`. `counts` holds how often each was played."""
+    """Gives the replies of `respond`, with faults; see `misbehave`. `counts` holds the number of each fault so far."""
 
     def __init__(self, respond: Answer, faults: Mapping[str, float], *, seed: int, burst: int) -> None:
         for name in faults:
@@ -48,12 +48,12 @@ class Misbehaviour:
         if sum(faults.values()) > 1:
             raise ValueError(f"The faults' rates must sum to at most 1, got {sum(faults.values()):g}.")
         self._respond, self._faults, self._seed, self._burst = respond, dict(faults), seed, burst
-        self._tries: Counter[str] = Counter()
+        self._attempts: Counter[str] = Counter()
         self._burst_left = 0
         self.counts: Counter[str] = Counter()
 
     def __call__(self, request: ServerRequest) -> ServerReply:
-        """Return the answer, good or bad."""
+        """Return the reply, good or bad."""
         answer = self._respond(request)
         reply = ServerReply(answer) if isinstance(answer, str) else answer
         name = self._draw(request)
@@ -62,28 +62,28 @@ class Misbehaviour:
 
     def _draw(self, request: ServerRequest) -> str | None:
         asked = digest(request.body)
-        self._tries[asked] += 1
+        self._attempts[asked] += 1
         if self._burst_left:
             self._burst_left -= 1
             return "500"
-        # The k-th try of a request has a fate of its own, whatever arrives in between.
-        at = np.random.default_rng(derive_seed(self._seed, asked, self._tries[asked])).random()
+        # The k-th attempt at a request always has the same fate, whatever other requests come in between.
+        position = np.random.default_rng(derive_seed(self._seed, asked, self._attempts[asked])).random()
         for name, rate in self._faults.items():
-            if at < rate:
+            if position < rate:
                 self._burst_left = self._burst - 1 if name == "500" else 0
                 return name
-            at -= rate
+            position -= rate
         return None
 
 
 def misbehave(
     respond: Answer, faults: Mapping[str, float] | None = None, *, seed: int = 0, burst: int = 1
 ) -> Misbehaviour:
-    """Return a `respond` for FakeOpenAIServer that fails: each fault in `faults` at its rate (0 to 1).
+    """Return a `respond` for FakeOpenAIServer with faults: each fault in `faults` occurs at its rate (0 to 1).
 
-    By default every fault at a rate of 2 %. Which request fails follows from `seed`, the request and how often it
-    came before, so that it does not depend on the order of arrival. `burst` makes each 500 the first of so
-    many in a row; a burst hits whatever comes next.
+    By default every fault occurs at a rate of 2 %. Whether a request fails follows from `seed`, the request and the
+    number of its attempts so far; it does not depend on the order of arrival. With `burst`, each 500 is the first of
+    `burst` in a row; the others hit the next requests, whatever these are.
 
     >>> from metagym.testing import FakeOpenAIServer, misbehave
     >>> respond = misbehave(lambda request: "Action: knock", {"500": 0.5, "silent": 0.1}, seed=1)

@@ -1,0 +1,153 @@
+"""Checks that an inner environment keeps its contract."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from metagym.testing.contract_errors import expect, expecting
+
+UNKNOWN_COMMAND = "xyzzy, the unheard-of command"
+TextEnv = gymnasium.Env[str, str]
+Options = Mapping[str, Any] | None
+
+
+def check_text_env(env: TextEnv, *, seed: int = 0, options: Options = None, num_steps: int = 30) -> None:
+    """Check that `env` is an inner environment as metagym expects it, by random play; then close it.
+
+    `options` goes to `reset`: with `{"task_id": ...}` the check plays that task, without it a task that the
+    environment draws.
+
+    >>> from metagym.envs.gates import GatesEnv
+    >>> check_text_env(GatesEnv(), seed=3, options={"task_id": "law-0007/3"})
+
+    Raises:
+        ContractError: it breaks the contract; the message names what was expected, what came, and the remedy.
+    """
+    first = _play(env, seed, options, num_steps)
+    _play(env, seed + 1, None, num_steps)  # state that one episode leaves would change the next one
+    again = _play(env, seed, options, num_steps)
+    remedy = "Draw from self.np_random (call super().reset(seed=seed) first), and reset all state in reset."
+    for turn, (before, after) in enumerate(zip(first, again, strict=False)):
+        got = f"a difference at turn {turn}: {_difference(before, after)}"
+        expect(before == after, "equal episodes from equal seeds", got=got, remedy=remedy)
+    expect(
+        len(first) == len(again),
+        "episodes of equal length from equal seeds",
+        got=f"{len(first)} and {len(again)} turns",
+        remedy="Reset all state in reset, the count of turns too.",
+    )
+    _check_unknown_command(env, seed, options)
+    for number in ("first", "second"):
+        remedy = "Let close do nothing if there is nothing to close: it may be called twice."
+        with expecting(f"the {number} close to raise nothing", remedy=remedy):
+            env.close()
+
+
+def _check_unknown_command(env: TextEnv, seed: int, options: Options) -> None:
+    _reset(env, seed, options)
+    remedy = "Return a text that says so, with the reward 0.0, and continue: a language model tries anything."
+    with expecting("step to answer an unknown command in words", remedy=remedy):
+        text, reward, *_ = env.step(UNKNOWN_COMMAND)
+    _check_text(text)
+    _check_reward(reward)
+
+
+def _reset(env: TextEnv, seed: int, options: Options) -> tuple[Any, Any]:
+    start: Any = env.reset(seed=seed, options=None if options is None else dict(options))
+    is_pair = isinstance(start, tuple) and len(start) == 2
+    expect(is_pair, "reset to return (observation, info)", got=start, remedy="Return both: `return text, {}`.")
+    return start[0], start[1]
+
+
+def _play(env: TextEnv, seed: int, options: Options, num_steps: int) -> list[dict[str, Any]]:
+    for name, space in (("observation_space", env.observation_space), ("action_space", env.action_space)):
+        remedy = f"Set self.{name} = metagym.spaces.TextSpace() in __init__."
+        expect(isinstance(space, gymnasium.Space), f"{name} to be a Gymnasium space", got=space, remedy=remedy)
+    text, info = _reset(env, seed, options)
+    rng = np.random.default_rng(seed)
+    seen: list[dict[str, Any]] = [{"observation": text, **_contents(info)}]
+    for _ in range(num_steps):
+        _check_text(text)
+        remedy = "Use metagym.spaces.TextSpace(), which holds any text; Gymnasium's Text has no blanks."
+        expect(text in env.observation_space, "an observation in observation_space", got=text[:80], remedy=remedy)
+        available = _check_info(info)
+        command = available[int(rng.integers(len(available)))] if available else UNKNOWN_COMMAND
+        expect(command in env.action_space, "each available action in action_space", got=command, remedy=remedy)
+        result: tuple[Any, ...] = env.step(command)
+        expect(
+            isinstance(result, tuple) and len(result) == 5,
+            "step to return five values",
+            got=f"{len(result)}" if isinstance(result, tuple) else result,
+            remedy="Return (observation, reward, terminated, truncated, info).",
+        )
+        text, reward, terminated, truncated, info = result
+        _check_reward(reward)
+        ends = {"terminated": terminated, "truncated": truncated}
+        for name, flag in ends.items():
+            expect(isinstance(flag, bool | np.bool_), f"{name} to be a bool", got=flag, remedy="Wrap it in bool().")
+        seen.append({"command": command, "observation": text, "reward": float(reward), **ends, **_contents(info)})
+        if terminated or truncated:
+            _check_text(text)
+            _check_info(info)
+            break
+    return seen
+
+
+def _contents(info: object) -> dict[str, Any]:
+    """Return the keys of `info` that metagym reads."""
+    remedy = "Return a dict, {} if there is nothing to report."
+    expect(isinstance(info, Mapping), "info to be a dict", got=info, remedy=remedy)
+    assert isinstance(info, Mapping)
+    keys = ("goal", "available_actions", "success", "outcome", "events")
+    return {f"info[{key!r}]": info[key] for key in keys if key in info}
+
+
+def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
+    keys = (key for key in {**before, **after} if before.get(key) != after.get(key))
+    return "; ".join(f"{key} was {before.get(key)!r:.120}, then {after.get(key)!r:.120}" for key in keys)
+
+
+def _check_text(text: object) -> None:
+    remedy = "Write it out, or wrap the environment in metagym.TextAdapter with a render function."
+    expect(isinstance(text, str), "an observation to be a str", got=f"a {type(text).__name__}", remedy=remedy)
+    remedy = "Replace lone surrogates: text.encode('utf-8', 'replace').decode()."
+    with expecting("an observation that UTF-8 can encode", remedy=remedy, errors=UnicodeEncodeError):
+        str(text).encode()
+
+
+def _check_reward(reward: Any) -> None:
+    try:
+        is_finite = math.isfinite(float(reward))
+    except (TypeError, ValueError):
+        is_finite = False
+    expect(is_finite, "a finite reward", got=reward, remedy="Return a float, 0.0 if nothing was earned.")
+
+
+def _check_info(info: Mapping[str, Any]) -> Sequence[str]:
+    goal, available, success = info.get("goal", ""), info.get("available_actions", ()), info.get("success")
+    events, outcome = info.get("events", ()), info.get("outcome", "")
+    remedy = "Leave the key out if there is no goal."
+    expect(isinstance(goal, str), "info['goal'] to be a str", got=goal, remedy=remedy)
+    remedy = "Write tuple(commands); leave the key out if any text may be tried."
+    expect(_are_texts(available), "info['available_actions'] to be a tuple of str", got=available, remedy=remedy)
+    remedy = "Wrap it in bool(); leave the key out if success is not known."
+    is_flag = success is None or isinstance(success, bool)
+    expect(is_flag, "info['success'] to be a bool", got=success, remedy=remedy)
+    remedy = "Write a tuple of the events that no action caused, or leave the key out."
+    expect(_are_texts(events), "info['events'] to be a tuple of str", got=events, remedy=remedy)
+    remedy = "Describe the end in words, such as 'fell into a hole', or leave the key out."
+    expect(isinstance(outcome, str), "info['outcome'] to be a str", got=outcome, remedy=remedy)
+    remedy = "Turn arrays into lists (array.tolist()) and NaN into None."
+    with expecting("info['display'] to be JSON", remedy=remedy):
+        json.dumps(info.get("display"), allow_nan=False)
+    return tuple(available)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
