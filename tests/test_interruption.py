@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from metagym.runs import LOG, Manifest, RunFolder
-from metagym.runs.experiment import run_experiment
+from metagym.runs.running import run_experiment
 from tests.conftest import ROOT
 from tests.workers.slow import is_held
 from tests.workers.test_ray import needs_ray
@@ -22,7 +22,7 @@ from tests.workers.test_ray import needs_ray
 SCRIPT = """if True:
     import sys
     from tests.test_interruption import manifest
-    from metagym.runs.experiment import run_experiment
+    from metagym.runs.running import run_experiment
 
     workers, path, resume = sys.argv[1:]
     if workers.isdigit():

@@ -10,7 +10,7 @@ import pytest
 from metagym.errors import EpisodesFailedError
 from metagym.models import Cassette
 from metagym.runs import Manifest
-from metagym.runs.experiment import run_experiment
+from metagym.runs.running import run_experiment
 from metagym.testing import ServerRequest
 from tests.conftest import Serve, run_python
 from tests.test_spending_limits import respond
@@ -22,7 +22,7 @@ def refuse(*args, **kwargs):
     raise OSError("the network is off")
 
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
-from metagym.runs.experiment import run_experiment
+from metagym.runs.running import run_experiment
 from metagym.models import Cassette
 from metagym.runs import Manifest
 

@@ -12,8 +12,9 @@ from metagym.budget import Budget
 from metagym.errors import BudgetExceededError, EpisodesFailedError, ModelUnavailableError
 from metagym.optimizers.loop import OptimizationResult
 from metagym.runs import Manifest, RunFolder
-from metagym.runs.experiment import run_experiment
+from metagym.runs.running import run_experiment
 from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest
+from metagym.types import Reflection
 from tests.conftest import MakeGates, Serve
 
 WAYS = ("knock", "push", "pull", "sing", "whistle", "wait")
@@ -69,7 +70,7 @@ def test_what_was_played_before_the_budget_ran_out_is_in_the_folder(serve: Serve
         assert run.history == raised.value.history
         calls_kept = sum(item.usage.num_calls for item in run.trajectories)
     assert raised.value.meta_step is not None
-    assert calls_kept + len(run._reflections) == 45 == len(server.requests)
+    assert calls_kept + len(run.all(Reflection)) == 45 == len(server.requests)
 
 
 def test_a_step_stopped_by_its_budget_plays_only_what_is_missing(serve: Serve, make_gates: MakeGates) -> None:

@@ -12,7 +12,7 @@ from metagym.errors import ConfigError, RunFolderError
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.arms import ArmKind
 from metagym.runs import LOG, Manifest
-from metagym.runs.experiment import run_experiment
+from metagym.runs.running import run_experiment
 from tests.conftest import MakeGates
 
 pytest.importorskip("matplotlib")

@@ -21,7 +21,7 @@ from metagym.cli import watching
 from metagym.cli.watch_view import MAX_WIDTH, change_lines, plain, sparkline, view
 from metagym.errors import ConfigError, RunFolderError
 from metagym.runs import LOG, Manifest, RunFolder
-from metagym.watching import CallUnderWay, FamilyCurve, RunState, Watched
+from metagym.runs.watching import CallUnderWay, FamilyCurve, RunState, Watched
 from tests.conftest import SRC, make_episode, make_meta_step, make_trajectory
 
 MANIFEST = Manifest(env_id="MetaGym/Gates-v0", reflector="fixed", seed=0, num_steps=2, scripted=True)

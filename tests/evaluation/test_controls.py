@@ -14,7 +14,7 @@ from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.arms import CONTROLS
-from metagym.evaluation.campaign import num_episodes, run_campaign
+from metagym.evaluation.campaign import run_campaign
 from metagym.evaluation.comparison import compare
 from metagym.evaluation.controls import (
     ChangedExperience,
@@ -26,6 +26,7 @@ from metagym.evaluation.controls import (
 )
 from metagym.evaluation.preset import load_preset
 from metagym.rendering import render_batch
+from metagym.runs import evaluation_size
 from metagym.types import MetaStep, Reflection, Trajectory
 from tests.conftest import MakeGates, make_meta_step
 
@@ -139,7 +140,7 @@ def test_a_campaign_evaluates_all_arms_and_goes_on_over_its_folder(tmp_path: Pat
     assert [report.arm for report in first.reports] == ["demo", *CONTROLS]
     assert [found.second for found in first.comparisons] == list(CONTROLS)
     assert [report.kind for report in first.reports] == ["method", "same again", *["null control"] * 6]
-    most = 8 * num_episodes(first.reports[0].config)
+    most = 8 * evaluation_size(dict(first.reports[0].config))[1]
     assert most // 2 < len(played) < most + 500
     played.clear()
     assert run() == [first]

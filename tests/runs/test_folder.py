@@ -16,7 +16,7 @@ import pytest
 from metagym import optimize
 from metagym.errors import EpisodesFailedError, RunFolderError
 from metagym.runs import LOG, MANIFEST, Manifest, RunFolder
-from metagym.runs.experiment import run_experiment
+from metagym.runs.running import run_experiment
 from metagym.testing import ScriptedActor
 from metagym.types import SCHEMA_VERSION, Reflection
 from tests.conftest import (
@@ -317,7 +317,7 @@ def test_a_log_cut_anywhere_is_resumed_to_the_same_log(finished: Path, tmp_path:
 KILLED = """if True:
     import os, signal, sys
     from metagym.runs import journal
-    from metagym.runs.experiment import run_experiment
+    from metagym.runs.running import run_experiment
     from metagym.runs import Manifest
 
     path, left = sys.argv[1], int(sys.argv[2])

@@ -228,7 +228,7 @@ def _experiment(
 ) -> None:
     from metagym.budget import Budget
     from metagym.models import Cassette
-    from metagym.runs.experiment import run_experiment
+    from metagym.runs.running import run_experiment
 
     spent = lambda: models.print_spending(path, to=errors)  # noqa: E731
     with resumable(path / "manifest.json", f"metagym resume {path}", after=spent), progress() as bars:

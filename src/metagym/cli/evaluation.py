@@ -151,7 +151,7 @@ def _arms(paths: list[Path]) -> list[Path]:
     """Return the run folders at and below the paths; in a folder of an evaluation its own arm comes before controls."""
     from metagym.evaluation.arms import is_control, recorded_kind
     from metagym.runs import read_manifest
-    from metagym.watching.folder import run_folders
+    from metagym.runs.watching.watcher import run_folders
 
     found: list[Path] = []
     for path in paths:

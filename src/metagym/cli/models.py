@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,13 +15,12 @@ from metagym.cli.options import read_pairs
 from metagym.errors import ConfigError
 from metagym.rendering import plural
 
-if TYPE_CHECKING:
-    from metagym.budget import Ledger
-
 
 def spending(run: Path) -> list[dict[str, Any]]:
     """Return what the model calls of a run folder took, a row for each role and purpose, as JSON."""
-    ledger = _ledger_of(run)
+    from metagym.runs.model_calls import load_ledger
+
+    ledger = load_ledger(run)
     rows = []
     for role, purpose in sorted({key[:2] for key in ledger.rows()}):
         spent = ledger.spent(role=role, purpose=purpose)
@@ -39,18 +38,11 @@ def spending(run: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _ledger_of(run: Path) -> Ledger:
-    from metagym.budget import Ledger
-    from metagym.runs import CallLog
-
-    ledger = Ledger()
-    ledger.load(CallLog(run / "calls.jsonl").read())
-    return ledger
-
-
 def print_spending(run: Path, *, to: Console = console) -> None:
     """Print what the model calls of a run folder took, by role and purpose; nothing where there were none."""
-    ledger = _ledger_of(run)
+    from metagym.runs.model_calls import load_ledger
+
+    ledger = load_ledger(run)
     if not ledger.rows():
         return
     table = Table(
@@ -93,7 +85,7 @@ def estimate(
     """Say what a run will take before it starts, and how many seeds a wanted effect needs. Calls no model."""
     from metagym.budget import Prices
     from metagym.registration import make
-    from metagym.runs.estimation import estimate_meta_step, read_load
+    from metagym.runs.cost_estimate import estimate_meta_step, read_load
     from metagym.statistics import seeds_needed
 
     if (price_prompt is None) != (price_completion is None):
@@ -114,9 +106,10 @@ def estimate(
     }
     if like is not None:
         from metagym.runs import RunFolder
+        from metagym.runs.model_calls import load_ledger
 
         played = max(1, len(RunFolder.open(like).history))
-        rows = {f"all, like {like}": read_load(_ledger_of(like).rows(), played).times(num_steps)}
+        rows = {f"all, like {like}": read_load(load_ledger(like).rows(), played).times(num_steps)}
     minutes = (pilot.longest_episode * num_steps + (steps - 1) * seeds) * seconds_per_call / 60
     assumed = sd if sd is not None else math.sqrt(0.5 / tasks)
     needed = None if effect is None else seeds_needed(effect, assumed)

@@ -24,7 +24,7 @@ def plot(
     from metagym.evaluation.output.plots import check_figure_path, write_figure
     from metagym.rendering import plural
     from metagym.runs import read_manifest
-    from metagym.watching.folder import run_folders
+    from metagym.runs.watching.watcher import run_folders
 
     check_figure_path(out)
     folders = list(dict.fromkeys(folder for run in runs for folder in list(run_folders(run)) or [run]))

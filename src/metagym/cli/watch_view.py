@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from metagym.evaluation.report import SCRIPTED_NOTE
-from metagym.watching import FamilyCurve, RunState, Watched
+from metagym.runs.watching import FamilyCurve, RunState, Watched
 
 BLOCKS, DIGITS = "▁▂▃▄▅▆▇█", "0123456789"
 """A curve's levels, and those for a terminal that knows ASCII only."""

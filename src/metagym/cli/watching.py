@@ -20,7 +20,7 @@ from metagym.errors import ConfigError, RunFolderError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from metagym.watching import Watched, Watcher
+    from metagym.runs.watching import Watched, Watcher
 
 
 PATIENCE_S = 15.0
@@ -38,7 +38,7 @@ def watch(
     In a pipe, one line per change. Exit code 0 where the run finished, 1 where it stopped unfinished.
     """
     from metagym.cli.watch_view import change_lines, view
-    from metagym.watching import Watcher
+    from metagym.runs.watching import Watcher
 
     if as_json and not once:
         raise ConfigError("--json prints one state: say --once --json.")

@@ -26,6 +26,7 @@ from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.stream import StreamReport, evaluate_stream
 from metagym.reflectors import Reflector, make_reflector
 from metagym.registration import make
+from metagym.runs import evaluation_size
 from metagym.types import Trajectory
 
 _MODEL_FILES = ("config.json", "adapter_config.json", "metagym.json")
@@ -77,7 +78,7 @@ def run_campaign(
             own = Arm(_arm_name(spec), policy)
             for arm in (own, *control_arms(env, policy, environment, config, wanted, folder)):
                 if on_arm is not None:
-                    on_arm(arm.name, num_episodes(config))
+                    on_arm(arm.name, evaluation_size(dict(config))[1])
                 place = folder / arm.name.replace(" ", "-")
                 options = {"arm": arm.name, "kind": arm.kind, "learn_from": arm.learn_from}
                 reports.append(evaluate(env, arm.reflector, config=config, path=place, **options))
@@ -142,13 +143,6 @@ def check_configs(
                 Plan(meta_env, tuning_config(config, environment.train_families), {}, arm="")
         finally:
             env.close()
-
-
-def num_episodes(config: EvaluationConfig) -> int:
-    """Return how many episodes an evaluation plays at most: equal prompts are scored on validation once."""
-    learning = config.num_steps * config.episodes_per_step * (2 if config.replay else 1)
-    scoring = (config.num_steps + 1) * config.num_validation + 3 * config.num_test
-    return len(config.families) * config.num_seeds * (learning + scoring)
 
 
 def read_reflector_argument(reflector: ReflectorArgument) -> ReflectorArgument:

@@ -6,16 +6,15 @@ import contextlib
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from metagym.budget import spending_on
 from metagym.env import MetaEnv
 from metagym.evaluation.disjointness import Guard
 from metagym.meta_episode import MetaEpisode
-from metagym.models import Cassette
 from metagym.optimizers.loop import reflect_all
 from metagym.reflectors import Reflector
-from metagym.runs import CallLog, Measurement, RecordStore, Role, RunFolder, measure
+from metagym.runs import Measurement, RecordStore, Role, RunFolder, measure
+from metagym.runs.model_calls import keeping_model_calls
 from metagym.types import Episode, MetaStep, Reflection, Task, Trajectory
 
 CHUNK = 1_024
@@ -71,21 +70,8 @@ class Scorer:
             stack.callback(self.env.record_to, self.env.record_to(self.guard))
             stack.enter_context(self.env.ledger.open())
             if isinstance(self.store, RunFolder):
-                stack.enter_context(self._keeping_calls(self.store.path))
+                stack.enter_context(keeping_model_calls(self.store.path, self.env.ledger))
             yield
-
-    @contextlib.contextmanager
-    def _keeping_calls(self, folder: Path) -> Iterator[None]:
-        """Log what is spent, and keep each reply, so that none is paid twice when the run is gone on with."""
-        ledger = self.env.ledger
-        with contextlib.closing(CallLog(folder / "calls.jsonl")) as calls:
-            ledger.load(calls.read())
-            before, ledger.on_attempt = ledger.on_attempt, calls.write
-            try:
-                with contextlib.closing(Cassette(folder / "replies.sqlite")) as cassette, cassette.open():
-                    yield
-            finally:
-                ledger.on_attempt = before
 
     def learn(self, loops: Sequence[Loop], index: int) -> None:
         """Play one meta-step of each meta-episode under its last prompt."""

@@ -10,10 +10,8 @@ from metagym.evaluation.arms import recorded_kind
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.report import EvaluationReport, build_report
 from metagym.files import write_whole
-from metagym.runs import MANIFEST, Learned, Manifest, Measurement, RecordStore, RunFolder
+from metagym.runs import MANIFEST, REPORT, Learned, Manifest, Measurement, RecordStore, RunFolder
 from metagym.types import Record, Reflection, Usage
-
-REPORT = "report.json"
 
 
 def open_store(path: str | Path, manifest: Manifest) -> RunFolder:

@@ -12,15 +12,16 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from metagym.budget import Ledger, Spending
+from metagym.budget import Spending
 from metagym.budget.ledger import Key as SpendingKey
 from metagym.errors import MetaGymError, RunFolderError
 from metagym.evaluation.arms import ArmKind, recorded_kind
 from metagym.evaluation.report import EvaluationReport
-from metagym.evaluation.store import REPORT, report_of
+from metagym.evaluation.store import report_of
 from metagym.evaluation.stream import StreamReport
 from metagym.report.selection import Choice, choose, share_out
-from metagym.runs import LOG, MANIFEST, CallLog, Manifest, Measurement, RunFolder, read_manifest
+from metagym.runs import LOG, MANIFEST, REPORT, Manifest, Measurement, RunFolder, read_manifest
+from metagym.runs.model_calls import load_ledger
 from metagym.types import MetaStep, Reflection, Trajectory
 
 Kind = Literal["meta-episode", "evaluation", "stream", "unreadable"]
@@ -165,12 +166,10 @@ def _stream(folder: Path, problem: str) -> tuple[StreamReport | None, str]:
 
 
 def _spending(folder: Path) -> tuple[dict[SpendingKey, Spending], str]:
-    ledger = Ledger()
     try:
-        ledger.load(CallLog(folder / "calls.jsonl").read())
+        return load_ledger(folder).rows(), ""
     except RunFolderError as error:
         return {}, str(error)
-    return ledger.rows(), ""
 
 
 def _unreadable(folder: Path, problem: str) -> Run:

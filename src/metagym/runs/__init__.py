@@ -1,11 +1,19 @@
-"""Runs on the disk: a folder with a manifest and append-only logs, which survives `kill -9` and is gone on with."""
+"""Runs on disk: a folder with a manifest and append-only logs that survives `kill -9` and can be resumed.
+
+folder.py        the run folder: write, read, resume      journal.py   an append-only file with one writer
+store.py         records by kind and key                  manifest.py  what was asked for
+measurements.py  prompts and their scores                 model_calls.py  what model calls used and returned
+running.py       run an experiment into a folder          verification.py  play it again and compare
+cost_estimate.py  what a run will cost                    watching/    follow a run as its folder grows
+"""
 
 from metagym.budget.call_log import CallLog
 from metagym.runs.folder import LOG as LOG
+from metagym.runs.folder import REPORT as REPORT
 from metagym.runs.folder import Key as Key
 from metagym.runs.folder import RunFolder
 from metagym.runs.manifest import MANIFEST as MANIFEST
-from metagym.runs.manifest import Manifest, read_manifest
+from metagym.runs.manifest import Manifest, evaluation_size, read_manifest
 from metagym.runs.measurements import Learned, Measurement, Role, measure
 from metagym.runs.store import MemoryStore, RecordStore
 
@@ -18,6 +26,7 @@ __all__ = [
     "RecordStore",
     "Role",
     "RunFolder",
+    "evaluation_size",
     "measure",
     "read_manifest",
 ]

@@ -27,6 +27,8 @@ from metagym.runs.store import MemoryStore, R
 from metagym.types import SCHEMA_VERSION, Episode, MetaStep, Record, Reflection, Trajectory
 
 LOG = "log.jsonl"
+REPORT = "report.json"
+"""The figures of an evaluation, written when it ends."""
 Key = tuple[int, str, str, int]
 """(meta_step, arm, task id, repetition), which with the prompt names an episode of the run."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +34,40 @@ class Manifest(Record):
     scripted: bool = False
     """Whether a scripted stand-in plays or reflects."""
     evaluation: dict[str, Any] | None = None
-    """The protocol, where the run is an evaluation of many meta-episodes; None where it is one meta-episode."""
+    """The protocol if the run is an evaluation of many meta-episodes; None if it is one meta-episode."""
+
+    @property
+    def kind(self) -> Literal["run", "evaluation", "stream"]:
+        """What the folder holds: one meta-episode, an evaluation, or an evaluation over a stream of families."""
+        if self.evaluation is None:
+            return "run"
+        return "stream" if self.evaluation.get("protocol") == "stream" else "evaluation"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """How many meta-steps were asked for and, at most, how many episodes; 0 means not known."""
+        if self.evaluation is None:
+            batch = self.measurement.get("episodes_per_step")
+            return self.num_steps, self.num_steps * batch if isinstance(batch, int) else 0
+        try:
+            return evaluation_size(self.evaluation["config"], is_stream=self.kind == "stream")
+        except (KeyError, TypeError):
+            return 0, 0
+
+
+def evaluation_size(config: Mapping[str, Any], *, is_stream: bool = False) -> tuple[int, int]:
+    """Return how many meta-steps and, at most, how many episodes an `EvaluationConfig`, given as a mapping, asks for.
+
+    Equal prompts are scored on the validation tasks only once, so that fewer episodes may be played.
+    """
+    num_loops = len(config["families"]) * config["num_seeds"]
+    num_steps, num_test = config["num_steps"], config["num_test"]
+    learning = num_steps * config["episodes_per_step"] * (2 if config["replay"] and not is_stream else 1)
+    if is_stream:  # sp_0 on the test tasks of all families, and again after each family's block
+        scoring = (len(config["families"]) + 1) * num_test
+    else:
+        scoring = (num_steps + 1) * config["num_validation"] + 3 * num_test
+    return num_loops * num_steps, num_loops * (learning + scoring)
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -61,8 +61,8 @@ def verify_run(path: str | Path) -> Verification:
     """
     run = RunFolder.open(path)
     trajectories = [item for item in run.trajectories if item.stop_reason is not StopReason.ERROR]
-    again = replay(run.manifest.env_id, run.manifest.env_options, trajectories)
-    differences = (compare(before, after) for before, after in zip(trajectories, again, strict=True))
+    again = play_again(run.manifest.env_id, run.manifest.env_options, trajectories)
+    differences = (first_difference(before, after) for before, after in zip(trajectories, again, strict=True))
     return Verification(
         num_episodes=len(trajectories),
         num_steps=sum(len(item.steps) for item in trajectories),
@@ -71,7 +71,7 @@ def verify_run(path: str | Path) -> Verification:
     )
 
 
-def replay(
+def play_again(
     env_id: str, env_options: Mapping[str, Any], trajectories: Sequence[Trajectory], *, num_steps: int | None = None
 ) -> tuple[Trajectory, ...]:
     """Play recorded episodes again, whole or only their first `num_steps` steps; no model is called."""
@@ -88,7 +88,7 @@ def replay(
         env.close()
 
 
-def compare(recorded: Trajectory, again: Trajectory) -> Difference | None:
+def first_difference(recorded: Trajectory, again: Trajectory) -> Difference | None:
     """Return the first difference in what was seen, executed or earned; None where there is none."""
     for number, (before, after) in enumerate(zip(recorded.steps, again.steps, strict=False)):
         for field in Step.model_fields:

@@ -23,13 +23,14 @@ from metagym.evaluation import evaluate
 from metagym.evaluation.arena.entrants import BASELINE, Entrant, make_entrants
 from metagym.evaluation.arena.standings import Standings, build_standings
 from metagym.evaluation.arms import Arm
-from metagym.evaluation.campaign import check_configs, control_arms, folder_of, num_episodes
+from metagym.evaluation.campaign import check_configs, control_arms, folder_of
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.output.exports import write_standings
 from metagym.evaluation.preset import Preset, PresetEnvironment
 from metagym.evaluation.report import EvaluationReport
 from metagym.optimizers import Optimizer
 from metagym.registration import make
+from metagym.runs import evaluation_size
 from metagym.types import Trajectory
 
 ENDPOINT = (
@@ -128,7 +129,7 @@ def _evaluate(
     on_arm: Callable[[str, int], Any] | None,
 ) -> EvaluationReport:
     if on_arm is not None:
-        on_arm(arm.name, num_episodes(config))
+        on_arm(arm.name, evaluation_size(dict(config))[1])
     return evaluate(
         env,
         arm.reflector,

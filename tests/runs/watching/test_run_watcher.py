@@ -15,10 +15,10 @@ from metagym.budget import Attempt, Outcome
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.stream import evaluate_stream
 from metagym.runs import LOG, CallLog, Manifest, Role, RunFolder
-from metagym.runs.experiment import run_experiment
+from metagym.runs.running import run_experiment
+from metagym.runs.watching import RunState
+from metagym.runs.watching.run_watcher import QUIET_S, RunWatcher
 from metagym.types import Usage
-from metagym.watching import RunState
-from metagym.watching.run import QUIET_S, RunWatcher
 from tests.conftest import MakeGates, make_trajectory
 
 CONFIG = EvaluationConfig(

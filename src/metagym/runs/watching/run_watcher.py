@@ -11,14 +11,12 @@ import pydantic_core
 
 from metagym.budget import Attempt, Spending
 from metagym.errors import RunFolderError
-from metagym.evaluation.campaign import num_episodes
-from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.store import REPORT
-from metagym.runs import LOG, MANIFEST, Manifest, Measurement, Role, read_manifest
-from metagym.watching.records import CallUnderWay, FamilyCurve, Kind, RunState, Status
-from metagym.watching.tail import Tail, has_writer, is_alive, seconds_since_written, writer_of
+from metagym.runs import LOG, MANIFEST, REPORT, Manifest, Measurement, Role, read_manifest
+from metagym.runs.model_calls import CALLS
+from metagym.runs.watching.growing_file import Tail
+from metagym.runs.watching.states import CallUnderWay, FamilyCurve, RunState, Status
+from metagym.runs.watching.writer_process import has_writer, is_alive, seconds_since_written, writer_of
 
-CALLS = "calls.jsonl"
 LOCK = "lock"
 ROLES = frozenset(role.value for role in Role)
 QUIET_S = 30.0
@@ -123,12 +121,10 @@ class RunWatcher:
             self._spent = self._spent.plus(attempt)
 
     def _state(self, manifest: Manifest, now: float) -> RunState:
-        about = manifest.evaluation
         ages = [seconds_since_written(self.path / name, now) for name in (LOG, CALLS, MANIFEST)]
         known = [age for age in ages if age is not None]
         status = self._status(manifest, now)
-        kind: Kind = "run" if about is None else "stream" if about.get("protocol") == "stream" else "evaluation"
-        max_meta_steps, max_episodes = _volume(manifest, kind)
+        max_meta_steps, max_episodes = manifest.size
         calls = [
             CallUnderWay(role=item.role, model=item.model, retry=item.retry, age_s=max(0.0, now - since))
             for item, since in self._under_way.values()
@@ -136,12 +132,12 @@ class RunWatcher:
         return RunState(
             name=self.name,
             path=str(self.path),
-            kind=kind,
+            kind=manifest.kind,
             environment=manifest.env_id,
             status=status,
             scripted=manifest.scripted or self._scripted,
             phase=self._phase,
-            num_meta_steps=len(self._rewards) if about is None else self._num_measured(Role.ONLINE),
+            num_meta_steps=len(self._rewards) if manifest.kind == "run" else self._num_measured(Role.ONLINE),
             max_meta_steps=max_meta_steps,
             num_episodes=self._num_episodes,
             max_episodes=max_episodes,
@@ -197,24 +193,6 @@ class RunWatcher:
         """Return the mean over the seeds, whichever prompt each of them chose."""
         found = [seeds for (own, of, _), seeds in self._means.items() if (own, of) == (family, role)]
         return _mean({seed: mean for seeds in found for seed, mean in seeds.items()})
-
-
-def _volume(manifest: Manifest, kind: Kind) -> tuple[int, int]:
-    """Return how many meta-steps and, at most, episodes are asked for; 0 where it is not known."""
-    if kind == "run":
-        size = manifest.measurement.get("episodes_per_step")
-        return manifest.num_steps, manifest.num_steps * size if isinstance(size, int) else 0
-    try:
-        config = EvaluationConfig.model_validate((manifest.evaluation or {}).get("config"))
-    except ValueError:
-        return 0, 0
-    num_families = len(config.families)
-    max_meta_steps = num_families * config.num_seeds * config.num_steps
-    if kind == "evaluation":
-        return max_meta_steps, num_episodes(config)
-    # sp_0 on the test tasks of all families, and again after each family's block.
-    num_tests = num_families * (num_families + 1) * config.num_test
-    return max_meta_steps, max_meta_steps * config.episodes_per_step + config.num_seeds * num_tests
 
 
 def _phase(arm: str, meta_step: int) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from metagym.runs import LOG, Manifest, RunFolder
-from metagym.watching import Watched, Watcher, tail
-from metagym.watching.folder import WINDOW_S, run_folders
-from metagym.watching.run import QUIET_S
+from metagym.runs.watching import Watched, Watcher, growing_file
+from metagym.runs.watching.run_watcher import QUIET_S
+from metagym.runs.watching.watcher import WINDOW_S, run_folders
 from tests.conftest import make_episode, make_meta_step, make_trajectory
 
 MANIFEST = Manifest(env_id="MetaGym/Gates-v0", reflector="fixed", seed=0, num_steps=2)
@@ -92,7 +92,7 @@ def test_rates_are_those_of_the_last_minute(tmp_path: Path) -> None:
 
 def test_a_long_log_is_caught_up_with_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(tmp_path / "run", num_episodes=50).close()
-    monkeypatch.setattr(tail, "CHUNK_BYTES", 1_000)
+    monkeypatch.setattr(growing_file, "CHUNK_BYTES", 1_000)
     watcher = Watcher(tmp_path / "run")
     counts = [watcher.look(0.0).runs[0].num_episodes]
     while watcher.is_behind:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from metagym.budget import Attempt, Outcome
+from metagym.budget.call_log import CallLog
 from metagym.errors import RunFolderError
-from metagym.runs import CallLog
 from metagym.types import Usage
 
 

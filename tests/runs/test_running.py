@@ -9,7 +9,7 @@ import pytest
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.registration import make, meta_env_ids, missing_package
 from metagym.runs import LOG, RunFolder
-from metagym.runs.experiment import run_experiment
+from metagym.runs.running import run_experiment
 from metagym.types import MetaStep
 from tests.runs.test_folder import manifest
 

@@ -1,8 +1,7 @@
-"""One experiment: a meta-environment, a reflector and a seed, run into a run folder, and resumed from it."""
+"""Run one experiment (an environment, a reflector and a seed) into a run folder, or resume it there."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from metagym.models import Cassette
 from metagym.optimizers.loop import OptimizationResult, optimize
 from metagym.reflectors import make_reflector
 from metagym.registration import make
-from metagym.runs import CallLog, Manifest, RunFolder
+from metagym.runs import Manifest, RunFolder
+from metagym.runs.model_calls import keeping_model_calls
 from metagym.seeding import describe
 from metagym.types import MetaStep
 
@@ -30,22 +30,22 @@ def run_experiment(
     on_episode: Callable[[], Any] | None = None,
     on_meta_step: Callable[[MetaStep], Any] | None = None,
 ) -> OptimizationResult:
-    """Run the experiment that `manifest` asks for into the folder `path`, or go on with it.
+    """Run the experiment that `manifest` describes in a new folder `path`; with `resume`, continue the one in it.
 
-    `budget` takes the place of the environment's own, and counts what earlier runs in the folder spent.
-    `cassette` is by default the folder's own, so that no reply is paid twice when the run is resumed.
+    `budget` replaces the environment's own budget; what earlier runs in the folder used counts against it.
+    `cassette` keeps the models' replies, so that none is paid for twice; by default it is in the folder.
 
     Raises:
-        ConfigError: something asked for does not exist.
+        ConfigError: the manifest names something that does not exist.
         RunFolderError: the folder cannot be used, or holds a run with another fingerprint.
-        InfrastructureError: the run stopped (BudgetExceededError: its budget is spent); what was played is in the
-            folder, and `resume` goes on.
+        InfrastructureError: the run stopped (BudgetExceededError: its budget is used up). The folder keeps what
+            was played, and `resume` continues from there.
     """
     env = make(manifest.env_id, num_steps=manifest.num_steps, **manifest.env_options)
     try:
         meta_env = env.unwrapped
         if not isinstance(meta_env, MetaEnv):
-            raise ConfigError(f"{manifest.env_id} is no meta-environment.")
+            raise ConfigError(f"Expected the id of a meta-environment, got {manifest.env_id!r}: see `metagym envs`.")
         reflector = make_reflector(manifest.reflector, demo=meta_env.make_demo_reflector)
         arm = describe(reflector)
         if resume:
@@ -55,18 +55,9 @@ def run_experiment(
             scripted = extension_of(meta_env.actor).scripted or extension_of(reflector).scripted
             update = {"measurement": meta_env.fingerprint, "arm": arm, "scripted": scripted}
             run = RunFolder.create(path, manifest.model_copy(update=update))
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(run)
-            calls = CallLog(run.path / "calls.jsonl")
-            stack.callback(calls.close)
-            meta_env.ledger.load(calls.read())
-            meta_env.ledger.on_attempt = calls.write
+        with run, keeping_model_calls(run.path, meta_env.ledger, cassette):
             if budget is not None:
                 meta_env.ledger.budget = budget
-            if cassette is None:
-                cassette = Cassette(run.path / "replies.sqlite")
-                stack.callback(cassette.close)
-            stack.enter_context(cassette.open())
             meta_env.record_to(run)
             if on_episode is not None:
                 meta_env.on_episode = lambda trajectory: on_episode()

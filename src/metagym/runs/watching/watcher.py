@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from metagym.runs import MANIFEST
-from metagym.watching.records import RunState, Status, Watched
-from metagym.watching.run import QUIET_S, RunWatcher
+from metagym.runs.watching.run_watcher import QUIET_S, RunWatcher
+from metagym.runs.watching.states import RunState, Status, Watched
 
 DEPTH = 2
 """A campaign is OUT/ENV-kK/ARM: no run is looked for further down."""

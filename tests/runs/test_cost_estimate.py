@@ -8,7 +8,7 @@ from metagym.actors import ChatActor
 from metagym.budget import Attempt, Ledger, Prices
 from metagym.errors import ConfigError
 from metagym.models.context import estimate_tokens
-from metagym.runs.estimation import Load, estimate_meta_step, read_load
+from metagym.runs.cost_estimate import Load, estimate_meta_step, read_load
 from metagym.statistics import seeds_needed
 from metagym.statistics.power import _power
 from metagym.testing import FakeChatModel

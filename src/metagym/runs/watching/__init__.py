@@ -8,7 +8,7 @@ The writer is never held up: no lock is taken, and what was read once is not rea
 folder tells the time, so that rates and ages are the watcher's own.
 """
 
-from metagym.watching.folder import Watcher
-from metagym.watching.records import CallUnderWay, FamilyCurve, RunState, Watched
+from metagym.runs.watching.states import CallUnderWay, FamilyCurve, RunState, Watched
+from metagym.runs.watching.watcher import Watcher
 
 __all__ = ["CallUnderWay", "FamilyCurve", "RunState", "Watched", "Watcher"]

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from metagym.cli import app
 from metagym.models import OpenAIChatModel
 from metagym.runs import LOG, Manifest, RunFolder
-from metagym.runs.experiment import run_experiment
-from metagym.runs.verification import replay, verify_run
+from metagym.runs.running import run_experiment
+from metagym.runs.verification import play_again, verify_run
 from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest
 
 
@@ -63,7 +63,7 @@ def test_invalid_actions_and_overflows_repeat_and_no_model_is_called(tmp_path: P
 
 def test_replay_stops_at_the_step_that_is_asked_for(demo_run: Path) -> None:
     records = RunFolder.open(demo_run).trajectories
-    for record, again in zip(records, replay("MetaGym/Gates-v0", {}, records, num_steps=2), strict=True):
+    for record, again in zip(records, play_again("MetaGym/Gates-v0", {}, records, num_steps=2), strict=True):
         assert again.steps == record.steps[:2]
         assert again.final_observation == record.steps[2].observation
 

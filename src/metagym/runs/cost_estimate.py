@@ -31,7 +31,7 @@ class Load(Record):
         return (self.prompt_tokens * prices.prompt + self.completion_tokens * prices.completion) / 1e6
 
 
-class Estimate(Record):
+class CostEstimate(Record):
     """What one meta-step takes: as the pilot played, and where every episode takes all its steps."""
 
     actor: Load
@@ -42,7 +42,7 @@ class Estimate(Record):
     """Turns, on average over the batches, of the longest episode of a batch: turns cannot overlap."""
 
 
-def estimate_meta_step(env: MetaEnv, *, reply_tokens: int, reflection_tokens: int = 800, seed: int = 0) -> Estimate:
+def estimate_meta_step(env: MetaEnv, *, reply_tokens: int, reflection_tokens: int = 800, seed: int = 0) -> CostEstimate:
     """Play one batch with the random actor, without any model, and count what a ChatActor would have sent.
 
     Token counts are estimates (four bytes a token). The random actor's episodes may be longer or shorter
@@ -61,7 +61,7 @@ def estimate_meta_step(env: MetaEnv, *, reply_tokens: int, reflection_tokens: in
     per_episode = [_actor_load(item, ChatActor(nobody), prompt, reply_tokens) for item in trajectories]
     at_most = [_stretch(item, load, env.config.max_steps) for item, load in zip(trajectories, per_episode, strict=True)]
     reflection = estimate_tokens(ChatReflector(nobody).messages(meta_step))
-    return Estimate(
+    return CostEstimate(
         actor=_sum(per_episode),
         actor_at_most=_sum(at_most),
         reflector=Load(num_calls=1, prompt_tokens=reflection, completion_tokens=reflection_tokens),
