@@ -24,9 +24,7 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatc
     assert path.read_bytes().decode() == "first é"
 
 
-def test_only_whole_lines_are_read_and_a_torn_one_is_reported(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_only_whole_lines_are_read_and_a_torn_one_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"a\n\nb \xe2\x80\xa8\r\ntorn")
     with caplog.at_level(logging.WARNING):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Self
 
 import gymnasium
 import numpy as np
@@ -21,7 +20,7 @@ from metagym.extensions import extension_of
 from metagym.meta_episode import MetaEpisode, make_schedule
 from metagym.reflectors import Reflector
 from metagym.rendering import render_batch
-from metagym.rollout import RolloutConfig, RolloutEngine, default_score
+from metagym.rollout import Player, Recorder, RolloutEngine, default_score
 from metagym.seeding import describe, digest, package_versions
 from metagym.spaces import PromptSpace, TrajectorySpace
 from metagym.tasks import TaskSet, is_task_list
@@ -29,18 +28,6 @@ from metagym.types import Episode, MetaStep, Task, Trajectory, Usage
 from metagym.workers import make_workers
 
 ACTION_GRAMMAR = "exact, then case and white space"
-
-
-class Recorder(Protocol):
-    """Keeps what is played; a run folder is one."""
-
-    def record_episode(self, trajectory: Trajectory) -> None:
-        """Keep a finished episode."""
-        ...
-
-    def recall_episode(self, episode: Episode) -> Trajectory | None:
-        """Return the record of an episode that was played before, so that it is not played again."""
-        ...
 
 
 class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
@@ -87,17 +74,13 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self._prompts = PromptSpace()
         self.action_space = self._prompts
         self.observation_space = TrajectorySpace()
-        self.ledger = Ledger(self.config.budget)
-        self.on_episode = on_episode
-        """Called with each finished trajectory, from the engine's thread."""
-        self._recorder: Recorder | None = None
         self._workers = make_workers(self.config.workers, self.make_inner_env, self.inner_env_factory)
-        self.engine = self._make_rollout_engine()
+        ledger = Ledger(self.config.budget)
+        self.player = Player(self.actor, self._workers, self.config, score=self.score, ledger=ledger)
+        self.player.on_episode = on_episode
         self._owns_actor = actor is not self.actor
-        self._retries = 0
         self._meta_episode: MetaEpisode | None = None
         self._last_batch: tuple[Trajectory, ...] = ()
-        self._kept: dict[tuple[int, str, str, int], Trajectory] = {}
         self._fingerprint_digest = digest(self.fingerprint)
 
     # What a subclass says ---------------------------------------------------------------------------
@@ -184,6 +167,31 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             self._owns_actor = False
             background.run(extension_of(self.actor).aclose())
 
+    # What is played, and what it took -----------------------------------------------------------------
+
+    @property
+    def ledger(self) -> Ledger:
+        """The books: episodes, steps, time, and every attempt at a model call."""
+        return self.player.ledger
+
+    @ledger.setter
+    def ledger(self, ledger: Ledger) -> None:
+        self.player.ledger = ledger
+
+    @property
+    def on_episode(self) -> Callable[[Trajectory], None] | None:
+        """Called with each finished trajectory, from the engine's thread."""
+        return self.player.on_episode
+
+    @on_episode.setter
+    def on_episode(self, on_episode: Callable[[Trajectory], None] | None) -> None:
+        self.player.on_episode = on_episode
+
+    @property
+    def engine(self) -> RolloutEngine:
+        """The engine that plays the episodes."""
+        return self.player.engine
+
     # Beyond Gymnasium -------------------------------------------------------------------------------
 
     def replay(self, prompts: Sequence[str], task_ids: Sequence[str], *, repetitions: int = 1) -> tuple[MetaStep, ...]:
@@ -223,11 +231,11 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         index = max(0, meta_episode.index - 1)
         tasks = self._tasks_to_replay(prompts, task_ids, repetitions)
         episodes = meta_episode.episodes_under(prompts, tasks, arm=f"{meta_episode.arm}/rollouts", index=index)
-        return meta_episode.meta_steps(prompts, await self._play(episodes), index=index)
+        return meta_episode.meta_steps(prompts, await self.player.play(episodes), index=index)
 
     def record_to(self, recorder: Recorder | None) -> Recorder | None:
         """Keep every episode in `recorder`, and take from it what was played before; return the one before it."""
-        before, self._recorder = self._recorder, recorder
+        before, self.player.recorder = self.player.recorder, recorder
         return before
 
     @property
@@ -269,10 +277,9 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         other.config = read_options({**dict(self.config), **options})
         other.families = self.task_set.expand_families(other.config.families)
         other.task_set.check_split(other.config.split)
-        other.ledger, other.np_random = ledger, rng
-        other._meta_episode, other._last_batch, other._kept = None, (), {}
-        other._owns_actor, other._retries = False, retries
-        other.engine = other._make_rollout_engine(self.engine.slots)
+        other.np_random, other._owns_actor = rng, False
+        other._meta_episode, other._last_batch = None, ()
+        other.player = self.player.branch(other.config, score=other.score, ledger=ledger, retries=retries)
         other._fingerprint_digest = digest(other.fingerprint)
         return other
 
@@ -290,7 +297,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         Raises:
             BudgetExceededError: the budget ran out. What was finished is kept, and not played again.
         """
-        return background.run(self._play(episodes))
+        return background.run(self.player.play(episodes))
 
     def outcome(
         self, meta_step: MetaStep, meta_episode: MetaEpisode
@@ -311,65 +318,6 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             self.check_prompt(prompt)
         return [self.task_set.find(task_id) for task_id in task_ids for _ in range(repetitions)]
 
-    async def _play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
-        new = [episode for episode in episodes if not self._is_kept(episode)]
-        self.ledger.begin_episodes(len(new))
-        with self.ledger.measure(), self.ledger.open():
-            try:
-                played = await self._run(episodes)
-            except BudgetExceededError as error:
-                self._kept |= {item.episode.key: item for item in error.trajectories if item.score is not None}
-                self.ledger.give_back_episodes(sum(item.score is None for item in error.trajectories))
-                raise
-        # What the apparatus failed on is nobody's outlay, and comes again.
-        self.ledger.give_back_episodes(sum(item.score is None for item in played))
-        return played
-
-    async def _run(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
-        played = list(await self.engine.run(episodes))
-        for _ in range(self._retries):
-            failed = [index for index, item in enumerate(played) if item.score is None]
-            try:
-                again = await self.engine.run([episodes[index] for index in failed])
-            except BudgetExceededError as error:
-                for index, item in zip(failed, error.trajectories, strict=True):
-                    played[index] = item
-                error.trajectories = tuple(played)
-                raise
-            for index, item in zip(failed, again, strict=True):
-                played[index] = item
-        return tuple(played)
-
-    def _make_rollout_engine(self, slots: asyncio.Semaphore | None = None) -> RolloutEngine:
-        return RolloutEngine(
-            self.actor,
-            self._workers,
-            config=RolloutConfig(**self.config.model_dump(include=set(RolloutConfig.model_fields))),
-            score=self.score,
-            on_episode=self._episode_finished,
-            recall=self._recall,
-            slots=slots,
-        )
-
-    def _episode_finished(self, trajectory: Trajectory) -> None:
-        self.ledger.add(trajectory)
-        if self._recorder is not None:
-            self._recorder.record_episode(trajectory)
-        if self.on_episode is not None:
-            self.on_episode(trajectory)
-
-    def _is_kept(self, episode: Episode) -> bool:
-        kept = self._kept.get(episode.key)
-        return kept is not None and kept.episode == episode  # the key does not name the prompt
-
-    def _recall(self, episode: Episode) -> Trajectory | None:
-        if self._is_kept(episode):
-            return self._kept.pop(episode.key)
-        recalled = self._recorder.recall_episode(episode) if self._recorder is not None else None
-        if recalled is not None:
-            self.ledger.recall(recalled, extension_of(extension_of(self.actor).model).prices)
-        return recalled
-
     def _info(self, meta_step: MetaStep) -> dict[str, Any]:
         trajectories = meta_step.trajectories
         num_steps = sum(len(item.steps) for item in trajectories)
@@ -382,6 +330,18 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             "usage": sum((item.usage for item in trajectories), Usage()).model_dump(),
             "fingerprint": self._fingerprint_digest,
         }
+
+
+def meta_env_of(env: object) -> MetaEnv:
+    """Return the meta-environment inside the wrappers of `env`.
+
+    Raises:
+        ConfigError: there is no meta-environment inside.
+    """
+    inner = getattr(env, "unwrapped", env)
+    if isinstance(inner, MetaEnv):
+        return inner
+    raise ConfigError(f"Expected a meta-environment, got {type(inner).__name__}. metagym.make(id) makes one.")
 
 
 def _not_written(env: MetaEnv, method: str, remedy: str) -> NotImplementedError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -75,23 +76,11 @@ class MetaEpisode:
         times_played: Mapping[str, int] | None = None,
         index: int | None = None,
     ) -> list[Episode]:
-        """Return an episode for each task; a task that comes twice comes as two repetitions.
-
-        Each has its own chance: from run seed, arm, task and repetition, never from the prompt. They belong to the
-        meta-step `index`, by default the next one.
-        """
+        """Return an episode for each task, of the meta-step `index`, by default the next one; see `episodes_on`."""
         index = self.index if index is None else index
-        before: Mapping[str, int] = times_played or {}
-        again: Counter[str] = Counter()
-        episodes: list[Episode] = []
-        for task in tasks:
-            repetition = before.get(task.id, 0) + again[task.id]
-            again[task.id] += 1
-            seed = derive_seed(self.run_seed, arm, task.id, repetition)
-            episodes.append(
-                Episode(prompt=prompt, task=task, seed=seed, repetition=repetition, arm=arm, meta_step=index)
-            )
-        return episodes
+        return episodes_on(
+            tasks, prompt, run_seed=self.run_seed, arm=arm, meta_step=index, times_played=times_played or {}
+        )
 
     def episodes_under(
         self, prompts: Sequence[str], tasks: Sequence[Task], *, arm: str, index: int | None = None
@@ -153,6 +142,32 @@ def _failure(meta_step: MetaStep, rate: float) -> EpisodesFailedError:
         "tasks come again in the next step.",
         meta_step,
     )
+
+
+def episodes_on(
+    tasks: Sequence[Task],
+    prompt: str,
+    *,
+    run_seed: int,
+    arm: str,
+    meta_step: int,
+    times_played: Mapping[str, int] = MappingProxyType({}),
+) -> list[Episode]:
+    """Return an episode for each task; a task that is listed twice is played as two repetitions.
+
+    An episode's seed comes from run seed, arm, task and repetition, never from the prompt. `times_played` counts
+    how often the arm has played each task id before.
+    """
+    listed: Counter[str] = Counter()
+    episodes: list[Episode] = []
+    for task in tasks:
+        repetition = times_played.get(task.id, 0) + listed[task.id]
+        listed[task.id] += 1
+        seed = derive_seed(run_seed, arm, task.id, repetition)
+        episodes.append(
+            Episode(prompt=prompt, task=task, seed=seed, repetition=repetition, arm=arm, meta_step=meta_step)
+        )
+    return episodes
 
 
 class TaskQueue:

@@ -59,7 +59,7 @@ def test_the_manifest_stands_before_the_first_episode(tmp_path: Path) -> None:
 
 
 def test_the_log_has_a_line_for_each_episode_reflection_and_meta_step(finished: Path) -> None:
-    assert Counter(line["kind"] for line in lines_of(finished)) == {"episode": 12, "meta_step": 4, "reflection": 3}
+    assert Counter(line["kind"] for line in lines_of(finished)) == {"episode": 12, "meta_step": 4, "reflection": 4}
 
 
 def test_the_manifest_holds_both_fingerprints_and_says_who_played(finished: Path) -> None:
@@ -127,7 +127,8 @@ def test_a_torn_last_line_is_dropped_with_a_notice(finished: Path, caplog: pytes
         run = RunFolder.open(finished)
     assert "The last line" in caplog.text
     assert "was torn by a crash; it is dropped" in caplog.text
-    assert len(run.history) == 3
+    assert len(run.history) == 4
+    assert run.get(Reflection, ("", 3)) is None
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_a_broken_line_inside_is_an_error_that_names_it(finished: Path, line: st
 def test_bytes_that_are_no_utf_8_are_an_error_that_names_the_line(finished: Path) -> None:
     with (finished / LOG).open("ab") as log:
         log.write(b"\xff\xfe\n")
-    with pytest.raises(RunFolderError, match=r"Line 20 of .* is broken"):
+    with pytest.raises(RunFolderError, match=r"Line 21 of .* is broken"):
         RunFolder.open(finished)
 
 

@@ -1,96 +1,126 @@
-"""Learning within a budget: each meta-episode by itself, on an account of its own, by any optimizer."""
+"""Learning: the meta-episodes of an evaluation, side by side, each driven by the meta-loop or by an optimizer."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from metagym import background
-from metagym.budget import Account
+from metagym.budget import Account, Ledger
 from metagym.env import MetaEnv
 from metagym.errors import BudgetExceededError
 from metagym.evaluation.plan import Plan
-from metagym.evaluation.scoring import Loop, Scorer
+from metagym.evaluation.scoring import Loop, LoopLog, Scorer
 from metagym.extensions import extension_of
-from metagym.optimizers import Optimizer
-from metagym.optimizers.loop import OptimizationResult
+from metagym.optimizers import OptimizationResult, Optimizer, optimize
+from metagym.optimizers.loop import result_of
 from metagym.reflectors import Reflector
 from metagym.runs import Learned, Role, measure
-from metagym.seeding import derive_seed
-from metagym.types import Reflection
+from metagym.types import MetaStep, Reflection
+
+T = TypeVar("T")
+
+
+def learn(plan: Plan, env: MetaEnv, reflector: Reflector, scorer: Scorer, loops: Sequence[Loop]) -> None:
+    """Run the meta-loop in each meta-episode, and give each loop its prompts and its batches.
+
+    What the store holds of an earlier run is neither played nor written again.
+    """
+
+    def learn_one(loop: Loop) -> OptimizationResult:
+        return optimize(
+            _branch(plan, env, loop, env.ledger),
+            reflector,
+            loop.num_steps,
+            log=LoopLog(scorer.store, loop.name),
+            on_meta_step=functools.partial(_keep_online, scorer, loop),
+        )
+
+    for loop, result in _side_by_side(plan, env, loops, learn_one):
+        loop.prompts = list(result.prompts)
+        loop.batches = [tuple(item.task for item in meta_step.trajectories) for meta_step in result.history]
 
 
 def learn_within_budget(
-    plan: Plan, env: MetaEnv, optimizer: Optimizer, reflector: Reflector, scorer: Scorer, loops: list[Loop]
+    plan: Plan, env: MetaEnv, optimizer: Optimizer, reflector: Reflector, scorer: Scorer, loops: Sequence[Loop]
 ) -> None:
-    """Let the optimizer learn in each meta-episode that is not known yet, and give each loop its prompts.
+    """Let the optimizer learn in each meta-episode that the store does not hold, and give each loop its prompts.
 
-    A meta-episode draws the tasks that it draws in every other arm. One that ends before its meta-steps are
-    played keeps its last prompt. Of more prompts than meta-steps the first ones are measured, and the last.
+    Every arm draws the same tasks in the same meta-episode. If learning ends before all meta-steps are played,
+    the last prompt is repeated. If there are more prompts than meta-steps, the first ones and the last are measured.
     """
-    known = {item.key: item for item in scorer.store.all(Learned).values()}
-    num_steps = plan.config.num_steps
-    new = [loop for loop in loops if (loop.family, loop.seed) not in known]
-    results = background.run_side_by_side(
-        [functools.partial(_learn, plan, env, optimizer, reflector, loop) for loop in new],
-        max_threads=_num_at_once(plan, env),
-    )
-    with contextlib.closing(results):  # where keeping fails, nobody goes on to learn
-        for loop, (result, account) in zip(new, results, strict=True):
-            known[loop.family, loop.seed] = _keep(scorer, loop, result, account, num_steps)
+    learned = {item.key: item for item in scorer.store.all(Learned).values()}
+
+    def learn_one(loop: Loop) -> tuple[OptimizationResult, Account]:
+        account = Account(plan.config.learning_budget, within=env.ledger)
+        branch = _branch(plan, env, loop, account)
+        with account.open():
+            return _result_within_budget(branch, optimizer, reflector, account), account
+
+    missing = [loop for loop in loops if (loop.family, loop.seed) not in learned]
+    for loop, (result, account) in _side_by_side(plan, env, missing, learn_one):
+        for meta_step in result.history[: loop.num_steps]:
+            if all(item.episode.arm == loop.name for item in meta_step.trajectories):  # fresh tasks, not replayed ones
+                _keep_online(scorer, loop, meta_step)
+        learned[loop.family, loop.seed] = _keep_learned(scorer, loop, result, account)
     for loop in loops:
-        learned = known[loop.family, loop.seed]
-        loop.prompts = [*learned.prompts, *learned.prompts[-1:] * (num_steps + 1 - len(learned.prompts))]
+        prompts = learned[loop.family, loop.seed].prompts
+        loop.prompts = [*prompts, *prompts[-1:] * (loop.num_steps + 1 - len(prompts))]
 
 
-def _num_at_once(plan: Plan, env: MetaEnv) -> int:
-    """Return how many meta-episodes learn at once: as many as fill the engine. A script waits for no reply."""
+def _side_by_side(
+    plan: Plan, env: MetaEnv, loops: Sequence[Loop], learn_one: Callable[[Loop], T]
+) -> Iterator[tuple[Loop, T]]:
+    """Yield what each loop learned: as many learn at once as fill the engine. A scripted actor never waits."""
     is_scripted = extension_of(env.actor).scripted
-    return 1 if is_scripted else max(1, env.config.max_concurrency // plan.config.episodes_per_step)
+    max_threads = 1 if is_scripted else max(1, env.config.max_concurrency // plan.config.episodes_per_step)
+    results = background.run_side_by_side(
+        [functools.partial(learn_one, loop) for loop in loops], max_threads=max_threads
+    )
+    with contextlib.closing(results):  # if keeping a result fails, the other loops are cancelled
+        yield from zip(loops, results, strict=True)
 
 
-def _learn(
-    plan: Plan, env: MetaEnv, optimizer: Optimizer, reflector: Reflector, loop: Loop
-) -> tuple[OptimizationResult, Account]:
-    config = plan.config
-    account = Account(config.learning_budget, within=env.ledger)
+def _branch(plan: Plan, env: MetaEnv, loop: Loop, ledger: Ledger) -> MetaEnv:
     branch = env.branch(
-        ledger=account,
-        rng=np.random.default_rng(derive_seed("meta-episode", config.task_seed, loop.family, loop.seed)),
-        retries=config.retries,
-        families=(plan.learn_from[loop.family],),
+        ledger=ledger,
+        rng=np.random.default_rng(loop.rng_seed),
+        retries=plan.config.retries,
+        families=loop.families,
         split="train",
-        schedule="fresh",
-        episodes_per_step=config.episodes_per_step,
+        schedule=loop.schedule,
+        episodes_per_step=plan.config.episodes_per_step,
+        success_threshold=None,
         arm=loop.name,
     )
     branch.default_prompt = plan.first_prompt
-    with account.open():
-        return _result(branch, optimizer, reflector, account), account
+    return branch
 
 
-def _keep(scorer: Scorer, loop: Loop, result: OptimizationResult, account: Account, num_steps: int) -> Learned:
-    """Keep what was learned: the online scores, the reflections, and what it took."""
-    for item in result.history[:num_steps]:
-        played = item.trajectories
-        if all(own.episode.arm == loop.name for own in played):  # fresh tasks, not replayed ones
-            online = measure(
-                loop.family, loop.seed, Role.ONLINE, index=item.index, prompt=item.prompt, trajectories=played
-            )
-            scorer.keep(online)
+def _keep_online(scorer: Scorer, loop: Loop, meta_step: MetaStep) -> None:
+    """Keep the score of a fresh batch; it was played before it was reflected upon."""
+    index, prompt, played = meta_step.index, meta_step.prompt, meta_step.trajectories
+    family = loop.family_at(index)
+    scorer.keep(measure(family, loop.seed, Role.ONLINE, index=index, prompt=prompt, trajectories=played))
+
+
+def _keep_learned(scorer: Scorer, loop: Loop, result: OptimizationResult, account: Account) -> Learned:
+    """Keep the reflections, the prompts that are measured, and what learning took."""
     for index, reflection in enumerate([*(item.reflection for item in result.history[1:]), result.last_reflection]):
         if reflection is not None and scorer.store.get(Reflection, (loop.name, index)) is None:
             scorer.store.put((loop.name, index), reflection)
     outlays = result.outlays or (account.outlay,) * len(result.prompts)
     last = len(result.prompts) - 1
-    shown = [*range(min(last, num_steps)), last]
+    measured = [*range(min(last, loop.num_steps)), last]
     learned = Learned(
         family=loop.family,
         seed=loop.seed,
-        prompts=tuple(result.prompts[index] for index in shown),
-        outlays=tuple(outlays[index] for index in shown),
+        prompts=tuple(result.prompts[index] for index in measured),
+        outlays=tuple(outlays[index] for index in measured),
         total=account.outlay,
         usage={role: account.spent(role=role).usage for role in sorted({key[0] for key in account.rows()})},
         num_meta_steps=len(result.history),
@@ -100,7 +130,9 @@ def _keep(scorer: Scorer, loop: Loop, result: OptimizationResult, account: Accou
     return learned
 
 
-def _result(branch: MetaEnv, optimizer: Optimizer, reflector: Reflector, account: Account) -> OptimizationResult:
+def _result_within_budget(
+    branch: MetaEnv, optimizer: Optimizer, reflector: Reflector, account: Account
+) -> OptimizationResult:
     try:
         return optimizer(branch, reflector, budget=account.budget)
     except BudgetExceededError as error:
@@ -109,7 +141,5 @@ def _result(branch: MetaEnv, optimizer: Optimizer, reflector: Reflector, account
             raise
         history = error.history
         prompt = history[-1].prompt if history else branch.default_prompt
-        stopped = str(error).partition(". ")[0]
-        return OptimizationResult(
-            best_prompt=prompt, best_reward=float("-inf"), last_prompt=prompt, history=history, stopped=stopped
-        )
+        result = result_of(history, prompt, last_reflection=None, outlays=(), stopped=str(error).partition(". ")[0])
+        return result.model_copy(update={"best_prompt": prompt, "best_reward": float("-inf")})

@@ -17,16 +17,15 @@ import gymnasium
 import numpy as np
 
 from metagym.budget import Budget
-from metagym.env import MetaEnv
-from metagym.errors import ConfigError, InfrastructureError
+from metagym.env import MetaEnv, meta_env_of
+from metagym.errors import InfrastructureError
 from metagym.evaluation.arms import ArmKind
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.learning import learn_within_budget
+from metagym.evaluation.learning import learn, learn_within_budget
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.scoring import Loop, Request, Scorer
 from metagym.evaluation.store import open_store, report_of
-from metagym.meta_episode import MetaEpisode
 from metagym.optimizers import InTurn, Optimizer
 from metagym.reflectors import Reflector, ReflectorSpec, make_reflector
 from metagym.runs import Measurement, MemoryStore, RecordStore, Role
@@ -69,9 +68,7 @@ def evaluate(
         RunFolderError: the folder cannot be used, or holds something else.
         InfrastructureError: the run stopped; with `path`, calling again goes on.
     """
-    meta_env = env.unwrapped
-    if not isinstance(meta_env, MetaEnv):
-        raise ConfigError(f"Expected a meta-environment, got {type(meta_env).__name__}.")
+    meta_env = meta_env_of(env)
     policy = make_reflector(reflector, demo=meta_env.make_demo_reflector)
     config = config or EvaluationConfig()
     if optimizer is not None or config.learning_budget is not None:
@@ -102,9 +99,7 @@ class _Evaluation:
             if self.optimizer is not None:
                 learn_within_budget(self.plan, self.env, self.optimizer, self.reflector, self.scorer, self.loops)
             else:
-                for index in range(self.config.num_steps):
-                    self.scorer.learn(self.loops, index)
-                    self.scorer.reflect(self.reflector, self.loops)
+                learn(self.plan, self.env, self.reflector, self.scorer, self.loops)
             if self.config.replay:
                 self.scorer.measure(self._replays())
             self.scorer.guard.open("validation")
@@ -113,25 +108,18 @@ class _Evaluation:
             self.scorer.measure(self._tests(chosen))
 
     def _loop(self, family: str, seed: int) -> Loop:
-        update = {
-            "families": (self.plan.learn_from[family],),
-            "split": "train",
-            "schedule": "fresh",
-            "episodes_per_step": self.config.episodes_per_step,
-        }
-        name = f"{self.plan.arm}/{family}/{seed}"
-        meta_episode = MetaEpisode(
-            self.env.task_set,
-            self.env.config.model_copy(update=update),
-            rng=np.random.default_rng(derive_seed("meta-episode", self.config.task_seed, family, seed)),
-            arm=name,
+        return Loop(
+            family=family,
+            seed=seed,
+            name=f"{self.plan.arm}/{family}/{seed}",
+            rng_seed=derive_seed("meta-episode", self.config.task_seed, family, seed),
+            families=(self.plan.learn_from[family],),
+            num_steps=self.config.num_steps,
         )
-        return Loop(family, seed, name, meta_episode, [self.plan.first_prompt])
 
     def _replays(self) -> Iterator[Request]:
         for loop in self.loops:
-            for index, meta_step in enumerate(loop.history):
-                tasks = [item.task for item in meta_step.trajectories]
+            for index, tasks in enumerate(loop.batches):
                 yield Request(loop, loop.family, Role.REPLAY, index, loop.prompts[index + 1], tasks)
 
     def _choose(self) -> list[int]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
 
 from metagym.budget import spending_on
 from metagym.env import MetaEnv
 from metagym.evaluation.disjointness import Guard
-from metagym.meta_episode import MetaEpisode
-from metagym.optimizers.loop import reflect_all
-from metagym.reflectors import Reflector
+from metagym.meta_episode import TaskQueue, episodes_on
 from metagym.runs import Measurement, RecordStore, Role, RunFolder, measure
 from metagym.runs.model_calls import keeping_model_calls
-from metagym.types import Episode, MetaStep, Reflection, Task, Trajectory
+from metagym.types import Episode, MetaStep, Reflection, Task
 
 CHUNK = 1_024
 """Episodes that are scored in one run of the engine: enough to keep it busy, few enough to hold in memory."""
@@ -23,15 +23,34 @@ CHUNK = 1_024
 
 @dataclass
 class Loop:
-    """One meta-episode: a family, a seed, and how far it is."""
+    """One meta-episode of an evaluation: where its tasks come from, and the prompts that it led to."""
 
     family: str
+    """The family that it is reported under."""
     seed: int
     name: str
-    meta_episode: MetaEpisode
-    prompts: list[str]
-    history: list[MetaStep] = field(default_factory=list)
-    reflection: Reflection | None = None
+    """Names the arm of its episodes."""
+    rng_seed: int
+    """Seeds the generator that its tasks are drawn from."""
+    families: tuple[str, ...]
+    """The families that it learns on."""
+    num_steps: int
+    prompts: list[str] = field(default_factory=list)
+    """`sp_0` to `sp_N`, once learning has ended."""
+    batches: list[tuple[Task, ...]] = field(default_factory=list)
+    """The tasks of each meta-step."""
+    schedule: str | Callable[[TaskQueue], Sequence[Task]] = "fresh"
+    family_of_step: Sequence[str] = ()
+    """The family of each meta-step, if they differ (a stream)."""
+
+    def family_at(self, index: int) -> str:
+        """Return the family that meta-step `index` is reported under."""
+        return self.family_of_step[index] if self.family_of_step else self.family
+
+    @property
+    def run_seed(self) -> int:
+        """What the seeds of its episodes come from, as in its meta-episode."""
+        return int(np.random.default_rng(self.rng_seed).integers(2**31))
 
 
 @dataclass(frozen=True)
@@ -50,7 +69,8 @@ class Request:
         # Each prompt has chance of its own: two that are equal are two samples, as in an A/A run.
         arm = f"{self.loop.name}/{self.role.value}"
         arm = f"{arm}-{self.index}" if self.role in (Role.VALIDATION, Role.REPLAY, Role.STREAM_TEST) else arm
-        return self.loop.meta_episode.episodes_on(self.tasks, self.prompt, arm=arm)
+        loop = self.loop
+        return episodes_on(self.tasks, self.prompt, run_seed=loop.run_seed, arm=arm, meta_step=loop.num_steps)
 
 
 class Scorer:
@@ -61,6 +81,7 @@ class Scorer:
 
     def __init__(self, env: MetaEnv, store: RecordStore, roles: Mapping[str, Sequence[Task]], *, retries: int) -> None:
         self.env, self.store, self._retries = env, store, retries
+        self._measuring = env
         self.guard = Guard(store, roles)
 
     @contextlib.contextmanager
@@ -68,33 +89,12 @@ class Scorer:
         """Let all episodes pass the guard to the store while the body runs; a run folder keeps model calls too."""
         with contextlib.ExitStack() as stack:
             stack.callback(self.env.record_to, self.env.record_to(self.guard))
+            rng = np.random.default_rng(0)  # measurements draw no tasks
+            self._measuring = self.env.branch(ledger=self.env.ledger, rng=rng, retries=self._retries)
             stack.enter_context(self.env.ledger.open())
             if isinstance(self.store, RunFolder):
                 stack.enter_context(keeping_model_calls(self.store.path, self.env.ledger))
             yield
-
-    def learn(self, loops: Sequence[Loop], index: int) -> None:
-        """Play one meta-step of each meta-episode under its last prompt."""
-        batches = [loop.meta_episode.episodes(loop.prompts[-1]) for loop in loops]
-        self.guard.check((item.task for batch in batches for item in batch), "the reflector")
-        played = iter(self.play([item for batch in batches for item in batch]))
-        for loop, batch in zip(loops, batches, strict=True):
-            trajectories = tuple(next(played) for _ in batch)
-            meta_step = loop.meta_episode.finish(loop.prompts[-1], trajectories)
-            loop.history.append(meta_step.model_copy(update={"reflection": loop.reflection}))
-            prompt = loop.prompts[-1]
-            self.keep(
-                measure(loop.family, loop.seed, Role.ONLINE, index=index, prompt=prompt, trajectories=trajectories)
-            )
-
-    def reflect(self, reflector: Reflector, loops: Sequence[Loop]) -> None:
-        """Let the reflector write the next prompt of each meta-episode."""
-        replays = [functools.partial(self.env.replay_async, meta_episode=loop.meta_episode) for loop in loops]
-        histories, names = [loop.history for loop in loops], [loop.name for loop in loops]
-        reflections = reflect_all(reflector, histories, self.store, names=names, replays=replays)
-        for loop, reflection in zip(loops, reflections, strict=True):
-            loop.reflection = reflection
-            loop.prompts.append(self.env.check_prompt(reflection.prompt))
 
     def measure(self, requests: Iterable[Request]) -> None:
         """Make the measurements that are not known yet, many episodes at a time."""
@@ -111,7 +111,8 @@ class Scorer:
 
     def _measure_now(self, requests: Sequence[Request]) -> None:
         with spending_on("measurement"):
-            played = iter(self.play([episode for request in requests for episode in request.episodes()]))
+            episodes = [episode for request in requests for episode in request.episodes()]
+            played = iter(self._measuring.play(episodes) if episodes else ())
         for request in requests:
             trajectories = tuple(next(played) for _ in request.tasks)
             self.keep(
@@ -130,13 +131,22 @@ class Scorer:
         if self.store.get(Measurement, measurement.key) != measurement:
             self.store.put(measurement.key, measurement)
 
-    def play(self, episodes: Sequence[Episode]) -> list[Trajectory]:
-        """Play the episodes; those that the apparatus failed on are played again, so often as the protocol says."""
-        trajectories = list(self.env.play(episodes)) if episodes else []
-        for _ in range(self._retries):
-            failed = [index for index, item in enumerate(trajectories) if item.score is None]
-            if not failed:
-                break
-            for index, again in zip(failed, self.env.play([episodes[i] for i in failed]), strict=True):
-                trajectories[index] = again
-        return trajectories
+
+class LoopLog:
+    """The reflections of one meta-episode in the store of many. Its meta-steps are kept as measurements."""
+
+    def __init__(self, store: RecordStore, name: str) -> None:
+        self._store, self._name = store, name
+
+    def put(self, key: Hashable, record: MetaStep | Reflection) -> None:
+        """Keep a reflection."""
+        if isinstance(record, Reflection):
+            self._store.put(self._key(key), record)
+
+    def get(self, kind: type[Reflection], key: tuple[str, int]) -> Reflection | None:
+        """Return the reflection of that meta-step, or None."""
+        return self._store.get(kind, self._key(key))
+
+    def _key(self, key: Hashable) -> tuple[str, int]:
+        _, index = cast("tuple[str, int]", key)
+        return self._name, index

@@ -1,7 +1,7 @@
 """Streams: one task at a time, one family after another. The online score counts, and what is forgotten.
 
 A meta-episode (seed) goes through all families, `num_steps` meta-steps each, in an order drawn per seed; the
-prompt is carried on. After each family's block the prompt is tested on fixed tasks of all families.
+prompt is carried on. The prompt after each family's block is tested on fixed tasks of all families.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,15 +17,15 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from metagym.env import MetaEnv
-from metagym.errors import ConfigError
+from metagym.env import meta_env_of
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.figures import MeasurementTable, mean_of
+from metagym.evaluation.learning import learn
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.report import SCRIPTED_NOTE
 from metagym.evaluation.scoring import Loop, Request, Scorer
 from metagym.evaluation.store import open_store, write_report
-from metagym.meta_episode import MetaEpisode, TaskQueue
+from metagym.meta_episode import TaskQueue
 from metagym.reflectors import ReflectorSpec, make_reflector
 from metagym.runs import Measurement, MemoryStore, RecordStore, Role
 from metagym.seeding import derive_seed
@@ -71,9 +71,7 @@ def evaluate_stream(
     Raises:
         MetaGymError: as `evaluate` raises.
     """
-    meta_env = env.unwrapped
-    if not isinstance(meta_env, MetaEnv):
-        raise ConfigError(f"Expected a meta-environment, got {type(meta_env).__name__}.")
+    meta_env = meta_env_of(env)
     policy = make_reflector(reflector, demo=meta_env.make_demo_reflector)
     # Nothing is chosen in a stream, so that no validation tasks are needed.
     plan = Plan(meta_env, config.model_copy(update={"num_validation": 1, "replay": False}), {}, arm)
@@ -83,20 +81,11 @@ def evaluate_stream(
     with contextlib.closing(store):
         scorer = Scorer(meta_env, store, {"test": plan.roles["test"]}, retries=config.retries)
         orders = {seed: _order(plan.config, seed) for seed in plan.config.seeds}
-        loops = [_loop(plan, meta_env, seed, order) for seed, order in orders.items()]
+        loops = [_loop(plan, seed, order) for seed, order in orders.items()]
         with scorer.recording():
+            learn(plan, meta_env, policy, scorer, loops)
             scorer.guard.open("test")
-            scorer.measure([_test(plan, loop, family, Role.TEST_FIRST, 0) for loop in loops for family in plan.test])
-            for block in range(len(plan.config.families)):
-                scorer.guard.close("test")
-                for step in range(config.num_steps):
-                    for loop in loops:
-                        loop.family = orders[loop.seed][block]
-                    scorer.learn(loops, block * config.num_steps + step)
-                    scorer.reflect(policy, loops)
-                scorer.guard.open("test")
-                requests = [_test(plan, loop, name, Role.STREAM_TEST, block) for loop in loops for name in plan.test]
-                scorer.measure(requests)
+            scorer.measure(_tests(plan, loops))
         report = _report(plan, store, orders)
         write_report(store, report)
         return report
@@ -107,17 +96,18 @@ def _order(config: EvaluationConfig, seed: int) -> tuple[str, ...]:
     return tuple(config.families[index] for index in rng.permutation(len(config.families)))
 
 
-def _loop(plan: Plan, env: MetaEnv, seed: int, order: Sequence[str]) -> Loop:
-    update = {
-        "families": plan.config.families,
-        "split": "train",
-        "schedule": functools.partial(_in_order, order=order, num_steps=plan.config.num_steps),
-        "episodes_per_step": plan.config.episodes_per_step,
-    }
-    name = f"{plan.arm}/stream/{seed}"
-    rng = np.random.default_rng(derive_seed("stream tasks", plan.config.task_seed, seed))
-    meta_episode = MetaEpisode(env.task_set, env.config.model_copy(update=update), rng=rng, arm=name)
-    return Loop(order[0], seed, name, meta_episode, [plan.first_prompt])
+def _loop(plan: Plan, seed: int, order: Sequence[str]) -> Loop:
+    num_steps = plan.config.num_steps
+    return Loop(
+        family=order[0],
+        seed=seed,
+        name=f"{plan.arm}/stream/{seed}",
+        rng_seed=derive_seed("stream tasks", plan.config.task_seed, seed),
+        families=plan.config.families,
+        num_steps=num_steps * len(order),
+        schedule=functools.partial(_in_order, order=order, num_steps=num_steps),
+        family_of_step=[family for family in order for _ in range(num_steps)],
+    )
 
 
 def _in_order(queue: TaskQueue, *, order: Sequence[str], num_steps: int) -> Sequence[Task]:
@@ -125,8 +115,14 @@ def _in_order(queue: TaskQueue, *, order: Sequence[str], num_steps: int) -> Sequ
     return queue.draw(families=[order[block]])
 
 
-def _test(plan: Plan, loop: Loop, family: str, role: Role, index: int) -> Request:
-    return Request(loop, family, role, index, loop.prompts[-1], plan.test[family])
+def _tests(plan: Plan, loops: Sequence[Loop]) -> Iterator[Request]:
+    """Yield the tests of `sp_0` and of the prompt after each block, on the tasks of all families."""
+    for loop in loops:
+        for family, tasks in plan.test.items():
+            yield Request(loop, family, Role.TEST_FIRST, 0, loop.prompts[0], tasks)
+            for block in range(len(plan.config.families)):
+                prompt = loop.prompts[(block + 1) * plan.config.num_steps]
+                yield Request(loop, family, Role.STREAM_TEST, block, prompt, tasks)
 
 
 def _report(plan: Plan, store: RecordStore, orders: Mapping[int, Sequence[str]]) -> StreamReport:
@@ -142,7 +138,7 @@ def _report(plan: Plan, store: RecordStore, orders: Mapping[int, Sequence[str]])
                 online[row, step] = mean_of(table.get(family, seed, Role.ONLINE, step))
             for i in range(num_blocks):
                 retention[row, i, j] = mean_of(table.get(family, seed, Role.STREAM_TEST, i))
-    scripted = store.manifest.scripted or any(item.scripted for item in tuple(store.all(Measurement).values()))
+    scripted = store.manifest.scripted or any(item.scripted for item in store.all(Measurement).values())
     return StreamReport(
         arm=plan.arm,
         config=config,

@@ -1,7 +1,7 @@
-"""Best of n: any reflector writes n candidates, and the best on the last batch, replayed, goes on.
+"""Best of n: any reflector writes n candidates, and the one that does best on the last batch, replayed, is used.
 
-The candidate's score is its mean on the very batch that was reflected upon, as in the training of a reflector
-(Shalev, Ding, Jamnik 2026, arXiv 2605.20477): it chooses by what was seen, and says nothing of fresh tasks.
+A candidate's score is its mean on the very batch that was reflected upon, as in the training of a reflector
+(Shalev, Ding, Jamnik 2026, arXiv 2605.20477): it selects on tasks that were seen, and says nothing about fresh tasks.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import Any
 
 from metagym.budget import Budget
 from metagym.env import MetaEnv
-from metagym.optimizers.in_turn import run_in_turn
-from metagym.optimizers.loop import OptimizationResult
+from metagym.optimizers.loop import OptimizationResult, account_on, run_loop
 from metagym.reflectors import ReflectorSpec, as_reflector, reflect_samples
 from metagym.types import MetaStep, Reflection
 
@@ -25,8 +24,8 @@ logger = logging.getLogger(__name__)
 class BestOfN:
     """The loop around a reflector that is asked n times; its replays are learning, and count as that.
 
-    Candidates differ by the chance of the reflector's calls alone. Those that are equal are played once; where
-    all are (a reflector without a model, or at temperature 0), nothing is replayed, and the analysis says so.
+    Candidates differ by the seeds of the reflector's calls alone. Equal candidates are played once. If all are
+    equal (a reflector without a model, or at temperature 0), nothing is replayed, and the analysis says so.
 
     >>> import gymnasium, metagym
     >>> with gymnasium.make("MetaGym/Gates-v0", actor="demo") as env:
@@ -49,14 +48,15 @@ class BestOfN:
         """Run the loop; see `Optimizer`."""
         policy = as_reflector(reflector)
 
-        def reflect(history: Sequence[MetaStep]) -> Reflection:
+        def reflect_once(history: Sequence[MetaStep]) -> Reflection:
             candidates = reflect_samples(policy, history, self.n, replay=env.replay_async)
-            return choose(env, candidates, history[-1])
+            return select_candidate(env, candidates, history[-1])
 
-        return run_in_turn(env, reflect, num_steps=self.num_steps, budget=budget)
+        with account_on(env, budget) as account:
+            return run_loop(env, reflect_once, num_steps=self.num_steps, account=account)
 
 
-def choose(env: MetaEnv, candidates: Sequence[Reflection], last: MetaStep) -> Reflection:
+def select_candidate(env: MetaEnv, candidates: Sequence[Reflection], last: MetaStep) -> Reflection:
     """Return the candidate that does best on the tasks of the meta-step `last`, replayed; the earliest of equals."""
     by_prompt: dict[str, Reflection] = {}
     for item in candidates:
@@ -64,16 +64,14 @@ def choose(env: MetaEnv, candidates: Sequence[Reflection], last: MetaStep) -> Re
     distinct = list(by_prompt.values())
     if len(distinct) == 1:
         logger.info("All %d candidates are equal: best of n adds nothing to this reflector.", len(candidates))
-        return _told(distinct[0], f"All {len(candidates)} candidates are equal.")
+        return _with_note(distinct[0], f"All {len(candidates)} candidates are equal.")
     played = env.replay([item.prompt for item in distinct], [item.task.id for item in last.trajectories])
     scores = [float("-inf") if meta_step.reward is None else meta_step.reward for meta_step in played]
     best = max(range(len(distinct)), key=scores.__getitem__)
-    told = ", ".join(f"{score:.2f}" for score in scores)
-    note = (
-        f"Candidate {best + 1} of {len(distinct)} different ones, by their scores on the last batch replayed ({told})."
-    )
-    return _told(distinct[best], note)
+    listed = ", ".join(f"{score:.2f}" for score in scores)
+    note = f"Candidate {best + 1} of {len(distinct)} different ones, by their scores on the last batch replayed ({listed})."
+    return _with_note(distinct[best], note)
 
 
-def _told(reflection: Reflection, note: str) -> Reflection:
+def _with_note(reflection: Reflection, note: str) -> Reflection:
     return reflection.model_copy(update={"analysis": f"{reflection.analysis}\n\n{note}".strip()})

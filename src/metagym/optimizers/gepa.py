@@ -19,8 +19,7 @@ from metagym.errors import BudgetExceededError, ConfigError, MissingExtraError
 from metagym.extensions import extension_of
 from metagym.models import ChatModel
 from metagym.optimizers.gepa_bridge import COMPONENT, GepaRun, Quiet, StoppedError
-from metagym.optimizers.loop import OptimizationResult
-from metagym.optimizers.protocol import account_on
+from metagym.optimizers.loop import OptimizationResult, account_on
 from metagym.reflectors import ReflectorSpec
 
 

@@ -12,8 +12,7 @@ from metagym.budget import Account, Outlay
 from metagym.env import MetaEnv
 from metagym.errors import EpisodesFailedError
 from metagym.models import Call, ChatModel, ask
-from metagym.optimizers.in_turn import result_of
-from metagym.optimizers.loop import OptimizationResult
+from metagym.optimizers.loop import OptimizationResult, result_of
 from metagym.rendering import render_outcome, render_trajectory
 from metagym.seeding import derive_seed
 from metagym.types import Message, MetaStep, Trajectory
@@ -96,9 +95,10 @@ class GepaRun:
     def result(self) -> OptimizationResult:
         """Return what was found so far."""
         if not self.history:
-            return result_of((), [self._first_prompt], self.outlays, None, self.stopped)
-        prompts = [item.prompt for item in (*self.history, self.history[-1])]
-        return result_of(self.history, prompts, [*self.outlays, self.account.outlay], None, self.stopped)
+            prompt, outlays = self._first_prompt, self.outlays
+        else:
+            prompt, outlays = self.history[-1].prompt, [*self.outlays, self.account.outlay]
+        return result_of(self.history, prompt, last_reflection=None, outlays=outlays, stopped=self.stopped)
 
 
 def _example(trajectory: Trajectory, max_tokens: int) -> dict[str, str]:

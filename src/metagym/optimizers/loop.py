@@ -1,21 +1,32 @@
-"""The Gymnasium loop with a reflector as its policy: play, reflect, play under the new prompt."""
+"""The one meta-loop: play a batch under the prompt, reflect, and play the next batch under the new prompt.
+
+N steps are N meta-steps and N reflections. They give N + 1 prompts, the last of which was not played.
+
+A budget ends every loop in the same way. A batch, or a replay, that the episodes left do not cover is not
+started. Tokens, calls and money may run out within a batch or a reflection, which is then left unfinished and
+counts as taken. The loop hands over the last prompt that was written within the budget, played or not.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import gymnasium
 
-from metagym import background, reflectors
-from metagym.budget import Ledger, Outlay
-from metagym.errors import ConfigError, InfrastructureError
-from metagym.reflectors import FunctionReflector, Reflector, ReflectorSpec, Replay, as_reflector, bind
+from metagym.budget import Account, Budget, Ledger, Outlay
+from metagym.env import MetaEnv, meta_env_of
+from metagym.errors import BudgetExceededError, ConfigError, InfrastructureError
+from metagym.reflectors import ReflectorSpec, as_reflector, reflect
 from metagym.types import MetaStep, Record, Reflection, Trajectory
 
 logger = logging.getLogger(__name__)
+
+Reflect = Callable[[Sequence[MetaStep]], Reflection]
+"""Writes the next prompt from the history."""
 
 
 class OptimizationResult(Record):
@@ -23,17 +34,17 @@ class OptimizationResult(Record):
 
     best_prompt: str
     """The prompt with the highest mean score on its own batch; the earliest of equals. Each batch is small
-    and different, so part of the best score is luck: measure the prompt on tasks that chose nothing."""
+    and different, so part of the best score is luck: measure the prompt on tasks that selected nothing."""
     best_reward: float
     last_prompt: str
-    """The prompt that the loop ended with: what it hands over."""
+    """The prompt that the last reflection wrote: what the loop hands over."""
     history: tuple[MetaStep, ...]
     last_reflection: Reflection | None = None
-    """The reflection that wrote `last_prompt`, where it came after the last meta-step."""
+    """The reflection that wrote `last_prompt`; None if the loop ended before it."""
     outlays: tuple[Outlay, ...] = ()
-    """What had been taken when each of `prompts` was known; only from an optimizer with a budget."""
+    """What had been taken when each of `prompts` was known; only with a budget."""
     stopped: str = ""
-    """Why the loop ended before its meta-steps were played; empty where it did not."""
+    """Why the loop ended before all its meta-steps were played; empty if it did not."""
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -42,7 +53,7 @@ class OptimizationResult(Record):
 
     @property
     def rewards(self) -> tuple[float, ...]:
-        """Mean score of each meta-step."""
+        """Mean score of each meta-step; -inf if all its episodes failed."""
         return tuple(_reward(meta_step) for meta_step in self.history)
 
 
@@ -50,11 +61,28 @@ class Log(Protocol):
     """Keeps meta-steps and reflections; a run folder is one."""
 
     def put(self, key: Hashable, record: MetaStep | Reflection) -> None:
-        """Keep a meta-step under its index, or a reflection under `(meta-episode, index of its meta-step)`."""
+        """Keep a meta-step under its index, or a reflection under ("", index of its meta-step)."""
         ...
 
     def get(self, kind: type[Reflection], key: tuple[str, int]) -> Reflection | None:
         """Return the reflection under that key if an earlier run made it."""
+        ...
+
+
+class Optimizer(Protocol):
+    """Drives a meta-episode with rollouts of its own, and returns the prompt that it ends with.
+
+    It starts with `env.reset()`, plays by `env.step` and `env.replay` (on training tasks only), and takes no more
+    than `budget` for all of that, reflections included. It may have a `fingerprint`, a JSON mapping of everything
+    that decides its course.
+    """
+
+    def __call__(self, env: MetaEnv, reflector: ReflectorSpec, *, budget: Budget) -> OptimizationResult:
+        """Return the result; `last_prompt` is what the method hands over.
+
+        Raises:
+            InfrastructureError: an infrastructure error; the end of its own budget is not an error.
+        """
         ...
 
 
@@ -65,37 +93,74 @@ def optimize(
     *,
     seed: int | None = None,
     first_prompt: str | None = None,
+    budget: Budget | None = None,
     log: Log | None = None,
     on_meta_step: Callable[[MetaStep], Any] | None = None,
 ) -> OptimizationResult:
-    """Run one meta-episode of at most `num_steps` meta-steps, and return the best prompt and the history.
+    """Run one meta-episode of at most `num_steps` meta-steps, each followed by a reflection.
 
-    It starts from `first_prompt`, by default the environment's own, and ends early where the environment
-    terminates or truncates. `log` keeps reflections and meta-steps, and gives back those of an earlier run.
+    It starts from `first_prompt`, by default the environment's own, and ends early if the environment
+    terminates or truncates, or if the `budget` ends. `log` keeps reflections and meta-steps, and returns those of
+    an earlier run.
 
     >>> import gymnasium, metagym
     >>> from metagym.envs.gates.demo import GatesDemoReflector
     >>> with gymnasium.make("MetaGym/Gates-v0", actor="demo") as env:
     ...     result = optimize(env, GatesDemoReflector(), 6, seed=1)
-    >>> result.rewards[-1] > result.rewards[0]
-    True
+    >>> result.rewards[-1] > result.rewards[0], len(result.prompts)
+    (True, 7)
 
     Raises:
-        InfrastructureError: a meta-step or a reflection failed; the error's `history` holds what was finished.
+        InfrastructureError: a meta-step or a reflection failed; the error's `history` holds the finished meta-steps.
+    """
+    meta_env, policy = meta_env_of(env), as_reflector(reflector)
+    loop_options: dict[str, Any] = {
+        "seed": seed,
+        "first_prompt": first_prompt,
+        "log": log,
+        "on_meta_step": on_meta_step,
+    }
+
+    def reflect_once(history: Sequence[MetaStep]) -> Reflection:
+        with meta_env.ledger.open():
+            return reflect(policy, history, replay=meta_env.replay_async)
+
+    if budget is None:
+        return run_loop(env, reflect_once, num_steps=num_steps, **loop_options)
+    with account_on(meta_env, budget) as account:
+        return run_loop(env, reflect_once, num_steps=num_steps, account=account, **loop_options)
+
+
+def run_loop(
+    env: gymnasium.Env[tuple[Trajectory, ...], str],
+    reflect_once: Reflect,
+    *,
+    num_steps: int,
+    account: Ledger | None = None,
+    seed: int | None = None,
+    first_prompt: str | None = None,
+    log: Log | None = None,
+    on_meta_step: Callable[[MetaStep], Any] | None = None,
+) -> OptimizationResult:
+    """Run the meta-loop around any way to reflect; see `optimize`.
+
+    The loop ends without an error if the budget of `account` is spent. Its outlay is noted at each prompt.
     """
     if num_steps < 1:
         raise ConfigError(f"num_steps must be at least 1, got {num_steps}.")
-    policy = as_reflector(reflector)
+    check_prompt = meta_env_of(env).check_prompt
     history: list[MetaStep] = []
     reflection: Reflection | None = None
+    stopped, terminated, truncated = "", False, False
     _, info = env.reset(seed=seed)
-    prompt: str = info["default_prompt"] if first_prompt is None else first_prompt
+    prompts: list[str] = [info["default_prompt"] if first_prompt is None else first_prompt]
+    outlays = [] if account is None else [account.outlay]
     try:
         for index in range(num_steps):
-            trajectories, reward, terminated, truncated, _ = env.step(prompt)
+            trajectories, reward, terminated, truncated, _ = env.step(prompts[-1])
             meta_step = MetaStep(
                 index=index,
-                prompt=prompt,
+                prompt=prompts[-1],
                 trajectories=trajectories,
                 reward=float(reward),
                 reflection=reflection,
@@ -105,74 +170,99 @@ def optimize(
                 log.put(index, meta_step)
             if on_meta_step is not None:
                 on_meta_step(meta_step)
-            if terminated or truncated or index == num_steps - 1:
+            reflection = log.get(Reflection, ("", index)) if log is not None else None
+            if reflection is None:
+                reflection = reflect_once(history)
+                if log is not None:
+                    log.put(("", index), reflection)
+            prompts.append(check_prompt(reflection.prompt))
+            if account is not None:
+                outlays.append(account.outlay)
+            if (terminated or truncated) and index < num_steps - 1:
+                stopped = "The success threshold was reached" if terminated else "No further tasks are left"
                 break
-            with getattr(env.unwrapped, "ledger", Ledger()).open():
-                replay = getattr(env.unwrapped, "replay_async", None)
-                (reflection,) = reflect_all(policy, [history], log, replays=[replay])
-            prompt = reflection.prompt
+    except BudgetExceededError as error:
+        error.history = tuple(history)
+        if account is None or error.ledger is not account:
+            raise
+        stopped = str(error).partition(". ")[0]
     except InfrastructureError as error:
         error.history = tuple(history)
         raise
-    if len(history) < num_steps and not terminated:
+    if stopped and truncated and not terminated:
         logger.warning(
             "The meta-episode was truncated after %d of %d meta-steps: raise max_episode_steps or give more tasks.",
             len(history),
             num_steps,
         )
-    best = max(history, key=_reward)
+    if len(prompts) == len(history):  # the budget ended within the last reflection
+        reflection = None
+        prompts.append(prompts[-1])
+        if account is not None:
+            outlays.append(account.outlay)
+    return result_of(history, prompts[-1], last_reflection=reflection, outlays=outlays, stopped=stopped)
+
+
+def result_of(
+    history: Sequence[MetaStep],
+    last_prompt: str,
+    *,
+    last_reflection: Reflection | None,
+    outlays: Sequence[Outlay],
+    stopped: str,
+) -> OptimizationResult:
+    """Return the result of a loop that played `history` and hands over `last_prompt`."""
+    best = max(history, key=_reward, default=None)
     return OptimizationResult(
-        best_prompt=best.prompt, best_reward=_reward(best), last_prompt=prompt, history=tuple(history)
+        best_prompt=last_prompt if best is None else best.prompt,
+        best_reward=float("-inf") if best is None else _reward(best),
+        last_prompt=last_prompt,
+        history=tuple(history),
+        last_reflection=last_reflection,
+        outlays=tuple(outlays),
+        stopped=stopped,
     )
 
 
-def reflect_all(
-    reflector: Reflector,
-    histories: Sequence[Sequence[MetaStep]],
-    log: Log | None = None,
-    *,
-    names: Sequence[str] = (),
-    replays: Sequence[Replay | None] = (),
-) -> list[Reflection]:
-    """Return the reflection on each history, all at once; those that the log holds are taken from there.
+@dataclass(frozen=True)
+class InTurn:
+    """The plain loop as an optimizer: every reflection leads to one more prompt.
 
-    `names` are the meta-episodes in the log (by default one without a name). `replays`, one a history, play what
-    a reflector that wants rollouts of its own asks for. Each reflection is kept in the log as it comes, so that a
-    failure of one loses none of the others.
-
-    Raises:
-        ConfigError: the reflector returned something else than a reflection.
-        Exception: whatever the reflector raised first.
+    >>> import gymnasium, metagym
+    >>> from metagym.envs.gates.demo import GatesDemoReflector
+    >>> with gymnasium.make("MetaGym/Gates-v0", actor="demo") as env:
+    ...     result = InTurn()(env.unwrapped, GatesDemoReflector(), budget=Budget(episodes=12))
+    >>> len(result.history), result.stopped, [outlay.episodes for outlay in result.outlays]
+    (2, 'The budget of 12 episodes leaves 2, and the next batch takes 5', [0, 5, 10])
     """
-    found: dict[int, Reflection] = {}
-    keys = [(name, history[-1].index) for name, history in zip(names or [""], histories, strict=True)]
-    for place, key in enumerate(keys):
-        if log is not None and (recalled := log.get(Reflection, key)) is not None:
-            found[place] = recalled
 
-    def keep(place: int, reflection: object) -> None:
-        if not isinstance(reflection, Reflection):
-            raise ConfigError(f"A reflector must return a Reflection or a str, got {type(reflection).__name__}.")
-        if log is not None:
-            log.put(keys[place], reflection)
-        found[place] = reflection
+    num_steps: int = 10
+    """Meta-steps, at most."""
 
-    missing = [place for place in range(len(histories)) if place not in found]
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the course, beside the reflector."""
+        return {"kind": "InTurn", "num_steps": self.num_steps}
 
-    async def reflect(place: int) -> None:
-        keep(place, await bind(reflector, replays[place] if replays else None).reflect(histories[place]))
+    def __call__(self, env: MetaEnv, reflector: ReflectorSpec, *, budget: Budget) -> OptimizationResult:
+        """Run the loop; see `Optimizer`."""
+        return optimize(env, reflector, self.num_steps, budget=budget)
 
-    async def reflect_missing() -> list[BaseException | None]:
-        return await asyncio.gather(*map(reflect, missing), return_exceptions=True)
 
-    if isinstance(reflector, FunctionReflector):
-        for place in missing:
-            keep(place, reflectors.reflect(reflector, histories[place]))
-    elif missing:
-        for problem in background.run(reflect_missing()):
-            if problem is not None:
-                raise problem
-    return [found[place] for place in range(len(histories))]
+@contextlib.contextmanager
+def account_on(env: MetaEnv, budget: Budget) -> Iterator[Account]:
+    """Book everything that `env` plays, and every model call inside, on an account with that budget.
+
+    If the environment's ledger is such an account already, it continues.
+    """
+    before = env.ledger
+    account = before if isinstance(before, Account) and before.budget == budget else Account(budget, within=before)
+    env.ledger = account
+    try:
+        with account.open():
+            yield account
+    finally:
+        env.ledger = before
 
 
 def _reward(meta_step: MetaStep) -> float:

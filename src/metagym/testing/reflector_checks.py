@@ -15,7 +15,7 @@ from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import BudgetExceededError, ContractError, LeakError
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.models import ChatModel
-from metagym.optimizers.loop import optimize
+from metagym.optimizers import optimize
 from metagym.reflectors import Reflector, ReflectorSpec, as_reflector, reflect
 from metagym.reflectors.scripted_model import Reply, ScriptedReflectorModel
 from metagym.runs import Manifest, RunFolder

@@ -12,6 +12,7 @@ from metagym.runs import LOG, Manifest, RunFolder
 from metagym.runs.watching import Watched, Watcher, growing_file
 from metagym.runs.watching.run_watcher import QUIET_S
 from metagym.runs.watching.watcher import WINDOW_S, run_folders
+from metagym.types import Reflection
 from tests.conftest import make_episode, make_meta_step, make_trajectory
 
 MANIFEST = Manifest(env_id="MetaGym/Gates-v0", reflector="fixed", seed=0, num_steps=2)
@@ -71,6 +72,8 @@ def test_a_campaign_goes_on_between_two_arms_as_long_as_its_process_lives(
     with make_run(tmp_path / "k3" / "a") as run:
         run.put(0, make_meta_step(index=0))
         run.put(1, make_meta_step(index=1))
+        run.put(("", 0), Reflection(prompt="Walk."))
+        run.put(("", 1), Reflection(prompt="Run."))
     watcher = Watcher(tmp_path)
     seen = watcher.look(time.time())
     assert (seen.status, seen.is_over) == ("finished", True)  # this process is no campaign's

@@ -80,6 +80,7 @@ class RunWatcher:
         self._num_episodes = self._num_failed = self._num_unreadable = 0
         self._phase = ""
         self._rewards: dict[int, float | None] = {}
+        self._num_reflections = 0
         self._means: dict[tuple[str, str, int], dict[int, float | None]] = {}
         self._scripted = False
 
@@ -100,6 +101,8 @@ class RunWatcher:
             elif kind == "meta_step":
                 reward = record["reward"]
                 self._rewards[int(record["index"])] = None if reward is None else float(reward)
+            elif kind == "reflection":
+                self._num_reflections += 1
             elif kind == "measurement":
                 found = Measurement.model_validate(record)
                 self._means.setdefault((found.family, found.role.value, found.index), {})[found.seed] = found.mean
@@ -155,6 +158,8 @@ class RunWatcher:
             last = self._rewards.get(max(self._rewards, default=-1))
             is_finished = len(self._rewards) >= manifest.num_steps
             is_finished = is_finished or (isinstance(threshold, float) and last is not None and last >= threshold)
+            # Each meta-step is reflected upon, the last one too.
+            is_finished = is_finished and self._num_reflections >= len(self._rewards)
         else:
             is_finished = _is_newer(self.path / REPORT, self.path / LOG)
         if is_finished:

@@ -1,4 +1,4 @@
-"""optimize: the Gymnasium loop with a reflector as its policy."""
+"""The one meta-loop: N plays and N reflections give N + 1 prompts."""
 
 from __future__ import annotations
 
@@ -36,10 +36,13 @@ def test_each_prompt_is_the_reflection_on_the_history_so_far(make_gates: MakeGat
     result = optimize(env, reflector, 4, seed=0)
     assert [item.prompt for item in result.history] == [env.default_prompt, "prompt 1", "prompt 2", "prompt 3"]
     assert [item.index for item in result.history] == [0, 1, 2, 3]
-    assert seen == [1, 2, 3]
+    assert seen == [1, 2, 3, 4]
     assert result.history[0].reflection is None
     assert [item.reflection.memory for item in result.history[1:] if item.reflection] == [[1], [2], [3]]
-    assert result.last_prompt == "prompt 3"
+    assert result.last_prompt == "prompt 4"
+    assert result.prompts == (env.default_prompt, "prompt 1", "prompt 2", "prompt 3", "prompt 4")
+    assert result.last_reflection is not None
+    assert result.last_reflection.memory == [4]
 
 
 def test_it_is_a_plain_gymnasium_loop(make_gates: MakeGates) -> None:
@@ -68,32 +71,33 @@ def test_equal_seeds_give_equal_results(make_gates: MakeGates) -> None:
     assert OptimizationResult.model_validate_json(results[0].model_dump_json()) == results[0]
 
 
-def test_a_first_prompt_of_ones_own_comes_first(make_gates: MakeGates) -> None:
+def test_the_first_prompt_may_be_given(make_gates: MakeGates) -> None:
     result = optimize(make_gates(), count, 1, seed=0, first_prompt="Mine.")
-    assert [item.prompt for item in result.history] == ["Mine."]
-    assert result.last_prompt == "Mine."
+    assert result.prompts == ("Mine.", "prompt 1")
 
 
 def test_an_empty_first_prompt_is_a_prompt(make_gates: MakeGates) -> None:
     assert optimize(make_gates(), count, 1, seed=0, first_prompt="").history[0].prompt == ""
 
 
-def test_it_ends_where_the_environment_terminates(make_gates: MakeGates) -> None:
+def test_it_ends_when_the_environment_terminates(make_gates: MakeGates) -> None:
     env = make_gates(KNOCK, families=["law-0000"], success_threshold=0.5)
-    assert len(optimize(env, count, 5, seed=0).history) == 1
+    result = optimize(env, count, 5, seed=0)
+    assert (len(result.history), result.last_prompt) == (1, "prompt 1")
+    assert result.stopped == "The success threshold was reached"
 
 
-def test_it_ends_where_the_environment_truncates_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_it_ends_when_the_environment_truncates_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     env = gymnasium.make("MetaGym/Gates-v0", actor="demo", max_episode_steps=2)
     with caplog.at_level(logging.WARNING):
         assert len(optimize(env, count, 5, seed=0).history) == 2
     assert "truncated after 2 of 5 meta-steps" in caplog.text
 
 
-def test_on_meta_step_is_told_of_each(make_gates: MakeGates) -> None:
-    told: list[MetaStep] = []
-    result = optimize(make_gates(), count, 3, seed=0, on_meta_step=told.append)
-    assert tuple(told) == result.history
+def test_on_meta_step_is_called_with_each(make_gates: MakeGates) -> None:
+    seen: list[MetaStep] = []
+    result = optimize(make_gates(), count, 3, seed=0, on_meta_step=seen.append)
+    assert tuple(seen) == result.history
 
 
 def test_a_plain_function_may_step_another_environment(make_gates: MakeGates) -> None:
@@ -145,7 +149,7 @@ def test_a_failed_reflection_carries_the_history(make_gates: MakeGates) -> None:
 
 
 @pytest.mark.parametrize("answer", [None, 3, ["p"]])
-def test_a_reflector_that_returns_no_reflection_is_told_so(make_gates: MakeGates, answer: Any) -> None:
+def test_a_reflector_must_return_a_reflection_or_a_text(make_gates: MakeGates, answer: Any) -> None:
     with pytest.raises(ConfigError, match=r"A reflector must return a Reflection or a str, got"):
         optimize(make_gates(), lambda history: answer, 2, seed=0)
 
@@ -155,7 +159,7 @@ def test_at_least_one_step_is_asked_for(make_gates: MakeGates) -> None:
         optimize(make_gates(), count, 0)
 
 
-def test_a_meta_step_is_scripted_where_the_reflector_was(make_gates: MakeGates) -> None:
+def test_a_meta_step_is_scripted_if_the_reflector_was(make_gates: MakeGates) -> None:
     class Real(ScriptedActor):
         scripted = False
 
