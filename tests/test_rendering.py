@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metagym.rendering import CHARACTERS_PER_TOKEN, render_batch, render_outcome, render_trajectory
+from metagym.rendering import CHARACTERS_PER_TOKEN, render_batch, render_outcome, render_trajectory, visible
 from metagym.types import Action, Observation, StopReason
-from tests.conftest import make_step, make_trajectory, reply
+from tests.conftest import SRC, make_episode, make_step, make_task, make_trajectory, reply
 
 
 def walk(num_steps: int, size: int = 10, **fields: Any) -> Any:
@@ -178,9 +178,39 @@ def test_the_budget_is_shared_evenly() -> None:
 
 
 def test_no_name_of_the_task_is_in_the_text() -> None:
-    from tests.conftest import make_episode, make_task
-
     task = make_task("canary-id", family="canary-family", split="canary-split", seed=987_654_321, source="canary-s")
     trajectory = walk(3, episode=make_episode("canary-prompt", task, seed=123_454_321, arm="canary-arm"))
     text = render_batch([trajectory], show_thoughts=True, show_actions=True)
     assert not [word for word in ("canary", "987654321", "123454321") if word in text]
+
+
+# Invisible characters ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain\n\ttext, naïve, 漢字, 🙂", "plain\n\ttext, naïve, 漢字, 🙂"),
+        ("a\x00b\x1b[31mc\x7f", "a␀b␛[31mc␡"),
+        ("pay \u202eelif.exe\u2069", "pay [U+202E]elif.exe[U+2069]"),
+        ("a\u200bb\ufeff\u2028c\r\n", "a[U+200B]b[U+FEFF][U+2028]c␍\n"),
+    ],
+)
+def test_invisible_characters_get_a_sign(text: str, shown: str) -> None:
+    assert visible(text) == shown
+
+
+def test_the_page_knows_the_same_characters() -> None:
+    script = (SRC / "report" / "static" / "script" / "elements.js").read_text(encoding="utf-8")
+    found = re.search(r"HIDDEN = /\[(.*)\]/g", script)
+    assert found is not None
+    in_page = re.compile(f"[{found[1]}]")
+    differ = [code for code in range(0x10000) if (visible(chr(code)) != chr(code)) != bool(in_page.match(chr(code)))]
+    assert differ == []
+
+
+@given(st.text())
+def test_one_line_of_any_text_is_printable(text: str) -> None:
+    shown = visible(text, one_line=True)
+    assert shown.isprintable()
+    assert shown == text or not text.isprintable()

@@ -1,15 +1,22 @@
-"""Trajectories as text, for people and for reflectors. No task id, family, split or seed appears in it."""
+"""Trajectories as text for people and reflectors, without names of the task; and the signs of invisible characters."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from metagym.types import Step, StopReason, Trajectory
 
 CHARACTERS_PER_TOKEN = 4
-"""The usual estimate for English; a budget in tokens is kept by counting characters."""
+"""The usual estimate for English; a limit in tokens is kept by counting characters."""
 TITLE_TOKENS = 8
-"""What the title of an episode in a batch takes."""
+"""Tokens of the title of an episode in a batch."""
+
+# Characters that cannot be seen, that a terminal or a browser obeys, or that change the direction of the text.
+# The report's script has the same table (static/script/elements.js) for text that the browser draws.
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]"
+)
 
 
 def render_trajectory(
@@ -20,12 +27,12 @@ def render_trajectory(
     show_actions: bool = False,
     max_tokens: int | None = None,
 ) -> str:
-    """Return the trajectory as text: goal, per step the observation before the action and the action, the end.
+    """Return the trajectory as text: the goal, then for each step the observation and the action, then the end.
 
     With `max_tokens` (about four characters each) whole steps are cut from the middle: the first step and
-    the last ones stay, and the cut says how many it took. Where goal, first step, last step, end and outcome
-    are too long even so, each loses its own middle; what takes less than a fifth of the budget stays whole.
-    A budget below 100 tokens may be exceeded.
+    the last ones stay, and a note says how many steps were left out. If goal, first step, last step, end and outcome
+    are still too long, each loses its own middle; a part below a fifth of the limit stays complete.
+    A limit below 100 tokens may be exceeded.
     """
     head = _goal(trajectory)
     blocks = [
@@ -46,7 +53,7 @@ def render_batch(
     show_actions: bool = False,
     max_tokens: int | None = None,
 ) -> str:
-    """Return the trajectories one after another, numbered; `max_tokens` is shared out evenly among them."""
+    """Return the trajectories one after another, numbered; each gets an equal share of `max_tokens`."""
     share = None if max_tokens is None else max_tokens // max(1, len(trajectories)) - TITLE_TOKENS
     return "\n\n".join(
         f"=== Episode {number} of {len(trajectories)} ===\n"
@@ -88,10 +95,10 @@ def _render_step(number: int, step: Step, thoughts: bool, actions: bool) -> str:
         lines.append("Available actions: " + ", ".join(observation.available_actions))
     if thoughts and action.thought:
         lines.append(f"Thought: {action.thought}")
-    said = action.text
-    if said is None and action.completion is not None:
-        said = _cut_text(action.completion.text, 400)
-    lines.append(f"Action: {said or '(none)'}")
+    reply = action.text
+    if reply is None and action.completion is not None:
+        reply = _cut_text(action.completion.text, 400)
+    lines.append(f"Action: {reply or '(none)'}")
     if not step.is_valid:
         executed = "executed all the same" if step.command is not None else "not executed"
         lines.append(f"Invalid ({executed}): {action.problem or 'it was not an available action.'}")
@@ -105,7 +112,7 @@ def _final(trajectory: Trajectory) -> str:
 
 
 def _fit(head: str, blocks: list[str], end: str, outcome: str, max_chars: int) -> tuple[str, list[str], str, str]:
-    """Cut what stands between the first and the last block; where that is not enough, the parts themselves."""
+    """Cut blocks between the first and the last one; if that is not enough, cut the parts themselves."""
     if sum(len(part) + 1 for part in (head, *blocks, end, outcome)) <= max_chars:
         return head, blocks, end, outcome
     room = max_chars - 48  # for the note on the cut, and the line ends around it
@@ -125,7 +132,7 @@ def _cut_text(text: str, max_chars: int) -> str:
 
 
 def _cut_middle(blocks: list[str], room: int) -> list[str]:
-    """Keep the first block, the last one, and as many before it as fit."""
+    """Keep the first block, and as many of the last ones as fit."""
     if sum(len(block) + 1 for block in blocks) <= room or len(blocks) <= 2:
         return blocks
     kept = 1
@@ -145,3 +152,24 @@ def plural(count: int, noun: str) -> str:
     if count == 1:
         return f"1 {noun}"
     return f"{count:,} {noun[:-1]}ies" if noun.endswith("y") else f"{count:,} {noun}s"
+
+
+def visible(text: str, *, one_line: bool = False) -> str:
+    """Return `text` with a sign for each invisible or direction-changing character: `␀`, `␛`, `[U+202E]`.
+
+    Line feeds and tabs stay. With `one_line`, for a terminal or a figure, every character that is not printable becomes
+    its number, line feeds and tabs too: the fonts of figures have no signs such as `␀`.
+
+    >>> visible("a\\x00b\\u202ec"), visible("a\\x00b\\nc", one_line=True)
+    ('a␀b[U+202E]c', 'a[U+0000]b[U+000A]c')
+    """
+    if one_line:
+        return "".join(char if char.isprintable() else f"[U+{ord(char):04X}]" for char in text)
+    return _HIDDEN.sub(lambda found: _sign(found[0]), text)
+
+
+def _sign(character: str) -> str:
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"[U+{code:04X}]"

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from metagym import cli
 from metagym.cli import watching
-from metagym.cli.watch_view import MAX_WIDTH, change_lines, plain, sparkline, view
+from metagym.cli.watch_view import MAX_WIDTH, change_lines, sparkline, view
 from metagym.errors import ConfigError, RunFolderError
 from metagym.runs import LOG, Manifest, RunFolder
 from metagym.runs.watching import CallUnderWay, FamilyCurve, RunState, Watched
@@ -259,7 +259,6 @@ def test_names_cannot_command_the_terminal() -> None:
     for line in told:
         assert line.isprintable()
     assert "[bold]" in told[0]
-    assert plain("a b") == "a b"
 
 
 def test_a_sparkline_shows_each_value_and_is_thinned_where_it_is_long() -> None:

@@ -70,7 +70,7 @@ def test_hostile_text_is_shown_as_text_wherever_it_stands() -> None:
         [step], episode=make_episode(HOSTILE, task), score=None, stop_reason=StopReason.ERROR, error=HOSTILE
     )
     reflection = Reflection(prompt=HOSTILE, analysis=HOSTILE)
-    shown = f"{SCRIPT}' \u27e8U+202E\u27e9evil\u27e8U+2066\u27e9 \u27e8U+0000\u27e9"
+    shown = f"{SCRIPT}' [U+202E]evil[U+2066] ␀"
     for record, times in (
         (trajectory, 10),
         (failed, 8),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from metagym.evaluation.report import SCRIPTED_NOTE
+from metagym.rendering import visible
 from metagym.runs.watching import FamilyCurve, RunState, Watched
 
 BLOCKS, DIGITS = "▁▂▃▄▅▆▇█", "0123456789"
@@ -58,11 +59,6 @@ def sparkline(values: Sequence[float | None], *, ascii_only: bool = False) -> st
     )
 
 
-def plain(text: str) -> str:
-    """Return the text on one line with nothing in it that a terminal would obey or that turns its order around."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
 def _run_lines(state: RunState, ascii_only: bool) -> list[Text]:
     lines = [_head(state), Text(f"progress     {_progress(state)}")]
     spent = state.spent
@@ -70,7 +66,10 @@ def _run_lines(state: RunState, ascii_only: bool) -> list[Text]:
         lines.append(Text(f"calls        {_spent(state)}"))
     if state.under_way:
         oldest = sorted(state.under_way, key=lambda call: -call.age_s)
-        told = [f"{plain(call.role)} {_age(call.age_s)}{' (again)' if call.retry else ''}" for call in oldest[:6]]
+        told = [
+            f"{visible(call.role, one_line=True)} {_age(call.age_s)}{' (again)' if call.retry else ''}"
+            for call in oldest[:6]
+        ]
         more = f" and {len(oldest) - 6} more" if len(oldest) > 6 else ""
         lines.append(Text(f"waiting for  {len(oldest)} calls under way: {', '.join(told)}{more}"))
     lines.append(Text(f"last line    {_last_line(state)}"))
@@ -82,19 +81,19 @@ def _run_lines(state: RunState, ascii_only: bool) -> list[Text]:
 def _brief(state: RunState, ascii_only: bool) -> Text:
     line = _head(state).append(f"  {_progress(state)}")
     for curve in state.curves:
-        line.append(f"  {plain(curve.family)} {sparkline(curve.online, ascii_only=ascii_only)}")
+        line.append(f"  {visible(curve.family, one_line=True)} {sparkline(curve.online, ascii_only=ascii_only)}")
     return line
 
 
 def _head(state: RunState) -> Text:
-    text = Text(plain(state.name), style="bold")
-    text.append(f"  {plain(state.environment)}  ", style="not bold")
+    text = Text(visible(state.name, one_line=True), style="bold")
+    text.append(f"  {visible(state.environment, one_line=True)}  ", style="not bold")
     text.append(state.status, style=STYLES[state.status])
     return text.append("  SCRIPTED" if state.scripted else "").append(_problem(state), style="red")
 
 
 def _curve_lines(curve: FamilyCurve, ascii_only: bool) -> list[Text]:
-    family = plain(curve.family)
+    family = visible(curve.family, one_line=True)
     lines = []
     for name, values in (("online", curve.online), ("validation", curve.validation)):
         if values:
@@ -144,7 +143,7 @@ def _spent(state: RunState) -> str:
 
 def _last_line(state: RunState) -> str:
     idle = "not written yet" if state.idle_s is None else f"written {_age(state.idle_s)} ago"
-    return f"{idle}, {plain(state.phase)}" if state.phase else idle
+    return f"{idle}, {visible(state.phase, one_line=True)}" if state.phase else idle
 
 
 def _rates(seen: Watched) -> str:
@@ -153,12 +152,14 @@ def _rates(seen: Watched) -> str:
 
 
 def _line(state: RunState) -> str:
-    parts = [f"{plain(state.name)}: {state.status}", _progress(state)]
+    parts = [f"{visible(state.name, one_line=True)}: {state.status}", _progress(state)]
     scores = [(curve.family, curve.online[-1]) for curve in state.curves if curve.online]
-    parts += [f"{plain(family) or 'score'} {score:.2f}" for family, score in scores if score is not None]
+    parts += [
+        f"{visible(family, one_line=True) or 'score'} {score:.2f}" for family, score in scores if score is not None
+    ]
     if state.spent.usage.num_calls:
         parts.append(_spent(state))
-    parts += [plain(state.phase)] * (state.kind != "run") + ["SCRIPTED"] * state.scripted
+    parts += [visible(state.phase, one_line=True)] * (state.kind != "run") + ["SCRIPTED"] * state.scripted
     return ", ".join(part for part in parts if part) + _problem(state)
 
 
@@ -167,7 +168,7 @@ def _what_counts(state: RunState) -> tuple[object, ...]:
 
 
 def _problem(state: RunState) -> str:
-    return f"  {plain(state.problem)}" if state.problem else ""
+    return f"  {visible(state.problem, one_line=True)}" if state.problem else ""
 
 
 def _age(seconds: float) -> str:

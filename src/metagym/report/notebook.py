@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Iterable, Sequence
 
 from metagym.evaluation.output.tables import interval_text, mean_text
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
-from metagym.rendering import plural
+from metagym.rendering import plural, visible
 from metagym.types import MetaStep, Record, Step, Trajectory
 
 MAX_ROWS = 100
@@ -24,8 +23,6 @@ _BOX = f"border:{_LINE};border-radius:4px;padding:.5em .8em;margin:.3em 0;overfl
 _CELL = f"border-bottom:{_LINE};padding:.15em .6em;text-align:left;vertical-align:top;unicode-bidi:isolate"
 _TEXT = "margin:.2em 0;color:inherit;background:none;font-size:90%;word-break:normal"
 _MARK = "border:1px solid currentColor;border-radius:3px;padding:0 .3em;font-weight:bold;font-size:80%"
-# What a page obeys or what turns its order around: told by its number, as text. Tab and line feed stay.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
 
 
 def draw(record: Record) -> str | None:
@@ -41,13 +38,13 @@ def text(value: object) -> str:
     """Return `value` as escaped text: nothing in it is markup, and control characters and marks of direction show.
 
     >>> text("<b>\\x00")
-    '&lt;b&gt;\\u27e8U+0000\\u27e9'
+    '&lt;b&gt;␀'
     """
     plain = str(value)
     if len(plain) > MAX_CHARS:
         half = MAX_CHARS // 2
         plain = f"{plain[:half]} [... {len(plain) - 2 * half:,} characters left out ...] {plain[-half:]}"
-    return html.escape(_UNSEEN.sub(lambda found: f"\u27e8U+{ord(found[0]):04X}\u27e9", plain))
+    return html.escape(visible(plain))
 
 
 def block(value: str) -> str:

@@ -14,7 +14,7 @@ from metagym._version import __version__
 from metagym.errors import ConfigError, MissingExtraError, RunFolderError
 from metagym.evaluation.comparison import differences
 from metagym.files import write_whole
-from metagym.rendering import plural
+from metagym.rendering import plural, visible
 from metagym.report import tables
 from metagym.report.charts import draw_panel
 from metagym.report.curves import MAX_PANELS, panels_of
@@ -24,7 +24,6 @@ from metagym.report.payload import pack, pack_episodes
 from metagym.report.prompts import histories
 from metagym.report.sources import Run, read_runs
 from metagym.report.standings import in_order, read_standings, standings_headline, standings_rows
-from metagym.report.visible import visible
 from metagym.report.words import headline, is_control
 from metagym.seeding import digest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from metagym.report.visible import visible
+from metagym.rendering import visible
 
 
 def tag(name: str, *children: str, text: str = "", **attributes: float | str | None) -> str:

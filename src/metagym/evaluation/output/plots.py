@@ -16,6 +16,7 @@ from metagym.evaluation.output.panels import ArmLine, CurvePanel, Range, Span, a
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.transfer import TransferMatrix
 from metagym.imports import require
+from metagym.rendering import visible
 from metagym.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def _dashes(number: int) -> str:
 
 def _label(text: str) -> str:
     """Return a name as matplotlib shows it: a dollar begins no formula, and no character is one that files refuse."""
-    shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text).replace("$", r"\$")
+    shown = visible(text, one_line=True).replace("$", r"\$")
     return f" {shown}" if shown.startswith("_") else shown  # a legend leaves out what begins with an underscore
 
 

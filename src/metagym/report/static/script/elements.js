@@ -15,8 +15,8 @@ function el(name, attributes = {}, ...children) {
   return node;
 }
 
-// The same table as in visible.py: what cannot be seen, or turns the direction of what follows.
-const HIDDEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g;
+// The same table as in rendering.py: characters that cannot be seen, or that change the direction of the text.
+const HIDDEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]/g;
 const CUT = 4000;
 
 function sign(character) {
