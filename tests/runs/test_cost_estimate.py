@@ -1,4 +1,4 @@
-"""What a run will take: the pilot counts what a ChatActor really sends; the seeds follow the textbook."""
+"""What a run will take: the pilot counts what a ChatActor really sends."""
 
 from __future__ import annotations
 
@@ -9,45 +9,9 @@ from metagym.budget import Attempt, Ledger, Prices
 from metagym.errors import ConfigError
 from metagym.models.context import estimate_tokens
 from metagym.runs.cost_estimate import Load, estimate_meta_step, read_load
-from metagym.statistics import seeds_needed
-from metagym.statistics.power import _power
 from metagym.testing import FakeChatModel
 from metagym.types import Usage
 from tests.conftest import MakeGates
-
-
-@pytest.mark.parametrize(
-    ("effect", "num_seeds"),
-    [(0.2, 199), (0.3, 90), (0.5, 34), (0.8, 15), (1.0, 10), (1.5, 6), (3.0, 4)],
-)
-def test_seeds_for_80_percent_power_are_those_of_the_tables(effect: float, num_seeds: int) -> None:
-    """Two-sided paired t test, alpha 5 %; Cohen 1988, and G*Power 3.1 (`dz`)."""
-    assert seeds_needed(effect, 1.0) == num_seeds
-
-
-def test_without_an_effect_the_power_is_alpha() -> None:
-    for num_seeds in (2, 3, 10, 100):
-        assert _power(num_seeds, 0.0, 0.05) == pytest.approx(0.05, abs=1e-3)
-
-
-def test_power_agrees_with_scipy() -> None:
-    stats = pytest.importorskip("scipy.stats")
-    for num_seeds, effect in ((3, 1.0), (5, 0.5), (20, 0.4), (100, 0.2)):
-        nu, shift = num_seeds - 1, effect * num_seeds**0.5
-        critical = stats.t.ppf(0.975, nu)
-        exact = 1 - stats.nct.cdf(critical, nu, shift) + stats.nct.cdf(-critical, nu, shift)
-        assert _power(num_seeds, effect, 0.05) == pytest.approx(exact, abs=2e-3)
-
-
-@pytest.mark.parametrize("numbers", [(0.0, 1.0), (-1.0, 1.0), (0.1, 0.0)])
-def test_senseless_numbers_are_refused(numbers: tuple[float, float]) -> None:
-    with pytest.raises(ConfigError, match="Expected effect, sd > 0"):
-        seeds_needed(*numbers)
-
-
-def test_an_effect_that_no_one_can_find_is_refused() -> None:
-    with pytest.raises(ConfigError, match="needs more than a million seeds"):
-        seeds_needed(1e-6, 1.0)
 
 
 def test_the_pilot_counts_the_prompts_that_a_chat_actor_sends(make_gates: MakeGates) -> None:

@@ -26,5 +26,5 @@ def test_the_quantile_is_scipys(probability: float, df: int) -> None:
 
 def test_the_ends() -> None:
     assert (t_cdf(math.inf, 3), t_cdf(-math.inf, 3), two_sided_p(math.inf, 3)) == (1.0, 0.0, 0.0)
-    with pytest.raises(ValueError, match=r"probability must lie between 0 and 1, got 1"):
+    with pytest.raises(ValueError, match=r"probability must be between 0 and 1, got 1"):
         t_quantile(1.0, 3)

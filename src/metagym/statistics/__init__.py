@@ -1,7 +1,7 @@
 """Statistics: intervals, tests and bounds over seeds, each with its source.
 
 intervals   mean, Student's t interval, sign flip, two-way bootstrap, Holm, equivalence
-power       the power of the paired t test
+power       the power of the paired t test, and its inverses
 student_t   Student's t, without scipy
 """
 
@@ -16,7 +16,7 @@ from metagym.statistics.intervals import (
     sign_flip_p,
     two_way_bootstrap,
 )
-from metagym.statistics.power import detectable_effect, seeds_needed
+from metagym.statistics.power import detectable_effect, paired_power, seeds_needed
 from metagym.statistics.student_t import t_cdf, t_quantile, two_sided_p
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "holm",
     "macro_average",
     "mean_interval",
+    "paired_power",
     "seeds_needed",
     "sign_flip_p",
     "t_cdf",

@@ -1,7 +1,7 @@
-"""Intervals and paired comparisons over replicates. Each method names its source; it knows nothing of runs.
+"""Intervals and paired comparisons over replicates. Each method names its source; none knows of runs.
 
-The replicate is the meta-episode (seed): every function here takes one number per seed, but for the two-way
-bootstrap, which takes one per seed and task. Only numpy is needed.
+The replicate is the meta-episode (seed): every function takes one number per seed, except the two-way bootstrap,
+which takes one per seed and task. Only numpy is needed.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from metagym.types import Record
 
 CONFIDENCE = 0.95
 MIN_SEEDS_FOR_SIGN_FLIP = 6
-"""With fewer, the smallest two-sided p of an exact sign-flip test, 2 / 2^n, lies above 0.05."""
+"""With fewer seeds the smallest two-sided p of an exact sign-flip test, 2 / 2^n, is above 0.05."""
 MAX_EXACT = 20
-"""Up to so many differences all 2^n sign patterns are counted."""
+"""Up to this number of differences, all 2^n sign patterns are counted."""
 
 
 class Estimate(Record):
-    """A mean over replicates with its interval. Where there is no interval (one replicate), the ends are None."""
+    """A mean over replicates with its interval. Without an interval (one replicate) the ends are None."""
 
     mean: float
     low: float | None = None
@@ -39,17 +39,17 @@ class Estimate(Record):
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of 0."""
+        """Whether the whole interval is on one side of 0."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 def mean_interval(values: ArrayLike, *, confidence: float = CONFIDENCE) -> Estimate | None:
-    """Return mean, Student's t interval and p of independent replicates; NaN are left out; None where none is left.
+    """Return mean, Student's t interval and p of independent replicates. NaN are left out; without any, return None.
 
-    For paired arms give the per-seed differences: this is then the paired t test. In simulated A/A
-    comparisons it keeps its level from three seeds on, where percentile bootstraps do not.
-    Values that are all equal and not 0 leave t undefined: p is then that of the sign-flip test, 2 / 2^n, and
-    there is an interval (of no width) only where that p is small enough.
+    For paired arms give the per-seed differences: this is then the paired t test. In simulated A/A comparisons it
+    keeps its level from three seeds on; percentile bootstraps do not.
+    If all values are equal and not 0, t is undefined. Then p is that of the sign-flip test, 2 / 2^n, and there is
+    an interval (of no width) only if that p is small enough.
 
     >>> print(mean_interval([0.1, 0.3, 0.2]).p_value < 0.1)
     True
@@ -65,7 +65,7 @@ def mean_interval(values: ArrayLike, *, confidence: float = CONFIDENCE) -> Estim
         return Estimate(mean=mean, num=1)
     std = float(sample.std(ddof=1))
     error = std / math.sqrt(num)
-    if error <= 1e-12 * max(1.0, abs(mean)):  # equal values, but for rounding
+    if error <= 1e-12 * max(1.0, abs(mean)):  # equal values, except for rounding
         p_value = 1.0 if abs(mean) < 1e-12 else 2.0 / 2**num
         is_sure = p_value == 1.0 or p_value < 1 - confidence
         end = mean if is_sure else None
@@ -77,10 +77,10 @@ def mean_interval(values: ArrayLike, *, confidence: float = CONFIDENCE) -> Estim
 
 
 def sign_flip_p(differences: ArrayLike, *, rng: np.random.Generator | None = None, num_flips: int = 100_000) -> float:
-    """Return the two-sided p of the sign-flip test: how often random signs give as large a mean.
+    """Return the two-sided p of the sign-flip test: the share of sign patterns that give as large a mean.
 
-    Exact up to 20 differences; above, by `num_flips` random patterns drawn from `rng` (by default a
-    generator of a fixed seed), the observed one counted among them. With n differences no p is below 2 / 2^n.
+    Exact up to 20 differences. Above, `num_flips` random patterns are drawn from `rng` (by default a generator of a
+    fixed seed), and the observed one is counted among them. With n differences no p is below 2 / 2^n.
 
     >>> sign_flip_p([1, 2, 3, 4, 5, 6]) == 2 / 2**6
     True
@@ -91,7 +91,7 @@ def sign_flip_p(differences: ArrayLike, *, rng: np.random.Generator | None = Non
     num = len(sample)
     if num == 0:
         return 1.0
-    observed = abs(sample.sum()) * (1 - 1e-12)  # sums that are equal but for rounding count
+    observed = abs(sample.sum()) * (1 - 1e-12)  # sums that are equal except for rounding count
     if num <= MAX_EXACT:
         sums = np.zeros(1)
         for value in sample:
@@ -114,9 +114,9 @@ def two_way_bootstrap(
 ) -> Estimate | None:
     """Return the mean and its percentile interval under resampling of seeds *and* of tasks.
 
-    `strata` holds one array of shape `[num_seeds, num_tasks]` per family, NaN where a cell is missing. Seeds
-    and tasks are resampled independently; families are fixed and weigh equally. It is for claims about new
-    tasks of the same families; below five seeds it is too narrow (9 % of A/A runs excluded 0 at three).
+    `strata` holds one array of shape `[num_seeds, num_tasks]` per family, with NaN for a missing cell. Seeds and
+    tasks are resampled independently; families are fixed and weigh equally. The interval is for claims about new
+    tasks of the same families. Below five seeds it is too narrow (9 % of A/A runs excluded 0 at three seeds).
 
     Source: Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2).
     """
@@ -152,9 +152,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def equivalence_p(differences: ArrayLike, margin: float) -> float | None:
-    """Return the p of "the mean difference lies within `margin` of 0": small speaks for no relevant difference.
+    """Return the p against "the mean differs from 0 by `margin` or more"; None below two replicates.
 
-    Two one-sided t tests. None below two replicates.
+    A small p speaks for no relevant difference. The method is two one-sided t tests.
 
     Raises:
         ConfigError: `margin` is not above 0.
@@ -189,7 +189,7 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
 def _weighted_mean(
     table: NDArray[np.float64], seeds: NDArray[np.int64] | None, tasks: NDArray[np.int64] | None
 ) -> NDArray[np.float64]:
-    """Return the mean over cells, each weighted by how often its seed and its task were drawn."""
+    """Return the mean over cells; the weight of a cell is the number of draws of its seed times that of its task."""
     known = np.isfinite(table)
     filled = np.where(known, table, 0.0)
     if seeds is None or tasks is None:

@@ -1,4 +1,4 @@
-"""Student's t: distribution function and quantile, without scipy, which would be the largest package of the install.
+"""Student's t: distribution function and quantile, without scipy: that would be the largest package of the install.
 
 Tested against scipy to ten digits. Source: Press et al., Numerical Recipes, 3rd ed., sec. 6.4 (the incomplete
 beta function by its continued fraction, after Lentz).
@@ -23,7 +23,7 @@ def t_cdf(t: float, df: float) -> float:
 
 
 def two_sided_p(t: float, df: float) -> float:
-    """Return P(|T| >= |t|), exact in the tail too.
+    """Return P(|T| >= |t|), with full precision in the tail.
 
     >>> round(two_sided_p(2.0, 10), 6)
     0.073388
@@ -39,7 +39,7 @@ def t_quantile(probability: float, df: float) -> float:
     2.262157
     """
     if not 0 < probability < 1:
-        raise ValueError(f"probability must lie between 0 and 1, got {probability}.")
+        raise ValueError(f"probability must be between 0 and 1, got {probability}.")
     if probability < 0.5:
         return -t_quantile(1 - probability, df)
     low, high = 0.0, 1.0
@@ -59,7 +59,7 @@ def _incomplete_beta(a: float, b: float, x: float) -> float:
         return float(x >= 1)
     log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
     front = math.exp(log_front)
-    # The fraction converges quickly on this side of the mean only.
+    # The fraction converges quickly only on this side of the mean.
     if x < (a + 1) / (a + b + 2):
         return front * _fraction(a, b, x) / a
     return 1 - front * _fraction(b, a, 1 - x) / b
