@@ -21,8 +21,8 @@ import torch
 
 from metagym.training.grpo import GRPO, GRPOConfig
 from metagym.training.policy import Policy
-from metagym.training.tiny import make_tokenizer
 from metagym.training.trl import grpo_arguments
+from metagym.training_demo.tiny_reflector import make_tokenizer
 
 QWEN2_HALF_B = {
     "hidden_size": 896,

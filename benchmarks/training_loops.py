@@ -21,15 +21,15 @@ import transformers
 import trl
 
 from metagym.envs.gates.meta import GatesMetaEnv
-from metagym.training.data import Experience, read_lines
-from metagym.training.demo import DemoConfig, prepare
-from metagym.training.heldout import measure, write_with
-from metagym.training.loop import LoopConfig, train
+from metagym.training.experience import Experience, read_lines
 from metagym.training.policy import Policy
-from metagym.training.problem import TEST_LAWS, GradedGatesMetaEnv, compact_messages
 from metagym.training.reward import MetaReward
-from metagym.training.tiny import EPISODES_PER_STEP
+from metagym.training.trainer import TrainingConfig, train
 from metagym.training.trl import grpo_arguments, make_dataset, make_reward_function
+from metagym.training_demo.demonstration import DemoConfig, prepare
+from metagym.training_demo.gates_problem import TEST_LAWS, GradedGatesMetaEnv, compact_messages
+from metagym.training_demo.held_out import measure_held_out, write_with
+from metagym.training_demo.tiny_reflector import EPISODES_PER_STEP
 
 Train = Callable[[Path, list[Experience], MetaReward, Path, DemoConfig, int], tuple[list[float], Path]]
 
@@ -44,8 +44,8 @@ class Row(NamedTuple):
 def train_plain(
     start: Path, data: list[Experience], reward: MetaReward, out: Path, config: DemoConfig, seed: int
 ) -> tuple[list[float], Path]:
-    loop = LoopConfig(num_steps=config.num_steps, seed=seed, save_every=config.num_steps)
-    last = train(start, data, reward, out, grpo=config.grpo, loop=loop, render=compact_messages)
+    training = TrainingConfig(num_steps=config.num_steps, seed=seed, save_every=config.num_steps)
+    last = train(start, data, reward, out, grpo=config.grpo, config=training, render=compact_messages)
     return [line["reward"] for line in read_lines(out / "metrics.jsonl")], last
 
 
@@ -76,7 +76,9 @@ def run(name: str, trains: Train, folder: Path, seed: int, config: DemoConfig) -
         step_s = (time.process_time() - began) / config.num_steps
     with GatesMetaEnv("demo", episodes_per_step=EPISODES_PER_STEP, split="test") as env:
         found = [
-            measure(env, write_with(Policy.load(path), seed=seed), TEST_LAWS[: config.num_laws], seed=seed).final
+            measure_held_out(
+                env, write_with(Policy.load(path), seed=seed), TEST_LAWS[: config.num_laws], seed=seed
+            ).final
             for path in (folder / "start", last)
         ]
     row = Row(statistics.mean(rewards[:10]), statistics.mean(rewards[-10:]), found[1] - found[0], step_s)

@@ -18,14 +18,14 @@ import torch
 import trl
 
 from metagym.seeding import digest
-from metagym.training.data import read_experience, to_experience, write_jsonl
-from metagym.training.demo import DemoConfig
-from metagym.training.heldout import play_loops, write_with
+from metagym.training.experience import read_experience, to_experience, write_jsonl
 from metagym.training.policy import Policy
-from metagym.training.problem import TRAIN_LAWS, GradedGatesMetaEnv, compact_messages
 from metagym.training.reward import MetaReward
-from metagym.training.tiny import EPISODES_PER_STEP, make_start
 from metagym.training.trl import grpo_arguments, make_dataset, make_reward_function
+from metagym.training_demo.demonstration import DemoConfig
+from metagym.training_demo.gates_problem import TRAIN_LAWS, GradedGatesMetaEnv, compact_messages
+from metagym.training_demo.held_out import play_loops, write_with
+from metagym.training_demo.tiny_reflector import EPISODES_PER_STEP, make_start
 
 
 def main(out: Path, *, resume: bool) -> None:

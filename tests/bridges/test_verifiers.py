@@ -19,7 +19,7 @@ from metagym.bridges.verifiers_taskset import ReflectionConfig, ReflectionTaskCo
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import ConfigError
 from metagym.testing import check_meta_env, check_text_env
-from metagym.training.data import collect
+from metagym.training.experience import collect
 
 pytestmark = [pytest.mark.bridge, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 

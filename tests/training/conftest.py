@@ -20,15 +20,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def tiny_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny reflector that has hardly learned its format: enough for everything but learning."""
-    from metagym.training import tiny
     from metagym.training.policy import Policy
+    from metagym.training_demo import tiny_reflector as tiny
 
     torch: Any = tiny.torch
     torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("model") / "start"
     pairs = tiny.make_examples(64, seed=0)
     tokenizer: Any = tiny.make_tokenizer([messages[0]["content"] + "\n" + reply for messages, reply in pairs])
-    model: Any = tiny.make_model(len(tokenizer), seed=0, hidden_size=16, num_layers=1)
+    model: Any = tiny.make_tiny_model(len(tokenizer), seed=0, hidden_size=16, num_layers=1)
     policy = Policy(model, tokenizer)
     tiny.supervise(policy, pairs, seed=0, num_steps=60, batch_size=16, learning_rate=1e-2)
     policy.save(path)

@@ -67,7 +67,7 @@ def test_grpo_trains_on_what_was_collected(command: Metagym, tiny_start: Path) -
     arguments = (
         *("train", "grpo", *GATES, "--model", tiny_start, "--data", "data", "--out", "run", "-n", 2),
         *("--grpo", "group_size=2", "--grpo", "groups_per_step=2", "--grpo", "max_new_tokens=8"),
-        *("--render", "metagym.training.problem:compact_messages"),
+        *("--render", "metagym.training_demo.gates_problem:compact_messages"),
     )
     code, out, err = command(*arguments)
     assert code == 0, err
@@ -103,7 +103,7 @@ def test_a_trained_reflector_is_evaluated_against_its_untrained_start(
     arguments = (
         *("train", "grpo", *GATES, "--model", tiny_start, "--data", "data", "--out", "run", "-n", 2),
         *("--grpo", "group_size=2", "--grpo", "groups_per_step=2", "--grpo", "max_new_tokens=8"),
-        *("--render", "metagym.training.problem:compact_messages", "--evaluate-every", 1, *EVALUATION),
+        *("--render", "metagym.training_demo.gates_problem:compact_messages", "--evaluate-every", 1, *EVALUATION),
     )
     code, out, err = command(*arguments)
     assert code == 0, err
@@ -181,7 +181,7 @@ class SpeakingActor(ChatActor):
     ("option", "told"),
     [
         (("--evaluation", "num_seeds=2"), "nothing says when: give --evaluate-every N"),
-        (("--evaluate-every", "1"), "Expected the held-out families"),
+        (("--evaluate-every", "1"), "Expected held-out families"),
         (("--grpo", "group_size=1"), "group_size must be at least 2, got 1"),
         (("--grpo", "groupsize=4"), "GRPOConfig got groupsize=4"),
         (("--reward", "on=later"), "must be 'same' or 'fresh', got 'later'"),

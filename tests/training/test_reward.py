@@ -9,8 +9,8 @@ import pytest
 from metagym.envs.gates.env import GatesEnv
 from metagym.envs.gates.laws import GATES, law_of
 from metagym.errors import ConfigError
-from metagym.training.problem import GradedGatesMetaEnv, prompt_of
 from metagym.training.reward import MetaReward, RewardConfig
+from metagym.training_demo.gates_problem import GradedGatesMetaEnv, prompt_of
 from metagym.types import Completion, MetaStep
 from tests.conftest import FailingEnv, MakeGates, gates_of, make_meta_step
 

@@ -13,10 +13,10 @@ from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.envs.gates.laws import GATES, law_of
 from metagym.errors import ConfigError, InfrastructureError
 from metagym.registration import make
-from metagym.training.data import Experience, collect
-from metagym.training.problem import prompt_of
+from metagym.training.experience import Experience, collect
 from metagym.training.reward import MetaReward
 from metagym.training.verl import DATA_SOURCE, compute_score, write_verl_parquet
+from metagym.training_demo.gates_problem import prompt_of
 
 pytestmark = pytest.mark.train
 parquet: Any = pytest.importorskip("pyarrow.parquet", reason="needs metagym[train]")

@@ -30,10 +30,10 @@ from verl.utils.dataset.rl_dataset import RLHFDataset, collate_fn  # noqa: E402
 from metagym.envs.gates.demo import GatesDemoReflector  # noqa: E402
 from metagym.envs.gates.laws import GATES, law_of  # noqa: E402
 from metagym.registration import make  # noqa: E402
-from metagym.training.data import Experience, chat_messages, collect  # noqa: E402
-from metagym.training.problem import prompt_of  # noqa: E402
+from metagym.training.experience import Experience, chat_messages, collect  # noqa: E402
 from metagym.training.reward import MetaReward  # noqa: E402
 from metagym.training.verl import write_verl_parquet  # noqa: E402
+from metagym.training_demo.gates_problem import prompt_of  # noqa: E402
 
 CONFIGS = Path(__file__).parents[2] / "examples" / "training" / "verl"
 OPTIONS = {"actor": "demo", "episodes_per_step": 2}

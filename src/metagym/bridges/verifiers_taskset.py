@@ -21,7 +21,7 @@ import verifiers.v1 as vf
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, InfrastructureError
 from metagym.registration import make
-from metagym.training.data import EXPERIENCE, chat_messages, read_experience
+from metagym.training.experience import EXPERIENCE, chat_messages, read_experience
 from metagym.training.reward import MetaReward
 from metagym.types import MetaStep
 

@@ -52,8 +52,8 @@ def collect(
     """Collect experience: ICT loops with a reflector on the meta-train families."""
     from metagym.reflectors import make_reflector
     from metagym.registration import make
-    from metagym.training.data import collect as collect_experience
-    from metagym.training.data import write_parquet
+    from metagym.training.experience import collect as collect_experience
+    from metagym.training.experience import write_experience_parquet
 
     made = make(env, num_steps=steps, **actor_options(option, actor, actor_model, actor_base_url, api_key_env))
     with made, resumable(out, AGAIN):
@@ -64,7 +64,7 @@ def collect(
         writer = make_reflector(spec, demo=made.unwrapped.make_demo_reflector)  # type: ignore[attr-defined]
         experience = collect_experience(made, writer, out, num_loops=loops, num_steps=steps, seed=seed)
     if parquet:
-        write_parquet(experience, out / "experience.parquet")
+        write_experience_parquet(experience, out / "experience.parquet")
     console.print(f"{len(experience)} tuples in {out}", soft_wrap=True, highlight=False)
 
 
@@ -94,7 +94,7 @@ def grpo(
         typer.Option(help="NAME=JSON, a field of EvaluationConfig, such as families=[...] or num_seeds=5."),
     ] = None,
     render: Annotated[str, typer.Option(help="package.module:function that shows a meta-step to the model.")] = (
-        "metagym.training.data:chat_messages"
+        "metagym.training.experience:chat_messages"
     ),
     seed: SeedOption = 0,
 ) -> None:
@@ -103,13 +103,14 @@ def grpo(
 
     require("torch", extra="train"), require("transformers", extra="train")
     from metagym.evaluation import EvaluationConfig
+    from metagym.evaluation import evaluate as evaluate_reflector
     from metagym.imports import import_object
     from metagym.registration import make
-    from metagym.training.data import read_experience, read_lines
+    from metagym.training.experience import read_experience, read_lines
     from metagym.training.grpo import GRPOConfig
-    from metagym.training.ict import evaluate_by_ict
-    from metagym.training.loop import LoopConfig, train
+    from metagym.training.policy_evaluation import evaluate_by_ict
     from metagym.training.reward import MetaReward, RewardConfig
+    from metagym.training.trainer import TrainingConfig, train
 
     if evaluation and not evaluate_every:
         raise ConfigError("--evaluation says how to evaluate, and nothing says when: give --evaluate-every N.")
@@ -121,22 +122,24 @@ def grpo(
     made = make(env, **actor_options(option, actor, actor_model, actor_base_url, api_key_env))
     with made, resumable(out, AGAIN):
         meta_env: Any = made.unwrapped
-        evaluate = None
+        evaluate_policy = None
         if evaluate_every:
             protocol = read_config(EvaluationConfig, evaluation, name="--evaluation")
             place = out / "evaluations"
-            evaluate = evaluate_by_ict(meta_env, experience, protocol, place, grpo=algorithm, render=shown)
+            evaluate_policy = evaluate_by_ict(
+                evaluate_reflector, meta_env, experience, protocol, place, grpo=algorithm, render=shown
+            )
         last = train(
             model,
             experience,
             MetaReward(meta_env, read_config(RewardConfig, reward_option, name="--reward")),
             out,
             grpo=algorithm,
-            loop=LoopConfig(
+            config=TrainingConfig(
                 num_steps=steps, seed=seed, lora_rank=lora_rank, dtype=dtype, evaluate_every=evaluate_every
             ),
             render=shown,
-            evaluate=evaluate,
+            evaluate=evaluate_policy,
         )
     rewards = [line["reward"] for line in read_lines(out / "metrics.jsonl")]
     for line in read_lines(out / "evaluations.jsonl") if evaluate_every else ():
@@ -164,7 +167,7 @@ def export(
     from metagym.actors import ChatActor
     from metagym.registration import make
     from metagym.seeding import digest
-    from metagym.training.data import read_experience
+    from metagym.training.experience import read_experience
     from metagym.training.export import actor_turns, reflector_turns, supervised_pairs, write_turns
 
     if env is None:

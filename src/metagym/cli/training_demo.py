@@ -26,7 +26,7 @@ def demo(
     from metagym.imports import require
 
     require("torch", extra="train"), require("transformers", extra="train")
-    from metagym.training.demo import DemoConfig, run_demo
+    from metagym.training_demo.demonstration import DemoConfig, run_demo
 
     def told(report: Any) -> None:
         console.print(f"run {report.seed}: reward {curve(report.rewards)}", highlight=False)

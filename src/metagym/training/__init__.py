@@ -1,4 +1,16 @@
-"""Training reflectors: experience, reward, GRPO, other trainers. Needs the extra `train` where it says so.
+"""Training reflectors with GRPO. Importing this package imports no torch.
 
-Importing this package imports no torch; its modules import torch when they are imported themselves.
+    experience           the data to train on: collected by ICT loops, kept as JSON lines or Parquet (no torch)
+    reward               the reward of a reflection: its batch, replayed under its prompt (no torch)
+    grpo                 the algorithm
+    policy               the language model under training: it samples replies and gives their log-probabilities
+    trainer              the training run: steps, evaluations, exact resume
+    metrics              the figures of a step, and the files that hold them
+    checkpoint           everything that the next step depends on
+    policy_evaluation    the ICT protocol on held-out families, for the policy under training
+    local_reflector      a checkpoint as a reflector, in this process
+    export               turns and pairs for other trainers (no torch)
+    trl, verl            adapters: the same reward and data in those trainers
+
+It knows no particular environment. The toy problem of `metagym train demo` is `metagym.training_demo`.
 """

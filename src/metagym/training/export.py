@@ -9,7 +9,7 @@ from typing import Any
 
 from metagym.actors import ChatActor
 from metagym.errors import ConfigError
-from metagym.training.data import read_lines
+from metagym.training.experience import read_lines
 from metagym.types import Trajectory
 
 FIELDS = ("role", "messages", "completion", "reward", "group", "token_ids", "logprobs")

@@ -25,7 +25,7 @@ import numpy as np
 from metagym.errors import ConfigError
 from metagym.imports import require
 from metagym.seeding import derive_seed
-from metagym.training.metrics import Group, mean
+from metagym.training.metrics import Group, mean_or_nan
 from metagym.training.policy import Policy, Sample, Tensor
 from metagym.types import Completion, Record
 
@@ -164,7 +164,7 @@ class GRPO:
                 norms.append(norm)
             else:
                 skipped += 1  # a NaN must not reach the weights; it is counted, and seen in the metrics
-        return {"kl": mean(kls), "grad_norm": mean(norms), "skipped_updates": float(skipped)}
+        return {"kl": mean_or_nan(kls), "grad_norm": mean_or_nan(norms), "skipped_updates": float(skipped)}
 
     def _logprobs(self, policy: Policy, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
         prompts, completions = [sample.prompt_ids for sample in samples], [sample.token_ids for sample in samples]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metagym.files import write_whole
-from metagym.training.data import read_lines
+from metagym.training.experience import read_lines
 
 if TYPE_CHECKING:
     from metagym.training.policy import Sample
@@ -34,16 +34,16 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     known = [rewards[~np.isnan(rewards)] for _, _, rewards in groups]
     samples = [sample for _, group, _ in groups for sample in group]
     return {
-        "reward": mean(np.concatenate(known)),
-        "reward_spread": mean([np.std(rewards) for rewards in known if len(rewards)]),
+        "reward": mean_or_nan(np.concatenate(known)),
+        "reward_spread": mean_or_nan([np.std(rewards) for rewards in known if len(rewards)]),
         "missing_rewards": 1 - sum(map(len, known)) / len(samples),
-        "no_signal": mean([len(set(rewards)) < 2 for rewards in known]),
-        "length": mean([len(sample.token_ids) for sample in samples]),
-        "cut_off": mean([not sample.is_finished for sample in samples]),
+        "no_signal": mean_or_nan([len(set(rewards)) < 2 for rewards in known]),
+        "length": mean_or_nan([len(sample.token_ids) for sample in samples]),
+        "cut_off": mean_or_nan([not sample.is_finished for sample in samples]),
     }
 
 
-def mean(values: Any) -> float:
+def mean_or_nan(values: Any) -> float:
     """Return the mean as a float; NaN of nothing."""
     return float(np.mean(values)) if len(values) else math.nan
 

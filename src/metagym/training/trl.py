@@ -11,7 +11,7 @@ from typing import Any
 
 from metagym.errors import ConfigError
 from metagym.imports import require
-from metagym.training.data import Experience, Render, chat_messages
+from metagym.training.experience import Experience, Render, chat_messages
 from metagym.training.grpo import GRPOConfig
 from metagym.training.reward import MetaReward
 

@@ -17,7 +17,7 @@ from metagym.env import MetaEnv
 from metagym.errors import ConfigError, InfrastructureError
 from metagym.imports import require
 from metagym.registration import make
-from metagym.training.data import Experience, Render, chat_messages
+from metagym.training.experience import Experience, Render, chat_messages
 from metagym.training.reward import MetaReward, RewardConfig
 
 DATA_SOURCE = "metagym"

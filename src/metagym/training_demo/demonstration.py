@@ -20,23 +20,23 @@ from metagym.envs.gates.laws import GATES, WAYS
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.imports import require
 from metagym.seeding import derive_seed, digest
-from metagym.training.data import EXPERIENCE, Experience, read_experience, read_lines, to_experience, write_jsonl
+from metagym.training.experience import EXPERIENCE, Experience, read_experience, read_lines, to_experience, write_jsonl
 from metagym.training.grpo import GRPOConfig
-from metagym.training.heldout import (
+from metagym.training.policy import Policy
+from metagym.training.reward import MetaReward, RewardConfig
+from metagym.training.trainer import TrainingConfig, train
+from metagym.training_demo.gates_problem import TEST_LAWS, TRAIN_LAWS, GradedGatesMetaEnv, compact_messages, prompt_of
+from metagym.training_demo.held_out import (
     MAX_NEW_TOKENS,
     HeldOut,
     WritePrompts,
-    measure,
+    measure_held_out,
     play_loops,
     write_bayes,
     write_constant,
     write_with,
 )
-from metagym.training.loop import LoopConfig, train
-from metagym.training.policy import Policy
-from metagym.training.problem import TEST_LAWS, TRAIN_LAWS, GradedGatesMetaEnv, compact_messages, prompt_of
-from metagym.training.reward import MetaReward, RewardConfig
-from metagym.training.tiny import EPISODES_PER_STEP, make_start
+from metagym.training_demo.tiny_reflector import EPISODES_PER_STEP, make_start
 from metagym.types import Completion, MetaStep, Record
 
 torch = require("torch", extra="train")
@@ -125,7 +125,7 @@ def train_arm(folder: str | Path, seed: int, config: DemoConfig, *, shuffled: bo
             (ShuffledReward if shuffled else MetaReward)(env, config.reward),
             folder / ("shuffled" if shuffled else "trained"),
             grpo=config.grpo,
-            loop=LoopConfig(num_steps=config.num_steps, seed=seed, save_every=20),
+            config=TrainingConfig(num_steps=config.num_steps, seed=seed, save_every=20),
             render=compact_messages,
         )
     return last
@@ -146,7 +146,7 @@ def run_once(folder: str | Path, seed: int, config: DemoConfig) -> RunReport:
     with _environment(GatesMetaEnv, split="test") as env:
 
         def measured(write: WritePrompts) -> HeldOut:
-            return measure(env, write, TEST_LAWS[: config.num_laws], seed=seed)
+            return measure_held_out(env, write, TEST_LAWS[: config.num_laws], seed=seed)
 
         report = RunReport(
             seed=seed,

@@ -14,7 +14,14 @@ from metagym.env import MetaEnv
 from metagym.reflectors import read_reflection
 from metagym.seeding import derive_seed
 from metagym.training.policy import Policy
-from metagym.training.problem import SHOWN_ATTEMPTS, bayes_prompt, instructed, permute_outcomes, render, revealed
+from metagym.training_demo.gates_problem import (
+    SHOWN_ATTEMPTS,
+    bayes_prompt,
+    instructed,
+    permute_attempt_outcomes,
+    render_facts,
+    revealed,
+)
 from metagym.types import Completion, MetaStep, Record
 
 History = Sequence[MetaStep]
@@ -56,7 +63,9 @@ def play_loops(
     return histories, prompts
 
 
-def measure(env: MetaEnv, write: WritePrompts, laws: Sequence[str], *, num_steps: int = 4, seed: int = 0) -> HeldOut:
+def measure_held_out(
+    env: MetaEnv, write: WritePrompts, laws: Sequence[str], *, num_steps: int = 4, seed: int = 0
+) -> HeldOut:
     """Return what `write` scores on `laws`: loops of `num_steps` reflections, then the last prompt on fresh tasks."""
     histories, prompts = play_loops(env, write, laws, num_steps=num_steps, seed=seed)
     finals = []
@@ -80,8 +89,8 @@ def write_with(policy: Policy, *, seed: int, permuted: bool = False) -> WritePro
         rng, conversations = _rng("permuted", seed, step), []
         for history in histories:
             attempts = revealed(history[-1].trajectories, limit=SHOWN_ATTEMPTS)
-            attempts = permute_outcomes(attempts, rng) if permuted else attempts
-            text = render(instructed(history[-1].prompt), attempts)
+            attempts = permute_attempt_outcomes(attempts, rng) if permuted else attempts
+            text = render_facts(instructed(history[-1].prompt), attempts)
             conversations.append(policy.encode([{"role": "user", "content": text}]))
         generator = policy.generator(derive_seed("held out", seed, step))
         samples = policy.sample(conversations, max_new_tokens=MAX_NEW_TOKENS, generator=generator)

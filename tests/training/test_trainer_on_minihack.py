@@ -20,13 +20,13 @@ pytest.importorskip("transformers", reason="needs metagym[train]")
 pytest.importorskip("minihack", reason="needs metagym[minihack]")
 
 from metagym.registration import make  # noqa: E402
-from metagym.training import tiny  # noqa: E402
-from metagym.training.data import chat_messages, collect, read_lines  # noqa: E402
+from metagym.training.experience import chat_messages, collect, read_lines  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
-from metagym.training.loop import LoopConfig, train  # noqa: E402
+from metagym.training.local_reflector import weights_digest  # noqa: E402
 from metagym.training.policy import Policy  # noqa: E402
 from metagym.training.reward import MetaReward  # noqa: E402
-from metagym.training.serving import weights_digest  # noqa: E402
+from metagym.training.trainer import TrainingConfig, train  # noqa: E402
+from metagym.training_demo import tiny_reflector as tiny  # noqa: E402
 from metagym.types import Completion, MetaStep  # noqa: E402
 
 OPTIONS = {"actor": "demo", "families": ["MiniHack-Room-Random-15x15-v0"], "episodes_per_step": 2}
@@ -45,7 +45,7 @@ class Reward(MetaReward):
 def make_model(path: Path, texts: list[str]) -> None:
     tiny.torch.set_num_threads(1)
     tokenizer: Any = tiny.make_tokenizer(texts)
-    model: Any = tiny.make_model(len(tokenizer), seed=0, hidden_size=16, num_layers=1)
+    model: Any = tiny.make_tiny_model(len(tokenizer), seed=0, hidden_size=16, num_layers=1)
     Policy(model, tokenizer).save(path)
 
 
@@ -58,8 +58,8 @@ def test_a_few_steps_run_resume_and_log(tmp_path: Path) -> None:
     reward = Reward(env.unwrapped)
 
     def go(name: str, steps: int) -> Path:
-        loop = LoopConfig(num_steps=steps, save_every=1)
-        return train(tmp_path / "model", experience, reward, tmp_path / name, grpo=GRPO, loop=loop)
+        config = TrainingConfig(num_steps=steps, save_every=1)
+        return train(tmp_path / "model", experience, reward, tmp_path / name, grpo=GRPO, config=config)
 
     played = env.unwrapped.ledger.num_episodes
     whole = go("whole", 3)

@@ -11,7 +11,14 @@ from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.errors import ConfigError, MissingExtraError, RunFolderError
 from metagym.imports import require
 from metagym.runs import LOG
-from metagym.training.data import EXPERIENCE, collect, read_experience, to_experience, to_rows, write_parquet
+from metagym.training.experience import (
+    EXPERIENCE,
+    collect,
+    read_experience,
+    to_experience,
+    to_rows,
+    write_experience_parquet,
+)
 from metagym.training.export import actor_turns, supervised_pairs, write_turns
 from tests.conftest import MakeGates, make_meta_step, make_trajectory
 
@@ -79,7 +86,7 @@ def test_what_the_apparatus_spoilt_is_left_out() -> None:
 def test_parquet_holds_the_same(make_gates: MakeGates, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="needs metagym[train]")
     experience = collected(make_gates(episodes_per_step=2), tmp_path)
-    write_parquet(experience, tmp_path / "experience.parquet")
+    write_experience_parquet(experience, tmp_path / "experience.parquet")
     assert read_experience(tmp_path / "experience.parquet") == experience
     assert set(to_rows(experience)[0]) == {"id", "prompt", "task_ids", "reward", "fingerprint", "record"}
 

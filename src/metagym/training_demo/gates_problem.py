@@ -31,7 +31,7 @@ larger model; here it would only make the reading longer. The Bayes reflector re
 _OUTCOMES = {"opens": "opens", "stays shut": "shut", "stays shut, and a landslide": "landslide"}
 
 
-class Attempt(NamedTuple):
+class GateAttempt(NamedTuple):
     """What was tried at a gate, and what became of it."""
 
     gate: str
@@ -55,13 +55,13 @@ class GradedGatesMetaEnv(GatesMetaEnv):
         return len(passed) / max(len(GATES), len(trajectory.steps))
 
 
-def revealed(trajectories: Iterable[Trajectory], *, limit: int | None = None) -> tuple[Attempt, ...]:
+def revealed(trajectories: Iterable[Trajectory], *, limit: int | None = None) -> tuple[GateAttempt, ...]:
     """Return what the trajectories reveal of the law: each attempt once, sorted by gate and way.
 
     With `limit`, only the last so many attempts at each gate. Sorted, because in the order of play the last
     way tried at a gate is the one that opened it: a reader could find it without reading any outcome.
     """
-    found: dict[str, list[Attempt]] = {gate: [] for gate in GATES}
+    found: dict[str, list[GateAttempt]] = {gate: [] for gate in GATES}
     for attempt in (attempt for trajectory in trajectories for attempt in _attempts(trajectory)):
         known = found[attempt.gate]
         if attempt in known:
@@ -71,15 +71,15 @@ def revealed(trajectories: Iterable[Trajectory], *, limit: int | None = None) ->
     return tuple(sorted(kept, key=lambda attempt: (GATES.index(attempt.gate), WAYS.index(attempt.way))))
 
 
-def _attempts(trajectory: Trajectory) -> list[Attempt]:
+def _attempts(trajectory: Trajectory) -> list[GateAttempt]:
     texts = [step.observation.text for step in trajectory.steps]
     if trajectory.final_observation is not None:
         texts.append(trajectory.final_observation.text)
     matches = (_TRIED.search(text) for text in texts)
-    return [Attempt(found[2], _OUTCOMES[found[3]], found[1]) for found in matches if found]
+    return [GateAttempt(found[2], _OUTCOMES[found[3]], found[1]) for found in matches if found]
 
 
-def permute_outcomes(attempts: Sequence[Attempt], rng: np.random.Generator) -> tuple[Attempt, ...]:
+def permute_attempt_outcomes(attempts: Sequence[GateAttempt], rng: np.random.Generator) -> tuple[GateAttempt, ...]:
     """Return the attempts with their outcomes permuted among them: the null control at test time."""
     order = rng.permutation(len(attempts))
     return tuple(
@@ -108,10 +108,10 @@ def compact_messages(meta_step: MetaStep) -> list[Message]:
     batch takes a thousand.
     """
     seen = revealed(meta_step.trajectories, limit=SHOWN_ATTEMPTS)
-    return [{"role": "user", "content": render(instructed(meta_step.prompt), seen)}]
+    return [{"role": "user", "content": render_facts(instructed(meta_step.prompt), seen)}]
 
 
-def render(ways: dict[str, str], attempts: Sequence[Attempt]) -> str:
+def render_facts(ways: dict[str, str], attempts: Sequence[GateAttempt]) -> str:
     """Return the text of `compact_messages` for these instructions and attempts."""
     lines = []
     for gate in GATES:

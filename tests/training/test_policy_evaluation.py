@@ -16,12 +16,12 @@ from metagym.evaluation import EvaluationConfig, evaluate  # noqa: E402
 from metagym.evaluation.comparison import compare  # noqa: E402
 from metagym.evaluation.store import read_report  # noqa: E402
 from metagym.seeding import digest  # noqa: E402
-from metagym.training.data import to_experience  # noqa: E402
+from metagym.training.experience import to_experience  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
-from metagym.training.ict import evaluate_by_ict  # noqa: E402
+from metagym.training.local_reflector import LocalChatModel, LocalReflector  # noqa: E402
 from metagym.training.policy import Policy  # noqa: E402
-from metagym.training.problem import compact_messages  # noqa: E402
-from metagym.training.serving import LocalChatModel, LocalReflector  # noqa: E402
+from metagym.training.policy_evaluation import evaluate_by_ict  # noqa: E402
+from metagym.training_demo.gates_problem import compact_messages  # noqa: E402
 from tests.conftest import MakeGates  # noqa: E402
 
 GRPO = GRPOConfig(max_new_tokens=24)
@@ -36,7 +36,7 @@ def experience_of(env: Any) -> Any:
 
 def test_the_metrics_are_the_figures_of_the_protocol(tiny_start: Path, make_gates: MakeGates, tmp_path: Path) -> None:
     env, policy = make_gates(), Policy.load(tiny_start)
-    evaluated = evaluate_by_ict(env, experience_of(env), CONFIG, tmp_path, grpo=GRPO, render=compact_messages)
+    evaluated = evaluate_by_ict(evaluate, env, experience_of(env), CONFIG, tmp_path, grpo=GRPO, render=compact_messages)
     found = evaluated(policy, 0)
     reflector = LocalReflector(LocalChatModel(policy, max_new_tokens=24), compact_messages)
     report = evaluate(env, reflector, config=CONFIG, arm="after 0 steps")
@@ -48,7 +48,7 @@ def test_the_metrics_are_the_figures_of_the_protocol(tiny_start: Path, make_gate
 
 def test_two_evaluations_of_a_training_are_compared(tiny_start: Path, make_gates: MakeGates, tmp_path: Path) -> None:
     env, policy = make_gates(), Policy.load(tiny_start)
-    evaluated = evaluate_by_ict(env, experience_of(env), CONFIG, tmp_path, grpo=GRPO, render=compact_messages)
+    evaluated = evaluate_by_ict(evaluate, env, experience_of(env), CONFIG, tmp_path, grpo=GRPO, render=compact_messages)
     evaluated(policy, 0)
     next(iter(policy.trainable().values())).data.zero_()
     evaluated(policy, 5)
@@ -58,11 +58,11 @@ def test_two_evaluations_of_a_training_are_compared(tiny_start: Path, make_gates
 
 @pytest.mark.parametrize(
     ("families", "told"),
-    [((), "Expected the held-out families to evaluate on, got none"), (("law-0007",), "which the experience is from")],
+    [((), "Expected held-out families to evaluate on, got none"), (("law-0007",), "which the experience is from")],
 )
 def test_families_that_are_not_held_out_are_refused(
     make_gates: MakeGates, tmp_path: Path, families: tuple[str, ...], told: str
 ) -> None:
     env = make_gates()
     with pytest.raises(ConfigError, match=told):
-        evaluate_by_ict(env, experience_of(env), EvaluationConfig(families=families), tmp_path, grpo=GRPO)
+        evaluate_by_ict(evaluate, env, experience_of(env), EvaluationConfig(families=families), tmp_path, grpo=GRPO)

@@ -22,14 +22,14 @@ from metagym.errors import ConfigError, RunFolderError  # noqa: E402
 from metagym.optimizers.loop import optimize  # noqa: E402
 from metagym.reflectors import make_reflector  # noqa: E402
 from metagym.seeding import digest  # noqa: E402
-from metagym.training.data import Experience, read_lines, to_experience, write_jsonl  # noqa: E402
+from metagym.training.experience import Experience, read_lines, to_experience, write_jsonl  # noqa: E402
 from metagym.training.export import FIELDS, reflector_turns, supervised_pairs  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
-from metagym.training.loop import LoopConfig, train  # noqa: E402
+from metagym.training.local_reflector import LocalReflector, load_reflector, weights_digest  # noqa: E402
 from metagym.training.policy import Policy  # noqa: E402
-from metagym.training.problem import GradedGatesMetaEnv, compact_messages  # noqa: E402
 from metagym.training.reward import MetaReward  # noqa: E402
-from metagym.training.serving import LocalReflector, load_reflector, weights_digest  # noqa: E402
+from metagym.training.trainer import TrainingConfig, train  # noqa: E402
+from metagym.training_demo.gates_problem import GradedGatesMetaEnv, compact_messages  # noqa: E402
 from metagym.types import Completion, MetaStep  # noqa: E402
 from tests.conftest import SRC  # noqa: E402
 
@@ -56,10 +56,10 @@ class TextReward(MetaReward):
         return [len(set(text)) / 10 for text in texts]
 
 
-def run(start: Path, experience: list[Experience], env: Any, path: Path, steps: int = 4, **loop: Any) -> Path:
+def run(start: Path, experience: list[Experience], env: Any, path: Path, steps: int = 4, **options: Any) -> Path:
     return train(
         start, experience, TextReward(env), path, grpo=GRPO,
-        loop=LoopConfig(**{"num_steps": steps, "save_every": 2, **loop}), render=compact_messages,
+        config=TrainingConfig(**{"num_steps": steps, "save_every": 2, **options}), render=compact_messages,
     )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def test_it_is_evaluated_before_training_every_n_steps_and_at_the_end_each_once(
     def go_on() -> Path:
         return train(
             tiny_start, experience, TextReward(env), tmp_path / "run", grpo=GRPO, render=compact_messages,
-            evaluate=evaluate, loop=LoopConfig(num_steps=5, save_every=100, evaluate_every=2),
+            evaluate=evaluate, config=TrainingConfig(num_steps=5, save_every=100, evaluate_every=2),
         )  # fmt: skip
 
     with pytest.raises(KeyboardInterrupt):
@@ -148,7 +148,7 @@ def test_another_question_in_the_same_folder_is_refused(
     tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
 ) -> None:
     run(tiny_start, experience, env, tmp_path, steps=1)
-    with pytest.raises(RunFolderError, match="began with another loop"):
+    with pytest.raises(RunFolderError, match="got another training"):
         run(tiny_start, experience, env, tmp_path, seed=5)
 
 
@@ -227,9 +227,9 @@ import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from metagym.training.data import read_experience
-from tests.training.test_loop import run
-from metagym.training.problem import GradedGatesMetaEnv
+from metagym.training.experience import read_experience
+from tests.training.test_trainer import run
+from metagym.training_demo.gates_problem import GradedGatesMetaEnv
 with GradedGatesMetaEnv("demo", episodes_per_step=2) as env:
     run(Path(sys.argv[1]), read_experience(sys.argv[2]), env, Path(sys.argv[3]), steps=12)
 """

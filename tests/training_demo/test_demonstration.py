@@ -11,9 +11,9 @@ pytestmark = pytest.mark.train
 torch: Any = pytest.importorskip("torch", reason="needs metagym[train]")
 pytest.importorskip("transformers", reason="needs metagym[train]")
 
-from metagym.training.demo import DemoConfig, ShuffledReward, run_demo, run_once  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
 from metagym.training.reward import MetaReward  # noqa: E402
+from metagym.training_demo.demonstration import DemoConfig, ShuffledReward, run_demo, run_once  # noqa: E402
 from tests.conftest import MakeGates  # noqa: E402
 
 

@@ -13,7 +13,7 @@ from metagym.imports import import_object, require
 from metagym.models import Call
 from metagym.reflectors import ChatReflector
 from metagym.seeding import digest
-from metagym.training.data import Render
+from metagym.training.experience import Render
 from metagym.training.policy import Policy
 from metagym.types import Completion, Message, MetaStep, Record
 
@@ -78,7 +78,7 @@ class LocalReflector(ChatReflector):
 class Served(Record):
     """How a model was trained, and so is served: `metagym.json` in its folder."""
 
-    render: str = "metagym.training.data:chat_messages"
+    render: str = "metagym.training.experience:chat_messages"
     """Import path of what shows a meta-step to the model."""
     max_new_tokens: int = 1024
     temperature: float = 1.0
@@ -104,11 +104,13 @@ class Served(Record):
             ConfigError: the file is there, and cannot be read.
         """
         try:
-            return cls.model_validate_json((folder / SERVED).read_text(encoding="utf-8"))
+            found = cls.model_validate_json((folder / SERVED).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return cls()
         except ValueError as error:
             raise ConfigError(f"Expected what `metagym train` wrote in {folder / SERVED}: {error}") from error
+        render = found.render.replace("metagym.training.data:", "metagym.training.experience:")  # its name in 0.1
+        return found.model_copy(update={"render": render})
 
 
 def load_reflector(path: str | Path) -> LocalReflector:

@@ -19,13 +19,13 @@ from metagym.errors import ConfigError
 from metagym.imports import require
 from metagym.seeding import derive_seed
 from metagym.training.policy import Policy
-from metagym.training.problem import (
+from metagym.training_demo.gates_problem import (
     SHOWN_ATTEMPTS,
     TRAIN_LAWS,
-    Attempt,
+    GateAttempt,
     GradedGatesMetaEnv,
     prompt_of,
-    render,
+    render_facts,
     revealed,
 )
 from metagym.types import Message
@@ -65,7 +65,7 @@ def make_tokenizer(texts: Sequence[str]) -> object:
     )
 
 
-def make_model(vocab_size: int, *, seed: int, hidden_size: int = 64, num_layers: int = 2) -> object:
+def make_tiny_model(vocab_size: int, *, seed: int, hidden_size: int = 64, num_layers: int = 2) -> object:
     """Make a randomly initialised Qwen2-shaped model."""
     transformers = require("transformers", extra="train")
     torch.manual_seed(seed)
@@ -98,14 +98,14 @@ def make_examples(num_examples: int, *, seed: int) -> list[tuple[list[Message], 
             told = {gate: str(rng.choice(WAYS)) for gate in GATES if rng.random() < 0.6} if rng.random() < 0.7 else {}
             (meta_step,) = env.replay([prompt_of(told) or env.default_prompt], [task.id for task in tasks])
             attempts = revealed(meta_step.trajectories, limit=SHOWN_ATTEMPTS)
-            user: Message = {"role": "user", "content": render(told, attempts)}
+            user: Message = {"role": "user", "content": render_facts(told, attempts)}
             target = _copied(told, attempts, rng, informed=rng.random() < INFORMED_SHARE)
             pairs.append(([user], REPLY + prompt_of(target)))
     return pairs
 
 
 def _copied(
-    told: dict[str, str], attempts: Sequence[Attempt], rng: np.random.Generator, *, informed: bool
+    told: dict[str, str], attempts: Sequence[GateAttempt], rng: np.random.Generator, *, informed: bool
 ) -> dict[str, str]:
     """Return for each gate a way drawn uniformly from the facts that name it: told or tried, whatever came of it.
 
@@ -157,7 +157,7 @@ def make_start(path: str | Path, *, seed: int, num_steps: int = 800) -> Policy:
     """Make the tiny reflector before any reinforcement, save it to the folder `path`, and return it."""
     pairs = make_examples(NUM_EXAMPLES, seed=seed)
     tokenizer = make_tokenizer([messages[0]["content"] + "\n" + reply for messages, reply in pairs])
-    policy = Policy(make_model(len(tokenizer), seed=seed), tokenizer)  # type: ignore[arg-type]
+    policy = Policy(make_tiny_model(len(tokenizer), seed=seed), tokenizer)  # type: ignore[arg-type]
     supervise(policy, pairs, seed=seed, num_steps=num_steps)
     policy.save(path)
     return policy

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from metagym.envs.gates.laws import GATES, WAYS, law_of
-from metagym.training.problem import (
+from metagym.training_demo.gates_problem import (
     TEST_LAWS,
     TRAIN_LAWS,
-    Attempt,
+    GateAttempt,
     bayes_prompt,
     compact_messages,
     instructed,
-    permute_outcomes,
+    permute_attempt_outcomes,
     prompt_of,
     revealed,
 )
@@ -53,11 +53,13 @@ def test_a_limit_keeps_the_last_attempts_at_each_gate(make_gates: MakeGates) -> 
 
 
 def test_permuting_outcomes_keeps_what_was_tried_and_how_often_what_came() -> None:
-    attempts = tuple(Attempt("oak", outcome, way) for outcome, way in zip(("opens", *["shut"] * 5), WAYS, strict=True))
+    attempts = tuple(
+        GateAttempt("oak", outcome, way) for outcome, way in zip(("opens", *["shut"] * 5), WAYS, strict=True)
+    )
     rng = np.random.default_rng(0)
     places = set()
     for _ in range(50):
-        permuted = permute_outcomes(attempts, rng)
+        permuted = permute_attempt_outcomes(attempts, rng)
         assert [a[::2] for a in permuted] == [a[::2] for a in attempts]
         assert sorted(a.outcome for a in permuted) == sorted(a.outcome for a in attempts)
         places.add(next(a.way for a in permuted if a.outcome == "opens"))

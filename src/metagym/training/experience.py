@@ -159,7 +159,7 @@ def read_experience(path: str | Path, *, fingerprint: str | None = None) -> list
     return experience
 
 
-def write_parquet(experience: Sequence[Experience], path: str | Path) -> None:
+def write_experience_parquet(experience: Sequence[Experience], path: str | Path) -> None:
     """Write a data set as Parquet: the columns `id`, `prompt`, `task_ids`, `reward`, `fingerprint`, and `record`.
 
     `record` is the whole experience as JSON, so that nothing is lost. `datasets.load_dataset("parquet",
