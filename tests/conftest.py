@@ -219,10 +219,8 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries wait for nothing."""
-    import tenacity
-
-    monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
+    """Retry without a pause."""
+    monkeypatch.setattr("metagym.models.pacing.random_pause_s", lambda num_tries, config: 0.0)
 
 
 def run_python(

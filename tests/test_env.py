@@ -616,7 +616,7 @@ def test_a_base_url_where_nothing_listens_is_a_typed_error(make_gates: MakeGates
         url = gone.base_url
     env = make_gates({"model": "m", "base_url": url, "timeout_s": 5}, episodes_per_step=1)
     env.reset(seed=0)
-    with pytest.raises(EpisodesFailedError, match=r"Nothing answers there: start the server, or mend base_url"):
+    with pytest.raises(EpisodesFailedError, match=r"Nothing answers there: start the server, or correct base_url"):
         env.step("p")
 
 

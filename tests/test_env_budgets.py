@@ -29,7 +29,7 @@ def test_a_batch_that_the_budgets_episodes_do_not_cover_is_not_begun(make_gates:
     with pytest.raises(BudgetExceededError, match="leaves 2, and the next batch takes 3"):
         env.replay(["Push."], [item.task.id for item in first[:3]])
     env.replay(["Push."], [item.task.id for item in first[:2]])
-    assert (env.ledger.num_episodes, env.ledger.outlay.episodes) == (7, 7)
+    assert (env.ledger.num_episodes, env.ledger.used.episodes) == (7, 7)
     env.ledger.budget = Budget(episodes=12)
     trajectories, *_ = env.step("Push.")
     assert len(trajectories) == 5
@@ -41,7 +41,7 @@ def test_what_the_apparatus_failed_on_is_not_counted(make_gates: MakeGates) -> N
     for _ in range(2):
         with pytest.raises(EpisodesFailedError):
             env.step("Push.")
-    assert env.ledger.outlay.episodes == 0
+    assert env.ledger.used.episodes == 0
 
 
 def test_a_branch_shares_tasks_and_actor_and_has_options_and_books_of_its_own(make_gates: MakeGates) -> None:
@@ -80,7 +80,7 @@ def test_a_branch_plays_what_failed_again_so_often_as_it_is_told(make_gates: Mak
     trajectories, *_ = branch.step("Push.")
     assert None not in [item.score for item in trajectories]
     assert set(failures.values()) == {3}
-    assert ledger.outlay.episodes == 5
+    assert ledger.used.episodes == 5
     failures.clear()
     branch = env.branch(ledger=ledger, rng=np.random.default_rng(5), retries=1)
     branch.reset()
@@ -101,7 +101,7 @@ def test_what_is_kept_under_one_prompt_makes_no_room_for_another(make_gates: Mak
         env.step("Push.")
     env.ledger.budget = Budget(episodes=8)
     env.step("Pull.")  # the same tasks, all of them played afresh
-    assert (env.ledger.num_failed, env.ledger.outlay.episodes, env.ledger.spent().max_calls) == (1, 8, 8)
+    assert (env.ledger.num_failed, env.ledger.used.episodes, env.ledger.spent().max_calls) == (1, 8, 8)
 
 
 def test_a_budget_that_gives_out_when_a_failure_is_played_again_loses_nothing(make_gates: MakeGates) -> None:
@@ -122,7 +122,7 @@ def test_a_budget_that_gives_out_when_a_failure_is_played_again_loses_nothing(ma
     ledger.budget = Budget()
     trajectories, *_ = branch.step("Push.")
     assert len(trajectories) == 5
-    assert (ledger.outlay.episodes, ledger.spent().max_calls) == (5, 5)
+    assert (ledger.used.episodes, ledger.spent().max_calls) == (5, 5)
 
 
 def test_the_fingerprint_of_a_branch_is_its_own(make_gates: MakeGates) -> None:

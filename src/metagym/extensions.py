@@ -1,7 +1,7 @@
-"""What an actor, a reflector, a chat model or an optimizer may say about itself, with a default for each.
+"""The optional attributes of actors, reflectors, chat models and optimizers, with a default for each.
 
-The protocols ask for one method each, so that a plain class serves. Everything else is an attribute that such
-a class may have; `extension_of` is the one place that looks for it.
+The protocols need one method each, so that a plain class is enough. Every other attribute is optional;
+`extension_of` is the one place that looks for it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Extension:
     fingerprint: Any = None
     """A JSON mapping of everything that decides the output; None means the class's qualified name."""
     scripted: bool = False
-    """Whether this is a scripted stand-in and no language model. Records and reports are marked `SCRIPTED`."""
+    """Whether this is a scripted stand-in, not a language model. Records and reports are marked `SCRIPTED`."""
     revision: str = ""
     """The version of the weights, if an outer trainer changes them."""
     keeps_ledger: bool = False
-    """Chat models: whether `complete` books its own attempts (retries included), so that `ask` must not."""
+    """Chat models: whether `complete` books its own attempts, retries included. Then `ask` does not book them."""
     max_reply_tokens: int | None = None
     """Chat models: the token limit of a reply; a budget in tokens needs one."""
     prices: Any = None

@@ -11,7 +11,7 @@ from metagym.errors import ConfigError, MissingExtraError
 
 
 def import_object(path: str) -> Any:
-    """Return the object at `package.module:name`.
+    """Import and return the object at `package.module:name`.
 
     Raises:
         ConfigError: the module cannot be imported, or has no such name.

@@ -13,7 +13,7 @@ import pytest
 
 import metagym
 from metagym import cli
-from metagym.models.openai import PLACEHOLDER_KEY
+from metagym.models.client_config import PLACEHOLDER_KEY
 from metagym.runs import LOG, RunFolder
 from metagym.testing import ServerReply
 from tests.conftest import Serve, run_python

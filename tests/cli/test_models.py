@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from metagym.models import serve as serve_module
+from metagym.models import local_server
 from metagym.runs import RunFolder
 from metagym.testing import FakeOpenAIServer
 from tests.cli.test_commands import Metagym, command
@@ -98,14 +98,14 @@ def test_estimate_wants_both_prices(command: Metagym) -> None:
 def test_serve_says_where_it_answers_and_leaves_with_the_servers_code(
     command: Metagym, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Stub(serve_module.ModelServer):
-        def start(self) -> serve_module.ModelServer:
+    class Stub(local_server.ModelServer):
+        def start(self) -> local_server.ModelServer:
             return self
 
         def wait(self) -> int:
             return 3
 
-    monkeypatch.setattr(serve_module, "ModelServer", Stub)
+    monkeypatch.setattr("metagym.models.ModelServer", Stub)
     done = command("serve", "tiny", "--engine", "vllm", "--port", 8123)
     assert done.code == 3
     assert "tiny answers at http://127.0.0.1:8123/v1" in done.out

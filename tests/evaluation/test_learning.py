@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metagym.actors import ChatActor
-from metagym.budget import Budget, Outlay
+from metagym.budget import Budget, BudgetUse
 from metagym.env import MetaEnv
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.envs.gates.meta import GatesMetaEnv
@@ -103,7 +103,7 @@ def test_learning_and_measuring_stand_on_separate_accounts(make_gates: MakeGates
 
 def test_a_measurement_is_not_refused_for_what_learning_may_take(make_gates: MakeGates) -> None:
     report = evaluate(make_gates(), GatesDemoReflector(), config=within(episodes=0))
-    assert [item.total for item in report.learned] == [Outlay()] * 4
+    assert [item.total for item in report.learned] == [BudgetUse()] * 4
     assert report.num_missing == 0
     assert report.overall.last_gain is not None
     assert report.overall.last_gain.mean == 0.0

@@ -1,69 +1,25 @@
-"""The OpenAI-compatible client against a real server that misbehaves: bounded retries, typed errors, no leaked key."""
+"""The OpenAI-compatible client against a real server: what it sends, what it returns, and no leaked key."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import json
-import math
 import pickle
-import socket
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from metagym import OpenAIChatModel
 from metagym.background import LOOP
-from metagym.errors import ConfigError, ContextOverflowError, ModelError
-from metagym.models import Call, model_from_environment
-from metagym.models.openai import PLACEHOLDER_KEY
-from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest
+from metagym.errors import ConfigError
+from metagym.models import Call
+from metagym.models.client_config import PLACEHOLDER_KEY
+from metagym.testing import FakeOpenAIServer, ServerReply
 from metagym.types import Completion, Message
 from tests.conftest import Serve
-
-MESSAGES: list[Message] = [{"role": "system", "content": "Be brave."}, {"role": "user", "content": "A door."}]
-CALL = Call(role="actor", seed=1234)
-
-
-def complete(model: OpenAIChatModel, messages: Sequence[Message] = MESSAGES, call: Call = CALL) -> Completion:
-    async def ask() -> Completion:
-        try:
-            return await model.complete(messages, call)
-        finally:
-            await model.aclose()
-
-    return asyncio.run(ask())
-
-
-def model_at(server: FakeOpenAIServer, **options: Any) -> OpenAIChatModel:
-    return OpenAIChatModel("m", base_url=server.base_url, **options)
-
-
-def completion_body(**changes: Any) -> str:
-    message = {"role": "assistant", "content": "ok"}
-    body = {
-        "id": "x",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "m",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-    }
-    return json.dumps({**body, **changes})
-
-
-class Then:
-    """Answers with each reply in turn, the last one again and again."""
-
-    def __init__(self, *replies: str | ServerReply) -> None:
-        self.replies = replies
-
-    def __call__(self, request: ServerRequest) -> str | ServerReply:
-        return self.replies[min(request.number, len(self.replies) - 1)]
-
-
-# What goes out ----------------------------------------------------------------------------------------
+from tests.models.calling import CALL, MESSAGES, complete, completion_body, model_at
 
 
 def test_a_request_carries_model_messages_seed_and_default_sampling(serve: Serve) -> None:
@@ -132,7 +88,7 @@ def test_on_loopback_a_placeholder_does(serve: Serve, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({}, "Expected a key or a server, got neither. Set OPENAI_API_KEY, or give base_url"),
+        ({}, "Expected a key or a server, got neither. Set OPENAI_API_KEY, or give the base_url of your own server"),
         ({"api_key_env": "NOT_SET"}, r"api_key_env names NOT_SET, which is not set. Set it: export NOT_SET="),
         (
             {"base_url": "localhost:8000/v1"},
@@ -150,9 +106,6 @@ def test_what_cannot_work_is_refused_at_once_with_the_remedy(options: dict[str, 
 def test_an_empty_model_name_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"model must name a model, got an empty text"):
         OpenAIChatModel("", base_url="http://x/v1")
-
-
-# What comes back --------------------------------------------------------------------------------------
 
 
 def test_a_reply_carries_text_and_usage(serve: Serve) -> None:
@@ -211,115 +164,6 @@ def test_a_lone_surrogate_in_a_message_does_not_hang_or_leak_an_untyped_error(se
     assert server.requests[0].messages[0]["content"].encode()
 
 
-# What goes wrong --------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("quick_retries")
-@pytest.mark.parametrize(
-    "fault",
-    [ServerReply(status=status) for status in (408, 409, 429, 500, 502, 503)] + [ServerReply(cut=True)],
-    ids=lambda reply: str(reply.status if not reply.cut else "cut"),
-)
-def test_a_fault_that_may_pass_is_tried_again(serve: Serve, fault: ServerReply) -> None:
-    server = serve(Then(fault, fault, "ok"))
-    assert complete(model_at(server, max_retries=2)).text == "ok"
-    assert len(server.requests) == 3
-
-
-@pytest.mark.usefixtures("quick_retries")
-def test_retries_are_bounded_and_counted(serve: Serve) -> None:
-    server = serve(ServerReply("overloaded", status=503))
-    with pytest.raises(ModelError, match=r"Expected a reply from model 'm' at http.*overloaded.*Tried 3 times"):
-        complete(model_at(server, max_retries=2))
-    assert len(server.requests) == 3
-
-
-@pytest.mark.usefixtures("quick_retries")
-@pytest.mark.parametrize(
-    ("status", "remedy"),
-    [
-        (400, "take refused parameters out with sampling="),
-        (401, "api_key_env"),
-        (403, "api_key_env"),
-        (404, "base_url"),
-        (422, "sampling="),
-    ],
-)
-def test_a_refusal_fails_at_once_with_the_remedy(serve: Serve, status: int, remedy: str) -> None:
-    server = serve(ServerReply("I do not want to", status=status))
-    with pytest.raises(ModelError, match=r"I do not want to") as raised:
-        complete(model_at(server))
-    assert remedy in str(raised.value)
-    assert len(server.requests) == 1
-
-
-def test_a_key_is_not_repeated_in_an_error(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MY_KEY", "sk-secret")
-    with pytest.raises(ModelError) as raised:
-        complete(model_at(serve(ServerReply("no", status=401)), api_key_env="MY_KEY"))
-    assert "sk-secret" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "This model's maximum context length is 4096 tokens, however you requested 5000.",
-        "context_length_exceeded",
-        "the request exceeds the available context size",
-        "prompt is too long: 5000 tokens",
-    ],
-)
-def test_a_conversation_that_is_too_long_is_an_overflow(serve: Serve, message: str) -> None:
-    server = serve(ServerReply(message, status=400))
-    with pytest.raises(ContextOverflowError, match=r"The conversation is too long for model 'm'"):
-        complete(model_at(server))
-    assert len(server.requests) == 1
-
-
-@pytest.mark.usefixtures("quick_retries")
-def test_where_nothing_listens_the_error_says_so() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(ModelError, match=r"Nothing answers there: start the server, or mend base_url"):
-        complete(OpenAIChatModel("m", base_url=f"http://127.0.0.1:{port}/v1", max_retries=1))
-
-
-@pytest.mark.timeout(20)
-def test_a_silent_server_times_out(serve: Serve) -> None:
-    server = serve(ServerReply(delay_s=math.inf))
-    with pytest.raises(ModelError, match=r"did not answer within 0.05 s: check the server, or raise timeout_s"):
-        complete(model_at(server, timeout_s=0.05, max_retries=0))
-
-
-@pytest.mark.usefixtures("quick_retries")
-@pytest.mark.parametrize(
-    "raw",
-    [
-        completion_body(choices=[]),
-        completion_body(choices=None),
-        completion_body(choices=[{"index": 0, "finish_reason": "stop"}]),
-        completion_body(choices=[{}]),
-        completion_body(choices="none"),
-        completion_body(choices=[{"message": {"content": [{"text": "a part"}]}}]),
-        completion_body(choices=[{"message": "ok"}]),
-        "{}",
-        "null",
-        "[]",
-        '"text"',
-        "<html>It works!</html>",
-        '{"choices": [',
-        "",
-    ],
-)
-def test_an_answer_that_is_no_completion_is_a_model_error(serve: Serve, raw: str) -> None:
-    with pytest.raises(ModelError, match=r"[Ee]xpected a"):
-        complete(model_at(serve(ServerReply(raw=raw)), max_retries=1))
-
-
-# Clients and loops ------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def on_the_background_loop() -> Iterator[None]:
     yield
@@ -369,12 +213,6 @@ def test_the_fingerprint_holds_model_server_and_sampling_and_no_key(monkeypatch:
         "base_url": "http://x/v1",
         "sampling": {"temperature": 0.0, "max_tokens": 500, "top_p": 0.5},
     }
-
-
-def test_the_environment_names_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert model_from_environment() is None
-    monkeypatch.setenv("METAGYM_MODEL", "big")
-    assert model_from_environment() == {"model": "big"}
 
 
 def test_a_closed_model_is_kept_alive_by_nothing() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from metagym.actors import ChatActor
-from metagym.budget import Budget, Ledger, Outlay
+from metagym.budget import Budget, BudgetUse, Ledger
 from metagym.env import MetaEnv
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.errors import BudgetExceededError
@@ -57,7 +57,7 @@ def test_a_budget_that_gives_out_in_a_reflection_leaves_the_prompt_before_it(mak
     assert found.last_prompt == found.history[-1].prompt
     assert found.last_reflection is None  # the one before wrote that prompt, and stands in the history
     assert len(found.outlays) == len(found.prompts) == 4
-    assert found.outlays[-1] == Outlay(episodes=15, calls=2, tokens=found.outlays[-1].tokens)
+    assert found.outlays[-1] == BudgetUse(episodes=15, calls=2, tokens=found.outlays[-1].tokens)
 
 
 def test_a_budget_that_gives_out_in_a_batch_keeps_the_prompt_that_was_written_for_it(make_seeded: MakeGates) -> None:
@@ -83,4 +83,4 @@ def test_its_ledger_is_the_environments_again_afterwards(make_seeded: MakeGates)
     ledger: Ledger = env.ledger
     InTurn(1)(env, number, budget=Budget(episodes=5))
     assert env.ledger is ledger
-    assert ledger.outlay.episodes == 5
+    assert ledger.used.episodes == 5

@@ -7,7 +7,7 @@ import pytest
 from metagym.actors import ChatActor
 from metagym.budget import Attempt, Ledger, Prices
 from metagym.errors import ConfigError
-from metagym.models.context import estimate_tokens
+from metagym.models import estimate_tokens
 from metagym.runs.cost_estimate import Load, estimate_meta_step, read_load
 from metagym.testing import FakeChatModel
 from metagym.types import Usage
@@ -43,5 +43,5 @@ def test_loads_have_a_price_and_an_earlier_run_gives_them() -> None:
     assert load.times(2).cost(Prices(prompt=1.0, completion=4.0)) == pytest.approx(2 * (1.0 + 2.0))
     ledger = Ledger()
     usage = Usage(prompt_tokens=100, completion_tokens=10, num_calls=1)
-    ledger.book(Attempt(number=0, role="actor", purpose="learning", meta_step=0, outcome="whole", usage=usage))
+    ledger.load([Attempt(number=0, role="actor", purpose="learning", meta_step=0, outcome="whole", usage=usage)])
     assert read_load(ledger.rows(), 2) == Load(num_calls=0.5, prompt_tokens=50, completion_tokens=5)

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from metagym.budget import Outlay
+from metagym.budget import BudgetUse
 from metagym.runs import Learned, Manifest, Measurement, MemoryStore, RecordStore, Role, RunFolder, measure
 from metagym.types import MetaStep, Reflection
 from tests.conftest import make_meta_step, make_trajectory
 
 MANIFEST = Manifest(env_id="MetaGym/Gates-v0", reflector="demo", seed=1, num_steps=4)
 LEARNED = Learned(
-    family="law-0000", seed=1, prompts=("p",), outlays=(Outlay(),), total=Outlay(), usage={}, num_meta_steps=0
+    family="law-0000", seed=1, prompts=("p",), outlays=(BudgetUse(),), total=BudgetUse(), usage={}, num_meta_steps=0
 )
 MEASUREMENT = measure("law-0000", 1, Role.ONLINE, index=0, prompt="p", trajectories=(make_trajectory(),))
 

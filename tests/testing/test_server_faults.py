@@ -8,7 +8,7 @@ from metagym.errors import ModelError, UnknownNameError
 from metagym.models import ClientConfig
 from metagym.testing import FAULTS, ServerReply, ServerRequest, misbehave
 from tests.conftest import Serve
-from tests.models.test_openai import complete, model_at
+from tests.models.calling import complete, model_at
 
 ANSWERS = {"slow", "empty reply", "huge reply", "wrong model", "no usage"}
 """The faults that are still replies; the others are errors."""

@@ -1,33 +1,33 @@
-"""ChatActor: a language model that plays by reasoning and acting in turns."""
+"""ChatActor: a language model that reasons and acts in turns; its reply format, and how a reply is read."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from metagym.actors.replies import read_reply
 from metagym.actors.retrieval import ReadPrompt
 from metagym.errors import ConfigError
 from metagym.extensions import extension_of
-from metagym.models import Call, ChatModel, ask
-from metagym.models.context import estimate_tokens, fit_messages
+from metagym.models import Call, ChatModel, ask, estimate_tokens
 from metagym.seeding import describe, step_seed
-from metagym.types import Action, Episode, Message, Observation, Step, compact
+from metagym.types import Action, Completion, Episode, Message, Observation, Step, compact
 
 REPLY_FORMAT = """\
 Reply with your reasoning and exactly one action, in this form:
 Thought: <your reasoning>
 Action: <one action>"""
+_MARKER = re.compile(r"^[ \t>#*_`]*(thought|action)[*_`]*[ \t]*:[*_`]*[ \t]*", re.IGNORECASE | re.MULTILINE)
 
 
 class ChatActor:
     """A language model that plays by reasoning and acting in turns.
 
     The system message is the prompt and the reply format; each observation is a user message. With
-    `history_steps` only the last so many steps are sent; the goal stays, and the roles keep alternating.
-    `read_prompt` picks the part of the prompt to send (see `retrieve_items`); what was really sent is
-    recorded. With `context_tokens`, the model's window, the oldest turns after the first are left out where the
-    conversation would not fit beside the reply (see `models.context.fit_messages`).
+    `history_steps`, only that number of the last steps is sent; the goal stays, and the roles alternate.
+    `read_prompt` picks the part of the prompt to send (see `retrieve_items`); the part that was sent is recorded.
+    With `context_tokens`, the size of the model's context, the oldest turns after the first are left out if the
+    conversation and the reply would not fit (see `fit_messages`).
     Source of the turn format: Yao et al. 2022 (ReAct).
     """
 
@@ -47,11 +47,11 @@ class ChatActor:
         self.model, self.context_tokens = model, context_tokens
         self.history_steps, self.list_actions, self.read_prompt = history_steps, list_actions, read_prompt
         self.scripted: bool = extension_of(model).scripted
-        self._said = _Conversations()
+        self._conversations = _Conversations()
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the play: the model, the history and the reading of the prompt."""
+        """Everything that decides the play: the model, the history and the reading of the prompt."""
         return {
             "kind": "ChatActor",
             "model": describe(self.model),
@@ -63,7 +63,7 @@ class ChatActor:
         }
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
-        """Ask the model for the next action; a reply that cannot be read is an action without text."""
+        """Ask the model for the next action. A reply that cannot be read is an action without text."""
         prompt = episode.prompt
         if self.read_prompt is not None:
             prompt = self.read_prompt(prompt, observation.goal, steps, observation)
@@ -86,17 +86,17 @@ class ChatActor:
         return compact(action)
 
     def messages(self, prompt: str, steps: Sequence[Step], observation: Observation) -> list[Message]:
-        """Return the conversation: what is sent for `observation` after `steps`."""
+        """Return the conversation that is sent for `observation` after `steps`."""
         kept = steps if self.history_steps is None else steps[len(steps) - min(self.history_steps, len(steps)) :]
         head = f"Goal: {observation.goal}\n\n" if observation.goal else ""
         if len(kept) < len(steps):
             head += f"[{len(steps) - len(kept)} earlier turns are left out.]\n\n"
         system: Message = {"role": "system", "content": f"{prompt}\n\n{REPLY_FORMAT}"}
         if len(kept) == len(steps):
-            said = self._said.until(steps, self._exchange)
+            history = self._conversations.until(steps, self._exchange)
         else:
-            said = [message for step in kept for message in self._exchange(step)]
-        messages: list[Message] = [system, *said, {"role": "user", "content": self._turn(observation)}]
+            history = [message for step in kept for message in self._exchange(step)]
+        messages: list[Message] = [system, *history, {"role": "user", "content": self._turn(observation)}]
         messages[1] = {"role": "user", "content": head + messages[1]["content"]}
         return messages
 
@@ -107,14 +107,14 @@ class ChatActor:
         )
 
     def _fitted(self, prompt: str, steps: Sequence[Step], observation: Observation) -> list[Message]:
-        """Return the messages, cut where they would not fit into the context beside a reply."""
+        """Return the messages, shortened if they and a reply would not fit into the context."""
         messages = self.messages(prompt, steps, observation)
         if self.context_tokens is None:
             return messages
         limit = self.context_tokens - (extension_of(self.model).max_reply_tokens or 0)
         known = None
         if steps and (completion := steps[0].action.completion) is not None:
-            # The first turn is never cut, so what the server counted for it corrects the estimate.
+            # The first turn is never left out, so the server's count of its tokens corrects the estimate.
             first = self.messages(steps[0].action.prompt_read or prompt, (), steps[0].observation)
             known = (estimate_tokens(first), completion.usage.prompt_tokens)
         return fit_messages(messages, limit, known=known)
@@ -128,29 +128,29 @@ class ChatActor:
         return "\n\n".join(parts)
 
     async def aclose(self) -> None:
-        """Close the model's connections, where it has any."""
+        """Close the model's connections, if it has any."""
         await extension_of(self.model).aclose()
 
 
 class _Conversations:
-    """What was said in the episodes in flight, each turn rendered once.
+    """The messages of the episodes in flight, so that each turn is rendered once.
 
-    A cache and nothing more: an entry is looked up by the very list of steps that it was made from, which
-    an engine only ever appends to, so that a conversation is the same with and without it.
+    It is only a cache: an entry belongs to one list object of steps, to which the engine only appends, so that a
+    conversation is the same with and without the cache.
     """
 
     MAX_EPISODES = 256
 
     def __reduce__(self) -> tuple[type[_Conversations], tuple[()]]:
-        return _Conversations, ()  # addresses mean nothing in another process
+        return _Conversations, ()  # the addresses are wrong in another process
 
     def __init__(self) -> None:
         self._entries: dict[int, tuple[Sequence[Step], list[Message]]] = {}
 
     def until(self, steps: Sequence[Step], exchange: Callable[[Step], tuple[Message, Message]]) -> list[Message]:
-        """Return the messages of `steps`, two a step."""
+        """Return the messages of `steps`, two for each step."""
         known, messages = self._entries.pop(id(steps), (None, []))
-        # Another list may live at an address that was free again; it is never the one that is kept here.
+        # A new list may have the address of an old one that was freed; the entry holds the list that it was made from.
         if known is not steps or len(messages) > 2 * len(steps):
             messages = []
         for step in steps[len(messages) // 2 :]:
@@ -164,3 +164,60 @@ class _Conversations:
 
 def _spoken(action: Action) -> str:
     return action.completion.text if action.completion else f"Action: {action.text or ''}"
+
+
+def read_reply(completion: Completion) -> tuple[str, str | None, str]:
+    """Read `Thought:` and `Action:` from a reply; return the thought, the action or None, and the problem.
+
+    It is strict: one action, on one line, in a reply that was not cut off. Markdown emphasis around the marker or
+    the whole action is removed.
+    """
+    text = completion.text
+    markers = list(_MARKER.finditer(text))
+    actions = [marker for marker in markers if marker.group(1).lower() == "action"]
+    thought = text[: actions[0].start()] if actions else text
+    if markers and markers[0].group(1).lower() == "thought":
+        thought = thought[markers[0].end() :]
+    thought = thought.strip()
+    if completion.finish_reason == "length":
+        return thought, None, "Your reply was cut off before its end. Be brief."
+    if not text.strip():
+        return "", None, "Your reply was empty. Expected 'Action: <one action>'."
+    if not actions:
+        return thought, None, "Your reply holds no line 'Action: <one action>'."
+    if len(actions) > 1:
+        return thought, None, f"Your reply holds {len(actions)} lines 'Action: ...'; give exactly one."
+    action = text[actions[0].end() :].strip()
+    for mark in ("**", "__", "*", "`"):
+        # The marker's own emphasis may close after the action: **Action: knock**
+        action = action.removeprefix(mark).removesuffix(mark).strip()
+    if "\n" in action:
+        return thought, None, "Expected one line after 'Action:' and nothing behind it."
+    return (thought, action, "") if action else (thought, None, "The line 'Action:' is empty.")
+
+
+def fit_messages(messages: list[Message], limit: int, *, known: tuple[int, int] | None = None) -> list[Message]:
+    """Shorten a conversation of alternating turns to about `limit` tokens.
+
+    The system message, the first user message (with the goal and the first observation) and the last one stay.
+    Turns between them are left out, the oldest first, up to a user message that is then appended to the first
+    one, with a note of how many turns are missing. The messages that must stay are sent even if they do not fit:
+    the server then reports it.
+
+    `known` is (estimated, counted): the result of `estimate_tokens` for an earlier conversation, and the server's
+    count for it. It corrects the estimate.
+    """
+    scale = known[1] / known[0] if known and known[0] and known[1] else 1.0
+    sizes = [estimate_tokens([message]) * scale for message in messages]
+    excess = sum(sizes) - limit
+    first = next((index for index, message in enumerate(messages) if message["role"] == "user"), len(messages))
+    kept = first  # index of the user message that is appended to the first one
+    while excess > 0 and kept + 2 < len(messages):
+        # Leave out the reply, and the observation before it unless it is the first.
+        excess -= sizes[kept + 1] + (sizes[kept] if kept > first else 0)
+        kept += 2
+    if kept == first:
+        return messages
+    note = f"[{(kept - first) // 2} turns are left out here.]"
+    text = f"{messages[first]['content']}\n\n{note}\n\n{messages[kept]['content']}"
+    return [*messages[:first], {"role": "user", "content": text}, *messages[kept + 1 :]]

@@ -1,4 +1,4 @@
-"""Actors from specs: a mapping, a name or an import path becomes a live actor; a function is wrapped."""
+"""From specs to live actors: a mapping, a name, an import path, or a plain function."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-import numpy as np
-
 from metagym.actors.chat import ChatActor
 from metagym.actors.protocol import Actor
+from metagym.actors.random_actor import RandomActor
 from metagym.actors.retrieval import ReadPrompt, retrieve_items
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.extensions import extension_of
@@ -21,7 +20,7 @@ from metagym.types import Action, Episode, Observation, Step
 
 
 class ScriptedActorWarning(UserWarning):
-    """A scripted stand-in plays because no model was named."""
+    """Warns that a scripted stand-in plays, because no model was named."""
 
 
 ACTOR_KEYS = (*MODEL_KEYS, "history_steps", "context_tokens", "retrieve_items")
@@ -31,13 +30,13 @@ ActorSpec = Actor | Callable[..., Any] | Mapping[str, Any] | str | None
 def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> Actor:
     """Return the actor that `actor` names.
 
-    It may be an actor, a function, a mapping (`model`, `base_url`, `api_key_env`, `sampling`, `timeout_s`,
-    `max_retries`, `client`, `history_steps`, `context_tokens`, `retrieve_items`: its `top_k` or a mapping of its
-    arguments), `"demo"`, `"random"`, an import path `"package.module:MyActor"`, or None: the model that
+    A spec is an actor, a function, a mapping (`model`, `base_url`, `api_key_env`, `sampling`, `timeout_s`,
+    `max_retries`, `client`, `history_steps`, `context_tokens`, and `retrieve_items`: its `top_k` or a mapping of its
+    arguments), `"demo"`, `"random"`, an import path `"package.module:MyActor"`, or None. None means the model that
     METAGYM_MODEL names, else the demo actor, with a warning.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: it is another kind of object, or names nothing that exists.
     """
     if actor is None:
         actor = model_from_environment()
@@ -45,11 +44,11 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> 
             if demo is None:
                 raise ConfigError(
                     "Expected an actor, got none. Pass actor={'model': ..., 'base_url': ...}, set METAGYM_MODEL, "
-                    "or say actor='random'."
+                    "or pass actor='random'."
                 )
             warnings.warn(
                 "No model is named, so a scripted stand-in plays: it is no language model. Set METAGYM_MODEL, "
-                "pass actor={'model': ..., 'base_url': ...}, or say actor='demo' to silence this.",
+                "pass actor={'model': ..., 'base_url': ...}, or pass actor='demo' to silence this warning.",
                 ScriptedActorWarning,
                 stacklevel=2,
             )
@@ -96,22 +95,8 @@ def _actor_from_name(name: str, demo: Callable[[], Actor] | None) -> Actor:
     return make_actor(found() if isinstance(found, type) else found)
 
 
-class RandomActor:
-    """Plays a random available action: the floor that any actor should beat."""
-
-    scripted = True
-    fingerprint: Mapping[str, Any] = {"kind": "RandomActor"}
-
-    async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
-        """Draw an action from the episode's seed and the number of steps."""
-        if not observation.available_actions:
-            return Action(text=None, problem="There is no list of available actions to draw from.")
-        rng = np.random.default_rng((episode.seed, len(steps)))
-        return Action(text=observation.available_actions[int(rng.integers(len(observation.available_actions)))])
-
-
 class FunctionActor:
-    """Makes an actor of a plain or async function `(episode, steps, observation) -> Action | str`."""
+    """Adapts a plain or async function `(episode, steps, observation) -> Action | str` to an actor."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
@@ -119,7 +104,7 @@ class FunctionActor:
         self.fingerprint = {"kind": "function", "name": describe(function)}
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
-        """Call the function; a str it returns is the action's text."""
+        """Call the function; a str that it returns is the action's text."""
         action = self._function(episode, steps, observation)
         if inspect.isawaitable(action):
             action = await action

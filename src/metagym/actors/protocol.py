@@ -1,4 +1,4 @@
-"""The actor: one method. It decides what to do next."""
+"""The actor: one method that decides what to do next."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from metagym.types import Action, Episode, Observation, Step
 
 
 class Actor(Protocol):
-    """Decides what to do next. One object serves all concurrent episodes, so it keeps nothing between calls.
+    """Decides what to do next. One object plays all concurrent episodes, so it keeps nothing between calls.
 
-    An actor may carry `fingerprint` (a JSON mapping of what decides its play), `scripted` (True for a
-    stand-in that is no language model), `revision`, and `async aclose()`.
+    Optional attributes (see `metagym.extensions.Extension`): `fingerprint`, a JSON mapping of everything that
+    decides its play; `scripted`, True for a stand-in that is not a language model; `revision`; `async aclose()`.
     """
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:

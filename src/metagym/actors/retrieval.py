@@ -1,4 +1,4 @@
-"""Retrieval: which items of a prompt an actor is shown, picked by goal and observation."""
+"""Retrieval: send an actor only the items of a prompt that fit goal and observation."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+")
 
 
 MEMORY_HEADING = "## Memory"
-"""The heading under which reflectors put items that are meant to be picked from, per task."""
+"""The heading of the items that reflectors write to be picked per task."""
 
 
 def retrieve_items(top_k: int, *, below: str | None = None) -> ReadPrompt:
     """Return a `read_prompt` that keeps the `top_k` list items of the prompt that fit goal and observation best.
 
     An item is a Markdown list item (`- ...`, `1. ...`) with its indented lines; all other text stays. With
-    `below`, a heading such as `MEMORY_HEADING`, only the items between that line and the next heading are picked from.
-    Items are ranked by the words they share with goal and observation, each word counting less the more
-    items hold it; ties go to the earlier item.
+    `below`, a heading such as `MEMORY_HEADING`, only the items between that line and the next heading are candidates.
+    Items are ranked by the words that they share with goal and observation. A word counts less if more items
+    hold it. Ties go to the earlier item.
     """
     if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 0:
         raise ConfigError(f"top_k must be 0 or more, got {top_k}.")
@@ -46,7 +46,7 @@ def retrieve_items(top_k: int, *, below: str | None = None) -> ReadPrompt:
 
 
 def _blocks(prompt: str, below: str | None) -> list[tuple[bool, str]]:
-    """Split a prompt into items and other lines; a line that is indented under an item belongs to it."""
+    """Split a prompt into items and other lines. A line that is indented under an item belongs to the item."""
     blocks: list[tuple[bool, str]] = []
     is_open = below is None
     for line in prompt.splitlines():

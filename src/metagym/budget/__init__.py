@@ -1,28 +1,25 @@
-"""Budgets: what model calls take, booked attempt by attempt, and limits that are never passed.
+"""Budgets: what model calls use, booked attempt by attempt, and limits that are never exceeded.
 
-    reserved -> whole      the reply arrived, and the server counted it
-             -> refused    the server never took the request; nothing was paid
+    reserved -> whole      the reply arrived whole, and the server counted it
+             -> refused    the server did not take the request, or answered with an error: nothing was paid
              -> unknown    the reply was cut off on the way: paid or not, at most the reserved amount
 
-records   prices, budgets, one attempt, and sums of attempts
-ledger    the books of a run, and of one method within a run
-charge    one model call on a ledger: reserve before each attempt, settle after it
-call_log  attempts as lines of a file, so that a resumed run knows what was spent
+A reply from a cassette is booked once, as `replayed`: nothing was paid.
+
+records   Prices, Budget and BudgetUse; an Attempt at a model call, and Spending, the sum of attempts
+ledger    Ledger: the books of a run, or of one method within a run (a ledger with a parent)
+call_log  CallLog: attempts as lines of a file, so that a resumed run knows what was spent
 """
 
-from metagym.budget.account import Account
-from metagym.budget.charge import Charge
 from metagym.budget.ledger import Ledger, current_purpose, open_ledger, spending_on
-from metagym.budget.records import Attempt, Budget, Outcome, Outlay, Prices, Purpose, Spending
+from metagym.budget.records import Attempt, Budget, BudgetUse, Outcome, Prices, Purpose, Spending
 
 __all__ = [
-    "Account",
     "Attempt",
     "Budget",
-    "Charge",
+    "BudgetUse",
     "Ledger",
     "Outcome",
-    "Outlay",
     "Prices",
     "Purpose",
     "Spending",

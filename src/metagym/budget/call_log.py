@@ -1,4 +1,4 @@
-"""The log of model calls in a run folder: one line an attempt, so that a resumed run knows what was spent."""
+"""The log of model calls in a run folder: one line per attempt, so that a resumed run knows what was spent."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from metagym.files import whole_lines
 
 
 class CallLog:
-    """Appends each attempt at a model call, as it is reserved and as it ends, to `RUN/calls.jsonl`.
+    """Appends each attempt at a model call to `RUN/calls.jsonl`: when it is reserved, and with its outcome.
 
-    What `read` found under way belongs to a process that died: the first `write` says so of each, in lines of
-    their own, so that whoever watches the file knows what is under way now.
+    Attempts that `read` found under way belong to a process that died. The first `write` adds a line for each of
+    them, so that a watcher of the file knows which calls are under way now.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,7 +26,7 @@ class CallLog:
         self._lost: dict[int, Attempt] = {}
 
     def read(self) -> Iterator[Attempt]:
-        """Yield what was written so far; a torn last line, left by a crash, is dropped.
+        """Yield the attempts written so far; a torn last line, left by a crash, is dropped.
 
         Raises:
             RunFolderError: a line inside the log is broken.
@@ -43,9 +43,11 @@ class CallLog:
             yield attempt
 
     def write(self, attempt: Attempt) -> None:
-        """Append an attempt."""
+        """Append an attempt; a replayed reply cost nothing and is left out."""
+        if attempt.outcome == "replayed":
+            return
         if self._file is None:
-            self._mend()
+            self._cut_torn_line()
             self._file = self.path.open("a", encoding="utf-8")
             lost, self._lost = self._lost, {}
             for other in lost.values():
@@ -54,13 +56,13 @@ class CallLog:
         self._file.flush()
 
     def close(self) -> None:
-        """Close the file. Twice is fine."""
+        """Close the file. Calling it twice is fine."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
-    def _mend(self) -> None:
-        """Cut a torn last line, so that the next one begins on a line of its own."""
+    def _cut_torn_line(self) -> None:
+        """Cut off a torn last line, so that the next attempt begins on a new line."""
         if self.path.exists():
             content = self.path.read_bytes()
             if not content.endswith(b"\n"):

@@ -1,8 +1,7 @@
-"""The ledger: what the play has taken so far. Times and costs live here, never in a record.
+"""The ledger: what play and model calls used so far. Times and costs are here, never in a record.
 
-Whose ledger a model call goes to follows from who is running: `with ledger.open():` puts every call inside
-on its account, through tasks and threads that begin there, whatever model object makes it. A meta-environment
-opens its own ledger while it plays, and `optimize` while it reflects.
+`with ledger.open():` books every model call inside on that ledger, also in the tasks that start there, whichever
+model object makes the call. A meta-environment opens its ledger while it plays, and `optimize` while it reflects.
 """
 
 from __future__ import annotations
@@ -11,15 +10,19 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextvars import ContextVar
 
-from metagym.budget.records import Attempt, Budget, Outlay, Prices, Purpose, Spending
+from metagym.budget.records import Attempt, Budget, BudgetUse, Prices, Purpose, Spending
 from metagym.errors import BudgetExceededError
 from metagym.types import Trajectory, Usage
 
 _LEDGER: ContextVar[Ledger | None] = ContextVar("metagym_ledger", default=None)
 _PURPOSE: ContextVar[Purpose] = ContextVar("metagym_purpose", default="learning")
+open_ledger: Callable[[], Ledger | None] = _LEDGER.get
+"""Returns the ledger that is open at this point."""
+current_purpose: Callable[[], Purpose] = _PURPOSE.get
+"""Returns the purpose of model calls at this point."""
 
 Key = tuple[str, Purpose, int]
 """(role, purpose, meta-step)"""
@@ -35,77 +38,65 @@ def spending_on(purpose: Purpose) -> Iterator[None]:
         _PURPOSE.reset(token)
 
 
-def current_purpose() -> Purpose:
-    """Return what model calls are for at this point."""
-    return _PURPOSE.get()
-
-
 class Ledger:
-    """Counts episodes, steps and time played, and every attempt at a model call; keeps the budget.
+    """Counts episodes, steps and time played, books every attempt at a model call, and keeps the budget.
 
-    `spent()` sums the attempts, by role, purpose and meta-step where asked. Before each attempt an upper
-    bound of what it can take is reserved, and afterwards settled, so that `budget` is never passed; where it
-    leaves no room, `BudgetExceededError` is raised.
+    An upper bound is reserved before each attempt and settled after it, so that `budget` is never exceeded: if
+    there is no room, `BudgetExceededError` is raised.
 
-    >>> ledger = Ledger(Budget(calls=100))
-    >>> ledger.spent(role="actor").usage.num_calls
-    0
+    With a `parent` it holds the books of one method within a run, on which budgets are equalised; what it books
+    goes into both. It counts every reply that arrived whole and every episode that was asked for, whether paid now
+    or recorded by an earlier process: a run that was killed and resumed stops where an uninterrupted one stops.
+    Attempts that the server failed on are in the parent alone, because no method causes them. Both budgets hold;
+    `error.ledger` is the ledger whose budget was exceeded.
+
+    >>> run = Ledger()
+    >>> method = Ledger(Budget(episodes=10), parent=run)
+    >>> method.begin_episodes(4)
+    >>> method.used.episodes, run.used.episodes
+    (4, 4)
     """
 
-    def __init__(self, budget: Budget | None = None) -> None:
-        self.budget = budget or Budget()
-        self.num_episodes = 0
-        self.num_steps = 0
-        self.num_failed = 0
+    def __init__(self, budget: Budget | None = None, *, parent: Ledger | None = None) -> None:
+        self.budget, self.parent = budget or Budget(), parent
+        self.num_episodes = self.num_steps = self.num_failed = 0
         self.usage = Usage()
-        """Tokens and calls in the records of the finished episodes; `spent()` is what was really taken."""
+        """Tokens and calls in the records of the finished episodes; `spent()` is what was really used."""
         self.wall_time_s = 0.0
         self.unknown: list[Attempt] = []
-        """The attempts that were cut on the way, with an upper bound of what they took."""
+        """Attempts that were cut off on the way, with an upper bound of what they used."""
         self.on_attempt: Callable[[Attempt], None] | None = None
-        """Called with each attempt, as reserved and with its outcome; a run folder keeps them."""
+        """Called with each attempt: when it is reserved, and with its outcome."""
         self._sums: dict[Key, Spending] = {}
         self._total = Spending()
-        self._held: dict[int, Attempt] = {}
-        self._num_attempts = 0
-        self._num_begun = 0
-        self._num_measured, self._measured_from = 0, 0.0
+        self._reserved: dict[int, Attempt] = {}
+        self._numbers_in_parent: dict[int, int] = {}
+        self._num_attempts = self._num_begun = self._num_timed = 0
+        self._timed_from = 0.0
         self._lock = threading.Lock()
         self._waiters: list[asyncio.Future[None]] = []
 
-    # What was played --------------------------------------------------------------------------------
-
     def begin_episodes(self, num: int) -> None:
-        """Count episodes that are about to be played, or taken from the record of an earlier run.
+        """Count episodes that will be played now, or taken from the record of an earlier run.
 
         Raises:
             BudgetExceededError: the budget does not cover all of them; none is counted.
         """
         with self._lock:
-            left = None if self.budget.episodes is None else self.budget.episodes - self._num_begun
-            if left is not None and num > left:
-                limit = f"The budget of {self.budget.episodes:,} episodes"
-                raise self._refusal(f"{limit} leaves {max(0, left):,}, and the next batch takes {num:,}")
+            limit = self.budget.episodes
+            if limit is not None and num > (left := limit - self._num_begun):
+                problem = f"The budget of {limit:,} episodes leaves {max(0, left):,}, and the next batch takes {num:,}"
+                raise self._refusal(problem)
+            if self.parent is not None:
+                self.parent.begin_episodes(num)
             self._num_begun += num
 
     def give_back_episodes(self, num: int) -> None:
-        """Take back episodes that were begun and not finished."""
+        """Subtract episodes that were begun and not finished."""
         with self._lock:
             self._num_begun -= num
-
-    @property
-    def limits_calls(self) -> bool:
-        """Whether a budget holds for model calls, so that each must be asked for before it is made."""
-        return not self.budget.model_copy(update={"episodes": None}).is_unlimited
-
-    @property
-    def outlay(self) -> Outlay:
-        """What has been taken so far; episodes under way are counted."""
-        total = self._total
-        return Outlay(episodes=self._num_begun, calls=total.max_calls, tokens=total.max_tokens, cost=total.max_cost)
-
-    def recall(self, trajectory: Trajectory, prices: Prices | None) -> None:
-        """Take note of an episode that comes from the record of an earlier run: its calls are booked already."""
+        if self.parent is not None:
+            self.parent.give_back_episodes(num)
 
     def add(self, trajectory: Trajectory) -> None:
         """Count a finished episode."""
@@ -113,32 +104,64 @@ class Ledger:
         self.num_steps += len(trajectory.steps)
         self.num_failed += trajectory.score is None
         self.usage += trajectory.usage
+        if self.parent is not None:
+            self.parent.add(trajectory)
+
+    def count_recorded(self, trajectory: Trajectory, prices: Prices | None) -> None:
+        """Count the calls of an episode that comes from the record as if they were made now.
+
+        A ledger without a parent does nothing: it booked these calls when they were made.
+
+        Raises:
+            BudgetExceededError: the budget does not cover them.
+        """
+        if self.parent is not None and trajectory.usage.num_calls:
+            self._add_as_paid(
+                Attempt(
+                    number=-1,
+                    role="actor",
+                    purpose="learning",
+                    meta_step=trajectory.episode.meta_step,
+                    arm=trajectory.episode.arm,
+                    outcome="whole",
+                    usage=trajectory.usage,
+                    cost=None if prices is None else prices.of(trajectory.usage),
+                ),
+                num_calls=trajectory.usage.num_calls,
+            )
 
     @contextlib.contextmanager
-    def measure(self) -> Iterator[None]:
-        """Count the time that the body takes; bodies that run at the same time count once."""
-        with self._lock:
-            self._num_measured += 1
-            if self._num_measured == 1:
-                self._measured_from = time.perf_counter()
-        try:
-            yield
-        finally:
+    def timed(self) -> Iterator[None]:
+        """Add the time of the body to `wall_time_s`; bodies that run at the same time count once."""
+        with contextlib.nullcontext() if self.parent is None else self.parent.timed():
             with self._lock:
-                self._num_measured -= 1
-                if self._num_measured == 0:
-                    self.wall_time_s += time.perf_counter() - self._measured_from
+                self._num_timed += 1
+                if self._num_timed == 1:
+                    self._timed_from = time.perf_counter()
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self._num_timed -= 1
+                    if self._num_timed == 0:
+                        self.wall_time_s += time.perf_counter() - self._timed_from
 
-    # What model calls took --------------------------------------------------------------------------
+    @property
+    def limited_units(self) -> set[str]:
+        """The units (`tokens`, `calls`, `cost`, `episodes`) that a budget limits, here or in the parent."""
+        own = {name for name, limit in dict(self.budget).items() if limit is not None}
+        return own if self.parent is None else own | self.parent.limited_units
 
-    @contextlib.contextmanager
-    def open(self) -> Iterator[Ledger]:
-        """Put every model call inside on this ledger's account."""
-        token = _LEDGER.set(self)
-        try:
-            yield self
-        finally:
-            _LEDGER.reset(token)
+    @property
+    def limits_calls(self) -> bool:
+        """Whether a budget limits model calls, here or in the parent, so that each call must be reserved."""
+        return bool(self.limited_units - {"episodes"})
+
+    @property
+    def used(self) -> BudgetUse:
+        """What was used so far; episodes under way are counted."""
+        total = self._total
+        return BudgetUse(episodes=self._num_begun, calls=total.max_calls, tokens=total.max_tokens, cost=total.max_cost)
 
     def spent(
         self, *, role: str | None = None, purpose: Purpose | None = None, meta_step: int | None = None
@@ -158,104 +181,157 @@ class Ledger:
         """Return the sums by (role, purpose, meta-step), sorted."""
         return dict(sorted(self._sums.items()))
 
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Ledger]:
+        """Book every model call inside on this ledger."""
+        token = _LEDGER.set(self)
+        try:
+            yield self
+        finally:
+            _LEDGER.reset(token)
+
     def load(self, attempts: Iterable[Attempt]) -> None:
-        """Take over the attempts of an earlier run; one that was under way when it died counts as unknown."""
+        """Book the attempts of an earlier run; one that was under way when the process died counts as unknown."""
         last = {attempt.number: attempt for attempt in attempts}
         for attempt in last.values():
-            self.book(attempt.lost() if attempt.outcome == "reserved" else attempt)
+            self._add(attempt.lost() if attempt.outcome == "reserved" else attempt)
         self._num_attempts = max(last, default=-1) + 1
 
     async def reserve(self, attempt: Attempt) -> Attempt:
-        """Hold back what the attempt may take, and number it; wait for others to settle where that may make room.
+        """Reserve what the attempt may use, and number it; wait for others to settle if that may make room.
 
         Raises:
             BudgetExceededError: the budget leaves no room for it.
         """
         while True:
             with self._lock:
-                problem = self._problem(attempt, held=True)
+                problem = self._find_shortage(attempt, self._reserved.values())
                 if not problem:
-                    attempt = attempt.model_copy(update={"number": self._num_attempts})
-                    self._num_attempts += 1
-                    self._held[attempt.number] = attempt
+                    attempt = self._numbered(attempt)
+                    self._reserved[attempt.number] = attempt
                     break
-                # What others hold back may turn out too much; without them it is certain.
-                if not self._held or (certain := self._problem(attempt, held=False)):
+                # Others may use less than they reserved. If there is no room even without them, waiting is useless.
+                if not self._reserved or (certain := self._find_shortage(attempt, ())):
                     raise self._refusal(
-                        f"{certain if self._held else problem}, and the next call ({attempt.role}, meta-step "
+                        f"{certain if self._reserved else problem}, and the next call ({attempt.role}, meta-step "
                         f"{attempt.meta_step}) may take up to {attempt.max_tokens} tokens"
                     )
                 waiter = asyncio.get_running_loop().create_future()
                 self._waiters.append(waiter)
             await waiter
-        if self.on_attempt is not None:
-            self.on_attempt(attempt)
+        if self.parent is not None:
+            try:
+                self._numbers_in_parent[attempt.number] = (await self.parent.reserve(attempt)).number
+            except BaseException:
+                self._release(attempt.number)
+                raise
+        self._report(attempt)
         return attempt
 
     def settle(self, attempt: Attempt) -> None:
-        """Book the outcome of an attempt, and give back what it did not take."""
-        self.book(attempt)
-        self.release(attempt.number)
+        """Book the outcome of a reserved attempt, and release what it did not use."""
+        if self.parent is not None:
+            number = self._numbers_in_parent.pop(attempt.number)
+            self.parent.settle(attempt.model_copy(update={"number": number}))
+        if self.parent is None or attempt.outcome == "whole":
+            self._add(attempt)
+        self._release(attempt.number)
+        self._report(attempt)
+
+    def book_replayed(self, attempt: Attempt) -> None:
+        """Book a reply from a cassette: no cost in the run, but as if paid now in a ledger with a parent.
+
+        Raises:
+            BudgetExceededError: the budget does not cover it.
+        """
+        if self.parent is None:
+            self._add(attempt)
+        else:
+            self.parent.book_replayed(attempt)
+            self._add_as_paid(attempt)
+        self._report(attempt)
+
+    def adopt(self, attempts: Iterable[Attempt]) -> None:
+        """Book attempts that were settled on another machine, under numbers of this ledger."""
+        settled = tuple(attempts)
+        if self.parent is not None:
+            self.parent.adopt(settled)
+            for attempt in settled:
+                if attempt.outcome in ("whole", "replayed"):
+                    self._add_as_paid(attempt)
+            return
+        for attempt in settled:
+            with self._lock:
+                booked = attempt if attempt.outcome == "replayed" else self._numbered(attempt)
+                self._add_to_sums(booked)
+            self._report(booked)
+
+    def _numbered(self, attempt: Attempt) -> Attempt:
+        attempt = attempt.model_copy(update={"number": self._num_attempts})
+        self._num_attempts += 1
+        return attempt
+
+    def _report(self, attempt: Attempt) -> None:
         if self.on_attempt is not None:
             self.on_attempt(attempt)
 
-    def release(self, number: int) -> None:
-        """Give back what is held back for the attempt of that number, and wake those that wait for room."""
+    def _release(self, number: int) -> None:
+        """Release what is reserved for the attempt of that number, and wake the calls that wait for room."""
         with self._lock:
-            self._held.pop(number, None)
+            self._reserved.pop(number, None)
             waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # its loop is closed: nothing waits any more
                 waiter.get_loop().call_soon_threadsafe(_wake, waiter)
 
-    def book(self, attempt: Attempt) -> None:
-        """Add an attempt to the sums; nothing had to be reserved for it."""
+    def _add(self, attempt: Attempt) -> None:
         with self._lock:
-            self._book(attempt)
+            self._add_to_sums(attempt)
 
-    def _refusal(self, problem: str) -> BudgetExceededError:
-        error = BudgetExceededError(
-            f"{problem}. What was played is kept: go on with a larger budget (metagym resume RUN --max-tokens N, "
-            "--max-calls N, --max-cost X)."
-        )
-        error.ledger = self
-        return error
-
-    def adopt(self, attempts: Iterable[Attempt]) -> None:
-        """Book attempts that were settled on another ledger (on another machine), under numbers of this one."""
-        for attempt in attempts:
-            if attempt.outcome == "replayed":
-                self.book(attempt)
-                continue
-            with self._lock:
-                attempt = attempt.model_copy(update={"number": self._num_attempts})
-                self._num_attempts += 1
-                self._book(attempt)
-            if self.on_attempt is not None:
-                self.on_attempt(attempt)
-
-    def _book(self, attempt: Attempt) -> None:
+    def _add_to_sums(self, attempt: Attempt) -> None:
         key: Key = (attempt.role, attempt.purpose, attempt.meta_step)
         self._sums[key] = self._sums.get(key, Spending()).plus(attempt)
         self._total = self._total.plus(attempt)
         if attempt.outcome == "unknown":
             self.unknown.append(attempt)
 
-    def _problem(self, attempt: Attempt, *, held: bool) -> str:
-        """Say which budget has no room for the attempt; nothing where all have."""
+    def _add_as_paid(self, attempt: Attempt, num_calls: int = 1) -> None:
+        """Add what an earlier process paid, if there is room. There was room then, unless it is asked for twice."""
+        usage = attempt.usage.model_copy(update={"num_calls": num_calls})
+        tokens = usage.prompt_tokens + usage.completion_tokens
+        with self._lock:
+            used, limit = self.used, self.budget
+            for name, most, wanted in (
+                ("tokens", limit.tokens, used.tokens + tokens),
+                ("calls", limit.calls, used.calls + num_calls),
+                ("cost", limit.cost, used.cost + (attempt.cost or 0.0)),
+            ):
+                if most is not None and wanted > most:
+                    raise self._refusal(f"The budget of {most:,} ({name}) does not cover what is asked for again")
+            self._add_to_sums(attempt.model_copy(update={"outcome": "whole", "usage": usage}))
+
+    def _find_shortage(self, attempt: Attempt, reserved: Collection[Attempt]) -> str:
+        """Return which budget has no room for the attempt beside the `reserved` ones; an empty text if all have."""
         total, budget = self._total, self.budget
-        others = list(self._held.values()) if held else []
         if budget.tokens is not None:
-            left = budget.tokens - total.max_tokens - sum(other.max_tokens for other in others)
+            left = budget.tokens - total.max_tokens - sum(other.max_tokens for other in reserved)
             if attempt.max_tokens > left:
                 return f"The budget of {budget.tokens:,} tokens leaves {max(0, left):,}"
-        if budget.calls is not None and total.max_calls + len(others) >= budget.calls:
+        if budget.calls is not None and total.max_calls + len(reserved) >= budget.calls:
             return f"The budget of {budget.calls:,} calls is spent"
         if budget.cost is not None:
-            money = budget.cost - total.max_cost - sum(other.cost or 0.0 for other in others)
+            money = budget.cost - total.max_cost - sum(other.cost or 0.0 for other in reserved)
             if (attempt.cost or 0.0) > money:
                 return f"The budget of {budget.cost:g} (money) leaves {max(0.0, money):.4g}"
         return ""
+
+    def _refusal(self, problem: str) -> BudgetExceededError:
+        error = BudgetExceededError(
+            f"{problem}. What was played is kept: resume with a larger budget "
+            "(metagym resume RUN --budget tokens=N,calls=N,cost=X)."
+        )
+        error.ledger = self
+        return error
 
     def __repr__(self) -> str:
         total = self._total
@@ -265,11 +341,6 @@ class Ledger:
             f"tokens={max(self.usage.prompt_tokens + self.usage.completion_tokens, total.max_tokens)}, "
             f"unknown={total.num_unknown}, cost={total.cost:.4g}, wall_time_s={self.wall_time_s:.2f})"
         )
-
-
-def open_ledger() -> Ledger | None:
-    """Return the ledger that is open at this point."""
-    return _LEDGER.get()
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -1,4 +1,4 @@
-"""What model calls cost, as data: prices, budgets, one attempt, and sums of attempts."""
+"""What model calls cost, as data: prices, budgets, one attempt, and the sum of attempts."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pydantic import Field
 from metagym.types import Record, Usage
 
 Purpose = Literal["learning", "measurement"]
-"""What a call is for: to find a better prompt, or to say how good one is."""
+"""What a call is for: to find a better prompt, or to measure how good one is."""
 
 Outcome = Literal["whole", "refused", "unknown", "replayed", "reserved"]
-"""What became of an attempt.
+"""The state of an attempt.
 
-`whole`: the reply was delivered whole. `refused`: the server never took the request, or answered with an
-error, so that nothing was paid. `unknown`: it was cut on the way, paid or not. `replayed`: it came from a
-cassette, unpaid. `reserved`: it is under way, or the process died meanwhile.
+`reserved`: it is under way, or its process died. `whole`: the reply arrived whole. `refused`: the server did not
+take the request, or answered with an error, so nothing was paid. `unknown`: it was cut off on the way, paid or not.
+`replayed`: the reply came from a cassette, unpaid.
 """
 
 
 class Prices(Record):
-    """What a model costs, in money per million tokens; the currency is yours."""
+    """What a model costs, in money per million tokens, in any currency."""
 
     prompt: float = Field(ge=0.0)
     completion: float = Field(ge=0.0)
     """Reasoning tokens count as completion."""
     cached: float | None = Field(default=None, ge=0.0)
-    """For prompt tokens that the server took from its cache; None means the price of the others."""
+    """For prompt tokens from the server's cache; None means the price of the other prompt tokens."""
 
     def of(self, usage: Usage) -> float:
         """Return the price of `usage`."""
@@ -38,13 +38,13 @@ class Prices(Record):
         ) / 1e6
 
     def at_most(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """Return the highest price that so many tokens can have."""
-        dearest = max(self.prompt, self.cached or 0.0)
-        return (prompt_tokens * dearest + completion_tokens * self.completion) / 1e6
+        """Return the highest price that these numbers of tokens can have."""
+        highest = max(self.prompt, self.cached or 0.0)
+        return (prompt_tokens * highest + completion_tokens * self.completion) / 1e6
 
 
 class Budget(Record):
-    """What a run may take in all; None means without limit. It is never passed."""
+    """What a run may use in all; None means no limit. It is never exceeded."""
 
     tokens: int | None = Field(default=None, ge=0)
     """Prompt and completion together."""
@@ -53,26 +53,21 @@ class Budget(Record):
     cost: float | None = Field(default=None, ge=0.0)
     """Money, in the currency of the prices; every model then needs prices."""
     episodes: int | None = Field(default=None, ge=0)
-    """Episodes; no batch is begun that it does not cover."""
-
-    @property
-    def is_unlimited(self) -> bool:
-        """Whether nothing is limited."""
-        return all(value is None for value in dict(self).values())
+    """Episodes; a batch that it does not cover is not started."""
 
 
-class Outlay(Record):
-    """What had been taken at one point, in all four units of a budget."""
+class BudgetUse(Record):
+    """What was used up to one point, in the four units of a budget."""
 
     episodes: int = 0
     calls: int = 0
     tokens: int = 0
     cost: float = 0.0
-    """Money; only calls with prices count."""
+    """Money; calls without prices count as 0."""
 
 
 class Attempt(Record):
-    """One request to a model server, and what became of it: a line of the ledger."""
+    """One request to a model server and its outcome: an entry of the ledger."""
 
     number: int
     """Names the attempt within its ledger."""
@@ -85,47 +80,47 @@ class Attempt(Record):
     """How many attempts at the same call came before."""
     outcome: Outcome
     reason: str = ""
-    """Why it was refused, or what is not known about it."""
+    """Why it was refused, or why its cost is unknown."""
     usage: Usage = Usage()
-    """What the server counted; zero unless the reply was whole."""
+    """What the server counted; zero unless the reply arrived whole."""
     max_tokens: int = 0
-    """An upper bound of what it can have taken; the budget holds it back until the outcome is known."""
+    """An upper bound of the tokens that it can use; reserved in the budget until the outcome is known."""
     cost: float | None = None
-    """In the currency of the prices; an upper bound where the outcome is unknown; None without prices."""
+    """In the currency of the prices; an upper bound if the outcome is unknown; None without prices."""
     waiting_s: float = 0.0
-    """From the call (or the attempt before) to the request: pauses, limits, budget."""
+    """Seconds from the call (or the attempt before) to the request: pauses, limits, budget."""
     working_s: float = 0.0
-    """From the request to its end."""
+    """Seconds from the request to its end."""
 
     def lost(self) -> Attempt:
-        """Return the attempt, which was under way, as it stands when its process has died."""
-        return self.model_copy(update={"outcome": "unknown", "reason": "the process died meanwhile"})
+        """Return this reserved attempt as it counts after its process died."""
+        return self.model_copy(update={"outcome": "unknown", "reason": "the process died during the call"})
 
 
 class Spending(Record):
-    """A sum of attempts."""
+    """The sum of attempts."""
 
     usage: Usage = Usage()
-    """Tokens and calls of the replies that were delivered whole."""
+    """Tokens and calls of the replies that arrived whole."""
     num_retries: int = 0
     num_refused: int = 0
-    """Attempts that the server refused or never saw."""
+    """Attempts that the server refused or never received."""
     num_unknown: int = 0
-    """Attempts that were cut on the way: their cost is unknown."""
+    """Attempts that were cut off on the way: their cost is unknown."""
     num_replayed: int = 0
     """Replies that came from a cassette, unpaid."""
     unknown_tokens: int = 0
-    """At most so many tokens for the unknown ones."""
+    """An upper bound of the tokens of the unknown ones."""
     cost: float = 0.0
-    """Of the whole replies; only attempts with prices count."""
+    """Money for the whole replies; attempts without prices count as 0."""
     unknown_cost: float = 0.0
-    """At most so much for the unknown ones."""
+    """An upper bound of the money for the unknown ones."""
     waiting_s: float = 0.0
     working_s: float = 0.0
 
     @property
     def max_tokens(self) -> int:
-        """Tokens that were, or may have been, taken."""
+        """Tokens that were, or may have been, used."""
         return self.usage.prompt_tokens + self.usage.completion_tokens + self.unknown_tokens
 
     @property
@@ -139,10 +134,10 @@ class Spending(Record):
         return self.cost + self.unknown_cost
 
     def plus(self, attempt: Attempt) -> Spending:
-        """Return the sum with one attempt more; an attempt under way counts as unknown."""
+        """Return the sum with one more attempt; an attempt under way counts as unknown."""
         whole, unknown = attempt.outcome == "whole", attempt.outcome in ("unknown", "reserved")
         cost = attempt.cost or 0.0
-        # Once or twice a model call: what comes from validated parts is not validated again.
+        # It runs once or twice per model call: the parts are valid already, so they are not validated again.
         return Spending.model_construct(
             usage=self.usage + attempt.usage if whole else self.usage,
             num_retries=self.num_retries + (attempt.retry > 0),

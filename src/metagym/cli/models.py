@@ -155,7 +155,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a model on loopback until Ctrl-C. Nothing of it is left behind, however this ends."""
-    from metagym.models.serve import ModelServer
+    from metagym.models import ModelServer
 
     if engine not in (None, "vllm", "transformers"):
         raise ConfigError(f"--engine must be 'vllm' or 'transformers', got {engine!r}.")

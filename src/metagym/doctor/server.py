@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 from metagym.doctor.finding import Finding, ok, problem, warning
 from metagym.errors import ConfigError
-from metagym.models.environment import find_key, model_from_environment
+from metagym.models import model_from_environment
+from metagym.models.client_config import find_key
 
 DEFAULT_URL = "https://api.openai.com/v1"
 TIMEOUT_S = 5.0

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from metagym import background
-from metagym.budget import Account, Ledger
+from metagym.budget import Ledger
 from metagym.env import MetaEnv
 from metagym.errors import BudgetExceededError
 from metagym.evaluation.plan import Plan
@@ -55,8 +55,8 @@ def learn_within_budget(
     """
     learned = {item.key: item for item in scorer.store.all(Learned).values()}
 
-    def learn_one(loop: Loop) -> tuple[OptimizationResult, Account]:
-        account = Account(plan.config.learning_budget, within=env.ledger)
+    def learn_one(loop: Loop) -> tuple[OptimizationResult, Ledger]:
+        account = Ledger(plan.config.learning_budget, parent=env.ledger)
         branch = _branch(plan, env, loop, account)
         with account.open():
             return _result_within_budget(branch, optimizer, reflector, account), account
@@ -108,12 +108,12 @@ def _keep_online(scorer: Scorer, loop: Loop, meta_step: MetaStep) -> None:
     scorer.keep(measure(family, loop.seed, Role.ONLINE, index=index, prompt=prompt, trajectories=played))
 
 
-def _keep_learned(scorer: Scorer, loop: Loop, result: OptimizationResult, account: Account) -> Learned:
+def _keep_learned(scorer: Scorer, loop: Loop, result: OptimizationResult, account: Ledger) -> Learned:
     """Keep the reflections, the prompts that are measured, and what learning took."""
     for index, reflection in enumerate([*(item.reflection for item in result.history[1:]), result.last_reflection]):
         if reflection is not None and scorer.store.get(Reflection, (loop.name, index)) is None:
             scorer.store.put((loop.name, index), reflection)
-    outlays = result.outlays or (account.outlay,) * len(result.prompts)
+    outlays = result.outlays or (account.used,) * len(result.prompts)
     last = len(result.prompts) - 1
     measured = [*range(min(last, loop.num_steps)), last]
     learned = Learned(
@@ -121,7 +121,7 @@ def _keep_learned(scorer: Scorer, loop: Loop, result: OptimizationResult, accoun
         seed=loop.seed,
         prompts=tuple(result.prompts[index] for index in measured),
         outlays=tuple(outlays[index] for index in measured),
-        total=account.outlay,
+        total=account.used,
         usage={role: account.spent(role=role).usage for role in sorted({key[0] for key in account.rows()})},
         num_meta_steps=len(result.history),
         stopped=result.stopped,
@@ -131,7 +131,7 @@ def _keep_learned(scorer: Scorer, loop: Loop, result: OptimizationResult, accoun
 
 
 def _result_within_budget(
-    branch: MetaEnv, optimizer: Optimizer, reflector: Reflector, account: Account
+    branch: MetaEnv, optimizer: Optimizer, reflector: Reflector, account: Ledger
 ) -> OptimizationResult:
     try:
         return optimizer(branch, reflector, budget=account.budget)

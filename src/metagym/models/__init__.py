@@ -1,11 +1,23 @@
-"""Chat models: the protocol, and a client for every server that speaks the OpenAI protocol."""
+"""Chat models: the protocol, and a client for every server that speaks the OpenAI protocol.
 
-from metagym.models.asking import ask, sample
+chat             ChatModel: one method; Call: who asks, with which seed
+asking           ask: through the open cassette, booked on the open ledger
+openai           OpenAIChatModel: the client
+client_config    ClientConfig: time limits, retries, rate limits, prices; the key
+pacing           when an attempt may start: concurrency, pauses, retries, the breaker
+server_replies   from a server's JSON to a Completion
+server_failures  from an exception to a Failure with its remedy
+cassette         Cassette: every exchange in one file, to be replayed
+factory          make_model: from a mapping or an environment variable to a model
+local_server     ModelServer: vLLM or `transformers serve` on this machine, under local_server_supervisor
+"""
+
+from metagym.models.asking import ask, estimate_tokens, sample
 from metagym.models.cassette import Cassette
 from metagym.models.chat import Call, ChatModel
-from metagym.models.config import ClientConfig
-from metagym.models.environment import model_from_environment
-from metagym.models.factory import MODEL_KEYS, make_model
+from metagym.models.client_config import ClientConfig
+from metagym.models.factory import MODEL_KEYS, make_model, model_from_environment
+from metagym.models.local_server import ModelServer
 from metagym.models.openai import OpenAIChatModel
 
 __all__ = [
@@ -14,8 +26,10 @@ __all__ = [
     "Cassette",
     "ChatModel",
     "ClientConfig",
+    "ModelServer",
     "OpenAIChatModel",
     "ask",
+    "estimate_tokens",
     "make_model",
     "model_from_environment",
     "sample",

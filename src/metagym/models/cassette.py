@@ -1,8 +1,8 @@
-"""Cassettes: every exchange with a model once, in one SQLite file, so that a run can be replayed.
+"""Cassettes: every exchange with a model, once, in one SQLite file, so that a run can be replayed.
 
-An exchange is found by what was asked (model, sampling, messages) and by who asked with which chance (the
-`Call`: role, arm, meta-step, seed, repetition; the seed follows from run seed, arm, task and step), never by
-the order in which calls arrive. Messages are stored once each. No key, no header and no URL is stored.
+An exchange is found by the request (model, sampling, messages) and by its `Call` (role, arm, meta-step, seed,
+repetition; the seed follows from run seed, arm, task and step), never by the order in which calls arrive.
+Each message is stored once. No key, no header and no URL is stored.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -26,6 +26,8 @@ Mode = Literal["record", "replay", "read-through"]
 SCHEMA_VERSION: Final = 1
 
 _CASSETTE: ContextVar[Cassette | None] = ContextVar("metagym_cassette", default=None)
+open_cassette: Callable[[], Cassette | None] = _CASSETTE.get
+"""Returns the cassette that is open at this point."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (digest TEXT PRIMARY KEY, message TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS exchanges (
@@ -37,23 +39,18 @@ CREATE INDEX IF NOT EXISTS by_call ON exchanges (call);
 
 
 class Rows(NamedTuple):
-    """Exchanges as they are stored, to be carried from one cassette to another."""
+    """Exchanges as they are stored, to be copied from one cassette to another."""
 
     messages: tuple[tuple[str, str], ...] = ()
     exchanges: tuple[tuple[str, str, str, str, str], ...] = ()
 
 
-def open_cassette() -> Cassette | None:
-    """Return the cassette that is open at this point."""
-    return _CASSETTE.get()
-
-
 class Cassette:
     """Records the exchanges of everything that runs while it is open, or replays them.
 
-    `record` asks the model each time and stores the reply, `replay` never asks, `read-through` asks for what
-    is not there. With `share=True` a reply that was recorded for another arm or seed serves as well, as a
-    cache does; never where the purpose is measurement (`spending_on`), as arms would share their noise.
+    `record` asks the model each time and stores the reply, `replay` never asks, `read-through` asks only for
+    exchanges that are not recorded. With `share=True` a reply that was recorded for another arm or seed is used as
+    well, as in a cache; never if the purpose is measurement (`spending_on`), because arms would share their noise.
 
     >>> from metagym.models import Cassette
     >>> with Cassette(":memory:", mode="read-through").open() as cassette:
@@ -62,7 +59,7 @@ class Cassette:
     >>> cassette.close()
 
     Raises:
-        ConfigError: the file is no cassette, or is missing in a replay.
+        ConfigError: the file is not a cassette, or is missing in a replay.
     """
 
     def __init__(self, path: str | Path, *, mode: Mode = "read-through", share: bool = False) -> None:
@@ -74,7 +71,7 @@ class Cassette:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         if Path(path).exists():
-            self._db  # noqa: B018 - opening it says at once whether it is a cassette
+            self._db  # noqa: B018 - opening it shows at once whether it is a cassette
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Cassette]:
@@ -86,11 +83,11 @@ class Cassette:
             _CASSETTE.reset(token)
 
     def recall(self, model: ChatModel, messages: Sequence[Message], call: Call) -> Completion | None:
-        """Return the recorded reply; None where the model is to be asked.
+        """Return the recorded reply; None if the model has to be asked.
 
         Raises:
-            ContextOverflowError: that is what was recorded.
-            CassetteMissError: in a replay, there is none; the message says what differs from the nearest.
+            ContextOverflowError: a context overflow was recorded.
+            CassetteMissError: a replay has no such reply; the message names the difference from the nearest one.
         """
         if self.mode == "record":
             return None
@@ -116,7 +113,7 @@ class Cassette:
 
     @contextlib.contextmanager
     def keeping_overflow(self, model: ChatModel, messages: Sequence[Message], call: Call) -> Iterator[None]:
-        """Store a context overflow that the body raises: it is data, and ends an episode."""
+        """Store a context overflow that the body raises: it is data and ends an episode."""
         try:
             yield
         except ContextOverflowError as error:
@@ -126,7 +123,7 @@ class Cassette:
     def rows(self, calls: Iterable[Call] | None = None) -> Rows:
         """Return the exchanges of `calls`, or all."""
         if self._connection is None and not Path(self.path).exists():
-            return Rows()  # a look leaves no file behind
+            return Rows()  # reading creates no file
         if calls is None:
             return Rows(tuple(self._all("SELECT * FROM messages")), tuple(self._all("SELECT * FROM exchanges")))
         by_call = "SELECT * FROM exchanges WHERE call = ?"
@@ -136,14 +133,14 @@ class Cassette:
         return Rows(tuple(row for name in digests for row in self._all(by_digest, name)), tuple(found))
 
     def adopt(self, rows: Rows) -> None:
-        """Store exchanges that another cassette held."""
+        """Store exchanges of another cassette."""
         if rows.exchanges:
             with self._lock, self._db:
                 self._db.executemany("INSERT OR IGNORE INTO messages VALUES (?, ?)", rows.messages)
                 self._db.executemany("INSERT OR REPLACE INTO exchanges VALUES (?, ?, ?, ?, ?)", rows.exchanges)
 
     def close(self) -> None:
-        """Close the file, and leave one file that can be copied. Twice is fine."""
+        """Close the file, and leave one file that can be copied. Calling it twice is fine."""
         with self._lock:
             if self._connection is not None:
                 with contextlib.suppress(sqlite3.Error):  # another process has it open
@@ -156,12 +153,12 @@ class Cassette:
 
     @property
     def _db(self) -> sqlite3.Connection:
-        """The connection; the file is made when it is first needed, so that a run without calls leaves none."""
+        """The connection; the file is created at the first use, so a run without calls creates none."""
         if self._connection is None:
             try:
                 self._connection = _connect(self.path)
             except sqlite3.Error as error:
-                raise ConfigError(f"Expected a cassette at {self.path}, got a file that is none: {error}.") from error
+                raise ConfigError(f"Expected a cassette at {self.path}, got another kind of file: {error}.") from error
         return self._connection
 
     def _store(self, request: _Request, reply: str) -> None:
@@ -180,7 +177,7 @@ class Cassette:
             return self._db.execute(sql, values).fetchall()
 
     def _explain(self, request: _Request) -> str:
-        """Say what differs from the nearest recorded request."""
+        """Return how the request differs from the nearest recorded one."""
         row = self._one("SELECT request, call FROM exchanges WHERE call = ? ORDER BY key", request.call)
         if row is not None:
             return "The nearest recorded request, of the same call, differs: " + self._difference(request, row[0])
@@ -188,8 +185,8 @@ class Cassette:
         if row is not None:
             names = ("role", "arm", "meta_step", "seed", "repetition")
             pairs = zip(names, json.loads(row[1]), json.loads(request.call), strict=True)
-            told = ", ".join(f"{name} was {was!r}, is {now!r}" for name, was, now in pairs if was != now)
-            return f"The same conversation is recorded for another call: {told}."
+            changes = ", ".join(f"{name} was {was!r}, is {now!r}" for name, was, now in pairs if was != now)
+            return f"The same conversation is recorded for another call: {changes}."
         nearest, longest = None, -1
         with self._lock:
             for stored, call in self._db.execute("SELECT request, call FROM exchanges ORDER BY key"):
@@ -216,11 +213,11 @@ class Cassette:
 
 
 class _Request:
-    """What was asked, by whom, and the digests to find it by."""
+    """A request, its caller, and the digests that it is found by."""
 
     def __init__(self, model: ChatModel, messages: Sequence[Message], call: Call) -> None:
         described = describe(model)
-        if isinstance(described, dict):  # the same model behind another address gives the same replies
+        if isinstance(described, dict):  # the same model at another address gives the same replies
             described = {name: value for name, value in described.items() if name != "base_url"}
         self.model, self.messages = described, messages
         self.digests = [digest(message, length=24) for message in messages]

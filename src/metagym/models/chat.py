@@ -9,23 +9,23 @@ from metagym.types import Completion, Message
 
 
 class Call(NamedTuple):
-    """Who calls a model, and with which chance: what ledgers and caches key on."""
+    """Who calls a model, and with which seed: the key of ledgers and caches."""
 
     role: str
     """`actor`, `reflector` or `judge`."""
     arm: str = ""
     meta_step: int = 0
     seed: int = 0
-    """Feeds the sampling; sent to servers that take a seed."""
+    """The seed of the sampling; sent to servers that take one."""
     repetition: int = 0
 
 
 class ChatModel(Protocol):
     """Completes a conversation.
 
-    An implementation keeps nothing between calls that changes a reply, so one object serves all
-    concurrent episodes. Its calls are booked by `ask`; one that books its own attempts, retries among them,
-    says so by `keeps_ledger = True`. `max_reply_tokens` (an int) is needed for a budget in tokens.
+    An implementation keeps nothing between calls that changes a reply, so one object serves all concurrent
+    episodes. `ask` books its calls. A model that books its own attempts, with their retries, has the attribute
+    `keeps_ledger = True`. A budget in tokens needs the attribute `max_reply_tokens` (an int).
     """
 
     async def complete(self, messages: Sequence[Message], call: Call) -> Completion:

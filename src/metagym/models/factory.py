@@ -1,14 +1,15 @@
-"""Chat models from JSON-able mappings, as `gym.make` and the command line take them."""
+"""Chat models from JSON mappings, as `gym.make` and the command line take them, and from the environment."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.models.config import ClientConfig
+from metagym.models.client_config import ClientConfig
 from metagym.models.openai import OpenAIChatModel
 
 MODEL_KEYS = ("model", "base_url", "api_key_env", "sampling", "timeout_s", "max_retries", "client")
@@ -55,3 +56,19 @@ def make_model(mapping: Mapping[str, Any], *, known: Sequence[str] = MODEL_KEYS)
             name = ".".join(map(str, ("client", *first["loc"])))
             raise ConfigError(f"{name} got {first['input']!r}: {first['msg']}.") from None
     return OpenAIChatModel(**options)
+
+
+def model_from_environment() -> dict[str, Any] | None:
+    """Return the model that METAGYM_MODEL names, as a mapping for `make_model`; None if nothing is set.
+
+    Raises:
+        ConfigError: there is a key but no model.
+    """
+    if name := os.environ.get("METAGYM_MODEL"):
+        return {"model": name}
+    if os.environ.get("OPENAI_API_KEY"):
+        raise ConfigError(
+            "OPENAI_API_KEY is set, but no model is named: expected METAGYM_MODEL, or actor={'model': ...}. "
+            "Set METAGYM_MODEL, or pass actor='demo' for the scripted offline actor."
+        )
+    return None

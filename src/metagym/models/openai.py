@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from metagym.background import LOOP
-from metagym.budget import Charge, Ledger, Prices
+from metagym.budget import Ledger
 from metagym.errors import ConfigError, ModelUnavailableError
+from metagym.extensions import Extension
+from metagym.models.asking import Booking, estimate_tokens, max_tokens
 from metagym.models.chat import Call
-from metagym.models.config import ClientConfig
-from metagym.models.context import estimate_tokens, max_tokens
-from metagym.models.environment import PLACEHOLDER_KEY, find_key
-from metagym.models.failures import AttemptFailedError, read_failure
-from metagym.models.limits import AdaptiveLimiter
-from metagym.models.replies import read_completion
-from metagym.models.retry import Breaker, Retrier
+from metagym.models.client_config import PLACEHOLDER_KEY, ClientConfig, find_key
+from metagym.models.pacing import AdaptiveLimiter, Breaker, Retrier, Signal
+from metagym.models.server_failures import AttemptFailedError, read_failure
+from metagym.models.server_replies import read_completion
 from metagym.types import Completion, Message, clean_text
 
 if TYPE_CHECKING:
@@ -32,22 +31,22 @@ DEFAULT_SAMPLING: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 500}
 DEFAULT_CLIENT = ClientConfig()
 
 
-class OpenAIChatModel:
+class OpenAIChatModel(Extension):
     """A chat model behind an OpenAI-compatible server.
 
-    `sampling` goes into each request as it is, over the defaults temperature 0 and 500 tokens; a value
-    of None takes a default (or the `seed`) out. `OPENAI_API_KEY` goes to the SDK's own `base_url` only: a
+    `sampling` goes into each request unchanged, over the defaults temperature 0 and 500 tokens; the value None
+    removes a default (or the `seed`). `OPENAI_API_KEY` is sent only to the SDK's own address or OPENAI_BASE_URL; a
     `base_url` that is given here gets the key in the environment variable `api_key_env`, or a placeholder.
 
-    A call ends within `timeout_s` (seconds, each attempt). Connection errors, time-outs, broken replies and
-    the statuses 408, 409, 429 and 5xx are tried again, at most `max_retries` times; everything else fails at
-    once. `client` holds the finer limits. Every attempt is booked in the open ledger, else in `ledger`.
+    `timeout_s` limits each attempt, in seconds. Connection errors, time-outs, broken replies and the statuses 408,
+    409, 429 and 5xx are retried, at most `max_retries` times; everything else fails at once. `client` holds the
+    finer limits. Every attempt is booked in the open ledger, else in `ledger`.
 
     >>> OpenAIChatModel("Qwen/Qwen3-8B", base_url="http://localhost:8000/v1").sampling
     {'temperature': 0.0, 'max_tokens': 500}
 
     Raises:
-        ConfigError: no key is to be found, or `base_url` is no URL.
+        ConfigError: there is no key, or `base_url` is no URL.
     """
 
     keeps_ledger = True
@@ -74,35 +73,23 @@ class OpenAIChatModel:
             raise ConfigError(f"base_url must be a URL such as 'http://localhost:8000/v1', got {self.base_url!r}.")
         self._api_key = PLACEHOLDER_KEY if client.offline else find_key(base_url, self.base_url, api_key_env)
         self.sampling = _merge_sampling(sampling or {})
-        self.timeout_s, self.max_retries, self.client = timeout_s, max_retries, client
+        limits = (self.sampling.get("max_completion_tokens"), self.sampling.get("max_tokens"))
+        self.max_reply_tokens = next((limit for limit in limits if isinstance(limit, int)), None)
+        self.timeout_s, self.max_retries, self.client, self.prices = timeout_s, max_retries, client, client.prices
+        # What decides the replies. It holds no key.
+        self.fingerprint = {"model": model, "base_url": self.base_url, "sampling": dict(self.sampling)}
         self.ledger = Ledger()
-        where = f"model {model!r} at {self.base_url or 'the OpenAI API'}"
-        self._retrier = Retrier(where, max_retries=max_retries, config=client, breaker=Breaker(client))
-        # Newer OpenAI models take the limit under another name; the first refusal says so.
+        server = f"model {model!r} at {self.base_url or 'the OpenAI API'}"
+        self._retrier = Retrier(server, max_retries=max_retries, config=client, breaker=Breaker(client))
+        # Newer OpenAI models take the token limit under another name; the first refusal names it.
         self._renamed: dict[str, str] = {}
-        self._told: set[str] = set()
-        # An HTTP client, and who waits for it, belong to the event loop that they were made on.
+        self._logged_names: set[str] = set()
+        # An HTTP client and its waiting calls belong to the event loop that they were made on.
         self._lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Lane] = weakref.WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # No key travels: each process takes it from its own environment.
         return _make_again, (self.base_url, *self._arguments)
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """What decides the replies: model, server and sampling. No key."""
-        return {"model": self.model, "base_url": self.base_url, "sampling": dict(self.sampling)}
-
-    @property
-    def max_reply_tokens(self) -> int | None:
-        """The token limit of a reply, where the sampling sets one."""
-        limits = (self.sampling.get("max_completion_tokens"), self.sampling.get("max_tokens"))
-        return next((limit for limit in limits if isinstance(limit, int)), None)
-
-    @property
-    def prices(self) -> Prices | None:
-        """What the model costs, where the client's limits say so."""
-        return self.client.prices
 
     async def complete(self, messages: Sequence[Message], call: Call) -> Completion:
         """Return the server's reply; see `ChatModel.complete`.
@@ -111,25 +98,18 @@ class OpenAIChatModel:
             BudgetExceededError: the ledger's budget leaves no room for the call.
             ModelUnavailableError: no call can succeed; the run should stop.
         """
-        charge = Charge(
-            call.role,
-            arm=call.arm,
-            meta_step=call.meta_step,
-            model=self.model,
-            prices=self.prices,
-            fallback=self.ledger,
-        )
+        booking = Booking(call, model=self.model, prices=self.prices, fallback=self.ledger)
         lane = self._lane()
         sampling = {"seed": call.seed, **self.sampling}
-        # A lone surrogate cannot be sent; in a reply it is replaced in the same way.
+        # A lone surrogate cannot be sent; it is replaced as in a reply.
         sent = [{**message, "content": clean_text(message["content"])} for message in messages]
         request = {"model": self.model, "messages": sent}
         request |= {name: value for name, value in sampling.items() if value is not None}
-        completion = await self._retrier.run(lambda: self._attempt(lane, request, charge))
-        if completion.model and completion.model not in self._told:
-            self._told.add(completion.model)
+        completion = await self._retrier.run(lambda: self._attempt(lane, request, booking))
+        if completion.model and completion.model not in self._logged_names:
+            self._logged_names.add(completion.model)
             logger.log(
-                # A dated snapshot of what was asked for is what servers give; another name may be another model.
+                # Servers answer with a dated snapshot of the name; any other name may be another model.
                 logging.INFO if completion.model.startswith(self.model) else logging.WARNING,
                 "Asked for model %r, the server answers as %r.",
                 self.model,
@@ -144,17 +124,18 @@ class OpenAIChatModel:
         if lane is not None:
             await lane.sdk.close()
 
-    async def _attempt(self, lane: _Lane, request: dict[str, Any], charge: Charge) -> Completion:
-        """Ask once, within the limits; whatever happens, the ledger is told.
+    async def _attempt(self, lane: _Lane, request: dict[str, Any], booking: Booking) -> Completion:
+        """Ask once, within the limits; the ledger books the attempt whatever happens.
 
         Raises:
             AttemptFailedError: it failed in a known way.
         """
         messages, limit = request["messages"], self.max_reply_tokens
         grant = await lane.limiter.acquire(estimate_tokens(messages) + (limit or 0))
-        signal, num_tokens = "other", None
+        signal: Signal = "other"
+        num_tokens = None
         try:
-            await charge.reserve(max_tokens(messages), limit)
+            await booking.reserve(max_tokens(messages), limit)
             body = {self._renamed.get(name, name): value for name, value in request.items()}
             try:
                 async with asyncio.timeout(self.timeout_s):
@@ -167,26 +148,26 @@ class OpenAIChatModel:
                 if failure.retry_after_s is not None:
                     lane.limiter.pause(min(failure.retry_after_s, self.client.max_retry_s))
                 signal = "overload" if failure.overload else "other"
-                (charge.unknown if failure.maybe_paid else charge.refused)(f"{failure.kind}: {failure.told}")
-                if self._rename(failure.parameter, failure.told):
-                    failure = failure._replace(passing=True)
+                (booking.unknown if failure.maybe_paid else booking.refused)(f"{failure.kind}: {failure.message}")
+                if self._rename(failure.parameter, failure.message):
+                    failure = failure._replace(may_pass=True)
                 raise AttemptFailedError(failure) from error
             signal = "success"
             if is_counted:
                 num_tokens = completion.usage.prompt_tokens + completion.usage.completion_tokens
-                charge.whole(completion.usage)
+                booking.whole(completion.usage)
             else:
-                charge.unknown("the server did not say what it took")
+                booking.unknown("the server did not count it")
             return completion
         except BaseException as error:
-            charge.unknown(f"{type(error).__name__}: {error}")  # a cancelled call; settled ones stay settled
+            booking.unknown(f"{type(error).__name__}: {error}")  # a cancelled call; settled ones stay settled
             raise
         finally:
-            lane.limiter.release(grant, signal, num_tokens)  # type: ignore[arg-type]
+            lane.limiter.release(grant, signal, num_tokens)
 
-    def _rename(self, parameter: str, told: str) -> bool:
-        """Take the server's word for another name of the token limit; return whether that is news."""
-        is_limit = parameter == "max_tokens" and "max_completion_tokens" in told
+    def _rename(self, parameter: str, message: str) -> bool:
+        """Adopt the server's own name of the token limit; return whether that changes the next request."""
+        is_limit = parameter == "max_tokens" and "max_completion_tokens" in message
         if not is_limit or "max_tokens" in self._renamed or "max_tokens" not in self.sampling:
             return False
         self._renamed["max_tokens"] = "max_completion_tokens"
@@ -194,7 +175,9 @@ class OpenAIChatModel:
 
     def _lane(self) -> _Lane:
         if self.client.offline:
-            raise ModelUnavailableError(f"Model {self.model!r} is offline (client={{'offline': True}}): no call.")
+            raise ModelUnavailableError(
+                f"Model {self.model!r} is offline (client={{'offline': True}}): it makes no calls."
+            )
         loop = asyncio.get_running_loop()
         lane = self._lanes.get(loop)
         if lane is None:
@@ -205,7 +188,7 @@ class OpenAIChatModel:
                 api_key=self._api_key,
                 base_url=self.base_url,
                 timeout=openai.Timeout(self.timeout_s, connect=self.client.connect_timeout_s, read=first_byte_s),
-                max_retries=0,  # the policy is ours, in `retry`
+                max_retries=0,  # `pacing` retries
                 http_client=openai.DefaultAioHttpClient(),
             )
             limiter = AdaptiveLimiter(
@@ -220,23 +203,24 @@ class OpenAIChatModel:
 
 
 def _make_again(address: str | None, model: str, *arguments: Any) -> OpenAIChatModel:
-    """Make a model of the same arguments in another process.
+    """Make a model with the same arguments in another process.
 
     Raises:
-        ConfigError: it would ask another server there, or finds no key.
+        ConfigError: it would ask another server there, or there is no key.
     """
     names = ("base_url", "api_key_env", "sampling", "timeout_s", "max_retries", "client")
     made = OpenAIChatModel(model, **dict(zip(names, arguments, strict=True)))
     if made.base_url != address:
         raise ConfigError(
-            f"Expected the server {address or 'of the OpenAI API'}, as at home, got {made.base_url!r} from "
-            "this process's OPENAI_BASE_URL. Give base_url in the actor's mapping, or set the variable on all machines."
+            f"Expected the server {address or 'of the OpenAI API'}, as where the model was made, got {made.base_url!r} "
+            "from this process's OPENAI_BASE_URL. Give base_url in the actor's mapping, or set the variable on all "
+            "machines."
         )
     return made
 
 
 class _Lane(NamedTuple):
-    """What one event loop has of the server."""
+    """The connections of one event loop to the server, and their limits."""
 
     sdk: AsyncOpenAI
     limiter: AdaptiveLimiter
@@ -246,5 +230,5 @@ def _merge_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**DEFAULT_SAMPLING, **sampling}
     if merged.get("max_completion_tokens") is not None and "max_tokens" not in sampling:
         del merged["max_tokens"]
-    # The seed is no default: it comes with each call, and None keeps it back.
+    # The seed is no default: it comes with each call, and None removes it.
     return {name: value for name, value in merged.items() if value is not None or name == "seed"}

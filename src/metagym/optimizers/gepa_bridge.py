@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from metagym import background
-from metagym.budget import Account, Outlay
+from metagym.budget import BudgetUse, Ledger
 from metagym.env import MetaEnv
 from metagym.errors import EpisodesFailedError
 from metagym.models import Call, ChatModel, ask
@@ -27,12 +27,12 @@ class GepaRun:
 
     propose_new_texts = None  # GEPA's own wording of the reflection
 
-    def __init__(self, env: MetaEnv, model: ChatModel, account: Account, first_prompt: str, max_tokens: int) -> None:
+    def __init__(self, env: MetaEnv, model: ChatModel, account: Ledger, first_prompt: str, max_tokens: int) -> None:
         self.env, self.model, self.account, self._max_tokens = env, model, account, max_tokens
         self.seed = int(env.np_random.integers(2**31))
         self.stopped = ""
         self.history: list[MetaStep] = []
-        self.outlays: list[Outlay] = [account.outlay]
+        self.outlays: list[BudgetUse] = [account.used]
         self._first_prompt = first_prompt
         self._played: MetaStep | None = None
         self._num_calls = 0
@@ -82,12 +82,12 @@ class GepaRun:
         best = self.history[-1].reward if self.history else None
         if self._played is not None and (best is None or reward > best):
             if self.history:  # the first prompt was known from the start
-                self.outlays.append(self.account.outlay)
+                self.outlays.append(self.account.used)
             self.history.append(self._played.model_copy(update={"index": len(self.history), "reward": reward}))
 
     def is_stopped(self, num_episodes: int) -> bool:
         """Whether the episodes left do not cover another iteration."""
-        left = (self.account.budget.episodes or 0) - self.account.outlay.episodes
+        left = (self.account.budget.episodes or 0) - self.account.used.episodes
         if left < num_episodes:
             self.stopped = f"The budget leaves {left:,} episodes, and the next iteration may take {num_episodes:,}"
         return left < num_episodes
@@ -97,7 +97,7 @@ class GepaRun:
         if not self.history:
             prompt, outlays = self._first_prompt, self.outlays
         else:
-            prompt, outlays = self.history[-1].prompt, [*self.outlays, self.account.outlay]
+            prompt, outlays = self.history[-1].prompt, [*self.outlays, self.account.used]
         return result_of(self.history, prompt, last_reflection=None, outlays=outlays, stopped=self.stopped)
 
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import gymnasium
 
-from metagym.budget import Account, Budget, Ledger, Outlay
+from metagym.budget import Budget, BudgetUse, Ledger
 from metagym.env import MetaEnv, meta_env_of
 from metagym.errors import BudgetExceededError, ConfigError, InfrastructureError
 from metagym.reflectors import ReflectorSpec, as_reflector, reflect
@@ -41,7 +41,7 @@ class OptimizationResult(Record):
     history: tuple[MetaStep, ...]
     last_reflection: Reflection | None = None
     """The reflection that wrote `last_prompt`; None if the loop ended before it."""
-    outlays: tuple[Outlay, ...] = ()
+    outlays: tuple[BudgetUse, ...] = ()
     """What had been taken when each of `prompts` was known; only with a budget."""
     stopped: str = ""
     """Why the loop ended before all its meta-steps were played; empty if it did not."""
@@ -154,7 +154,7 @@ def run_loop(
     stopped, terminated, truncated = "", False, False
     _, info = env.reset(seed=seed)
     prompts: list[str] = [info["default_prompt"] if first_prompt is None else first_prompt]
-    outlays = [] if account is None else [account.outlay]
+    outlays = [] if account is None else [account.used]
     try:
         for index in range(num_steps):
             trajectories, reward, terminated, truncated, _ = env.step(prompts[-1])
@@ -177,7 +177,7 @@ def run_loop(
                     log.put(("", index), reflection)
             prompts.append(check_prompt(reflection.prompt))
             if account is not None:
-                outlays.append(account.outlay)
+                outlays.append(account.used)
             if (terminated or truncated) and index < num_steps - 1:
                 stopped = "The success threshold was reached" if terminated else "No further tasks are left"
                 break
@@ -199,7 +199,7 @@ def run_loop(
         reflection = None
         prompts.append(prompts[-1])
         if account is not None:
-            outlays.append(account.outlay)
+            outlays.append(account.used)
     return result_of(history, prompts[-1], last_reflection=reflection, outlays=outlays, stopped=stopped)
 
 
@@ -208,7 +208,7 @@ def result_of(
     last_prompt: str,
     *,
     last_reflection: Reflection | None,
-    outlays: Sequence[Outlay],
+    outlays: Sequence[BudgetUse],
     stopped: str,
 ) -> OptimizationResult:
     """Return the result of a loop that played `history` and hands over `last_prompt`."""
@@ -250,13 +250,13 @@ class InTurn:
 
 
 @contextlib.contextmanager
-def account_on(env: MetaEnv, budget: Budget) -> Iterator[Account]:
+def account_on(env: MetaEnv, budget: Budget) -> Iterator[Ledger]:
     """Book everything that `env` plays, and every model call inside, on an account with that budget.
 
     If the environment's ledger is such an account already, it continues.
     """
     before = env.ledger
-    account = before if isinstance(before, Account) and before.budget == budget else Account(budget, within=before)
+    account = before if before.parent is not None and before.budget == budget else Ledger(budget, parent=before)
     env.ledger = account
     try:
         with account.open():

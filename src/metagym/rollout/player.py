@@ -80,7 +80,7 @@ class Player:
             BudgetExceededError: the budget ran out; it carries the records.
         """
         self.ledger.begin_episodes(sum(not self._is_finished(episode) for episode in episodes))
-        with self.ledger.measure(), self.ledger.open():
+        with self.ledger.timed(), self.ledger.open():
             try:
                 played = await self._play_with_retries(episodes)
             except BudgetExceededError as error:
@@ -120,7 +120,7 @@ class Player:
             return self._finished.pop(episode.key)
         recalled = self.recorder.recall_episode(episode) if self.recorder is not None else None
         if recalled is not None:
-            self.ledger.recall(recalled, self._prices)
+            self.ledger.count_recorded(recalled, self._prices)
         return recalled
 
     def _finish(self, trajectory: Trajectory) -> None:

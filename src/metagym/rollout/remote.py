@@ -65,7 +65,8 @@ class EpisodeRunner:
 
     async def __call__(self, request: EpisodeRequest, workers: Workers) -> EpisodeResult:
         """Play the episode; a failure or a cancellation is part of the result."""
-        ledger, steps = _AttemptLedger(), list[Step]()
+        ledger, settled, steps = Ledger(), list[Attempt](), list[Step]()
+        ledger.on_attempt = settled.append
         trajectory, failure = None, None
         with ledger.open(), spending_on(request.purpose), _cassette_for(request) as cassette:
             try:
@@ -79,7 +80,7 @@ class EpisodeRunner:
             () if trajectory is not None else tuple(steps),
             failure if _is_picklable(failure) else None,
             (type(failure).__name__, str(failure)),
-            tuple(ledger.attempts),
+            tuple(attempt for attempt in settled if attempt.outcome != "reserved"),
             replies,
         )
 
@@ -182,17 +183,6 @@ class RemoteRollout:
             reason=f"the node that played {episode.task.id} was lost, and with it the count of the episode's calls",
         )
         ledger.adopt([lost])
-
-
-class _AttemptLedger(Ledger):
-    """A ledger that keeps its attempts, so that the driver can book them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.attempts: list[Attempt] = []
-
-    def _book(self, attempt: Attempt) -> None:
-        self.attempts.append(attempt)
 
 
 @contextlib.contextmanager

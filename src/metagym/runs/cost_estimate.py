@@ -9,8 +9,7 @@ from metagym.actors import ChatActor, RandomActor
 from metagym.budget import Prices
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
-from metagym.models import ChatModel
-from metagym.models.context import estimate_tokens
+from metagym.models import ChatModel, estimate_tokens
 from metagym.reflectors import ChatReflector
 from metagym.types import MetaStep, Record, Trajectory
 

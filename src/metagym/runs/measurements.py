@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-from metagym.budget import Outlay
+from metagym.budget import BudgetUse
 from metagym.types import SCHEMA_VERSION, Record, Text, Trajectory, Usage
 
 
@@ -73,9 +73,9 @@ class Learned(Record):
     seed: int
     prompts: tuple[Text, ...]
     """The prompts in the order in which they were written, `sp_0` first; the last one is handed over."""
-    outlays: tuple[Outlay, ...]
+    outlays: tuple[BudgetUse, ...]
     """What had been taken when each was known."""
-    total: Outlay
+    total: BudgetUse
     """What was taken in all, by actor and reflector; what a cut batch took is in it."""
     usage: dict[str, Usage]
     """Tokens and calls by role."""

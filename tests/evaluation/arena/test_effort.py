@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from metagym.budget import Outlay
+from metagym.budget import BudgetUse
 from metagym.evaluation.arena import Bout
 from metagym.evaluation.arena.effort import NUM_POINTS, EffortCurve, curves_of
 from metagym.evaluation.report import PromptScores
@@ -12,7 +12,7 @@ from metagym.runs import Learned
 
 
 def learned(family: str, seed: int, *episodes: int, tokens: int = 0) -> Learned:
-    outlays = tuple(Outlay(episodes=number, tokens=tokens * place) for place, number in enumerate(episodes))
+    outlays = tuple(BudgetUse(episodes=number, tokens=tokens * place) for place, number in enumerate(episodes))
     return Learned(
         family=family,
         seed=seed,

@@ -12,7 +12,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from metagym.budget import Outlay
+from metagym.budget import BudgetUse
 from metagym.evaluation.report import EvaluationReport
 from metagym.runs import Learned
 from metagym.statistics import Estimate, macro_average, mean_interval
@@ -57,8 +57,8 @@ def average_effort(learned: Sequence[Learned]) -> dict[str, object]:
     costs = [item.cost for item in totals]
     most: dict[str, float] = {name: max(values, default=0) for name, values in counts.items()}
     return {
-        "outlay": Outlay(**{name: -(-sum(values) // num) for name, values in counts.items()}, cost=sum(costs) / num),
-        "most": Outlay.model_validate({**most, "cost": max(costs, default=0.0)}),
+        "outlay": BudgetUse(**{name: -(-sum(values) // num) for name, values in counts.items()}, cost=sum(costs) / num),
+        "most": BudgetUse.model_validate({**most, "cost": max(costs, default=0.0)}),
         "meta_steps": sum(item.num_meta_steps for item in learned) / num,
         "num_stopped": len(reasons),
         "num_meta_episodes": len(learned),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
-from metagym.budget import Budget, Outlay
+from metagym.budget import Budget, BudgetUse
 from metagym.evaluation.arena.effort import EffortCurve, average_effort, curves_of
 from metagym.evaluation.arms import is_control
 from metagym.evaluation.comparison import compare
@@ -34,9 +34,9 @@ class Standing(Record):
     """That minus the test score of the baseline's prompt, paired by seed; None for the baseline itself."""
     adjusted_p: float | None
     """Holm's p of that difference over all methods and controls; None where a scripted stand-in took part."""
-    outlay: Outlay
+    outlay: BudgetUse
     """What one meta-episode took to learn, on average (whole numbers are rounded up)."""
-    most: Outlay
+    most: BudgetUse
     """The most that any meta-episode took: no more than the budget."""
     meta_steps: float
     """Finished per meta-episode, on average."""

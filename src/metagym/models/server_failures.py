@@ -1,4 +1,4 @@
-"""What went wrong with a request, and what to do about it: the SDK's exceptions as failures of our own."""
+"""From the exceptions of the SDK to a `Failure`: what went wrong, whether a retry may help, and the remedy."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from metagym.errors import ContextOverflowError, ModelError, ModelUnavailableError
-from metagym.models.replies import ReplyError, is_overflow
+from metagym.models.server_replies import ReplyError, is_overflow
 
 _RETRIED_STATUSES = frozenset({408, 409, 429})
 _OVERLOAD_STATUSES = frozenset({429, 503, 529})
-# A gateway gave up on the server behind it, which may have gone on and counted.
+# A gateway gave up on the server behind it, which may have finished the reply and counted it.
 _MAYBE_PAID_STATUSES = frozenset({408, 504, 524})
 _OUT_OF_CREDIT = ("insufficient_quota", "billing", "credit balance")
 
@@ -22,17 +22,17 @@ class Failure(NamedTuple):
 
     kind: str
     """`HTTP 500`, `timeout`, `cut`, `no connection`, `broken reply`: failures of one kind are the same error."""
-    told: str
-    """What came, in words."""
+    message: str
+    """The server's answer, or the error, in words."""
     remedy: str
     error: type[ModelError] = ModelError
-    """What it becomes where it is not tried again."""
-    passing: bool = False
-    """Whether it may pass by itself."""
+    """The error that is raised if there is no retry."""
+    may_pass: bool = False
+    """Whether a retry may succeed."""
     maybe_paid: bool = False
     overload: bool = False
     retry_after_s: float | None = None
-    """How long the server asked to wait."""
+    """The pause that the server asked for."""
     parameter: str = ""
     """The request parameter that was refused."""
 
@@ -46,7 +46,7 @@ class AttemptFailedError(Exception):
 
 
 def read_failure(error: Exception, *, timeout_s: float) -> Failure | None:
-    """Return what `error`, raised by the SDK or by reading the reply, says; None where it is not known."""
+    """Return the failure behind `error`, from the SDK or from reading the reply; None if its kind is not known."""
     import openai
 
     if isinstance(error, openai.APIStatusError):
@@ -54,9 +54,9 @@ def read_failure(error: Exception, *, timeout_s: float) -> Failure | None:
     if isinstance(error, ReplyError):
         return Failure(
             kind="broken reply",
-            told=str(error),
-            remedy="Check that base_url is an OpenAI-compatible server's /v1, and the server's log.",
-            passing=True,
+            message=str(error),
+            remedy="Check that base_url ends in the /v1 of an OpenAI-compatible server, and look at the server's log.",
+            may_pass=True,
             maybe_paid=True,
         )
     if isinstance(error, TimeoutError | openai.APIConnectionError):
@@ -69,57 +69,57 @@ def _read_connection(error: Exception, timeout_s: float) -> Failure:
     import openai
 
     causes = list(_causes(error))
-    # aiohttp's own word decides: the SDK calls a cut connection a timeout.
+    # aiohttp's exception decides: the SDK calls a cut connection a timeout.
     if any(isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for cause in causes):
-        remedy = "Nothing answers there: start the server, or mend base_url."
-        return Failure("no connection", str(causes[-1]) or type(causes[-1]).__name__, remedy, passing=True)
+        remedy = "Nothing answers there: start the server, or correct base_url."
+        return Failure("no connection", str(causes[-1]) or type(causes[-1]).__name__, remedy, may_pass=True)
     if any(isinstance(cause, aiohttp.ClientError) and not isinstance(cause, TimeoutError) for cause in causes):
-        told = f"{type(causes[-1]).__name__}: {causes[-1]}"
-        return Failure("cut", told, "Look at the server's log.", passing=True, maybe_paid=True)
+        message = f"{type(causes[-1]).__name__}: {causes[-1]}"
+        return Failure("cut", message, "Look at the server's log.", may_pass=True, maybe_paid=True)
     if isinstance(error, TimeoutError | openai.APITimeoutError):
-        told = "no answer"
+        message = "no answer"
         remedy = f"It did not answer within {timeout_s:g} s: check the server, or raise timeout_s."
-        return Failure("timeout", told, remedy, passing=True, maybe_paid=True, overload=True)
-    told = f"{type(causes[-1]).__name__}: {causes[-1]}"
-    return Failure("cut", told, "Look at the server's log.", passing=True, maybe_paid=True)
+        return Failure("timeout", message, remedy, may_pass=True, maybe_paid=True, overload=True)
+    message = f"{type(causes[-1]).__name__}: {causes[-1]}"
+    return Failure("cut", message, "Look at the server's log.", may_pass=True, maybe_paid=True)
 
 
 def _read_status(error: Any) -> Failure:
     status: int = error.status_code
     body = error.body if isinstance(error.body, Mapping) else {}
-    told = f"HTTP {status}: {str(body.get('message') or error.message)[:500]}"
+    message = f"HTTP {status}: {str(body.get('message') or error.message)[:500]}"
     code = f"{error.code or ''} {error.message}".lower()
     kind = f"HTTP {status}"
     if status == 429 and any(sign in code for sign in _OUT_OF_CREDIT):
-        return Failure(kind, told, "The account has no credit left: add some, then resume.", ModelUnavailableError)
+        return Failure(kind, message, "The account has no credit left: add some, then resume.", ModelUnavailableError)
     if status in _RETRIED_STATUSES or status >= 500:
         return Failure(
             kind,
-            told,
+            message,
             "Lower the load (client={'max_concurrency': N}, or requests_per_minute), then resume."
             if status == 429
             else "Look at the server's log.",
-            passing=True,
+            may_pass=True,
             maybe_paid=status in _MAYBE_PAID_STATUSES,
             overload=status in _OVERLOAD_STATUSES,
             retry_after_s=_read_retry_after(error.response.headers),
         )
     if status in (400, 413, 422) and is_overflow(code):
-        return Failure(kind, told, "", ContextOverflowError)
+        return Failure(kind, message, "", ContextOverflowError)
     if status in (401, 403):
         remedy = "Check the key: set OPENAI_API_KEY, or name its variable with api_key_env."
-        return Failure(kind, told, remedy, ModelUnavailableError)
+        return Failure(kind, message, remedy, ModelUnavailableError)
     if status == 404:
         remedy = "Check the model's name (GET {base_url}/models lists them) and that base_url ends in /v1."
-        return Failure(kind, told, remedy, ModelUnavailableError)
+        return Failure(kind, message, remedy, ModelUnavailableError)
     parameter = str(error.param or "")
     name = repr(parameter) if parameter else "'name'"
-    remedy = f"The server refuses the request: take refused parameters out with sampling={{{name}: None}}."
-    return Failure(kind, told, remedy, parameter=parameter)
+    remedy = f"The server refuses the request: remove refused parameters with sampling={{{name}: None}}."
+    return Failure(kind, message, remedy, parameter=parameter)
 
 
 def _read_retry_after(headers: Any) -> float | None:
-    """Read `retry-after-ms`, or `Retry-After` in seconds or as a date; None where there is neither."""
+    """Return `retry-after-ms`, or `Retry-After` in seconds or as a date, in seconds; None if there is neither."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         value = headers.get(name)
         if not value:
@@ -135,7 +135,7 @@ def _read_retry_after(headers: Any) -> float | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exception and what it came from, the root last."""
+    """Yield the exception and its causes, the root cause last."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metagym.actors import ChatActor
+from metagym.actors.chat import fit_messages
 from metagym.errors import ConfigError
-from metagym.models.context import estimate_tokens, fit_messages, max_tokens
+from metagym.models.asking import estimate_tokens, max_tokens
 from metagym.testing import FakeChatModel
 from metagym.types import Action, Completion, Message, Observation, Step, Usage
 from tests.conftest import make_episode

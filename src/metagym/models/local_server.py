@@ -1,4 +1,4 @@
-"""A local model server for as long as it is needed: vLLM or `transformers serve`, on loopback."""
+"""A model server on this machine while it is needed: vLLM or `transformers serve`, on loopback."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,23 +21,22 @@ from metagym.errors import ConfigError, MissingExtraError, ModelUnavailableError
 logger = logging.getLogger(__name__)
 
 Engine = Literal["vllm", "transformers"]
-_POLL_S, _TELL_EVERY_S, _LOG_LINES = 0.2, 10.0, 30
+_POLL_S, _LOG_EVERY_S, _LOG_LINES = 0.2, 10.0, 30
 
 
 class ModelServer:
     """Starts a model server, waits until it answers, and ends it: a context manager.
 
-    The server listens on 127.0.0.1 only and runs under a supervisor that ends it, with everything it
-    started, when this process closes it, leaves, or is killed. `options` are further arguments of the
-    engine's own command line; code that comes with a model is never trusted unless they say so.
-    `base_url` is where it answers, `log` the file that it writes to.
+    The server listens on 127.0.0.1 only. It runs under a supervisor that ends it, with everything that it started,
+    when this process closes it, exits, or is killed. `options` are further arguments of the engine's command line;
+    code that comes with a model is trusted only if they say so. `base_url` is its address, `log` its log file.
 
         with ModelServer("Qwen/Qwen3-8B") as server:
             env = gym.make("MetaGym/Gates-v0", actor={"model": server.model, "base_url": server.base_url})
 
     Raises:
         MissingExtraError: neither vLLM nor transformers is installed.
-        ModelUnavailableError: the server ended, or did not answer in `timeout_s` seconds; shows its log.
+        ModelUnavailableError: the server ended, or did not answer within `timeout_s` seconds; it shows the log.
     """
 
     def __init__(
@@ -66,20 +63,20 @@ class ModelServer:
 
     @property
     def pid(self) -> int | None:
-        """The supervisor's process id; None where nothing runs."""
+        """The supervisor's process id; None if nothing runs."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> ModelServer:
         """Start the server and wait until it answers."""
         logger.info("Starting %s; its log is %s", " ".join(self._command), self.log)
-        supervisor = Path(__file__).with_name("supervisor.py")
+        supervisor = Path(__file__).with_name("local_server_supervisor.py")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", str(supervisor), str(os.getpid()), *self._command],
-                stdin=subprocess.PIPE,  # its end tells the supervisor that we are gone
+                stdin=subprocess.PIPE,  # when it closes, the supervisor knows that this process ended
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is ours to handle, not the server's
+                start_new_session=True,  # this process handles Ctrl-C, not the server
             )
         try:
             self._wait()
@@ -89,11 +86,11 @@ class ModelServer:
         return self
 
     def wait(self) -> int:
-        """Wait until the server ends by itself; return its exit code."""
+        """Wait until the server ends by itself, and return its exit code."""
         return 0 if self._process is None else self._process.wait()
 
     def close(self) -> None:
-        """End the server and everything it started. Twice is fine."""
+        """End the server and everything that it started. Calling it twice is fine."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -115,7 +112,7 @@ class ModelServer:
 
     def _wait(self) -> None:
         assert self._process is not None
-        start = told = time.monotonic()
+        start = logged_at = time.monotonic()
         while not self._answers():
             now = time.monotonic()
             if (code := self._process.poll()) is not None:
@@ -125,23 +122,26 @@ class ModelServer:
             if now - start > self._timeout_s:
                 raise ModelUnavailableError(
                     f"Expected {self.base_url} to answer within {self._timeout_s:g} s, it did not. Raise timeout_s, or "
-                    f"read on. {self._tail()}"
+                    f"look at its log. {self._tail()}"
                 )
-            if now - told > _TELL_EVERY_S:
-                told = now
+            if now - logged_at > _LOG_EVERY_S:
+                logged_at = now
                 logger.warning(
                     "Waiting for %s to answer, for %.0f s so far; its log is %s", self.base_url, now - start, self.log
                 )
             time.sleep(_POLL_S)
 
     def _answers(self) -> bool:
+        import urllib.error  # slow to import, and nothing else in `metagym.models` needs it
+        import urllib.request
+
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback needs no proxy
         for url in (f"http://127.0.0.1:{self.port}/health", f"{self.base_url}/models"):
             try:
                 with opener.open(url, timeout=2):
                     return True
             except urllib.error.HTTPError:
-                continue  # not every server has both
+                continue  # some servers have only one of them
             except OSError:
                 return False
         return False
@@ -152,23 +152,23 @@ class ModelServer:
 
 
 def find_engine() -> Engine:
-    """Return the engine that is installed: vLLM where there is one.
+    """Return the engine that is installed; vLLM if both are.
 
     Raises:
-        MissingExtraError: there is none.
+        MissingExtraError: no engine is installed.
     """
     if importlib.util.find_spec("vllm") is not None or shutil.which("vllm"):
         return "vllm"
     if importlib.util.find_spec("transformers") is not None and importlib.util.find_spec("fastapi") is not None:
         return "transformers"
     raise MissingExtraError(
-        "Expected an engine to serve a model with, found none. Install one: pip install vllm, "
+        "Expected an engine that serves models, found none. Install one: pip install vllm, "
         "or pip install 'transformers[serving]' torch."
     )
 
 
 def _script(name: str) -> list[str]:
-    """Return how to run a command of this Python's environment, even where it is not on the PATH."""
+    """Return how to run a command of this Python's environment, even if it is not on the PATH."""
     beside = Path(sys.executable).with_name(name)
     return [str(beside)] if beside.exists() else [name]
 

@@ -14,9 +14,7 @@ from pathlib import Path
 import pytest
 
 from metagym.errors import ConfigError, MissingExtraError, ModelUnavailableError
-from metagym.models import Call, OpenAIChatModel
-from metagym.models import serve as serve_module
-from metagym.models.serve import ModelServer
+from metagym.models import Call, ModelServer, OpenAIChatModel, local_server
 from tests.conftest import SRC
 
 SERVER = """
@@ -35,7 +33,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 PARENT = """
 import sys, time
-from metagym.models.serve import ModelServer
+from metagym.models import ModelServer
 server = ModelServer("m", command=[sys.executable, "-c", sys.argv[1], "{port}", sys.argv[2]]).start()
 print(server.pid, flush=True)
 time.sleep(1000)
@@ -116,8 +114,8 @@ def test_code_that_comes_with_a_model_is_not_trusted_unless_asked() -> None:
 
 
 def test_without_an_engine_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve_module.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(serve_module.shutil, "which", lambda name: None)
+    monkeypatch.setattr(local_server.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(local_server.shutil, "which", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install vllm, or pip install 'transformers\[serving\]' torch"):
         ModelServer("m")
 

@@ -4,37 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from metagym.errors import ContextOverflowError, ModelError, ModelUnavailableError
-from metagym.models.config import ClientConfig
-from metagym.models.failures import AttemptFailedError, Failure
-from metagym.models.retry import Breaker, Retrier
-from metagym.testing import ServerReply
-from tests.conftest import Serve
-from tests.models.test_openai import Then, complete, model_at
+from metagym.models import ClientConfig
+from metagym.models.pacing import Breaker, Retrier
+from metagym.models.server_failures import AttemptFailedError, Failure
+from tests.models.clock import Clock
 
-DOWN = Failure("HTTP 500", "HTTP 500: out of order", "Look at the server's log.", passing=True)
-BUSY = Failure("HTTP 429", "HTTP 429: slow down", "Lower the load.", passing=True, overload=True)
-
-
-class Clock:
-    """Time that passes only in sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.naps: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        self.naps.append(seconds)
+DOWN = Failure("HTTP 500", "HTTP 500: out of order", "Look at the server's log.", may_pass=True)
+BUSY = Failure("HTTP 429", "HTTP 429: slow down", "Lower the load.", may_pass=True, overload=True)
 
 
 def retrier(clock: Clock, *, max_retries: int = 3, **config: Any) -> Retrier:
@@ -135,9 +117,6 @@ def test_the_wait_is_announced_with_its_reason_once_a_second(caplog: pytest.LogC
     assert len(told) == 2  # the second and third come within a second of the first
 
 
-# The breaker ------------------------------------------------------------------------------------------
-
-
 def test_a_server_that_never_answered_is_given_up_after_so_many_failures() -> None:
     tries: list[int] = []
     policy = retrier(Clock(), max_retries=50, breaker_failures=6)
@@ -191,103 +170,3 @@ def test_a_busy_or_loading_server_counts_only_where_a_call_is_given_up(kind: str
         assert not isinstance(raised.value, ModelUnavailableError)
     with pytest.raises(ModelUnavailableError, match="same error 3 times"):
         run(policy, BUSY._replace(kind=kind))
-
-
-# Against a real server --------------------------------------------------------------------------------
-
-
-def test_a_wrong_key_stops_the_run_at_once(serve: Serve) -> None:
-    server = serve(ServerReply("Incorrect API key provided", status=401))
-    with pytest.raises(ModelUnavailableError, match="Check the key: set OPENAI_API_KEY"):
-        complete(model_at(server))
-    assert len(server.requests) == 1
-
-
-def test_an_account_without_credit_is_not_asked_again(serve: Serve) -> None:
-    server = serve(ServerReply("You exceeded your quota", status=429, error={"code": "insufficient_quota"}))
-    with pytest.raises(ModelUnavailableError, match="no credit left"):
-        complete(model_at(server))
-    assert len(server.requests) == 1
-
-
-@pytest.mark.usefixtures("quick_retries")
-@pytest.mark.parametrize(
-    ("reply", "kind"),
-    [
-        (ServerReply(cut=True), "cut"),
-        (ServerReply("long enough to cut", cut_after=5), "cut"),
-        (ServerReply(raw="{"), "broken"),
-    ],
-    ids=["cut", "cut in the body", "truncated"],
-)
-def test_a_reply_lost_on_the_way_is_of_unknown_cost(serve: Serve, reply: ServerReply, kind: str) -> None:
-    model = model_at(serve(Then(reply, "ok")))
-    assert complete(model).text == "ok"
-    [lost] = model.ledger.unknown
-    assert lost.reason.startswith(kind)
-    assert lost.max_tokens > 500  # the prompt and the limit of the reply
-    spent = model.ledger.spent()
-    assert (spent.usage.num_calls, spent.num_unknown, spent.num_retries) == (1, 1, 1)
-
-
-@pytest.mark.usefixtures("quick_retries")
-def test_a_refused_attempt_costs_nothing(serve: Serve) -> None:
-    model = model_at(serve(Then(ServerReply(status=500), "ok")))
-    complete(model)
-    spent = model.ledger.spent()
-    assert (spent.num_refused, spent.num_unknown, spent.unknown_tokens) == (1, 0, 0)
-
-
-def test_a_cancelled_call_is_of_unknown_cost(serve: Serve) -> None:
-    model = model_at(serve(ServerReply(delay_s=math.inf)))
-
-    async def main() -> None:
-        from metagym.models import Call
-
-        try:
-            async with asyncio.timeout(0.05):
-                await model.complete([{"role": "user", "content": "hi"}], Call("actor"))
-        finally:
-            await model.aclose()
-
-    with pytest.raises(TimeoutError):
-        asyncio.run(main())
-    assert model.ledger.spent().num_unknown == 1
-
-
-def test_the_first_byte_has_a_time_limit_of_its_own(serve: Serve) -> None:
-    model = model_at(
-        serve(ServerReply(delay_s=math.inf)), max_retries=0, client=ClientConfig(first_byte_timeout_s=0.05)
-    )
-    with pytest.raises(ModelError, match="did not answer within"):
-        complete(model)
-
-
-def test_max_tokens_takes_the_name_that_the_server_wants(serve: Serve) -> None:
-    def respond(request: Any) -> ServerReply:
-        if "max_tokens" in request.body:
-            told = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
-            return ServerReply(told, status=400, error={"param": "max_tokens", "code": "unsupported_parameter"})
-        return ServerReply("ok")
-
-    server = serve(respond)
-    model = model_at(server, client=ClientConfig(first_pause_s=0.0))
-    assert complete(model).text == "ok"
-    assert complete(model).text == "ok"
-    assert [("max_tokens" in r.body, r.body.get("max_completion_tokens")) for r in server.requests] == [
-        (True, None),
-        (False, 500),
-        (False, 500),
-    ]
-
-
-def test_a_refused_parameter_is_named_in_the_remedy(serve: Serve) -> None:
-    refusal = ServerReply("Unsupported value", status=400, error={"param": "temperature"})
-    with pytest.raises(ModelError, match=r"sampling=\{'temperature': None\}"):
-        complete(model_at(serve(refusal)))
-
-
-def test_another_models_answer_is_kept_and_told(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    model = model_at(serve(ServerReply("ok", model="another")))
-    assert complete(model).model == "another"
-    assert "Asked for model 'm', the server answers as 'another'." in caplog.text

@@ -1,4 +1,4 @@
-"""Specs: from what can be written down to live actors, models and reflectors; secrets are refused."""
+"""make_actor: from everything that can be written down to a live actor; secrets are refused."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from typing import Any
 import gymnasium
 import pytest
 
-from metagym import ChatActor, ChatReflector, OpenAIChatModel
+from metagym import ChatActor, OpenAIChatModel
 from metagym.actors import FunctionActor, RandomActor, ScriptedActorWarning, make_actor
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.imports import import_object
-from metagym.models import make_model
-from metagym.reflectors import FixedReflector, FunctionReflector, make_reflector
-from metagym.testing import FakeChatModel, ScriptedActor
+from metagym.testing import ScriptedActor
 from metagym.types import Action, Observation
 from tests.conftest import make_episode
 
@@ -31,19 +28,11 @@ def my_actor(episode: Any, steps: Any, observation: Any) -> str:
     return "mine"
 
 
-class MyReflector:
-    async def reflect(self, history: Any) -> Any:
-        return None
-
-
 SHARED_ACTOR = ScriptedActor(["shared"])
 
 
 def act(actor: Any) -> str | None:
     return asyncio.run(actor.act(make_episode(), (), Observation(text=""))).text
-
-
-# Actors -----------------------------------------------------------------------------------------------
 
 
 def test_a_mapping_is_a_chat_actor_over_a_model() -> None:
@@ -78,9 +67,9 @@ def test_demo_names_the_environments_own_actor_silently() -> None:
 
 
 def test_an_import_path_names_a_class_a_function_or_an_object() -> None:
-    assert act(make_actor("tests.test_specs:MyActor")) == "mine"
-    assert act(make_actor("tests.test_specs:my_actor")) == "mine"
-    assert act(make_actor("tests.test_specs:SHARED_ACTOR")) == "shared"
+    assert act(make_actor("tests.actors.test_factory:MyActor")) == "mine"
+    assert act(make_actor("tests.actors.test_factory:my_actor")) == "mine"
+    assert act(make_actor("tests.actors.test_factory:SHARED_ACTOR")) == "shared"
 
 
 def test_an_actor_is_taken_as_it_is_and_a_function_is_wrapped() -> None:
@@ -128,7 +117,7 @@ def test_an_api_key_in_the_mapping_is_refused_and_not_repeated() -> None:
         ("gpt-4", UnknownNameError, r"Unknown actor 'gpt-4'.*A model is named by a mapping"),
         ("demo", ConfigError, "has no demo actor. Pass actor="),
         ("no_such_module:Actor", ConfigError, r"Expected an import path 'package.module:name', got 'no_such_module"),
-        ("tests.test_specs:NoSuchActor", ConfigError, "has no attribute 'NoSuchActor'"),
+        ("tests.actors.test_factory:NoSuchActor", ConfigError, "has no attribute 'NoSuchActor'"),
         (3, ConfigError, "Expected an actor, a function, a mapping or a name, got int"),
     ],
 )
@@ -159,61 +148,19 @@ def test_a_wrong_value_in_the_mapping_is_a_typed_error(mapping: dict[str, Any]) 
         make_actor(mapping)
 
 
-# Reflectors -------------------------------------------------------------------------------------------
+def test_a_plain_function_is_an_actor() -> None:
+    assert act(FunctionActor(lambda episode, steps, observation: f"{observation.text}push")) == "push"
 
 
-def test_a_mapping_is_a_chat_reflector_with_room_for_a_long_reply() -> None:
-    reflector: Any = make_reflector(LOCAL)
-    assert isinstance(reflector, ChatReflector)
-    assert reflector.model.sampling == {"temperature": 0.0, "max_tokens": 2_000}
+def test_an_async_function_is_an_actor() -> None:
+    async def play(episode: Any, steps: Any, observation: Any) -> Action:
+        return Action(text="knock", thought="hm")
+
+    action = asyncio.run(FunctionActor(play).act(make_episode(), (), Observation(text="")))
+    assert action == Action(text="knock", thought="hm")
 
 
-def test_the_mappings_own_sampling_wins() -> None:
-    few: Any = make_reflector({**LOCAL, "sampling": {"max_tokens": 7}})
-    new: Any = make_reflector({**LOCAL, "sampling": {"max_completion_tokens": 8}})
-    assert few.model.sampling["max_tokens"] == 7
-    assert new.model.sampling == {"temperature": 0.0, "max_completion_tokens": 8}
-
-
-def test_names_paths_functions_and_objects_name_reflectors() -> None:
-    mine = MyReflector()
-    assert isinstance(make_reflector("fixed"), FixedReflector)
-    assert make_reflector("demo", demo=lambda: mine) is mine
-    assert isinstance(make_reflector("tests.test_specs:MyReflector"), MyReflector)
-    assert make_reflector(mine) is mine
-    assert isinstance(make_reflector(lambda history: "p"), FunctionReflector)
-
-
-@pytest.mark.parametrize(
-    ("reflector", "told"),
-    [
-        ("fixd", r"Unknown reflector 'fixd'.*Did you mean 'fixed'"),
-        ("demo", "has no demo reflector. Name a model, or use 'fixed'"),
-        ("tests.test_specs:Nothing", "Expected an import path"),
-        ({**LOCAL, "api_key": "k"}, "api_key_env='MY_KEY'"),
-        ({**LOCAL, "history_steps": 3}, "Unknown key of the model mapping 'history_steps'"),
-        (3, "Expected a Reflector or a function"),
-    ],
-)
-def test_a_wrong_reflector_is_a_typed_error_with_the_remedy(reflector: Any, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
-        make_reflector(reflector)
-
-
-def test_a_model_mapping_takes_the_models_keys_only() -> None:
-    assert make_model(LOCAL).model == "m"
-    with pytest.raises(UnknownNameError, match=r"'history_steps'"):
-        make_model({**LOCAL, "history_steps": 1})
-
-
-def test_import_object_returns_what_is_there() -> None:
-    assert import_object("metagym.testing:FakeChatModel") is FakeChatModel
-
-
-# gym.make ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("actor", ["demo", "random", "tests.test_specs:MyActor", LOCAL])
+@pytest.mark.parametrize("actor", ["demo", "random", "tests.actors.test_factory:MyActor", LOCAL])
 def test_actors_that_can_be_written_down_survive_the_spec(actor: Any) -> None:
     env = gymnasium.make("MetaGym/Gates-v0", actor=actor, families=["law-0003"])
     assert env.spec is not None

@@ -1,10 +1,10 @@
-"""Runs a command and leaves nothing of it behind, even when its own parent is killed. Standard library only.
+"""Runs a command and ends all of its processes, even if this script's own parent is killed. Standard library only.
 
-    python supervisor.py PARENT_PID COMMAND...
+    python local_server_supervisor.py PARENT_PID COMMAND...
 
-It starts the command in a process group of its own, and ends the group, and everything that came out of
-it, as soon as the parent closes the pipe on its standard input or is gone. It leaves with the command's
-exit code. It is a script: it must start fast, and in a child that forked nothing.
+It starts the command in a new process group. It ends the group, and everything that the group started, as soon as
+the parent closes the pipe on this script's standard input or is gone. Its exit code is the command's. It is a
+script, because it must start fast, in a child that forked nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def main() -> int:
-    """Run the command until it ends, or until there is no parent any more."""
+    """Run the command until it ends, or until the parent is gone."""
     parent, command = int(sys.argv[1]), sys.argv[2:]
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # orphans of the command become children of this process
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -33,13 +33,13 @@ def main() -> int:
         command,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        # If this process itself is killed -9, the command at least goes with it.
+        # If this process itself is killed with -9, at least the command is killed with it.
         preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
     )
     try:
         while process.poll() is None:
             ready, _, _ = select.select([0], [], [], POLL_S)
-            # A forked sibling may hold the pipe open, so the parent's id is looked at as well.
+            # A forked sibling may hold the pipe open, so the parent's id is checked as well.
             if (ready and not os.read(0, 1)) or os.getppid() != parent:
                 break
     finally:
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the group gently, then everything that is left by force."""
+    """End the group by SIGTERM, then everything that is left by SIGKILL."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_S
@@ -57,7 +57,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.05)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    for _ in range(100):  # a killed child's children come here, and are killed in turn
+    for _ in range(100):  # the children of a killed child become children of this process, and are killed next
         _reap()
         left = _children()
         if not left and process.poll() is not None:
@@ -70,7 +70,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _children() -> list[int]:
-    """Return the ids of this process's children; none where the system does not say."""
+    """Return the ids of this process's children; an empty list if the system does not list them."""
     try:
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
             return [int(pid) for pid in file.read().split()]
@@ -79,7 +79,7 @@ def _children() -> list[int]:
 
 
 def _reap() -> None:
-    """Take leave of adopted children that have ended; the command itself is left to `poll`."""
+    """Reap adopted children that have ended; `poll` reaps the command itself."""
     for pid in _children():
         with contextlib.suppress(OSError):
             with open(f"/proc/{pid}/stat") as file:

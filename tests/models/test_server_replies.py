@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metagym.actors import read_reply
-from metagym.models.replies import ReplyError, is_overflow, read_completion, split_reasoning
+from metagym.models.server_replies import ReplyError, is_overflow, read_completion, split_reasoning
 from metagym.testing import ServerReply
 from tests.conftest import Serve
-from tests.models.test_openai import complete, model_at
+from tests.models.calling import complete, model_at
 
 
 def body(message: dict[str, Any] | None = None, **choice: Any) -> bytes:
@@ -87,7 +87,12 @@ def test_another_models_name_is_kept() -> None:
 
 @pytest.mark.parametrize(
     ("raw", "told"),
-    [(b"", "an empty body"), (b'{"choi', "6 bytes that are no whole JSON"), (b"{}", "no choice"), (b"[]", "no choice")],
+    [
+        (b"", "an empty body"),
+        (b'{"choi', "6 bytes that are not whole JSON"),
+        (b"{}", "no choice"),
+        (b"[]", "no choice"),
+    ],
 )
 def test_what_is_no_completion_is_refused_with_what_came(raw: bytes, told: str) -> None:
     with pytest.raises(ReplyError, match=told):

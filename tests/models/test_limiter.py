@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.models.limits import AdaptiveLimiter, Grant
-from tests.models.test_retry import Clock
+from metagym.models.pacing import AdaptiveLimiter, Grant
+from tests.models.clock import Clock
 
 
 def limiter(clock: Clock | None = None, max_concurrency: int = 8, **limits: Any) -> AdaptiveLimiter:

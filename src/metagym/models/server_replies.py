@@ -1,4 +1,4 @@
-"""From a server's answer to a `Completion`: the reply, the reasoning apart from it, the tokens counted."""
+"""From a server's JSON answer to a `Completion`: the reply, the reasoning apart from it, the token counts."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _OVERFLOW_SIGNS = (
 
 
 class ReplyError(ValueError):
-    """What came is no whole chat completion."""
+    """The answer is not a whole chat completion."""
 
 
 def is_overflow(text: str) -> bool:
-    """Whether an error's text says that the conversation is too long for the model.
+    """Return whether an error's text says that the conversation is too long for the model.
 
     >>> is_overflow("This model's maximum context length is 4096 tokens.")
     True
@@ -44,7 +44,7 @@ def is_overflow(text: str) -> bool:
 def split_reasoning(text: str) -> tuple[str, str]:
     """Return the reasoning block at the head of `text`, and the reply after it.
 
-    A block that is not closed is all reasoning: the reply never began. `</think>` alone closes a block that
+    If a block is not closed, all of it is reasoning: the reply never began. `</think>` alone closes a block that
     the chat template opened.
 
     >>> split_reasoning("<think>Iron. Push?</think>\\n\\nAction: push")
@@ -57,32 +57,32 @@ def split_reasoning(text: str) -> tuple[str, str]:
 
 
 def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
-    """Return the completion in a response's body, and whether the server said what it took.
+    """Return the completion in a response's body, and whether the server counted the tokens.
 
     Raises:
-        ReplyError: it is no JSON, or holds no choice; the message says what came.
+        ReplyError: it is not JSON, or holds no choice; the message quotes it.
     """
     try:
         response = json.loads(body)
     except ValueError as error:
-        kind = "an empty body" if not body.strip() else f"{len(body)} bytes that are no whole JSON"
+        kind = "an empty body" if not body.strip() else f"{len(body)} bytes that are not whole JSON"
         raise ReplyError(f"{kind} ({error})") from error
     choice = _first(_get(response, "choices"))
     message = _get(choice, "message")
     content = _get(message, "content")
     if not isinstance(message, Mapping) or "content" not in message or not _is_content(content):
-        raise ReplyError(f"no choice with a message, but {body[:200].decode(errors='replace')!r}")
+        raise ReplyError(f"no choice with a message but {body[:200].decode(errors='replace')!r}")
     usage = _get(response, "usage")
     reasoning, text = split_reasoning(_text(content))
     # `reasoning_content`: DeepSeek, SGLang, vLLM, llama.cpp; `reasoning`: OpenRouter, newer vLLM.
-    told = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
-    named = _text(_get(response, "model"))
+    reported = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
+    name = _text(_get(response, "model"))
     return Completion(
         text=text,
-        reasoning="\n\n".join(part for part in (told, reasoning) if part),
+        reasoning="\n\n".join(part for part in (reported, reasoning) if part),
         finish_reason=_text(_get(choice, "finish_reason")) or "stop",
         usage=_read_usage(usage),
-        model="" if named == model else named,
+        model="" if name == model else name,
         token_ids=_numbers(_get(choice, "token_ids"), int),
         logprobs=_numbers(_logprobs(choice), float),
     ), isinstance(usage, Mapping)
@@ -117,7 +117,7 @@ def _text(value: Any) -> str:
 
 
 def _is_content(content: Any) -> bool:
-    """Whether it is a text, nothing (an empty reply), or typed parts, of which those of text count."""
+    """Return whether it is a text, None (an empty reply), or a list of typed parts; only parts of text count."""
     if isinstance(content, list):
         return all(
             isinstance(_get(part, "type"), str) and ("text" in part or part["type"] != "text") for part in content

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.budget import Attempt, Budget, Charge, Ledger, Prices, Spending, current_purpose, open_ledger, spending_on
+from metagym.budget import Attempt, Budget, Ledger, Prices, Spending, current_purpose, open_ledger, spending_on
 from metagym.budget import ledger as ledger_module
 from metagym.errors import BudgetExceededError, ConfigError
 from metagym.models import Call, ask
-from metagym.models.context import max_tokens
+from metagym.models.asking import Booking, max_tokens
 from metagym.testing import FakeChatModel
 from metagym.types import Completion, Usage
 from tests.conftest import make_trajectory
@@ -22,13 +22,13 @@ from tests.conftest import make_trajectory
 PRICES = Prices(prompt=2.0, completion=10.0, cached=0.5)
 
 
-def charge(ledger: Ledger, role: str = "actor", **fields: Any) -> Charge:
-    return Charge(role, **{"model": "m", "prices": None, "fallback": ledger, **fields})
+def booking(ledger: Ledger, role: str = "actor", *, prices: Prices | None = None, meta_step: int = 0) -> Booking:
+    return Booking(Call(role, meta_step=meta_step), model="m", prices=prices, fallback=ledger)
 
 
 def take(ledger: Ledger, tokens: int, *, role: str = "actor", bound: int | None = None, **fields: Any) -> None:
     async def main() -> None:
-        one = charge(ledger, role, **fields)
+        one = booking(ledger, role, **fields)
         await one.reserve(bound if bound is not None else tokens, 0)
         one.whole(Usage(prompt_tokens=tokens))
 
@@ -39,9 +39,9 @@ def test_plays_at_the_same_time_count_their_time_once(monkeypatch: pytest.Monkey
     ticks = iter([10.0, 17.0, 20.0, 21.0])
     monkeypatch.setattr(ledger_module.time, "perf_counter", lambda: next(ticks))
     ledger = Ledger()
-    with ledger.measure(), ledger.measure():
+    with ledger.timed(), ledger.timed():
         pass
-    with ledger.measure():
+    with ledger.timed():
         pass
     assert ledger.wall_time_s == 8.0
 
@@ -98,14 +98,14 @@ def test_no_usage_within_the_bound_costs_more_than_the_bound(prompt: int, cached
 
 def test_unknown_refused_and_replayed_attempts_are_kept_apart() -> None:
     async def main(ledger: Ledger) -> None:
-        one = charge(ledger, prices=PRICES)
+        one = booking(ledger, prices=PRICES)
         await one.reserve(100, 50)
         one.unknown("cut")
         await one.reserve(100, 50)
         one.refused("HTTP 500")
         await one.reserve(100, 50)
         one.whole(Usage(prompt_tokens=30, completion_tokens=3))
-        charge(ledger).replayed(Usage(prompt_tokens=30, num_calls=1))
+        booking(ledger).replayed(Usage(prompt_tokens=30, num_calls=1))
 
     ledger = Ledger()
     asyncio.run(main(ledger))
@@ -118,7 +118,7 @@ def test_unknown_refused_and_replayed_attempts_are_kept_apart() -> None:
 
 def test_waiting_and_working_time_are_kept_apart() -> None:
     async def main(ledger: Ledger) -> None:
-        one = charge(ledger)
+        one = booking(ledger)
         await asyncio.sleep(0.02)
         await one.reserve(1, 1)
         await asyncio.sleep(0.01)
@@ -146,7 +146,7 @@ def test_a_spent_budget_is_refused_with_what_is_left_and_what_to_do(budget: Budg
     take(ledger, 50, prices=PRICES)
     with pytest.raises(BudgetExceededError, match=told) as raised:
         take(ledger, 50, prices=PRICES, meta_step=3)
-    assert "metagym resume RUN --max-tokens N" in str(raised.value)
+    assert "metagym resume RUN --budget tokens=N,calls=N,cost=X" in str(raised.value)
     assert ledger.spent().usage.num_calls == 1
 
 
@@ -162,7 +162,7 @@ def test_a_larger_budget_goes_on() -> None:
 
 def test_what_may_have_been_paid_counts_against_the_budget() -> None:
     async def main() -> None:
-        one = charge(ledger)
+        one = booking(ledger)
         await one.reserve(80, 0)
         one.unknown("cut")
         await one.reserve(80, 0)
@@ -174,7 +174,7 @@ def test_what_may_have_been_paid_counts_against_the_budget() -> None:
 
 def test_a_call_waits_for_others_that_may_give_back_what_they_hold() -> None:
     async def main() -> None:
-        first, second = charge(ledger), charge(ledger)
+        first, second = booking(ledger), booking(ledger)
         await first.reserve(90, 0)
         waiting = asyncio.create_task(second.reserve(50, 0))
         await asyncio.sleep(0)
@@ -190,8 +190,8 @@ def test_a_call_waits_for_others_that_may_give_back_what_they_hold() -> None:
 
 def test_a_call_that_can_never_fit_does_not_wait() -> None:
     async def main() -> None:
-        await charge(ledger).reserve(90, 0)
-        await charge(ledger).reserve(101, 0)
+        await booking(ledger).reserve(90, 0)
+        await booking(ledger).reserve(101, 0)
 
     ledger = Ledger(Budget(tokens=100))
     with pytest.raises(BudgetExceededError):
@@ -204,7 +204,7 @@ def test_a_call_that_can_never_fit_does_not_wait() -> None:
 )
 def test_whatever_finishes_when_the_budget_is_never_passed(budget: int, calls: list[tuple[int, int, bool]]) -> None:
     async def one(bound: int, share: int, lost: bool) -> None:
-        mine = charge(ledger)
+        mine = booking(ledger)
         try:
             await mine.reserve(bound, 0)
         except BudgetExceededError:
@@ -226,7 +226,7 @@ def test_whatever_finishes_when_the_budget_is_never_passed(budget: int, calls: l
 
 def test_a_budget_wants_a_limit_for_each_reply_and_prices_where_it_is_in_money() -> None:
     async def reserve(ledger: Ledger, completion: int | None) -> None:
-        await charge(ledger).reserve(10, completion)
+        await booking(ledger).reserve(10, completion)
 
     with pytest.raises(ConfigError, match=r"needs a token limit for each reply, got none. Set sampling="):
         asyncio.run(reserve(Ledger(Budget(tokens=100)), None))
@@ -273,7 +273,7 @@ def test_an_earlier_runs_attempts_count_and_those_under_way_when_it_died_are_unk
     second = Ledger(Budget(tokens=100))
     second.load([*log, reserved])
     assert (second.spent().usage.prompt_tokens, second.spent().unknown_tokens) == (30, 40)
-    assert second.unknown[0].reason == "the process died meanwhile"
+    assert second.unknown[0].reason == "the process died during the call"
     second.on_attempt = log.append
     take(second, 30)
     assert log[-1].number == 2

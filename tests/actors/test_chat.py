@@ -1,0 +1,140 @@
+"""ChatActor: the conversation keeps goal and roles, and the part of the prompt that was sent is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from metagym import ChatActor
+from metagym.actors import REPLY_FORMAT, retrieve_items
+from metagym.errors import ConfigError
+from metagym.testing import FakeChatModel
+from metagym.types import Action, Observation, Step
+from tests.actors.acting import HERE, WAYS, act
+from tests.conftest import make_step, make_task, reply
+
+
+def spoken(number: int) -> Step:
+    step = make_step(f"Room {number}.", f"go {number}", goal="Get out.", available_actions=WAYS)
+    action = Action(text=f"go {number}", completion=reply(f"Thought: t{number}\nAction: go {number}"))
+    return step.model_copy(update={"action": action})
+
+
+def test_the_first_message_is_the_prompt_and_the_reply_format() -> None:
+    messages = ChatActor(FakeChatModel([""])).messages("Be brave.", (), HERE)
+    assert messages[0] == {"role": "system", "content": f"Be brave.\n\n{REPLY_FORMAT}"}
+
+
+def test_a_turn_shows_the_observation_and_the_available_actions() -> None:
+    messages = ChatActor(FakeChatModel([""])).messages("p", (), HERE)
+    assert messages[1]["content"] == "Goal: Get out.\n\nYou see a door.\n\nAvailable actions: knock, push"
+
+
+def test_the_list_of_actions_can_be_left_out() -> None:
+    messages = ChatActor(FakeChatModel([""]), list_actions=False).messages("p", (), HERE)
+    assert "Available actions" not in str(messages)
+
+
+def test_feedback_is_shown_to_the_actor() -> None:
+    observation = HERE.model_copy(update={"feedback": "'fly' is not an available action."})
+    messages = ChatActor(FakeChatModel([""])).messages("p", (), observation)
+    assert "Not executed: 'fly' is not an available action.\n\nYou see a door." in messages[-1]["content"]
+
+
+def test_the_models_own_words_are_sent_back() -> None:
+    messages = ChatActor(FakeChatModel([""])).messages("p", [spoken(1)], HERE)
+    assert messages[2] == {"role": "assistant", "content": "Thought: t1\nAction: go 1"}
+
+
+@pytest.mark.parametrize("history_steps", [None, 0, 1, 2, 5, 9])
+@pytest.mark.parametrize("num_steps", [0, 1, 5])
+def test_fault_6_history_windowing_keeps_the_goal_and_the_order_of_roles(
+    history_steps: int | None, num_steps: int
+) -> None:
+    actor = ChatActor(FakeChatModel([""]), history_steps=history_steps)
+    messages = actor.messages("p", [spoken(n) for n in range(num_steps)], HERE)
+    kept = num_steps if history_steps is None else min(history_steps, num_steps)
+    assert [m["role"] for m in messages] == ["system", *["user", "assistant"] * kept, "user"]
+    assert messages[1]["content"].startswith("Goal: Get out.")
+    assert sum("Goal: " in m["content"] for m in messages) == 1
+    rooms = [f"Room {n}." for n in range(num_steps)][num_steps - kept :]
+    assert all(room in message["content"] for room, message in zip(rooms, messages[1::2], strict=False))
+    assert ("earlier turns are left out" in messages[1]["content"]) == (kept < num_steps)
+
+
+def test_fault_10_no_id_family_split_or_seed_is_shown_to_the_actor() -> None:
+    model = FakeChatModel(["Action: knock"])
+    task = {"id": "canary-id", "family": "canary-family", "split": "canary-split", "seed": 987_654_321}
+
+    act(ChatActor(model), task=make_task(**{**task, "task_id": task.pop("id")}), arm="canary-arm", seed=123_454_321)
+    sent = str(model.calls[0][0])
+    assert not [word for word in ("canary", "987654321", "123454321") if word in sent]
+
+
+def test_a_negative_history_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"history_steps must be 0 or more, or None for all, got -1"):
+        ChatActor(FakeChatModel([""]), history_steps=-1)
+
+
+def test_a_call_carries_the_episode_and_a_seed_for_each_turn() -> None:
+    model = FakeChatModel(["Action: knock"])
+    for num_steps in (0, 1):
+        act(ChatActor(model), steps=[spoken(n) for n in range(num_steps)], arm="b", meta_step=4, repetition=2, seed=9)
+    calls = [call for _, call in model.calls]
+    assert {(call.role, call.arm, call.meta_step, call.repetition) for call in calls} == {("actor", "b", 4, 2)}
+    assert calls[0].seed != calls[1].seed
+
+
+def test_a_calls_seed_depends_on_the_episodes_seed_and_not_on_its_prompt() -> None:
+    model = FakeChatModel(["Action: knock"])
+    for seed, prompt in ((1, "p"), (1, "q"), (2, "p")):
+        act(ChatActor(model), seed=seed, prompt=prompt)
+    seeds = [call.seed for _, call in model.calls]
+    assert seeds[0] == seeds[1] != seeds[2]
+
+
+def test_read_prompt_decides_what_is_sent_and_is_recorded() -> None:
+    model = FakeChatModel(["Action: knock"])
+    seen: list[Any] = []
+
+    def read(prompt: str, goal: str, steps: Any, observation: Observation) -> str:
+        seen.append((prompt, goal, len(steps), observation))
+        return "only this"
+
+    action = act(ChatActor(model, read_prompt=read), prompt="a long document", steps=[spoken(0)])
+    assert seen == [("a long document", "Get out.", 1, HERE)]
+    assert model.calls[0][0][0]["content"].startswith("only this\n\n")
+    assert action.prompt_read == "only this"
+
+
+def test_nothing_is_recorded_twice_where_the_whole_prompt_was_read() -> None:
+    assert act(ChatActor(FakeChatModel(["Action: knock"]))).prompt_read is None
+    same = ChatActor(FakeChatModel(["Action: knock"]), read_prompt=lambda prompt, *rest: prompt)
+    assert act(same).prompt_read is None
+
+
+def test_the_fingerprint_changes_with_each_thing_that_decides_the_play() -> None:
+    model = FakeChatModel([""])
+    actors = [
+        ChatActor(model),
+        ChatActor(model, history_steps=3),
+        ChatActor(model, list_actions=False),
+        ChatActor(model, read_prompt=retrieve_items(3)),
+        ChatActor(model, read_prompt=retrieve_items(4)),
+    ]
+    assert len({str(actor.fingerprint) for actor in actors}) == 5
+    assert ChatActor(model).fingerprint == ChatActor(FakeChatModel(["x"])).fingerprint
+
+
+def test_aclose_closes_the_model_where_it_can_be_closed() -> None:
+    closed: list[bool] = []
+
+    class Closing(FakeChatModel):
+        async def aclose(self) -> None:
+            closed.append(True)
+
+    asyncio.run(ChatActor(Closing([""])).aclose())
+    asyncio.run(ChatActor(FakeChatModel([""])).aclose())
+    assert closed == [True]

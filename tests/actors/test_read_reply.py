@@ -1,0 +1,78 @@
+"""Reading a reply: strict, whatever Markdown is around the markers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metagym.actors import ChatActor, read_reply
+from metagym.testing import FakeChatModel
+from tests.actors.acting import act
+from tests.conftest import reply
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Thought: It is shut.\nAction: knock",
+        "Thought: It is shut.\n\nAction:knock\n",
+        "thought: It is shut.\nACTION : knock",
+        "**Thought:** It is shut.\n**Action:** knock",
+        "**Thought**: It is shut.\n**Action**: `knock`",
+        "Thought: It is shut.\n**Action: knock**",
+        "*Thought:* It is shut.\n__Action:__ **knock**",
+        "## Thought: It is shut.\n## Action: knock",
+        "> Thought: It is shut.\n> Action: knock",
+        "  Thought: It is shut.\n  Action: knock",
+        "Thought: It is shut.\nAction:\nknock",
+        "It is shut.\nAction: knock",
+    ],
+)
+def test_markdown_around_markers_and_action_is_no_part_of_them(text: str) -> None:
+    thought, action, problem = read_reply(reply(text))
+    assert (thought.strip("> "), action, problem) == ("It is shut.", "knock", "")
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "Zs"]), max_size=40))
+def test_any_one_line_action_is_read_back(action: str) -> None:
+    plain = " ".join(action.split())
+    if plain.strip("*_`") != plain or not plain:
+        return
+    assert read_reply(reply(f"Thought: so be it\nAction: {plain}"))[1:] == (plain, "")
+
+
+@given(st.text(max_size=60))
+def test_any_reply_is_either_an_action_or_a_problem(text: str) -> None:
+    _, action, problem = read_reply(reply(text))
+    assert (action is None) == bool(problem)
+    assert action is None or action.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "finish_reason", "told"),
+    [
+        ("", "stop", "Your reply was empty. Expected 'Action: <one action>'."),
+        (" \n ", "stop", "Your reply was empty. Expected 'Action: <one action>'."),
+        ("knock", "stop", "Your reply holds no line 'Action: <one action>'."),
+        ("I choose the Action: knock", "stop", "Your reply holds no line 'Action: <one action>'."),
+        ("Action: knock\nAction: push", "stop", "Your reply holds 2 lines 'Action: ...'; give exactly one."),
+        ("Action: knock\nObservation: It opens.", "stop", "Expected one line after 'Action:' and nothing behind it."),
+        ("Action:", "stop", "The line 'Action:' is empty."),
+        ("Thought: hm\nAction: ****", "stop", "The line 'Action:' is empty."),
+        ("Thought: hm\nAction: kno", "length", "Your reply was cut off before its end. Be brief."),
+        ("Thought: and so on and", "length", "Your reply was cut off before its end. Be brief."),
+    ],
+)
+def test_fault_4_a_reply_that_cannot_be_read_is_no_action(text: str, finish_reason: str, told: str) -> None:
+    assert read_reply(reply(text, finish_reason=finish_reason))[1:] == (None, told)
+
+
+def test_the_thought_is_kept_even_where_the_action_is_not() -> None:
+    assert read_reply(reply("Thought: I wonder."))[0] == "I wonder."
+
+
+def test_the_action_records_the_raw_reply() -> None:
+    completion = reply("Thought: hm\nAction: **knock**")
+    action = act(ChatActor(FakeChatModel([completion])))
+    assert (action.text, action.thought, action.completion) == ("knock", "hm", completion)

@@ -1,0 +1,215 @@
+"""A server that misbehaves: what is retried, what fails at once, what may have been paid, and the remedy."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from typing import Any
+
+import pytest
+
+from metagym import OpenAIChatModel
+from metagym.errors import ContextOverflowError, ModelError, ModelUnavailableError
+from metagym.models import Call, ClientConfig
+from metagym.testing import ServerReply
+from tests.conftest import Serve
+from tests.models.calling import Then, complete, completion_body, model_at
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize(
+    "fault",
+    [ServerReply(status=status) for status in (408, 409, 429, 500, 502, 503)] + [ServerReply(cut=True)],
+    ids=lambda reply: str(reply.status if not reply.cut else "cut"),
+)
+def test_a_fault_that_may_pass_is_tried_again(serve: Serve, fault: ServerReply) -> None:
+    server = serve(Then(fault, fault, "ok"))
+    assert complete(model_at(server, max_retries=2)).text == "ok"
+    assert len(server.requests) == 3
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_retries_are_bounded_and_counted(serve: Serve) -> None:
+    server = serve(ServerReply("overloaded", status=503))
+    with pytest.raises(ModelError, match=r"Expected a reply from model 'm' at http.*overloaded.*Tried 3 times"):
+        complete(model_at(server, max_retries=2))
+    assert len(server.requests) == 3
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (400, "remove refused parameters with sampling="),
+        (401, "api_key_env"),
+        (403, "api_key_env"),
+        (404, "base_url"),
+        (422, "sampling="),
+    ],
+)
+def test_a_refusal_fails_at_once_with_the_remedy(serve: Serve, status: int, remedy: str) -> None:
+    server = serve(ServerReply("I do not want to", status=status))
+    with pytest.raises(ModelError, match=r"I do not want to") as raised:
+        complete(model_at(server))
+    assert remedy in str(raised.value)
+    assert len(server.requests) == 1
+
+
+def test_a_key_is_not_repeated_in_an_error(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-secret")
+    with pytest.raises(ModelError) as raised:
+        complete(model_at(serve(ServerReply("no", status=401)), api_key_env="MY_KEY"))
+    assert "sk-secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This model's maximum context length is 4096 tokens, however you requested 5000.",
+        "context_length_exceeded",
+        "the request exceeds the available context size",
+        "prompt is too long: 5000 tokens",
+    ],
+)
+def test_a_conversation_that_is_too_long_is_an_overflow(serve: Serve, message: str) -> None:
+    server = serve(ServerReply(message, status=400))
+    with pytest.raises(ContextOverflowError, match=r"The conversation is too long for model 'm'"):
+        complete(model_at(server))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_where_nothing_listens_the_error_says_so() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(ModelError, match=r"Nothing answers there: start the server, or correct base_url"):
+        complete(OpenAIChatModel("m", base_url=f"http://127.0.0.1:{port}/v1", max_retries=1))
+
+
+@pytest.mark.timeout(20)
+def test_a_silent_server_times_out(serve: Serve) -> None:
+    server = serve(ServerReply(delay_s=math.inf))
+    with pytest.raises(ModelError, match=r"did not answer within 0.05 s: check the server, or raise timeout_s"):
+        complete(model_at(server, timeout_s=0.05, max_retries=0))
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize(
+    "raw",
+    [
+        completion_body(choices=[]),
+        completion_body(choices=None),
+        completion_body(choices=[{"index": 0, "finish_reason": "stop"}]),
+        completion_body(choices=[{}]),
+        completion_body(choices="none"),
+        completion_body(choices=[{"message": {"content": [{"text": "a part"}]}}]),
+        completion_body(choices=[{"message": "ok"}]),
+        "{}",
+        "null",
+        "[]",
+        '"text"',
+        "<html>It works!</html>",
+        '{"choices": [',
+        "",
+    ],
+)
+def test_an_answer_that_is_no_completion_is_a_model_error(serve: Serve, raw: str) -> None:
+    with pytest.raises(ModelError, match=r"[Ee]xpected a"):
+        complete(model_at(serve(ServerReply(raw=raw)), max_retries=1))
+
+
+def test_a_wrong_key_stops_the_run_at_once(serve: Serve) -> None:
+    server = serve(ServerReply("Incorrect API key provided", status=401))
+    with pytest.raises(ModelUnavailableError, match="Check the key: set OPENAI_API_KEY"):
+        complete(model_at(server))
+    assert len(server.requests) == 1
+
+
+def test_an_account_without_credit_is_not_asked_again(serve: Serve) -> None:
+    server = serve(ServerReply("You exceeded your quota", status=429, error={"code": "insufficient_quota"}))
+    with pytest.raises(ModelUnavailableError, match="no credit left"):
+        complete(model_at(server))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (ServerReply(cut=True), "cut"),
+        (ServerReply("long enough to cut", cut_after=5), "cut"),
+        (ServerReply(raw="{"), "broken"),
+    ],
+    ids=["cut", "cut in the body", "truncated"],
+)
+def test_a_reply_lost_on_the_way_is_of_unknown_cost(serve: Serve, reply: ServerReply, kind: str) -> None:
+    model = model_at(serve(Then(reply, "ok")))
+    assert complete(model).text == "ok"
+    [lost] = model.ledger.unknown
+    assert lost.reason.startswith(kind)
+    assert lost.max_tokens > 500  # the prompt and the limit of the reply
+    spent = model.ledger.spent()
+    assert (spent.usage.num_calls, spent.num_unknown, spent.num_retries) == (1, 1, 1)
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_a_refused_attempt_costs_nothing(serve: Serve) -> None:
+    model = model_at(serve(Then(ServerReply(status=500), "ok")))
+    complete(model)
+    spent = model.ledger.spent()
+    assert (spent.num_refused, spent.num_unknown, spent.unknown_tokens) == (1, 0, 0)
+
+
+def test_a_cancelled_call_is_of_unknown_cost(serve: Serve) -> None:
+    model = model_at(serve(ServerReply(delay_s=math.inf)))
+
+    async def main() -> None:
+        try:
+            async with asyncio.timeout(0.05):
+                await model.complete([{"role": "user", "content": "hi"}], Call("actor"))
+        finally:
+            await model.aclose()
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(main())
+    assert model.ledger.spent().num_unknown == 1
+
+
+def test_the_first_byte_has_a_time_limit_of_its_own(serve: Serve) -> None:
+    model = model_at(
+        serve(ServerReply(delay_s=math.inf)), max_retries=0, client=ClientConfig(first_byte_timeout_s=0.05)
+    )
+    with pytest.raises(ModelError, match="did not answer within"):
+        complete(model)
+
+
+def test_max_tokens_takes_the_name_that_the_server_wants(serve: Serve) -> None:
+    def respond(request: Any) -> ServerReply:
+        if "max_tokens" in request.body:
+            told = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
+            return ServerReply(told, status=400, error={"param": "max_tokens", "code": "unsupported_parameter"})
+        return ServerReply("ok")
+
+    server = serve(respond)
+    model = model_at(server, client=ClientConfig(first_pause_s=0.0))
+    assert complete(model).text == "ok"
+    assert complete(model).text == "ok"
+    assert [("max_tokens" in r.body, r.body.get("max_completion_tokens")) for r in server.requests] == [
+        (True, None),
+        (False, 500),
+        (False, 500),
+    ]
+
+
+def test_a_refused_parameter_is_named_in_the_remedy(serve: Serve) -> None:
+    refusal = ServerReply("Unsupported value", status=400, error={"param": "temperature"})
+    with pytest.raises(ModelError, match=r"sampling=\{'temperature': None\}"):
+        complete(model_at(serve(refusal)))
+
+
+def test_another_models_answer_is_kept_and_told(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    model = model_at(serve(ServerReply("ok", model="another")))
+    assert complete(model).model == "another"
+    assert "Asked for model 'm', the server answers as 'another'." in caplog.text
