@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
 from metagym.models import ask
+from metagym.reflectors.document import tagged
 from metagym.reflectors.method import ReflectionMethod, call_about, option
 from metagym.reflectors.reading import read_marked
 from metagym.rendering import render_batch
@@ -64,7 +65,7 @@ class ChatReflector(ReflectionMethod):
             show_actions=self.show_actions,
             max_tokens=self.max_tokens,
         )
-        text = f"<current_prompt>\n{meta_step.prompt}\n</current_prompt>\n\n<episodes>\n{episodes}\n</episodes>"
+        text = tagged(current_prompt=meta_step.prompt, episodes=episodes)
         return [{"role": "system", "content": self.instructions}, {"role": "user", "content": text}]
 
 

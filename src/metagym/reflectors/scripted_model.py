@@ -1,8 +1,8 @@
-"""A scripted chat model for Gates that answers each method's request in its own format: no key, no network.
+"""The scripted stand-in for a reflector's model on Gates: no language model, no key, no network.
 
-It goes by the reply form that the request asks for, so that a reflector of yours which asks for one of these forms is
-answered as well. What it writes it takes from the request alone: which way opened which gate, and which rules
-(`when the gate is iron, push`) stand there already. It is no language model.
+It answers each method's request in the reply form that the request asks for; your own method gets an answer, too, if
+it asks for one of these forms. It knows only the request: the way that opened each gate, and the rules that the
+request already holds (`when the gate is iron, push`). On other environments it finds nothing to write.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Reply = Literal["good", "malformed", "truncated"]
 
 
 class ScriptedReflectorModel:
-    """Answers reflectors' requests on Gates: `make_reflector({"method": "ace_style", "model": "demo"})` is over one.
+    """Answers reflectors' requests on Gates; `make_reflector({"method": "ace_style", "model": "demo"})` uses one.
 
-    `reply="malformed"` answers in none of the forms, `reply="truncated"` in the right one, cut off in the middle.
+    With `reply="malformed"` it answers in none of the forms, with `reply="truncated"` it stops in the middle.
 
     >>> import gymnasium, metagym
     >>> from metagym.reflectors.expel_style import ExpelStyle
@@ -33,7 +33,7 @@ class ScriptedReflectorModel:
 
     scripted = True
     max_reply_tokens = 2_000
-    """No reply is as long; a budget in tokens is kept by it."""
+    """No reply is longer; a budget in tokens relies on it."""
 
     def __init__(self, reply: Reply = "good") -> None:
         if reply not in ("good", "malformed", "truncated"):
@@ -45,7 +45,7 @@ class ScriptedReflectorModel:
         """Return the reply.
 
         Raises:
-            ConfigError: the request asks for a form that is not known here.
+            ConfigError: the request asks for none of the known forms.
         """
         instructions, text = messages[0]["content"], messages[-1]["content"]
         writer = next((write for sign, write in FORMATS.items() if sign in instructions), None)
@@ -58,7 +58,7 @@ class ScriptedReflectorModel:
 
 
 def spoil(completion: Completion, reply: Reply) -> Completion:
-    """Return the completion as it is, in no form that anybody asked for, or cut off in the middle.
+    """Return the completion unchanged, malformed, or cut off in the middle.
 
     >>> spoil(Completion(text="ANALYSIS: All is well."), "truncated").text
     'ANALYSIS: A'

@@ -1,4 +1,4 @@
-"""What the scripted reflector model replies, one function a reply form. It reads what happens at the gates of Gates."""
+"""The replies of the scripted stand-in for Gates, one function per reply form; see `scripted_model`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 START = "You walk a road with gates."
-"""The prompt that is begun from where a request shows none."""
+"""The prompt to start from if a request shows none."""
 
 _TRIED = re.compile(r"You (\w+)\. The (\w+) gate (opens|stays shut)")
 _RULE = re.compile(r"when the gate is (\w+), (\w+)")
 
 
 class Findings(NamedTuple):
-    """What a request shows: rules to add, and rules that its episodes contradict."""
+    """The findings in a request: rules to add, and rules that its episodes contradict."""
 
     text: str
     opens: dict[str, str]
@@ -25,12 +25,12 @@ class Findings(NamedTuple):
 
     @property
     def new(self) -> list[str]:
-        """Rules for the gates that no rule is about."""
+        """Rules for the gates that have no rule yet."""
         return [_rule(gate, way) for gate, way in self.opens.items() if gate not in self.known]
 
     @property
     def corrected(self) -> dict[str, str]:
-        """rule -> the rule that holds in its place"""
+        """rule -> the rule that replaces it"""
         wrong = {gate: way for gate, way in self.known.items() if self.opens.get(gate, way) != way}
         return {_rule(gate, way): _rule(gate, self.opens[gate]) for gate, way in wrong.items()}
 
@@ -38,6 +38,12 @@ class Findings(NamedTuple):
         """Return the number of the entry in the request that holds `rule`, by a pattern with one group."""
         found = re.search(pattern.format(rule=re.escape(rule)), self.text, re.MULTILINE)
         return int(found[1]) if found else None
+
+    def tested(self, pattern: str) -> list[tuple[int, str | None]]:
+        """Return the number of each numbered rule that an episode tested, and the rule that replaces it, if any."""
+        rules = [_rule(gate, way) for gate, way in self.known.items() if gate in self.opens]
+        numbers = [(self.number_of(rule, pattern), self.corrected.get(rule)) for rule in rules]
+        return [(number, right) for number, right in numbers if number is not None]
 
 
 def _rule(gate: str, way: str) -> str:
@@ -66,36 +72,27 @@ def _lesson(findings: Findings) -> str:
 
 
 def _vote(findings: Findings) -> str:
-    lines = []
-    for gate, way in findings.known.items():
-        number = findings.number_of(_rule(gate, way), r"^(\d+)\. {rule} \(\d+\)$")
-        right = findings.corrected.get(_rule(gate, way))
-        if number is not None and gate in findings.opens:
-            lines.append(f"UPVOTE {number}" if right is None else f"EDIT {number}: {right}")
+    tested = findings.tested(r"^(\d+)\. {rule} \(\d+\)$")
+    lines = [f"UPVOTE {number}" if right is None else f"EDIT {number}: {right}" for number, right in tested]
     return "\n".join([*lines, *(f"ADD: {rule}" for rule in findings.new)]) or "NONE"
 
 
 def _propose(findings: Findings) -> str:
-    """Propose from the best prompt, which stands last: with all new rules, and with the first one only."""
+    """Propose from the best prompt, which is the last one: with all new rules, and with the first one only."""
     tried = re.findall(r"<tried score=[^>]*>\n(.*?)\n</tried>", findings.text, re.DOTALL)
     prompt = tried[-1] if tried else START
     best = Findings(findings.text, findings.opens, dict(_RULE.findall(prompt)))
-    whole = _changed(prompt, best)
+    complete = _changed(prompt, best)
     part = "\n".join([prompt, *(f"- {rule}" for rule in best.new[:1])])
-    return "\n".join(f"<prompt>\n{prompt}\n</prompt>" for prompt in (whole, part, f"{whole}\nBe quick."))
+    return "\n".join(f"<prompt>\n{prompt}\n</prompt>" for prompt in (complete, part, f"{complete}\nBe quick."))
 
 
 def _curate(findings: Findings) -> str:
-    tags, operations = [], []
-    for gate, way in findings.known.items():
-        number = findings.number_of(_rule(gate, way), r"^\[(\d+)\] .*{rule}$")
-        right = findings.corrected.get(_rule(gate, way))
-        if number is not None and gate in findings.opens:
-            tags.append({"id": number, "tag": "helpful" if right is None else "harmful"})
-            if right is not None:
-                operations.append({"type": "UPDATE", "id": number, "text": right})
+    tested = findings.tested(r"^\[(\d+)\] .*{rule}$")
+    tags = [{"id": number, "tag": "helpful" if right is None else "harmful"} for number, right in tested]
+    updates = [{"type": "UPDATE", "id": number, "text": right} for number, right in tested if right is not None]
     new = [{"type": "ADD", "section": "Gates", "text": rule} for rule in findings.new]
-    return _json(analysis="I compared the gates.", tags=tags, operations=[*operations, *new])
+    return _json(analysis="I compared the gates.", tags=tags, operations=[*updates, *new])
 
 
 def _extract(findings: Findings) -> str:
@@ -115,7 +112,7 @@ def _compare(findings: Findings) -> str:
 
 
 def _merge(findings: Findings) -> str:
-    """Modify what says another way for the same gate, add the rest."""
+    """Modify a rule that names another way for the same gate; add the other rules."""
     listed, _, suggested = findings.text.partition("<suggestions>")
     known: dict[str, str] = dict(_RULE.findall(listed))
     operations: list[dict[str, Any]] = []
@@ -129,21 +126,17 @@ def _merge(findings: Findings) -> str:
 
 
 def _refine(findings: Findings) -> str:
-    """Make one note of all entries, with the rules that hold; without any rule, prune the raw episodes."""
+    """Make one note of all entries, with the valid rules; if there is no rule, prune the raw episodes."""
     entries = re.findall(r"^\[(\d+)\] (An earlier episode:)?", findings.text, re.MULTILINE)
     rules = [findings.corrected.get(rule, rule) for rule in (_rule(*item) for item in findings.known.items())]
     rules += findings.new
-    operations: list[dict[str, Any]] = []
-    if rules:
-        ids = [int(number) for number, _ in entries]
-        operations.append({"type": "MERGE", "ids": ids, "text": "\n".join(["On this road:", *rules])})
-    else:
-        operations.append({"type": "PRUNE", "ids": [int(number) for number, raw in entries if raw]})
-    return _json(analysis="I read the road.", operations=operations)
+    ids = [int(number) for number, raw in entries if raw or rules]
+    note = {"type": "MERGE", "ids": ids, "text": "\n".join(["On this road:", *rules])}
+    return _json(analysis="I read the road.", operations=[note if rules else {"type": "PRUNE", "ids": ids}])
 
 
 def _instruct(findings: Findings) -> str:
-    """Write new instructions in the form that the `gepa` package asks for."""
+    """Write new instructions in the reply form of the `gepa` package."""
     found = re.search(r"```\n(.*?)\n```", findings.text, re.DOTALL)
     return f"```\n{_changed(found[1] if found else '', findings)}\n```"
 
@@ -165,10 +158,10 @@ FORMATS: Final[Mapping[str, Callable[[Findings], str]]] = {
     '"PRUNE"': _refine,
     "within ``` blocks": _instruct,
 }
-"""A sign of the reply form in the instructions, and what writes such a reply."""
+"""A sign of each reply form in the instructions, and the function that writes such a reply."""
 
 
 def read_request(text: str) -> Findings:
-    """Return what a request shows."""
+    """Return the findings in a request."""
     opens = {gate: way for way, gate, outcome in _TRIED.findall(text) if outcome == "opens"}
     return Findings(text, opens, dict(_RULE.findall(text)))
