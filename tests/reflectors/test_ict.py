@@ -1,8 +1,9 @@
-"""Reflectors: the reply is read without being hijacked, a bad one keeps the old prompt, nothing leaks."""
+"""ICT: quoted markers do not hijack the reply, a bad reply keeps the old prompt, nothing leaks."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ def reflect(reflector: Any, steps: Any = None) -> Reflection:
         f"Certainly!\n{GOOD}",
     ],
 )
-def test_fault_8_markdown_around_the_markers_is_no_part_of_the_prompt(text: str) -> None:
+def test_markdown_around_the_markers_is_not_part_of_the_prompt(text: str) -> None:
     assert read_reflection(reply(text)) == ("It knocked too late.", "Knock first.", "")
 
 
@@ -63,7 +64,7 @@ def test_fault_8_markdown_around_the_markers_is_no_part_of_the_prompt(text: str)
         "`IMPROVED PROMPT:` comes below.",
     ],
 )
-def test_fault_8_a_marker_quoted_in_the_analysis_does_not_hijack(analysis: str) -> None:
+def test_a_marker_quoted_in_the_analysis_does_not_hijack_the_reply(analysis: str) -> None:
     found, prompt, problem = read_reflection(reply(f"ANALYSIS: {analysis}\nIMPROVED PROMPT: Knock first."))
     assert (prompt, problem) == ("Knock first.", "")
     assert found == analysis
@@ -101,7 +102,7 @@ def test_any_reply_is_either_a_prompt_or_a_problem(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "finish_reason", "told"),
+    ("text", "finish_reason", "problem"),
     [
         (GOOD, "length", "cut off before its end"),
         ("", "stop", "holds no line 'IMPROVED PROMPT:'"),
@@ -116,16 +117,14 @@ def test_any_reply_is_either_a_prompt_or_a_problem(text: str) -> None:
         ),
     ],
 )
-def test_fault_8_a_reply_that_cannot_be_used_keeps_the_old_prompt_and_says_so(
-    text: str, finish_reason: str, told: str
+def test_an_unusable_reply_keeps_the_old_prompt_and_names_the_problem(
+    text: str, finish_reason: str, problem: str
 ) -> None:
     completion = reply(text, finish_reason=finish_reason)
     reflection = reflect(ChatReflector(FakeChatModel([completion])), history(prompt="The old one."))
     assert reflection.prompt == "The old one."
     assert reflection.completion == completion
-    import re
-
-    assert re.search(told, reflection.problem)
+    assert re.search(problem, reflection.problem)
     assert reflection.problem.endswith("the old prompt was kept.")
 
 
@@ -134,7 +133,7 @@ def test_a_good_reply_is_the_next_prompt() -> None:
     assert (reflection.prompt, reflection.analysis, reflection.problem) == ("Knock first.", "It knocked too late.", "")
 
 
-# What the model sees ----------------------------------------------------------------------------------
+# The model's view ----------------------------------------------------------------------------------
 
 
 def sent(meta_step: MetaStep, **options: Any) -> str:
@@ -166,7 +165,7 @@ def test_show_outcome_false_hides_the_outcome_from_the_model() -> None:
     assert not [word for word in ("Outcome", "Success", "Total reward", "got out") if word in text]
 
 
-def test_thoughts_and_actions_are_shown_only_where_asked_for() -> None:
+def test_thoughts_and_actions_are_shown_only_on_request() -> None:
     step = make_step(available_actions=("open", "wait"))
     step = step.model_copy(update={"action": step.action.model_copy(update={"thought": "It is shut."})})
     meta_step = make_meta_step([make_trajectory([step])])
@@ -186,7 +185,7 @@ def test_the_episodes_keep_the_token_budget() -> None:
     assert "steps left out" in episodes
 
 
-def test_a_budget_that_holds_nothing_is_refused() -> None:
+def test_too_few_tokens_for_any_episode_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"max_tokens must be at least 100, got 99"):
         ChatReflector(FakeChatModel([GOOD]), max_tokens=99)
 

@@ -67,7 +67,7 @@ def test_the_calls_of_a_reflection_differ_in_seed_and_repetition() -> None:
     assert len({call.seed for call in calls}) == 4
 
 
-def test_seeds_follow_from_what_was_played() -> None:
+def test_seeds_follow_from_the_episodes_played() -> None:
     model = FakeChatModel(["x"])
     other = [make_meta_step([make_trajectory(episode=make_episode(seed=6, arm="b"))], index=2)]
     ask(model, "a"), ask(model, "a"), ask(model, "a", history=other)

@@ -1,4 +1,4 @@
-"""What holds of every method: the shared contract, that it learns on Gates, that it is short, that nothing leaks."""
+"""Laws of every method: it keeps the contract, learns on Gates, is short, and leaks nothing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_prompts_get_better_on_gates(name: str, make_gates: MakeGates) -> None:
         assert rewards[-1] == 1.0
 
 
-def test_training_free_grpo_learns_on_gates_where_the_actor_varies(make_gates: MakeGates) -> None:
+def test_training_free_grpo_learns_on_gates_if_the_actor_varies(make_gates: MakeGates) -> None:
     rewards = [
         optimize(
             make_gates(GatesDemoActor(slip=0.1)), make_reflector(spec("training_free_grpo_style")), 6, seed=seed
@@ -65,7 +65,7 @@ def test_training_free_grpo_learns_on_gates_where_the_actor_varies(make_gates: M
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_what_decides_the_output_is_in_the_fingerprint(name: str) -> None:
+def test_the_fingerprint_is_json_and_holds_the_model(name: str) -> None:
     fingerprint = describe(make_reflector(spec(name)))
     assert json.loads(json.dumps(fingerprint)) == fingerprint
     if name in OVER_A_MODEL:
@@ -139,7 +139,7 @@ def test_no_task_id_family_split_or_seed_reaches_the_model_or_the_prompt(name: s
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_batch_that_the_apparatus_failed_on_is_survived(name: str) -> None:
+def test_a_batch_that_failed_for_infrastructure_reasons_changes_nothing(name: str) -> None:
     failed = [make_trajectory(success=None, score=None, error="down") for _ in range(2)]
 
     async def replay(prompts: Any, task_ids: Any, *, repetitions: int = 1) -> tuple[MetaStep, ...]:

@@ -1,4 +1,4 @@
-"""Reading replies: JSON with words around it, and nothing that was cut off."""
+"""Reading replies: JSON with words around it, and never a reply that was cut off."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Answer(BaseModel):
         '{"number": "3", "more": null}',
     ],
 )
-def test_json_is_found_in_what_stands_around_it(text: str) -> None:
+def test_json_is_found_among_words_and_fences(text: str) -> None:
     assert read_json(reply(text), Answer) == (Answer(number=3), "")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "problem"),
     [
         ("", "The reply holds no JSON mapping"),
         ("} not {", "The reply holds no JSON mapping"),
@@ -43,16 +43,16 @@ def test_json_is_found_in_what_stands_around_it(text: str) -> None:
         ('{"number": 3, "words": ["a", 4]}', "The reply's JSON does not have the expected fields (words.1: "),
     ],
 )
-def test_other_json_is_none_and_says_why(text: str, told: str) -> None:
-    found, problem = read_json(reply(text), Answer)
+def test_json_without_the_expected_fields_is_a_problem(text: str, problem: str) -> None:
+    found, why = read_json(reply(text), Answer)
     assert found is None
-    assert problem.startswith(told)
+    assert why.startswith(problem)
 
 
-def test_a_reply_that_was_cut_off_is_not_read_even_where_it_is_whole() -> None:
-    told = "The reply was cut off before its end"
-    assert read_json(reply('{"number": 3}', finish_reason="length"), Answer) == (None, told)
-    assert read_marked(reply("LESSON: Knock.", finish_reason="length"), "lesson")[1:] == (None, told)
+def test_a_reply_that_was_cut_off_is_never_read() -> None:
+    problem = "The reply was cut off before its end"
+    assert read_json(reply('{"number": 3}', finish_reason="length"), Answer) == (None, problem)
+    assert read_marked(reply("LESSON: Knock.", finish_reason="length"), "lesson")[1:] == (None, problem)
 
 
 def test_a_line_end_inside_a_string_is_read() -> None:

@@ -1,35 +1,27 @@
-"""The methods by name, and reflectors with rollouts of their own."""
+"""Methods by name, by import path and from installed packages."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from metagym import ChatActor, evaluate, optimize
 from metagym.cli.options import model_spec, read_reflector
-from metagym.errors import BudgetExceededError, ConfigError, LeakError, UnknownNameError
-from metagym.evaluation import EvaluationConfig
-from metagym.evaluation.controls import ChangedExperience, take_away
+from metagym.errors import ConfigError, UnknownNameError
 from metagym.reflectors import (
     ChatReflector,
     FixedReflector,
-    Replay,
     find_method,
     make_reflector,
     method_names,
     takes_model,
 )
 from metagym.reflectors.registry import METHODS
-from metagym.runs import LOG, Manifest, RunFolder
-from metagym.testing import FakeChatModel
 from metagym.types import MetaStep, Reflection
-from tests.conftest import MakeGates
+from tests.reflectors.test_protocol import Rollouts
 
 LOCAL = {"model": "m", "base_url": "http://localhost:1/v1"}
 
@@ -47,7 +39,7 @@ def test_a_mapping_names_method_model_and_options() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "error", "told"),
+    ("spec", "error", "message"),
     [
         ({"method": "icct", **LOCAL}, UnknownNameError, r"Unknown method 'icct'.*Did you mean 'ict'"),
         ({"method": "ict"}, ConfigError, r"'ict' needs a model: .*--reflector ict --reflector-model NAME"),
@@ -56,8 +48,8 @@ def test_a_mapping_names_method_model_and_options() -> None:
         ({"method": "ict", **LOCAL, "options": {"max_tokns": 1}}, ConfigError, r"'ict' takes the options max_tokens, "),
     ],
 )
-def test_a_wrong_method_is_a_typed_error_with_the_remedy(spec: Any, error: type[Exception], told: str) -> None:
-    with pytest.raises(error, match=told):
+def test_a_wrong_method_is_a_typed_error_with_the_remedy(spec: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         make_reflector(spec)
 
 
@@ -69,13 +61,13 @@ class OverAModel:
         return Reflection(prompt=str(self.size))
 
 
-def test_a_class_of_ones_own_is_a_method_by_its_import_path() -> None:
+def test_your_own_class_is_a_method_by_its_import_path() -> None:
     path = "tests.reflectors.test_registry:OverAModel"
     reflector: Any = make_reflector({"method": path, **LOCAL, "options": {"size": 3}})
     assert (reflector.model.model, reflector.size) == ("m", 3)
     assert takes_model(path)
-    assert not takes_model("tests.reflectors.test_registry:Rollouts")
-    assert isinstance(make_reflector("tests.reflectors.test_registry:Rollouts"), Rollouts)
+    assert not takes_model("tests.reflectors.test_protocol:Rollouts")
+    assert isinstance(make_reflector("tests.reflectors.test_protocol:Rollouts"), Rollouts)
     with pytest.raises(ConfigError, match=r"OverAModel' needs a model"):
         make_reflector(path)
     assert read_reflector(path, LOCAL) == {"method": path, **LOCAL}
@@ -86,7 +78,7 @@ def test_a_class_of_ones_own_is_a_method_by_its_import_path() -> None:
     assert read_reflector("ict", scripted) == {"method": "ict", "model": "demo"}
 
 
-def test_a_methods_name_comes_before_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_is_preferred_to_a_folder_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fixed").mkdir()
     assert isinstance(make_reflector("fixed"), FixedReflector)
@@ -94,7 +86,7 @@ def test_a_methods_name_comes_before_a_folder_of_that_name(tmp_path: Path, monke
 
 def test_packages_add_methods_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = [
-        importlib.metadata.EntryPoint("mine", "tests.reflectors.test_registry:Rollouts", "metagym.reflectors"),
+        importlib.metadata.EntryPoint("mine", "tests.reflectors.test_protocol:Rollouts", "metagym.reflectors"),
         importlib.metadata.EntryPoint("broken", "no_such_package:X", "metagym.reflectors"),
     ]
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: entries)
@@ -103,154 +95,3 @@ def test_packages_add_methods_by_an_entry_point(monkeypatch: pytest.MonkeyPatch)
     assert not takes_model("mine")
     with pytest.raises(ConfigError, match=r"'broken' cannot be imported from 'no_such_package:X'"):
         find_method("broken")
-
-
-# Rollouts of its own ----------------------------------------------------------------------------------
-
-
-class Rollouts:
-    """Plays the last batch twice again, and writes down what came out."""
-
-    def __init__(self, replay: Replay | None = None, task_ids: Sequence[str] | None = None) -> None:
-        self.replay, self.task_ids = replay, task_ids
-
-    def bound_to(self, replay: Replay) -> Rollouts:
-        return Rollouts(replay, self.task_ids)
-
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        assert self.replay is not None
-        last = history[-1]
-        task_ids = self.task_ids or [item.task.id for item in last.trajectories]
-        (group,) = await self.replay([last.prompt], task_ids, repetitions=2)
-        seeds = [item.episode.seed for item in group.trajectories]
-        arms = sorted({item.episode.arm for item in group.trajectories})
-        about = {"index": group.index, "seeds": seeds, "arms": arms, "scores": group.scores}
-        return Reflection(prompt=f"prompt {len(history)}", memory=about)
-
-
-def test_optimize_binds_a_reflector_to_its_environment(make_gates: MakeGates) -> None:
-    env = make_gates("random", episodes_per_step=3)
-    history = optimize(env, Rollouts(), 3, seed=0).history
-    memories = [item.reflection.memory for item in history if item.reflection is not None]
-    assert [memory["index"] for memory in memories] == [0, 1]
-    assert [len(set(memory["seeds"])) for memory in memories] == [6, 6]
-    played = {item.episode.seed for meta_step in history for item in meta_step.trajectories}
-    assert not played & {seed for memory in memories for seed in memory["seeds"]}
-    assert env.ledger.num_episodes == 3 * 3 + 2 * 6
-    assert optimize(make_gates("random", episodes_per_step=3), Rollouts(), 3, seed=0).history == history
-
-
-def test_rollouts_draw_no_tasks(make_gates: MakeGates) -> None:
-    def tasks(reflector: Any) -> list[list[str]]:
-        history = optimize(make_gates("random"), reflector, 3, seed=4).history
-        return [[item.task.id for item in meta_step.trajectories] for meta_step in history]
-
-    assert tasks(Rollouts()) == tasks(FixedReflector())
-
-
-def test_rollouts_are_recorded_and_not_played_again(make_gates: MakeGates, tmp_path: Path) -> None:
-    manifest = Manifest(env_id="x", env_options={}, reflector="r", seed=0, num_steps=2)
-
-    def run() -> tuple[Any, int]:
-        env = make_gates("random", episodes_per_step=3)
-        place = tmp_path / "run"
-        with RunFolder.open(place, writing=True) if place.exists() else RunFolder.create(place, manifest) as folder:
-            env.record_to(folder)
-            return optimize(env, Rollouts(), 2, seed=0), env.ledger.num_episodes
-
-    first, num_episodes = run()
-    assert num_episodes == 3 + 6 + 3
-    assert run() == (first, 0)  # no reflection was kept: it was made again, from the recorded rollouts
-
-
-def test_evaluate_gives_each_meta_episode_rollouts_of_its_own(make_gates: MakeGates) -> None:
-    seen: list[dict[str, Any]] = []
-
-    class Told(Rollouts):
-        def bound_to(self, replay: Replay) -> Told:
-            return Told(replay)
-
-        async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-            reflection = await super().reflect(history)
-            seen.append(reflection.memory)
-            return reflection
-
-    config = EvaluationConfig(families=("law-0007", "law-0100"), num_steps=2, num_seeds=2, num_validation=2, num_test=2)
-    evaluate(make_gates("random"), Told(), config=config)
-    assert len(seen) == 8
-    assert {memory["arms"][0] for memory in seen} == {
-        f"reflector/{family}/{seed}/rollouts-0" for family in config.families for seed in (0, 1)
-    }
-    assert len({seed for memory in seen for seed in memory["seeds"]}) == 8 * 10
-
-
-def test_an_evaluation_that_stopped_in_a_reflection_goes_on_from_its_rollouts(
-    make_gates: MakeGates, tmp_path: Path
-) -> None:
-    class Stopping(Rollouts):
-        """Leaves in the middle of its second reflection, after its rollouts."""
-
-        stops = True
-        fingerprint = {"kind": "Stopping"}
-
-        def bound_to(self, replay: Replay) -> Stopping:
-            return type(self)(replay)
-
-        async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-            reflection = await super().reflect(history)
-            if len(history) == 2 and self.stops:
-                raise KeyError("stop")
-            return reflection
-
-    class Going(Stopping):
-        stops = False
-
-    config = EvaluationConfig(families=("law-0007",), num_steps=3, num_seeds=2, num_validation=2, num_test=2)
-    whole = evaluate(make_gates("random"), Going(), config=config)
-    with pytest.raises(KeyError):
-        evaluate(make_gates("random"), Stopping(), config=config, path=tmp_path / "e")
-    env = make_gates("random")
-    again = evaluate(env, Going(), config=config, path=tmp_path / "e")
-    assert again.prompts == whole.prompts
-    assert again.overall == whole.overall
-    lines = [
-        json.loads(line)["record"] for line in (tmp_path / "e" / LOG).read_text().splitlines() if '"episode"' in line
-    ]
-    played = [json.dumps(line["episode"]) for line in lines if "steps" in line]
-    assert len(played) > 2 * 3 * 5
-    assert len(played) == len(set(played))
-
-
-def test_rollouts_of_validation_tasks_are_stopped(make_gates: MakeGates) -> None:
-    env = make_gates("random")
-    (task,) = env.task_set.draw(1, rng=np.random.default_rng(0), families=["law-0007"], split="validation")
-    config = EvaluationConfig(families=("law-0007",), num_steps=1, num_seeds=1, num_validation=2, num_test=2)
-    with pytest.raises(LeakError, match=r"sees? none of the validation tasks"):
-        evaluate(env, Rollouts(task_ids=[task.id]), config=config)
-
-
-def test_the_controls_change_the_rollouts_as_well(make_gates: MakeGates) -> None:
-    control = ChangedExperience(Rollouts(), take_away, name="empty experience")
-    history = optimize(make_gates("random"), control, 2, seed=0).history
-    assert history[1].reflection is not None
-    assert history[1].reflection.memory["scores"] == [None] * 10
-
-
-def test_rollouts_are_booked_as_learning_with_the_meta_step_that_they_learn_from(make_gates: MakeGates) -> None:
-    env = make_gates(ChatActor(FakeChatModel(["Action: knock"])), episodes_per_step=2, max_steps=1)
-    optimize(env, Rollouts(), 2, seed=0)
-
-    def num_calls(meta_step: int) -> int:
-        return env.ledger.spent(role="actor", purpose="learning", meta_step=meta_step).usage.num_calls
-
-    assert [num_calls(0), num_calls(1)] == [2 + 2 * 2, 2]
-    assert env.ledger.spent().usage.num_calls == 8
-
-
-def test_rollouts_end_where_the_budget_does(make_gates: MakeGates) -> None:
-    model = FakeChatModel(["Action: knock"])
-    env = make_gates(ChatActor(model), episodes_per_step=2, max_steps=2, budget={"calls": 7})
-    with pytest.raises(BudgetExceededError) as raised:
-        optimize(env, Rollouts(), 3, seed=0)
-    assert len(raised.value.history) == 1
-    assert env.ledger.spent().usage.num_calls == 7

@@ -1,4 +1,4 @@
-"""The scripted reflector model: it answers each form from the request alone, and can be spoilt."""
+"""The scripted stand-in for Gates answers each reply form from the request alone; its replies can be spoilt."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def answer(instructions: str, text: str = SEEN, **options: Any) -> Completion:
     return asyncio.run(ScriptedReflectorModel(**options).complete(messages, Call(role="reflector")))
 
 
-def test_it_adds_what_was_seen_to_open() -> None:
+def test_it_adds_a_rule_for_each_gate_that_opened() -> None:
     assert "- when the gate is iron, push" in answer("IMPROVED PROMPT:").text
     assert "oak" not in answer("LESSON:").text
 
 
-def test_it_corrects_a_rule_that_is_contradicted_and_repeats_none() -> None:
+def test_it_corrects_a_contradicted_rule_and_repeats_no_rule() -> None:
     rules = "<rules>\n1. when the gate is iron, sing (2)\n2. when the gate is stone, wait (2)\n</rules>\n"
     assert answer("UPVOTE", rules + SEEN).text == "EDIT 1: when the gate is iron, push"
     assert answer("UPVOTE", rules.replace("sing", "push") + SEEN).text == "UPVOTE 1"
@@ -39,25 +39,25 @@ def test_it_corrects_a_rule_that_is_contradicted_and_repeats_none() -> None:
     ]
 
 
-def test_it_reads_nothing_but_the_request() -> None:
+def test_it_knows_only_the_request() -> None:
     assert answer("LESSON:") == answer("LESSON:")
     assert answer("LESSON:", "nothing").text == "ANALYSIS: I lost turns at the gates.\nLESSON: Try each way once."
 
 
-def test_it_answers_malformed_or_truncated_where_asked() -> None:
+def test_it_replies_malformed_or_truncated_on_request() -> None:
     assert answer("LESSON:", reply="malformed").text == "I would rather not say."
     cut = answer("LESSON:", reply="truncated")
     assert cut.finish_reason == "length"
     assert answer("LESSON:").text.startswith(cut.text)
 
 
-def test_it_counts_words_and_says_that_it_is_scripted() -> None:
+def test_it_counts_words_as_tokens_and_is_marked_as_scripted() -> None:
     usage = answer("LESSON: now", "nothing at all").usage
     assert (usage.prompt_tokens, usage.num_calls) == (5, 1)
     assert ScriptedReflectorModel().scripted
 
 
-def test_what_it_does_not_know_is_a_typed_error() -> None:
+def test_an_unknown_reply_form_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"ask for one of the forms IMPROVED PROMPT:, LESSON:"):
         answer("Write a poem.")
     with pytest.raises(ConfigError, match=r"reply must be 'good', 'malformed' or 'truncated', got 'bad'"):
