@@ -1,4 +1,4 @@
-"""Paired comparison: what is paired, what is dropped, what is refused, and which word is said."""
+"""Paired comparison: pairs, dropped pairs, refused comparisons, and the words of the verdict."""
 
 from __future__ import annotations
 
@@ -73,12 +73,29 @@ def test_a_pair_that_one_arm_misses_is_dropped_from_all_arms() -> None:
     assert compared(tables[0], tables[1]).difference == first.difference
 
 
-def test_the_worst_case_fills_what_is_missing_from_both_ends() -> None:
+def test_the_worst_case_fills_missing_scores_of_the_two_arms_with_opposite_ends() -> None:
+    found = compared({"f": [[math.nan, 1.0], [1.0, math.nan]]}, {"f": [[math.nan, 0.0], [0.0, 0.0]]})
+    assert found.num_dropped == 2
+    # Against `first` the missing differences are 0 - 1 and 0 - 0; for it they are 1 - 0 and 1 - 0.
+    assert found.worst_case == ((-1.0 + 1.0 + 1.0 + 0.0) / 4, 1.0)
+
+
+def test_the_worst_case_fills_missing_scores_from_both_ends() -> None:
     ours, theirs = {"f": [[1.0, math.nan], [1.0, 1.0]]}, {"f": [[0.0, 0.0], [0.0, 0.0]]}
     found = compared(ours, theirs)
     assert found.difference is not None
     assert found.difference.mean == 1.0
     assert found.worst_case == (0.75, 1.0)
+
+
+def test_the_seed_of_a_comparison_draws_its_bootstrap_and_nothing_else() -> None:
+    first, again, other = (compared(random_tables(0), random_tables(1), seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first.new_tasks is not None
+    assert other.new_tasks is not None
+    assert first.new_tasks.mean == other.new_tasks.mean
+    assert (first.new_tasks.low, first.new_tasks.high) != (other.new_tasks.low, other.new_tasks.high)
+    assert first.model_copy(update={"new_tasks": None}) == other.model_copy(update={"new_tasks": None})
 
 
 def test_a_seed_that_misses_a_whole_family_is_no_replicate() -> None:
@@ -112,7 +129,7 @@ def test_equality_needs_a_margin() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "is_equal", "said"),
+    ("low", "high", "is_equal", "expected"),
     [
         (0.1, 0.3, False, "better"),
         (-0.3, -0.1, False, "worse"),
@@ -123,8 +140,8 @@ def test_equality_needs_a_margin() -> None:
         (None, None, False, "no interval"),
     ],
 )
-def test_the_words_follow_the_table(low: float | None, high: float | None, is_equal: bool, said: str) -> None:
-    assert word(0.0, low, high, is_equal=is_equal) == said
+def test_the_words_follow_the_table(low: float | None, high: float | None, is_equal: bool, expected: str) -> None:
+    assert word(0.0, low, high, is_equal=is_equal) == expected
 
 
 def test_holm_is_applied_over_families() -> None:
@@ -147,19 +164,19 @@ def test_measurements_that_differ_are_refused_and_named_unless_forced() -> None:
     assert any(note.startswith("FORCED: the measurements differ in actor.model") for note in forced.notes)
 
 
-def test_what_cannot_be_paired_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"at least two evaluations, got 1"):
+def test_evaluations_without_a_common_pair_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"Expected at least two evaluations to compare, got 1"):
         compare([report_of(random_tables(0))])
-    with pytest.raises(ConfigError, match=r"share no family, seed and task"):
+    with pytest.raises(ConfigError, match=r"share families, seeds and tasks, got none in common"):
         compare([report_of({"f": [[1.0]]}), report_of({"g": [[1.0]]})])
 
 
-def test_arms_of_one_name_are_told_that_they_share_their_chance() -> None:
+def test_a_note_says_that_two_arms_of_one_name_share_their_randomness() -> None:
     (found,) = compare([report_of(random_tables(0)), report_of(random_tables(1))])
-    assert any("Both arms are named 'a'" in note for note in found.notes)
+    assert any("Both arms are named 'a', so that they share their randomness" in note for note in found.notes)
 
 
-def test_one_seed_gives_no_interval_and_says_so() -> None:
+def test_one_seed_gives_no_interval() -> None:
     found = compared(random_tables(0, num_seeds=1), random_tables(1, num_seeds=1))
     assert found.verdict.startswith("no interval")
     assert found.detectable is None

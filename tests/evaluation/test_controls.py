@@ -27,8 +27,8 @@ from metagym.evaluation.controls import (
 from metagym.evaluation.preset import load_preset
 from metagym.rendering import render_batch
 from metagym.runs import evaluation_size
-from metagym.types import MetaStep, Reflection, Trajectory
-from tests.conftest import MakeGates, make_meta_step
+from metagym.types import MetaStep, Observation, Reflection, Trajectory
+from tests.conftest import MakeGates, make_meta_step, make_step, make_trajectory
 
 RNG = np.random.default_rng
 
@@ -57,7 +57,7 @@ def test_permuted_texts_name_the_action_that_now_stands_before_them(batch: tuple
 
 
 def test_a_batch_of_one_cannot_be_permuted(batch: tuple[Trajectory, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"a batch of at least 2 episodes, got 1. Raise episodes_per_step"):
+    with pytest.raises(ConfigError, match=r"batch of at least 2 episodes to permute outcomes across, got 1. Raise"):
         permute_outcomes(batch[:1], RNG(0))
 
 
@@ -69,7 +69,19 @@ def test_scrambled_observations_keep_the_words_and_the_outcome(batch: tuple[Traj
             assert before.action == after.action
 
 
-def test_empty_experience_tells_nothing(batch: tuple[Trajectory, ...]) -> None:
+def test_scrambled_observations_scramble_text_and_feedback_and_show_no_display() -> None:
+    seen = Observation(text="a b c d e f g h", feedback="1 2 3 4 5 6 7 8", display={"map": "@"})
+    played = make_trajectory([make_step().model_copy(update={"observation": seen})], final_observation=seen)
+    (changed,) = scramble_observations((played,), RNG(0))
+    for observation in (changed.steps[0].observation, changed.final_observation):
+        assert observation is not None
+        for before, after in ((seen.text, observation.text), (seen.feedback, observation.feedback)):
+            assert after != before
+            assert sorted(after.split()) == sorted(before.split())
+        assert observation.display is None
+
+
+def test_empty_experience_shows_only_that_episodes_were_played(batch: tuple[Trajectory, ...]) -> None:
     texts = {text.split("\n", 1)[1] for text in render_batch(take_away(batch, RNG(0))).split("\n\n")}
     assert texts == {"Outcome: Total reward 0; the environment's time limit was reached."}
 
@@ -90,16 +102,16 @@ def test_a_control_is_the_same_for_equal_histories_and_keeps_the_prompts(batch: 
     assert control.fingerprint["kind"] == "permuted outcomes"
 
 
-def test_a_constant_prompt_is_written_whatever_happened(batch: tuple[Trajectory, ...]) -> None:
+def test_a_constant_prompt_is_the_same_after_any_history(batch: tuple[Trajectory, ...]) -> None:
     assert background.run(ConstantPrompt("Knock.").reflect([make_meta_step(batch)])).prompt == "Knock."
 
 
-def test_unknown_and_incomplete_controls_are_told() -> None:
+def test_unknown_and_incomplete_controls_are_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown control 'empty': expected one of 'same again'"):
         control_arm("empty", GatesDemoReflector())
-    with pytest.raises(ConfigError, match=r"needs the prompt: tune it"):
+    with pytest.raises(ConfigError, match=r"needs a prompt, got none. Tune one"):
         control_arm("constant prompt", GatesDemoReflector())
-    with pytest.raises(ConfigError, match=r"other families than those evaluated"):
+    with pytest.raises(ConfigError, match=r"needs families other than those evaluated"):
         control_arm("other family", GatesDemoReflector(), families=["law-0000"])
 
 
@@ -128,7 +140,7 @@ def test_the_demo_reflector_beats_each_null_control_and_not_itself(make_gates: M
             assert found.difference.low > 0.3, found.second
 
 
-def test_a_campaign_evaluates_all_arms_and_goes_on_over_its_folder(tmp_path: Path) -> None:
+def test_a_campaign_evaluates_all_arms_and_resumes_in_its_folder(tmp_path: Path) -> None:
     update = {"num_seeds": 2, "num_steps": 2, "num_validation": 3, "num_test": 3}
     preset = load_preset("ict-small").model_copy(update=update)
     played: list[Any] = []

@@ -177,7 +177,7 @@ def test_one_that_plays_what_measures_is_stopped(make_gates: MakeGates) -> None:
     def cheat(env: MetaEnv, reflector: ReflectorSpec, *, budget: Budget) -> OptimizationResult:
         return optimize(env, leaker(env), 2)
 
-    with pytest.raises(LeakError, match="Expected what learns or chooses to see none of the test tasks"):
+    with pytest.raises(LeakError, match="Expected the learner to see none of the test tasks"):
         evaluate(make_gates(), GatesDemoReflector(), config=within(episodes=10_000), optimizer=cheat)
 
 

@@ -30,7 +30,7 @@ def test_what_was_learned_in_one_law_helps_there_and_not_in_another(make_gates: 
 
 
 def test_an_empty_matrix_is_refused() -> None:
-    with pytest.raises(ConfigError, match="needs at least one evaluation and one environment"):
+    with pytest.raises(ConfigError, match="Expected at least one evaluation and one environment, got 0 and 0"):
         transfer_matrix({}, {})
 
 

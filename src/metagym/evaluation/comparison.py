@@ -1,13 +1,13 @@
 """Paired comparison of evaluated arms: the same tasks and seeds, one difference per seed, a fixed table of words.
 
-What is compared is the test score of the prompt that each arm chose on validation. `sp_0` is the same for all
-arms, so that it cancels; subtracting two noisy measurements of it would only add noise.
+A comparison is about the test score of the prompt that each arm chose on validation. `sp_0` is the same for all arms,
+so that it cancels; subtracting two noisy measurements of it would only add noise.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -45,7 +45,7 @@ class FamilyDifference(Record):
 
 
 class Comparison(Record):
-    """One arm against another: positive differences speak for `first`."""
+    """One arm against another: a positive difference speaks for `first`."""
 
     first: str
     second: str
@@ -57,22 +57,22 @@ class Comparison(Record):
     """Student's t over the per-seed differences, families with equal weight: a claim about these tasks."""
     families: dict[str, FamilyDifference]
     sign_flip_p: float | None
-    """Exact where there are up to 20 seeds; None below six, where it cannot fall below 0.05."""
+    """Exact up to 20 seeds; None below six, because it cannot fall below 0.05 then."""
     new_tasks: Estimate | None
     """Two-way bootstrap over seeds and tasks: the interval for a claim about new tasks of these families."""
     detectable: float | None
-    """The true difference that so many seeds of this variance find with 80 % power."""
+    """The true difference that this number of seeds of this variance finds with 80 % power."""
     margin: float | None
-    """The margin within which a difference counts as none; None where none was given."""
+    """The margin within which a difference does not matter; None if it was not given."""
     equivalence_p: float | None
     verdict: str
     num_pairs: int
     num_dropped: int
-    """Pairs (family, seed, task) that are left out of all arms, as the apparatus failed in one of them."""
+    """Pairs (family, seed, task) that are left out of all arms, because one of them has an infrastructure error."""
     worst_case: tuple[float, float]
-    """The mean difference where all that is missing had gone against `first`, and for it."""
+    """The mean difference if every missing score had gone against `first`, and if it had gone for it."""
     forced: tuple[str, ...] = ()
-    """What differs between the measurements, where the comparison was forced."""
+    """The differences between the measurements, if the comparison was forced."""
     scripted: bool
     notes: tuple[str, ...] = ()
 
@@ -87,50 +87,47 @@ def compare(
 ) -> tuple[Comparison, ...]:
     """Compare the first arm with each of the others, and return the comparisons in their order.
 
-    A pair (family, seed, task) that one arm misses is dropped from all. `margin` is the difference that
-    would not matter: without it nothing is ever called equal. `seed` fixes the bootstrap.
+    A pair (family, seed, task) that one arm misses is dropped from all arms. `margin` is the difference that would
+    not matter: without it nothing is ever called equal. `seed` fixes the bootstrap.
 
     Raises:
         ConfigError: there are fewer than two arms, their measurements differ (unless forced), or they share
             no family, seed and task.
     """
     if len(reports) < 2:
-        raise ConfigError(f"A comparison needs at least two evaluations, got {len(reports)}.")
-    first = reports[0]
-    differing = {id(other): differences(first, other) for other in reports[1:]}
-    for other in reports[1:]:
-        if differing[id(other)] and not force:
-            told = "; ".join(differing[id(other)])
+        raise ConfigError(f"Expected at least two evaluations to compare, got {len(reports)}.")
+    first, *others = reports
+    differing = [differences(first, other) for other in others]
+    for other, named in zip(others, differing, strict=True):
+        if named and not force:
             raise ConfigError(
-                f"Expected {first.arm!r} and {other.arm!r} to be measured alike, but they differ in {told}. Evaluate "
-                "both in the same way, or force the comparison (--force): the difference will be named beside it."
+                f"Expected {first.arm!r} and {other.arm!r} to be measured alike, but they differ in "
+                f"{'; '.join(named)}. Evaluate both in the same way, or force the comparison (--force): it will name "
+                "the difference."
             )
     tables = _align(reports, _ROLES[endpoint])
     known = {family: np.all([np.isfinite(table[family]) for table in tables], axis=0) for family in tables[0]}
     return tuple(
-        _compare(first, other, tables[0], table, known, endpoint, margin, seed, differing[id(other)])
-        for other, table in zip(reports[1:], tables[1:], strict=True)
+        _compare(first, other, tables[0], table, known, endpoint, margin, seed, named)
+        for other, table, named in zip(others, tables[1:], differing, strict=True)
     )
 
 
 def differences(first: EvaluationReport, second: EvaluationReport) -> tuple[str, ...]:
-    """Return what differs between two measurement fingerprints, in words; empty where nothing does."""
+    """Return the differences between two measurement fingerprints in words; empty if there are none."""
     return tuple(_differences(first.measurement, second.measurement, ""))
 
 
-def _differences(one: Any, two: Any, path: str) -> list[str]:
+def _differences(one: Any, two: Any, path: str) -> Iterator[str]:
     if isinstance(one, Mapping) and isinstance(two, Mapping):
-        names = dict.fromkeys([*one, *two])
-        return [
-            found
-            for name in names
-            for found in _differences(one.get(name), two.get(name), f"{path}.{name}" if path else name)
-        ]
-    return [] if one == two else [f"{path} ({one!r:.80} and {two!r:.80})"]
+        for name in dict.fromkeys([*one, *two]):
+            yield from _differences(one.get(name), two.get(name), f"{path}.{name}" if path else name)
+    elif one != two:
+        yield f"{path} ({one!r:.80} and {two!r:.80})"
 
 
 def _align(reports: Sequence[EvaluationReport], role: Role) -> list[dict[str, Array]]:
-    """Return per arm and family the scores, shape `[num_seeds, num_tasks]`, of what all arms have in common."""
+    """Return per arm and family the scores that all arms have in common, shape `[num_seeds, num_tasks]`."""
     cells = [
         {
             (item.family, item.seed, task_id): math.nan if score is None else score
@@ -142,7 +139,9 @@ def _align(reports: Sequence[EvaluationReport], role: Role) -> list[dict[str, Ar
     ]
     common = [key for key in cells[0] if all(key in other for other in cells[1:])]
     if not common:
-        raise ConfigError("The evaluations share no family, seed and task: there is nothing to pair.")
+        raise ConfigError(
+            "Expected evaluations that share families, seeds and tasks, got none in common. Use one protocol for all."
+        )
     families = dict.fromkeys(key[0] for key in common)
     axes = {
         family: (
@@ -181,13 +180,12 @@ def _compare(
     adjusted = dict(zip(ps, holm(list(ps.values())), strict=True))
     equal_p = None if margin is None else equivalence_p(per_seed, margin)
     std = None if difference is None else difference.std
-    detectable = detectable_effect(std, num_seeds) if std else None
     scripted = first.scripted or second.scripted
     notes = [SCRIPTED_NOTE] if scripted else []
     if num_seeds < MIN_SEEDS_FOR_SIGN_FLIP:
         notes.append(f"With {plural(num_seeds, 'seed')} no exact sign-flip test can give p < 0.05.")
     if first.arm == second.arm:
-        notes.append(f"Both arms are named {first.arm!r}, so that they share their chance: give them different names.")
+        notes.append(f"Both arms are named {first.arm!r}, so that they share their randomness: give them two names.")
     if forced:
         notes.append("FORCED: the measurements differ in " + "; ".join(forced))
     return Comparison(
@@ -202,26 +200,20 @@ def _compare(
         },
         sign_flip_p=sign_flip_p(per_seed) if num_seeds >= MIN_SEEDS_FOR_SIGN_FLIP else None,
         new_tasks=two_way_bootstrap(list(cells.values()), rng=np.random.default_rng(seed)),
-        detectable=detectable,
+        detectable=detectable_effect(std, num_seeds) if std else None,
         margin=margin,
         equivalence_p=equal_p,
         verdict=_verdict(first.arm, second.arm, difference, equal_p, margin),
         num_pairs=int(sum(mask.sum() for mask in known.values())),
         num_dropped=int(sum((~mask).sum() for mask in known.values())),
-        worst_case=_worst_case(ours, theirs, known, first.config.score_range),
+        worst_case=_worst_case(ours, theirs, first.config.score_range),
         forced=forced,
         scripted=scripted,
         notes=tuple(notes),
     )
 
 
-def _verdict(
-    first: str,
-    second: str,
-    difference: Estimate | None,
-    equal_p: float | None,
-    margin: float | None,
-) -> str:
+def _verdict(first: str, second: str, difference: Estimate | None, equal_p: float | None, margin: float | None) -> str:
     if difference is None:
         return "no interval: no seed has a score in both arms"
     is_equal = equal_p is not None and equal_p < 0.05
@@ -238,16 +230,14 @@ def _verdict(
 def _worst_case(
     ours: dict[str, Array],
     theirs: dict[str, Array],
-    known: dict[str, NDArray[np.bool_]],
     score_range: tuple[float, float],
 ) -> tuple[float, float]:
-    """Return the mean difference with every dropped pair's missing scores at the ends of the range."""
+    """Return the mean difference with the missing scores of the two arms at opposite ends of the range."""
     least, greatest = score_range
 
     def mean(our_guess: float, their_guess: float) -> float:
         filled = [
-            np.nan_to_num(ours[family], nan=our_guess) - np.nan_to_num(theirs[family], nan=their_guess)
-            for family in known
+            np.nan_to_num(ours[name], nan=our_guess) - np.nan_to_num(theirs[name], nan=their_guess) for name in ours
         ]
         return float(np.mean([table.mean() for table in filled]))
 

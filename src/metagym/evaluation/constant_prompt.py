@@ -1,4 +1,4 @@
-"""The best constant prompt: what one good prompt, tuned on the meta-train families, gains without any reflection."""
+"""The best constant prompt: one prompt, tuned on the meta-train families, that gains without any reflection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILE = "constant_prompt.json"
 
 
 class TunedPrompt(Record):
-    """The best constant prompt, and how it was found."""
+    """The best constant prompt, and the candidates that it was chosen from."""
 
     prompt: str
     train_families: tuple[str, ...]
@@ -38,10 +38,10 @@ def tune_constant_prompt(
     config: EvaluationConfig,
     path: str | Path | None = None,
 ) -> TunedPrompt:
-    """Return the prompt that does best on average over the meta-train families.
+    """Return the prompt with the best average score over the meta-train families.
 
-    The candidates are `sp_0` and the prompts that the reflector's own runs on these families chose (one
-    seed each); all are scored on validation tasks of all of them. With `path` everything is kept there.
+    The candidates are `sp_0` and the prompts that runs of the reflector on these families chose (one seed each). All
+    are scored on validation tasks of every family. With `path` everything is kept there.
 
     Raises:
         ConfigError: no meta-train family is given, or one is evaluated as well.
@@ -49,14 +49,16 @@ def tune_constant_prompt(
     meta_env = env.unwrapped
     if not isinstance(meta_env, MetaEnv) or not train_families or set(train_families) & set(config.families):
         raise ConfigError(
-            f"A constant prompt is tuned on meta-train families other than those evaluated; got {list(train_families)} "
-            f"beside {list(config.families)}."
+            f"Expected meta-train families other than those evaluated to tune a constant prompt on, got "
+            f"{list(train_families)} beside {list(config.families)}."
         )
     file = None if path is None else Path(path) / FILE
     if file is not None and file.exists():
         tuned = TunedPrompt.model_validate_json(file.read_text(encoding="utf-8"))
         if tuned.train_families != tuple(train_families):
-            raise RunFolderError(f"{file} was tuned on {tuned.train_families}. Name another folder.")
+            raise RunFolderError(
+                f"Expected {file} to be tuned on {tuple(train_families)}, got {tuned.train_families}. Name another folder."
+            )
         return tuned
     protocol = tuning_config(config, train_families)
     report = evaluate(env, reflector, config=protocol, arm="tuning", kind="tuning", path=path)
@@ -80,6 +82,6 @@ def tune_constant_prompt(
 
 
 def tuning_config(config: EvaluationConfig, train_families: Sequence[str]) -> EvaluationConfig:
-    """Return the protocol by which the candidates are found: one seed a meta-train family, and no test."""
+    """Return the protocol that finds the candidates: one seed a meta-train family, and the smallest test."""
     update = {"families": tuple(train_families), "num_seeds": 1, "num_test": 1, "replay": False}
     return config.model_copy(update=update)

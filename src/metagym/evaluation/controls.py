@@ -1,7 +1,7 @@
 """Null controls: the same reflector, candidates and selection, but with the experience taken away or spoilt.
 
-A gain that a control reaches as well does not come from what the reflector read. Each wrapper changes what a
-reflector sees of the *last* meta-step's episodes, and of all before; the prompts stay as they were.
+A gain that a control reaches as well does not come from the experience that the reflector read. Each wrapper changes
+the episodes of every meta-step that a reflector sees; the prompts stay as they were.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ Batch = tuple[Trajectory, ...]
 
 
 class ChangedExperience:
-    """A reflector that sees other trajectories than were played: `change(batch, rng)` says which.
+    """A reflector that sees the trajectories that `change(batch, rng)` returns instead of those that were played.
 
-    The generator follows from the batch's own seeds, so that equal runs are changed equally.
+    The generator follows from the seeds of the batch, so that equal runs are changed equally.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class ChangedExperience:
         self.fingerprint = {"kind": name, "reflector": describe(self.reflector)}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        """Return what the reflector writes after the changed history."""
+        """Return the reflection of the wrapped reflector on the changed history."""
         return await self.reflector.reflect([self._changed(meta_step) for meta_step in history])
 
     def bound_to(self, replay: Replay) -> ChangedExperience:
@@ -76,38 +76,38 @@ class ConstantPrompt:
 
 
 def permute_outcomes(batch: Batch, rng: np.random.Generator) -> Batch:
-    """Put what followed in one episode after the actions of another one of the batch.
+    """Exchange the outcomes of the episodes of a batch: the observations, rewards, success and end.
 
-    Each trajectory keeps its own actions (taken up again where they end too soon); observations, rewards,
-    success and end come from another one. Where a text names the other's action ("You knock."), it names
-    the own one then: else the text alone would still tell what the action did.
+    Each trajectory keeps its own actions, which start again if they end too soon. In the observations that it gets
+    from another trajectory, its own actions replace the names of the other's ("You knock."). Otherwise the text
+    alone would still show the effect of an action.
     """
     if len(batch) < 2:
         raise ConfigError(
-            f"Outcomes are permuted across a batch of at least 2 episodes, got {len(batch)}. Raise episodes_per_step, "
-            "or leave this control out."
+            f"Expected a batch of at least 2 episodes to permute outcomes across, got {len(batch)}. Raise "
+            "episodes_per_step, or leave this control out."
         )
-    shift = int(rng.integers(1, len(batch)))  # nobody keeps his own
+    shift = int(rng.integers(1, len(batch)))  # no episode keeps its own outcome
     return tuple(_graft(item, batch[(index + shift) % len(batch)]) for index, item in enumerate(batch))
 
 
 def scramble_observations(batch: Batch, rng: np.random.Generator) -> Batch:
-    """Shuffle the words of each observation; actions, rewards and outcome stay."""
-    return tuple(
-        item.model_copy(
-            update={
-                "steps": tuple(
-                    step.model_copy(update={"observation": _scrambled(step.observation, rng)}) for step in item.steps
-                ),
-                "final_observation": item.final_observation and _scrambled(item.final_observation, rng),
-            }
-        )
-        for item in batch
-    )
+    """Shuffle the words of each observation and feedback, and remove displays; actions, rewards and outcome stay."""
+
+    def scrambled(observation: Observation) -> Observation:
+        texts = {name: _shuffled(getattr(observation, name), rng) for name in ("text", "feedback")}
+        return observation.model_copy(update={**texts, "display": None})
+
+    def changed(item: Trajectory) -> Trajectory:
+        steps = [step.model_copy(update={"observation": scrambled(step.observation)}) for step in item.steps]
+        final = item.final_observation and scrambled(item.final_observation)
+        return item.model_copy(update={"steps": tuple(steps), "final_observation": final})
+
+    return tuple(map(changed, batch))
 
 
 def take_away(batch: Batch, rng: np.random.Generator) -> Batch:
-    """Leave of each episode nothing but that it was played."""
+    """Remove everything from each episode except the fact that it was played."""
     empty = {
         "steps": (),
         "final_observation": None,
@@ -127,15 +127,14 @@ def control_arm(
     other_families: Sequence[str] = (),
     constant_prompt: str | None = None,
 ) -> Arm:
-    """Return the arm that the control's name stands for.
+    """Return the arm of the control with this name.
 
-    `other_families` are those whose trajectories `other family` shows; without them each family of
-    `families` shows the next one's. `constant_prompt` is needed for `constant prompt`; see
-    `metagym.evaluation.constant_prompt.tune_constant_prompt`.
+    With `other family` the reflector learns on `other_families`; without them, each of `families` learns on the next
+    one. `constant prompt` needs `constant_prompt`; see `metagym.evaluation.constant_prompt.tune_constant_prompt`.
 
     Raises:
         UnknownNameError: there is no such control.
-        ConfigError: something that it needs is missing.
+        ConfigError: something that the control needs is missing.
     """
     own = as_reflector(reflector)
     changes: dict[str, Callable[[Batch, np.random.Generator], Batch]] = {
@@ -154,7 +153,9 @@ def control_arm(
         learn_from = _other_families(families, other_families)
     elif control == "constant prompt":
         if constant_prompt is None:
-            raise ConfigError("The control 'constant prompt' needs the prompt: tune it on the meta-train families.")
+            raise ConfigError(
+                "The control 'constant prompt' needs a prompt, got none. Tune one on the meta-train families."
+            )
         own = ConstantPrompt(constant_prompt)
     return Arm(control, own, learn_from, kind_of_control(control))
 
@@ -164,31 +165,22 @@ def _other_families(families: Sequence[str], others: Sequence[str]) -> dict[str,
     learn_from = {family: pool[index % len(pool)] for index, family in enumerate(families)}
     if any(family == other for family, other in learn_from.items()):
         raise ConfigError(
-            f"The control 'other family' needs other families than those evaluated, got {learn_from}. Evaluate two or "
+            f"The control 'other family' needs families other than those evaluated, got {learn_from}. Evaluate two or "
             "more, or name meta-train families."
         )
     return learn_from
 
 
 def _graft(own: Trajectory, other: Trajectory) -> Trajectory:
-    """Return `other`'s course with `own`'s actions in it."""
+    """Return the course of `other` with the actions of `own` in it."""
     if not own.steps or not other.steps:
         return own.model_copy(update=_outcome(other))
     steps: list[Step] = []
     before: tuple[str | None, str | None] = (None, None)
     for index, step in enumerate(other.steps):
         mine = own.steps[index % len(own.steps)]
-        observation = _renamed(step.observation, *before)
-        steps.append(
-            step.model_copy(
-                update={
-                    "observation": observation,
-                    "action": mine.action,
-                    "command": mine.command,
-                    "is_valid": mine.is_valid,
-                }
-            )
-        )
+        kept = {"action": mine.action, "command": mine.command, "is_valid": mine.is_valid}
+        steps.append(step.model_copy(update={"observation": _renamed(step.observation, *before), **kept}))
         before = (step.command, mine.command)
     final = other.final_observation and _renamed(other.final_observation, *before)
     return own.model_copy(update={**_outcome(other), "steps": tuple(steps), "final_observation": final})
@@ -207,9 +199,8 @@ def _renamed(observation: Observation, command: str | None, by: str | None) -> O
     return observation.model_copy(update=update)
 
 
-def _scrambled(observation: Observation, rng: np.random.Generator) -> Observation:
-    """Shuffle the words, and keep the white space between them where it was."""
-    parts = re.split(r"(\s+)", observation.text)
-    words = [parts[2 * index] for index in rng.permutation((len(parts) + 1) // 2)]
-    parts[::2] = words
-    return observation.model_copy(update={"text": "".join(parts), "feedback": "", "display": None})
+def _shuffled(text: str, rng: np.random.Generator) -> str:
+    """Return the text with its words in another order; the white space between them stays in its place."""
+    parts = re.split(r"(\s+)", text)
+    parts[::2] = [parts[2 * index] for index in rng.permutation((len(parts) + 1) // 2)]
+    return "".join(parts)

@@ -1,8 +1,8 @@
-"""Memorisation, the secondary measure: how much of a prompt is copied from the tasks that it was learned on.
+"""Memorisation, the secondary measure: the part of a prompt that is copied from the tasks that it was learned on.
 
-The first measure is the gap between replay gain and transfer gain. This one only looks at the text: names,
-numbers and sentences of the prompt that stand in the learning episodes, and neither in `sp_0` nor in
-episodes of other tasks. A copied word is no proof of harm, and a lesson put in words of its own leaves no trace.
+The first measure is the gap between replay gain and transfer gain. This one looks only at the text: names, numbers
+and sentences of the prompt that are in the learning episodes, but neither in `sp_0` nor in episodes of other tasks.
+A copied word is no proof of harm, and a lesson in new words leaves no trace.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _NUMBERED = re.compile(r"\b[a-z]+ \d+\b|\(\d+, ?\d+\)|\b\d+(?:\.\d+)?\b", re.IGN
 
 
 class Copied(Record):
-    """What of a prompt stands in its learning episodes and nowhere else. Shares are of the prompt's own items."""
+    """The parts of a prompt that are in its learning episodes and nowhere else."""
 
     ngram_share: float
-    """Share of the prompt's runs of five words."""
+    """Share of all runs of five words in the prompt."""
     names: tuple[str, ...]
     """Numbered names and coordinates (`shelf 3`, `(4, 2)`, `17`)."""
     sentences: tuple[str, ...]
@@ -31,10 +31,9 @@ class Copied(Record):
 def copied(
     prompt: str, learned_on: Sequence[Trajectory], *, others: Sequence[Trajectory] = (), first_prompt: str = ""
 ) -> Copied:
-    """Return what `prompt` copies from the episodes `learned_on`, leaving out what `sp_0` or `others` say as well.
+    """Return the parts of `prompt` that are copied from the episodes `learned_on`, but not from `sp_0` or `others`.
 
-    `others` are episodes on tasks that were not learned on: what stands there too is how the environment
-    talks, not a memory.
+    `others` are episodes on other tasks: a text that is in them, too, is the language of the environment, no memory.
 
     >>> from metagym.evaluation.memorisation import copied
     >>> copied("Look on shelf 3.", [], first_prompt="Look around.").names

@@ -1,7 +1,7 @@
-"""Transfer: prompts that were learned in one place, scored in another. Families, environments, actor models.
+"""Transfer: prompts that were learned in one place are scored in another: a family, an environment, an actor model.
 
-The learned prompts are those that evaluations chose; nothing is learned or chosen anew. Each cell is a gain
-over the `sp_0` of the place where it is scored, on tasks that chose nothing.
+The prompts are those that evaluations chose; nothing is learned or chosen here. Each cell is the gain over the `sp_0`
+of the target, on tasks that chose nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from metagym.types import Record, Task
 
 
 class TransferMatrix(Record):
-    """Gains over `sp_0`: the row says where a prompt was learned, the column where it is scored."""
+    """Gains over `sp_0`: a row is the place in which a prompt was learned, a column the place in which it is scored."""
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
@@ -42,15 +42,17 @@ def transfer_matrix(
 ) -> TransferMatrix:
     """Score the chosen prompts of each evaluation in each target, and return the gains over `sp_0` there.
 
-    A source named `"A"` with the families f and g gives the rows `A: f` and `A: g`; a target gives a column for
-    each family it was made with, or for those of `families` that it has. So two actors over one environment
-    give "learned with A, scored with B", and one environment gives the matrix of its families.
+    A source named `"A"` with the families f and g gives the rows `A: f` and `A: g`. A target gives a column for each
+    family that it was made with, or for those of `families` that it has. Two actors over one environment give
+    "learned with A, scored with B"; one environment gives the matrix of its families.
 
     Raises:
         ConfigError: there is no source or no target.
     """
     if not sources or not targets:
-        raise ConfigError("A transfer matrix needs at least one evaluation and one environment.")
+        raise ConfigError(
+            f"Expected at least one evaluation and one environment, got {len(sources)} and {len(targets)}."
+        )
     rows = {
         f"{name}: {family}": [item.chosen_prompt for item in report.prompts if item.family == family]
         for name, report in sources.items()
@@ -78,7 +80,7 @@ def transfer_matrix(
 
 
 def _gains(env: MetaEnv, rows: Sequence[Sequence[str]], tasks: Sequence[Task]) -> list[Estimate | None]:
-    """Return the gain of each row's prompts, one a seed, over `sp_0`, which is played afresh for each of them."""
+    """Return the gain of each row's prompts, one a seed, over `sp_0`, which is played again for each of them."""
     flat = [prompt for prompts in rows for prompt in prompts]
     ids = [task.id for task in tasks]
     played = env.replay([*flat, *[env.default_prompt] * len(flat)], ids)
