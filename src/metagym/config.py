@@ -21,9 +21,9 @@ class RolloutConfig(Record):
     max_concurrency: int = Field(default=64, ge=1)
     """Episodes in flight at once."""
     attempts: int = Field(default=2, ge=1)
-    """How often an episode is begun where its inner environment fails. A model has retries of its own."""
+    """How often an episode is started if its inner environment fails. A model has its own retries."""
     invalid: Literal["reject", "execute"] = "reject"
-    """What becomes of an action that is not available: told to the actor, or handed to the inner environment."""
+    """An action that is not available: `reject` it with feedback to the actor, or `execute` it all the same."""
 
 
 class MetaEnvConfig(RolloutConfig):
@@ -38,23 +38,23 @@ class MetaEnvConfig(RolloutConfig):
     schedule: str | Callable[..., Sequence[Task]] = "fresh"
     """Which tasks the next meta-step plays: `fresh`, `same`, `blocked`, or a callable."""
     success_threshold: float | None = None
-    """Mean score from which the meta-episode is terminated; None means never."""
+    """The meta-episode terminates at this mean score; None means never."""
     max_failure_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of a batch that the apparatus may fail on before `step` raises."""
+    """Share of a batch that may fail for infrastructure reasons before `step` raises."""
     workers: Annotated[int | str | WorkerOptions, BeforeValidator(read_workers)] = "local"
     """Where inner environments live: `local`, in this process; N, in N worker processes; `ray`, on a Ray cluster; or a
     mapping with limits, such as `{"processes": 4, "step_timeout_s": 20}` (see `metagym.workers.WorkerOptions`)."""
     arm: str = ""
     """Names this arm of a comparison; arms never share model noise."""
     budget: Budget = Budget()
-    """What the model calls may take in all: `tokens`, `calls`, `cost`."""
+    """What the environment may use in all: `tokens`, `calls`, `cost` (of model calls) and `episodes`."""
 
 
 def read_options(options: Mapping[str, Any]) -> MetaEnvConfig:
     """Return the configuration that keyword options ask for.
 
     Raises:
-        ConfigError: an option is unknown or has no legal value; the message lists what there is.
+        ConfigError: an option is unknown or invalid; the message lists the known ones.
     """
     families = options.get("families")
     if isinstance(families, str):

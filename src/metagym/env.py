@@ -33,9 +33,9 @@ ACTION_GRAMMAR = "exact, then case and white space"
 class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     """An environment whose action is a system prompt: one step plays a batch of episodes under it.
 
-    A subclass says what is played (`make_inner_env`, `make_task_set`) and, where wanted, how it is scored
-    (`score`), which prompt comes first (`default_prompt`), and which scripted actor stands in offline
-    (`make_demo_actor`). Options are the fields of `MetaEnvConfig`.
+    A subclass defines what is played (`make_inner_env`, `make_task_set`). It may also define the score of an episode
+    (`score`), the first prompt (`default_prompt`), and a scripted actor for offline use (`make_demo_actor`).
+    Options are the fields of `MetaEnvConfig`. A `Player` plays the episodes.
 
     >>> import gymnasium, metagym
     >>> with gymnasium.make("MetaGym/Gates-v0", actor="demo") as env:
@@ -45,12 +45,12 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     (5, True, False, False)
 
     Raises:
-        ConfigError: an option is unknown or has no legal value.
+        ConfigError: an option is unknown or invalid.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 1}  # type: ignore[misc]
     default_prompt: str = "You act in an environment. Reach the goal in as few steps as you can."
-    """`sp_0`, the prompt that a meta-episode starts from."""
+    """`sp_0`, the first prompt of a meta-episode."""
     default_options: ClassVar[Mapping[str, Any]] = {}
     """A subclass's own defaults for the fields of `MetaEnvConfig`."""
 
@@ -65,14 +65,13 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         if render_mode not in (None, "ansi"):
             raise ConfigError(f"render_mode must be 'ansi' or None, got {render_mode!r}.")
         self.config = read_options({**self.default_options, **options})
-        make_schedule(self.config.schedule)  # an unknown name fails here, not at the first reset
+        make_schedule(self.config.schedule)  # so that an unknown name fails here, not at the first reset
         self.task_set = self.make_task_set()
         self.families = self.task_set.expand_families(self.config.families)
         self.task_set.check_split(self.config.split)
         self.actor: Actor = make_actor(actor, demo=self.make_demo_actor)
         self.render_mode = render_mode
-        self._prompts = PromptSpace()
-        self.action_space = self._prompts
+        self._prompts = self.action_space = PromptSpace()
         self.observation_space = TrajectorySpace()
         self._workers = make_workers(self.config.workers, self.make_inner_env, self.inner_env_factory)
         ledger = Ledger(self.config.budget)
@@ -83,10 +82,10 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self._last_batch: tuple[Trajectory, ...] = ()
         self._fingerprint_digest = digest(self.fingerprint)
 
-    # What a subclass says ---------------------------------------------------------------------------
+    # What a subclass defines ---------------------------------------------------------------------------
 
     def make_inner_env(self) -> gymnasium.Env[str, str]:
-        """Make one inner environment. It is pooled, and re-used through `reset`."""
+        """Make one inner environment. It is pooled, and reused through `reset`."""
         raise _not_written(self, "make_inner_env", "return a gymnasium.Env[str, str]")
 
     def make_task_set(self) -> TaskSet:
@@ -94,18 +93,18 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         raise _not_written(self, "make_task_set", "return metagym.TaskSet.from_seeds(self.make_inner_env, 500), say")
 
     def score(self, trajectory: Trajectory) -> float:
-        """Return the trajectory's number in the mean: by default success, else the return."""
+        """Return the score of an episode: by default 1.0 or 0.0 by success, else the return."""
         return default_score(trajectory)
 
     def inner_env_factory(self) -> Callable[[], gymnasium.Env[str, str]]:
-        """Return what makes an inner environment in a worker process; it must be picklable.
+        """Return a picklable function that makes an inner environment in a worker process.
 
-        By default `make_inner_env`, which must then be a static method. Override this where it is not.
+        The default is `make_inner_env`, which must then be a static method. Override this if it is not.
         """
         return self.make_inner_env
 
     def make_demo_actor(self) -> Actor:
-        """Make the scripted actor that plays where no model is named."""
+        """Make the scripted actor that plays if no model is named."""
         raise ConfigError(
             f"{type(self).__name__} has no demo actor. Pass actor={{'model': ...}}, set METAGYM_MODEL, "
             "or say actor='random'."
@@ -120,12 +119,12 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[tuple[Trajectory, ...], dict[str, Any]]:
-        """Begin a meta-episode. Nothing is played and no model is called.
+        """Start a meta-episode. Nothing is played and no model is called.
 
         `options={"task_ids": [...]}` gives the meta-episode's tasks in order.
 
         Raises:
-            UnknownNameError: a task id, or an option, is unknown.
+            UnknownNameError: a task id is unknown.
             TasksExhaustedError: there are too few tasks for one meta-step.
         """
         super().reset(seed=seed)
@@ -138,11 +137,11 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """Play a batch of episodes under the prompt `action`.
 
         Raises:
-            InvalidPromptError: `action` is no prompt; nothing was played.
+            InvalidPromptError: `action` is not a valid prompt; nothing was played.
             TasksExhaustedError: too few tasks are left; nothing was played.
-            EpisodesFailedError: the apparatus failed too often; carries the partial `meta_step`.
-            BudgetExceededError: the budget ran out; carries the partial `meta_step`. The next step plays the
-                same tasks, and under the same prompt, with a larger `ledger.budget`, only what is missing.
+            EpisodesFailedError: too many episodes failed for infrastructure reasons; carries the partial `meta_step`.
+            BudgetExceededError: the budget ran out; carries the partial `meta_step`. With a larger `ledger.budget`
+                the next step under the same prompt plays only the missing episodes.
         """
         prompt = self.check_prompt(action)
         if self._meta_episode is None:
@@ -160,18 +159,18 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         return render_batch(self._last_batch, show_thoughts=True) if self.render_mode == "ansi" else None
 
     def close(self) -> None:
-        """Close the inner environments and the actor's connections, where the actor was made here. Twice is fine."""
+        """Close the inner environments, and the connections of an actor made here. Calling it twice is fine."""
         self._workers.close()
         self.task_set.close()
         if self._owns_actor:
             self._owns_actor = False
             background.run(extension_of(self.actor).aclose())
 
-    # What is played, and what it took -----------------------------------------------------------------
+    # The player and its ledger -----------------------------------------------------------------
 
     @property
     def ledger(self) -> Ledger:
-        """The books: episodes, steps, time, and every attempt at a model call."""
+        """Counts episodes, steps, time, and every attempt at a model call."""
         return self.player.ledger
 
     @ledger.setter
@@ -197,9 +196,8 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     def replay(self, prompts: Sequence[str], task_ids: Sequence[str], *, repetitions: int = 1) -> tuple[MetaStep, ...]:
         """Play the same tasks, of any split, under several prompts at once; return one MetaStep a prompt.
 
-        Its trajectories are in the order of `task_ids`, the repetitions of a task side by side. All
-        episodes share one engine run. What the apparatus failed on has the score None. The meta-episode
-        goes on untouched: replay draws no tasks.
+        Its trajectories are in the order of `task_ids`, with the repetitions of a task side by side. An episode that
+        failed for infrastructure reasons has the score None. Replay draws no tasks: the meta-episode is unchanged.
 
         Raises:
             InvalidPromptError, UnknownNameError: nothing was played.
@@ -218,14 +216,14 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         repetitions: int = 1,
         meta_episode: MetaEpisode | None = None,
     ) -> tuple[MetaStep, ...]:
-        """Play tasks again from asynchronous code: what a reflector that wants rollouts of its own is bound to.
+        """Play tasks again from asynchronous code: the rollouts of a reflector that asks for its own.
 
-        As `replay`, but its chance is of its own, and it is booked with the meta-step that was finished last, by
-        default of the environment's own meta-episode.
+        It differs from `replay` in its seeds, and in that its episodes are booked with the last finished meta-step,
+        by default of the environment's own meta-episode.
 
         Raises:
             InvalidPromptError, UnknownNameError: nothing was played.
-            BudgetExceededError: the budget ran out; what was finished is not played again.
+            BudgetExceededError: the budget ran out; finished episodes are remembered.
         """
         meta_episode = meta_episode or self._meta_episode or self.new_meta_episode(np.random.default_rng(0))
         index = max(0, meta_episode.index - 1)
@@ -234,7 +232,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         return meta_episode.meta_steps(prompts, await self.player.play(episodes), index=index)
 
     def record_to(self, recorder: Recorder | None) -> Recorder | None:
-        """Keep every episode in `recorder`, and take from it what was played before; return the one before it."""
+        """Keep every episode in `recorder`, and recall from it what was played before; return the previous recorder."""
         before, self.player.recorder = self.player.recorder, recorder
         return before
 
@@ -255,7 +253,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         }
 
     def inner_fingerprint(self) -> dict[str, Any]:
-        """Return what decides the inner environment beside the options: its own options, packages and data."""
+        """Return what decides the inner environment besides the options: its own options, packages and data."""
         return {}
 
     # For environments over this one ---------------------------------------------------------------
@@ -268,10 +266,10 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         return MetaEpisode(self.task_set, self.config, rng=rng, arm=arm, task_ids=task_ids)
 
     def branch(self, *, ledger: Ledger, rng: np.random.Generator, retries: int = 0, **options: Any) -> Self:
-        """Return an environment over the same actor, tasks and workers, with options and books of its own.
+        """Return an environment over the same actor, tasks and workers, with its own options and ledger.
 
-        Its first `reset` without a seed draws from `rng`. What the apparatus failed on is played again up to
-        `retries` times before it counts as failed. It lives as long as this one, which closes for both.
+        Its first `reset` without a seed draws from `rng`. An episode that fails for infrastructure reasons is
+        retried up to `retries` times. Closing this environment closes the branch.
         """
         other = copy.copy(self)
         other.config = read_options({**dict(self.config), **options})
@@ -284,10 +282,10 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         return other
 
     def check_prompt(self, prompt: object) -> str:
-        """Return `prompt` where it is one.
+        """Return `prompt` if it is a valid prompt.
 
         Raises:
-            InvalidPromptError: it is none.
+            InvalidPromptError: it is not.
         """
         return self._prompts.check(prompt)
 
@@ -295,7 +293,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """Play episodes of any meta-episode in one run of the engine.
 
         Raises:
-            BudgetExceededError: the budget ran out. What was finished is kept, and not played again.
+            BudgetExceededError: the budget ran out; finished episodes are remembered.
         """
         return background.run(self.player.play(episodes))
 

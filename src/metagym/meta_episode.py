@@ -28,7 +28,7 @@ class MetaEpisode:
         task_ids: Sequence[str] | None = None,
     ) -> None:
         self.index = 0
-        """How many meta-steps are finished."""
+        """Number of finished meta-steps."""
         self.run_seed = int(rng.integers(2**31))
         self._config, self.arm = config, arm
         self._schedule: Schedule = make_schedule(config.schedule)
@@ -43,10 +43,10 @@ class MetaEpisode:
         self._batch = self._draw()
 
     def begin(self) -> MetaEpisode:
-        """Return this meta-episode, where there are tasks to begin with.
+        """Return this meta-episode if it has tasks for a first meta-step.
 
         Raises:
-            TasksExhaustedError: there are too few for one meta-step. An error of a schedule is raised here, too.
+            TasksExhaustedError: there are too few. An error of a schedule is raised here, too.
         """
         if isinstance(self._batch, Exception):
             raise self._batch
@@ -85,7 +85,7 @@ class MetaEpisode:
     def episodes_under(
         self, prompts: Sequence[str], tasks: Sequence[Task], *, arm: str, index: int | None = None
     ) -> list[Episode]:
-        """Return an episode for each prompt and task, one prompt after another; prompts share no chance."""
+        """Return an episode for each prompt and task, one prompt after another; no two prompts share seeds."""
         return [
             episode
             for group, prompt in enumerate(prompts)
@@ -95,7 +95,7 @@ class MetaEpisode:
     def meta_steps(
         self, prompts: Sequence[str], trajectories: tuple[Trajectory, ...], *, index: int | None = None
     ) -> tuple[MetaStep, ...]:
-        """Return what `episodes_under` gave to play, as one meta-step a prompt."""
+        """Return the trajectories of the episodes of `episodes_under`, as one meta-step a prompt."""
         size = len(trajectories) // max(1, len(prompts))
         return tuple(
             self.meta_step(prompt, trajectories[group * size : (group + 1) * size], index=index)
@@ -110,10 +110,10 @@ class MetaEpisode:
         return MetaStep(index=index, prompt=prompt, trajectories=trajectories, reward=reward)
 
     def finish(self, prompt: str, trajectories: tuple[Trajectory, ...]) -> MetaStep:
-        """Take what was played, go on to the next batch, and return the meta-step.
+        """Take the trajectories of the current batch, draw the next batch, and return the meta-step.
 
         Raises:
-            EpisodesFailedError: too many failed; their tasks come again, and the index stays.
+            EpisodesFailedError: too many failed; the next meta-step plays their tasks, and the index stays.
         """
         meta_step = self.meta_step(prompt, trajectories)
         rate = self._config.max_failure_rate
@@ -127,7 +127,7 @@ class MetaEpisode:
         return meta_step
 
     def _draw(self) -> tuple[Task, ...] | Exception:
-        """Draw the next batch ahead, to say whether there is one. An error waits until the batch is asked for."""
+        """Draw the next batch ahead, so that `is_exhausted` is known. An error is kept until the batch is needed."""
         try:
             return check_batch(self._schedule(self._queue))
         except Exception as error:
@@ -138,8 +138,8 @@ def _failure(meta_step: MetaStep, rate: float) -> EpisodesFailedError:
     first = next(item.error for item in meta_step.trajectories if item.score is None)
     return EpisodesFailedError(
         f"{meta_step.num_failed} of {len(meta_step.trajectories)} episodes failed, more than max_failure_rate="
-        f"{rate:g} allows. The first failure: {first} What was played is in this error's .meta_step; the failed "
-        "tasks come again in the next step.",
+        f"{rate:g} allows. The first failure: {first} The finished episodes are in this error's .meta_step; "
+        "the next step plays the failed tasks again.",
         meta_step,
     )
 
@@ -171,9 +171,9 @@ def episodes_on(
 
 
 class TaskQueue:
-    """The tasks of one meta-episode: which came, which may still come. Schedules draw from it.
+    """The tasks of one meta-episode: those that were played, and those that may still be drawn. Schedules use it.
 
-    `batches` holds the batches so far, `times_played` how often each task id came in them, `families` the
+    `batches` holds the batches so far, `times_played` the number of times that each task id was in them, `families` the
     meta-episode's families in a random order.
     """
 
@@ -203,7 +203,7 @@ class TaskQueue:
     def draw(self, num_tasks: int | None = None, *, families: Sequence[str] | None = None) -> tuple[Task, ...]:
         """Draw new tasks, by default a batch from all the meta-episode's families.
 
-        Tasks that were given back come first.
+        Tasks that were given back are drawn first.
 
         Raises:
             TasksExhaustedError: too few are left.
@@ -231,7 +231,7 @@ class TaskQueue:
         return (*again, *fresh)
 
     def finish(self, tasks: Sequence[Task]) -> None:
-        """Note that a batch was played."""
+        """Record that a batch was played."""
         self.batches.append(tuple(tasks))
         self.times_played.update(task.id for task in tasks)
 
@@ -244,7 +244,7 @@ class TaskQueue:
 
 
 Schedule = Callable[[TaskQueue], Sequence[Task]]
-"""Says which tasks the next meta-step plays."""
+"""Selects the tasks that the next meta-step plays."""
 
 
 def fresh(queue: TaskQueue) -> Sequence[Task]:
@@ -280,10 +280,10 @@ def make_schedule(schedule: str | Schedule) -> Schedule:
 
 
 def check_batch(batch: object) -> tuple[Task, ...]:
-    """Return what a schedule returned, where it is a batch.
+    """Return what a schedule returned if it is a batch.
 
     Raises:
-        ConfigError: it is empty, or no sequence of tasks.
+        ConfigError: it is empty, or not a sequence of tasks.
     """
     if isinstance(batch, Sequence) and batch and all(isinstance(task, Task) for task in batch):
         return tuple(batch)

@@ -24,8 +24,8 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], np.ndarray[Any
     A step takes one prompt for each, and returns for each the trajectories (a tuple), the reward
     (float64, shape `[num_envs]`), and the flags (bool, shape `[num_envs]`). No prompt waits for another:
     all episodes share one engine. With `same_tasks=True` every prompt is played on the same batch.
-    Nothing is reset by itself (`AutoresetMode.DISABLED`): a meta-episode that is over is begun anew by
-    `reset(options={"reset_mask": mask})`.
+    Nothing is reset automatically (`AutoresetMode.DISABLED`): `reset(options={"reset_mask": mask})` restarts
+    the meta-episodes that are over.
 
     >>> import gymnasium, metagym
     >>> envs = gymnasium.make_vec("MetaGym/Gates-v0", num_envs=2, actor="demo", same_tasks=True)
@@ -68,12 +68,12 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], np.ndarray[Any
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[tuple[Batch, ...], dict[str, Any]]:
-        """Begin all meta-episodes, or those that `options["reset_mask"]` (bool, shape `[num_envs]`) marks.
+        """Start all meta-episodes, or those that `options["reset_mask"]` (bool, shape `[num_envs]`) marks.
 
         An int seeds meta-episode i with `seed + i`. With `same_tasks` all take the first seed.
 
         Raises:
-            ConfigError: the mask has another shape; or marks only some where all share their tasks.
+            ConfigError: the mask has another shape, or it marks only some meta-episodes although all share their tasks.
         """
         mask = self._read_mask(options)
         seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
@@ -93,7 +93,7 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], np.ndarray[Any
 
         Raises:
             InvalidPromptError, TasksExhaustedError: nothing was played.
-            EpisodesFailedError: of one prompt too many episodes failed; `meta_steps` holds those of all.
+            EpisodesFailedError: too many episodes of one prompt failed; `meta_steps` holds the meta-steps of all prompts.
         """
         if isinstance(actions, str) or len(actions) != self.num_envs:
             raise ConfigError(f"Expected {self.num_envs} prompts, one for each meta-episode, got {actions!r:.80}.")
@@ -102,7 +102,7 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], np.ndarray[Any
         if len(running) < self.num_envs or self._over.any():
             over = ", ".join(map(str, np.flatnonzero(self._over))) or "all"
             raise gymnasium.error.ResetNeeded(
-                f"Meta-episodes {over} are over or not begun: call reset(options={{'reset_mask': mask}}) for them."
+                f"Meta-episodes {over} are over or not started: call reset(options={{'reset_mask': mask}}) for them."
             )
         groups = [episode.episodes(prompt) for episode, prompt in zip(running, prompts, strict=True)]
         played = iter(self.env.play([episode for group in groups for episode in group]))
@@ -136,7 +136,7 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], np.ndarray[Any
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the meta-environment."""
-        # Gymnasium calls this from __del__, also where the constructor raised.
+        # Gymnasium calls this from __del__, also if the constructor raised.
         if hasattr(self, "env"):
             self.env.close()
 

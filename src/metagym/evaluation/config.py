@@ -10,7 +10,7 @@ from metagym.budget import Budget
 from metagym.types import Record, Text
 
 PRIMARY_ENDPOINT: Final = (
-    "test score of the prompt chosen on validation, minus test score of sp_0 played afresh, averaged over families "
+    "test score of the prompt chosen on validation, minus test score of sp_0 on the same tasks, averaged over families "
     "of equal weight; one number per seed"
 )
 
@@ -39,14 +39,14 @@ class EvaluationConfig(Record):
     replay: bool = True
     """Whether each batch is played again under the prompt that was written after it (k episodes a reflection)."""
     retries: int = Field(default=1, ge=0)
-    """How often an episode that the apparatus failed on is played again before its pair is dropped."""
+    """How often an episode that failed for infrastructure reasons is retried before its pair is dropped."""
     score_range: tuple[float, float] = (0.0, 1.0)
     """The least and the greatest score, for the bounds over what is missing."""
     learning_budget: Budget | None = None
     """What each meta-episode may take while it learns, the method's own replays and gates included; None means
     what the meta-steps take. With it each meta-episode is played by itself, and nothing is replayed to be measured."""
     primary_endpoint: str = PRIMARY_ENDPOINT
-    """The number that decides; it stands in the manifest before the first episode."""
+    """The number that decides; it is written into the manifest before the first episode."""
 
     @model_validator(mode="after")
     def _check(self) -> EvaluationConfig:

@@ -52,7 +52,7 @@ class Plan:
         check_disjoint({"train": [task for tasks in learning for task in tasks], **self.roles})
 
     def fingerprint(self, env: MetaEnv) -> dict[str, Any]:
-        """What must match before two evaluations are compared: all but the reflector and where it learned."""
+        """What must match before two evaluations are compared: everything except the reflector and its learning families."""
         return {
             **env.fingerprint,
             "evaluation": self.config.model_dump(mode="json", exclude={"first_prompt", "retries"}),

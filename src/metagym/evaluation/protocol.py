@@ -1,8 +1,8 @@
 """The ICT protocol: does a reflector help on tasks that it has never seen, and is it more than noise?
 
-For each family and seed one meta-episode: N meta-steps of k fresh tasks give the prompts sp_0 to sp_N. Each is
-scored on fixed validation tasks; the best (the earliest of equals), sp_0 afresh and the last one are scored
-on fixed test tasks that chose nothing. Source: Shalev, Ding, Jamnik 2026, arXiv 2605.20477; the test set, the
+Each family and seed has one meta-episode: N meta-steps of k fresh tasks give the prompts sp_0 to sp_N. Each prompt
+is scored on fixed validation tasks. The best one (the earliest of equals), sp_0 and the last one are then scored on
+fixed test tasks that selected nothing. Source: Shalev, Ding, Jamnik 2026, arXiv 2605.20477; the test set, the
 replay and the intervals are ours.
 """
 
@@ -46,11 +46,11 @@ def evaluate(
 ) -> EvaluationReport:
     """Evaluate a reflector by the protocol in `config`, and return the report.
 
-    `env` is a meta-environment; its `families` are evaluated where `config` names none. `arm` names what is
-    evaluated: arms share tasks, never chance, so evaluating twice under two names is an A/A run. `kind` says
+    `env` is a meta-environment; its `families` are evaluated if `config` names none. `arm` names what is
+    evaluated: arms share tasks and no model noise, so evaluating twice under two names is an A/A run. `kind` says
     whether it is a method or a control; figures and reports draw them apart.
     `learn_from` maps a family to another one that its prompts are learned on. With `path` everything
-    is kept in a run folder; where that holds this evaluation already, unfinished, it is gone on with.
+    is kept in a run folder; if the folder already holds this evaluation, unfinished, it is resumed.
     With an `optimizer`, or a `learning_budget` in the config, each meta-episode learns within that budget; see
     `metagym.optimizers`.
 

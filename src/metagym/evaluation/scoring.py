@@ -1,4 +1,4 @@
-"""What protocols are made of: meta-steps of many meta-episodes at once, and prompts scored on lists of tasks."""
+"""Scoring: prompts of many meta-episodes on lists of tasks, many episodes at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHUNK = 1_024
 
 @dataclass
 class Loop:
-    """One meta-episode of an evaluation: where its tasks come from, and the prompts that it led to."""
+    """One meta-episode of an evaluation: the source of its tasks, and the prompts that it led to."""
 
     family: str
     """The family that it is reported under."""
@@ -74,9 +74,9 @@ class Request:
 
 
 class Scorer:
-    """Plays meta-steps and measurements, and keeps them; what the store holds already is taken from it.
+    """Plays measurements, and keeps them; what the store already holds is taken from it.
 
-    All meta-episodes go side by side, so that the engine always has many episodes in hand.
+    Measurements of all meta-episodes are played together, so that the engine always has many episodes.
     """
 
     def __init__(self, env: MetaEnv, store: RecordStore, roles: Mapping[str, Sequence[Task]], *, retries: int) -> None:

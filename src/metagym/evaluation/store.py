@@ -1,4 +1,4 @@
-"""Where an evaluation keeps what it played: a run folder, or the memory of this process. And its report."""
+"""Storage of an evaluation: opening its run folder, and writing and reading its report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metagym.types import Record, Reflection, Usage
 
 
 def open_store(path: str | Path, manifest: Manifest) -> RunFolder:
-    """Make a run folder for the evaluation, or go on with the one that is there.
+    """Make a run folder for the evaluation, or open the one that already holds it.
 
     Raises:
         RunFolderError: the folder holds another run, or cannot be used.
@@ -62,7 +62,7 @@ def report_of(store: RecordStore) -> EvaluationReport:
 
 
 def write_report(store: RecordStore, report: Record) -> None:
-    """Write the report to `report.json`, where the store is a run folder that this process writes to."""
+    """Write the report to `report.json` if the store is a run folder that this process writes to."""
     if isinstance(store, RunFolder) and store.is_writing:
         write_whole(store.path / REPORT, report.model_dump_json(indent=2) + "\n")
 
@@ -71,7 +71,7 @@ def read_report(path: str | Path) -> EvaluationReport:
     """Return the report of the evaluation in a run folder, as far as it got. No environment is needed.
 
     Raises:
-        RunFolderError: there is none.
+        RunFolderError: the folder holds no evaluation.
     """
     with RunFolder.open(path) as run:
         return report_of(run)

@@ -1,4 +1,4 @@
-"""Streams: one task at a time, one family after another. The online score counts, and what is forgotten.
+"""Streams: one task at a time, one family after another. It measures the online score, and forgetting.
 
 A meta-episode (seed) goes through all families, `num_steps` meta-steps each, in an order drawn per seed; the
 prompt is carried on. The prompt after each family's block is tested on fixed tasks of all families.
@@ -66,7 +66,7 @@ def evaluate_stream(
     arm: str = "reflector",
     path: str | Path | None = None,
 ) -> StreamReport:
-    """Run a reflector over streams of families, and return the report. With `path` it is kept, and gone on with.
+    """Run a reflector over streams of families, and return the report. With `path` it is kept in a run folder, and resumed from there.
 
     Raises:
         MetaGymError: as `evaluate` raises.

@@ -1,9 +1,9 @@
 """GEPA: reflective prompt evolution by the `gepa` package, with the meta-environment as its evaluator.
 
 Source: Agrawal et al., "GEPA: Reflective Prompt Evolution Can Outperform Reinforcement Learning", arXiv
-2507.19457 (2025); the algorithm is the authors' own package (extra `gepa`). Ours is the adapter: episodes are
-played by the meta-environment, and the reflection model is the reflector's ChatModel, so that both stand on
-one account. Its Pareto set is drawn from the training tasks too: GEPA learns from it.
+2507.19457 (2025); the algorithm is the authors' own package (extra `gepa`). Ours is the adapter: the
+meta-environment plays the episodes, and the reflector's ChatModel is the reflection model, so that one ledger
+books both. The Pareto set is drawn from the training tasks too, because GEPA learns from it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from metagym.reflectors import ReflectorSpec
 class Gepa:
     """The `gepa` package as an optimizer. It needs a reflector over a chat model, and a budget in episodes.
 
-    An iteration is begun where the episodes left cover it whole: the parent and the child on a minibatch, and the
-    child on the Pareto set. The prompt that did best on the Pareto set is handed over, the earliest of equals.
+    An iteration starts only if the episodes left cover it: the parent and the child on a minibatch, and the child
+    on the Pareto set. The prompt with the best score on the Pareto set is handed over, the earliest of equals.
     """
 
     minibatch_size: int = 3

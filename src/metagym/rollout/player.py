@@ -25,7 +25,7 @@ class Recorder(Protocol):
         ...
 
     def recall_episode(self, episode: Episode) -> Trajectory | None:
-        """Return the record of an episode that was played before; None if there is none."""
+        """Return the record of an episode that was played before; or None."""
         ...
 
 
