@@ -948,7 +948,7 @@ def test_equal_seeds_give_equal_tasks_and_byte_equal_trajectories_in_two_process
 
         env = meta.GatesMetaEnv(demo.GatesDemoActor(slip=0.3), max_concurrency=int(sys.argv[1]), schedule="fresh")
         if sys.argv[2] == "fresh":
-            env.engine.workers = Fresh(env.make_inner_env)
+            env.player.engine.workers = Fresh(env.make_inner_env)
         env.reset(seed=11)
         for prompt in ("p", "when the gate is oak, knock"):
             for trajectory in env.step(prompt)[0]:

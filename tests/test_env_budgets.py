@@ -55,7 +55,7 @@ def test_a_branch_shares_tasks_and_actor_and_has_options_and_books_of_its_own(ma
     assert (len(trajectories), ledger.num_episodes, env.ledger.num_episodes) == (2, 2, 0)
     assert branch.actor is env.actor
     assert branch.task_set is env.task_set
-    assert branch.engine.slots is env.engine.slots
+    assert branch.player.engine.slots is env.player.engine.slots
     again = env.branch(ledger=ledger, rng=np.random.default_rng(4), **options)
     again.reset()
     assert again.step(info["default_prompt"])[0] == trajectories

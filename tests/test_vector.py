@@ -47,8 +47,8 @@ def test_a_step_returns_what_each_meta_environment_would_return_alone() -> None:
 def test_all_episodes_of_a_step_share_one_run_of_the_engine() -> None:
     envs = make(num_envs=4)
     runs = []
-    run = envs.env.engine.run
-    envs.env.engine.run = lambda episodes: runs.append(len(episodes)) or run(episodes)  # type: ignore[method-assign]
+    run = envs.env.player.engine.run
+    envs.env.player.engine.run = lambda episodes: runs.append(len(episodes)) or run(episodes)  # type: ignore[method-assign]
     envs.reset(seed=0)
     envs.step(("a",) * 4)
     assert runs == [20]

@@ -20,7 +20,7 @@ from metagym.extensions import extension_of
 from metagym.meta_episode import MetaEpisode, make_schedule
 from metagym.reflectors import Reflector
 from metagym.rendering import render_batch
-from metagym.rollout import Player, Recorder, RolloutEngine, default_score
+from metagym.rollout import Player, Recorder, default_score
 from metagym.seeding import describe, digest, package_versions
 from metagym.spaces import PromptSpace, TrajectorySpace
 from metagym.tasks import TaskSet, is_task_list
@@ -186,11 +186,6 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     def on_episode(self, on_episode: Callable[[Trajectory], None] | None) -> None:
         self.player.on_episode = on_episode
 
-    @property
-    def engine(self) -> RolloutEngine:
-        """The engine that plays the episodes."""
-        return self.player.engine
-
     # Beyond Gymnasium -------------------------------------------------------------------------------
 
     def replay(self, prompts: Sequence[str], task_ids: Sequence[str], *, repetitions: int = 1) -> tuple[MetaStep, ...]:
@@ -255,8 +250,6 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     def inner_fingerprint(self) -> dict[str, Any]:
         """Return what decides the inner environment besides the options: its own options, packages and data."""
         return {}
-
-    # For environments over this one ---------------------------------------------------------------
 
     def new_meta_episode(
         self, rng: np.random.Generator, *, arm: str | None = None, task_ids: Sequence[str] | None = None

@@ -45,13 +45,13 @@ def test_a_group_is_played_in_one_engine_run(make_gates: MakeGates, monkeypatch:
     env = make_gates()
     before = played(env)
     runs: list[int] = []
-    run = env.engine.run
+    run = env.player.engine.run
 
     async def counted(episodes: Any) -> Any:
         runs.append(len(episodes))
         return await run(episodes)
 
-    monkeypatch.setattr(env.engine, "run", counted)
+    monkeypatch.setattr(env.player.engine, "run", counted)
     episodes_before = env.ledger.num_episodes
     MetaReward(env)(before, [reply(f"Try {number}.") for number in range(8)])
     assert runs == [8 * len(TASKS)]
