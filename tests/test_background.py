@@ -1,4 +1,4 @@
-"""The background loop: synchronous code calls asynchronous code anywhere, and nothing hangs."""
+"""The background loop: synchronous code calls asynchronous code from anywhere, and nothing hangs."""
 
 from __future__ import annotations
 
@@ -107,10 +107,10 @@ def test_ctrl_c_cancels_the_coroutine() -> None:
 
 def test_close_awaits_what_was_registered_and_cancels_the_rest() -> None:
     loop = BackgroundLoop()
-    told: list[str] = []
+    closed: list[str] = []
 
     async def closer() -> None:
-        told.append("closed")
+        closed.append("closed")
 
     async def failing() -> None:
         raise OSError("gone already")
@@ -120,20 +120,20 @@ def test_close_awaits_what_was_registered_and_cancels_the_rest() -> None:
             try:
                 await asyncio.Event().wait()
             finally:
-                told.append("cancelled")
+                closed.append("cancelled")
 
         loop.task = asyncio.create_task(stay())  # type: ignore[attr-defined]
         await asyncio.sleep(0)
 
-    loop.at_close(failing)
-    loop.at_close(closer)
+    loop.add_closer(failing)
+    loop.add_closer(closer)
     loop.run(start())
     loop.close()
     loop.close()
-    assert sorted(told) == ["cancelled", "closed"]
+    assert sorted(closed) == ["cancelled", "closed"]
 
 
-def test_a_closed_loop_starts_anew() -> None:
+def test_a_closed_loop_starts_again() -> None:
     loop = BackgroundLoop()
     assert loop.run(double(1)) == 2
     loop.close()
@@ -174,13 +174,13 @@ def test_a_forked_child_has_a_loop_of_its_own() -> None:
 # Side by side ---------------------------------------------------------------------------------------------
 
 
-def test_functions_go_on_while_others_wait_and_their_results_come_in_order() -> None:
+def test_functions_run_while_others_wait_and_results_keep_their_order() -> None:
     met: list[asyncio.Event] = []
 
     async def meet(number: int) -> int:
         if not met:
             met.append(asyncio.Event())
-            await asyncio.wait_for(met[0].wait(), 20)  # until another one has come: alone it would wait in vain
+            await asyncio.wait_for(met[0].wait(), 20)  # until another one has started: alone it would time out
         met[0].set()
         return number
 
@@ -188,7 +188,7 @@ def test_functions_go_on_while_others_wait_and_their_results_come_in_order() -> 
     assert list(run_side_by_side(functions, max_threads=2)) == [0, 1, 2, 3]
 
 
-def test_one_function_is_awake_at_a_time() -> None:
+def test_one_function_runs_at_a_time() -> None:
     awake: list[int] = []
     most: list[int] = []
 
@@ -208,7 +208,7 @@ def test_one_function_is_awake_at_a_time() -> None:
     assert max(most) == 1
 
 
-def test_a_failure_cancels_those_under_way_and_begins_no_further_one() -> None:
+def test_a_failure_cancels_running_functions_and_starts_no_further_one() -> None:
     begun: list[str] = []
 
     def wait() -> None:
@@ -225,8 +225,8 @@ def test_a_failure_cancels_those_under_way_and_begins_no_further_one() -> None:
     assert begun.count("waits") <= 2
 
 
-def test_what_is_cancelled_has_ended_when_the_failure_goes_on() -> None:
-    """A run folder is closed then: nothing may write to it any more."""
+def test_a_failure_is_raised_after_cancelled_functions_have_ended() -> None:
+    """The caller then closes the run folder: nothing may write to it any more."""
     begun, steps = threading.Event(), list[str]()
 
     async def ends_slowly() -> None:

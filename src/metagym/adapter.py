@@ -1,4 +1,4 @@
-"""TextAdapter: any Gymnasium environment as a text environment, from a render function and action names."""
+"""TextAdapter: makes a text environment of any Gymnasium environment, with a render function and action names."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Render = Callable[[Any, dict[str, Any]], str]
 
 
 class TextAdapter(gymnasium.Env[str, str]):
-    """Speaks text with an environment whose observations and actions are something else.
+    """Text observations and text actions for an environment that has others.
 
     `actions` names the actions: a mapping from command to action, or a sequence of commands for the
     actions 0, 1, 2, ... An unknown command is answered by a text, earns 0, and does not step the
-    environment. `success(reward, info)` is asked when an episode ends; without it a terminated episode is
-    a success if its last reward was positive.
+    environment. `success(reward, info)` decides about a terminated episode; by default it is a success if its
+    last reward is positive.
 
     >>> import gymnasium
     >>> env = TextAdapter(
@@ -56,7 +56,7 @@ class TextAdapter(gymnasium.Env[str, str]):
         self._text = ""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Start an episode; `task_id` in `options` is the task set's business and is not passed on."""
+        """Start an episode; `task_id` in `options` is for task sets and is not passed on."""
         super().reset(seed=seed)
         passed = {name: value for name, value in (options or {}).items() if name != "task_id"}
         observation, info = self.env.reset(seed=seed, options=passed or None)

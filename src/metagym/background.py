@@ -1,9 +1,9 @@
 """One event loop in the background, so that synchronous code can call asynchronous code anywhere.
 
 `MetaEnv.step` is synchronous, the engine under it is not. A script, a test, a notebook and code inside
-a running event loop all call `run(coroutine)`: the coroutine runs on a daemon thread of its own. There is
-one such thread a process, made when it is first needed, so that a model client shared by actor and
-reflector meets one loop only.
+a running event loop all call `run(coroutine)`: the coroutine runs on a separate daemon thread. Each process has
+one such thread, made when it is first needed, so that a model client shared by actor and reflector is used
+on one loop only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 STOP_S = 10.0
-"""So long a cancelled coroutine is waited for."""
+"""Seconds to wait for a cancelled coroutine."""
 _GROUP: ContextVar[_Group | None] = ContextVar("metagym_group", default=None)
 
 
@@ -37,11 +37,11 @@ class BackgroundLoop:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` on the background loop, wait, and return its result.
 
-        Ctrl-C in the waiting thread cancels the coroutine, and KeyboardInterrupt goes on when that has ended (or
-        after `STOP_S` seconds): what it writes to may then be closed.
+        Ctrl-C in the waiting thread cancels the coroutine. KeyboardInterrupt is raised when the coroutine has ended
+        (or after `STOP_S` seconds), so that the caller may close the files it writes to.
 
         Raises:
-            RuntimeError: the caller is itself on the background loop, and would wait for itself.
+            RuntimeError: the caller is on the background loop, and would wait for itself.
         """
         if threading.current_thread() is self._thread:
             coroutine.close()
@@ -51,7 +51,7 @@ class BackgroundLoop:
                 "function a plain one."
             )
         group = _GROUP.get()
-        loop = self._started()
+        loop = self._running_loop()
         tasks: list[asyncio.Task[Any]] = []
         is_abandoned = False
         ended = threading.Event()
@@ -72,29 +72,29 @@ class BackgroundLoop:
         def abandon() -> None:
             nonlocal is_abandoned
             is_abandoned = True
-            if future is None or not future.cancelled():  # a second time would cut its ending short
+            if future is None or not future.cancelled():  # a second cancellation would interrupt its clean-up
                 for task in tasks:
                     task.cancel()
-            if not tasks:  # it was not begun, and never will be
+            if not tasks:  # it has not started, and never will
                 ended.set()
 
         try:
             future = asyncio.run_coroutine_threadsafe(tracked(), loop)
-            with group.asleep(future) if group is not None else contextlib.nullcontext():
+            with group.waiting_for(future) if group is not None else contextlib.nullcontext():
                 return future.result()
         except BaseException:
-            # Ctrl-C may strike before there is a future to cancel: the coroutine itself is told.
+            # Ctrl-C may come before there is a future to cancel: so cancel the coroutine itself.
             with contextlib.suppress(RuntimeError):  # the loop is closed already
                 loop.call_soon_threadsafe(abandon)
                 ended.wait(STOP_S)
             raise
 
-    def at_close(self, closer: Callable[[], Awaitable[None]]) -> None:
-        """Await `closer` on this loop when it closes: what a forgetful script left open."""
+    def add_closer(self, closer: Callable[[], Awaitable[None]]) -> None:
+        """Await `closer` on this loop when it closes, for connections that a script left open."""
         self._closers.append(closer)
 
-    def closed(self, closer: Callable[[], Awaitable[None]]) -> None:
-        """Forget what `at_close` was told: it has been closed, and is not to be kept alive."""
+    def remove_closer(self, closer: Callable[[], Awaitable[None]]) -> None:
+        """Remove a closer that was added and is no longer needed, so that its object may be freed."""
         if closer in self._closers:
             self._closers.remove(closer)
 
@@ -103,7 +103,7 @@ class BackgroundLoop:
         return loop is self._loop
 
     def close(self) -> None:
-        """Close what was registered, stop the loop and wait for the thread. Twice is fine."""
+        """Await the closers, stop the loop and wait for the thread. Calling it twice is fine."""
         with self._lock:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is None or thread is None:
@@ -113,7 +113,7 @@ class BackgroundLoop:
         thread.join(timeout=5)
 
     def forget(self) -> None:
-        """Start anew in a forked child, where the thread does not exist."""
+        """Reset this loop in a forked child, which does not have the thread."""
         self.__init__()  # type: ignore[misc]
 
     async def _run_closers(self) -> None:
@@ -124,7 +124,7 @@ class BackgroundLoop:
             task.cancel()
         await asyncio.gather(*rest, *(closer() for closer in closers), return_exceptions=True)
 
-    def _started(self) -> asyncio.AbstractEventLoop:
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -136,15 +136,16 @@ class BackgroundLoop:
     def _main(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
-            # SystemExit and KeyboardInterrupt leave the loop, after their task has kept them: they belong to
-            # who waits for it, and a loop that stood still would let that caller wait for ever.
-            while not _runs_to_its_stop(loop):
+            # SystemExit and KeyboardInterrupt end `run_forever`, after their task has kept them for its caller.
+            # The loop must then go on, or that caller would wait for ever.
+            while not _is_stopped(loop):
                 pass
         finally:
             loop.close()
 
 
-def _runs_to_its_stop(loop: asyncio.AbstractEventLoop) -> bool:
+def _is_stopped(loop: asyncio.AbstractEventLoop) -> bool:
+    """Run the loop; return whether it was stopped, not left by an exception."""
     try:
         loop.run_forever()
     except (SystemExit, KeyboardInterrupt):
@@ -153,7 +154,7 @@ def _runs_to_its_stop(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 class _Group:
-    """Threads of which one is awake at a time."""
+    """Threads of which one runs at a time."""
 
     def __init__(self) -> None:
         self.turn = threading.Lock()
@@ -161,8 +162,8 @@ class _Group:
         self._is_stopped = False
 
     @contextlib.contextmanager
-    def asleep(self, future: concurrent.futures.Future[Any]) -> Iterator[None]:
-        """Let another thread have its turn while the body waits for `future`."""
+    def waiting_for(self, future: concurrent.futures.Future[Any]) -> Iterator[None]:
+        """Let another thread run while the body waits for `future`."""
         self._waited_for.add(future)
         if self._is_stopped:
             future.cancel()
@@ -174,17 +175,17 @@ class _Group:
             self._waited_for.discard(future)
 
     def stop(self) -> None:
-        """Cancel what is waited for, and all that will be."""
+        """Cancel the futures that threads wait for, and all later ones."""
         self._is_stopped = True
         for future in tuple(self._waited_for):
             future.cancel()
 
 
 def run_side_by_side(functions: Sequence[Callable[[], T]], *, max_threads: int) -> Generator[T, None, None]:
-    """Yield what synchronous functions return, in their order; while one waits for the loop, others go on.
+    """Yield the results of synchronous functions in order; while one waits for the loop, others run.
 
-    Only one is awake at a time, so that they may share what is not made for threads. Where one fails, or the
-    caller stops listening, those under way are cancelled, and no further one is begun.
+    Only one runs at a time, so that they may share objects that are not safe for threads. If one fails, or the
+    caller closes the generator, the running functions are cancelled, and no further one is started.
     """
     if max_threads == 1:
         yield from (function() for function in functions)
@@ -193,7 +194,7 @@ def run_side_by_side(functions: Sequence[Callable[[], T]], *, max_threads: int) 
 
     def main(function: Callable[[], T]) -> T:
         with group.turn:
-            _GROUP.set(group)  # in a context of its own
+            _GROUP.set(group)  # in this function's own context
             return function()
 
     with concurrent.futures.ThreadPoolExecutor(max_threads, thread_name_prefix="metagym") as pool:
@@ -207,7 +208,7 @@ def run_side_by_side(functions: Sequence[Callable[[], T]], *, max_threads: int) 
 
 
 # The one exception to "no module-level state": like the standard library's default executor, the loop
-# belongs to the process, and only the process's exit says when it is no longer needed.
+# belongs to the process, and is needed until the process exits.
 LOOP = BackgroundLoop()
 atexit.register(LOOP.close)
 if hasattr(os, "register_at_fork"):

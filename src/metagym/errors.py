@@ -1,22 +1,22 @@
-"""The exceptions. Each message says what was expected, what came, and what to do.
+"""The exceptions. Each message says what was expected, what was given, and what to do.
 
 MetaGymError
 ├── ConfigError (ValueError)             an argument is wrong
 │   ├── UnknownNameError                 no such id, family, split, task, preset
-│   └── InvalidPromptError               the action is no prompt
+│   └── InvalidPromptError               the action is not a legal prompt
 ├── MissingExtraError (ImportError)      an optional package is not installed
 ├── TasksExhaustedError (RuntimeError)   too few tasks are left for a meta-step
-├── LeakError (RuntimeError)             a task that measures was seen by what learns or chooses
-├── ContractError (AssertionError)       an environment is not as metagym expects it
+├── LeakError (RuntimeError)             a task for measuring was used for learning or choosing
+├── ContractError (AssertionError)       an environment breaks its contract
 ├── RunFolderError (RuntimeError)        the run folder cannot be used as asked
-└── InfrastructureError (RuntimeError)   what failed is not the agent
-    ├── EpisodesFailedError              too many episodes of a meta-step failed; carries it
-    ├── BudgetExceededError              the budget is spent; carries what was played
+└── InfrastructureError (RuntimeError)   a server, an environment or a budget failed, not the agent
+    ├── EpisodesFailedError              too many episodes of a meta-step failed; holds the meta-step
+    ├── BudgetExceededError              the budget is spent; holds the episodes played so far
     ├── InnerEnvError                    the inner environment broke its contract
     └── ModelError                       the model server failed or refused
         ├── ContextOverflowError         the conversation is too long for the model
         └── ModelUnavailableError        no call can succeed: server down, wrong key, no such model
-            └── CassetteMissError        a replay was asked for what was never recorded
+            └── CassetteMissError        a replay needs a reply that was never recorded
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class ConfigError(MetaGymError, ValueError):
 
 
 class UnknownNameError(ConfigError):
-    """A name that was asked for does not exist."""
+    """A name does not exist."""
 
     @classmethod
     def of(cls, kind: str, got: object, known: Iterable[str], *, remedy: str = "") -> UnknownNameError:
-        """Build the message: what was expected, what came, and the nearest known names."""
+        """Return the error with a message of the unknown name, the known names and the nearest ones."""
         names = tuple(known)
         near = difflib.get_close_matches(str(got), names, n=3, cutoff=0.5)
         listed = ", ".join(map(repr, names[:8])) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
@@ -51,7 +51,7 @@ class UnknownNameError(ConfigError):
 
 
 class InvalidPromptError(ConfigError):
-    """The action of a meta-environment is no prompt."""
+    """The action of a meta-environment is not a legal prompt."""
 
 
 class MissingExtraError(MetaGymError, ImportError):
@@ -63,11 +63,11 @@ class TasksExhaustedError(MetaGymError, RuntimeError):
 
 
 class LeakError(MetaGymError, RuntimeError):
-    """A task that is to measure was seen by what learns or chooses: the measurement would say nothing."""
+    """A task for measuring was used for learning or choosing, so that the measurement would mean nothing."""
 
 
 class ContractError(MetaGymError, AssertionError):
-    """An environment is not as metagym expects it."""
+    """An environment breaks its contract."""
 
 
 class RunFolderError(MetaGymError, RuntimeError):
@@ -75,21 +75,21 @@ class RunFolderError(MetaGymError, RuntimeError):
 
 
 class InfrastructureError(MetaGymError, RuntimeError):
-    """The apparatus failed, not the agent: such an episode never counts in a mean."""
+    """A server, an environment or a budget failed, not the agent: such an episode never counts in a mean."""
 
     history: tuple[MetaStep, ...] = ()
-    """The meta-steps that a loop had finished before."""
+    """The meta-steps that a loop finished before the error."""
     stops_run: ClassVar[bool] = False
-    """Whether nothing that follows can succeed either, so that no further episode is begun."""
+    """Whether later episodes would fail for the same reason, so that no further episode is started."""
 
 
 class EpisodesFailedError(InfrastructureError):
     """More episodes of a meta-step failed than `max_failure_rate` allows."""
 
     meta_step: MetaStep | None
-    """The partial meta-step: everything that was played."""
+    """The partial meta-step: all episodes that were played."""
     meta_steps: tuple[MetaStep, ...] = ()
-    """From a vector environment: the meta-steps of all its prompts."""
+    """The meta-steps of all prompts, from a vector environment."""
 
     def __init__(self, message: str, meta_step: MetaStep | None = None) -> None:
         super().__init__(message)
@@ -97,15 +97,15 @@ class EpisodesFailedError(InfrastructureError):
 
 
 class BudgetExceededError(InfrastructureError):
-    """The budget leaves no room for the next call. What was played is kept; a larger budget goes on from there."""
+    """The budget leaves no room for the next call. Finished episodes are kept; with a larger budget the run resumes."""
 
     stops_run = True
     trajectories: tuple[Trajectory, ...] = ()
-    """The batch as far as it was played; an episode that was not finished has no score."""
+    """The batch; an episode that was not finished has no score."""
     meta_step: MetaStep | None = None
-    """The partial meta-step, where a meta-environment was playing one."""
+    """The partial meta-step, if a meta-environment was playing one."""
     ledger: object = None
-    """The ledger whose budget it was: a method's own account, or the run's."""
+    """The ledger of that budget: a method's own, or the run's."""
 
 
 class InnerEnvError(InfrastructureError):
@@ -113,7 +113,7 @@ class InnerEnvError(InfrastructureError):
 
 
 class ModelError(InfrastructureError):
-    """The model server failed or refused, or its answer is none."""
+    """The model server failed or refused, or returned no usable reply."""
 
 
 class ContextOverflowError(ModelError):
@@ -127,4 +127,4 @@ class ModelUnavailableError(ModelError):
 
 
 class CassetteMissError(ModelUnavailableError):
-    """A replay was asked for an exchange that the cassette does not hold."""
+    """A replay needs an exchange that the cassette does not hold."""

@@ -1,4 +1,4 @@
-"""Seeds, digests and descriptions: one number or name from many parts, the same in every process."""
+"""Seeds, digests and descriptions: one number or name from many parts, equal in every process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def digest(value: Any, *, length: int = 16) -> str:
 
 
 def derive_seed(*parts: int | str) -> int:
-    """Return a seed in [0, 2**31) from the parts, as servers and generators take it."""
+    """Return a seed from the parts, in [0, 2**31): the range that servers and generators accept."""
     return int(digest(list(parts), length=8), 16) >> 1
 
 
 def describe(part: object) -> Any:
-    """Return what identifies a part in a fingerprint: its own `fingerprint`, else its qualified name."""
+    """Return the identity of a part for a fingerprint: its own `fingerprint`, else its qualified name."""
     if part is None or isinstance(part, str | int | float | bool):
         return part
     own = extension_of(part).fingerprint
@@ -44,5 +44,5 @@ def package_versions(*names: str) -> dict[str, str]:
 
 
 def step_seed(episode_seed: int, step: int) -> int:
-    """Return the seed of one step of an episode: `derive_seed` in a form that costs next to nothing."""
+    """Return the seed of one step of an episode; much faster than `derive_seed`."""
     return int.from_bytes(hashlib.sha256(b"%d/%d" % (episode_seed, step)).digest()[:4]) >> 1

@@ -1,4 +1,4 @@
-"""The spaces: prompts, texts and batches of trajectories. They hold no behaviour of an environment."""
+"""The Gymnasium spaces of prompts, texts and batches of trajectories."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:;
 class TextSpace(Space[str]):
     """Any text that UTF-8 can encode, up to `max_length` characters.
 
-    Gymnasium's own `spaces.Text` needs its alphabet listed, and with all of Unicode in it takes
-    half a minute to build; this one asks the codec.
+    Gymnasium's own `spaces.Text` needs a list of its alphabet, and takes half a minute to build with all of
+    Unicode; this one asks the codec.
 
     >>> space = TextSpace(max_length=10)
     >>> "é — ok" in space, "x" * 11 in space, chr(0xD800) in space
@@ -32,11 +32,11 @@ class TextSpace(Space[str]):
 
     @property
     def is_np_flattenable(self) -> bool:
-        """False: a text is no array."""
+        """False: a text is not an array."""
         return False
 
     def problem(self, value: object) -> str:
-        """Say what keeps `value` out of this space; empty where nothing does."""
+        """Return the reason why `value` is not in this space; empty if it is."""
         if not isinstance(value, str):
             return f"expected a str, got {type(value).__name__}"
         if len(value) > self.max_length:
@@ -52,16 +52,16 @@ class TextSpace(Space[str]):
         return not self.problem(x)
 
     def sample(self, mask: Any | None = None, probability: Any | None = None) -> str:
-        """Draw a text of 1 to 40 characters, letters beyond ASCII among them."""
+        """Draw a text of 1 to 40 characters, some of them beyond ASCII."""
         length = int(self.np_random.integers(1, min(self.max_length, 40) + 1))
         return "".join(_ALPHABET[i] for i in self.np_random.integers(len(_ALPHABET), size=length))
 
     def to_jsonable(self, sample_n: Iterable[str]) -> list[str]:
-        """Return the samples as a list, which is JSON already."""
+        """Return the samples as a list."""
         return list(sample_n)
 
     def from_jsonable(self, sample_n: list[Any]) -> list[str]:
-        """Undo `to_jsonable`."""
+        """Reverse `to_jsonable`."""
         return list(sample_n)
 
     def __eq__(self, other: object) -> bool:
@@ -81,10 +81,10 @@ class PromptSpace(TextSpace):
         super().__init__(max_length, seed=seed)
 
     def check(self, prompt: object) -> str:
-        """Return `prompt` where it is one.
+        """Return `prompt` if it is legal.
 
         Raises:
-            InvalidPromptError: it is no text, too long, or cannot be encoded.
+            InvalidPromptError: it is not a text, too long, or cannot be encoded.
         """
         if isinstance(prompt, str) and not self.problem(prompt):
             return prompt
@@ -102,7 +102,7 @@ class TrajectorySpace(Space[tuple[Trajectory, ...]]):
 
     @property
     def is_np_flattenable(self) -> bool:
-        """False: a trajectory is no array."""
+        """False: a trajectory is not an array."""
         return False
 
     def contains(self, x: Any) -> bool:
@@ -110,7 +110,7 @@ class TrajectorySpace(Space[tuple[Trajectory, ...]]):
         return isinstance(x, tuple) and all(isinstance(item, Trajectory) for item in x)
 
     def sample(self, mask: Any | None = None, probability: Any | None = None) -> tuple[Trajectory, ...]:
-        """Return the empty batch: a trajectory cannot be made up."""
+        """Return the empty batch: a trajectory cannot be invented."""
         return ()
 
     def to_jsonable(self, sample_n: Iterable[tuple[Trajectory, ...]]) -> list[list[dict[str, Any]]]:
@@ -118,7 +118,7 @@ class TrajectorySpace(Space[tuple[Trajectory, ...]]):
         return [[trajectory.model_dump(mode="json") for trajectory in batch] for batch in sample_n]
 
     def from_jsonable(self, sample_n: list[Any]) -> list[tuple[Trajectory, ...]]:
-        """Undo `to_jsonable`."""
+        """Reverse `to_jsonable`."""
         return [tuple(Trajectory.model_validate(item) for item in batch) for batch in sample_n]
 
     def __eq__(self, other: object) -> bool:

@@ -1,7 +1,7 @@
 """Task sets: families, splits by content, and seeded draws that never repeat a task.
 
 A task's *role* (train, validation, test) follows from a digest of its content, not from its seed:
-two seeds that give the same level fall into the same role. It knows nothing of actors or prompts.
+two seeds that give the same level have the same role. This module knows no actors or prompts.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from metagym.types import Task
 ROLES = ("train", "validation", "test")
 ROLE_SHARES = (0.6, 0.2, 0.2)
 MAX_REJECTIONS = 2_000
-"""Levels made in a row without finding a new one of the wanted role, before a family counts as exhausted."""
+"""Levels that are rejected in a row (seen before, or of another role) before a family counts as exhausted."""
 
 TextEnv = gymnasium.Env[str, str]
 
-_SEED = re.compile(r"0|[1-9][0-9]{0,17}")  # written in one way only: a task has one id
+_SEED = re.compile(r"0|[1-9][0-9]{0,17}")  # only one spelling of each number: a task has one id
 
 
 def role_of(content_digest: str) -> str:
-    """Return the role of a content: a partition of all contents in the shares 60 : 20 : 20."""
+    """Return the role of a content; the roles divide all contents in the shares 60 : 20 : 20."""
     position = int(digest(["role", content_digest], length=12), 16) / 16**12
     if position < ROLE_SHARES[0]:
         return "train"
@@ -38,15 +38,15 @@ def role_of(content_digest: str) -> str:
 
 
 def first_observation(env: TextEnv, task: Task) -> str:
-    """Return the text that stands there when `task` begins: the default content of a task."""
+    """Return the first text of `task`: the default content of a task."""
     return env.reset(seed=task.seed, options={"task_id": task.id})[0]
 
 
 class TaskSet(ABC):
     """The tasks of an environment, by family and split.
 
-    A subclass says how one family's tasks are listed (`candidates`) and how an id becomes a task
-    (`find`); drawing by role and without repeats is done here.
+    A subclass lists the tasks of one family (`candidates`) and finds a task by its id (`find`); this class draws
+    by role and without repeats.
 
     >>> from metagym.envs.gates import GatesTaskSet
     >>> tasks = GatesTaskSet()
@@ -57,11 +57,11 @@ class TaskSet(ABC):
 
     families: tuple[str, ...]
     sources: tuple[str, ...] = ()
-    """Places that tasks come from; given as a split, a source means everything in it."""
+    """Places that tasks come from; a source that is given as a split means all its tasks."""
     groups: dict[str, tuple[str, ...]]
     """Shorthand names for several families."""
     max_rejections: int | None = MAX_REJECTIONS
-    """Levels looked at in a row before a family counts as exhausted; None means all that there are."""
+    """Levels rejected in a row before a family counts as exhausted; None means no limit."""
 
     def __init__(
         self,
@@ -85,14 +85,14 @@ class TaskSet(ABC):
         """Return the task of that id.
 
         Raises:
-            UnknownNameError: there is none.
+            UnknownNameError: no task has this id.
         """
 
-    def close(self) -> None:  # noqa: B027 - nothing to give back unless a subclass opened something
-        """Give back what the set holds open."""
+    def close(self) -> None:  # noqa: B027 - nothing to close unless a subclass opened something
+        """Close what the set holds open."""
 
     def expand_families(self, families: Sequence[str] | None) -> tuple[str, ...]:
-        """Return the families meant by names of families and groups; None means all.
+        """Return the families that names of families and groups stand for; None means all.
 
         Raises:
             UnknownNameError: a name is neither.
@@ -110,7 +110,7 @@ class TaskSet(ABC):
         return tuple(dict.fromkeys(expanded))
 
     def check_split(self, split: str) -> str:
-        """Return `split` where it names a role or a source.
+        """Return `split` if it names a role or a source.
 
         Raises:
             UnknownNameError: it names neither.
@@ -128,9 +128,9 @@ class TaskSet(ABC):
         split: str = "train",
         exclude: Iterable[str] = (),
     ) -> tuple[Task, ...]:
-        """Draw tasks without replacement, the families in turn and in random order.
+        """Draw tasks without replacement, one family after another in random order.
 
-        `exclude` holds the digests that must not come again.
+        `exclude` holds the digests of tasks that must not be drawn.
 
         Raises:
             TasksExhaustedError: the families hold too few tasks of this split.
@@ -141,7 +141,7 @@ class TaskSet(ABC):
         drawn: list[Task] = []
         exhausted: set[str] = set()
         while len(drawn) < num_tasks and len(exhausted) < len(names):
-            # Only as many names are shuffled as can be used: there may be a thousand families.
+            # No more names are taken than can be used: there may be a thousand families.
             for index in rng.permutation(len(names))[: num_tasks - len(drawn)]:
                 family = names[index]
                 if family in exhausted:
@@ -178,11 +178,11 @@ class TaskSet(ABC):
         families: Sequence[str] = ("default",),
         digest: Callable[[TextEnv, Task], str] = first_observation,
     ) -> TaskSet:
-        """Make a task set of one's own environment: the seeds 0 to `num_seeds - 1` of each family.
+        """Make a task set of your own environment: the seeds 0 to `num_seeds - 1` of each family.
 
-        The environment is told which by `reset(seed=seed, options={"task_id": "family/seed"})`.
+        The environment gets the task in `reset(seed=seed, options={"task_id": "family/seed"})`.
         `digest(env, task)` returns the content that decides the role, by default the first observation;
-        tasks of equal content never come twice in a meta-episode and never fall into two roles.
+        tasks of equal content are never drawn twice in a meta-episode and never have two roles.
         """
         if num_seeds < 1:
             raise ConfigError(f"num_seeds must be at least 1, got {num_seeds}.")
@@ -193,9 +193,9 @@ class TaskSet(ABC):
 
 
 class ListedTaskSet(TaskSet):
-    """A task set of tasks that are known one by one."""
+    """A task set of listed tasks."""
 
-    max_rejections = None  # looking at a task costs nothing here, and the list has an end
+    max_rejections = None  # looking at a task costs nothing here, and the list is finite
 
     def __init__(self, tasks: Iterable[Task], *, groups: dict[str, tuple[str, ...]] | None = None) -> None:
         self._tasks = {task.id: with_role(task) for task in tasks}
@@ -220,8 +220,8 @@ class ListedTaskSet(TaskSet):
 class SeededTaskSet(TaskSet):
     """A task set whose tasks are made from seeds; the id of a task is `family/seed`.
 
-    Nothing is listed: levels are drawn lazily, and rejected until one has the wanted role. `content`
-    maps (family, seed) to the level's content, as text.
+    Tasks are drawn lazily, and rejected until one has the wanted role. `content` maps (family, seed) to the
+    content of the level, as text.
     """
 
     def __init__(
@@ -243,7 +243,7 @@ class SeededTaskSet(TaskSet):
         return with_role(Task(id=f"{family}/{seed}", family=family, split="", seed=seed, digest=content))
 
     def candidates(self, family: str, rng: np.random.Generator) -> Iterator[Task]:
-        """Yield tasks of fresh seeds: each seed once where they are few, without end where they are many."""
+        """Yield tasks of random seeds: each seed once up to 100,000 seeds, without end beyond."""
         if self._num_seeds <= 100_000:
             return (self._task(family, int(seed)) for seed in rng.permutation(self._num_seeds))
         return (self._task(family, int(rng.integers(self._num_seeds))) for _ in itertools.count())
@@ -260,13 +260,13 @@ class SeededTaskSet(TaskSet):
         return self._task(family, int(seed))
 
     def close(self) -> None:
-        """Close the environment that the contents were read from."""
+        """Close the environment that contents are read from."""
         if self._close is not None:
             self._close()
 
 
 class _EnvContents:
-    """Reads contents from one environment of its own, made when it is first needed."""
+    """Reads contents from its own environment, which is made when it is first needed."""
 
     def __init__(self, make_env: Callable[[], TextEnv], read: Callable[[TextEnv, Task], str]) -> None:
         self._make_env, self._read = make_env, read

@@ -1,9 +1,9 @@
-"""The nouns: frozen records with a JSON round trip. They know no behaviour.
+"""The nouns: frozen records with a JSON round trip. They have no behaviour.
 
     Task -> Episode -> [Observation, Action -> Step]* -> Trajectory -> MetaStep -> Reflection
 
-Every record goes to JSON by `record.model_dump_json()` and comes back, equal, by
-`Trajectory.model_validate_json(text)`. Nothing measured by a clock stands in a record.
+`record.model_dump_json()` writes a record as JSON, and `Trajectory.model_validate_json(text)` reads it back, equal.
+No record holds a time that a clock measured.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SCHEMA_VERSION: Final = 1
 
 
 def clean_text(text: str) -> str:
-    """Return `text` with what UTF-8 cannot encode (lone surrogates) replaced by U+FFFD."""
+    """Return `text` with every lone surrogate, which UTF-8 cannot encode, replaced by U+FFFD."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -37,7 +37,7 @@ Texts = Annotated[tuple[str, ...], AfterValidator(_clean_texts)]
 
 
 def _clean_json(value: Any) -> Any:
-    """Return a JSON value as it comes back from a file, so that a record equals its round trip."""
+    """Return a JSON value as it is read back from a file, so that a record equals its round trip."""
     return value if value is None else json.loads(clean_text(json.dumps(value, ensure_ascii=False)))
 
 
@@ -49,10 +49,10 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     draw_html: ClassVar[Callable[[Record], str | None] | None] = None
-    """Draws records for notebooks. A layer above sets it, so that records know no drawer."""
+    """Draws records for notebooks. A layer above sets it, so that records need not import one."""
 
     def _repr_html_(self) -> str | None:
-        """Return what a notebook shows; None lets it show the text form."""
+        """Return the record as HTML for a notebook; None lets the notebook show the text form."""
         return None if Record.draw_html is None else Record.draw_html(self)
 
 
@@ -60,9 +60,9 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def compact(record: AnyRecord) -> AnyRecord:
-    """Return the record, with its class's set of fields for its own set of those that were given.
+    """Return the record, with its own set of given fields replaced by one set that its class shares.
 
-    That set takes up to 728 bytes of each record, a third of a step that is kept, and nothing here asks for it.
+    The record's own set takes up to 728 bytes, a third of a kept step, and nothing in metagym reads it.
     """
     object.__setattr__(record, "__pydantic_fields_set__", _fields_of(type(record)))
     return record
@@ -84,28 +84,28 @@ class Task(Record):
     """One instance of the inner environment (a game, a level). Data only."""
 
     id: str
-    """Names the task within its environment; never shown to a model."""
+    """Name of the task within its environment; never shown to a model."""
     family: str
-    """The kind of task, by which results are reported."""
+    """The kind of task; results are reported by family."""
     split: str = ""
-    """The role of the task's content: `train`, `validation` or `test`. Left empty, a task set fills it in."""
+    """The role of the task's content: `train`, `validation` or `test`. If it is empty, the task set fills it in."""
     seed: int
-    """Fixes the inner environment; shared by all arms of a comparison."""
+    """Seed of the inner environment; shared by all arms of a comparison."""
     source: str = ""
-    """Where the task comes from, where there are several places (a folder of games, say)."""
+    """Where the task comes from, if there are several places (such as folders of games)."""
     digest: str = ""
-    """Digest of the task's content. Equal content, equal digest, equal role."""
+    """Digest of the task's content. Equal content gives an equal digest and an equal role."""
 
 
 class Usage(Record):
     """Tokens and calls of a language model."""
 
     prompt_tokens: int = 0
-    """What was sent."""
+    """Tokens that were sent."""
     cached_tokens: int = 0
     """The part of `prompt_tokens` that the server took from its cache."""
     completion_tokens: int = 0
-    """What came back, as the server counts it."""
+    """Tokens of the replies, as the server counts them."""
     num_calls: int = 0
     """Calls that were answered."""
 
@@ -114,7 +114,7 @@ class Usage(Record):
 
 
 def sum_usage(usages: Iterable[Usage]) -> Usage:
-    """Return the sum; of nothing, zero."""
+    """Return the sum; zero if there are none."""
     prompt_tokens = cached_tokens = completion_tokens = num_calls = 0
     for usage in usages:
         prompt_tokens += usage.prompt_tokens
@@ -130,43 +130,43 @@ def sum_usage(usages: Iterable[Usage]) -> Usage:
 
 
 class Completion(Record):
-    """A chat model's reply, whole."""
+    """A chat model's complete reply."""
 
     text: Text
-    """What it says, without its reasoning."""
+    """The reply, without its reasoning."""
     reasoning: Text = ""
-    """What a reasoning model thought before the reply; no part of the reply."""
+    """The reasoning of a reasoning model before the reply; not a part of the reply."""
     finish_reason: str = "stop"
     """`stop`, `length` (the reply was cut off), or the server's own word."""
     usage: Usage = Usage()
-    """What it took."""
+    """Tokens of this reply."""
     model: Text = ""
-    """The model's name as the server gave it, where it is not the one that was asked for."""
+    """The model's name as the server gave it, if it differs from the requested one."""
     token_ids: tuple[int, ...] | None = None
-    """The reply's tokens, where the server gives them."""
+    """The reply's tokens, if the server gives them."""
     logprobs: tuple[float, ...] | None = None
-    """One log-probability a token, where the server gives them."""
+    """One log-probability for each token, if the server gives them."""
 
 
 class Episode(Record):
-    """What is to be played: a task, under a prompt, with its own chance."""
+    """What is played: a task, under a prompt, with its own random seed."""
 
     prompt: Text
     """The system prompt."""
     task: Task
-    """What is played."""
+    """The task."""
     seed: int
-    """Feeds the model's sampling and any stochastic actor. From (run seed, arm, task, repetition) alone."""
+    """Seed of the model's sampling and of any random actor; derived from (run seed, arm, task, repetition) alone."""
     repetition: int = 0
     """How many times this arm has played this task before."""
     arm: str = ""
-    """Which arm of a comparison plays; arms never share model noise."""
+    """Name of the arm of a comparison; arms never share model noise."""
     meta_step: int = 0
     """Index of the meta-step that the episode belongs to."""
 
     @property
     def key(self) -> tuple[int, str, str, int]:
-        """Names the episode within a meta-episode: (meta_step, arm, task id, repetition)."""
+        """Identity of the episode within a meta-episode: (meta_step, arm, task id, repetition)."""
         return (self.meta_step, self.arm, self.task.id, self.repetition)
 
 
@@ -174,47 +174,47 @@ class Observation(Record):
     """What the actor sees before it acts."""
 
     text: Text
-    """What the inner environment says."""
+    """The text of the inner environment."""
     goal: Text = ""
-    """What the task asks for, where the inner environment says it."""
+    """The goal of the task, if the inner environment states one."""
     available_actions: Texts | None = None
-    """The commands that the inner environment takes now; None where any text may be tried."""
+    """The commands that the inner environment accepts now; None if any text may be tried."""
     feedback: Text = ""
-    """Why the previous action was not executed; empty where it was."""
+    """Why the previous action was not executed; empty if it was."""
     display: Annotated[Any, SkipValidation] = None
-    """JSON for viewers (map colours, say). No model sees it."""
+    """JSON for viewers, such as the colours of a map. No model sees it."""
 
 
 class Action(Record):
-    """What the actor decided, and how."""
+    """The actor's decision, and how it was made."""
 
     text: Text | None
-    """The command as the actor gave it; None where its reply could not be read."""
+    """The command as the actor gave it; None if its reply could not be read."""
     thought: Text = ""
-    """What the actor said before it acted."""
+    """The actor's text before the action."""
     problem: Text = ""
-    """Why the reply could not be read; empty where it could."""
+    """Why the reply could not be read; empty if it could."""
     completion: Completion | None = None
     """The model's raw reply; None for an actor without a model."""
     prompt_read: Text | None = None
-    """The system prompt really sent, where `read_prompt` made it differ from the episode's."""
+    """The system prompt that was sent, if `read_prompt` made it differ from the episode's."""
 
 
 class Step(Record):
-    """One turn: what was seen, what was decided, what was executed, what it gave."""
+    """One turn: observation, action, executed command, reward."""
 
     observation: Observation
-    """As it was *before* the action."""
+    """The observation *before* the action."""
     action: Action
-    """What was decided."""
+    """The actor's decision."""
     command: Text | None
-    """The command really executed; None where none was."""
+    """The command that was executed; None if no command was."""
     is_valid: bool
     """Whether the action could be read and was available."""
     reward: float
-    """What the inner environment gave; 0 where nothing was executed."""
+    """The inner environment's reward; 0 if nothing was executed."""
     events: Texts = ()
-    """What the inner environment did by itself within the step (keys pressed for the agent, say)."""
+    """What the inner environment did by itself within the step, such as keys it pressed for the agent."""
 
 
 class StopReason(StrEnum):
@@ -223,42 +223,42 @@ class StopReason(StrEnum):
     TERMINATED = "terminated"
     """The inner environment ended it: success or defeat."""
     TRUNCATED = "truncated"
-    """The inner environment's own limit cut it off."""
+    """The inner environment's own limit ended it."""
     STEP_LIMIT = "step limit"
     """The engine's `max_steps` was reached; invalid actions count."""
     CONTEXT_OVERFLOW = "context overflow"
     """The conversation no longer fitted into the model's context."""
     ERROR = "error"
-    """The apparatus failed, not the agent; left out of the mean."""
+    """It failed for infrastructure reasons, not because of the agent; it is left out of the mean."""
 
 
 class Trajectory(Record):
     """The record of one episode."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    """The layout that it is written in."""
+    """The version of the layout."""
     episode: Episode
-    """What was to be played."""
+    """The episode that was played."""
     steps: tuple[Step, ...]
     """The turns, in order."""
     final_observation: Observation | None
-    """What stood there after the last step; None where the inner environment never answered."""
+    """The observation after the last step; None if the episode failed."""
     stop_reason: StopReason
     """Why it ended."""
     stop_detail: Text = ""
-    """The inner environment's own word on the end (`reached the stairs`, `died`, ...)."""
+    """The end in the inner environment's own words (`reached the stairs`, `died`, ...)."""
     success: bool | None = None
-    """Whether the goal was reached; None where the inner environment reports none."""
+    """Whether the goal was reached; None if the inner environment does not report it."""
     score: float | None = None
-    """The number in the mean; None where the apparatus failed."""
+    """The episode's number in the mean; None if it failed for infrastructure reasons."""
     usage: Usage = Usage()
     """Tokens and calls of the actor."""
     error: Text = ""
-    """What failed, where `stop_reason` is `error`."""
+    """The failure, if `stop_reason` is `error`."""
     scripted: bool = False
-    """Whether a scripted stand-in played; such a record says nothing about language models."""
+    """Whether a scripted stand-in played; such a record is no evidence about language models."""
     actor_revision: str = ""
-    """Which version of the actor played, where an outer trainer changes it."""
+    """The version of the actor that played, if an outer trainer changes it."""
 
     @property
     def task(self) -> Task:
@@ -272,21 +272,21 @@ class Trajectory(Record):
 
     @property
     def num_invalid(self) -> int:
-        """How many actions could not be read or were not available."""
+        """Number of actions that could not be read or were not available."""
         return sum(not step.is_valid for step in self.steps)
 
 
 class Reflection(Record):
-    """What a reflector wrote after a meta-step."""
+    """A reflector's output after a meta-step."""
 
     prompt: Text
     """The next system prompt."""
     analysis: Text = ""
-    """What went well, what went wrong, and why, in the reflector's words."""
+    """The reflector's own account of what went well, what went wrong, and why."""
     problem: Text = ""
-    """Why the reply could not be used and the old prompt was kept; empty where it was used."""
+    """Why the reply could not be used and the old prompt was kept; empty if it was used."""
     memory: Json = None
-    """The reflector's memory as a JSON value: it travels here, never inside the reflector."""
+    """The reflector's memory as a JSON value: it is kept here, never inside the reflector."""
     completion: Completion | None = None
     """The model's raw reply; None for a reflector without a model."""
     scripted: bool = False
@@ -297,7 +297,7 @@ class MetaStep(Record):
     """Prompt in, batch of trajectories and mean score out."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    """The layout that it is written in."""
+    """The version of the layout."""
     index: int
     """Position in the meta-episode, from 0."""
     prompt: Text
@@ -305,22 +305,22 @@ class MetaStep(Record):
     trajectories: tuple[Trajectory, ...]
     """The batch, in the order of its tasks."""
     reward: float | None
-    """Mean score of the trajectories that did not fail; None where all failed."""
+    """Mean score of the trajectories that did not fail; None if all failed."""
     reflection: Reflection | None = None
     """The reflection that wrote this prompt; None for the first prompt."""
 
     @property
     def scores(self) -> tuple[float | None, ...]:
-        """One score per trajectory; None where the apparatus failed."""
+        """One score for each trajectory; None if it failed for infrastructure reasons."""
         return tuple(trajectory.score for trajectory in self.trajectories)
 
     @property
     def num_failed(self) -> int:
-        """How many trajectories the apparatus failed on."""
+        """Number of trajectories that failed for infrastructure reasons."""
         return sum(trajectory.score is None for trajectory in self.trajectories)
 
     @property
     def scripted(self) -> bool:
-        """Whether a scripted stand-in had a part in it, as the actor or as the reflector."""
+        """Whether a scripted stand-in was the actor or the reflector."""
         by_reflector = self.reflection is not None and self.reflection.scripted
         return by_reflector or any(trajectory.scripted for trajectory in self.trajectories)

@@ -119,7 +119,7 @@ class OpenAIChatModel(Extension):
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
-        LOOP.closed(self.aclose)
+        LOOP.remove_closer(self.aclose)
         lane = self._lanes.pop(asyncio.get_running_loop(), None)
         if lane is not None:
             await lane.sdk.close()
@@ -198,7 +198,7 @@ class OpenAIChatModel(Extension):
             )
             lane = self._lanes[loop] = _Lane(sdk, limiter)
             if LOOP.owns(loop):
-                LOOP.at_close(self.aclose)
+                LOOP.add_closer(self.aclose)
         return lane
 
 

@@ -1,4 +1,4 @@
-"""The option `workers`: its values, its check, and the workers it stands for."""
+"""The option `workers`: its legal values, and the workers that each value makes."""
 
 from __future__ import annotations
 
