@@ -138,3 +138,31 @@ def test_aclose_closes_the_model_where_it_can_be_closed() -> None:
     asyncio.run(ChatActor(Closing([""])).aclose())
     asyncio.run(ChatActor(FakeChatModel([""])).aclose())
     assert closed == [True]
+
+
+# The cache of conversations -----------------------------------------------------------------------------
+
+
+def test_another_list_at_the_same_address_never_gets_the_messages_of_the_old_one() -> None:
+    actor, steps, other = ChatActor(FakeChatModel([""])), [spoken(1)], [spoken(2)]
+    actor.messages("p", steps, HERE)
+    entries = actor._conversations._entries
+    entries[id(other)] = entries.pop(id(steps))  # as if `steps` was freed, and `other` got its address
+    assert actor.messages("p", other, HERE) == ChatActor(FakeChatModel([""])).messages("p", other, HERE)
+
+
+def test_messages_of_more_steps_than_the_list_holds_are_never_reused() -> None:
+    actor, steps = ChatActor(FakeChatModel([""])), [spoken(1), spoken(2)]
+    actor.messages("p", steps, HERE)
+    steps.pop()
+    assert actor.messages("p", steps, HERE) == ChatActor(FakeChatModel([""])).messages("p", steps, HERE)
+
+
+def test_a_turn_is_rendered_once_however_long_the_episode_gets() -> None:
+    actor, steps, rendered = ChatActor(FakeChatModel([""])), list[Step](), list[Step]()
+    render = actor._exchange
+    actor._exchange = lambda step: (rendered.append(step), render(step))[1]  # type: ignore[method-assign]
+    for number in range(5):
+        actor.messages("p", steps, HERE)
+        steps.append(spoken(number))
+    assert rendered == steps[:-1]

@@ -281,6 +281,16 @@ def test_an_earlier_runs_attempts_count_and_those_under_way_when_it_died_are_unk
         take(second, 1)
 
 
+def test_attempts_are_numbered_above_the_highest_number_of_an_earlier_log_that_has_gaps() -> None:
+    attempt = Attempt(number=2, role="actor", purpose="learning", meta_step=0, outcome="whole")
+    ledger, logged = Ledger(), list[Attempt]()
+    ledger.load([attempt.model_copy(update={"number": number}) for number in (7, 2)])
+    ledger.on_attempt = logged.append
+    take(ledger, 1)
+    take(ledger, 1)
+    assert [item.number for item in logged] == [8, 8, 9, 9]
+
+
 def test_sums_add_up() -> None:
     whole = Attempt(number=0, role="actor", purpose="learning", meta_step=0, outcome="whole", usage=Usage(num_calls=1))
     lost = Attempt(number=1, role="actor", purpose="learning", meta_step=0, outcome="unknown", max_tokens=7, cost=0.5)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from metagym.budget import Attempt, Budget, BudgetUse, Ledger, Prices
-from metagym.errors import BudgetExceededError
+from metagym.budget.call_log import CallLog
+from metagym.errors import BudgetExceededError, ConfigError
 from metagym.models import Call
 from metagym.models.asking import Booking
 from metagym.types import Usage
@@ -142,3 +144,31 @@ def test_a_budget_of_either_book_limits_calls_and_one_in_episodes_does_not(limit
     assert not Ledger(Budget(episodes=1), parent=Ledger(Budget(episodes=1))).limits_calls
     assert Ledger(Budget(**limits), parent=Ledger()).limits_calls
     assert Ledger(parent=Ledger(Budget(**limits))).limits_calls
+
+
+def test_a_budget_of_the_parent_needs_a_token_limit_and_prices_as_well() -> None:
+    async def reserve(budget: Budget, completion: int | None) -> None:
+        with Ledger(parent=Ledger(budget)).open():
+            await Booking(Call("actor"), prices=None, fallback=Ledger()).reserve(10, completion)
+
+    with pytest.raises(ConfigError, match="needs a token limit for each reply, got none"):
+        asyncio.run(reserve(Budget(tokens=100), None))
+    with pytest.raises(ConfigError, match="needs the prices of the model, got none"):
+        asyncio.run(reserve(Budget(cost=1.0), 10))
+
+
+def test_what_comes_from_the_record_counts_in_every_method_around_it() -> None:
+    run = Ledger()
+    outer = Ledger(parent=run)
+    inner = Ledger(parent=outer)
+    inner.count_recorded(make_trajectory(usage=Usage(prompt_tokens=20, num_calls=2)), PRICES)
+    assert inner.used == outer.used == BudgetUse(calls=2, tokens=20, cost=0.02)
+    assert run.used == BudgetUse()
+
+
+def test_a_replayed_reply_is_reported_but_not_in_the_log_of_calls(tmp_path: Path) -> None:
+    run, log = Ledger(), CallLog(tmp_path / "calls.jsonl")
+    run.on_attempt = log.write
+    call(Ledger(parent=run), 10, end="replayed")
+    assert list(log.read()) == []
+    assert run.spent().num_replayed == 1

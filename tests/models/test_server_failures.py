@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from metagym.errors import ContextOverflowError, ModelError, ModelUnavailableErr
 from metagym.models import Call, ClientConfig
 from metagym.testing import ServerReply
 from tests.conftest import Serve
-from tests.models.calling import Then, complete, completion_body, model_at
+from tests.models.calling import CALL, MESSAGES, Then, complete, completion_body, model_at
 
 
 @pytest.mark.usefixtures("quick_retries")
@@ -213,3 +214,25 @@ def test_another_models_answer_is_kept_and_told(serve: Serve, caplog: pytest.Log
     model = model_at(serve(ServerReply("ok", model="another")))
     assert complete(model).model == "another"
     assert "Asked for model 'm', the server answers as 'another'." in caplog.text
+
+
+def test_retry_after_pauses_every_other_call_to_the_server(serve: Serve) -> None:
+    arrivals: list[float] = []
+
+    def respond(request: Any) -> ServerReply:
+        arrivals.append(time.monotonic())
+        return ServerReply(status=429, headers={"retry-after-ms": "300"}) if request.number == 0 else ServerReply("ok")
+
+    model = model_at(serve(respond), max_retries=0)
+
+    async def main() -> None:
+        try:
+            with pytest.raises(ModelError, match="Lower the load"):
+                await model.complete(MESSAGES, CALL)
+            await model.complete(MESSAGES, CALL)  # another call, which never failed
+        finally:
+            await model.aclose()
+
+    asyncio.run(main())
+    first, second = arrivals
+    assert second - first >= 0.29

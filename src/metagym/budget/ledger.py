@@ -116,6 +116,7 @@ class Ledger:
             BudgetExceededError: the budget does not cover them.
         """
         if self.parent is not None and trajectory.usage.num_calls:
+            self.parent.count_recorded(trajectory, prices)
             self._add_as_paid(
                 Attempt(
                     number=-1,
