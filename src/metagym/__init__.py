@@ -89,7 +89,7 @@ __all__ = [
 
 
 def _draw_html(record: Record) -> str | None:
-    from metagym.report.notebook import draw
+    from metagym.report.notebook_html import draw
 
     return draw(record)
 

@@ -193,7 +193,7 @@ def test_an_invalid_action_is_marked_by_a_sign_and_not_by_colour_alone(show: Sho
     assert "⊘ no action could be read" in seen.text(".turn[aria-current]")
     assert "⊘ Invalid, not executed" in seen.text(".turn[aria-current]")
     seen.go("#/episode/6")
-    assert "! apparatus failed" in seen.text("#episode")
+    assert "! infrastructure error" in seen.text("#episode")
     assert "the road is closed" in seen.text(".outcome")
 
 

@@ -6,8 +6,9 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from metagym.evaluation.output.panels import Span
 from metagym.report.charts import Panel, domain_of, draw_panel, whisker
-from metagym.report.heatmap import MAX_ROWS, Cell, HeatMap, draw_heat_map
+from metagym.report.heat_map import MAX_ROWS, Cell, HeatMap, draw_heat_map
 from metagym.report.svg import Scale, tag
 from metagym.statistics import Estimate, mean_interval
 
@@ -20,7 +21,9 @@ def parts(svg: str, klass: str) -> list[ElementTree.Element]:
 
 def test_a_panel_draws_the_line_its_interval_the_band_and_the_test_score() -> None:
     test = Estimate(mean=0.8, low=0.7, high=0.9, num=3)
-    svg = draw_panel(Panel("law", CURVE, band=[(0.0, 0.2), None, (0.1, 0.3)], online=CURVE, test=test), scripted=False)
+    svg = draw_panel(
+        Panel("law", CURVE, band=[Span(0, 0.0, 0.2), Span(2, 0.1, 0.3)], online=CURVE, test=test), scripted=False
+    )
     for klass, count in (("line", 1), ("ribbon", 1), ("band", 1), ("cross", 1), ("dot", 2), ("ring", 2), ("stamp", 0)):
         assert len(parts(svg, klass)) == count, klass
     assert ElementTree.fromstring(svg).get("aria-label") == "Learning curve, law: from 0.20 at prompt 0 to 0.80 at 2"
@@ -56,7 +59,7 @@ def test_a_heat_map_has_a_cell_for_each_score_and_crosses_out_what_failed() -> N
     svg = draw_heat_map(HeatMap("law", rows, "prompts", "tasks"), scripted=True)
     assert [item.get("fill-opacity") for item in parts(svg, "full")] == ["1", "0.04"]
     assert len(parts(svg, "failed")) == 1
-    assert [item.get("data-tip") for item in parts(svg, "edge")] == ["a: 1.00", "b: 0.00", "c: the apparatus failed"]
+    assert [item.get("data-tip") for item in parts(svg, "edge")] == ["a: 1.00", "b: 0.00", "c: infrastructure error"]
     assert [item.get("data-go") for item in parts(svg, "edge")] == ["#/episode/1", None, None]
     assert "SCRIPTED. Scores, law: 2 tasks by 2 prompts" in svg
 

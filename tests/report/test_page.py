@@ -145,7 +145,7 @@ def test_a_run_that_has_only_a_manifest_says_so(report: Report, tmp_path: Path) 
 def test_an_evaluation_without_a_measurement_says_so(report: Report, campaign: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     shutil.copy(campaign / "demo" / MANIFEST, tmp_path / "run" / MANIFEST)
-    assert "Nothing was measured yet" in words(report(tmp_path / "run"))
+    assert "Nothing is measured yet" in words(report(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.5, 0.8, 0.95])
@@ -159,14 +159,14 @@ def test_an_evaluation_that_stopped_anywhere_is_told_as_far_as_it_got(
     log.write_bytes(content[: int(len(content) * share)])
     page = report(tmp_path / "part")
     assert headlines(page)
-    assert "is not finished" in words(page) or "Nothing was measured yet" in words(page)
+    assert "is not finished" in words(page) or "Nothing is measured yet" in words(page)
 
 
-def test_a_run_of_failures_only_says_that_the_apparatus_gave_no_score(report: Report, write_run: WriteRun) -> None:
+def test_a_run_of_failures_only_says_that_there_is_no_score(report: Report, write_run: WriteRun) -> None:
     failed = {"score": None, "success": None, "stop_reason": StopReason.ERROR, "error": "out of power"}
     page = report(write_run([[played(number, **failed) for number in (1, 2)]]))
     assert "1 of 3 meta-steps" in words(page)
-    assert headlines(page) == ["Every episode failed: the apparatus gave no score"]
+    assert headlines(page) == ["Every episode failed for infrastructure reasons: there is no score"]
     assert "out of power 2" in words(page)
 
 
@@ -223,7 +223,7 @@ def test_a_folder_without_a_run_gives_a_page_and_a_place_without_anything_an_err
 
 def test_a_place_that_cannot_be_written_is_told(report: Report, learning: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunFolderError, match=r"Expected a place that can be written at"):
+    with pytest.raises(RunFolderError, match=r"Expected a file that can be written at"):
         make_report([learning], tmp_path / "file" / "report.html")
 
 
@@ -236,7 +236,7 @@ def test_a_place_that_is_a_folder_is_refused_and_left_alone(report: Report, lear
 
 
 def test_a_name_that_is_too_long_names_nothing(report: Report, tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match=r"there is nothing"):
+    with pytest.raises(RunFolderError, match=r"nothing exists there"):
         report(tmp_path / ("x" * 300))
 
 

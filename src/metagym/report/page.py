@@ -1,4 +1,4 @@
-"""The page: everything that was read, laid out by templates into one file that needs nothing else."""
+"""Lay out the page: templates put all that was read into one file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -15,58 +15,58 @@ from metagym.errors import ConfigError, MissingExtraError, RunFolderError
 from metagym.evaluation.comparison import differences
 from metagym.files import write_whole
 from metagym.rendering import plural, visible
-from metagym.report import tables
+from metagym.report import table_rows
+from metagym.report.arena_standings import in_order, read_standings, standings_headline, standings_rows
 from metagym.report.charts import draw_panel
-from metagym.report.curves import MAX_PANELS, panels_of
-from metagym.report.heatmap import draw_heat_map
-from metagym.report.maps import maps_of
-from metagym.report.payload import pack, pack_episodes
-from metagym.report.prompts import histories
-from metagym.report.sources import Run, read_runs
-from metagym.report.standings import in_order, read_standings, standings_headline, standings_rows
-from metagym.report.words import headline, is_control
+from metagym.report.embedded_episodes import pack, pack_episodes
+from metagym.report.headlines import headline, is_control
+from metagym.report.heat_map import draw_heat_map
+from metagym.report.heat_map_data import maps_of
+from metagym.report.learning_curves import MAX_PANELS, panels_of
+from metagym.report.prompt_history import histories
+from metagym.report.run_reading import Run, read_runs
 from metagym.seeding import digest
 
 SCRIPT = ("elements", "payload", "words", "list", "map", "messages", "episode", "compare", "prompts", "navigation")
-"""The parts of the script, in `static/script/`: the later ones use the earlier, and the last one starts the page."""
+"""The parts of the script in `static/script/`, in order: later parts use earlier ones; the last one starts the page."""
 
 
-class Made(NamedTuple):
-    """What was written."""
+class ReportFile(NamedTuple):
+    """The file that was written."""
 
     path: Path
     num_bytes: int
     num_runs: int
     num_episodes: int
-    """Those that the report shows."""
+    """The number of episodes in the report."""
     num_recorded: int
-    """All that the runs hold."""
+    """The number of episodes in the run folders."""
     problems: tuple[str, ...]
-    """What could not be read, one line each; the report says so too."""
+    """What could not be read, one line each; the report shows it too."""
 
 
-def make_report(runs: Sequence[str | Path], out: str | Path, *, max_episodes: int = 1_000) -> Made:
-    """Write one HTML file about the runs at and below the given folders; at most `max_episodes` can be looked into.
+def make_report(runs: Sequence[str | Path], out: str | Path, *, max_episodes: int = 1_000) -> ReportFile:
+    """Write one HTML file about the runs at and below the given folders, with at most `max_episodes` whole episodes.
 
-    A folder that cannot be read, or that is not finished, is no error: the report says so.
+    A folder that cannot be read, or a run that is not finished, is not an error: the report shows it.
 
     Raises:
-        ConfigError: no run is named.
+        ConfigError: `runs` is empty.
         MissingExtraError: jinja2 is not installed.
-        RunFolderError: there is nothing at one of the places, or `out` cannot be written.
+        RunFolderError: one of the folders does not exist, or `out` cannot be written.
     """
     if not runs:
         raise ConfigError("Expected at least one run folder, got none.")
     out = Path(out)
     if os.path.isdir(out):
-        raise RunFolderError(f"Expected the HTML file to write, got the folder {out}. Say {out / 'report.html'}.")
+        raise RunFolderError(f"Expected the HTML file to write, got the folder {out}. Use {out / 'report.html'}.")
     found = read_runs([Path(run) for run in runs], max_episodes=max_episodes)
     page = render(found)
     try:
         write_whole(out, page)
     except OSError as error:
-        raise RunFolderError(f"Expected a place that can be written at {out}: {error}.") from error
-    return Made(
+        raise RunFolderError(f"Expected a file that can be written at {out}: {error}.") from error
+    return ReportFile(
         path=out,
         num_bytes=len(page.encode()),
         num_runs=len(found),
@@ -77,7 +77,7 @@ def make_report(runs: Sequence[str | Path], out: str | Path, *, max_episodes: in
 
 
 def render(runs: Sequence[Run]) -> str:
-    """Return the page as a whole."""
+    """Return the page as HTML."""
     try:
         import jinja2
     except ImportError as error:
@@ -108,16 +108,16 @@ def render(runs: Sequence[Run]) -> str:
         num_runs=len(runs),
         num_shown=len(index["episodes"]),
         num_recorded=sum(run.num_episodes for run in runs),
-        unlike=_unlike(groups),
+        measured_differently=_measured_differently(groups),
         payload={"index": pack(index), "prompts": pack(histories(ordered))},
         chunks=chunks,
     )
 
 
 def arrange(runs: Sequence[Run]) -> list[list[Run]]:
-    """Group the evaluations that were measured alike, controls last; every other run stands by itself.
+    """Group the evaluations that were measured alike, controls last; every other run is a group of its own.
 
-    The arms of an arena stand as its standings have them.
+    The arms of an arena are in the order of its standings.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -128,18 +128,18 @@ def arrange(runs: Sequence[Run]) -> list[list[Run]]:
     for group in groups.values():
         standings = read_standings(group)
         found.append(sorted(group, key=is_control) if standings is None else in_order(group, standings))
-    # What a control was tuned on is no result of its own: it stands last.
+    # The tuning run of a control is not a result: it comes last.
     return sorted(found, key=_is_tuning)
 
 
 def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     run = group[0]
     standings = read_standings(group)
-    told, basis = headline(group) if standings is None else standings_headline(standings)
+    sentence, basis = headline(group) if standings is None else standings_headline(standings)
     scripted = any(item.scripted for item in group)
     panels = panels_of(group)
     maps = maps_of(start, run, episodes)
-    compared, refused, notes = tables.comparison_rows(group) if standings is None else ([], "", standings.notes)
+    compared, refused, notes = table_rows.comparison_rows(group) if standings is None else ([], "", standings.notes)
     own_notes = run.report.notes if run.report is not None else run.stream.notes if run.stream is not None else ()
     return {
         "number": start,
@@ -147,7 +147,7 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
         "run": run,
         "runs": group,
         "path": str(run.path),
-        "headline": told,
+        "headline": sentence,
         "basis": basis,
         "scripted": scripted,
         "panels": [
@@ -155,7 +155,7 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
             for panel in panels
         ],
         "has": {
-            "band": any(any(panel.band) for panel in panels),
+            "band": any(panel.band for panel in panels),
             "again": any(any(panel.again) for panel in panels),
             "others": any(panel.others for panel in panels),
             "online": any(any(panel.online) for panel in panels),
@@ -165,40 +165,40 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
         },
         "more_panels": len(panels) == MAX_PANELS,
         "maps": [{"map": item, "svg": draw_heat_map(item, scripted=scripted)} for item in maps],
-        "tiles": tables.tiles(run) if standings is None else [],
+        "tiles": table_rows.tiles(run) if standings is None else [],
         "standings": [] if standings is None else standings_rows(standings),
         "baseline": "" if standings is None else standings.baseline,
-        "families": tables.family_rows(run),
+        "families": table_rows.family_rows(run),
         "comparisons": compared,
         "refused": refused,
         "notes": list(dict.fromkeys([*own_notes, *notes])),
-        "costs": [(item.name, rows) for item in group if (rows := tables.cost_rows(item))],
-        "totals": [tables.totals(item) for item in group],
-        "endings": tables.ending_rows(run),
-        "errors": tables.error_rows(run),
-        "fingerprints": tables.fingerprints(group),
+        "costs": [(item.name, rows) for item in group if (rows := table_rows.cost_rows(item))],
+        "totals": [table_rows.totals(item) for item in group],
+        "endings": table_rows.ending_rows(run),
+        "errors": table_rows.error_rows(run),
+        "fingerprints": table_rows.fingerprints(group),
         "problems": [(str(item.path), item.problem) for item in group if item.problem],
     }
 
 
-def _unlike(groups: Sequence[Sequence[Run]]) -> list[str]:
-    """Say why evaluations are not compared: what differs between how they were measured."""
+def _measured_differently(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """Return why evaluations are not compared: how their measurements differ."""
     firsts = [group[0] for group in groups if group[0].report is not None and not _is_tuning(group)]
-    told = []
+    notes = []
     for other in firsts[1:]:
         if firsts[0].report is not None and other.report is not None and firsts[0].env_id == other.env_id:
             found = differences(firsts[0].report, other.report)
-            told.append(f"{firsts[0].path} and {other.path} were not measured alike: {'; '.join(found)}")
-    return told
+            notes.append(f"{firsts[0].path} and {other.path} were not measured alike: {'; '.join(found)}")
+    return notes
 
 
 def _is_tuning(group: Sequence[Run]) -> bool:
-    """Whether the group is what the control `constant prompt` was tuned on."""
+    """Return whether the group is the tuning run of the control `constant prompt`."""
     return group[0].arm_kind == "tuning"
 
 
 def _script() -> str:
-    """Return the report's one script: its parts, in one scope."""
+    """Return the script of the page: all parts in one scope."""
     parts = "\n".join(_static(f"script/{name}.js") for name in SCRIPT)
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
@@ -208,7 +208,7 @@ def _static(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Return a content security policy that lets this very style and script in, and nothing else."""
+    """Return a content security policy that allows exactly this style and this script, and nothing else."""
     return (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"

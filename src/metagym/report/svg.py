@@ -1,4 +1,4 @@
-"""SVG, written by hand: tags, scales and ticks. Everything that goes in is escaped; colours are the page's."""
+"""SVG elements, scales and ticks. All text is escaped; the page's style sheet sets the colours."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from metagym.rendering import visible
 
 
 def tag(name: str, *children: str, text: str = "", **attributes: float | str | None) -> str:
-    """Return an element. Underscores in attribute names become hyphens (`klass` is `class`); None leaves one out.
+    """Return an SVG element. Underscores in attribute names become hyphens (`klass` is `class`); None leaves one out.
 
     >>> tag("text", text="a < b", x=1.50, text_anchor="end")
     '<text x="1.5" text-anchor="end">a &lt; b</text>'
     """
-    told = "".join(
+    listed = "".join(
         f' {"class" if key == "klass" else key.replace("_", "-")}="{_attribute(value)}"'
         for key, value in attributes.items()
         if value is not None
     )
     inner = "".join(children) + escape(visible(text))
-    return f"<{name}{told}>{inner}</{name}>" if inner else f"<{name}{told}/>"
+    return f"<{name}{listed}>{inner}</{name}>" if inner else f"<{name}{listed}/>"
 
 
 def _attribute(value: float | str) -> str:
@@ -30,14 +30,14 @@ def _attribute(value: float | str) -> str:
 
 
 class Scale:
-    """Maps numbers from `domain` to a length; `reverse` for a vertical axis."""
+    """Maps numbers from `domain` to places on the page, from the first of `extent` to the second."""
 
     def __init__(self, domain: tuple[float, float], extent: tuple[float, float]) -> None:
         low, high = domain
         self.domain = (low, high if high > low else low + 1.0)
         self.extent = extent
 
-    def __call__(self, value: float) -> float:  # noqa: D102 - the class says it
+    def __call__(self, value: float) -> float:  # noqa: D102 - see the class
         low, high = self.domain
         start, end = self.extent
         return start + (value - low) / (high - low) * (end - start)
@@ -53,5 +53,5 @@ class Scale:
 
 
 def path(points: list[tuple[float, float]]) -> str:
-    """Return the `d` of a line through the points."""
+    """Return the `d` attribute of a line through the points."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)

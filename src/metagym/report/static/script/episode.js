@@ -40,10 +40,10 @@ function completionOf(step) {
   const completion = step.completion;
   if (!completion) return el("p", { class: "note" }, "No model was called for this step: a stand-in or a function decided.");
   const usage = completion.usage ?? {};
-  const told = [`finish: ${completion.finish_reason ?? "stop"}`, completion.model, usage.prompt_tokens && `${usage.prompt_tokens} prompt tokens`, usage.completion_tokens && `${usage.completion_tokens} completion tokens`];
+  const facts = [`finish: ${completion.finish_reason ?? "stop"}`, completion.model, usage.prompt_tokens && `${usage.prompt_tokens} prompt tokens`, usage.completion_tokens && `${usage.completion_tokens} completion tokens`];
   return el("div", { class: "raw" },
     completion.reasoning ? el("div", { class: "message" }, el("b", {}, "reasoning"), textBlock(completion.reasoning)) : null,
-    el("div", { class: "message" }, el("b", {}, short(told.filter(Boolean).join(" \u00b7 "))), textBlock(completion.text ?? "")),
+    el("div", { class: "message" }, el("b", {}, short(facts.filter(Boolean).join(" \u00b7 "))), textBlock(completion.text ?? "")),
   );
 }
 

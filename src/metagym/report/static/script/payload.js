@@ -9,9 +9,9 @@ async function unpack(name) {
 let index = { runs: [], prompts: [], episodes: [] };
 const chunks = new Map();
 
-function chunk(number_) {
-  if (!chunks.has(number_)) chunks.set(number_, unpack(number_));
-  return chunks.get(number_);
+function chunk(place) {
+  if (!chunks.has(place)) chunks.set(place, unpack(place));
+  return chunks.get(place);
 }
 
 /** Return the whole episode at `position` (from 0), with its row of the index. */

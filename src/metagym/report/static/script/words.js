@@ -1,7 +1,7 @@
 // Words on an episode.
 
 function outcome(row) {
-  if (row.stop === "error") return ["off", "! apparatus failed"];
+  if (row.stop === "error") return ["off", "! infrastructure error"];
   if (row.success === true) return ["ok", "\u2713 success"];
   if (row.success === false) return ["no", "\u2717 failure"];
   return ["off", "\u2013 no verdict"];

@@ -1,4 +1,4 @@
-"""The episodes, packed: an index for lists and filters, and chunks that the page unpacks when they are asked for."""
+"""Pack episodes for the page: an index for lists and filters, and chunks that the page unpacks when it needs them."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from metagym.report.selection import phase_of
-from metagym.report.sources import Run
-from metagym.report.words import is_control
+from metagym.report.episode_selection import phase_of
+from metagym.report.headlines import is_control
+from metagym.report.run_reading import Run
 from metagym.types import Completion, Observation, Step, Trajectory
 
 CHUNK_BYTES = 600_000
-"""A chunk is closed above so many bytes of JSON: unpacked in a few hundredths of a second."""
+"""A chunk ends above this number of bytes of JSON: it is unpacked in a few hundredths of a second."""
 
 
 def pack(value: Any) -> str:
-    """Return a JSON value as base64 of its gzip: text that can hold no markup. Equal values pack alike."""
+    """Return a JSON value as base64 of its gzip: text without markup. Equal values give equal text."""
     return _pack_text(json.dumps(value, ensure_ascii=True, separators=(",", ":")))
 
 
@@ -29,7 +29,7 @@ def _pack_text(text: str) -> str:
 def pack_episodes(runs: Sequence[Run]) -> tuple[dict[str, Any], list[str]]:
     """Return the index, a JSON mapping, and the packed chunks.
 
-    The index holds per episode what the list shows, its place (chunk and position), and per run what is
+    For each episode the index holds what the list shows and its place (chunk and position); for each run, what is
     needed to rebuild the messages that its actor sent.
     """
     prompts: dict[str, int] = {}
@@ -66,7 +66,7 @@ def _about(run: Run) -> dict[str, Any]:
 
 
 def _chat_actor(actor: dict[str, Any]) -> dict[str, Any]:
-    """Return what decides the messages of a `ChatActor`, from its fingerprint."""
+    """Return the options that decide the messages of a `ChatActor`, from its fingerprint."""
     model = actor.get("model")
     sampling = (model.get("sampling") if isinstance(model, dict) else None) or {}
     limits = (sampling.get("max_completion_tokens"), sampling.get("max_tokens"))
@@ -107,7 +107,7 @@ def _tested_prompt(run: Run, role: str, family: str, seed: int | None, prompt: s
 
 
 def _episode(trajectory: Trajectory) -> dict[str, Any]:
-    """Return all of a trajectory that the page shows, with lists of actions that recur kept once."""
+    """Return the parts of a trajectory that the page shows; equal lists of actions are kept once."""
     lists: dict[tuple[str, ...], int] = {}
     steps = [_step(step, lists) for step in trajectory.steps]
     final = None if trajectory.final_observation is None else _observation(trajectory.final_observation, lists)

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from metagym.report.payload import pack, pack_episodes
-from metagym.report.sources import read_runs
+from metagym.report.embedded_episodes import pack, pack_episodes
+from metagym.report.run_reading import read_runs
 
 
 def unpack(text: str) -> Any:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metagym.evaluation import EvaluationConfig, evaluate
-from metagym.report.notebook import MAX_CHARS, MAX_ROWS, text
+from metagym.report.notebook_html import MAX_CHARS, MAX_ROWS, text
 from metagym.types import Action, Observation, Reflection, Step, StopReason
 from tests.conftest import MakeGates, make_episode, make_meta_step, make_step, make_task, make_trajectory
 

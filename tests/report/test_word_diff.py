@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.report.diff import MAX_CELLS, word_diff
+from metagym.report.word_diff import MAX_CELLS, word_diff
 
 TEXTS = st.text(alphabet=" \nabc.-", max_size=60)
 

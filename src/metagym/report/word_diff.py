@@ -1,4 +1,4 @@
-"""What changed from one prompt to the next, word by word."""
+"""Find what changed from one prompt to the next, word by word."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from difflib import SequenceMatcher
 from typing import Literal
 
 Change = tuple[Literal["=", "-", "+"], str]
-"""(kept, taken out or put in; the text)"""
+"""(kept, removed or added; the text)"""
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 MAX_CELLS = 4_000_000
-"""Above so many pairs of words, lines are compared; above so many pairs of lines, the whole text is replaced."""
+"""With more pairs of words than this, lines are compared; with more pairs of lines, the whole text is replaced."""
 
 
 def word_diff(old: str, new: str) -> list[Change]:
-    """Return the changes that make `new` of `old`: kept and taken out texts give `old`, kept and put in ones `new`.
+    """Return the changes from `old` to `new`: kept and removed texts give `old`, kept and added texts give `new`.
 
     >>> word_diff("Be brave.", "Be very careful.")
     [('=', 'Be '), ('-', 'brave'), ('+', 'very careful'), ('=', '.')]
     """
     start = _common(old, new)
     end = _common(old[start:][::-1], new[start:][::-1])
-    # A word is not cut in two by what both texts share.
+    # Do not cut a word in two at the end of the shared text.
     while start and not old[start - 1].isspace():
         start -= 1
     while end and not old[len(old) - end].isspace():
@@ -57,7 +57,7 @@ def _compare(old: str, new: str) -> list[Change]:
 
 
 def _joined(changes: list[Change]) -> list[Change]:
-    """Join neighbours of a kind; a lone space between two changes belongs to them."""
+    """Join neighbours of one kind; a single space between two changes belongs to them."""
     found: list[Change] = []
     removed = added = ""
     last = len(changes) - 1
@@ -77,7 +77,7 @@ def _joined(changes: list[Change]) -> list[Change]:
 
 
 def _aligned(changes: list[Change]) -> list[Change]:
-    """Slide a lone change to the start of its line, where the text around it allows that: it says the same."""
+    """Move a single change to the start of its line if the text around it allows that: the result is the same."""
     for index in range(1, len(changes) - 1):
         (before, head), (kind, text), (after, tail) = changes[index - 1 : index + 2]
         if kind == "=" or before != "=" or after != "=":

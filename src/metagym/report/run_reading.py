@@ -1,4 +1,4 @@
-"""What a report is made of: run folders, read into values. A folder that cannot be read says why."""
+"""Read run folders into values for the report. A folder that cannot be read gives the reason instead."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from metagym.evaluation.arms import ArmKind, recorded_kind
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import report_of
 from metagym.evaluation.stream import StreamReport
-from metagym.report.selection import Choice, choose, share_out
+from metagym.report.episode_selection import Choice, choose, share_out
 from metagym.runs import LOG, MANIFEST, REPORT, Manifest, Measurement, RunFolder, read_manifest
 from metagym.runs.model_calls import load_ledger
 from metagym.types import MetaStep, Reflection, Trajectory
@@ -29,15 +29,15 @@ Kind = Literal["meta-episode", "evaluation", "stream", "unreadable"]
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder, as far as it can be read."""
+    """The contents of one run folder, as far as it can be read."""
 
     path: Path
     name: str
-    """What it is called: the arm of an evaluation, else the folder's name; the path where that names several."""
+    """The arm of an evaluation, else the name of the folder; the path if several runs have the same name."""
     kind: Kind
     manifest: Manifest | None = None
     problem: str = ""
-    """Why it cannot be read, or what is missing in it; empty where all is well."""
+    """Why the run cannot be read, or what is missing; empty if there is no problem."""
     history: tuple[MetaStep, ...] = ()
     """The meta-steps of a single meta-episode."""
     report: EvaluationReport | None = None
@@ -47,12 +47,12 @@ class Run:
     spending: dict[SpendingKey, Spending] = field(default_factory=dict)
     """Model calls by role, purpose and meta-step."""
     episodes: tuple[Trajectory, ...] = ()
-    """Those that the report shows: all, or a choice."""
+    """The episodes that the report shows: all of them, or a selection."""
     num_episodes: int = 0
 
     @property
     def scripted(self) -> bool:
-        """Whether a scripted stand-in had a part in it."""
+        """Whether a scripted stand-in played or reflected."""
         parts = (
             self.manifest is not None and self.manifest.scripted,
             self.report is not None and self.report.scripted,
@@ -64,18 +64,18 @@ class Run:
 
     @property
     def arm(self) -> str:
-        """The arm of an evaluation, which its episodes are named by; empty for another run."""
+        """The arm of an evaluation, as in the names of its episodes; empty for other runs."""
         about = None if self.manifest is None else self.manifest.evaluation
         return "" if about is None else str(about.get("arm", ""))
 
     @property
     def arm_kind(self) -> ArmKind:
-        """What the arm of an evaluation is: a method, the A/A run, a null control, or a tuning run."""
+        """The kind of the arm: a method, the A/A run, a null control, or a tuning run."""
         return recorded_kind(None if self.manifest is None else self.manifest.evaluation)
 
     @property
     def env_id(self) -> str:
-        """The meta-environment that was played; empty where it is not known."""
+        """The id of the meta-environment; empty if it is not known."""
         return "" if self.manifest is None else self.manifest.env_id
 
 
@@ -85,8 +85,8 @@ def find_runs(path: Path) -> list[Path]:
     Raises:
         RunFolderError: there is nothing at `path`.
     """
-    if not os.path.exists(path):  # a name that is too long is nothing, either
-        raise RunFolderError(f"Expected a run folder, or a folder of them, at {path}: there is nothing.")
+    if not os.path.exists(path):  # also False for a name that is too long
+        raise RunFolderError(f"Expected a run folder, or a folder of them, at {path}: nothing exists there.")
     if not path.is_dir():
         raise RunFolderError(f"Expected a run folder at {path}, got a file.")
     files = (file for name in (MANIFEST, f"{MANIFEST}.part", LOG) for file in path.rglob(name))
@@ -94,7 +94,7 @@ def find_runs(path: Path) -> list[Path]:
 
 
 def read_runs(paths: Sequence[Path], *, max_episodes: int) -> list[Run]:
-    """Read the runs at and below `paths`; at most `max_episodes` episodes in all, shared out evenly.
+    """Read the runs at and below `paths`, with at most `max_episodes` episodes in all, divided evenly.
 
     Raises:
         RunFolderError: there is nothing at one of the paths.
@@ -149,10 +149,10 @@ def _read_open(run: RunFolder, choice: Choice, limit: int) -> Run:
         stream, problem = _stream(folder, problem)
         return Run(kind="stream", stream=stream, problem=problem, **common)
     if not measurements:
-        problem = "Nothing was measured yet: no meta-step of this evaluation is finished."
+        problem = "Nothing is measured yet: no meta-step of this evaluation is finished."
         return Run(kind="evaluation", problem=problem, **common)
     if not (folder / REPORT).exists():
-        problem = "This evaluation is not finished: the figures are of what was measured so far."
+        problem = "This evaluation is not finished: the figures cover what was measured so far."
     return Run(kind="evaluation", report=report_of(run), problem=problem, **common)
 
 
@@ -184,7 +184,7 @@ def _unreadable(folder: Path, problem: str) -> Run:
 
 
 def _schema(folder: Path) -> str:
-    """Say which metagym wrote an unreadable manifest, where it tells."""
+    """Return which metagym wrote an unreadable manifest; empty if the manifest does not say so."""
     try:
         version = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["measurement"]["metagym"]
     except (OSError, ValueError, KeyError, TypeError):

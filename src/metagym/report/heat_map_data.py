@@ -1,4 +1,4 @@
-"""Which heat maps a run shows: tasks by prompts in an evaluation, tasks by meta-steps in a single meta-episode."""
+"""Choose the heat maps of a run: tasks by prompts in an evaluation, tasks by meta-steps in a single meta-episode."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from metagym.evaluation.figures import MeasurementTable
-from metagym.report.heatmap import Cell, HeatMap
-from metagym.report.sources import Run
+from metagym.report.heat_map import Cell, HeatMap
+from metagym.report.run_reading import Run
 from metagym.runs import Role
 from metagym.types import Trajectory
 
@@ -48,8 +48,8 @@ def _mean_cell(number: int, task: str, index: int, scores: Sequence[float | None
         return None
     known = [score for score in scores if score is not None]
     go = _list_of(run=number, task=task, phase="validation", index=index)
-    told = f"{task}, prompt {index}, mean of {len(known)} seeds"
-    return Cell(sum(known) / len(known) if known else None, told, go)
+    tip = f"{task}, prompt {index}, mean of {len(known)} seeds"
+    return Cell(sum(known) / len(known) if known else None, tip, go)
 
 
 def _single(number: int, run: Run, episodes: Sequence[Mapping[str, Any]]) -> list[HeatMap]:
@@ -61,9 +61,9 @@ def _single(number: int, run: Run, episodes: Sequence[Mapping[str, Any]]) -> lis
     scores = [item.score for step in run.history for item in step.trajectories if item.score is not None]
     score_range = (min([0.0, *scores]), max([1.0, *scores]))
     tasks = [item.task.id for meta_step in run.history for item in meta_step.trajectories]
-    if 2 * len(set(tasks)) <= len(tasks) + 1:  # tasks come again: a row is a task
+    if 2 * len(set(tasks)) <= len(tasks) + 1:  # tasks are repeated: a row is a task
         rows = [(task, _task_row(run, task, by_name)) for task in dict.fromkeys(tasks)]
-        return [HeatMap("tasks that come again", rows, "meta-steps", "tasks", score_range)]
+        return [HeatMap("repeated tasks", rows, "meta-steps", "tasks", score_range)]
     batches = [
         sorted(meta_step.trajectories, key=lambda item: -(item.score if item.score is not None else -9e9))
         for meta_step in run.history
@@ -73,8 +73,7 @@ def _single(number: int, run: Run, episodes: Sequence[Mapping[str, Any]]) -> lis
         ("", [_cell(batch[row], index, by_name) if row < len(batch) else None for index, batch in enumerate(batches)])
         for row in range(height)
     ]
-    told = "fresh tasks in each column, best first"
-    return [HeatMap(told, slots, "meta-steps", "places in the batch", score_range)]
+    return [HeatMap("fresh tasks in each column, best first", slots, "meta-steps", "places in the batch", score_range)]
 
 
 def _task_row(run: Run, task: str, places: Mapping[tuple[str, int], int]) -> list[Cell | None]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from metagym.evaluation.arena import Bout
+from metagym.report.arena_standings import read_standings, standings_headline, standings_rows
 from metagym.report.page import arrange
-from metagym.report.sources import read_runs
-from metagym.report.standings import read_standings, standings_headline, standings_rows
+from metagym.report.run_reading import read_runs
 from tests.evaluation.conftest import bout  # noqa: F401
 from tests.report.conftest import Report
 from tests.report.test_page import headlines, words
@@ -18,7 +18,7 @@ from tests.report.test_page import headlines, words
 
 def test_the_standings_are_shown_and_nothing_is_ranked_that_a_stand_in_played(report: Report, bout: Bout) -> None:  # noqa: F811
     page = report(bout.folder)
-    assert headlines(page) == ["SCRIPTED 4 methods side by side, plumbing only: none is ranked"]
+    assert headlines(page) == ["SCRIPTED 4 methods side by side with a scripted stand-in: no method is ranked"]
     told = words(page)
     assert "2 families, 3 seeds, the same tasks in all arms; 2 control arms. Each meta-episode may take 6 " in told
     assert "empty experience (ict) control" in told
@@ -37,7 +37,7 @@ def test_what_models_played_names_the_highest_score_and_claims_no_more(bout: Bou
     first = bout.standings.rows[0]
     assert first.test is not None
     assert told == f"4 methods under equal budgets: {first.arm} scored highest, {first.test.mean:.2f}"
-    assert "does not keep from 0 is not shown" in basis
+    assert "A difference whose interval contains 0 is not shown to exist" in basis
 
 
 @pytest.mark.parametrize("harm", ["broken", "part"])

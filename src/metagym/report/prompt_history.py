@@ -1,4 +1,4 @@
-"""The history of the prompts of each meta-episode: what was changed, why, and what became of the score."""
+"""Collect the prompts of each meta-episode: what changed, why, and the score of each prompt."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from metagym.evaluation.figures import MeasurementTable
-from metagym.report.diff import word_diff
-from metagym.report.sources import Run
+from metagym.report.run_reading import Run
+from metagym.report.word_diff import word_diff
 from metagym.runs import Role
 from metagym.types import Reflection
 
@@ -21,7 +21,7 @@ def _of_run(number: int, run: Run) -> list[dict[str, Any]]:
     if run.kind == "meta-episode" and run.history:
         prompts = [meta_step.prompt for meta_step in run.history]
         reflections = [meta_step.reflection for meta_step in run.history]
-        # A reflection after the last meta-step wrote a prompt that nobody has played yet.
+        # The prompt of a reflection after the last meta-step was not played: it has no score.
         scores = [{"score": meta_step.reward, "failed": meta_step.num_failed} for meta_step in run.history]
         return [{"run": number, "family": "", "seed": None, "rows": _rows(prompts, reflections, scores)}]
     if run.kind != "evaluation":

@@ -1,4 +1,4 @@
-"""What a group of runs came to, as rows of a page: figures, comparisons, costs, endings, fingerprints."""
+"""Rows of the page's tables: figures, comparisons, costs, stop reasons, fingerprints."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from metagym.errors import ConfigError
 from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.figures import Figures
 from metagym.report.charts import domain_of, whisker
-from metagym.report.sources import Run
-from metagym.report.words import interval, mean, number, p_value
+from metagym.report.number_format import format_interval, format_mean, format_number, format_p
+from metagym.report.run_reading import Run
 from metagym.seeding import digest
 from metagym.types import Usage
 
@@ -29,24 +29,24 @@ TILES = (
 
 
 def tiles(run: Run) -> list[Row]:
-    """Return the figures that stand beside the primary endpoint."""
+    """Return the figures that are shown beside the primary endpoint."""
     if run.report is None:
         return []
     overall = run.report.overall
     return [
         {
             "label": label,
-            "value": mean(found, sign=sign),
-            "interval": interval(found, sign=sign),
-            "told": told,
+            "value": format_mean(found, sign=sign),
+            "interval": format_interval(found, sign=sign),
+            "note": note,
         }
-        for name, label, told, sign in TILES
+        for name, label, note, sign in TILES
         if (found := getattr(overall, name)) is not None
     ]
 
 
 def family_rows(run: Run) -> list[Row]:
-    """Return test scores and gains, a row each family and one for all."""
+    """Return test scores and gains: a row for each family, and one for all of them."""
     if run.report is None:
         return []
     rows = [*run.report.families.items(), ("all families", run.report.overall)]
@@ -57,14 +57,17 @@ def family_rows(run: Run) -> list[Row]:
 def _family_row(name: str, figures: Figures, domain: tuple[float, float]) -> Row:
     row: Row = {"name": name, "graphic": whisker(figures.gain, domain)}
     for field in ("test_first", "test_chosen", "test_last"):
-        row[field] = mean(getattr(figures, field))
+        row[field] = format_mean(getattr(figures, field))
     for field in ("gain", "optimism", "replay_gain", "transfer_gain", "memorisation_gap"):
-        row[field] = mean(getattr(figures, field), sign=True)
-    return row | {"interval": interval(figures.gain, sign=True), "regression_rate": mean(figures.regression_rate)}
+        row[field] = format_mean(getattr(figures, field), sign=True)
+    return row | {
+        "interval": format_interval(figures.gain, sign=True),
+        "regression_rate": format_mean(figures.regression_rate),
+    }
 
 
 def comparison_rows(group: Sequence[Run]) -> tuple[list[Row], str, list[str]]:
-    """Return the paired differences of the first run to each other; why there are none; and the notes."""
+    """Return the paired differences of the first run to each other run, the reason if there are none, and notes."""
     reports = [run.report for run in group if run.report is not None]
     if len(reports) < 2 or group[0].report is None:
         return [], "", []
@@ -85,22 +88,24 @@ def comparison_rows(group: Sequence[Run]) -> tuple[list[Row], str, list[str]]:
 def _comparison_row(item: Comparison, graphic: str) -> Row:
     dropped = str(item.num_dropped)
     if item.num_dropped:
-        dropped += f" ({number(item.worst_case[0], sign=True)} to {number(item.worst_case[1], sign=True)})"
+        dropped += (
+            f" ({format_number(item.worst_case[0], sign=True)} to {format_number(item.worst_case[1], sign=True)})"
+        )
     return {
         "graphic": graphic,
-        "difference": mean(item.difference, 3, sign=True),
-        "interval": interval(item.difference, 3, sign=True),
-        "p": p_value(None if item.difference is None else item.difference.p_value),
-        "sign_flip": p_value(item.sign_flip_p),
-        "new_tasks": f"{mean(item.new_tasks, 3, sign=True)} {interval(item.new_tasks, 3, sign=True)}",
-        "detectable": number(item.detectable, 3),
+        "difference": format_mean(item.difference, 3, sign=True),
+        "interval": format_interval(item.difference, 3, sign=True),
+        "p": format_p(None if item.difference is None else item.difference.p_value),
+        "sign_flip": format_p(item.sign_flip_p),
+        "new_tasks": f"{format_mean(item.new_tasks, 3, sign=True)} {format_interval(item.new_tasks, 3, sign=True)}",
+        "detectable": format_number(item.detectable, 3),
         "dropped": dropped,
         "verdict": item.verdict,
     }
 
 
 def cost_rows(run: Run) -> list[Row]:
-    """Return what model calls took, by role and purpose; where no call was logged, the tokens in the record."""
+    """Return what model calls used, by role and purpose; if no call was logged, the tokens in the records."""
     sums: dict[str, Spending] = {}
     for (role, purpose, _), spending in run.spending.items():
         name = f"{role}, {purpose}"
@@ -148,7 +153,7 @@ def _duration(seconds: float) -> str:
 
 
 def ending_rows(run: Run) -> list[Row]:
-    """Return why the episodes in the report ended, the commonest first, with what each came to."""
+    """Return the stop reasons of the episodes in the report with their outcomes, the commonest first."""
     counted = Counter((item.stop_reason.value, item.success) for item in run.episodes)
     total = sum(counted.values())
     words = {True: "success", False: "failure", None: "no verdict"}
@@ -157,7 +162,7 @@ def ending_rows(run: Run) -> list[Row]:
             "reason": reason,
             "outcome": "not counted" if reason == "error" else words[success],
             "count": f"{count:,}",
-            "share": number(count / total),
+            "share": format_number(count / total),
             "bar": round(100 * count / total, 1),
         }
         for (reason, success), count in counted.most_common()
@@ -165,13 +170,13 @@ def ending_rows(run: Run) -> list[Row]:
 
 
 def error_rows(run: Run) -> list[Row]:
-    """Return what the apparatus failed on, the commonest first."""
-    counted = Counter(item.error[:300] or "no word on it" for item in run.episodes if item.score is None)
+    """Return the infrastructure errors, the commonest first."""
+    counted = Counter(item.error[:300] or "no message" for item in run.episodes if item.score is None)
     return [{"error": error, "count": f"{count:,}"} for error, count in counted.most_common(8)]
 
 
 def totals(run: Run) -> Row:
-    """Return the counts of a run, from all of its records."""
+    """Return the counts of a run, over all of its records."""
     if run.measurements:
         steps = sum(item.num_steps for item in run.measurements)
         invalid = sum(item.num_invalid for item in run.measurements)
@@ -193,7 +198,7 @@ def totals(run: Run) -> Row:
 
 
 def fingerprints(group: Sequence[Run]) -> list[Row]:
-    """Return both fingerprints of each run: the measurement's, which must match, and the arm's."""
+    """Return both fingerprints of each run: the one of the measurement, which must match, and the one of the arm."""
     return [
         {
             "name": run.name,

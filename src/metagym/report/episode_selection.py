@@ -1,4 +1,4 @@
-"""Which episodes a report shows where there are too many: whole meta-episodes, the same ones in every arm."""
+"""Choose which episodes a report shows if there are too many: whole meta-episodes, the same ones in every arm."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from metagym.seeding import digest
 
 
 class Phase(NamedTuple):
-    """What an episode was played for."""
+    """The purpose of an episode."""
 
     name: str
     """`learning`, or the role of the measurement: `validation`, `test chosen`, ..."""
     number: int
-    """The meta-step, or the prompt's number."""
+    """The meta-step, or the number of the prompt."""
     family: str = ""
     """The family that was evaluated; empty in a single meta-episode."""
     seed: int | None = None
-    """The meta-episode of an evaluation: its replicate."""
+    """The meta-episode of an evaluation, which is one replicate."""
 
 
 _INDEXED = {role.value: role for role in (Role.VALIDATION, Role.REPLAY, Role.STREAM_TEST)}
@@ -29,7 +29,7 @@ _ORDER = {"learning": 0, **dict.fromkeys(sorted(_SINGLE), 1)}
 
 
 def phase_of(key: Key, arm: str) -> Phase:
-    """Return what the episode named `key` was played for, in the evaluation of `arm` (empty: a single run).
+    """Return the purpose of the episode named `key` in the evaluation of `arm` (empty for a single run).
 
     >>> phase_of((3, "demo/law-0007/2/validation-4", "law-0007/9", 0), "demo")
     Phase(name='validation', number=4, family='law-0007', seed=2)
@@ -52,29 +52,29 @@ def phase_of(key: Key, arm: str) -> Phase:
 
 @dataclass(frozen=True)
 class Choice:
-    """The episodes of a run in the order in which a report takes them up."""
+    """The episodes of a run, in the order in which a report includes them."""
 
     order: tuple[Key, ...]
 
     @property
     def num_episodes(self) -> int:
-        """How many there are."""
+        """The number of episodes."""
         return len(self.order)
 
     def of(self, limit: int) -> Callable[[Key], bool]:
-        """Return whether an episode is among the first `limit`."""
+        """Return the test whether an episode is among the first `limit`."""
         chosen = set(self.order[:limit])
         return chosen.__contains__
 
 
 def choose(run: RunFolder) -> Choice:
-    """Order the episodes: seed by seed, what was learned from first, then the tests, then a fixed sample."""
+    """Order the episodes: seed by seed, first those of learning, then the tests, then a fixed sample of the rest."""
     about = run.manifest.evaluation
     arm = "" if about is None else str(about.get("arm", ""))
 
     def rank(key: Key) -> tuple[int, int, int, str]:
         phase = phase_of(key, arm)
-        # No arm in it, so that a comparison finds the same tasks in each.
+        # The digest leaves out the arm, so that a comparison finds the same tasks in each.
         sample = digest([phase.name, phase.number, phase.family, key[2], key[3]], length=8)
         order = _ORDER.get(phase.name, 2)
         return (phase.seed or 0, order, phase.number if about is None else 0, sample)
@@ -83,7 +83,7 @@ def choose(run: RunFolder) -> Choice:
 
 
 def share_out(wanted: Sequence[int], limit: int) -> list[int]:
-    """Share `limit` out evenly; what one does not need goes to the others.
+    """Divide `limit` evenly; what one does not need goes to the others.
 
     >>> share_out([2, 50, 50], 20)
     [2, 9, 9]

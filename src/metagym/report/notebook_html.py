@@ -1,4 +1,4 @@
-"""Records as HTML for a notebook's output: self-contained, escaped, without scripts, in the notebook's own colours."""
+"""Draw records as HTML for a notebook: self-contained, escaped, without scripts, in the colours of the notebook."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from metagym.rendering import plural, visible
 from metagym.types import MetaStep, Record, Step, Trajectory
 
 MAX_ROWS = 100
-"""A longer table loses its middle."""
+"""The middle of a longer table is left out."""
 MAX_LINE = 200
-"""So much of an observation stands in its row; more is behind a fold."""
+"""A row shows this number of characters of an observation; the rest is folded."""
 MAX_CHARS = 4_000
-"""A longer text loses its middle."""
+"""The middle of a longer text is left out."""
 
 # Half-transparent grey and the inherited colour stand out from a light page and from a dark one.
 _LINE = "1px solid rgba(128,128,128,.5)"
@@ -35,7 +35,7 @@ def draw(record: Record) -> str | None:
 
 
 def text(value: object) -> str:
-    """Return `value` as escaped text: nothing in it is markup, and control characters and marks of direction show.
+    """Return `value` as escaped text without markup; invisible characters get a sign.
 
     >>> text("<b>\\x00")
     '&lt;b&gt;␀'
@@ -48,13 +48,13 @@ def text(value: object) -> str:
 
 
 def block(value: str) -> str:
-    """Return text that keeps its lines; several lines, as of a map, keep their columns, and one long line wraps."""
+    """Return text with its line breaks. Several short lines, such as a map, keep their columns; a long line wraps."""
     space = "pre" if value.count("\n") > 1 and max(map(len, value.splitlines())) <= MAX_LINE else "pre-wrap"
     return f'<pre style="{_TEXT};white-space:{space};overflow-wrap:anywhere;overflow-x:auto">{text(value)}</pre>'
 
 
 def fold(summary: str, body: str) -> str:
-    """Return `body` behind a summary that opens it; both are HTML."""
+    """Return `body`, hidden until its summary is clicked; both are HTML."""
     return f'<details><summary style="cursor:pointer">{summary}</summary>{body}</details>'
 
 
@@ -77,18 +77,18 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def box(title: str, *parts: str, scripted: bool = False) -> str:
-    """Return the whole output: a title and parts, all HTML."""
-    stamp = f" {mark('SCRIPTED')} a stand-in played: this says nothing about language models" if scripted else ""
+    """Return the whole output: a title and its parts, all HTML."""
+    stamp = f" {mark('SCRIPTED')} a stand-in played: this shows nothing about language models" if scripted else ""
     return f'<div style="{_BOX}"><div><b>{title}</b>{stamp}</div>{"".join(parts)}</div>'
 
 
 def number(value: float | None, form: str = ".2f") -> str:
-    """Return a number as text, and a dash for none."""
+    """Return a number as text, or a dash for None."""
     return "-" if value is None else format(value, form)
 
 
 def meta_step_html(meta_step: MetaStep) -> str:
-    """Return a meta-step: its reward, its prompt behind a fold, and a row for each episode."""
+    """Return a meta-step: its reward, its prompt (folded), and a row for each episode."""
     failed = f", {meta_step.num_failed} failed" if meta_step.num_failed else ""
     title = f"Meta-step {meta_step.index}: reward {number(meta_step.reward)}"
     prompt = fold(f"prompt, {len(meta_step.prompt):,} characters", block(meta_step.prompt))
@@ -114,7 +114,7 @@ def meta_step_html(meta_step: MetaStep) -> str:
 
 
 def trajectory_html(trajectory: Trajectory) -> str:
-    """Return a trajectory: a row for each step, with what was seen behind a fold."""
+    """Return a trajectory: a row for each step, with its observation (folded)."""
     title = f"Episode on {text(trajectory.task.id)} ({text(trajectory.task.family)}): score {number(trajectory.score)}"
     steps = trajectory.steps
     first = steps[0].observation if steps else trajectory.final_observation
@@ -130,7 +130,7 @@ def trajectory_html(trajectory: Trajectory) -> str:
 
 def _step_row(place: int, step: Step) -> tuple[str, ...]:
     action = step.action
-    said = text(action.text) if action.text is not None else "<i>none could be read</i>"
+    said = text(action.text) if action.text is not None else "<i>no action was found</i>"
     thought = fold("<i>why</i>", block(action.thought)) if action.thought else ""
     executed = text(step.command) if step.command is not None else "-"
     if not step.is_valid:
@@ -139,7 +139,7 @@ def _step_row(place: int, step: Step) -> tuple[str, ...]:
 
 
 def _seen(observation: str) -> str:
-    """Return an observation that is one short line as it is, another by its first line, and whole behind it."""
+    """Return a short observation as it is; of a long one the first line, with the whole text folded."""
     lines = observation.strip().splitlines() or ["(nothing)"]
     if len(lines) == 1 and len(lines[0]) <= MAX_LINE:
         return text(lines[0])
@@ -149,8 +149,8 @@ def _seen(observation: str) -> str:
 
 def _ending(trajectory: Trajectory) -> str:
     success = {True: "success, ", False: "no success, ", None: ""}[trajectory.success]
-    told = trajectory.error or trajectory.stop_detail
-    return text(f"{success}{trajectory.stop_reason.value}" + (f": {told}" if told else ""))
+    detail = trajectory.error or trajectory.stop_detail
+    return text(f"{success}{trajectory.stop_reason.value}" + (f": {detail}" if detail else ""))
 
 
 def _evaluation_html(report: EvaluationReport) -> str:
@@ -170,7 +170,9 @@ def _evaluation_html(report: EvaluationReport) -> str:
     scores = table(("family", "sp_0", "chosen", "last", "gain [95 %]", "optimism"), rows)
     curves = (("online, per meta-step", overall.online), ("validation, per prompt", overall.validation))
     courses = table(("score", "course"), [(name, " ".join(map(mean_text, curve))) for name, curve in curves])
-    missing = f"{report.num_missing} test scores are missing: the apparatus failed" if report.num_missing else ""
+    missing = (
+        f"{report.num_missing} test scores are missing because of infrastructure errors" if report.num_missing else ""
+    )
     notes = "".join(f"<div>{text(note)}</div>" for note in report.notes if note != SCRIPTED_NOTE)
     verdict = f"<div>{text(report.verdict)}</div><div>Primary endpoint: {gain}</div>"
     return box(

@@ -1,4 +1,4 @@
-"""Heat maps of scores: tasks in rows, prompts or meta-steps in columns. What failed is crossed out."""
+"""Draw heat maps of scores in SVG: tasks in rows, prompts or meta-steps in columns. Failures are crossed out."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metagym.report.number_format import format_number
 from metagym.report.svg import tag
-from metagym.report.words import number
 
 CELL_HEIGHT, GAP, LABEL, HEAD = 15, 2, 128, 18
 MAX_ROWS = 60
@@ -18,27 +18,27 @@ class Cell:
     """One score."""
 
     score: float | None
-    """None where the apparatus failed."""
-    told: str
-    """What it is of, for the tooltip."""
+    """None if the episode failed for infrastructure reasons."""
+    tip: str
+    """The tooltip: what the score belongs to."""
     go: str = ""
-    """The place in the report that it opens."""
+    """The address in the report that a click opens."""
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """A table of scores; a missing cell was not played."""
+    """A table of scores; a task that was not played has no cell."""
 
     title: str
     rows: Sequence[tuple[str, Sequence[Cell | None]]]
     columns: str
-    """What the columns count."""
+    """The noun for the columns."""
     rows_are: str
     score_range: tuple[float, float] = (0.0, 1.0)
 
     @property
     def num_left_out(self) -> int:
-        """Rows that are not drawn."""
+        """The number of rows that are not drawn."""
         return max(0, len(self.rows) - MAX_ROWS)
 
 
@@ -52,8 +52,8 @@ def draw_heat_map(heat_map: HeatMap, *, scripted: bool) -> str:
         tag("text", text=str(index), x=label + index * size + (size - GAP) / 2, y=HEAD - 6, klass="tick mid")
         for index in range(0, num_columns, 1 if num_columns <= 16 else 5)
     ]
-    for number_, (name, cells) in enumerate(rows):
-        top = HEAD + number_ * (CELL_HEIGHT + GAP)
+    for row_number, (name, cells) in enumerate(rows):
+        top = HEAD + row_number * (CELL_HEIGHT + GAP)
         if name:
             shown = name if len(name) <= 19 else f"{name[:8]}…{name[-10:]}"
             parts.append(tag("text", text=shown, x=label - 8, y=top + CELL_HEIGHT - 4, klass="tick end", data_tip=name))
@@ -64,16 +64,16 @@ def draw_heat_map(heat_map: HeatMap, *, scripted: bool) -> str:
         ]
     width, height = label + num_columns * size, HEAD + len(rows) * (CELL_HEIGHT + GAP)
     mark = "SCRIPTED. " if scripted else ""
-    told = f"{mark}Scores, {heat_map.title}: {len(rows)} {heat_map.rows_are} by {num_columns} {heat_map.columns}"
+    description = f"{mark}Scores, {heat_map.title}: {len(rows)} {heat_map.rows_are} by {num_columns} {heat_map.columns}"
     return tag(
         "svg", *parts, viewBox=f"0 0 {width} {height}", width=width, height=height,
-        role="img", aria_label=told, klass="heat",
+        role="img", aria_label=description, klass="heat",
     )  # fmt: skip
 
 
 def _cell(cell: Cell, x: float, y: float, width: float, score_range: tuple[float, float]) -> str:
     low, high = score_range
-    told = f"{cell.told}: {'the apparatus failed' if cell.score is None else number(cell.score)}"
+    tip = f"{cell.tip}: {'infrastructure error' if cell.score is None else format_number(cell.score)}"
     common: dict[str, Any] = {"x": x, "y": y, "width": width, "height": CELL_HEIGHT, "rx": 2.0}
     parts = []
     if cell.score is not None:
@@ -82,5 +82,5 @@ def _cell(cell: Cell, x: float, y: float, width: float, score_range: tuple[float
     else:
         d = f"M{x:.0f} {y:.0f}l{width:.0f} {CELL_HEIGHT}m0 -{CELL_HEIGHT}l-{width:.0f} {CELL_HEIGHT}"
         parts.append(tag("path", d=d, klass="failed"))
-    parts.append(tag("rect", **common, klass="edge", data_tip=told, data_go=cell.go or None))
+    parts.append(tag("rect", **common, klass="edge", data_tip=tip, data_go=cell.go or None))
     return "".join(parts)

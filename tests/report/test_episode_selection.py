@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from metagym.report.selection import Phase, choose, phase_of, share_out
-from metagym.report.sources import read_runs
+from metagym.report.episode_selection import Phase, choose, phase_of, share_out
+from metagym.report.run_reading import read_runs
 from metagym.runs import RunFolder
 
 

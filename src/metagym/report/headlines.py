@@ -1,0 +1,79 @@
+"""Headlines: what a run showed, in one sentence, and what that rests on. No claim goes beyond the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from metagym.evaluation import arms
+from metagym.evaluation.report import EvaluationReport
+from metagym.rendering import plural
+from metagym.report.number_format import MINUS, format_interval, format_mean, format_number
+from metagym.report.run_reading import Run
+
+
+def is_control(run: Run) -> bool:
+    """Return whether the run is a control arm: the A/A run or a null control."""
+    return arms.is_control(run.arm_kind)
+
+
+def headline(group: Sequence[Run]) -> tuple[str, str]:
+    """Return what the first run of a group showed, in one sentence, and what that rests on."""
+    run = group[0]
+    if run.report is not None:
+        return _evaluation_headline(run, run.report, group)
+    if run.stream is not None:
+        score = f"online score {format_mean(run.stream.online_mean)} {format_interval(run.stream.online_mean)}"
+        config = run.stream.config
+        basis = f"{plural(len(config.families), 'family')} in a stream, {plural(config.num_seeds, 'seed')}"
+        forgetting = format_mean(run.stream.forgetting, sign=True)
+        return f"{run.name}: {score}", f"{basis}; forgetting {forgetting} {format_interval(run.stream.forgetting)}"
+    if run.kind == "meta-episode" and run.history:
+        return _single_headline(run)
+    if run.kind == "unreadable":
+        return "This folder cannot be read", ""  # the reason is in a note
+    log = f"{plural(run.num_episodes, 'episode')} in the log: see them under Episodes." if run.num_episodes else ""
+    return "No meta-step is finished yet", f"{log or 'The log is empty.'} Give the same command again to continue."
+
+
+def _evaluation_headline(run: Run, report: EvaluationReport, group: Sequence[Run]) -> tuple[str, str]:
+    verdict = report.verdict.replace("-", MINUS)
+    config = report.config
+    verdict, _, further = verdict.partition("; ")
+    first, _, rest = verdict.partition(": ")
+    controls = sum(map(is_control, group))
+    others = len(group) - 1 - controls
+    against = [plural(count, noun) for count, noun in ((controls, "control arm"), (others, "other arm")) if count]
+    basis = (
+        f"{report.num_seeds} of {plural(config.num_seeds, 'seed')}"
+        if report.num_seeds != config.num_seeds
+        else plural(config.num_seeds, "seed")
+    )
+    sentence = f"{run.name} is {first}" if first.startswith(("better", "worse", "not shown")) else first
+    return (
+        f"{sentence}: {rest}" if rest else sentence,
+        (f"{further[0].upper()}{further[1:]}. " if further else "")
+        + "Test score of the prompt chosen on validation, minus the score of sp_0. "
+        f"{plural(len(config.families), 'family')}, {basis}, {config.num_test} test tasks each"
+        + (f"; compared with {' and '.join(against)}." if against else "; no other arm to compare with."),
+    )
+
+
+def _single_headline(run: Run) -> tuple[str, str]:
+    rewards = [meta_step.reward for meta_step in run.history if meta_step.reward is not None]
+    num_episodes = sum(len(meta_step.trajectories) for meta_step in run.history)
+    asked = 0 if run.manifest is None else run.manifest.num_steps
+    steps = plural(len(run.history), "meta-step")
+    if len(run.history) < asked:
+        steps = f"{len(run.history)} of {plural(asked, 'meta-step')}"
+    basis = (
+        f"{steps}, {plural(num_episodes, 'episode')}. One meta-episode is one "
+        "replicate: this is one curve, with no interval and no claim about an effect."
+    )
+    if not rewards:
+        return "Every episode failed for infrastructure reasons: there is no score", basis
+    if len(rewards) == 1:
+        return f"Mean score {format_number(rewards[0])} in the one finished meta-step", basis
+    return (
+        f"Mean score from {format_number(rewards[0])} to {format_number(rewards[-1])} over {len(rewards)} meta-steps",
+        basis,
+    )
