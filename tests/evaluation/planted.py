@@ -1,4 +1,4 @@
-"""Planted reflectors, whose true effect on Gates is known, and an actor that can be told a single level by heart."""
+"""Planted reflectors, whose true effect on Gates is known, and an actor that can follow notes on a single level."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Identity(Planted):
 
 
 class Degrader(Planted):
-    """Tells at each gate the way that backfires: the truth is a loss."""
+    """Names at each gate the way that backfires: the truth is a loss."""
 
     def write(self, last: MetaStep) -> str:
         law = law_of(last.trajectories[0].task.family)

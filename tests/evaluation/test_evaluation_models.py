@@ -1,4 +1,4 @@
-"""An evaluation over a model server: purposes are booked apart, and what was paid for is not paid again."""
+"""An evaluation over a model server: purposes are booked apart, and no reply is paid for twice."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_learning_and_measuring_are_booked_apart(make_gates: MakeGates, serve: S
     assert report.usage["measuring"].num_calls > report.usage["learning"].num_calls > 0
 
 
-def test_a_run_that_a_server_stopped_goes_on_without_asking_again(
+def test_a_run_that_a_server_stopped_resumes_without_asking_again(
     make_gates: MakeGates, serve: Serve, tmp_path: Path
 ) -> None:
     whole_server = serve(answer)

@@ -1,4 +1,4 @@
-"""The smaller sister of benchmarks/false_positives.py: an A/A comparison seldom says "different"."""
+"""A small version of benchmarks/false_positives.py: an A/A comparison seldom says "different"."""
 
 from __future__ import annotations
 

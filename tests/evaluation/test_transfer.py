@@ -15,7 +15,7 @@ from tests.evaluation import planted
 FAMILIES = ("law-0007", "law-0900")
 
 
-def test_what_was_learned_in_one_law_helps_there_and_not_in_another(make_gates: MakeGates) -> None:
+def test_a_prompt_learned_in_one_law_helps_there_and_not_in_another(make_gates: MakeGates) -> None:
     config = EvaluationConfig(families=FAMILIES, num_steps=1, num_seeds=3, num_validation=4, num_test=4)
     env = make_gates()
     report = evaluate(env, planted.Oracle(), config=config)
@@ -44,7 +44,7 @@ def test_names_numbers_and_sentences_of_the_learning_tasks_are_found_in_the_prom
     assert 0.2 < found.ngram_share < 0.8
 
 
-def test_a_lesson_in_words_of_its_own_copies_nothing() -> None:
+def test_a_lesson_in_new_words_copies_nothing() -> None:
     learned = [make_trajectory([make_step("The mug stands on shelf 3.")])]
     found = copied("Search open places before closed ones, and remember what you saw.", learned)
     assert (found.ngram_share, found.names, found.sentences) == (0.0, (), ())

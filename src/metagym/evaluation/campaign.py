@@ -1,15 +1,19 @@
 """A campaign: a preset, an actor and a reflector, evaluated with its control arms into a folder of run folders.
 
-OUT/ENV-kK/ARM/     one run folder per environment, k and arm; an interrupted campaign goes on over them
+OUT/ENV-kK/ARM/     one run folder per environment, k and arm; an interrupted campaign resumes in them
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
+
+import gymnasium
 
 from metagym.actors import ActorSpec
 from metagym.env import MetaEnv
@@ -24,18 +28,21 @@ from metagym.evaluation.plan import Plan
 from metagym.evaluation.preset import Preset, PresetEnvironment
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.stream import StreamReport, evaluate_stream
+from metagym.optimizers import Optimizer
 from metagym.reflectors import Reflector, make_reflector
 from metagym.registration import make
 from metagym.runs import evaluation_size
 from metagym.types import Trajectory
 
 _MODEL_FILES = ("config.json", "adapter_config.json", "metagym.json")
-"""One of these makes a folder a model's: as transformers or peft save it, or as `metagym train` names one."""
+"""Each of these marks the folder of a model: as transformers or peft save it, or as `metagym train` names one."""
 ReflectorArgument = Reflector | Mapping[str, Any] | str
+OnArm = Callable[[str, int], Any]
+OnEpisode = Callable[[Trajectory], None]
 
 
 class Evaluated(NamedTuple):
-    """One environment and k of a campaign: the arms' reports, the reflector's first, and its comparisons."""
+    """One environment and k of a campaign: the reports of its arms, the reflector's first, and their comparisons."""
 
     folder: Path
     reports: tuple[EvaluationReport, ...]
@@ -50,14 +57,13 @@ def run_campaign(
     path: str | Path,
     controls: Sequence[str] | None = None,
     budget: Mapping[str, Any] | None = None,
-    on_arm: Callable[[str, int], Any] | None = None,
-    on_episode: Callable[[Trajectory], None] | None = None,
+    on_arm: OnArm | None = None,
+    on_episode: OnEpisode | None = None,
 ) -> list[Evaluated]:
     """Evaluate the reflector by the preset, with its controls (or those given), and compare it with each.
 
-    `budget` (tokens, calls, cost) holds for each environment and k. `on_arm` is called with the name of each
-    arm and its number of episodes before it is played. An interrupted campaign goes on when it is called again
-    with the same folder.
+    `budget` (tokens, calls, cost) holds for each environment and k. `on_arm` is called with the name of each arm and
+    its number of episodes before it is played. A second call with the same folder resumes an interrupted campaign.
 
     Raises:
         MetaGymError: as `evaluate` raises.
@@ -68,22 +74,13 @@ def run_campaign(
     found = []
     for environment, config in preset.configs():
         folder = folder_of(path, environment, config)
-        options = {**environment.options, "actor": actor, "budget": dict(budget or {})}
-        env = make(environment.id, num_steps=config.num_steps, **options)
-        try:
-            meta_env = cast(MetaEnv, env.unwrapped)
-            meta_env.on_episode = on_episode
+        with opened(environment, config.num_steps, actor, budget=budget, on_episode=on_episode) as (env, meta_env):
             policy = make_reflector(spec, demo=meta_env.make_demo_reflector)
-            reports = []
-            own = Arm(_arm_name(spec), policy)
-            for arm in (own, *control_arms(env, policy, environment, config, wanted, folder)):
-                if on_arm is not None:
-                    on_arm(arm.name, evaluation_size(dict(config))[1])
-                place = folder / arm.name.replace(" ", "-")
-                options = {"arm": arm.name, "kind": arm.kind, "learn_from": arm.learn_from}
-                reports.append(evaluate(env, arm.reflector, config=config, path=place, **options))
-        finally:
-            env.close()
+            control_runs = control_arms(env, policy, environment, config, wanted, folder)
+            reports = [
+                evaluate_arm(env, arm, config=config, path=folder / arm.name.replace(" ", "-"), on_arm=on_arm)
+                for arm in itertools.chain([Arm(_arm_name(spec), policy)], control_runs)
+            ]
         comparisons = compare(reports) if len(reports) > 1 else ()
         found.append(Evaluated(folder, tuple(reports), comparisons))
     return found
@@ -96,7 +93,7 @@ def run_streams(
     reflector: ReflectorArgument,
     path: str | Path,
     budget: Mapping[str, Any] | None = None,
-    on_episode: Callable[[Trajectory], None] | None = None,
+    on_episode: OnEpisode | None = None,
 ) -> list[StreamReport]:
     """Run the reflector over the streams of a preset whose protocol is `stream`; one report per environment and k.
 
@@ -105,26 +102,20 @@ def run_streams(
     """
     check_configs(preset.configs(), actor)
     spec = read_reflector_argument(reflector)
+    name = _arm_name(spec)
     reports = []
     for environment, config in preset.configs():
         length = config.num_steps * len(config.families)
-        options = {**environment.options, "actor": actor, "budget": dict(budget or {})}
-        env = make(environment.id, num_steps=length, **options)
-        try:
-            meta_env = cast(MetaEnv, env.unwrapped)
-            meta_env.on_episode = on_episode
-            name = _arm_name(spec)
+        with opened(environment, length, actor, budget=budget, on_episode=on_episode) as (env, _):
             place = folder_of(path, environment, config) / name
             reports.append(evaluate_stream(env, spec, config=config, arm=name, path=place))
-        finally:
-            env.close()
     return reports
 
 
 def check_configs(
     configs: Sequence[tuple[PresetEnvironment, EvaluationConfig]], actor: ActorSpec, *, controls: Sequence[str] = ()
 ) -> None:
-    """Make sure that everything a preset asks for exists, before the first episode of the first environment.
+    """Check, before the first episode, that everything exists that a preset asks for.
 
     Raises:
         MetaGymError: an environment, a family or an option is unknown, or there are too few tasks.
@@ -133,23 +124,78 @@ def check_configs(
         if control not in CONTROLS:
             raise UnknownNameError.of("control", control, CONTROLS)
     for environment, config in configs:
-        env = make(environment.id, num_steps=config.num_steps, **{**environment.options, "actor": actor})
-        try:
-            meta_env = cast(MetaEnv, env.unwrapped)
+        with opened(environment, config.num_steps, actor) as (_, meta_env):
             Plan(meta_env, config, {}, arm="")
             if environment.train_families:
                 meta_env.task_set.expand_families(environment.train_families)
             if "constant prompt" in controls:
                 Plan(meta_env, tuning_config(config, environment.train_families), {}, arm="")
-        finally:
-            env.close()
+
+
+@contextlib.contextmanager
+def opened(
+    environment: PresetEnvironment,
+    num_steps: int,
+    actor: ActorSpec,
+    *,
+    budget: Mapping[str, Any] | None = None,
+    on_episode: OnEpisode | None = None,
+) -> Iterator[tuple[gymnasium.Env[Any, str], MetaEnv]]:
+    """Make a preset's environment, as gymnasium wraps it and without the wrappers; close it in the end."""
+    options = {**environment.options, "actor": actor, "budget": dict(budget or {})}
+    with contextlib.closing(make(environment.id, num_steps=num_steps, **options)) as env:
+        meta_env = cast(MetaEnv, env.unwrapped)
+        meta_env.on_episode = on_episode
+        yield env, meta_env
+
+
+def evaluate_arm(
+    env: gymnasium.Env[Any, Any],
+    arm: Arm,
+    *,
+    config: EvaluationConfig,
+    path: Path,
+    optimizer: Optimizer | None = None,
+    on_arm: OnArm | None = None,
+) -> EvaluationReport:
+    """Evaluate one arm into a run folder; `on_arm` is called first."""
+    if on_arm is not None:
+        on_arm(arm.name, evaluation_size(dict(config))[1])
+    return evaluate(
+        env,
+        arm.reflector,
+        config=config,
+        arm=arm.name,
+        kind=arm.kind,
+        learn_from=arm.learn_from,
+        path=path,
+        optimizer=optimizer,
+    )
+
+
+def control_arms(
+    env: gymnasium.Env[Any, Any],
+    reflector: Reflector,
+    environment: PresetEnvironment,
+    config: EvaluationConfig,
+    controls: Sequence[str],
+    folder: Path,
+) -> Iterator[Arm]:
+    """Yield the control arms around the reflector. The constant prompt is tuned, in the folder, just before its arm."""
+    train = environment.train_families
+    for control in controls:
+        prompt = None
+        if control == "constant prompt":
+            tuned = tune_constant_prompt(env, reflector, train_families=train, config=config, path=folder / "tuning")
+            prompt = tuned.prompt
+        yield control_arm(control, reflector, families=config.families, other_families=train, constant_prompt=prompt)
 
 
 def read_reflector_argument(reflector: ReflectorArgument) -> ReflectorArgument:
-    """Return the reflector's spec; a folder is one that holds it in `reflector.json`, or a trained model's.
+    """Return the spec of the reflector. A folder holds a trained model, or a spec in `reflector.json`.
 
     Raises:
-        ConfigError: there is such a folder, but no spec in it.
+        ConfigError: the folder holds neither.
     """
     if not isinstance(reflector, str) or not os.path.isdir(reflector):
         return reflector
@@ -157,42 +203,16 @@ def read_reflector_argument(reflector: ReflectorArgument) -> ReflectorArgument:
         return reflector  # `make_reflector` serves it
     file = Path(reflector) / "reflector.json"
     try:
-        spec = json.loads(file.read_text(encoding="utf-8"))
+        return cast("ReflectorArgument", json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise ConfigError(f"Expected a reflector's spec (a JSON mapping) in {file}: {error}.") from error
-    return cast("ReflectorArgument", spec)
 
 
-def control_arms(
-    env: Any,
-    reflector: Reflector,
-    environment: PresetEnvironment,
-    config: EvaluationConfig,
-    controls: Sequence[str],
-    folder: Path,
-) -> Iterator[Arm]:
-    """Yield the control arms around the reflector; the constant prompt is tuned, in the folder, when its turn comes."""
-    for control in controls:
-        prompt = None
-        if control == "constant prompt":
-            train = environment.train_families
-            prompt = tune_constant_prompt(
-                env, reflector, train_families=train, config=config, path=folder / "tuning"
-            ).prompt
-        yield control_arm(
-            control,
-            reflector,
-            families=config.families,
-            other_families=environment.train_families,
-            constant_prompt=prompt,
-        )
+def folder_of(path: str | Path, environment: PresetEnvironment, config: EvaluationConfig) -> Path:
+    """Return the folder of one environment and k; each arm has a folder in it."""
+    return Path(path) / f"{environment.id.split('/')[-1]}-k{config.episodes_per_step}".lower()
 
 
 def _arm_name(spec: ReflectorArgument) -> str:
     name = spec.get("method") if isinstance(spec, Mapping) else spec
     return name.replace(":", ".").replace("/", ".") if isinstance(name, str) else "reflector"
-
-
-def folder_of(path: str | Path, environment: PresetEnvironment, config: EvaluationConfig) -> Path:
-    """Return the folder of one environment and k, below which each arm has its own."""
-    return Path(path) / f"{environment.id.split('/')[-1]}-k{config.episodes_per_step}".lower()

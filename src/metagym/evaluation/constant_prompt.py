@@ -57,7 +57,8 @@ def tune_constant_prompt(
         tuned = TunedPrompt.model_validate_json(file.read_text(encoding="utf-8"))
         if tuned.train_families != tuple(train_families):
             raise RunFolderError(
-                f"Expected {file} to be tuned on {tuple(train_families)}, got {tuned.train_families}. Name another folder."
+                f"Expected {file} to be tuned on {tuple(train_families)}, got {tuned.train_families}. Name another "
+                "folder."
             )
         return tuned
     protocol = tuning_config(config, train_families)

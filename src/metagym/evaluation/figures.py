@@ -1,7 +1,7 @@
 """The figures of an evaluation, from its measurements. `docs/evaluation.md` defines each one.
 
-One number per family and seed first; then families are averaged with equal weight, and the interval is over
-seeds. Missing scores stay missing (NaN): a pair of scores counts where both are known.
+First comes one number per family and seed; then families are averaged with equal weight, and the interval is over
+seeds. Missing scores stay missing (NaN): a pair of scores counts only if both are known.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ class Figures(Record):
     test_first: Estimate | None
     test_last: Estimate | None
     optimism: Estimate | None
-    """Validation minus test score of the chosen prompt: what choosing the best of several flatters it by."""
+    """Validation minus test score of the chosen prompt: the bias of choosing the best of several noisy scores."""
     replay_gain: Estimate | None
-    """What a reflection gains on the very batch that it saw, averaged over the reflections."""
+    """The gain of a reflection on the batch that it saw, averaged over the reflections."""
     transfer_gain: Estimate | None
-    """What the same reflections gain on the validation tasks, which they did not see."""
+    """The gain of the same reflections on the validation tasks, which they did not see."""
     memorisation_gap: Estimate | None
-    """Replay gain minus transfer gain: what was gained on the seen tasks only."""
+    """Replay gain minus transfer gain: the gain on the seen tasks only."""
     area: Estimate | None
     """Area under the raw validation curve, divided by N."""
     regression_rate: Estimate | None
-    """Share of the reflections after which the validation score fell."""
+    """Share of the reflections that lowered the validation score."""
     invalid_action_rate: Estimate | None
     """Share of invalid actions under the chosen prompt, on the test tasks."""
     invalid_action_rate_first: Estimate | None
@@ -75,12 +75,12 @@ class MeasurementTable:
 
 
 def mean_of(measurement: Measurement | None) -> float:
-    """Return the mean score; NaN where there is none."""
+    """Return the mean score; NaN if no score is known."""
     return math.nan if measurement is None or measurement.mean is None else measurement.mean
 
 
 def paired_difference(first: Measurement | None, second: Measurement | None) -> float:
-    """Return the mean of `first - second` over the tasks that both know; NaN where there is none."""
+    """Return the mean of `first - second` over the tasks with both scores; NaN if there are no such tasks."""
     if first is None or second is None:
         return math.nan
     known = dict(zip(second.task_ids, second.scores, strict=True))
@@ -126,7 +126,7 @@ def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: 
 
 
 def summarise(rows: Mapping[str, Sequence[Mapping[str, float | Array]]]) -> tuple[Figures, dict[str, Figures]]:
-    """Return the figures over all families, and those of each; `rows` holds one mapping per seed."""
+    """Return the figures over all families, and those of each. `rows` holds one mapping per seed and family."""
     if not rows:  # nothing was measured yet
         return Figures.model_validate({**dict.fromkeys(SCALARS), **dict.fromkeys(CURVES, ())}), {}
     by_family = {

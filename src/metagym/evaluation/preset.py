@@ -1,4 +1,4 @@
-"""Presets: a protocol by its name, so that two people mean the same thing by it; or one's own in TOML."""
+"""Presets: a protocol by its name, so that two people mean the same thing by it; or your own protocol in TOML."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from metagym.types import Record
 
 
 class PresetEnvironment(Record):
-    """One environment of a preset, and what differs there."""
+    """One environment of a preset, with the numbers that differ there."""
 
     id: str
     families: tuple[str, ...] = Field(min_length=1)
-    """Meta-test: what is evaluated."""
+    """Meta-test: the families that are evaluated."""
     train_families: tuple[str, ...] = ()
-    """Meta-train: what a reflector may have been trained on, and where the best constant prompt is tuned."""
+    """Meta-train: a reflector may have been trained on these; the best constant prompt is tuned on them."""
     options: dict[str, Any] = {}
     """Keyword arguments of `gym.make`."""
     num_validation: int | None = None
@@ -36,23 +36,23 @@ class Preset(Record):
     name: str
     about: str = ""
     guessed: tuple[str, ...] = ()
-    """What the source of the protocol leaves open and was decided here."""
+    """The decisions that the source of the protocol leaves open."""
     protocol: Literal["ict", "stream"] = "ict"
     environments: tuple[PresetEnvironment, ...] = Field(min_length=1)
     controls: tuple[str, ...] = ()
     """The control arms that are evaluated beside the reflector."""
     budget: Budget | None = None
-    """What each meta-episode may take while it learns, in an arena."""
+    """The learning budget of each meta-episode, in an arena."""
     num_steps: int = 10
     episodes_per_step: tuple[int, ...] = Field(default=(5,), min_length=1)
-    """k, one evaluation for each."""
+    """The values of k; each gives one evaluation."""
     num_seeds: int = 10
     num_validation: int = 25
     num_test: int = 50
     task_seed: int = 0
 
     def configs(self) -> list[tuple[PresetEnvironment, EvaluationConfig]]:
-        """Return the evaluations that the preset stands for: one for each environment and k."""
+        """Return the evaluations of the preset: one for each environment and k."""
         return [
             (environment, self._config(environment, k))
             for environment in self.environments
@@ -95,12 +95,10 @@ def load_preset(name: str) -> Preset:
             raise ConfigError(f"Expected a preset in TOML at {name}: {error}.") from error
         own = path.stem
     elif name in preset_names():
-        text = (importlib.resources.files("metagym.evaluation") / "presets" / f"{name}.toml").read_text(
-            encoding="utf-8"
-        )
+        text = (_shipped() / f"{name}.toml").read_text(encoding="utf-8")
         own = name
     else:
-        raise UnknownNameError.of("preset", name, preset_names(), remedy="Or give the path of a .toml file of yours.")
+        raise UnknownNameError.of("preset", name, preset_names(), remedy="Or give the path of your own .toml file.")
     try:
         preset = Preset.model_validate({"name": own, **tomllib.loads(text)})
         preset.configs()

@@ -1,4 +1,4 @@
-"""The report of an evaluation: a frozen JSON record, built from measurements alone, with no environment at hand."""
+"""The report of an evaluation: a frozen JSON record, built from measurements alone, without an environment."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SCRIPTED_NOTE = "SCRIPTED: a stand-in played or reflected; this says nothing abo
 
 
 class ChosenPrompt(Record):
-    """What one meta-episode came to."""
+    """The chosen and the last prompt of one meta-episode."""
 
     family: str
     seed: int
     chosen: int
-    """Number of the prompt that did best on validation; the earliest of equals."""
+    """Number of the prompt with the best validation score; the earliest of equals."""
     chosen_prompt: str
     last_prompt: str
 
@@ -33,13 +33,13 @@ class PromptScores(Record):
     family: str
     seed: int
     scores: tuple[float | None, ...]
-    """In the order of the prompts, shape `[N + 1]`; None where the apparatus failed."""
+    """In the order of the prompts, shape `[N + 1]`; None if every episode had an infrastructure error."""
 
 
 class EvaluationReport(Record):
-    """What an evaluation found, overall and per family, with its protocol beside it.
+    """The figures of an evaluation, overall and per family, with its protocol.
 
-    `report.overall.gain` is the primary endpoint. It goes to JSON by `model_dump_json`, and comes back equal.
+    `report.overall.gain` is the primary endpoint. `model_dump_json` and `model_validate_json` give an equal report.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -52,9 +52,9 @@ class EvaluationReport(Record):
     reflector: Any = None
     """The reflector's fingerprint."""
     learn_from: dict[str, str] = {}
-    """Where a family's prompts were learned on another one."""
+    """The families whose prompts were learned on another family, and that family."""
     scripted: bool
-    """Whether a scripted stand-in played or reflected in any of it."""
+    """Whether a scripted stand-in played or reflected in any part of it."""
     overall: Figures
     """Families averaged with equal weight."""
     families: dict[str, Figures]
@@ -62,20 +62,20 @@ class EvaluationReport(Record):
     verdict: str
     """The primary endpoint in words; the words follow a fixed table."""
     num_missing: int
-    """Test scores that the apparatus never gave; their pairs are left out."""
+    """Test scores that are missing because of infrastructure errors; their pairs are left out."""
     usage: dict[str, Usage]
     """Tokens: of the actor while learning (`learning`) and while being scored (`measuring`), of the `reflector`."""
     learned: tuple[Learned, ...] = ()
-    """What each meta-episode took, where a learning budget held."""
+    """What each meta-episode took to learn, if there was a learning budget."""
     prompt_scores: tuple[PromptScores, ...] = ()
-    """And how well each of its prompts did."""
+    """The validation scores of its prompts."""
     tests: tuple[Measurement, ...]
-    """The test scores one by one, from which comparisons are made."""
+    """The test scores one by one; comparisons are made from them."""
     notes: tuple[str, ...] = ()
 
     @property
     def num_seeds(self) -> int:
-        """Replicates that the primary endpoint rests on."""
+        """The number of replicates of the primary endpoint."""
         return 0 if self.overall.gain is None else self.overall.gain.num
 
 
@@ -90,7 +90,7 @@ def build_report(
     scripted: bool = False,
     about: Mapping[str, Any] | None = None,
 ) -> EvaluationReport:
-    """Return the report that the measurements make. `about` holds further fields, such as the fingerprints."""
+    """Return the report of the measurements. `about` holds further fields, such as the fingerprints."""
     table = MeasurementTable(measurements)
     rows = {
         family: [figures_by_seed(table, family, seed, config.num_steps) for seed in table.seeds]
@@ -102,8 +102,8 @@ def build_report(
     notes = [SCRIPTED_NOTE] if is_scripted else []
     if len(table.seeds) < MIN_SEEDS_FOR_SIGN_FLIP:
         notes.append(
-            f"With {plural(len(table.seeds), 'seed')} no exact sign-flip test can give p < 0.05; from "
-            f"{MIN_SEEDS_FOR_SIGN_FLIP} on it can."
+            f"With {plural(len(table.seeds), 'seed')} no exact sign-flip test can give p < 0.05; run at least "
+            f"{MIN_SEEDS_FOR_SIGN_FLIP}."
         )
     return EvaluationReport(
         arm=arm,
@@ -125,11 +125,11 @@ def build_report(
 
 
 def word(mean: float, low: float | None, high: float | None, *, is_equal: bool = False) -> str:
-    """Return the word for a difference by the fixed table; `is_equal` says that an equivalence test holds.
+    """Return the word for a difference by the fixed table; `is_equal` means that an equivalence test holds.
 
     | interval | word |
     | --- | --- |
-    | none (one replicate, or a few that are equal) | no interval |
+    | missing (one replicate, or a few that are equal) | no interval |
     | above 0 | better |
     | below 0 | worse |
     | around 0, and equivalence was shown within a margin | no difference |
@@ -148,7 +148,7 @@ def word(mean: float, low: float | None, high: float | None, *, is_equal: bool =
 
 
 def power_in_words(std: float, num: int) -> str:
-    """Return which true difference would be found, from the variance alone."""
+    """Return the true difference that would be found, computed from the variance alone."""
     if std == 0:
         return "the same in every seed"
     return f"a true difference of {detectable_effect(std, num):.3f} would be found with 80 % power"
@@ -157,14 +157,14 @@ def power_in_words(std: float, num: int) -> str:
 def _verdict(overall: Figures) -> str:
     gain = overall.gain
     if gain is None:
-        return "nothing measured: no test score is known of both prompts"
-    named = word(gain.mean, gain.low, gain.high)
+        return "nothing measured: no task has a test score under both prompts"
+    named, seeds = word(gain.mean, gain.low, gain.high), plural(gain.num, "seed")
     if gain.low is None or gain.high is None or gain.std is None:
-        return f"{named}: a gain of {gain.mean:+.3f} in {plural(gain.num, 'seed')}; run more seeds"
-    told = f"gain {gain.mean:+.3f}, 95 % interval [{gain.low:+.3f}, {gain.high:+.3f}], {plural(gain.num, 'seed')}"
+        return f"{named}: a gain of {gain.mean:+.3f} in {seeds}; run more seeds"
+    numbers = f"gain {gain.mean:+.3f}, 95 % interval [{gain.low:+.3f}, {gain.high:+.3f}], {seeds}"
     if named != "not shown":
-        return f"{named} than sp_0: {told}"
-    return f"not shown to differ from sp_0: {told}; {power_in_words(gain.std, gain.num)}"
+        return f"{named} than sp_0: {numbers}"
+    return f"not shown to differ from sp_0: {numbers}; {power_in_words(gain.std, gain.num)}"
 
 
 def _prompts(table: MeasurementTable) -> list[ChosenPrompt]:

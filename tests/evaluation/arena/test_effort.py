@@ -43,7 +43,7 @@ def at(curve: EffortCurve, place: float) -> float:
     return estimate.mean
 
 
-def test_a_prompt_counts_from_where_it_was_known(bout: Bout) -> None:
+def test_a_prompt_counts_from_the_place_at_which_it_was_known(bout: Bout) -> None:
     curve = along(bout, "episodes", (learned("a", 0, 0, 10, 25), (0.0, 0.5, 1.0, 1.0)))
     assert [at(curve, place) for place in (0, 9, 10, 24, 25)] == [0.0, 0.0, 0.5, 0.5, 1.0]
     assert len(curve.x) == NUM_POINTS
@@ -51,7 +51,7 @@ def test_a_prompt_counts_from_where_it_was_known(bout: Bout) -> None:
     assert (steps.x, [at(steps, place) for place in range(3)]) == ((0.0, 1.0, 2.0), [0.0, 0.5, 1.0])
 
 
-def test_one_that_ended_keeps_its_last_prompt_while_others_go_on(bout: Bout) -> None:
+def test_a_meta_episode_that_ended_keeps_its_last_prompt_while_others_learn(bout: Bout) -> None:
     curve = along(
         bout,
         "episodes",
@@ -74,7 +74,7 @@ def test_families_weigh_equally_and_seeds_give_the_interval(bout: Bout) -> None:
     assert (last.mean, last.num) == (pytest.approx((0.5 + 0.45) / 2), 2)
 
 
-def test_an_axis_along_which_nothing_was_taken_has_no_curve(bout: Bout) -> None:
+def test_an_axis_along_which_learning_took_nothing_has_no_curve(bout: Bout) -> None:
     axes = {curve.axis for curve in bout.standings.curves}
     assert axes == {"meta-steps", "episodes", "tokens"}  # no prices, no money
     for curve in bout.standings.curves:
@@ -90,6 +90,6 @@ def test_a_score_that_is_missing_is_left_out(bout: Bout) -> None:
     assert curve.scores == (curve.scores[0], None)
 
 
-def test_the_first_prompt_counts_from_the_start_where_only_the_total_is_known(bout: Bout) -> None:
+def test_the_first_prompt_counts_from_the_start_if_only_the_total_is_known(bout: Bout) -> None:
     curve = along(bout, "episodes", (learned("a", 0, 20, 20, 20), (0.0, 0.5, 1.0)))
     assert [at(curve, place) for place in (0, 19, 20)] == [0.0, 0.0, 1.0]

@@ -1,4 +1,4 @@
-"""Who takes part: names, optimizers around reflectors, and what a name needs."""
+"""The methods of an arena: names, optimizers around reflectors, and the needs of a name."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def test_all_is_every_method_and_the_optimizers_that_are_installed() -> None:
     assert names == [*method_names(), "best_of_n(ict)", *(["gepa"] if has_gepa else [])] == list(all_names())
 
 
-def test_the_baseline_comes_first_where_it_is_not_named() -> None:
+def test_the_baseline_comes_first_if_it_is_not_named() -> None:
     assert [item.name for item in make_entrants(["ict"], model=DEMO)] == ["fixed", "ict"]
     assert [item.name for item in make_entrants(["ict", "fixed"], model=DEMO)] == ["ict", "fixed"]
 
 
-def test_a_name_says_which_optimizer_drives_which_reflector() -> None:
+def test_a_name_decides_the_optimizer_and_the_reflector() -> None:
     _, ict, best, mine = make_entrants(
         ["ict", "best_of_n(ict)", "tests.evaluation.arena.test_entrants:shout"], model=DEMO, num_steps=7
     )
@@ -49,12 +49,14 @@ def test_gepa_asks_the_model_that_the_others_ask() -> None:
 
 
 @pytest.mark.skipif(has_gepa, reason="the extra metagym[gepa] is installed")
-def test_gepa_by_name_names_its_extra_where_it_is_missing() -> None:
-    with pytest.raises(MissingExtraError, match=r"metagym\[gepa\]"):
+def test_gepa_by_name_gives_the_install_command_if_it_is_missing() -> None:
+    with pytest.raises(
+        MissingExtraError, match=r"Expected the package 'gepa', which is not installed. Run: pip install"
+    ):
         make_entrants(["gepa"], model=DEMO)
 
 
-def test_what_a_name_lacks_is_told() -> None:
+def test_unknown_names_repeated_names_and_missing_models_are_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown reflector 'itc'.* Did you mean 'ict'"):
         make_entrants(["itc"], model=DEMO)
     with pytest.raises(ConfigError, match="The method 'ict' needs a model"):

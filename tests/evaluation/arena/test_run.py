@@ -91,23 +91,25 @@ def test_the_meta_steps_are_what_the_budgets_episodes_cover() -> None:
         assert "hands over" in own.primary_endpoint
 
 
-def test_a_method_of_ones_own_takes_part(preset: Preset, tmp_path: Path) -> None:
+def test_your_own_method_takes_part(preset: Preset, tmp_path: Path) -> None:
     mine = Entrant("mine", as_reflector(lambda history: "Walk."), InTurn(3))
     alone = preset.model_copy(update={"controls": ()})
     (found,) = run_arena(alone, ["fixed", mine], actor="demo", path=tmp_path / "out")
     assert [row.arm for row in found.standings.rows] == ["fixed", "mine"]
 
 
-def test_nothing_is_played_where_something_is_missing(preset: Preset, tmp_path: Path) -> None:
+def test_nothing_is_played_if_something_is_missing(preset: Preset, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="Unknown reflector 'itc'"):
         run_arena(preset, ["itc"], actor="demo", path=tmp_path / "out")
     strange = preset.model_copy(update={"controls": ("nothing",)})
     with pytest.raises(UnknownNameError, match="Unknown control 'nothing'"):
         run_arena(strange, ["fixed"], actor="demo", path=tmp_path / "out")
     fixed = Entrant("fixed", as_reflector(lambda history: "Walk."), InTurn(3))
-    with pytest.raises(ConfigError, match="Expected methods whose names give folders of their own, got fixed"):
+    with pytest.raises(ConfigError, match="Expected methods whose names give different folders, got fixed"):
         run_arena(preset, [fixed], actor="demo", path=tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"The arena plays presets of the protocol 'ict', got 'stream' \(stream\)"):
+    with pytest.raises(
+        ConfigError, match=r"Expected a preset of the protocol 'ict' for the arena, got 'stream' \(stream\)"
+    ):
         run_arena(load_preset("stream"), ["fixed"], actor="demo", path=tmp_path / "out")
     assert not list(tmp_path.glob("out/**/log.jsonl"))
 
@@ -151,7 +153,7 @@ def run_until(preset: Path, out: Path, num_bytes: int, actor: str) -> int:
     return done.returncode
 
 
-def kill_and_go_on(folder: Path, actor: str, num_kills: int) -> None:
+def kill_and_resume(folder: Path, actor: str, num_kills: int) -> None:
     """The tables of a killed arena are those of an uninterrupted one, to the byte."""
     preset, whole, cut = write_preset(folder), folder / "whole", folder / "cut"
     assert run_until(preset, whole, 10**9, actor) == 0
@@ -168,16 +170,16 @@ def kill_and_go_on(folder: Path, actor: str, num_kills: int) -> None:
 
 
 def test_an_arena_killed_with_9_gives_the_tables_of_an_uninterrupted_one(tmp_path: Path) -> None:
-    kill_and_go_on(tmp_path, "demo", 1)
+    kill_and_resume(tmp_path, "demo", 1)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_arena_over_a_chat_model_killed_five_times_gives_the_same_tables(tmp_path: Path) -> None:
-    kill_and_go_on(tmp_path, "chat", 5)
+    kill_and_resume(tmp_path, "chat", 5)
 
 
-def test_a_preset_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_preset_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"Expected a preset in TOML at .*mine.toml"):
         load_preset(str(tmp_path / "mine.toml"))

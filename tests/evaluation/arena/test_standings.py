@@ -1,4 +1,4 @@
-"""The standings: who is ranked and who is not, what is paired, and what a meta-episode took."""
+"""The standings: ranks, paired differences, and what a meta-episode took."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _scores(mean: float, seed: int, num: int) -> list[float]:
     return [float(mean + noise) for noise in rng.uniform(-0.05, 0.05, num)]
 
 
-def test_scripted_methods_are_plumbing_and_stand_as_they_were_given(bout: Bout) -> None:
+def test_scripted_methods_are_plumbing_in_the_order_in_which_they_were_given(bout: Bout) -> None:
     standings = bout.standings
     assert standings.scripted
     assert standings.notes[0] == PLUMBING
@@ -80,7 +80,7 @@ def test_differences_are_the_arms_minus_the_baseline_paired_by_seed_with_holms_p
     assert rows["ict"].against_baseline.mean < 0 < rows["best_of_n(ict)"].against_baseline.mean  # type: ignore[union-attr]
 
 
-def test_what_learning_took_is_told_per_meta_episode(bout: Bout) -> None:
+def test_what_learning_took_is_counted_per_meta_episode(bout: Bout) -> None:
     rows = {row.arm: row for row in bout.standings.rows}
     ict = next(report for report in bout.reports if report.arm == "ict")
     assert rows["ict"].outlay.episodes == rows["ict"].most.episodes == 6

@@ -1,4 +1,4 @@
-"""Parquet and ATIF: what others read holds what was played."""
+"""Parquet and ATIF hold every score and every episode of a run."""
 
 from __future__ import annotations
 

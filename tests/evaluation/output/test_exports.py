@@ -1,4 +1,4 @@
-"""The standings on the disk and on the terminal: nothing is called better where a script played."""
+"""The standings on the disk and on the terminal: no scripted method is called better."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def printed(bout: Bout, width: int = 80) -> str:
 
 def test_what_a_script_played_is_plumbing_in_every_form(bout: Bout) -> None:
     for text in (printed(bout, 120), to_markdown(bout.standings)):
-        told = " ".join(text.split())
-        assert "PLUMBING ONLY" in told
-        assert "SCRIPTED, plumbing only" in told
-        assert not re.search(r"\b(better|worse|best|winner|first place|wins)\b(?!_of_n)", told)
-        places = [told.index(row.arm.split(" ")[0]) for row in bout.standings.rows[:4]]
+        words = " ".join(text.split())
+        assert "PLUMBING ONLY" in words
+        assert "SCRIPTED, plumbing only" in words
+        assert not re.search(r"\b(better|worse|best|winner|first place|wins)\b(?!_of_n)", words)
+        places = [words.index(row.arm.split(" ")[0]) for row in bout.standings.rows[:4]]
         assert places == sorted(places)
 
 
@@ -54,7 +54,7 @@ def test_the_folder_holds_the_standings_in_all_forms(bout: Bout) -> None:
     assert float(rows[1]["gain"]) == gain.mean
 
 
-def test_a_figure_is_drawn_where_matplotlib_is_installed(bout: Bout) -> None:
+def test_a_figure_is_drawn_if_matplotlib_is_installed(bout: Bout) -> None:
     pytest.importorskip("matplotlib", reason="needs the extra metagym[report]")
     from metagym.evaluation.output.plots import plot_standings
 
@@ -84,7 +84,7 @@ def test_ranked_standings_show_holms_p(bout: Bout) -> None:
     assert f"{best.adjusted_p:.4f}" in text
 
 
-def test_standings_that_cannot_be_written_are_told(bout: Bout, tmp_path: Path) -> None:
+def test_standings_that_cannot_be_written_are_an_error_with_the_place(bout: Bout, tmp_path: Path) -> None:
     (tmp_path / "arena.json").mkdir()
     with pytest.raises(RunFolderError, match=r"Expected a place for the standings that can be written at"):
         write_standings(bout.standings, tmp_path)

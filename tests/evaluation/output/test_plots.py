@@ -1,4 +1,4 @@
-"""Figures: each of scripted episodes says so, controls are a band, and a file is the same bytes each time."""
+"""Figures: the mark of scripted episodes, the band of the controls, and files with the same bytes each time."""
 
 from __future__ import annotations
 
@@ -107,7 +107,9 @@ def test_text_in_a_vector_figure_is_text(tmp_path: Path) -> None:
     assert {"my <run> & $x$", "_hidden[U+0000][U+001B]", "meta-step", "SCRIPTED: stand-ins, no language model"} <= texts
 
 
-def test_what_cannot_be_written_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_that_cannot_be_written_is_an_error_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match=r"Expected a figure's file to end in one of .pdf, .svg, .png, got 'a.jpg'"):
         check_figure_path(Path("a.jpg"))
     with pytest.raises(ConfigError, match=r"got 'figure'"):

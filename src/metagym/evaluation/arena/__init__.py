@@ -1,4 +1,8 @@
-"""The arena: methods side by side, on the same tasks and seeds, under equal learning budgets, beside null controls."""
+"""The arena: methods side by side on the same tasks and seeds, under equal learning budgets, with null controls.
+
+entrants.py    methods by name        run.py       plays every arm
+standings.py   the table, as data     effort.py    what learning took, and the curves against it
+"""
 
 from metagym.evaluation.arena.entrants import Entrant, make_entrants
 from metagym.evaluation.arena.run import Bout, run_arena

@@ -90,7 +90,7 @@ def _scores_along(
 
 
 def _places(learned: Learned, axis: Axis) -> list[float]:
-    """Return where on the axis each measured prompt became known, ascending."""
+    """Return the place on the axis at which each measured prompt became known, ascending."""
     if axis == "meta-steps":
         return [float(number) for number in range(len(learned.prompts))]
     return [float(getattr(outlay, axis)) for outlay in learned.outlays]

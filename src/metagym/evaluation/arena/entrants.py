@@ -1,4 +1,4 @@
-"""Who takes part: from names to optimizers around reflectors."""
+"""The methods of an arena: from names to optimizers around reflectors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from metagym.errors import ConfigError, MissingExtraError
+from metagym.errors import ConfigError
+from metagym.imports import missing_extra
 from metagym.optimizers import BestOfN, Gepa, InTurn, Optimizer
 from metagym.reflectors import Reflector, make_reflector, method_names, takes_model
 
@@ -18,7 +19,7 @@ _AROUND = re.compile(r"best_of_n\((?P<inner>[^()]+)\)")
 
 
 class Entrant(NamedTuple):
-    """One method of the arena: an optimizer around a reflector, under a name of its own."""
+    """One method of the arena: an optimizer around a reflector, with a name."""
 
     name: str
     reflector: Reflector
@@ -32,21 +33,21 @@ def make_entrants(
     demo: Callable[[], Reflector] | None = None,
     num_steps: int = 10,
 ) -> list[Entrant]:
-    """Return the methods of those names; `fixed` is put first where it is missing, for the others are paired with it.
+    """Return the methods with these names. If `fixed` is missing, it is put first: the others are paired with it.
 
-    A name is a method's (`ict`), `best_of_n(NAME)` around one, `gepa`, `demo`, or the import path of a reflector;
+    A name is that of a method (`ict`), `best_of_n(NAME)` around one, `gepa`, `demo`, or the import path of a reflector;
     `all` means every method that is installed. `model` is the spec of the chat model that methods ask.
 
     Raises:
-        ConfigError: a name is unknown, is given twice, or needs a model where none is given.
-        MissingExtraError: `gepa` is asked for by name and not installed.
+        ConfigError: a name is unknown, is given twice, or needs a model and `model` is missing.
+        MissingExtraError: `gepa` is named and not installed.
     """
     expanded = [name for given in names for name in (all_names() if given == "all" else (given,))]
     if BASELINE not in expanded:
         expanded = [BASELINE, *expanded]
     if len(set(expanded)) < len(expanded):
         twice = sorted({name for name in expanded if expanded.count(name) > 1})
-        raise ConfigError(f"Expected each method once, got {', '.join(map(repr, twice))} twice.")
+        raise ConfigError(f"Expected each method once, got {', '.join(map(repr, twice))} twice. Leave one out.")
     return [_entrant(name, model, demo, num_steps) for name in expanded]
 
 
@@ -63,7 +64,7 @@ def _entrant(
         return Entrant(name, _reflector(around["inner"], model, demo), BestOfN(num_steps=num_steps))
     if name == GEPA:
         if not _has_gepa():
-            raise MissingExtraError("GEPA needs its package: pip install 'metagym[gepa]'.")
+            raise missing_extra("gepa", "gepa")
         return Entrant(name, _reflector("ict", model, demo), Gepa())
     return Entrant(name, _reflector(name, model, demo), InTurn(num_steps))
 

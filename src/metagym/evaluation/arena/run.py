@@ -1,17 +1,17 @@
-"""Running the arena: every method an evaluated arm, into a folder of run folders.
+"""Runs the arena: every method is an evaluated arm, in a folder of run folders.
 
 OUT/ENV-kK/METHOD/     one run folder per environment, k and method (or control), as `metagym evaluate` writes them
 OUT/ENV-kK/arena.json  the standings and the curves; beside it arena.md, arena.csv and, with matplotlib, arena.png
 
-An arena that was stopped goes on when it is run again with the same folder.
+An arena that was stopped resumes when it is run again with the same folder.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import gymnasium
 
@@ -19,22 +19,26 @@ from metagym.actors import ActorSpec
 from metagym.budget import Budget
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
-from metagym.evaluation import evaluate
 from metagym.evaluation.arena.entrants import BASELINE, Entrant, make_entrants
 from metagym.evaluation.arena.standings import Standings, build_standings
 from metagym.evaluation.arms import Arm
-from metagym.evaluation.campaign import check_configs, control_arms, folder_of
+from metagym.evaluation.campaign import (
+    OnArm,
+    OnEpisode,
+    check_configs,
+    control_arms,
+    evaluate_arm,
+    folder_of,
+    opened,
+)
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.output.exports import write_standings
 from metagym.evaluation.preset import Preset, PresetEnvironment
 from metagym.evaluation.report import EvaluationReport
 from metagym.optimizers import Optimizer
-from metagym.registration import make
-from metagym.runs import evaluation_size
-from metagym.types import Trajectory
 
 ENDPOINT = (
-    "test score of the prompt that the method hands over, minus test score of sp_0 played afresh, averaged over "
+    "test score of the prompt that the method hands over, minus test score of sp_0 played again, averaged over "
     "families of equal weight; one number per seed"
 )
 
@@ -55,36 +59,37 @@ def run_arena(
     model: Mapping[str, Any] | None = None,
     path: str | Path,
     limits: Mapping[str, Any] | None = None,
-    on_arm: Callable[[str, int], Any] | None = None,
-    on_episode: Callable[[Trajectory], None] | None = None,
+    on_arm: OnArm | None = None,
+    on_episode: OnEpisode | None = None,
 ) -> list[Bout]:
     """Run the methods by the preset, each meta-episode within its learning budget, and return the standings.
 
-    `methods` are names (see `make_entrants`), and entrants of yours, which come after them. The preset's `budget`
-    holds for each meta-episode (see `arena_config`), its `controls` are played around the first method that is not
-    `fixed`. `limits` (tokens, calls, cost, episodes) hold for all that is played on one environment and k. `on_arm`
-    is called with the name of each arm and about how many episodes it plays.
+    `methods` are names (see `make_entrants`), and your own entrants, which come after them. The preset's `budget`
+    holds for each meta-episode (see `arena_config`); its `controls` are played around the first method that is not
+    `fixed`. `limits` (tokens, calls, cost, episodes) hold for everything that is played on one environment and k.
+    `on_arm` is called with the name of each arm and the most episodes that it plays.
 
     Raises:
         MetaGymError: as `evaluate` raises.
     """
     if preset.protocol != "ict":
-        raise ConfigError(f"The arena plays presets of the protocol 'ict', got {preset.protocol!r} ({preset.name}).")
+        raise ConfigError(
+            f"Expected a preset of the protocol 'ict' for the arena, got {preset.protocol!r} ({preset.name}). Run it "
+            "by `metagym evaluate`."
+        )
     places = [(environment, arena_config(config, preset.budget)) for environment, config in preset.configs()]
     check_configs(places, actor, controls=preset.controls)
     bouts = []
     for environment, config in places:
-        options = {**environment.options, "actor": actor, "budget": dict(limits or {})}
-        env = make(environment.id, num_steps=config.num_steps, **options)
-        try:
-            meta_env = cast(MetaEnv, env.unwrapped)
-            meta_env.on_episode = on_episode
+        folder = folder_of(path, environment, config)
+        with opened(environment, config.num_steps, actor, budget=limits, on_episode=on_episode) as (env, meta_env):
             entrants = _entrants(methods, model, meta_env, config)
-            folder = folder_of(path, environment, config)
-            arms = _arms(env, entrants, environment, config, preset.controls, folder)
-            reports = [_evaluate(env, arm, optimizer, config, folder, on_arm) for arm, optimizer in arms]
-        finally:
-            env.close()
+            reports = [
+                evaluate_arm(
+                    env, arm, config=config, path=folder / _folder_name(arm.name), optimizer=optimizer, on_arm=on_arm
+                )
+                for arm, optimizer in _arms(env, entrants, environment, config, preset.controls, folder)
+            ]
         standings = build_standings(reports, folder.name, baseline=BASELINE)
         write_standings(standings, folder)
         bouts.append(Bout(folder, tuple(reports), standings))
@@ -94,8 +99,8 @@ def run_arena(
 def arena_config(config: EvaluationConfig, budget: Budget | None) -> EvaluationConfig:
     """Return the protocol of an arena: a learning budget for each meta-episode, and the last prompt decides.
 
-    N, the number of meta-steps, is what the budget's episodes cover; without such a limit it is the config's, and
-    the episodes of N batches are the limit.
+    N, the number of meta-steps, is the number of batches that the budget's episodes cover. Without such a limit N is
+    that of the config, and the episodes of N batches are the limit.
     """
     limits, k = budget or Budget(), config.episodes_per_step
     if limits.episodes is None:
@@ -120,28 +125,6 @@ def _arms(
         yield arm._replace(name=f"{arm.name} ({around.name})"), around.optimizer
 
 
-def _evaluate(
-    env: gymnasium.Env[Any, Any],
-    arm: Arm,
-    optimizer: Optimizer,
-    config: EvaluationConfig,
-    folder: Path,
-    on_arm: Callable[[str, int], Any] | None,
-) -> EvaluationReport:
-    if on_arm is not None:
-        on_arm(arm.name, evaluation_size(dict(config))[1])
-    return evaluate(
-        env,
-        arm.reflector,
-        config=config,
-        arm=arm.name,
-        kind=arm.kind,
-        learn_from=arm.learn_from,
-        path=folder / _folder_name(arm.name),
-        optimizer=optimizer,
-    )
-
-
 def _entrants(
     methods: Sequence[str | Entrant], model: Mapping[str, Any] | None, env: MetaEnv, config: EvaluationConfig
 ) -> list[Entrant]:
@@ -152,7 +135,7 @@ def _entrants(
     folders = [_folder_name(item.name) for item in entrants]
     twice = sorted({item.name for item in entrants if folders.count(_folder_name(item.name)) > 1})
     if twice:
-        raise ConfigError(f"Expected methods whose names give folders of their own, got {', '.join(twice)}.")
+        raise ConfigError(f"Expected methods whose names give different folders, got {', '.join(twice)}. Rename one.")
     return entrants
 
 

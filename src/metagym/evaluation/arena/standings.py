@@ -1,4 +1,4 @@
-"""The standings of an arena, as data: what each method reached, and what it took. No environment is needed."""
+"""The standings of an arena, as data: the score of each method, and what it took. They need no environment."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from metagym.types import SCHEMA_VERSION, Record
 
 FILE: Final = "arena.json"
 PLUMBING: Final = (
-    "SCRIPTED, plumbing only: a stand-in played or reflected, so that the numbers say nothing about the methods, which "
-    "stand in the order in which they were given. None is ranked."
+    "SCRIPTED, plumbing only: a stand-in played or reflected, so that the numbers say nothing about the methods. They "
+    "are in the order in which they were given. None is ranked."
 )
 
 
@@ -29,11 +29,11 @@ class Standing(Record):
     test: Estimate | None
     """Test score of the prompt that was handed over, over seeds; families weigh equally."""
     gain: Estimate | None
-    """That minus the test score of `sp_0`, played afresh in the same arm."""
+    """That minus the test score of `sp_0`, played again in the same arm."""
     against_baseline: Estimate | None
     """That minus the test score of the baseline's prompt, paired by seed; None for the baseline itself."""
     adjusted_p: float | None
-    """Holm's p of that difference over all methods and controls; None where a scripted stand-in took part."""
+    """Holm's p of that difference over all methods and controls; None if a scripted stand-in took part."""
     outlay: BudgetUse
     """What one meta-episode took to learn, on average (whole numbers are rounded up)."""
     most: BudgetUse
@@ -48,16 +48,16 @@ class Standing(Record):
 
 
 class Standings(Record):
-    """What an arena found on one environment and k: methods in the order of their test scores, then the controls.
+    """The results of an arena on one environment and k: methods in the order of their test scores, then the controls.
 
-    Where a scripted stand-in took part, nothing is ranked: methods stand in the order in which they were given.
+    If a scripted stand-in took part, nothing is ranked: methods are in the order in which they were given.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     place: str
     """The environment and k."""
     budget: Budget
-    """What each meta-episode may take to learn."""
+    """The learning budget of each meta-episode."""
     num_seeds: int
     families: tuple[str, ...]
     baseline: str
@@ -71,7 +71,7 @@ def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline
     """Return the standings that the reports of the arms make.
 
     Raises:
-        ConfigError: the arms were not measured alike, or on other tasks.
+        ConfigError: the arms were not measured alike, or not on the same tasks.
     """
     scripted = any(report.scripted for report in reports)
     against = _against(reports, baseline)
@@ -109,7 +109,7 @@ def read_standings(folder: str | Path) -> Standings:
 
 
 def _against(reports: Sequence[EvaluationReport], baseline: str) -> dict[str, Estimate | None]:
-    """Return each other arm's paired difference to the baseline; positive where the arm scores higher."""
+    """Return the paired difference of each other arm to the baseline; positive if the arm scores higher."""
     base = next(report for report in reports if report.arm == baseline)
     others = [report for report in reports if report is not base]
     found = compare([base, *others], endpoint="last") if others else ()
@@ -128,5 +128,5 @@ def _rank(row: Standing) -> tuple[bool, float]:
 
 def _notes(reports: Sequence[EvaluationReport]) -> list[str]:
     missing = {report.arm: report.num_missing for report in reports if report.num_missing}
-    told = [f"{arm}: {num} test scores are missing, as the apparatus failed" for arm, num in missing.items()]
-    return [*(note for report in reports for note in report.notes if note != SCRIPTED_NOTE), *told]
+    failed = [f"{arm}: {num} test scores are missing (infrastructure errors)" for arm, num in missing.items()]
+    return [*(note for report in reports for note in report.notes if note != SCRIPTED_NOTE), *failed]

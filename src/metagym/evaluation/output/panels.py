@@ -1,4 +1,4 @@
-"""The curves and bands of a figure, as data: which arms are lines, and where the axis ends. It draws nothing."""
+"""The lines and bands of a figure, as data, cut at the ends of the axis. Nothing is drawn here."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def check_figure_path(path: Path) -> None:
     """Check that a figure can be drawn and that its file's suffix names a format.
 
     Raises:
-        ConfigError: the suffix is none of `FORMATS`.
+        ConfigError: the suffix is not one of `FORMATS`.
         MissingExtraError: matplotlib is not installed.
     """
     if path.suffix.lower() not in FORMATS:
@@ -199,7 +199,7 @@ def _set_axes(panel: Axes, label: str, score_range: Range) -> None:
 
 
 def _dashes(number: int) -> str:
-    """Return the line style that tells an arm from others of the same colour."""
+    """Return the style of a line: it is visible without colours, too."""
     return ("-", "--", "-.", ":")[number % 4]
 
 
