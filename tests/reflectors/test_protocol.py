@@ -49,7 +49,7 @@ def test_optimize_binds_a_reflector_to_its_environment(make_gates: MakeGates) ->
     assert [len(set(memory["seeds"])) for memory in memories] == [6, 6]
     played = {item.episode.seed for meta_step in history for item in meta_step.trajectories}
     assert not played & {seed for memory in memories for seed in memory["seeds"]}
-    assert env.ledger.num_episodes == 3 * 3 + 2 * 6
+    assert env.ledger.num_episodes == 3 * (3 + 6)
     assert optimize(make_gates("random", episodes_per_step=3), Rollouts(), 3, seed=0).history == history
 
 
@@ -72,8 +72,8 @@ def test_rollouts_are_recorded_and_not_played_again(make_gates: MakeGates, tmp_p
             return optimize(env, Rollouts(), 2, seed=0), env.ledger.num_episodes
 
     first, num_episodes = run()
-    assert num_episodes == 3 + 6 + 3
-    assert run() == (first, 0)  # no reflection was kept: it was made again, from the recorded rollouts
+    assert num_episodes == 2 * (3 + 6)
+    assert run() == (first, 0)  # reflections are made again, from the recorded rollouts
 
 
 def test_evaluate_gives_each_meta_episode_its_own_rollouts(make_gates: MakeGates) -> None:
@@ -154,8 +154,8 @@ def test_rollouts_are_booked_as_learning_with_the_meta_step_that_they_learn_from
     def num_calls(meta_step: int) -> int:
         return env.ledger.spent(role="actor", purpose="learning", meta_step=meta_step).usage.num_calls
 
-    assert [num_calls(0), num_calls(1)] == [2 + 2 * 2, 2]
-    assert env.ledger.spent().usage.num_calls == 8
+    assert [num_calls(0), num_calls(1)] == [2 + 2 * 2, 2 + 2 * 2]
+    assert env.ledger.spent().usage.num_calls == 12
 
 
 def test_rollouts_end_when_the_budget_is_spent(make_gates: MakeGates) -> None:

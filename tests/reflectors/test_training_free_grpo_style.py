@@ -40,7 +40,7 @@ def test_groups_are_compared_if_their_scores_differ_else_the_batch() -> None:
 def test_each_task_is_played_as_a_group_and_the_budget_pays_for_it(make_gates: MakeGates) -> None:
     env = make_gates("random", episodes_per_step=3, max_steps=4)
     optimize(env, TrainingFreeGRPOStyle(ScriptedReflectorModel(), group_size=4), 2, seed=0)
-    assert env.ledger.num_episodes == 3 + 3 * 3 + 3
+    assert env.ledger.num_episodes == 2 * (3 + 3 * 3)
 
 
 def test_the_model_is_asked_once_per_group_and_once_to_merge() -> None:
