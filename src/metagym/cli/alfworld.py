@@ -26,9 +26,9 @@ def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Write generated games in the layout of the official ones, for stock ALFWorld. They are no ALFWorld scores."""
-    from metagym.envs.alfworld.export import write
+    from metagym.envs.alfworld.generated.export import write_games
 
-    written = write(out, families=family, num_games=games, first_seed=first_seed)
+    written = write_games(out, families=family, num_games=games, first_seed=first_seed)
     if as_json:
         print_json([str(path) for path in written])
         return

@@ -24,8 +24,8 @@ def levels(
     as_json: JsonOption = False,
 ) -> None:
     """Count the distinct starts of each family: how many levels there really are to split."""
-    from metagym.envs.minihack.counts import count_starts
     from metagym.envs.minihack.families import DEFAULT_FAMILIES, expand_families
+    from metagym.envs.minihack.tasks import count_starts
 
     table = Table("family", "seeds", "distinct starts", "levels, at least")
     rows = []

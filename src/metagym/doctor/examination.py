@@ -34,7 +34,7 @@ def examine(
 
 def check_games() -> Finding:
     """Check that ALFWORLD_DATA, where it is set, names the official games."""
-    from metagym.envs.alfworld.official import find_games_folder
+    from metagym.envs.alfworld.official_games import find_games_folder
 
     try:
         folder = find_games_folder()

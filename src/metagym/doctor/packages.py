@@ -110,7 +110,7 @@ def check_minihack() -> Iterator[Finding]:
     """Check that MiniHack really loads, where it is installed: a wrong build shows only then."""
     if version_of("minihack") is None and version_of("nle") is None:
         return
-    from metagym.envs.minihack.loading import import_minihack
+    from metagym.envs.minihack.engine import import_minihack
 
     try:
         import_minihack()

@@ -11,12 +11,13 @@ import random
 from pathlib import Path
 from typing import Any
 
+from tools.alfworld_parity import choose
+
 from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES
 from metagym.envs.alfworld.game import Turn
-from metagym.envs.alfworld.generate import task_id
-from metagym.envs.alfworld.parity import choose
-from metagym.envs.alfworld.stock import StockEngine
+from metagym.envs.alfworld.generated.games import task_id
+from metagym.envs.alfworld.textworld_engine import SpawnedTextWorldEngine
 from metagym.seeding import digest
 
 FILE = Path(__file__).parent / "golden.json.gz"
@@ -31,7 +32,7 @@ def as_record(turn: Turn) -> list[Any]:
 
 def record() -> dict[str, list[list[Any]]]:
     """Play each game in the stock engine: the walkthrough with other commands between, then at random."""
-    catalogue, engine, traces = GameCatalogue(data="generated"), StockEngine(), {}
+    catalogue, engine, traces = GameCatalogue(data="generated"), SpawnedTextWorldEngine(), {}
     for family in FAMILIES:
         for seed in SEEDS:
             name, rng = task_id(family, seed), random.Random(seed)

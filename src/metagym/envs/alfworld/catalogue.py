@@ -1,4 +1,4 @@
-"""Finds games by task id, and keeps those that were read, up to a bound. Threads may share it."""
+"""Finds games by task id and keeps a limited number of them in memory. It is thread-safe."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Literal
 
-from metagym.envs.alfworld import export, generate
 from metagym.envs.alfworld.families import FAMILIES
 from metagym.envs.alfworld.game import Game, parse_game
-from metagym.envs.alfworld.official import SOURCES, Listing, find_games_folder, list_games, read_official
+from metagym.envs.alfworld.generated import export, games
+from metagym.envs.alfworld.official_games import SOURCES, Listing, find_games_folder, list_games, read_official_game
 from metagym.errors import ConfigError, UnknownNameError
 
 DataName = Literal["official", "generated"]
@@ -18,14 +18,14 @@ CAPACITY = 64
 
 
 class GameCatalogue:
-    """All games of one kind of data: `official`, `generated`, or None for official ones where they are found.
+    """All games of one kind: `official`, `generated`, or None for the official ones if they are found.
 
     >>> catalogue = GameCatalogue(data="generated")
     >>> catalogue.game(catalogue.sample_ids(per_family=1)[0]).goal
     'put some creditcard on drawer.'
 
     Raises:
-        ConfigError: official games are asked for and not found, or a path names none.
+        ConfigError: official games are wanted and not found, or the path holds none.
     """
 
     def __init__(self, *, data: DataName | None = None, data_dir: str | None = None, capacity: int = CAPACITY) -> None:
@@ -35,7 +35,7 @@ class GameCatalogue:
         if data == "official" and folder is None:
             raise ConfigError(
                 "data='official' expects the games' folder in ALFWORLD_DATA (or data_dir), got nothing. Fetch "
-                "the games with `alfworld-download` and set it, or ask for data='generated'."
+                "the games with `alfworld-download` and set the variable, or use data='generated'."
             )
         self.folder: Path | None = folder
         self.data_name: DataName = "official" if folder is not None else "generated"
@@ -46,11 +46,11 @@ class GameCatalogue:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Where the games come from."""
-        return SOURCES if self.folder is not None else (generate.SOURCE,)
+        """The names of the folders, or `generated`."""
+        return SOURCES if self.folder is not None else (games.SOURCE,)
 
     def listing(self) -> Listing:
-        """List the official games; they are read from the disk once."""
+        """Return the list of official games. They are read from the disk once."""
         assert self.folder is not None
         with self._lock:
             if self._listing is None:
@@ -58,31 +58,29 @@ class GameCatalogue:
             return self._listing
 
     def sample_ids(self, *, per_family: int) -> tuple[str, ...]:
-        """Return ids: of the official games all, of the generated ones those of the first seeds."""
+        """Return the ids of all official games, or of the first seeds of each generated family."""
         if self.folder is not None:
             return self.listing().playable
-        return tuple(generate.task_id(family, seed) for family in FAMILIES for seed in range(per_family))
+        return tuple(games.task_id(family, seed) for family in FAMILIES for seed in range(per_family))
 
     def spelling(self) -> str:
-        """Return how the games' players put things down, `move` or `put`; the first game speaks for all."""
+        """Return the command that puts things down, `move` or `put`, as the first game spells it."""
         return self.game(self.sample_ids(per_family=1)[0]).wording.spelling
 
     def game(self, task_id: str) -> Game:
-        """Return the game, ready to be played.
+        """Return the game of that id.
 
         Raises:
-            UnknownNameError: there is none of that id.
-            GameFileError: it cannot be read, or not be played.
+            UnknownNameError: there is no such game.
+            GameFileError: the game cannot be read or played.
         """
         with self._lock:
             if task_id in self._games:
                 self._games.move_to_end(task_id)
                 return self._games[task_id]
         # Read outside the lock: two threads may read the same game, which is harmless.
-        if self._is_generated(task_id):
-            game = generate.as_game(task_id)
-        else:
-            game = parse_game(self.data(task_id), name=task_id)
+        is_generated = self._is_generated(task_id)
+        game = games.make_game(task_id) if is_generated else parse_game(self.data(task_id), name=task_id)
         with self._lock:
             self._games[task_id] = game
             while len(self._games) > self._capacity:
@@ -90,24 +88,24 @@ class GameCatalogue:
         return game
 
     def data(self, task_id: str) -> dict[str, Any]:
-        """Return the game's JSON, as a `game.tw-pddl` holds it.
+        """Return the content of the game's `game.tw-pddl`.
 
         Raises:
-            UnknownNameError: there is none of that id.
-            GameFileError: it cannot be read, or not be played.
-            MissingExtraError: it is a generated game, whose file needs the domain that alfworld ships.
+            UnknownNameError: there is no such game.
+            GameFileError: the game cannot be read or played.
+            MissingExtraError: the file of a generated game needs alfworld, which is not installed.
         """
         if self._is_generated(task_id):
             return export.game_data(task_id)
         assert self.folder is not None
-        return read_official(self.folder, task_id)
+        return read_official_game(self.folder, task_id)
 
     def _is_generated(self, task_id: str) -> bool:
         if self.folder is not None:
             return False
-        if task_id.split("/")[0] == generate.SOURCE:
+        if task_id.split("/")[0] == games.SOURCE:
             return True
         raise UnknownNameError(
-            f"Unknown task id {task_id!r}: the games here are generated, their ids begin with '{generate.SOURCE}/'. "
-            "Official games need ALFWORLD_DATA."
+            f"Unknown task id {task_id!r}: this catalogue holds generated games, whose ids begin with "
+            f"'{games.SOURCE}/'. For official games set ALFWORLD_DATA."
         )

@@ -1,9 +1,9 @@
-"""ALFWorld, played and reflected upon by scripts: they need no model, and they read only what a model would.
+"""ALFWorld's demo: a scripted actor and a scripted reflector. They need no model and read only what a model reads.
 
-The actor can walk, take and put down. Whatever else it does, its prompt must say, in at most four
-instructions (see `metagym.envs.instructions`): `when <condition>, <do>`. The conditions are `something is
-closed` and `the task says WORD or WORD ...`; what can be done is in `DEEDS`. An instruction that is wrong
-for a task is obeyed all the same, and costs steps or the object's state.
+The actor can walk, take and put down. Every other skill must be in its prompt, in at most four instructions
+`when <condition>, <do>` (see `metagym.envs.instructions`). The conditions are `something is closed` and
+`the task says WORD or WORD ...`; `DEEDS` lists what can be done. The actor obeys an instruction even if it is wrong
+for the task, which costs steps or spoils the object.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from metagym.envs.alfworld.player import Goal, Player, Skills, read_goal, remember
+from metagym.envs.alfworld.expert import Goal, Skills, TextPlayer, read_goal, remember
 from metagym.envs.instructions import MAX_INSTRUCTIONS, Instruction, read_instructions
 from metagym.types import Action, Episode, MetaStep, Observation, Reflection, Step, Trajectory
 
@@ -28,7 +28,7 @@ DEEDS = {
     "lamp": "use the lamp",
     "second": "fetch the other one too",
 }
-"""The skills, and the words that call for them."""
+"""The words for each skill."""
 LESSONS = {
     "open": Instruction(CLOSED, DEEDS["open"]),
     "clean": Instruction("the task says clean", DEEDS["clean"]),
@@ -37,16 +37,16 @@ LESSONS = {
     "lamp": Instruction("the task says look or examine", DEEDS["lamp"]),
     "second": Instruction("the task says two", DEEDS["second"]),
 }
-"""The instruction that each skill needs."""
+"""The instruction for each skill."""
 
 _SKILL_OF = {deed: skill for skill, deed in DEEDS.items()}
 _WORD = re.compile(r"\w+")
 
 
-def called_for(instructions: Sequence[Instruction], goal: str) -> list[str]:
-    """Return the skills that the instructions call for under a goal, in their order.
+def skills_for(instructions: Sequence[Instruction], goal: str) -> list[str]:
+    """Return the skills that the instructions name for a goal, in the order of the instructions.
 
-    >>> called_for([LESSONS["open"], LESSONS["heat"], LESSONS["clean"]], "put a hot mug in cabinet.")
+    >>> skills_for([LESSONS["open"], LESSONS["heat"], LESSONS["clean"]], "put a hot mug in cabinet.")
     ['open', 'heat']
     """
     words = set(_WORD.findall(goal.lower()))
@@ -60,9 +60,9 @@ def called_for(instructions: Sequence[Instruction], goal: str) -> list[str]:
 
 
 class ALFWorldDemoActor:
-    """Searches, takes and puts down; opens, cleans, heats, cools, lights and fetches twice where it is told to.
+    """Searches, takes and puts down; it uses another skill only if the prompt names it.
 
-    With `slip`, each action is replaced by a random available one with that probability.
+    With probability `slip` an action is replaced by a random available one.
     """
 
     scripted = True
@@ -74,7 +74,7 @@ class ALFWorldDemoActor:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the play."""
+        """Everything that decides the actions."""
         return {"kind": "ALFWorldDemoActor", "slip": self.slip}
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
@@ -86,53 +86,54 @@ class ALFWorldDemoActor:
             rng = np.random.default_rng((episode.seed, len(steps)))
             if rng.random() < self.slip:
                 return Action(text=available[int(rng.integers(len(available)))], thought="My hand slips.")
-        told = called_for(read_instructions(episode.prompt), observation.goal)
+        names = skills_for(read_instructions(episode.prompt), observation.goal)
         skills = Skills(
-            opens="open" in told,
-            treatments=tuple(skill for skill in told if skill in ("clean", "heat", "cool")),
-            uses_lamp="lamp" in told,
-            fetches_second="second" in told,
+            opens="open" in names,
+            treatments=tuple(skill for skill in names if skill in ("clean", "heat", "cool")),
+            uses_lamp="lamp" in names,
+            fetches_second="second" in names,
         )
-        command = Player(goal, skills, remember(steps, observation), available).next_command()
-        return Action(text=command, thought=f"I was told to {', '.join(told)}." if told else "")
+        command = TextPlayer(goal, skills, remember(steps, observation), available).next_command()
+        return Action(text=command, thought=f"The prompt names: {', '.join(names)}." if names else "")
 
 
-class Episodes(NamedTuple):
-    """How often, in failed episodes, a skill was missing, and how often one was used where it harmed."""
+class SkillCounts(NamedTuple):
+    """The number of failed episodes in which a skill was missing, and in which a skill did harm."""
 
     missing: Counter[str]
     harmful: Counter[str]
 
 
 class ALFWorldDemoReflector:
-    """Finds by rules what failed episodes lacked, and adds one instruction a time, up to the four that are read.
+    """Adds, by rules, one instruction per meta-step: the skill that most failed episodes lacked, up to four in all.
 
-    It goes by the last meta-step alone. What was never found, or could not be put down, while something
-    stood closed, calls for opening; what was held and never cleaned, heated, cooled or lit, for that. An
-    instruction that was seen to change an object in a way that its task did not ask for is dropped, and so
-    is one of the demo's grammar that nothing understands.
+    It reads only the last meta-step. If an object was never found or put down while something was closed, the skill
+    `open` is missing. If an object was held and its treatment or the lamp was never used, that skill is missing. It
+    drops an instruction whose skill changed an object in a way that the task did not ask for, and an instruction
+    that the actor does not understand.
     """
 
     scripted = True
     fingerprint = {"kind": "ALFWorldDemoReflector"}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        """Return the prompt with what was learned from the last meta-step."""
+        """Return the prompt with at most one instruction added."""
         last = history[-1]
         found = _examine(last.trajectories)
         instructions = read_instructions(last.prompt, limit=None)
         dropped = [item for item in instructions if item.do not in _SKILL_OF or found.harmful[_SKILL_OF[item.do]]]
         kept = [item for item in instructions if item not in dropped]
-        known = {_SKILL_OF[item.do] for item in kept if item in LESSONS.values()}
-        news = [skill for skill in LESSONS if found.missing[skill] and skill not in known]
-        # The most often missed first; of equals, the first in the order of LESSONS.
-        news.sort(key=lambda skill: -found.missing[skill])
-        added = [LESSONS[skill] for skill in news[:1]] if len(kept) < MAX_INSTRUCTIONS else []
+        covered = {_SKILL_OF[item.do] for item in kept if item in LESSONS.values()}
+        missing = [skill for skill in LESSONS if found.missing[skill] and skill not in covered]
+        # The most frequent first; if two are equally frequent, the first in the order of LESSONS.
+        missing.sort(key=lambda skill: -found.missing[skill])
+        added = [LESSONS[skill] for skill in missing[:1]] if len(kept) < MAX_INSTRUCTIONS else []
 
         lines = [line for line in last.prompt.splitlines() if not any(_is_line_of(line, item) for item in dropped)]
         lines += [f"- {item}" for item in added]
-        said = (", ".join(map(str, items)) or "nothing" for items in (added, dropped))
-        analysis = "Added: {}. Dropped: {}.".format(*said)
+        analysis = "Added: {}. Dropped: {}.".format(
+            *(", ".join(map(str, items)) or "nothing" for items in (added, dropped))
+        )
         return Reflection(prompt="\n".join(lines), analysis=analysis, scripted=True)
 
 
@@ -140,8 +141,8 @@ def _is_line_of(line: str, instruction: Instruction) -> bool:
     return instruction in read_instructions(line, limit=None)
 
 
-def _examine(trajectories: Sequence[Trajectory]) -> Episodes:
-    found = Episodes(Counter(), Counter())
+def _examine(trajectories: Sequence[Trajectory]) -> SkillCounts:
+    found = SkillCounts(Counter(), Counter())
     for trajectory in trajectories:
         last = trajectory.final_observation
         goal = read_goal(last.goal) if last is not None else None
@@ -157,7 +158,7 @@ def _examine(trajectories: Sequence[Trajectory]) -> Episodes:
 
 
 def _missing_skill(trajectory: Trajectory, goal: Goal, used: set[str], *, has_closed: bool) -> str:
-    """Return the one skill whose want explains the failure best; empty where none does."""
+    """Return the missing skill that explains the failure best; empty if none does."""
     commands = [step.command or "" for step in trajectory.steps]
     took = any(command.startswith(f"take {goal.target} ") for command in commands)
     put = any(command.startswith((f"move {goal.target} ", f"put {goal.target} ")) for command in commands)

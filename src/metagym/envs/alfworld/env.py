@@ -1,4 +1,4 @@
-"""ALFWorld, the inner environment: one household task after another, in text."""
+"""ALFWorld's inner environment: household tasks in text, one game at a time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Literal
 
 import gymnasium
 
-from metagym.envs.alfworld import generate
 from metagym.envs.alfworld.catalogue import DataName, GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES
 from metagym.envs.alfworld.game import Engine, Game, NativeEngine, Turn
-from metagym.envs.alfworld.stock import StockEngine
+from metagym.envs.alfworld.generated import games
+from metagym.envs.alfworld.textworld_engine import SpawnedTextWorldEngine
 from metagym.errors import ConfigError
 from metagym.spaces import TextSpace
 
@@ -23,16 +23,15 @@ _MOVE = re.compile(r"move (.+) to (.+)")
 
 
 class ALFWorldTextEnv(gymnasium.Env[str, str]):
-    """A household in text: the games of ALFWorld. One object plays any number of them, one at a time.
+    """A household in text: the games of ALFWorld, one at a time.
 
-    `data` says which games: `official` (those in ALFWORLD_DATA, or in `data_dir`), `generated`, or None for
-    the official ones where they are found. `engine` says what plays them: `native`, or `textworld`, which
-    is slow, the reference, and needs `pip install 'metagym[alfworld]'`. With `accept_both_spellings` a game
-    takes both `move X to Y` and, as games before ALFWorld 0.4 had it, `put X in/on Y`. Beside a name,
-    `engine` may be what makes an engine, and `catalogue` holds games that several environments share.
+    `data` selects the games: `official` (the folder in ALFWORLD_DATA or `data_dir`), `generated`, or None for the
+    official ones if they are found. `engine` plays them: `native`, or `textworld`, the slow reference, which needs
+    the extra `alfworld`; a function that makes an engine is allowed, too. With `accept_both_spellings` a game takes
+    both `move X to Y` and `put X in/on Y`, the spelling before ALFWorld 0.4. Environments may share a `catalogue`.
 
-    The observation is ALFWorld's own text, the reward is 1 for reaching the goal, which ends the game. A
-    command that is not admissible changes nothing. There is no limit of turns.
+    The observation is ALFWorld's own text. The reward is 1 when the goal is reached, which ends the game. A command
+    that is not admissible changes nothing. The number of turns has no limit.
 
     >>> env = ALFWorldTextEnv(data="generated")
     >>> text, info = env.reset(seed=1)
@@ -42,7 +41,7 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
     'Nothing happens.'
 
     Raises:
-        ConfigError: an argument is wrong, or no games are found where they are said to be.
+        ConfigError: an argument is wrong, or the named folder holds no games.
         MissingExtraError: the engine is not installed.
     """
 
@@ -64,11 +63,11 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
         self.action_space: TextSpace = TextSpace()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Begin the game `options["task_id"]`; without one, draw one.
+        """Start the game `options["task_id"]`; without an id, draw a game.
 
         Raises:
-            UnknownNameError: there is no game of that id.
-            GameFileError: the game cannot be read, or not be played.
+            UnknownNameError: there is no such game.
+            GameFileError: the game cannot be read or played.
         """
         super().reset(seed=seed)
         task_id = (options or {}).get("task_id")
@@ -91,13 +90,13 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
         return self._turn.text, float(won), won, False, self._info()
 
     def close(self) -> None:
-        """End the engine's process, where it has one."""
+        """End the engine's process, if it has one."""
         self._engine.close()
 
     def _draw(self) -> str:
         if self._catalogue.folder is None:
             family = FAMILIES[self.np_random.integers(len(FAMILIES))]
-            return generate.task_id(family, int(self.np_random.integers(generate.NUM_SEEDS)))
+            return games.task_id(family, int(self.np_random.integers(games.NUM_SEEDS)))
         playable = self._catalogue.listing().playable
         return playable[self.np_random.integers(len(playable))]
 
@@ -109,7 +108,7 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
         return self._game.wording.put_command.format(o=found[1], r=found[2])
 
     def _follow(self, command: str) -> None:
-        """Keep what viewers are shown: where the player stands and what it carries."""
+        """Update what `display` shows: where the player is and what it carries."""
         verb, _, rest = command.partition(" ")
         if verb == "go":
             self._facing = rest.removeprefix("to ")
@@ -133,11 +132,11 @@ def make_engine(engine: EngineName | Callable[[], Engine]) -> Engine:
     """Return a new engine.
 
     Raises:
-        ConfigError: there is none of that name.
-        MissingExtraError: it is not installed.
+        ConfigError: there is no engine of that name.
+        MissingExtraError: the engine is not installed.
     """
     if callable(engine):
         return engine()
     if engine not in ("native", "textworld"):
         raise ConfigError(f"engine must be 'native' or 'textworld', got {engine!r}.")
-    return NativeEngine() if engine == "native" else StockEngine()
+    return NativeEngine() if engine == "native" else SpawnedTextWorldEngine()

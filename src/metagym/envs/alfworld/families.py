@@ -1,4 +1,4 @@
-"""The six kinds of task, and what a task's folder says: kind, objects, room."""
+"""The six families of tasks, and the family, objects and room in the name of a task's folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GROUPS = {
     "heat-and-place": FAMILIES[3:4],
     "cool-and-place": FAMILIES[4:5],
     "pick-two": FAMILIES[5:6],
-    # The split of arXiv 2605.20477: a reflector is trained on the first four and measured on the other two.
+    # The split of arXiv 2605.20477: a reflector is trained on the first four families and tested on the other two.
     "paper-train": FAMILIES[0:4],
     "paper-test": FAMILIES[4:6],
 }
@@ -35,39 +35,39 @@ _FOLDER = re.compile(rf"({'|'.join(FAMILIES)})-(\w+)-(\w+)-(\w+)-(\d+)")
 
 
 class Cluster(NamedTuple):
-    """What makes trials of one task alike; intervals over tasks should be clustered by it, and by the room."""
+    """What the trials of one task have in common. Cluster intervals over tasks by it, and by the room."""
 
     family: str
     target: str
-    """The type of the object that the task is about."""
+    """The type of the task's object."""
     place: str
-    """The type of the receptacle, or of the lamp."""
+    """The type of the receptacle or of the lamp."""
     room: int
 
     @property
     def folder(self) -> str:
-        """The task's folder, as the official games name it."""
+        """The name of the task's folder among the official games."""
         return f"{self.family}-{self.target}-None-{self.place}-{self.room}"
 
     @property
     def digest(self) -> str:
-        """Digest of the content: equal for all trials of the task, in all folders."""
+        """A digest that is equal for all trials of the task, in all folders."""
         return digest(["alfworld task", *self])
 
 
 def is_task_folder(name: str) -> bool:
-    """Whether a folder is named as the official games name a task's."""
+    """Return whether a folder's name has the form of an official task's."""
     return _FOLDER.fullmatch(name) is not None
 
 
 def cluster_of(task_id: str) -> Cluster:
-    """Return what the id of a task says about it.
+    """Return the cluster that a task's id names.
 
     >>> cluster_of("valid_seen/pick_two_obj_and_place-Newspaper-None-Drawer-224/trial_T20190911_101248_326533")
     Cluster(family='pick_two_obj_and_place', target='Newspaper', place='Drawer', room=224)
 
     Raises:
-        UnknownNameError: it is no id of a task.
+        UnknownNameError: the id has another form.
     """
     for part in task_id.split("/"):
         found = _FOLDER.fullmatch(part)

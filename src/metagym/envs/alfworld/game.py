@@ -1,4 +1,4 @@
-"""A game: what a `game.tw-pddl` holds, read and ready to be played; and the native engine that plays it."""
+"""Reads a game from the content of a `game.tw-pddl`; and the native engine, which plays it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from metagym.envs.alfworld import texts
+from metagym.envs.alfworld import observations
+from metagym.envs.alfworld.grammar import TASK_PREFIX, Wording, read_task, read_wording
 from metagym.envs.alfworld.pddl import read_problem
-from metagym.envs.alfworld.wording import TASK_PREFIX, Wording, read_task, read_wording
-from metagym.envs.alfworld.world import Layout, Move, World
+from metagym.envs.alfworld.rules import Layout, Move, World
 from metagym.errors import InfrastructureError
 
 FIELDS = ("pddl_domain", "grammar", "pddl_problem")
@@ -19,14 +19,14 @@ GameData = Mapping[str, Any]
 
 
 class GameFileError(InfrastructureError, ValueError):
-    """A game's file cannot be read, or holds no game that can be played."""
+    """A game's file cannot be read, or its game cannot be played."""
 
 
 class Game(NamedTuple):
-    """A game, ready to be played. Nothing in it changes, so that any number of plays share it."""
+    """A game that is ready to play. It never changes, so any number of plays may share it."""
 
     task: str
-    """The task's sentence, as it ends the first observation."""
+    """The task's sentence, which ends the first observation."""
     layout: Layout
     wording: Wording
     walkthrough: tuple[str, ...]
@@ -34,15 +34,15 @@ class Game(NamedTuple):
 
     @property
     def goal(self) -> str:
-        """What the task asks for: the sentence without its beginning."""
+        """The task's sentence without `Your task is to:`."""
         return self.task.removeprefix(TASK_PREFIX)
 
 
 def read_game_file(path: Path) -> dict[str, Any]:
-    """Return the JSON of a game's file, where it holds a game.
+    """Return the content of a game's file.
 
     Raises:
-        GameFileError: there is no such file, it is cut off or no game, or the game is marked unsolvable.
+        GameFileError: the file does not exist, is cut off, is not a game, or its game is marked unsolvable.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -56,7 +56,7 @@ def read_game_file(path: Path) -> dict[str, Any]:
 
 
 def problem_with(data: object) -> str:
-    """Say what keeps a game's JSON from being played; empty where nothing does."""
+    """Return why the content of a game's file cannot be played; empty if it can."""
     if not isinstance(data, dict):
         return f"expected a JSON object, got {type(data).__name__}"
     missing = [name for name in FIELDS if not isinstance(data.get(name), str)]
@@ -68,10 +68,10 @@ def problem_with(data: object) -> str:
 
 
 def parse_game(data: GameData, *, name: str = "game") -> Game:
-    """Return the game that the JSON of a `game.tw-pddl` describes.
+    """Return the game that the content of a `game.tw-pddl` describes.
 
     Raises:
-        GameFileError: it is malformed, or has other rules than ALFWorld's games.
+        GameFileError: the content is malformed, or its rules or texts are not those of ALFWorld's games.
     """
     try:
         task, grammar = read_task(data["grammar"])
@@ -83,7 +83,7 @@ def parse_game(data: GameData, *, name: str = "game") -> Game:
 
 
 class Turn(NamedTuple):
-    """What an engine answers."""
+    """An engine's answer to a command."""
 
     text: str
     commands: tuple[str, ...]
@@ -95,42 +95,42 @@ class Engine(Protocol):
     """Plays one game at a time."""
 
     needs_data: bool
-    """Whether it reads the game's JSON; else that may be empty."""
+    """Whether `start` reads `data`; if not, `data` may be empty."""
 
     def start(self, game: Game, data: GameData) -> Turn:
-        """Begin `game`; `data` is its JSON."""
+        """Start `game`; `data` is the content of its file."""
         ...
 
     def step(self, command: str) -> Turn:
-        """Execute `command`; one that is not admissible changes nothing."""
+        """Execute `command`. A command that is not admissible changes nothing."""
         ...
 
     def close(self) -> None:
-        """Give back what the engine holds."""
+        """Release the engine's resources."""
         ...
 
 
 class NativeEngine:
-    """Plays in plain Python, equal to TextWorld in text, admissible commands and end."""
+    """Plays in plain Python, with the same texts, admissible commands and ends as TextWorld."""
 
     needs_data = False
 
     def start(self, game: Game, data: GameData | None = None) -> Turn:
-        """Begin `game`. Its JSON is not needed."""
+        """Start `game`. The content of its file is not needed."""
         self._game = game
         self._world = World(game.layout, game.wording)
-        return self._turn(texts.introduction(self._world, game.task))
+        return self._turn(observations.introduction(self._world, game.task))
 
     def step(self, command: str) -> Turn:
-        """Execute `command`; one that is not admissible changes nothing."""
+        """Execute `command`. A command that is not admissible changes nothing."""
         move = self._moves.get(command.strip())
         if move is None:
-            return Turn(texts.NOTHING_HAPPENS, tuple(self._moves), self._world.won())
+            return Turn(observations.NOTHING_HAPPENS, tuple(self._moves), self._world.won())
         self._world.apply(move)
-        return self._turn(texts.feedback(self._world, move, self._game.wording))
+        return self._turn(observations.feedback(self._world, move, self._game.wording))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the engine holds no resources."""
 
     def _turn(self, text: str) -> Turn:
         self._moves: dict[str, Move] = self._world.moves()

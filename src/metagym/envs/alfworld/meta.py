@@ -1,4 +1,4 @@
-"""ALFWorld, the meta-environment: write the prompt under which the household's tasks get done."""
+"""ALFWorld's meta-environment: write the prompt under which an actor does household tasks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from metagym.envs.alfworld.catalogue import DataName, GameCatalogue
 from metagym.envs.alfworld.demo import ALFWorldDemoActor, ALFWorldDemoReflector
 from metagym.envs.alfworld.env import ALFWorldTextEnv, EngineName
 from metagym.envs.alfworld.game import Engine, NativeEngine
-from metagym.envs.alfworld.generate import TRIAL_PREFIX
-from metagym.envs.alfworld.stock import HostedStockEngine, StockEngine, make_stock_worker, require_stock
+from metagym.envs.alfworld.generated.games import TRIAL_PREFIX
 from metagym.envs.alfworld.tasks import data_digest, make_task_set
+from metagym.envs.alfworld.textworld_engine import (
+    SpawnedTextWorldEngine,
+    TextWorldEngine,
+    make_textworld_process,
+    require_textworld,
+)
 from metagym.errors import ConfigError
 from metagym.reflectors import Reflector
 from metagym.seeding import package_versions
@@ -25,13 +30,12 @@ from metagym.types import Trajectory
 class ALFWorldMetaEnv(MetaEnv):
     """The meta-environment over ALFWorld: `gym.make("MetaGym/ALFWorld-v0")`.
 
-    `data`, `data_dir`, `engine` and `accept_both_spellings` are those of `ALFWorldTextEnv`; `source` names
-    the official folder whose tasks the roles `train`, `validation` and `test` divide. Commands that are not
-    admissible are rejected before the game sees them, so that `accept_both_spellings` needs
-    `invalid="execute"`.
+    `data`, `data_dir`, `engine` and `accept_both_spellings` are the options of `ALFWorldTextEnv`. `source` is the
+    official folder whose tasks are divided into `train`, `validation` and `test`. By default a command that is not
+    admissible never reaches the game, so `accept_both_spellings` needs `invalid="execute"`.
 
-    The families are ALFWorld's six task types; `families=["paper-train"]` and `["paper-test"]` are the split
-    of arXiv 2605.20477, which holds out cool-and-place and pick-two.
+    The families are ALFWorld's six task types. `families=["paper-train"]` and `["paper-test"]` are the split of
+    arXiv 2605.20477, which holds out cool-and-place and pick-two.
     """
 
     default_prompt = (
@@ -56,32 +60,32 @@ class ALFWorldMetaEnv(MetaEnv):
         if engine not in ("native", "textworld"):
             raise ConfigError(f"engine must be 'native' or 'textworld', got {engine!r}.")
         if engine == "textworld":
-            require_stock()
-            # TextWorld blocks: by default it lives in a worker process, and not on the event loop.
+            require_textworld()
+            # TextWorld blocks, so by default it runs in a worker process and not on the event loop.
             options.setdefault("workers", 1)
-        self._where: dict[str, Any] = {"data": data, "data_dir": data_dir}
+        self._games: dict[str, Any] = {"data": data, "data_dir": data_dir}
         self.catalogue = GameCatalogue(data=data, data_dir=data_dir)
         self._source, self._engine_name, self._accept_both = source, engine, accept_both_spellings
-        # With workers="local" one process serves all of TextWorld's games; it starts when the first of them does.
-        self._stock = make_stock_worker() if engine == "textworld" else None
+        # With workers="local" one process plays all games in TextWorld. It starts with the first game.
+        self._process = make_textworld_process() if engine == "textworld" else None
         super().__init__(actor, render_mode=render_mode, on_episode=on_episode, **options)
 
     def make_inner_env(self) -> ALFWorldTextEnv:
-        """Make a household; all share the games that were read."""
+        """Make an inner environment. All of them share one catalogue."""
         return ALFWorldTextEnv(
             catalogue=self.catalogue, engine=self._make_engine, accept_both_spellings=self._accept_both
         )
 
     def inner_env_factory(self) -> Callable[[], ALFWorldTextEnv]:
-        """Return what makes a household in a worker process, which reads the games for itself."""
-        engine = NativeEngine if self._stock is None else HostedStockEngine
-        return partial(ALFWorldTextEnv, **self._where, engine=engine, accept_both_spellings=self._accept_both)
+        """Return a function that makes an inner environment in a worker process, with a catalogue of its own."""
+        engine = NativeEngine if self._process is None else TextWorldEngine
+        return partial(ALFWorldTextEnv, **self._games, engine=engine, accept_both_spellings=self._accept_both)
 
     def _make_engine(self) -> Engine:
-        return NativeEngine() if self._stock is None else StockEngine(self._stock)
+        return NativeEngine() if self._process is None else SpawnedTextWorldEngine(self._process)
 
     def make_task_set(self) -> TaskSet:
-        """Make the set of official or generated games."""
+        """Make the task set of the official or generated games."""
         return make_task_set(self.catalogue, source=self._source)
 
     def make_demo_actor(self) -> Actor:
@@ -93,7 +97,7 @@ class ALFWorldMetaEnv(MetaEnv):
         return ALFWorldDemoReflector()
 
     def inner_fingerprint(self) -> dict[str, Any]:
-        """Return which games are played, by which engine, in which spelling."""
+        """Return what decides the play: the games, the engine and the spelling."""
         names = self.catalogue.listing().playable if self.catalogue.folder is not None else ()
         return {
             "data": self.catalogue.data_name,
@@ -103,11 +107,11 @@ class ALFWorldMetaEnv(MetaEnv):
             "spelling": self.catalogue.spelling(),
             "accept_both_spellings": self._accept_both,
             "engine": self._engine_name,
-            "packages": package_versions("alfworld", "textworld") if self._stock is not None else {},
+            "packages": package_versions("alfworld", "textworld") if self._process is not None else {},
         }
 
     def close(self) -> None:
-        """Close all that the base class does, and end TextWorld's process."""
+        """Close the meta-environment and end TextWorld's process."""
         super().close()
-        if self._stock is not None:
-            self._stock.close()
+        if self._process is not None:
+            self._process.close()

@@ -1,6 +1,6 @@
-"""Reads PDDL: a problem's objects, facts and goal. It knows nothing of kitchens.
+"""Reads PDDL: a problem's objects, facts and goal. It knows nothing about households.
 
-Everything is lower-cased, as the planner that stock ALFWorld is built on does it.
+All text is converted to lower case, as in the planner of stock ALFWorld.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ Atom = tuple[str, ...]
 Expression = str | list["Expression"]
 """A nested list, as PDDL writes it."""
 
-# A list without lists in it is one token: a problem is mostly facts, and splitting them is quick.
+# A list without inner lists is one token: most of a problem are facts, and splitting those is fast.
 _TOKEN = re.compile(r"\([^()]*\)|[()]|[^\s()]+")
 _COMMENT = re.compile(r";[^\n]*")
 
 
 class PddlError(ValueError):
-    """A text is no PDDL of the kind that ALFWorld uses."""
+    """A text is not PDDL of the kind that ALFWorld uses."""
 
 
 class Problem(NamedTuple):
-    """A problem: what there is, what holds at the start, what shall hold in the end."""
+    """A problem: the objects, the facts at the start, and the goal."""
 
     objects: dict[str, str]
     """The type of each object."""
@@ -34,12 +34,12 @@ class Problem(NamedTuple):
 
 
 def read_expression(text: str) -> list[Expression]:
-    """Return the first expression in `text`; what stands after it may only be closing parentheses.
+    """Return the expression in `text`. Only closing parentheses may follow it.
 
     Some official problems end with one parenthesis too many.
 
     Raises:
-        PddlError: the expression does not end, or another one follows.
+        PddlError: the expression does not end, or more text follows.
     """
     tokens = iter(_TOKEN.findall(_COMMENT.sub("", text).lower()))
     open_lists: list[list[Expression]] = [[]]
@@ -58,9 +58,9 @@ def read_expression(text: str) -> list[Expression]:
         if len(open_lists) == 1:
             if any(rest != ")" for rest in tokens):
                 raise PddlError("expected one PDDL expression, got text after its end")
-            (whole,) = open_lists[0]
-            assert isinstance(whole, list)
-            return whole
+            (expression,) = open_lists[0]
+            assert isinstance(expression, list)
+            return expression
     if len(open_lists) == 1:
         raise PddlError("expected a PDDL expression, which begins with '('")
     raise PddlError(f"the PDDL ends early: {len(open_lists) - 1} parentheses are still open")
@@ -70,7 +70,7 @@ def read_problem(text: str) -> Problem:
     """Return the problem that `text` defines.
 
     Raises:
-        PddlError: it is cut off, or a section is missing.
+        PddlError: the text is cut off, or a section is missing.
     """
     sections = {part[0]: part[1:] for part in read_expression(text) if isinstance(part, list) and part}
     missing = [name for name in (":objects", ":init", ":goal") if name not in sections]
@@ -81,7 +81,7 @@ def read_problem(text: str) -> Problem:
 
 
 def _typed(items: Iterable[Expression]) -> Iterator[tuple[str, str]]:
-    """Yield (name, type) of a list like `a b - t c - u`."""
+    """Yield the pairs (name, type) in a list like `a b - t c - u`."""
     names: list[str] = []
     tokens = (item for item in items if isinstance(item, str))
     for token in tokens:
@@ -94,7 +94,7 @@ def _typed(items: Iterable[Expression]) -> Iterator[tuple[str, str]]:
 
 
 def _as_atom(expression: Expression) -> Atom | None:
-    """Return the expression as an atom; None where it is none."""
+    """Return the expression as an atom; None if it is not one."""
     parts = tuple(part for part in expression if isinstance(part, str)) if isinstance(expression, list) else ()
     return parts if parts and len(parts) == len(expression) else None
 
@@ -103,14 +103,14 @@ def _as_atom(expression: Expression) -> Atom | None:
 
 Grounding = tuple[Atom, ...]
 Goal = tuple[tuple[Grounding, ...], ...]
-"""All parts must hold; a part holds where all atoms of one of its groundings do."""
+"""The goal holds if all of its parts hold. A part holds if all atoms of one of its groundings hold."""
 
 
 def ground_goal(goal: Expression, problem: Problem, is_static: Callable[[str], bool]) -> Goal:
-    """Return the goal with its variables replaced and its static atoms decided.
+    """Return the goal with its variables replaced by objects and its static atoms evaluated.
 
-    It takes conjunctions of `exists` over conjunctions, which is all that ALFWorld's goals are; `exists`
-    may nest. Where a part cannot come true, it has no grounding.
+    The goal must be a conjunction of `exists` over conjunctions, as all of ALFWorld's goals are; `exists` may nest.
+    A part that can never hold has no grounding.
 
     Raises:
         PddlError: the goal has another form.
@@ -162,7 +162,7 @@ def _flatten(part: Expression, variables: dict[str, str], atoms: list[Atom]) -> 
 
 
 def _facts_like(atom: Atom, variables: Mapping[str, str], problem: Problem) -> list[Atom]:
-    """Return the facts that the atom can be, as far as its constants and its variables' types say."""
+    """Return the facts that match the atom's constants and the types of its variables."""
     return [
         fact
         for fact in sorted(fact for fact in problem.facts if fact[0] == atom[0] and len(fact) == len(atom))

@@ -1,4 +1,4 @@
-"""The task sets: official games by folder, generated ones by seed; roles by the task's content."""
+"""The task sets of ALFWorld: official games listed by folder, generated games drawn by seed."""
 
 from __future__ import annotations
 
@@ -7,38 +7,37 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from metagym.envs.alfworld import generate
 from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES, GROUPS, cluster_of
-from metagym.envs.alfworld.official import SOURCES
-from metagym.envs.alfworld.problem import problem_text
+from metagym.envs.alfworld.generated import games
+from metagym.envs.alfworld.generated.problem import problem_text
+from metagym.envs.alfworld.official_games import SOURCES
 from metagym.errors import UnknownNameError
 from metagym.seeding import derive_seed, digest
 from metagym.tasks import ListedTaskSet, TaskSet, role_of
 from metagym.types import Task
 
 FOLDER_NAMES = {"train": "train_all"}
-"""How a source is named where it means its whole folder: `train` alone is a role."""
-LARGE_TEST_SHARES = 0.3
-"""Share of each of validation and test in the families that the paper holds out: at least 100 games of the
-official `train` folder in each, of the 533 and 813 there are. In the other families it is 0.2."""
+"""The name of a source as a `split`, if it differs: `train` is a role already."""
+HELD_OUT_SHARE = 0.3
+"""The share of validation, and of test, in the families that the paper holds out. The official `train` folder has
+533 and 813 games of them, so each share has at least 100 games. In the other families the share is 0.2."""
 
 
 def role_in(family: str, content_digest: str) -> str:
-    """Return the role of a task's content, which is the same wherever the task is found."""
+    """Return the role of a task, decided by its content alone."""
     if family not in GROUPS["paper-test"]:
         return role_of(content_digest)
     position = int(digest(["role", content_digest], length=12), 16) / 16**12
-    return "test" if position < LARGE_TEST_SHARES else "validation" if position < 2 * LARGE_TEST_SHARES else "train"
+    return "test" if position < HELD_OUT_SHARE else "validation" if position < 2 * HELD_OUT_SHARE else "train"
 
 
 def make_task_set(catalogue: GameCatalogue, *, source: str = "train") -> TaskSet:
-    """Make the task set of a catalogue's games.
+    """Return the task set of a catalogue's games.
 
-    The roles `train`, `validation` and `test` partition the tasks of `source`, by the task's folder: all
-    trials of a task have one role. A whole folder, of whatever roles, is drawn where `split` is
-    `train_all`, `valid_seen` or `valid_unseen`.
-    Generated games have no sources but `generated`, and are without end.
+    The roles `train`, `validation` and `test` partition the tasks of the folder `source`; all trials of a task have
+    the same role. `split="train_all"`, `"valid_seen"` or `"valid_unseen"` draws from a whole folder instead.
+    Generated games have the one source `generated`, and their number has no limit.
 
     Raises:
         UnknownNameError: there is no such source.
@@ -51,7 +50,7 @@ def make_task_set(catalogue: GameCatalogue, *, source: str = "train") -> TaskSet
 
 
 class OfficialTaskSet(ListedTaskSet):
-    """The official games, listed. An id is the game's folder, `source/task/trial`."""
+    """The official games. An id is the path of the game's folder, `source/task/trial`."""
 
     def __init__(self, catalogue: GameCatalogue, *, source: str = "train") -> None:
         listing = catalogue.listing()
@@ -69,7 +68,7 @@ class OfficialTaskSet(ListedTaskSet):
                 Task(
                     id=task_id,
                     family=family,
-                    # A folder that is not the tasks' source has no part in the roles.
+                    # Only the tasks of `source` have roles; the split of any other game is its folder.
                     split=roles[folder] if origin == source else place,
                     seed=derive_seed("alfworld", task_id),
                     source=place,
@@ -88,7 +87,7 @@ class OfficialTaskSet(ListedTaskSet):
         """Return the task of that id.
 
         Raises:
-            UnknownNameError: there is none, or its game cannot be played; the message says why.
+            UnknownNameError: there is no such task, or its game cannot be played; the message says why.
         """
         if task_id in self._problems:
             raise UnknownNameError(
@@ -99,41 +98,41 @@ class OfficialTaskSet(ListedTaskSet):
 
 
 class GeneratedTaskSet(TaskSet):
-    """The generated games, drawn by seed. An id is `generated/task/generated_SEED`."""
+    """The generated games. An id is `generated/task/generated_SEED`."""
 
     def __init__(self) -> None:
-        super().__init__(FAMILIES, sources=(generate.SOURCE,), groups=dict(GROUPS))
+        super().__init__(FAMILIES, sources=(games.SOURCE,), groups=dict(GROUPS))
 
     def candidates(self, family: str, rng: np.random.Generator) -> Iterator[Task]:
-        """Yield tasks of fresh seeds, without end."""
-        return (self._task(family, int(rng.integers(generate.NUM_SEEDS))) for _ in itertools.count())
+        """Yield tasks of new seeds, without end."""
+        return (self._task(family, int(rng.integers(games.NUM_SEEDS))) for _ in itertools.count())
 
     def find(self, task_id: str) -> Task:
         """Return the task of that id."""
-        cluster, seed = generate.read_task_id(task_id)
+        cluster, seed = games.read_task_id(task_id)
         return self._task(cluster.family, seed)
 
     @staticmethod
     def _task(family: str, seed: int) -> Task:
-        content = generate.cluster_of_seed(family, seed).digest
+        content = games.cluster_of_seed(family, seed).digest
         return Task(
-            id=generate.task_id(family, seed),
+            id=games.task_id(family, seed),
             family=family,
             split=role_in(family, content),
             seed=seed,
-            source=generate.SOURCE,
+            source=games.SOURCE,
             digest=content,
         )
 
 
 def _groups(families: set[str]) -> dict[str, tuple[str, ...]]:
-    """Return the shorthand names of which all families are there."""
+    """Return the shorthand names whose families are all present."""
     return {name: members for name, members in GROUPS.items() if families.issuperset(members)}
 
 
 def data_digest(catalogue: GameCatalogue) -> str:
-    """Return a digest of the games there are; for generated ones, of the generator and its rooms."""
+    """Return a digest of the official games, or of the generator and its rooms."""
     if catalogue.folder is None:
-        samples = [problem_text(generate.make_scene(family, 0), 0) for family in FAMILIES]
-        return digest(["generated", generate.GENERATOR_VERSION, samples])
+        samples = [problem_text(games.make_scene(family, 0), 0) for family in FAMILIES]
+        return digest(["generated", games.GENERATOR_VERSION, samples])
     return digest(["official", catalogue.listing().digest])

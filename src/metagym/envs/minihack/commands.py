@@ -1,4 +1,4 @@
-"""The names of the actions, and the key that each one presses. It knows nothing of menus and questions."""
+"""The names of the actions and their keys. Menus and questions are in `questions.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIRECTIONS: dict[str, int] = {
     "sw": ord("b"),
     "nw": ord("y"),
 }
-"""Compass directions and NetHack's keys for them (its capitals run)."""
+"""Compass directions and NetHack's keys for them. The capital letter of a key runs."""
 
 
 def _meta(letter: str) -> int:
@@ -98,17 +98,17 @@ _PLAIN = {
 }
 
 COMMANDS: dict[str, int] = {**_STEPS, **_RUNS, **_PLAIN}
-"""Every action's name and key, for a hero whom NetHack asks nothing."""
+"""Every command's name and key."""
 
 PREFIXES: frozenset[int] = frozenset(COMMANDS[name] for name in ("fight", "move", "move far", "rush", "rush far"))
-"""Keys after which NetHack silently waits for a direction."""
+"""Keys after which NetHack waits for a direction without showing a question."""
 
 _NAMES = {key: name for name, key in COMMANDS.items()}
 
 
 def commands_for(keys: Iterable[int]) -> dict[str, int]:
-    """Return the commands among a family's keys, in NetHack's order.
+    """Return the commands for a family's keys, in NetHack's order.
 
-    Left out: keys that only answer (Enter, Escape, blank), and the shell escape, which NLE has not.
+    It leaves out the keys that only answer (Enter, Escape, blank), and the shell escape, which NLE does not support.
     """
     return {_NAMES[key]: key for key in keys if key in _NAMES}

@@ -1,12 +1,15 @@
-"""One NetHack game at a time, exactly seeded, re-used and never rebuilt; a bounded pool of such games.
+"""Plays NetHack: one game, exactly seeded and re-used without a rebuild; and a bounded pool of games.
 
-This is the one module that plays with minihack and nle, and the one that knows their traps.
+This is the only module that imports minihack and nle, and that knows their traps.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 import threading
+import types
 import warnings
 import weakref
 from collections import OrderedDict
@@ -17,27 +20,66 @@ from pathlib import Path
 from typing import Any
 
 from metagym.envs.minihack.families import check_family
-from metagym.envs.minihack.loading import import_minihack
 from metagym.envs.minihack.screen import Screen, read_screen
+from metagym.imports import missing_extra, require
 
 _NEVER = 2**31
 _TOP_TEN = ("record", "logfile", "xlogfile")
 _live_games: weakref.WeakSet[Game] = weakref.WeakSet()
+_import_lock = threading.Lock()
+
+
+def import_minihack() -> types.ModuleType:
+    """Import minihack, with or without setuptools' `pkg_resources`, and return it.
+
+    Raises:
+        MissingExtraError: minihack or nle is not installed.
+    """
+    with _import_lock:
+        if "minihack" in sys.modules:
+            return sys.modules["minihack"]
+        for name in ("minihack", "nle"):
+            if importlib.util.find_spec(name) is None:
+                raise missing_extra(name, "minihack")
+        # minihack asks `pkg_resources` for the folders of two packages. The newest setuptools has no such module, and
+        # older ones take seconds to import it and warn that it is deprecated. A stand-in avoids both.
+        present = sys.modules.get("pkg_resources")
+        sys.modules["pkg_resources"] = present or _stand_in()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                module: types.ModuleType = require("minihack", extra="minihack")
+                return module
+        finally:
+            if present is None:
+                del sys.modules["pkg_resources"]
+
+
+def _stand_in() -> types.ModuleType:
+    def resource_filename(package: str, resource: str) -> str:
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        assert spec.origin is not None
+        return str(Path(spec.origin).parent / resource)
+
+    module = types.ModuleType("pkg_resources")
+    module.resource_filename = resource_filename  # type: ignore[attr-defined]
+    return module
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one key led to."""
+    """The result of one key."""
 
     reward: float
-    """MiniHack's own reward, its penalties included."""
+    """MiniHack's own reward, including its penalties."""
     is_over: bool
     is_success: bool
     is_death: bool
 
 
 class Game:
-    """One live NetHack game of one family; about 3.3 MB and two file descriptors. Not thread-safe."""
+    """One live NetHack game of one family; it takes 3.4 MB and two file descriptors. It is not thread-safe."""
 
     def __init__(self, family: str) -> None:
         self.family = check_family(family)
@@ -45,23 +87,23 @@ class Game:
         import gymnasium
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # notes on spaces and deprecations that the user cannot act on
+            warnings.simplefilter("ignore")  # warnings on spaces and deprecations: a user can do nothing about them
             env: Any = gymnasium.make(
                 family,
                 disable_env_checker=True,
                 fix_moon_phase=True,  # full moon, new moon and Friday 13th change messages and luck
-                allow_all_modes=True,  # menus, --More-- and texts are not clicked away
+                allow_all_modes=True,  # menus, --More-- and pages of text are not skipped
                 allow_all_yn_questions=True,
-                observation_keys=("message",),  # spares the crops; NLE's own buffers are complete
+                observation_keys=("message",),  # makes no crops; NLE's own buffers are complete
                 render_mode=None,
             ).unwrapped
         self.max_steps: int = env._max_episode_steps
-        """MiniHack's own limit of steps."""
+        """MiniHack's own step limit."""
         self.keys: tuple[int, ...] = tuple(int(action) for action in env.actions)
-        """The keys that the family's own action list holds."""
-        # A limit inside NLE would quit the game from within; and it counts keys, not the agent's steps.
+        """The keys in the family's own action list."""
+        # NLE's own limit would end the game, and it counts keys instead of the agent's steps.
         env._max_episode_steps = _NEVER
-        # An index then is a key: answers (item letters, texts) need keys that restricted families lack.
+        # Now an index is a key: answers (item letters, texts) need keys that restricted families do not list.
         env.actions = tuple(range(256))
         self._looked_at = [env._observation_keys.index(name) for name in ("blstats", "chars")]
         self._env = env
@@ -72,26 +114,25 @@ class Game:
 
     @property
     def is_usable(self) -> bool:
-        """False where the game is closed, or was made before a fork."""
+        """False if the game is closed, or was made before a fork."""
         return self._env is not None and self._pid == os.getpid()
 
     def start(self, seed: int) -> None:
-        """Begin the level of that seed: the same as in a fresh environment made for this seed alone."""
+        """Start the level of that seed: the same level as in a new environment made for this seed alone."""
         # NetHack's top-ten list survives a reset and shows on the death screen.
         for name in _TOP_TEN:
             os.truncate(os.path.join(self._env.nethack._vardir, name), 0)
         self._last = None
         self._env.seed(seed, seed, reseed=False)
-        # Without `sample_seed=False` a list of seeds would be drawn from Python's global generator.
+        # Without `sample_seed=False`, MiniHack would draw a seed from Python's global generator.
         self._env.reset(sample_seed=False)
 
     def press(self, key: int) -> Outcome:
-        """Press one key: what MiniHack's own `step` does, but for three things.
+        """Press one key, as MiniHack's own `step` does, with three differences.
 
-        It copies two of the last observation's arrays instead of all twice over: no reward looks at more.
-        It does not quit a won game, which would overwrite the last screen. And KeyRoom's `step` is left
-        out: it replaces "apply" by a loop that walks at the door until it opens, unseen by the agent, and
-        endless at a door that is met diagonally.
+        It copies only two of the last observation's arrays, because no reward reads more. It does not quit a won
+        game, which would overwrite the last screen. And it skips KeyRoom's own `step`, which replaces "apply" by a
+        hidden loop that walks at the door until it opens, and that never ends at a door on a diagonal.
         """
         env = self._env
         before = list(env.last_observation)
@@ -99,17 +140,17 @@ class Game:
             before[position] = before[position].copy()
         env._previous_obs, env._previous_action = before, key
         after, is_over = env.nethack.step(key)
-        if after[env._program_state_index][0] == 1:  # the game is over: only pages are left
+        if after[env._program_state_index][0] == 1:  # the game is over: only pages of text follow
             after, is_over = self._finish(after, is_over)
         env._steps += 1
         env.last_observation = after
         status = env._get_end_status(after, is_over)
         reward = float(env._reward_fn(before, key, after, status))
-        # Memento ends by a defeat (a squeak, reward -1) that MiniHack calls a success.
+        # Memento can end in a defeat (a squeak, reward -1), which MiniHack reports as a success.
         return Outcome(reward, bool(is_over or status), int(status) == 2 and reward > -0.5, int(status) == 1)
 
     def screen(self) -> Screen:
-        """Return what is shown; after the end, the last screen that showed the level."""
+        """Return the screen; after the end, the last screen that was not blank."""
         screen = self._read()
         return self._last if screen.is_blank and self._last is not None else screen
 
@@ -119,26 +160,26 @@ class Game:
         return read_screen(buffers, descriptions=self.reads_descriptions, colors=self.reads_colors)
 
     def _finish(self, observation: Any, is_over: bool) -> Any:
-        # Before NLE clicks the last pages away: keep the one that tells why.
+        # Keep the page that says why the game ended, before NLE skips the last pages.
         self._env.last_observation = observation
         if not (screen := self._read()).is_blank:
             self._last = screen
         return self._env._perform_known_steps(observation, is_over, exceptions=True)
 
     def cause_of_end(self) -> str:
-        """Return NetHack's own word on how the game ended (`killed by a jackal`); empty where it did not."""
+        """Return NetHack's own description of the death (`killed by a jackal`); empty if there is none."""
         path = Path(self._env.nethack._vardir, "xlogfile")
         fields = path.read_text(encoding="latin-1").strip().split("\n")[-1].split("\t")
         return next((field[len("death=") :] for field in fields if field.startswith("death=")), "")
 
     def close(self) -> None:
-        """Give back memory, file descriptors and the game's folder. Twice is fine."""
+        """Release memory, file descriptors and the game's folder. Calling it twice is fine."""
         env, self._env = self._env, None
         if env is not None and self._pid == os.getpid():
             env.close()
 
     def _disown(self) -> None:
-        # In a forked child: the folder is the parent's, and this object's finalizers would delete it.
+        # In a forked child the folder belongs to the parent, and this object's finalizers would delete it.
         if self._env is None:
             return
         nethack = self._env.nethack
@@ -157,10 +198,10 @@ if hasattr(os, "register_at_fork"):
 
 
 class GamePool:
-    """Games of many families, taken and given back; at most `max_idle` wait in it. Thread-safe.
+    """Keeps up to `max_idle` games of any families for re-use. It is thread-safe.
 
-    Making a game costs 15-56 ms, re-seeding one 1 ms: so a game is kept after use, and the one that
-    has waited longest is closed where there are too many.
+    Making a game takes 15-56 ms and re-seeding one 1 ms, so the pool keeps games after use. If there are too many, it
+    closes the game that was idle longest.
     """
 
     def __init__(self, *, max_idle: int = 32) -> None:
@@ -169,7 +210,7 @@ class GamePool:
         self._lock = threading.Lock()
 
     def take(self, family: str) -> Game:
-        """Return a game of that family, a waiting one or else a new one; the caller's until given back."""
+        """Return an idle game of that family, or a new one. It belongs to the caller until it is given back."""
         with self._lock:
             for number, game in reversed(self._idle.items()):
                 if game.family == family and game.is_usable:
@@ -178,7 +219,7 @@ class GamePool:
         return Game(family)
 
     def give_back(self, game: Game) -> None:
-        """Keep a game for the next one that wants it."""
+        """Return a game to the pool."""
         if not game.is_usable:
             return
         with self._lock:
@@ -188,14 +229,14 @@ class GamePool:
             old.close()
 
     def prepare(self, families: Iterable[str], *, num_threads: int = 4) -> None:
-        """Make one game for each name in `families`, in a few threads, so that they wait when wanted."""
+        """Make one game for each name in `families`, in a few threads."""
         import_minihack()
         with ThreadPoolExecutor(num_threads) as executor:
             for game in executor.map(Game, families):
                 self.give_back(game)
 
     def close(self) -> None:
-        """Close the games that wait. Twice is fine."""
+        """Close the idle games. Calling it twice is fine."""
         with self._lock:
             games = list(self._idle.values())
             self._idle.clear()

@@ -1,4 +1,4 @@
-"""MiniHack as a plain `gymnasium.Env[str, str]`: the observation is a text, the action a name."""
+"""MiniHack's inner environment, a plain `gymnasium.Env[str, str]`: the observation is a text, the action a name."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from metagym.envs.minihack.engine import Game, GamePool, Outcome
 from metagym.envs.minihack.families import DEFAULT_FAMILIES, check_family, expand_families, goal_of
 from metagym.envs.minihack.questions import Question, read_question
 from metagym.envs.minihack.screen import Screen
-from metagym.envs.minihack.text import DEFAULT_PARTS, check_parts, render_display, render_text
+from metagym.envs.minihack.screen_text import DEFAULT_PARTS, check_parts, render_display, render_text
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.spaces import TextSpace
 
 NUM_SEEDS = 2**31
-_MAX_AUTO_ANSWERS = 50
+MAX_AUTO_ANSWERS = 50
+"""The limit of automatic answers in one step: NetHack may ask again for ever."""
 
 
 class MiniHackTextEnv(gymnasium.Env[str, str]):
-    """MiniHack's levels of many families, in text; the same seed gives the same everything, in any process.
+    """MiniHack's levels in text. The same seed gives the same episode in any process.
 
-    A level is named by `reset(options={"task_id": "MiniHack-Room-5x5-v0/123"})`, a family and a seed;
-    without a name one of `families` and a seed are drawn from `np_random`. Menus and questions are
-    the agent's: while one is open, its answers are the available actions. An unknown command is
-    said to be unknown, costs a step and leaves NetHack alone. An episode is
-    truncated at MiniHack's own limit, counted in the agent's steps. Not thread-safe: one per episode.
+    `reset(options={"task_id": "MiniHack-Room-5x5-v0/123"})` names a level by family and seed; without a task id,
+    `np_random` draws one of `families` and a seed. While a menu or a question is open, its answers are the available
+    actions. An unknown command costs a step and does not reach NetHack; the text says so. An episode is truncated at
+    MiniHack's own limit, counted in the agent's steps. It is not thread-safe.
 
     >>> env = MiniHackTextEnv(parts=["map"])
     >>> text, info = env.reset(options={"task_id": "MiniHack-Room-5x5-v0/1"})
@@ -57,19 +57,19 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         render_mode: str | None = None,
         pool: GamePool | None = None,
     ) -> None:
-        """Set up the text; no game is made before the first reset.
+        """Make the environment. The first game is made at the first reset.
 
         Args:
             families: ids and groups that a reset without a task id draws from.
-            parts: what the text shows, of `message, map, whole map, cursor, inventory, status, legend`;
-                `map` is cropped to what is known.
-            goal: whether `info["goal"]` says the family's goal in words, or nothing, or `play ID` as
-                the paper's release does: the one place where an id is shown.
-            rewards: 1 for success and 0 otherwise, or MiniHack's own rewards and penalties.
-            auto_answer: whether menus and questions are answered at once; `info["events"]` tells how.
-            display: whether `info["display"]` holds the map and its colours for viewers.
+            parts: the parts of the text, of `message, map, whole map, cursor, inventory, status, legend`;
+                `map` is cropped to the known squares.
+            goal: `family` puts the family's goal in words into `info["goal"]`, `none` nothing, and
+                `paper_task_line` `play ID`, as in the paper's release. No other option shows an id.
+            rewards: `success` is 1 for success and else 0; `minihack` is MiniHack's own rewards and penalties.
+            auto_answer: answer menus and questions automatically and list the answers in `info["events"]`.
+            display: put the map and its colours into `info["display"]`, for viewers.
             render_mode: None or `ansi`.
-            pool: where games come from and go to; by default one of its own. A pool may be shared.
+            pool: the pool that games are taken from and given back to; environments may share it.
 
         Raises:
             UnknownNameError: a family, a group or a part does not exist.
@@ -99,7 +99,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         self._is_over = True
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Begin the level that `options["task_id"]` names, or one drawn from `np_random`.
+        """Start the level `options["task_id"]`; without an id, draw one from `np_random`.
 
         Raises:
             UnknownNameError: there is no such level.
@@ -120,20 +120,19 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         return self._text(), self._info((), success=False)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Carry out one command or answer by its name; letter case and white space are forgiven."""
+        """Execute a command or an answer by its name. Letter case and extra white space do not matter."""
         if self._is_over or self._game is None:
-            raise gymnasium.error.ResetNeeded("The episode is over, or none has begun: call reset() before step().")
+            raise gymnasium.error.ResetNeeded("The episode is over, or none was started: call reset() before step().")
         self._num_steps += 1
         keys = self._keys_for(action)
         outcomes: list[Outcome] = []
         events: list[str] = []
-        self._feedback = "" if keys else self._say_unknown(action)
+        self._feedback = "" if keys else self._unknown_command(action)
         if keys:
             outcomes = self._press(keys)
-            while self._auto_answer and self._question and not outcomes[-1].is_over:
-                if len(events) == _MAX_AUTO_ANSWERS:
-                    break
-                events.append(f"{self._asked()} -> {self._question.default}")
+            while self._auto_answer and self._question and not outcomes[-1].is_over and len(events) < MAX_AUTO_ANSWERS:
+                asked = self._screen.message or f"({self._question.kind})"
+                events.append(f"{asked} -> {self._question.default}")
                 outcomes += self._press(self._question.answers[self._question.default])
         terminated = bool(outcomes) and outcomes[-1].is_over
         success = bool(outcomes) and outcomes[-1].is_success
@@ -142,15 +141,15 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         reward = sum(o.reward for o in outcomes) if self._rewards == "minihack" else float(success)
         info = self._info(tuple(events), success=success)
         if self._is_over:
-            info["outcome"] = self._say_outcome(outcomes, truncated=truncated)
+            info["outcome"] = self._describe_end(outcomes, truncated=truncated)
         return self._text(), reward, terminated, truncated, info
 
     def render(self) -> str | None:  # type: ignore[override, unused-ignore]
-        """Return the text of the last screen in mode `ansi`."""
+        """Return the text of the last screen if the render mode is `ansi`."""
         return self._text() if self.render_mode == "ansi" and self._game is not None else None
 
     def close(self) -> None:
-        """Give back the game; close the pool where it is this environment's own. Twice is fine."""
+        """Give the game back, and close the pool if it is the environment's own. Calling it twice is fine."""
         if self._game is not None:
             self._pool.give_back(self._game)
             self._game = None
@@ -160,7 +159,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
 
     @property
     def screen(self) -> Screen:
-        """What NetHack shows: for viewers, counts and tests."""
+        """The current screen, for viewers and tests."""
         return self._screen
 
     def _draw(self) -> tuple[str, int]:
@@ -212,15 +211,11 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         )
         return outcomes
 
-    def _asked(self) -> str:
-        assert self._question is not None
-        return self._screen.message or f"({self._question.kind})"
-
-    def _say_unknown(self, action: str) -> str:
+    def _unknown_command(self, action: str) -> str:
         shown = action if len(action) <= 60 else action[:57] + "..."
         return f"Unknown command {shown!r}: nothing was done. Available: {', '.join(self._available)}."
 
-    def _say_outcome(self, outcomes: Sequence[Outcome], *, truncated: bool) -> str:
+    def _describe_end(self, outcomes: Sequence[Outcome], *, truncated: bool) -> str:
         assert self._game is not None
         if truncated:
             return f"not finished within {self._limit} steps"
@@ -250,10 +245,10 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
 
 
 def parse_task_id(task_id: object) -> tuple[str, int]:
-    """Return the family and the seed that a task id `family/seed` names.
+    """Return the family and the seed in a task id `family/seed`.
 
     Raises:
-        UnknownNameError: there is no such family, or the seed is none.
+        UnknownNameError: there is no such family, or the seed is not a seed.
     """
     family, _, seed = str(task_id).rpartition("/")
     if not (seed.isascii() and seed.isdigit() and int(seed) < NUM_SEEDS):

@@ -1,11 +1,12 @@
-"""The families: the 122 ids that work, groups of them, their goals in words, and why 39 others are refused.
+"""MiniHack's families: the 122 ids that work, their groups and goals, the paper's split, and 39 refused ids.
 
-Data only; minihack need not be installed.
+It is data only: minihack need not be installed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import product
 
 from metagym.errors import UnknownNameError
@@ -48,10 +49,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "WoD": _both(*(f"WoD-{kind}" for kind in ("Easy", "Medium", "Hard", "Pro"))),
     "Quest": _ids("Quest-Easy", "Quest-Medium", "Quest-Hard"),
 }
-"""Shorthand names, each for several families. Every family is in exactly one group."""
+"""Shorthand names for several families. Every family is in exactly one group."""
 
 FAMILIES: tuple[str, ...] = tuple(sorted(family for group in GROUPS.values() for family in group))
-"""The 122 ids of minihack 1.0.2 that work as they are installed."""
+"""The 122 ids of minihack 1.0.2 that work without further downloads or packages."""
 
 GROUP_OF: dict[str, str] = {family: group for group, members in GROUPS.items() for family in members}
 
@@ -63,13 +64,13 @@ DEFAULT_FAMILIES: tuple[str, ...] = _ids(
     "Room-Trap-15x15",
     "Room-Ultimate-5x5",
 )
-"""The default mix of `MetaGym/MiniHack-v0`: rooms that 25 steps suffice for, each with 600 levels or more."""
+"""The default families of `MetaGym/MiniHack-v0`: rooms that can be won in 25 steps, each with at least 600 levels."""
 
 INVENTORY_KINDS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_both("LavaCross-Levitate-Potion-Inv"), ("potion",)),
     **dict.fromkeys(_both("LavaCross-Levitate-Ring-Inv"), ("ring",)),
 }
-"""Families whose task is an item that the hero starts with, and the words that tell it in the inventory."""
+"""Families whose task is about an item that the hero starts with, and the words that name it in the inventory."""
 
 _FIXED = (*_SIMPLE_SKILLS, "Levitate-Boots", "Levitate-Potion", "Levitate-Ring", "LockedDoor")
 FEW_LEVELS: dict[str, int] = {
@@ -84,9 +85,9 @@ FEW_LEVELS: dict[str, int] = {
     **dict(zip(_ids("LockedDoor", "Room-Dark-5x5", "KeyRoom-Dark-S5"), (25, 171, 137), strict=True)),
     "MiniHack-Sokoban3b-v1": 106,
 }
-"""Families with fewer than 200 levels, all roles together, as counted or estimated from 1,000 seeds."""
+"""Families with fewer than 200 levels in all roles together, counted or estimated from 1,000 seeds."""
 
-_MINIGRID = "it is a port of a MiniGrid level and needs the package minigrid, which metagym does not bring"
+_MINIGRID = "it is a port of a MiniGrid level and needs the package minigrid, which metagym does not install"
 _BOXOBAN = "its levels must be downloaded by a script of minihack first"
 _CUSTOM = "it is a template without a level: it needs a des-file"
 
@@ -110,7 +111,7 @@ REFUSED: dict[str, str] = {
         _MINIGRID,
     ),
 }
-"""The 39 other ids that minihack 1.0.2 registers, each with the reason why it is no family here."""
+"""The 39 other ids that minihack 1.0.2 registers, each with the reason why it is refused."""
 
 _STAIRS = "Reach the stairs down (>)."
 _GOALS: dict[str, str] = {
@@ -134,7 +135,7 @@ _GOALS: dict[str, str] = {
 
 
 def goal_of(family: str) -> str:
-    """Return the goal of a family in words; it names no id."""
+    """Return the goal of a family in words, without the id."""
     name, group = family.removeprefix("MiniHack-"), GROUP_OF[family]
     first, _, rest = name.partition("-")
     second = rest.partition("-")[0]
@@ -145,26 +146,66 @@ def goal_of(family: str) -> str:
 
 
 def check_family(name: str) -> str:
-    """Return `name` where it is a family.
+    """Return `name` if it is a family.
 
     Raises:
-        UnknownNameError: it is none; the message says why, where minihack registers it.
+        UnknownNameError: it is not a family; for an id that minihack registers the message says why.
     """
     if name in GROUP_OF:
         return name
     if name in REFUSED:
         raise UnknownNameError(
-            f"{name!r} is no family: {REFUSED[name]}. Choose one of the {len(FAMILIES)} that work, "
+            f"{name!r} cannot be played: {REFUSED[name]}. Choose one of the {len(FAMILIES)} families that work, "
             f"or of the groups {', '.join(GROUPS)}."
         )
     raise UnknownNameError.of("family", name, (*GROUPS, *FAMILIES))
 
 
 def expand_families(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the families that names of families and groups stand for, each once, in order.
+    """Return the families in a list of families and groups, each once, in order.
 
     Raises:
-        UnknownNameError: a name is neither.
+        UnknownNameError: a name is neither a family nor a group.
     """
     expanded = (member for name in names for member in GROUPS.get(name) or (check_family(name),))
     return tuple(dict.fromkeys(expanded))
+
+
+@dataclass(frozen=True)
+class PublishedSplit:
+    """The families and sizes of a published experiment."""
+
+    meta_train: tuple[str, ...]
+    """The families that a reflector is trained on."""
+    meta_test: tuple[str, ...]
+    """The families held out from training."""
+    episodes_per_step: int
+    max_episode_steps: int
+    """The number of meta-steps in a meta-episode."""
+    max_steps: int
+    """The number of steps in an episode."""
+    guessed: tuple[str, ...]
+    """What the source does not say, and the assumption made here."""
+
+
+PAPER = PublishedSplit(
+    meta_train=_ids("Room-Random-5x5", "Room-Monster-5x5", "Room-Trap-5x5", "Eat", "Wear", "Wield", "Pray", "Sink"),
+    meta_test=_ids("Room-Dark-5x5", "Read", "PutOn", "Zap"),
+    episodes_per_step=5,
+    max_episode_steps=10,
+    max_steps=25,
+    guessed=(
+        "meta_train: the paper's families are not known; assumed are the lit 5x5 rooms and the simple skills "
+        "that are not held out, in their versions with many levels",
+        "meta_test: held out are 'Dark', 'Read', 'PutOn' and 'Zap' in 5x5; that Dark means "
+        "MiniHack-Room-Dark-5x5-v0 is inferred, as is that the skills are neither -Fixed nor -Distr",
+        "episodes_per_step: 3 or 5 were used; 5 is assumed",
+        "max_steps: 25 is the default of the released code; that the paper's runs used it is inferred",
+        "validation: the size of the paper's validation set is not known; none is set here",
+    ),
+)
+"""Source: Shalev, Ding, Jamnik 2026, "Training Language Agents to Learn from Experience" (arXiv 2605.20477).
+
+This is the protocol as far as it is known; `guessed` lists the assumptions. metagym does not claim to reproduce the
+paper's numbers.
+"""

@@ -1,4 +1,4 @@
-"""MiniHack, the meta-environment: write the prompt that gets a hero through NetHack's levels."""
+"""MiniHack's meta-environment: write the prompt under which an actor plays NetHack's levels."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from metagym.envs.minihack.demo import DEFAULT_PROMPT, MiniHackDemoActor, MiniHa
 from metagym.envs.minihack.engine import GamePool
 from metagym.envs.minihack.env import MiniHackTextEnv
 from metagym.envs.minihack.families import DEFAULT_FAMILIES
+from metagym.envs.minihack.screen_text import DEFAULT_PARTS
 from metagym.envs.minihack.tasks import MiniHackTaskSet
-from metagym.envs.minihack.text import DEFAULT_PARTS
 from metagym.extensions import extension_of
 from metagym.reflectors import Reflector
 from metagym.seeding import package_versions
@@ -21,19 +21,18 @@ from metagym.tasks import TaskSet
 from metagym.types import Episode, Trajectory
 
 MAX_IDLE = 128
-"""Games that wait for another episode of their family; 3.4 MB each."""
+"""The limit of idle games that are kept for later episodes; 3.4 MB each."""
 
 
 class MiniHackMetaEnv(MetaEnv):
     """The meta-environment over MiniHack: `gym.make("MetaGym/MiniHack-v0")`.
 
-    A family is a MiniHack id; `families` takes ids and groups (`Room`, `Skill`, ...). `parts`, `goal`,
-    `rewards`, `auto_answer` and `display` are those of `MiniHackTextEnv`; the others are the fields of
-    `MetaEnvConfig`.
+    A family is a MiniHack id; `families` takes ids and groups (`Room`, `Skill`, ...). `parts`, `goal`, `rewards`,
+    `auto_answer` and `display` are options of `MiniHackTextEnv`; all others are fields of `MetaEnvConfig`.
 
     Raises:
-        ConfigError: an option is unknown or has no legal value.
-        MissingExtraError: at reset, where minihack is not installed.
+        ConfigError: an option is unknown or its value is invalid.
+        MissingExtraError: at reset, if minihack is not installed.
     """
 
     default_prompt = DEFAULT_PROMPT
@@ -57,28 +56,28 @@ class MiniHackMetaEnv(MetaEnv):
             "auto_answer": auto_answer,
             "display": display,
         }
-        # One pool for all: a level that was looked at for its role leaves its game to the next episode.
+        # One pool for all: the game that showed a level's role plays the next episode.
         self._pool = GamePool(max_idle=MAX_IDLE)
         self._is_warm = False
         super().__init__(actor, **options)
 
     def make_inner_env(self) -> MiniHackTextEnv:
-        """Make a text environment over the shared pool of games."""
+        """Make an inner environment that uses the shared pool of games."""
         return MiniHackTextEnv(pool=self._pool, **self._inner)
 
     def inner_env_factory(self) -> Callable[[], MiniHackTextEnv]:
-        """Return what makes a text environment with a pool of its own."""
+        """Return a function that makes an inner environment with a pool of its own."""
         return partial(MiniHackTextEnv, **self._inner)
 
     def make_task_set(self) -> TaskSet:
-        """Make the levels of all 122 families."""
+        """Make the task set of all 122 families."""
         return MiniHackTaskSet(pool=self._pool)
 
     def play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
-        """Play episodes; before the first ones, make the games in a few threads.
+        """Play episodes. Before the first ones, make the games in a few threads.
 
-        A model's episodes are all in flight at once, and a game takes some 30 ms to make: on the event loop
-        they would hold each other up. A scripted actor plays one after another, in one game.
+        All episodes of a language model run at once, and making a game takes some 30 ms: on the event loop, each game
+        would delay all episodes. A scripted actor plays one episode after another, in one game.
         """
         if not self._is_warm and not extension_of(self.actor).scripted:
             self._pool.prepare(episode.task.family for episode in episodes[: self.config.max_concurrency])
@@ -86,7 +85,7 @@ class MiniHackMetaEnv(MetaEnv):
         return super().play(episodes)
 
     def make_demo_actor(self) -> Actor:
-        """Make the scripted hero."""
+        """Make the scripted actor."""
         return MiniHackDemoActor()
 
     def make_demo_reflector(self) -> Reflector:
@@ -94,10 +93,10 @@ class MiniHackMetaEnv(MetaEnv):
         return MiniHackDemoReflector()
 
     def inner_fingerprint(self) -> dict[str, Any]:
-        """Return the options of the text and the versions of the engine."""
+        """Return the options of the text and the versions of minihack and nle."""
         return {**self._inner, "parts": list(self._inner["parts"]), "packages": package_versions("minihack", "nle")}
 
     def close(self) -> None:
-        """Close the games, too."""
+        """Close the meta-environment and its games."""
         super().close()
         self._pool.close()

@@ -1,4 +1,4 @@
-"""Menus and questions: what NetHack asks, what can be answered, and the answer of `auto_answer`.
+"""Menus and questions: what NetHack waits for, the possible answers, and the answer of `auto_answer`.
 
 | NetHack waits at | actions | `auto_answer` |
 | --- | --- | --- |
@@ -35,16 +35,16 @@ _CANCEL = {"cancel": (ESCAPE,)}
 
 @dataclass(frozen=True)
 class Question:
-    """Something that NetHack waits for, other than a command."""
+    """A menu, a page or a question that NetHack waits at."""
 
     kind: Kind
     answers: Mapping[str, tuple[int, ...]]
-    """The name of each answer, and the keys that give it."""
+    """The keys of each answer, by its name."""
     default: str
     """The answer that `auto_answer` gives."""
 
     def keys_for(self, answer: str) -> tuple[int, ...] | None:
-        """Return the keys of an answer; None where it is none. A line of text takes any `type TEXT`."""
+        """Return the keys of an answer; None if it is not an answer. A line of text accepts any `type TEXT`."""
         if answer in self.answers:
             return self.answers[answer]
         text = answer.removeprefix("type ")
@@ -54,15 +54,15 @@ class Question:
 
 
 def read_question(screen: Screen, *, after_prefix: bool = False, in_position: bool = False) -> Question | None:
-    """Return what NetHack waits for; None where it waits for a command.
+    """Return the question that NetHack waits at; None if it waits for a command.
 
-    `after_prefix` says that the last key was one after which a direction is due, `in_position` that
-    the cursor was being moved over the map: NetHack shows neither.
+    NetHack shows neither of two states, so the caller gives them: `after_prefix` if the last key needs a direction,
+    and `in_position` if the cursor is being moved over the map.
     """
     if screen.waits_for_key:
         return _read_page(screen)
     if screen.asks_text:
-        # The first Escape empties the line, the second one leaves it.
+        # The first Escape clears the line, the second one leaves it.
         answers = {f"type {text}": _typed(text) for text in _TEXTS}
         return Question("text", {**answers, "cancel": (ESCAPE, ESCAPE)}, "cancel")
     if screen.asks_question:
@@ -85,13 +85,13 @@ def _read_page(screen: Screen) -> Question:
     number, end = next(((number, end) for number, end in ends if end is not None), (0, None))
     if end is None:
         return Question("more", {"continue": (ENTER,)}, "continue")
-    # A menu stands at the right, over the map: its items begin in the column of its last line.
+    # A menu covers the right part of the map. Its items start in the column of its last line.
     rows = [line[end.start() :] for line in screen.terminal[:number]]
     letters = [match[1] for row in rows if (match := _MENU_ITEM.match(row))]
     answers: dict[str, tuple[int, ...]] = {f"select {letter}": (ord(letter),) for letter in letters}
     if end[2] is not None and int(end[2]) > 1:
         answers |= {"next page": (ord(">"),), "previous page": (ord("<"),)}
-    # On the last page a blank leaves every kind of menu; Enter does not leave one that only tells.
+    # On the last page a blank closes every kind of menu; Enter does not close a menu that only shows text.
     answers |= {"confirm": (SPACE if end[1] == end[2] else ENTER,), **_CANCEL}
     if rows and rows[0].startswith("Pick up what?"):
         answers["select all"] = (ord("."), ENTER)
@@ -105,7 +105,7 @@ def _read_choice(screen: Screen) -> Question:
     if "direction?" in message:
         return _ask_direction(screen)
     if not found:
-        # A key without a list of choices: whatever the hero holds may be meant, or a plain yes or no.
+        # NetHack waits for one key without a list of choices: it may be any item, or yes or no.
         items = {f"item {letter}": (ord(letter),) for letter, _ in screen.inventory}
         return Question("item", {**items, "yes": (ord("y"),), "no": (ord("n"),), **_CANCEL}, "cancel")
     listed, _, wildcards = found[-1].rpartition(" or ") if " or " in found[-1] else (found[-1], "", "")
@@ -123,7 +123,7 @@ def _read_choice(screen: Screen) -> Question:
 
 
 def _expand(listed: str) -> list[str]:
-    """Read NetHack's list of letters: `- a-dfh` means -, a, b, c, d, f, h."""
+    """Return the letters in NetHack's list: `- a-dfh` means -, a, b, c, d, f, h."""
     letters: list[str] = []
     compact = listed.replace(" ", "").replace(",", "")
     position = 0
@@ -146,7 +146,7 @@ def _ask_direction(screen: Screen, *, around_only: bool = False) -> Question:
 
 
 def likely_direction(screen: Screen) -> str:
-    """Return the direction of a door next to the hero, else of the nearest monster in line, else east."""
+    """Return the direction of a door beside the hero, or else of the nearest monster in line, or else east."""
     row, column = screen.hero
     offsets = {"n": (-1, 0), "e": (0, 1), "s": (1, 0), "w": (0, -1)}
     offsets |= {"ne": (-1, 1), "se": (1, 1), "sw": (1, -1), "nw": (-1, -1)}

@@ -1,4 +1,4 @@
-"""What NetHack shows, read from its buffers into an immutable value. It knows no environment."""
+"""Reads NetHack's buffers into an immutable `Screen`. It knows nothing about environments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IN_QUESTION, _IN_TEXT, _WAITS_FOR_KEY = 1, 2, 3  # positions in NLE's `internal
 class Screen:
     """One screen: the terminal's lines, the map under any window, the inventory, the hero's numbers.
 
-    The big parts are copied as bytes and read into lines when somebody looks.
+    The large parts are copied as bytes and converted to lines at the first access.
     """
 
     terminal_bytes: bytes
@@ -46,28 +46,28 @@ class Screen:
 
     @cached_property
     def terminal(self) -> tuple[str, ...]:
-        """24 lines of at most 80 characters, trailing blanks cut: what a player at a terminal sees."""
+        """The terminal: 24 lines of at most 80 characters, without trailing blanks."""
         return tuple(line.rstrip() for line in _lines(self.terminal_bytes, TERMINAL_WIDTH, _BLANK_ZERO))
 
     @property
     def top_line(self) -> str:
-        """The first line of `terminal`, where NetHack asks and tells."""
+        """The first line of `terminal`, which shows questions and messages."""
         return _lines(self.terminal_bytes[:TERMINAL_WIDTH], TERMINAL_WIDTH, _BLANK_ZERO)[0]
 
     @cached_property
     def map(self) -> tuple[str, ...]:
-        """21 lines of 79 characters: the level as known to the hero, also where a window covers it."""
+        """The level as the hero knows it: 21 lines of 79 characters, even if a window covers it."""
         return _lines(self.map_bytes, MAP_WIDTH, _BLANK_ZERO)
 
     @cached_property
     def colors(self) -> tuple[str, ...]:
-        """Colour of each square, one hex digit (NetHack's 0-15) each, laid out as `map`."""
+        """The colour of each square of `map`: one hex digit, NetHack's 0-15."""
         return _lines(self.color_bytes, MAP_WIDTH, _HEX)
 
     @cached_property
     def is_covered(self) -> bool:
         """Whether a window (a menu, a page of text, a long question) hides a part of the map."""
-        # While NetHack waits for a command, a line that differs is left over from a window: no window.
+        # While NetHack waits for a command, a line that differs is only a remainder of a closed window.
         if not (self.waits_for_key or self.asks_question or self.asks_text):
             return False
         shown = zip(self.terminal[1:22], self.map, strict=True)
@@ -75,17 +75,17 @@ class Screen:
 
     @property
     def is_blank(self) -> bool:
-        """Whether nothing is shown: NetHack clears its terminal when a game is over."""
+        """Whether the terminal is empty: NetHack clears it when a game is over."""
         return not self.terminal_bytes.strip(b" \0")
 
     @property
     def map_text(self) -> str:
-        """The whole map as text, blank edges kept: the content by which levels are told apart."""
+        """The whole map as text, with blank edges: two levels with the same text are the same level."""
         return "\n".join(line.rstrip() for line in self.map)
 
     @cached_property
     def bounds(self) -> tuple[int, int, int, int] | None:
-        """First and last row, first and last column of what is known; None where nothing is."""
+        """The first and last row and the first and last column of the known squares; None if there are none."""
         rows = [index for index, line in enumerate(self.map) if not line.isspace()]
         if not rows:
             return None
@@ -96,7 +96,7 @@ class Screen:
 
 
 def read_screen(buffers: Mapping[str, npt.NDArray[Any]], *, descriptions: bool = False, colors: bool = False) -> Screen:
-    """Copy NLE's buffers, which the next key overwrites, into a `Screen`."""
+    """Return a copy of NLE's buffers, which the next key overwrites."""
     internal, stats = buffers["internal"].tolist(), tuple(buffers["blstats"].tolist())
     return Screen(
         terminal_bytes=buffers["tty_chars"].tobytes(),

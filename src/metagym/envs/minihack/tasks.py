@@ -1,25 +1,27 @@
-"""Levels as tasks: drawn lazily by seed, split by what is visible at the start."""
+"""The task set of MiniHack: levels drawn by seed, split by their first visible map; and a count of distinct levels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from metagym.envs.minihack.engine import GamePool
-from metagym.envs.minihack.families import FAMILIES, FEW_LEVELS, GROUPS, INVENTORY_KINDS
+from metagym.envs.minihack.families import FAMILIES, FEW_LEVELS, GROUPS, INVENTORY_KINDS, check_family
 from metagym.envs.minihack.screen import Screen
-from metagym.errors import TasksExhaustedError
+from metagym.errors import ConfigError, TasksExhaustedError
 from metagym.tasks import SeededTaskSet
 from metagym.types import Task
 
 
 class MiniHackTaskSet(SeededTaskSet):
-    """The levels of all families, or of some; a task's id is `family/seed`.
+    """The levels of all families. A task's id is `family/seed`.
 
-    The content that decides a level's role is the whole map as visible at the start, *without*
-    inventory, status and message: two seeds that show the same map are one level, whatever the hero
-    carries. The inventory counts only for families whose task is what they start with.
+    A level's content decides its role: the whole map as visible at the start, *without* inventory, status and
+    message. Two seeds that show the same map are one level, whatever the hero carries. The inventory counts only for
+    families whose task is about an item that the hero starts with.
 
     >>> tasks = MiniHackTaskSet()
     >>> tasks.find("MiniHack-Room-5x5-v0/1").digest == tasks.find("MiniHack-Room-5x5-v0/2").digest
@@ -48,28 +50,81 @@ class MiniHackTaskSet(SeededTaskSet):
         """Draw tasks as `TaskSet.draw` does.
 
         Raises:
-            TasksExhaustedError: the families hold too few levels of this split. Some families have one
-                level in all, whatever the seed.
+            TasksExhaustedError: the families have too few levels in this split. Some families have only one level.
         """
         try:
             return super().draw(num_tasks, rng=rng, families=families, split=split, exclude=exclude)
         except TasksExhaustedError as error:
             few = [name for name in self.expand_families(families) if name in FEW_LEVELS]
             counts = ", ".join(f"{name} about {FEW_LEVELS[name]}" for name in few[:5])
-            hint = f" Of all roles together there are few levels: {counts}." if few else ""
-            raise TasksExhaustedError(f"{error}{hint} `count_starts` tells how many levels a family has.") from error
+            hint = f" All roles together have few levels: {counts}." if few else ""
+            raise TasksExhaustedError(
+                f"{error}{hint} `metagym minihack levels` counts the levels of a family."
+            ) from error
 
     def _content_of(self, family: str, seed: int) -> str:
         game = self._pool.take(family)
         try:
             game.start(seed)
-            return content(family, game.screen())
+            return level_content(family, game.screen())
         finally:
             self._pool.give_back(game)
 
 
-def content(family: str, screen: Screen) -> str:
-    """Return what tells a level of this family from others: the map at the start, as text."""
+def level_content(family: str, screen: Screen) -> str:
+    """Return the content that distinguishes levels of this family: the map at the start, as text."""
     kinds = INVENTORY_KINDS.get(family, ())
     items = [name for _, name in screen.inventory if any(kind in name for kind in kinds)]
     return "\n".join((screen.map_text, *items))
+
+
+@dataclass(frozen=True)
+class StartCount:
+    """The number of distinct levels among some seeds of a family."""
+
+    family: str
+    num_seeds: int
+    num_levels: int
+    """Distinct contents."""
+    num_once: int
+    """Contents of exactly one seed."""
+    num_twice: int
+    """Contents of exactly two seeds."""
+
+    @property
+    def estimate(self) -> int:
+        """A lower bound on the number of levels of the family, unseen ones included.
+
+        Source: Chao 1984, "Nonparametric estimation of the number of classes in a population"
+        (bias-corrected form). It means little if nearly every seed gave a new level.
+        """
+        unseen = self.num_once * (self.num_once - 1) / (2 * (self.num_twice + 1))
+        return round(self.num_levels + unseen)
+
+
+def count_starts(
+    families: Iterable[str], *, num_seeds: int = 1000, first_seed: int = 0, pool: GamePool | None = None
+) -> Iterator[StartCount]:
+    """Yield the count of each family, over `num_seeds` seeds from `first_seed` on. A seed takes about 1 ms.
+
+    Raises:
+        UnknownNameError: a name is not a family.
+        ConfigError: `num_seeds` is less than 1.
+    """
+    if num_seeds < 1:
+        raise ConfigError(f"num_seeds must be at least 1, got {num_seeds}.")
+    names = [check_family(family) for family in families]
+    games = GamePool() if pool is None else pool
+    try:
+        for family in names:
+            game = games.take(family)
+            counts: Counter[str] = Counter()
+            for seed in range(first_seed, first_seed + num_seeds):
+                game.start(seed)
+                counts[level_content(family, game.screen())] += 1
+            games.give_back(game)
+            times = Counter(counts.values())
+            yield StartCount(family, num_seeds, len(counts), times[1], times[2])
+    finally:
+        if pool is None:
+            games.close()

@@ -1,0 +1,106 @@
+"""Writes a scene as a PDDL problem, in the layout of the official games' problems."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from metagym.envs.alfworld.families import Cluster
+from metagym.envs.alfworld.generated.rooms import Room, read_pack
+from metagym.envs.alfworld.pddl import Atom
+
+TREATMENTS = {
+    "pick_clean_then_place_in_recep": ("cleanable", "SinkBasin"),
+    "pick_heat_then_place_in_recep": ("heatable", "Microwave"),
+    "pick_cool_then_place_in_recep": ("coolable", "Fridge"),
+}
+"""For each family with a treatment: the property that the object needs, and the receptacle that treats it."""
+LAMP = "DeskLamp"
+
+
+class Scene(NamedTuple):
+    """A room with things in it."""
+
+    cluster: Cluster
+    room: Room
+    things: dict[str, str]
+    """The id of the receptacle that holds each thing, by the thing's id."""
+    sentence: str
+
+
+def type_of(name: str) -> str:
+    """Return the type in an id like `Cabinet|+00.68|+00.50|-02.20` or `Sink|...|SinkBasin`."""
+    parts = name.split("|")
+    return parts[4] if len(parts) == 5 else parts[0]
+
+
+def problem_text(scene: Scene, seed: int) -> str:
+    """Return the scene as a PDDL problem in the official layout."""
+    pack, room = read_pack(), scene.room
+    homes = sorted(set(map(type_of, room.receptacles)))
+    kinds = sorted({type_of(thing) for thing in scene.things})
+    places = {receptacle: "|".join(map(str, ("loc", *pose))) for receptacle, pose in room.receptacles.items()}
+    # The agent must not start in front of a receptacle.
+    start = next(spot for x in range(100) if (spot := f"loc|{x}|0|0|0") not in places.values())
+    objects = [("agent1", "agent"), *((f"{kind}Type", "otype") for kind in kinds)]
+    objects += [(f"{kind}Type", "rtype") for kind in homes]
+    objects += [(thing, "object") for thing in scene.things]
+    objects += [(receptacle, "receptacle") for receptacle in room.receptacles]
+    objects += [(spot, "location") for spot in sorted({start, *places.values()})]
+
+    facts: list[Atom] = [
+        ("receptacleType", receptacle, f"{type_of(receptacle)}Type") for receptacle in room.receptacles
+    ]
+    facts += [("objectType", thing, f"{type_of(thing)}Type") for thing in scene.things]
+    facts += [
+        ("canContain", f"{home}Type", f"{kind}Type") for home in homes for kind in kinds if kind in pack.holds[home]
+    ]
+    facts += [("pickupable", thing) for thing in scene.things if type_of(thing) != LAMP]
+    facts += [
+        ("openable", receptacle) for receptacle in room.receptacles if type_of(receptacle) in pack.abilities["openable"]
+    ]
+    for ability in ("cleanable", "heatable", "coolable", "sliceable", "toggleable"):
+        facts += [(ability, thing) for thing in scene.things if type_of(thing) in pack.abilities[ability]]
+    facts += [("atLocation", "agent1", start)]
+    facts += [("receptacleAtLocation", receptacle, place) for receptacle, place in places.items()]
+    facts += [("inReceptacle", thing, receptacle) for thing, receptacle in scene.things.items()]
+    facts += [("objectAtLocation", thing, places[receptacle]) for thing, receptacle in scene.things.items()]
+
+    listed = "\n".join(f"        {mangle(name)} - {kind}" for name, kind in objects)
+    held = "\n".join(f"        ({' '.join(map(mangle, fact))})" for fact in facts)
+    return (
+        f"(define (problem plan_generated_{seed:06d})\n(:domain alfred)\n(:objects\n{listed}\n        )\n"
+        f"(:init\n{held}\n        )\n(:goal {goal_text(scene.cluster)})\n)\n"
+    )
+
+
+def mangle(name: str) -> str:
+    """Return an id in characters that PDDL allows."""
+    for sign, word in (("|", "_bar_"), ("-", "_minus_"), ("+", "_plus_"), (".", "_dot_")):
+        name = name.replace(sign, word)
+    return name
+
+
+def goal_text(cluster: Cluster) -> str:
+    """Return the goal of a task in PDDL."""
+    target, place = f"{cluster.target}Type", f"{cluster.place}Type"
+    if cluster.family == "look_at_obj_in_light":
+        return (
+            "(and (exists (?ot - object ?r - receptacle ?a - agent ?l - location) "
+            f"(and (objectType ?ot {place}) (toggleable ?ot) (isToggled ?ot) "
+            "(receptacleAtLocation ?r ?l) (atLocation ?a ?l) (inReceptacle ?ot ?r))) "
+            f"(exists (?o - object ?a - agent) (and (objectType ?o {target}) (holds ?a ?o))))"
+        )
+    if cluster.family == "pick_two_obj_and_place":
+        return (
+            "(and (exists (?r - receptacle) (exists (?o1 - object) "
+            f"(and (objectType ?o1 {target}) (receptacleType ?r {place}) (inReceptacle ?o1 ?r) "
+            f"(exists (?o2 - object) (and (not (= ?o1 ?o2)) (objectType ?o2 {target}) "
+            f"(receptacleType ?r {place}) (inReceptacle ?o2 ?r)))))))"
+        )
+    ability, _ = TREATMENTS.get(cluster.family, ("", ""))
+    state = {"cleanable": "isClean", "heatable": "isHot", "coolable": "isCool"}.get(ability)
+    treated = f"({ability} ?o) ({state} ?o) " if state else ""
+    return (
+        "(and (exists (?r - receptacle) (exists (?o - object) "
+        f"(and {treated}(objectType ?o {target}) (receptacleType ?r {place}) (inReceptacle ?o ?r)))))"
+    )

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from metagym.envs.minihack.env import MiniHackTextEnv
+from metagym.envs.minihack.families import DEFAULT_FAMILIES, FEW_LEVELS, PAPER, check_family
+from metagym.envs.minihack.tasks import MiniHackTaskSet, StartCount, count_starts
+from metagym.errors import ConfigError, TasksExhaustedError, UnknownNameError
+
+pytestmark = pytest.mark.minihack
+
+
+@pytest.fixture(scope="module")
+def tasks():
+    tasks = MiniHackTaskSet()
+    yield tasks
+    tasks.close()
+
+
+def test_equal_maps_are_one_level_whatever_the_hero_carries(tasks):
+    family = "MiniHack-Room-5x5-v0"
+    env = MiniHackTextEnv(parts=["inventory"])
+    carried = {env.reset(options={"task_id": f"{family}/{seed}"})[0] for seed in range(5)}
+    env.close()
+    assert len(carried) > 1
+    assert len({tasks.find(f"{family}/{seed}").digest for seed in range(5)}) == 1
+
+
+def test_no_start_is_in_two_roles(tasks):
+    drawn = {
+        split: tasks.draw(40, rng=np.random.default_rng(1), families=["MiniHack-Room-Random-5x5-v0"], split=split)
+        for split in ("train", "validation", "test")
+    }
+    digests = [{task.digest for task in batch} for batch in drawn.values()]
+    assert [len(batch) for batch in digests] == [40, 40, 40]
+    assert len(set.union(*digests)) == 120
+
+
+def test_a_family_with_too_few_levels_is_said_to_be_exhausted(tasks, monkeypatch):
+    monkeypatch.setattr("metagym.tasks.MAX_REJECTIONS", 50)
+    match = r"Expected 2 new tasks .* from MiniHack-Room-5x5-v0.* few levels: MiniHack-Room-5x5-v0 about 1"
+    with pytest.raises(TasksExhaustedError, match=match):
+        tasks.draw(2, rng=np.random.default_rng(0), families=["MiniHack-Room-5x5-v0"])
+
+
+def test_same_seed_draws_same_tasks(tasks):
+    first = tasks.draw(6, rng=np.random.default_rng(3), families=DEFAULT_FAMILIES)
+    assert first == tasks.draw(6, rng=np.random.default_rng(3), families=DEFAULT_FAMILIES)
+    assert sorted(task.family for task in first) == sorted(DEFAULT_FAMILIES)
+
+
+def test_groups_stand_for_their_families(tasks):
+    assert len(tasks.expand_families(["Room"])) == 12
+    with pytest.raises(UnknownNameError, match="Did you mean"):
+        tasks.expand_families(["Rooms"])
+
+
+def test_counts_are_of_distinct_starts():
+    counts = list(count_starts(["MiniHack-Room-5x5-v0", "MiniHack-LockedDoor-v0"], num_seeds=100))
+    assert [(count.family, count.num_seeds) for count in counts] == [
+        ("MiniHack-Room-5x5-v0", 100),
+        ("MiniHack-LockedDoor-v0", 100),
+    ]
+    assert (counts[0].num_levels, counts[0].estimate) == (1, 1)
+    assert 20 <= counts[1].num_levels <= counts[1].estimate <= 30
+    with pytest.raises(ConfigError, match="num_seeds must be at least 1, got 0"):
+        list(count_starts([], num_seeds=0))
+
+
+def test_the_estimate_is_chaos():
+    """Chao 1984, bias-corrected: S + f1 (f1 - 1) / (2 (f2 + 1))."""
+    assert StartCount("a", 10, num_levels=8, num_once=6, num_twice=2).estimate == 8 + 5
+    assert StartCount("a", 10, num_levels=5, num_once=0, num_twice=5).estimate == 5
+
+
+def test_the_papers_split_holds_out_its_families():
+    for families in (PAPER.meta_train, PAPER.meta_test):
+        assert all(check_family(family) == family for family in families)
+        assert not set(families) & {name for name, levels in FEW_LEVELS.items() if levels < 100}
+    assert not set(PAPER.meta_train) & set(PAPER.meta_test)
+    assert len(PAPER.guessed) == 5
