@@ -101,10 +101,9 @@ class ChatActor:
         return messages
 
     def _exchange(self, step: Step) -> tuple[Message, Message]:
-        return (
-            {"role": "user", "content": self._turn(step.observation)},
-            {"role": "assistant", "content": _spoken(step.action)},
-        )
+        action = step.action
+        reply = action.completion.text if action.completion else f"Action: {action.text or ''}"
+        return ({"role": "user", "content": self._turn(step.observation)}, {"role": "assistant", "content": reply})
 
     def _fitted(self, prompt: str, steps: Sequence[Step], observation: Observation) -> list[Message]:
         """Return the messages, shortened if they and a reply would not fit into the context."""
@@ -160,10 +159,6 @@ class _Conversations:
             if len(self._entries) > self.MAX_EPISODES:
                 del self._entries[next(iter(self._entries))]
         return messages
-
-
-def _spoken(action: Action) -> str:
-    return action.completion.text if action.completion else f"Action: {action.text or ''}"
 
 
 def read_reply(completion: Completion) -> tuple[str, str | None, str]:

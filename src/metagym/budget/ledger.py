@@ -44,10 +44,10 @@ class Ledger:
     An upper bound is reserved before each attempt and settled after it, so that `budget` is never exceeded: if
     there is no room, `BudgetExceededError` is raised.
 
-    With a `parent` it holds the books of one method within a run, on which budgets are equalised; what it books
-    goes into both. It counts every reply that arrived whole and every episode that was asked for, whether paid now
-    or recorded by an earlier process: a run that was killed and resumed stops where an uninterrupted one stops.
-    Attempts that the server failed on are in the parent alone, because no method causes them. Both budgets hold;
+    A ledger with a `parent` holds the books of one method within a run, on which budgets are equalised; it books
+    in both. It counts every reply that arrived whole and every episode that was asked for, paid now or recorded by
+    an earlier process: a run that was killed and resumed stops at the same point as an uninterrupted one. Attempts
+    that the server failed on are in the parent alone, because no method causes them. Both budgets hold;
     `error.ledger` is the ledger whose budget was exceeded.
 
     >>> run = Ledger()
@@ -92,7 +92,7 @@ class Ledger:
             self._num_begun += num
 
     def give_back_episodes(self, num: int) -> None:
-        """Subtract episodes that were begun and not finished."""
+        """Subtract episodes that were started and not finished."""
         with self._lock:
             self._num_begun -= num
         if self.parent is not None:

@@ -104,7 +104,7 @@ class Booking:
         self._attempt: Attempt | None = None
 
     async def reserve(self, prompt_tokens: int, completion_tokens: int | None) -> None:
-        """Reserve what the next attempt can use at most; None stands for a reply without a token limit.
+        """Reserve what the next attempt can use at most; None means a reply without a token limit.
 
         Raises:
             BudgetExceededError: the budget leaves no room for it.

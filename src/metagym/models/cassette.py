@@ -187,28 +187,22 @@ class Cassette:
             pairs = zip(names, json.loads(row[1]), json.loads(request.call), strict=True)
             changes = ", ".join(f"{name} was {was!r}, is {now!r}" for name, was, now in pairs if was != now)
             return f"The same conversation is recorded for another call: {changes}."
-        nearest, longest = None, -1
-        with self._lock:
-            for stored, call in self._db.execute("SELECT request, call FROM exchanges ORDER BY key"):
-                same = 0
-                for left, right in zip(json.loads(stored)["messages"], request.digests, strict=False):
-                    if left != right:
-                        break
-                    same += 1
-                if json.loads(call)[0] == json.loads(request.call)[0] and same > longest:
-                    nearest, longest = stored, same
-        if nearest is None:
+        role = json.loads(request.call)[0]
+        rows = self._all("SELECT request, call FROM exchanges ORDER BY key")
+        same_role = [stored for stored, call in rows if json.loads(call)[0] == role]
+        if not same_role:
             return f"It holds {len(self)} exchanges, none of that role."
+        nearest = max(same_role, key=lambda stored: _num_shared(json.loads(stored)["messages"], request.digests))
         return "The nearest recorded request differs: " + self._difference(request, nearest)
 
     def _difference(self, request: _Request, stored: str) -> str:
         then = json.loads(stored)
         if then["model"] != request.model:
             return f"model and sampling were {then['model']}, are {request.model}."
-        for index, (was, now) in enumerate(zip(then["messages"], request.digests, strict=False)):
-            if was != now:
-                row = self._one("SELECT message FROM messages WHERE digest = ?", was)
-                return f"message {index} {_first_difference(json.loads(row[0]), request.messages[index])}"
+        index = _num_shared(then["messages"], request.digests)
+        if index < min(len(then["messages"]), len(request.digests)):
+            row = self._one("SELECT message FROM messages WHERE digest = ?", then["messages"][index])
+            return f"message {index} {_first_difference(json.loads(row[0]), request.messages[index])}"
         return f"it had {len(then['messages'])} messages, this one has {len(request.digests)}."
 
 
@@ -252,6 +246,12 @@ def _first_difference(was: Message, now: Message) -> str:
     if was["role"] != now["role"]:
         return f"was of {was['role']}, is of {now['role']}."
     left, right = was["content"], now["content"]
-    at = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    at = _num_shared(left, right)
     start = max(0, at - 20)
     return f"({now['role']}) at character {at}: was {left[start : at + 40]!r}, is {right[start : at + 40]!r}."
+
+
+def _num_shared(left: Sequence[str], right: Sequence[str]) -> int:
+    """Return how many items two sequences share before they differ."""
+    shorter = min(len(left), len(right))
+    return next((index for index in range(shorter) if left[index] != right[index]), shorter)

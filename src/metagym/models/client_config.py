@@ -50,7 +50,7 @@ def find_key(given_url: str | None, url: str | None, api_key_env: str | None) ->
     `given_url` is the address that the user gave; None if the SDK's own address, or OPENAI_BASE_URL, is used.
 
     Raises:
-        ConfigError: a key is needed, and there is none.
+        ConfigError: a key is needed, and no variable holds one.
     """
     if api_key_env is not None:
         if key := os.environ.get(api_key_env):

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -56,7 +56,8 @@ class ModelServer:
         self.port = port or _free_port()
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         if command is None:
-            command = [*_COMMANDS[engine or find_engine()](model, self.port), *options]
+            command = [_script(engine or find_engine()), "serve", model, "--host", "127.0.0.1", "--port", "{port}"]
+            command += options
         self._command = [part.replace("{port}", str(self.port)) for part in command]
         self.log = Path(log) if log is not None else Path(tempfile.mkdtemp(prefix="metagym-serve-")) / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -167,21 +168,10 @@ def find_engine() -> Engine:
     )
 
 
-def _script(name: str) -> list[str]:
-    """Return how to run a command of this Python's environment, even if it is not on the PATH."""
+def _script(name: str) -> str:
+    """Return a command of this Python's environment, with its path even if it is not on the PATH."""
     beside = Path(sys.executable).with_name(name)
-    return [str(beside)] if beside.exists() else [name]
-
-
-def _vllm(model: str, port: int) -> list[str]:
-    return [*_script("vllm"), "serve", model, "--host", "127.0.0.1", "--port", str(port)]
-
-
-def _transformers(model: str, port: int) -> list[str]:
-    return [*_script("transformers"), "serve", model, "--host", "127.0.0.1", "--port", str(port)]
-
-
-_COMMANDS: dict[str, Callable[[str, int], list[str]]] = {"vllm": _vllm, "transformers": _transformers}
+    return str(beside) if beside.exists() else name
 
 
 def _free_port() -> int:

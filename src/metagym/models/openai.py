@@ -85,7 +85,9 @@ class OpenAIChatModel(Extension):
         self._renamed: dict[str, str] = {}
         self._logged_names: set[str] = set()
         # An HTTP client and its waiting calls belong to the event loop that they were made on.
-        self._lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Lane] = weakref.WeakKeyDictionary()
+        self._connections: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Connection] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # No key travels: each process takes it from its own environment.
@@ -99,13 +101,13 @@ class OpenAIChatModel(Extension):
             ModelUnavailableError: no call can succeed; the run should stop.
         """
         booking = Booking(call, model=self.model, prices=self.prices, fallback=self.ledger)
-        lane = self._lane()
+        connection = self._connect()
         sampling = {"seed": call.seed, **self.sampling}
         # A lone surrogate cannot be sent; it is replaced as in a reply.
         sent = [{**message, "content": clean_text(message["content"])} for message in messages]
         request = {"model": self.model, "messages": sent}
         request |= {name: value for name, value in sampling.items() if value is not None}
-        completion = await self._retrier.run(lambda: self._attempt(lane, request, booking))
+        completion = await self._retrier.run(lambda: self._attempt(connection, request, booking))
         if completion.model and completion.model not in self._logged_names:
             self._logged_names.add(completion.model)
             logger.log(
@@ -120,18 +122,18 @@ class OpenAIChatModel(Extension):
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
         LOOP.remove_closer(self.aclose)
-        lane = self._lanes.pop(asyncio.get_running_loop(), None)
-        if lane is not None:
-            await lane.sdk.close()
+        connection = self._connections.pop(asyncio.get_running_loop(), None)
+        if connection is not None:
+            await connection.sdk.close()
 
-    async def _attempt(self, lane: _Lane, request: dict[str, Any], booking: Booking) -> Completion:
+    async def _attempt(self, connection: _Connection, request: dict[str, Any], booking: Booking) -> Completion:
         """Ask once, within the limits; the ledger books the attempt whatever happens.
 
         Raises:
             AttemptFailedError: it failed in a known way.
         """
         messages, limit = request["messages"], self.max_reply_tokens
-        grant = await lane.limiter.acquire(estimate_tokens(messages) + (limit or 0))
+        grant = await connection.limiter.acquire(estimate_tokens(messages) + (limit or 0))
         signal: Signal = "other"
         num_tokens = None
         try:
@@ -139,14 +141,14 @@ class OpenAIChatModel(Extension):
             body = {self._renamed.get(name, name): value for name, value in request.items()}
             try:
                 async with asyncio.timeout(self.timeout_s):
-                    reply = await lane.sdk.post("/chat/completions", body=body, cast_to=bytes)
+                    reply = await connection.sdk.post("/chat/completions", body=body, cast_to=bytes)
                 completion, is_counted = read_completion(reply, self.model)
             except Exception as error:
                 failure = read_failure(error, timeout_s=self.timeout_s)
                 if failure is None:
                     raise
                 if failure.retry_after_s is not None:
-                    lane.limiter.pause(min(failure.retry_after_s, self.client.max_retry_s))
+                    connection.limiter.pause(min(failure.retry_after_s, self.client.max_retry_s))
                 signal = "overload" if failure.overload else "other"
                 (booking.unknown if failure.maybe_paid else booking.refused)(f"{failure.kind}: {failure.message}")
                 if self._rename(failure.parameter, failure.message):
@@ -163,7 +165,7 @@ class OpenAIChatModel(Extension):
             booking.unknown(f"{type(error).__name__}: {error}")  # a cancelled call; settled ones stay settled
             raise
         finally:
-            lane.limiter.release(grant, signal, num_tokens)
+            connection.limiter.release(grant, signal, num_tokens)
 
     def _rename(self, parameter: str, message: str) -> bool:
         """Adopt the server's own name of the token limit; return whether that changes the next request."""
@@ -173,14 +175,14 @@ class OpenAIChatModel(Extension):
         self._renamed["max_tokens"] = "max_completion_tokens"
         return True
 
-    def _lane(self) -> _Lane:
+    def _connect(self) -> _Connection:
         if self.client.offline:
             raise ModelUnavailableError(
                 f"Model {self.model!r} is offline (client={{'offline': True}}): it makes no calls."
             )
         loop = asyncio.get_running_loop()
-        lane = self._lanes.get(loop)
-        if lane is None:
+        connection = self._connections.get(loop)
+        if connection is None:
             import openai
 
             first_byte_s = self.client.first_byte_timeout_s or self.timeout_s
@@ -196,10 +198,10 @@ class OpenAIChatModel(Extension):
                 requests_per_minute=self.client.requests_per_minute,
                 tokens_per_minute=self.client.tokens_per_minute,
             )
-            lane = self._lanes[loop] = _Lane(sdk, limiter)
+            connection = self._connections[loop] = _Connection(sdk, limiter)
             if LOOP.owns(loop):
                 LOOP.add_closer(self.aclose)
-        return lane
+        return connection
 
 
 def _make_again(address: str | None, model: str, *arguments: Any) -> OpenAIChatModel:
@@ -212,14 +214,14 @@ def _make_again(address: str | None, model: str, *arguments: Any) -> OpenAIChatM
     made = OpenAIChatModel(model, **dict(zip(names, arguments, strict=True)))
     if made.base_url != address:
         raise ConfigError(
-            f"Expected the server {address or 'of the OpenAI API'}, as where the model was made, got {made.base_url!r} "
+            f"Expected the server {address or 'of the OpenAI API'}, as in the first process, got {made.base_url!r} "
             "from this process's OPENAI_BASE_URL. Give base_url in the actor's mapping, or set the variable on all "
             "machines."
         )
     return made
 
 
-class _Lane(NamedTuple):
+class _Connection(NamedTuple):
     """The connections of one event loop to the server, and their limits."""
 
     sdk: AsyncOpenAI

@@ -12,7 +12,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Literal, NoReturn, TypeVar
+from typing import Literal, NamedTuple, NoReturn, TypeVar
 
 from metagym.errors import ContextOverflowError, ModelError, ModelUnavailableError
 from metagym.models.client_config import ClientConfig
@@ -32,13 +32,12 @@ _HALF_OPEN_AFTER_S = 5.0
 _NOT_DOWN = frozenset({"HTTP 429", "HTTP 503", "HTTP 529"})
 
 
-class Grant:
+class Grant(NamedTuple):
     """The permission for one call in flight."""
 
-    __slots__ = ("at", "entry")
-
-    def __init__(self, at: float, entry: list[float]) -> None:
-        self.at, self.entry = at, entry
+    at: float
+    entry: list[float]
+    """Its time and tokens in the limit per minute; `release` corrects the tokens."""
 
 
 class AdaptiveLimiter:

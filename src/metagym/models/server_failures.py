@@ -69,19 +69,16 @@ def _read_connection(error: Exception, timeout_s: float) -> Failure:
     import openai
 
     causes = list(_causes(error))
+    root = f"{type(causes[-1]).__name__}: {causes[-1]}"
     # aiohttp's exception decides: the SDK calls a cut connection a timeout.
     if any(isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for cause in causes):
         remedy = "Nothing answers there: start the server, or correct base_url."
         return Failure("no connection", str(causes[-1]) or type(causes[-1]).__name__, remedy, may_pass=True)
-    if any(isinstance(cause, aiohttp.ClientError) and not isinstance(cause, TimeoutError) for cause in causes):
-        message = f"{type(causes[-1]).__name__}: {causes[-1]}"
-        return Failure("cut", message, "Look at the server's log.", may_pass=True, maybe_paid=True)
-    if isinstance(error, TimeoutError | openai.APITimeoutError):
-        message = "no answer"
+    is_cut = any(isinstance(cause, aiohttp.ClientError) and not isinstance(cause, TimeoutError) for cause in causes)
+    if not is_cut and isinstance(error, TimeoutError | openai.APITimeoutError):
         remedy = f"It did not answer within {timeout_s:g} s: check the server, or raise timeout_s."
-        return Failure("timeout", message, remedy, may_pass=True, maybe_paid=True, overload=True)
-    message = f"{type(causes[-1]).__name__}: {causes[-1]}"
-    return Failure("cut", message, "Look at the server's log.", may_pass=True, maybe_paid=True)
+        return Failure("timeout", "no answer", remedy, may_pass=True, maybe_paid=True, overload=True)
+    return Failure("cut", root, "Look at the server's log.", may_pass=True, maybe_paid=True)
 
 
 def _read_status(error: Any) -> Failure:
