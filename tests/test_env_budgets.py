@@ -16,7 +16,7 @@ from metagym.testing import FakeChatModel
 from tests.conftest import FailingEnv, MakeGates, gates_of
 
 
-def test_a_batch_that_the_budgets_episodes_do_not_cover_is_not_begun(make_gates: MakeGates) -> None:
+def test_a_batch_that_the_budget_in_episodes_does_not_cover_is_not_started(make_gates: MakeGates) -> None:
     env = make_gates(budget={"episodes": 7})
     _, info = env.reset(seed=0)
     first, *_ = env.step(info["default_prompt"])
@@ -35,7 +35,7 @@ def test_a_batch_that_the_budgets_episodes_do_not_cover_is_not_begun(make_gates:
     assert len(trajectories) == 5
 
 
-def test_what_the_apparatus_failed_on_is_not_counted(make_gates: MakeGates) -> None:
+def test_episodes_that_failed_for_infrastructure_reasons_are_not_counted(make_gates: MakeGates) -> None:
     env = make_gates(cls=gates_of(lambda inner: FailingEnv(inner, lambda task_id: True)), budget={"episodes": 5})
     env.reset(seed=0)
     for _ in range(2):
@@ -44,7 +44,7 @@ def test_what_the_apparatus_failed_on_is_not_counted(make_gates: MakeGates) -> N
     assert env.ledger.used.episodes == 0
 
 
-def test_a_branch_shares_tasks_and_actor_and_has_options_and_books_of_its_own(make_gates: MakeGates) -> None:
+def test_a_branch_shares_tasks_and_actor_and_has_its_own_options_and_ledger(make_gates: MakeGates) -> None:
     env = make_gates()
     ledger = Ledger()
     options: dict[str, Any] = {"families": ("law-0007",), "episodes_per_step": 2, "arm": "b"}
@@ -66,7 +66,7 @@ def test_a_branch_shares_tasks_and_actor_and_has_options_and_books_of_its_own(ma
         env.branch(ledger=ledger, rng=np.random.default_rng(4), colour="red")
 
 
-def test_a_branch_plays_what_failed_again_so_often_as_it_is_told(make_gates: MakeGates) -> None:
+def test_a_branch_plays_failed_episodes_again_up_to_its_retries(make_gates: MakeGates) -> None:
     failures: dict[str, int] = {}
 
     def fails_twice(task_id: str) -> bool:
@@ -94,17 +94,17 @@ def one_call_each(make_gates: MakeGates, **options: Any) -> MetaEnv:
     return make_gates(actor, max_steps=1, max_concurrency=1, attempts=1, **options)
 
 
-def test_what_is_kept_under_one_prompt_makes_no_room_for_another(make_gates: MakeGates) -> None:
+def test_episodes_kept_under_one_prompt_make_no_room_for_another(make_gates: MakeGates) -> None:
     env = one_call_each(make_gates, budget={"calls": 3})
     env.reset(seed=0)
     with pytest.raises(BudgetExceededError):
         env.step("Push.")
     env.ledger.budget = Budget(episodes=8)
-    env.step("Pull.")  # the same tasks, all of them played afresh
+    env.step("Pull.")  # the same tasks, all of them played again
     assert (env.ledger.num_failed, env.ledger.used.episodes, env.ledger.spent().max_calls) == (1, 8, 8)
 
 
-def test_a_budget_that_gives_out_when_a_failure_is_played_again_loses_nothing(make_gates: MakeGates) -> None:
+def test_a_budget_that_runs_out_during_a_retry_loses_no_episode(make_gates: MakeGates) -> None:
     failed: list[str] = []
 
     def fails_once(task_id: str) -> bool:

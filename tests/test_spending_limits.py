@@ -35,7 +35,7 @@ def manifest(server: FakeOpenAIServer, num_steps: int = 4, **options: Any) -> Ma
     return Manifest(env_id="MetaGym/Gates-v0", env_options=options, reflector=model, seed=3, num_steps=num_steps)
 
 
-def test_a_run_stopped_by_its_budget_goes_on_with_a_larger_one_and_ends_as_an_unbounded_one(
+def test_a_run_stopped_by_its_budget_resumes_with_a_larger_one_and_ends_as_an_unlimited_run(
     serve: Serve, tmp_path: Path
 ) -> None:
     server = serve(respond)
@@ -54,7 +54,7 @@ def test_a_run_stopped_by_its_budget_goes_on_with_a_larger_one_and_ends_as_an_un
     assert len(server.requests) == 2 * num_calls  # no reply was paid twice
 
 
-def test_a_budget_in_tokens_is_never_passed(serve: Serve, tmp_path: Path) -> None:
+def test_a_budget_in_tokens_is_never_exceeded(serve: Serve, tmp_path: Path) -> None:
     server = serve(respond)
     with pytest.raises(BudgetExceededError, match="The budget of 20,000 tokens leaves"):
         run_experiment(manifest(server, budget={"tokens": 20_000}), tmp_path / "run")
@@ -62,7 +62,7 @@ def test_a_budget_in_tokens_is_never_passed(serve: Serve, tmp_path: Path) -> Non
     assert 5_000 < taken <= 20_000
 
 
-def test_what_was_played_before_the_budget_ran_out_is_in_the_folder(serve: Serve, tmp_path: Path) -> None:
+def test_episodes_played_before_the_budget_ran_out_are_in_the_folder(serve: Serve, tmp_path: Path) -> None:
     server = serve(respond)
     with pytest.raises(BudgetExceededError) as raised:
         run_experiment(manifest(server, budget={"calls": 45}), tmp_path / "run")
@@ -73,7 +73,7 @@ def test_what_was_played_before_the_budget_ran_out_is_in_the_folder(serve: Serve
     assert calls_kept + len(run.all(Reflection)) == 45 == len(server.requests)
 
 
-def test_a_step_stopped_by_its_budget_plays_only_what_is_missing(serve: Serve, make_gates: MakeGates) -> None:
+def test_a_step_stopped_by_its_budget_plays_only_the_missing_episodes(serve: Serve, make_gates: MakeGates) -> None:
     server = serve(respond)
     actor = {"model": "m", "base_url": server.base_url}
     whole, cut = (make_gates(actor, episodes_per_step=4, max_concurrency=1) for _ in range(2))
@@ -125,7 +125,7 @@ def test_a_silent_server_ends_in_an_error_and_not_in_a_hang(serve: Serve, make_g
     assert env.ledger.spent().num_unknown == len(server.requests)
 
 
-def test_episodes_that_were_not_begun_are_no_records(serve: Serve, make_gates: MakeGates) -> None:
+def test_episodes_that_were_not_started_leave_no_record(serve: Serve, make_gates: MakeGates) -> None:
     played: list[Any] = []
     server = serve(ServerReply("no", status=401))
     env = make_gates({"model": "m", "base_url": server.base_url}, episodes_per_step=9, max_concurrency=1)
@@ -136,7 +136,7 @@ def test_episodes_that_were_not_begun_are_no_records(serve: Serve, make_gates: M
     assert len(played) == 1
 
 
-def test_a_reflector_that_cannot_be_reached_stops_the_run_and_keeps_it(serve: Serve, tmp_path: Path) -> None:
+def test_an_unreachable_reflector_stops_the_run_and_keeps_it(serve: Serve, tmp_path: Path) -> None:
     refused: list[bool] = [True]
 
     def moody(request: ServerRequest) -> str | ServerReply:

@@ -109,7 +109,7 @@ def test_read_prompt_decides_what_is_sent_and_is_recorded() -> None:
     assert action.prompt_read == "only this"
 
 
-def test_nothing_is_recorded_twice_where_the_whole_prompt_was_read() -> None:
+def test_the_prompt_is_not_recorded_again_if_all_of_it_was_sent() -> None:
     assert act(ChatActor(FakeChatModel(["Action: knock"]))).prompt_read is None
     same = ChatActor(FakeChatModel(["Action: knock"]), read_prompt=lambda prompt, *rest: prompt)
     assert act(same).prompt_read is None
@@ -128,7 +128,7 @@ def test_the_fingerprint_changes_with_each_thing_that_decides_the_play() -> None
     assert ChatActor(model).fingerprint == ChatActor(FakeChatModel(["x"])).fingerprint
 
 
-def test_aclose_closes_the_model_where_it_can_be_closed() -> None:
+def test_aclose_closes_the_model_if_it_can_be_closed() -> None:
     closed: list[bool] = []
 
     class Closing(FakeChatModel):
@@ -143,7 +143,7 @@ def test_aclose_closes_the_model_where_it_can_be_closed() -> None:
 # The cache of conversations -----------------------------------------------------------------------------
 
 
-def test_another_list_at_the_same_address_never_gets_the_messages_of_the_old_one() -> None:
+def test_another_list_at_the_same_address_never_gets_the_old_messages() -> None:
     actor, steps, other = ChatActor(FakeChatModel([""])), [spoken(1)], [spoken(2)]
     actor.messages("p", steps, HERE)
     entries = actor._conversations._entries
@@ -158,7 +158,7 @@ def test_messages_of_more_steps_than_the_list_holds_are_never_reused() -> None:
     assert actor.messages("p", steps, HERE) == ChatActor(FakeChatModel([""])).messages("p", steps, HERE)
 
 
-def test_a_turn_is_rendered_once_however_long_the_episode_gets() -> None:
+def test_each_turn_of_an_episode_is_rendered_once() -> None:
     actor, steps, rendered = ChatActor(FakeChatModel([""])), list[Step](), list[Step]()
     render = actor._exchange
     actor._exchange = lambda step: (rendered.append(step), render(step))[1]  # type: ignore[method-assign]

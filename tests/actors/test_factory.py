@@ -72,7 +72,7 @@ def test_an_import_path_names_a_class_a_function_or_an_object() -> None:
     assert act(make_actor("tests.actors.test_factory:SHARED_ACTOR")) == "shared"
 
 
-def test_an_actor_is_taken_as_it_is_and_a_function_is_wrapped() -> None:
+def test_an_actor_is_returned_unchanged_and_a_function_is_wrapped() -> None:
     assert make_actor(SHARED_ACTOR) is SHARED_ACTOR
     assert isinstance(make_actor(my_actor), FunctionActor)
 
@@ -97,7 +97,7 @@ def test_a_key_without_a_model_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "sk-secret" not in str(e.value)
 
 
-def test_without_anything_an_actor_is_asked_for() -> None:
+def test_no_actor_and_no_model_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"Expected an actor, got none. Pass actor="):
         make_actor(None)
 
@@ -109,7 +109,7 @@ def test_an_api_key_in_the_mapping_is_refused_and_not_repeated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("actor", "error", "told"),
+    ("actor", "error", "message"),
     [
         ({"base_url": "http://localhost/v1"}, ConfigError, r"must hold 'model', a str; got the keys \['base_url'\]"),
         ({"model": 3}, ConfigError, "must hold 'model', a str"),
@@ -121,8 +121,8 @@ def test_an_api_key_in_the_mapping_is_refused_and_not_repeated() -> None:
         (3, ConfigError, "Expected an actor, a function, a mapping or a name, got int"),
     ],
 )
-def test_a_wrong_actor_is_a_typed_error_with_the_remedy(actor: Any, error: type[Exception], told: str) -> None:
-    with pytest.raises(error, match=told):
+def test_a_wrong_actor_is_a_typed_error_with_the_remedy(actor: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         make_actor(actor)
 
 

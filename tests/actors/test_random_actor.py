@@ -18,6 +18,6 @@ def test_the_random_actor_differs_from_turn_to_turn() -> None:
     assert len({act(RandomActor(), steps=[make_step()] * n).text for n in range(20)}) == 2
 
 
-def test_the_random_actor_says_that_there_is_nothing_to_draw_from() -> None:
+def test_the_random_actor_reports_a_missing_list_of_actions() -> None:
     action = act(RandomActor(), observation=Observation(text="x"))
     assert (action.text, action.problem) == (None, "There is no list of available actions to draw from.")

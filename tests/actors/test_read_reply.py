@@ -29,7 +29,7 @@ from tests.conftest import reply
         "It is shut.\nAction: knock",
     ],
 )
-def test_markdown_around_markers_and_action_is_no_part_of_them(text: str) -> None:
+def test_markdown_around_markers_and_action_is_removed(text: str) -> None:
     thought, action, problem = read_reply(reply(text))
     assert (thought.strip("> "), action, problem) == ("It is shut.", "knock", "")
 
@@ -50,7 +50,7 @@ def test_any_reply_is_either_an_action_or_a_problem(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "finish_reason", "told"),
+    ("text", "finish_reason", "message"),
     [
         ("", "stop", "Your reply was empty. Expected 'Action: <one action>'."),
         (" \n ", "stop", "Your reply was empty. Expected 'Action: <one action>'."),
@@ -64,11 +64,11 @@ def test_any_reply_is_either_an_action_or_a_problem(text: str) -> None:
         ("Thought: and so on and", "length", "Your reply was cut off before its end. Be brief."),
     ],
 )
-def test_fault_4_a_reply_that_cannot_be_read_is_no_action(text: str, finish_reason: str, told: str) -> None:
-    assert read_reply(reply(text, finish_reason=finish_reason))[1:] == (None, told)
+def test_fault_4_an_unreadable_reply_is_no_action(text: str, finish_reason: str, message: str) -> None:
+    assert read_reply(reply(text, finish_reason=finish_reason))[1:] == (None, message)
 
 
-def test_the_thought_is_kept_even_where_the_action_is_not() -> None:
+def test_the_thought_is_kept_even_if_the_action_is_not() -> None:
     assert read_reply(reply("Thought: I wonder."))[0] == "I wonder."
 
 

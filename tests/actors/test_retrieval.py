@@ -43,7 +43,7 @@ def test_a_rare_word_counts_more_than_a_common_one() -> None:
 
 
 @given(st.text(max_size=80), st.integers(0, 5), st.text(max_size=20))
-def test_retrieval_only_ever_leaves_lines_out(prompt: str, top_k: int, text: str) -> None:
+def test_retrieval_only_removes_lines(prompt: str, top_k: int, text: str) -> None:
     lines = iter(prompt.splitlines())
     assert all(line in lines for line in retrieve_items(top_k)(prompt, "", (), Observation(text=text)).splitlines())
 
@@ -53,7 +53,7 @@ def test_a_negative_top_k_is_refused() -> None:
         retrieve_items(-1)
 
 
-def test_below_a_heading_only_its_items_are_picked_from() -> None:
+def test_with_a_heading_only_the_items_below_it_are_picked() -> None:
     prompt = "- sp one\n\n## Rules\n- rule\n\n## Memory\n- oak one\n  more\n- iron two\n\n## After\n- last"
     picked = retrieve_items(1, below="## Memory")(prompt, "", (), Observation(text="the iron gate"))
     assert picked == "- sp one\n\n## Rules\n- rule\n\n## Memory\n- iron two\n\n## After\n- last"

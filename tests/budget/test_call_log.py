@@ -18,7 +18,7 @@ def attempt(number: int, outcome: Outcome = "whole") -> Attempt:
     )
 
 
-def test_what_was_written_is_read(tmp_path: Path) -> None:
+def test_attempts_are_read_as_they_were_written(tmp_path: Path) -> None:
     log = CallLog(tmp_path / "calls.jsonl")
     assert list(log.read()) == []
     for number in range(3):
@@ -28,7 +28,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert list(CallLog(log.path).read()) == [attempt(number) for number in range(3)]
 
 
-def test_a_torn_last_line_is_dropped_with_a_notice_and_the_next_one_begins_anew(
+def test_a_torn_last_line_is_dropped_with_a_warning_and_the_next_one_begins_a_new_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = CallLog(tmp_path / "calls.jsonl")
@@ -50,7 +50,7 @@ def test_a_broken_line_inside_is_an_error_with_its_number(tmp_path: Path) -> Non
         list(CallLog(path).read())
 
 
-def test_what_a_dead_process_left_under_way_is_settled_by_the_next_one(tmp_path: Path) -> None:
+def test_attempts_that_a_dead_process_left_under_way_are_settled_by_the_next_process(tmp_path: Path) -> None:
     log = CallLog(tmp_path / "calls.jsonl")
     for number in range(3):
         log.write(attempt(number, "reserved"))

@@ -35,7 +35,7 @@ def call(ledger: Ledger, tokens: int = 10, *, bound: int | None = None, end: str
     asyncio.run(main())
 
 
-def test_what_an_account_takes_stands_in_both_books() -> None:
+def test_a_method_is_booked_in_its_own_ledger_and_in_the_parent() -> None:
     run = Ledger()
     first, second = Ledger(parent=run), Ledger(parent=run)
     call(first, 10)
@@ -48,7 +48,7 @@ def test_what_an_account_takes_stands_in_both_books() -> None:
     assert (first.num_episodes, second.num_episodes, run.num_episodes) == (1, 0, 1)
 
 
-def test_each_attempt_has_one_number_in_the_runs_log() -> None:
+def test_each_attempt_has_one_number_in_the_log_of_the_run() -> None:
     run, logged = Ledger(), []
     run.on_attempt = logged.append
     for account in (Ledger(parent=run), Ledger(parent=run)):
@@ -60,7 +60,7 @@ def test_each_attempt_has_one_number_in_the_runs_log() -> None:
 
 
 @pytest.mark.parametrize("limits", [{"tokens": 15}, {"calls": 1}, {"cost": 0.015}])
-def test_both_budgets_hold_and_the_error_says_whose_it_was(limits: dict[str, Any]) -> None:
+def test_both_budgets_hold_and_the_error_names_the_ledger(limits: dict[str, Any]) -> None:
     account = Ledger(Budget(**limits), parent=Ledger())
     call(account)
     with pytest.raises(BudgetExceededError) as raised:
@@ -80,7 +80,7 @@ def test_both_budgets_hold_and_the_error_says_whose_it_was(limits: dict[str, Any
     assert account.used == run.used
 
 
-def test_episodes_are_refused_in_both_books_or_counted_in_both() -> None:
+def test_episodes_are_counted_in_both_ledgers_or_in_none() -> None:
     run = Ledger(Budget(episodes=5))
     account = Ledger(Budget(episodes=4), parent=run)
     with pytest.raises(BudgetExceededError, match="The budget of 4 episodes leaves 4, and the next batch takes 5"):
@@ -94,7 +94,7 @@ def test_episodes_are_refused_in_both_books_or_counted_in_both() -> None:
     assert (account.used.episodes, run.used.episodes) == (1, 4)
 
 
-def test_what_comes_from_the_record_counts_as_if_it_were_paid_now_but_not_in_the_run() -> None:
+def test_recorded_calls_count_as_paid_for_the_method_but_not_for_the_run() -> None:
     fresh, again = Ledger(parent=Ledger()), Ledger(parent=Ledger())
     for _ in range(3):
         call(fresh, 10)
@@ -109,7 +109,7 @@ def test_what_comes_from_the_record_counts_as_if_it_were_paid_now_but_not_in_the
 
 
 @pytest.mark.parametrize("limits", [{"tokens": 25}, {"calls": 2}, {"cost": 0.025}])
-def test_not_even_the_record_passes_a_budget(limits: dict[str, Any]) -> None:
+def test_recorded_calls_never_exceed_a_budget(limits: dict[str, Any]) -> None:
     account = Ledger(Budget(**limits), parent=Ledger())
     call(account, 10, end="replayed")
     call(account, 10, end="replayed")
@@ -119,7 +119,7 @@ def test_not_even_the_record_passes_a_budget(limits: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("end", ["unknown", "refused"])
-def test_what_a_servers_failure_took_is_the_runs_alone(end: str) -> None:
+def test_attempts_that_the_server_failed_on_are_in_the_run_alone(end: str) -> None:
     account = Ledger(Budget(tokens=100), parent=Ledger())
     call(account, 60, end=end)
     assert account.used == BudgetUse()
@@ -127,7 +127,7 @@ def test_what_a_servers_failure_took_is_the_runs_alone(end: str) -> None:
     call(account, 60)  # its room was given back
 
 
-def test_what_was_played_on_another_machine_stands_in_both_books() -> None:
+def test_attempts_from_another_machine_are_booked_in_both_ledgers() -> None:
     away, run = Ledger(), Ledger()
     settled: list[Attempt] = []
     away.on_attempt = settled.append
@@ -140,7 +140,7 @@ def test_what_was_played_on_another_machine_stands_in_both_books() -> None:
 
 
 @pytest.mark.parametrize("limits", [{"tokens": 1}, {"calls": 1}, {"cost": 1.0}])
-def test_a_budget_of_either_book_limits_calls_and_one_in_episodes_does_not(limits: dict[str, Any]) -> None:
+def test_a_budget_of_either_ledger_limits_calls_and_one_in_episodes_does_not(limits: dict[str, Any]) -> None:
     assert not Ledger(Budget(episodes=1), parent=Ledger(Budget(episodes=1))).limits_calls
     assert Ledger(Budget(**limits), parent=Ledger()).limits_calls
     assert Ledger(parent=Ledger(Budget(**limits))).limits_calls
@@ -157,7 +157,7 @@ def test_a_budget_of_the_parent_needs_a_token_limit_and_prices_as_well() -> None
         asyncio.run(reserve(Budget(cost=1.0), 10))
 
 
-def test_what_comes_from_the_record_counts_in_every_method_around_it() -> None:
+def test_recorded_calls_count_in_every_ledger_with_a_parent() -> None:
     run = Ledger()
     outer = Ledger(parent=run)
     inner = Ledger(parent=outer)

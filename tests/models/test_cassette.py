@@ -48,7 +48,7 @@ def echo(calls: list[Call] | None = None) -> FakeChatModel:
     return FakeChatModel(respond)
 
 
-def test_a_recorded_reply_comes_back_whole_without_the_model(tmp_path: Path) -> None:
+def test_a_recorded_reply_is_returned_unchanged_without_asking_the_model(tmp_path: Path) -> None:
     path = tmp_path / "replies.sqlite"
     complete(Cassette(path, mode="record"), FakeChatModel([REPLY]))
     silent = FakeChatModel([AssertionError("asked")])
@@ -123,7 +123,7 @@ def test_replayed_replies_cost_nothing_and_touch_no_budget(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("messages", "call", "told"),
+    ("messages", "call", "message"),
     [
         (
             [MESSAGES[0], {"role": "user", "content": "A window."}],
@@ -143,10 +143,10 @@ def test_replayed_replies_cost_nothing_and_touch_no_budget(tmp_path: Path) -> No
     ],
 )
 def test_a_miss_says_what_differs_from_the_nearest_request(
-    tmp_path: Path, messages: list[Message], call: Call, told: str
+    tmp_path: Path, messages: list[Message], call: Call, message: str
 ) -> None:
     complete(Cassette(tmp_path / "c.sqlite"), echo())
-    with pytest.raises(CassetteMissError, match=told) as raised:
+    with pytest.raises(CassetteMissError, match=message) as raised:
         complete(Cassette(tmp_path / "c.sqlite", mode="replay"), echo(), messages, call)
     assert "Record it: mode='read-through'" in str(raised.value)
 
@@ -223,7 +223,7 @@ def test_a_run_without_calls_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_cassette_is_refused(tmp_path: Path) -> None:
+def test_another_kind_of_file_is_no_cassette(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database at all, but long enough to be looked at" * 20)
     with pytest.raises(ConfigError, match="Expected a cassette at"):
         Cassette(tmp_path / "text")

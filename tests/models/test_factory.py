@@ -10,7 +10,7 @@ from metagym.models import make_model, model_from_environment
 LOCAL = {"model": "m", "base_url": "http://localhost:1/v1"}
 
 
-def test_a_model_mapping_takes_the_models_keys_only() -> None:
+def test_a_model_mapping_has_only_the_keys_of_the_model() -> None:
     assert make_model(LOCAL).model == "m"
     with pytest.raises(UnknownNameError, match=r"'history_steps'"):
         make_model({**LOCAL, "history_steps": 1})

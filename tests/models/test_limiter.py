@@ -79,7 +79,7 @@ def test_a_round_of_successes_raises_the_limit_by_one_up_to_its_bound() -> None:
     asyncio.run(main())
 
 
-def test_calls_are_let_through_in_their_order() -> None:
+def test_calls_start_in_the_order_of_their_arrival() -> None:
     async def main() -> None:
         it, order = limiter(max_concurrency=1), []
         [grant] = await fill(it, 1)
@@ -98,7 +98,7 @@ def test_calls_are_let_through_in_their_order() -> None:
     asyncio.run(main())
 
 
-def test_a_cancelled_wait_gives_its_turn_on() -> None:
+def test_a_cancelled_wait_passes_its_turn_on() -> None:
     async def main() -> None:
         it = limiter(max_concurrency=1)
         [grant] = await fill(it, 1)
@@ -112,7 +112,7 @@ def test_a_cancelled_wait_gives_its_turn_on() -> None:
     asyncio.run(main())
 
 
-def test_a_wait_that_is_cancelled_as_its_turn_comes_gives_it_on() -> None:
+def test_a_wait_that_is_cancelled_when_its_turn_comes_passes_it_on() -> None:
     async def main() -> None:
         it = limiter(max_concurrency=1)
         [grant] = await fill(it, 1)
@@ -160,7 +160,7 @@ def test_no_sixty_seconds_hold_more_than_the_limits(requests: int, tokens: int, 
         assert sum(inside) <= tokens or len(inside) == 1  # one amount above the limit passes alone
 
 
-def test_what_a_call_really_took_corrects_its_estimate() -> None:
+def test_the_tokens_that_a_call_used_correct_its_estimate() -> None:
     async def main() -> None:
         clock = Clock()
         it = limiter(clock, tokens_per_minute=100)

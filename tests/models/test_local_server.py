@@ -96,7 +96,7 @@ def test_a_server_that_ends_shows_its_log(tmp_path: Path) -> None:
         server.start()
 
 
-def test_a_server_that_never_answers_is_given_up_and_ended(tmp_path: Path) -> None:
+def test_a_server_that_never_answers_is_ended_with_an_error(tmp_path: Path) -> None:
     code = "import time; print('loading', flush=True); time.sleep(1000)"
     server = ModelServer("m", command=[sys.executable, "-c", code], timeout_s=0.5, log=tmp_path / "log")
     with pytest.raises(ModelUnavailableError, match=r"within 0.5 s, it did not. Raise timeout_s"):
@@ -163,7 +163,7 @@ def make_tiny_model(folder: Path) -> None:
     any(importlib.util.find_spec(name) is None for name in ("torch", "transformers", "fastapi")),
     reason="needs torch and transformers[serving]",
 )
-def test_transformers_serves_a_model_that_was_made_on_the_spot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transformers_serves_a_model_made_by_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # two threads on a busy machine are ten times slower
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     make_tiny_model(tmp_path / "tiny")

@@ -29,7 +29,7 @@ def test_a_request_carries_model_messages_seed_and_default_sampling(serve: Serve
     assert body == {"model": "m", "messages": MESSAGES, "seed": 1234, "temperature": 0.0, "max_tokens": 500}
 
 
-def test_sampling_goes_over_the_defaults_and_none_takes_one_out(serve: Serve) -> None:
+def test_sampling_overrides_the_defaults_and_none_removes_one(serve: Serve) -> None:
     server = serve("ok")
     complete(model_at(server, sampling={"temperature": None, "top_p": 0.5, "stop": ["\n"], "seed": 7}))
     body = server.requests[0].body
@@ -37,13 +37,13 @@ def test_sampling_goes_over_the_defaults_and_none_takes_one_out(serve: Serve) ->
     assert (body["top_p"], body["stop"], body["max_tokens"], body["seed"]) == (0.5, ["\n"], 500, 7)
 
 
-def test_the_seed_can_be_taken_out_for_servers_that_refuse_it(serve: Serve) -> None:
+def test_the_seed_can_be_removed_for_servers_that_refuse_it(serve: Serve) -> None:
     server = serve("ok")
     complete(model_at(server, sampling={"seed": None}))
     assert "seed" not in server.requests[0].body
 
 
-def test_max_completion_tokens_takes_the_place_of_max_tokens(serve: Serve) -> None:
+def test_max_completion_tokens_replaces_max_tokens(serve: Serve) -> None:
     server = serve("ok")
     complete(model_at(server, sampling={"max_completion_tokens": 9}))
     body = server.requests[0].body
@@ -79,14 +79,14 @@ def test_the_base_url_of_the_environment_gets_the_key_of_the_environment(
     assert server.requests[0].headers["Authorization"] == "Bearer sk-own"
 
 
-def test_on_loopback_a_placeholder_does(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_on_loopback_gets_a_placeholder_key(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     server = serve("ok")
     monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
     assert complete(OpenAIChatModel("m")).text == "ok"
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({}, "Expected a key or a server, got neither. Set OPENAI_API_KEY, or give the base_url of your own server"),
         ({"api_key_env": "NOT_SET"}, r"api_key_env names NOT_SET, which is not set. Set it: export NOT_SET="),
@@ -98,8 +98,8 @@ def test_on_loopback_a_placeholder_does(serve: Serve, monkeypatch: pytest.Monkey
         ({"base_url": "http://x/v1", "max_retries": -1}, "got 120.0 and -1"),
     ],
 )
-def test_what_cannot_work_is_refused_at_once_with_the_remedy(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_impossible_options_are_refused_at_once_with_the_remedy(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         OpenAIChatModel("m", **options)
 
 
@@ -142,7 +142,7 @@ def test_reasoning_is_kept_apart_from_the_reply(serve: Serve) -> None:
     assert (completion.text, completion.reasoning) == ("Action: knock", "Action: push?")
 
 
-def test_a_cut_off_reply_says_so(serve: Serve) -> None:
+def test_a_cut_off_reply_has_the_finish_reason_length(serve: Serve) -> None:
     assert complete(model_at(serve(ServerReply("Thought: and", finish_reason="length")))).finish_reason == "length"
 
 
@@ -215,7 +215,7 @@ def test_the_fingerprint_holds_model_server_and_sampling_and_no_key(monkeypatch:
     }
 
 
-def test_a_closed_model_is_kept_alive_by_nothing() -> None:
+def test_a_closed_model_is_freed() -> None:
     with FakeOpenAIServer(lambda request: "hello") as server:
         model = OpenAIChatModel("m", base_url=server.base_url)
         LOOP.run(model.complete([{"role": "user", "content": "hi"}], Call("actor")))
@@ -241,7 +241,7 @@ def test_a_model_goes_to_another_process_without_its_key(monkeypatch: pytest.Mon
         pickle.loads(sent)
 
 
-def test_a_process_whose_environment_names_another_server_refuses_to_play(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_whose_environment_names_another_server_refuses_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
     sent = pickle.dumps(OpenAIChatModel("m"))
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:2/v1")

@@ -39,19 +39,19 @@ def run(policy: Retrier, *outcomes: Failure | str, each: Callable[[], None] = la
     return asyncio.run(policy.run(attempt))
 
 
-def test_a_call_that_succeeds_waits_for_nothing() -> None:
+def test_a_call_that_succeeds_does_not_wait() -> None:
     clock = Clock()
     assert run(retrier(clock), "ok") == "ok"
     assert clock.naps == []
 
 
-def test_a_failure_that_may_pass_is_tried_again_until_it_passes() -> None:
+def test_a_failure_that_may_pass_is_retried_until_it_passes() -> None:
     clock = Clock()
     assert run(retrier(clock), DOWN, DOWN, "ok") == "ok"
     assert len(clock.naps) >= 1
 
 
-def test_the_number_of_attempts_is_bounded_and_told() -> None:
+def test_the_number_of_attempts_is_bounded_and_in_the_error() -> None:
     clock, tries = Clock(), []
     with pytest.raises(ModelError, match=r"got HTTP 500: out of order. Look at the server's log. Tried 4 times in"):
         run(retrier(clock, max_retries=3), DOWN, each=lambda: tries.append(1))
@@ -78,7 +78,7 @@ def test_retry_after_is_the_pause() -> None:
     assert sum(clock.naps) == 7.0
 
 
-def test_a_retry_after_beyond_the_time_limit_fails_at_once_and_says_so() -> None:
+def test_a_retry_after_beyond_the_time_limit_fails_at_once_with_the_reason() -> None:
     clock = Clock()
     asks_an_hour = BUSY._replace(retry_after_s=3600.0)
     with pytest.raises(ModelError, match=r"The server asks to wait 3600 s, longer than max_retry_s=300 allows"):
@@ -86,7 +86,7 @@ def test_a_retry_after_beyond_the_time_limit_fails_at_once_and_says_so() -> None
     assert clock.naps == []
 
 
-def test_a_failure_that_will_not_pass_is_not_tried_again() -> None:
+def test_a_failure_that_will_not_pass_is_not_retried() -> None:
     tries: list[int] = []
     refused = Failure("HTTP 400", "HTTP 400: no", "Take it out.")
     with pytest.raises(ModelError, match=r"got HTTP 400: no. Take it out.$"):
@@ -94,12 +94,12 @@ def test_a_failure_that_will_not_pass_is_not_tried_again() -> None:
     assert len(tries) == 1
 
 
-def test_an_overflow_is_an_overflow() -> None:
+def test_a_context_overflow_has_an_error_of_its_own() -> None:
     with pytest.raises(ContextOverflowError, match="The conversation is too long for model 'm'"):
         run(retrier(Clock()), Failure("HTTP 400", "HTTP 400: too long", "", ContextOverflowError))
 
 
-def test_what_is_no_failure_of_the_server_goes_through() -> None:
+def test_an_error_that_is_not_the_servers_goes_through() -> None:
     async def attempt() -> str:
         raise KeyError("a bug")
 
@@ -107,17 +107,17 @@ def test_what_is_no_failure_of_the_server_goes_through() -> None:
         asyncio.run(retrier(Clock()).run(attempt))
 
 
-def test_the_wait_is_announced_with_its_reason_once_a_second(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_says_at_most_once_a_second_why_a_call_waits(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     clock = Clock()
     policy = retrier(clock, max_retries=4, first_pause_s=0.001)
     assert run(policy, DOWN, DOWN, BUSY._replace(retry_after_s=2.0), DOWN, "ok") == "ok"
-    told = [record.message for record in caplog.records]
-    assert told[0].endswith("for model 'm', after try 1 of 5: HTTP 500: out of order")
-    assert len(told) == 2  # the second and third come within a second of the first
+    message = [record.message for record in caplog.records]
+    assert message[0].endswith("for model 'm', after try 1 of 5: HTTP 500: out of order")
+    assert len(message) == 2  # the second and third come within a second of the first
 
 
-def test_a_server_that_never_answered_is_given_up_after_so_many_failures() -> None:
+def test_a_server_that_never_answered_stops_the_run_after_breaker_failures() -> None:
     tries: list[int] = []
     policy = retrier(Clock(), max_retries=50, breaker_failures=6)
     with pytest.raises(ModelUnavailableError, match=r"same error 6 times in a row within .* s, with no success betw"):
@@ -138,14 +138,14 @@ def test_an_open_breaker_fails_calls_at_once_and_lets_one_try_later() -> None:
     assert run(policy, DOWN, "ok") == "ok"
 
 
-def test_once_it_has_answered_a_short_outage_is_waited_for() -> None:
+def test_a_short_outage_of_a_server_that_answered_is_waited_for() -> None:
     clock = Clock()
     policy = retrier(clock, max_retries=50, breaker_failures=3, breaker_s=30.0, first_pause_s=1.0)
     assert run(policy, "ok") == "ok"
     assert run(policy, *[DOWN] * 5, "ok") == "ok"
 
 
-def test_once_it_has_answered_a_long_outage_stops_the_run() -> None:
+def test_a_long_outage_of_a_server_that_answered_stops_the_run() -> None:
     clock = Clock()
     policy = retrier(clock, max_retries=500, breaker_failures=3, breaker_s=30.0)
     run(policy, "ok")
@@ -162,7 +162,7 @@ def test_failures_of_different_kinds_are_not_the_same_error() -> None:
 
 
 @pytest.mark.parametrize("kind", ["HTTP 429", "HTTP 503", "HTTP 529"])
-def test_a_busy_or_loading_server_counts_only_where_a_call_is_given_up(kind: str) -> None:
+def test_a_busy_or_loading_server_counts_only_when_a_call_is_given_up(kind: str) -> None:
     policy = retrier(Clock(), max_retries=1, breaker_failures=3)
     for _ in range(2):
         with pytest.raises(ModelError, match="slow down") as raised:

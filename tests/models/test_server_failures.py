@@ -24,7 +24,7 @@ from tests.models.calling import CALL, MESSAGES, Then, complete, completion_body
     [ServerReply(status=status) for status in (408, 409, 429, 500, 502, 503)] + [ServerReply(cut=True)],
     ids=lambda reply: str(reply.status if not reply.cut else "cut"),
 )
-def test_a_fault_that_may_pass_is_tried_again(serve: Serve, fault: ServerReply) -> None:
+def test_a_fault_that_may_pass_is_retried(serve: Serve, fault: ServerReply) -> None:
     server = serve(Then(fault, fault, "ok"))
     assert complete(model_at(server, max_retries=2)).text == "ok"
     assert len(server.requests) == 3
@@ -81,7 +81,7 @@ def test_a_conversation_that_is_too_long_is_an_overflow(serve: Serve, message: s
 
 
 @pytest.mark.usefixtures("quick_retries")
-def test_where_nothing_listens_the_error_says_so() -> None:
+def test_an_address_without_a_server_is_named_in_the_error() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -116,7 +116,7 @@ def test_a_silent_server_times_out(serve: Serve) -> None:
         "",
     ],
 )
-def test_an_answer_that_is_no_completion_is_a_model_error(serve: Serve, raw: str) -> None:
+def test_an_answer_that_is_not_a_completion_is_a_model_error(serve: Serve, raw: str) -> None:
     with pytest.raises(ModelError, match=r"[Ee]xpected a"):
         complete(model_at(serve(ServerReply(raw=raw)), max_retries=1))
 
@@ -128,7 +128,7 @@ def test_a_wrong_key_stops_the_run_at_once(serve: Serve) -> None:
     assert len(server.requests) == 1
 
 
-def test_an_account_without_credit_is_not_asked_again(serve: Serve) -> None:
+def test_a_429_for_missing_credit_is_not_retried(serve: Serve) -> None:
     server = serve(ServerReply("You exceeded your quota", status=429, error={"code": "insufficient_quota"}))
     with pytest.raises(ModelUnavailableError, match="no credit left"):
         complete(model_at(server))
@@ -186,11 +186,13 @@ def test_the_first_byte_has_a_time_limit_of_its_own(serve: Serve) -> None:
         complete(model)
 
 
-def test_max_tokens_takes_the_name_that_the_server_wants(serve: Serve) -> None:
+def test_max_tokens_is_sent_under_the_name_that_the_server_wants(serve: Serve) -> None:
     def respond(request: Any) -> ServerReply:
         if "max_tokens" in request.body:
-            told = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
-            return ServerReply(told, status=400, error={"param": "max_tokens", "code": "unsupported_parameter"})
+            message = (
+                "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
+            )
+            return ServerReply(message, status=400, error={"param": "max_tokens", "code": "unsupported_parameter"})
         return ServerReply("ok")
 
     server = serve(respond)
@@ -210,7 +212,7 @@ def test_a_refused_parameter_is_named_in_the_remedy(serve: Serve) -> None:
         complete(model_at(serve(refusal)))
 
 
-def test_another_models_answer_is_kept_and_told(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_name_of_another_model_is_kept_and_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     model = model_at(serve(ServerReply("ok", model="another")))
     assert complete(model).model == "another"
     assert "Asked for model 'm', the server answers as 'another'." in caplog.text

@@ -32,15 +32,15 @@ def body(message: dict[str, Any] | None = None, **choice: Any) -> bytes:
         ("<thinking>Iron.</thinking>Action: push", "Iron.", "Action: push"),
         ("<think></think>Action: push", "", "Action: push"),
         ("Thought: a <b> tag\nAction: push", "", "Thought: a <b> tag\nAction: push"),
-        ("Action: say <think>", "", "Action: say <think>"),  # a block begins the reply, or is none
+        ("Action: say <think>", "", "Action: say <think>"),  # a block counts only at the start of the reply
     ],
 )
-def test_a_reasoning_block_at_the_head_is_no_part_of_the_reply(text: str, reasoning: str, reply: str) -> None:
+def test_a_reasoning_block_at_the_start_is_not_part_of_the_reply(text: str, reasoning: str, reply: str) -> None:
     assert split_reasoning(text) == (reasoning, reply)
 
 
 @given(st.text(), st.text())
-def test_a_whole_block_is_always_taken_off(inside: str, reply: str) -> None:
+def test_a_closed_block_is_always_removed(inside: str, reply: str) -> None:
     if "</think>" in inside:
         return
     assert split_reasoning(f"<think>{inside}</think>{reply}") == (inside.strip(), reply.lstrip())
@@ -52,14 +52,14 @@ def test_an_action_inside_the_reasoning_is_not_played(serve: Serve) -> None:
     assert read_reply(completion)[1] == "push"
 
 
-def test_reasoning_that_the_server_took_apart_is_kept(serve: Serve) -> None:
+def test_reasoning_that_the_server_separated_is_kept(serve: Serve) -> None:
     completion = complete(model_at(serve(ServerReply("Action: push", reasoning="Iron."))))
     assert (completion.text, completion.reasoning) == ("Action: push", "Iron.")
     completion, _ = read_completion(body({"content": "a", "reasoning": "b"}), "m")
     assert (completion.text, completion.reasoning) == ("a", "b")
 
 
-def test_token_ids_and_log_probabilities_are_kept_where_given() -> None:
+def test_token_ids_and_log_probabilities_are_kept_if_given() -> None:
     logprobs = {"content": [{"token": "o", "logprob": -0.5}, {"token": "k", "logprob": -1}]}
     completion, _ = read_completion(body(token_ids=[3, 4], logprobs=logprobs), "m")
     assert completion.token_ids == (3, 4)
@@ -73,7 +73,7 @@ def test_typed_parts_of_text_are_joined() -> None:
     assert read_completion(body({"content": parts}), "m")[0].text == "ab"
 
 
-def test_it_says_whether_the_server_counted() -> None:
+def test_a_missing_usage_is_reported() -> None:
     assert read_completion(body(), "m")[1] is False
     counted = json.dumps({"choices": [{"message": {"content": ""}}], "usage": {"prompt_tokens": 3}}).encode()
     completion, is_counted = read_completion(counted, "m")
@@ -86,7 +86,7 @@ def test_another_models_name_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "told"),
+    ("raw", "message"),
     [
         (b"", "an empty body"),
         (b'{"choi', "6 bytes that are not whole JSON"),
@@ -94,8 +94,8 @@ def test_another_models_name_is_kept() -> None:
         (b"[]", "no choice"),
     ],
 )
-def test_what_is_no_completion_is_refused_with_what_came(raw: bytes, told: str) -> None:
-    with pytest.raises(ReplyError, match=told):
+def test_an_incomplete_answer_is_refused_and_quoted(raw: bytes, message: str) -> None:
+    with pytest.raises(ReplyError, match=message):
         read_completion(raw, "m")
 
 
@@ -110,7 +110,7 @@ def test_no_json_breaks_it(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "message",
     [
         "This model's maximum context length is 4096 tokens. However, your messages resulted in 5000 tokens.",
         "the request exceeds the available context size. try increasing the context size",
@@ -119,9 +119,9 @@ def test_no_json_breaks_it(value: Any) -> None:
         "prompt is too long: 210000 tokens > 200000 maximum",
     ],
 )
-def test_servers_words_for_too_long_are_known(told: str) -> None:
-    assert is_overflow(told)
+def test_errors_of_known_servers_are_read_as_overflow(message: str) -> None:
+    assert is_overflow(message)
 
 
-def test_other_refusals_are_no_overflow() -> None:
+def test_other_refusals_are_not_read_as_overflow() -> None:
     assert not is_overflow("Unsupported value: 'temperature' does not support 0.0 with this model.")
