@@ -28,7 +28,12 @@ def describe(part: object) -> Any:
     own = extension_of(part).fingerprint
     if own is not None:
         return own
-    named = part if hasattr(part, "__qualname__") else type(part)
+    return import_path(part)
+
+
+def import_path(part: object) -> str:
+    """Return `package.module:Name` of a function or class, or of the class of any other object."""
+    named: Any = part if hasattr(part, "__qualname__") else type(part)
     return f"{named.__module__}:{named.__qualname__}"
 
 

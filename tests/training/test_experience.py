@@ -92,17 +92,17 @@ def test_parquet_holds_the_same(make_gates: MakeGates, tmp_path: Path) -> None:
 
 
 def test_bad_data_is_told(make_gates: MakeGates, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"found none\. Make it: metagym train collect"):
+    with pytest.raises(ConfigError, match=r"found no file\. Make it: metagym train collect"):
         read_experience(tmp_path)
     experience = collected(make_gates(episodes_per_step=2), tmp_path)
     with pytest.raises(ConfigError, match="Expected experience with the fingerprint other"):
         read_experience(tmp_path, fingerprint="other")
     assert read_experience(tmp_path, fingerprint=experience[0].fingerprint) == experience
     (tmp_path / EXPERIENCE).write_text('{"id": 3}\n')
-    with pytest.raises(ConfigError, match="holds no experience"):
+    with pytest.raises(ConfigError, match="got a broken line"):
         read_experience(tmp_path)
     (tmp_path / EXPERIENCE).write_text("")
-    with pytest.raises(ConfigError, match="it is empty"):
+    with pytest.raises(ConfigError, match="got an empty file"):
         read_experience(tmp_path)
 
 

@@ -235,6 +235,18 @@ def test_each_experience_comes_once_an_epoch(policy: Policy) -> None:
     assert sorted(rows[:3]) == sorted(rows[3:]) == [0, 1, 2]
 
 
+def test_each_epoch_has_a_new_order_that_the_seed_decides(policy: Policy) -> None:
+    def epochs(seed: int) -> list[list[int]]:
+        config = GRPOConfig(group_size=2, groups_per_step=20, kl=0.0)
+        grpo = GRPO(policy, [[5]] * 20, lambda row, replies: [0.0] * len(replies), seed=seed, config=config)
+        return [grpo.rows(step) for step in range(3)]
+
+    first, again, other = epochs(0), epochs(0), epochs(1)
+    assert all(sorted(order) == list(range(20)) for order in first)
+    assert len({tuple(order) for order in [*first, *other]}) == 6
+    assert again == first
+
+
 def test_a_group_of_one_is_refused(policy: Policy) -> None:
     with pytest.raises(ConfigError, match="group_size must be at least 2, got 1"):
         make_grpo(policy, lambda row, replies: [0.0], group_size=1)

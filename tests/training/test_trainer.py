@@ -194,9 +194,9 @@ def test_the_untrained_start_is_served_as_the_trained_one_is(
 
 def test_a_description_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "metagym.json").write_text("{}}")
-    with pytest.raises(ConfigError, match="Expected what `metagym train` wrote in"):
+    with pytest.raises(ConfigError, match="Expected the file that `metagym train` wrote at"):
         load_reflector(tmp_path)
-    with pytest.raises(ConfigError, match="which is no folder"):
+    with pytest.raises(ConfigError, match="which is not a folder"):
         load_reflector(tmp_path / "nowhere")
 
 

@@ -54,7 +54,7 @@ def test_a_step_is_shared_out_over_processes_and_passes(
     config = GRPOConfig(group_size=4, groups_per_step=6, micro_batch=micro_batch)
     found = grpo_arguments(config, num_processes=processes)
     assert (found["per_device_train_batch_size"], found["gradient_accumulation_steps"]) == passes
-    with pytest.raises(ConfigError, match="24 completions a step cannot be shared out among 5 processes"):
+    with pytest.raises(ConfigError, match="that 5 processes can share evenly, got 24"):
         grpo_arguments(config, num_processes=5)
 
 

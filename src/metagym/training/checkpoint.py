@@ -1,9 +1,9 @@
-"""Checkpoints: everything that the next step depends on, so that a killed training goes on to the same bits.
+"""Checkpoints: everything that the next step depends on, so that a killed training resumes to the same bits.
 
-    RUN/checkpoints/000020/          the model (or adapter) and tokenizer, as any library loads them
+    RUN/checkpoints/000020/          the model (or adapter) and tokenizer, which any library can load
     RUN/checkpoints/000020/state.pt  step, trained parameters, optimizer
 
-No generator is stored: a step's chance follows from the seed and the step's number alone.
+No random generator is stored: the randomness of a step follows from the seed and the step's number alone.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ STATE = "state.pt"
 
 
 def save_checkpoint(folder: str | Path, policy: Policy, optimizer: Any, *, step: int, keep: int = 2) -> Path:
-    """Save what `load_checkpoint` needs to go on after `step` finished steps; keep the newest `keep` checkpoints.
+    """Save what `load_checkpoint` needs to resume after `step` finished steps; keep the newest `keep` checkpoints.
 
-    It appears under its name only when it is whole: a crash while writing leaves the one before.
+    The folder gets its name only when it is complete: after a crash while writing, the one before is the newest.
     """
     folder = Path(folder)
     final, part = folder / f"{step:06d}", folder / f"{step:06d}.part"
@@ -44,25 +44,25 @@ def save_checkpoint(folder: str | Path, policy: Policy, optimizer: Any, *, step:
 
 
 def checkpoints(folder: str | Path) -> list[Path]:
-    """Return the whole checkpoints, the oldest first."""
+    """Return the complete checkpoints, the oldest first."""
     found = Path(folder).glob("*/" + STATE)
     return sorted(path.parent for path in found if path.parent.name.isdecimal())
 
 
 def load_checkpoint(path: str | Path, policy: Policy, optimizer: Any) -> int:
-    """Put a checkpoint's parameters and optimizer state in place; return how many steps were finished.
+    """Load a checkpoint's parameters and optimizer state; return the number of finished steps.
 
     Raises:
-        RunFolderError: it belongs to another model, or to other trained parameters.
+        RunFolderError: the checkpoint is of another model, or of other trained parameters.
     """
     state = torch.load(Path(path) / STATE, map_location="cpu", weights_only=True)
-    here = policy.trainable()
-    if {name: value.shape for name, value in here.items()} != {
-        name: value.shape for name, value in state["trained"].items()
-    }:
-        raise RunFolderError(f"{path} holds other parameters than the model's. Resume with the model it began with.")
+    parameters, saved = policy.trainable(), state["trained"]
+    if {name: value.shape for name, value in parameters.items()} != {name: saved[name].shape for name in saved}:
+        raise RunFolderError(
+            f"Expected a checkpoint of this model at {path}, got other parameters. Resume with the start model."
+        )
     with torch.no_grad():
-        for name, value in here.items():
-            value.copy_(state["trained"][name])
+        for name, value in parameters.items():
+            value.copy_(saved[name])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])

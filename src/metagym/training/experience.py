@@ -1,7 +1,7 @@
-"""Experience: (prompt, trajectories, task ids) from ICT loops, on disk as JSONL and Parquet. It knows no torch.
+"""Experience, the data to train on: collect it by ICT loops, write and read it as JSON lines or Parquet. No torch.
 
-DATA/loops/0007/        a run folder a loop, as `metagym run` writes them: what is stopped is resumed there
-DATA/experience.jsonl   one line a meta-step, written when all loops are finished
+DATA/loops/0007/        one run folder per loop, as `metagym run` writes them; a stopped collection resumes there
+DATA/experience.jsonl   one line per meta-step, written after the last loop
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from metagym.imports import require
 from metagym.optimizers.loop import optimize
 from metagym.reflectors import ChatReflector, ReflectorSpec, as_reflector
 from metagym.runs import MANIFEST, Manifest, RunFolder
-from metagym.seeding import derive_seed, describe, digest
+from metagym.seeding import derive_seed, describe, digest, import_path
 from metagym.types import SCHEMA_VERSION, Message, MetaStep, Record
 
 EXPERIENCE = "experience.jsonl"
 Render = Callable[[MetaStep], list[Message]]
-"""Shows a meta-step to a reflector: the conversation that asks for a reflection on it."""
+"""Returns the conversation that asks a reflector for a reflection on a meta-step."""
 
 
 class Experience(Record):
-    """One tuple to train on: a prompt and what was played under it."""
+    """One tuple to train on: a prompt, and the trajectories that were played under it."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     id: str
     """`loop/meta-step`, unique in the data set."""
     meta_step: MetaStep
     fingerprint: str
-    """Digest of the measurement fingerprint; equal in all of a data set, or it could not be replayed."""
+    """Digest of the measurement fingerprint. A data set has only one: the batches could not be replayed otherwise."""
 
     @property
     def prompt(self) -> str:
-        """The prompt that was played under."""
+        """The prompt of the meta-step."""
         return self.meta_step.prompt
 
     @property
     def task_ids(self) -> tuple[str, ...]:
-        """The batch, in order."""
+        """The tasks of the batch, in order."""
         return tuple(trajectory.task.id for trajectory in self.meta_step.trajectories)
 
 
@@ -63,16 +63,16 @@ def collect(
 ) -> list[Experience]:
     """Run `num_loops` meta-episodes of `num_steps` meta-steps with the reflector, and write their experience.
 
-    Called again on the same folder it goes on where it was stopped, to the episode. The defaults are the
-    paper's 128 x 4 (second-hand). `env` may be wrapped (`TimeLimit`), but must be a `MetaEnv` inside.
+    If the folder holds a stopped collection, resume it at the episode at which it was stopped. The defaults are
+    the paper's 128 x 4 (second-hand). `env` may be wrapped (`TimeLimit`), but must be a `MetaEnv` inside.
 
     Raises:
         RunFolderError: the folder holds loops of another environment, actor or reflector.
-        InfrastructureError: a meta-step failed; what was played is kept, and calling again goes on.
+        InfrastructureError: a meta-step failed. Its finished episodes are kept; call again to resume.
     """
     meta_env = env.unwrapped
     if not isinstance(meta_env, MetaEnv):
-        raise ConfigError(f"collect expects a MetaEnv, got {type(meta_env).__name__}.")
+        raise ConfigError(f"collect expects a MetaEnv, got {type(meta_env).__name__}. Make one: gym.make(ID).")
     if num_loops < 1:
         raise ConfigError(f"num_loops must be at least 1, got {num_loops}.")
     path, policy = Path(path), as_reflector(reflector)
@@ -80,9 +80,7 @@ def collect(
     for loop in range(num_loops):
         loop_seed = derive_seed("collect", seed, loop)
         manifest = Manifest(
-            env_id=env.spec.id
-            if env.spec is not None
-            else f"{type(meta_env).__module__}:{type(meta_env).__qualname__}",
+            env_id=import_path(meta_env) if env.spec is None else env.spec.id,
             reflector=None,
             seed=loop_seed,
             num_steps=num_steps,
@@ -95,7 +93,7 @@ def collect(
             try:
                 histories.append(optimize(env, policy, num_steps, seed=loop_seed, log=run).history)
             finally:
-                meta_env.record_to(before)  # what is played later, to reward candidates, is no part of this loop
+                meta_env.record_to(before)  # later replays, such as those for rewards, are not part of this loop
         if on_loop is not None:
             on_loop(loop)
     experience = to_experience(histories, fingerprint=digest(meta_env.fingerprint))
@@ -109,12 +107,15 @@ def _loop_folder(path: Path, manifest: Manifest) -> RunFolder:
     run = RunFolder.open(path)
     run.check_fingerprints(manifest.measurement, manifest.arm)
     if (run.manifest.seed, run.manifest.num_steps) != (manifest.seed, manifest.num_steps):
-        raise ConfigError(f"{path} holds a loop of another seed or length. Collect into a new folder.")
+        raise ConfigError(
+            f"Expected a loop with seed {manifest.seed} and {manifest.num_steps} steps in {path}, got another seed or "
+            "length. Collect into a new folder."
+        )
     return run
 
 
 def to_experience(histories: Iterable[Sequence[MetaStep]], *, fingerprint: str) -> list[Experience]:
-    """Return the meta-steps of some loops as experience; those that the apparatus spoilt are left out."""
+    """Return the meta-steps of some loops as experience, without those in which an episode failed."""
     return [
         Experience(id=f"{loop:04d}/{meta_step.index}", meta_step=meta_step, fingerprint=fingerprint)
         for loop, history in enumerate(histories)
@@ -124,7 +125,7 @@ def to_experience(histories: Iterable[Sequence[MetaStep]], *, fingerprint: str) 
 
 
 def write_jsonl(records: Iterable[Record], path: str | Path) -> None:
-    """Write one record a line, all or nothing: a crash leaves no half file."""
+    """Write one record per line; a crash leaves no half-written file."""
     write_whole(Path(path), "".join(record.model_dump_json() + "\n" for record in records))
 
 
@@ -132,13 +133,13 @@ def read_experience(path: str | Path, *, fingerprint: str | None = None) -> list
     """Read a data set: a JSONL or Parquet file, or the folder that `collect` wrote.
 
     Raises:
-        ConfigError: there is none, a line is broken, or the fingerprint is not `fingerprint`, or not the
-            same throughout.
+        ConfigError: the file is missing, empty or broken, or its fingerprint is not `fingerprint` or not the
+            same in all lines.
     """
     path = Path(path)
     file = path / EXPERIENCE if path.is_dir() else path
     if not file.is_file():
-        raise ConfigError(f"Expected experience at {file}, found none. Make it: metagym train collect.")
+        raise ConfigError(f"Expected experience at {file}, found no file. Make it: metagym train collect.")
     try:
         if file.suffix == ".parquet":
             table = require("pyarrow.parquet", extra="train").read_table(file)
@@ -147,14 +148,16 @@ def read_experience(path: str | Path, *, fingerprint: str | None = None) -> list
             lines = file.read_text(encoding="utf-8").splitlines()
         experience = [Experience.model_validate_json(line) for line in lines]
     except (ValidationError, KeyError) as error:
-        raise ConfigError(f"{file} holds no experience: {str(error).splitlines()[0]}. Collect it again.") from error
+        raise ConfigError(
+            f"Expected experience in {file}, got a broken line: {str(error).splitlines()[0]}. Collect it again."
+        ) from error
     if not experience:
-        raise ConfigError(f"{file} holds no experience: it is empty. Collect more loops.")
+        raise ConfigError(f"Expected experience in {file}, got an empty file. Collect more loops.")
     found = {item.fingerprint for item in experience}
     if len(found) > 1 or fingerprint not in (None, *found):
         raise ConfigError(
             f"Expected experience with the fingerprint {fingerprint or 'of one environment'}, got {sorted(found)} in "
-            f"{file}. The environment, its actor or its options differ: collect again with those to be trained on."
+            f"{file}. The environment, its actor or its options differ: collect again with those that you train on."
         )
     return experience
 
@@ -162,15 +165,19 @@ def read_experience(path: str | Path, *, fingerprint: str | None = None) -> list
 def write_experience_parquet(experience: Sequence[Experience], path: str | Path) -> None:
     """Write a data set as Parquet: the columns `id`, `prompt`, `task_ids`, `reward`, `fingerprint`, and `record`.
 
-    `record` is the whole experience as JSON, so that nothing is lost. `datasets.load_dataset("parquet",
-    data_files=...)` reads it.
+    `record` is the complete experience as JSON. `datasets.load_dataset("parquet", data_files=...)` reads the file.
     """
+    write_rows(to_rows(experience), path)
+
+
+def write_rows(rows: Sequence[dict[str, Any]], path: str | Path) -> None:
+    """Write plain rows as a Parquet file."""
     pyarrow, parquet = require("pyarrow", extra="train"), require("pyarrow.parquet", extra="train")
-    parquet.write_table(pyarrow.Table.from_pylist(to_rows(experience)), str(path))
+    parquet.write_table(pyarrow.Table.from_pylist(rows), str(path))
 
 
 def to_rows(experience: Sequence[Experience]) -> list[dict[str, Any]]:
-    """Return the data set as plain rows; `datasets.Dataset.from_list(rows)` makes the Hugging Face view."""
+    """Return the data set as plain rows; `datasets.Dataset.from_list(rows)` makes a Hugging Face data set."""
     return [
         {
             "id": item.id,
@@ -190,6 +197,6 @@ def read_lines(path: str | Path) -> list[dict[str, Any]]:
 
 
 def chat_messages(meta_step: MetaStep) -> list[Message]:
-    """Return a meta-step as `ChatReflector` shows it to a model: what is trained is what is served."""
-    no_model: Any = None  # none is called
+    """Return the conversation that `ChatReflector` sends for a meta-step, so that training and use are the same."""
+    no_model: Any = None  # it is not called
     return ChatReflector(no_model).messages(meta_step)

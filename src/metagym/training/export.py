@@ -1,9 +1,9 @@
-"""Export for other trainers: reflector turns, actor turns, and supervised pairs, as JSON lines. It knows no torch."""
+"""Export turns of the reflector or the actor, and supervised pairs, as JSON lines for other trainers. No torch."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,19 @@ from metagym.training.experience import read_lines
 from metagym.types import Trajectory
 
 FIELDS = ("role", "messages", "completion", "reward", "group", "token_ids", "logprobs")
-"""The fields of a turn. `reward` is None where the apparatus failed; `token_ids` and `logprobs` where not known.
-Turns of equal `group` answered the same conversation (reflector) or played the same task (actor)."""
+"""The fields of a turn. `reward` is None if an episode failed; `token_ids` and `logprobs` are None if unknown.
+Turns of the same `group` answer the same conversation (reflector) or play the same task (actor)."""
 
 
 def reflector_turns(run: str | Path) -> Iterator[dict[str, Any]]:
-    """Yield the reflections of a training run as turns: the G candidates of an experience share a `group`.
+    """Yield the reflections of a training run as turns; the G candidates of an experience have the same `group`.
 
     Raises:
         ConfigError: the folder holds no training run.
     """
     file = Path(run) / "samples.jsonl"
     if not file.is_file():
-        raise ConfigError(f"Expected a training run (a folder with samples.jsonl) at {run}, found none.")
+        raise ConfigError(f"Expected a training run (a folder with samples.jsonl) at {run}, found no such file.")
     for line in read_lines(file):
         yield {
             "role": "reflector",
@@ -39,10 +39,10 @@ def reflector_turns(run: str | Path) -> Iterator[dict[str, Any]]:
 
 
 def actor_turns(trajectories: Iterable[Trajectory], actor: ChatActor) -> Iterator[dict[str, Any]]:
-    """Yield the actor's turns: what it was sent, what it replied, and its episode's score as the reward.
+    """Yield the actor's turns: the messages that it got, its reply, and the score of the episode as the reward.
 
-    Messages are rebuilt from the record by the actor that played, since they are not stored twice. Steps
-    of an actor without a model have no completion, and give no turn.
+    Messages are not stored; `actor`, which must be the one that played, rebuilds them from the record. Steps of an
+    actor without a model have no completion, and give no turn.
     """
     for trajectory in trajectories:
         for index, step in enumerate(trajectory.steps):
@@ -65,7 +65,7 @@ def actor_turns(trajectories: Iterable[Trajectory], actor: ChatActor) -> Iterato
 def supervised_pairs(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the best turn of each group as a pair for fine-tuning: `{"messages": [..., assistant's reply]}`.
 
-    A group whose known rewards are all equal has no best, and gives none; of equal best ones the first counts.
+    A group in which all known rewards are equal gives no pair. Of several best turns the first is used.
     """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for turn in turns:
@@ -80,8 +80,8 @@ def supervised_pairs(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]
     return pairs
 
 
-def write_turns(turns: Iterable[Mapping[str, Any]] | Sequence[Mapping[str, Any]], path: str | Path) -> int:
-    """Write one turn (or pair) a line; return how many."""
+def write_turns(turns: Iterable[Mapping[str, Any]], path: str | Path) -> int:
+    """Write one turn (or pair) per line; return their number."""
     count = 0
     with Path(path).open("w", encoding="utf-8") as file:
         for turn in turns:

@@ -1,16 +1,16 @@
-"""GRPO for reflectors, in plain torch: the whole algorithm, to be read in one sitting.
+"""GRPO for reflectors, in plain torch: the whole algorithm in one file.
 
 For each experience (a prompt and the batch played under it) the policy writes a group of G reflections.
-Each one's reward is the mean score of the same batch replayed under its prompt. Its advantage is the
-reward, normalised within its group; the policy is moved towards the better half of each group.
+The reward of a reflection is the mean score of the same batch, replayed under its prompt. Its advantage is the
+reward, normalised within the group. The update moves the policy towards the better half of each group.
 
 Sources: Shao et al. 2024, arXiv 2402.03300 (GRPO); Shalev, Ding, Jamnik 2026, arXiv 2605.20477 (its use here).
-How this departs from the second paper, whose full text was not at hand:
+How this differs from the second paper, whose full text was not available:
 - one process on one device, sampling with the same weights that are trained: no verl, no separate engine;
 - the reference of the KL term is the start model itself (a frozen copy, or the base under the adapter);
-- a candidate whose replay the apparatus failed on is left out of its group's mean and of the loss;
-- a group with no spread of rewards gives exactly zero advantage, and is counted, not resampled;
-- a reply cut off at the length limit keeps the old prompt (its reward is that of changing nothing);
+- a candidate whose replay failed for infrastructure reasons is left out of its group's mean and of the loss;
+- a group with equal rewards gives exactly zero advantage; it is counted, not sampled again;
+- a reply that is cut off at the length limit keeps the old prompt (and so has the reward of the old prompt);
 - learning rate, KL weight and group size default to the values reported there (second-hand).
 """
 
@@ -33,23 +33,23 @@ torch = require("torch", extra="train")
 
 
 class GRPOConfig(Record):
-    """The numbers of the algorithm."""
+    """The settings of the algorithm."""
 
     group_size: int = 8
-    """G, the reflections written for each experience; at least 2."""
+    """G, the number of reflections for each experience; at least 2."""
     groups_per_step: int = 8
-    """Experiences in a step."""
+    """Experiences per step."""
     learning_rate: float = 3e-6
     clip: float = 0.2
     """The ratio of new to old probability is clipped to [1 - clip, 1 + clip]."""
     kl: float = 0.001
-    """Weight of the KL divergence to the reference; 0 does without a reference."""
+    """Weight of the KL divergence to the reference; with 0 no reference is needed."""
     num_updates: int = 1
-    """Optimizer steps on the same samples; the ratio differs from one from the second on."""
+    """Optimizer steps on the same samples; from the second on the ratio differs from one."""
     micro_batch: int = 64
-    """Completions in one pass for gradients, which are accumulated over a step's passes."""
+    """Completions in one backward pass; gradients are accumulated over the passes of a step."""
     sample_batch: int = 64
-    """Completions that are written side by side."""
+    """Completions that are sampled at the same time."""
     max_new_tokens: int = 1024
     temperature: float = 1.0
     max_grad_norm: float = 1.0
@@ -58,15 +58,15 @@ class GRPOConfig(Record):
 def advantages(rewards: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return the rewards normalised within groups: float64 of shape `[num_groups, group_size]`.
 
-    NaN marks a reward that is missing: it is left out of mean and spread, and its advantage is 0. A group
-    without spread gets zeros.
+    NaN is a missing reward: it is left out of mean and spread, and its advantage is 0. A group with equal
+    rewards gets zeros.
     """
     known = ~np.isnan(rewards)
     count = np.maximum(known.sum(1, keepdims=True), 1)
     average = np.where(known, rewards, 0.0).sum(1, keepdims=True) / count
     centred = np.where(known, rewards - average, 0.0)
     spread = np.sqrt((centred**2).sum(1, keepdims=True) / count)
-    # Equal rewards may leave a rounding error in their mean: that is no spread.
+    # The mean of equal rewards may have a rounding error: that is not a spread.
     return np.where(spread > 1e-8, centred / np.maximum(spread, 1e-8), 0.0)
 
 
@@ -76,7 +76,7 @@ def clipped_loss(
     """Return the loss of each completion, float32 of shape `[num_completions]`, and its KL to the reference.
 
     `logprobs`, `old`, `reference` and `mask` have the shape `[num_completions, num_tokens]`, `advantage`
-    `[num_completions]`. A completion's loss is the mean over its own tokens (GRPO's own weighting). The KL
+    `[num_completions]`. A completion's loss is the mean over its own tokens (the weighting of GRPO). The KL
     estimate is r - 1 - log r with r = reference / policy: unbiased and never negative (Schulman 2020, "k3").
     """
     ratio = torch.exp(logprobs - old)
@@ -90,15 +90,15 @@ def clipped_loss(
 
 
 RewardFunction = Callable[[int, Sequence[Completion]], Sequence[float | None]]
-"""Rewards the reflections of one group: (index of the experience, G replies) -> G rewards, None where missing."""
+"""Rewards the reflections of one group: (index of the experience, G replies) -> G rewards; None is a missing one."""
 
 
 class GRPO:
-    """The algorithm with its optimizer. `step` takes the number of a step; all else follows from the seed.
+    """The algorithm with its optimizer. The seed and the number of a step decide everything that is random.
 
     Raises:
-        ConfigError: the group size is below 2 (a group of one has no spread, and so no signal), or the KL
-            term has no reference.
+        ConfigError: the group size is below 2 (a group of one has no spread, so no signal), or the KL term has
+            no reference.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class GRPO:
         reference: Policy | None = None,
     ) -> None:
         if config.group_size < 2:
-            raise ConfigError(f"group_size must be at least 2, got {config.group_size}: one reply alone has no rank.")
+            raise ConfigError(f"group_size must be at least 2, got {config.group_size}: a single reply has no rank.")
         if config.kl and reference is None and not policy.has_adapter:
             raise ConfigError("A KL weight needs a reference: pass the start model as reference=, or set kl=0.")
         self.policy, self.reference, self.config, self.seed = policy, reference, config, seed
@@ -130,7 +130,7 @@ class GRPO:
         return self._update(kept, gains[known]), list(zip(rows, groups, rewards, strict=True))
 
     def rows(self, step: int) -> list[int]:
-        """Return which experiences step `step` uses: each once an epoch, in an order drawn for the epoch."""
+        """Return the experiences of a step. Each is used once per epoch, in a new order that the seed decides."""
         size, first = len(self.prompts), step * self.config.groups_per_step
         places = [divmod(place, size) for place in range(first, first + self.config.groups_per_step)]
         return [int(np.random.default_rng((self.seed, epoch)).permutation(size)[index]) for epoch, index in places]
@@ -152,7 +152,7 @@ class GRPO:
             self.optimizer.zero_grad()
             for number, (batch, gain) in enumerate(batches):
                 logprobs, mask = self._logprobs(self.policy, batch)
-                if number == len(old):  # what was sampled from, by the arithmetic of the gradient: a ratio of one
+                if number == len(old):  # the sampled distribution, computed as for the gradient: the ratio is one
                     old.append(logprobs.detach())
                 advantage = torch.tensor(gain, dtype=torch.float32, device=logprobs.device)
                 loss, kl = clipped_loss(logprobs, old[number], self._reference(batch), advantage, mask, config)
@@ -163,7 +163,7 @@ class GRPO:
                 self.optimizer.step()
                 norms.append(norm)
             else:
-                skipped += 1  # a NaN must not reach the weights; it is counted, and seen in the metrics
+                skipped += 1  # a NaN must not reach the weights; the metrics count it
         return {"kl": mean_or_nan(kls), "grad_norm": mean_or_nan(norms), "skipped_updates": float(skipped)}
 
     def _logprobs(self, policy: Policy, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,9 @@
-"""Serving a trained reflector in this process: a checkpoint's path is a reflector, like any other."""
+"""A trained reflector in this process: the path of a checkpoint is a reflector."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from metagym.errors import ConfigError
 from metagym.imports import import_object, require
 from metagym.models import Call
 from metagym.reflectors import ChatReflector
-from metagym.seeding import digest
+from metagym.seeding import digest, import_path
 from metagym.training.experience import Render
 from metagym.training.policy import Policy
 from metagym.types import Completion, Message, MetaStep, Record
@@ -22,7 +23,7 @@ SERVED = "metagym.json"
 
 
 class LocalChatModel:
-    """A `ChatModel` over a policy in this process: one call at a time, its chance from the call's seed alone."""
+    """A `ChatModel` over a policy in this process: one call at a time; all randomness comes from the call's seed."""
 
     def __init__(self, policy: Policy, *, max_new_tokens: int = 1024, temperature: float = 1.0) -> None:
         self.policy, self.max_new_tokens, self.temperature = policy, max_new_tokens, temperature
@@ -30,7 +31,7 @@ class LocalChatModel:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the replies: the weights' digest, and the sampling."""
+        """Everything that decides the replies: the digest of the weights, and the sampling."""
         return {
             "kind": "LocalChatModel",
             "weights": weights_digest(self.policy),
@@ -54,7 +55,7 @@ class LocalChatModel:
 
 
 class LocalReflector(ChatReflector):
-    """A `ChatReflector` over a local model, which shows meta-steps to it as it was trained on them."""
+    """A `ChatReflector` over a local model, which renders meta-steps as in the model's training."""
 
     def __init__(self, model: LocalChatModel, render: Render) -> None:
         super().__init__(model)
@@ -62,12 +63,12 @@ class LocalReflector(ChatReflector):
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the reflections: the model, and how meta-steps are shown to it."""
+        """Everything that decides the reflections: the model, and the rendering of meta-steps."""
         assert isinstance(self.model, LocalChatModel)
         return {
             "kind": "LocalReflector",
             "model": self.model.fingerprint,
-            "render": f"{self._render.__module__}:{self._render.__qualname__}",
+            "render": import_path(self._render),
         }
 
     def messages(self, meta_step: MetaStep) -> list[Message]:
@@ -76,55 +77,59 @@ class LocalReflector(ChatReflector):
 
 
 class Served(Record):
-    """How a model was trained, and so is served: `metagym.json` in its folder."""
+    """How a model was trained, and so must be used: `metagym.json` in its folder."""
 
     render: str = "metagym.training.experience:chat_messages"
-    """Import path of what shows a meta-step to the model."""
+    """Import path of the function that renders a meta-step for the model."""
     max_new_tokens: int = 1024
     temperature: float = 1.0
     dtype: str = "float32"
     model: str | None = None
-    """Where the model is; None means in the same folder."""
+    """The model's folder or hub name; None means the same folder."""
 
     @classmethod
     def of(cls, render: Render, **options: Any) -> Served:
-        """Describe a model that is shown meta-steps by `render`; `options` are the other fields."""
-        return cls(render=f"{render.__module__}:{render.__qualname__}", **options)
+        """Describe a model for which `render` renders meta-steps; `options` are the other fields."""
+        return cls(render=import_path(render), **options)
 
     def write(self, folder: Path) -> None:
-        """Write it to a folder."""
+        """Write `metagym.json` to a folder."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / SERVED).write_text(self.model_dump_json() + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Served:
-        """Read it from a folder; without the file, the model is served as `ChatReflector` serves one.
+        """Read `metagym.json` in a folder; without the file, return the settings of `ChatReflector`.
 
         Raises:
-            ConfigError: the file is there, and cannot be read.
+            ConfigError: the file exists and cannot be read.
         """
         try:
             found = cls.model_validate_json((folder / SERVED).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return cls()
         except ValueError as error:
-            raise ConfigError(f"Expected what `metagym train` wrote in {folder / SERVED}: {error}") from error
+            raise ConfigError(
+                f"Expected the file that `metagym train` wrote at {folder / SERVED}, got: {error}"
+            ) from error
         render = found.render.replace("metagym.training.data:", "metagym.training.experience:")  # its name in 0.1
         return found.model_copy(update={"render": render})
 
 
 def load_reflector(path: str | Path) -> LocalReflector:
-    """Return the reflector at `path`: a checkpoint or the `start` of `train`, or any causal language model's folder.
+    """Return the reflector at `path`: a checkpoint, the `start` of a training run, or a causal language model's folder.
 
-    A checkpoint says in `metagym.json` how meta-steps were shown to it in training, how long its replies were,
-    and at what temperature: so it is served, too.
+    The `metagym.json` of a checkpoint holds the rendering, reply length and temperature of its training; the
+    reflector uses the same.
 
     Raises:
-        ConfigError: there is no model there.
+        ConfigError: the folder holds no model.
     """
     path = Path(path)
     if not path.is_dir():
-        raise ConfigError(f"Expected the folder of a model or of a checkpoint, got {str(path)!r}, which is no folder.")
+        raise ConfigError(
+            f"Expected the folder of a model or of a checkpoint, got {str(path)!r}, which is not a folder."
+        )
     served = Served.read(path)
     policy = Policy.load(path if served.model is None else served.model, dtype=served.dtype, frozen=True)
     model = LocalChatModel(policy, max_new_tokens=served.max_new_tokens, temperature=served.temperature)
@@ -132,9 +137,7 @@ def load_reflector(path: str | Path) -> LocalReflector:
 
 
 def weights_digest(policy: Policy) -> str:
-    """Return a digest of all parameters; equal weights, to the bit, give equal digests."""
-    import hashlib
-
+    """Return a digest of all parameters. Weights that are equal to the bit have equal digests."""
     found = hashlib.sha256()
     for name, value in sorted(policy.model.state_dict().items()):
         found.update(name.encode())

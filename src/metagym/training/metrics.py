@@ -1,4 +1,4 @@
-"""Metrics of a training run: what a step's groups say, and the files and TensorBoard that keep it."""
+"""Metrics of a training run: the figures of a step's groups, and the files and TensorBoard that hold them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 Group = tuple[int, "Sequence[Sample]", np.ndarray[Any, Any]]
-"""The index of an experience, the G reflections on it, and their rewards (NaN where missing)."""
+"""The index of an experience, the G reflections on it, and their rewards (NaN for a missing one)."""
 
 
 def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
-    """Return a step's rewards in figures, each a mean; NaN where no reward is known.
+    """Return the means over a step's groups; NaN if no reward is known.
 
-    `reward` is over candidates, `reward_spread` is the standard deviation in a group, `no_signal` the share of
-    groups whose known rewards are all equal, `missing_rewards` of candidates that the apparatus failed on,
-    `length` in tokens, `cut_off` the share of replies that met the length limit.
+    `reward` is the mean over candidates, `reward_spread` the standard deviation in a group. `no_signal` is the share
+    of groups whose known rewards are all equal, `missing_rewards` the share of candidates that failed for
+    infrastructure reasons, `cut_off` the share of replies that reached the length limit. `length` is in tokens.
     """
     known = [rewards[~np.isnan(rewards)] for _, _, rewards in groups]
     samples = [sample for _, group, _ in groups for sample in group]
@@ -44,12 +44,12 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
 
 
 def mean_or_nan(values: Any) -> float:
-    """Return the mean as a float; NaN of nothing."""
+    """Return the mean as a float; NaN if there are no values."""
     return float(np.mean(values)) if len(values) else math.nan
 
 
 def append_lines(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Append JSON lines; a number that is none (NaN, infinite) is written as null."""
+    """Append JSON lines; NaN and infinite numbers are written as null."""
     finite = [{name: _finite(value) for name, value in line.items()} for line in lines]
     with file.open("a", encoding="utf-8") as out:
         out.writelines(json.dumps(line) + "\n" for line in finite)
@@ -60,7 +60,7 @@ def _finite(value: Any) -> Any:
 
 
 def drop_from(file: Path, step: int) -> None:
-    """Drop the lines of steps that come again: those after the checkpoint, and a torn last one."""
+    """Drop the lines from step `step` on, which will be written again, and a torn last line."""
     if file.exists():
         kept = [line for line in read_lines(file) if line["step"] < step]
         write_whole(file, "".join(json.dumps(line) + "\n" for line in kept))
@@ -68,7 +68,7 @@ def drop_from(file: Path, step: int) -> None:
 
 @contextlib.contextmanager
 def tensorboard(folder: Path) -> Iterator[Callable[[Mapping[str, float], int], None]]:
-    """Yield what writes metrics for TensorBoard; without the package, metrics.jsonl alone is kept."""
+    """Yield a function that writes metrics for TensorBoard; without that package it writes nothing."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its own dependencies' deprecations

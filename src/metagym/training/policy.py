@@ -1,4 +1,4 @@
-"""Policy: a causal language model with its tokenizer, as what writes reflections. It knows nothing of rewards."""
+"""Policy: a causal language model with its tokenizer, which writes reflections. It knows nothing of rewards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metagym.types import Completion, Message, Usage
 
 torch = require("torch", extra="train")
 Tensor = Any
-"""A torch tensor. The module type-checks without torch, too, so its types are not named."""
+"""A torch tensor. Its type is not named, so that the module type-checks without torch, too."""
 
 
 class Sample(NamedTuple):
@@ -21,13 +21,13 @@ class Sample(NamedTuple):
 
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
-    """What was written, the end token among it where it came."""
+    """The sampled tokens, with the end token if there is one."""
     logprobs: tuple[float, ...]
-    """Log-probability of each token, under the distribution that it was drawn from."""
+    """Log-probability of each token, in the distribution from which it was drawn."""
     text: str
-    """Without the end token and other special tokens."""
+    """The text, without the end token and other special tokens."""
     is_finished: bool
-    """Whether the end token came before the limit."""
+    """Whether the end token was sampled before the length limit."""
 
     @property
     def completion(self) -> Completion:
@@ -42,10 +42,10 @@ class Sample(NamedTuple):
 
 
 class Policy:
-    """A causal language model and its tokenizer: samples completions, and gives their log-probabilities.
+    """A causal language model and its tokenizer: samples completions, and computes their log-probabilities.
 
-    Right and left padding are masked, so that a sequence's numbers do not depend on its neighbours but for
-    rounding. Position ids count real tokens only.
+    Padding on both sides is masked, so that the numbers of a sequence do not depend on the others in its batch,
+    except for rounding. Position ids count real tokens only.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, dtype: str = "float32") -> None:
@@ -55,7 +55,7 @@ class Policy:
                 "model, or set tokenizer.chat_template."
             )
         if tokenizer.eos_token_id is None:
-            raise ConfigError("Expected a tokenizer with an end token, got none: set tokenizer.eos_token.")
+            raise ConfigError("Expected a tokenizer with an end token, got one without. Set tokenizer.eos_token.")
         self.model, self.tokenizer, self.dtype = model, tokenizer, _dtype(dtype)
         self.end_id: int = tokenizer.eos_token_id
         self.pad_id: int = self.end_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -70,64 +70,64 @@ class Policy:
         frozen: bool = False,
         device: str | None = None,
     ) -> Policy:
-        """Load a model from a folder or by a hub name; with `lora_rank`, only a fresh LoRA adapter is trainable.
+        """Load a model from a folder or by a hub name; with `lora_rank`, only a new LoRA adapter is trainable.
 
-        `dtype` is that of the arithmetic (float32 or bfloat16), and of weights that are not trained (`frozen`, or
-        under an adapter). What is trained is float32: at the learning rates of GRPO, bfloat16 would round an
-        update to nothing. `device` is by default the GPU where there is one. A folder that holds a LoRA adapter is
-        loaded over its base model, and merged into it.
+        `dtype` (float32 or bfloat16) is the type of the arithmetic, and of weights that are not trained (`frozen`,
+        or under an adapter). Trained weights are float32: at the learning rates of GRPO, bfloat16 would round an
+        update to nothing. The default `device` is the GPU if there is one. If the folder holds a LoRA adapter, its
+        base model is loaded and the adapter is merged into it.
 
         Raises:
-            ConfigError: there is no such model, it has no chat template, or there is no such dtype.
+            ConfigError: there is no such model or dtype, or the model has no chat template.
         """
         transformers = require("transformers", extra="train")
-        where = str(path)
+        source = str(path)
         weights = _dtype(dtype) if frozen or lora_rank is not None else torch.float32
         try:
             with _without_progress_bars():
-                if (Path(where) / "adapter_config.json").is_file():
+                if (Path(source) / "adapter_config.json").is_file():
                     adapted = require("peft", extra="train").AutoPeftModelForCausalLM
-                    model = adapted.from_pretrained(where, dtype=weights).merge_and_unload()
+                    model = adapted.from_pretrained(source, dtype=weights).merge_and_unload()
                 else:
-                    model = transformers.AutoModelForCausalLM.from_pretrained(where, dtype=weights)
-                tokenizer = transformers.AutoTokenizer.from_pretrained(where)
+                    model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=weights)
+                tokenizer = transformers.AutoTokenizer.from_pretrained(source)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"Expected a causal language model (a folder with config.json, weights and tokenizer, or a hub name), "
-                f"got {where!r}: {str(error).splitlines()[0]}"
+                f"got {source!r}: {str(error).splitlines()[0]}"
             ) from error
         if lora_rank is not None:
             model = _with_adapter(model, lora_rank)
         model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        model.eval()  # no dropout: the ratio of the first update is then exactly one
+        model.eval()  # without dropout the ratio of the first update is exactly one
         return cls(model, tokenizer, dtype=dtype)
 
     def save(self, path: str | Path) -> None:
-        """Save model (or adapter) and tokenizer, as `load` reads them."""
+        """Save model (or adapter) and tokenizer for `load`."""
         with _without_progress_bars():
             self.model.save_pretrained(str(path))
             self.tokenizer.save_pretrained(str(path))
 
     @property
     def device(self) -> Any:
-        """Where the model's parameters are."""
+        """The device of the model's parameters."""
         return next(self.model.parameters()).device
 
     @property
     def has_adapter(self) -> bool:
-        """Whether a LoRA adapter is trained; the base model is then the reference."""
+        """Whether a LoRA adapter is trained. The base model is then the reference."""
         return hasattr(self.model, "disable_adapter")
 
     def trainable(self) -> dict[str, Tensor]:
-        """Return the parameters that are trained, by name."""
+        """Return the trained parameters by name."""
         return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
 
     def generator(self, seed: int) -> Any:
-        """Return a generator on the policy's device. The same seed draws other samples on another kind of device."""
+        """Return a generator on the policy's device. CPU and GPU draw different samples from the same seed."""
         return torch.Generator(self.device).manual_seed(seed)
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
-        """Return the conversation as token ids, up to where the reply begins."""
+        """Return the conversation as token ids, up to the start of the reply."""
         text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
@@ -140,7 +140,7 @@ class Policy:
         generator: Any,
         temperature: float = 1.0,
     ) -> list[Sample]:
-        """Write one completion for each prompt, drawn with `generator`; temperature 0 takes the likeliest token."""
+        """Sample one completion per prompt with `generator`; temperature 0 takes the most likely tokens."""
         ids, mask = self._pad_left(prompts)
         alive = torch.ones(len(prompts), dtype=torch.bool, device=ids.device)
         past: dict[str, Any] = {}
@@ -148,7 +148,7 @@ class Policy:
         for _ in range(max_new_tokens):
             positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
             out = self._forward(ids, mask, positions, use_cache=True, **past)
-            # transformers 5.24 renamed it. The model's own output says which name this model takes.
+            # transformers 5.24 renamed the cache. The name in the model's output is the name that it takes.
             name = "cache" if "cache" in out else "past_key_values"
             past = {name: out[name]}
             log_p = torch.log_softmax(out.logits[:, -1].float() / (temperature or 1.0), -1)
@@ -181,8 +181,8 @@ class Policy:
     ) -> tuple[Tensor, Tensor]:
         """Return the log-probability of each completion's tokens, and the mask of real ones.
 
-        Both float32 of shape `[num_completions, longest completion]`, completions padded on the right. The
-        mask is 1 up to and with the end token, 0 after it.
+        Both are float32 of shape `[num_completions, longest completion]`, padded on the right. The mask is 1 up to
+        and including the end token, and 0 after it.
         """
         ids, mask = self._pad_left(prompts)
         length = max(len(completion) for completion in completions)
@@ -191,7 +191,7 @@ class Policy:
         real = torch.tensor([[1] * len(c) + [0] * (length - len(c)) for c in completions], device=ids.device)
         ids, mask = torch.cat([ids, answer], 1), torch.cat([mask, real], 1)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        # Only where the completion stands: the vocabulary is what costs memory here.
+        # Logits of the completion only: they have the size of the vocabulary, and cost the most memory.
         logits = self._forward(ids, mask, positions, use_cache=False, logits_to_keep=length + 1).logits
         log_p = torch.log_softmax(logits[:, -length - 1 : -1].float() / (temperature or 1.0), -1)
         return log_p.gather(-1, answer[..., None])[..., 0] * real, real.float()
@@ -217,13 +217,13 @@ def _with_adapter(model: Any, rank: int) -> Any:
     peft = require("peft", extra="train")
     config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
     with torch.random.fork_rng():
-        torch.manual_seed(0)  # a resumed run begins with the same adapter, and touches nobody's generator
+        torch.manual_seed(0)  # a resumed run must start with the same adapter; the global generator is left as it was
         return peft.get_peft_model(model, config)
 
 
 @contextlib.contextmanager
 def _without_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing bars over the caller's own output."""
+    """Keep transformers from drawing progress bars over the caller's output."""
     logs = require("transformers", extra="train").utils.logging
     enabled = logs.is_progress_bar_enabled()
     logs.disable_progress_bar()

@@ -1,7 +1,10 @@
-"""MetaReward: what a reflection is worth, by replaying the batch that it reflects upon under its prompt."""
+"""MetaReward, the reward of a reflection: the mean score of its batch, replayed under the new prompt."""
 
 from __future__ import annotations
 
+import functools
+import json
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,44 +13,45 @@ import numpy as np
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.reflectors import read_reflection
+from metagym.registration import make
 from metagym.seeding import derive_seed
 from metagym.types import Completion, MetaStep, Record
 
 
 class RewardConfig(Record):
-    """How a reflection is rewarded."""
+    """The settings of the reward."""
 
     on: str = "same"
-    """`same`: the batch reflected upon (the paper's). `fresh`: as many new tasks of its families and split."""
+    """`same`: replay the batch of the reflection (as in the paper). `fresh`: play new tasks of its families and split."""
     relative: bool = False
-    """Whether the old prompt's mean score, on the tasks of the reward, is subtracted. With `same` this is the
-    recorded score; group-normalised advantages do not change by it, logs and pooled baselines do."""
+    """Whether to subtract the mean score of the old prompt, replayed on the same tasks. Group-normalised advantages
+    do not depend on it; logs and pooled baselines do."""
     repetitions: int = 1
-    """Episodes on each task, for actors that are random."""
+    """Episodes per task, for random actors."""
     format_penalty: float = 0.0
-    """Subtracted where the reply held no usable prompt; the old prompt is then what is replayed."""
+    """Subtracted if the reply holds no usable prompt; the old prompt is then replayed."""
     length_penalty: float = 0.0
-    """Subtracted for each 1,000 characters of the new prompt."""
+    """Subtracted per 1,000 characters of the new prompt."""
 
 
 class RewardedReflection(Record):
-    """A reflection's reward, and what it was made of."""
+    """The reward of a reflection, with the replay that it comes from."""
 
     reward: float | None
-    """None where the apparatus failed on any of its episodes: such a candidate is left out, it is no 0."""
+    """None if any of its episodes failed for infrastructure reasons. Leave such a candidate out; do not count a 0."""
     prompt: str
     problem: str = ""
-    """Why the reply could not be used, where it could not."""
+    """Why the reply holds no usable prompt; empty if it holds one."""
     meta_step: MetaStep
     """The replay under the prompt."""
 
 
 class MetaReward:
-    """Rewards groups of reflections: text in, parsed, the same batch replayed under it, mean score out.
+    """Rewards a group of reflections: parses each, replays the same batch under its prompt, returns the mean scores.
 
-    A whole group is played in one run of the environment's engine, its episodes side by side; prompts that
-    occur twice in a group are played once each all the same, since a random actor may differ. With a
-    deterministic actor, equal candidates get equal rewards at every call.
+    A whole group is played in one run of the environment's engine, its episodes at the same time. Equal prompts in
+    a group are each played, since a random actor may play them differently. With a deterministic actor, equal
+    candidates get equal rewards at every call.
 
     >>> from metagym.envs.gates.meta import GatesMetaEnv
     >>> with GatesMetaEnv("demo", episodes_per_step=2) as env:
@@ -66,15 +70,15 @@ class MetaReward:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the rewards, beside the environment."""
+        """The settings that decide the rewards, beside the environment."""
         return {"kind": "MetaReward", **self.config.model_dump()}
 
     def __call__(self, meta_step: MetaStep, completions: Sequence[str | Completion]) -> list[float | None]:
-        """Return one reward a completion; None where the apparatus failed."""
+        """Return one reward per completion; None if an episode failed for infrastructure reasons."""
         return [item.reward for item in self.rewarded(meta_step, completions)]
 
     def rewarded(self, meta_step: MetaStep, completions: Sequence[str | Completion]) -> list[RewardedReflection]:
-        """Return the rewards with what they were made of, in the order of `completions`.
+        """Return the rewards with their replays, in the order of `completions`.
 
         Raises:
             ConfigError: the meta-step holds no trajectories, or a task that the environment does not know.
@@ -110,7 +114,7 @@ class MetaReward:
         tasks = [trajectory.task for trajectory in meta_step.trajectories]
         if self.config.on == "same":
             return list(dict.fromkeys(task.id for task in tasks))
-        # Drawn from the batch's own ids: every candidate, and every call, gets the same fresh tasks.
+        # The seed is the batch's own ids: every candidate gets the same fresh tasks, at every call.
         rng = np.random.default_rng(derive_seed("fresh reward tasks", *(task.id for task in tasks)))
         families = sorted({task.family for task in tasks})
         known = {task.digest for task in tasks}
@@ -118,7 +122,27 @@ class MetaReward:
         return [task.id for task in drawn]
 
 
+def shared_meta_env(env_id: str, options: dict[str, Any]) -> MetaEnv:
+    """Return this process's environment for an id and options; it is made at the first call, and never closed.
+
+    For trainers that call a reward function and can pass it no object.
+    """
+    with _LOCK:
+        return _meta_env(env_id, json.dumps(options, sort_keys=True))
+
+
+_LOCK = threading.Lock()
+
+
+@functools.cache
+def _meta_env(env_id: str, options: str) -> MetaEnv:
+    env = make(env_id, **json.loads(options)).unwrapped
+    if not isinstance(env, MetaEnv):
+        raise ConfigError(f"Expected the id of a meta-environment, got {env_id!r}: `metagym envs` lists them.")
+    return env
+
+
 def _mean_score(meta_step: MetaStep) -> float | None:
-    """Return the mean score; None where any episode failed: a mean over other tasks is no fair rank in a group."""
+    """Return the mean score; None if any episode failed: means over different tasks cannot be ranked in a group."""
     scores = [score for score in meta_step.scores if score is not None]
     return float(np.mean(scores)) if len(scores) == len(meta_step.scores) else None

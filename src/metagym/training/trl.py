@@ -1,6 +1,6 @@
-"""The TRL adapter: the same reward as one async reward function for `GRPOTrainer`, and its data set.
+"""The TRL adapter: the same reward as an async reward function for `GRPOTrainer`, and its data set.
 
-Written for TRL 1.16. TRL's defaults are not the paper's GRPO: `grpo_arguments` names those that differ.
+Written for TRL 1.16. TRL's defaults are not the GRPO of the paper: `grpo_arguments` sets those that differ.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def make_dataset(experience: Sequence[Experience], *, render: Render = chat_mess
 def make_reward_function(reward: MetaReward, experience: Sequence[Experience]) -> Callable[..., Any]:
     """Return an async reward function for `GRPOTrainer(reward_funcs=[...])`, over `make_dataset(experience)`.
 
-    TRL hands it all completions of a batch; those of one row are rewarded in one engine run. None, which
-    TRL leaves out, stands for what the apparatus failed on.
+    TRL passes all completions of a batch; those of one row are rewarded in one engine run. The reward is None if an
+    episode failed for infrastructure reasons; TRL leaves such a completion out.
     """
 
     async def meta_reward(
@@ -37,7 +37,7 @@ def make_reward_function(reward: MetaReward, experience: Sequence[Experience]) -
         for index in dict.fromkeys(row):
             places = [place for place, other in enumerate(row) if other == index]
             group = [texts[place] for place in places]
-            # `replay` is synchronous, and waits for an event loop of its own: it must not wait on this one.
+            # `replay` blocks until its own event loop has finished: it must not block this one.
             played = await asyncio.to_thread(reward, experience[index].meta_step, group)
             for place, value in zip(places, played, strict=True):
                 rewards[place] = value
@@ -47,18 +47,21 @@ def make_reward_function(reward: MetaReward, experience: Sequence[Experience]) -
 
 
 def grpo_arguments(config: GRPOConfig, *, num_processes: int = 1) -> dict[str, Any]:
-    """Return keyword arguments for `trl.GRPOConfig` that mean what `config` means, where TRL's defaults differ.
+    """Return keyword arguments for `trl.GRPOConfig` that have the meaning of `config`.
 
-    A step then takes `groups_per_step` groups over all processes together, `micro_batch` completions at most in
+    A step then has `groups_per_step` groups over all processes together, and at most `micro_batch` completions in
     one pass.
 
     Raises:
-        ConfigError: the completions of a step cannot be shared out evenly.
+        ConfigError: the completions of a step cannot be divided evenly among the processes.
     """
     total = config.group_size * config.groups_per_step
     share, rest = divmod(total, num_processes)
     if rest:
-        raise ConfigError(f"{total} completions a step cannot be shared out among {num_processes} processes evenly.")
+        raise ConfigError(
+            f"Expected a number of completions per step that {num_processes} processes can share evenly, got {total}. "
+            "Change group_size, groups_per_step or the number of processes."
+        )
     per_device = max(size for size in range(1, min(share, config.micro_batch) + 1) if share % size == 0)
     return {
         "num_generations": config.group_size,
@@ -74,6 +77,6 @@ def grpo_arguments(config: GRPOConfig, *, num_processes: int = 1) -> dict[str, A
         "max_grad_norm": config.max_grad_norm,
         "loss_type": "grpo",  # TRL: dapo
         "scale_rewards": "group",
-        "bf16": False,  # TRL: True, which is slow or missing on CPUs
+        "bf16": False,  # TRL: True, which CPUs do slowly or not at all
         "mask_truncated_completions": False,
     }
