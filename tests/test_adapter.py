@@ -51,7 +51,7 @@ def test_reaching_the_goal_is_a_success() -> None:
     assert (reward, terminated, truncated, info["success"]) == (1.0, True, False, True)
 
 
-def test_fault_5_an_end_without_reward_is_no_success() -> None:
+def test_an_end_without_reward_is_no_success() -> None:
     env = lake()
     env.reset(seed=0)
     env.step("down")
@@ -59,7 +59,7 @@ def test_fault_5_an_end_without_reward_is_no_success() -> None:
     assert (reward, terminated, info["success"]) == (0.0, True, False)
 
 
-def test_success_may_be_said_by_a_function() -> None:
+def test_a_function_may_decide_about_success() -> None:
     env = lake(success=lambda reward, info: info["prob"] == 1.0)
     env.reset(seed=0)
     env.step("down")
@@ -73,6 +73,17 @@ def test_an_episode_cut_off_is_no_success() -> None:
     env.reset(seed=0)
     _, reward, terminated, truncated, info = env.step("l")
     assert (reward, terminated, truncated, info["success"]) == (1.0, False, True, False)
+
+
+def test_an_episode_that_is_terminated_and_truncated_at_its_last_step_may_be_a_success() -> None:
+    env = TextAdapter(
+        gymnasium.make("FrozenLake-v1", is_slippery=False, max_episode_steps=len(WAY)),
+        actions=ACTIONS,
+        render=lambda observation, info: "x",
+    )
+    env.reset(seed=0)
+    *_, (_, reward, terminated, truncated, info) = (env.step(command) for command in WAY)
+    assert (reward, terminated, truncated, info["success"]) == (1.0, True, True, True)
 
 
 def test_an_unknown_command_is_answered_and_not_executed() -> None:

@@ -206,6 +206,13 @@ def test_terminated_only_where_a_success_threshold_is_given_and_reached(make_gat
     assert [step[2] for step in played(make_gates(wrong, success_threshold=0.5, **options), 2)] == [False] * 2
 
 
+def test_a_last_meta_step_that_reaches_the_threshold_is_terminated_and_truncated(make_gates: MakeGates) -> None:
+    env = make_gates(ScriptedActor(["knock"]), families=["law-0000"], episodes_per_step=2, success_threshold=1.0)
+    task_ids = [task.id for task in env.task_set.draw(2, rng=env.np_random, families=["law-0000"])]
+    env.reset(seed=0, options={"task_ids": task_ids})
+    assert env.step("p")[2:4] == (True, True)
+
+
 def test_an_episode_says_which_meta_step_it_belongs_to(make_gates: MakeGates) -> None:
     env = make_gates()
     for _ in range(2):

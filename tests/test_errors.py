@@ -39,12 +39,12 @@ def test_exceptions_are_picklable(error: type[MetaGymError]) -> None:
     assert (type(again), str(again)) == (error, "expected a, got b")
 
 
-def test_a_pickled_failure_keeps_its_partial_meta_step() -> None:
+def test_a_pickled_error_keeps_its_partial_meta_step() -> None:
     meta_step = make_meta_step([make_trajectory(score=None)])
     assert pickle.loads(pickle.dumps(EpisodesFailedError("no", meta_step))).meta_step == meta_step
 
 
-def test_an_unknown_name_is_told_with_what_is_known_and_what_is_near() -> None:
+def test_an_unknown_name_is_reported_with_known_and_similar_names() -> None:
     error = UnknownNameError.of("split", "trian", ("train", "test"), remedy="Look it up.")
     assert str(error) == ("Unknown split 'trian': expected one of 'train', 'test'. Did you mean 'train'? Look it up.")
 

@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a meta-step: no hang, nothing left behind, nothing lost, and the same end."""
+"""Ctrl-C in a meta-step: nothing hangs, no process is left behind, no episode is lost, and a resume ends the same."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def left_behind(mark: Path) -> list[str]:
         try:
             if wanted in (process / "environ").read_bytes().split(b"\0"):
                 found.append((process / "cmdline").read_text().replace("\0", " "))
-        except OSError:  # it ended meanwhile
+        except OSError:  # it has just ended
             continue
     return found
 
@@ -76,32 +76,35 @@ def left_behind(mark: Path) -> list[str]:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for leftovers in /proc")
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("workers", ["local", "2", pytest.param("ray", marks=needs_ray)])
-def test_ctrl_c_in_a_meta_step_loses_nothing_and_the_end_is_the_same(
+def test_after_ctrl_c_in_a_meta_step_a_resume_ends_as_an_uninterrupted_run(
     workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark, path = tmp_path / "mark", tmp_path / "run"
-    monkeypatch.setenv("HOLD_UNTIL", str(tmp_path))  # it is there: the whole run holds nothing
-    whole = run_experiment(manifest("local"), tmp_path / "whole")
-    played = [item.episode for meta_step in whole.history for item in meta_step.trajectories]
+    monkeypatch.setenv("HOLD_UNTIL", str(tmp_path))  # it exists: this run holds no episode
+    uninterrupted = run_experiment(manifest("local"), tmp_path / "uninterrupted")
+    played = [item.episode for meta_step in uninterrupted.history for item in meta_step.trajectories]
     held = sum(map(is_held, played))
     finished = sum(episode.meta_step == 0 or (episode.meta_step == 1 and not is_held(episode)) for episode in played)
     assert held, "the interruption would come too late"
     assert finished > 12
 
-    with start(mark, workers, str(path), "anew") as process:
-        until(lambda: num_logged(path) == finished or process.poll() is not None, "all that is not held is logged")
+    with start(mark, workers, str(path), "start") as process:
+        until(
+            lambda: num_logged(path) == finished or process.poll() is not None,
+            "every episode that is not held is logged",
+        )
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=30)
     assert process.returncode != 0
-    assert "KeyboardInterrupt" in told
+    assert "KeyboardInterrupt" in errors
     until(lambda: not left_behind(mark), f"no process is left behind: {left_behind(mark)}", within_s=20)
     with RunFolder.open(path) as run:
         assert run.num_episodes == finished
 
     mark.touch()
     with start(mark, workers, str(path), "resume") as process:
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 0, told
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
     with RunFolder.open(path) as run:
-        assert run.history == whole.history
+        assert run.history == uninterrupted.history
     until(lambda: not left_behind(mark), "no process is left behind", within_s=20)

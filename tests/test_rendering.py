@@ -1,4 +1,4 @@
-"""Trajectories as text: complete, within a budget, with a stated cut, and without a name of the task."""
+"""Trajectories as text: complete, within a limit, with a note for each cut, and without a name of the task."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_batch_is_numbered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "text"),
     [
         (StopReason.TERMINATED, "the environment ended the episode"),
         (StopReason.TRUNCATED, "the environment's time limit was reached"),
@@ -48,22 +48,22 @@ def test_a_batch_is_numbered() -> None:
         (StopReason.ERROR, "the environment failed, not the agent; this episode does not count"),
     ],
 )
-def test_fault_5_the_text_says_why_the_episode_ended(reason: StopReason, told: str) -> None:
-    assert told in render_outcome(walk(3, stop_reason=reason))
+def test_the_text_says_why_the_episode_ended(reason: StopReason, text: str) -> None:
+    assert text in render_outcome(walk(3, stop_reason=reason))
 
 
-def test_fault_5_death_is_told_as_what_it_is() -> None:
+def test_the_text_names_a_death() -> None:
     trajectory = walk(3, stop_reason=StopReason.TERMINATED, success=False, stop_detail="died")
     outcome = render_outcome(trajectory)
     assert outcome == "Outcome: Failure. Total reward 0; the environment ended the episode (died)."
 
 
-def test_fault_5_a_reward_without_success_is_told_as_a_failure() -> None:
+def test_a_reward_without_success_is_shown_as_a_failure() -> None:
     trajectory = make_trajectory([make_step(reward=0.5)], success=False)
     assert "Failure. Total reward 0.5" in render_outcome(trajectory)
 
 
-def test_success_is_not_told_where_the_environment_reports_none() -> None:
+def test_success_is_not_shown_if_the_environment_does_not_report_it() -> None:
     outcome = render_outcome(make_trajectory([make_step(reward=0.5)], success=None))
     assert outcome == "Outcome: Total reward 0.5; the environment ended the episode."
 
@@ -84,7 +84,7 @@ def test_thoughts_and_available_actions_are_shown_on_demand() -> None:
     assert "Available" not in plain
 
 
-def test_fault_4_an_invalid_action_is_shown_with_its_raw_reply_and_its_problem() -> None:
+def test_an_invalid_action_is_shown_with_its_raw_reply_and_its_problem() -> None:
     action = Action(text=None, problem="Your reply holds no line 'Action:'.", completion=reply("north!"))
     step = make_step().model_copy(update={"action": action, "command": None, "is_valid": False})
     text = render_trajectory(make_trajectory([step]))
@@ -96,12 +96,12 @@ def test_an_invalid_action_that_was_executed_is_shown_as_such() -> None:
     assert "Action: fly\nInvalid (executed all the same)" in render_trajectory(make_trajectory([step]))
 
 
-def test_what_the_environment_did_by_itself_is_shown() -> None:
+def test_events_of_the_environment_are_shown() -> None:
     step = make_step().model_copy(update={"events": ("y", "ESC")})
     assert "Done by the environment itself: y, ESC" in render_trajectory(make_trajectory([step]))
 
 
-# The budget -------------------------------------------------------------------------------------------
+# The limit --------------------------------------------------------------------------------------------
 
 texts = st.text(st.sampled_from("ab \n"), max_size=60).flatmap(lambda text: st.integers(1, 80).map(lambda n: text * n))
 steps = st.builds(
@@ -126,25 +126,25 @@ trajectories = st.builds(
 
 @given(trajectories, st.integers(100, 3_000))
 @settings(max_examples=150)
-def test_a_rendered_trajectory_keeps_its_budget(trajectory: Any, max_tokens: int) -> None:
+def test_a_rendered_trajectory_keeps_its_limit(trajectory: Any, max_tokens: int) -> None:
     text = render_trajectory(trajectory, max_tokens=max_tokens, show_thoughts=True, show_actions=True)
     assert len(text) <= max_tokens * CHARACTERS_PER_TOKEN
 
 
 @given(st.lists(trajectories, min_size=1, max_size=6), st.integers(100, 1_000))
 @settings(max_examples=50)
-def test_a_rendered_batch_keeps_its_budget(batch: Any, tokens_each: int) -> None:
+def test_a_rendered_batch_keeps_its_limit(batch: Any, tokens_each: int) -> None:
     text = render_batch(batch, max_tokens=tokens_each * len(batch), show_thoughts=True)
     assert len(text) <= tokens_each * len(batch) * CHARACTERS_PER_TOKEN
 
 
-def test_what_fits_is_not_cut() -> None:
+def test_a_trajectory_that_fits_is_not_cut() -> None:
     trajectory = walk(20)
-    whole = render_trajectory(trajectory)
-    assert render_trajectory(trajectory, max_tokens=len(whole) // CHARACTERS_PER_TOKEN + 1) == whole
+    uncut = render_trajectory(trajectory)
+    assert render_trajectory(trajectory, max_tokens=len(uncut) // CHARACTERS_PER_TOKEN + 1) == uncut
 
 
-def test_the_cut_takes_whole_steps_from_the_middle_and_says_how_many() -> None:
+def test_the_cut_leaves_out_steps_from_the_middle_and_says_how_many() -> None:
     text = render_trajectory(walk(40, size=60), max_tokens=250)
     kept = [int(number) for number in re.findall(r"\[Step (\d+)\]", text)]
     cut = re.search(r"\[\.\.\. (\d+) steps left out \.\.\.\]", text)
@@ -170,7 +170,7 @@ def test_a_cut_always_keeps_the_outcome() -> None:
     assert "Outcome: Success." in text
 
 
-def test_the_budget_is_shared_evenly() -> None:
+def test_episodes_share_the_limit_evenly() -> None:
     long, short = walk(50, size=100), walk(1)
     alone = render_trajectory(long, max_tokens=490)
     text = render_batch([long, short], max_tokens=1_000)

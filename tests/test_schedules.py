@@ -1,4 +1,4 @@
-"""Queues and schedules: which tasks the next meta-step plays, each once, those given back first."""
+"""Queues and schedules: which tasks the next meta-step plays, each once, returned tasks first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def queue_of(task_set: TaskSet, *, seed: int = 0, **options: Any) -> TaskQueue:
     return TaskQueue(task_set, rng=np.random.default_rng(seed), **{**defaults, **options})
 
 
-def test_fault_1_no_task_comes_twice_in_a_meta_episode() -> None:
+def test_no_task_comes_twice_in_a_meta_episode() -> None:
     queue = queue_of(listed(30))
     drawn = [task.id for _ in range(10) for task in queue.draw()]
     assert len(set(drawn)) == 30
@@ -36,6 +36,14 @@ def test_given_back_tasks_come_first() -> None:
     second = queue.draw()
     assert second[:2] == first[1:]
     assert second[2] not in first
+
+
+def test_given_back_tasks_come_before_those_given_back_earlier() -> None:
+    for queue in (queue_of(listed(30)), queue_of(listed(30), task_ids=[f"task-{n}" for n in range(9)])):
+        first, second = queue.draw(), queue.draw()
+        queue.give_back(first)
+        queue.give_back(second)
+        assert (*queue.draw(), *queue.draw()) == (*second, *first)
 
 
 def test_given_back_tasks_come_once() -> None:

@@ -11,16 +11,16 @@ from tests.conftest import run_python
 
 
 @given(st.lists(st.integers() | st.text(max_size=5), max_size=4))
-def test_seeds_lie_where_servers_and_generators_take_them(parts: list[int | str]) -> None:
+def test_seeds_are_in_the_range_that_servers_and_generators_accept(parts: list[int | str]) -> None:
     assert 0 <= derive_seed(*parts) < 2**31
 
 
-def test_a_seed_depends_on_each_part_its_kind_and_its_place() -> None:
+def test_a_seed_depends_on_the_type_and_position_of_each_part() -> None:
     seeds = {derive_seed(*parts) for parts in [(1, 2), (2, 1), (12,), (1, "2"), ("1", 2), (1, 2, 0), ()]}
     assert len(seeds) == 7
 
 
-def test_parts_cannot_run_into_each_other() -> None:
+def test_the_boundary_between_parts_counts() -> None:
     assert derive_seed("ab", "c") != derive_seed("a", "bc")
 
 
@@ -38,12 +38,12 @@ def test_describe_prefers_a_parts_own_fingerprint() -> None:
     assert describe(GatesDemoActor(slip=0.5)) == {"kind": "GatesDemoActor", "slip": 0.5}
 
 
-def test_describe_names_functions_and_classes_by_where_they_are() -> None:
+def test_describe_names_functions_and_classes_by_module_and_name() -> None:
     assert describe(derive_seed) == "metagym.seeding:derive_seed"
     assert describe(object()) == "builtins:object"
     assert describe("fresh") == "fresh"
     assert describe(None) is None
 
 
-def test_package_versions_leave_out_what_is_not_installed() -> None:
+def test_package_versions_leave_out_missing_packages() -> None:
     assert set(package_versions("numpy", "no-such-package-here")) == {"numpy"}

@@ -1,4 +1,4 @@
-"""The spaces: any text that encodes, up to a length; and batches of trajectories."""
+"""The spaces: any text that can be encoded, up to a length; and batches of trajectories."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import make_step, make_trajectory
 
 
 @given(st.text(max_size=50))
-def test_any_text_that_encodes_is_in_the_space(text: str) -> None:
+def test_any_text_that_can_be_encoded_is_in_the_space(text: str) -> None:
     assert text in TextSpace()
 
 
@@ -26,7 +26,7 @@ def test_the_length_limit_is_exact(space: TextSpace) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 3, b"bytes", ["text"], "a\ud800b"])
-def test_what_is_no_text_is_not_in_the_space(value: object) -> None:
+def test_a_value_that_is_not_legal_text_is_not_in_the_space(value: object) -> None:
     assert value not in TextSpace()
 
 
@@ -84,7 +84,7 @@ def test_the_repr_names_the_space(space: TextSpace | TrajectorySpace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "told"),
+    ("prompt", "problem"),
     [
         (None, "expected a str, got NoneType"),
         (b"go", "expected a str, got bytes"),
@@ -92,8 +92,8 @@ def test_the_repr_names_the_space(space: TextSpace | TrajectorySpace) -> None:
         ("ab\udfff", "got a lone surrogate at position 2"),
     ],
 )
-def test_a_prompt_that_is_none_is_refused_with_the_reason_and_the_remedy(prompt: object, told: str) -> None:
-    with pytest.raises(InvalidPromptError, match=told) as raised:
+def test_an_invalid_prompt_is_refused_with_the_reason_and_the_remedy(prompt: object, problem: str) -> None:
+    with pytest.raises(InvalidPromptError, match=problem) as raised:
         PromptSpace(10).check(prompt)
     assert "Pass a str of at most 10 characters." in str(raised.value)
 

@@ -1,4 +1,4 @@
-"""Task sets: roles that partition by content, draws that never repeat, queues and schedules."""
+"""Task sets: roles that divide tasks by content, and draws that never repeat a task."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tests.conftest import CorridorEnv, make_task, run_python
 
 
 def listed(num_tasks: int = 30, families: tuple[str, ...] = ("a", "b", "c"), **fields: Any) -> ListedTaskSet:
-    """`num_tasks` train tasks, dealt out to the families in turn."""
-    dealt = itertools.cycle(families)
-    tasks = [make_task(f"task-{i}", family=next(dealt), seed=i, **fields) for i in range(num_tasks)]
+    """Return `num_tasks` train tasks, given to the families in turn."""
+    turns = itertools.cycle(families)
+    tasks = [make_task(f"task-{i}", family=next(turns), seed=i, **fields) for i in range(num_tasks)]
     return ListedTaskSet(tasks, groups={"ab": ("a", "b")})
 
 
@@ -64,7 +64,7 @@ def test_all_contents_of_a_role_are_drawn_once_and_then_the_family_is_exhausted(
         tasks.draw(len(expected) + 1, rng=np.random.default_rng(seed), split=split)
 
 
-def test_fault_3_disjoint_roles_are_disjoint_levels_not_only_disjoint_seeds() -> None:
+def test_disjoint_roles_are_disjoint_levels_not_only_disjoint_seeds() -> None:
     """Few distinct levels behind many seeds: no level of one role is a level of another."""
     tasks = SeededTaskSet(["room"], lambda family, seed: f"level {seed % 50}", num_seeds=10_000)
     levels = {
@@ -106,7 +106,7 @@ def test_equal_seeds_draw_equal_tasks_in_any_process() -> None:
     assert "law-" in printed.pop()
 
 
-def test_the_families_come_in_turn() -> None:
+def test_families_are_drawn_in_turn() -> None:
     drawn = listed(30).draw(9, rng=np.random.default_rng(0))
     assert Counter(task.family for task in drawn) == {"a": 3, "b": 3, "c": 3}
 
@@ -117,7 +117,7 @@ def test_an_exhausted_family_leaves_its_turns_to_the_others() -> None:
     assert Counter(task.family for task in drawn) == {"a": 1, "b": 5}
 
 
-def test_excluded_digests_do_not_come_again() -> None:
+def test_excluded_digests_are_not_drawn() -> None:
     first = listed(10).draw(6, rng=np.random.default_rng(0))
     rest = listed(10).draw(4, rng=np.random.default_rng(0), exclude=[task.digest for task in first])
     assert not {task.id for task in first} & {task.id for task in rest}
@@ -130,7 +130,7 @@ def test_the_last_task_of_a_long_list_is_found() -> None:
         assert tasks.draw(1, rng=np.random.default_rng(seed), exclude=played)[0].id == "task-5999"
 
 
-def test_exhausted_tasks_are_told_with_the_remedy() -> None:
+def test_exhausted_tasks_are_an_error_with_the_remedy() -> None:
     with pytest.raises(
         TasksExhaustedError, match=r"Expected 31 new tasks with split 'train' from a, b, c; only 30 .* are left"
     ) as raised:
@@ -146,7 +146,7 @@ def test_a_family_whose_endless_stream_gives_nothing_new_is_exhausted() -> None:
         one_level.draw(2, rng=np.random.default_rng(0), split=split)
 
 
-def test_drawing_needs_only_as_many_levels_as_it_must_look_at() -> None:
+def test_a_draw_makes_few_levels_even_if_there_are_many_families() -> None:
     looked: list[int] = []
     tasks = SeededTaskSet([f"f{i}" for i in range(1_000)], lambda family, seed: str(looked.append(seed) or seed))
     tasks.draw(5, rng=np.random.default_rng(0))
@@ -164,7 +164,7 @@ def test_groups_are_shorthand_for_families() -> None:
     assert {task.family for task in drawn} == {"a", "b"}
 
 
-def test_an_unknown_family_is_told_with_the_nearest_names() -> None:
+def test_an_unknown_family_is_an_error_with_the_nearest_names() -> None:
     tasks = SeededTaskSet(["Room", "River"], lambda family, seed: str(seed))
     with pytest.raises(UnknownNameError, match=r"Unknown family 'room'.*Did you mean 'Room'\?"):
         tasks.expand_families(["room"])
@@ -176,7 +176,7 @@ def test_families_must_be_a_non_empty_list(families: Any) -> None:
         listed().expand_families(families)
 
 
-def test_an_unknown_split_is_told_with_the_nearest_names() -> None:
+def test_an_unknown_split_is_an_error_with_the_nearest_names() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown split 'trian'.*Did you mean 'train'\?"):
         listed().draw(1, rng=np.random.default_rng(0), split="trian")
 
@@ -211,7 +211,7 @@ def test_an_unknown_task_id_is_a_typed_error(task_id: str) -> None:
         tasks.find(task_id)
 
 
-def test_an_unknown_listed_task_id_is_told_with_the_nearest_names() -> None:
+def test_an_unknown_listed_task_id_is_an_error_with_the_nearest_names() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown task id 'task_3'.*Did you mean 'task-3'"):
         listed(5).find("task_3")
 
@@ -221,7 +221,7 @@ def test_a_task_set_without_families_is_refused() -> None:
         ListedTaskSet([])
 
 
-# One's own environment --------------------------------------------------------------------------------
+# Your own environment ---------------------------------------------------------------------------------
 
 
 def test_from_seeds_reads_the_role_from_the_first_observation() -> None:
@@ -246,7 +246,7 @@ def _all_of(tasks: TaskSet, role: str) -> tuple[Task, ...]:
     raise AssertionError
 
 
-def test_from_seeds_takes_a_digest_of_ones_own() -> None:
+def test_from_seeds_takes_a_users_digest() -> None:
     tasks = TaskSet.from_seeds(CorridorEnv, 20, digest=lambda env, task: str(task.seed), families=["corridor"])
     assert len({tasks.find(f"corridor/{seed}").digest for seed in range(20)}) == 20
 
@@ -277,7 +277,7 @@ def test_the_default_content_is_the_text_after_reset() -> None:
     assert first_observation(GatesEnv(), task) == GatesEnv().reset(seed=3, options={"task_id": task.id})[0]
 
 
-def test_from_seeds_tells_the_environment_which_family_is_meant() -> None:
+def test_from_seeds_gives_the_family_to_the_environment() -> None:
     content = lambda env, task: f"{first_observation(env, task)} {task.seed}"  # noqa: E731
     tasks = TaskSet.from_seeds(GatesEnv, 60, families=["law-0007", "law-0008"], digest=content)
     drawn = tasks.draw(4, rng=np.random.default_rng(0))

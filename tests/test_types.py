@@ -1,4 +1,4 @@
-"""The records: frozen, strict, and equal after a trip through JSON."""
+"""The records: frozen, strict, and equal after they were written as JSON and read back."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ any_text = st.text(st.characters(codec=None, exclude_categories=[]), max_size=30
 
 
 @given(any_text)
-def test_clean_text_always_encodes(text: str) -> None:
+def test_a_clean_text_can_be_encoded(text: str) -> None:
     clean_text(text).encode()
 
 
 @given(st.text(max_size=30))
-def test_clean_text_leaves_what_encodes_alone(text: str) -> None:
+def test_clean_text_keeps_text_that_can_be_encoded(text: str) -> None:
     assert clean_text(text) == text
 
 
@@ -117,7 +117,7 @@ def test_num_invalid_counts_the_invalid_steps() -> None:
     assert make_trajectory([make_step(), make_step(action=None), make_step(action=None)]).num_invalid == 2
 
 
-def test_a_meta_step_counts_what_the_apparatus_failed_on() -> None:
+def test_a_meta_step_counts_its_failed_episodes() -> None:
     meta_step = make_meta_step([make_trajectory(), make_trajectory(score=None)])
     assert (meta_step.num_failed, meta_step.scores) == (1, (1.0, None))
 
@@ -126,29 +126,29 @@ def test_a_meta_step_counts_what_the_apparatus_failed_on() -> None:
     ("by_actor", "by_reflector", "scripted"),
     [(False, False, False), (True, False, True), (False, True, True)],
 )
-def test_a_meta_step_is_scripted_where_a_stand_in_had_a_part(
+def test_a_meta_step_is_scripted_if_its_actor_or_its_reflector_is(
     by_actor: bool, by_reflector: bool, scripted: bool
 ) -> None:
     reflection = Reflection(prompt="p", scripted=by_reflector)
     assert make_meta_step([make_trajectory(scripted=by_actor)], reflection=reflection).scripted is scripted
 
 
-def test_an_episode_is_named_by_meta_step_arm_task_and_repetition() -> None:
+def test_the_key_of_an_episode_is_meta_step_arm_task_and_repetition() -> None:
     episode = make_episode(meta_step=3, arm="a", repetition=2)
     assert episode.key == (3, "a", "law-0000/1", 2)
 
 
-def test_a_completion_keeps_room_for_token_ids_and_log_probabilities() -> None:
+def test_a_completion_may_hold_token_ids_and_log_probabilities() -> None:
     completion = Completion(text="x", token_ids=(1, 2), logprobs=(-0.5, -1.0))
     assert Completion.model_validate_json(completion.model_dump_json()) == completion
 
 
-def test_a_trajectory_keeps_room_for_the_actors_revision() -> None:
+def test_a_trajectory_may_hold_the_actors_revision() -> None:
     assert make_trajectory(actor_revision="step-12").actor_revision == "step-12"
 
 
-def test_a_memory_is_what_comes_back_from_a_file() -> None:
-    """A tuple becomes a list and a lone surrogate a mark at once, and what is no JSON is refused where it is made."""
+def test_a_memory_equals_what_is_read_back_from_a_file() -> None:
+    """A tuple becomes a list and a lone surrogate U+FFFD at once; a value that is not JSON is refused at once."""
     reflection = Reflection(prompt="p", memory={"items": ("a", "\ud800")})
     assert reflection.memory == {"items": ["a", "\ufffd"]}
     assert Reflection.model_validate_json(reflection.model_dump_json()) == reflection

@@ -1,4 +1,4 @@
-"""A corridor that fails as its task says, and an actor of random latency. Importable, so picklable."""
+"""A corridor that fails as its task id says, and an actor of random latency. Both can be pickled."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ FAULTS = ("none", "raises once", "raises", "dies once", "model fails")
 
 
 class FaultyCorridor(CorridorEnv):
-    """Fails at the second command; once means once for each file in the folder that the task names."""
+    """Fails at every fifth command; `once` means until a file in the folder of the task id marks the failure."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Begin, and read what is to go wrong from the task's id."""
+        """Begin, and read the fault from the task's id."""
         assert options is not None
         self._number, self._fault, folder = options["task_id"].split(":", 2)
         self._folder = Path(folder)
         return super().reset(seed=seed, options=options)
 
     def step(self, action: str) -> Any:
-        """Go on, or fail."""
+        """Move, or fail."""
         if len(self.commands) % 5 == 2:
             self._fail()
         return super().step(action)
@@ -39,11 +39,11 @@ class FaultyCorridor(CorridorEnv):
             mark.touch()
             if self._fault == "dies once" and multiprocessing.parent_process() is not None:
                 os._exit(7)
-            raise OSError(f"{self._fault} as told")
+            raise OSError(f"{self._fault} as asked")
 
 
 class LatentActor:
-    """Takes up to some milliseconds for each action, goes astray now and then, and fails where the task says so."""
+    """Takes some milliseconds for each action, sometimes moves the wrong way, and fails if the task id says so."""
 
     scripted = True
 
@@ -51,7 +51,7 @@ class LatentActor:
         self.seed, self.most_ms = seed, most_ms
 
     async def act(self, episode: Episode, steps: Any, observation: Any) -> Action:
-        """Wait, and act by the episode's seed alone."""
+        """Wait, and choose the action by the episode's seed alone."""
         await asyncio.sleep(self.most_ms / 1e3 * np.random.default_rng((self.seed, episode.seed, len(steps))).random())
         if ":model fails:" in episode.task.id and len(steps) == 1:
             raise ModelError("no reply")

@@ -1,4 +1,4 @@
-"""Inner environments that misbehave on command, for worker processes to survive. Importable, so picklable."""
+"""Inner environments that misbehave on command. They can be imported, so they can be pickled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metagym.spaces import TextSpace
 
 
 class Naughty(gymnasium.Env[str, str]):
-    """Counts to four; `die`, `hang` and the like do what they say, but only once where `once` names a file."""
+    """Counts to four; `die`, `hang` and the like do what they say, but only once if `once` names a file."""
 
     def __init__(self, once: str | None = None) -> None:
         self.observation_space = TextSpace()
@@ -38,7 +38,7 @@ class Naughty(gymnasium.Env[str, str]):
             if action == "exit":
                 sys.exit(3)
             if action == "raise":
-                raise ValueError("as told")
+                raise ValueError("as asked")
             if action == "eat":
                 bytearray(8 * 2**30)
         info = {"process": os.getpid()} if action != "unpicklable" else {"process": lambda: 0}

@@ -1,4 +1,4 @@
-"""Actors that wait for a file, and episodes for them. Importable, so picklable."""
+"""Actors that wait for a file. They can be imported, so they can be pickled."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 
 from metagym.envs.gates.demo import GatesDemoActor
 from metagym.types import Action, Episode
-from tests.conftest import make_episode, make_task
 
 
 class WaitingActor:
-    """Goes east; from the fourth episode on it waits, within the episode, for a file to be there."""
+    """Goes east; from the fourth episode on it waits, within the episode, until a file exists."""
 
     scripted = True
 
@@ -21,24 +20,19 @@ class WaitingActor:
         self.mark = mark
 
     async def act(self, episode: Any, steps: Any, observation: Any) -> Action:
-        """Wait where that is due, and go on."""
+        """Wait if the episode is held, then act."""
         while steps and episode.task.seed >= 3 and not Path(self.mark).exists():
             await asyncio.sleep(0.02)
         return Action(text="east")
 
 
-def episodes(count: int) -> list[Episode]:
-    """Return episodes in corridors of two to eight fields."""
-    return [make_episode(task=make_task(f"corridor/{n}", seed=n), seed=n) for n in range(count)]
-
-
 class HoldingActor(GatesDemoActor):
-    """Plays as the demo does, but some episodes of the second meta-step wait until a file is there."""
+    """Plays as the demo does, but some episodes of the second meta-step wait until a file exists."""
 
     fingerprint = {"kind": "HoldingActor"}
 
     async def act(self, episode: Any, steps: Any, observation: Any) -> Action:
-        """Wait where that is due, and go on."""
+        """Wait if the episode is held, then act."""
         while is_held(episode) and len(steps) == 1 and not Path(os.environ["HOLD_UNTIL"]).exists():
             await asyncio.sleep(0.02)
         return await super().act(episode, steps, observation)

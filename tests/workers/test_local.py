@@ -1,4 +1,4 @@
-"""Workers: environments are leased one an episode, pooled, re-used, and thrown away where they broke."""
+"""LocalWorkers: environments are leased for one episode, pooled, reused, and thrown away if they broke."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def play(workers: LocalWorkers, seed: int = 3) -> str:
         return (await env.step("east")).text
 
 
-def test_environments_are_re_used_one_after_another() -> None:
+def test_environments_are_reused_one_after_another() -> None:
     made = Made()
     workers = LocalWorkers(made)
 
@@ -42,7 +42,7 @@ def test_environments_are_re_used_one_after_another() -> None:
     assert len(made) == 1
 
 
-def test_each_lease_has_an_environment_of_its_own() -> None:
+def test_each_lease_has_its_own_environment() -> None:
     made = Made()
     workers = LocalWorkers(made)
 
@@ -106,25 +106,25 @@ def test_an_environment_that_breaks_again_in_close_does_no_harm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "reward", "told"),
+    ("text", "reward", "problem"),
     [
         (b"a", 0.0, "got bytes and 0.0"),
         ("a", float("nan"), "got str and nan"),
         ("a", float("inf"), "got str and inf"),
     ],
 )
-def test_an_environment_that_answers_no_text_or_no_finite_reward_is_told_so(
-    text: Any, reward: float, told: str
+def test_an_observation_that_is_not_text_and_a_reward_that_is_not_finite_are_errors(
+    text: Any, reward: float, problem: str
 ) -> None:
     class Odd(CorridorEnv):
         def step(self, action: str) -> Any:
             return text, reward, False, False, {}
 
-    with pytest.raises(InnerEnvError, match=f"a str observation and a finite reward, {told}.*TextAdapter"):
+    with pytest.raises(InnerEnvError, match=f"a str observation and a finite reward, {problem}.*TextAdapter"):
         asyncio.run(play(LocalWorkers(Odd)))
 
 
-def test_an_environment_that_cannot_be_made_is_told_so() -> None:
+def test_an_environment_that_cannot_be_made_is_an_error() -> None:
     def make() -> CorridorEnv:
         raise OSError("no such level")
 

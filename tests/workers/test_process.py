@@ -1,4 +1,4 @@
-"""ProcessWorkers: environments in processes of their own, whatever these do."""
+"""ProcessWorkers: whatever an environment does to its process, it harms nothing else."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def test_a_worker_that_dies_is_replaced_and_its_episodes_are_played_again(play: 
     assert [item.stop_reason for item in played] == [StopReason.TERMINATED] * 5
 
 
-def test_one_that_dies_each_time_fails_within_the_bound_and_says_why(play: Play) -> None:
+def test_an_episode_whose_worker_dies_each_time_fails_after_its_attempts(play: Play) -> None:
     (played,) = play(["go", "die"])
     assert (played.stop_reason, played.score) == (StopReason.ERROR, None)
     assert "it died (exit code 7)" in played.error
     assert len(played.steps) == 1, "what was played before is kept"
 
 
-def test_an_episode_is_not_blamed_for_another_that_takes_the_process_down() -> None:
+def test_an_episode_is_not_blamed_if_another_takes_the_process_down() -> None:
     class Mixed(ScriptedActor):
         async def act(self, episode, steps, observation):
             return self.actions[0] if episode.task.seed == 0 else self.actions[1]
@@ -85,7 +85,7 @@ def test_an_episode_is_not_blamed_for_another_that_takes_the_process_down() -> N
     assert [item.stop_reason.value for item in played] == ["error", *["terminated"] * 5]
 
 
-def test_one_that_hangs_is_killed_and_replaced(play: Play, tmp_path: Path) -> None:
+def test_a_worker_that_hangs_is_killed_and_replaced(play: Play, tmp_path: Path) -> None:
     once = functools.partial(Naughty, str(tmp_path / "mark"))
     played = play(["go", "hang", "go", "go"], count=2, make_env=once, step_timeout_s=0.3)
     assert [item.stop_reason for item in played] == [StopReason.TERMINATED] * 2
@@ -93,19 +93,19 @@ def test_one_that_hangs_is_killed_and_replaced(play: Play, tmp_path: Path) -> No
     assert "no answer within 0.2 s" in played.error
 
 
-def test_a_python_error_costs_one_environment_and_no_process(play: Play) -> None:
+def test_a_python_error_ends_one_environment_and_no_process(play: Play) -> None:
     (failed,) = play(["raise"])
-    assert failed.error == "InnerEnvError: The inner environment raised in step('raise'): ValueError: as told"
-    (left,) = play(["exit"])
-    assert "exit code 3" in left.error
+    assert failed.error == "InnerEnvError: The inner environment raised in step('raise'): ValueError: as asked"
+    (exited,) = play(["exit"])
+    assert "exit code 3" in exited.error
 
 
-def test_a_memory_limit_turns_hunger_into_an_error(play: Play) -> None:
+def test_an_environment_above_its_memory_limit_is_an_error(play: Play) -> None:
     (hungry,) = play(["eat"], memory_mib=4_000)
     assert "MemoryError" in hungry.error
 
 
-def test_an_answer_that_cannot_be_sent_is_an_error(play: Play) -> None:
+def test_an_answer_that_cannot_be_pickled_is_an_error(play: Play) -> None:
     (played,) = play(["unpicklable"])
     assert "cannot be pickled" in played.error
 
@@ -135,7 +135,7 @@ def test_a_process_is_replaced_after_its_number_of_episodes() -> None:
     assert first == second != third == fourth
 
 
-def test_a_missing_package_is_not_tried_again(play: Play) -> None:
+def test_an_episode_with_a_missing_package_is_not_played_again(play: Play) -> None:
     (played,) = play(["go"], make_env=missing_package)
     assert played.error == "ImportError: pip install something"
 
@@ -156,14 +156,14 @@ def test_leases_spread_over_the_processes() -> None:
     workers.close()
 
 
-def test_an_environment_that_cannot_be_sent_is_refused_at_once() -> None:
+def test_an_environment_that_cannot_be_pickled_is_refused_at_once() -> None:
     with pytest.raises(ConfigError, match="picklable function"):
         ProcessWorkers(lambda: Naughty(), 1)
     with pytest.raises(ConfigError, match="num_processes >= 1"):
         ProcessWorkers(Naughty, 0)
 
 
-def test_closing_twice_is_fine_and_local_and_process_workers_do_it_alike() -> None:
+def test_workers_may_be_closed_twice() -> None:
     for workers in (LocalWorkers(Naughty), ProcessWorkers(Naughty, 1)):
         workers.close()
         workers.close()
@@ -171,7 +171,7 @@ def test_closing_twice_is_fine_and_local_and_process_workers_do_it_alike() -> No
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_no_worker_outlives_its_parent(sign: signal.Signals, tmp_path: Path) -> None:
-    """Even one that hangs, and even where the parent is killed with -9."""
+    """Not even one that hangs, and not even if the parent is killed with -9."""
     script = tmp_path / "parent.py"
     script.write_text(
         textwrap.dedent("""

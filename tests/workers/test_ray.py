@@ -1,4 +1,4 @@
-"""RayWorkers: whole episodes on a cluster, and everything that they took comes home."""
+"""RayWorkers: episodes run on a cluster, and their records and model calls come back to the driver."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from metagym.errors import ConfigError
 from metagym.models import Cassette
 from metagym.rollout import RolloutConfig, RolloutEngine
 from metagym.testing import FakeChatModel, ScriptedActor
-from metagym.types import Action, Episode, Trajectory
+from metagym.types import Action, Trajectory
 from metagym.workers import LocalWorkers, RayWorkers
-from tests.conftest import ROOT, CorridorEnv, make_episode, make_task
+from tests.conftest import ROOT, CorridorEnv
+from tests.rollout.playing import episodes
 from tests.workers.naughty import Naughty, missing_package
 
 needs_ray = [
@@ -47,10 +48,6 @@ def cluster() -> Iterator[None]:
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=40)
         yield
         ray.shutdown()
-
-
-def episodes(count: int) -> list[Episode]:
-    return [make_episode(task=make_task(f"corridor/{n}", seed=n), seed=n) for n in range(count)]
 
 
 Play = Callable[..., tuple[Trajectory, ...]]
@@ -101,20 +98,20 @@ def test_the_actor_plays_on_the_nodes_and_episodes_spread(play: Play) -> None:
     assert str(os.getpid()) not in processes
 
 
-def test_every_call_comes_home_to_the_ledger(play: Play) -> None:
+def test_every_call_is_booked_on_the_drivers_ledger(play: Play) -> None:
     logged: list[Any] = []
     with Ledger().open() as ledger:
         ledger.on_attempt = logged.append
         play(model(), count=5)
-    with Ledger().open() as at_home:
+    with Ledger().open() as local:
         play(model(), count=5, local=True)
-    mine, theirs = ledger.spent(role="actor"), at_home.spent(role="actor")
-    assert mine.usage == theirs.usage
-    assert mine.usage.num_calls > 5
-    assert [attempt.number for attempt in logged] == list(range(mine.usage.num_calls))
+    remote, expected = ledger.spent(role="actor"), local.spent(role="actor")
+    assert remote.usage == expected.usage
+    assert remote.usage.num_calls > 5
+    assert [attempt.number for attempt in logged] == list(range(remote.usage.num_calls))
 
 
-def test_every_exchange_comes_home_to_the_cassette_and_can_be_replayed(play: Play, tmp_path: Path) -> None:
+def test_every_exchange_is_kept_in_the_drivers_cassette_and_can_be_replayed(play: Play, tmp_path: Path) -> None:
     with Cassette(tmp_path / "replies.sqlite").open() as cassette:
         first = play(model(), count=3)
         assert len(cassette) == sum(len(item.steps) for item in first)
@@ -154,11 +151,13 @@ def test_an_environment_that_dies_takes_its_process_and_no_other_episode(play: P
     assert "it died (exit code 7)" in played[0].error
 
 
-def test_what_was_played_before_a_failure_comes_home(play: Play) -> None:
-    away, here = (play(ScriptedActor(["go", "raise"]), Naughty, count=1, local=local)[0] for local in (False, True))
-    assert away == here
-    assert len(away.steps) == 1
-    assert away.error.endswith("ValueError: as told")
+def test_steps_before_a_failure_come_back(play: Play) -> None:
+    remote, local = (
+        play(ScriptedActor(["go", "raise"]), Naughty, count=1, local=is_local)[0] for is_local in (False, True)
+    )
+    assert remote == local
+    assert len(remote.steps) == 1
+    assert remote.error.endswith("ValueError: as asked")
 
 
 def test_a_missing_package_keeps_its_message(play: Play) -> None:
@@ -166,7 +165,7 @@ def test_a_missing_package_keeps_its_message(play: Play) -> None:
 
 
 class OddError(Exception):
-    """Cannot be pickled: its constructor takes more than its arguments say."""
+    """Cannot be pickled: its constructor takes more than the text."""
 
     def __init__(self, number: int, text: str) -> None:
         super().__init__(text)
@@ -182,7 +181,7 @@ def test_a_failure_that_cannot_be_pickled_keeps_its_name_and_text(play: Play) ->
     assert play(Failing(), count=1)[0].error == "OddError: cannot travel"
 
 
-def test_the_score_may_be_of_ones_own_and_need_not_travel() -> None:
+def test_a_users_score_need_not_be_picklable() -> None:
     lock = threading.Lock()  # cannot be pickled
 
     def score(trajectory: Trajectory) -> float:
@@ -196,7 +195,7 @@ def test_the_score_may_be_of_ones_own_and_need_not_travel() -> None:
     assert played.score == len(played.steps) / 7
 
 
-def test_what_cannot_be_sent_is_refused(play: Play) -> None:
+def test_an_environment_or_an_actor_that_cannot_be_pickled_is_refused(play: Play) -> None:
     with pytest.raises(ConfigError, match="picklable function that makes an environment"):
         RayWorkers(functools.partial(CorridorEnv, info={"lock": threading.Lock()}))
     with pytest.raises(ConfigError, match="num_hosts >= 1"):
@@ -221,7 +220,7 @@ class Endless:
         return await self.chat.act(episode, steps, observation)
 
 
-def test_a_cancelled_episode_ends_on_its_node_and_its_calls_are_booked(tmp_path: Path) -> None:
+def test_a_cancelled_episode_ends_on_its_host_and_its_calls_are_booked(tmp_path: Path) -> None:
     workers = RayWorkers(CorridorEnv, num_hosts=1)
     engine = RolloutEngine(Endless(tmp_path), workers, config=RolloutConfig(max_steps=9))
 
@@ -265,7 +264,7 @@ def run_script(code: str, *args: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_lost_nodes_episodes_are_played_again(tmp_path: Path) -> None:
-    """Two nodes; one is killed when three episodes are home, and others wait on both of them."""
+    """Two nodes; one is killed when three episodes have come back, and others wait on both nodes."""
     done = run_script(
         """
         import json, logging, sys, threading
@@ -276,23 +275,24 @@ def test_a_lost_nodes_episodes_are_played_again(tmp_path: Path) -> None:
         from metagym.rollout import RolloutConfig, RolloutEngine
         from metagym.workers import LocalWorkers, RayWorkers
         from tests.conftest import CorridorEnv
-        from tests.workers.slow import WaitingActor, episodes
+        from tests.rollout.playing import episodes
+        from tests.workers.slow import WaitingActor
 
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         nodes = [cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)]
         ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-        mark, home, losses = Path(sys.argv[1]) / "killed", [], []
+        mark, back, losses = Path(sys.argv[1]) / "killed", [], []
 
         class Losses(logging.Handler):
             def emit(self, record):
                 losses.append(record.getMessage())
-                mark.touch()  # only now may the others go on: a process of a dead node may live a little longer
+                mark.touch()  # only now may the others continue: a process of a dead node may live a little longer
 
         logging.getLogger("metagym.workers.ray").addHandler(Losses())
 
         def on_episode(trajectory):
-            home.append(trajectory.episode.key)
-            if len(home) == 3:
+            back.append(trajectory.episode.key)
+            if len(back) == 3:
                 threading.Thread(target=cluster.remove_node, args=(nodes[0], False)).start()
 
         def engine(workers, **options):
@@ -302,14 +302,14 @@ def test_a_lost_nodes_episodes_are_played_again(tmp_path: Path) -> None:
         workers = RayWorkers(CorridorEnv)
         played = background.run(engine(workers, on_episode=on_episode).run(episodes(30)))
         serial = background.run(engine(LocalWorkers(CorridorEnv)).run(episodes(30)))
-        told = {"same": played == serial, "recorded": len(home), "once": len(set(home)) == 30, "lost": len(losses) > 0}
-        print(json.dumps(told))
+        found = {"same": played == serial, "recorded": len(back), "once": len(set(back)) == 30, "lost": len(losses) > 0}
+        print(json.dumps(found))
         workers.close()
         ray.shutdown()
         cluster.shutdown()
         """,
         str(tmp_path),
     )
-    told = [line for line in done.stdout.splitlines() if line.startswith("{")]  # Ray prints lines of its own
-    assert told, done.stderr[-2000:]
-    assert json.loads(told[0]) == {"same": True, "recorded": 30, "once": True, "lost": True}
+    found = [line for line in done.stdout.splitlines() if line.startswith("{")]  # Ray prints lines of its own
+    assert found, done.stderr[-2000:]
+    assert json.loads(found[0]) == {"same": True, "recorded": 30, "once": True, "lost": True}

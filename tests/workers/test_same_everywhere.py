@@ -1,4 +1,4 @@
-"""The law of the engine: latency, concurrency, worker kind and failures decide when things happen, never what."""
+"""Latency, concurrency, kind of workers and failures change the order of events, never the trajectories."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def play(workers: Any, faults: list[str], folder: Path, actor: LatentActor, conc
 def check(workers: Any, faults: list[str], seed: int, most_ms: float, concurrency: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         concurrent = play(workers, faults, Path(folder), LatentActor(seed, most_ms), concurrency)
-        # What fails once has failed by now, so that the serial run meets only what fails for good.
+        # Faults that occur once have occurred, so that the serial run meets only permanent faults.
         serial = play(LocalWorkers(FaultyCorridor), faults, Path(folder), LatentActor(0, 0.0), 1)
     assert concurrent == serial
 
@@ -63,7 +63,7 @@ def hosts() -> Iterator[Callable[[str], Any]]:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ["1", "3", pytest.param("ray", marks=needs_ray)])
-def test_elsewhere_trajectories_equal_those_of_the_serial_run(hosts: Callable[[str], Any], kind: str) -> None:
+def test_in_other_processes_trajectories_equal_those_of_the_serial_run(hosts: Callable[[str], Any], kind: str) -> None:
     @settings(max_examples=12)
     @given(batches, st.integers(0, 99), st.floats(0, 3), st.integers(1, 16))
     def law(faults: list[str], seed: int, most_ms: float, concurrency: int) -> None:

@@ -96,6 +96,14 @@ def test_the_goal_is_reached_with_reward_1(env):
         env.step("step n")
 
 
+def test_the_goal_at_the_last_allowed_step_terminates_and_does_not_truncate(env):
+    begin(env, "MiniHack-Room-5x5-v0/1")
+    env._limit = 4
+    for _ in range(4):
+        _, _, terminated, truncated, info = env.step("step se")
+    assert (terminated, truncated, info["outcome"]) == (True, False, "reached the goal")
+
+
 def test_minihacks_own_rewards_are_an_option(pool):
     env = MiniHackTextEnv(pool=pool, rewards="minihack")
     begin(env, "MiniHack-Room-5x5-v0/1")
