@@ -1,4 +1,9 @@
-"""Reflectors: what reads a history of meta-steps and writes the next prompt. One file a method."""
+"""Reflectors read a history of meta-steps and write the next prompt. One file per method.
+
+What the methods share: `protocol` and `calling` (any reflector), `registry` (names), `method` (the base class),
+`document` (the prompt), `reading` (the model's reply). `scripted_model` and `scripted_replies` are the scripted
+stand-in for Gates: `"model": "demo"`.
+"""
 
 from metagym.reflectors.calling import (
     FunctionReflector,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
@@ -68,8 +67,10 @@ def reflect(
         ConfigError: the reflector returned something else than a Reflection or a str.
         Exception: the reflector's own.
     """
-    pending = _begin(as_reflector(reflector), history, replay, sample)
-    return pending if isinstance(pending, Reflection) else background.run(_finish(pending, sample))
+    policy = bind(as_reflector(reflector), replay)
+    with contextlib.nullcontext() if sample is None else sample_of(sample):
+        result = policy.function(history) if isinstance(policy, FunctionReflector) else policy.reflect(history)
+        return _checked(background.run(_finished(result)) if inspect.isawaitable(result) else result)
 
 
 def reflect_samples(
@@ -80,41 +81,27 @@ def reflect_samples(
     Raises:
         Exception: the first one that a reflection raised; the others were waited for.
     """
-    policy = as_reflector(reflector)
-    pending = [_begin(policy, history, replay, number) for number in range(num_samples)]
+    policy = bind(as_reflector(reflector), replay)
+    if isinstance(policy, FunctionReflector) and not inspect.iscoroutinefunction(policy.function):
+        return [reflect(policy, history, sample=number) for number in range(num_samples)]
 
-    async def finish_all() -> list[Reflection | BaseException]:
-        jobs = (_finish(item, number) for number, item in enumerate(pending))
-        return await asyncio.gather(*jobs, return_exceptions=True)
+    async def reflect_sample(number: int) -> Reflection:
+        with sample_of(number):
+            return _checked(await policy.reflect(history))
+
+    async def reflect_all() -> list[Reflection | BaseException]:
+        return await asyncio.gather(*map(reflect_sample, range(num_samples)), return_exceptions=True)
 
     found: list[Reflection] = []
-    for reflection in background.run(finish_all()):
+    for reflection in background.run(reflect_all()):
         if isinstance(reflection, BaseException):
             raise reflection
         found.append(reflection)
     return found
 
 
-def _begin(
-    reflector: Reflector, history: Sequence[MetaStep], replay: Replay | None, sample: int | None
-) -> Reflection | Callable[[], Awaitable[Any]]:
-    """Return the reflection of a plain function, which runs here and now; else what must be called on the loop."""
-    if not isinstance(reflector, FunctionReflector):
-        return functools.partial(bind(reflector, replay).reflect, history)
-    with _sampling(sample):
-        result = reflector.function(history)
-    return (lambda: result) if inspect.isawaitable(result) else _checked(result)
-
-
-async def _finish(pending: Reflection | Callable[[], Awaitable[Any]], sample: int | None) -> Reflection:
-    if isinstance(pending, Reflection):
-        return pending
-    with _sampling(sample):
-        return _checked(await pending())
-
-
-def _sampling(sample: int | None) -> contextlib.AbstractContextManager[None]:
-    return contextlib.nullcontext() if sample is None else sample_of(sample)
+async def _finished(result: Awaitable[Any]) -> Any:
+    return await result
 
 
 def _checked(result: object) -> Reflection:
