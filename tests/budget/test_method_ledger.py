@@ -1,4 +1,4 @@
-"""An account: what one method caused, inside the run's ledger; both budgets hold, and a resumed run counts alike."""
+"""The ledger of a method inside a run's: both budgets hold, and a resumed run counts as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def test_a_method_is_booked_in_its_own_ledger_and_in_the_parent() -> None:
 def test_each_attempt_has_one_number_in_the_log_of_the_run() -> None:
     run, logged = Ledger(), []
     run.on_attempt = logged.append
-    for account in (Ledger(parent=run), Ledger(parent=run)):
-        call(account)
-        call(account)
+    for ledger in (Ledger(parent=run), Ledger(parent=run)):
+        call(ledger)
+        call(ledger)
     assert [(item.number, item.outcome) for item in logged] == [
         (number, outcome) for number in range(4) for outcome in ("reserved", "whole")
     ]
@@ -61,37 +61,37 @@ def test_each_attempt_has_one_number_in_the_log_of_the_run() -> None:
 
 @pytest.mark.parametrize("limits", [{"tokens": 15}, {"calls": 1}, {"cost": 0.015}])
 def test_both_budgets_hold_and_the_error_names_the_ledger(limits: dict[str, Any]) -> None:
-    account = Ledger(Budget(**limits), parent=Ledger())
-    call(account)
+    ledger = Ledger(Budget(**limits), parent=Ledger())
+    call(ledger)
     with pytest.raises(BudgetExceededError) as raised:
-        call(account)
-    assert raised.value.ledger is account
-    assert account.parent is not None
-    assert account.parent.used == account.used
+        call(ledger)
+    assert raised.value.ledger is ledger
+    assert ledger.parent is not None
+    assert ledger.parent.used == ledger.used
 
     run = Ledger(Budget(**limits))
-    account = Ledger(parent=run)
-    call(account)
+    ledger = Ledger(parent=run)
+    call(ledger)
     with pytest.raises(BudgetExceededError) as raised:
-        call(account)
+        call(ledger)
     assert raised.value.ledger is run
     run.budget = Budget()
-    call(account)  # what was held back for the refused attempt was given back
-    assert account.used == run.used
+    call(ledger)  # the room reserved for the refused attempt was released
+    assert ledger.used == run.used
 
 
 def test_episodes_are_counted_in_both_ledgers_or_in_none() -> None:
     run = Ledger(Budget(episodes=5))
-    account = Ledger(Budget(episodes=4), parent=run)
+    ledger = Ledger(Budget(episodes=4), parent=run)
     with pytest.raises(BudgetExceededError, match="The budget of 4 episodes leaves 4, and the next batch takes 5"):
-        account.begin_episodes(5)
+        ledger.begin_episodes(5)
     Ledger(parent=run).begin_episodes(3)
     with pytest.raises(BudgetExceededError, match="The budget of 5 episodes leaves 2"):
-        account.begin_episodes(4)
-    assert (account.used.episodes, run.used.episodes) == (0, 3)
-    account.begin_episodes(2)
-    account.give_back_episodes(1)
-    assert (account.used.episodes, run.used.episodes) == (1, 4)
+        ledger.begin_episodes(4)
+    assert (ledger.used.episodes, run.used.episodes) == (0, 3)
+    ledger.begin_episodes(2)
+    ledger.give_back_episodes(1)
+    assert (ledger.used.episodes, run.used.episodes) == (1, 4)
 
 
 def test_recorded_calls_count_as_paid_for_the_method_but_not_for_the_run() -> None:
@@ -110,21 +110,21 @@ def test_recorded_calls_count_as_paid_for_the_method_but_not_for_the_run() -> No
 
 @pytest.mark.parametrize("limits", [{"tokens": 25}, {"calls": 2}, {"cost": 0.025}])
 def test_recorded_calls_never_exceed_a_budget(limits: dict[str, Any]) -> None:
-    account = Ledger(Budget(**limits), parent=Ledger())
-    call(account, 10, end="replayed")
-    call(account, 10, end="replayed")
+    ledger = Ledger(Budget(**limits), parent=Ledger())
+    call(ledger, 10, end="replayed")
+    call(ledger, 10, end="replayed")
     with pytest.raises(BudgetExceededError, match="does not cover what is asked for again"):
-        call(account, 10, end="replayed")
-    assert account.used == BudgetUse(calls=2, tokens=20, cost=0.02)
+        call(ledger, 10, end="replayed")
+    assert ledger.used == BudgetUse(calls=2, tokens=20, cost=0.02)
 
 
 @pytest.mark.parametrize("end", ["unknown", "refused"])
 def test_attempts_that_the_server_failed_on_are_in_the_run_alone(end: str) -> None:
-    account = Ledger(Budget(tokens=100), parent=Ledger())
-    call(account, 60, end=end)
-    assert account.used == BudgetUse()
-    assert account.parent.used.tokens == (60 if end == "unknown" else 0)
-    call(account, 60)  # its room was given back
+    ledger = Ledger(Budget(tokens=100), parent=Ledger())
+    call(ledger, 60, end=end)
+    assert ledger.used == BudgetUse()
+    assert ledger.parent.used.tokens == (60 if end == "unknown" else 0)
+    call(ledger, 60)  # its room was released
 
 
 def test_attempts_from_another_machine_are_booked_in_both_ledgers() -> None:
@@ -133,9 +133,9 @@ def test_attempts_from_another_machine_are_booked_in_both_ledgers() -> None:
     away.on_attempt = settled.append
     call(away, 10)
     call(away, 60, end="unknown")
-    account = Ledger(Budget(episodes=5), parent=run)
-    account.adopt(item for item in settled if item.outcome != "reserved")
-    assert account.used == BudgetUse(calls=1, tokens=10, cost=0.01)
+    ledger = Ledger(Budget(episodes=5), parent=run)
+    ledger.adopt(item for item in settled if item.outcome != "reserved")
+    assert ledger.used == BudgetUse(calls=1, tokens=10, cost=0.01)
     assert (run.used.calls, run.used.tokens) == (2, 70)
 
 

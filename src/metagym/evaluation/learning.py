@@ -56,17 +56,17 @@ def learn_within_budget(
     learned = {item.key: item for item in scorer.store.all(Learned).values()}
 
     def learn_one(loop: Loop) -> tuple[OptimizationResult, Ledger]:
-        account = Ledger(plan.config.learning_budget, parent=env.ledger)
-        branch = _branch(plan, env, loop, account)
-        with account.open():
-            return _result_within_budget(branch, optimizer, reflector, account), account
+        ledger = Ledger(plan.config.learning_budget, parent=env.ledger)
+        branch = _branch(plan, env, loop, ledger)
+        with ledger.open():
+            return _result_within_budget(branch, optimizer, reflector, ledger), ledger
 
     missing = [loop for loop in loops if (loop.family, loop.seed) not in learned]
-    for loop, (result, account) in _side_by_side(plan, env, missing, learn_one):
+    for loop, (result, ledger) in _side_by_side(plan, env, missing, learn_one):
         for meta_step in result.history[: loop.num_steps]:
             if all(item.episode.arm == loop.name for item in meta_step.trajectories):  # fresh tasks, not replayed ones
                 _keep_online(scorer, loop, meta_step)
-        learned[loop.family, loop.seed] = _keep_learned(scorer, loop, result, account)
+        learned[loop.family, loop.seed] = _keep_learned(scorer, loop, result, ledger)
     for loop in loops:
         prompts = learned[loop.family, loop.seed].prompts
         loop.prompts = [*prompts, *prompts[-1:] * (loop.num_steps + 1 - len(prompts))]
@@ -108,12 +108,12 @@ def _keep_online(scorer: Scorer, loop: Loop, meta_step: MetaStep) -> None:
     scorer.keep(measure(family, loop.seed, Role.ONLINE, index=index, prompt=prompt, trajectories=played))
 
 
-def _keep_learned(scorer: Scorer, loop: Loop, result: OptimizationResult, account: Ledger) -> Learned:
+def _keep_learned(scorer: Scorer, loop: Loop, result: OptimizationResult, ledger: Ledger) -> Learned:
     """Keep the reflections, the prompts that are measured, and what learning took."""
     for index, reflection in enumerate([*(item.reflection for item in result.history[1:]), result.last_reflection]):
         if reflection is not None and scorer.store.get(Reflection, (loop.name, index)) is None:
             scorer.store.put((loop.name, index), reflection)
-    outlays = result.outlays or (account.used,) * len(result.prompts)
+    outlays = result.outlays or (ledger.used,) * len(result.prompts)
     last = len(result.prompts) - 1
     measured = [*range(min(last, loop.num_steps)), last]
     learned = Learned(
@@ -121,8 +121,8 @@ def _keep_learned(scorer: Scorer, loop: Loop, result: OptimizationResult, accoun
         seed=loop.seed,
         prompts=tuple(result.prompts[index] for index in measured),
         outlays=tuple(outlays[index] for index in measured),
-        total=account.used,
-        usage={role: account.spent(role=role).usage for role in sorted({key[0] for key in account.rows()})},
+        total=ledger.used,
+        usage={role: ledger.spent(role=role).usage for role in sorted({key[0] for key in ledger.rows()})},
         num_meta_steps=len(result.history),
         stopped=result.stopped,
     )
@@ -131,13 +131,13 @@ def _keep_learned(scorer: Scorer, loop: Loop, result: OptimizationResult, accoun
 
 
 def _result_within_budget(
-    branch: MetaEnv, optimizer: Optimizer, reflector: Reflector, account: Ledger
+    branch: MetaEnv, optimizer: Optimizer, reflector: Reflector, ledger: Ledger
 ) -> OptimizationResult:
     try:
-        return optimizer(branch, reflector, budget=account.budget)
+        return optimizer(branch, reflector, budget=ledger.budget)
     except BudgetExceededError as error:
         # An optimizer that lets its budget stop it ends with the last prompt that it finished a batch under.
-        if error.ledger is not account:
+        if error.ledger is not ledger:
             raise
         history = error.history
         prompt = history[-1].prompt if history else branch.default_prompt

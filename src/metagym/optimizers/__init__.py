@@ -7,6 +7,6 @@ gepa          Gepa: the `gepa` package, with the meta-environment as its evaluat
 
 from metagym.optimizers.best_of_n import BestOfN
 from metagym.optimizers.gepa import Gepa
-from metagym.optimizers.loop import InTurn, OptimizationResult, Optimizer, account_on, optimize
+from metagym.optimizers.loop import InTurn, OptimizationResult, Optimizer, method_ledger, optimize
 
-__all__ = ["BestOfN", "Gepa", "InTurn", "OptimizationResult", "Optimizer", "account_on", "optimize"]
+__all__ = ["BestOfN", "Gepa", "InTurn", "OptimizationResult", "Optimizer", "method_ledger", "optimize"]

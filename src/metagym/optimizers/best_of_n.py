@@ -13,7 +13,7 @@ from typing import Any
 
 from metagym.budget import Budget
 from metagym.env import MetaEnv
-from metagym.optimizers.loop import OptimizationResult, account_on, run_loop
+from metagym.optimizers.loop import OptimizationResult, method_ledger, run_loop
 from metagym.reflectors import ReflectorSpec, as_reflector, reflect_samples
 from metagym.types import MetaStep, Reflection
 
@@ -52,8 +52,8 @@ class BestOfN:
             candidates = reflect_samples(policy, history, self.n, replay=env.replay_async)
             return select_candidate(env, candidates, history[-1])
 
-        with account_on(env, budget) as account:
-            return run_loop(env, reflect_once, num_steps=self.num_steps, account=account)
+        with method_ledger(env, budget) as ledger:
+            return run_loop(env, reflect_once, num_steps=self.num_steps, ledger=ledger)
 
 
 def select_candidate(env: MetaEnv, candidates: Sequence[Reflection], last: MetaStep) -> Reflection:

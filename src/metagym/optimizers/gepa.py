@@ -19,7 +19,7 @@ from metagym.errors import BudgetExceededError, ConfigError, MissingExtraError
 from metagym.extensions import extension_of
 from metagym.models import ChatModel
 from metagym.optimizers.gepa_bridge import COMPONENT, GepaRun, Quiet, StoppedError
-from metagym.optimizers.loop import OptimizationResult, account_on
+from metagym.optimizers.loop import OptimizationResult, method_ledger
 from metagym.reflectors import ReflectorSpec
 
 
@@ -60,9 +60,9 @@ class Gepa:
                 f"{type(reflector).__name__} and {budget.model_dump(exclude_none=True)}."
             )
         num_validation = self.num_validation or int(np.clip(budget.episodes // 5, 2, 50))
-        with account_on(env, budget) as account:
+        with method_ledger(env, budget) as ledger:
             _, info = env.reset()
-            run = GepaRun(env, model, account, info["default_prompt"], self.max_tokens)
+            run = GepaRun(env, model, ledger, info["default_prompt"], self.max_tokens)
             # The training tasks of the minibatches and those of the Pareto set are different ones.
             tasks = env.task_set.draw(
                 num_validation + 2 * self.minibatch_size,
@@ -87,7 +87,7 @@ class Gepa:
                 )
             except StoppedError as stop:
                 cause = stop.error
-                if not isinstance(cause, BudgetExceededError) or cause.ledger is not account:
+                if not isinstance(cause, BudgetExceededError) or cause.ledger is not ledger:
                     raise cause from None
                 run.stopped = str(cause).partition(". ")[0]
             return run.result()

@@ -27,12 +27,12 @@ class GepaRun:
 
     propose_new_texts = None  # GEPA's own wording of the reflection
 
-    def __init__(self, env: MetaEnv, model: ChatModel, account: Ledger, first_prompt: str, max_tokens: int) -> None:
-        self.env, self.model, self.account, self._max_tokens = env, model, account, max_tokens
+    def __init__(self, env: MetaEnv, model: ChatModel, ledger: Ledger, first_prompt: str, max_tokens: int) -> None:
+        self.env, self.model, self.ledger, self._max_tokens = env, model, ledger, max_tokens
         self.seed = int(env.np_random.integers(2**31))
         self.stopped = ""
         self.history: list[MetaStep] = []
-        self.outlays: list[BudgetUse] = [account.used]
+        self.outlays: list[BudgetUse] = [ledger.used]
         self._first_prompt = first_prompt
         self._played: MetaStep | None = None
         self._num_calls = 0
@@ -82,12 +82,12 @@ class GepaRun:
         best = self.history[-1].reward if self.history else None
         if self._played is not None and (best is None or reward > best):
             if self.history:  # the first prompt was known from the start
-                self.outlays.append(self.account.used)
+                self.outlays.append(self.ledger.used)
             self.history.append(self._played.model_copy(update={"index": len(self.history), "reward": reward}))
 
     def is_stopped(self, num_episodes: int) -> bool:
         """Whether the episodes left do not cover another iteration."""
-        left = (self.account.budget.episodes or 0) - self.account.used.episodes
+        left = (self.ledger.budget.episodes or 0) - self.ledger.used.episodes
         if left < num_episodes:
             self.stopped = f"The budget leaves {left:,} episodes, and the next iteration may take {num_episodes:,}"
         return left < num_episodes
@@ -97,7 +97,7 @@ class GepaRun:
         if not self.history:
             prompt, outlays = self._first_prompt, self.outlays
         else:
-            prompt, outlays = self.history[-1].prompt, [*self.outlays, self.account.used]
+            prompt, outlays = self.history[-1].prompt, [*self.outlays, self.ledger.used]
         return result_of(self.history, prompt, last_reflection=None, outlays=outlays, stopped=self.stopped)
 
 

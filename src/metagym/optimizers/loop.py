@@ -127,8 +127,8 @@ def optimize(
 
     if budget is None:
         return run_loop(env, reflect_once, num_steps=num_steps, **loop_options)
-    with account_on(meta_env, budget) as account:
-        return run_loop(env, reflect_once, num_steps=num_steps, account=account, **loop_options)
+    with method_ledger(meta_env, budget) as ledger:
+        return run_loop(env, reflect_once, num_steps=num_steps, ledger=ledger, **loop_options)
 
 
 def run_loop(
@@ -136,7 +136,7 @@ def run_loop(
     reflect_once: Reflect,
     *,
     num_steps: int,
-    account: Ledger | None = None,
+    ledger: Ledger | None = None,
     seed: int | None = None,
     first_prompt: str | None = None,
     log: Log | None = None,
@@ -144,7 +144,7 @@ def run_loop(
 ) -> OptimizationResult:
     """Run the meta-loop around any way to reflect; see `optimize`.
 
-    The loop ends without an error if the budget of `account` is spent. Its outlay is noted at each prompt.
+    The loop ends without an error if the budget of `ledger` is spent. Its outlay is noted at each prompt.
     """
     if num_steps < 1:
         raise ConfigError(f"num_steps must be at least 1, got {num_steps}.")
@@ -154,7 +154,7 @@ def run_loop(
     stopped, terminated, truncated = "", False, False
     _, info = env.reset(seed=seed)
     prompts: list[str] = [info["default_prompt"] if first_prompt is None else first_prompt]
-    outlays = [] if account is None else [account.used]
+    outlays = [] if ledger is None else [ledger.used]
     try:
         for index in range(num_steps):
             trajectories, reward, terminated, truncated, _ = env.step(prompts[-1])
@@ -176,14 +176,14 @@ def run_loop(
                 if log is not None:
                     log.put(("", index), reflection)
             prompts.append(check_prompt(reflection.prompt))
-            if account is not None:
-                outlays.append(account.used)
+            if ledger is not None:
+                outlays.append(ledger.used)
             if (terminated or truncated) and index < num_steps - 1:
                 stopped = "The success threshold was reached" if terminated else "No further tasks are left"
                 break
     except BudgetExceededError as error:
         error.history = tuple(history)
-        if account is None or error.ledger is not account:
+        if ledger is None or error.ledger is not ledger:
             raise
         stopped = str(error).partition(". ")[0]
     except InfrastructureError as error:
@@ -198,8 +198,8 @@ def run_loop(
     if len(prompts) == len(history):  # the budget ended within the last reflection
         reflection = None
         prompts.append(prompts[-1])
-        if account is not None:
-            outlays.append(account.used)
+        if ledger is not None:
+            outlays.append(ledger.used)
     return result_of(history, prompts[-1], last_reflection=reflection, outlays=outlays, stopped=stopped)
 
 
@@ -250,17 +250,17 @@ class InTurn:
 
 
 @contextlib.contextmanager
-def account_on(env: MetaEnv, budget: Budget) -> Iterator[Ledger]:
-    """Book everything that `env` plays, and every model call inside, on an account with that budget.
+def method_ledger(env: MetaEnv, budget: Budget) -> Iterator[Ledger]:
+    """Book everything that `env` plays, and every model call inside, on a ledger with that budget.
 
-    If the environment's ledger is such an account already, it continues.
+    Its parent is the environment's ledger. If that one is a method's ledger with this budget already, it is used.
     """
     before = env.ledger
-    account = before if before.parent is not None and before.budget == budget else Ledger(budget, parent=before)
-    env.ledger = account
+    ledger = before if before.parent is not None and before.budget == budget else Ledger(budget, parent=before)
+    env.ledger = ledger
     try:
-        with account.open():
-            yield account
+        with ledger.open():
+            yield ledger
     finally:
         env.ledger = before
 
