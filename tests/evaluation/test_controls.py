@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.arms import CONTROLS
-from metagym.evaluation.campaign import run_campaign
 from metagym.evaluation.comparison import compare
 from metagym.evaluation.controls import (
     ChangedExperience,
@@ -24,9 +21,7 @@ from metagym.evaluation.controls import (
     scramble_observations,
     take_away,
 )
-from metagym.evaluation.preset import load_preset
 from metagym.rendering import render_batch
-from metagym.runs import evaluation_size
 from metagym.types import MetaStep, Observation, Reflection, Trajectory
 from tests.conftest import MakeGates, make_meta_step, make_step, make_trajectory
 
@@ -138,22 +133,3 @@ def test_the_demo_reflector_beats_each_null_control_and_not_itself(make_gates: M
             assert not found.difference.excludes_zero
         else:
             assert found.difference.low > 0.3, found.second
-
-
-def test_a_campaign_evaluates_all_arms_and_resumes_in_its_folder(tmp_path: Path) -> None:
-    update = {"num_seeds": 2, "num_steps": 2, "num_validation": 3, "num_test": 3}
-    preset = load_preset("ict-small").model_copy(update=update)
-    played: list[Any] = []
-
-    def run() -> Any:
-        return run_campaign(preset, actor="demo", reflector="demo", path=tmp_path, on_episode=played.append)
-
-    (first,) = run()
-    assert [report.arm for report in first.reports] == ["demo", *CONTROLS]
-    assert [found.second for found in first.comparisons] == list(CONTROLS)
-    assert [report.kind for report in first.reports] == ["method", "same again", *["null control"] * 6]
-    most = 8 * evaluation_size(dict(first.reports[0].config))[1]
-    assert most // 2 < len(played) < most + 500
-    played.clear()
-    assert run() == [first]
-    assert not played

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metagym.evaluation.arena import Bout
-from metagym.report.arena_standings import read_standings, standings_headline, standings_rows
+from metagym.report.arena_standings import standings_headline, standings_of, standings_rows
 from metagym.report.page import arrange
 from metagym.report.run_reading import read_runs
 from tests.evaluation.conftest import bout  # noqa: F401
@@ -28,7 +28,7 @@ def test_the_standings_are_shown_and_nothing_is_ranked_that_a_stand_in_played(re
 def test_arms_stand_as_in_the_standings_and_the_baseline_is_no_headline(bout: Bout) -> None:  # noqa: F811
     (group,) = arrange(read_runs([bout.folder], max_episodes=0))
     assert [run.arm for run in group] == [row.arm for row in bout.standings.rows if row.arm != "fixed"] + ["fixed"]
-    assert read_standings(group) == bout.standings
+    assert standings_of(group) == bout.standings
     assert [row["name"] for row in standings_rows(bout.standings)] == [row.arm for row in bout.standings.rows]
 
 

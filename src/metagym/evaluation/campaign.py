@@ -30,13 +30,21 @@ from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.stream import StreamReport, evaluate_stream
 from metagym.optimizers import Optimizer
 from metagym.reflectors import Reflector, make_reflector
-from metagym.registration import make
+from metagym.registration import RESERVED, check_options, make
 from metagym.runs import evaluation_size
 from metagym.types import Trajectory
 
 _MODEL_FILES = ("config.json", "adapter_config.json", "metagym.json")
 """Each of these marks the folder of a model: as transformers or peft save it, or as `metagym train` names one."""
 ReflectorArgument = Reflector | Mapping[str, Any] | str
+_RESERVED = {
+    **RESERVED,
+    "families": "write families in the table of the environment",
+    "episodes_per_step": "write episodes_per_step = [k, ...] at the top of the preset",
+    "split": "a protocol plays the train, the validation and the test tasks",
+    "schedule": "a protocol plays fresh tasks in each meta-step",
+}
+"""Options that a protocol sets itself, so that a preset cannot."""
 OnArm = Callable[[str, int], Any]
 OnEpisode = Callable[[Trajectory], None]
 
@@ -124,6 +132,7 @@ def check_configs(
         if control not in CONTROLS:
             raise UnknownNameError.of("control", control, CONTROLS)
     for environment, config in configs:
+        check_options(environment.id, environment.options, reserved=_RESERVED)
         with opened(environment, config.num_steps, actor) as (_, meta_env):
             Plan(meta_env, config, {}, arm="")
             if environment.train_families:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from metagym.errors import ConfigError
 from metagym.evaluation.arms import ArmKind
+from metagym.evaluation.figures import Array
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
 from metagym.rendering import plural
 from metagym.runs import Role
@@ -31,7 +32,6 @@ from metagym.statistics import (
 )
 from metagym.types import Record
 
-Array = NDArray[np.float64]
 Endpoint = Literal["chosen", "last"]
 _ROLES = {"chosen": Role.TEST_CHOSEN, "last": Role.TEST_LAST}
 

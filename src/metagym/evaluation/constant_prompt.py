@@ -18,7 +18,7 @@ from metagym.reflectors import ReflectorSpec
 from metagym.seeding import derive_seed
 from metagym.types import Record
 
-FILE = "constant_prompt.json"
+_FILE = "constant_prompt.json"
 
 
 class TunedPrompt(Record):
@@ -52,7 +52,7 @@ def tune_constant_prompt(
             f"Expected meta-train families other than those evaluated to tune a constant prompt on, got "
             f"{list(train_families)} beside {list(config.families)}."
         )
-    file = None if path is None else Path(path) / FILE
+    file = None if path is None else Path(path) / _FILE
     if file is not None and file.exists():
         tuned = TunedPrompt.model_validate_json(file.read_text(encoding="utf-8"))
         if tuned.train_families != tuple(train_families):

@@ -19,7 +19,8 @@ from metagym.reflectors import FixedReflector, Reflector, ReflectorSpec, Replay,
 from metagym.seeding import derive_seed, describe
 from metagym.types import MetaStep, Observation, Reflection, Step, StopReason, Trajectory
 
-Batch = tuple[Trajectory, ...]
+Trajectories = tuple[Trajectory, ...]
+ChangeBatch = Callable[[Trajectories, np.random.Generator], Trajectories]
 
 
 class ChangedExperience:
@@ -29,7 +30,11 @@ class ChangedExperience:
     """
 
     def __init__(
-        self, reflector: ReflectorSpec, change: Callable[[Batch, np.random.Generator], Batch], *, name: str
+        self,
+        reflector: ReflectorSpec,
+        change: ChangeBatch,
+        *,
+        name: str,
     ) -> None:
         self.reflector: Reflector = as_reflector(reflector)
         self._change = change
@@ -75,7 +80,7 @@ class ConstantPrompt:
         return Reflection(prompt=self.prompt, analysis="A constant prompt.")
 
 
-def permute_outcomes(batch: Batch, rng: np.random.Generator) -> Batch:
+def permute_outcomes(batch: Trajectories, rng: np.random.Generator) -> Trajectories:
     """Exchange the outcomes of the episodes of a batch: the observations, rewards, success and end.
 
     Each trajectory keeps its own actions, which start again if they end too soon. In the observations that it gets
@@ -91,7 +96,7 @@ def permute_outcomes(batch: Batch, rng: np.random.Generator) -> Batch:
     return tuple(_graft(item, batch[(index + shift) % len(batch)]) for index, item in enumerate(batch))
 
 
-def scramble_observations(batch: Batch, rng: np.random.Generator) -> Batch:
+def scramble_observations(batch: Trajectories, rng: np.random.Generator) -> Trajectories:
     """Shuffle the words of each observation and feedback, and remove displays; actions, rewards and outcome stay."""
 
     def scrambled(observation: Observation) -> Observation:
@@ -106,7 +111,7 @@ def scramble_observations(batch: Batch, rng: np.random.Generator) -> Batch:
     return tuple(map(changed, batch))
 
 
-def take_away(batch: Batch, rng: np.random.Generator) -> Batch:
+def take_away(batch: Trajectories, rng: np.random.Generator) -> Trajectories:
     """Remove everything from each episode except the fact that it was played."""
     empty = {
         "steps": (),
@@ -137,7 +142,7 @@ def control_arm(
         ConfigError: something that the control needs is missing.
     """
     own = as_reflector(reflector)
-    changes: dict[str, Callable[[Batch, np.random.Generator], Batch]] = {
+    changes: dict[str, ChangeBatch] = {
         "empty experience": take_away,
         "scrambled observations": scramble_observations,
         "permuted outcomes": permute_outcomes,

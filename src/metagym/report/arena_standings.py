@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from metagym.evaluation.arena import Standings
-from metagym.evaluation.arena.standings import FILE
+from metagym.evaluation.arena.standings import STANDINGS_FILE
 from metagym.evaluation.output.tables import budget_text, effort_cells
 from metagym.rendering import plural
 from metagym.report.charts import domain_of, whisker
@@ -16,13 +16,13 @@ from metagym.report.number_format import format_interval, format_mean, format_p
 from metagym.report.run_reading import Run
 
 
-def read_standings(group: Sequence[Run]) -> Standings | None:
+def standings_of(group: Sequence[Run]) -> Standings | None:
     """Return the standings of the arena if these runs are all of its arms; otherwise None."""
     folders = {run.path.parent for run in group}
     if len(folders) != 1:
         return None
     try:
-        standings = Standings.model_validate_json((folders.pop() / FILE).read_text(encoding="utf-8"))
+        standings = Standings.model_validate_json((folders.pop() / STANDINGS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValidationError):
         return None  # an arena writes them when it ends; until then its arms are shown one by one
     return standings if {row.arm for row in standings.rows} == {run.arm for run in group} else None

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from metagym.report.episode_selection import phase_of
-from metagym.report.headlines import is_control
 from metagym.report.run_reading import Run
 from metagym.types import Completion, Observation, Step, Trajectory
 
@@ -58,7 +57,7 @@ def _about(run: Run) -> dict[str, Any]:
         "path": run.path.name,
         "kind": run.kind,
         "env": run.env_id,
-        "control": is_control(run),
+        "control": run.is_control,
         "num": run.num_episodes,
         "scripted": run.scripted,
         "actor": _chat_actor(actor) if isinstance(actor, dict) and actor.get("kind") == "ChatActor" else None,

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metagym.evaluation import arms
 from metagym.evaluation.report import EvaluationReport
 from metagym.rendering import plural
 from metagym.report.number_format import MINUS, format_interval, format_mean, format_number
 from metagym.report.run_reading import Run
-
-
-def is_control(run: Run) -> bool:
-    """Return whether the run is a control arm: the A/A run or a null control."""
-    return arms.is_control(run.arm_kind)
 
 
 def headline(group: Sequence[Run]) -> tuple[str, str]:
@@ -40,7 +34,7 @@ def _evaluation_headline(run: Run, report: EvaluationReport, group: Sequence[Run
     config = report.config
     verdict, _, further = verdict.partition("; ")
     first, _, rest = verdict.partition(": ")
-    controls = sum(map(is_control, group))
+    controls = sum(run.is_control for run in group)
     others = len(group) - 1 - controls
     against = [plural(count, noun) for count, noun in ((controls, "control arm"), (others, "other arm")) if count]
     basis = (

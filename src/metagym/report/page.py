@@ -16,10 +16,10 @@ from metagym.evaluation.comparison import differences
 from metagym.files import write_whole
 from metagym.rendering import plural, visible
 from metagym.report import table_rows
-from metagym.report.arena_standings import in_order, read_standings, standings_headline, standings_rows
+from metagym.report.arena_standings import in_order, standings_headline, standings_of, standings_rows
 from metagym.report.charts import draw_panel
 from metagym.report.embedded_episodes import pack, pack_episodes
-from metagym.report.headlines import headline, is_control
+from metagym.report.headlines import headline
 from metagym.report.heat_map import draw_heat_map
 from metagym.report.heat_map_data import maps_of
 from metagym.report.learning_curves import MAX_PANELS, panels_of
@@ -126,15 +126,15 @@ def arrange(runs: Sequence[Run]) -> list[list[Run]]:
         groups.setdefault(name, []).append(run)
     found = []
     for group in groups.values():
-        standings = read_standings(group)
-        found.append(sorted(group, key=is_control) if standings is None else in_order(group, standings))
+        standings = standings_of(group)
+        found.append(sorted(group, key=lambda run: run.is_control) if standings is None else in_order(group, standings))
     # The tuning run of a control is not a result: it comes last.
     return sorted(found, key=_is_tuning)
 
 
 def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     run = group[0]
-    standings = read_standings(group)
+    standings = standings_of(group)
     sentence, basis = headline(group) if standings is None else standings_headline(standings)
     scripted = any(item.scripted for item in group)
     panels = panels_of(group)

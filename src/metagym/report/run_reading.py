@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from metagym.budget import Spending
 from metagym.budget.ledger import Key as SpendingKey
 from metagym.errors import MetaGymError, RunFolderError
-from metagym.evaluation.arms import ArmKind, recorded_kind
+from metagym.evaluation.arms import ArmKind, is_control, recorded_kind
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import report_of
 from metagym.evaluation.stream import StreamReport
@@ -72,6 +72,11 @@ class Run:
     def arm_kind(self) -> ArmKind:
         """The kind of the arm: a method, the A/A run, a null control, or a tuning run."""
         return recorded_kind(None if self.manifest is None else self.manifest.evaluation)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the run is a control arm: the A/A run or a null control."""
+        return is_control(self.arm_kind)
 
     @property
     def env_id(self) -> str:

@@ -177,9 +177,3 @@ def test_an_arena_killed_with_9_gives_the_tables_of_an_uninterrupted_one(tmp_pat
 @pytest.mark.timeout(300)
 def test_an_arena_over_a_chat_model_killed_five_times_gives_the_same_tables(tmp_path: Path) -> None:
     kill_and_resume(tmp_path, "chat", 5)
-
-
-def test_a_preset_that_is_not_text_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match=r"Expected a preset in TOML at .*mine.toml"):
-        load_preset(str(tmp_path / "mine.toml"))

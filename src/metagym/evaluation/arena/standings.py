@@ -14,7 +14,7 @@ from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.statistics import Estimate, holm
 from metagym.types import SCHEMA_VERSION, Record
 
-FILE: Final = "arena.json"
+STANDINGS_FILE: Final = "arena.json"
 PLUMBING: Final = (
     "SCRIPTED, plumbing only: a stand-in played or reflected, so that the numbers say nothing about the methods. They "
     "are in the order in which they were given. None is ranked."
@@ -105,7 +105,7 @@ def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline
 
 def read_standings(folder: str | Path) -> Standings:
     """Return the standings that an arena wrote to this folder."""
-    return Standings.model_validate_json((Path(folder) / FILE).read_text(encoding="utf-8"))
+    return Standings.model_validate_json((Path(folder) / STANDINGS_FILE).read_text(encoding="utf-8"))
 
 
 def _against(reports: Sequence[EvaluationReport], baseline: str) -> dict[str, Estimate | None]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from metagym.evaluation.arena.standings import Standings
 
-FORMATS: Final = (".pdf", ".svg", ".png")
+FIGURE_FORMATS: Final = (".pdf", ".svg", ".png")
 SCORE: Final = "validation score"
 
 
@@ -130,11 +130,11 @@ def check_figure_path(path: Path) -> None:
     """Check that a figure can be drawn and that its file's suffix names a format.
 
     Raises:
-        ConfigError: the suffix is not one of `FORMATS`.
+        ConfigError: the suffix is not one of `FIGURE_FORMATS`.
         MissingExtraError: matplotlib is not installed.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"Expected a figure's file to end in one of {', '.join(FORMATS)}, got {path.name!r}.")
+    if path.suffix.lower() not in FIGURE_FORMATS:
+        raise ConfigError(f"Expected a figure's file to end in one of {', '.join(FIGURE_FORMATS)}, got {path.name!r}.")
     require("matplotlib", extra="report")
 
 

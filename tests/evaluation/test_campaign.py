@@ -1,0 +1,50 @@
+"""A campaign evaluates every arm of a preset into one folder, and refuses what cannot be played before it begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metagym.errors import ConfigError
+from metagym.evaluation.arms import CONTROLS
+from metagym.evaluation.campaign import run_campaign
+from metagym.evaluation.preset import load_preset
+from metagym.runs import evaluation_size
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"actor": "demo"}, "'actor' is not an option of the environment: write --actor"),
+        ({"schedule": "same"}, "'schedule' is not an option of the environment: a protocol plays fresh tasks"),
+        ({"max_step": 3}, "Unknown option 'max_step'.* Did you mean 'max_steps'"),
+    ],
+)
+def test_an_option_of_a_preset_that_would_be_ignored_is_refused(
+    tmp_path: Path, options: dict[str, Any], problem: str
+) -> None:
+    preset = load_preset("ict-small")
+    changed = tuple(item.model_copy(update={"options": options}) for item in preset.environments)
+    with pytest.raises(ConfigError, match=problem):
+        run_campaign(preset.model_copy(update={"environments": changed}), actor="demo", reflector="demo", path=tmp_path)
+
+
+def test_a_campaign_evaluates_all_arms_and_resumes_in_its_folder(tmp_path: Path) -> None:
+    update = {"num_seeds": 2, "num_steps": 2, "num_validation": 3, "num_test": 3}
+    preset = load_preset("ict-small").model_copy(update=update)
+    played: list[Any] = []
+
+    def run() -> Any:
+        return run_campaign(preset, actor="demo", reflector="demo", path=tmp_path, on_episode=played.append)
+
+    (first,) = run()
+    assert [report.arm for report in first.reports] == ["demo", *CONTROLS]
+    assert [found.second for found in first.comparisons] == list(CONTROLS)
+    assert [report.kind for report in first.reports] == ["method", "same again", *["null control"] * 6]
+    most = 8 * evaluation_size(dict(first.reports[0].config))[1]
+    assert most // 2 < len(played) < most + 500
+    played.clear()
+    assert run() == [first]
+    assert not played
