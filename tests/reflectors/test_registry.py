@@ -1,4 +1,4 @@
-"""Methods by name, by import path and from installed packages."""
+"""Methods by name, and make_reflector: a reflector from a mapping, a name, a path, a function or an object."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from metagym.errors import ConfigError, UnknownNameError
 from metagym.reflectors import (
     ChatReflector,
     FixedReflector,
+    FunctionReflector,
     find_method,
     make_reflector,
     method_names,
@@ -38,19 +39,48 @@ def test_a_mapping_names_method_model_and_options() -> None:
     assert isinstance(make_reflector({"method": "fixed"}), FixedReflector)
 
 
+def test_a_mapping_is_a_chat_reflector_with_room_for_a_long_reply() -> None:
+    reflector: Any = make_reflector(LOCAL)
+    assert isinstance(reflector, ChatReflector)
+    assert reflector.model.sampling == {"temperature": 0.0, "max_tokens": 2_000}
+
+
+def test_the_mappings_own_sampling_has_priority() -> None:
+    few: Any = make_reflector({**LOCAL, "sampling": {"max_tokens": 7}})
+    new: Any = make_reflector({**LOCAL, "sampling": {"max_completion_tokens": 8}})
+    assert few.model.sampling["max_tokens"] == 7
+    assert new.model.sampling == {"temperature": 0.0, "max_completion_tokens": 8}
+
+
+def test_names_paths_functions_and_objects_name_reflectors() -> None:
+    mine = Rollouts()
+    assert isinstance(make_reflector("fixed"), FixedReflector)
+    assert make_reflector("demo", demo=lambda: mine) is mine
+    assert make_reflector(mine) is mine
+    assert isinstance(make_reflector(lambda history: "p"), FunctionReflector)
+
+
 @pytest.mark.parametrize(
-    ("spec", "error", "message"),
+    ("reflector", "error", "message"),
     [
         ({"method": "icct", **LOCAL}, UnknownNameError, r"Unknown method 'icct'.*Did you mean 'ict'"),
         ({"method": "ict"}, ConfigError, r"'ict' needs a model: .*--reflector ict --reflector-model NAME"),
         ("ict", ConfigError, r"'ict' needs a model"),
         ({"method": "fixed", **LOCAL}, ConfigError, r"'fixed' takes no model; leave out 'model', 'base_url'"),
         ({"method": "ict", **LOCAL, "options": {"max_tokns": 1}}, ConfigError, r"'ict' takes the options max_tokens, "),
+        ("fixd", UnknownNameError, r"Unknown reflector 'fixd'.*Did you mean 'fixed'"),
+        ("demo", ConfigError, "has no demo reflector. Name a model, or use 'fixed'"),
+        ("tests.reflectors.test_registry:Nothing", ConfigError, "Expected an import path"),
+        ({**LOCAL, "api_key": "k"}, ConfigError, "api_key_env='MY_KEY'"),
+        ({**LOCAL, "history_steps": 3}, ConfigError, "Unknown key of the model mapping 'history_steps'"),
+        (3, ConfigError, "Expected a Reflector or a function"),
     ],
 )
-def test_a_wrong_method_is_a_typed_error_with_the_remedy(spec: Any, error: type[Exception], message: str) -> None:
+def test_a_wrong_reflector_is_a_typed_error_with_the_remedy(
+    reflector: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
-        make_reflector(spec)
+        make_reflector(reflector)
 
 
 class OverAModel:
