@@ -138,19 +138,13 @@ class BackgroundLoop:
         try:
             # SystemExit and KeyboardInterrupt end `run_forever`, after their task has kept them for its caller.
             # The loop must then go on, or that caller would wait for ever.
-            while not _is_stopped(loop):
-                pass
+            is_stopped = False
+            while not is_stopped:
+                with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                    loop.run_forever()
+                    is_stopped = True
         finally:
             loop.close()
-
-
-def _is_stopped(loop: asyncio.AbstractEventLoop) -> bool:
-    """Run the loop; return whether it was stopped, not left by an exception."""
-    try:
-        loop.run_forever()
-    except (SystemExit, KeyboardInterrupt):
-        return False
-    return True
 
 
 class _Group:

@@ -56,14 +56,6 @@ class TextSpace(Space[str]):
         length = int(self.np_random.integers(1, min(self.max_length, 40) + 1))
         return "".join(_ALPHABET[i] for i in self.np_random.integers(len(_ALPHABET), size=length))
 
-    def to_jsonable(self, sample_n: Iterable[str]) -> list[str]:
-        """Return the samples as a list."""
-        return list(sample_n)
-
-    def from_jsonable(self, sample_n: list[Any]) -> list[str]:
-        """Reverse `to_jsonable`."""
-        return list(sample_n)
-
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.max_length == getattr(other, "max_length", None)
 

@@ -115,17 +115,12 @@ class Usage(Record):
 
 def sum_usage(usages: Iterable[Usage]) -> Usage:
     """Return the sum; zero if there are none."""
-    prompt_tokens = cached_tokens = completion_tokens = num_calls = 0
-    for usage in usages:
-        prompt_tokens += usage.prompt_tokens
-        cached_tokens += usage.cached_tokens
-        completion_tokens += usage.completion_tokens
-        num_calls += usage.num_calls
+    usages = tuple(usages)
     return Usage(
-        prompt_tokens=prompt_tokens,
-        cached_tokens=cached_tokens,
-        completion_tokens=completion_tokens,
-        num_calls=num_calls,
+        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+        cached_tokens=sum(usage.cached_tokens for usage in usages),
+        completion_tokens=sum(usage.completion_tokens for usage in usages),
+        num_calls=sum(usage.num_calls for usage in usages),
     )
 
 

@@ -31,11 +31,9 @@ class InnerEnv(Protocol):
 
     async def reset(self, task: Task) -> Frame:
         """Start `task`."""
-        ...
 
     async def step(self, command: str) -> Frame:
         """Execute `command`."""
-        ...
 
 
 class Workers(Protocol):
@@ -43,11 +41,9 @@ class Workers(Protocol):
 
     def lease(self) -> contextlib.AbstractAsyncContextManager[InnerEnv]:
         """Lease an environment for one episode."""
-        ...
 
     def close(self) -> None:
         """Close all environments. Calling it twice is fine."""
-        ...
 
 
 class RemoteRunner(Protocol):
@@ -55,11 +51,9 @@ class RemoteRunner(Protocol):
 
     async def __call__(self, request: Any, workers: Workers) -> Any:
         """Run `request` on an environment leased from the host's `workers`, and return the result."""
-        ...
 
     async def aclose(self) -> None:
         """Close the connections that it opened on the host."""
-        ...
 
 
 class HostLease(Protocol):
@@ -71,11 +65,9 @@ class HostLease(Protocol):
         Raises:
             WorkerLostError: the host, or the machine it runs on, was lost.
         """
-        ...
 
     async def cancel(self) -> None:
         """Cancel the running request; `run` then returns the result that the runner still gives."""
-        ...
 
 
 @runtime_checkable
@@ -84,11 +76,9 @@ class RemoteWorkers(Protocol):
 
     def lease_host(self) -> contextlib.AbstractAsyncContextManager[HostLease]:
         """Lease a host for one request."""
-        ...
 
     def close(self) -> None:
         """End all hosts. Calling it twice is fine."""
-        ...
 
 
 class ProcessLimits(Record):
