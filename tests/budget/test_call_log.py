@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from metagym.budget import Attempt, Outcome
+from metagym.budget import Attempt, AttemptOutcome
 from metagym.budget.call_log import CallLog
 from metagym.errors import RunFolderError
 from metagym.types import Usage
 
 
-def attempt(number: int, outcome: Outcome = "whole") -> Attempt:
+def attempt(number: int, outcome: AttemptOutcome = "whole") -> Attempt:
     return Attempt(
         number=number, role="actor", purpose="learning", meta_step=0, outcome=outcome, usage=Usage(prompt_tokens=number)
     )

@@ -12,14 +12,14 @@ call_log  CallLog: attempts as lines of a file, so that a resumed run knows what
 """
 
 from metagym.budget.ledger import Ledger, current_purpose, open_ledger, spending_on
-from metagym.budget.records import Attempt, Budget, BudgetUse, Outcome, Prices, Purpose, Spending
+from metagym.budget.records import Attempt, AttemptOutcome, Budget, BudgetUse, Prices, Purpose, Spending
 
 __all__ = [
     "Attempt",
+    "AttemptOutcome",
     "Budget",
     "BudgetUse",
     "Ledger",
-    "Outcome",
     "Prices",
     "Purpose",
     "Spending",

@@ -24,7 +24,7 @@ open_ledger: Callable[[], Ledger | None] = _LEDGER.get
 current_purpose: Callable[[], Purpose] = _PURPOSE.get
 """Returns the purpose of model calls at this point."""
 
-Key = tuple[str, Purpose, int]
+SpendingKey = tuple[str, Purpose, int]
 """(role, purpose, meta-step)"""
 
 
@@ -67,7 +67,7 @@ class Ledger:
         """Attempts that were cut off on the way, with an upper bound of what they used."""
         self.on_attempt: Callable[[Attempt], None] | None = None
         """Called with each attempt: when it is reserved, and with its outcome."""
-        self._sums: dict[Key, Spending] = {}
+        self._sums: dict[SpendingKey, Spending] = {}
         self._total = Spending()
         self._reserved: dict[int, Attempt] = {}
         self._numbers_in_parent: dict[int, int] = {}
@@ -178,7 +178,7 @@ class Ledger:
         )
         return sum(chosen, Spending())
 
-    def rows(self) -> dict[Key, Spending]:
+    def rows(self) -> dict[SpendingKey, Spending]:
         """Return the sums by (role, purpose, meta-step), sorted."""
         return dict(sorted(self._sums.items()))
 
@@ -290,7 +290,7 @@ class Ledger:
             self._add_to_sums(attempt)
 
     def _add_to_sums(self, attempt: Attempt) -> None:
-        key: Key = (attempt.role, attempt.purpose, attempt.meta_step)
+        key: SpendingKey = (attempt.role, attempt.purpose, attempt.meta_step)
         self._sums[key] = self._sums.get(key, Spending()).plus(attempt)
         self._total = self._total.plus(attempt)
         if attempt.outcome == "unknown":

@@ -11,7 +11,7 @@ from metagym.types import Record, Usage
 Purpose = Literal["learning", "measurement"]
 """What a call is for: to find a better prompt, or to measure how good one is."""
 
-Outcome = Literal["whole", "refused", "unknown", "replayed", "reserved"]
+AttemptOutcome = Literal["whole", "refused", "unknown", "replayed", "reserved"]
 """The state of an attempt.
 
 `reserved`: it is under way, or its process died. `whole`: the reply arrived whole. `refused`: the server did not
@@ -78,7 +78,7 @@ class Attempt(Record):
     model: str = ""
     retry: int = 0
     """How many attempts at the same call came before."""
-    outcome: Outcome
+    outcome: AttemptOutcome
     reason: str = ""
     """Why it was refused, or why its cost is unknown."""
     usage: Usage = Usage()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 
-from metagym.budget import Attempt, Ledger, Outcome, Prices, current_purpose, open_ledger
+from metagym.budget import Attempt, AttemptOutcome, Ledger, Prices, current_purpose, open_ledger
 from metagym.errors import ConfigError
 from metagym.extensions import Extension, extension_of
 from metagym.models.cassette import open_cassette
@@ -154,7 +154,7 @@ class Booking:
     def _cost(self, usage: Usage) -> float | None:
         return None if self._prices is None else self._prices.of(usage)
 
-    def _settle(self, outcome: Outcome, **fields: object) -> None:
+    def _settle(self, outcome: AttemptOutcome, **fields: object) -> None:
         attempt, self._attempt = self._attempt, None
         if attempt is None:
             return  # nothing was reserved, or it is settled already

@@ -23,7 +23,7 @@ from metagym.seeding import describe, digest
 from metagym.types import Completion, Message
 
 Mode = Literal["record", "replay", "read-through"]
-SCHEMA_VERSION: Final = 1
+CASSETTE_VERSION: Final = 1
 
 _CASSETTE: ContextVar[Cassette | None] = ContextVar("metagym_cassette", default=None)
 open_cassette: Callable[[], Cassette | None] = _CASSETTE.get
@@ -228,13 +228,13 @@ def _connect(path: str) -> sqlite3.Connection:
     db = sqlite3.connect(path, check_same_thread=False, timeout=30.0)
     try:
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, SCHEMA_VERSION):
-            raise sqlite3.DatabaseError(f"its version is {version}, this metagym reads {SCHEMA_VERSION}")
+        if version not in (0, CASSETTE_VERSION):
+            raise sqlite3.DatabaseError(f"its version is {version}, this metagym reads {CASSETTE_VERSION}")
         # Survives kill -9 of the process without waiting for the disk at each exchange.
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.executescript(_SCHEMA)
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute(f"PRAGMA user_version = {CASSETTE_VERSION}")
         db.commit()
     except sqlite3.Error:
         db.close()

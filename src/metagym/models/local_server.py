@@ -20,7 +20,7 @@ from metagym.errors import ConfigError, MissingExtraError, ModelUnavailableError
 
 logger = logging.getLogger(__name__)
 
-Engine = Literal["vllm", "transformers"]
+ServerEngine = Literal["vllm", "transformers"]
 _POLL_S, _LOG_EVERY_S, _LOG_LINES = 0.2, 10.0, 30
 
 
@@ -43,7 +43,7 @@ class ModelServer:
         self,
         model: str,
         *,
-        engine: Engine | None = None,
+        engine: ServerEngine | None = None,
         port: int | None = None,
         options: Sequence[str] = (),
         timeout_s: float = 600.0,
@@ -152,7 +152,7 @@ class ModelServer:
         return f"The end of its log, {self.log}:\n" + "\n".join(lines)
 
 
-def find_engine() -> Engine:
+def find_engine() -> ServerEngine:
     """Return the engine that is installed; vLLM if both are.
 
     Raises:

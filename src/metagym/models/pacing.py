@@ -24,7 +24,7 @@ T = TypeVar("T")
 Signal = Literal["success", "overload", "other"]
 Clock = Callable[[], float]
 Sleep = Callable[[float], Awaitable[None]]
-WINDOW_S = 60.0
+_WINDOW_S = 60.0
 _LOG_WAITS_FROM_S = 5.0
 _LOG_RETRIES_EVERY_S = 1.0
 _NAP_S = 0.5
@@ -148,13 +148,13 @@ class _SlidingWindow:
     def delay(self, now: float, amount: float) -> float:
         if self._limit is None:
             return 0.0
-        while self._entries and self._entries[0][0] <= now - WINDOW_S + 1e-6:
+        while self._entries and self._entries[0][0] <= now - _WINDOW_S + 1e-6:
             self._sum -= self._entries.popleft()[1]
         excess, delay_s = self._sum + amount - self._limit, 0.0
         for entered_at, entered in self._entries:
             if excess <= 0:
                 break
-            excess, delay_s = excess - entered, entered_at + WINDOW_S - now
+            excess, delay_s = excess - entered, entered_at + _WINDOW_S - now
         return delay_s
 
     def add(self, now: float, amount: float) -> list[float]:

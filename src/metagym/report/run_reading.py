@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from metagym.budget import Spending
-from metagym.budget.ledger import Key as SpendingKey
+from metagym.budget.ledger import SpendingKey
 from metagym.errors import MetaGymError, RunFolderError
 from metagym.evaluation.arms import ArmKind, is_control, recorded_kind
 from metagym.evaluation.report import EvaluationReport

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from metagym.budget import Attempt, Outcome
+from metagym.budget import Attempt, AttemptOutcome
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.stream import evaluate_stream
 from metagym.runs import LOG, CallLog, Manifest, Role, RunFolder
@@ -161,7 +161,7 @@ def test_a_stream_plays_as_many_episodes_as_are_announced(make_gates: MakeGates,
 # Calls ------------------------------------------------------------------------------------------------
 
 
-def attempt(number: int, outcome: Outcome, **fields: Any) -> Attempt:
+def attempt(number: int, outcome: AttemptOutcome, **fields: Any) -> Attempt:
     return Attempt(
         **{"number": number, "role": "actor", "purpose": "learning", "meta_step": 0, "outcome": outcome, **fields}
     )
