@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from metagym.envs.minihack.commands import COMMANDS, commands_for
+from metagym.envs.minihack.commands import COMMANDS, ENTER, commands_for
 from metagym.envs.minihack.engine import Game, GamePool
 from metagym.envs.minihack.env import MiniHackTextEnv
-from metagym.envs.minihack.questions import read_question
+from metagym.envs.minihack.questions import Question, read_question
 from metagym.envs.minihack.screen import Screen
 
 pytestmark = pytest.mark.minihack
@@ -74,7 +74,7 @@ def test_cancel_leaves_the_question(env):
     assert info["events"] == ()
 
 
-def test_auto_answer_answers_and_tells(pool):
+def test_auto_answer_answers_and_lists_its_answers(pool):
     env = MiniHackTextEnv(pool=pool, auto_answer=True)
     *_, info = play(env, READ, *TO_SCROLL, "read")
     assert info["success"]
@@ -82,12 +82,26 @@ def test_auto_answer_answers_and_tells(pool):
     env.close()
 
 
-def test_an_answer_is_unknown_where_nothing_is_asked(env):
+def test_a_step_gives_at_most_fifty_automatic_answers(pool, monkeypatch):
+    """NetHack may ask again after every answer; a step ends all the same, and the next one goes on."""
+    always = Question("more", {"continue": (ENTER,)}, "continue")
+    monkeypatch.setattr("metagym.envs.minihack.env.read_question", lambda screen, **state: always)
+    env = MiniHackTextEnv(pool=pool, auto_answer=True)
+    env.reset(options={"task_id": READ})
+    for _ in range(2):
+        *_, terminated, truncated, info = env.step("continue")
+        assert len(info["events"]) == 50
+        assert info["available_actions"] == ("continue",)
+        assert (terminated, truncated) == (False, False)
+    env.close()
+
+
+def test_an_answer_is_unknown_if_nothing_is_asked(env):
     env.reset(options={"task_id": READ})
     assert env.step("item f")[0].startswith("Unknown command 'item f'")
 
 
-def test_a_command_is_unknown_where_something_is_asked(env):
+def test_a_command_is_unknown_while_a_question_is_open(env):
     play(env, READ, "throw")
     text, *_, info = env.step("step n")
     assert text.startswith("Unknown command 'step n': nothing was done. Available: item a")
