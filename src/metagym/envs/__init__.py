@@ -1,1 +1,1 @@
-"""The environments: for each, the inner game, its meta-environment, and a scripted demo."""
+"""The environments: each folder has an inner environment, its meta-environment, and a scripted demo."""

@@ -1,16 +1,19 @@
-"""The demo actors' grammar: `when <condition>, <do>`, one instruction a line.
+"""What the demo actors share: the grammar of their prompts, `when <condition>, <do>`, and random slips.
 
-The offline demo actors are scripted, yet sensitive to their prompt: they obey at most the first four
-instructions in it, in order. That is what makes a demo prompt worth writing: room is scarce, and an
-instruction that is wrong, or that contradicts an earlier one, wastes both room and steps.
+The demo actors are scripted, but they obey the first four instructions of their prompt, in order. So a prompt matters:
+it has little room, and an instruction that is wrong, or that contradicts an earlier one, wastes room and steps.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
+
+import numpy as np
+
+from metagym.errors import ConfigError
 
 MAX_INSTRUCTIONS = 4
 
@@ -29,7 +32,7 @@ class Instruction(NamedTuple):
 
 @lru_cache(maxsize=256)
 def read_instructions(prompt: str, *, limit: int | None = MAX_INSTRUCTIONS) -> tuple[Instruction, ...]:
-    """Return the first `limit` instructions of `prompt`, lower-cased, white space folded.
+    """Return the first `limit` instructions of `prompt`, in lower case and with single spaces.
 
     >>> read_instructions("Be brave.\\n- When the gate is oak,  knock.")
     (Instruction(condition='the gate is oak', do='knock'),)
@@ -42,5 +45,24 @@ def read_instructions(prompt: str, *, limit: int | None = MAX_INSTRUCTIONS) -> t
 
 
 def write_instructions(instructions: Iterable[Instruction]) -> str:
-    """Return the instructions as lines that `read_instructions` reads back."""
+    """Return the instructions as lines that `read_instructions` can read."""
     return "\n".join(f"- {instruction}" for instruction in instructions)
+
+
+def check_slip(slip: float) -> float:
+    """Return `slip`, the probability of a random action.
+
+    Raises:
+        ConfigError: it is not a probability.
+    """
+    if not 0.0 <= slip <= 1.0:
+        raise ConfigError(f"slip must be a probability from 0 to 1, got {slip}.")
+    return slip
+
+
+def draw_slip(slip: float, available: Sequence[str], *, seed: int, num_steps: int) -> str | None:
+    """Return a random available action with probability `slip`, else None. The seed and the step decide the draw."""
+    if not slip or not available:
+        return None
+    rng = np.random.default_rng((seed, num_steps))
+    return available[int(rng.integers(len(available)))] if rng.random() < slip else None

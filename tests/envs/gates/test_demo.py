@@ -15,6 +15,7 @@ from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector, gate_in
 from metagym.envs.gates.laws import FAMILIES, law_of
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.envs.instructions import read_instructions
+from metagym.errors import ConfigError
 from metagym.types import Action, MetaStep, Observation
 from tests.conftest import make_episode, make_meta_step, make_step, make_trajectory
 
@@ -79,7 +80,7 @@ def test_slip_differs_from_repetition_to_repetition_and_repeats_with_the_run() -
 
 @pytest.mark.parametrize("slip", [-0.1, 1.1])
 def test_slip_must_be_a_probability(slip: float) -> None:
-    with pytest.raises(ValueError, match=r"slip must be a probability, got"):
+    with pytest.raises(ConfigError, match=r"slip must be a probability from 0 to 1, got"):
         GatesDemoActor(slip=slip)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from metagym.envs.alfworld.families import FAMILIES
 from metagym.envs.alfworld.game import Game, parse_game
 from metagym.envs.alfworld.generated import export, games
-from metagym.envs.alfworld.official_games import SOURCES, Listing, find_games_folder, list_games, read_official_game
+from metagym.envs.alfworld.official_games import Listing, find_games_folder, list_games, read_official_game
 from metagym.errors import ConfigError, UnknownNameError
 
 DataName = Literal["official", "generated"]
@@ -43,11 +43,6 @@ class GameCatalogue:
         self._games: OrderedDict[str, Game] = OrderedDict()
         self._listing: Listing | None = None
         self._lock = threading.Lock()
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The names of the folders, or `generated`."""
-        return SOURCES if self.folder is not None else (games.SOURCE,)
 
     def listing(self) -> Listing:
         """Return the list of official games. They are read from the disk once."""

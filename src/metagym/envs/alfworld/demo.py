@@ -13,10 +13,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from metagym.envs.alfworld.expert import Goal, Skills, TextPlayer, read_goal, remember
-from metagym.envs.instructions import MAX_INSTRUCTIONS, Instruction, read_instructions
+from metagym.envs.instructions import MAX_INSTRUCTIONS, Instruction, check_slip, draw_slip, read_instructions
 from metagym.types import Action, Episode, MetaStep, Observation, Reflection, Step, Trajectory
 
 CLOSED = "something is closed"
@@ -68,9 +66,7 @@ class ALFWorldDemoActor:
     scripted = True
 
     def __init__(self, *, slip: float = 0.0) -> None:
-        if not 0.0 <= slip <= 1.0:
-            raise ValueError(f"slip must be a probability, got {slip}.")
-        self.slip = slip
+        self.slip = check_slip(slip)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -82,10 +78,8 @@ class ALFWorldDemoActor:
         available, goal = observation.available_actions or (), read_goal(observation.goal)
         if goal is None or not available:
             return Action(text=None, problem="I do not understand this task.")
-        if self.slip:
-            rng = np.random.default_rng((episode.seed, len(steps)))
-            if rng.random() < self.slip:
-                return Action(text=available[int(rng.integers(len(available)))], thought="My hand slips.")
+        if slipped := draw_slip(self.slip, available, seed=episode.seed, num_steps=len(steps)):
+            return Action(text=slipped, thought="My hand slips.")
         names = skills_for(read_instructions(episode.prompt), observation.goal)
         skills = Skills(
             opens="open" in names,

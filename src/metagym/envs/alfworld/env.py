@@ -108,7 +108,7 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
         return self._game.wording.put_command.format(o=found[1], r=found[2])
 
     def _follow(self, command: str) -> None:
-        """Update what `display` shows: where the player is and what it carries."""
+        """Update `display`: the place of the player and the thing that it carries."""
         verb, _, rest = command.partition(" ")
         if verb == "go":
             self._facing = rest.removeprefix("to ")

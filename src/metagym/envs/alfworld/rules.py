@@ -10,8 +10,9 @@ from metagym.envs.alfworld.grammar import Wording
 from metagym.envs.alfworld.pddl import Atom, Goal, PddlError, Problem, ground_goal
 
 PLACES = ("atlocation", "objectatlocation", "inreceptacle", "holds", "holdsany", "opened")
-STATES = ("isclean", "ishot", "iscool", "istoggled", "issliced")
-FLUENTS = frozenset({*PLACES, *STATES})
+STATES = {"clean": "isclean", "heat": "ishot", "cool": "iscool", "use": "istoggled", "slice": "issliced"}
+"""The state of an object after each of these moves."""
+FLUENTS = frozenset({*PLACES, *STATES.values()})
 """The predicates that moves change. All other facts hold from start to end."""
 
 TOOLS = {"clean": "sinkbasintype", "heat": "microwavetype", "cool": "fridgetype"}
@@ -190,15 +191,7 @@ class World:
             facts.difference_update({("holds", agent, item), ("holdsany", agent)})
             facts.update({("inreceptacle", item, receptacle), ("objectatlocation", item, self.here)})
             self.taken.discard((item, receptacle))
-        elif rule == "clean":
-            facts.add(("isclean", item))
-        elif rule == "heat":
-            facts.add(("ishot", item))
-            facts.discard(("iscool", item))
-        elif rule == "cool":
-            facts.add(("iscool", item))
-            facts.discard(("ishot", item))
-        elif rule == "use":
-            facts.add(("istoggled", item))
-        elif rule == "slice":
-            facts.add(("issliced", item))
+        elif rule in STATES:
+            facts.add((STATES[rule], item))
+            if rule in ("heat", "cool"):
+                facts.discard((STATES["cool" if rule == "heat" else "heat"], item))

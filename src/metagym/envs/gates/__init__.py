@@ -1,4 +1,4 @@
-"""Gates: a small pure-Python world whose families are laws. The ground for docs, tests and statistics."""
+"""Gates: a small environment in pure Python, for docs, tests and statistics. Each family is a hidden law."""
 
 from metagym.envs.gates.env import GatesEnv
 from metagym.envs.gates.laws import FAMILIES, GatesTaskSet, Law

@@ -1,4 +1,4 @@
-"""Gates, the inner environment: four gates stand on the road, and dusk is near."""
+"""Gates' inner environment: a road with four gates, to be passed before dusk."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ GOAL = "Pass all four gates before dusk."
 
 
 class GatesEnv(gymnasium.Env[str, str]):
-    """A road with an oak, an iron, a stone and a glass gate, in any order. Each opens to one of six ways.
+    """A road with an oak, an iron, a stone and a glass gate, in any order. One of six ways opens each gate.
 
-    Which way opens which gate is the family's hidden law, the same on all its roads. A wrong way costs a
-    turn, one of them three; dusk falls after ten. Passing the last gate gives the reward 1.
+    The family's hidden law says which way opens which gate; it is the same on all roads of the family. Every try costs
+    one turn, and for each gate one wrong way costs three. Dusk falls after ten turns. Passing the last gate gives the
+    reward 1.
 
     >>> env = GatesEnv()
     >>> text, info = env.reset(seed=3, options={"task_id": "law-0007/3"})
@@ -36,7 +37,7 @@ class GatesEnv(gymnasium.Env[str, str]):
         self.action_space: TextSpace = TextSpace()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Start the level `options["task_id"]` (`family/seed`); without one, draw family and level."""
+        """Start the level `options["task_id"]` (`family/seed`); without an id, draw one."""
         super().reset(seed=seed)
         task_id = (options or {}).get("task_id")
         if task_id is None:
@@ -50,32 +51,26 @@ class GatesEnv(gymnasium.Env[str, str]):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Try a way at the gate."""
         if action not in WAYS:
-            return (
-                f"You do not know how to {action!r} a gate. {self._place()}",
-                0.0,
-                False,
-                False,
-                self._info(),
-            )
+            return f"You do not know how to {action!r} a gate. {self._place()}", 0.0, False, False, self._info()
         gate = self._level.gates[self._passed]
         index = GATES.index(gate)
         if action == self._law.opens[index]:
-            told = f"You {action}. The {gate} gate opens."
+            text = f"You {action}. The {gate} gate opens."
             self._passed += 1
             self._turns -= 1
         elif action == self._law.backfires[index]:
-            told = f"You {action}. The {gate} gate stays shut, and a landslide costs you {BACKFIRE_TURNS} turns."
+            text = f"You {action}. The {gate} gate stays shut, and a landslide costs you {BACKFIRE_TURNS} turns."
             self._turns -= BACKFIRE_TURNS
         else:
-            told = f"You {action}. The {gate} gate stays shut."
+            text = f"You {action}. The {gate} gate stays shut."
             self._turns -= 1
         if self._passed == len(GATES):
             info = self._info(success=True, outcome="passed the last gate", available_actions=())
-            return f"{told} You have passed them all.", 1.0, True, False, info
+            return f"{text} You have passed them all.", 1.0, True, False, info
         if self._turns <= 0:
             info = self._info(outcome="dusk fell", available_actions=())
-            return f"{told} Dusk falls.", 0.0, True, False, info
-        return f"{told} {self._place()}", 0.0, False, False, self._info()
+            return f"{text} Dusk falls.", 0.0, True, False, info
+        return f"{text} {self._place()}", 0.0, False, False, self._info()
 
     def _place(self) -> str:
         gate, turns = self._level.gates[self._passed], self._turns

@@ -1,8 +1,8 @@
-"""The laws of Gates: which way opens which gate, which one backfires; and the levels that a seed gives.
+"""The laws of Gates (which way opens which gate, and which one backfires), the level of a seed, and the task set.
 
-A law is a hidden choice for each of four gates: one of six ways opens it, another one backfires. There
-are 6^4 = 1,296 laws, one a family. They conflict: what opens a gate in one family fails in five of
-six others. Over all laws each way is as good as any other, so no constant prompt beats `sp_0`.
+For each of four gates, a law says which of six ways opens it and which other way backfires. There are 6^4 = 1,296
+laws, one per family. They conflict: a way that opens a gate in one family fails in five of six others. Over all laws
+each way is equally good, so no constant prompt is better than the default prompt.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _WAY_ORDERS = tuple(itertools.permutations(WAYS))
 
 
 class Law(NamedTuple):
-    """What opens each gate, and what backfires there, in the order of `GATES`."""
+    """The way that opens each gate, and the way that backfires there, in the order of `GATES`."""
 
     opens: tuple[str, ...]
     backfires: tuple[str, ...]
 
 
 class Level(NamedTuple):
-    """The order of the gates on the road, and the order in which the ways are listed at each."""
+    """The order of the gates on the road, and the order of the ways that are listed at each gate."""
 
     gates: tuple[str, ...]
     ways: tuple[tuple[str, ...], ...]
@@ -49,7 +49,7 @@ def law_of(family: str) -> Law:
         raise UnknownNameError.of("family", family, FAMILIES)
     number = int(family.removeprefix("law-"))
     opens = tuple(WAYS[number // len(WAYS) ** place % len(WAYS)] for place in range(len(GATES)))
-    # Drawn for each law on its own: a way that backfires tells nothing, over all laws, of the way that opens.
+    # Drawn for each law separately: over all laws, the way that backfires says nothing about the way that opens.
     backfires = tuple(
         [way for way in WAYS if way != right][derive_seed("backfires", number, gate) % (len(WAYS) - 1)]
         for gate, right in zip(GATES, opens, strict=True)
@@ -58,7 +58,7 @@ def law_of(family: str) -> Law:
 
 
 def level_of(seed: int) -> Level:
-    """Return the level of a seed: 24 orders of the gates times 720 orders of the ways at each gate."""
+    """Return the level of a seed: one of 24 orders of the gates, and one of 720 orders of the ways at each gate."""
     number = int(digest(["gates level", seed], length=20), 16)
     number, order = divmod(number, len(_GATE_ORDERS))
     ways = []
@@ -69,7 +69,7 @@ def level_of(seed: int) -> Level:
 
 
 class GatesTaskSet(SeededTaskSet):
-    """The tasks of Gates: 1,296 families, levels from seeds, roles by the level's content."""
+    """The tasks of Gates: 1,296 families, with a level for each seed. A level's content decides its role."""
 
     def __init__(self) -> None:
         super().__init__(FAMILIES, lambda family, seed: repr(level_of(seed)))

@@ -1,4 +1,4 @@
-"""Gates, the meta-environment: write the prompt that tells the traveller the family's law."""
+"""Gates' meta-environment: write the prompt that gives the actor the family's law."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from metagym.tasks import TaskSet
 class GatesMetaEnv(MetaEnv):
     """The meta-environment over Gates: `gym.make("MetaGym/Gates-v0")`.
 
-    By default (`schedule="blocked"`) a meta-episode keeps to one family, drawn at reset.
+    By default (`schedule="blocked"`) all tasks of a meta-episode are of one family, drawn at reset.
     """
 
     default_prompt = "You walk a road with four gates. Find out how each gate opens, and pass them before dusk."
@@ -25,15 +25,15 @@ class GatesMetaEnv(MetaEnv):
 
     @staticmethod
     def make_inner_env() -> GatesEnv:
-        """Make the road."""
+        """Make an inner environment."""
         return GatesEnv()
 
     def make_task_set(self) -> TaskSet:
-        """Make the tasks of all 1,296 laws."""
+        """Make the task set of all 1,296 laws."""
         return GatesTaskSet()
 
     def make_demo_actor(self) -> Actor:
-        """Make the scripted traveller."""
+        """Make the scripted actor."""
         return GatesDemoActor()
 
     def make_demo_reflector(self) -> Reflector:

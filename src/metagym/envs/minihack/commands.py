@@ -18,6 +18,18 @@ DIRECTIONS: dict[str, int] = {
 }
 """Compass directions and NetHack's keys for them. The capital letter of a key runs."""
 
+OFFSETS: dict[str, tuple[int, int]] = {
+    "n": (-1, 0),
+    "e": (0, 1),
+    "s": (1, 0),
+    "w": (0, -1),
+    "ne": (-1, 1),
+    "se": (1, 1),
+    "sw": (1, -1),
+    "nw": (-1, -1),
+}
+"""The change of row and column in each direction."""
+
 
 def _meta(letter: str) -> int:
     return 0x80 | ord(letter)

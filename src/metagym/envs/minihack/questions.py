@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from metagym.envs.minihack.commands import DIRECTIONS, ENTER, ESCAPE, SPACE
+from metagym.envs.minihack.commands import DIRECTIONS, ENTER, ESCAPE, OFFSETS, SPACE
 from metagym.envs.minihack.screen import Screen
 
 Kind = Literal["more", "menu", "item", "direction", "choice", "text", "position"]
@@ -148,10 +148,8 @@ def _ask_direction(screen: Screen, *, around_only: bool = False) -> Question:
 def likely_direction(screen: Screen) -> str:
     """Return the direction of a door beside the hero, or else of the nearest monster in line, or else east."""
     row, column = screen.hero
-    offsets = {"n": (-1, 0), "e": (0, 1), "s": (1, 0), "w": (0, -1)}
-    offsets |= {"ne": (-1, 1), "se": (1, 1), "sw": (1, -1), "nw": (-1, -1)}
     for distance in range(1, 80):
-        for name, (down, right) in offsets.items():
+        for name, (down, right) in OFFSETS.items():
             there = row + down * distance, column + right * distance
             if not (0 <= there[0] < len(screen.map) and 0 <= there[1] < len(screen.map[0])):
                 continue

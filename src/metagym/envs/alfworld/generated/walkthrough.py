@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from metagym.envs.alfworld.grammar import Wording
-from metagym.envs.alfworld.rules import TOOLS, Layout, World
-
-STATES = {"isclean": "clean", "ishot": "heat", "iscool": "cool"}
+from metagym.envs.alfworld.rules import STATES, TOOLS, Layout, World
 
 
 def find_walkthrough(layout: Layout) -> tuple[str, ...]:
@@ -21,7 +19,7 @@ def find_walkthrough(layout: Layout) -> tuple[str, ...]:
     wanted = [atom for grounding in choice for atom in grounding]
     for _, item, receptacle in [atom for atom in wanted if atom[0] == "inreceptacle"]:
         if ("istoggled", item) not in wanted:
-            walker.fetch(item, [STATES[atom[0]] for atom in wanted if atom[0] in STATES and atom[1] == item])
+            walker.fetch(item, [treatment for treatment in TOOLS if (STATES[treatment], item) in wanted])
             walker.put(item, receptacle)
     for _, _, item in [atom for atom in wanted if atom[0] == "holds"]:
         walker.fetch(item, [])

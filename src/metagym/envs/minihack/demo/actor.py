@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from metagym.envs.instructions import Instruction, read_instructions
+from metagym.envs.instructions import Instruction, check_slip, read_instructions
 from metagym.envs.minihack.demo.scene import Square, read_scene
 from metagym.envs.minihack.demo.vocabulary import CONDITIONS, SKILLS, Situation
-from metagym.errors import ConfigError
 from metagym.seeding import derive_seed
 from metagym.types import Action, Episode, Observation, Step
 
@@ -35,9 +34,7 @@ class MiniHackDemoActor:
     scripted = True
 
     def __init__(self, slip: float = 0.0) -> None:
-        if not 0.0 <= slip <= 1.0:
-            raise ConfigError(f"slip must be a probability from 0 to 1, got {slip}.")
-        self._slip = slip
+        self._slip = check_slip(slip)
 
     @property
     def fingerprint(self) -> dict[str, Any]:

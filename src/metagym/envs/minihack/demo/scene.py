@@ -8,18 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from metagym.envs.minihack.commands import OFFSETS
+
 Square = tuple[int, int]
 
-STEPS: dict[str, Square] = {
-    "n": (-1, 0),
-    "e": (0, 1),
-    "s": (1, 0),
-    "w": (0, -1),
-    "ne": (-1, 1),
-    "se": (1, 1),
-    "sw": (1, -1),
-    "nw": (-1, -1),
-}
 ITEMS = frozenset('?!/="[)(%*$')
 _MONSTERS = frozenset("&';:~@")
 FLOOR = frozenset(".#<>_{^") | ITEMS
@@ -104,12 +96,12 @@ def distance(one: Square, other: Square) -> int:
 def direction(start: Square, to: Square) -> str | None:
     """Return the direction of a neighbouring square; None if it is not a neighbour."""
     offset = to[0] - start[0], to[1] - start[1]
-    return next((name for name, step in STEPS.items() if step == offset), None)
+    return next((name for name, step in OFFSETS.items() if step == offset), None)
 
 
 def neighbours(square: Square) -> Iterator[Square]:
     """Yield the eight squares around a square."""
-    for down, right in STEPS.values():
+    for down, right in OFFSETS.values():
         yield square[0] + down, square[1] + right
 
 
@@ -128,7 +120,7 @@ def first_step(scene: Scene, is_goal: Callable[[Square], bool], doors: frozenset
         reached.add(square)
         if first is not None and is_goal(square):
             return first
-        for name, (down, right) in STEPS.items():
+        for name, (down, right) in OFFSETS.items():
             there = square[0] + down, square[1] + right
             symbol = scene.squares.get(there, " ")
             if there in reached or not (symbol in FLOOR or there in doors or there in monsters or is_goal(there)):

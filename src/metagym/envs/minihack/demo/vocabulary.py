@@ -28,11 +28,11 @@ class Situation:
     scene: Scene
     available: tuple[str, ...] = ()
     visited: frozenset[Square] = frozenset()
-    """The squares where the hero has been, as far as the texts show."""
+    """The squares that the hero has visited, as far as the texts show."""
     doors: frozenset[Square] = frozenset()
-    """The squares where a closed door was ever seen."""
+    """The squares on which a closed door was ever seen."""
     spots: frozenset[Square] = frozenset()
-    """The squares where an altar or a sink was ever seen: the hero hides the square that it stands on."""
+    """The squares on which an altar or a sink was ever seen: the hero hides its own square."""
     last_command: str = ""
 
     @property
