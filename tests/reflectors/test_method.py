@@ -10,7 +10,7 @@ import pytest
 
 from metagym.errors import ConfigError, ModelError
 from metagym.extensions import extension_of
-from metagym.reflectors.method import Question, ReflectionMethod, has_succeeded, option
+from metagym.reflectors.method import ModelRequest, ReflectionMethod, has_succeeded, option
 from metagym.testing import FakeChatModel
 from metagym.types import Reflection, Usage
 from tests.conftest import make_episode, make_meta_step, make_trajectory, reply
@@ -20,7 +20,7 @@ METHOD = ReflectionMethod(None)
 
 
 def ask(model: Any, *texts: str, first: int = 0, history: Any = HISTORY) -> list[Any]:
-    questions = [Question("Do.", text) for text in texts]
+    questions = [ModelRequest("Do.", text) for text in texts]
     return asyncio.run(ReflectionMethod(model).ask_all(history, questions, first=first))
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from metagym.reflectors.reading import read_json, read_marked
+from metagym.reflectors.reading import read_json_reply, read_marked_reply
 from tests.conftest import reply
 
 
@@ -28,7 +28,7 @@ class Answer(BaseModel):
     ],
 )
 def test_json_is_found_among_words_and_fences(text: str) -> None:
-    assert read_json(reply(text), Answer) == (Answer(number=3), "")
+    assert read_json_reply(reply(text), Answer) == (Answer(number=3), "")
 
 
 @pytest.mark.parametrize(
@@ -44,22 +44,22 @@ def test_json_is_found_among_words_and_fences(text: str) -> None:
     ],
 )
 def test_json_without_the_expected_fields_is_a_problem(text: str, problem: str) -> None:
-    found, why = read_json(reply(text), Answer)
+    found, why = read_json_reply(reply(text), Answer)
     assert found is None
     assert why.startswith(problem)
 
 
 def test_a_reply_that_was_cut_off_is_never_read() -> None:
     problem = "The reply was cut off before its end"
-    assert read_json(reply('{"number": 3}', finish_reason="length"), Answer) == (None, problem)
-    assert read_marked(reply("LESSON: Knock.", finish_reason="length"), "lesson")[1:] == (None, problem)
+    assert read_json_reply(reply('{"number": 3}', finish_reason="length"), Answer) == (None, problem)
+    assert read_marked_reply(reply("LESSON: Knock.", finish_reason="length"), "lesson")[1:] == (None, problem)
 
 
 def test_a_line_end_inside_a_string_is_read() -> None:
-    assert read_json(reply('{"number": 3, "words": ["a\nb"]}'), Answer)[0] == Answer(number=3, words=["a\nb"])
+    assert read_json_reply(reply('{"number": 3, "words": ["a\nb"]}'), Answer)[0] == Answer(number=3, words=["a\nb"])
 
 
 @given(st.text(max_size=60))
 def test_any_reply_is_either_an_answer_or_a_problem(text: str) -> None:
-    found, problem = read_json(reply(text), Answer)
+    found, problem = read_json_reply(reply(text), Answer)
     assert (found is None) == bool(problem)

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 
 from metagym.reflectors.document import distinct, document, request
 from metagym.reflectors.method import ReflectionMethod, memory_of, option
-from metagym.reflectors.reading import Verb, read_json
+from metagym.reflectors.reading import Verb, read_json_reply
 from metagym.types import MetaStep, Reflection
 
 INSTRUCTIONS = """\
@@ -47,7 +47,7 @@ class Tag(BaseModel):
     tag: Literal["helpful", "harmful", "neutral"]
 
 
-class Operation(BaseModel):
+class PlaybookChange(BaseModel):
     """A change of one item."""
 
     type: Annotated[Literal["ADD", "UPDATE", "REMOVE"], Verb]
@@ -61,7 +61,7 @@ class Delta(BaseModel):
 
     analysis: str = ""
     tags: list[Tag] = []
-    operations: list[Operation]
+    operations: list[PlaybookChange]
 
 
 @dataclass(eq=False, repr=False)
@@ -82,7 +82,7 @@ class AceStyle(ReflectionMethod):
         )
         text = request(history[-1], self.max_tokens, playbook=listed or "(no item yet)")
         completion = await self.ask_once(history, INSTRUCTIONS, text)
-        delta, problem = read_json(completion, Delta)
+        delta, problem = read_json_reply(completion, Delta)
         if delta is None:
             return self.keep(history, problem, [completion])
         memory = apply_delta(memory, delta, max_items=self.max_items)

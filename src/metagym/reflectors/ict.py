@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass
 from metagym.models import ask
 from metagym.reflectors.document import tagged
 from metagym.reflectors.method import ReflectionMethod, call_about, option
-from metagym.reflectors.reading import read_marked
+from metagym.reflectors.reading import read_marked_reply
 from metagym.rendering import render_batch
 from metagym.spaces import PromptSpace
 from metagym.types import Completion, Message, MetaStep, Reflection
@@ -71,7 +71,7 @@ class ChatReflector(ReflectionMethod):
 
 def read_reflection(completion: Completion) -> tuple[str, str | None, str]:
     """Read `ANALYSIS:` and `IMPROVED PROMPT:`; return the analysis, the prompt or None, and the problem."""
-    analysis, prompt, problem = read_marked(completion, "improved prompt")
+    analysis, prompt, problem = read_marked_reply(completion, "improved prompt")
     if prompt is not None and (why := PromptSpace().problem(prompt)):
         prompt, problem = None, f"The improved prompt is invalid ({why})"
     return analysis, prompt, f"{problem}; the old prompt was kept." if problem else ""

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from metagym.models import ChatModel
 from metagym.reflectors.document import MEMORY_HEADING, document, latest, tagged
 from metagym.reflectors.method import ReflectionMethod, memory_of, option
-from metagym.reflectors.reading import Verb, read_json
+from metagym.reflectors.reading import Verb, read_json_reply
 from metagym.rendering import render_trajectory
 from metagym.types import Completion, MetaStep, Reflection
 
@@ -41,7 +41,7 @@ Reply with one JSON mapping:
 Item = dict[str, Any]
 
 
-class Operation(BaseModel):
+class MemoryChange(BaseModel):
     """A change of the memory."""
 
     type: Annotated[Literal["REWRITE", "MERGE", "PRUNE"], Verb]
@@ -53,7 +53,7 @@ class Refinement(BaseModel):
     """The model's reply."""
 
     analysis: str = ""
-    operations: list[Operation]
+    operations: list[MemoryChange]
 
 
 @dataclass(eq=False, repr=False)
@@ -79,7 +79,7 @@ class MemoryStream(ReflectionMethod):
             listed = "\n\n".join(f"[{item['id']}] {item['text']}" for item in items)
             text = tagged(current_prompt=history[0].prompt, memory=listed or "(empty)")
             completions = [await self.ask_once(history, REFINE, text)]
-            refinement, problem = read_json(completions[0], Refinement)
+            refinement, problem = read_json_reply(completions[0], Refinement)
             if refinement is None:
                 return self.keep(history, problem, completions)
             items, analysis = apply_refinement(items, refinement.operations), refinement.analysis
@@ -89,10 +89,10 @@ class MemoryStream(ReflectionMethod):
         return self.write(history, prompt, memory, completions, analysis=analysis)
 
 
-def apply_refinement(items: Sequence[Item], operations: Sequence[Operation]) -> list[Item]:
+def apply_refinement(items: Sequence[Item], operations: Sequence[MemoryChange]) -> list[Item]:
     """Return the items after the operations. A note gets the place and the id of the first entry that it replaces.
 
-    >>> merge = Operation(type="MERGE", ids=[1, 2], text="c")
+    >>> merge = MemoryChange(type="MERGE", ids=[1, 2], text="c")
     >>> apply_refinement([{"id": 1, "text": "a"}, {"id": 2, "text": "b"}], [merge])
     [{'id': 1, 'text': 'c'}]
     """

@@ -18,8 +18,8 @@ from metagym.spaces import PromptSpace
 from metagym.types import Completion, Message, MetaStep, Reflection, Trajectory, sum_usage
 
 
-class Question(NamedTuple):
-    """One call of a reflection."""
+class ModelRequest(NamedTuple):
+    """One model call of a reflection."""
 
     instructions: str
     text: str
@@ -65,19 +65,19 @@ class ReflectionMethod(Extension):
         return {"kind": type(self).__name__, **options, **({"wording": [*self.wording]} if self.wording else {})}
 
     async def ask_all(
-        self, history: Sequence[MetaStep], questions: Sequence[Question], *, first: int = 0
+        self, history: Sequence[MetaStep], requests: Sequence[ModelRequest], *, first: int = 0
     ) -> list[Completion]:
-        """Ask the model all questions at once. Each has its own seed, which follows from its number.
+        """Send all requests to the model at once. Each has its own seed, which follows from its number.
 
-        Later rounds of a reflection pass the number of their first question as `first`.
+        Later rounds of a reflection pass the number of their first request as `first`.
 
         Raises:
             Exception: the first one that the model raised; the other calls were waited for.
         """
         replies = await asyncio.gather(
             *(
-                ask(self.model, _messages(question), call_about(history, number, question.role))
-                for number, question in enumerate(questions, start=first)
+                ask(self.model, _messages(request), call_about(history, number, request.role))
+                for number, request in enumerate(requests, start=first)
             ),
             return_exceptions=True,
         )
@@ -87,8 +87,8 @@ class ReflectionMethod(Extension):
         return [reply for reply in replies if isinstance(reply, Completion)]
 
     async def ask_once(self, history: Sequence[MetaStep], instructions: str, text: str) -> Completion:
-        """Ask the model one question about the history."""
-        (completion,) = await self.ask_all(history, [Question(instructions, text)])
+        """Send one request about the history to the model."""
+        (completion,) = await self.ask_all(history, [ModelRequest(instructions, text)])
         return completion
 
     def write(
@@ -145,8 +145,8 @@ def has_succeeded(trajectory: Trajectory) -> bool:
     return trajectory.score is not None and trajectory.score >= 1.0
 
 
-def _messages(question: Question) -> list[Message]:
-    return [{"role": "system", "content": question.instructions}, {"role": "user", "content": question.text}]
+def _messages(request: ModelRequest) -> list[Message]:
+    return [{"role": "system", "content": request.instructions}, {"role": "user", "content": request.text}]
 
 
 def _joined(completions: Sequence[Completion]) -> Completion | None:

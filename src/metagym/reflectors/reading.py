@@ -23,13 +23,13 @@ Verb = BeforeValidator(lambda word: word.upper() if isinstance(word, str) else w
 """Reads the name of an operation in any case."""
 
 
-def read_marked(completion: Completion, name: str) -> tuple[str, str | None, str]:
+def read_marked_reply(completion: Completion, name: str) -> tuple[str, str | None, str]:
     """Read `ANALYSIS:` and a section named `name`; return the analysis, the section or None, and the problem.
 
     A marker counts at the start of a line outside code fences. If the section's marker occurs more than once, the
     last one counts: the analysis quotes the earlier ones.
 
-    >>> read_marked(Completion(text="ANALYSIS: too late.\\nLESSON: Knock first."), "lesson")
+    >>> read_marked_reply(Completion(text="ANALYSIS: too late.\\nLESSON: Knock first."), "lesson")
     ('too late.', 'Knock first.', '')
     """
     text = _unfenced(completion.text.strip())
@@ -50,12 +50,12 @@ def read_marked(completion: Completion, name: str) -> tuple[str, str | None, str
     return (analysis, section, "") if section else (analysis, None, f"The {name} is empty")
 
 
-def read_json(completion: Completion, kind: type[R]) -> tuple[R | None, str]:
+def read_json_reply(completion: Completion, kind: type[R]) -> tuple[R | None, str]:
     """Read the JSON mapping in a reply, with or without a fence or words around it; return it, or None and the problem.
 
     >>> class Verdict(BaseModel):
     ...     success: bool
-    >>> read_json(Completion(text='I think: {"success": true}'), Verdict)
+    >>> read_json_reply(Completion(text='I think: {"success": true}'), Verdict)
     (Verdict(success=True), '')
     """
     if completion.finish_reason == "length":

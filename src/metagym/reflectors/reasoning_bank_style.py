@@ -20,8 +20,8 @@ from typing import Literal
 from pydantic import BaseModel
 
 from metagym.reflectors.document import MEMORY_HEADING, document, latest, tagged
-from metagym.reflectors.method import Question, ReflectionMethod, has_succeeded, memory_of, option
-from metagym.reflectors.reading import read_json
+from metagym.reflectors.method import ModelRequest, ReflectionMethod, has_succeeded, memory_of, option
+from metagym.reflectors.reading import read_json_reply
 from metagym.rendering import render_trajectory
 from metagym.types import Completion, MetaStep, Reflection, Trajectory
 
@@ -88,14 +88,14 @@ class ReasoningBankStyle(ReflectionMethod):
             for item in trajectories
         ]
         outcomes, verdicts, problems = await self._outcomes(history, trajectories, shown)
-        questions = [
-            Question(EXTRACT.format(outcome=outcome, aim=AIMS[outcome]), text)
+        requests = [
+            ModelRequest(EXTRACT.format(outcome=outcome, aim=AIMS[outcome]), text)
             for text, outcome in zip(shown, outcomes, strict=True)
             if outcome is not None
         ]
-        replies = await self.ask_all(history, questions, first=len(verdicts))
+        replies = await self.ask_all(history, requests, first=len(verdicts))
         completions = [*verdicts, *replies]
-        read = [read_json(reply, Extract) for reply in replies]
+        read = [read_json_reply(reply, Extract) for reply in replies]
         problems += [problem for extract, problem in read if extract is None]
         extracts = [extract for extract, _ in read if extract is not None]
         analysis = f"{len(problems)} replies could not be read: {problems[0]}." if problems else ""
@@ -115,8 +115,8 @@ class ReasoningBankStyle(ReflectionMethod):
         """Return each episode's outcome (None if the judge's reply cannot be read), the replies, the problems."""
         if not self.self_judge:
             return ["success" if has_succeeded(item) else "failure" for item in trajectories], [], []
-        replies = await self.ask_all(history, [Question(JUDGE, text, role="judge") for text in shown])
-        read = [read_json(reply, Verdict) for reply in replies]
+        replies = await self.ask_all(history, [ModelRequest(JUDGE, text, role="judge") for text in shown])
+        read = [read_json_reply(reply, Verdict) for reply in replies]
         outcomes: list[str | None] = [None if verdict is None else verdict.verdict for verdict, _ in read]
         return outcomes, replies, [problem for verdict, problem in read if verdict is None]
 

@@ -17,7 +17,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from metagym.reflectors.document import document, request
 from metagym.reflectors.method import ReflectionMethod, has_succeeded, memory_of, option
-from metagym.reflectors.reading import read_marked
+from metagym.reflectors.reading import read_marked_reply
 from metagym.types import MetaStep, Reflection
 
 INSTRUCTIONS = """\
@@ -48,7 +48,7 @@ class ReflexionStyle(ReflectionMethod):
             return self.keep(history, "", analysis="No episode failed: there is nothing to learn from.")
         text = request(last.model_copy(update={"trajectories": failures}), self.max_tokens)
         completion = await self.ask_once(history, INSTRUCTIONS, text)
-        analysis, lesson, problem = read_marked(completion, "lesson")
+        analysis, lesson, problem = read_marked_reply(completion, "lesson")
         if lesson is None:
             return self.keep(history, problem, [completion], analysis=analysis)
         lessons = [*(memory_of(history) or {"lessons": []})["lessons"], lesson][-self.num_lessons :]

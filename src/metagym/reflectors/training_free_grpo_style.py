@@ -22,9 +22,9 @@ from pydantic import BaseModel
 
 from metagym.errors import ConfigError
 from metagym.reflectors.document import distinct, document, latest, numbered, tagged
-from metagym.reflectors.method import Question, ReflectionMethod, memory_of, option
+from metagym.reflectors.method import ModelRequest, ReflectionMethod, memory_of, option
 from metagym.reflectors.protocol import Replay
-from metagym.reflectors.reading import Verb, read_json
+from metagym.reflectors.reading import Verb, read_json_reply
 from metagym.rendering import render_batch
 from metagym.types import MetaStep, Reflection, Trajectory
 
@@ -54,7 +54,7 @@ class Advantage(BaseModel):
     experiences: list[str]
 
 
-class Operation(BaseModel):
+class ExperienceChange(BaseModel):
     """A change of the list."""
 
     type: Annotated[Literal["ADD", "MODIFY", "DELETE", "KEEP"], Verb]
@@ -65,7 +65,7 @@ class Operation(BaseModel):
 class Operations(BaseModel):
     """The model's reply to the suggestions."""
 
-    operations: list[Operation]
+    operations: list[ExperienceChange]
 
 
 @dataclass(eq=False, repr=False)
@@ -96,12 +96,12 @@ class TrainingFreeGRPOStyle(ReflectionMethod):
             return self.keep(history, "", analysis="No group's scores differ: there is nothing to compare.")
         known: list[str] = (memory_of(history) or {"experiences": []})["experiences"]
         listed = numbered(known, nothing="(no experience yet)")
-        questions = [
-            Question(COMPARE, tagged(experiences=listed, episodes=render_batch(group, max_tokens=self.max_tokens)))
+        requests = [
+            ModelRequest(COMPARE, tagged(experiences=listed, episodes=render_batch(group, max_tokens=self.max_tokens)))
             for group in groups
         ]
-        replies = await self.ask_all(history, questions)
-        read = [read_json(reply, Advantage) for reply in replies]
+        replies = await self.ask_all(history, requests)
+        read = [read_json_reply(reply, Advantage) for reply in replies]
         found = [advantage for advantage, _ in read if advantage is not None]
         if not found:
             return self.keep(history, read[0][1], replies)
@@ -109,9 +109,9 @@ class TrainingFreeGRPOStyle(ReflectionMethod):
         suggestions = distinct(text for advantage in found for text in advantage.experiences)
         if not suggestions:
             return self.keep(history, "", replies, analysis=analysis)
-        merge = Question(MERGE, tagged(experiences=listed, suggestions=numbered(suggestions)))
+        merge = ModelRequest(MERGE, tagged(experiences=listed, suggestions=numbered(suggestions)))
         replies += await self.ask_all(history, [merge], first=len(replies))
-        operations, problem = read_json(replies[-1], Operations)
+        operations, problem = read_json_reply(replies[-1], Operations)
         if operations is None:
             return self.keep(history, problem, replies, analysis=analysis)
         experiences = latest(apply_operations(known, operations.operations), self.max_experiences)
@@ -142,11 +142,11 @@ def contrasts(groups: Sequence[Group]) -> list[Group]:
     return differing or ([batch] if _differs(batch) else [])
 
 
-def apply_operations(experiences: Sequence[str], operations: Sequence[Operation]) -> list[str]:
+def apply_operations(experiences: Sequence[str], operations: Sequence[ExperienceChange]) -> list[str]:
     """Return the list after the operations; their numbers refer to the list that was shown.
 
-    >>> apply_operations(["Wait.", "Knock."], [Operation(type="DELETE", number=1), Operation(type="ADD", text="Push.")])
-    ['Knock.', 'Push.']
+    >>> apply_operations(["Wait.", "Knock."], [ExperienceChange(type="DELETE", number=1)])
+    ['Knock.']
     """
     changed: dict[int, str] = dict(enumerate(experiences, start=1))
     for operation in operations:
