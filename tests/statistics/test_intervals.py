@@ -11,6 +11,7 @@ import pytest
 from metagym.errors import ConfigError
 from metagym.statistics import (
     equivalence_p,
+    finite_mean,
     holm,
     macro_average,
     mean_interval,
@@ -126,6 +127,11 @@ def test_equivalence_is_two_one_sided_t_tests() -> None:
     assert equivalence_p([0.2], 0.1) is None
     with pytest.raises(ConfigError, match=r"margin must be above 0, in units of the score, got 0"):
         equivalence_p(sample, 0)
+
+
+def test_the_finite_mean_leaves_out_nan_and_is_nan_without_any_value() -> None:
+    assert finite_mean([[1.0, math.nan, 3.0], [math.nan] * 3]).tolist() == pytest.approx([2.0, math.nan], nan_ok=True)
+    assert float(finite_mean([])) == pytest.approx(math.nan, nan_ok=True)
 
 
 def test_a_seed_that_misses_a_family_is_no_replicate() -> None:

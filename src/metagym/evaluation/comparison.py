@@ -24,6 +24,7 @@ from metagym.statistics import (
     Estimate,
     detectable_effect,
     equivalence_p,
+    finite_mean,
     holm,
     macro_average,
     mean_interval,
@@ -137,23 +138,19 @@ def _align(reports: Sequence[EvaluationReport], role: Role) -> list[dict[str, Ar
         }
         for report in reports
     ]
-    common = [key for key in cells[0] if all(key in other for other in cells[1:])]
+    common = [key for key in cells[0] if all(key in other for other in cells)]
     if not common:
         raise ConfigError(
             "Expected evaluations that share families, seeds and tasks, got none in common. Use one protocol for all."
         )
-    families = dict.fromkeys(key[0] for key in common)
-    axes = {
-        family: (
-            list(dict.fromkeys(key[1] for key in common)),
-            list(dict.fromkeys(key[2] for key in common if key[0] == family)),
-        )
-        for family in families
-    }
+    seeds = dict.fromkeys(seed for _, seed, _ in common)
+    tasks_of: dict[str, dict[str, None]] = {}
+    for family, _, task in common:
+        tasks_of.setdefault(family, {})[task] = None
     return [
         {
             family: np.array([[cell.get((family, seed, task), math.nan) for task in tasks] for seed in seeds])
-            for family, (seeds, tasks) in axes.items()
+            for family, tasks in tasks_of.items()
         }
         for cell in cells
     ]
@@ -171,7 +168,7 @@ def _compare(
     forced: tuple[str, ...],
 ) -> Comparison:
     cells = {family: np.where(known[family], ours[family] - theirs[family], np.nan) for family in ours}
-    rows = {family: _row_means(table) for family, table in cells.items()}
+    rows = {family: finite_mean(table) for family, table in cells.items()}
     per_seed = macro_average(list(rows.values()))
     difference = mean_interval(per_seed)
     num_seeds = 0 if difference is None else difference.num
@@ -180,6 +177,7 @@ def _compare(
     adjusted = dict(zip(ps, holm(list(ps.values())), strict=True))
     equal_p = None if margin is None else equivalence_p(per_seed, margin)
     std = None if difference is None else difference.std
+    least, greatest = first.config.score_range
     scripted = first.scripted or second.scripted
     notes = [SCRIPTED_NOTE] if scripted else []
     if num_seeds < MIN_SEEDS_FOR_SIGN_FLIP:
@@ -206,7 +204,11 @@ def _compare(
         verdict=_verdict(first.arm, second.arm, difference, equal_p, margin),
         num_pairs=int(sum(mask.sum() for mask in known.values())),
         num_dropped=int(sum((~mask).sum() for mask in known.values())),
-        worst_case=_worst_case(ours, theirs, first.config.score_range),
+        # The missing scores of the two arms are at opposite ends of the range.
+        worst_case=(
+            _filled_difference(ours, theirs, least, greatest),
+            _filled_difference(ours, theirs, greatest, least),
+        ),
         forced=forced,
         scripted=scripted,
         notes=tuple(notes),
@@ -227,24 +229,10 @@ def _verdict(first: str, second: str, difference: Estimate | None, equal_p: floa
     return f"no difference shown between {first} and {second}; {power_in_words(difference.std or 0.0, difference.num)}"
 
 
-def _worst_case(
-    ours: dict[str, Array],
-    theirs: dict[str, Array],
-    score_range: tuple[float, float],
-) -> tuple[float, float]:
-    """Return the mean difference with the missing scores of the two arms at opposite ends of the range."""
-    least, greatest = score_range
-
-    def mean(our_guess: float, their_guess: float) -> float:
-        filled = [
-            np.nan_to_num(ours[name], nan=our_guess) - np.nan_to_num(theirs[name], nan=their_guess) for name in ours
-        ]
-        return float(np.mean([table.mean() for table in filled]))
-
-    return mean(least, greatest), mean(greatest, least)
-
-
-def _row_means(table: Array) -> Array:
-    counts = np.isfinite(table).sum(axis=1)
-    sums = np.nansum(table, axis=1)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+def _filled_difference(ours: dict[str, Array], theirs: dict[str, Array], our_guess: float, their_guess: float) -> float:
+    """Return the mean difference with a guess for each missing score of the two arms."""
+    means = [
+        (np.nan_to_num(ours[name], nan=our_guess) - np.nan_to_num(theirs[name], nan=their_guess)).mean()
+        for name in ours
+    ]
+    return float(np.mean(means))

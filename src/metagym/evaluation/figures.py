@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metagym.runs.measurements import Measurement, Role
-from metagym.statistics import Estimate, macro_average, mean_interval
+from metagym.statistics import Estimate, finite_mean, macro_average, mean_interval
 from metagym.types import Record
 
 Array = NDArray[np.float64]
@@ -102,21 +102,22 @@ def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: 
     validations = [table.get(family, seed, Role.VALIDATION, index) for index in range(num_steps + 1)]
     validation = np.array([mean_of(item) for item in validations])
     online = np.array([mean_of(item) for item in onlines])
-    replay_gain = _mean([paired_difference(new, old) for new, old in zip(replays, onlines, strict=True)])
-    steps = [paired_difference(new, old) for old, new in itertools.pairwise(validations)]
-    chosen_validation = validation[chosen.index] if chosen is not None else math.nan
+    steps = np.array([paired_difference(new, old) for old, new in itertools.pairwise(validations)])
+    replay_gain = float(finite_mean([paired_difference(new, old) for new, old in zip(replays, onlines, strict=True)]))
+    transfer_gain = float(finite_mean(steps))
+    chosen_validation = math.nan if chosen is None else float(validation[chosen.index])
     return {
         "gain": paired_difference(chosen, first),
         "last_gain": paired_difference(last, first),
         "test_chosen": mean_of(chosen),
         "test_first": mean_of(first),
         "test_last": mean_of(last),
-        "optimism": float(chosen_validation) - mean_of(chosen),
+        "optimism": chosen_validation - mean_of(chosen),
         "replay_gain": replay_gain,
-        "transfer_gain": _mean(steps),
-        "memorisation_gap": replay_gain - _mean(steps),
+        "transfer_gain": transfer_gain,
+        "memorisation_gap": replay_gain - transfer_gain,
         "area": float(np.mean((validation[:-1] + validation[1:]) / 2)),
-        "regression_rate": _mean([float(step < 0) if math.isfinite(step) else math.nan for step in steps]),
+        "regression_rate": float(finite_mean(np.where(np.isfinite(steps), steps < 0, np.nan))),
         "invalid_action_rate": _invalid_rate(chosen),
         "invalid_action_rate_first": _invalid_rate(first),
         "online": online,
@@ -153,8 +154,3 @@ def _invalid_rate(measurement: Measurement | None) -> float:
     if measurement is None or measurement.num_steps == 0:
         return math.nan
     return measurement.num_invalid / measurement.num_steps
-
-
-def _mean(values: Sequence[float]) -> float:
-    known = [value for value in values if math.isfinite(value)]
-    return sum(known) / len(known) if known else math.nan

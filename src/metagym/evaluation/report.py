@@ -11,7 +11,7 @@ from metagym.evaluation.figures import Figures, MeasurementTable, figures_by_see
 from metagym.rendering import plural
 from metagym.runs.measurements import Learned, Measurement, Role
 from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, detectable_effect
-from metagym.types import SCHEMA_VERSION, Record, Usage
+from metagym.types import SCHEMA_VERSION, Record, Usage, sum_usage
 
 SCRIPTED_NOTE = "SCRIPTED: a stand-in played or reflected; this says nothing about language models."
 
@@ -92,6 +92,7 @@ def build_report(
 ) -> EvaluationReport:
     """Return the report of the measurements. `about` holds further fields, such as the fingerprints."""
     table = MeasurementTable(measurements)
+    chosen = [_chosen_prompt(table, family, seed) for family in table.families for seed in table.seeds]
     rows = {
         family: [figures_by_seed(table, family, seed, config.num_steps) for seed in table.seeds]
         for family in table.families
@@ -112,7 +113,7 @@ def build_report(
         scripted=is_scripted,
         overall=overall,
         families=families,
-        prompts=tuple(_prompts(table)),
+        prompts=tuple(item for item in chosen if item is not None),
         verdict=_verdict(overall),
         num_missing=sum(score is None for item in tests for score in item.scores),
         usage=_usages(measurements, reflector_usage or Usage(), learned),
@@ -167,22 +168,13 @@ def _verdict(overall: Figures) -> str:
     return f"not shown to differ from sp_0: {numbers}; {power_in_words(gain.std, gain.num)}"
 
 
-def _prompts(table: MeasurementTable) -> list[ChosenPrompt]:
-    found = []
-    for family in table.families:
-        for seed in table.seeds:
-            chosen, last = (table.get(family, seed, role) for role in (Role.TEST_CHOSEN, Role.TEST_LAST))
-            if chosen is not None and last is not None:
-                found.append(
-                    ChosenPrompt(
-                        family=family,
-                        seed=seed,
-                        chosen=chosen.index,
-                        chosen_prompt=chosen.prompt,
-                        last_prompt=last.prompt,
-                    )
-                )
-    return found
+def _chosen_prompt(table: MeasurementTable, family: str, seed: int) -> ChosenPrompt | None:
+    chosen, last = (table.get(family, seed, role) for role in (Role.TEST_CHOSEN, Role.TEST_LAST))
+    if chosen is None or last is None:
+        return None
+    return ChosenPrompt(
+        family=family, seed=seed, chosen=chosen.index, chosen_prompt=chosen.prompt, last_prompt=last.prompt
+    )
 
 
 def _prompt_scores(table: MeasurementTable, learned: Learned, num_steps: int) -> PromptScores:
@@ -194,15 +186,10 @@ def _prompt_scores(table: MeasurementTable, learned: Learned, num_steps: int) ->
 def _usages(
     measurements: Sequence[Measurement], reflector_usage: Usage, learned: Sequence[Learned]
 ) -> dict[str, Usage]:
-    measuring = _usage(item for item in measurements if item.role is not Role.ONLINE)
-    if learned:  # the accounts know of replays, gates and every call of the method
-        roles = {role for item in learned for role in item.usage}
-        by_role = {role: sum((item.usage.get(role, Usage()) for item in learned), Usage()) for role in roles}
-        others = sum((usage for role, usage in by_role.items() if role != "actor"), Usage())
-        return {"learning": by_role.get("actor", Usage()), "measuring": measuring, "reflector": others}
-    learning = _usage(item for item in measurements if item.role is Role.ONLINE)
+    measuring = sum_usage(item.usage for item in measurements if item.role is not Role.ONLINE)
+    if learned:  # the ledgers know of replays, gates and every call of the method
+        learning = sum_usage(item.usage.get("actor", Usage()) for item in learned)
+        reflector_usage = sum_usage(own for item in learned for role, own in item.usage.items() if role != "actor")
+    else:
+        learning = sum_usage(item.usage for item in measurements if item.role is Role.ONLINE)
     return {"learning": learning, "measuring": measuring, "reflector": reflector_usage}
-
-
-def _usage(measurements: Any) -> Usage:
-    return sum((item.usage for item in measurements), Usage())

@@ -17,7 +17,7 @@ from metagym.errors import ConfigError
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.extensions import extension_of
 from metagym.seeding import derive_seed
-from metagym.statistics import Estimate, mean_interval
+from metagym.statistics import Estimate, finite_mean, mean_interval
 from metagym.types import Record, Task
 
 
@@ -85,8 +85,6 @@ def _gains(env: MetaEnv, rows: Sequence[Sequence[str]], tasks: Sequence[Task]) -
     ids = [task.id for task in tasks]
     played = env.replay([*flat, *[env.default_prompt] * len(flat)], ids)
     scores = np.array([[np.nan if score is None else score for score in item.scores] for item in played])
-    gains = scores[: len(flat)] - scores[len(flat) :]
-    known = np.isfinite(gains).sum(axis=1)
-    means = np.where(known > 0, np.nansum(gains, axis=1) / np.maximum(known, 1), np.nan)
+    means = finite_mean(scores[: len(flat)] - scores[len(flat) :])
     ends = np.cumsum([len(prompts) for prompts in rows])
     return [mean_interval(part) for part in np.split(means, ends[:-1])]

@@ -181,6 +181,14 @@ def macro_average(tables: Sequence[ArrayLike]) -> NDArray[np.float64]:
     return np.asarray(np.mean(np.asarray(tables, dtype=np.float64), axis=0), dtype=np.float64)
 
 
+def finite_mean(values: ArrayLike) -> NDArray[np.float64]:
+    """Return the mean of the finite values over the last axis; NaN if there are none."""
+    table = np.asarray(values, dtype=np.float64)
+    known = np.isfinite(table)
+    counts = known.sum(axis=-1)
+    return np.where(counts > 0, np.where(known, table, 0.0).sum(axis=-1) / np.maximum(counts, 1), np.nan)
+
+
 def _finite(values: ArrayLike) -> NDArray[np.float64]:
     sample = np.asarray(values, dtype=np.float64).ravel()
     return sample[np.isfinite(sample)]
