@@ -6,8 +6,10 @@ from typing import Any
 import typer.main
 
 from metagym.cli import app as application
+from metagym.cli.model_options import GUIDE
 
 MARK = "<!-- every command -->"
+SPEC_MARK = "<!-- every form of SPEC -->"
 
 
 def _leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -24,9 +26,9 @@ def _row(parameter: Any) -> str:
     names = parameter.opts + parameter.secondary_opts if is_option else [parameter.name.upper()]
     default = parameter.default
     is_worth_saying = default or (default == 0 and not isinstance(default, bool))
-    told = " ".join((getattr(parameter, "help", None) or "").split()).replace("|", "\\|")
-    said = f"{told} Default: `{default}`." if is_worth_saying else told
-    return f"| {', '.join(f'`{name}`' for name in names)} | {said}{' Required.' if parameter.required else ''} |"
+    text = " ".join((getattr(parameter, "help", None) or "").split()).replace("|", "\\|")
+    help_text = f"{text} Default: `{default}`." if is_worth_saying else text
+    return f"| {', '.join(f'`{name}`' for name in names)} | {help_text}{' Required.' if parameter.required else ''} |"
 
 
 def _section(name: str, command: Any) -> str:
@@ -38,6 +40,8 @@ def _section(name: str, command: Any) -> str:
 def _fill(app: Any, docname: str, source: list[str]) -> None:
     if MARK in source[0]:
         commands = _leaves(typer.main.get_command(application), "metagym")
+        forms = "\n".join(f"- `{form}`: {meaning}" for form, meaning in GUIDE)
+        source[0] = source[0].replace(SPEC_MARK, forms)
         source[0] = source[0].replace(MARK, "\n".join(_section(*found) for found in commands))
 
 

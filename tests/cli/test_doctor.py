@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import Metagym, command  # noqa: F401 - a fixture
+from tests.cli.conftest import Metagym
 from tests.conftest import SRC, run_python
 
 STATES = {"ok", "warning", "problem"}
 
 
-def test_a_sound_installation_ends_with_0_and_each_fault_has_a_remedy(command: Metagym) -> None:  # noqa: F811
+def test_a_sound_installation_ends_with_0_and_each_fault_has_a_remedy(command: Metagym) -> None:
     done = command("doctor", "--json")
     found = json.loads(done.out)
     assert {"python", "metagym", "games", "runs", "terminal", "gpu", "model"} <= {item["topic"] for item in found}
@@ -22,7 +22,7 @@ def test_a_sound_installation_ends_with_0_and_each_fault_has_a_remedy(command: M
     assert (done.code == 1) == any(item["state"] == "problem" for item in found)
 
 
-def test_a_problem_ends_with_1_and_its_remedy_is_shown(command: Metagym) -> None:  # noqa: F811
+def test_a_problem_ends_with_1_and_its_remedy_is_shown(command: Metagym) -> None:
     done = command("doctor", "--model", "gpt-4o")
     assert done.code == 1
     assert "problem  model" in done.out
@@ -31,7 +31,7 @@ def test_a_problem_ends_with_1_and_its_remedy_is_shown(command: Metagym) -> None
 
 
 def test_a_games_folder_that_is_not_there_is_a_problem(
-    command: Metagym,  # noqa: F811
+    command: Metagym,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from metagym.cli.options import model_spec, read_reflector
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.reflectors import (
     ChatReflector,
@@ -64,7 +63,7 @@ def test_names_paths_functions_and_objects_name_reflectors() -> None:
     ("reflector", "error", "message"),
     [
         ({"method": "icct", **LOCAL}, UnknownNameError, r"Unknown method 'icct'.*Did you mean 'ict'"),
-        ({"method": "ict"}, ConfigError, r"'ict' needs a model: .*--reflector ict --reflector-model NAME"),
+        ({"method": "ict"}, ConfigError, r"'ict' needs a model: .*--reflector ict:NAME@URL"),
         ("ict", ConfigError, r"'ict' needs a model"),
         ({"method": "fixed", **LOCAL}, ConfigError, r"'fixed' takes no model; leave out 'model', 'base_url'"),
         ({"method": "ict", **LOCAL, "options": {"max_tokns": 1}}, ConfigError, r"'ict' takes the options max_tokens, "),
@@ -100,12 +99,6 @@ def test_your_own_class_is_a_method_by_its_import_path() -> None:
     assert isinstance(make_reflector("tests.reflectors.test_protocol:Rollouts"), Rollouts)
     with pytest.raises(ConfigError, match=r"OverAModel' needs a model"):
         make_reflector(path)
-    assert read_reflector(path, LOCAL) == {"method": path, **LOCAL}
-    assert read_reflector("exemplars", LOCAL) == "exemplars"
-    assert read_reflector("ict", None) == "ict"
-    assert read_reflector(None, LOCAL) == LOCAL
-    scripted = model_spec("demo", LOCAL["base_url"], None)
-    assert read_reflector("ict", scripted) == {"method": "ict", "model": "demo"}
 
 
 def test_a_method_is_preferred_to_a_folder_of_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

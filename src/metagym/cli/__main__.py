@@ -1,4 +1,4 @@
-"""`python -m metagym.cli`: the command line, where the script is not on the path."""
+"""`python -m metagym.cli`: the command line, if the script is not on the path."""
 
 from metagym.cli import main
 

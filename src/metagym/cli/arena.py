@@ -1,73 +1,81 @@
-"""The arena on the command line: `metagym arena`. It only asks and prints."""
+"""`metagym arena`: methods side by side."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from metagym.cli.console import JsonOption, console, print_json, print_text, progress, resumable
-from metagym.cli.options import model_spec, read_budget, read_json
-from metagym.errors import ConfigError, MissingExtraError
+from metagym.cli.evaluate import ControlOption, FolderOption, read_controls
+from metagym.cli.model_options import (
+    ActorOption,
+    BudgetOption,
+    ReflectorSamplingOption,
+    SamplingOption,
+    read_actor,
+    read_budget,
+    read_limits,
+    read_shared_model,
+)
+from metagym.errors import MissingExtraError
 
 
-def compete(
-    preset: Annotated[str, typer.Option(help="`arena-small`, `ict`, or a .toml file of yours.")] = "arena-small",
-    reflectors: Annotated[
-        str, typer.Option(help="`all`, or names with commas: ict,best_of_n(ict),gepa,package.module:MyReflector.")
-    ] = "all",
-    budget: Annotated[
-        str | None,
-        typer.Option(help="What each meta-episode may take to learn: episodes=50,calls=N,tokens=N,cost=X."),
+def arena_command(
+    methods: Annotated[
+        list[str] | None,
+        typer.Argument(help="ict, best_of_n(ict), gepa, package.module:MyReflector, ...; by default all."),
     ] = None,
-    actor: Annotated[str | None, typer.Option(help="`demo`, `random`, or package.module:MyActor.")] = None,
-    model: Annotated[
+    preset: Annotated[str, typer.Option(help="`arena-small`, `ict`, or your own .toml file.")] = "arena-small",
+    actor: ActorOption = None,
+    reflector_model: Annotated[
         str | None,
-        typer.Option(help="The reflectors' model (`demo`: scripted), and the actor's where none is named."),
+        typer.Option(
+            metavar="SPEC",
+            help="The model that the methods ask: NAME@URL, NAME, FILE.json or `demo`; by default the actor's.",
+        ),
     ] = None,
-    base_url: Annotated[str | None, typer.Option(help="Its server, such as http://localhost:8000/v1.")] = None,
-    actor_model: Annotated[str | None, typer.Option(help="The actor's model, where it differs.")] = None,
-    actor_base_url: Annotated[str | None, typer.Option(help="The actor's server.")] = None,
-    api_key_env: Annotated[str | None, typer.Option(help="The environment variable that holds the key.")] = None,
-    client: Annotated[str, typer.Option(help="JSON: time limits, rates and prices of the model's server.")] = "{}",
-    control: Annotated[list[str] | None, typer.Option(help="A null control, instead of the preset's.")] = None,
-    no_controls: Annotated[bool, typer.Option("--no-controls", help="No null controls but `fixed`.")] = False,
-    max_tokens: Annotated[int | None, typer.Option(help="Stop before an environment and k take more tokens.")] = None,
-    max_calls: Annotated[int | None, typer.Option(help="Stop before they take more calls.")] = None,
-    max_cost: Annotated[float | None, typer.Option(help="Stop before they cost more money.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The folder; the same again goes on there.")] = None,
+    learning_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=N,...",
+            help="What each meta-episode may use to learn: episodes=50,tokens=N,calls=N,cost=X; by default the "
+            "preset's.",
+        ),
+    ] = None,
+    budget: BudgetOption = None,
+    sampling: SamplingOption = None,
+    reflector_sampling: ReflectorSamplingOption = None,
+    control: ControlOption = None,
+    out: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run methods side by side: the same tasks and seeds, equal learning budgets, beside null controls."""
+    """Run methods side by side: the same tasks and seeds, equal learning budgets, together with null controls.
+
+    --budget holds for everything that is played on one environment with one batch size k.
+    """
+    from metagym.budget import Budget
     from metagym.evaluation.arena import run_arena
     from metagym.evaluation.output.tables import standings_tables
     from metagym.evaluation.preset import load_preset
 
-    limits = read_json("--client", client)
-    asked = model_spec(model, base_url, api_key_env, limits)
-    player = actor or model_spec(actor_model, actor_base_url or base_url, api_key_env, limits)
-    if player is None and model != "demo":
-        player = asked
-    if player is None:
-        raise ConfigError(
-            "No actor is named, and a measurement plays no stand-in unasked. Say --model NAME (with --base-url for a "
-            "server of your own), --actor-model NAME, or --actor demo for the scripted one."
-        )
-    protocol = load_preset(preset)
-    learning = read_limits(budget) or protocol.budget
-    controls = () if no_controls else protocol.controls if control is None else tuple(control)
-    protocol = protocol.model_copy(update={"budget": learning, "controls": controls})
+    actor_spec = read_actor(actor, sampling)
+    protocol, controls = load_preset(preset), read_controls(control)
+    update: dict[str, object] = {} if controls is None else {"controls": controls}
+    if learning_budget is not None:
+        update["budget"] = Budget(**read_limits("--learning-budget", learning_budget))
+    protocol = protocol.model_copy(update=update)
     path = out or Path("runs") / protocol.name
     with resumable(path, f"the same command with --out {path}"), progress() as bars:
         bar = bars.add_task("episodes", total=None)
         bouts = run_arena(
             protocol,
-            split_names(reflectors),
-            actor=player,
-            model=asked,
+            methods or ["all"],
+            actor=actor_spec,
+            model=read_shared_model(reflector_model, reflector_sampling, actor=actor_spec),
             path=path,
-            limits=read_budget(max_tokens, max_calls, max_cost),
+            limits=read_budget(budget),
             on_arm=lambda name, num: bars.reset(bar, total=num, description=name),
             on_episode=lambda trajectory: bars.advance(bar),
         )
@@ -76,46 +84,12 @@ def compete(
         return
     for bout in bouts:
         console.print(*standings_tables(bout.standings), sep="\n", highlight=False)
-        print_text(f"\nThe records, the standings (arena.md, .csv, .json) and their curves lie in {bout.folder}.")
+        print_text(f"\nThe records, the standings (arena.md, .csv, .json) and their curves are in {bout.folder}.")
     print_text(_report(path))
 
 
-def split_names(text: str) -> list[str]:
-    """Return the names between the commas.
-
-    >>> split_names("ict, best_of_n(ict),gepa")
-    ['ict', 'best_of_n(ict)', 'gepa']
-    """
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise ConfigError(f"--reflectors expects `all`, or names with commas between them, got {text!r}.")
-    return names
-
-
-def read_limits(text: str | None) -> Any:
-    """Return the budget that `episodes=50,tokens=20000` stands for; None means the preset's.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    from pydantic import ValidationError
-
-    from metagym.budget import Budget
-
-    if text is None:
-        return None
-    pairs = [part.partition("=") for part in text.split(",")]
-    try:
-        return Budget.model_validate({name.strip(): number.strip() for name, _, number in pairs})
-    except ValidationError:
-        known = ", ".join(Budget.model_fields)
-        raise ConfigError(
-            f"--budget expects NAME=NUMBER with commas between them, the names among {known}; got {text!r}."
-        ) from None
-
-
 def _report(path: Path) -> str:
-    """Write the report beside the records, and say where it is; or what it needs."""
+    """Write the report beside the records, and return a sentence on its place, or on the package that it needs."""
     from metagym.report import make_report
 
     try:

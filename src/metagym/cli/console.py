@@ -24,9 +24,10 @@ DEBUG_VARIABLE = "METAGYM_DEBUG"
 EXIT_CODES = "Exit codes: 0 done, 1 an error or a difference found, 2 wrong usage, 130 stopped by Ctrl-C."
 
 AGAIN = "the same command again"
-"""The remedy of commands that go on by themselves over what their folder holds."""
+"""The remedy of commands that resume by themselves what their folder holds."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SeedOption = Annotated[int, typer.Option(help="Decides which tasks are drawn, and everything else that is random.")]
 
 
 def examples(*lines: str) -> str:
@@ -35,7 +36,7 @@ def examples(*lines: str) -> str:
 
 
 def progress() -> Progress:
-    """Return progress bars on the error stream; nothing is drawn where that is no terminal."""
+    """Return progress bars on the error stream; nothing is drawn if that is not a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -53,40 +54,40 @@ def print_json(value: Any) -> None:
 
 
 def print_text(text: str, *, to: Console = console) -> None:
-    """Print text as it is: no markup, no colours, no line breaks of ours."""
+    """Print text as it is: no markup, no colours, no added line breaks."""
     to.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
 def resumable(kept: Path, remedy: str, *, after: Callable[[], None] | None = None) -> Iterator[None]:
-    """Say, where a command is stopped or fails on the way, what was saved and how to go on.
+    """Print what was saved and how to resume, if the command inside is stopped or fails.
 
     `kept` is the folder, or the file in it without which nothing was saved; `remedy` is the command that
-    goes on; `after` may print more.
+    resumes; `after` may print more.
     """
     try:
         yield
     except (ConfigError, RunFolderError):
-        raise  # it was not begun
+        raise  # nothing was started
     except (Exception, KeyboardInterrupt):
         if kept.exists():
             folder = kept if kept.is_dir() else kept.parent
-            print_text(f"What was played is in {folder}. Go on with: {remedy}", to=errors)
+            print_text(f"What was played is in {folder}. Resume with: {remedy}", to=errors)
             if after is not None:
                 after()
         raise
 
 
 def run_app(app: Callable[[], Any]) -> None:
-    """Run the command line. An error ends in a sentence and exit code 1; `--debug` shows where it came from."""
-    # An installed script does not look for `lessons:MyReflector` in the folder where it is called.
+    """Run the command line. An error ends in a sentence and exit code 1; `--debug` shows its traceback."""
+    # An installed script does not look for `lessons:MyReflector` in the folder in which it is called.
     if "" not in sys.path:
         sys.path.append("")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # in a C locale, a bar that cannot be written becomes a '?'
             stream.reconfigure(errors="replace")
     debug = os.environ.get(DEBUG_VARIABLE, "") not in ("", "0") or "--debug" in sys.argv
-    if "--debug" in sys.argv[1:]:  # it may stand anywhere
+    if "--debug" in sys.argv[1:]:  # it is allowed anywhere
         sys.argv.remove("--debug")
     try:
         app()
@@ -96,13 +97,13 @@ def run_app(app: Callable[[], Any]) -> None:
         if isinstance(error, MetaGymError):
             errors.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
             if isinstance(error, InfrastructureError) and not isinstance(error, BudgetExceededError):
-                print_text("Is it the server, the key or the installation? metagym doctor looks.", to=errors)
+                print_text("To check the server, the key and the installation: metagym doctor", to=errors)
         else:
             errors.print(f"[red]Unexpected {type(error).__name__}:[/red] {escape(str(error))}", highlight=False)
             print_text(
-                "This is a defect: of metagym, or of an environment, actor or reflector that was loaded. The same "
-                "command with --debug shows where. If it is metagym's, please report it with that text and the "
-                "output of `metagym doctor --json`.",
+                "This is a defect in metagym, or in an environment, actor or reflector that was loaded. Run the same "
+                "command with --debug to see the traceback. If the defect is in metagym, please report it with the "
+                "traceback and the output of `metagym doctor --json`.",
                 to=errors,
             )
         sys.exit(1)

@@ -13,7 +13,7 @@ from metagym.cli.console import JsonOption, console, print_json
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
-def doctor(
+def doctor_command(
     model: Annotated[str | None, typer.Option(help="The model to look for; by default METAGYM_MODEL.")] = None,
     base_url: Annotated[str | None, typer.Option(help="Its server, such as http://localhost:8000/v1.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="The environment variable that holds its key.")] = None,

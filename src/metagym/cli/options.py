@@ -1,64 +1,90 @@
-"""What options say: from the words of a command line to specs, budgets and records."""
+"""Read what options hold: NAME=VALUE pairs, files of JSON and of text, records."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final
+
+import typer
 
 from metagym.errors import ConfigError
 
+ENV_OPTION: Final = (
+    "An option of the environment, repeatable; VALUE is JSON or a word: split=test, families='[\"law-0007\"]', "
+    'episodes_per_step=3, workers=\'{"processes": 4, "step_timeout_s": 20}\' (worker processes, with a time limit '
+    "for each step)."
+)
+EnvOption = Annotated[list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help=ENV_OPTION)]
 
-def model_spec(
-    model: str | None, base_url: str | None, api_key_env: str | None, client: Mapping[str, Any] | None = None
-) -> dict[str, Any] | None:
-    """Return the spec of a model; None where none is named. `demo` is the scripted one, and takes nothing else."""
-    if model is None or model == "demo":
-        return {"model": "demo"} if model else None
-    spec = {"model": model, "base_url": base_url, "api_key_env": api_key_env, "client": client or None}
-    return {name: value for name, value in spec.items() if value is not None}
-
-
-def read_budget(
-    max_tokens: int | None, max_calls: int | None, max_cost: float | None, *, base: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return the budget as a JSON mapping: `base`, with what is given in its place."""
-    given = {"tokens": max_tokens, "calls": max_calls, "cost": max_cost}
-    return {**(base or {}), **{name: value for name, value in given.items() if value is not None}}
+_NAME = re.compile(r"\s*(?P<name>\w+)\s*=\s*")
 
 
-def read_reflector(reflector: str | None, model: dict[str, Any] | None) -> Any:
-    """Return the reflector's spec: the name that was given, with the model where it names a method that takes one."""
-    from metagym.reflectors import method_names, takes_model
+def read_pairs(options: Iterable[str] | None, *, name: str = "--option") -> dict[str, Any]:
+    """Return the pairs of the repeatable option `name`, each NAME=VALUE; a value is JSON, or else a word."""
+    read: dict[str, Any] = {}
+    for option in options or ():
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise ConfigError(f"{name} expects NAME=VALUE, got {option!r}.")
+        try:
+            read[key] = json.loads(value)
+        except ValueError:
+            read[key] = value  # a plain word needs no quotes
+    return read
 
-    if reflector is None or model is None:
-        return reflector or model
-    is_method = reflector in method_names() or ":" in reflector
-    return {"method": reflector, **model} if is_method and takes_model(reflector) else reflector
+
+def read_assignments(name: str, text: str) -> dict[str, Any]:
+    """Return the pairs of the option `name`, NAME=VALUE with commas between them; a value is JSON, or else a word.
+
+    >>> read_assignments("--sampling", 'temperature=0, stop=["a,b"], effort=low')
+    {'temperature': 0, 'stop': ['a,b'], 'effort': 'low'}
+    """
+    read: dict[str, Any] = {}
+    rest = text
+    while rest or not read:
+        found = _NAME.match(rest)
+        if found is None:
+            raise ConfigError(f"{name} expects NAME=VALUE with commas between the pairs, got {text!r}.")
+        if found["name"] in read:
+            raise ConfigError(f"{name} expects each name once, got {found['name']!r} twice in {text!r}.")
+        rest = rest[found.end() :]
+        try:
+            value, length = json.JSONDecoder().raw_decode(rest)
+            if not re.match(r"\s*(,|$)", rest[length:]):
+                raise ValueError("a word that begins as a JSON value does")  # such as 50_000
+        except ValueError:
+            length = len(rest.partition(",")[0])
+            value = rest[:length].strip()
+        read[found["name"]] = value
+        rest = rest[length:].lstrip().removeprefix(",")
+    return read
 
 
-def read_json(name: str, text: str) -> dict[str, Any]:
-    """Return the JSON mapping that an option holds."""
+def read_json_file(name: str, path: Path) -> dict[str, Any]:
+    """Return the JSON mapping in the file that the option `name` names."""
+    text = read_text(name, path)
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise ConfigError(f"{name} expects a JSON mapping, got {text!r}: {error}.") from error
+        raise ConfigError(f"{name} expects a JSON mapping in {path}: {error}.") from error
     if not isinstance(value, dict):
-        raise ConfigError(f"{name} expects a JSON mapping, got {text!r}.")
+        raise ConfigError(f"{name} expects a JSON mapping in {path}, got {text.strip()!r:.80}.")
     return value
 
 
 def read_text(name: str, path: Path) -> str:
-    """Return the text of the file that an option names."""
+    """Return the text of the file that the option `name` names."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise ConfigError(f"{name} expects a file of text in UTF-8, got {path}: {error}.") from error
 
 
-def read_config(kind: Any, options: list[str] | None, *, name: str) -> Any:
-    """Return a record of that kind, its fields given as NAME=JSON by the option `name`."""
+def read_config(kind: Any, options: Iterable[str] | None, *, name: str) -> Any:
+    """Return a record of that kind whose fields the repeatable option `name` sets as NAME=VALUE."""
     from pydantic import ValidationError
 
     try:
@@ -68,17 +94,3 @@ def read_config(kind: Any, options: list[str] | None, *, name: str) -> Any:
         known = ", ".join(kind.model_fields)
         field = ".".join(map(str, first["loc"]))
         raise ConfigError(f"{kind.__name__} got {field}={first['input']!r}: {first['msg']}. Fields: {known}.") from None
-
-
-def read_pairs(options: list[str] | None, *, name: str = "--option") -> dict[str, Any]:
-    """Return the NAME=JSON pairs of the option `name`; a value that is no JSON is a word."""
-    read: dict[str, Any] = {}
-    for option in options or []:
-        key, equals, value = option.partition("=")
-        if not equals:
-            raise ConfigError(f"{name} expects NAME=VALUE, got {option!r}.")
-        try:
-            read[key] = json.loads(value)
-        except ValueError:
-            read[key] = value  # a plain word needs no quotes
-    return read

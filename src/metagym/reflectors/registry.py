@@ -127,7 +127,7 @@ def _reflector_from_mapping(mapping: Mapping[str, Any]) -> Reflector:
     if not named and needed is not None and needed.default is needed.empty:
         raise ConfigError(
             f"The method {name!r} needs a model: {{'method': {name!r}, 'model': ..., 'base_url': ...}}, or "
-            f"--reflector {name} --reflector-model NAME on the command line; 'demo' is the scripted one for Gates."
+            f"--reflector {name}:NAME@URL on the command line; 'demo' is the scripted one for Gates."
         )
     if named:
         options["model"] = _reflector_model(named)

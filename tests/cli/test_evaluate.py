@@ -1,18 +1,16 @@
-"""The commands that measure, through the front door."""
+"""`metagym evaluate` and `compare`."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from metagym import cli
-from metagym.cli import evaluation
+from metagym.cli import console
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation.preset import load_preset, preset_names
+from tests.cli.conftest import invoke
 
 SMALL = """
 num_steps = 2
@@ -28,31 +26,24 @@ families = ["law-0007"]
 """
 
 
-def invoke(*arguments: object) -> str:
-    result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return re.sub(r"\s+", " ", result.output)
-
-
 @pytest.fixture
 def preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(evaluation.console, "_width", 200)
+    monkeypatch.setattr(console, "_width", 200)
     path = tmp_path / "small.toml"
     path.write_text(SMALL)
     return path
 
 
 def test_evaluate_prints_the_report_and_the_comparisons_and_compare_finds_them_again(preset: Path) -> None:
-    told = invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "out")
-    assert "demo: test scores, 2 seeds" in told
-    assert "SCRIPTED" in told
-    assert "demo against each" in told
-    assert invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "out") == told
+    printed = invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "out")
+    assert "demo: test scores, 2 seeds" in printed
+    assert "SCRIPTED" in printed
+    assert "demo against each" in printed
+    assert invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "out") == printed
     compared = invoke("compare", "out/gates-v0-k3/demo", "out/gates-v0-k3/no-reflection", "--json")
     assert json.loads(compared)[0]["second"] == "no reflection"
-    compared = json.loads(invoke("compare", "out", "--json"))  # the own arm against each control, tuned prompts apart
+    compared = json.loads(invoke("compare", "out", "--json"))  # its own arm against each control, without tuned prompts
     assert [(item["first"], item["second"]) for item in compared] == [("demo", "no reflection"), ("demo", "same again")]
     shown = invoke("show", "out/gates-v0-k3/demo")
     assert "demo: test scores, 2 seeds" in shown
@@ -69,42 +60,35 @@ def test_evaluate_prints_the_report_and_the_comparisons_and_compare_finds_them_a
 
 
 def test_evaluate_json_and_the_stream(preset: Path) -> None:
-    told = invoke("evaluate", "--preset", preset, "--actor", "demo", "--no-controls", "--json", "--out", "a")
-    assert len(json.loads(told)) == 1
+    printed = invoke("evaluate", "--preset", preset, "--actor", "demo", "--control", "none", "--json", "--out", "a")
+    assert len(json.loads(printed)) == 1
     preset.write_text(SMALL.replace("num_steps", 'protocol = "stream"\nnum_steps').replace("[3]", "[1]"))
     assert "test scores along the stream" in invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "b")
 
 
 def test_the_list_of_runs_cuts_no_name_off_on_a_narrow_terminal(preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "a-folder-with-quite-a-long-name")
-    monkeypatch.setattr(evaluation.console, "_width", 80)
+    monkeypatch.setattr(console, "_width", 80)
     assert "…" not in invoke("runs", ".")
 
 
-def test_one_of_something_is_told_in_the_singular(preset: Path) -> None:
+def test_one_seed_is_printed_in_the_singular(preset: Path) -> None:
     preset.write_text(SMALL.replace("num_seeds = 2", "num_seeds = 1"))
-    told = invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "out")
-    assert "test scores, 1 seed " in told
-    assert "1 seeds" not in told
-
-
-def test_export_writes_what_is_asked_for(preset: Path) -> None:
-    invoke("evaluate", "--preset", preset, "--actor", "demo", "--no-controls", "--out", "out")
-    assert "episodes in atif" in invoke("export", "out/gates-v0-k3/demo", "--atif", "atif")
-    with pytest.raises(ConfigError, match="Say what to write"):
-        invoke("export", "out/gates-v0-k3/demo")
+    printed = invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "out")
+    assert "test scores, 1 seed " in printed
+    assert "1 seeds" not in printed
 
 
 def test_a_measurement_wants_an_explicit_actor_and_reflector() -> None:
-    with pytest.raises(ConfigError, match=r"No actor is named, and a measurement plays no stand-in unasked"):
+    with pytest.raises(ConfigError, match=r"No actor is named, and a scripted stand-in never plays without being"):
         invoke("evaluate", "--preset", "ict-small")
     with pytest.raises(ConfigError, match=r"No reflector is named"):
-        invoke("evaluate", "--preset", "ict-small", "--actor-model", "m")
+        invoke("evaluate", "--preset", "ict-small", "--actor", "random")
     with pytest.raises(ConfigError, match=r"--endpoint must be 'chosen' or 'last', got 'best'"):
         invoke("compare", "a", "b", "--endpoint", "best")
 
 
-def test_the_presets_that_ship_are_whole() -> None:
+def test_the_shipped_presets_are_complete() -> None:
     assert preset_names() == ["arena-small", "ict", "ict-small", "stream"]
     for name in preset_names():
         assert load_preset(name).configs()
@@ -118,7 +102,7 @@ def test_the_presets_that_ship_are_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "problem"),
     [
         ("num_steps = ", r"Expected TOML in the preset .*small.toml"),
         (SMALL + "colour = 1", r"field 'environments.0.colour' got 1"),
@@ -128,18 +112,23 @@ def test_the_presets_that_ship_are_whole() -> None:
         (SMALL.replace("no reflection", "no reflexion"), r"Unknown control 'no reflexion'"),
     ],
 )
-def test_a_bad_preset_is_told_before_anything_is_played(preset: Path, text: str, told: str) -> None:
+def test_a_wrong_preset_is_refused_before_anything_is_played(preset: Path, text: str, problem: str) -> None:
     preset.write_text(text)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=problem):
         invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "out")
     assert not Path("out").exists()
 
 
-def test_an_unknown_preset_is_told_with_the_known_ones() -> None:
+def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown preset 'itc': expected one of 'arena-small', 'ict', "):
         load_preset("itc")
     with pytest.raises(ConfigError, match=r"Expected a preset in TOML at missing.toml"):
         load_preset("missing.toml")
+
+
+def test_control_none_is_given_alone(preset: Path) -> None:
+    with pytest.raises(ConfigError, match="--control none leaves no control arms, so it is given alone"):
+        invoke("evaluate", "--preset", preset, "--actor", "demo", "--control", "none", "--control", "same again")
 
 
 def test_a_folder_is_a_reflector_by_its_spec(preset: Path, tmp_path: Path) -> None:
@@ -149,12 +138,12 @@ def test_a_folder_is_a_reflector_by_its_spec(preset: Path, tmp_path: Path) -> No
         invoke("evaluate", "--preset", preset, "--actor", "demo", "--reflector", folder, "--out", "out")
     (folder / "reflector.json").write_text('"fixed"')
     assert "not shown to differ" in invoke(
-        "evaluate", "--preset", preset, "--actor", "demo", "--reflector", folder, "--no-controls", "--out", "out"
+        "evaluate", "--preset", preset, "--actor", "demo", "--reflector", folder, "--control", "none", "--out", "out"
     )
 
 
 def test_evaluate_takes_a_method_by_name_and_names_the_arm_after_it(preset: Path) -> None:
-    arguments = ("--reflector", "training_free_grpo_style", "--reflector-model", "demo", "--no-controls")
-    told = invoke("evaluate", "--preset", preset, "--actor", "demo", *arguments, "--out", "out")
-    assert "training_free_grpo_style: test scores, 2 seeds" in told
+    arguments = ("--reflector", "training_free_grpo_style:demo", "--control", "none")
+    printed = invoke("evaluate", "--preset", preset, "--actor", "demo", *arguments, "--out", "out")
+    assert "training_free_grpo_style: test scores, 2 seeds" in printed
     assert (Path("out") / "gates-v0-k3" / "training_free_grpo_style" / "report.json").exists()

@@ -1,4 +1,4 @@
-"""`metagym train demo`: the demonstration, printed. It only asks and prints."""
+"""`metagym train demo`: the demonstration, printed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from metagym.cli.console import AGAIN, console, resumable
-from metagym.cli.training_options import SeedOption
+from metagym.cli.console import AGAIN, SeedOption, console, resumable
 
 
-def demo(
+def train_demo_command(
     runs: Annotated[int, typer.Option(min=2, max=10, help="Training runs: the replicates of the t interval.")] = 5,
     steps: Annotated[int, typer.Option("--steps", "-n", min=1, help="GRPO steps of a run.")] = 80,
-    processes: Annotated[int, typer.Option(min=1, help="Runs at a time, one core each.")] = 2,
+    processes: Annotated[int, typer.Option(min=1, help="Runs at the same time, each on one core.")] = 2,
     shuffled: Annotated[bool, typer.Option(help="Also train each run on shuffled rewards.")] = True,
     seed: SeedOption = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the runs; finished ones are not run again.")] = (
@@ -28,19 +27,19 @@ def demo(
     require("torch", extra="train"), require("transformers", extra="train")
     from metagym.training_demo.demonstration import DemoConfig, run_demo
 
-    def told(report: Any) -> None:
+    def print_rewards(report: Any) -> None:
         console.print(f"run {report.seed}: reward {curve(report.rewards)}", highlight=False)
 
     seeds = range(seed, seed + runs)
     config = DemoConfig(num_steps=steps, shuffled=shuffled)
     with resumable(out, AGAIN):
-        reports = run_demo(out, seeds, config, num_processes=min(processes, runs), on_run=told)
+        reports = run_demo(out, seeds, config, num_processes=min(processes, runs), on_run=print_rewards)
     _print_reports(reports)
-    console.print(f"\nThe runs lie in {out}.", soft_wrap=True, highlight=False)
+    console.print(f"\nThe runs are in {out}.", soft_wrap=True, highlight=False)
 
 
 def curve(rewards: Any) -> str:
-    """Return some ten points of the curve, each the mean of its stretch."""
+    """Return about ten points of the curve, each the mean of a stretch of it."""
     known = [value for value in rewards if value is not None]
     size = max(1, -(-len(known) // 10))
     parts = [known[start : start + size] for start in range(0, len(known), size)]

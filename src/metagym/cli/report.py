@@ -1,4 +1,4 @@
-"""`metagym plot RUN ... -o FILE`: the learning curves of runs as one figure. It only asks and prints."""
+"""`metagym report` and `plot`: runs as one HTML page, and learning curves as one figure."""
 
 from __future__ import annotations
 
@@ -8,21 +8,46 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from metagym.cli.console import console
+from metagym.cli.console import JsonOption, console, print_json, print_text
 from metagym.errors import ConfigError, RunFolderError
+from metagym.rendering import plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+RunsArgument = Annotated[
+    list[Path], typer.Argument(help="Run folders, or folders that hold some, such as an evaluation's.")
+]
 
-def plot(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of them such as an evaluation's.")],
+
+def report_command(
+    runs: RunsArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path("report.html"),
+    episodes: Annotated[int, typer.Option(min=0, help="The most episodes that can be opened in the page.")] = 1_000,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one HTML file to look at runs: it opens offline, by a double click."""
+    from metagym.report import make_report
+
+    made = make_report(runs, out, max_episodes=episodes)
+    if as_json:
+        print_json({**made._asdict(), "path": str(made.path)})
+        return
+    for problem in made.problems:
+        print_text(f"Note: {problem}")
+    shown = plural(made.num_episodes, "episode")
+    if made.num_episodes < made.num_recorded:
+        shown = f"{made.num_episodes:,} of {made.num_recorded:,} episodes (--episodes N takes in more)"
+    print_text(f"{made.path}: {plural(made.num_runs, 'run')}, {shown}, {made.num_bytes / 1e6:.1f} MB")
+
+
+def plot_command(
+    runs: RunsArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="The figure: a file in .pdf, .svg or .png.")],
 ) -> None:
-    """Draw learning curves: of evaluations with their null controls as a band, or of single runs."""
+    """Draw learning curves: of evaluations, with their null controls as a band, or of single runs."""
     from metagym.evaluation.arms import recorded_kind
     from metagym.evaluation.output.plots import check_figure_path, write_figure
-    from metagym.rendering import plural
     from metagym.runs import read_manifest
     from metagym.runs.watching.watcher import run_folders
 
@@ -51,13 +76,13 @@ def _draw_evaluations(folders: Sequence[Path]) -> Figure:
     for folder, report in zip(folders, reports, strict=True):
         if not any(report.overall.validation):
             raise RunFolderError(
-                f"Nothing of {folder} can be drawn yet: no prompt has a validation score. See how far it is: metagym "
-                f"watch {folder}"
+                f"{folder} cannot be drawn yet: no prompt has a validation score. To see its progress: metagym watch "
+                f"{folder}"
             )
         if differing := differences(reports[0], report):
             raise ConfigError(
-                f"{folders[0]} and {folder} were not measured alike ({'; '.join(differing)}), so that one figure of "
-                "both would mislead. Draw one figure for each."
+                f"{folders[0]} and {folder} were not measured alike ({'; '.join(differing)}), so one figure of both "
+                "would mislead. Draw one figure for each."
             )
     names = [report.arm for report in reports]
     labels = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
@@ -74,8 +99,7 @@ def _draw_runs(folders: Sequence[Path]) -> Figure:
             history = run.history
         if not history:
             raise RunFolderError(
-                f"Nothing of {folder} can be drawn yet: no meta-step was finished. See how far it is: metagym watch "
-                f"{folder}"
+                f"{folder} cannot be drawn yet: no meta-step was finished. To see its progress: metagym watch {folder}"
             )
         is_scripted = run.manifest.scripted or any(meta_step.scripted for meta_step in history)
         rewards[f"{folder} (SCRIPTED)" if is_scripted else str(folder)] = [item.reward for item in history]

@@ -1,45 +1,21 @@
-"""`metagym train`: it asks, it prints, and an error is a sentence."""
+"""`metagym train collect`, `grpo` and `export`."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from metagym import cli
 from metagym.actors import ChatActor
 from metagym.testing import FakeChatModel
+from tests.cli.conftest import Metagym
 from tests.conftest import run_python
-
-Metagym = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Metagym:
-    """Run `metagym ...` in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["metagym", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as leaving:
-            code = leaving.code if isinstance(leaving.code, int) else 0
-        return code, *capsys.readouterr()
-
-    return call
-
 
 GATES = ("MetaGym/Gates-v0", "--actor", "demo", "--option", "episodes_per_step=2")
 
 
-def test_collect_writes_tuples_and_goes_on(command: Metagym) -> None:
+def test_collect_writes_tuples_and_resumes(command: Metagym) -> None:
     arguments = ("train", "collect", *GATES, "--reflector", "demo", "--steps", 2, "--out", "data")
     code, out, err = command(*arguments, "--loops", 2)
     assert (code, out) == (0, "4 tuples in data\n"), err
@@ -49,14 +25,14 @@ def test_collect_writes_tuples_and_goes_on(command: Metagym) -> None:
 def test_collect_without_an_actor_or_a_reflector_says_what_to_set(command: Metagym) -> None:
     code, _, err = command("train", "collect", "MetaGym/Gates-v0", "--out", "data")
     assert code == 1
-    assert "No actor is named, and training plays no stand-in unasked. Say --actor-model NAME" in err
-    code, _, err = command("train", "collect", *GATES, "--out", "data")
+    assert "No actor is named" in err
+    code, _, err = command("train", "collect", "MetaGym/Gates-v0", "--actor", "random", "--out", "data")
     assert code == 1
     assert "No reflector is named" in err
 
 
 def test_collect_takes_a_method_by_name(command: Metagym) -> None:
-    arguments = ("--reflector", "reflexion_style", "--reflector-model", "demo", "--steps", 2, "--loops", 2)
+    arguments = ("--reflector", "reflexion_style:demo", "--steps", 2, "--loops", 2)
     code, out, err = command("train", "collect", *GATES, *arguments, "--out", "data")
     assert (code, out) == (0, "4 tuples in data\n"), err
 
@@ -65,7 +41,7 @@ def test_collect_takes_a_method_by_name(command: Metagym) -> None:
 def test_grpo_trains_on_what_was_collected(command: Metagym, tiny_start: Path) -> None:
     command("train", "collect", *GATES, "--reflector", "demo", "--loops", 2, "--steps", 2, "--out", "data")
     arguments = (
-        *("train", "grpo", *GATES, "--model", tiny_start, "--data", "data", "--out", "run", "-n", 2),
+        *("train", "grpo", *GATES, "--reflector", tiny_start, "--data", "data", "--out", "run", "-n", 2),
         *("--grpo", "group_size=2", "--grpo", "groups_per_step=2", "--grpo", "max_new_tokens=8"),
         *("--render", "metagym.training_demo.gates_problem:compact_messages"),
     )
@@ -74,7 +50,7 @@ def test_grpo_trains_on_what_was_collected(command: Metagym, tiny_start: Path) -
     assert "The trained reflector: run/checkpoints/000002" in out
     code, out, err = command("run", *GATES, "--reflector", "run/checkpoints/000002", "-n", 2)
     assert code == 0, err
-    assert "The record lies in" in out
+    assert "episodes in runs/gates-v0-seed0" in out
 
 
 EVALUATION = (
@@ -101,7 +77,7 @@ def test_a_trained_reflector_is_evaluated_against_its_untrained_start(
     """The way of the documentation: train, evaluate both by one protocol, compare."""
     command("train", "collect", *GATES, "--reflector", "demo", "--loops", 2, "--steps", 2, "--out", "data")
     arguments = (
-        *("train", "grpo", *GATES, "--model", tiny_start, "--data", "data", "--out", "run", "-n", 2),
+        *("train", "grpo", *GATES, "--reflector", tiny_start, "--data", "data", "--out", "run", "-n", 2),
         *("--grpo", "group_size=2", "--grpo", "groups_per_step=2", "--grpo", "max_new_tokens=8"),
         *("--render", "metagym.training_demo.gates_problem:compact_messages", "--evaluate-every", 1, *EVALUATION),
     )
@@ -113,7 +89,7 @@ def test_a_trained_reflector_is_evaluated_against_its_untrained_start(
     for name, reflector in (("trained", "run/checkpoints/000002"), ("untrained", "run/start")):
         code, out, err = command(
             *("evaluate", "--preset", "held-out.toml", "--actor", "demo", "--reflector", reflector),
-            *("--no-controls", "--out", name),
+            *("--control", "none", "--out", name),
         )
         assert code == 0, err
     places = [next(Path(name).rglob("manifest.json")).parent for name in ("trained", "untrained")]
@@ -126,7 +102,7 @@ def test_a_trained_reflector_is_evaluated_against_its_untrained_start(
 def test_turns_and_pairs_are_exported(command: Metagym, tiny_start: Path) -> None:
     command("train", "collect", *GATES, "--reflector", "demo", "--loops", 2, "--steps", 2, "--out", "data")
     command(
-        *("train", "grpo", *GATES, "--model", tiny_start, "--data", "data", "--out", "run", "-n", 1),
+        *("train", "grpo", *GATES, "--reflector", tiny_start, "--data", "data", "--out", "run", "-n", 1),
         *("--grpo", "group_size=2", "--grpo", "groups_per_step=2", "--grpo", "max_new_tokens=8"),
     )
     assert command("train", "export", "run", "--out", "turns.jsonl")[:2] == (0, "4 turns in turns.jsonl\n")
@@ -138,7 +114,7 @@ def test_turns_and_pairs_are_exported(command: Metagym, tiny_start: Path) -> Non
 
 
 def test_actor_turns_are_exported_as_they_were_sent(command: Metagym) -> None:
-    actor = ("--actor", "tests.training.test_cli_training:SpeakingActor")
+    actor = ("--actor", "tests.cli.test_train:SpeakingActor")
     arguments = ("MetaGym/Gates-v0", *actor, "--option", "episodes_per_step=2")
     code, _, err = command("train", "collect", *arguments, "--reflector", "fixed", "--loops", 1, "-n", 1, "-o", "data")
     assert code == 0, err
@@ -156,17 +132,17 @@ def test_actor_turns_are_exported_as_they_were_sent(command: Metagym) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "problem"),
     [
         (("nowhere",), "Expected a training run"),
         (("nowhere", "--env", "MetaGym/Gates-v0"), "No actor is named"),
-        (("nowhere", "--env", "MetaGym/Gates-v0", "--actor", "demo"), "is sent no messages"),
+        (("nowhere", "--env", "MetaGym/Gates-v0", "--actor", "demo"), "it receives no messages"),
     ],
 )
-def test_a_bad_export_is_a_sentence(command: Metagym, arguments: tuple[str, ...], told: str) -> None:
+def test_a_wrong_export_is_a_sentence(command: Metagym, arguments: tuple[str, ...], problem: str) -> None:
     code, _, err = command("train", "export", *arguments, "--out", "turns.jsonl")
     assert code == 1
-    assert told in err.replace("\n", " ")
+    assert problem in err.replace("\n", " ")
 
 
 class SpeakingActor(ChatActor):
@@ -178,23 +154,27 @@ class SpeakingActor(ChatActor):
 
 @pytest.mark.train
 @pytest.mark.parametrize(
-    ("option", "told"),
+    ("option", "problem"),
     [
-        (("--evaluation", "num_seeds=2"), "nothing says when: give --evaluate-every N"),
+        (("--evaluation", "num_seeds=2"), "but not when: add --evaluate-every N"),
         (("--evaluate-every", "1"), "Expected held-out families"),
         (("--grpo", "group_size=1"), "group_size must be at least 2, got 1"),
         (("--grpo", "groupsize=4"), "GRPOConfig got groupsize=4"),
         (("--reward", "on=later"), "must be 'same' or 'fresh', got 'later'"),
-        (("--model", "."), "Expected a causal language model"),
+        (("--reflector", "."), "Expected a causal language model"),
         (("--data", "nowhere"), "Make it: metagym train collect"),
         (("--option", "episodes_per_step=3"), "Expected experience of this environment"),
     ],
 )
-def test_a_bad_option_is_a_sentence(command: Metagym, tiny_start: Path, option: tuple[str, str], told: str) -> None:
+def test_a_wrong_option_is_a_sentence(
+    command: Metagym, tiny_start: Path, option: tuple[str, str], problem: str
+) -> None:
     command("train", "collect", *GATES, "--reflector", "demo", "--loops", 1, "--steps", 1, "--out", "data")
-    code, _, err = command("train", "grpo", *GATES, "--model", tiny_start, "--data", "data", "--out", "run", *option)
+    code, _, err = command(
+        "train", "grpo", *GATES, "--reflector", tiny_start, "--data", "data", "--out", "run", *option
+    )
     assert code == 1
-    assert told in err.replace("\n", " ")
+    assert problem in err.replace("\n", " ")
     assert "Traceback" not in err
 
 

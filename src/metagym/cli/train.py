@@ -1,48 +1,37 @@
-"""The command line of training: `metagym train demo`, `collect`, `grpo`, `export`. It only asks and prints."""
+"""`metagym train collect`, `grpo` and `export`: reflectors that learn, and their data for other trainers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
 
+import gymnasium
 import typer
 
-from metagym.cli.console import AGAIN, console, resumable
-from metagym.cli.options import read_config, read_reflector
-from metagym.cli.training_demo import curve, demo
-from metagym.cli.training_options import (
+from metagym.cli.console import AGAIN, SeedOption, console, resumable
+from metagym.cli.model_options import (
     ActorOption,
-    EnvOption,
-    KeyOption,
-    ModelOption,
-    SeedOption,
-    UrlOption,
-    actor_options,
-    named_model,
+    BudgetOption,
+    ReflectorOption,
+    ReflectorSamplingOption,
+    SamplingOption,
+    read_actor,
+    read_budget,
+    read_reflector,
 )
+from metagym.cli.options import EnvOption, read_config, read_pairs
+from metagym.cli.train_demo import curve
 from metagym.errors import ConfigError
 
-app = typer.Typer(
-    help="Train reflectors: collect experience, run GRPO, see it learn.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-app.command()(demo)
 
-
-@app.command()
-def collect(
+def train_collect_command(
     env: Annotated[str, typer.Argument(help="A meta-environment; `metagym envs` lists them.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The data set's folder; what is there is gone on with.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The data set's folder; a stopped collection is resumed.")],
     actor: ActorOption = None,
-    actor_model: ModelOption = None,
-    actor_base_url: UrlOption = None,
-    reflector: Annotated[
-        str | None, typer.Option(help="A method's name, `demo`, a model's folder, or package.module:MyReflector.")
-    ] = None,
-    reflector_model: Annotated[str | None, typer.Option(help="The reflector's model, on a server.")] = None,
-    reflector_base_url: UrlOption = None,
-    api_key_env: KeyOption = None,
+    reflector: ReflectorOption = None,
+    budget: BudgetOption = None,
+    sampling: SamplingOption = None,
+    reflector_sampling: ReflectorSamplingOption = None,
     loops: Annotated[int, typer.Option(min=1, help="ICT loops.")] = 128,
     steps: Annotated[int, typer.Option("--steps", "-n", min=1, help="Meta-steps of a loop.")] = 4,
     option: EnvOption = None,
@@ -51,33 +40,29 @@ def collect(
 ) -> None:
     """Collect experience: ICT loops with a reflector on the meta-train families."""
     from metagym.reflectors import make_reflector
-    from metagym.registration import make
-    from metagym.training.experience import collect as collect_experience
-    from metagym.training.experience import write_experience_parquet
+    from metagym.training.experience import collect, write_experience_parquet
 
-    made = make(env, num_steps=steps, **actor_options(option, actor, actor_model, actor_base_url, api_key_env))
+    player = read_actor(actor, sampling)
+    spec = read_reflector(reflector, reflector_sampling, actor=player)
+    made = _make_env(env, option, player, budget, num_steps=steps)
     with made, resumable(out, AGAIN):
-        model = None
-        if reflector is None or reflector_model is not None:
-            model = named_model("reflector", reflector_model, reflector_base_url, api_key_env)
-        spec = read_reflector(reflector, model)
         writer = make_reflector(spec, demo=made.unwrapped.make_demo_reflector)  # type: ignore[attr-defined]
-        experience = collect_experience(made, writer, out, num_loops=loops, num_steps=steps, seed=seed)
+        experience = collect(made, writer, out, num_loops=loops, num_steps=steps, seed=seed)
     if parquet:
         write_experience_parquet(experience, out / "experience.parquet")
     console.print(f"{len(experience)} tuples in {out}", soft_wrap=True, highlight=False)
 
 
-@app.command()
-def grpo(
+def train_grpo_command(
     env: Annotated[str, typer.Argument(help="The meta-environment that the experience comes from.")],
-    model: Annotated[str, typer.Option(help="The reflector to train: a model's folder or a hub name.")],
-    data: Annotated[Path, typer.Option(help="What `metagym train collect` wrote.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The training run's folder; a stopped one is gone on with.")],
+    reflector: Annotated[
+        str, typer.Option(metavar="MODEL", help="The reflector to train: a model's folder or a hub name.")
+    ],
+    data: Annotated[Path, typer.Option(help="The folder that `metagym train collect` wrote.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the training run; a stopped one is resumed.")],
     actor: ActorOption = None,
-    actor_model: ModelOption = None,
-    actor_base_url: UrlOption = None,
-    api_key_env: KeyOption = None,
+    budget: BudgetOption = None,
+    sampling: SamplingOption = None,
     option: EnvOption = None,
     steps: Annotated[int, typer.Option("--steps", "-n", min=1, help="GRPO steps.")] = 25,
     grpo_option: Annotated[list[str] | None, typer.Option("--grpo", help="NAME=JSON, a field of GRPOConfig.")] = None,
@@ -105,7 +90,6 @@ def grpo(
     from metagym.evaluation import EvaluationConfig
     from metagym.evaluation import evaluate as evaluate_reflector
     from metagym.imports import import_object
-    from metagym.registration import make
     from metagym.training.experience import read_experience, read_lines
     from metagym.training.grpo import GRPOConfig
     from metagym.training.policy_evaluation import evaluate_by_ict
@@ -113,13 +97,10 @@ def grpo(
     from metagym.training.trainer import TrainingConfig, train
 
     if evaluation and not evaluate_every:
-        raise ConfigError("--evaluation says how to evaluate, and nothing says when: give --evaluate-every N.")
-    algorithm, shown, experience = (
-        read_config(GRPOConfig, grpo_option, name="--grpo"),
-        import_object(render),
-        read_experience(data),
-    )
-    made = make(env, **actor_options(option, actor, actor_model, actor_base_url, api_key_env))
+        raise ConfigError("--evaluation says how to evaluate, but not when: add --evaluate-every N.")
+    algorithm = read_config(GRPOConfig, grpo_option, name="--grpo")
+    shown, experience = import_object(render), read_experience(data)
+    made = _make_env(env, option, read_actor(actor, sampling), budget)
     with made, resumable(out, AGAIN):
         meta_env: Any = made.unwrapped
         evaluate_policy = None
@@ -130,7 +111,7 @@ def grpo(
                 evaluate_reflector, meta_env, experience, protocol, place, grpo=algorithm, render=shown
             )
         last = train(
-            model,
+            reflector,
             experience,
             MetaReward(meta_env, read_config(RewardConfig, reward_option, name="--reward")),
             out,
@@ -149,23 +130,19 @@ def grpo(
     console.print(f"The trained reflector: {last}", soft_wrap=True, highlight=False)
 
 
-@app.command()
-def export(
+def train_export_command(
     source: Annotated[Path, typer.Argument(help="A training run; with --env, what `metagym train collect` wrote.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The JSONL file.")],
     pairs: Annotated[bool, typer.Option("--pairs", help="Only the best of each group, for fine-tuning.")] = False,
     env: Annotated[
-        str | None, typer.Option(help="Export the actor's turns instead: the environment that they were played in.")
+        str | None, typer.Option(help="Export the actor's turns instead: the environment in which they were played.")
     ] = None,
-    actor_model: ModelOption = None,
-    actor_base_url: UrlOption = None,
     actor: ActorOption = None,
-    api_key_env: KeyOption = None,
+    sampling: SamplingOption = None,
     option: EnvOption = None,
 ) -> None:
     """Write reflector turns, actor turns or supervised pairs as JSON lines, for other trainers."""
     from metagym.actors import ChatActor
-    from metagym.registration import make
     from metagym.seeding import digest
     from metagym.training.experience import read_experience
     from metagym.training.export import actor_turns, reflector_turns, supervised_pairs, write_turns
@@ -173,16 +150,24 @@ def export(
     if env is None:
         turns = reflector_turns(source)
     else:
-        made: Any = make(env, **actor_options(option, actor, actor_model, actor_base_url, api_key_env))
+        made: Any = _make_env(env, option, read_actor(actor, sampling), None)
         try:
             player, fingerprint = made.unwrapped.actor, digest(made.unwrapped.fingerprint)
         finally:
             made.close()
         if not isinstance(player, ChatActor):
-            raise ConfigError(
-                f"Expected an actor with a model, got {type(player).__name__}, which is sent no messages."
-            )
+            raise ConfigError(f"Expected an actor with a model, got {type(player).__name__}: it receives no messages.")
         experience = read_experience(source, fingerprint=fingerprint)
         turns = actor_turns([item for each in experience for item in each.meta_step.trajectories], player)
     count = write_turns(supervised_pairs(turns) if pairs else turns, out)
     console.print(f"{count} {'pairs' if pairs else 'turns'} in {out}", soft_wrap=True, highlight=False)
+
+
+def _make_env(
+    env: str, option: list[str] | None, actor: Any, budget: str | None, *, num_steps: int | None = None
+) -> gymnasium.Env[Any, str]:
+    from metagym.registration import check_options, make
+
+    options = read_pairs(option)
+    check_options(env, options)
+    return make(env, num_steps=num_steps, **options, actor=actor, budget=read_budget(budget))

@@ -17,11 +17,10 @@ import pytest
 from typer.testing import CliRunner
 
 from metagym import cli
-from metagym.cli import watching
-from metagym.cli.watch_view import MAX_WIDTH, change_lines, sparkline, view
+from metagym.cli import watch
 from metagym.errors import ConfigError, RunFolderError
 from metagym.runs import LOG, Manifest, RunFolder
-from metagym.runs.watching import CallUnderWay, FamilyCurve, RunState, Watched
+from metagym.runs.watching import Watched
 from tests.conftest import SRC, make_episode, make_meta_step, make_trajectory
 
 MANIFEST = Manifest(env_id="MetaGym/Gates-v0", reflector="fixed", seed=0, num_steps=2, scripted=True)
@@ -51,11 +50,11 @@ def play(run: RunFolder, index: int) -> None:
 
 def test_once_prints_the_state_and_leaves(run: RunFolder) -> None:
     play(run, 0)
-    told = invoke(run.path, "--once")
-    assert told.exit_code == 0
+    result = invoke(run.path, "--once")
+    assert result.exit_code == 0
     for part in ("run  MetaGym/Gates-v0  running  SCRIPTED", "meta-step 1 of 2", "1 episodes", "score        █  1.00"):
-        assert part in told.output
-    assert "\x1b" not in told.output
+        assert part in result.output
+    assert "\x1b" not in result.output
 
 
 def test_once_as_json_is_the_state(run: RunFolder) -> None:
@@ -66,10 +65,10 @@ def test_once_as_json_is_the_state(run: RunFolder) -> None:
         invoke(run.path, "--json")
 
 
-def test_a_place_without_a_run_is_told_and_waited_for_only_when_following(
+def test_a_place_without_a_run_is_an_error_and_waited_for_only_when_following(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(watch, "PATIENCE_S", 0.0)
     with pytest.raises(RunFolderError, match=r"Expected a run folder .*, or a folder of them, at .*nowhere"):
         invoke(tmp_path / "nowhere", "--once")
     with pytest.raises(RunFolderError, match=r"Expected a run folder"):
@@ -99,23 +98,23 @@ def read_until(stream: Any, wanted: bytes) -> bytes:
 
 def test_a_pipe_gets_a_line_per_change_and_ends_with_the_run(run: RunFolder) -> None:
     with follow(run.path) as following:
-        told = read_until(following.stdout, b"meta-step 0 of 2")
+        output = read_until(following.stdout, b"meta-step 0 of 2")
         play(run, 0)
-        told += read_until(following.stdout, b"meta-step 1 of 2")
+        output += read_until(following.stdout, b"meta-step 1 of 2")
         play(run, 1)
         rest, problems = following.communicate(timeout=60)
-        told += rest
+        output += rest
     assert (following.returncode, problems) == (0, b"")
-    lines = told.decode().splitlines()
+    lines = output.decode().splitlines()
     assert [line[: line.index(",")] for line in lines] == ["run: running"] * (len(lines) - 1) + ["run: finished"]
     assert all(line.endswith("SCRIPTED") for line in lines)
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", told.decode())
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", output.decode())
 
 
 def test_a_folder_that_comes_late_is_waited_for(tmp_path: Path) -> None:
     with follow(tmp_path / "run") as following:
-        told = read_until(following.stderr, b"it is waited for")
-        assert told.startswith(b"There is no run at")
+        output = read_until(following.stderr, b"it is waited for")
+        assert output.startswith(b"There is no run at")
         with RunFolder.create(tmp_path / "run", MANIFEST) as run:
             play(run, 0)
             play(run, 1)
@@ -130,9 +129,9 @@ def test_a_run_that_stopped_ends_in_exit_code_1(run: RunFolder, tmp_path: Path) 
     past = time.time() - 3_600
     for file in run.path.iterdir():
         os.utime(file, (past, past))
-    told = invoke(run.path)
-    assert told.exit_code == 1
-    assert told.output.startswith("run: stopped, meta-step 1 of 2")
+    result = invoke(run.path)
+    assert result.exit_code == 1
+    assert result.output.startswith("run: stopped, meta-step 1 of 2")
 
 
 @pytest.mark.slow
@@ -205,69 +204,9 @@ def test_a_dumb_terminal_gets_plain_lines(run: RunFolder, in_terminal: Any) -> N
     play(run, 0)
     play(run, 1)
     following, terminal = in_terminal(run.path, TERM="dumb")
-    told = read_until(terminal, b"run: finished")
+    output = read_until(terminal, b"run: finished")
     assert following.wait(timeout=60) == 0
-    assert b"\x1b" not in told
-
-
-# What is shown ----------------------------------------------------------------------------------------
-
-
-def make_state(**fields: Any) -> RunState:
-    return RunState(**{"name": "it", "path": "it", "kind": "evaluation", "status": "running", **fields})
-
-
-def make_watched(*runs: RunState, **fields: Any) -> Watched:
-    return Watched(**{"path": "it", "status": "running", "is_over": False, "runs": runs, **fields})
-
-
-def test_what_is_waited_for_is_shown_the_oldest_first() -> None:
-    calls = tuple(CallUnderWay(role="actor", model="m", retry=number, age_s=age) for number, age in enumerate((3, 200)))
-    told = view(make_watched(make_state(under_way=calls, idle_s=12.0, phase="validation"))).plain
-    assert "2 calls under way: actor 3 min (again), actor 3 s" in told
-    assert "written 12 s ago, validation" in told
-
-
-def test_a_line_is_printed_when_something_but_the_clock_changed() -> None:
-    before = make_watched(make_state(idle_s=1.0), make_state(name="other"))
-    assert len(change_lines(None, before)) == 2
-    assert change_lines(before, make_watched(make_state(idle_s=9.0), make_state(name="other"))) == []
-    changed = change_lines(before, make_watched(make_state(num_episodes=3), make_state(name="other")))
-    assert changed == ["it: running, meta-step 0 of 0, 3 episodes, 0 failed"]
-
-
-def test_what_does_nothing_takes_a_line_while_others_run() -> None:
-    curve = FamilyCurve(family="law", online=(0.0, 1.0), validation=(0.5,), tests={"test first": 0.25})
-    runs = [make_state(name=f"arm-{number}", status="finished", curves=(curve,)) for number in range(20)]
-    seen = make_watched(*runs, make_state(name="now", curves=(curve,)), episodes_per_min=12.0)
-    lines = view(seen, in_full=False).plain.splitlines()
-    assert lines[:2] == ["rate         12 episodes/min", "8 more runs in which nothing goes on"]
-    assert lines[13].startswith("arm-19")
-    assert lines[13].endswith("law ▁█")
-    assert lines[15].startswith("now")
-    assert lines[-1] == "law test  sp_0 0.25"
-    assert len(view(seen).plain.splitlines()) > 80
-
-
-def test_names_cannot_command_the_terminal() -> None:
-    hostile = "\x1b[2J\u202e[bold]\n\x00"
-    state = make_state(
-        name=hostile, environment=hostile, phase=hostile, curves=(FamilyCurve(family=hostile, online=(1,)),)
-    )
-    told = [*change_lines(None, make_watched(state)), *view(make_watched(state)).plain.split("\n")]
-    assert len(told) == 1 + 4
-    for line in told:
-        assert line.isprintable()
-    assert "[bold]" in told[0]
-
-
-def test_a_sparkline_shows_each_value_and_is_thinned_where_it_is_long() -> None:
-    assert sparkline([0.0, 0.5, 1.0, None]) == "▁▅█·"
-    assert sparkline([-1.0, 0.0, 3.0], ascii_only=True) == "029"
-    assert sparkline([]) == ""
-    long = sparkline([0.0] * 500 + [1.0] * 500, ascii_only=True)
-    assert len(long) <= MAX_WIDTH
-    assert (long[0], long[-1]) == ("0", "9")
+    assert b"\x1b" not in output
 
 
 @pytest.mark.slow

@@ -1,18 +1,17 @@
-"""`metagym plot`: evaluations with their arms, single runs, and what cannot be drawn."""
+"""`metagym plot`: evaluations with their arms, single runs, and runs that cannot be drawn."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from metagym import cli
 from metagym.errors import ConfigError, RunFolderError
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.arms import ArmKind
 from metagym.runs import LOG, Manifest
 from metagym.runs.running import run_experiment
+from tests.cli.conftest import invoke
 from tests.conftest import MakeGates
 
 pytest.importorskip("matplotlib")
@@ -26,10 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plot(*arguments: str) -> str:
-    result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, ["plot", *arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return " ".join(result.output.split())
+    return invoke("plot", *arguments).strip()
 
 
 def play(path: str, *, steps: int = 2) -> None:
@@ -48,7 +44,7 @@ def test_single_runs_are_drawn_in_one_figure(tmp_path: Path) -> None:
     assert "b (SCRIPTED)" in drawn
 
 
-def test_a_campaigns_arms_are_drawn_without_what_was_tuned(make_gates: MakeGates) -> None:
+def test_the_arms_of_a_campaign_are_drawn_without_the_tuning(make_gates: MakeGates) -> None:
     kinds: dict[str, ArmKind] = {"demo": "method", "no-reflection": "null control", "tuning": "tuning"}
     for arm, kind in kinds.items():
         evaluate(make_gates(), "demo", config=CONFIG, arm=arm, kind=kind, path=f"out/gates-v0-k5/{arm}")
@@ -58,7 +54,7 @@ def test_a_campaigns_arms_are_drawn_without_what_was_tuned(make_gates: MakeGates
     assert Path("b.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_arms_of_the_same_name_are_told_apart_by_their_folders(make_gates: MakeGates) -> None:
+def test_arms_of_the_same_name_are_labelled_by_their_folders(make_gates: MakeGates) -> None:
     for path in ("one", "two"):
         evaluate(make_gates(), "demo", config=CONFIG, arm="mine", path=path)
     plot("one", "two", "-o", "a.svg")
@@ -67,7 +63,7 @@ def test_arms_of_the_same_name_are_told_apart_by_their_folders(make_gates: MakeG
     assert ">two<" in drawn
 
 
-def test_what_was_not_measured_alike_is_refused_by_name(make_gates: MakeGates) -> None:
+def test_runs_that_were_not_measured_alike_are_refused_by_name(make_gates: MakeGates) -> None:
     evaluate(make_gates(), "demo", config=CONFIG, arm="a", path="a")
     evaluate(make_gates(), "demo", config=CONFIG.model_copy(update={"num_test": 5}), arm="b", path="b")
     with pytest.raises(ConfigError, match=r"a and b were not measured alike \(.*num_test.*\)"):
@@ -81,9 +77,9 @@ def test_what_was_not_measured_alike_is_refused_by_name(make_gates: MakeGates) -
 def test_a_run_with_nothing_finished_says_so(make_gates: MakeGates) -> None:
     play("single")
     evaluate(make_gates(), "demo", config=CONFIG, path="evaluation")
-    for name, told in (("single", "no meta-step was finished"), ("evaluation", "no prompt has a validation score")):
+    for name, problem in (("single", "no meta-step was finished"), ("evaluation", "no prompt has a validation score")):
         (Path(name) / LOG).write_bytes(b"")
-        with pytest.raises(RunFolderError, match=rf"Nothing of {name} can be drawn yet: {told}.*metagym watch {name}"):
+        with pytest.raises(RunFolderError, match=rf"{name} cannot be drawn yet: {problem}.*metagym watch {name}"):
             plot(name, "-o", "a.svg")
     with pytest.raises(RunFolderError, match=r"Expected a run folder .* at nowhere"):
         plot("nowhere", "-o", "a.svg")

@@ -28,7 +28,7 @@ PATIENCE_S = 15.0
 PERIOD_S = 0.5
 
 
-def watch(
+def watch_command(
     run: Annotated[Path, typer.Argument(help="A run folder, or a folder of them such as an evaluation's.")],
     once: Annotated[bool, typer.Option("--once", help="Print the state once and leave.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; with --once.")] = False,

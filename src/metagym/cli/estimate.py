@@ -1,0 +1,165 @@
+"""`metagym estimate`: what a run will use, before it starts."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from metagym.cli.console import JsonOption, console, print_json
+from metagym.cli.model_options import (
+    ActorOption,
+    BudgetOption,
+    ReflectorOption,
+    ReflectorSamplingOption,
+    SamplingOption,
+    read_actor,
+    read_budget,
+    read_reflector,
+)
+from metagym.cli.options import EnvOption, read_assignments, read_pairs
+from metagym.cli.run import StepsOption
+from metagym.errors import ConfigError
+from metagym.rendering import plural
+
+if TYPE_CHECKING:
+    from metagym.budget import Prices
+
+
+def estimate_command(
+    env: Annotated[str, typer.Argument(help="A meta-environment; `metagym envs` lists them.")],
+    steps: StepsOption = 10,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs, one for each seed.")] = 1,
+    actor: ActorOption = None,
+    reflector: ReflectorOption = None,
+    budget: BudgetOption = None,
+    sampling: SamplingOption = None,
+    reflector_sampling: ReflectorSamplingOption = None,
+    option: EnvOption = None,
+    reply_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one reply of the actor.")] = 80,
+    prices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=X,...",
+            help="Money per million tokens, prompt=X,completion=Y, for models whose FILE.json names no prices.",
+        ),
+    ] = None,
+    seconds_per_call: Annotated[float, typer.Option(min=0, help="Seconds that a reply takes.")] = 1.0,
+    like: Annotated[Path | None, typer.Option(help="A run folder: use its figures instead of a pilot's.")] = None,
+    effect: Annotated[float | None, typer.Option(help="The difference in score that you want to find.")] = None,
+    sd: Annotated[float | None, typer.Option(help="How much that difference varies from seed to seed.")] = None,
+    tasks: Annotated[int, typer.Option(min=1, help="Test tasks for each seed, if sd is not known.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """Estimate what a run will use before it starts, and how many seeds a wanted effect needs. Calls no model.
+
+    It takes the options of `metagym run`: of actor and reflector it uses the prices and the max_tokens of their
+    sampling, and it says which limits of the budget the run would exceed.
+    """
+    from metagym.registration import check_options, make
+    from metagym.runs.cost_estimate import estimate_meta_step, read_load
+    from metagym.statistics import seeds_needed
+
+    options = read_pairs(option)
+    check_options(env, options)
+    player = None if actor is None else read_actor(actor, sampling)
+    writer = (
+        None if actor is None and reflector is None else read_reflector(reflector, reflector_sampling, actor=player)
+    )
+    limits, given = read_budget(budget), None if prices is None else _read_prices(prices)
+    lengths = {
+        "reply_tokens": _longest_reply(player, reply_tokens),
+        "reflection_tokens": _longest_reply(writer, 800),
+    }
+    made = make(env, num_steps=steps, **{**options, "actor": "random"})
+    try:
+        pilot = estimate_meta_step(made.unwrapped, **lengths)  # type: ignore[arg-type]
+    finally:
+        made.close()
+    num_steps = steps * seeds
+    actor_prices, reflector_prices = _prices_of(player) or given, _prices_of(writer) or given
+    rows = {
+        "actor": (pilot.actor.times(num_steps), actor_prices),
+        "actor, at most": (pilot.actor_at_most.times(num_steps), actor_prices),
+        "reflector": (pilot.reflector.times(num_steps), reflector_prices),
+    }
+    used = [rows["actor"], rows["reflector"]]
+    if like is not None:
+        from metagym.runs import RunFolder
+        from metagym.runs.model_calls import load_ledger
+
+        played = max(1, len(RunFolder.open(like).history))
+        rows = {f"all, like {like}": (read_load(load_ledger(like).rows(), played).times(num_steps), actor_prices)}
+        used = list(rows.values())
+    totals: dict[str, float] = {
+        "tokens": sum(load.prompt_tokens + load.completion_tokens for load, _ in used),
+        "calls": sum(load.num_calls for load, _ in used),
+        "episodes": pilot.num_pilot_episodes * num_steps,
+    }
+    if all(price is not None for _, price in used):
+        totals["cost"] = sum(load.cost(price) for load, price in used if price is not None)
+    exceeded = [name for name, limit in limits.items() if limit is not None and totals.get(name, 0) > limit * seeds]
+    minutes = (pilot.longest_episode + 1) * num_steps * seconds_per_call / 60
+    assumed = sd if sd is not None else math.sqrt(0.5 / tasks)
+    needed = None if effect is None else seeds_needed(effect, assumed)
+    if as_json:
+        loads = {
+            name: {**load.model_dump(), "cost": None if price is None else load.cost(price)}
+            for name, (load, price) in rows.items()
+        }
+        found = {"loads": loads, "min_minutes": minutes, "num_seeds_needed": needed, "sd": assumed}
+        print_json({**found, "exceeded": exceeded})
+        return
+    table = Table("", "calls", "prompt tokens", "completion tokens", "cost")
+    for name, (load, price) in rows.items():
+        counts = (f"{count:,.0f}" for count in (load.num_calls, load.prompt_tokens, load.completion_tokens))
+        table.add_row(name, *counts, "-" if price is None else f"{load.cost(price):,.2f}")
+    console.print(table)
+    console.print(
+        f"{plural(steps, 'meta-step')}, {plural(seeds, 'seed')}, {pilot.num_pilot_episodes} episodes a meta-step; "
+        f"a pilot of {pilot.num_pilot_episodes} random episodes, {lengths['reply_tokens']} tokens a reply, four bytes "
+        f"a token.\nAt least {minutes:.1f} min with every episode of a batch at once and {seconds_per_call:g} s a "
+        "reply.",
+        highlight=False,
+    )
+    for name in exceeded:
+        console.print(
+            f"The budget of {limits[name]:,} {name} a run is exceeded: about {totals[name] / seeds:,.2f} a run.",
+            highlight=False,
+        )
+    if effect is not None:
+        known = f"{assumed:.3g}"
+        if sd is None:
+            known += f" (coin flips on {tasks} test tasks; seeds add to it)"
+        console.print(
+            f"To find a difference of {effect:g} with sd {known}: {needed} seeds "
+            "(paired t test, two-sided 5 %, power 80 %).",
+            highlight=False,
+        )
+
+
+def _read_prices(text: str) -> Prices:
+    from pydantic import ValidationError
+
+    from metagym.budget import Prices
+
+    try:
+        return Prices.model_validate(read_assignments("--prices", text))
+    except ValidationError:
+        raise ConfigError(f"--prices expects prompt=X,completion=Y (and cached=Z), got {text!r}.") from None
+
+
+def _prices_of(spec: Any) -> Prices | None:
+    from metagym.budget import Prices
+
+    prices = spec.get("client", {}).get("prices") if isinstance(spec, dict) else None
+    return None if prices is None else Prices.model_validate(prices)
+
+
+def _longest_reply(spec: Any, tokens: int) -> int:
+    """Return `tokens`, or the limit that the model's sampling sets, if that is smaller."""
+    sampling = spec.get("sampling") or {} if isinstance(spec, dict) else {}
+    return min(tokens, int(sampling.get("max_tokens", sampling.get("max_completion_tokens", tokens))))

@@ -1,0 +1,200 @@
+"""The options that name actor, reflector, budget and sampling, spelled the same for every command."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import typer
+
+from metagym.cli.options import read_assignments, read_json_file
+from metagym.errors import ConfigError
+
+ACTOR_WORDS: Final = ("demo", "random")
+REFLECTOR_WORDS: Final = ("demo",)
+"""The names that are neither a model's nor a method's."""
+
+_IMPORT_PATH = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
+_ON_SERVER = re.compile(r"(?P<model>.+?)@(?P<base_url>https?://\S+)")
+
+ActorOption = Annotated[
+    str | None, typer.Option(metavar="SPEC", help="Who plays: a model, a class, or `demo` or `random`; see below.")
+]
+ReflectorOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPEC", help="Who writes the prompts: a model, a method, a class, ...; by default the actor's model."
+    ),
+]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME=N,...", help="Stop before more is used: tokens=N, calls=N, cost=X, episodes=N."),
+]
+SamplingOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME=VALUE,...", help="How the actor's model samples: temperature=0,max_tokens=800."),
+]
+ReflectorSamplingOption = Annotated[
+    str | None, typer.Option(metavar="NAME=VALUE,...", help="How the reflector's model samples.")
+]
+GUIDE: Final = (
+    ("NAME@URL", "a model on a server: Qwen/Qwen3-8B@http://localhost:8000/v1"),
+    ("NAME", "a model of OpenAI, or at OPENAI_BASE_URL; its key is in OPENAI_API_KEY"),
+    (
+        "FILE.json",
+        'a model with all its settings: {"model": NAME, "base_url": URL, "api_key_env": VARIABLE, "sampling": {...}, '
+        '"timeout_s": 60, "max_retries": 2, "client": {"max_concurrency": 4, "prices": {"prompt": 0.15, "completion": '
+        '0.6}}}; for an actor also history_steps, context_tokens, retrieve_items; for a reflector also "method" and '
+        '"options". A budget in cost needs the prices, per million tokens',
+    ),
+    ("package.module:Name", "your own class or function"),
+    ("demo, random", "scripted: the environment's stand-in, and random actions (actors only)"),
+    ("METHOD", "reflectors: a method's name (ict, ace_style, fixed, ...), over the actor's model if it asks one"),
+    ("METHOD:MODEL", "reflectors: a method over NAME@URL, NAME, FILE.json, or `demo`, a scripted model for Gates"),
+    ("FOLDER", "reflectors: a trained reflector, or any causal language model, in this process"),
+)
+"""What SPEC may be, for the end of the help of each command that takes one."""
+
+
+def read_actor(spec: str | None, sampling: str | None = None) -> Any:
+    """Return the actor that `--actor` and `--sampling` ask for, as `make_actor` takes it."""
+    if spec is None:
+        raise ConfigError(
+            "No actor is named, and a scripted stand-in never plays without being asked. Write --actor NAME@URL (a "
+            "model on a server, such as Qwen/Qwen3-8B@http://localhost:8000/v1), --actor NAME (with OPENAI_API_KEY "
+            "set), or --actor demo for the scripted one."
+        )
+    is_name = spec in ACTOR_WORDS or re.fullmatch(_IMPORT_PATH, spec)
+    return _with_sampling("--sampling", spec if is_name else read_model("--actor", spec, ACTOR_WORDS), sampling)
+
+
+def read_reflector(spec: str | None, sampling: str | None = None, *, actor: Any) -> Any:
+    """Return the reflector that `--reflector` and `--reflector-sampling` ask for, as `make_reflector` takes it.
+
+    `actor` is what `read_actor` returned: its model is the default, without its sampling.
+    """
+    from metagym.reflectors import method_names, takes_model
+
+    model, methods = shared_model(actor), method_names()
+    found: Any
+    if spec is None:
+        found = "demo" if actor == "demo" else model
+        if found is None:
+            raise ConfigError(
+                f"No reflector is named, and the actor {actor!r} has no model to share. Write --reflector NAME@URL (a "
+                "model on a server), --reflector METHOD:NAME@URL, or --reflector fixed for prompts that never change."
+            )
+    elif spec in REFLECTOR_WORDS or (os.path.isdir(spec) and spec not in methods):
+        found = spec
+    else:
+        method, over = _split_method(spec, methods)
+        if method is not None:
+            found = {**read_model("--reflector", over), "method": method} if over else method
+        elif spec.endswith(".json"):
+            found = read_json_file("--reflector", Path(spec))
+            method = None if "model" in found else found.get("method", "ict")
+        else:
+            found = read_model("--reflector", spec, (*REFLECTOR_WORDS, *methods))
+        if method is not None and not over and model is not None and takes_model(method):
+            found = {**model, **(found if isinstance(found, dict) else {"method": method})}
+    return _with_sampling("--reflector-sampling", found, sampling)
+
+
+def read_shared_model(spec: str | None, sampling: str | None = None, *, actor: Any) -> Any:
+    """Return the model that several methods ask: `spec`'s, or by default the actor's, without its sampling."""
+    if spec is not None:
+        found: Any = read_model("--reflector-model", spec, REFLECTOR_WORDS)
+    else:
+        found = {"model": "demo"} if actor == "demo" else shared_model(actor)
+    return _with_sampling("--reflector-sampling", found, sampling)
+
+
+def shared_model(actor: Any) -> dict[str, Any] | None:
+    """Return the actor's model as a reflector's model, without its sampling; None if the actor has no model."""
+    from metagym.models import MODEL_KEYS
+
+    if not isinstance(actor, Mapping):
+        return None
+    return {name: value for name, value in actor.items() if name in MODEL_KEYS and name != "sampling"}
+
+
+def read_model(option: str, spec: str, words: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the model that `spec` names: NAME@URL, NAME, FILE.json, or `demo`, a method's scripted model.
+
+    `words` are the other names that the option takes: a name that is nearly one of them is a slip.
+    """
+    if spec.endswith(".json"):
+        return read_json_file(option, Path(spec))
+    if found := _ON_SERVER.fullmatch(spec):
+        url = urlsplit(found["base_url"])
+        if url.username or url.password:
+            raise ConfigError(
+                f"{option} takes no key, since command lines are seen by others. Set an environment variable, and "
+                'name it in a file: {"model": NAME, "base_url": URL, "api_key_env": VARIABLE}.'
+            )
+        return found.groupdict()
+    near = [word for word in difflib.get_close_matches(spec, words, cutoff=0.75) if word != spec]
+    if near:
+        raise ConfigError(
+            f"Unknown {option.removeprefix('--')} {spec!r}: expected one of {', '.join(words)}, NAME@URL for a model, "
+            f"FILE.json or package.module:Name. Did you mean {near[0]!r}?"
+        )
+    if not spec or re.match(r"https?://|\.{0,2}/|~", spec) or re.search(r"@[^@]*[:/]", spec):
+        raise ConfigError(
+            f"{option} expects a model as NAME@URL (such as Qwen/Qwen3-8B@http://localhost:8000/v1), a model's NAME, "
+            f"an existing FILE.json, or package.module:Name; got {spec!r}."
+        )
+    return {"model": spec}
+
+
+def replayed(spec: Any) -> Any:
+    """Return the spec of an actor or reflector whose model asks no server: its replies come from a cassette."""
+    if not _names_model(spec):
+        return spec
+    return {**spec, "client": {**spec.get("client", {}), "offline": True}}
+
+
+def read_budget(text: str | None, *, base: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the budget that `--budget` asks for as a JSON mapping: `base`, with what is given in its place."""
+    return {**(base or {}), **(read_limits("--budget", text) if text is not None else {})}
+
+
+def read_limits(option: str, text: str) -> dict[str, Any]:
+    """Return the limits that the option holds, such as `tokens=20000,episodes=50`."""
+    from pydantic import ValidationError
+
+    from metagym.budget import Budget
+
+    try:
+        return Budget.model_validate(read_assignments(option, text)).model_dump(exclude_unset=True)
+    except (ValidationError, ConfigError):
+        known = ", ".join(Budget.model_fields)
+        raise ConfigError(
+            f"{option} expects NAME=NUMBER with commas between them, the names among {known}; got {text!r}."
+        ) from None
+
+
+def _split_method(spec: str, methods: tuple[str, ...]) -> tuple[str | None, str]:
+    """Split METHOD:MODEL; the method is None if `spec` names a model, and the model is empty if it is a method."""
+    method, _, model = spec.partition(":")
+    if method in methods:
+        return method, model
+    found = re.fullmatch(rf"({_IMPORT_PATH})(?::(.+))?", spec)
+    return (found[1], found[2] or "") if found else (None, "")
+
+
+def _with_sampling(option: str, spec: Any, text: str | None) -> Any:
+    if text is None:
+        return spec
+    if not _names_model(spec):
+        raise ConfigError(f"{option} says how a model on a server samples, and {spec!r} is not one.")
+    return {**spec, "sampling": {**(spec.get("sampling") or {}), **read_assignments(option, text)}}
+
+
+def _names_model(spec: Any) -> bool:
+    return isinstance(spec, Mapping) and spec.get("model", "demo") != "demo"

@@ -1,0 +1,153 @@
+"""`metagym demo`, `run` and `resume`: one meta-episode in a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from metagym.cli.console import JsonOption, SeedOption, errors, progress, resumable
+from metagym.cli.model_options import (
+    ActorOption,
+    BudgetOption,
+    ReflectorOption,
+    ReflectorSamplingOption,
+    SamplingOption,
+    read_actor,
+    read_budget,
+    read_reflector,
+    replayed,
+)
+from metagym.cli.options import ENV_OPTION, read_pairs, read_text
+from metagym.cli.show import RunArgument, print_run
+from metagym.cli.spending import print_spending
+from metagym.errors import ConfigError
+
+if TYPE_CHECKING:
+    from metagym.runs import Manifest
+
+StepsOption = Annotated[
+    int, typer.Option("--steps", "-n", min=1, help="Meta-steps: each plays a batch of episodes, then reflects on it.")
+]
+OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="The run folder; by default a new one in runs/.")]
+RunOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help=f"{ENV_OPTION} Also of the run: first_prompt=TEXT or first_prompt=@FILE, and replay=RUN/replies.sqlite, "
+        "which plays recorded replies offline.",
+    ),
+]
+
+
+def demo_command(
+    env: Annotated[
+        str, typer.Option("--env", help="A meta-environment; `metagym envs` lists them.")
+    ] = "MetaGym/Gates-v0",
+    steps: StepsOption = 10,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """See a prompt get better over meta-steps: offline, with a scripted actor and a scripted reflector."""
+    from metagym.runs import Manifest
+
+    manifest = Manifest(env_id=env, env_options={"actor": "demo"}, reflector="demo", seed=seed, num_steps=steps)
+    _play(manifest, out or _new_folder(f"demo-{env}-seed{seed}"), as_json=as_json)
+
+
+def run_command(
+    env: Annotated[str, typer.Argument(help="An id that `metagym envs` lists, or package.module:MyMetaEnv.")],
+    actor: ActorOption = None,
+    reflector: ReflectorOption = None,
+    budget: BudgetOption = None,
+    sampling: SamplingOption = None,
+    reflector_sampling: ReflectorSamplingOption = None,
+    steps: StepsOption = 10,
+    seed: SeedOption = 0,
+    option: RunOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a meta-environment with your model as actor and reflector.
+
+    A key is read from the environment: OPENAI_API_KEY, or the variable that api_key_env names in FILE.json.
+    """
+    from metagym.registration import check_options
+    from metagym.runs import Manifest
+
+    options = read_pairs(option)
+    first_prompt, replay = _read_first_prompt(options), options.pop("replay", None)
+    check_options(env, options)
+    actor_spec = read_actor(actor, sampling)
+    reflector_spec = read_reflector(reflector, reflector_sampling, actor=actor_spec)
+    if replay is not None:
+        actor_spec, reflector_spec = replayed(actor_spec), replayed(reflector_spec)
+    limits = {"budget": read_budget(budget)} if budget is not None else {}
+    manifest = Manifest(
+        env_id=env,
+        env_options={**options, "actor": actor_spec, **limits},
+        reflector=reflector_spec,
+        seed=seed,
+        num_steps=steps,
+        first_prompt=first_prompt,
+    )
+    _play(manifest, out or _new_folder(f"{env}-seed{seed}"), replay=replay, as_json=as_json)
+
+
+def resume_command(run: RunArgument, budget: BudgetOption = None, as_json: JsonOption = False) -> None:
+    """Resume a run that was stopped, exactly at the place at which it stopped; if its budget stopped it, with more."""
+    from metagym.runs import RunFolder
+
+    manifest = RunFolder.open(run).manifest
+    if manifest.evaluation is not None:
+        raise ConfigError(f"{run} belongs to an evaluation: give the command again that began it.")
+    limits = read_budget(budget, base=manifest.env_options.get("budget"))
+    _play(manifest, run, resume=True, budget=limits, as_json=as_json)
+
+
+def _read_first_prompt(options: dict[str, Any]) -> str | None:
+    prompt = options.pop("first_prompt", None)
+    if isinstance(prompt, str) and prompt.startswith("@"):
+        return read_text("--option first_prompt", Path(prompt[1:]))
+    return None if prompt is None else str(prompt)
+
+
+def _play(
+    manifest: Manifest,
+    path: Path,
+    *,
+    resume: bool = False,
+    budget: dict[str, Any] | None = None,
+    replay: str | None = None,
+    as_json: bool = False,
+) -> None:
+    from metagym.budget import Budget
+    from metagym.models import Cassette
+    from metagym.runs.running import run_experiment
+
+    after = lambda: print_spending(path, to=errors)  # noqa: E731
+    with resumable(path / "manifest.json", f"metagym resume {path}", after=after), progress() as bars:
+        meta_steps = bars.add_task("meta-steps", total=manifest.num_steps)
+        episodes = bars.add_task("episodes", total=None)
+        run_experiment(
+            manifest,
+            path,
+            resume=resume,
+            budget=Budget.model_validate(budget) if budget else None,
+            cassette=None if replay is None else Cassette(replay, mode="replay"),
+            on_episode=lambda: bars.advance(episodes),
+            on_meta_step=lambda meta_step: bars.advance(meta_steps),
+        )
+    print_run(path, as_json=as_json)
+
+
+def _new_folder(name: str) -> Path:
+    """Return the first free folder of that name in `runs/`."""
+    stem = name.replace("MetaGym/", "").replace("/", "-").replace(":", "-").lower()
+    number = 1
+    while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
+    return path

@@ -1,0 +1,194 @@
+"""`metagym show`, `runs`, `verify` and `export`: what run folders hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Column, Table
+
+from metagym.cli.console import JsonOption, console, print_json, print_text
+from metagym.cli.spending import print_spending, spending
+from metagym.errors import ConfigError, RunFolderError
+from metagym.rendering import plural
+from metagym.types import MetaStep, Reflection
+
+RunArgument = Annotated[Path, typer.Argument(help="The run folder.")]
+SCRIPTED = "SCRIPTED: a stand-in played, this says nothing about language models."
+
+
+def show_command(
+    run: RunArgument,
+    step: Annotated[int | None, typer.Option(help="Show the episodes of this meta-step.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a run: its rewards and prompts, the episodes of one meta-step, or the result of an evaluated arm."""
+    from metagym.rendering import render_batch
+    from metagym.runs import RunFolder
+
+    folder = RunFolder.open(run)
+    history = folder.history
+    if folder.manifest.evaluation is not None:
+        _show_evaluation(folder, step, as_json)
+    elif step is None:
+        print_run(run, as_json=as_json)
+    elif 0 <= step < len(history):
+        if as_json:
+            print_json(history[step].model_dump(mode="json"))
+        else:
+            console.print(render_batch(history[step].trajectories, show_thoughts=True), markup=False, highlight=False)
+    elif not history:
+        raise ConfigError(f"No meta-step was finished in {run}, so there is none to show.")
+    else:
+        raise ConfigError(f"--step must be from 0 to {len(history) - 1}, got {step}.")
+
+
+def print_run(run: Path, *, as_json: bool = False) -> None:
+    """Print a run of one meta-episode: rewards, prompts, and the tokens and calls of its models."""
+    from metagym.runs import RunFolder
+
+    folder = RunFolder.open(run)
+    history = folder.history
+    scripted = folder.manifest.scripted or any(meta_step.scripted for meta_step in history)
+    reflection = folder.get(Reflection, ("", history[-1].index)) if history else None
+    if as_json:
+        last = [] if reflection is None else [reflection.prompt]
+        print_json(
+            {
+                "run": str(run),
+                "scripted": scripted,
+                "rewards": [meta_step.reward for meta_step in history],
+                "num_failed": [meta_step.num_failed for meta_step in history],
+                "prompts": [meta_step.prompt for meta_step in history] + last,
+                "num_episodes": folder.num_episodes,
+                "spending": spending(run),
+            }
+        )
+        return
+    if history:
+        _print_history(history, scripted)
+        _print_prompt("The first prompt", history[0].prompt)
+        if reflection is None:
+            _print_prompt(f"The prompt of meta-step {history[-1].index}", history[-1].prompt)
+        else:
+            _print_prompt("The prompt after the last reflection", reflection.prompt)
+    else:
+        console.print("No meta-step was finished.")
+    print_text(f"\n{plural(folder.num_episodes, 'episode')} in {run}: metagym show {run} --step 0")
+    print_spending(run)
+
+
+def _print_history(history: tuple[MetaStep, ...], scripted: bool) -> None:
+    table = Table("meta-step", "reward", "", "episodes", "failed", "invalid", caption=SCRIPTED if scripted else None)
+    for meta_step in history:
+        reward = 0.0 if meta_step.reward is None else meta_step.reward
+        trajectories = meta_step.trajectories
+        table.add_row(
+            str(meta_step.index),
+            "-" if meta_step.reward is None else f"{reward:.2f}",
+            "█" * round(20 * max(0.0, min(1.0, reward))),
+            str(len(trajectories)),
+            str(meta_step.num_failed),
+            str(sum(trajectory.num_invalid for trajectory in trajectories)),
+        )
+    console.print(table)
+
+
+def _print_prompt(title: str, prompt: str) -> None:
+    console.print(f"\n[bold]{title}[/bold]", highlight=False)
+    console.print(prompt, markup=False, highlight=False)
+
+
+def _show_evaluation(folder: Any, step: int | None, as_json: bool) -> None:
+    from metagym.evaluation.output.tables import report_tables
+    from metagym.evaluation.store import report_of
+
+    run = folder.path
+    if step is not None or folder.manifest.evaluation.get("protocol") == "stream":
+        raise ConfigError(
+            f"{run} is an evaluation, many meta-episodes rather than one. Its figures and its episodes: metagym "
+            f"report {run} -o report.html"
+        )
+    report = report_of(folder)
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+        return
+    console.print(*report_tables(report), sep="\n", highlight=False)
+    print_text(f"\n{plural(folder.num_episodes, 'episode')} in {run}: metagym report {run} -o report.html")
+
+
+def runs_command(
+    folder: Annotated[Path, typer.Argument(help="The folder to search, with all folders below it.")] = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """List the runs in a folder."""
+    from metagym.runs import MANIFEST, read_manifest
+
+    rows: list[dict[str, Any]] = []
+    for file in sorted(folder.rglob(MANIFEST)):
+        row: dict[str, Any] = {"run": str(file.parent)}
+        try:
+            manifest = read_manifest(file.parent)
+        except RunFolderError as error:
+            rows.append({**row, "kind": "unreadable", "problem": str(error)})
+            continue
+        about = manifest.evaluation
+        rows.append(
+            {
+                **row,
+                "kind": "run" if about is None else "evaluation",
+                "environment": manifest.env_id,
+                "arm": "" if about is None else about["arm"],
+                "finished": about is None or (file.parent / "report.json").exists(),
+                "scripted": manifest.scripted,
+            }
+        )
+    if as_json:
+        print_json(rows)
+        return
+    # A name that is cut off names nothing: on a narrow terminal the folder goes into further lines.
+    table = Table(*(Column(name, overflow="fold") for name in ("run", "environment", "arm", "")))
+    for row in rows:
+        marks = ["SCRIPTED"] * bool(row.get("scripted")) + ["unfinished"] * (not row.get("finished"))
+        state = row.get("problem", " ".join(marks))
+        table.add_row(row["run"], row.get("environment", ""), row.get("arm", ""), state)
+    console.print(table if rows else f"No run in {folder}.")
+
+
+def verify_command(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Execute the recorded commands of a run again, without a model, and compare observations and scores."""
+    from metagym.runs.verification import verify_run
+
+    report = verify_run(run)
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        for difference in report.differences[:10]:
+            place = f"{difference.task_id}, step {difference.step}, {difference.field}:"
+            then, now = f"  recorded {difference.recorded:.300}", f"  again    {difference.again:.300}"
+            console.print(f"{place}\n{then}\n{now}", markup=False, highlight=False)
+        skipped = f", {report.num_skipped} failed ones skipped" if report.num_skipped else ""
+        played = f"{plural(report.num_episodes, 'episode')}, {plural(report.num_steps, 'step')}"
+        console.print(f"{played}{skipped}: {len(report.differences)} differ.", highlight=False)
+    if report.differences:
+        raise typer.Exit(1)
+
+
+def export_command(
+    run: RunArgument,
+    parquet: Annotated[Path | None, typer.Option(help="Write the scores of an evaluation to this file.")] = None,
+    atif: Annotated[Path | None, typer.Option(help="Write the episodes to this folder, as ATIF v1.7.")] = None,
+) -> None:
+    """Write a run in formats that other programs read."""
+    from metagym.evaluation.output.atif import write_atif
+    from metagym.evaluation.output.exports import write_parquet
+    from metagym.runs import RunFolder
+
+    if parquet is None and atif is None:
+        raise ConfigError("Say what to write: --parquet FILE, --atif FOLDER. Figures: metagym plot RUN -o FILE.")
+    with RunFolder.open(run) as folder:
+        if parquet is not None:
+            console.print(f"{plural(write_parquet(folder, parquet), 'score')} in {parquet}", soft_wrap=True)
+        if atif is not None:
+            console.print(f"{plural(write_atif(folder, atif), 'episode')} in {atif}", soft_wrap=True)

@@ -1,0 +1,68 @@
+"""`metagym estimate`: what a run will use, from a pilot without any model."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Metagym
+from tests.conftest import Serve
+from tests.test_spending_limits import respond
+
+GATES = ("estimate", "MetaGym/Gates-v0")
+PRICES = ("--prices", "prompt=1,completion=2")
+
+
+def test_it_says_what_a_run_uses_and_calls_no_model(command: Metagym, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        raise AssertionError("an estimate needs no network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    done = command(*GATES, "--steps", 10, "--seeds", 5, *PRICES, "--effect", 0.1, "--sd", 0.2)
+    assert done.code == 0, done.err
+    assert re.search(r"actor, at most +│ 6,250 ", done.out)
+    assert re.search(r"reflector +│ 50 ", done.out)
+    assert "To find a difference of 0.1 with sd 0.2: 34 seeds" in done.out
+
+
+def test_it_prints_json(command: Metagym) -> None:
+    printed = json.loads(command(*GATES, "--effect", 0.1, *PRICES, "--json").out)
+    assert set(printed["loads"]) == {"actor", "actor, at most", "reflector"}
+    load = printed["loads"]["actor"]
+    assert load["cost"] == pytest.approx((load["prompt_tokens"] + 2 * load["completion_tokens"]) / 1e6)
+    assert printed["num_seeds_needed"] == 7
+
+
+def test_it_takes_the_figures_of_an_earlier_run(serve: Serve, command: Metagym) -> None:
+    server = serve(respond)
+    options = ("--option", "episodes_per_step=2", "--steps", 3, "--out", "run")
+    command("run", "MetaGym/Gates-v0", "--actor", f"m@{server.base_url}", *options)
+    done = command(*GATES, "--steps", 3, "--seeds", 2, "--like", "run")
+    assert re.search(rf"all, like run +│ {2 * len(server.requests)} ", done.out)
+
+
+def test_prices_and_reply_limits_come_from_the_models(command: Metagym) -> None:
+    model = {"model": "m", "client": {"prices": {"prompt": 1.0, "completion": 2.0}}}
+    Path("model.json").write_text(json.dumps(model), encoding="utf-8")
+    plain = json.loads(command(*GATES, *PRICES, "--json").out)
+    assert json.loads(command(*GATES, "--actor", "model.json", "--json").out) == plain
+    short = json.loads(command(*GATES, "--actor", "model.json", "--sampling", "max_tokens=8", "--json").out)
+    loads = plain["loads"]["actor"], short["loads"]["actor"]
+    assert loads[0]["completion_tokens"] == 10 * loads[1]["completion_tokens"]
+
+
+def test_it_names_the_limits_that_a_run_would_exceed(command: Metagym) -> None:
+    budget = ("--budget", "episodes=49,calls=100000,cost=0.0001")
+    assert json.loads(command(*GATES, *PRICES, *budget, "--json").out)["exceeded"] == ["cost", "episodes"]
+    assert "The budget of 49 episodes a run is exceeded: about 50.00 a run." in command(*GATES, *budget).out
+    assert "exceeded" not in command(*GATES, "--seeds", 2, "--budget", "episodes=50").out
+
+
+def test_prices_need_both_numbers(command: Metagym) -> None:
+    done = command(*GATES, "--prices", "prompt=1")
+    assert (done.code, "--prices expects prompt=X,completion=Y" in done.err) == (1, True)

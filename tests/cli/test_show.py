@@ -1,0 +1,83 @@
+"""`metagym show`, `runs`, `verify` and `export`: what run folders hold."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from metagym.errors import ConfigError
+from metagym.runs import LOG
+from tests.cli.conftest import Metagym, invoke, rewards_in
+from tests.conftest import Serve
+from tests.test_spending_limits import respond
+
+
+def test_show_prints_the_run(command: Metagym) -> None:
+    demo = command("demo", "-n", 3, "--out", "mine")
+    done = command("show", "mine")
+    assert rewards_in(done.out) == rewards_in(demo.out)
+    assert len(rewards_in(done.out)) == 3
+    assert "15 episodes in mine" in done.out
+    assert "SCRIPTED" in done.out
+
+
+def test_show_prints_the_episodes_of_a_meta_step(command: Metagym) -> None:
+    command("demo", "-n", 2, "--out", "mine")
+    done = command("show", "mine", "--step", 1)
+    assert "=== Episode 5 of 5 ===" in done.out
+    assert "[Step 1] Observation: You stand before the" in done.out
+
+
+def test_show_of_a_missing_meta_step_is_a_sentence(command: Metagym) -> None:
+    command("demo", "-n", 2, "--out", "mine")
+    done = command("show", "mine", "--step", 2)
+    assert done.code == 1
+    assert "--step must be from 0 to 1, got 2" in done.err
+
+
+def test_show_of_a_run_without_a_meta_step_says_so(command: Metagym) -> None:
+    command("demo", "-n", 1, "--out", "mine")
+    (Path("mine") / LOG).write_bytes(b"")
+    assert "No meta-step was finished." in command("show", "mine").out
+    done = command("show", "mine", "--step", 0)
+    assert done.code == 1
+    assert "No meta-step was finished" in done.err
+
+
+@pytest.mark.parametrize("name", ["show", "resume"])
+def test_a_folder_without_a_run_is_a_sentence(command: Metagym, name: str) -> None:
+    done = command(name, "nowhere")
+    assert done.code == 1
+    assert "Error: Expected a run folder" in done.err
+
+
+def test_demo_resume_show_and_verify_print_json(command: Metagym) -> None:
+    printed = json.loads(command("demo", "-n", 2, "--out", "mine", "--json").out)
+    assert (printed["run"], printed["scripted"], len(printed["rewards"])) == ("mine", True, 2)
+    assert (printed["num_failed"], printed["num_episodes"]) == ([0, 0], 10)
+    assert json.loads(command("resume", "mine", "--json").out) == printed
+    assert json.loads(command("show", "mine", "--json").out) == printed
+    assert json.loads(command("show", "mine", "--step", 1, "--json").out)["prompt"] == printed["prompts"][1]
+    assert json.loads(command("verify", "mine", "--json").out)["differences"] == []
+
+
+def test_what_was_spent_is_shown_by_role_and_purpose(serve: Serve, command: Metagym) -> None:
+    server = serve(respond)
+    model = {"model": "m", "base_url": server.base_url, "client": {"prices": {"prompt": 1.0, "completion": 2.0}}}
+    Path("model.json").write_text(json.dumps(model), encoding="utf-8")
+    options = ("--option", "episodes_per_step=2", "--steps", 3, "--out", "run")
+    assert command("run", "MetaGym/Gates-v0", "--actor", "model.json", *options).code == 0
+    shown = command("show", "run").out
+    rows = re.findall(r"^│ (actor|reflector) +│ learning +│ +([\d,]+) +│", shown, re.MULTILINE)
+    assert sum(int(number.replace(",", "")) for _, number in rows) == len(server.requests)
+    assert re.search(r"│ 0\.\d{4} +│", shown)
+
+
+def test_export_writes_episodes_as_atif_and_wants_a_format(command: Metagym) -> None:
+    command("demo", "-n", 2, "--out", "mine")
+    assert "10 episodes in atif" in invoke("export", "mine", "--atif", "atif")
+    with pytest.raises(ConfigError, match="Say what to write"):
+        invoke("export", "mine")
