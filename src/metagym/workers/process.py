@@ -23,7 +23,7 @@ from typing import Any
 from metagym.errors import ConfigError
 from metagym.types import Task
 from metagym.workers.hosting import Frame, InnerEnv, MakeEnv, ProcessLimits, WorkerLostError
-from metagym.workers.serving import receive, send, serve
+from metagym.workers.serving import receive, send, serve_environments
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +36,8 @@ TAIL_CHARACTERS = 1_000
 class ProcessWorkers:
     """Inner environments in `num_processes` spawned processes.
 
-    `make_env` must be picklable: a class, a module's function, or a `functools.partial` of one. What an
-    environment prints goes to a file of its own; if the process is lost, the end of that file is in the error.
+    `make_env` must be picklable: a class, a module's function, or a `functools.partial` of one. Each process prints
+    to its own file; if the process is lost, the end of that file is in the error.
 
     Raises:
         ConfigError: `make_env` cannot be pickled, or `num_processes` is below 1.
@@ -111,7 +111,7 @@ class _Worker:
         self._socket, far_end = socket.socketpair()
         # Spawned, not forked: a child must not inherit the locks of this process's threads.
         self._process: BaseProcess = multiprocessing.get_context("spawn").Process(
-            target=serve,
+            target=serve_environments,
             args=(far_end, self._output.name, factory, limits.memory_mib),
             name="metagym-worker",
             daemon=True,
@@ -135,7 +135,7 @@ class _Worker:
         await asyncio.shield(self._start)
 
     def take(self) -> int:
-        """Return the number of a free environment; a new number makes a new environment."""
+        """Return the number of a free environment; the process makes an environment for a new number."""
         self._num_episodes += 1
         return self._idle_slots.pop() if self._idle_slots else next(self._slots)
 
@@ -206,9 +206,8 @@ class _Worker:
         except (OSError, asyncio.IncompleteReadError):
             if self.is_lost:
                 return  # it was killed in this process, by a caller that waits for its end
-            await asyncio.to_thread(
-                self._process.join, 5
-            )  # it closed the socket and is about to end: wait for its exit code
+            # The process closed the socket and is about to end: wait for its exit code.
+            await asyncio.to_thread(self._process.join, 5)
             self.kill(f"it died (exit code {self._process.exitcode})")
 
     def _restart_timer(self) -> None:

@@ -34,7 +34,7 @@ async def receive(reader: asyncio.StreamReader) -> Any:
     return pickle.loads(await reader.readexactly(length))
 
 
-def serve(connection: socket.socket, output: str, factory: bytes, memory_mib: int | None) -> None:
+def serve_environments(connection: socket.socket, output: str, factory: bytes, memory_mib: int | None) -> None:
     """Make, reset and step environments, one request at a time, until the parent closes the socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent
     _die_with_parent()
