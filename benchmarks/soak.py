@@ -81,8 +81,8 @@ def main() -> None:
         "calls delivered whole": (spent.usage.num_calls, len(delivered)),
         "prompt tokens": (spent.usage.prompt_tokens, sum(item.prompt_tokens for item in delivered)),
         "completion tokens": (spent.usage.completion_tokens, sum(item.completion_tokens for item in delivered)),
-        "delivered, tokens not told": (
-            sum(attempt.reason.startswith("the server did not say") for attempt in ledger.unknown),
+        "delivered, tokens not given": (
+            sum(attempt.reason.startswith("the server did not count") for attempt in ledger.unknown),
             silent_on_usage,
         ),
         "replies in the records": (num_steps, len(server.delivered)),
