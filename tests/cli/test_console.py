@@ -70,7 +70,7 @@ def test_debug_shows_the_traceback_from_any_place_in_the_command(
 def test_a_run_that_did_not_start_is_not_to_be_resumed(command: Metagym) -> None:
     command("demo", "-n", 1, "--out", "mine")
     done = command("demo", "-n", 1, "--out", "mine")
-    assert "holds a run already" in done.err
+    assert "already holds a run" in done.err
     assert "What was played" not in done.err
 
 

@@ -143,7 +143,7 @@ def test_a_run_whose_folder_is_deleted_ends(run: RunFolder) -> None:
         run.path.rmdir()
         out, _ = following.communicate(timeout=60)
     assert following.returncode == 1
-    assert b"There is no run any more" in out
+    assert b"The run no longer exists" in out
 
 
 # In a terminal ----------------------------------------------------------------------------------------

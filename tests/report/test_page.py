@@ -176,7 +176,7 @@ def test_a_run_of_an_older_schema_says_which_and_what_to_do(report: Report, lear
     (learning / MANIFEST).write_text(json.dumps(about))
     told = words(report(learning))
     assert "This folder cannot be read" in told
-    assert "has schema version 0, this metagym reads 1. Install the one that wrote it." in told
+    assert "has schema version 0, this metagym reads 1. Install the version of metagym that wrote it." in told
     assert "it was written by metagym 0.0.7" in told
 
 
@@ -276,5 +276,5 @@ def test_the_package_carries_its_templates_style_and_script() -> None:
 
 def test_without_jinja2_the_extra_is_named(learning: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(MissingExtraError, match=r"The report needs jinja2: pip install 'metagym\[report\]'"):
+    with pytest.raises(MissingExtraError, match=r"'jinja2', which is not installed. Run: pip install"):
         make_report([learning], tmp_path / "report.html")

@@ -34,7 +34,7 @@ def test_the_pilot_counts_the_prompts_that_a_chat_actor_sends(make_gates: MakeGa
 
 
 def test_a_pilot_calls_no_model(make_gates: MakeGates) -> None:
-    with pytest.raises(ConfigError, match="The pilot wants an environment with actor='random', got Gates"):
+    with pytest.raises(ConfigError, match="Expected an environment with actor='random', got Gates"):
         estimate_meta_step(make_gates("demo"), reply_tokens=50)
 
 

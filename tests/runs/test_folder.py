@@ -84,7 +84,7 @@ def test_an_episode_is_in_the_log_as_soon_as_it_finished(tmp_path: Path) -> None
 
 
 def test_an_existing_run_is_refused_with_the_remedy(finished: Path) -> None:
-    with pytest.raises(RunFolderError, match=r"holds a run already. Go on with it \(metagym resume .*\), or name"):
+    with pytest.raises(RunFolderError, match=r"already holds a run. Resume it \(metagym resume .*\), or name"):
         RunFolder.create(finished, manifest())
 
 
@@ -147,7 +147,7 @@ def test_a_broken_line_inside_is_an_error_that_names_it(finished: Path, line: st
     log = finished / LOG
     lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
     log.write_text("".join([*lines[:4], line, *lines[4:]]), encoding="utf-8")
-    with pytest.raises(RunFolderError, match=r"(?s)Line 5 of .*log.jsonl is broken: .*Cut the file before that line"):
+    with pytest.raises(RunFolderError, match=r"(?s)Line 5 of .*log.jsonl is broken: .*Delete that line and all"):
         RunFolder.open(finished)
 
 
@@ -162,7 +162,7 @@ def test_a_manifest_of_a_newer_schema_is_an_error(finished: Path) -> None:
     path = finished / MANIFEST
     newer = {**json.loads(path.read_text()), "schema_version": SCHEMA_VERSION + 1}
     path.write_text(json.dumps(newer))
-    with pytest.raises(RunFolderError, match=r"has schema version 2, this metagym reads 1. Install the one"):
+    with pytest.raises(RunFolderError, match=r"has schema version 2, this metagym reads 1. Install the version"):
         RunFolder.open(finished)
 
 
@@ -241,7 +241,7 @@ def test_an_episode_is_recalled_by_its_key_and_only_if_it_is_the_same(tmp_path: 
         assert run.recall_episode(make_episode("Another prompt.", seed=1)) is None
         assert run.recall_episode(make_episode(seed=1, meta_step=1)) is None
         assert run.recall_episode(make_episode(seed=1, task=make_task("other"))) is None
-        with pytest.raises(RunFolderError, match=r"holds another episode at .*its task or its seed differs"):
+        with pytest.raises(RunFolderError, match=r"holds a different episode at .*its task or its seed differs"):
             run.recall_episode(make_episode(seed=2))
 
 
@@ -295,7 +295,7 @@ def test_resuming_a_finished_run_plays_nothing_and_gives_the_same(finished: Path
 
 
 def test_resuming_with_another_reflector_is_refused(finished: Path) -> None:
-    with pytest.raises(RunFolderError, match=r"cannot go on, as its fingerprint differs \(reflector: was"):
+    with pytest.raises(RunFolderError, match=r"cannot be resumed, because its fingerprint differs \(reflector: was"):
         run_experiment(manifest(reflector="fixed"), finished, resume=True)
 
 

@@ -47,7 +47,7 @@ def test_a_second_process_is_refused_and_told_who_writes(tmp_path: Path) -> None
     holder.append(b"a\n")
     code = "import sys, pathlib; from metagym.runs.journal import Journal; Journal(pathlib.Path(sys.argv[1])).lock()"
     done = run_python(code, str(tmp_path / "log"))
-    assert f"is being written to by another process (id {os.getpid()})" in done.stderr
+    assert f"Another process (id {os.getpid()}) is writing to" in done.stderr
     holder.close()
     assert run_python(code, str(tmp_path / "log")).returncode == 0
 
@@ -74,7 +74,7 @@ def test_a_full_disk_loses_nothing_and_leaves_no_torn_line(tmp_path: Path, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(journal_module, "_write_all", full)
-        with pytest.raises(RunFolderError, match=r"Expected room .*No space left on device.* make room"):
+        with pytest.raises(RunFolderError, match=r"Expected space .*No space left on device.* Make space"):
             own.append(b"second\n")
     assert read(tmp_path / "log") == [b"first\n"]
     own.append(b"third\n")
@@ -93,7 +93,7 @@ def test_lines_that_another_process_wrote_meanwhile_are_not_cut_off(tmp_path: Pa
     early = Journal(tmp_path / "log")
     early.append(b"early\n")
     early.close()
-    with pytest.raises(RunFolderError, match=r"was written to by another process meanwhile. Open it again"):
+    with pytest.raises(RunFolderError, match=r"Another process wrote to .* after it was read. Open it again"):
         late.append(b"late\n")
     late.close()
     assert read(tmp_path / "log") == [b"early\n"]
@@ -184,7 +184,7 @@ def test_two_processes_on_one_evaluation_are_refused(tmp_path: Path) -> None:
     assert evaluate_until(tmp_path, 10**9) == 0
     with RunFolder.open(tmp_path, writing=True):
         done = run_python(EVALUATE, str(tmp_path), str(10**9))
-    assert "is being written to by another process" in done.stderr
+    assert "is writing to" in done.stderr
     config = EvaluationConfig(families=("law-0007",), num_steps=2, num_seeds=2, num_validation=4, num_test=6)
     with GatesMetaEnv("demo") as env:
         evaluate(env, "demo", config=config, path=tmp_path)

@@ -36,7 +36,7 @@ class CallLog:
             try:
                 attempt = Attempt.model_validate_json(line)
             except ValidationError as error:
-                raise RunFolderError(f"Line {number} of {self.path} is broken: {error}. Remove the line.") from error
+                raise RunFolderError(f"Line {number} of {self.path} is broken: {error}. Delete the line.") from error
             self._lost.pop(attempt.number, None)
             if attempt.outcome == "reserved":
                 self._lost[attempt.number] = attempt

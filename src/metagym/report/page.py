@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metagym._version import __version__
-from metagym.errors import ConfigError, MissingExtraError, RunFolderError
+from metagym.errors import ConfigError, RunFolderError
 from metagym.evaluation.comparison import differences
 from metagym.files import write_whole
+from metagym.imports import require
 from metagym.rendering import plural, visible
 from metagym.report import table_rows
 from metagym.report.arena_standings import in_order, standings_headline, standings_of, standings_rows
@@ -78,10 +79,7 @@ def make_report(runs: Sequence[str | Path], out: str | Path, *, max_episodes: in
 
 def render(runs: Sequence[Run]) -> str:
     """Return the page as HTML."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingExtraError("The report needs jinja2: pip install 'metagym[report]'.") from error
+    jinja2 = require("jinja2", extra="report")
     groups = arrange(runs)
     ordered = [run for group in groups for run in group]
     index, chunks = pack_episodes(ordered)
@@ -97,7 +95,8 @@ def render(runs: Sequence[Run]) -> str:
     environment.globals["plural"] = plural
     starts = [sum(map(len, groups[:number])) for number in range(len(groups))]
     laid_out = [_group(start, group, index["episodes"]) for start, group in zip(starts, groups, strict=True)]
-    return environment.get_template("page.html.jinja").render(
+    template = environment.get_template("page.html.jinja")
+    page: str = template.render(
         version=__version__,
         style=style,
         script=script,
@@ -112,6 +111,7 @@ def render(runs: Sequence[Run]) -> str:
         payload={"index": pack(index), "prompts": pack(histories(ordered))},
         chunks=chunks,
     )
+    return page
 
 
 def arrange(runs: Sequence[Run]) -> list[list[Run]]:

@@ -1,4 +1,4 @@
-"""What a run will take, before it starts: calls, tokens, money, time; and how many seeds an effect needs."""
+"""Estimate what a run will use before it starts: calls, tokens and money. No model is called."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ from metagym.types import MetaStep, Record, Trajectory
 
 
 class Load(Record):
-    """What a number of calls takes."""
+    """A number of model calls and their tokens."""
 
     num_calls: float
     prompt_tokens: float
     completion_tokens: float
 
     def times(self, factor: float) -> Load:
-        """Return so many times this load."""
+        """Return this load, multiplied by `factor`."""
         return Load(**{name: value * factor for name, value in dict(self).items()})
 
     def cost(self, prices: Prices) -> float:
-        """Return its price, with nothing cached."""
+        """Return the price if no token comes from a cache."""
         return (self.prompt_tokens * prices.prompt + self.completion_tokens * prices.completion) / 1e6
 
 
 class CostEstimate(Record):
-    """What one meta-step takes: as the pilot played, and where every episode takes all its steps."""
+    """The load of one meta-step: as in the pilot, and at most, if every episode uses all its steps."""
 
     actor: Load
     actor_at_most: Load
     reflector: Load
     num_pilot_episodes: int
     longest_episode: float
-    """Turns, on average over the batches, of the longest episode of a batch: turns cannot overlap."""
+    """Steps of the longest episode of the batch: the steps of an episode cannot overlap."""
 
 
 def estimate_meta_step(env: MetaEnv, *, reply_tokens: int, reflection_tokens: int = 800, seed: int = 0) -> CostEstimate:
-    """Play one batch with the random actor, without any model, and count what a ChatActor would have sent.
+    """Play one batch with the random actor, without any model, and count what a `ChatActor` would send.
 
-    Token counts are estimates (four bytes a token). The random actor's episodes may be longer or shorter
-    than a model's; the upper bound takes `max_steps` turns for each. `env` must have the random actor.
+    Token counts are estimates (four bytes a token). Episodes of the random actor may be longer or shorter
+    than those of a model; the upper bound takes `max_steps` steps for each.
 
     Raises:
-        ConfigError: `env` has another actor.
+        ConfigError: `env` has an actor other than the random one.
     """
     if not isinstance(env.actor, RandomActor):
-        raise ConfigError(f"The pilot wants an environment with actor='random', got {type(env.actor).__name__}.")
+        raise ConfigError(f"Expected an environment with actor='random', got {type(env.actor).__name__}.")
     _, info = env.reset(seed=seed)
     prompt = str(info["default_prompt"])
     trajectories, reward, *_ = env.step(prompt)
     meta_step = MetaStep(index=0, prompt=prompt, trajectories=trajectories, reward=reward)
-    nobody = cast(ChatModel, None)  # only the messages are made
-    per_episode = [_actor_load(item, ChatActor(nobody), prompt, reply_tokens) for item in trajectories]
+    no_model = cast(ChatModel, None)  # only the messages are made
+    per_episode = [_actor_load(item, ChatActor(no_model), prompt, reply_tokens) for item in trajectories]
     at_most = [_stretch(item, load, env.config.max_steps) for item, load in zip(trajectories, per_episode, strict=True)]
-    reflection = estimate_tokens(ChatReflector(nobody).messages(meta_step))
+    reflection = estimate_tokens(ChatReflector(no_model).messages(meta_step))
     return CostEstimate(
         actor=_sum(per_episode),
         actor_at_most=_sum(at_most),
@@ -72,13 +72,13 @@ def estimate_meta_step(env: MetaEnv, *, reply_tokens: int, reflection_tokens: in
 def _actor_load(trajectory: Trajectory, actor: ChatActor, prompt: str, reply_tokens: int) -> Load:
     steps, prompt_tokens = trajectory.steps, 0
     for turn, step in enumerate(steps):
-        # The pilot's replies are one bare action each; a model's, of `reply_tokens`, stay in the history.
+        # A reply of the pilot is one action; a reply of a model has `reply_tokens` and stays in the history.
         prompt_tokens += estimate_tokens(actor.messages(prompt, steps[:turn], step.observation)) + turn * reply_tokens
     return Load(num_calls=len(steps), prompt_tokens=prompt_tokens, completion_tokens=len(steps) * reply_tokens)
 
 
 def _stretch(trajectory: Trajectory, load: Load, num_turns: int) -> Load:
-    """Extend an episode to `num_turns`: the history grows by as much each turn."""
+    """Extend an episode to `num_turns`; the history grows by the same amount in each turn."""
     played = max(1, len(trajectory.steps))
     mean, factor = load.prompt_tokens / played, num_turns / played
     return Load(
@@ -93,7 +93,7 @@ def _sum(loads: Sequence[Load]) -> Load:
 
 
 def read_load(rows: Mapping[Any, Any], num_steps: int) -> Load:
-    """Return what a meta-step of an earlier run took, from its ledger's rows."""
+    """Return the load of one meta-step of an earlier run, from the rows of its ledger."""
     usages = [spending.usage for spending in rows.values()]
     return Load(
         num_calls=sum(usage.num_calls for usage in usages) / num_steps,

@@ -1,12 +1,14 @@
-"""The run folder: a manifest and an append-only log, from which a run is resumed and read.
+"""The run folder: a manifest and an append-only log, from which a run is read and resumed.
 
-    RUN/manifest.json   what was asked for, and both fingerprints; written once, before the first episode
-    RUN/log.jsonl       one line per finished episode, reflection, meta-step and measurement, as they finish
+    RUN/manifest.json   the options of the run, and both fingerprints; written once, before the first episode
+    RUN/log.jsonl       one line for each finished episode, reflection, meta-step and measurement
+    RUN/calls.jsonl     the model calls and what they used       RUN/replies.sqlite   the models' replies
+    RUN/report.json     the figures of an evaluation, when it ends
     RUN/lock            held by the one process that writes
 
-Nothing in the log is ever changed. A run is resumed by running it again over the log: the tasks drawn
-are the same, and what the log holds is taken from it instead of being played. Episodes stay on the disk and
-are read when they are asked for, so that a long run opens quickly; no environment is needed to read one.
+No line of the log is ever changed. A run is resumed by running it again over the log: the tasks drawn
+are the same, and an episode that the log holds is read instead of played. Episodes stay on disk and
+are read on demand, so that a long run opens quickly; no environment is needed to read one.
 """
 
 from __future__ import annotations
@@ -30,16 +32,16 @@ LOG = "log.jsonl"
 REPORT = "report.json"
 """The figures of an evaluation, written when it ends."""
 Key = tuple[int, str, str, int]
-"""(meta_step, arm, task id, repetition), which with the prompt names an episode of the run."""
+"""(meta_step, arm, task id, repetition): with the prompt it names an episode of the run."""
 
 
 class LoggedReflection(Record):
     """A reflection's line in the log."""
 
     arm: str = ""
-    """The meta-episode, where a run holds several."""
+    """The meta-episode; empty if the run holds only one."""
     index: int
-    """The meta-step that was reflected upon."""
+    """The meta-step on which it reflects."""
     reflection: Reflection
 
     @property
@@ -49,7 +51,7 @@ class LoggedReflection(Record):
 
 
 class LoggedMetaStep(Record):
-    """A meta-step's line in the log: it names its episodes, whose lines came before."""
+    """A meta-step's line in the log. It names its episodes, whose lines come before it."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     index: int
@@ -75,9 +77,9 @@ NAMES: dict[type[Record], str] = {Trajectory: "episode"} | {kind: name for name,
 
 
 class RunFolder:
-    """An open run folder: keeps what is played, and gives back what was played before.
+    """An open run folder: a `RecordStore` on disk. Make one with `create` or `open`.
 
-    It is a `Recorder` for `MetaEnv.record_to` and a `Log` for `optimize`. Make one with `create` or `open`.
+    `MetaEnv.record_to` and the log of `optimize` accept one.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -88,17 +90,17 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: str | Path, manifest: Manifest) -> RunFolder:
-        """Make a new run folder, and become its one writer.
+        """Make a new run folder and become its only writer.
 
         Raises:
-            RunFolderError: there is a run already, or the place cannot be written.
+            RunFolderError: the folder already holds a run, or cannot be written.
         """
         path = Path(path)
         run = cls(path, manifest)
         try:
             if (path / MANIFEST).exists():
                 raise RunFolderError(
-                    f"{path} holds a run already. Go on with it (metagym resume {path}), or name another."
+                    f"{path} already holds a run. Resume it (metagym resume {path}), or name another folder."
                 )
             path.mkdir(parents=True, exist_ok=True)
             run._journal.lock()
@@ -110,13 +112,13 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path, *, writing: bool = False) -> RunFolder:
-        """Open a run folder and read its log; with `writing`, as its one writer.
+        """Open a run folder and read its log; with `writing`, become its only writer.
 
-        A torn last line, left by a crash, is dropped with a warning.
+        A last line that a crash tore is dropped with a warning.
 
         Raises:
-            RunFolderError: there is no run, it is of another schema, a line inside the log is broken, or
-                another process writes to it.
+            RunFolderError: the folder holds no run, its schema is another one, a line inside the log is broken,
+                or another process writes to it.
         """
         path = Path(path)
         run = cls(path, read_manifest(path))
@@ -130,19 +132,21 @@ class RunFolder:
         return run
 
     def check_fingerprints(self, measurement: Mapping[str, Any], arm: Any) -> None:
-        """Make sure that the run goes on with what it began with.
+        """Check that the run is resumed with the measurement and the arm that it started with.
 
         Raises:
-            RunFolderError: something differs; the message names it.
+            RunFolderError: they differ; the message names how.
         """
         now = json.loads(json.dumps({**measurement, "reflector": arm}))
         then = {**self.manifest.measurement, "reflector": self.manifest.arm}
         names = [name for name in sorted({*now, *then}) if now.get(name) != then.get(name)]
         if names:
-            told = "; ".join(f"{name}: was {then.get(name)!r}, is {now.get(name)!r}" for name in names)
-            raise RunFolderError(f"{self.path} cannot go on, as its fingerprint differs ({told}). Start a new run.")
+            changes = "; ".join(f"{name}: was {then.get(name)!r}, is {now.get(name)!r}" for name in names)
+            raise RunFolderError(
+                f"{self.path} cannot be resumed, because its fingerprint differs ({changes}). Start a new run."
+            )
 
-    # Recorder and Log -------------------------------------------------------------------------------
+    # Writing ----------------------------------------------------------------------------------------
 
     def record_episode(self, trajectory: Trajectory) -> None:
         """Append a finished episode."""
@@ -150,10 +154,10 @@ class RunFolder:
         self._episodes[_name(trajectory.episode)] = place, trajectory.score is None
 
     def recall_episode(self, episode: Episode) -> Trajectory | None:
-        """Return the record of this very episode; None where it was not played, or failed.
+        """Return the record of this very episode, or None if it was not played or failed.
 
         Raises:
-            RunFolderError: the log holds another episode in its place.
+            RunFolderError: the log holds a different episode of this key.
         """
         place, failed = self._episodes.get(_name(episode), (None, True))
         if place is None or failed:
@@ -161,8 +165,8 @@ class RunFolder:
         trajectory = self._read_episode(place)
         if trajectory.episode != episode:
             raise RunFolderError(
-                f"The log of {self.path} holds another episode at {episode.key}: its task or its seed differs. "
-                "It was written by another run; start a new one."
+                f"The log of {self.path} holds a different episode at {episode.key}: its task or its seed differs. "
+                "Another run wrote it. Start a new run."
             )
         return trajectory
 
@@ -217,27 +221,27 @@ class RunFolder:
 
     @property
     def trajectories(self) -> tuple[Trajectory, ...]:
-        """The records of all episodes, those of `replay` among them, in the order in which they finished."""
+        """The records of all episodes, including those of `replay`, in the order in which they finished."""
         return tuple(self.episodes())
 
     @property
     def num_episodes(self) -> int:
-        """How many episodes the log holds."""
+        """The number of episodes in the log."""
         return len(self._episodes)
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        """The keys of all episodes, without reading them; one played under several prompts stands there once."""
+        """The keys of all episodes, without reading them; a key that several prompts share is listed once."""
         return tuple(dict.fromkeys(key for key, _ in self._episodes))
 
     def episodes(self, keep: Callable[[Key], bool] | None = None) -> Iterator[Trajectory]:
-        """Yield the episodes in the order in which they finished, read one by one; only those that `keep` names."""
+        """Read and yield the episodes that `keep` accepts, one by one, in the order in which they finished."""
         for (key, _), (place, _) in sorted(self._episodes.items(), key=lambda item: item[1][0]):
             if keep is None or keep(key):
                 yield self._read_episode(place)
 
     def close(self) -> None:
-        """Close the log and give its lock back. Twice is fine."""
+        """Close the log and release its lock. A second call does nothing."""
         self._journal.close()
 
     def __enter__(self) -> RunFolder:
@@ -255,8 +259,10 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(f"Expected a log that can be read at {self.path / LOG}: {error}.") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            where = f"Line {num_read + 1} of {self.path / LOG} is broken"
-            raise RunFolderError(f"{where}: {error}. Cut the file before that line to go on from there.") from error
+            raise RunFolderError(
+                f"Line {num_read + 1} of {self.path / LOG} is broken: {error}. Delete that line and all after it to "
+                "resume from there."
+            ) from error
 
     def _take(self, place: Place, text: bytes) -> None:
         line = pydantic_core.from_json(text)
@@ -285,8 +291,8 @@ class RunFolder:
     def _episode_of(self, key: Key, meta_step: LoggedMetaStep) -> Trajectory:
         if (key, meta_step.prompt) not in self._episodes:
             raise RunFolderError(
-                f"{self.path / LOG} names the episode {key} in meta-step {meta_step.index}, and does not hold it: "
-                f"lines were removed. Go on with the run to play it again (metagym resume {self.path})."
+                f"{self.path / LOG} names the episode {key} in meta-step {meta_step.index}, but does not hold it: "
+                f"lines were removed. Resume the run to play it again (metagym resume {self.path})."
             )
         return self._read_episode(self._episodes[key, meta_step.prompt][0])
 
@@ -294,7 +300,7 @@ class RunFolder:
         line, head = self._journal.read(place), _head("episode")
         if line.startswith(head) and line.endswith(
             _TAIL
-        ):  # as `_append` writes it; another tool may write it otherwise
+        ):  # as `_append` writes it; another tool may lay it out differently
             return Trajectory.model_validate_json(line[len(head) : -len(_TAIL)])
         return Trajectory.model_validate(pydantic_core.from_json(line)["record"])
 

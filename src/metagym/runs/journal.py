@@ -1,6 +1,6 @@
-"""An append-only file of JSON lines with one writer at a time. It knows nothing of what the lines mean.
+"""An append-only file of JSON lines with one writer at a time. It does not know what the lines mean.
 
-A line is whole or it is not there: what a crash tore is cut off before the next one is written, and a write
+A line is whole or missing: a line that a crash tore is removed before the next one is written, and a write
 that fails (a full disk) leaves nothing behind.
 """
 
@@ -17,16 +17,16 @@ from metagym.files import whole_lines
 
 
 class Place(NamedTuple):
-    """Where a line stands in the file, in bytes."""
+    """The position of a line in the file, in bytes."""
 
     start: int
     length: int
 
 
 class Journal:
-    """The file at `path`. `lock` makes this process its one writer; reading needs no lock.
+    """The file at `path`. `lock` makes this process its only writer; reading needs no lock.
 
-    The lock is the operating system's and ends with the process, however it ends.
+    The operating system releases the lock when the process ends, even after a crash.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,7 +38,7 @@ class Journal:
         self._end = 0
 
     def lock(self) -> None:
-        """Become the file's writer, or say who is.
+        """Become the only writer of the file.
 
         Raises:
             RunFolderError: another process writes to it, or it cannot be written to.
@@ -56,8 +56,8 @@ class Journal:
             owner = os.read(handle, 20).decode(errors="replace").strip() or "unknown"
             os.close(handle)
             raise RunFolderError(
-                f"{self.path.parent} is being written to by another process (id {owner}). Wait for it, stop it, or "
-                "name another folder."
+                f"Another process (id {owner}) is writing to {self.path.parent}. Wait for it, stop it, or name "
+                "another folder."
             )
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
@@ -76,7 +76,7 @@ class Journal:
                 yield Place(start, len(line)), line
 
     def read(self, place: Place) -> bytes:
-        """Return the line at that place."""
+        """Return the line at `place`."""
         if self._reader is None:
             self._reader = os.open(self.path, os.O_RDONLY)
         return os.pread(self._reader, place.length, place.start)
@@ -85,7 +85,7 @@ class Journal:
         """Write a line, which must end in a line feed, and return its place.
 
         Raises:
-            RunFolderError: it could not be written; the file is as it was before.
+            RunFolderError: it cannot be written; the file is as it was before.
         """
         with self._mutex:
             self.lock()
@@ -96,15 +96,15 @@ class Journal:
             except OSError as error:
                 self._cut_back()
                 raise RunFolderError(
-                    f"Expected room and the right to write to {self.path}: {error}. What was written before is whole; "
-                    "make room, and go on with the run."
+                    f"Expected space and permission to write to {self.path}: {error}. The lines written before are "
+                    "whole. Make space, and resume the run."
                 ) from error
             place = Place(self._end, len(line))
             self._end += len(line)
             return place
 
     def close(self) -> None:
-        """Close the file and give the lock back. Twice is fine."""
+        """Close the file and release the lock. A second call does nothing."""
         with self._mutex:
             handles = (self._file, self._reader, self._lock_file)
             self._file = self._reader = self._lock_file = None
@@ -125,7 +125,9 @@ class Journal:
                 file.seek(self._end)
                 if b"\n" in file.read():
                     os.close(handle)
-                    raise RunFolderError(f"{self.path} was written to by another process meanwhile. Open it again.")
+                    raise RunFolderError(
+                        f"Another process has written to {self.path} since it was read. Open it again."
+                    )
             os.ftruncate(handle, self._end)
         return handle
 
@@ -133,7 +135,7 @@ class Journal:
         if self._file is not None:
             try:
                 os.ftruncate(self._file, self._end)
-            except OSError:  # the next opening cuts the torn line off
+            except OSError:  # the next opening removes the torn line
                 os.close(self._file)
                 self._file = None
 
@@ -147,7 +149,7 @@ def _write_all(handle: int, data: bytes) -> None:
 def _try_lock(handle: int) -> bool:
     try:
         import fcntl
-    except ImportError:  # pragma: no cover - Windows has no flock: there the folder is on trust
+    except ImportError:  # pragma: no cover - Windows has no flock: there a second writer is not detected
         return True
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

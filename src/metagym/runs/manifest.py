@@ -1,4 +1,4 @@
-"""A run's manifest: what was asked for, and both fingerprints."""
+"""The manifest of a run: the options it was started with, and both fingerprints."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ MANIFEST = "manifest.json"
 
 
 class Manifest(Record):
-    """What was asked for: enough to run it again."""
+    """The options of a run: enough to run it again."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     env_id: str
     env_options: dict[str, Any] = {}
-    """Keyword arguments of `gym.make`, the actor's spec among them."""
+    """Keyword arguments of `gym.make`, including the actor's spec."""
     reflector: Any
     """The reflector's spec: a name, an import path, or a mapping."""
     seed: int
     num_steps: int
     first_prompt: str | None = None
     measurement: dict[str, Any] = {}
-    """The measurement fingerprint: must match before two runs are compared."""
+    """The fingerprint of the measurement: it must match before two runs are compared."""
     arm: Any = None
-    """The arm's fingerprint: the reflector, which is what is compared."""
+    """The fingerprint of the arm, that is of the reflector: it is what a comparison compares."""
     scripted: bool = False
     """Whether a scripted stand-in plays or reflects."""
     evaluation: dict[str, Any] | None = None
@@ -74,13 +74,14 @@ def read_manifest(path: Path) -> Manifest:
     """Return the manifest of the run folder at `path`.
 
     Raises:
-        RunFolderError: there is none, or it is of another schema.
+        RunFolderError: it does not exist, or has another schema.
     """
     try:
         text = (path / MANIFEST).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise RunFolderError(
-            f"Expected a run folder (one with {MANIFEST} in it) at {path}. `metagym runs FOLDER` lists what there is."
+            f"Expected a run folder (one with {MANIFEST} in it) at {path}. `metagym runs FOLDER` lists "
+            "the runs in a folder."
         ) from error
     except OSError as error:
         raise RunFolderError(f"Expected a run folder (one with {MANIFEST} in it) at {path}: {error}.") from error
@@ -90,8 +91,8 @@ def read_manifest(path: Path) -> Manifest:
         version = json.loads(text).get("schema_version")
         if version != SCHEMA_VERSION:
             raise RunFolderError(
-                f"{path} has schema version {version!r}, this metagym reads {SCHEMA_VERSION}. Install the one that "
-                "wrote it."
+                f"{path} has schema version {version!r}, this metagym reads {SCHEMA_VERSION}. Install the version of "
+                "metagym that wrote it."
             )
         return Manifest.model_validate_json(text)
     except (ValidationError, ValueError, AttributeError) as error:

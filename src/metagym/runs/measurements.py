@@ -13,18 +13,18 @@ from metagym.types import SCHEMA_VERSION, Record, Text, Trajectory, Usage
 
 
 class Role(StrEnum):
-    """What a measurement is for."""
+    """The purpose of a measurement."""
 
     ONLINE = "online"
-    """The fresh batch of meta-step `index`, scored before it was reflected upon."""
+    """The fresh batch of meta-step `index`, before the reflection on it."""
     REPLAY = "replay"
-    """The batch of meta-step `index` again, under the prompt that was written after seeing it."""
+    """The batch of meta-step `index`, played again under the prompt that was written after it."""
     VALIDATION = "validation"
     """Prompt `index` on the fixed tasks that choose the prompt."""
     TEST_CHOSEN = "test chosen"
-    """The chosen prompt on the fixed tasks that chose nothing."""
+    """The chosen prompt on the fixed test tasks, which chose nothing."""
     TEST_FIRST = "test first"
-    """`sp_0`, afresh, on the same test tasks."""
+    """`sp_0`, played for itself on the same test tasks."""
     TEST_LAST = "test last"
     """The last prompt on the same test tasks."""
     STREAM_TEST = "stream test"
@@ -32,68 +32,68 @@ class Role(StrEnum):
 
 
 class Measurement(Record):
-    """One prompt's scores on one list of tasks."""
+    """The scores of one prompt on one list of tasks."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     family: str
     """The family that is evaluated."""
     seed: int
-    """The meta-episode: the replicate."""
+    """The meta-episode, which is one replicate."""
     role: Role
     index: int
-    """The meta-step of an online or a replay measurement; else the prompt's number, 0 for `sp_0`."""
+    """The meta-step of an online or a replay measurement; otherwise the number of the prompt, 0 for `sp_0`."""
     prompt: Text
     task_ids: tuple[str, ...]
     scores: tuple[float | None, ...]
-    """One score per task; None where the apparatus failed."""
+    """One score per task; None if the episode failed for infrastructure reasons."""
     num_steps: int
     """Steps of all episodes."""
     num_invalid: int
-    """Those whose action could not be read or was not available."""
+    """Steps whose action could not be read or was not available."""
     usage: Usage
     scripted: bool
 
     @property
     def key(self) -> tuple[str, int, str, int]:
-        """Names the measurement within an evaluation."""
+        """The name of the measurement within an evaluation."""
         return (self.family, self.seed, self.role.value, self.index)
 
     @property
     def mean(self) -> float | None:
-        """Mean score over the tasks that did not fail; None where all failed."""
+        """Mean score over the tasks with a score; None if there is none."""
         known = [score for score in self.scores if score is not None]
         return sum(known) / len(known) if known else None
 
 
 class Learned(Record):
-    """What one meta-episode learned within a budget, and what it took. Its prompts are what is measured."""
+    """The prompts that one meta-episode learned within a budget, and what they cost. These prompts are measured."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     family: str
     seed: int
     prompts: tuple[Text, ...]
-    """The prompts in the order in which they were written, `sp_0` first; the last one is handed over."""
+    """The prompts in the order in which they were written, `sp_0` first; the last one is the result."""
     outlays: tuple[BudgetUse, ...]
-    """What had been taken when each was known."""
+    """The episodes, calls, tokens and money used when each prompt was known."""
     total: BudgetUse
-    """What was taken in all, by actor and reflector; what a cut batch took is in it."""
+    """All that actor and reflector used, including an unfinished batch."""
     usage: dict[str, Usage]
     """Tokens and calls by role."""
     num_meta_steps: int
-    """Batches, or evaluations, that were finished."""
+    """The number of finished batches or evaluations."""
     stopped: str = ""
-    """Why it ended early; empty where all meta-steps were played."""
+    """Why it ended early; empty if all meta-steps were played."""
 
     @property
     def key(self) -> tuple[str, int]:
-        """Names the meta-episode within an evaluation."""
+        """The name of the meta-episode within an evaluation."""
         return (self.family, self.seed)
 
 
 def measure(
     family: str, seed: int, role: Role, *, index: int, prompt: str, trajectories: tuple[Trajectory, ...]
 ) -> Measurement:
-    """Return the measurement that the trajectories are."""
+    """Return the trajectories as a measurement."""
     return Measurement(
         family=family,
         seed=seed,

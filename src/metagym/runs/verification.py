@@ -1,4 +1,4 @@
-"""Verification: execute the recorded commands again, without any model, and compare what is seen."""
+"""Verify a run: play its recorded actions again, without any model, and compare the results."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from metagym.types import Action, Episode, Observation, Record, Step, StopReason
 
 
 class Difference(Record):
-    """Where an episode that was played again parts from its record."""
+    """The first difference between a recorded episode and the episode played again."""
 
     task_id: str
     step: int
-    """Number of the step, from 0; that of the last one where the ends differ."""
+    """Number of the step, from 0; the last step if only the end differs."""
     field: str
     recorded: str
     again: str
 
 
 class Verification(Record):
-    """What came of playing a run's episodes again."""
+    """The result of playing the episodes of a run again."""
 
     num_episodes: int
     num_steps: int
     num_skipped: int
-    """Episodes that the apparatus failed on: there is nothing to compare."""
+    """Episodes that failed for infrastructure reasons: they cannot be compared."""
     differences: tuple[Difference, ...]
     """The first difference of each episode that has one."""
 
 
 class RecordedActor:
-    """Plays each episode as it is recorded."""
+    """An actor that plays each episode as it is recorded."""
 
     scripted = True
 
@@ -45,19 +45,19 @@ class RecordedActor:
         self.fingerprint = {"kind": "RecordedActor"}
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
-        """Return the recorded action; where the record ends in a context overflow, so does this."""
+        """Return the recorded action; after the last one, report a context overflow, as the record may."""
         record = self._records[episode]
         if len(steps) == len(record.steps):
-            raise ContextOverflowError("The record ends here.")
+            raise ContextOverflowError("The record holds no further action.")
         return record.steps[len(steps)].action
 
 
 def verify_run(path: str | Path) -> Verification:
-    """Play all episodes of a run folder again, on fresh inner environments, and compare them.
+    """Play all episodes of a run folder again, in new inner environments, and compare them with their records.
 
     Raises:
-        RunFolderError: there is no run.
-        ConfigError: the run's environment is not deterministic, or no longer there.
+        RunFolderError: the folder holds no run.
+        ConfigError: the environment of the run is not deterministic, or does not exist any more.
     """
     run = RunFolder.open(path)
     trajectories = [item for item in run.trajectories if item.stop_reason is not StopReason.ERROR]
@@ -74,7 +74,7 @@ def verify_run(path: str | Path) -> Verification:
 def play_again(
     env_id: str, env_options: Mapping[str, Any], trajectories: Sequence[Trajectory], *, num_steps: int | None = None
 ) -> tuple[Trajectory, ...]:
-    """Play recorded episodes again, whole or only their first `num_steps` steps; no model is called."""
+    """Play recorded episodes again, all steps or only the first `num_steps`; no model is called."""
     options: dict[str, Any] = {**env_options, "actor": RecordedActor(trajectories)}
     if num_steps is not None:
         options["max_steps"] = num_steps
@@ -82,14 +82,14 @@ def play_again(
     try:
         meta_env = env.unwrapped
         if not isinstance(meta_env, MetaEnv):
-            raise ConfigError(f"{env_id} is no meta-environment.")
+            raise ConfigError(f"Expected the id of a meta-environment, got {env_id!r}: see `metagym envs`.")
         return meta_env.play([trajectory.episode for trajectory in trajectories])
     finally:
         env.close()
 
 
 def first_difference(recorded: Trajectory, again: Trajectory) -> Difference | None:
-    """Return the first difference in what was seen, executed or earned; None where there is none."""
+    """Return the first difference in what was observed, executed or scored, or None."""
     for number, (before, after) in enumerate(zip(recorded.steps, again.steps, strict=False)):
         for field in Step.model_fields:
             if getattr(before, field) != getattr(after, field):

@@ -237,7 +237,7 @@ def test_a_folder_that_goes_and_comes_back_as_another_run_is_read_anew(run: Path
     run.rename(kept)
     gone = watcher.look(1.0)
     assert gone.status == "unreadable"
-    assert gone.problem.startswith("There is no run any more")
+    assert gone.problem.startswith("The run no longer exists")
     shutil.copytree(kept, run)
     os.utime(run / "manifest.json", (1.0, 1.0))
     (run / LOG).write_bytes(b"".join((kept / LOG).read_bytes().splitlines(keepends=True)[:1]))

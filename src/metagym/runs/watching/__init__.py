@@ -1,11 +1,11 @@
-"""What a run is doing, seen from outside: its folder is read as it grows. Nothing here knows a terminal.
+"""Follow runs while another process writes to their folders. Nothing here knows a terminal.
 
-tail.py      the whole lines that were added to a file, and whether its writer lives
-records.py   what is seen: data only
-run.py       one run folder       folder.py   a folder of them: a campaign's arms
+watcher.py       a run folder, or a folder of them      run_watcher.py     one run folder
+growing_file.py  the lines that were added to a file    writer_process.py  whether the writer lives
+states.py        the states that a watcher returns: data only
 
-The writer is never held up: no lock is taken, and what was read once is not read again. Nothing in a run
-folder tells the time, so that rates and ages are the watcher's own.
+The writer never waits: no lock is taken, and what was read once is not read again. Records in a run folder hold
+no times, so that rates and ages are measured by the watcher.
 """
 
 from metagym.runs.watching.states import CallUnderWay, FamilyCurve, RunState, Watched

@@ -7,11 +7,11 @@ from pathlib import Path
 from metagym.files import whole_lines
 
 CHUNK_BYTES = 4 << 20
-"""What is read at once: a file that is long already is caught up with piece by piece."""
+"""A look reads about this many bytes: a long file is read piece by piece."""
 
 
 class Tail:
-    """Gives the whole lines that were added to a file since it last looked.
+    """Returns the whole lines that were added to a file since the last look.
 
     A line that is not finished waits for its end. A file that does not exist (yet, or any more) has no lines;
     one that is shorter than before, or is another file, is read from the start.
@@ -20,12 +20,12 @@ class Tail:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.is_behind = False
-        """Whether there is more to read at once."""
+        """Whether more can be read at once."""
         self.has_restarted = False
         """Whether the last look began at the file's start again, so that earlier counts are void."""
         self._inode: int | None = None
         self._end = 0
-        """Where the last whole line that was read ends, in bytes."""
+        """The byte after the last whole line that was read."""
 
     def lines(self) -> list[bytes]:
         """Return the next whole lines, at most about `CHUNK_BYTES` of them."""

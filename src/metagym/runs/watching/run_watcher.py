@@ -1,4 +1,4 @@
-"""Watches one run folder: takes in the lines that were added, and keeps sums, not episodes."""
+"""Watch one run folder: read the lines that were added, and keep sums instead of episodes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from metagym.runs.watching.writer_process import has_writer, is_alive, seconds_s
 LOCK = "lock"
 ROLES = frozenset(role.value for role in Role)
 QUIET_S = 30.0
-"""So long a folder may be silent, where no writer is seen, before nothing more is expected of it."""
+"""If no writer is seen and nothing is written for this time, the run has stopped."""
 
 
 class RunWatcher:
@@ -30,27 +30,28 @@ class RunWatcher:
         self.path, self.name = path, name
         self._manifest: Manifest | None = None
         self._has_caught_up = False
-        self._begin(0)
+        self._restart(0)
 
     def look(self, now: float) -> RunState:
-        """Take in what was added, at `now` seconds since 1970, and return the state."""
+        """Read what was added and return the state at `now`, in seconds since 1970."""
         try:
             stamp = (self.path / MANIFEST).stat().st_mtime_ns
-            if self._manifest is None or stamp != self._stamp:  # another run took the place of the one before
+            if self._manifest is None or stamp != self._stamp:  # another run replaced the earlier one
                 self._manifest = read_manifest(self.path)
-                self._begin(stamp)
+                self._restart(stamp)
         except (OSError, RunFolderError) as error:
-            told = str(error) if isinstance(error, RunFolderError) else f"There is no run any more: {error}."
-            return RunState(name=self.name, path=str(self.path), kind="unreadable", status="unreadable", problem=told)
+            problem = str(error) if isinstance(error, RunFolderError) else f"The run no longer exists: {error}."
+            path = str(self.path)
+            return RunState(name=self.name, path=path, kind="unreadable", status="unreadable", problem=problem)
         lines, calls = self._log.lines(), self._calls.lines()
         if self._log.has_restarted:
             self._clear_log()
         if self._calls.has_restarted:
             self._clear_calls()
         for line in lines:
-            self._take(line)
+            self._add_line(line)
         for line in calls:
-            self._take_call(line, now)
+            self._add_call(line, now)
         if (lines or calls) and self._has_caught_up:
             self._grew_at = now
         self._has_caught_up = self._has_caught_up or not self.is_behind
@@ -58,16 +59,16 @@ class RunWatcher:
 
     @property
     def has_process(self) -> bool:
-        """Whether the process that last wrote to the folder is still there, other than this one."""
+        """Whether the process that last wrote to the folder still lives and is not this one."""
         pid = writer_of(self.path / LOCK)
         return pid is not None and pid != os.getpid() and is_alive(pid)
 
     @property
     def is_behind(self) -> bool:
-        """Whether there is more to read at once."""
+        """Whether more can be read at once."""
         return self._log.is_behind or self._calls.is_behind
 
-    def _begin(self, stamp: int) -> None:
+    def _restart(self, stamp: int) -> None:
         self._stamp = stamp
         self._log, self._calls = Tail(self.path / LOG), Tail(self.path / CALLS)
         self._clear_log()
@@ -88,7 +89,7 @@ class RunWatcher:
         self._spent = Spending()
         self._under_way: dict[int, tuple[Attempt, float]] = {}
 
-    def _take(self, text: bytes) -> None:
+    def _add_line(self, text: bytes) -> None:
         try:
             line = pydantic_core.from_json(text)
             kind, record = line["kind"], line["record"]
@@ -106,17 +107,17 @@ class RunWatcher:
             elif kind == "measurement":
                 found = Measurement.model_validate(record)
                 self._means.setdefault((found.family, found.role.value, found.index), {})[found.seed] = found.mean
-        except (ValueError, KeyError, TypeError):  # a reader from outside goes on; `metagym show` says what is broken
+        except (ValueError, KeyError, TypeError):  # a watcher continues; `metagym show` reports what is broken
             self._num_unreadable += 1
 
-    def _take_call(self, text: bytes, now: float) -> None:
+    def _add_call(self, text: bytes, now: float) -> None:
         try:
             attempt = Attempt.model_validate_json(text)
         except ValueError:
             self._num_unreadable += 1
             return
         if attempt.outcome == "reserved":
-            # Of a call that was there before the watcher came only the file's time is known: it is as old, or older.
+            # A call that started before the watcher is at least as old as the last change of the file.
             idle = 0.0 if self._has_caught_up else seconds_since_written(self.path / CALLS, now)
             self._under_way[attempt.number] = attempt, now - (idle or 0.0)
         else:
@@ -166,7 +167,7 @@ class RunWatcher:
             return "finished"
         is_written = has_writer(self.path / LOCK)
         self._saw_writer = self._saw_writer or is_written
-        # One that was never seen, and whose lines come, is on another machine.
+        # A writer that was never seen, but whose lines arrive, is on another machine.
         is_elsewhere = not self._saw_writer and now - self._grew_at < QUIET_S
         return "running" if is_written or is_elsewhere else "stopped"
 
@@ -195,19 +196,19 @@ class RunWatcher:
         return _filled(means)
 
     def _over_seeds(self, family: str, role: Role) -> float | None:
-        """Return the mean over the seeds, whichever prompt each of them chose."""
+        """Return the mean over the seeds, whichever prompt each seed chose."""
         found = [seeds for (own, of, _), seeds in self._means.items() if (own, of) == (family, role)]
         return _mean({seed: mean for seeds in found for seed, mean in seeds.items()})
 
 
 def _phase(arm: str, meta_step: int) -> str:
-    """Say what an episode was for: the scored ones name it at the end of their arm, as `validation-3`."""
+    """Return the purpose of an episode: a scored one names it at the end of its arm, such as `validation-3`."""
     role = arm.rpartition("/")[2].rpartition("-")[0] or arm.rpartition("/")[2]
     return role if role in ROLES else f"meta-step {meta_step}"
 
 
 def _filled(values: Mapping[int, float | None]) -> tuple[float | None, ...]:
-    """Return the values in order from index 0, with None where one is missing."""
+    """Return the values in order from index 0; a missing one is None."""
     return tuple(values.get(index) for index in range(max(values, default=-1) + 1))
 
 

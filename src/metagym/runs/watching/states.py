@@ -1,4 +1,4 @@
-"""What a watcher sees: the state of one run folder, and of a folder of them. Data only."""
+"""The states that a watcher returns: of one run folder, and of a folder of them. Data only."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from metagym.budget import Spending
 from metagym.types import Record, Text
 
 Status = Literal["running", "finished", "stopped", "unreadable"]
-"""`stopped`: something is left to do, and no process is seen to write. One on another machine is not seen."""
+"""`stopped`: the run is not finished, and no process is seen that writes. One on another machine is not seen."""
 
 
 Kind = Literal["run", "evaluation", "stream", "unreadable"]
 
 
 class CallUnderWay(Record):
-    """A model call that was begun and has no outcome yet."""
+    """A model call that has started and has no outcome yet."""
 
     role: str
     model: str
     retry: int
     age_s: float
-    """How long it has been under way, at least."""
+    """Seconds since it started, at least."""
 
 
 class FamilyCurve(Record):
-    """The scores of one family, or of a single meta-episode, so far. An entry is None where none is known."""
+    """The scores of one family, or of a single meta-episode, so far. A score that is not known is None."""
 
     family: Text = ""
     """Empty in a single meta-episode, whose batches may mix families."""
     online: tuple[float | None, ...]
-    """Mean score of each meta-step's fresh batch; over the seeds that have it."""
+    """Mean score of the fresh batch of each meta-step, over the seeds that have one."""
     validation: tuple[float | None, ...] = ()
     """Mean score of each prompt on the validation tasks."""
     tests: dict[str, float] = {}
@@ -38,7 +38,7 @@ class FamilyCurve(Record):
 
 
 class RunState(Record):
-    """One run folder, as it stands."""
+    """The state of one run folder."""
 
     name: Text
     path: Text
@@ -47,33 +47,33 @@ class RunState(Record):
     status: Status
     scripted: bool = False
     phase: Text = ""
-    """What was finished last: `meta-step 3`, `validation`, `test chosen`."""
+    """The last finished part: `meta-step 3`, `validation`, `test chosen`."""
     num_meta_steps: int = 0
     max_meta_steps: int = 0
     num_episodes: int = 0
     """Episodes with a score."""
     max_episodes: int = 0
-    """As many are asked for, at most: prompts that are equal are validated once. 0 where it is not known."""
+    """The largest possible number of episodes (equal prompts are validated once); 0 if it is not known."""
     num_failed: int = 0
-    """Episodes that the apparatus failed on, counted each time."""
+    """Episodes that failed for infrastructure reasons, every attempt counted."""
     curves: tuple[FamilyCurve, ...] = ()
     spent: Spending = Spending()
-    """What the settled model calls took."""
+    """What the finished model calls used."""
     under_way: tuple[CallUnderWay, ...] = ()
     idle_s: float | None = None
-    """Since the last line was written; None where there is none."""
+    """Seconds since the last line was written; None before the first one."""
     problem: Text = ""
-    """What cannot be read."""
+    """What cannot be read; empty if there is no problem."""
 
 
 class Watched(Record):
-    """A run folder, or a folder of them, as it stands."""
+    """The state of a run folder, or of a folder of run folders."""
 
     path: Text
     status: Status
     is_over: bool
-    """Whether nothing more is to be expected."""
+    """Whether the runs have ended, so that nothing more will be written."""
     runs: tuple[RunState, ...]
     episodes_per_min: float | None = None
-    """Over the last minute of watching; None where nothing was watched yet."""
+    """Over the last minute of watching; None at the start."""
     calls_per_min: float | None = None

@@ -1,4 +1,4 @@
-"""Watches a run folder, or a folder of them: a campaign's arms come one after another."""
+"""Watch a run folder, or a folder of run folders, such as the arms of a campaign."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from metagym.runs.watching.run_watcher import QUIET_S, RunWatcher
 from metagym.runs.watching.states import RunState, Status, Watched
 
 DEPTH = 2
-"""A campaign is OUT/ENV-kK/ARM: no run is looked for further down."""
+"""A campaign is OUT/ENV-kK/ARM: run folders are searched this many levels down."""
 WINDOW_S = 60.0
-"""Rates are taken over so many seconds."""
+"""Rates are averages over this number of seconds."""
 MIN_WINDOW_S = 2.0
-"""Nothing is told of the rate before."""
+"""No rate is given before this time."""
 
 
 class Watcher:
-    """Watches the run folder at `path`, or all run folders in it.
+    """Watches the run folder at `path`, or all run folders below it.
 
     >>> Watcher("no/such/folder").look(now=0.0).runs
     ()
@@ -32,7 +32,7 @@ class Watcher:
         self._samples: deque[tuple[float, int, int]] = deque()
 
     def look(self, now: float) -> Watched:
-        """Take in what was added, at `now` seconds since 1970, and return the state."""
+        """Read what was added and return the state at `now`, in seconds since 1970."""
         for folder in run_folders(self.path):
             if folder not in self._runs:
                 name = self.path.resolve().name if folder == self.path else folder.relative_to(self.path).as_posix()
@@ -51,14 +51,14 @@ class Watcher:
 
     @property
     def is_behind(self) -> bool:
-        """Whether there is more to read at once: a folder that is long already is caught up with piece by piece."""
+        """Whether more can be read at once: a long log is read piece by piece."""
         return any(run.is_behind for run in self._runs.values())
 
     def _status(self, states: Sequence[RunState]) -> Status:
         found = {state.status for state in states}
         if "running" in found:
             return "running"
-        # Between two arms nobody writes; the process that wrote the last one is still there.
+        # Between two arms no process writes, but the one that wrote the last arm still lives.
         is_campaign = self.path not in self._runs
         if is_campaign and any(run.has_process for run in self._runs.values()):
             return "running"
@@ -82,7 +82,7 @@ class Watcher:
 
 
 def run_folders(path: Path, *, depth: int = DEPTH) -> Iterator[Path]:
-    """Yield the run folders at `path` or below, sorted; nothing is looked for within one."""
+    """Yield the run folders at `path` or below, sorted; a run folder itself is not searched."""
     if (path / MANIFEST).is_file():
         yield path
     elif depth:

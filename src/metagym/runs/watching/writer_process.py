@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def seconds_since_written(path: Path, now: float) -> float | None:
-    """Return how long ago the file was last written to, `now` being seconds since 1970; None where it is not there."""
+    """Return the seconds from the last write to the file until `now` (seconds since 1970); None without a file."""
     try:
         return max(0.0, now - path.stat().st_mtime)
     except OSError:
@@ -16,9 +16,9 @@ def seconds_since_written(path: Path, now: float) -> float | None:
 
 
 def writer_of(lock: Path) -> int | None:
-    """Return the id of the process that holds, or last held, the run folder's file `lock`; None where none is named.
+    """Return the id of the process that holds, or last held, the file `lock` of a run folder; None if it names none.
 
-    The file is looked at, never locked. The process may be one of another machine.
+    The file is read, never locked. The process may be on another machine.
     """
     try:
         return int(lock.read_text(encoding="ascii", errors="replace").strip())
@@ -27,21 +27,21 @@ def writer_of(lock: Path) -> int | None:
 
 
 def has_writer(lock: Path) -> bool:
-    """Return whether a process of this machine holds the run folder's file `lock`.
+    """Return whether a process on this machine holds the file `lock` of a run folder.
 
-    A writer on another machine, or in another container, is not seen; nor is any on Windows.
+    A writer on another machine or in another container is not seen; on Windows none is.
     """
     pid = writer_of(lock)
     return pid is not None and is_alive(pid) and _holds_open(pid, lock)
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether there is such a process on this machine; on Windows, where asking would end it, False."""
+    """Return whether the process lives on this machine; False on Windows, because there the check would end it."""
     if sys.platform == "win32" or pid <= 0:
         return False
     try:
         os.kill(pid, 0)
-    except PermissionError:  # it is somebody else's
+    except PermissionError:  # the process of another user
         return True
     except (OSError, OverflowError):
         return False
@@ -49,9 +49,9 @@ def is_alive(pid: int) -> bool:
 
 
 def _holds_open(pid: int, path: Path) -> bool:
-    """Return whether the process has the file open; True where its files cannot be seen.
+    """Return whether the process has the file open; True if its files cannot be seen.
 
-    The number alone may name another process by now, and a notebook lives on after its run.
+    The id alone is not enough: it may now belong to another process, and a notebook lives on after its run.
     """
     try:
         files = list(os.scandir(f"/proc/{pid}/fd"))
@@ -62,5 +62,5 @@ def _holds_open(pid: int, path: Path) -> bool:
             if os.path.samestat(os.stat(file.path), os.stat(path)):
                 return True
         except OSError:
-            continue  # it was closed meanwhile
+            continue  # it was closed in the meantime
     return False
