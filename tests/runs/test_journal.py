@@ -93,7 +93,7 @@ def test_lines_that_another_process_wrote_meanwhile_are_not_cut_off(tmp_path: Pa
     early = Journal(tmp_path / "log")
     early.append(b"early\n")
     early.close()
-    with pytest.raises(RunFolderError, match=r"Another process wrote to .* after it was read. Open it again"):
+    with pytest.raises(RunFolderError, match=r"Another process has written to .* since it was read. Open it again"):
         late.append(b"late\n")
     late.close()
     assert read(tmp_path / "log") == [b"early\n"]
