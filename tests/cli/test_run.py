@@ -59,7 +59,7 @@ def test_a_folder_that_holds_a_run_is_refused(command: Metagym) -> None:
     command("demo", "-n", 1, "--out", "mine")
     done = command("demo", "-n", 1, "--out", "mine")
     assert done.code == 1
-    assert "Error: mine holds a run already." in done.err
+    assert "Error: mine already holds a run." in done.err
     assert "metagym resume mine" in done.err
 
 

@@ -73,7 +73,7 @@ def draw_heat_map(heat_map: HeatMap, *, scripted: bool) -> str:
 
 def _cell(cell: Cell, x: float, y: float, width: float, score_range: tuple[float, float]) -> str:
     low, high = score_range
-    tip = f"{cell.tip}: {'infrastructure error' if cell.score is None else format_number(cell.score)}"
+    shown = "infrastructure error" if cell.score is None else format_number(cell.score)
     common: dict[str, Any] = {"x": x, "y": y, "width": width, "height": CELL_HEIGHT, "rx": 2.0}
     parts = []
     if cell.score is not None:
@@ -82,5 +82,5 @@ def _cell(cell: Cell, x: float, y: float, width: float, score_range: tuple[float
     else:
         d = f"M{x:.0f} {y:.0f}l{width:.0f} {CELL_HEIGHT}m0 -{CELL_HEIGHT}l-{width:.0f} {CELL_HEIGHT}"
         parts.append(tag("path", d=d, klass="failed"))
-    parts.append(tag("rect", **common, klass="edge", data_tip=tip, data_go=cell.go or None))
+    parts.append(tag("rect", **common, klass="edge", data_tip=f"{cell.tip}: {shown}", data_go=cell.go or None))
     return "".join(parts)

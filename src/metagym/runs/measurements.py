@@ -60,7 +60,7 @@ class Measurement(Record):
 
     @property
     def mean(self) -> float | None:
-        """Mean score over the tasks with a score; None if there is none."""
+        """Mean score over the tasks with a score; None without any."""
         known = [score for score in self.scores if score is not None]
         return sum(known) / len(known) if known else None
 

@@ -208,7 +208,7 @@ def _phase(arm: str, meta_step: int) -> str:
 
 
 def _filled(values: Mapping[int, float | None]) -> tuple[float | None, ...]:
-    """Return the values in order from index 0; a missing one is None."""
+    """Return the values in order from index 0, with None for a missing one."""
     return tuple(values.get(index) for index in range(max(values, default=-1) + 1))
 
 

@@ -25,7 +25,7 @@ class CallUnderWay(Record):
 
 
 class FamilyCurve(Record):
-    """The scores of one family, or of a single meta-episode, so far. A score that is not known is None."""
+    """The scores of one family, or of a single meta-episode, so far. None stands for a score that is not known."""
 
     family: Text = ""
     """Empty in a single meta-episode, whose batches may mix families."""
