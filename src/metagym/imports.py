@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 from metagym.errors import ConfigError, MissingExtraError
@@ -43,22 +45,40 @@ def missing_extra(package: str, extra: str) -> MissingExtraError:
 
 
 def install_command(extra: str) -> str:
-    """Return the command that installs what `extra` needs, read from this project's own metadata.
+    """Return the command that installs the packages of `extra`, or of the base if it is empty.
 
     The command names the packages themselves: the index holds an unrelated project called metagym.
 
     >>> install_command("minihack")
     'pip install minihack==1.0.2 nle==1.3.0'
     """
-    try:
-        declared = importlib.metadata.requires("metagym") or []
-    except importlib.metadata.PackageNotFoundError:  # a checkout that is on the path and was never installed
-        declared = []
-    wanted = re.compile(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""")
+    wanted = re.compile(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""") if extra else re.compile(r"^((?!extra).)*$")
     packages = []
-    for line in declared:
-        requirement, _, marker = line.partition(";")
+    for line in declared_requirements():
+        requirement, _, marker = (part.strip() for part in line.partition(";"))
         if wanted.search(marker) and not requirement.startswith("metagym"):
-            requirement = requirement.strip()
             packages.append(f"'{requirement}'" if re.search(r"[<>\[ ,]", requirement) else requirement)
-    return " ".join(["pip", "install", *(packages or [extra])])
+    if not packages:  # neither metadata nor a checkout
+        return f"pip install -e '.[{extra}]', in a checkout of metagym"
+    return " ".join(["pip", "install", *packages])
+
+
+def declared_requirements() -> list[str]:
+    """Return the requirements of this project, as metadata writes them; empty if they are not known.
+
+    They come from the metadata of the installation, or in a checkout that is not installed from its pyproject.toml.
+    """
+    for distribution in importlib.metadata.distributions(name="metagym"):
+        if is_own(distribution):
+            return distribution.requires or []
+    file = Path(__file__).parents[2] / "pyproject.toml"
+    if not file.is_file():
+        return []
+    project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].items()
+    return [*project["dependencies"], *(f'{item}; extra == "{extra}"' for extra, items in extras for item in items)]
+
+
+def is_own(distribution: importlib.metadata.Distribution) -> bool:
+    """Whether an installed distribution called metagym is this project, and not the unrelated one of the index."""
+    return any(entry.value == "metagym.cli:main" for entry in distribution.entry_points)

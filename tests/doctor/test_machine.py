@@ -1,4 +1,4 @@
-"""Folders that cannot be written, too little room, letters that cannot be shown, a GPU that does not answer."""
+"""Folders that cannot be written, too little disk space, characters that cannot be shown, a GPU without an answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def folders(environ: dict[str, str], here: Path) -> dict[str, Finding]:
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, *refused: Path) -> None:
-    """Let these folders be as if mounted read-only, for the superuser too."""
+    """Make these folders look as if mounted read-only, for the superuser too."""
     write = tempfile.TemporaryFile
 
     def try_to_write(*, dir: Any) -> Any:
@@ -45,7 +45,7 @@ def test_a_folder_without_the_right_to_write_is_a_problem(tmp_path: Path, monkey
     found = folders({"HOME": str(tmp_path)}, tmp_path)
     assert (found["runs"].state, found["runs"].remedy) == (
         State.PROBLEM,
-        "cd to a folder of yours, or say --out FOLDER",
+        "cd to another folder, or give --out FOLDER",
     )
     assert "Read-only file system" in found["runs"].message
 
@@ -73,7 +73,7 @@ def test_a_scratch_folder_without_the_right_to_write_is_a_problem(
 
 
 @READS_ALL
-def test_the_reason_is_the_systems_own_word(tmp_path: Path) -> None:
+def test_the_reason_is_the_message_of_the_system(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     assert why_not_writable(tmp_path) == "Permission denied"
 
@@ -81,20 +81,22 @@ def test_the_reason_is_the_systems_own_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("free", "state"), [(10 << 20, State.PROBLEM), (500 << 20, State.WARNING), (50 << 30, State.OK)]
 )
-def test_room_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, state: State) -> None:
+def test_little_disk_space_is_a_warning_and_too_little_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, state: State
+) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1 << 40, 0, free))  # type: ignore[attr-defined]
     assert folders({"HOME": str(tmp_path)}, tmp_path)["runs"].state is state
 
 
-def test_an_encoding_without_our_letters_is_a_warning() -> None:
+def test_an_encoding_without_our_characters_is_a_warning() -> None:
     ascii_stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     (found,) = check_terminal(ascii_stream)
     assert (found.state, found.remedy) == (State.WARNING, "export LANG=C.UTF-8 PYTHONUTF8=1")
 
 
-def test_a_pipe_is_told_and_is_fine() -> None:
+def test_a_pipe_is_named_and_is_fine() -> None:
     (found,) = check_terminal(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
-    assert (found.state, found.message[:11]) == (State.OK, "no terminal")
+    assert (found.state, found.message[:24]) == (State.OK, "the output is a file or ")
 
 
 def test_no_gpu_is_fine(monkeypatch: pytest.MonkeyPatch) -> None:

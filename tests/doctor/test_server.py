@@ -112,21 +112,21 @@ def test_a_server_without_a_named_model_is_a_warning(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "state", "told"),
+    ("body", "status", "state", "part"),
     [
         ("", 404, State.WARNING, "has no list of models"),
         ("", 500, State.PROBLEM, "answers HTTP 500"),
         ("<html>", 200, State.PROBLEM, "JSONDecodeError"),
-        ('{"odd": 1}', 200, State.PROBLEM, "no list of models"),
-        ("[1]", 200, State.PROBLEM, "no list of models"),
+        ('{"odd": 1}', 200, State.PROBLEM, "not a list of models"),
+        ("[1]", 200, State.PROBLEM, "not a list of models"),
     ],
 )
-def test_a_server_of_another_kind_is_told(serve: Serve, body: str, status: int, state: State, told: str) -> None:
+def test_a_server_of_another_kind_is_named(serve: Serve, body: str, status: int, state: State, part: str) -> None:
     found = look(model="m", base_url=serve(body, status=status))
-    assert (found.state, told in found.message) == (state, True)
+    assert (found.state, part in found.message) == (state, True)
 
 
-def test_a_forgotten_v1_is_hinted_at(serve: Serve) -> None:
+def test_a_missing_v1_is_named(serve: Serve) -> None:
     found = look(model="tiny", base_url=serve(MODELS).removesuffix("/v1"))
     assert "lack /v1" in found.remedy
 
@@ -158,5 +158,5 @@ def test_a_proxy_that_would_take_calls_to_this_machine_is_a_problem() -> None:
         ({}, HERE),
     ],
 )
-def test_proxies_that_do_no_harm_are_not_spoken_of(environ: dict[str, str], url: str | None) -> None:
+def test_harmless_proxies_give_no_finding(environ: dict[str, str], url: str | None) -> None:
     assert list(check_proxies(environ, url)) == []

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from metagym.envs.gates.demo import GatesDemoReflector
-from metagym.errors import ConfigError, MissingExtraError, RunFolderError
-from metagym.imports import require
+from metagym.errors import ConfigError, RunFolderError
 from metagym.runs import LOG
 from metagym.training.experience import (
     EXPERIENCE,
@@ -129,8 +128,3 @@ def test_actor_turns_are_what_was_sent_and_replied(make_gates: MakeGates) -> Non
     assert {turn["reward"] for turn in turns} == {meta_step.reward}
     scripted = make_gates()
     assert list(actor_turns(scripted.replay(["p"], ["law-0042/1"])[0].trajectories, actor)) == []
-
-
-def test_a_missing_package_names_what_to_install() -> None:
-    with pytest.raises(MissingExtraError, match=r"Expected the package 'no_such_package'.*Run: pip install .*torch"):
-        require("no_such_package", extra="train")

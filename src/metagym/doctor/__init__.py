@@ -1,4 +1,4 @@
-"""What is wrong with an installation, its data, its model server and its machine; and the command that mends it."""
+"""Check an installation, its data, its machine and its model server; name the command that fixes each problem."""
 
 from metagym.doctor.examination import examine
 from metagym.doctor.finding import Finding, State

@@ -1,4 +1,4 @@
-"""The whole examination, in the order in which things depend on each other."""
+"""The complete examination; each check comes after those that it depends on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from metagym.doctor.finding import Finding, ok, problem
 from metagym.doctor.machine import check_folders, check_gpu, check_terminal
-from metagym.doctor.packages import check_minihack, check_packages, check_python
+from metagym.doctor.packages import check_minihack, check_namesake, check_packages, check_python
 from metagym.doctor.server import check_server
 from metagym.errors import ConfigError
 
@@ -18,11 +18,12 @@ def examine(
     base_url: str | None = None,
     api_key_env: str | None = None,
 ) -> Iterator[Finding]:
-    """Look at the installation, the data, the machine and the model's server; a broken part hides no other.
+    """Check the installation, the data, the machine and the model server; one problem hides no other.
 
-    It plays nothing and changes nothing, and asks no model for a reply.
+    It plays nothing, changes nothing, and asks no model for a reply.
     """
     yield check_python()
+    yield from check_namesake()
     yield from check_packages()
     yield from check_minihack()
     yield check_games()
@@ -33,7 +34,7 @@ def examine(
 
 
 def check_games() -> Finding:
-    """Check that ALFWORLD_DATA, where it is set, names the official games."""
+    """Check that ALFWORLD_DATA, if it is set, names the official games."""
     from metagym.envs.alfworld.official_games import find_games_folder
 
     try:

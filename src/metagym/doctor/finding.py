@@ -1,4 +1,4 @@
-"""The noun of the doctor: what was looked at, how it is, and what mends it."""
+"""Findings: what was checked, its state, and the remedy."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from metagym.types import Record
 
 
 class State(StrEnum):
-    """How something is."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"
-    """Works, but not as one would want it, or not yet set."""
+    """It works, but could be better, or is not set yet."""
     PROBLEM = "problem"
-    """Does not work; the command line then exits with 1."""
+    """It does not work; the command then exits with code 1."""
 
 
 class Finding(Record):
-    """What was looked at, and what came of it."""
+    """What was checked, and the result."""
 
     topic: str
     state: State
     message: str
-    """What was found: expected and got, where something is wrong."""
+    """The facts; if something is wrong, what was expected and what was found."""
     remedy: str = ""
-    """The command or the setting that mends it; empty where nothing is wrong."""
+    """The command or setting that fixes it; empty if nothing is wrong."""
 
 
 def ok(topic: str, message: str) -> Finding:
-    """Return that something is as it should be."""
+    """Return a finding without a problem."""
     return Finding(topic=topic, state=State.OK, message=message)
 
 
 def warning(topic: str, message: str, remedy: str) -> Finding:
-    """Return that something could be better."""
+    """Return a finding that is worth a look."""
     return Finding(topic=topic, state=State.WARNING, message=message, remedy=remedy)
 
 
 def problem(topic: str, message: str, remedy: str) -> Finding:
-    """Return that something does not work."""
+    """Return a finding of something that does not work."""
     return Finding(topic=topic, state=State.PROBLEM, message=message, remedy=remedy)

@@ -1,4 +1,4 @@
-"""The machine: room and the right to write, the terminal and its letters, a GPU."""
+"""The machine: folders and disk space, the terminal and its characters, a GPU."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from typing import TextIO
 from metagym.doctor.finding import Finding, ok, problem, warning
 from metagym.doctor.packages import version_of
 
-LETTERS = "█ ━ é"
-"""What tables, bars and texts are drawn with."""
-SCARCE_BYTES = 1 << 30
-TOO_SCARCE_BYTES = 50 << 20
+CHARACTERS = "█ ━ é"
+"""Characters of the tables, bars and texts that metagym prints."""
+LITTLE_SPACE = 1 << 30
+TOO_LITTLE_SPACE = 50 << 20
 QUERY_TIMEOUT_S = 3.0
 
 
 def check_folders(environ: Mapping[str, str], *, here: Path | None = None) -> Iterator[Finding]:
-    """Check that runs, scratch files and caches can be written, and that there is room."""
+    """Check that runs, temporary files and caches can be written, and that the disk has space."""
     here = here or Path.cwd()
     runs = here / "runs"
     place = runs if runs.is_dir() else here
     if (reason := why_not_writable(place)) is not None:
         yield problem(
-            "runs", f"no run can be written to {runs}: {reason}", "cd to a folder of yours, or say --out FOLDER"
+            "runs", f"no run can be written to {runs}: {reason}", "cd to another folder, or give --out FOLDER"
         )
     else:
         yield from _check_room(place)
     scratch = Path(tempfile.gettempdir())
     if (reason := why_not_writable(scratch)) is not None:
-        yield problem("scratch", f"{scratch} cannot be written: {reason}; NetHack plays there", "export TMPDIR=FOLDER")
+        yield problem("scratch", f"{scratch} cannot be written: {reason}; NetHack needs it", "export TMPDIR=FOLDER")
     home = Path(environ.get("HOME") or Path.home())
     cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
     place = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
@@ -43,7 +43,7 @@ def check_folders(environ: Mapping[str, str], *, here: Path | None = None) -> It
 
 
 def why_not_writable(folder: Path) -> str | None:
-    """Say why no file can be made in a folder; None where one can."""
+    """Return why no file can be made in a folder; None if one can be made."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"metagym")
@@ -54,37 +54,40 @@ def why_not_writable(folder: Path) -> str | None:
 
 def _check_room(folder: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free
-    message = f"{free / 2**30:.1f} GiB are free at {folder}"
-    if free < TOO_SCARCE_BYTES:
-        yield problem("runs", f"{message}: a run would stop on the way", "make room, or say --out FOLDER elsewhere")
-    elif free < SCARCE_BYTES:
-        yield warning("runs", message, "make room, or say --out FOLDER elsewhere")
+    message, remedy = (
+        f"{free / 2**30:.1f} GiB are free at {folder}",
+        "free disk space, or give --out FOLDER on another disk",
+    )
+    if free < TOO_LITTLE_SPACE:
+        yield problem("runs", f"{message}: too little for a run", remedy)
+    elif free < LITTLE_SPACE:
+        yield warning("runs", message, remedy)
     else:
         yield ok("runs", message)
 
 
 def check_terminal(stream: TextIO | None = None) -> Iterator[Finding]:
-    """Check that the output can show what is drawn, and whether anybody looks."""
+    """Check that the output can show the characters of tables and bars, and whether it is a terminal."""
     stream = stream or sys.stdout
     encoding = stream.encoding or "ascii"
     try:
-        LETTERS.encode(encoding)
+        CHARACTERS.encode(encoding)
     except (UnicodeEncodeError, LookupError):
-        message = f"the output is encoded in {encoding}, which lacks the letters of tables and bars: each becomes a '?'"
+        message = f"the output is encoded in {encoding}, without the characters of tables and bars: each becomes a '?'"
         yield warning("terminal", message, "export LANG=C.UTF-8 PYTHONUTF8=1")
         return
     if stream.isatty():
-        yield ok("terminal", f"shows {encoding}")
+        yield ok("terminal", f"its encoding is {encoding}")
     else:
-        yield ok("terminal", f"no terminal, but a file or a pipe: no progress bars and no colours ({encoding})")
+        yield ok("terminal", f"the output is a file or a pipe: no progress bars and no colours ({encoding})")
 
 
 def check_gpu() -> Finding:
-    """Look for a GPU. Only a model server and training ask for one."""
+    """Look for a GPU, which only a model server and training use."""
     program = shutil.which("nvidia-smi")
     torch = version_of("torch")
     if program is None:
-        return ok("gpu", "none found; only a model server of your own and training would use one")
+        return ok("gpu", "none found; only a model server on this machine and training would use one")
     try:
         done = subprocess.run(
             [program, "--query-gpu=name,memory.total", "--format=csv,noheader"],

@@ -1,4 +1,4 @@
-"""Python and the packages: are those that metagym's own metadata asks for there, in versions that go together?"""
+"""Python and the packages: are the packages of metagym's metadata installed, in versions that fit together?"""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import importlib.metadata
 import platform
 import re
 import sys
-import tomllib
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import metagym
 from metagym.doctor.finding import Finding, ok, problem, warning
 from metagym.errors import MissingExtraError
+from metagym.imports import declared_requirements, install_command, is_own
 
 MIN_PYTHON = (3, 11)
 _REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[^\]]*\])?([^;]*)")
@@ -22,16 +21,16 @@ _BOUND = re.compile(r"(==|>=|<=|<|>|~=|!=)\s*([\w.*+]+)")
 
 
 class Requirement(NamedTuple):
-    """One package that is asked for."""
+    """One package that metagym needs."""
 
     name: str
     bounds: str
-    """Such as `>=2,<4`; empty where any version will do."""
+    """Such as `>=2,<4`; empty if any version is allowed."""
     extra: str
-    """The extra that asks for it; empty for the base."""
+    """The extra that needs it; empty for the base."""
 
     def allows(self, version: str) -> bool:
-        """Whether a version keeps the bounds `==`, `>=` and `<`; others are not looked at."""
+        """Whether a version is within the bounds `==`, `>=` and `<`; other signs are ignored."""
         have = _numbers(version)
         for sign, bound in _BOUND.findall(self.bounds):
             wanted = _numbers(bound)
@@ -49,45 +48,46 @@ class Requirement(NamedTuple):
 def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
     """Check the version of Python."""
     shown = ".".join(map(str, version))
-    where = f"Python {shown} on {platform.system()} {platform.machine()}, at {sys.executable}"
+    found = f"Python {shown} on {platform.system()} {platform.machine()}, at {sys.executable}"
     if version[:2] < MIN_PYTHON:
         wanted = ".".join(map(str, MIN_PYTHON))
-        return problem("python", f"expected Python {wanted} or later, got {where}", f"python{wanted} -m venv .venv")
-    return ok("python", where)
+        return problem("python", f"expected Python {wanted} or later, got {found}", f"python{wanted} -m venv .venv")
+    return ok("python", found)
 
 
 def check_packages(requirements: Iterable[Requirement] | None = None) -> Iterator[Finding]:
-    """Check the base and each extra: is it whole, and do the versions fit?"""
+    """Check the base and each extra: is it complete, and are the versions allowed?"""
     found = list(own_requirements() if requirements is None else requirements)
     if not found:
-        remedy = "pip install metagym, or in a checkout: pip install -e ."
-        yield warning("metagym", f"{metagym.__version__} has no package metadata: its pins are not known", remedy)
+        message = f"metagym {metagym.__version__} has no package metadata, so the versions that it needs are not known"
+        yield warning("metagym", message, "in a checkout: pip install -e .")
         return
     for extra in sorted({item.extra for item in found} - {"all", "dev"}):
         group = [item for item in found if item.extra == extra]
-        # What another extra asks for too does not tell that this one was meant to be installed.
+        # A package of another extra is no sign that this extra was installed.
         others = {item.name for item in found if item.extra not in (extra, "all", "dev")}
         yield _check_group(extra, group, signs={item.name for item in group} - others)
     yield from _check_pins()
 
 
+def check_namesake() -> Iterator[Finding]:
+    """Check that no other project called metagym is installed: the public index holds one."""
+    for distribution in importlib.metadata.distributions(name="metagym"):
+        if not is_own(distribution):
+            message = (
+                f"expected this project, got an unrelated project of the same name, {distribution.version}, at "
+                f"{distribution.locate_file('')}"
+            )
+            yield problem("metagym", message, "pip uninstall metagym, then in a checkout: pip install -e .")
+
+
 def own_requirements() -> list[Requirement]:
-    """Return what metagym asks for, by its metadata, or in a checkout by its pyproject.toml."""
-    try:
-        texts = importlib.metadata.requires("metagym") or []
-    except importlib.metadata.PackageNotFoundError:
-        file = Path(metagym.__file__).parents[2] / "pyproject.toml"
-        if not file.is_file():
-            return []
-        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
-        texts = list(project["dependencies"])
-        for extra, items in project["optional-dependencies"].items():
-            texts += [f'{item}; extra == "{extra}"' for item in items]
-    return [read_requirement(text) for text in texts]
+    """Return the requirements of metagym, from its metadata or in a checkout from its pyproject.toml."""
+    return [read_requirement(text) for text in declared_requirements()]
 
 
 def read_requirement(text: str) -> Requirement:
-    """Read a requirement as metadata writes it.
+    """Read a requirement in the form of package metadata.
 
     >>> read_requirement('nle==1.3.0; extra == "minihack"')
     Requirement(name='nle', bounds='==1.3.0', extra='minihack')
@@ -99,7 +99,7 @@ def read_requirement(text: str) -> Requirement:
 
 
 def version_of(name: str) -> str | None:
-    """Return the version of an installed package; None where it is not installed."""
+    """Return the version of an installed package; None if it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -107,7 +107,7 @@ def version_of(name: str) -> str | None:
 
 
 def check_minihack() -> Iterator[Finding]:
-    """Check that MiniHack really loads, where it is installed: a wrong build shows only then."""
+    """Check that MiniHack loads, if it is installed: a wrong build fails only when it is imported."""
     if version_of("minihack") is None and version_of("nle") is None:
         return
     from metagym.envs.minihack.engine import import_minihack
@@ -115,20 +115,20 @@ def check_minihack() -> Iterator[Finding]:
     try:
         import_minihack()
     except MissingExtraError as error:
-        yield problem("minihack", str(error), "pip install 'metagym[minihack]'")
+        yield problem("minihack", str(error), install_command("minihack"))
     except Exception as error:
-        remedy = "pip install --force-reinstall 'metagym[minihack]'"
-        yield problem("minihack", f"it is installed, and does not load: {type(error).__name__}: {error}", remedy)
+        remedy = install_command("minihack").replace("install", "install --force-reinstall", 1)
+        yield problem("minihack", f"it is installed, but does not load: {type(error).__name__}: {error}", remedy)
     else:
-        # metagym stands in for the `pkg_resources` that minihack asks for.
-        setuptools = "" if version_of("setuptools") else " (without setuptools, which metagym stands in for)"
+        # metagym replaces the `pkg_resources` that minihack imports.
+        setuptools = "" if version_of("setuptools") else " (without setuptools, which metagym replaces)"
         yield ok("minihack", f"NetHack's engine loads{setuptools}")
 
 
 def _check_group(extra: str, group: list[Requirement], *, signs: set[str]) -> Finding:
-    """Check the base (`extra` is empty) or an extra; it counts as installed where one of `signs` is."""
+    """Check the base (`extra` is empty) or an extra, which counts as installed if one of `signs` is installed."""
     topic = f"metagym[{extra}]" if extra else "metagym"
-    remedy = f"pip install {topic!r}" if extra else "pip install metagym"
+    remedy = install_command(extra)
     versions = {item.name: version_of(item.name) for item in group}
     missing = [name for name, version in versions.items() if version is None]
     is_wanted = not extra or any(versions[name] is not None for name in signs)
@@ -137,23 +137,23 @@ def _check_group(extra: str, group: list[Requirement], *, signs: set[str]) -> Fi
         shown = ", ".join(f"{item.name}{item.bounds}, got {versions[item.name]}" for item in wrong)
         return problem(topic, f"expected {shown}", remedy)
     if not is_wanted:
-        return ok(topic, f"not installed; {remedy}")
+        return ok(topic, f"not installed. To install it: {remedy}")
     if missing:
         state = warning if extra else problem
-        return state(topic, f"not whole: expected {', '.join(missing)} too, which are not installed", remedy)
+        return state(topic, f"incomplete: expected {', '.join(missing)} too, not installed", remedy)
     return ok(topic, ", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
 def _check_pins() -> Iterator[Finding]:
-    """Check what the environments' own packages pin exactly, as nle does with gymnasium."""
+    """Check the exact versions that the packages of environments need, as nle does of gymnasium."""
     for package in ("nle", "minihack", "alfworld", "textworld"):
         if version_of(package) is None:
             continue
         for item in map(read_requirement, importlib.metadata.requires(package) or []):
             version = version_of(item.name)
             if not item.extra and item.bounds.startswith("==") and version is not None and not item.allows(version):
-                told = f"{package} {version_of(package)} expects {item.name}{item.bounds}, got {item.name} {version}"
-                yield problem(item.name, told, f"pip install '{item.name}{item.bounds}'")
+                message = f"{package} {version_of(package)} expects {item.name}{item.bounds}, got {item.name} {version}"
+                yield problem(item.name, message, f"pip install '{item.name}{item.bounds}'")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

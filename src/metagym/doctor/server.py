@@ -1,4 +1,4 @@
-"""The model: is one named, does its server answer, is the key accepted, does it serve that model?"""
+"""The model: is one named, does its server answer, is the key accepted, does the server have that model?"""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
 
 
-class Answer(Exception):  # noqa: N818 - no failure of ours: how a server refused
-    """A server's answer that is no list of models."""
+class Refusal(Exception):  # noqa: N818 - a server's answer, and not an error of metagym
+    """A server's answer that is not a list of models; `status` is None if there was no answer."""
 
     def __init__(self, status: int | None, text: str) -> None:
         super().__init__(text)
@@ -31,7 +31,7 @@ class Answer(Exception):  # noqa: N818 - no failure of ours: how a server refuse
 
 
 def check_proxies(environ: Mapping[str, str], base_url: str | None) -> Iterator[Finding]:
-    """Check that the proxy variables are URLs, and keep away from a server on this machine."""
+    """Check that the proxy variables are URLs, and do not catch calls to a server on this machine."""
     for name, value in environ.items():
         if name.lower() not in PROXIES or not value:
             continue
@@ -44,12 +44,12 @@ def check_proxies(environ: Mapping[str, str], base_url: str | None) -> Iterator[
         if not is_url:
             yield problem("proxy", f"expected {name} to be a URL such as http://HOST:PORT, got {value!r}", remedy)
         elif base_url is not None and is_proxied_loopback(environ, base_url):
-            message = f"{name} sends calls to {base_url}, on this machine, to {value}"
+            message = f"{name} sends calls to {base_url}, on this machine, through {value}"
             yield problem("proxy", message, f"export NO_PROXY={','.join(LOOPBACK[:2])}")
 
 
 def is_proxied_loopback(environ: Mapping[str, str], url: str) -> bool:
-    """Whether a server on this machine is not among the hosts that no proxy is asked for."""
+    """Whether a server on this machine is missing from the hosts that need no proxy."""
     host = urlsplit(url).hostname
     if host not in LOOPBACK:
         return False
@@ -64,27 +64,27 @@ def check_server(
     base_url: str | None = None,
     api_key_env: str | None = None,
 ) -> Iterator[Finding]:
-    """Ask the server for its models. No completion is asked for, so nothing is paid."""
+    """Ask the server for its list of models. No completion is requested, so it costs nothing."""
     try:
         model = model or (model_from_environment() or {}).get("model")
         url = base_url or environ.get("OPENAI_BASE_URL") or None
         if model is None and url is None:
-            message = "none is named, so only the scripted demo plays"
-            remedy = "export METAGYM_MODEL=NAME with OPENAI_API_KEY or OPENAI_BASE_URL, or say --model and --base-url"
+            message = "no model is named, so only the scripted demo plays"
+            remedy = "export METAGYM_MODEL=NAME with OPENAI_API_KEY or OPENAI_BASE_URL, or give --model and --base-url"
             yield warning("model", message, remedy)
             return
         key = find_key(base_url, url, api_key_env)
     except ConfigError as error:
         yield problem(
-            "model", str(error), "export METAGYM_MODEL=NAME OPENAI_API_KEY=..., or say --model and --base-url"
+            "model", str(error), "export METAGYM_MODEL=NAME OPENAI_API_KEY=..., or give --model and --base-url"
         )
         return
     url = (url or DEFAULT_URL).rstrip("/")
     yield from check_proxies(environ, url)
     try:
         names = list_models(url, key)
-    except Answer as answer:
-        yield _refused(url, answer, key_name=api_key_env or "OPENAI_API_KEY")
+    except Refusal as refusal:
+        yield _refused(url, refusal, key_name=api_key_env or "OPENAI_API_KEY")
         return
     if model is None:
         yield warning("model", f"{url} answers, but no model is named", f"--model {names[0] if names else 'NAME'}")
@@ -96,10 +96,10 @@ def check_server(
 
 
 def list_models(url: str, key: str) -> list[str]:
-    """Return the names of the models that a server says it serves.
+    """Return the names of the models of a server.
 
     Raises:
-        Answer: it cannot be reached, refuses, or is no server of models.
+        Refusal: the server cannot be reached, refuses the request, or is not a model server.
     """
     try:
         request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {key}"})
@@ -107,23 +107,25 @@ def list_models(url: str, key: str) -> list[str]:
             body: Any = json.load(reply)
         return [str(item["id"]) for item in body["data"]]
     except urllib.error.HTTPError as error:
-        raise Answer(error.code, f"HTTP {error.code} {error.reason}") from error
+        raise Refusal(error.code, f"HTTP {error.code} {error.reason}") from error
     except (KeyError, TypeError) as error:
-        raise Answer(200, "no list of models") from error
-    except (OSError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
-        raise Answer(None, str(getattr(error, "reason", error))) from error
-    except ValueError as error:  # no URL, or no JSON
-        raise Answer(200, f"{type(error).__name__}: {error}") from error
+        raise Refusal(200, "not a list of models") from error
+    except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
+        raise Refusal(None, str(getattr(error, "reason", error))) from error
+    except ValueError as error:  # not a URL, or not JSON
+        raise Refusal(200, f"{type(error).__name__}: {error}") from error
 
 
-def _refused(url: str, answer: Answer, *, key_name: str) -> Finding:
-    if answer.status is None:
-        remedy = "start it (metagym serve MODEL, vllm serve MODEL, ollama serve), or correct --base-url"
-        return problem("model", f"nothing answers at {url}: {answer.text}", remedy)
-    if answer.status in (401, 403):
-        message = f"{url} refuses the key: {answer.text}"
+def _refused(url: str, refusal: Refusal, *, key_name: str) -> Finding:
+    if refusal.status is None:
+        remedy = "start one (metagym serve MODEL, vllm serve MODEL, ollama serve), or correct --base-url"
+        return problem("model", f"nothing answers at {url}: {refusal.text}", remedy)
+    if refusal.status in (401, 403):
+        message = f"{url} refuses the key: {refusal.text}"
         return problem("model", message, f"export {key_name}=..., or name another variable: --api-key-env NAME")
-    if answer.status in (404, 405):
-        message = f"{url} answers, but has no list of models ({answer.text})"
-        return warning("model", message, "does the base URL lack /v1? metagym run tells whether a call succeeds")
-    return problem("model", f"{url} answers {answer.text}", "is this an OpenAI-compatible server, and is it well?")
+    if refusal.status in (404, 405):
+        message = f"{url} answers, but has no list of models ({refusal.text})"
+        return warning("model", message, "does the base URL lack /v1? metagym run shows if a call succeeds")
+    return problem(
+        "model", f"{url} answers {refusal.text}", "check that this is an OpenAI-compatible server, and its log"
+    )

@@ -22,7 +22,7 @@ class RewardConfig(Record):
     """The settings of the reward."""
 
     on: str = "same"
-    """`same`: replay the batch of the reflection (as in the paper). `fresh`: play new tasks of its families and split."""
+    """`same`: replay the batch of the reflection, as in the paper. `fresh`: new tasks of its families and split."""
     relative: bool = False
     """Whether to subtract the mean score of the old prompt, replayed on the same tasks. Group-normalised advantages
     do not depend on it; logs and pooled baselines do."""
