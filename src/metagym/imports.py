@@ -81,4 +81,4 @@ def declared_requirements() -> list[str]:
 
 def is_own(distribution: importlib.metadata.Distribution) -> bool:
     """Whether an installed distribution called metagym is this project, and not the unrelated one of the index."""
-    return any(entry.value == "metagym.cli:main" for entry in distribution.entry_points)
+    return any(entry.module == "metagym.cli" for entry in distribution.entry_points)

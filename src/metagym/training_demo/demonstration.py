@@ -1,9 +1,9 @@
-"""The demonstration: several training runs on the learnable problem, with their controls, as one report.
+"""The demonstration: several training runs on the toy problem, with their controls and reports.
 
-A training run is one replicate: its own model, tokenizer, supervised phase, experience and GRPO. The
-endpoint, fixed here: plain success of the last prompt after four meta-steps on laws that were never
-trained on, trained minus untrained, with Student's t interval over the runs. Everything is played by a
-scripted actor: it shows that the loop learns, and says nothing about language models.
+A training run is one replicate: it has its own model, tokenizer, supervised phase, experience and GRPO. The
+endpoint is fixed here: success of the last prompt after four meta-steps, on laws that were not trained on;
+trained minus untrained, with Student's t interval over the runs. A scripted actor plays everything: this shows that
+the training learns, and says nothing about language models.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class DemoConfig(Record):
     """GRPO steps of a run."""
     supervised_steps: int = 800
     num_loops: int = 128
-    """Loops of four meta-steps that the untrained reflector plays on train laws: the experience."""
+    """Loops of four meta-steps on train laws with the untrained reflector: the experience."""
     num_laws: int = 96
-    """Held-out laws to measure on."""
+    """Number of held-out laws for the measurement."""
     shuffled: bool = True
-    """Whether each run is trained again with rewards shuffled inside the groups."""
+    """Whether to train each run a second time, with rewards that are shuffled inside the groups."""
     grpo: GRPOConfig = GRPOConfig(
         group_size=8, groups_per_step=8, learning_rate=1e-3, kl=0.02, max_new_tokens=MAX_NEW_TOKENS
     )
@@ -61,7 +61,7 @@ class DemoConfig(Record):
 
 
 class RunReport(Record):
-    """One training run."""
+    """The results of one training run."""
 
     seed: int
     rewards: tuple[float, ...]
@@ -69,30 +69,30 @@ class RunReport(Record):
     untrained: HeldOut
     trained: HeldOut
     permuted: HeldOut
-    """The trained reflector, reading permuted outcomes."""
+    """The trained reflector with permuted outcomes."""
     shuffled: HeldOut | None = None
-    """Trained on rewards shuffled inside the groups."""
+    """The reflector that was trained on rewards shuffled inside the groups."""
     bayes: HeldOut
     constant: HeldOut
-    """The constant prompt that did best on train laws."""
+    """The constant prompt with the best score on train laws."""
 
     @property
     def gain(self) -> float:
-        """Trained minus untrained, by the last prompt's success."""
+        """Success of the last prompt, trained minus untrained."""
         return self.trained.final - self.untrained.final
 
     @property
     def gap_closed(self) -> float:
-        """The share of the gap between the best constant prompt and the Bayes reflector that is closed."""
+        """The closed share of the gap between the best constant prompt and the Bayes reflector."""
         return (self.trained.final - self.constant.final) / (self.bayes.final - self.constant.final)
 
 
 class ShuffledReward(MetaReward):
-    """The control: the rewards of a group, in an order that has nothing to do with who earned them."""
+    """The control: the rewards of a group in a random order, independent of the replies."""
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the rewards."""
+        """Everything that decides the rewards."""
         return {**super().fingerprint, "kind": "ShuffledReward"}
 
     def __call__(self, meta_step: MetaStep, completions: Sequence[str | Completion]) -> list[float | None]:
@@ -104,7 +104,7 @@ class ShuffledReward(MetaReward):
 
 
 def prepare(folder: str | Path, seed: int, config: DemoConfig) -> list[Experience]:
-    """Make the start model and its experience on train laws; return the experience. What is there is not made again."""
+    """Make the start model and its experience on train laws, unless the folder holds them; return the experience."""
     folder = Path(folder)
     with _environment(GradedGatesMetaEnv) as env:
         if not (folder / EXPERIENCE).exists():
@@ -116,7 +116,7 @@ def prepare(folder: str | Path, seed: int, config: DemoConfig) -> list[Experienc
 
 
 def train_arm(folder: str | Path, seed: int, config: DemoConfig, *, shuffled: bool = False) -> Path:
-    """Train the start model on honest or on shuffled rewards; return the last checkpoint."""
+    """Train the start model on true or on shuffled rewards; return the last checkpoint."""
     folder, experience = Path(folder), prepare(folder, seed, config)
     with _environment(GradedGatesMetaEnv) as env:
         last = train(
@@ -132,9 +132,9 @@ def train_arm(folder: str | Path, seed: int, config: DemoConfig, *, shuffled: bo
 
 
 def run_once(folder: str | Path, seed: int, config: DemoConfig) -> RunReport:
-    """Make a reflector, train it, and measure it with its controls; write `report.json` into `folder`.
+    """Make a reflector, train it, and measure it with its controls; write `report.json` to `folder`.
 
-    What lies in the folder already is not done again.
+    Steps whose results are in the folder are skipped.
     """
     folder = Path(folder)
     if (folder / "report.json").exists():
@@ -163,7 +163,7 @@ def run_once(folder: str | Path, seed: int, config: DemoConfig) -> RunReport:
 
 
 def best_constant(env: GatesMetaEnv, seed: int, *, num_prompts: int = 16, num_laws: int = 32) -> str:
-    """Return the constant prompt with the highest mean score on train laws: `sp_0` or one of some random ones."""
+    """Return the constant prompt with the highest mean score on train laws, out of `sp_0` and random ones."""
     rng = np.random.default_rng(derive_seed("constant prompts", seed))
     prompts = [env.default_prompt]
     prompts += [prompt_of({gate: str(rng.choice(WAYS)) for gate in GATES}) for _ in range(num_prompts - 1)]
@@ -181,10 +181,10 @@ def run_demo(
     num_processes: int = 1,
     on_run: Callable[[RunReport], Any] | None = None,
 ) -> list[RunReport]:
-    """Run one training run a seed, `num_processes` at a time; return the reports in the order of the seeds."""
+    """Run one training run per seed, `num_processes` at a time; return the reports in the order of the seeds."""
     config = config or DemoConfig()
-    # Spawned: a forked child would inherit torch's threads in an undefined state. One thread each: two threads
-    # on two busy cores take ten times as long.
+    # Spawn, since a forked child would inherit torch's threads in an undefined state. One thread each, since two
+    # threads on two busy cores take ten times as long.
     spawn = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(num_processes, spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool,
@@ -192,7 +192,7 @@ def run_demo(
     ):
 
         def run(seed: int) -> RunReport:
-            # In its parts: of five whole runs on two cores the last would leave one core idle.
+            # The parts of a run are tasks of their own: with five whole runs on two cores, the last leaves one idle.
             place = Path(folder) / f"seed-{seed}"
             if not (place / "report.json").exists():
                 pool.submit(prepare, place, seed, config).result()
@@ -207,7 +207,7 @@ def run_demo(
         try:
             return list(waiting.map(run, seeds))
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # or the other runs would go on to their end
+            pool.shutdown(cancel_futures=True)  # or the other runs would continue to the end
             raise
 
 

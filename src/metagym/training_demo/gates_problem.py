@@ -1,7 +1,4 @@
-"""The learnable problem: Gates, its laws split in two, what a batch reveals, and the closed-form Bayes reflector.
-
-It knows no torch: the tiny reflector that learns here is made in `tiny.py`.
-"""
+"""The toy problem: the laws of Gates, split in two; what a batch reveals; the closed-form Bayes reflector. No torch."""
 
 from __future__ import annotations
 
@@ -20,19 +17,19 @@ from metagym.types import Message, MetaStep, Trajectory
 NUM_TEST_LAWS = 96
 _ORDER = sorted(range(len(FAMILIES)), key=lambda number: derive_seed("learnable problem", number))
 TEST_LAWS = tuple(FAMILIES[number] for number in _ORDER[:NUM_TEST_LAWS])
-"""Held-out laws: disjoint from `TRAIN_LAWS` as *combinations*. Every single (gate, way) occurs in both: holding
-words out would let a policy improve by suppressing them."""
+"""Held-out laws: their *combinations* are not in `TRAIN_LAWS`. Each single (gate, way) is in both: if words were held
+out, a policy could improve by suppressing them."""
 TRAIN_LAWS = tuple(FAMILIES[number] for number in _ORDER[NUM_TEST_LAWS:])
 
 _TRIED = re.compile(r"You (\w+)\. The (\w+) gate (opens|stays shut(?:, and a landslide)?)")
 SHOWN_ATTEMPTS = 2
-"""Attempts at a gate that the tiny reflector is shown: the last ones of the batch. What is cut would be read by a
-larger model; here it would only make the reading longer. The Bayes reflector reads everything."""
+"""Attempts per gate that the tiny reflector reads: the last ones of the batch. Earlier ones would only make its input
+longer. The Bayes reflector reads all."""
 _OUTCOMES = {"opens": "opens", "stays shut": "shut", "stays shut, and a landslide": "landslide"}
 
 
 class GateAttempt(NamedTuple):
-    """What was tried at a gate, and what became of it."""
+    """An attempt at a gate, and its outcome."""
 
     gate: str
     outcome: str
@@ -41,16 +38,16 @@ class GateAttempt(NamedTuple):
 
 
 class GradedGatesMetaEnv(GatesMetaEnv):
-    """Gates with partial credit: the score is gates passed per step taken, 1.0 on a road without an error.
+    """Gates with partial credit: the score is gates passed per step, 1.0 on a road without an error.
 
-    For training only. With plain success most groups of candidates would fail alike and carry no signal;
-    what is reported on held-out laws is plain success, as in `MetaGym/Gates-v0`.
+    For training only: with plain success, all candidates of most groups would fail, and such groups carry no
+    signal. Results on held-out laws are plain success, as in `MetaGym/Gates-v0`.
     """
 
     def score(self, trajectory: Trajectory) -> float:
-        """Return distinct gates passed, divided by steps taken (at least four); invalid actions are steps."""
-        # Distinct: after an invalid action the same text stands there again. Where each text counted, GRPO
-        # found that out, and wrote instructions for actions that do not exist.
+        """Return the number of distinct gates passed, per step (at least four steps); invalid actions are steps."""
+        # Distinct gates: after an invalid action the same text is shown again. When each text counted, GRPO
+        # exploited this, and wrote instructions for actions that do not exist.
         passed = {attempt.gate for attempt in _attempts(trajectory) if attempt.outcome == "opens"}
         return len(passed) / max(len(GATES), len(trajectory.steps))
 
@@ -58,8 +55,8 @@ class GradedGatesMetaEnv(GatesMetaEnv):
 def revealed(trajectories: Iterable[Trajectory], *, limit: int | None = None) -> tuple[GateAttempt, ...]:
     """Return what the trajectories reveal of the law: each attempt once, sorted by gate and way.
 
-    With `limit`, only the last so many attempts at each gate. Sorted, because in the order of play the last
-    way tried at a gate is the one that opened it: a reader could find it without reading any outcome.
+    With `limit`, only the last `limit` attempts at each gate. They are sorted, since in the order of play the last
+    way at a gate is the one that opened it: a reader could find it without any outcome.
     """
     found: dict[str, list[GateAttempt]] = {gate: [] for gate in GATES}
     for attempt in (attempt for trajectory in trajectories for attempt in _attempts(trajectory)):
@@ -80,7 +77,7 @@ def _attempts(trajectory: Trajectory) -> list[GateAttempt]:
 
 
 def permute_attempt_outcomes(attempts: Sequence[GateAttempt], rng: np.random.Generator) -> tuple[GateAttempt, ...]:
-    """Return the attempts with their outcomes permuted among them: the null control at test time."""
+    """Return the attempts with permuted outcomes: the null control at test time."""
     order = rng.permutation(len(attempts))
     return tuple(
         attempt._replace(outcome=attempts[int(index)].outcome) for attempt, index in zip(attempts, order, strict=True)
@@ -88,7 +85,7 @@ def permute_attempt_outcomes(attempts: Sequence[GateAttempt], rng: np.random.Gen
 
 
 def instructed(prompt: str) -> dict[str, str]:
-    """Return the way that a prompt instructs for each gate; the first one holds."""
+    """Return the way that a prompt instructs for each gate; of several, the first."""
     ways: dict[str, str] = {}
     for item in read_instructions(prompt):
         ways.setdefault(item.condition.removeprefix("the gate is "), item.do)
@@ -96,16 +93,16 @@ def instructed(prompt: str) -> dict[str, str]:
 
 
 def prompt_of(ways: dict[str, str]) -> str:
-    """Return a prompt that instructs these ways, the gates in their fixed order."""
+    """Return a prompt that instructs these ways, with the gates in their fixed order."""
     lines = write_instructions(Instruction(f"the gate is {gate}", ways[gate]) for gate in GATES if gate in ways)
     return lines.replace("- ", "")
 
 
 def compact_messages(meta_step: MetaStep) -> list[Message]:
-    """Return the reflector's conversation for a tiny model: what the prompt says, what the batch reveals.
+    """Return the reflector's conversation for a tiny model: the instructions of the prompt, the facts of the batch.
 
-    Its facts in a row (`oak told knock; oak opens knock`), some forty tokens in all, where the full rendering of a
-    batch takes a thousand.
+    It is one line of facts (`oak told knock; oak opens knock`) of about forty tokens; the full rendering of a batch
+    takes a thousand.
     """
     seen = revealed(meta_step.trajectories, limit=SHOWN_ATTEMPTS)
     return [{"role": "user", "content": render_facts(instructed(meta_step.prompt), seen)}]
@@ -117,16 +114,16 @@ def render_facts(ways: dict[str, str], attempts: Sequence[GateAttempt]) -> str:
     for gate in GATES:
         lines += [f"{gate} told {ways[gate]}"] if gate in ways else []
         lines += [f"{gate} {attempt.outcome} {attempt.way}" for attempt in attempts if attempt.gate == gate]
-    # On one line: within it the tokenizer gives a gate the same token as in an instruction.
+    # On one line, so that the tokenizer gives a gate the same token as in an instruction.
     return "; ".join(["seen", *lines])
 
 
 def bayes_prompt(history: Sequence[MetaStep], rng: np.random.Generator) -> str:
     """Return the prompt of the Bayes reflector: for each gate a way of the highest posterior probability.
 
-    Over the laws, the way that opens a gate is uniform on six, independently of the other gates and of what
-    backfires. So after some attempts at a gate the posterior is a point mass on the way that was seen to
-    open it, else uniform on the ways not seen to fail. It reads the whole history, and draws ties from `rng`.
+    Over the laws, the way that opens a gate is uniform on six ways, independent of the other gates and of the ways
+    that backfire. So the posterior is a point mass on the way that opened the gate, if there was one, else uniform
+    on the ways that did not fail. The whole history is read; ties are drawn from `rng`.
     """
     facts = {attempt for meta_step in history for attempt in revealed(meta_step.trajectories)}
     ways = {}

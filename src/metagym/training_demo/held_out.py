@@ -1,7 +1,7 @@
-"""Loops on the learnable problem's laws, many at once, and what they score: held-out laws, and experience.
+"""Loops on many laws of the toy problem at once: for experience, and for the scores on held-out laws.
 
-The protocol of `metagym.evaluation` in small, for a model so tiny that calls one at a time would be the
-cost: at each meta-step the reflections of all laws are sampled in one batch.
+A small version of the protocol of `metagym.evaluation`, for a tiny model: single calls would take most of the time, so
+at each meta-step the reflections on all laws are sampled in one batch.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ History = Sequence[MetaStep]
 WritePrompts = Callable[[Sequence[History]], list[str]]
 """Writes the next prompt of each of several loops."""
 MAX_NEW_TOKENS = 56
-"""A full reply of the tiny reflector takes 38."""
+"""A full reply of the tiny reflector takes 38 tokens."""
 
 
 class HeldOut(Record):
-    """What a reflector scored on held-out laws. Plain success, as in `MetaGym/Gates-v0`."""
+    """The scores of a reflector on held-out laws: plain success, as in `MetaGym/Gates-v0`."""
 
     online: tuple[float, ...]
-    """Mean score of each meta-step's fresh batch, before it was reflected upon; the first is that of `sp_0`."""
+    """Mean score of each meta-step's batch, before the reflection on it; the first is that of `sp_0`."""
     final: float
     """Mean score of the last prompt, on fresh test tasks of its law."""
 
@@ -43,9 +43,9 @@ class HeldOut(Record):
 def play_loops(
     env: MetaEnv, write: WritePrompts, laws: Sequence[str], *, num_steps: int, seed: int
 ) -> tuple[list[list[MetaStep]], list[str]]:
-    """Run a loop on each law, side by side; return their histories and what would come next.
+    """Run a loop on each law, all at the same time; return their histories and their next prompts.
 
-    Tasks follow from seed and law, so that all reflectors meet the same ones. None comes twice in a loop.
+    Seed and law decide the tasks, so that all reflectors get the same ones. A loop plays no task twice.
     """
     size = env.config.episodes_per_step
     tasks = [
@@ -66,7 +66,7 @@ def play_loops(
 def measure_held_out(
     env: MetaEnv, write: WritePrompts, laws: Sequence[str], *, num_steps: int = 4, seed: int = 0
 ) -> HeldOut:
-    """Return what `write` scores on `laws`: loops of `num_steps` reflections, then the last prompt on fresh tasks."""
+    """Return the scores of `write` on `laws`: loops of `num_steps` reflections, then the last prompt on new tasks."""
     histories, prompts = play_loops(env, write, laws, num_steps=num_steps, seed=seed)
     finals = []
     for law, prompt, history in zip(laws, prompts, histories, strict=True):
@@ -78,10 +78,10 @@ def measure_held_out(
 
 
 def write_with(policy: Policy, *, seed: int, permuted: bool = False) -> WritePrompts:
-    """Return what writes prompts with the policy, sampled at temperature 1.
+    """Return a function that writes prompts with the policy, sampled at temperature 1.
 
-    With `permuted`, the outcomes that it reads are permuted among the attempts: the control that shows
-    whether it reads them.
+    With `permuted`, the outcomes in its input are permuted among the attempts: a control that shows whether the
+    policy reads them.
     """
 
     def write(histories: Sequence[History]) -> list[str]:
@@ -105,17 +105,17 @@ def write_with(policy: Policy, *, seed: int, permuted: bool = False) -> WritePro
 
 
 def write_bayes(*, seed: int) -> WritePrompts:
-    """Return what writes the closed-form Bayes reflector's prompts: the upper bound of the problem."""
+    """Return a function that writes the prompts of the Bayes reflector, the upper bound of the problem."""
     return lambda histories: [bayes_prompt(history, _rng("bayes", seed, len(history))) for history in histories]
 
 
 def write_constant(prompt: str) -> WritePrompts:
-    """Return what always writes the same prompt."""
+    """Return a function that always writes the same prompt."""
     return lambda histories: [prompt] * len(histories)
 
 
 def _score(meta_step: MetaStep) -> float:
-    assert meta_step.reward is not None  # scripted play does not fail
+    assert meta_step.reward is not None  # a scripted actor has no infrastructure that can fail
     return meta_step.reward
 
 

@@ -1,10 +1,10 @@
 """The tiny reflector: tokenizer, model and a short supervised phase, made on the spot. It knows no reward.
 
-The supervised phase teaches the reply's format and the copying of an option that was *attempted*: for each
-gate, a way drawn uniformly from the facts that name it, whatever came of them. In three examples of ten
-(`INFORMED_SHARE`) the way that was seen to open the gate is copied instead. So what GRPO does here is
-*elicitation*: it makes the rule of what the model does at times. With a share of 0, 160 steps taught it
-nothing about outcomes (the loop can only reinforce what is sampled), and without the phase not even the format.
+The supervised phase teaches the format of a reply, and to copy a way that was *attempted*: for each gate, a way drawn
+uniformly from the facts that name it, whatever their outcomes. In three of ten examples (`INFORMED_SHARE`) the way
+that opened the gate is copied instead. So GRPO does *elicitation* here: the model then always does what it did
+sometimes. With a share of 0, 160 steps taught it nothing about outcomes (GRPO can only reinforce what is sampled);
+without the supervised phase, it did not even learn the format.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ REPLY = "IMPROVED PROMPT:\n"
 NUM_EXAMPLES = 2048
 INFORMED_SHARE = 0.3
 EPISODES_PER_STEP = 2
-"""A batch of two roads reveals a part of the law only, so that meta-steps must accumulate."""
+"""A batch of two roads reveals only a part of the law, so that the reflector must accumulate over meta-steps."""
 
 
 def make_tokenizer(texts: Sequence[str]) -> object:
@@ -66,7 +66,7 @@ def make_tokenizer(texts: Sequence[str]) -> object:
 
 
 def make_tiny_model(vocab_size: int, *, seed: int, hidden_size: int = 64, num_layers: int = 2) -> object:
-    """Make a randomly initialised Qwen2-shaped model."""
+    """Make a model of Qwen2's shape with random weights."""
     transformers = require("transformers", extra="train")
     torch.manual_seed(seed)
     config = transformers.Qwen2Config(
@@ -84,9 +84,9 @@ def make_tiny_model(vocab_size: int, *, seed: int, hidden_size: int = 64, num_la
 
 
 def make_examples(num_examples: int, *, seed: int) -> list[tuple[list[Message], str]]:
-    """Return supervised pairs (messages, reply): batches played on train laws under random prompts.
+    """Return supervised pairs (messages, reply): batches that were played on train laws under random prompts.
 
-    A target is drawn uniformly from what was attempted, without regard to outcome, but for the informed share.
+    The reply is drawn uniformly from the attempted ways, whatever their outcome, except in the informed share.
     """
     rng = np.random.default_rng(derive_seed("supervised", seed))
     pairs: list[tuple[list[Message], str]] = []
@@ -94,27 +94,29 @@ def make_examples(num_examples: int, *, seed: int) -> list[tuple[list[Message], 
         while len(pairs) < num_examples:
             law = TRAIN_LAWS[int(rng.integers(len(TRAIN_LAWS)))]
             tasks = env.task_set.draw(EPISODES_PER_STEP, rng=rng, families=[law])
-            # Some prompts say nothing, some say something of each gate, right or wrong by chance.
-            told = {gate: str(rng.choice(WAYS)) for gate in GATES if rng.random() < 0.6} if rng.random() < 0.7 else {}
-            (meta_step,) = env.replay([prompt_of(told) or env.default_prompt], [task.id for task in tasks])
+            # Some prompts are empty; others instruct random ways, right or wrong, for some gates.
+            instructions = (
+                {gate: str(rng.choice(WAYS)) for gate in GATES if rng.random() < 0.6} if rng.random() < 0.7 else {}
+            )
+            (meta_step,) = env.replay([prompt_of(instructions) or env.default_prompt], [task.id for task in tasks])
             attempts = revealed(meta_step.trajectories, limit=SHOWN_ATTEMPTS)
-            user: Message = {"role": "user", "content": render_facts(told, attempts)}
-            target = _copied(told, attempts, rng, informed=rng.random() < INFORMED_SHARE)
+            user: Message = {"role": "user", "content": render_facts(instructions, attempts)}
+            target = _copied_ways(instructions, attempts, rng, informed=rng.random() < INFORMED_SHARE)
             pairs.append(([user], REPLY + prompt_of(target)))
     return pairs
 
 
-def _copied(
-    told: dict[str, str], attempts: Sequence[GateAttempt], rng: np.random.Generator, *, informed: bool
+def _copied_ways(
+    instructions: dict[str, str], attempts: Sequence[GateAttempt], rng: np.random.Generator, *, informed: bool
 ) -> dict[str, str]:
-    """Return for each gate a way drawn uniformly from the facts that name it: told or tried, whatever came of it.
+    """Return for each gate a way drawn uniformly from the facts that name it: instructed or attempted.
 
-    With `informed`, from those that were seen to open it, where there are any.
+    With `informed`, draw from the ways that opened it, if there are any.
     """
     ways = {}
     for gate in GATES:
         named = [attempt.way for attempt in attempts if attempt.gate == gate]
-        named += [told[gate]] if gate in told else []
+        named += [instructions[gate]] if gate in instructions else []
         opened = [attempt.way for attempt in attempts if (attempt.gate, attempt.outcome) == (gate, "opens")]
         named = opened if informed and opened else named
         if named:
@@ -131,9 +133,9 @@ def supervise(
     batch_size: int = 32,
     learning_rate: float = 4e-3,
 ) -> float:
-    """Train the policy to reply as the pairs do; return the mean loss a token over the last twenty steps."""
+    """Train the policy on the pairs; return the mean loss per token over the last twenty steps."""
     if not pairs:
-        raise ConfigError("supervise expects at least one pair, got none.")
+        raise ConfigError("supervise expects at least one pair, got an empty list.")
     prompts = [policy.encode(messages) for messages, _ in pairs]
     replies = [policy.tokenizer(reply)["input_ids"] + [policy.end_id] for _, reply in pairs]
     rng = np.random.default_rng(derive_seed("batches", seed))
@@ -154,7 +156,7 @@ def supervise(
 
 
 def make_start(path: str | Path, *, seed: int, num_steps: int = 800) -> Policy:
-    """Make the tiny reflector before any reinforcement, save it to the folder `path`, and return it."""
+    """Make the tiny reflector before GRPO, save it to the folder `path`, and return it."""
     pairs = make_examples(NUM_EXAMPLES, seed=seed)
     tokenizer = make_tokenizer([messages[0]["content"] + "\n" + reply for messages, reply in pairs])
     policy = Policy(make_tiny_model(len(tokenizer), seed=seed), tokenizer)  # type: ignore[arg-type]
