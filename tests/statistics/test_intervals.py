@@ -10,6 +10,8 @@ import pytest
 
 from metagym.errors import ConfigError
 from metagym.statistics import (
+    Estimate,
+    adjusted_p,
     equivalence_p,
     finite_mean,
     holm,
@@ -20,6 +22,11 @@ from metagym.statistics import (
 )
 
 stats = pytest.importorskip("scipy.stats")
+
+
+def test_the_adjusted_p_is_holms_over_the_estimates_that_have_a_p_value() -> None:
+    estimates = {"a": Estimate(mean=1.0, p_value=0.01, num=9), "b": None, "c": Estimate(mean=1.0, num=1)}
+    assert adjusted_p({**estimates, "d": Estimate(mean=1.0, p_value=0.2, num=9)}) == {"a": 0.02, "d": 0.2}
 
 
 @pytest.mark.parametrize("num", [2, 3, 10, 100])

@@ -22,10 +22,10 @@ from metagym.runs import Role
 from metagym.statistics import (
     MIN_SEEDS_FOR_SIGN_FLIP,
     Estimate,
+    adjusted_p,
     detectable_effect,
     equivalence_p,
     finite_mean,
-    holm,
     macro_average,
     mean_interval,
     sign_flip_p,
@@ -173,8 +173,7 @@ def _compare(
     difference = mean_interval(per_seed)
     num_seeds = 0 if difference is None else difference.num
     estimates = {family: mean_interval(row) for family, row in rows.items()}
-    ps = {name: item.p_value for name, item in estimates.items() if item is not None and item.p_value is not None}
-    adjusted = dict(zip(ps, holm(list(ps.values())), strict=True))
+    adjusted = adjusted_p(estimates)
     equal_p = None if margin is None else equivalence_p(per_seed, margin)
     std = None if difference is None else difference.std
     least, greatest = first.config.score_range

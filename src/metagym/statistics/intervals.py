@@ -7,7 +7,7 @@ which takes one per seed and task. Only numpy is needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -149,6 +149,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = highest
     return adjusted
+
+
+def adjusted_p(estimates: Mapping[str, Estimate | None]) -> dict[str, float]:
+    """Return Holm's p of each estimate that has a p value, adjusted for their number."""
+    p_values = {name: item.p_value for name, item in estimates.items() if item and item.p_value is not None}
+    return dict(zip(p_values, holm(list(p_values.values())), strict=True))
 
 
 def equivalence_p(differences: ArrayLike, margin: float) -> float | None:

@@ -60,4 +60,6 @@ def test_a_models_reply_keeps_its_tokens_and_its_reasoning() -> None:
     assert (agent.message, agent.reasoning_content, agent.llm_call_count) == ("Action: knock", "Hm.", 1)
     assert (agent.metrics.prompt_tokens, agent.metrics.completion_token_ids) == (7, [1, 2])
     assert parsed.steps[3].observation.results[0].content == "'None' is not an available action."
-    assert document["extra"]["score"] == 1.0
+    extra = document["extra"]
+    assert (extra["score"], extra["stop_reason"], extra["repetition"]) == (1.0, "terminated", 0)
+    assert {"task", "arm", "meta_step", "success", "scripted"} < extra.keys()

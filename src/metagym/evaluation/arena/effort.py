@@ -6,6 +6,7 @@ curve is the score of the last prompt that was known by then.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final, Literal
 
@@ -51,14 +52,12 @@ def curves_of(reports: Sequence[EvaluationReport]) -> tuple[EffortCurve, ...]:
 def average_effort(learned: Sequence[Learned]) -> dict[str, object]:
     """Return the fields of a `Standing` that say what the meta-episodes took."""
     num = max(1, len(learned))
-    totals = [item.total for item in learned]
     reasons = [item.stopped for item in learned if item.stopped]
-    counts = {name: [getattr(item, name) for item in totals] for name in ("episodes", "calls", "tokens")}
-    costs = [item.cost for item in totals]
-    most: dict[str, float] = {name: max(values, default=0) for name, values in counts.items()}
+    amounts = {name: [getattr(item.total, name) for item in learned] for name in BudgetUse.model_fields}
+    means = {name: sum(values) / num for name, values in amounts.items()}
     return {
-        "outlay": BudgetUse(**{name: -(-sum(values) // num) for name, values in counts.items()}, cost=sum(costs) / num),
-        "most": BudgetUse.model_validate({**most, "cost": max(costs, default=0.0)}),
+        "outlay": {name: mean if name == "cost" else math.ceil(mean) for name, mean in means.items()},
+        "most": {name: max(values, default=0) for name, values in amounts.items()},
         "meta_steps": sum(item.num_meta_steps for item in learned) / num,
         "num_stopped": len(reasons),
         "num_meta_episodes": len(learned),

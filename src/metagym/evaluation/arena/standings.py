@@ -11,7 +11,7 @@ from metagym.evaluation.arena.effort import EffortCurve, average_effort, curves_
 from metagym.evaluation.arms import is_control
 from metagym.evaluation.comparison import compare
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
-from metagym.statistics import Estimate, holm
+from metagym.statistics import Estimate, adjusted_p
 from metagym.types import SCHEMA_VERSION, Record
 
 STANDINGS_FILE: Final = "arena.json"
@@ -75,8 +75,7 @@ def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline
     """
     scripted = any(report.scripted for report in reports)
     against = _against(reports, baseline)
-    ps = {arm: item.p_value for arm, item in against.items() if item is not None and item.p_value is not None}
-    adjusted = {} if scripted else dict(zip(ps, holm(list(ps.values())), strict=True))
+    adjusted = {} if scripted else adjusted_p(against)
     rows = [
         Standing(
             arm=report.arm,

@@ -28,9 +28,12 @@ def write_atif(run: RunFolder, folder: str | Path) -> int:
 def atif_documents(run: RunFolder) -> Iterator[dict[str, Any]]:
     """Yield the run's episodes as ATIF documents, in the order in which they finished."""
     actor = run.manifest.measurement.get("actor")
-    model = actor.get("model") if isinstance(actor, dict) else None
+    model = actor if isinstance(actor, dict) else None
+    while isinstance(model, dict):  # the fingerprint of the actor holds that of its model, which holds its name
+        model = model.get("model")
+    name = model if isinstance(model, str) else None
     for number, trajectory in enumerate(run.episodes()):
-        yield to_atif(trajectory, trajectory_id=f"{run.path.name}-{number:05d}", model_name=_model_name(model))
+        yield to_atif(trajectory, trajectory_id=f"{run.path.name}-{number:05d}", model_name=name)
 
 
 def to_atif(trajectory: Trajectory, *, trajectory_id: str, model_name: str | None = None) -> dict[str, Any]:
@@ -63,24 +66,18 @@ def to_atif(trajectory: Trajectory, *, trajectory_id: str, model_name: str | Non
         },
         "extra": {
             "task": trajectory.task.model_dump(mode="json"),
-            "arm": trajectory.episode.arm,
-            "meta_step": trajectory.episode.meta_step,
-            "repetition": trajectory.episode.repetition,
-            "stop_reason": trajectory.stop_reason.value,
-            "success": trajectory.success,
-            "score": trajectory.score,
-            "scripted": trajectory.scripted,
+            **trajectory.episode.model_dump(mode="json", include={"arm", "meta_step", "repetition"}),
+            **trajectory.model_dump(mode="json", include={"stop_reason", "success", "score", "scripted"}),
         },
     }
 
 
 def _turn(step: Step, answer: str | None) -> dict[str, Any]:
     action, completion = step.action, step.action.completion
-    said = completion.text if completion is not None else action.text or ""
     extra = _known(command=step.command, is_valid=step.is_valid, reward=step.reward, problem=action.problem or None)
     turn = _known(
         source="agent",
-        message=said,
+        message=completion.text if completion is not None else action.text or "",
         observation=None if answer is None else {"results": [{"content": answer}]},
         extra=extra,
         llm_call_count=0 if completion is None else 1,
@@ -100,8 +97,3 @@ def _turn(step: Step, answer: str | None) -> dict[str, Any]:
 
 def _known(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _model_name(model: Any) -> str | None:
-    name = model.get("model") if isinstance(model, dict) else model
-    return name if isinstance(name, str) else None

@@ -36,17 +36,11 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
         tests = (figures.test_first, figures.test_chosen, figures.test_last)
         effect = (figures.optimism, figures.replay_gain, figures.transfer_gain, figures.memorisation_gap)
         scores.add_row(name, *map(mean_text, tests), interval_text(figures.gain), end_section=is_last_family)
-        effects.add_row(
-            name,
-            *(mean_text(item, "+") for item in effect),
-            mean_text(figures.regression_rate),
-            end_section=is_last_family,
-        )
-    online = " ".join(map(mean_text, report.overall.online))
-    validation = " ".join(map(mean_text, report.overall.validation))
+        signed = (mean_text(item, "+") for item in effect)
+        effects.add_row(name, *signed, mean_text(figures.regression_rate), end_section=is_last_family)
     lines = (
-        f"online score per meta-step:  {online}",
-        f"validation score per prompt: {validation}",
+        f"online score per meta-step:  {' '.join(map(mean_text, report.overall.online))}",
+        f"validation score per prompt: {' '.join(map(mean_text, report.overall.validation))}",
         f"invalid actions on the test tasks: {mean_text(report.overall.invalid_action_rate)} under the chosen prompt, "
         f"{mean_text(report.overall.invalid_action_rate_first)} under sp_0",
         "tokens: " + ", ".join(f"{part} {_tokens(usage)}" for part, usage in report.usage.items()),
