@@ -18,7 +18,7 @@ from metagym.evaluation.arms import ArmKind
 from metagym.evaluation.figures import Array
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
 from metagym.rendering import plural
-from metagym.runs import Role
+from metagym.runs.measurements import Role
 from metagym.statistics import (
     MIN_SEEDS_FOR_SIGN_FLIP,
     Estimate,

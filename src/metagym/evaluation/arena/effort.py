@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from metagym.budget import BudgetUse
 from metagym.evaluation.report import EvaluationReport
-from metagym.runs import Learned
+from metagym.runs.measurements import Learned
 from metagym.statistics import Estimate, macro_average, mean_interval
 from metagym.types import Record
 
