@@ -22,7 +22,7 @@ PRICES = Prices(prompt=1_000.0, completion=1_000.0)
 def call(ledger: Ledger, tokens: int = 10, *, bound: int | None = None, end: str = "whole") -> None:
     async def main() -> None:
         with ledger.open():
-            booking = Booking(Call("actor"), model="m", prices=PRICES, fallback=Ledger())
+            booking = Booking(Call("actor"), model="m", prices=PRICES)
             if end == "replayed":
                 booking.replayed(Usage(prompt_tokens=tokens))
                 return
@@ -133,10 +133,11 @@ def test_attempts_from_another_machine_are_booked_in_both_ledgers() -> None:
     away.on_attempt = settled.append
     call(away, 10)
     call(away, 60, end="unknown")
+    call(away, 5, end="replayed")
     ledger = Ledger(Budget(episodes=5), parent=run)
     ledger.adopt(item for item in settled if item.outcome != "reserved")
-    assert ledger.used == BudgetUse(calls=1, tokens=10, cost=0.01)
-    assert (run.used.calls, run.used.tokens) == (2, 70)
+    assert ledger.used == BudgetUse(calls=2, tokens=15, cost=0.015)
+    assert (run.used.calls, run.used.tokens, run.spent().num_replayed) == (2, 70, 1)
 
 
 @pytest.mark.parametrize("limits", [{"tokens": 1}, {"calls": 1}, {"cost": 1.0}])
@@ -149,7 +150,7 @@ def test_a_budget_of_either_ledger_limits_calls_and_one_in_episodes_does_not(lim
 def test_a_budget_of_the_parent_needs_a_token_limit_and_prices_as_well() -> None:
     async def reserve(budget: Budget, completion: int | None) -> None:
         with Ledger(parent=Ledger(budget)).open():
-            await Booking(Call("actor"), prices=None, fallback=Ledger()).reserve(10, completion)
+            await Booking(Call("actor"), model="", prices=None).reserve(10, completion)
 
     with pytest.raises(ConfigError, match="needs a token limit for each reply, got none"):
         asyncio.run(reserve(Budget(tokens=100), None))

@@ -46,7 +46,8 @@ class ChatActor:
             raise ConfigError(f"context_tokens must be positive, or None for no limit, got {context_tokens}.")
         self.model, self.context_tokens = model, context_tokens
         self.history_steps, self.list_actions, self.read_prompt = history_steps, list_actions, read_prompt
-        self.scripted: bool = extension_of(model).scripted
+        about = extension_of(model)
+        self.scripted, self._max_reply_tokens = about.scripted, about.max_reply_tokens or 0
         self._conversations = _Conversations()
 
     @property
@@ -110,7 +111,7 @@ class ChatActor:
         messages = self.messages(prompt, steps, observation)
         if self.context_tokens is None:
             return messages
-        limit = self.context_tokens - (extension_of(self.model).max_reply_tokens or 0)
+        limit = self.context_tokens - self._max_reply_tokens
         known = None
         if steps and (completion := steps[0].action.completion) is not None:
             # The first turn is never left out, so the server's count of its tokens corrects the estimate.

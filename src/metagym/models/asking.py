@@ -26,7 +26,7 @@ _MESSAGE_TOKENS, _TEMPLATE_TOKENS = 16, 128  # a generous bound of what chat tem
 
 @contextlib.contextmanager
 def sample(number: int) -> Iterator[None]:
-    """Give the reflector's calls inside seeds of their own; sample 0 is what is asked without this.
+    """Give the reflector's calls inside their own seeds; sample 0 keeps the usual seeds.
 
     So one reflector, asked several times about the same history, writes several candidates. The actor's seeds
     come from its episode and do not change.
@@ -78,17 +78,17 @@ async def _complete(model: ChatModel, messages: Sequence[Message], call: Call) -
 
 def _booking(model: ChatModel, call: Call) -> Booking:
     about = extension_of(model)
-    return Booking(call, model=about.model or type(model).__name__, prices=about.prices, fallback=Ledger())
+    return Booking(call, model=about.model or type(model).__name__, prices=about.prices)
 
 
 class Booking:
     """One model call while it is booked: reserve before each attempt, then report the attempt's outcome.
 
-    It goes to the ledger that is open at this point, else to `fallback`.
+    It is booked on the ledger that is open at this point, else on `fallback`.
     """
 
-    def __init__(self, call: Call, *, model: str = "", prices: Prices | None = None, fallback: Ledger) -> None:
-        self.ledger = open_ledger() or fallback
+    def __init__(self, call: Call, *, model: str, prices: Prices | None, fallback: Ledger | None = None) -> None:
+        self.ledger = open_ledger() or fallback or Ledger()
         self._prices = prices
         self._draft = Attempt(
             number=-1,
