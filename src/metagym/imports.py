@@ -25,8 +25,8 @@ def import_object(path: str) -> Any:
         raise ConfigError(f"Expected an import path 'package.module:name', got {path!r}: {error}") from error
 
 
-def require(module: str, *, extra: str) -> Any:
-    """Import and return an optional module.
+def require(module: str, *, extra: str = "") -> Any:
+    """Import and return an optional module; `extra` is empty for a package that no extra of metagym has.
 
     Raises:
         MissingExtraError: the module is not installed; the message holds the command that installs it.
@@ -41,7 +41,8 @@ def require(module: str, *, extra: str) -> Any:
 
 def missing_extra(package: str, extra: str) -> MissingExtraError:
     """Return the error for a package that is not installed; its message holds the command that installs it."""
-    return MissingExtraError(f"Expected the package {package!r}, which is not installed. Run: {install_command(extra)}")
+    command = install_command(extra) if extra else f"pip install {package}"
+    return MissingExtraError(f"Expected the package {package!r}, which is not installed. Run: {command}")
 
 
 def install_command(extra: str) -> str:

@@ -1,4 +1,4 @@
-"""TextArena's games keep the contract of inner environments, exactly seeded, beside each other and in any process."""
+"""TextArena's games keep the contract of inner environments, exactly seeded, at the same time and in any process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_game_is_won_by_its_own_rules() -> None:
     assert info["outcome"]
 
 
-def test_what_cannot_be_read_is_answered_in_words_without_an_echo() -> None:
+def test_an_unreadable_action_gets_an_explanation_and_no_echo() -> None:
     env, _ = begin("Mastermind-v0", 3)
     text, reward, terminated, *_ = env.step("hello there")
     assert "invalid move" in text
@@ -48,7 +48,7 @@ def test_what_cannot_be_read_is_answered_in_words_without_an_echo() -> None:
     assert (reward, terminated) == (0.0, False)
 
 
-def test_games_beside_each_other_do_not_disturb_each_other_nor_the_global_stream() -> None:
+def test_games_at_the_same_time_change_neither_each_other_nor_the_global_stream() -> None:
     def play(env: TextArenaEnv) -> list[str]:
         return [env.step("[up]")[0] for _ in range(3)]
 
@@ -68,7 +68,7 @@ def test_games_beside_each_other_do_not_disturb_each_other_nor_the_global_stream
     assert drawn == (random.random(), np.random.rand())
 
 
-def test_a_tasks_content_holds_what_the_text_hides_and_is_the_same_in_every_process() -> None:
+def test_the_content_of_a_task_has_its_hidden_state_and_is_equal_in_all_processes() -> None:
     env = TextArenaEnv()
     tasks = [Task(id=f"Mastermind-v0/{seed}", family="Mastermind-v0", seed=seed) for seed in range(5)]
     contents = [env.content(task) for task in tasks]
@@ -83,7 +83,7 @@ def test_a_tasks_content_holds_what_the_text_hides_and_is_the_same_in_every_proc
     assert "''" not in outputs.pop()
 
 
-def test_a_game_that_breaks_over_a_text_ends_and_says_so() -> None:
+def test_a_game_that_raises_ends_the_episode_and_names_the_error() -> None:
     env, _ = begin("FrozenLake-v0", 1)
 
     def broken(**arguments: Any) -> Any:
@@ -91,11 +91,11 @@ def test_a_game_that_breaks_over_a_text_ends_and_says_so() -> None:
 
     env._env.step = broken
     text, reward, terminated, truncated, info = env.step("[up]")
-    assert (text, reward, terminated, truncated) == ("The game broke over this: UnboundLocalError.", 0.0, False, True)
+    assert (text, reward, terminated, truncated) == ("The game raised an error: UnboundLocalError.", 0.0, False, True)
     assert info == {"success": False, "outcome": f"{text} player_guess"}
 
 
-def test_what_is_no_single_player_game_is_told() -> None:
+def test_only_single_player_games_are_allowed() -> None:
     with pytest.raises(ConfigError, match=r"Expected the id of a TextArena game, got 'Chest-v0'"):
         begin("Chest-v0", 0)
     with pytest.raises(ConfigError, match=r"Expected a single-player game, got 'TicTacToe-v0'"):

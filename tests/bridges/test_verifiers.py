@@ -1,4 +1,4 @@
-"""verifiers' single-turn task sets in, and a meta-environment as its task set out, against the real package."""
+"""verifiers' single-turn task sets as meta-environments, and the reverse, with the real package."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def sums() -> Sums:
     return Sums(vf.TasksetConfig())
 
 
-def test_a_task_is_a_question_and_its_weighted_rewards_the_reward() -> None:
+def test_a_task_is_a_question_and_its_weighted_rewards_are_the_reward() -> None:
     env = VerifiersEnv({"a": next(iter(sums()))})
     text, _ = env.reset(seed=0, options={"task_id": "a"})
     assert text == "What is 0 + 7?"
-    told, reward, terminated, truncated, _ = env.step("7")
+    text, reward, terminated, truncated, _ = env.step("7")
     assert (reward, terminated, truncated) == (1.5, True, False)
-    assert "is_right 1" in told
+    assert "is_right 1" in text
     env.reset(seed=0, options={"task_id": "a"})
     assert env.step("it is eight")[1] == 0.0
     check_text_env(env)
@@ -78,7 +78,7 @@ def test_families_are_named_by_a_function_and_equal_content_has_one_role() -> No
         assert env.task_set.find("odd/0").digest == env.task_set.find("odd/60").digest
 
 
-def test_what_is_no_task_set_is_told() -> None:
+def test_only_task_sets_are_allowed() -> None:
     with pytest.raises(ConfigError, match=r"taskset must be a verifiers.v1.Taskset"):
         VerifiersMetaEnv("random", taskset=3)
 
@@ -105,7 +105,7 @@ def score(task: Any, reply: str) -> float:
     return float(trace.reward)
 
 
-def test_a_reflection_is_paid_by_what_is_played_under_its_prompt(taskset: ReflectionTaskset) -> None:
+def test_the_reward_of_a_reflection_is_the_score_under_its_prompt(taskset: ReflectionTaskset) -> None:
     tasks = list(taskset)
     assert len(tasks) == 2
     meta_step = MetaStep.model_validate(tasks[0].data.meta_step)

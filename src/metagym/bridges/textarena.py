@@ -1,6 +1,6 @@
 """TextArena's single-player games as inner environments, and a meta-environment over them.
 
-Written against textarena 0.7.4. Games that need word lists fetch them through nltk; those in `GAMES` need nothing.
+Written for textarena 0.7.4. Some games download word lists with nltk; those in `GAMES` need no download.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import numpy as np
 
 from metagym.actors import ActorSpec
 from metagym.env import MetaEnv
-from metagym.errors import ConfigError, MissingExtraError
+from metagym.errors import ConfigError
+from metagym.imports import require
+from metagym.seeding import package_versions
 from metagym.spaces import TextSpace
 from metagym.tasks import TaskSet
 from metagym.types import Task, clean_text
@@ -32,14 +34,14 @@ GAMES = (
     "Mastermind-v0",
     "Secretary-v0",
 )
-"""Games that play offline, exactly seeded, with many distinct starts: the default families."""
+"""Games that run offline, are exactly seeded and have many different starts: the default families."""
 
 
 class TextArenaEnv(gymnasium.Env[str, str]):
-    """One TextArena game after another, played as an inner environment.
+    """TextArena games, one after another, as an inner environment.
 
-    The family in the task id is the game's id. Any text may be tried; a game says in its first text what it
-    expects. `success` is the full reward, 1: TextArena pays a part for a part of the way, which is the return.
+    The family in the task id is the id of the game. Any text is an action; the first observation explains which ones
+    the game expects. `success` means the full reward of 1; the return may be partial credit.
     """
 
     def __init__(self, game: str = GAMES[0]) -> None:
@@ -49,7 +51,7 @@ class TextArenaEnv(gymnasium.Env[str, str]):
         self._env: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Begin the game that `options["task_id"]` (`game/seed`) names, by default the first one."""
+        """Start the game of `options["task_id"]` (`game/seed`), by default the first one."""
         super().reset(seed=seed)
         game = (options or {}).get("task_id", f"{self._first}/").rpartition("/")[0]
         if game != self._game or self._env is None:
@@ -63,14 +65,14 @@ class TextArenaEnv(gymnasium.Env[str, str]):
             return self._read(), {"success": False}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Send the text to the game; one that breaks over it ends there, and says so."""
+        """Send the text to the game; if the game raises, end the episode and name the error."""
         with self._random:
             try:
                 done, _ = self._env.step(action=action)
                 text = self._read()
-            except Exception as error:  # a game's own fault, which the agent's text brought out
-                told = f"The game broke over this: {type(error).__name__}."
-                return told, 0.0, False, True, {"success": False, "outcome": clean_text(f"{told} {error}")}
+            except Exception as error:  # a bug of the game, triggered by the agent's text
+                message = f"The game raised an error: {type(error).__name__}."
+                return message, 0.0, False, True, {"success": False, "outcome": clean_text(f"{message} {error}")}
         if not done:
             return text, 0.0, False, False, {"success": False}
         rewards, game_info = self._env.close()
@@ -80,18 +82,18 @@ class TextArenaEnv(gymnasium.Env[str, str]):
         return text or outcome or "The game is over.", reward, True, False, info
 
     def content(self, task: Task) -> str:
-        """Return what a task is: its texts and its hidden state at the start."""
+        """Return the content of a task: its text and its hidden state at the start."""
         text, _ = self.reset(seed=task.seed, options={"task_id": task.id})
         return f"{text}\n{json.dumps(_plain(self._env.state.game_state), sort_keys=True)}"
 
     def _read(self) -> str:
         _, messages = self._env.get_observation()
-        # What the player said comes back as a message of the player's; the record holds it already.
+        # The player's own messages are left out: the record holds them as actions.
         return clean_text("\n".join(text for sender, text, _ in messages if sender != 0)).strip()
 
 
 class TextArenaMetaEnv(MetaEnv):
-    """The meta-environment over TextArena games: each game is a family."""
+    """A meta-environment over TextArena games; each game is a family."""
 
     default_prompt = "You play a text game. Read its rules, and win."
 
@@ -103,22 +105,20 @@ class TextArenaMetaEnv(MetaEnv):
 
     @staticmethod
     def make_inner_env() -> TextArenaEnv:
-        """Make a player of any game."""
+        """Make an inner environment for any game."""
         return TextArenaEnv()
 
     def make_task_set(self) -> TaskSet:
-        """Make the tasks: the seeds of each game, with a role by what the game's start hides and shows."""
+        """Make the tasks: the seeds of each game. The text and hidden state of a start decide its role."""
         return TaskSet.from_seeds(TextArenaEnv, 100_000, families=self.games, digest=_content)
 
     def inner_fingerprint(self) -> dict[str, Any]:
-        """Name TextArena's version: its games change with it."""
-        from metagym.seeding import package_versions
-
+        """Return the games and TextArena's version, with which the games change."""
         return {"games": list(self.games), **package_versions("textarena")}
 
 
 class _OwnRandom:
-    """TextArena draws from the global `random` (some games from numpy's): each game gets a stream of its own."""
+    """Gives each game its own random stream: TextArena draws from the global `random`, some games from numpy's."""
 
     def __init__(self) -> None:
         self._own: tuple[Any, Any] | None = None
@@ -142,10 +142,7 @@ class _OwnRandom:
 
 
 def _make(game: str) -> Any:
-    try:
-        import textarena
-    except ImportError as error:
-        raise MissingExtraError("TextArena's games need textarena. Run: pip install textarena") from error
+    textarena = require("textarena")
     try:
         return textarena.make(f"{game}-raw")  # without the wrapper that repeats the whole conversation
     except ValueError as error:
@@ -158,7 +155,7 @@ def _content(env: gymnasium.Env[str, str], task: Task) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a game's state as JSON that is the same in every process: no addresses, no order of sets."""
+    """Return a game's state as JSON that is equal in all processes: without addresses, and with sorted sets."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):

@@ -1,7 +1,7 @@
-"""Single-turn task sets of verifiers, in: each task a question, its rewards the checker.
+"""Single-turn task sets of verifiers as a meta-environment: a task is a question, its rewards score the reply.
 
-Written against verifiers 0.4.0 (`verifiers.v1`). Tasks whose rewards need a runtime (a container), tools or
-several turns are played by verifiers' own harnesses, inside its own loop, and have no place here.
+Written for verifiers 0.4.0 (`verifiers.v1`). Tasks that need a runtime (a container), tools or several turns are
+not supported: only verifiers' own harnesses can play them.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import gymnasium
 
 from metagym.actors import ActorSpec
 from metagym.env import MetaEnv
-from metagym.errors import ConfigError, MissingExtraError
-from metagym.imports import import_object
+from metagym.errors import ConfigError
+from metagym.imports import import_object, require
 from metagym.seeding import digest, package_versions
 from metagym.spaces import TextSpace
 from metagym.tasks import ListedTaskSet, TaskSet
 from metagym.types import Task
 
 FamilyOf = Callable[[Any], str]
-"""Names the family of a verifiers task, by which results are reported."""
+"""Returns the family of a verifiers task; results are reported by family."""
 
 
 class VerifiersEnv(gymnasium.Env[str, str]):
-    """One verifiers task: the prompt is the observation, the action is the reply, its rewards are the reward.
+    """One verifiers task: the prompt is the observation, the action is the reply, the task's rewards score it.
 
     `tasks` maps metagym's task ids to verifiers' tasks.
     """
@@ -38,7 +38,7 @@ class VerifiersEnv(gymnasium.Env[str, str]):
         self._tasks = tasks
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Ask the question of `options["task_id"]`; without one, draw."""
+        """Return the question of `options["task_id"]`, or of a random task."""
         super().reset(seed=seed)
         task_id = (options or {}).get("task_id")
         if task_id is None:
@@ -47,20 +47,20 @@ class VerifiersEnv(gymnasium.Env[str, str]):
         return self._task.data.prompt_text, {}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Score the reply; the episode is over."""
+        """Score the reply and end the episode."""
         trace = _trace(self._task, action)
-        # The engine steps from within its own loop; the rewards are coroutines of another.
+        # The engine calls `step` in its own event loop; the rewards are coroutines and need another one.
         with ThreadPoolExecutor(max_workers=1) as pool:
             pool.submit(asyncio.run, self._task.score(trace)).result()
-        told = ", ".join(f"{name} {item.value:g}" for name, item in trace.rewards.items() if item is not None)
-        return f"Scored: {told}.", float(trace.reward), True, False, {"outcome": told}
+        outcome = ", ".join(f"{name} {item.value:g}" for name, item in trace.rewards.items() if item is not None)
+        return f"Scored: {outcome}.", float(trace.reward), True, False, {"outcome": outcome}
 
 
 class VerifiersMetaEnv(MetaEnv):
-    """The meta-environment over a single-turn task set of verifiers.
+    """A meta-environment over a single-turn task set of verifiers.
 
-    `taskset` is a `verifiers.v1.Taskset`, or the import path of one or of what makes one. A task's role follows
-    from its content, whatever its place in the set.
+    `taskset` is a `verifiers.v1.Taskset`, or the import path of one or of a function that makes one. The content of a
+    task decides its role, and not its position in the set.
     """
 
     default_prompt = "Answer the question."
@@ -81,7 +81,7 @@ class VerifiersMetaEnv(MetaEnv):
         super().__init__(actor, **options)
 
     def make_inner_env(self) -> VerifiersEnv:
-        """Make what asks and scores."""
+        """Make the inner environment."""
         return VerifiersEnv(self._by_id)
 
     def make_task_set(self) -> TaskSet:
@@ -95,7 +95,7 @@ class VerifiersMetaEnv(MetaEnv):
         return ListedTaskSet(listed)
 
     def inner_fingerprint(self) -> dict[str, Any]:
-        """Name the task set, its content and verifiers' version."""
+        """Return the task set, the digest of its content, and verifiers' version."""
         tasks = digest([self.task_set.find(task_id).digest for task_id in self._by_id])
         return {"taskset": type(self._taskset).__qualname__, "tasks": tasks, **package_versions("verifiers")}
 
@@ -110,11 +110,8 @@ def _read_taskset(taskset: Any) -> Any:
 
 
 def _trace(task: Any, reply: str) -> Any:
-    """Return the record that verifiers scores: the question and the reply."""
-    try:
-        import verifiers.v1 as vf
-    except ImportError as error:
-        raise MissingExtraError("This task set needs verifiers. Run: pip install verifiers") from error
+    """Return the record that verifiers scores, with the question and the reply."""
+    vf = require("verifiers.v1")
     nodes = [
         vf.MessageNode(message=vf.UserMessage(content=task.data.prompt_text)),
         vf.MessageNode(parent=0, message=vf.AssistantMessage(content=reply), sampled=True),

@@ -19,7 +19,7 @@ from metagym.training.reward import MetaReward
 def make_dataset(experience: Sequence[Experience], *, render: Render = chat_messages) -> Any:
     """Return a `datasets.Dataset` with the columns `prompt` (messages) and `row` (index into `experience`)."""
     rows = [{"prompt": render(item.meta_step), "row": row} for row, item in enumerate(experience)]
-    return require("datasets", extra="train").Dataset.from_list(rows)
+    return require("datasets").Dataset.from_list(rows)
 
 
 def make_reward_function(reward: MetaReward, experience: Sequence[Experience]) -> Callable[..., Any]:
