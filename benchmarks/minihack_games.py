@@ -13,7 +13,7 @@ import resource
 import time
 from collections.abc import Callable
 
-from metagym.envs.minihack.engine import Game, GamePool
+from metagym.envs.minihack.engine import GamePool, NetHackGame
 from metagym.envs.minihack.env import MiniHackTextEnv
 from metagym.envs.minihack.families import DEFAULT_FAMILIES
 
@@ -64,7 +64,7 @@ def compare_reseeding(num_levels: int = 100) -> None:
 
 
 def compare_text(num_steps: int = 4000) -> None:
-    game = Game(ROOM)
+    game = NetHackGame(ROOM)
     game.start(1)
     keys = b"hjklyubn"
 

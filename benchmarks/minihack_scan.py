@@ -3,7 +3,7 @@
     python benchmarks/minihack_scan.py [NUM_EPISODES]
 
 Each screen is searched for signs that NetHack waits for something (a `--More--`, the end of a menu, a
-list of choices that nobody answered) while only commands are on offer.
+list of choices without an answer) while only commands are available.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from metagym.envs.minihack.engine import Game, GamePool, import_minihack
+from metagym.envs.minihack.engine import GamePool, NetHackGame, import_minihack
 from metagym.envs.minihack.env import MiniHackTextEnv, parse_task_id
 from metagym.envs.minihack.families import FAMILIES, GROUPS
 from metagym.envs.minihack.screen import Screen, read_screen
@@ -90,7 +90,7 @@ def first_screen_of_minihack(task_id: str) -> Screen:
     return screen
 
 
-def first_screen(game: Game, task_id: str) -> Screen:
+def first_screen(game: NetHackGame, task_id: str) -> Screen:
     """Return the first screen of a re-used game."""
     game.start(parse_task_id(task_id)[1])
     return game.screen()
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     task_ids = [f"{family}/{seed}" for seed in range(options.seeds) for family in families]
     print(f"{len(families)} families x {options.seeds} seeds, {options.steps} random actions each")
 
-    total, games = 0, {family: Game(family) for family in families}
+    total, games = 0, {family: NetHackGame(family) for family in families}
     differing = sum(
         first_screen(games[parse_task_id(task_id)[0]], task_id) != first_screen_of_minihack(task_id)
         for task_id in task_ids

@@ -27,7 +27,7 @@ def test_an_instruction_is_read_up_to_case_white_space_and_list_marks(line: str)
 @pytest.mark.parametrize(
     "line", ["knock", "when the gate is oak knock", "the gate is oak, knock", "whenever, knock", ""]
 )
-def test_other_lines_are_no_instructions(line: str) -> None:
+def test_other_lines_are_not_instructions(line: str) -> None:
     assert read_instructions(line) == ()
 
 

@@ -12,7 +12,7 @@ from tools.minihack_verify import (
     play_levels,
 )
 
-from metagym.envs.minihack.engine import Game
+from metagym.envs.minihack.engine import NetHackGame
 
 pytestmark = [pytest.mark.minihack, pytest.mark.skipif(not HAS_MINIHACK, reason="needs the extra minihack")]
 
@@ -31,7 +31,7 @@ LEVELS = [
 
 def test_a_seed_gives_the_level_of_minihacks_own_environment() -> None:
     for task_id in (*LEVELS[::2], LEVELS[1]):
-        game = Game(task_id.rpartition("/")[0])
+        game = NetHackGame(task_id.rpartition("/")[0])
         game.start(99)
         assert first_screen(game, task_id) == first_screen_of_minihack(task_id)
         game.close()

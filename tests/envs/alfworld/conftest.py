@@ -1,4 +1,4 @@
-"""Where the official games and the stock engine are, and tests that skip with a reason where they are not."""
+"""The official games and the stock engine; tests that need a missing one are skipped with a reason."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ def official() -> GameCatalogue:
 
 @pytest.fixture
 def stock() -> None:
-    """Skip where the stock engine is not installed."""
+    """Skip the test if the stock engine is not installed."""
     if not HAS_STOCK:
-        pytest.skip("needs the stock engine: pip install 'metagym[alfworld]'")
+        pytest.skip("needs the extra alfworld")

@@ -1,6 +1,6 @@
-"""Traces that stock TextWorld played: `python -m tests.envs.alfworld.golden` records them anew.
+"""Traces that stock TextWorld played: `python -m tests.envs.alfworld.golden` records them again.
 
-They hold the native engine to TextWorld's answers on machines that have no TextWorld.
+With them, the native engine is compared with TextWorld on machines without TextWorld.
 """
 
 from __future__ import annotations

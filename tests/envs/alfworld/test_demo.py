@@ -47,7 +47,7 @@ def reflect(*trajectories: Trajectory, prompt: str = "Do your task.") -> Reflect
 
 
 @pytest.mark.parametrize("family", FAMILIES[1:])
-def test_without_its_skill_a_family_is_lost_and_with_it_mostly_won(family: str) -> None:
+def test_a_family_is_lost_without_its_skill_and_mostly_won_with_it(family: str) -> None:
     others = [skill for skill in LESSONS if skill not in ("open", *NEEDED[family])]
     assert play_prompt(prompt_of("open", *others[:3]), [family]).reward == 0.0
     assert (play_prompt(prompt_of("open", *NEEDED[family]), [family]).reward or 0) >= 0.9
@@ -86,7 +86,7 @@ def test_slip_is_a_probability_and_drawn_from_the_episodes_seed() -> None:
     assert first.trajectories != play_prompt(prompt_of("open"), family).trajectories
 
 
-def test_a_task_it_cannot_read_is_answered_as_a_problem() -> None:
+def test_an_unreadable_task_gives_an_action_with_a_problem() -> None:
     seen = Observation(text="A room.", goal="sing a song", available_actions=("sing",))
     action = asyncio.run(ALFWorldDemoActor().act(make_episode(), [], seen))
     assert (action.text, action.problem) == (None, "I do not understand this task.")
@@ -103,7 +103,7 @@ def test_the_demo_gains_three_tenths_in_ten_meta_steps(seed: int) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES[1:])
-def test_a_lesson_is_what_the_failed_episodes_lacked(family: str) -> None:
+def test_the_added_lesson_is_the_skill_that_failed_episodes_lacked(family: str) -> None:
     meta_step = play_prompt(prompt_of("open"), [family])
     reflection = reflect(*meta_step.trajectories, prompt=prompt_of("open"))
     assert reflection.prompt == prompt_of("open", *NEEDED[family])
@@ -117,7 +117,7 @@ def test_at_most_one_instruction_is_added_and_four_are_enough() -> None:
     assert reflect(*meta_step.trajectories, prompt=full).prompt == full
 
 
-def test_nothing_is_learned_from_nothing_or_from_another_world() -> None:
+def test_no_trajectories_or_foreign_ones_change_nothing() -> None:
     assert reflect().prompt == "Do your task."
     assert reflect(make_trajectory(success=False)).prompt == "Do your task."
     with GatesMetaEnv("demo") as gates:
@@ -126,7 +126,7 @@ def test_nothing_is_learned_from_nothing_or_from_another_world() -> None:
     assert reflect(*trajectories).prompt == "Do your task."
 
 
-def test_an_instruction_seen_to_harm_is_dropped() -> None:
+def test_an_instruction_that_does_harm_is_dropped() -> None:
     wrong = Instruction("the task says hot or heat", LESSONS["cool"].do)
     prompt = f"Do your task.\n{write_instructions([LESSONS['open'], wrong])}"
     meta_step = play_prompt(prompt, ["pick_heat_then_place_in_recep"])
@@ -135,5 +135,5 @@ def test_an_instruction_seen_to_harm_is_dropped() -> None:
     assert str(wrong) in kept.analysis
 
 
-def test_an_instruction_that_nothing_understands_is_dropped() -> None:
+def test_an_instruction_that_the_actor_does_not_know_is_dropped() -> None:
     assert reflect(prompt="Be kind.\n- when in doubt, sing").prompt == "Be kind."

@@ -17,7 +17,6 @@ from metagym.envs.alfworld.generated.games import task_id
 from metagym.errors import ConfigError, MissingExtraError, UnknownNameError
 from metagym.testing import check_text_env
 from tests.conftest import run_python
-from tests.envs.alfworld.conftest import HAS_STOCK
 
 
 def play(env: ALFWorldTextEnv, name: str, *, seed: int = 0, num_steps: int = 25) -> list[object]:
@@ -58,7 +57,7 @@ def test_the_goal_is_the_sentence_that_ends_the_first_observation() -> None:
     assert text.startswith("-= Welcome to TextWorld, ALFRED! =-\n\n")
 
 
-def test_display_says_where_one_stands_and_what_one_carries(generated: GameCatalogue) -> None:
+def test_display_shows_place_and_load_of_the_player(generated: GameCatalogue) -> None:
     env, name = ALFWorldTextEnv(catalogue=generated), task_id(FAMILIES[2], 0)
     _, info = env.reset(options={"task_id": name})
     shown = [info["display"]]
@@ -75,7 +74,7 @@ def test_without_a_task_id_the_seed_draws_the_game() -> None:
     assert len({env.reset(seed=seed)[0] for seed in range(5)}) == 5
 
 
-def test_one_environment_plays_any_number_of_games_as_fresh_ones_do() -> None:
+def test_one_environment_plays_many_games_as_new_ones_do() -> None:
     env = ALFWorldTextEnv(data="generated")
     for seed in range(12):
         name = task_id(FAMILIES[seed % 6], seed)
@@ -91,7 +90,7 @@ def test_eight_threads_play_as_one_does() -> None:
     assert threaded == serial
 
 
-def test_the_library_keeps_no_more_games_than_it_may() -> None:
+def test_the_catalogue_keeps_a_limited_number_of_games() -> None:
     catalogue = GameCatalogue(data="generated", capacity=3)
     for seed in range(10):
         catalogue.game(task_id(FAMILIES[0], seed))
@@ -112,7 +111,7 @@ def test_an_unknown_task_id_is_refused(name: str) -> None:
         ALFWorldTextEnv(data="generated").reset(options={"task_id": name})
 
 
-def test_both_spellings_are_taken_where_that_is_asked_for(generated: GameCatalogue) -> None:
+def test_both_spellings_are_accepted_only_on_request(generated: GameCatalogue) -> None:
     name = task_id(FAMILIES[0], 0)
     *before, last = generated.game(name).walkthrough
     thing, _, place = last.removeprefix("move ").partition(" to ")
@@ -125,7 +124,7 @@ def test_both_spellings_are_taken_where_that_is_asked_for(generated: GameCatalog
             assert env.step(f"put {thing} {spelling} {place}")[2] == won
 
 
-def test_an_old_game_takes_the_new_spelling_too(generated: GameCatalogue) -> None:
+def test_an_old_game_accepts_the_new_spelling_too(generated: GameCatalogue) -> None:
     name = task_id(FAMILIES[0], 0)
     game = generated.game(name)
     old = game.wording._replace(put_command="put {o} in/on {r}", put_feedback="You put the {o} in/on the {r}.")
@@ -147,9 +146,9 @@ def test_an_unknown_engine_is_refused() -> None:
         ALFWorldTextEnv(data="generated", engine="unity")  # type: ignore[arg-type]
 
 
-@pytest.mark.skipif(HAS_STOCK, reason="the stock engine is installed here")
-def test_a_missing_stock_engine_says_what_to_install() -> None:
-    with pytest.raises(MissingExtraError, match=r"pip install 'metagym\[alfworld\]'"):
+def test_a_missing_stock_engine_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"Run: pip install .* engine='native' works without it"):
         ALFWorldTextEnv(data="generated", engine="textworld")
 
 
@@ -164,7 +163,7 @@ def test_playing_imports_no_extra_and_makes_no_folder() -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-def test_every_official_walkthrough_at_hand_wins(official: GameCatalogue) -> None:
+def test_official_walkthroughs_win(official: GameCatalogue) -> None:
     names = official.listing().playable
     for name in names[:: max(1, len(names) // 120)]:
         game, engine = parse_game(official.data(name), name=name), NativeEngine()

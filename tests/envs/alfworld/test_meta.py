@@ -14,7 +14,6 @@ from metagym.envs.alfworld.generated.games import task_id
 from metagym.envs.alfworld.meta import ALFWorldMetaEnv
 from metagym.errors import ConfigError, MissingExtraError, UnknownNameError
 from metagym.registration import make_alfworld_vector
-from tests.envs.alfworld.conftest import HAS_STOCK
 
 
 def test_it_passes_gymnasiums_checker() -> None:
@@ -52,7 +51,7 @@ def test_records_say_generated() -> None:
         assert env.fingerprint["inner"]["data"] == "generated"
 
 
-def test_the_fingerprint_tells_data_engine_spelling_and_source() -> None:
+def test_the_fingerprint_records_data_engine_spelling_and_source() -> None:
     with (
         ALFWorldMetaEnv("demo", data="generated") as env,
         ALFWorldMetaEnv("demo", data="generated", accept_both_spellings=True) as other,
@@ -72,7 +71,9 @@ def test_the_fingerprint_tells_data_engine_spelling_and_source() -> None:
         assert other.fingerprint != env.fingerprint
 
 
-def test_official_games_are_played_where_they_are(official: GameCatalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_official_games_are_played_if_alfworld_data_is_set(
+    official: GameCatalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert official.folder is not None
     monkeypatch.setenv("ALFWORLD_DATA", str(official.folder.parent))
     with ALFWorldMetaEnv("demo", split="valid_unseen") as env:
@@ -123,9 +124,9 @@ def test_wrong_arguments_are_refused() -> None:
         ALFWorldMetaEnv("demo", data="generated", split="valid_seen")
 
 
-@pytest.mark.skipif(HAS_STOCK, reason="the stock engine is installed here")
-def test_the_stock_engine_is_missed_before_anything_is_played() -> None:
-    with pytest.raises(MissingExtraError, match=r"pip install 'metagym\[alfworld\]'"):
+def test_a_missing_engine_is_an_error_before_anything_is_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"Run: pip install .* engine='native' works without it"):
         ALFWorldMetaEnv("demo", data="generated", engine="textworld")
 
 

@@ -52,7 +52,7 @@ def test_games_are_listed_sorted_by_relative_path(games: Path) -> None:
     )
 
 
-def test_stock_leaves_out_movables_slices_and_the_unsolvable_and_so_does_the_listing(
+def test_the_listing_leaves_out_what_stock_alfworld_leaves_out(
     root: Path, games: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     put_game(root, "train/pick_and_place_with_movable_recep-Mug-Bowl-Desk-301/trial_1")
@@ -75,7 +75,7 @@ def test_stock_leaves_out_movables_slices_and_the_unsolvable_and_so_does_the_lis
         ("train/sing_a_song-Mug-None-Desk-301/trial_9", GOOD, "names no known task"),
     ],
 )
-def test_a_bad_game_is_named_and_hides_no_other(
+def test_a_bad_game_is_named_and_the_others_are_listed(
     root: Path, games: Path, name: str, content: object, problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     put_game(root, name, content)
@@ -110,7 +110,7 @@ def test_the_index_follows_the_games(root: Path, games: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 0, "games": {}}', '{"version": 1, "games": 3}'])
-def test_a_spoiled_index_is_made_anew(games: Path, content: str) -> None:
+def test_a_damaged_index_is_written_again(games: Path, content: str) -> None:
     (games / INDEX_FILE).write_text(content, encoding="utf-8")
     assert len(list_games(games).playable) == 3
     assert len(json.loads((games / INDEX_FILE).read_bytes())["games"]) == 3
@@ -126,9 +126,7 @@ def test_read_only_games_are_left_alone_and_indexed_elsewhere(games: Path) -> No
     assert list_games(games) == first
 
 
-def test_no_index_can_be_written_anywhere_and_the_games_are_listed_all_the_same(
-    games: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_games_are_listed_even_if_no_index_can_be_written(games: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise OSError("no room")
 
@@ -138,9 +136,7 @@ def test_no_index_can_be_written_anywhere_and_the_games_are_listed_all_the_same(
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()], ids=["missing", "empty"])
 @pytest.mark.parametrize("data", [None, "official"])
-def test_a_path_that_is_wrong_is_an_error_never_a_fall_back(
-    make: object, data: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_path_is_an_error(make: object, data: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path / "games")  # type: ignore[operator]
     monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path / "games"))
     with pytest.raises(ConfigError, match=r"ALFWORLD_DATA names '.*games', which .*alfworld-download"):
@@ -157,7 +153,7 @@ def test_a_half_downloaded_folder_is_an_error(tmp_path: Path) -> None:
         catalogue.listing()
 
 
-def test_official_games_are_asked_for_and_none_are_named() -> None:
+def test_official_games_without_a_folder_are_an_error() -> None:
     with pytest.raises(ConfigError, match="data='official' expects the games' folder in ALFWORLD_DATA"):
         GameCatalogue(data="official")
     with pytest.raises(ConfigError, match="data must be 'official', 'generated' or None, got 'offical'"):
@@ -204,7 +200,7 @@ def test_an_unknown_official_id_is_refused(root: Path, name: str) -> None:
         (GOOD, "cannot be played natively"),
     ],
 )
-def test_a_game_that_cannot_be_played_says_why_when_it_is_begun(root: Path, content: object, problem: str) -> None:
+def test_starting_an_unplayable_game_says_why(root: Path, content: object, problem: str) -> None:
     put_game(root, f"train/{CUP}/trial_1", content)
     env = ALFWorldTextEnv(data="official", data_dir=str(root))
     with pytest.raises(GameFileError, match=problem):

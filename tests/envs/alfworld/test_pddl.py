@@ -46,7 +46,7 @@ def test_a_problem_is_its_objects_facts_and_goal_in_lower_case() -> None:
     }
 
 
-def test_one_parenthesis_too_many_at_the_end_does_no_harm() -> None:
+def test_a_surplus_parenthesis_at_the_end_is_ignored() -> None:
     assert read_problem(PROBLEM + ")") == read_problem(PROBLEM)
 
 
@@ -60,7 +60,7 @@ def test_one_parenthesis_too_many_at_the_end_does_no_harm() -> None:
         ("(define (:objects) (:init))", "no section :goal"),
     ],
 )
-def test_a_text_that_is_no_problem_is_refused(text: str, message: str) -> None:
+def test_a_text_that_is_not_a_problem_is_refused(text: str, message: str) -> None:
     with pytest.raises(PddlError, match=message):
         read_problem(text)
 
@@ -72,7 +72,7 @@ def test_a_goal_is_grounded_to_what_actions_can_change() -> None:
     )
 
 
-def test_two_things_are_never_the_same_thing_twice() -> None:
+def test_two_variables_of_a_goal_are_different_objects() -> None:
     ((first, second),) = ground(TWO)  # type: ignore[misc]
     assert (
         set(first)
@@ -84,7 +84,7 @@ def test_two_things_are_never_the_same_thing_twice() -> None:
     )
 
 
-def test_a_goal_about_things_that_are_not_there_has_no_grounding() -> None:
+def test_a_goal_about_missing_things_has_no_grounding() -> None:
     assert ground("(and (exists (?o - object) (and (objectType ?o CupType) (isClean ?o))))") == ((),)
 
 

@@ -82,7 +82,7 @@ def test_an_unknown_source_or_family_is_refused(catalogue: GameCatalogue) -> Non
         make_task_set(catalogue).expand_families(["pick_two_obj_and_place"])  # no such game is there
 
 
-def test_the_papers_split_is_a_preset() -> None:
+def test_the_papers_split_has_short_names() -> None:
     tasks = GeneratedTaskSet()
     trained, held_out = tasks.expand_families(["paper-train"]), tasks.expand_families(["paper-test"])
     assert held_out == ("pick_cool_then_place_in_recep", "pick_two_obj_and_place")
@@ -91,7 +91,7 @@ def test_the_papers_split_is_a_preset() -> None:
     assert set(GROUPS["cool-and-place"]) <= set(held_out)
 
 
-def test_generated_tasks_are_drawn_alike_and_never_end(generated: GameCatalogue) -> None:
+def test_generated_tasks_are_drawn_reproducibly_without_end(generated: GameCatalogue) -> None:
     tasks = make_task_set(generated)
     for split in ("train", "validation", "test", "generated"):
         drawn = tasks.draw(60, rng=np.random.default_rng(1), split=split)
@@ -101,7 +101,7 @@ def test_generated_tasks_are_drawn_alike_and_never_end(generated: GameCatalogue)
         assert all(task == tasks.find(task.id) and task.source == "generated" for task in drawn)
 
 
-def test_an_official_task_is_found_by_its_id_and_a_bad_one_says_why(catalogue: GameCatalogue, tmp_path: Path) -> None:
+def test_a_task_is_found_by_its_id_and_an_unplayable_one_says_why(catalogue: GameCatalogue, tmp_path: Path) -> None:
     bad = put_game(tmp_path, f"train/{Cluster(FAMILIES[0], 'Cup', 'Shelf', 1).folder}/trial_1", "spoiled")
     tasks = OfficialTaskSet(catalogue)
     first = next(iter(tasks))

@@ -66,7 +66,7 @@ def test_threads_queue_up_for_the_process(worker: EnvironmentProcess) -> None:
     assert sorted(counts) == list(range(1, 101))
 
 
-def test_what_an_environment_raises_comes_back_and_only_it_is_lost(worker: EnvironmentProcess) -> None:
+def test_an_exception_is_reported_and_only_its_environment_is_lost(worker: EnvironmentProcess) -> None:
     broken, whole = worker.new_env(), worker.new_env()
     worker.call(whole, "add", 5)
     with pytest.raises(InfrastructureError, match=r"Counter raised in fail: (?s:.*)KeyError: 'no such thing'"):
@@ -154,7 +154,7 @@ def test_the_old_wording_is_recognised(generated: GameCatalogue, stock: None) ->
         ("pddl_problem", "(:init", "(:init)\n((", "parentheses are still open"),
     ],
 )
-def test_a_game_that_departs_is_refused_and_never_played_wrongly(
+def test_a_game_with_other_rules_or_texts_is_refused(
     field: str, before: str, after: str, message: str, generated: GameCatalogue, stock: None
 ) -> None:
     data = generated.data(task_id(FAMILIES[0], 0))
@@ -165,7 +165,7 @@ def test_a_game_that_departs_is_refused_and_never_played_wrongly(
 
 @pytest.mark.alfworld
 @pytest.mark.timeout(300)
-def test_the_meta_environment_plays_alike_in_both_engines(stock: None) -> None:
+def test_the_meta_environment_plays_the_same_in_both_engines(stock: None) -> None:
     played = []
     for engine in ("native", "textworld"):
         with ALFWorldMetaEnv("demo", data="generated", engine=engine, max_steps=6) as env:  # type: ignore[arg-type]

@@ -46,16 +46,16 @@ def test_it_obeys_at_most_four_instructions() -> None:
     assert act(f"when the gate is oak, knock\n{four}").text == "knock"
 
 
-def test_a_way_that_does_not_exist_is_tried_once_and_is_no_end() -> None:
+def test_an_unknown_way_is_tried_once_and_the_episode_continues() -> None:
     assert act("when the gate is oak, dance").text == "dance"
     assert act("when the gate is oak, dance", tried=["dance"]).text == "wait"
 
 
-def test_after_everything_it_goes_on() -> None:
+def test_after_all_ways_were_tried_it_still_acts() -> None:
     assert act("", tried=WAYS).text == "wait"
 
 
-def test_slip_is_stochastic_by_the_episodes_seed_and_yet_deterministic() -> None:
+def test_slip_depends_on_the_episodes_seed_alone() -> None:
     prompt = "when the gate is oak, knock"
     drawn = [[act(prompt, slip=0.5, seed=seed).text for seed in range(60)] for _ in range(2)]
     assert drawn[0] == drawn[1]
@@ -84,7 +84,7 @@ def test_slip_must_be_a_probability(slip: float) -> None:
         GatesDemoActor(slip=slip)
 
 
-def test_gate_in_finds_the_gate_one_stands_before() -> None:
+def test_gate_in_finds_the_gate_in_front_of_the_traveller() -> None:
     assert gate_in("You knock. The oak gate opens. You stand before the glass gate, the last of four.") == "glass"
     assert gate_in("Dusk falls.") == ""
 
@@ -99,7 +99,7 @@ def reflect(prompt: str, *texts: str) -> str:
     return reflection.prompt
 
 
-def test_it_adds_one_instruction_a_time_for_the_gate_that_opened_most_often() -> None:
+def test_it_adds_one_instruction_per_meta_step_for_the_gate_that_opened_most_often() -> None:
     texts = ["You knock. The oak gate opens.", "You push. The iron gate opens.", "You push. The iron gate opens."]
     assert reflect("Go.", *texts) == "Go.\n- when the gate is iron, push"
 

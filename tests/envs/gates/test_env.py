@@ -49,7 +49,7 @@ def test_a_way_that_backfires_costs_three_turns() -> None:
     assert "Dusk falls in 7 turns" in text
 
 
-def test_a_wrong_way_teaches_something_about_the_law() -> None:
+def test_the_text_says_whether_the_gate_opened() -> None:
     gate = level_of(3).gates[0]
     assert f"You {wrong_way(gate)}. The {gate} gate stays shut." in at().step(wrong_way(gate))[0]
     assert f"You {right_way(gate)}. The {gate} gate opens." in at().step(right_way(gate))[0]
@@ -81,7 +81,7 @@ def test_the_task_id_names_law_and_level_whatever_the_seed() -> None:
     assert len(texts) == 1
 
 
-def test_the_first_observation_does_not_tell_the_law() -> None:
+def test_the_first_observation_does_not_reveal_the_law() -> None:
     starts = {str(GatesEnv().reset(options={"task_id": f"law-{n:04d}/3"})) for n in range(50)}
     assert len(starts) == 1
 

@@ -52,7 +52,7 @@ def test_there_are_1296_different_laws() -> None:
     assert NUM_LAWS == len(FAMILIES) == len({law_of(family).opens for family in FAMILIES}) == 1_296
 
 
-def test_what_backfires_never_opens() -> None:
+def test_a_way_that_backfires_never_opens() -> None:
     assert all(a != b for family in FAMILIES for a, b in zip(*law_of(family), strict=True))
 
 
@@ -61,7 +61,7 @@ def test_over_all_laws_each_way_opens_each_gate_equally_often() -> None:
         assert set(Counter(law_of(family).opens[gate] for family in FAMILIES).values()) == {NUM_LAWS // len(WAYS)}
 
 
-def test_an_unknown_law_is_told_with_the_nearest_names() -> None:
+def test_an_unknown_law_is_refused_with_the_nearest_names() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown family 'law-12'.*Did you mean"):
         law_of("law-12")
 
@@ -119,7 +119,7 @@ def test_the_prompt_of_a_law_that_shares_no_gate_does_worse_than_none() -> None:
     assert np.mean(harmed) < mean_score([], FAMILIES, rng) - 0.02
 
 
-def test_wrong_instructions_take_away_from_right_ones() -> None:
+def test_wrong_instructions_lower_the_score_of_right_ones() -> None:
     """What helps in one family harms in the others: half a law, with and without another law's other half."""
     rng = random.Random(4)
     half, mixed = [], []

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
-from metagym.envs.gates.meta import GatesMetaEnv
 from tests.conftest import MakeGates
-
-
-def test_it_is_public() -> None:
-    assert GatesMetaEnv is GatesMetaEnv
 
 
 def test_it_brings_its_own_actor_and_reflector(make_gates: MakeGates) -> None:
@@ -24,7 +19,7 @@ def test_by_default_a_meta_episode_keeps_to_one_family(make_gates: MakeGates) ->
     assert len(families) == 1
 
 
-def test_the_default_prompt_tells_no_law(make_gates: MakeGates) -> None:
+def test_the_default_prompt_reveals_no_law(make_gates: MakeGates) -> None:
     from metagym.envs.gates.laws import GATES, WAYS
 
     words = make_gates().default_prompt.lower().replace(".", "").split()

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from metagym.envs.minihack.engine import Game, GamePool, import_minihack
+from metagym.envs.minihack.engine import GamePool, NetHackGame, import_minihack
 from metagym.errors import UnknownNameError
 
 pytestmark = pytest.mark.minihack
@@ -33,7 +33,7 @@ def num_descriptors():
     ["Room-Ultimate-5x5-v0", "Read-Distr-v0", "Sokoban1a-v1", "Memento-Short-F2-v0", "ExploreMaze-Easy-v0"],
 )
 def test_a_key_does_what_minihacks_own_step_does(name):
-    ours, theirs = Game(f"MiniHack-{name}"), Game(f"MiniHack-{name}")
+    ours, theirs = NetHackGame(f"MiniHack-{name}"), NetHackGame(f"MiniHack-{name}")
     step = import_minihack().MiniHack.step
     choose = random.Random(name)
     for seed in range(3):
@@ -52,13 +52,13 @@ def test_a_key_does_what_minihacks_own_step_does(name):
     theirs.close()
 
 
-def test_another_familys_name_is_refused():
+def test_an_id_that_needs_minigrid_is_refused():
     with pytest.raises(UnknownNameError, match="needs the package minigrid"):
-        Game("MiniHack-MultiRoom-N2-v0")
+        NetHackGame("MiniHack-MultiRoom-N2-v0")
 
 
 def test_the_top_ten_list_is_emptied():
-    game = Game("MiniHack-WoD-Hard-Full-v0")
+    game = NetHackGame("MiniHack-WoD-Hard-Full-v0")
     folder = game._env.nethack._vardir
     for name in ("record", "logfile", "xlogfile"):
         with open(os.path.join(folder, name), "w") as file:
@@ -68,10 +68,10 @@ def test_the_top_ten_list_is_emptied():
     game.close()
 
 
-def test_a_closed_game_leaves_nothing():
-    Game(ROOM).close()
+def test_a_closed_game_leaves_no_file_and_no_descriptor():
+    NetHackGame(ROOM).close()
     before = num_descriptors()
-    game = Game(ROOM)
+    game = NetHackGame(ROOM)
     folder = game._env.nethack._vardir
     game.start(1)
     assert os.path.isdir(folder)
@@ -189,7 +189,7 @@ def test_a_missing_package_says_what_to_install():
 
 def test_many_games_live_in_one_process():
     before = num_descriptors()
-    games = [Game(ROOM) for _ in range(40)]
+    games = [NetHackGame(ROOM) for _ in range(40)]
     for seed, game in enumerate(games):
         game.start(seed)
     screens = [game.screen() for game in games]

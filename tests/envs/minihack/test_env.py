@@ -55,7 +55,7 @@ def test_passes_gymnasiums_check(pool, group):
         check_env(env)
 
 
-def test_says_what_is_on_the_screen(env):
+def test_the_text_shows_the_screen(env):
     text, info = begin(env, "MiniHack-Room-5x5-v0/1")
     assert text.splitlines() == [
         "Message: Hello Agent, welcome to NetHack! You are a chaotic male human Rogue.",
@@ -104,14 +104,14 @@ def test_the_goal_at_the_last_allowed_step_terminates_and_does_not_truncate(env)
     assert (terminated, truncated, info["outcome"]) == (True, False, "reached the goal")
 
 
-def test_minihacks_own_rewards_are_an_option(pool):
+def test_rewards_may_be_minihacks_own(pool):
     env = MiniHackTextEnv(pool=pool, rewards="minihack")
     begin(env, "MiniHack-Room-5x5-v0/1")
     assert env.step("step n")[1] == pytest.approx(-0.01)
     env.close()
 
 
-def test_an_unknown_command_is_said_to_be_unknown_and_leaves_nethack_alone(env):
+def test_an_unknown_command_is_reported_and_does_not_reach_nethack(env):
     before, _ = begin(env, f"{ROOM}/7")
     for command in ("", "fly", "step", "x" * 1000, "é—", "step n; step n"):
         text, reward, terminated, truncated, info = env.step(command)
@@ -121,7 +121,7 @@ def test_an_unknown_command_is_said_to_be_unknown_and_leaves_nethack_alone(env):
         assert info["available_actions"][0] == "step n"
 
 
-def test_case_and_white_space_are_forgiven(env):
+def test_letter_case_and_white_space_do_not_matter(env):
     begin(env, f"{ROOM}/7")
     exact = env.step("step e")
     begin(env, f"{ROOM}/7")
@@ -189,7 +189,7 @@ def test_without_a_task_id_the_seed_draws_the_level(env):
     assert env.reset(seed=5)[0] != env.reset(seed=6)[0]
 
 
-def test_pythons_global_generator_is_neither_used_nor_disturbed(env):
+def test_pythons_global_generator_is_neither_used_nor_changed(env):
     random.seed(1)
     state = random.getstate()
     first = begin(env, f"{ROOM}/3")
@@ -198,7 +198,7 @@ def test_pythons_global_generator_is_neither_used_nor_disturbed(env):
     assert begin(env, f"{ROOM}/3") == first
 
 
-def test_renders_what_it_told(pool):
+def test_render_returns_the_last_text(pool):
     env = MiniHackTextEnv(pool=pool, render_mode="ansi")
     text, _ = begin(env, f"{ROOM}/3")
     assert env.render() == text
@@ -228,7 +228,7 @@ def test_a_wrong_task_id_is_refused(env, task_id):
         begin(env, task_id)
 
 
-def test_the_papers_task_line_shows_the_id_where_it_is_asked_for(pool):
+def test_the_papers_task_line_shows_the_id(pool):
     env = MiniHackTextEnv(pool=pool, goal="paper_task_line")
     assert begin(env, f"{ROOM}/3")[1]["goal"] == f"play {ROOM}"
     env.close()
@@ -245,7 +245,7 @@ def outcome(pool, task_id, *commands, **options):
     return info["outcome"], info["success"], reward, terminated
 
 
-def test_a_death_tells_its_cause(pool):
+def test_the_outcome_of_a_death_names_its_cause(pool):
     assert outcome(pool, "MiniHack-LavaCross-Restricted-v0/1", "step e", auto_answer=True) == (
         "died: burned by molten lava",
         False,
@@ -254,7 +254,7 @@ def test_a_death_tells_its_cause(pool):
     )
 
 
-def test_starvation_is_told_apart():
+def test_starvation_has_its_own_outcome():
     env = MiniHackTextEnv(auto_answer=True)
     begin(env, "MiniHack-Read-Fixed-v0/1")
     for _ in range(400):
@@ -268,7 +268,7 @@ def test_starvation_is_told_apart():
     assert info["outcome"] == "starved"
 
 
-def test_a_squeak_in_memento_is_no_success(pool):
+def test_a_squeak_in_memento_is_not_a_success(pool):
     """MiniHack ends Memento at the wrong end of the fork too, and calls it a success."""
     path = ["step e"] * 7 + ["step n"] * 30
     outcomes = {outcome(pool, f"MiniHack-Memento-Short-F2-v0/{seed}", *path) for seed in range(6)}

@@ -30,18 +30,18 @@ def test_every_family_is_in_exactly_one_group():
         ("MiniHack-Room-5x5-v1", "Did you mean 'MiniHack-Room-5x5-v0'"),
     ],
 )
-def test_another_id_is_refused_with_the_reason(name, reason):
+def test_a_refused_id_is_refused_with_its_reason(name, reason):
     with pytest.raises(UnknownNameError, match=reason):
         check_family(name)
 
 
-def test_a_goal_names_no_id():
+def test_a_goal_contains_no_id():
     for family in FAMILIES:
         assert goal_of(family)
         assert "MiniHack" not in goal_of(family)
 
 
-def test_the_goal_is_the_familys():
+def test_the_goal_is_that_of_the_family():
     assert goal_of("MiniHack-Read-Distr-v0") == "Read the scroll."
     assert goal_of("MiniHack-WoD-Easy-Full-v0") == "Kill the minotaur."
     assert (

@@ -15,7 +15,7 @@ from metagym.testing import FakeChatModel, check_text_env
 pytestmark = pytest.mark.minihack
 
 
-def test_groups_are_families_in_shorthand() -> None:
+def test_a_group_may_be_used_in_place_of_its_families() -> None:
     with MiniHackMetaEnv(actor="demo", families=["Door", "MiniHack-Read-v0"]) as env:
         assert len(env.families) == 4
 
@@ -28,7 +28,7 @@ def test_by_default_a_mix_of_families_is_played() -> None:
 
 
 @pytest.mark.parametrize("goal", ["none", "family", "paper_task_line"])
-def test_the_id_is_shown_only_where_it_is_asked_for(goal: str) -> None:
+def test_the_id_is_shown_only_on_request(goal: str) -> None:
     model = FakeChatModel(["Action: step n"])
     with MiniHackMetaEnv(
         metagym.ChatActor(model), goal=goal, families=["MiniHack-Eat-v0"], episodes_per_step=1, max_steps=3
@@ -50,7 +50,7 @@ def test_worker_processes_give_the_same_trajectories() -> None:
     assert play(2) == play("local")
 
 
-def test_games_for_a_model_are_made_before_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_games_are_made_before_a_model_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     prepare = GamePool.prepare
     monkeypatch.setattr(GamePool, "prepare", lambda pool, names: made.extend(names) or prepare(pool, made))
@@ -65,7 +65,7 @@ def test_games_for_a_model_are_made_before_it_is_asked(monkeypatch: pytest.Monke
     assert len(made) == 5
 
 
-def test_what_the_agent_sees_is_in_the_fingerprint() -> None:
+def test_the_options_of_the_text_are_in_the_fingerprint() -> None:
     def fingerprint(**options: object) -> str:
         env = gym.make("MetaGym/MiniHack-v0", actor="demo", **options)
         _, info = env.reset(seed=0)
@@ -78,5 +78,5 @@ def test_what_the_agent_sees_is_in_the_fingerprint() -> None:
 
 
 @pytest.mark.parametrize("family", [members[0] for members in GROUPS.values()])
-def test_one_family_of_each_group_keeps_the_contract(family: str) -> None:
+def test_one_family_of_each_group_passes_the_checks(family: str) -> None:
     check_text_env(MiniHackTextEnv(families=[family]))

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from metagym.envs.minihack.commands import COMMANDS, ENTER, commands_for
-from metagym.envs.minihack.engine import Game, GamePool
+from metagym.envs.minihack.engine import GamePool, NetHackGame
 from metagym.envs.minihack.env import MiniHackTextEnv
 from metagym.envs.minihack.questions import Question, read_question
 from metagym.envs.minihack.screen import Screen
@@ -59,7 +59,7 @@ def asking(message, **changes):
 TO_SCROLL = ("step nw", "step nw", "pick up")
 
 
-def test_an_item_question_is_the_agents(env):
+def test_the_agent_answers_an_item_question(env):
     text, *_, info = play(env, READ, *TO_SCROLL, "read")
     assert "Message: What do you want to read? [f or ?*]" in text
     assert info["available_actions"] == ("item f", "list items", "cancel")
@@ -116,7 +116,7 @@ def test_a_prefix_asks_for_a_direction(env):
     assert "fight" in info["available_actions"]
 
 
-def test_a_direction_is_the_agents(env):
+def test_the_agent_answers_a_direction_question(env):
     text, *_, info = play(env, READ, "kick")
     assert "In what direction?" in text
     assert set(DIRECTIONS) < set(info["available_actions"])
@@ -131,7 +131,7 @@ def test_a_menu_shows_the_screen_and_offers_its_letters(env):
     assert "step n" in info["available_actions"]
 
 
-def test_a_page_of_text_goes_on(env):
+def test_pages_of_text_can_be_turned_and_closed(env):
     text, *_, info = play(env, READ, "attributes")
     assert "Screen:\n" in text
     assert info["available_actions"] == ("next page", "previous page", "confirm", "cancel")
@@ -169,7 +169,7 @@ def test_a_question_that_was_answered_is_marked(env):
     assert "[yn] (n) n (answered)" in play(env, READ, "pray", "no")[0]
 
 
-def test_praying_and_drinking_want_a_yes(env):
+def test_praying_and_drinking_need_a_yes(env):
     for task_id, command in (("MiniHack-Pray-Fixed-v0/1", "pray"), ("MiniHack-Sink-Fixed-v0/1", "quaff")):
         *_, info = play(env, task_id, "step nw", "step nw", command, "yes")
         assert info["success"]
@@ -242,13 +242,13 @@ def test_every_command_has_its_own_key():
     assert len(set(COMMANDS.values())) == len(COMMANDS)
 
 
-def test_the_commands_are_the_familys():
+def test_the_commands_are_those_of_the_family():
     for family, num in (
         ("MiniHack-Room-5x5-v0", 8),
         ("MiniHack-WoD-Easy-Restricted-v0", 11),
         (READ[:-2], 81),
     ):
-        game = Game(family)
+        game = NetHackGame(family)
         assert len(commands_for(game.keys)) == num
         game.close()
 

@@ -37,7 +37,7 @@ def test_no_start_is_in_two_roles(tasks):
     assert len(set.union(*digests)) == 120
 
 
-def test_a_family_with_too_few_levels_is_said_to_be_exhausted(tasks, monkeypatch):
+def test_drawing_too_many_levels_of_a_family_is_an_error(tasks, monkeypatch):
     monkeypatch.setattr("metagym.tasks.MAX_REJECTIONS", 50)
     match = r"Expected 2 new tasks .* from MiniHack-Room-5x5-v0.* few levels: MiniHack-Room-5x5-v0 about 1"
     with pytest.raises(TasksExhaustedError, match=match):
@@ -68,7 +68,7 @@ def test_counts_are_of_distinct_starts():
         list(count_starts([], num_seeds=0))
 
 
-def test_the_estimate_is_chaos():
+def test_the_estimate_is_that_of_chao_1984():
     """Chao 1984, bias-corrected: S + f1 (f1 - 1) / (2 (f2 + 1))."""
     assert StartCount("a", 10, num_levels=8, num_once=6, num_twice=2).estimate == 8 + 5
     assert StartCount("a", 10, num_levels=5, num_once=0, num_twice=5).estimate == 5

@@ -102,11 +102,11 @@ def _as_atom(expression: Expression) -> Atom | None:
 # Goals ------------------------------------------------------------------------------------------------
 
 Grounding = tuple[Atom, ...]
-Goal = tuple[tuple[Grounding, ...], ...]
+GroundGoal = tuple[tuple[Grounding, ...], ...]
 """The goal holds if all of its parts hold. A part holds if all atoms of one of its groundings hold."""
 
 
-def ground_goal(goal: Expression, problem: Problem, is_static: Callable[[str], bool]) -> Goal:
+def ground_goal(goal: Expression, problem: Problem, is_static: Callable[[str], bool]) -> GroundGoal:
     """Return the goal with its variables replaced by objects and its static atoms evaluated.
 
     The goal must be a conjunction of `exists` over conjunctions, as all of ALFWorld's goals are; `exists` may nest.

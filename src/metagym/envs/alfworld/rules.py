@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from metagym.envs.alfworld.grammar import Wording
-from metagym.envs.alfworld.pddl import Atom, Goal, PddlError, Problem, ground_goal
+from metagym.envs.alfworld.pddl import Atom, GroundGoal, PddlError, Problem, ground_goal
 
 PLACES = ("atlocation", "objectatlocation", "inreceptacle", "holds", "holdsany", "opened")
 STATES = {"clean": "isclean", "heat": "ishot", "cool": "iscool", "use": "istoggled", "slice": "issliced"}
@@ -45,7 +45,7 @@ class Layout:
         if len(locations) != 1:
             raise PddlError(f"expected the agent at one location, got {len(locations)}")
         (self.first_location,) = locations
-        self.goal: Goal = ground_goal(problem.goal, problem, lambda predicate: predicate not in FLUENTS)
+        self.goal: GroundGoal = ground_goal(problem.goal, problem, lambda predicate: predicate not in FLUENTS)
         self.location = {fact[1]: fact[2] for fact in self.static if fact[0] == "receptacleatlocation"}
         self.receptacles = sorted(self.location)
         self.neighbours: dict[str, list[str]] = {}

@@ -25,7 +25,7 @@ from metagym.imports import missing_extra, require
 
 _NEVER = 2**31
 _TOP_TEN = ("record", "logfile", "xlogfile")
-_live_games: weakref.WeakSet[Game] = weakref.WeakSet()
+_live_games: weakref.WeakSet[NetHackGame] = weakref.WeakSet()
 _import_lock = threading.Lock()
 
 
@@ -78,7 +78,7 @@ class Outcome:
     is_death: bool
 
 
-class Game:
+class NetHackGame:
     """One live NetHack game of one family; it takes 3.4 MB and two file descriptors. It is not thread-safe."""
 
     def __init__(self, family: str) -> None:
@@ -206,19 +206,19 @@ class GamePool:
 
     def __init__(self, *, max_idle: int = 32) -> None:
         self._max_idle = max_idle
-        self._idle: OrderedDict[int, Game] = OrderedDict()
+        self._idle: OrderedDict[int, NetHackGame] = OrderedDict()
         self._lock = threading.Lock()
 
-    def take(self, family: str) -> Game:
+    def take(self, family: str) -> NetHackGame:
         """Return an idle game of that family, or a new one. It belongs to the caller until it is given back."""
         with self._lock:
             for number, game in reversed(self._idle.items()):
                 if game.family == family and game.is_usable:
                     del self._idle[number]
                     return game
-        return Game(family)
+        return NetHackGame(family)
 
-    def give_back(self, game: Game) -> None:
+    def give_back(self, game: NetHackGame) -> None:
         """Return a game to the pool."""
         if not game.is_usable:
             return
@@ -232,7 +232,7 @@ class GamePool:
         """Make one game for each name in `families`, in a few threads."""
         import_minihack()
         with ThreadPoolExecutor(num_threads) as executor:
-            for game in executor.map(Game, families):
+            for game in executor.map(NetHackGame, families):
                 self.give_back(game)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import gymnasium
 
 from metagym.envs.minihack.commands import PREFIXES, commands_for
-from metagym.envs.minihack.engine import Game, GamePool, Outcome
+from metagym.envs.minihack.engine import GamePool, NetHackGame, Outcome
 from metagym.envs.minihack.families import DEFAULT_FAMILIES, check_family, expand_families, goal_of
 from metagym.envs.minihack.questions import Question, read_question
 from metagym.envs.minihack.screen import Screen
@@ -94,7 +94,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         self._auto_answer, self._display = auto_answer, display
         self._owns_pool = pool is None
         self._pool = GamePool() if pool is None else pool
-        self._game: Game | None = None
+        self._game: NetHackGame | None = None
         self._commands: Mapping[str, int] = {}
         self._is_over = True
 

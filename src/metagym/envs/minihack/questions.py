@@ -22,7 +22,7 @@ from typing import Literal
 from metagym.envs.minihack.commands import DIRECTIONS, ENTER, ESCAPE, OFFSETS, SPACE
 from metagym.envs.minihack.screen import Screen
 
-Kind = Literal["more", "menu", "item", "direction", "choice", "text", "position"]
+QuestionKind = Literal["more", "menu", "item", "direction", "choice", "text", "position"]
 
 _MENU_END = re.compile(r"\((?:end|(\d+) of (\d+))\)")
 _MENU_ITEM = re.compile(r"([a-zA-Z]) [-+#] \S")
@@ -37,7 +37,7 @@ _CANCEL = {"cancel": (ESCAPE,)}
 class Question:
     """A menu, a page or a question that NetHack waits at."""
 
-    kind: Kind
+    kind: QuestionKind
     answers: Mapping[str, tuple[int, ...]]
     """The keys of each answer, by its name."""
     default: str

@@ -52,7 +52,7 @@ def test_games_of_a_family_are_different_tasks() -> None:
         assert len({problem_text(games.make_scene(family, seed), seed) for seed in range(20)}) == 20
 
 
-def test_an_id_says_generated_and_holds_all_that_makes_the_game() -> None:
+def test_an_id_says_generated_and_contains_family_and_seed() -> None:
     name = games.task_id("pick_cool_then_place_in_recep", 7)
     assert name.startswith("generated/pick_cool_then_place_in_recep-")
     assert name.endswith("/generated_000007")

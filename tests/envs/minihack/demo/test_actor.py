@@ -40,7 +40,7 @@ def test_the_default_prompt_instructs_nothing_and_seldom_succeeds(world):
     assert play_meta_step(world[0], DEFAULT_PROMPT, draw(world, 40)).reward <= 0.15
 
 
-def test_every_instruction_pasted_in_is_worse_than_the_best_by_far(world):
+def test_a_prompt_with_every_instruction_is_far_worse_than_the_best(world):
     tasks = draw(world, 30, seed=1)
     pasted = "\n".join(sorted(f"when {condition}, {skill}" for condition, skill in product(CONDITIONS, SKILLS)))
     best = play_meta_step(world[0], f"{WALK}\n{EXPLORE}", tasks).reward
@@ -80,7 +80,7 @@ def test_slip_is_drawn_from_the_episodes_seed(world):
         MiniHackDemoActor(slip=1.5)
 
 
-def test_a_text_without_a_map_is_no_reason_to_fail():
+def test_a_text_without_a_map_gets_an_action():
     episode = Episode(prompt=WALK, task=Task(id="a/1", family="a", split="train", seed=1), seed=1)
     for observation in (Observation(text="Hello", available_actions=("a", "b")), Observation(text="")):
         action = asyncio.run(MiniHackDemoActor().act(episode, (), observation))

@@ -8,7 +8,7 @@ import pytest
 
 from metagym.envs.instructions import Instruction, read_instructions
 from metagym.envs.minihack.demo import DEFAULT_PROMPT, MiniHackDemoReflector
-from metagym.envs.minihack.demo.reflector import Change, apply_change
+from metagym.envs.minihack.demo.reflector import PromptChange, apply_change
 from metagym.envs.minihack.families import DEFAULT_FAMILIES
 from metagym.types import Action, Episode, MetaStep, Observation, Step, StopReason, Task, Trajectory
 from tests.envs.minihack.bare_loop import learn, play_meta_step
@@ -39,13 +39,13 @@ def test_one_instruction_at_most_is_added_at_a_time(world):
     assert "failed episodes give evidence for" in reflection.analysis
 
 
-def test_a_wrong_instruction_is_replaced_where_episodes_fail_by_it(world):
+def test_a_wrong_instruction_is_replaced_if_episodes_fail(world):
     tasks = draw(world, 6, families=["MiniHack-Room-Random-5x5-v0"])
     wrong = play_meta_step(world[0], "Go.\n- when the stairs are in sight, search", tasks)
     assert reflect(wrong).prompt == f"Go.\n- {WALK}"
 
 
-def test_success_is_no_evidence(world):
+def test_a_won_episode_is_not_evidence(world):
     tasks = draw(world, 6, families=["MiniHack-Room-Random-5x5-v0"])
     won = play_meta_step(world[0], WALK, tasks)
     assert won.reward == 1.0
@@ -76,7 +76,7 @@ def test_the_loop_learns_keys_doors_and_skills(world, name):
     assert history[-1].reward >= 0.6
 
 
-def test_what_skills_teach_does_not_help_in_rooms(world):
+def test_a_prompt_learned_on_skills_does_not_help_in_rooms(world):
     prompt = learn(*world, ["MiniHack-Read-v0"], seed=0, num_steps=4)[-1].prompt
     tasks = draw(world, 20, seed=3)
     first, taught = (play_meta_step(world[0], p, tasks).reward for p in (DEFAULT_PROMPT, prompt))
@@ -85,8 +85,8 @@ def test_what_skills_teach_does_not_help_in_rooms(world):
 
 def test_a_lesson_is_added_at_its_place():
     full = f"Go.\n- {WALK}\n- {EXPLORE}"
-    change = Change(added=LESSON_FETCH, dropped=None, reason="")
+    change = PromptChange(added=LESSON_FETCH, dropped=None, reason="")
     assert apply_change(full, change) == f"Go.\n- {WALK}\n- {FETCH}\n- {EXPLORE}"
     assert apply_change("Go.", change) == f"Go.\n- {FETCH}"
-    swapped = Change(added=LESSON_FETCH, dropped=read_instructions(WALK)[0], reason="")
+    swapped = PromptChange(added=LESSON_FETCH, dropped=read_instructions(WALK)[0], reason="")
     assert apply_change(full, swapped) == f"Go.\n- {FETCH}\n- {EXPLORE}"

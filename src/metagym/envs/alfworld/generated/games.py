@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from metagym.envs.alfworld.families import FAMILIES, Cluster, cluster_of
 from metagym.envs.alfworld.game import Game
-from metagym.envs.alfworld.generated.problem import LAMP, TREATMENTS, Scene, problem_text, type_of
+from metagym.envs.alfworld.generated.problem import LAMP, TREATMENTS, HouseholdScene, problem_text, type_of
 from metagym.envs.alfworld.generated.rooms import Pack, Room, read_pack
 from metagym.envs.alfworld.generated.walkthrough import find_walkthrough
 from metagym.envs.alfworld.grammar import TASK_PREFIX, Wording
@@ -114,7 +114,7 @@ def movables(room: Room, pack: Pack) -> list[str]:
     return [kind for kind in room.objects if kind in holdable]
 
 
-def make_scene(family: str, seed: int) -> Scene:
+def make_scene(family: str, seed: int) -> HouseholdScene:
     """Return the room of a seed with its things."""
     pack, cluster = read_pack(), cluster_of_seed(family, seed)
     room = next(room for room in pack.rooms if room.number == cluster.room)
@@ -136,7 +136,7 @@ def make_scene(family: str, seed: int) -> Scene:
         _put(LAMP, draw.one_of(by_type[draw.one_of(stands)]), things, draw)
     template = draw.one_of(pack.sentences[family])
     words = {"obj": cluster.target.lower(), "recep": cluster.place.lower(), "toggle": cluster.place.lower()}
-    return Scene(cluster, room, things, f"{TASK_PREFIX}{template.format(**words)}.")
+    return HouseholdScene(cluster, room, things, f"{TASK_PREFIX}{template.format(**words)}.")
 
 
 def _put(kind: str, receptacle: str, things: dict[str, str], draw: Draw) -> None:

@@ -17,7 +17,7 @@ TREATMENTS = {
 LAMP = "DeskLamp"
 
 
-class Scene(NamedTuple):
+class HouseholdScene(NamedTuple):
     """A room with things in it."""
 
     cluster: Cluster
@@ -33,7 +33,7 @@ def type_of(name: str) -> str:
     return parts[4] if len(parts) == 5 else parts[0]
 
 
-def problem_text(scene: Scene, seed: int) -> str:
+def problem_text(scene: HouseholdScene, seed: int) -> str:
     """Return the scene as a PDDL problem in the official layout."""
     pack, room = read_pack(), scene.room
     homes = sorted(set(map(type_of, room.receptacles)))

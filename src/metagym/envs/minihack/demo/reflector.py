@@ -42,7 +42,7 @@ class MiniHackDemoReflector:
 
 
 @dataclass(frozen=True)
-class Change:
+class PromptChange:
     """A change of the prompt, and its reason."""
 
     added: Instruction | None
@@ -135,7 +135,7 @@ have equal evidence, the first one is added.
 _RANKS = {lesson: rank for rank, lesson in enumerate(LESSONS)}
 
 
-def choose_change(history: Sequence[MetaStep], *, room: int = MAX_INSTRUCTIONS) -> Change:
+def choose_change(history: Sequence[MetaStep], *, room: int = MAX_INSTRUCTIONS) -> PromptChange:
     """Return the change with the most evidence in the last meta-step's failed episodes."""
     instructions = read_instructions(history[-1].prompt, limit=None)
     read, trajectories = instructions[:room], history[-1].trajectories
@@ -147,16 +147,16 @@ def choose_change(history: Sequence[MetaStep], *, room: int = MAX_INSTRUCTIONS) 
     best = max(support, key=lambda lesson: support[lesson], default=None)
     if best is None or support[best] == 0:
         reason = "No failed episode gives evidence for a new instruction."
-        return Change(None, dropped, f"{reason} Dropped: {dropped}." if dropped else reason)
+        return PromptChange(None, dropped, f"{reason} Dropped: {dropped}." if dropped else reason)
     if dropped is None and len(instructions) >= room:
         dropped = next((instruction for instruction in read if _is_idle(instruction, history)), None)
         if dropped is None:
-            return Change(None, None, "The prompt is full, and each of its instructions was used.")
+            return PromptChange(None, None, "The prompt is full, and each of its instructions was used.")
     reason = f"{support[best]} of {len(failed)} failed episodes give evidence for: {best}."
-    return Change(best, dropped, f"{reason} Dropped: {dropped}." if dropped else reason)
+    return PromptChange(best, dropped, f"{reason} Dropped: {dropped}." if dropped else reason)
 
 
-def apply_change(prompt: str, change: Change) -> str:
+def apply_change(prompt: str, change: PromptChange) -> str:
     """Return the changed prompt. All other lines stay as they are.
 
     An added instruction takes the place of the dropped one. If none is dropped, it goes before the first lesson that
