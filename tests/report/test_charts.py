@@ -12,6 +12,7 @@ from metagym.report.heat_map import MAX_ROWS, Cell, HeatMap, draw_heat_map
 from metagym.report.svg import Scale, tag
 from metagym.statistics import Estimate, mean_interval
 
+FULL = Estimate(mean=0.5, low=0.0, high=1.0, num=3)
 CURVE = [mean_interval([0.1, 0.2, 0.3]), None, mean_interval([0.7, 0.8, 0.9])]
 
 
@@ -29,6 +30,15 @@ def test_a_panel_draws_the_line_its_interval_the_band_and_the_test_score() -> No
     assert ElementTree.fromstring(svg).get("aria-label") == "Learning curve, law: from 0.20 at prompt 0 to 0.80 at 2"
     told = [item.get("data-tip") for item in parts(svg, "dot")]
     assert told == ["prompt 0: 0.200 [−0.048, 0.448]", "prompt 2: 0.800 [0.552, 1.048]"]
+
+
+def test_a_ribbon_and_the_interval_of_the_test_score_end_at_the_limits_of_the_axis() -> None:
+    wide = Estimate(mean=0.5, low=-3.0, high=4.0, num=3)
+    drawn = [draw_panel(Panel("law", [item] * 2, test=item), scripted=False) for item in (wide, FULL)]
+    for klass, attributes in (("ribbon", ["d"]), ("whisker", ["y1", "y2"])):
+        ends = [[item.get(name) for item in parts(svg, klass) for name in attributes] for svg in drawn]
+        assert ends[0] == ends[1], klass
+    assert "[−3.000, 4.000]" in drawn[0]  # a tooltip gives the interval in full
 
 
 def test_a_scripted_figure_says_so_and_one_without_a_score_too() -> None:

@@ -252,6 +252,7 @@ def test_the_policy_lets_in_the_pages_own_script_and_style_and_nothing_else(repo
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
     allowed = policy[1].replace("&#39;", "'")
     assert allowed.startswith(f"default-src 'none'; script-src 'sha256-{hashes[0]}'; style-src 'sha256-{hashes[1]}';")
+    assert allowed.endswith("; img-src data:; base-uri 'none'; form-action 'none'")
     assert "unsafe" not in allowed
     assert not re.search(
         r"<\w[^>]*\s(on\w+|style|src)=", re.sub(r"<(script|style)>.*?</\1>", "", page, flags=re.DOTALL)

@@ -12,8 +12,10 @@ from metagym.cli import app
 from metagym.models import OpenAIChatModel
 from metagym.runs import LOG, Manifest, RunFolder
 from metagym.runs.running import run_experiment
-from metagym.runs.verification import play_again, verify_run
+from metagym.runs.verification import first_difference, play_again, verify_run
 from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest
+from metagym.types import Observation, StopReason
+from tests.conftest import make_step, make_trajectory
 
 
 @pytest.fixture
@@ -41,6 +43,27 @@ def test_a_forged_record_is_found_out_and_told_where(demo_run: Path, field: str,
     told = CliRunner().invoke(app, ["verify", str(demo_run)])
     assert told.exit_code == 1
     assert "1 differ" in told.output
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("final_observation", None),
+        ("stop_reason", StopReason.STEP_LIMIT),
+        ("stop_detail", "dusk"),
+        ("success", False),
+        ("score", 0.5),
+        ("error", "the road is closed"),
+    ],
+)
+def test_a_difference_in_any_field_of_the_end_is_found(field: str, change: object) -> None:
+    recorded = make_trajectory(steps=(make_step(), make_step()), final_observation=Observation(text="The end."))
+    again = recorded.model_copy(update={field: change})
+    difference = first_difference(recorded, again)
+    assert difference is not None
+    assert (difference.field, difference.step) == (field, 1)
+    assert (difference.recorded, difference.again) == (str(getattr(recorded, field)), str(change))
+    assert first_difference(recorded, recorded) is None
 
 
 def test_invalid_actions_and_overflows_repeat_and_no_model_is_called(tmp_path: Path) -> None:

@@ -73,10 +73,21 @@ def test_a_run_read_line_by_line_ends_in_the_same_state(run: Path, tmp_path: Pat
 
 def test_an_unfinished_run_is_stopped_without_its_writer_and_running_with_it(run: Path) -> None:
     log = run / LOG
-    log.write_bytes(log.read_bytes()[:-10])  # the last meta-step's line is torn
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:-2]) + lines[-2][:-10])  # the last meta-step's line is torn
     assert look(run).status == "stopped"
     with RunFolder.open(run, writing=True):
         assert look(run).status == "running"
+
+
+@pytest.mark.parametrize(("version", "status"), [("0.1.0", "finished"), ("0.2.0", "stopped")])
+def test_a_run_needs_its_last_reflection_to_be_finished_except_in_0_1(run: Path, version: str, status: str) -> None:
+    log, manifest = run / LOG, run / "manifest.json"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
+    about = json.loads(manifest.read_text(encoding="utf-8"))
+    about["measurement"]["metagym"] = version
+    manifest.write_text(json.dumps(about), encoding="utf-8")
+    assert look(run).status == status
 
 
 def test_a_run_that_grows_is_running_though_no_writer_is_seen(run: Path) -> None:
@@ -95,7 +106,7 @@ def test_a_run_that_grows_is_running_though_no_writer_is_seen(run: Path) -> None
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this process lives on, and its files are not seen")
 def test_a_run_whose_writer_was_seen_is_stopped_as_soon_as_it_is_gone(run: Path) -> None:
     log = run / LOG
-    log.write_bytes(log.read_bytes()[:-10])
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-2]))
     watcher = RunWatcher(run, "it")
     with RunFolder.open(run, writing=True) as folder:
         watcher.look(1_000.0)

@@ -159,8 +159,9 @@ class RunWatcher:
             last = self._rewards.get(max(self._rewards, default=-1))
             is_finished = len(self._rewards) >= manifest.num_steps
             is_finished = is_finished or (isinstance(threshold, float) and last is not None and last >= threshold)
-            # Each meta-step is reflected upon, the last one too.
-            is_finished = is_finished and self._num_reflections >= len(self._rewards)
+            # A reflection follows each meta-step, also the last one; in metagym 0.1 none followed the last one.
+            is_old = str(manifest.measurement.get("metagym")).startswith("0.1.")
+            is_finished = is_finished and self._num_reflections + is_old >= len(self._rewards)
         else:
             is_finished = _is_newer(self.path / REPORT, self.path / LOG)
         if is_finished:

@@ -1,0 +1,75 @@
+"""Folders that metagym 0.1 wrote can still be read: a run, an evaluation and an arena."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from metagym.cli import app
+from metagym.evaluation.store import read_report
+from metagym.report.page import make_report
+from metagym.runs import Measurement, RunFolder
+from metagym.runs.verification import verify_run
+from metagym.runs.watching import Watcher
+from metagym.types import Reflection
+
+DATA = Path(__file__).parent / "data" / "metagym-0.1.tar.xz"
+"""`run` (2 meta-steps), `evaluation` (2 arms, 2 seeds) and `arena` (2 methods), written by metagym 0.1.0."""
+ARENA = "arena/gates-v0-k1"
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """The folders, unpacked."""
+    with tarfile.open(DATA) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path
+
+
+def command(*words: object) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_a_run_gives_its_meta_steps_and_its_reflection(old: Path) -> None:
+    with RunFolder.open(old / "run") as run:
+        assert [len(meta_step.trajectories) for meta_step in run.history] == [1, 1]
+        assert run.history[1].reflection == run.get(Reflection, ("", 0))
+        assert run.history[1].prompt.splitlines()[1:] == ["- when the gate is glass, knock"]
+    assert verify_run(old / "run").differences == ()
+
+
+def test_an_evaluation_gives_its_measurements_and_its_report(old: Path) -> None:
+    with RunFolder.open(old / "evaluation" / "demo") as run:
+        assert {item.role.value for item in run.all(Measurement).values()} == {
+            "online", "validation", "test first", "test chosen", "test last",
+        }  # fmt: skip
+    report = read_report(old / "evaluation" / "demo")
+    assert (report.arm, report.num_seeds, list(report.families)) == ("demo", 2, ["law-0007"])
+
+
+@pytest.mark.parametrize("name", ["run", "evaluation/demo", f"{ARENA}/ict"])
+def test_the_command_line_shows_each_of_them(old: Path, name: str) -> None:
+    assert "SCRIPTED" in command("show", old / name)
+
+
+def test_the_command_line_lists_and_compares_them(old: Path) -> None:
+    listed = command("runs", old, "--json")
+    assert listed.count('"MetaGym/Gates-v0"') == 5
+    assert "no difference shown between demo and no reflection" in command("compare", old / "evaluation")
+
+
+def test_the_report_shows_all_of_them_and_the_standings(old: Path) -> None:
+    made = make_report([old], old / "report.html")
+    assert (made.num_runs, made.problems) == (5, ())
+    assert "<caption>Standings" in made.path.read_text(encoding="utf-8")
+
+
+def test_a_finished_run_is_seen_as_finished(old: Path) -> None:
+    """In 0.1 no reflection came after the last meta-step."""
+    states = {state.name: state.status for state in Watcher(old / "run").look(0.0).runs}
+    assert states == {"run": "finished"}
