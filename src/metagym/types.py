@@ -114,7 +114,7 @@ class Usage(Record):
 
 
 def sum_usage(usages: Iterable[Usage]) -> Usage:
-    """Return the sum; zero if there are none."""
+    """Return the sum, field by field."""
     usages = tuple(usages)
     return Usage(
         prompt_tokens=sum(usage.prompt_tokens for usage in usages),
