@@ -25,7 +25,7 @@ from metagym.models import Cassette
 from metagym.rollout import RolloutConfig, RolloutEngine
 from metagym.testing import FakeChatModel, ScriptedActor
 from metagym.types import Action, Trajectory
-from metagym.workers import LocalWorkers, RayWorkers
+from metagym.workers import LocalWorkers, RayWorkers, make_workers, read_workers
 from tests.conftest import ROOT, CorridorEnv
 from tests.rollout.playing import episodes
 from tests.workers.naughty import Naughty, missing_package
@@ -149,6 +149,14 @@ def test_an_environment_that_dies_takes_its_process_and_no_other_episode(play: P
     played = play(Mixed(["die", "go"]), Naughty, hosts=1, attempts=1, count=6)
     assert [item.stop_reason.value for item in played] == ["error", *["terminated"] * 5]
     assert "it died (exit code 7)" in played[0].error
+
+
+def test_the_limits_of_the_option_hold_on_the_hosts() -> None:
+    workers = make_workers(read_workers({"ray": 1, "step_timeout_s": 0.3}), Naughty, lambda: Naughty)
+    engine = RolloutEngine(ScriptedActor(["hang"]), workers, config=RolloutConfig(attempts=1))
+    (played,) = background.run(engine.run(episodes(1)))
+    workers.close()
+    assert "it gave no answer within 0.3 s" in played.error
 
 
 def test_steps_before_a_failure_come_back(play: Play) -> None:
