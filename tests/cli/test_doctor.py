@@ -23,7 +23,7 @@ def test_a_sound_installation_ends_with_0_and_each_fault_has_a_remedy(command: M
 
 
 def test_a_problem_ends_with_1_and_its_remedy_is_shown(command: Metagym) -> None:
-    done = command("doctor", "--model", "gpt-4o")
+    done = command("doctor", "--actor", "gpt-4o")
     assert done.code == 1
     assert "problem  model" in done.out
     assert "-> export METAGYM_MODEL=NAME OPENAI_API_KEY=..." in done.out

@@ -16,6 +16,7 @@ OLD = {
     ("arena",): ("--model", "--base-url", "--reflectors", "--no-controls", "--max-tokens"),
     ("resume", "RUN"): ("--max-tokens", "--max-calls", "--max-cost"),
     ("estimate", "MetaGym/Gates-v0"): ("--price-prompt", "--price-completion"),
+    ("doctor",): ("--model", "--base-url", "--api-key-env"),
     ("train", "collect", "MetaGym/Gates-v0"): ("--actor-model", "--api-key-env", "--reflector-base-url"),
 }
 

@@ -24,6 +24,14 @@ def test_show_prints_the_run(command: Metagym) -> None:
     assert "SCRIPTED" in done.out
 
 
+def test_the_prompt_after_the_last_reflection_is_printed_unplayed(command: Metagym) -> None:
+    done = command("demo", "-n", 2, "--out", "mine")
+    printed = json.loads(command("show", "mine", "--json").out)
+    assert (len(printed["rewards"]), len(printed["prompts"])) == (2, 3)
+    assert f"The prompt after the last reflection\n{printed['prompts'][-1]}" in done.out
+    assert command("show", "mine").out == done.out
+
+
 def test_show_prints_the_episodes_of_a_meta_step(command: Metagym) -> None:
     command("demo", "-n", 2, "--out", "mine")
     done = command("show", "mine", "--step", 1)

@@ -113,7 +113,7 @@ def test_a_pipe_gets_a_line_per_change_and_ends_with_the_run(run: RunFolder) -> 
 
 def test_a_folder_that_comes_late_is_waited_for(tmp_path: Path) -> None:
     with follow(tmp_path / "run") as following:
-        output = read_until(following.stderr, b"it is waited for")
+        output = read_until(following.stderr, b"waiting for it")
         assert output.startswith(b"There is no run at")
         with RunFolder.create(tmp_path / "run", MANIFEST) as run:
             play(run, 0)

@@ -102,13 +102,14 @@ def test_a_refused_key_names_the_variable(serve: Serve, monkeypatch: pytest.Monk
 
 def test_another_model_names_those_that_are_served(serve: Serve) -> None:
     found = look(model="big", base_url=serve(MODELS))
-    assert (found.state, found.remedy[:12]) == (State.PROBLEM, "--model tiny")
+    assert (found.state, found.remedy[:12]) == (State.PROBLEM, "--actor tiny")
     assert "serves tiny, large, not 'big'" in found.message
 
 
 def test_a_server_without_a_named_model_is_a_warning(serve: Serve) -> None:
-    found = look(base_url=serve(MODELS))
-    assert (found.state, found.remedy) == (State.WARNING, "--model tiny")
+    url = serve(MODELS)
+    found = look(base_url=url)
+    assert (found.state, found.remedy) == (State.WARNING, f"--actor tiny@{url}")
 
 
 @pytest.mark.parametrize(

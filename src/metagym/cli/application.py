@@ -31,7 +31,7 @@ SEE, RUN, MEASURE, TRAIN, ENVIRONMENTS, HELP = "See", "Run", "Measure", "Train",
 def _add(group: typer.Typer, panel: str | None, command: Callable[..., Any], *lines: str) -> None:
     """Add a command; `lines` are examples, of which the first runs without a model."""
     epilog = [examples(*lines)]
-    if "actor" in inspect.signature(command).parameters:
+    if "sampling" in inspect.signature(command).parameters:  # it asks models
         epilog += ["[bold]SPEC[/bold]", *(f"[bold]{form}[/bold]: {escape(meaning)}" for form, meaning in GUIDE)]
     name = command.__name__.removesuffix("_command").rpartition("_")[2]  # minihack_levels_command is `levels`
     group.command(name, cls=Command, rich_help_panel=panel, epilog="\n\n".join(epilog))(command)
@@ -138,7 +138,7 @@ alfworld = _add_group(ENVIRONMENTS, "alfworld", "ALFWorld: generate games.")
 _add(alfworld, None, environments.alfworld_generate_command, "metagym alfworld generate --out games --games 2")
 minihack = _add_group(ENVIRONMENTS, "minihack", "MiniHack: its families and the number of their levels.")
 _add(minihack, None, environments.minihack_levels_command, "metagym minihack levels MiniHack-Read-v0 --seeds 50")
-_add(app, HELP, doctor_command, "metagym doctor", "metagym doctor --model NAME --base-url http://localhost:8000/v1")
+_add(app, HELP, doctor_command, "metagym doctor", "metagym doctor --actor Qwen/Qwen3-8B@http://localhost:8000/v1")
 
 
 @app.callback(invoke_without_command=True)

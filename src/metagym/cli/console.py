@@ -1,4 +1,4 @@
-"""The terminal: where output, errors and progress go, and how a command ends."""
+"""The terminal: the streams of output, errors and progress, and how a command ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`metagym doctor`: what is wrong here, and the command that mends it."""
+"""`metagym doctor`: problems of this installation, and the command that fixes each."""
 
 from __future__ import annotations
 
@@ -9,21 +9,29 @@ import typer
 from rich.text import Text
 
 from metagym.cli.console import JsonOption, console, print_json
+from metagym.cli.model_options import read_model
 
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
 def doctor_command(
-    model: Annotated[str | None, typer.Option(help="The model to look for; by default METAGYM_MODEL.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="Its server, such as http://localhost:8000/v1.")] = None,
-    api_key_env: Annotated[str | None, typer.Option(help="The environment variable that holds its key.")] = None,
+    actor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="The model whose server is checked: NAME@URL, NAME or FILE.json, as for `metagym run`; by default "
+            "METAGYM_MODEL.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is wrong with this installation, and the command that mends it. Exit code 1 where something is."""
+    """Find the problems of this installation, and print the command that fixes each. Exit code 1 if there is one."""
     from metagym.doctor import State, examine
     from metagym.rendering import plural
 
-    findings = list(examine(os.environ, model=model, base_url=base_url, api_key_env=api_key_env))
+    model = {} if actor is None else read_model("--actor", actor)
+    named = {name: model.get(name) for name in ("model", "base_url", "api_key_env")}
+    findings = list(examine(os.environ, **named))
     counts = {state: sum(finding.state is state for finding in findings) for state in State}
     if as_json:
         print_json([finding.model_dump(mode="json") for finding in findings])

@@ -180,7 +180,7 @@ def read_limits(option: str, text: str) -> dict[str, Any]:
 
 
 def _split_method(spec: str, methods: tuple[str, ...]) -> tuple[str | None, str]:
-    """Split METHOD:MODEL; the method is None if `spec` names a model, and the model is empty if it is a method."""
+    """Split METHOD:MODEL; without a method `spec` names a model; without a model (empty), a method."""
     method, _, model = spec.partition(":")
     if method in methods:
         return method, model

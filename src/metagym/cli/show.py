@@ -39,7 +39,7 @@ def show_command(
         else:
             console.print(render_batch(history[step].trajectories, show_thoughts=True), markup=False, highlight=False)
     elif not history:
-        raise ConfigError(f"No meta-step was finished in {run}, so there is none to show.")
+        raise ConfigError(f"No meta-step was finished in {run}, so there is nothing to show.")
     else:
         raise ConfigError(f"--step must be from 0 to {len(history) - 1}, got {step}.")
 

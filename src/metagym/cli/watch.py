@@ -1,4 +1,4 @@
-"""`metagym watch RUN`: follow a run from another terminal, or from a pipe. It only asks and prints."""
+"""`metagym watch RUN`: follow a run from another terminal, or from a pipe."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
 
 PATIENCE_S = 15.0
-"""A run needs a while from its command to its folder: so long a folder that is not there is waited for."""
+"""Seconds to wait for a folder that is missing: a run takes a while from its command to its folder."""
 PERIOD_S = 0.5
 
 
 def watch_command(
-    run: Annotated[Path, typer.Argument(help="A run folder, or a folder of them such as an evaluation's.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or a folder that holds some, such as an evaluation's.")],
     once: Annotated[bool, typer.Option("--once", help="Print the state once and leave.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; with --once.")] = False,
 ) -> None:
-    """Follow a run: progress, curve, rate, cost, and what is waited for. `q` or Ctrl-C leaves; the run goes on.
+    """Follow a run: its progress, curve, rate, cost, and pending calls. `q` or Ctrl-C leaves; the run continues.
 
-    In a pipe, one line per change. Exit code 0 where the run finished, 1 where it stopped unfinished.
+    In a pipe it prints one line per change. Exit code 0 if the run finished, 1 if it stopped before its end.
     """
     from metagym.cli.watch_view import change_lines, view
     from metagym.runs.watching import Watcher
 
     if as_json and not once:
-        raise ConfigError("--json prints one state: say --once --json.")
+        raise ConfigError("--json prints one state: write --once --json.")
     watcher = Watcher(run)
     if once:
         seen = watcher.look(time.time())
@@ -69,15 +69,15 @@ def watch_command(
 
 
 def _wait_for(watcher: Watcher) -> None:
-    """Wait until there is a run; so long a command needs from its start to its folder.
+    """Wait until there is a run, up to the time that a command needs from its start to its folder.
 
     Raises:
-        RunFolderError: none came.
+        RunFolderError: no run appeared.
     """
     deadline = time.monotonic() + PATIENCE_S
     if watcher.look(time.time()).runs:
         return
-    errors.print(f"There is no run at {watcher.path} yet; it is waited for.", soft_wrap=True, markup=False)
+    errors.print(f"There is no run at {watcher.path} yet; waiting for it.", soft_wrap=True, markup=False)
     while not watcher.look(time.time()).runs:
         if time.monotonic() > deadline:
             raise RunFolderError(_nothing_at(watcher.path))
@@ -103,7 +103,7 @@ def _follow_live(watcher: Watcher, draw: Callable[[Watched], Text]) -> Watched:
             seen = watcher.look(time.time())
             shown = draw(seen)
             if not seen.is_over:
-                shown = shown.append("\nq leaves; the run goes on", style="dim")
+                shown = shown.append("\nq leaves; the run continues", style="dim")
             live.update(shown, refresh=True)
             if seen.is_over or pressed(0.0 if watcher.is_behind else PERIOD_S) in ("q", "Q"):
                 live.update(draw(seen), refresh=True)
@@ -112,7 +112,7 @@ def _follow_live(watcher: Watcher, draw: Callable[[Watched], Text]) -> Watched:
 
 @contextlib.contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
-    """Give a function that waits so many seconds for a key and returns it, or nothing where none came."""
+    """Yield a function that waits a number of seconds for a key, and returns it, or an empty text without one."""
     if sys.platform == "win32" or sys.stdin is None or not sys.stdin.isatty():
         yield _no_key
         return

@@ -1,4 +1,4 @@
-"""What `metagym watch` shows, as lines of text: for a terminal, and one line per change for a pipe."""
+"""The lines of text that `metagym watch` shows: the state for a terminal, and one line per change for a pipe."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from metagym.runs.watching import FamilyCurve, RunState, Watched
 BLOCKS, DIGITS = "▁▂▃▄▅▆▇█", "0123456789"
 """A curve's levels, and those for a terminal that knows ASCII only."""
 MAX_WIDTH = 40
-"""A longer curve is shown by means of neighbours."""
+"""Points of the longest curve; of a longer one the means of neighbours are shown."""
 MAX_QUIET = 12
-"""So many runs that do nothing are listed one by one."""
+"""The most idle runs that are listed one by one."""
 STYLES = {"running": "bold green", "finished": "bold", "stopped": "bold yellow", "unreadable": "bold red"}
 
 
 def view(seen: Watched, *, ascii_only: bool = False, in_full: bool = True) -> Text:
-    """Return the whole state; without `in_full`, one line for each run in which nothing goes on."""
+    """Return the complete state; without `in_full`, one line for each idle run."""
     running = [state for state in seen.runs if in_full or state.status == "running" or len(seen.runs) == 1]
     others = [state for state in seen.runs if state not in running]
     lines = [_brief(state, ascii_only) for state in others[-MAX_QUIET:]]
     if len(others) > MAX_QUIET:
-        lines.insert(0, Text(f"{len(others) - MAX_QUIET} more runs in which nothing goes on"))
+        lines.insert(0, Text(f"{len(others) - MAX_QUIET} more idle runs"))
     if seen.status == "running" and not running:
-        lines.append(Text("between two arms: the process lives, and nothing is being written"))
+        lines.append(Text("between two arms: the process is alive, and nothing is being written"))
     for state in running:
         lines += [Text(), *_run_lines(state, ascii_only)] if lines else _run_lines(state, ascii_only)
     if seen.status == "running" and seen.episodes_per_min is not None:
@@ -38,9 +38,9 @@ def view(seen: Watched, *, ascii_only: bool = False, in_full: bool = True) -> Te
 
 
 def change_lines(before: Watched | None, after: Watched) -> list[str]:
-    """Return one plain line for each run in which something other than the clock and the calls changed."""
-    then = {state.name: _what_counts(state) for state in before.runs} if before is not None else {}
-    return [_line(state) for state in after.runs if then.get(state.name) != _what_counts(state)]
+    """Return one plain line for each run that changed in something other than the clock and the calls."""
+    then = {state.name: _noteworthy(state) for state in before.runs} if before is not None else {}
+    return [_line(state) for state in after.runs if then.get(state.name) != _noteworthy(state)]
 
 
 def sparkline(values: Sequence[float | None], *, ascii_only: bool = False) -> str:
@@ -66,12 +66,12 @@ def _run_lines(state: RunState, ascii_only: bool) -> list[Text]:
         lines.append(Text(f"calls        {_spent(state)}"))
     if state.under_way:
         oldest = sorted(state.under_way, key=lambda call: -call.age_s)
-        told = [
+        calls = [
             f"{visible(call.role, one_line=True)} {_age(call.age_s)}{' (again)' if call.retry else ''}"
             for call in oldest[:6]
         ]
         more = f" and {len(oldest) - 6} more" if len(oldest) > 6 else ""
-        lines.append(Text(f"waiting for  {len(oldest)} calls under way: {', '.join(told)}{more}"))
+        lines.append(Text(f"waiting for  {len(oldest)} calls under way: {', '.join(calls)}{more}"))
     lines.append(Text(f"last line    {_last_line(state)}"))
     for curve in state.curves:  # last, for many families are higher than a terminal, which shows what comes first
         lines += _curve_lines(curve, ascii_only)
@@ -163,7 +163,7 @@ def _line(state: RunState) -> str:
     return ", ".join(part for part in parts if part) + _problem(state)
 
 
-def _what_counts(state: RunState) -> tuple[object, ...]:
+def _noteworthy(state: RunState) -> tuple[object, ...]:
     return (state.status, state.num_episodes, state.num_failed, state.num_meta_steps, state.phase, state.problem)
 
 
@@ -179,7 +179,7 @@ def _age(seconds: float) -> str:
 
 
 def _thinned(values: Sequence[float | None]) -> list[float | None]:
-    """Return at most `MAX_WIDTH` values: means of neighbours where there are more."""
+    """Return at most `MAX_WIDTH` values: if there are more, means of neighbours."""
     size = -(-len(values) // MAX_WIDTH)
     if size <= 1:
         return list(values)

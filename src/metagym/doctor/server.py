@@ -87,10 +87,12 @@ def check_server(
         yield _refused(url, refusal, key_name=api_key_env or "OPENAI_API_KEY")
         return
     if model is None:
-        yield warning("model", f"{url} answers, but no model is named", f"--model {names[0] if names else 'NAME'}")
+        yield warning(
+            "model", f"{url} answers, but no model is named", f"--actor {names[0] if names else 'NAME'}@{url}"
+        )
     elif names and model not in names:
         message = f"{url} serves {', '.join(names[:5])}, not {model!r}"
-        yield problem("model", message, f"--model {names[0]}, or export METAGYM_MODEL={names[0]}")
+        yield problem("model", message, f"--actor {names[0]}@{url}, or export METAGYM_MODEL={names[0]}")
     else:
         yield ok("model", f"{model} at {url}")
 
@@ -118,11 +120,13 @@ def list_models(url: str, key: str) -> list[str]:
 
 def _refused(url: str, refusal: Refusal, *, key_name: str) -> Finding:
     if refusal.status is None:
-        remedy = "start one (metagym serve MODEL, vllm serve MODEL, ollama serve), or correct --base-url"
+        remedy = "start one (metagym serve MODEL, vllm serve MODEL, ollama serve), or correct the URL"
         return problem("model", f"nothing answers at {url}: {refusal.text}", remedy)
     if refusal.status in (401, 403):
         message = f"{url} refuses the key: {refusal.text}"
-        return problem("model", message, f"export {key_name}=..., or name another variable: --api-key-env NAME")
+        return problem(
+            "model", message, f"export {key_name}=..., or name another variable as api_key_env in --actor FILE.json"
+        )
     if refusal.status in (404, 405):
         message = f"{url} answers, but has no list of models ({refusal.text})"
         return warning("model", message, "does the base URL lack /v1? metagym run shows if a call succeeds")
