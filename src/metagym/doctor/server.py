@@ -70,13 +70,13 @@ def check_server(
         url = base_url or environ.get("OPENAI_BASE_URL") or None
         if model is None and url is None:
             message = "no model is named, so only the scripted demo plays"
-            remedy = "export METAGYM_MODEL=NAME with OPENAI_API_KEY or OPENAI_BASE_URL, or give --model and --base-url"
+            remedy = "export METAGYM_MODEL=NAME with OPENAI_API_KEY or OPENAI_BASE_URL, or write --actor NAME@URL"
             yield warning("model", message, remedy)
             return
         key = find_key(base_url, url, api_key_env)
     except ConfigError as error:
         yield problem(
-            "model", str(error), "export METAGYM_MODEL=NAME OPENAI_API_KEY=..., or give --model and --base-url"
+            "model", str(error), "export METAGYM_MODEL=NAME OPENAI_API_KEY=..., or write --actor NAME@URL"
         )
         return
     url = (url or DEFAULT_URL).rstrip("/")
