@@ -38,7 +38,7 @@ from metagym.evaluation.report import EvaluationReport
 from metagym.optimizers import Optimizer
 
 ENDPOINT = (
-    "test score of the prompt that the method hands over, minus test score of sp_0 played again, averaged over "
+    "test score of the prompt that the method hands over, minus test score of sp_0 on the same tasks, averaged over "
     "families of equal weight; one number per seed"
 )
 

@@ -29,7 +29,7 @@ class Standing(Record):
     test: Estimate | None
     """Test score of the prompt that was handed over, over seeds; families weigh equally."""
     gain: Estimate | None
-    """That minus the test score of `sp_0`, played again in the same arm."""
+    """That minus the test score of `sp_0` on the same tasks, in the same arm."""
     against_baseline: Estimate | None
     """That minus the test score of the baseline's prompt, paired by seed; None for the baseline itself."""
     adjusted_p: float | None
