@@ -220,7 +220,7 @@ def serve() -> Iterator[Serve]:
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retry without a pause."""
-    monkeypatch.setattr("metagym.models.pacing.random_pause_s", lambda num_tries, config: 0.0)
+    monkeypatch.setattr("metagym.models.asking.random_pause_s", lambda num_tries, config: 0.0)
 
 
 def run_python(

@@ -24,7 +24,7 @@ from metagym.rollout import Player, Recorder, default_score
 from metagym.seeding import describe, digest, package_versions
 from metagym.spaces import PromptSpace, TrajectorySpace
 from metagym.tasks import TaskSet, is_task_list
-from metagym.types import Episode, MetaStep, Task, Trajectory, Usage
+from metagym.types import Episode, MetaStep, Task, Trajectory, Usage, clean_text
 from metagym.workers import make_workers
 
 ACTION_GRAMMAR = "exact, then case and white space"
@@ -52,7 +52,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     default_prompt: str = "You act in an environment. Reach the goal in as few steps as you can."
     """`sp_0`, the first prompt of a meta-episode."""
     default_options: ClassVar[Mapping[str, Any]] = {}
-    """A subclass's own defaults for the fields of `MetaEnvConfig`."""
+    """A subclass's defaults for the fields of `MetaEnvConfig`."""
 
     def __init__(
         self,
@@ -119,9 +119,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[tuple[Trajectory, ...], dict[str, Any]]:
-        """Start a meta-episode. Nothing is played and no model is called.
-
-        `options={"task_ids": [...]}` gives the meta-episode's tasks in order.
+        """Start a meta-episode, and play nothing. `options={"task_ids": [...]}` gives its tasks in order.
 
         Raises:
             UnknownNameError: a task id is unknown.
@@ -280,7 +278,9 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         Raises:
             InvalidPromptError: it is not.
         """
-        return self._prompts.check(prompt)
+        if isinstance(prompt, str) and len(prompt) <= self._prompts.max_length and clean_text(prompt) == prompt:
+            return prompt
+        return self._prompts.check(prompt)  # says what is wrong
 
     def play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
         """Play episodes of any meta-episode in one run of the engine.

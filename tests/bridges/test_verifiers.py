@@ -117,7 +117,7 @@ def test_the_reward_of_a_reflection_is_the_score_under_its_prompt(taskset: Refle
 
 
 def best_prompt(meta_step: MetaStep) -> str:
-    from metagym.envs.gates.laws import GATES, law_of
+    from metagym.envs.gates.env import GATES, law_of
 
     law = law_of(meta_step.trajectories[0].task.family)
     return "\n".join(f"- when the gate is {gate}, {law.opens[index]}" for index, gate in enumerate(GATES))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.budget import Attempt, Prices, Spending
+from metagym.budget import Attempt, Prices, Spending, add_attempt
 from metagym.types import Usage
 
 PRICES = Prices(prompt=2.0, completion=10.0, cached=0.5)
@@ -28,6 +28,6 @@ def test_no_usage_within_the_bound_costs_more_than_the_bound(prompt: int, cached
 def test_sums_add_up() -> None:
     whole = Attempt(number=0, role="actor", purpose="learning", meta_step=0, outcome="whole", usage=Usage(num_calls=1))
     lost = Attempt(number=1, role="actor", purpose="learning", meta_step=0, outcome="unknown", max_tokens=7, cost=0.5)
-    left, right = Spending().plus(whole), Spending().plus(lost)
-    assert left + right == Spending().plus(whole).plus(lost)
+    left, right = add_attempt(Spending(), whole), add_attempt(Spending(), lost)
+    assert left + right == add_attempt(add_attempt(Spending(), whole), lost)
     assert ((left + right).max_calls, (left + right).max_tokens, (left + right).max_cost) == (2, 7, 0.5)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from metagym.envs.gates.demo import GatesDemoActor, gate_in
-from metagym.envs.gates.laws import GATES, WAYS, law_of
+from metagym.envs.gates.env import GATES, WAYS, law_of
 from metagym.seeding import derive_seed
 from metagym.types import Action, Episode, MetaStep, Observation, Reflection, Step
 

@@ -13,8 +13,7 @@ import pytest
 
 import metagym
 from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
-from metagym.envs.gates.env import GatesEnv
-from metagym.envs.gates.laws import GatesTaskSet
+from metagym.envs.gates.env import GatesEnv, GatesTaskSet
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import (
     ConfigError,

@@ -11,8 +11,8 @@ import pytest
 
 from metagym.errors import ContextOverflowError, ModelError, ModelUnavailableError
 from metagym.models import ClientConfig
-from metagym.models.pacing import Breaker, Retrier
-from metagym.models.server_failures import AttemptFailedError, Failure
+from metagym.models.asking import Retrier
+from metagym.models.server_failures import AttemptFailedError, Breaker, Failure
 from tests.models.clock import Clock
 
 DOWN = Failure("HTTP 500", "HTTP 500: out of order", "Look at the server's log.", may_pass=True)

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from metagym.envs.gates.env import GatesEnv
-from metagym.envs.gates.laws import GATES, law_of
+from metagym.envs.gates.env import GATES, GatesEnv, law_of
 from metagym.errors import ConfigError
 from metagym.training.reward import MetaReward, RewardConfig
 from metagym.training_demo.gates_problem import GradedGatesMetaEnv, prompt_of

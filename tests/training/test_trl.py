@@ -15,7 +15,7 @@ import pytest
 pytestmark = pytest.mark.train
 pytest.importorskip("torch", reason="needs metagym[train]")
 
-from metagym.envs.gates.laws import GATES, law_of  # noqa: E402
+from metagym.envs.gates.env import GATES, law_of  # noqa: E402
 from metagym.errors import ConfigError  # noqa: E402
 from metagym.seeding import digest  # noqa: E402
 from metagym.training.experience import to_experience, write_jsonl  # noqa: E402

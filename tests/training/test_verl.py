@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from metagym.envs.gates.demo import GatesDemoReflector
-from metagym.envs.gates.laws import GATES, law_of
+from metagym.envs.gates.env import GATES, law_of
 from metagym.errors import ConfigError, InfrastructureError
 from metagym.registration import make
 from metagym.training.experience import Experience, collect

@@ -28,7 +28,7 @@ from verl.utils.config import validate_config  # noqa: E402
 from verl.utils.dataset.rl_dataset import RLHFDataset, collate_fn  # noqa: E402
 
 from metagym.envs.gates.demo import GatesDemoReflector  # noqa: E402
-from metagym.envs.gates.laws import GATES, law_of  # noqa: E402
+from metagym.envs.gates.env import GATES, law_of  # noqa: E402
 from metagym.registration import make  # noqa: E402
 from metagym.training.experience import Experience, chat_messages, collect  # noqa: E402
 from metagym.training.reward import MetaReward  # noqa: E402

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metagym.envs.gates.laws import GATES, WAYS, law_of
+from metagym.envs.gates.env import GATES, WAYS, law_of
 from metagym.training_demo.gates_problem import (
     TEST_LAWS,
     TRAIN_LAWS,

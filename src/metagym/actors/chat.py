@@ -8,7 +8,7 @@ from typing import Any
 
 from metagym.actors.retrieval import ReadPrompt
 from metagym.errors import ConfigError
-from metagym.extensions import extension_of
+from metagym.extensions import Extension, extension_of
 from metagym.models import Call, ChatModel, ask, estimate_tokens
 from metagym.seeding import describe, step_seed
 from metagym.types import Action, Completion, Episode, Message, Observation, Step, compact
@@ -20,7 +20,7 @@ Action: <one action>"""
 _MARKER = re.compile(r"^[ \t>#*_`]*(thought|action)[*_`]*[ \t]*:[*_`]*[ \t]*", re.IGNORECASE | re.MULTILINE)
 
 
-class ChatActor:
+class ChatActor(Extension):
     """A language model that plays by reasoning and acting in turns.
 
     The system message is the prompt and the reply format; each observation is a user message. With

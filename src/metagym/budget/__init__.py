@@ -11,8 +11,18 @@ ledger    Ledger: the books of a run, or of one method within a run (a ledger wi
 call_log  CallLog: attempts as lines of a file, so that a resumed run knows what was spent
 """
 
-from metagym.budget.ledger import Ledger, current_purpose, open_ledger, spending_on
-from metagym.budget.records import Attempt, AttemptOutcome, Budget, BudgetUse, Prices, Purpose, Spending
+from metagym.budget.ledger import Ledger, add_attempt, open_ledger
+from metagym.budget.records import (
+    Attempt,
+    AttemptOutcome,
+    Budget,
+    BudgetUse,
+    Prices,
+    Purpose,
+    Spending,
+    current_purpose,
+    spending_on,
+)
 
 __all__ = [
     "Attempt",
@@ -23,6 +33,7 @@ __all__ = [
     "Prices",
     "Purpose",
     "Spending",
+    "add_attempt",
     "current_purpose",
     "open_ledger",
     "spending_on",

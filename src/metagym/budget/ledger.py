@@ -18,24 +18,11 @@ from metagym.errors import BudgetExceededError
 from metagym.types import Trajectory, Usage
 
 _LEDGER: ContextVar[Ledger | None] = ContextVar("metagym_ledger", default=None)
-_PURPOSE: ContextVar[Purpose] = ContextVar("metagym_purpose", default="learning")
 open_ledger: Callable[[], Ledger | None] = _LEDGER.get
 """Returns the ledger that is open at this point."""
-current_purpose: Callable[[], Purpose] = _PURPOSE.get
-"""Returns the purpose of model calls at this point."""
 
 SpendingKey = tuple[str, Purpose, int]
 """(role, purpose, meta-step)"""
-
-
-@contextlib.contextmanager
-def spending_on(purpose: Purpose) -> Iterator[None]:
-    """Book the model calls inside as `learning` (the default elsewhere) or `measurement`."""
-    token = _PURPOSE.set(purpose)
-    try:
-        yield
-    finally:
-        _PURPOSE.reset(token)
 
 
 class Ledger:
@@ -283,7 +270,7 @@ class Ledger:
             waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             with contextlib.suppress(RuntimeError):  # its loop is closed: nothing waits any more
-                waiter.get_loop().call_soon_threadsafe(_wake, waiter)
+                waiter.get_loop().call_soon_threadsafe(lambda waiter=waiter: waiter.done() or waiter.set_result(None))
 
     def _add(self, attempt: Attempt) -> None:
         with self._lock:
@@ -291,8 +278,8 @@ class Ledger:
 
     def _add_to_sums(self, attempt: Attempt) -> None:
         key: SpendingKey = (attempt.role, attempt.purpose, attempt.meta_step)
-        self._sums[key] = self._sums.get(key, Spending()).plus(attempt)
-        self._total = self._total.plus(attempt)
+        self._sums[key] = add_attempt(self._sums.get(key, Spending()), attempt)
+        self._total = add_attempt(self._total, attempt)
         if attempt.outcome == "unknown":
             self.unknown.append(attempt)
 
@@ -335,15 +322,29 @@ class Ledger:
         return error
 
     def __repr__(self) -> str:
-        total = self._total
+        usage, total = self.usage, self._total
         return (
             f"Ledger(num_episodes={self.num_episodes}, num_steps={self.num_steps}, num_failed={self.num_failed}, "
-            f"calls={max(self.usage.num_calls, total.usage.num_calls)}, "
-            f"tokens={max(self.usage.prompt_tokens + self.usage.completion_tokens, total.max_tokens)}, "
+            f"calls={max(usage.num_calls, total.usage.num_calls)}, "
+            f"tokens={max(usage.prompt_tokens + usage.completion_tokens, total.max_tokens)}, "
             f"unknown={total.num_unknown}, cost={total.cost:.4g}, wall_time_s={self.wall_time_s:.2f})"
         )
 
 
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+def add_attempt(total: Spending, attempt: Attempt) -> Spending:
+    """Return the sum with one more attempt; an attempt under way counts as unknown."""
+    whole, unknown = attempt.outcome == "whole", attempt.outcome in ("unknown", "reserved")
+    cost = attempt.cost or 0.0
+    # It runs once or twice per model call: the parts are valid already, so they are not validated again.
+    return Spending.model_construct(
+        usage=total.usage + attempt.usage if whole else total.usage,
+        num_retries=total.num_retries + (attempt.retry > 0),
+        num_refused=total.num_refused + (attempt.outcome == "refused"),
+        num_unknown=total.num_unknown + unknown,
+        num_replayed=total.num_replayed + (attempt.outcome == "replayed"),
+        unknown_tokens=total.unknown_tokens + unknown * attempt.max_tokens,
+        cost=total.cost + whole * cost,
+        unknown_cost=total.unknown_cost + unknown * cost,
+        waiting_s=total.waiting_s + attempt.waiting_s,
+        working_s=total.working_s + attempt.working_s,
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Literal
 
 from pydantic import Field
@@ -11,6 +14,10 @@ from metagym.types import Record, Usage
 Purpose = Literal["learning", "measurement"]
 """What a call is for: to find a better prompt, or to measure how good one is."""
 
+_PURPOSE: ContextVar[Purpose] = ContextVar("metagym_purpose", default="learning")
+current_purpose: Callable[[], Purpose] = _PURPOSE.get
+"""Returns the purpose of model calls at this point."""
+
 AttemptOutcome = Literal["whole", "refused", "unknown", "replayed", "reserved"]
 """The state of an attempt.
 
@@ -18,6 +25,16 @@ AttemptOutcome = Literal["whole", "refused", "unknown", "replayed", "reserved"]
 take the request, or answered with an error, so nothing was paid. `unknown`: it was cut off on the way, paid or not.
 `replayed`: the reply came from a cassette, unpaid.
 """
+
+
+@contextlib.contextmanager
+def spending_on(purpose: Purpose) -> Iterator[None]:
+    """Book the model calls inside as `learning` (the default elsewhere) or `measurement`."""
+    token = _PURPOSE.set(purpose)
+    try:
+        yield
+    finally:
+        _PURPOSE.reset(token)
 
 
 class Prices(Record):
@@ -132,24 +149,6 @@ class Spending(Record):
     def max_cost(self) -> float:
         """Money that was, or may have been, spent."""
         return self.cost + self.unknown_cost
-
-    def plus(self, attempt: Attempt) -> Spending:
-        """Return the sum with one more attempt; an attempt under way counts as unknown."""
-        whole, unknown = attempt.outcome == "whole", attempt.outcome in ("unknown", "reserved")
-        cost = attempt.cost or 0.0
-        # It runs once or twice per model call: the parts are valid already, so they are not validated again.
-        return Spending.model_construct(
-            usage=self.usage + attempt.usage if whole else self.usage,
-            num_retries=self.num_retries + (attempt.retry > 0),
-            num_refused=self.num_refused + (attempt.outcome == "refused"),
-            num_unknown=self.num_unknown + unknown,
-            num_replayed=self.num_replayed + (attempt.outcome == "replayed"),
-            unknown_tokens=self.unknown_tokens + unknown * attempt.max_tokens,
-            cost=self.cost + whole * cost,
-            unknown_cost=self.unknown_cost + unknown * cost,
-            waiting_s=self.waiting_s + attempt.waiting_s,
-            working_s=self.working_s + attempt.working_s,
-        )
 
     def __add__(self, other: Spending) -> Spending:
         mine, theirs = dict(self), dict(other)

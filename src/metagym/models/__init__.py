@@ -1,12 +1,11 @@
 """Chat models: the protocol, and a client for every server that speaks the OpenAI protocol.
 
 chat             ChatModel: one method; Call: who asks, with which seed
-asking           ask: through the open cassette, booked on the open ledger
-openai           OpenAIChatModel: the client
+asking           ask: through the open cassette, booked on the open ledger, with retries
+openai           OpenAIChatModel: the client, and the limiter of its calls in flight
 client_config    ClientConfig: time limits, retries, rate limits, prices; the key
-pacing           when an attempt may start: concurrency, pauses, retries, the breaker
 server_replies   from a server's JSON to a Completion
-server_failures  from an exception to a Failure with its remedy
+server_failures  from an exception to a Failure with its remedy; the breaker
 cassette         Cassette: every exchange in one file, to be replayed
 factory          make_model: from a mapping or an environment variable to a model
 local_server     ModelServer: vLLM or `transformers serve` on this machine, under local_server_supervisor

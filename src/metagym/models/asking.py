@@ -1,23 +1,37 @@
-"""How a model is asked: through the open cassette, and with each attempt booked on the open ledger.
+"""How a model is asked: through the open cassette, each attempt booked on the open ledger, with retries.
 
-Also how many tokens a conversation has: the estimate for rate limits, and the upper bound that a budget reserves.
+It knows no HTTP: an attempt returns, or raises `AttemptFailedError` with a `Failure`. It also counts the tokens of a
+conversation: the estimate for rate limits, and the upper bound that a budget reserves.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
+import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextvars import ContextVar
+from typing import NoReturn, TypeVar
 
 from metagym.budget import Attempt, AttemptOutcome, Ledger, Prices, current_purpose, open_ledger
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, ContextOverflowError, ModelError
 from metagym.extensions import Extension, extension_of
 from metagym.models.cassette import open_cassette
 from metagym.models.chat import Call, ChatModel
+from metagym.models.client_config import ClientConfig
+from metagym.models.server_failures import AttemptFailedError, Breaker, Clock, Failure
 from metagym.seeding import derive_seed
 from metagym.types import Completion, Message, Usage
 
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Sleep = Callable[[float], Awaitable[None]]
+_LOG_RETRIES_EVERY_S = 1.0
+_NAP_S = 0.5
+_NOT_DOWN = frozenset({"HTTP 429", "HTTP 503", "HTTP 529"})
 _SAMPLE: ContextVar[int] = ContextVar("metagym_sample", default=0)
 BYTES_PER_TOKEN = 4
 """The usual estimate for English text."""
@@ -162,6 +176,115 @@ class Booking:
         update = {"outcome": outcome, "waiting_s": self._waiting_s, "working_s": now - self._mark, **fields}
         self._mark = now
         self.ledger.settle(attempt.model_copy(update=update))
+
+
+class Retrier:
+    """Retries a call while its failure may pass: at most `max_retries` times, and within `max_retry_s`.
+
+    Pauses are random; their bound doubles from `first_pause_s` to `max_pause_s` (full jitter). If the server sends
+    `Retry-After`, that is the pause. The log says why a call waits and how long, at most once a second for all
+    calls together. `server` names the server in messages.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        *,
+        max_retries: int,
+        config: ClientConfig,
+        breaker: Breaker,
+        clock: Clock = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self.server, self.max_retries, self._config, self._breaker = server, max_retries, config, breaker
+        self._clock, self._sleep = clock, sleep
+        self._logged_at = float("-inf")
+
+    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return what `attempt` returns, after retries if they are needed.
+
+        Raises:
+            ModelError: it failed for good. Anything that it raises besides AttemptFailedError goes through.
+        """
+        began_at = self._clock()
+        retries_end_at, num_tries = None, 0
+        while True:
+            if not self._breaker.is_quiet:
+                self._breaker.check()
+            num_tries += 1
+            try:
+                return await self._try(attempt)
+            except AttemptFailedError as error:
+                failure = error.failure
+                pause_s = random_pause_s(num_tries, self._config)
+                if failure.retry_after_s is not None:
+                    pause_s = failure.retry_after_s
+                if retries_end_at is None:
+                    retries_end_at = self._clock() + self._config.max_retry_s
+                is_late = self._clock() + pause_s >= retries_end_at
+                if not failure.may_pass or num_tries > self.max_retries or is_late:
+                    self._give_up(error, began_at, num_tries)
+            self._log_retry(failure, pause_s, num_tries)
+            await self._pause(pause_s)
+
+    async def _try(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        began_at = self._clock()
+        try:
+            result = await attempt()
+        except AttemptFailedError as error:
+            # A refused key or model stops the run without the breaker.
+            if error.failure.may_pass and error.failure.kind not in _NOT_DOWN:
+                self._breaker.failed(error.failure, began_at, self.server)
+            raise
+        if not self._breaker.is_quiet:
+            self._breaker.succeeded()
+        return result
+
+    def _give_up(self, error: AttemptFailedError, began_at: float, num_tries: int) -> NoReturn:
+        failure = error.failure
+        if (not failure.may_pass and failure.error is ModelError) or failure.kind in _NOT_DOWN:
+            self._breaker.failed(failure, began_at, self.server)
+        self._breaker.check()
+        if issubclass(failure.error, ContextOverflowError):
+            raise failure.error(f"The conversation is too long for {self.server}: {failure.message}") from error
+        tried = ""
+        if failure.may_pass:
+            lasted_s = self._clock() - began_at
+            tried = f" Tried {num_tries} time{'s' if num_tries > 1 else ''} in {lasted_s:.1f} s."
+            if num_tries <= self.max_retries and failure.retry_after_s is not None:
+                tried += (
+                    f" The server asks to wait {failure.retry_after_s:g} s, longer than max_retry_s="
+                    f"{self._config.max_retry_s:g} allows."
+                )
+        text = f"Expected a reply from {self.server}, got {failure.message}. {failure.remedy}{tried}"
+        raise failure.error(text.rstrip()) from error.__cause__
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep in short pieces, so that an open breaker wakes the calls that wait."""
+        while seconds > 0:
+            self._breaker.check()
+            await self._sleep(min(seconds, _NAP_S))
+            seconds -= _NAP_S
+
+    def _log_retry(self, failure: Failure, pause_s: float, num_tries: int) -> None:
+        if self._clock() - self._logged_at < _LOG_RETRIES_EVERY_S:
+            return
+        self._logged_at = self._clock()
+        logger.warning(
+            "Waiting %.1f s%s for %s, after try %d of %d: %s",
+            pause_s,
+            " (as the server asks)" if failure.retry_after_s is not None else "",
+            self.server,
+            num_tries,
+            self.max_retries + 1,
+            failure.message,
+        )
+
+
+def random_pause_s(num_tries: int, config: ClientConfig) -> float:
+    """Return a random pause before the next try, in seconds (full jitter)."""
+    # The exponent is bounded: a float overflows at 2**1024.
+    return random.uniform(0.0, min(config.max_pause_s, config.first_pause_s * 2 ** min(num_tries - 1, 60)))
 
 
 def estimate_tokens(messages: Sequence[Message]) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -11,6 +13,10 @@ from metagym.budget import Prices
 from metagym.errors import ConfigError
 from metagym.types import Record
 
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+DEFAULT_SAMPLING: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 500}
 PLACEHOLDER_KEY = "no-key"  # the SDK does not start without a key, even for a server that needs none
 
 
@@ -43,6 +49,19 @@ class ClientConfig(Record):
     offline: bool = False
     """Make no calls and need no key: for the replay of a cassette."""
 
+    def connect(self, api_key: str, base_url: str | None, *, timeout_s: float) -> AsyncOpenAI:
+        """Make the SDK's client for the running event loop; it makes no request yet and never retries."""
+        import openai
+
+        first_byte_s = self.first_byte_timeout_s or timeout_s
+        return openai.AsyncOpenAI(
+            api_key=api_key,
+            base_url=base_url,
+            timeout=openai.Timeout(timeout_s, connect=self.connect_timeout_s, read=first_byte_s),
+            max_retries=0,  # `asking` retries
+            http_client=openai.DefaultAioHttpClient(),
+        )
+
 
 def find_key(given_url: str | None, url: str | None, api_key_env: str | None) -> str:
     """Return the key for the server at `url`, never a key that was meant for another server.
@@ -66,3 +85,12 @@ def find_key(given_url: str | None, url: str | None, api_key_env: str | None) ->
         "Expected a key or a server, got neither. Set OPENAI_API_KEY, or give the base_url of your own server "
         "(base_url='http://localhost:8000/v1')."
     )
+
+
+def merge_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sampling over the defaults; None removes a default."""
+    merged = {**DEFAULT_SAMPLING, **sampling}
+    if merged.get("max_completion_tokens") is not None and "max_tokens" not in sampling:
+        del merged["max_tokens"]
+    # The seed is no default: it comes with each call, and None removes it.
+    return {name: value for name, value in merged.items() if value is not None or name == "seed"}

@@ -1,24 +1,25 @@
-"""A client for any server that speaks the OpenAI protocol (OpenAI, vLLM, SGLang, Ollama, llama.cpp)."""
+"""A client for any server that speaks the OpenAI protocol, and the limiter of its calls in flight."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
+import time
 import weakref
+from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from metagym.background import LOOP
 from metagym.budget import Ledger
 from metagym.errors import ConfigError, ModelUnavailableError
 from metagym.extensions import Extension
-from metagym.models.asking import Booking, estimate_tokens, max_tokens
+from metagym.models.asking import Booking, Retrier, Sleep, estimate_tokens, max_tokens
 from metagym.models.chat import Call
-from metagym.models.client_config import PLACEHOLDER_KEY, ClientConfig, find_key
-from metagym.models.pacing import AdaptiveLimiter, Breaker, Retrier, Signal
-from metagym.models.server_failures import AttemptFailedError, read_failure
+from metagym.models.client_config import PLACEHOLDER_KEY, ClientConfig, find_key, merge_sampling
+from metagym.models.server_failures import AttemptFailedError, Breaker, Clock, read_failure
 from metagym.models.server_replies import read_completion
 from metagym.types import Completion, Message, clean_text
 
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_SAMPLING: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 500}
 DEFAULT_CLIENT = ClientConfig()
+Signal = Literal["success", "overload", "other"]
+_WINDOW_S = 60.0
+_LOG_WAITS_FROM_S = 5.0
 
 
 class OpenAIChatModel(Extension):
@@ -72,7 +75,7 @@ class OpenAIChatModel(Extension):
         if self.base_url is not None and urlsplit(self.base_url).scheme not in ("http", "https"):
             raise ConfigError(f"base_url must be a URL such as 'http://localhost:8000/v1', got {self.base_url!r}.")
         self._api_key = PLACEHOLDER_KEY if client.offline else find_key(base_url, self.base_url, api_key_env)
-        self.sampling = _merge_sampling(sampling or {})
+        self.sampling = merge_sampling(sampling or {})
         limits = (self.sampling.get("max_completion_tokens"), self.sampling.get("max_tokens"))
         self.max_reply_tokens = next((limit for limit in limits if isinstance(limit, int)), None)
         self.timeout_s, self.max_retries, self.client, self.prices = timeout_s, max_retries, client, client.prices
@@ -110,13 +113,9 @@ class OpenAIChatModel(Extension):
         completion = await self._retrier.run(lambda: self._attempt(connection, request, booking))
         if completion.model and completion.model not in self._logged_names:
             self._logged_names.add(completion.model)
-            logger.log(
-                # Servers answer with a dated snapshot of the name; any other name may be another model.
-                logging.INFO if completion.model.startswith(self.model) else logging.WARNING,
-                "Asked for model %r, the server answers as %r.",
-                self.model,
-                completion.model,
-            )
+            # Servers answer with a dated snapshot of the name; any other name may be another model.
+            level = logging.INFO if completion.model.startswith(self.model) else logging.WARNING
+            logger.log(level, "Asked for model %r, the server answers as %r.", self.model, completion.model)
         return completion
 
     async def aclose(self) -> None:
@@ -177,22 +176,11 @@ class OpenAIChatModel(Extension):
 
     def _connect(self) -> _Connection:
         if self.client.offline:
-            raise ModelUnavailableError(
-                f"Model {self.model!r} is offline (client={{'offline': True}}): it makes no calls."
-            )
+            raise ModelUnavailableError(f"Model {self.model!r} is offline (client={{'offline': True}}): no call.")
         loop = asyncio.get_running_loop()
         connection = self._connections.get(loop)
         if connection is None:
-            import openai
-
-            first_byte_s = self.client.first_byte_timeout_s or self.timeout_s
-            sdk = openai.AsyncOpenAI(
-                api_key=self._api_key,
-                base_url=self.base_url,
-                timeout=openai.Timeout(self.timeout_s, connect=self.client.connect_timeout_s, read=first_byte_s),
-                max_retries=0,  # `pacing` retries
-                http_client=openai.DefaultAioHttpClient(),
-            )
+            sdk = self.client.connect(self._api_key, self.base_url, timeout_s=self.timeout_s)
             limiter = AdaptiveLimiter(
                 self.client.max_concurrency,
                 requests_per_minute=self.client.requests_per_minute,
@@ -228,9 +216,134 @@ class _Connection(NamedTuple):
     limiter: AdaptiveLimiter
 
 
-def _merge_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
-    merged = {**DEFAULT_SAMPLING, **sampling}
-    if merged.get("max_completion_tokens") is not None and "max_tokens" not in sampling:
-        del merged["max_tokens"]
-    # The seed is no default: it comes with each call, and None removes it.
-    return {name: value for name, value in merged.items() if value is not None or name == "seed"}
+class Grant(NamedTuple):
+    """The permission for one call in flight: its start, and its entry in the limit of tokens per minute."""
+
+    at: float
+    entry: list[float]
+
+
+class AdaptiveLimiter:
+    """Limits the calls in flight, and the calls and tokens in any 60 seconds.
+
+    The limit of calls in flight starts at `max_concurrency`. Overload halves it, once for all calls that were in
+    flight at that time. Each success raises it by one divided by the limit, so a full round of successes adds one.
+    Source of the rule: Chiu and Jain 1989 (additive increase, multiplicative decrease). Calls start in the order
+    in which they arrived. A limiter belongs to one event loop.
+    """
+
+    def __init__(
+        self,
+        max_concurrency: int,
+        *,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        clock: Clock = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self.max_concurrency, self.limit, self.num_in_flight = max_concurrency, float(max_concurrency), 0
+        self._windows = (_SlidingWindow(requests_per_minute), _SlidingWindow(tokens_per_minute))
+        self._clock, self._sleep = clock, sleep
+        self._paused_until = self._halved_at = self._logged_at = float("-inf")
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._turn = asyncio.Lock()
+
+    async def acquire(self, num_tokens: int) -> Grant:
+        """Wait until a call of about `num_tokens` may start."""
+        if self._waiters or self.num_in_flight >= int(self.limit):
+            await self._queue_up()
+        else:
+            self.num_in_flight += 1
+        try:
+            if self._delay(num_tokens) > 0:
+                async with self._turn:  # in order, so that small calls do not overtake a large one for ever
+                    while (delay_s := self._delay(num_tokens)) > 0:
+                        self._log_wait(delay_s)
+                        await self._sleep(delay_s)
+        except BaseException:
+            self._leave()
+            raise
+        now = self._clock()
+        self._windows[0].add(now, 1)
+        return Grant(now, self._windows[1].add(now, num_tokens))
+
+    def release(self, grant: Grant, signal: Signal, num_tokens: int | None = None) -> None:
+        """End a call: `signal` is how it ended, `num_tokens` what it used, if that is known."""
+        if num_tokens is not None:
+            self._windows[1].correct(grant.entry, num_tokens)
+        if signal == "success":
+            self.limit = min(float(self.max_concurrency), self.limit + 1 / self.limit)
+        elif signal == "overload" and grant.at > self._halved_at:
+            # A call that started before the last halving says nothing about the new limit.
+            self.limit = max(1.0, min(self.limit, float(self.num_in_flight)) / 2)
+            self._halved_at = self._clock()
+            logger.info("The server is overloaded: at most %d calls at once from now on.", int(self.limit))
+        self._leave()
+
+    def pause(self, seconds: float) -> None:
+        """Let no call start for `seconds`: the server asked for it."""
+        self._paused_until = max(self._paused_until, self._clock() + seconds)
+
+    def _delay(self, num_tokens: int) -> float:
+        now = self._clock()
+        requests, tokens = self._windows
+        return max(self._paused_until - now, requests.delay(now, 1), tokens.delay(now, num_tokens))
+
+    def _log_wait(self, delay_s: float) -> None:
+        now = self._clock()
+        if delay_s >= _LOG_WAITS_FROM_S and now - self._logged_at >= _LOG_WAITS_FROM_S:
+            self._logged_at = now
+            why = "the server asked for a pause" if self._paused_until > now else "the limit per minute is used up"
+            logger.warning("Waiting %.0f s: %s.", delay_s, why)
+
+    async def _queue_up(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._leave()  # its turn had come already
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
+            raise
+
+    def _leave(self) -> None:
+        self.num_in_flight -= 1
+        while self._waiters and self.num_in_flight < int(self.limit):
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                self.num_in_flight += 1
+                waiter.set_result(None)
+
+
+class _SlidingWindow:
+    """Allows at most `limit` in any 60 seconds; one amount above the limit passes alone."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit, self._sum = limit, 0.0
+        self._entries: deque[list[float]] = deque()
+
+    def delay(self, now: float, amount: float) -> float:
+        if self._limit is None:
+            return 0.0
+        while self._entries and self._entries[0][0] <= now - _WINDOW_S + 1e-6:
+            self._sum -= self._entries.popleft()[1]
+        excess, delay_s = self._sum + amount - self._limit, 0.0
+        for entered_at, entered in self._entries:
+            if excess <= 0:
+                break
+            excess, delay_s = excess - entered, entered_at + _WINDOW_S - now
+        return delay_s
+
+    def add(self, now: float, amount: float) -> list[float]:
+        entry = [now, amount]
+        if self._limit is not None:
+            self._entries.append(entry)
+            self._sum += amount
+        return entry
+
+    def correct(self, entry: list[float], amount: float) -> None:
+        if self._entries and entry[0] >= self._entries[0][0]:
+            self._sum += amount - entry[1]
+            entry[1] = amount

@@ -1,15 +1,21 @@
-"""From the exceptions of the SDK to a `Failure`: what went wrong, whether a retry may help, and the remedy."""
+"""From the exceptions of the SDK to a `Failure`: what went wrong, whether a retry may help, and the remedy.
+
+The breaker counts failures of one kind in a row, and stops the run if no call can succeed.
+"""
 
 from __future__ import annotations
 
 import email.utils
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from metagym.errors import ContextOverflowError, ModelError, ModelUnavailableError
+from metagym.models.client_config import ClientConfig
 from metagym.models.server_replies import ReplyError, is_overflow
 
+Clock = Callable[[], float]
+_HALF_OPEN_AFTER_S = 5.0
 _RETRIED_STATUSES = frozenset({408, 409, 429})
 _OVERLOAD_STATUSES = frozenset({429, 503, 529})
 # A gateway gave up on the server behind it, which may have finished the reply and counted it.
@@ -43,6 +49,56 @@ class AttemptFailedError(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure)
         self.failure = failure
+
+
+class Breaker:
+    """Stops the run when a server fails in the same way again and again, with no success between.
+
+    `breaker_failures` failures of one kind in a row open it. If the server has answered before, the row must also
+    last `breaker_s` seconds from the start of its first attempt. A 429, 503 or 529 counts only when a call is given
+    up: a server that limits the rate, or still loads its model, is not down. While the breaker is open, every call
+    fails at once. After five seconds one call may try: a failure opens it again, a success closes it.
+    """
+
+    def __init__(self, config: ClientConfig, *, clock: Clock = time.monotonic) -> None:
+        self._config, self._clock = config, clock
+        self.is_quiet = False
+        """Whether the last attempt was answered: then there is nothing to check and nothing to note."""
+        self._has_answered = False
+        self._kind, self._length, self._began_at = "", 0, 0.0
+        self._error: ModelUnavailableError | None = None
+        self._opened_at = 0.0
+
+    def check(self) -> None:
+        """Let a call through, or not.
+
+        Raises:
+            ModelUnavailableError: the breaker is open.
+        """
+        if self._error is not None and self._clock() - self._opened_at < _HALF_OPEN_AFTER_S:
+            raise ModelUnavailableError(str(self._error))
+
+    def succeeded(self) -> None:
+        """Note a reply."""
+        self.is_quiet, self._has_answered, self._length, self._error = True, True, 0, None
+
+    def failed(self, failure: Failure, began_at: float, server: str) -> None:
+        """Note an attempt at `server` that began at `began_at` and failed."""
+        if failure.kind != self._kind or self._length == 0:
+            self._kind, self._length, self._began_at = failure.kind, 0, began_at
+        self.is_quiet = False
+        self._length += 1
+        self._began_at = min(self._began_at, began_at)
+        lasted_s = self._clock() - self._began_at
+        is_short = self._has_answered and lasted_s < self._config.breaker_s
+        if self._length < self._config.breaker_failures or is_short:
+            return
+        self._opened_at = self._clock()
+        self._error = ModelUnavailableError(
+            f"Expected a reply from {server}, got the same error {self._length} times in a row within "
+            f"{lasted_s:.1f} s, with no success between: {failure.message}. The run stops here; what was played is "
+            f"kept. {failure.remedy}"
+        )
 
 
 def read_failure(error: Exception, *, timeout_s: float) -> Failure | None:

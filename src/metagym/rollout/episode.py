@@ -10,7 +10,7 @@ from typing import Any
 from metagym.actors import Actor
 from metagym.config import RolloutConfig
 from metagym.errors import ContextOverflowError, ContractError
-from metagym.extensions import extension_of
+from metagym.extensions import Extension, extension_of
 from metagym.rollout.remote import RemoteRollout
 from metagym.types import Action, Episode, Observation, Step, StopReason, Trajectory, compact, sum_usage
 from metagym.workers import Frame, InnerEnv, RemoteWorkers, Workers
@@ -151,12 +151,13 @@ def _resolve(action: Action, available: tuple[str, ...] | None, invalid: str) ->
 
 
 def _record(episode: Episode, actor: Actor, steps: Sequence[Step], **fields: Any) -> Trajectory:
+    about = actor if isinstance(actor, Extension) else extension_of(actor)
     return Trajectory(
         episode=episode,
         steps=tuple(steps),
         usage=sum_usage(step.action.completion.usage for step in steps if step.action.completion),
-        scripted=extension_of(actor).scripted,
-        actor_revision=extension_of(actor).revision,
+        scripted=about.scripted,
+        actor_revision=about.revision,
         **fields,
     )
 

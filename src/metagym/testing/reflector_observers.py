@@ -8,8 +8,7 @@ from typing import Any
 
 import gymnasium
 
-from metagym.envs.gates.env import GatesEnv
-from metagym.envs.gates.laws import GatesTaskSet
+from metagym.envs.gates.env import GatesEnv, GatesTaskSet
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import ContractError
 from metagym.extensions import extension_of

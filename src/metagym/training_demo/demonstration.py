@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from metagym.envs.gates.laws import GATES, WAYS
+from metagym.envs.gates.env import GATES, WAYS
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.imports import require
 from metagym.seeding import derive_seed, digest

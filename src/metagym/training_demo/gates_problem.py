@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metagym.envs.gates.laws import FAMILIES, GATES, WAYS
+from metagym.envs.gates.env import FAMILIES, GATES, WAYS
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.envs.instructions import Instruction, read_instructions, write_instructions
 from metagym.seeding import derive_seed

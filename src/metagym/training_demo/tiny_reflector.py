@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metagym.envs.gates.laws import GATES, WAYS
+from metagym.envs.gates.env import GATES, WAYS
 from metagym.errors import ConfigError
 from metagym.imports import require
 from metagym.seeding import derive_seed

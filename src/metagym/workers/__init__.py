@@ -1,13 +1,16 @@
 """Hosts of inner environments: this process, worker processes, or a Ray cluster. They know no actors or prompts.
 
-hosting   the protocols, and the host of one environment
-local     LocalWorkers: environments in this process
+protocol  the protocols, and what an environment returns
+local     HostedEnv: one environment, checked; LocalWorkers: environments in this process
 process   ProcessWorkers: worker processes, killed and replaced if they hang or die (`serving`: the other end)
 ray       RayWorkers: hosts on a Ray cluster, each with a worker process
 options   the option `workers` of gym.make, and `make_workers`
 """
 
-from metagym.workers.hosting import (
+from metagym.workers.local import LocalWorkers
+from metagym.workers.options import WorkerOptions, make_workers, read_workers
+from metagym.workers.process import ProcessWorkers
+from metagym.workers.protocol import (
     Frame,
     HostLease,
     InnerEnv,
@@ -17,9 +20,6 @@ from metagym.workers.hosting import (
     WorkerLostError,
     Workers,
 )
-from metagym.workers.local import LocalWorkers
-from metagym.workers.options import WorkerOptions, make_workers, read_workers
-from metagym.workers.process import ProcessWorkers
 from metagym.workers.ray import RayWorkers
 
 __all__ = [

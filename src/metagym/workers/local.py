@@ -3,10 +3,60 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import AsyncIterator
 
+from metagym.errors import InnerEnvError
 from metagym.types import Task
-from metagym.workers.hosting import Frame, HostedEnv, InnerEnv, MakeEnv
+from metagym.workers.protocol import Frame, InnerEnv, MakeEnv
+
+
+class HostedEnv:
+    """Steps one environment in its own process, and turns every error it raises into InnerEnvError."""
+
+    def __init__(self, make_env: MakeEnv) -> None:
+        self.broken = False
+        try:
+            self._env = make_env()
+        except ImportError:
+            raise  # its message says what to install
+        except Exception as error:
+            raise InnerEnvError(f"The inner environment could not be made: {type(error).__name__}: {error}") from error
+
+    def reset(self, task: Task) -> Frame:
+        """Start `task`."""
+        try:
+            text, info = self._env.reset(seed=task.seed, options={"task_id": task.id})
+        except Exception as error:
+            raise self._failure("reset", error) from error
+        return self._checked(Frame(text, 0.0, False, False, info))
+
+    def step(self, command: str) -> Frame:
+        """Execute `command`."""
+        try:
+            text, reward, terminated, truncated, info = self._env.step(command)
+            frame = Frame(text, float(reward), terminated, truncated, info)
+        except Exception as error:
+            raise self._failure(f"step({command!r})", error) from error
+        return self._checked(frame)
+
+    def close(self) -> None:
+        """Close the environment, and ignore errors: a broken one may break again, and its episode is recorded."""
+        with contextlib.suppress(Exception):
+            self._env.close()
+
+    def _failure(self, call: str, error: Exception) -> InnerEnvError:
+        self.broken = True
+        return InnerEnvError(f"The inner environment raised in {call}: {type(error).__name__}: {error}")
+
+    def _checked(self, frame: Frame) -> Frame:
+        if isinstance(frame.text, str) and math.isfinite(frame.reward):
+            return frame
+        self.broken = True
+        raise InnerEnvError(
+            "An inner environment must give a str observation and a finite reward, got "
+            f"{type(frame.text).__name__} and {frame.reward!r}. Wrap it in metagym.TextAdapter."
+        )
 
 
 class LocalWorkers:

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.workers.hosting import MakeEnv, ProcessLimits, RemoteWorkers, Workers
 from metagym.workers.local import LocalWorkers
 from metagym.workers.process import ProcessWorkers
+from metagym.workers.protocol import MakeEnv, ProcessLimits, RemoteWorkers, Workers
 from metagym.workers.ray import RayWorkers
 
 

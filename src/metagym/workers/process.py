@@ -22,7 +22,7 @@ from typing import Any
 
 from metagym.errors import ConfigError
 from metagym.types import Task
-from metagym.workers.hosting import Frame, InnerEnv, MakeEnv, ProcessLimits, WorkerLostError
+from metagym.workers.protocol import Frame, InnerEnv, MakeEnv, ProcessLimits, WorkerLostError
 from metagym.workers.serving import receive, send, serve_environments
 
 logger = logging.getLogger(__name__)

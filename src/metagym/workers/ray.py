@@ -27,8 +27,8 @@ from typing import Any
 
 from metagym.errors import ConfigError
 from metagym.imports import require
-from metagym.workers.hosting import MakeEnv, ProcessLimits, RemoteRunner, WorkerLostError
 from metagym.workers.process import DEFAULT_LIMITS, ProcessWorkers
+from metagym.workers.protocol import MakeEnv, ProcessLimits, RemoteRunner, WorkerLostError
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from metagym.errors import InnerEnvError
-from metagym.workers.hosting import HostedEnv
+from metagym.workers.local import HostedEnv
 
 _LENGTH = struct.Struct("!Q")
 _DIE_WITH_PARENT = 1  # Linux: prctl(PR_SET_PDEATHSIG, SIGKILL)

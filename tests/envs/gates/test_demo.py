@@ -12,7 +12,7 @@ import pytest
 
 from metagym import optimize
 from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector, gate_in
-from metagym.envs.gates.laws import FAMILIES, law_of
+from metagym.envs.gates.env import FAMILIES, law_of
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.envs.instructions import read_instructions
 from metagym.errors import ConfigError

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from metagym.envs.gates.env import GOAL, GatesEnv
-from metagym.envs.gates.laws import GATES, WAYS, law_of, level_of
+from metagym.envs.gates.env import GATES, GOAL, WAYS, GatesEnv, law_of, level_of
 from metagym.errors import UnknownNameError
 
 LAW = law_of("law-0123")

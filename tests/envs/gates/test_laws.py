@@ -12,8 +12,7 @@ import pytest
 
 from metagym.envs.gates import FAMILIES, GatesTaskSet
 from metagym.envs.gates.demo import GatesDemoActor
-from metagym.envs.gates.env import BACKFIRE_TURNS, NUM_TURNS
-from metagym.envs.gates.laws import GATES, NUM_LAWS, WAYS, Law, Level, law_of, level_of
+from metagym.envs.gates.env import BACKFIRE_TURNS, GATES, NUM_LAWS, NUM_TURNS, WAYS, Law, Level, law_of, level_of
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.envs.instructions import MAX_INSTRUCTIONS, Instruction, write_instructions
 from metagym.errors import UnknownNameError

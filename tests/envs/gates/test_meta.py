@@ -20,7 +20,7 @@ def test_by_default_a_meta_episode_keeps_to_one_family(make_gates: MakeGates) ->
 
 
 def test_the_default_prompt_reveals_no_law(make_gates: MakeGates) -> None:
-    from metagym.envs.gates.laws import GATES, WAYS
+    from metagym.envs.gates.env import GATES, WAYS
 
     words = make_gates().default_prompt.lower().replace(".", "").split()
     assert not {*GATES, *WAYS} & set(words)

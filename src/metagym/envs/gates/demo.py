@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from metagym.envs.gates.laws import GATES
+from metagym.envs.gates.env import GATES
 from metagym.envs.instructions import Instruction, check_slip, draw_slip, read_instructions
 from metagym.types import Action, Episode, MetaStep, Observation, Reflection, Step
 

@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 from metagym.actors import Actor
 from metagym.env import MetaEnv
 from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
-from metagym.envs.gates.env import GatesEnv
-from metagym.envs.gates.laws import GatesTaskSet
+from metagym.envs.gates.env import GatesEnv, GatesTaskSet
 from metagym.reflectors import Reflector
 from metagym.tasks import TaskSet
 

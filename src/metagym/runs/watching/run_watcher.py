@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pydantic_core
 
-from metagym.budget import Attempt, Spending
+from metagym.budget import Attempt, Spending, add_attempt
 from metagym.errors import RunFolderError
 from metagym.runs import LOG, MANIFEST, REPORT, Manifest, Measurement, Role, read_manifest
 from metagym.runs.model_calls import CALLS
@@ -122,7 +122,7 @@ class RunWatcher:
             self._under_way[attempt.number] = attempt, now - (idle or 0.0)
         else:
             self._under_way.pop(attempt.number, None)
-            self._spent = self._spent.plus(attempt)
+            self._spent = add_attempt(self._spent, attempt)
 
     def _state(self, manifest: Manifest, now: float) -> RunState:
         ages = [seconds_since_written(self.path / name, now) for name in (LOG, CALLS, MANIFEST)]

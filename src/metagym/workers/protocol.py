@@ -1,9 +1,8 @@
-"""What all workers share: the protocols, and the host of one environment, which checks what the environment returns."""
+"""What all workers share: the protocols, and what an environment returns."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -97,51 +96,3 @@ class WorkerLostError(InnerEnvError):
 
     is_culprit: bool = True
     """Whether a request of this episode, not of another one, was running when the process was lost."""
-
-
-class HostedEnv:
-    """Steps one environment in its own process, and turns every error it raises into InnerEnvError."""
-
-    def __init__(self, make_env: MakeEnv) -> None:
-        self.broken = False
-        try:
-            self._env = make_env()
-        except ImportError:
-            raise  # its message says what to install
-        except Exception as error:
-            raise InnerEnvError(f"The inner environment could not be made: {type(error).__name__}: {error}") from error
-
-    def reset(self, task: Task) -> Frame:
-        """Start `task`."""
-        try:
-            text, info = self._env.reset(seed=task.seed, options={"task_id": task.id})
-        except Exception as error:
-            raise self._failure("reset", error) from error
-        return self._checked(Frame(text, 0.0, False, False, info))
-
-    def step(self, command: str) -> Frame:
-        """Execute `command`."""
-        try:
-            text, reward, terminated, truncated, info = self._env.step(command)
-            frame = Frame(text, float(reward), terminated, truncated, info)
-        except Exception as error:
-            raise self._failure(f"step({command!r})", error) from error
-        return self._checked(frame)
-
-    def close(self) -> None:
-        """Close the environment, and ignore errors: a broken one may break again, and its episode is recorded."""
-        with contextlib.suppress(Exception):
-            self._env.close()
-
-    def _failure(self, call: str, error: Exception) -> InnerEnvError:
-        self.broken = True
-        return InnerEnvError(f"The inner environment raised in {call}: {type(error).__name__}: {error}")
-
-    def _checked(self, frame: Frame) -> Frame:
-        if isinstance(frame.text, str) and math.isfinite(frame.reward):
-            return frame
-        self.broken = True
-        raise InnerEnvError(
-            "An inner environment must give a str observation and a finite reward, got "
-            f"{type(frame.text).__name__} and {frame.reward!r}. Wrap it in metagym.TextAdapter."
-        )
