@@ -17,7 +17,7 @@ HAS_STOCK = all(importlib.util.find_spec(name) for name in ("alfworld", "textwor
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "alfworld: needs the extra metagym[alfworld]")
+    config.addinivalue_line("markers", "alfworld: needs the extra alfworld")
 
 
 @pytest.fixture(autouse=True)
