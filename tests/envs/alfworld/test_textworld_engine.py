@@ -99,6 +99,7 @@ def test_a_hung_process_is_killed_and_replaced() -> None:
 
 
 @pytest.mark.alfworld
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_both_engines_agree_on_official_games(official: GameCatalogue, stock: None) -> None:
     names = alfworld_parity.pick_games(official.listing().playable, 2, random.Random(1))
@@ -108,6 +109,7 @@ def test_both_engines_agree_on_official_games(official: GameCatalogue, stock: No
 
 
 @pytest.mark.alfworld
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_both_engines_agree_on_generated_games_and_on_the_old_wording(generated: GameCatalogue, stock: None) -> None:
     engine = SpawnedTextWorldEngine()
@@ -178,6 +180,7 @@ def test_the_meta_environment_plays_the_same_in_both_engines(stock: None) -> Non
 
 
 @pytest.mark.alfworld
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_stock_alfworld_loads_written_games(stock: None, tmp_path: Path) -> None:
     export.write_games(tmp_path, families=["look_at_obj_in_light"], num_games=1)

@@ -38,7 +38,7 @@ def test_no_start_is_in_two_roles(tasks):
 
 
 def test_drawing_too_many_levels_of_a_family_is_an_error(tasks, monkeypatch):
-    monkeypatch.setattr("metagym.tasks.MAX_REJECTIONS", 50)
+    monkeypatch.setattr(tasks, "max_rejections", 50)
     match = r"Expected 2 new tasks .* from MiniHack-Room-5x5-v0.* few levels: MiniHack-Room-5x5-v0 about 1"
     with pytest.raises(TasksExhaustedError, match=match):
         tasks.draw(2, rng=np.random.default_rng(0), families=["MiniHack-Room-5x5-v0"])
