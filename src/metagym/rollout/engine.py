@@ -50,8 +50,8 @@ class RolloutEngine:
     async def run(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
         """Play the episodes and return their records, in the order of `episodes`.
 
-        An infrastructure error is not raised here; it is in the episode's record (`stop_reason` is `error`,
-        `score` is None). After an error that no later episode can escape (`error.stops_run`: a wrong key, a server
+        An infrastructure error is not raised here; it is in the episode's record, whose `stop_reason` is `error`
+        and which has no `score`. After an error that no later episode can escape (`error.stops_run`: a wrong key, a server
         that is down), no further episode is started, and the records of the remaining ones hold that error.
 
         Raises:

@@ -17,8 +17,8 @@ from metagym.workers.ray import RayWorkers
 class WorkerOptions(ProcessLimits):
     """The mapping that the option `workers` takes: the kind of workers, and the limits of each process.
 
-    >>> WorkerOptions(processes=4, step_timeout_s=20).memory_mib is None
-    True
+    >>> WorkerOptions(processes=4, step_timeout_s=20).step_timeout_s
+    20.0
     """
 
     processes: int | None = Field(default=None, ge=1)
