@@ -51,8 +51,8 @@ class RolloutEngine:
         """Play the episodes and return their records, in the order of `episodes`.
 
         An infrastructure error is not raised here; it is in the episode's record, whose `stop_reason` is `error`
-        and which has no `score`. After an error that no later episode can escape (`error.stops_run`: a wrong key, a server
-        that is down), no further episode is started, and the records of the remaining ones hold that error.
+        and which has no `score`. After an error that no later episode can escape (`error.stops_run`: a wrong key,
+        a server that is down), no further episode is started, and the records of the remaining ones hold that error.
 
         Raises:
             BudgetExceededError: the budget ran out; it carries the records. Calls under way were waited for.
