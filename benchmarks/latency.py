@@ -28,9 +28,8 @@ from measuring import Row, interleaved, median_ratio, run, wall_s
 from metagym.actors import ChatActor
 from metagym.models import Call, ChatModel, OpenAIChatModel
 from metagym.rollout import RolloutConfig, RolloutEngine
-from metagym.seeding import step_seed
 from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest
-from metagym.types import Completion, Episode, Message, Observation, Step
+from metagym.types import Completion, Episode, Message, Observation, Step, step_seed
 from metagym.workers import LocalWorkers
 
 SIGMA = 1.0

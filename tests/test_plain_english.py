@@ -21,7 +21,7 @@ WORDS = {
     r"go(?:es|ne|ing)? on with": "resume, continue",
     r"\banew\b|\bafresh\b": "again",
     r"\bcomes? again\b": "is retried, is played again",
-    r"\b(?:is|are) none\b": "there is no ..., returned no usable ..., invalid",
+    r"(?<!there )\b(?:is|are) (?-i:none)\b": "there is no ..., returned no usable ..., invalid",
     r"\b(?:is|are|was|were) told\b": "is given the message, reports",
     r"\bmend(?:s|ed|ing)?\b": "fix",
     r"\bapparatus\b": "infrastructure error, failed for infrastructure reasons",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 
@@ -9,7 +10,7 @@ import gymnasium
 import pytest
 
 import metagym
-from tests.conftest import run_python
+from tests.conftest import SRC, run_python
 
 
 @pytest.mark.parametrize("name", metagym.__all__)
@@ -67,3 +68,14 @@ def test_registered_ids_carry_a_version(env_id: str) -> None:
 def test_gymnasium_imports_metagym_by_the_module_form_of_an_id() -> None:
     code = 'import gymnasium; gymnasium.make("metagym:MetaGym/Gates-v0", actor="demo").close(); print("made")'
     assert run_python(code).stdout == "made\n"
+
+
+def test_no_public_name_is_defined_twice() -> None:
+    """Commands are named by what a user types, and programs by `main`; every other name is defined once."""
+    defined: dict[str, list[str]] = {}
+    for path in sorted(SRC.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            is_definition = isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            if is_definition and not node.name.startswith("_") and node.name != "main" and path.parent.name != "cli":
+                defined.setdefault(node.name, []).append(str(path.relative_to(SRC)))
+    assert {name: files for name, files in defined.items() if len(files) > 1} == {}

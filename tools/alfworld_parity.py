@@ -22,7 +22,7 @@ from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES, cluster_of
 from metagym.envs.alfworld.game import Engine, GameData, NativeEngine, Turn, parse_game
 from metagym.envs.alfworld.textworld_engine import SpawnedTextWorldEngine
-from metagym.seeding import derive_seed
+from metagym.types import derive_seed
 
 INVALID = (
     "",

@@ -25,7 +25,7 @@ from metagym.envs.minihack.engine import GamePool, NetHackGame, import_minihack
 from metagym.envs.minihack.env import MiniHackTextEnv, parse_task_id
 from metagym.envs.minihack.families import FAMILIES, GROUPS
 from metagym.envs.minihack.screen import Screen, read_screen
-from metagym.seeding import digest
+from metagym.types import digest
 
 DATES = {
     "full moon": "2026-11-24 12:00:00",

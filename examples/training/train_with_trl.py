@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 import trl
 
-from metagym.seeding import digest
 from metagym.training.experience import read_experience, to_experience, write_jsonl
 from metagym.training.policy import Policy
 from metagym.training.reward import MetaReward
@@ -26,6 +25,7 @@ from metagym.training_demo.demonstration import DemoConfig
 from metagym.training_demo.gates_problem import TRAIN_LAWS, GradedGatesMetaEnv, compact_messages
 from metagym.training_demo.held_out import play_loops, write_with
 from metagym.training_demo.tiny_reflector import EPISODES_PER_STEP, make_start
+from metagym.types import digest
 
 
 def main(out: Path, *, resume: bool) -> None:

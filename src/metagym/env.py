@@ -16,15 +16,15 @@ from metagym.actors import Actor, ActorSpec, make_actor
 from metagym.budget import Ledger
 from metagym.config import read_options
 from metagym.errors import BudgetExceededError, ConfigError
-from metagym.extensions import extension_of
+from metagym.extensions import describe, extension_of
+from metagym.imports import package_versions
 from metagym.meta_episode import MetaEpisode, make_schedule
 from metagym.reflectors import Reflector
 from metagym.rendering import render_batch
 from metagym.rollout import Player, Recorder, default_score
-from metagym.seeding import describe, digest, package_versions
 from metagym.spaces import PromptSpace, TrajectorySpace
 from metagym.tasks import TaskSet, is_task_list
-from metagym.types import Episode, MetaStep, Task, Trajectory, Usage, clean_text
+from metagym.types import Episode, MetaStep, Task, Trajectory, Usage, clean_text, digest
 from metagym.workers import make_workers
 
 ACTION_GRAMMAR = "exact, then case and white space"

@@ -59,3 +59,19 @@ class _View(Extension):
     async def aclose(self) -> None:
         if self._aclose is not None:
             await self._aclose()
+
+
+def describe(part: object) -> Any:
+    """Return the identity of a part for a fingerprint: its own `fingerprint`, else its qualified name."""
+    if part is None or isinstance(part, str | int | float | bool):
+        return part
+    own = extension_of(part).fingerprint
+    if own is not None:
+        return own
+    return import_path(part)
+
+
+def import_path(part: object) -> str:
+    """Return `package.module:Name` of a function or class, or of the class of any other object."""
+    named: Any = part if hasattr(part, "__qualname__") else type(part)
+    return f"{named.__module__}:{named.__qualname__}"

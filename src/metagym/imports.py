@@ -83,3 +83,14 @@ def declared_requirements() -> list[str]:
 def is_own(distribution: importlib.metadata.Distribution) -> bool:
     """Whether an installed distribution called metagym is this project, and not the unrelated one of the index."""
     return any(entry.module == "metagym.cli" for entry in distribution.entry_points)
+
+
+def package_versions(*names: str) -> dict[str, str]:
+    """Return the installed version of each package; a package that is not installed is left out."""
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

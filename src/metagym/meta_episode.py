@@ -10,9 +10,8 @@ import numpy as np
 
 from metagym.config import MetaEnvConfig
 from metagym.errors import ConfigError, EpisodesFailedError, TasksExhaustedError, UnknownNameError
-from metagym.seeding import derive_seed
 from metagym.tasks import TaskSet
-from metagym.types import Episode, MetaStep, Task, Trajectory
+from metagym.types import Episode, MetaStep, Task, Trajectory, derive_seed
 
 
 class MetaEpisode:

@@ -16,8 +16,7 @@ import gymnasium
 import numpy as np
 
 from metagym.errors import ConfigError, TasksExhaustedError, UnknownNameError
-from metagym.seeding import digest
-from metagym.types import Task
+from metagym.types import Task, digest
 
 ROLES = ("train", "validation", "test")
 ROLE_SHARES = (0.6, 0.2, 0.2)

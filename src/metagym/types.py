@@ -1,4 +1,4 @@
-"""The nouns: frozen records with a JSON round trip. They have no behaviour.
+"""The nouns: frozen records with a JSON round trip, and the digests and seeds that follow from data.
 
     Task -> Episode -> [Observation, Action -> Step]* -> Trajectory -> MetaStep -> Reflection
 
@@ -9,6 +9,7 @@ No record holds a time that a clock measured.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from enum import StrEnum
@@ -18,6 +19,22 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, SkipValidation
 
 SCHEMA_VERSION: Final = 1
 """The version of the records' layout; written into every stored record."""
+
+
+def digest(value: Any, *, length: int = 16) -> str:
+    """Return a hex digest of a JSON value; equal values give equal digests in any process."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def derive_seed(*parts: int | str) -> int:
+    """Return a seed from the parts, in [0, 2**31): the range that servers and generators accept."""
+    return int(digest(list(parts), length=8), 16) >> 1
+
+
+def step_seed(episode_seed: int, step: int) -> int:
+    """Return the seed of one step of an episode; much faster than `derive_seed`."""
+    return int.from_bytes(hashlib.sha256(b"%d/%d" % (episode_seed, step)).digest()[:4]) >> 1
 
 
 def clean_text(text: str) -> str:

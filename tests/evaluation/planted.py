@@ -10,8 +10,7 @@ import numpy as np
 
 from metagym.envs.gates.demo import GatesDemoActor, gate_in
 from metagym.envs.gates.env import GATES, WAYS, law_of
-from metagym.seeding import derive_seed
-from metagym.types import Action, Episode, MetaStep, Observation, Reflection, Step
+from metagym.types import Action, Episode, MetaStep, Observation, Reflection, Step, derive_seed
 
 PLAIN = "Walk the road."
 

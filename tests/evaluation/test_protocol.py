@@ -123,7 +123,7 @@ class FixedLeak(GatesTaskSet):
 def _first_test_task() -> str:
     import numpy as np
 
-    from metagym.seeding import derive_seed
+    from metagym.types import derive_seed
 
     rng = np.random.default_rng(derive_seed("test", 0, FAMILIES[0]))
     return GatesTaskSet().draw(1, rng=rng, families=FAMILIES[:1], split="test")[0].id

@@ -12,10 +12,10 @@ import pytest
 import metagym.reflectors
 from metagym import optimize
 from metagym.envs.gates.demo import GatesDemoActor
+from metagym.extensions import describe
 from metagym.reflectors import bind, find_method, make_reflector, takes_model
 from metagym.reflectors.registry import METHODS
 from metagym.reflectors.scripted_model import ScriptedReflectorModel
-from metagym.seeding import describe
 from metagym.testing import FakeChatModel, check_reflector
 from metagym.types import MetaStep
 from tests.conftest import MakeGates, make_episode, make_meta_step, make_step, make_task, make_trajectory

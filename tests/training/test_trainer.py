@@ -21,7 +21,6 @@ pytest.importorskip("transformers", reason="needs metagym[train]")
 from metagym.errors import ConfigError, RunFolderError  # noqa: E402
 from metagym.optimizers.loop import optimize  # noqa: E402
 from metagym.reflectors import make_reflector  # noqa: E402
-from metagym.seeding import digest  # noqa: E402
 from metagym.training.experience import Experience, read_lines, to_experience, write_jsonl  # noqa: E402
 from metagym.training.export import FIELDS, reflector_turns, supervised_pairs  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
@@ -30,7 +29,11 @@ from metagym.training.policy import Policy  # noqa: E402
 from metagym.training.reward import MetaReward  # noqa: E402
 from metagym.training.trainer import TrainingConfig, train  # noqa: E402
 from metagym.training_demo.gates_problem import GradedGatesMetaEnv, compact_messages  # noqa: E402
-from metagym.types import Completion, MetaStep  # noqa: E402
+from metagym.types import (  # noqa: E402
+    Completion,
+    MetaStep,
+    digest,  # noqa: E402
+)
 from tests.conftest import SRC  # noqa: E402
 
 GRPO = GRPOConfig(group_size=4, groups_per_step=2, learning_rate=1e-3, max_new_tokens=24)

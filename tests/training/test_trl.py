@@ -17,12 +17,12 @@ pytest.importorskip("torch", reason="needs metagym[train]")
 
 from metagym.envs.gates.env import GATES, law_of  # noqa: E402
 from metagym.errors import ConfigError  # noqa: E402
-from metagym.seeding import digest  # noqa: E402
 from metagym.training.experience import to_experience, write_jsonl  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
 from metagym.training.reward import MetaReward  # noqa: E402
 from metagym.training.trl import grpo_arguments, make_dataset, make_reward_function  # noqa: E402
 from metagym.training_demo.gates_problem import GradedGatesMetaEnv, compact_messages, prompt_of  # noqa: E402
+from metagym.types import digest  # noqa: E402
 from tests.conftest import ROOT, SRC, MakeGates  # noqa: E402
 
 

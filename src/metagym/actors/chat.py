@@ -8,10 +8,9 @@ from typing import Any
 
 from metagym.actors.retrieval import ReadPrompt
 from metagym.errors import ConfigError
-from metagym.extensions import Extension, extension_of
+from metagym.extensions import Extension, describe, extension_of
 from metagym.models import Call, ChatModel, ask, estimate_tokens
-from metagym.seeding import describe, step_seed
-from metagym.types import Action, Completion, Episode, Message, Observation, Step, compact
+from metagym.types import Action, Completion, Episode, Message, Observation, Step, compact, step_seed
 
 REPLY_FORMAT = """\
 Reply with your reasoning and exactly one action, in this form:

@@ -12,10 +12,9 @@ from metagym.actors.protocol import Actor
 from metagym.actors.random_actor import RandomActor
 from metagym.actors.retrieval import ReadPrompt, retrieve_items
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.extensions import extension_of
+from metagym.extensions import describe, extension_of
 from metagym.imports import import_object
 from metagym.models import MODEL_KEYS, make_model, model_from_environment
-from metagym.seeding import describe
 from metagym.types import Action, Episode, Observation, Step
 
 

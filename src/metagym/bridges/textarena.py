@@ -18,8 +18,7 @@ import numpy as np
 from metagym.actors import ActorSpec
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
-from metagym.imports import require
-from metagym.seeding import package_versions
+from metagym.imports import package_versions, require
 from metagym.spaces import TextSpace
 from metagym.tasks import TaskSet
 from metagym.types import Task, clean_text

@@ -16,11 +16,10 @@ import gymnasium
 from metagym.actors import ActorSpec
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
-from metagym.imports import import_object, require
-from metagym.seeding import digest, package_versions
+from metagym.imports import import_object, package_versions, require
 from metagym.spaces import TextSpace
 from metagym.tasks import ListedTaskSet, TaskSet
-from metagym.types import Task
+from metagym.types import Task, digest
 
 FamilyOf = Callable[[Any], str]
 """Returns the family of a verifiers task; results are reported by family."""

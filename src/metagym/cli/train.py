@@ -143,9 +143,9 @@ def train_export_command(
 ) -> None:
     """Write reflector turns, actor turns or supervised pairs as JSON lines, for other trainers."""
     from metagym.actors import ChatActor
-    from metagym.seeding import digest
     from metagym.training.experience import read_experience
     from metagym.training.export import actor_turns, reflector_turns, supervised_pairs, write_turns
+    from metagym.types import digest
 
     if env is None:
         turns = reflector_turns(source)

@@ -75,9 +75,7 @@ def check_server(
             return
         key = find_key(base_url, url, api_key_env)
     except ConfigError as error:
-        yield problem(
-            "model", str(error), "export METAGYM_MODEL=NAME OPENAI_API_KEY=..., or write --actor NAME@URL"
-        )
+        yield problem("model", str(error), "export METAGYM_MODEL=NAME OPENAI_API_KEY=..., or write --actor NAME@URL")
         return
     url = (url or DEFAULT_URL).rstrip("/")
     yield from check_proxies(environ, url)

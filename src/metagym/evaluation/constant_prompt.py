@@ -15,8 +15,7 @@ from metagym.evaluation import evaluate
 from metagym.evaluation.config import EvaluationConfig
 from metagym.files import write_whole
 from metagym.reflectors import ReflectorSpec
-from metagym.seeding import derive_seed
-from metagym.types import Record
+from metagym.types import Record, derive_seed
 
 _FILE = "constant_prompt.json"
 

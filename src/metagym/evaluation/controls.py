@@ -14,10 +14,9 @@ import numpy as np
 
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation.arms import CONTROLS, Arm, kind_of_control
-from metagym.extensions import extension_of
+from metagym.extensions import describe, extension_of
 from metagym.reflectors import FixedReflector, Reflector, ReflectorSpec, Replay, as_reflector, bind
-from metagym.seeding import derive_seed, describe
-from metagym.types import MetaStep, Observation, Reflection, Step, StopReason, Trajectory
+from metagym.types import MetaStep, Observation, Reflection, Step, StopReason, Trajectory, derive_seed
 
 Trajectories = tuple[Trajectory, ...]
 ChangeBatch = Callable[[Trajectories, np.random.Generator], Trajectories]

@@ -14,12 +14,11 @@ from metagym.errors import ConfigError, TasksExhaustedError
 from metagym.evaluation.arms import ArmKind
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.disjointness import check_disjoint
-from metagym.extensions import extension_of
+from metagym.extensions import describe, extension_of
 from metagym.optimizers import Optimizer
 from metagym.reflectors import Reflector
 from metagym.runs import Manifest
-from metagym.seeding import derive_seed, describe, digest
-from metagym.types import Task
+from metagym.types import Task, derive_seed, digest
 
 
 class Plan:

@@ -29,8 +29,7 @@ from metagym.evaluation.store import open_store, report_of
 from metagym.optimizers import InTurn, Optimizer
 from metagym.reflectors import Reflector, ReflectorSpec, make_reflector
 from metagym.runs import Measurement, MemoryStore, RecordStore, Role
-from metagym.seeding import derive_seed
-from metagym.types import Usage
+from metagym.types import Usage, derive_seed
 
 
 def evaluate(

@@ -28,9 +28,8 @@ from metagym.evaluation.store import open_store, write_report
 from metagym.meta_episode import TaskQueue
 from metagym.reflectors import ReflectorSpec, make_reflector
 from metagym.runs import Measurement, MemoryStore, RecordStore, Role
-from metagym.seeding import derive_seed
 from metagym.statistics import Estimate, mean_interval
-from metagym.types import SCHEMA_VERSION, Record, Task
+from metagym.types import SCHEMA_VERSION, Record, Task, derive_seed
 
 
 class StreamReport(Record):

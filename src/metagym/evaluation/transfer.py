@@ -16,9 +16,8 @@ from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.extensions import extension_of
-from metagym.seeding import derive_seed
 from metagym.statistics import Estimate, finite_mean, mean_interval
-from metagym.types import Record, Task
+from metagym.types import Record, Task, derive_seed
 
 
 class TransferMatrix(Record):

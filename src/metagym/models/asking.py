@@ -22,8 +22,7 @@ from metagym.models.cassette import open_cassette
 from metagym.models.chat import Call, ChatModel
 from metagym.models.client_config import ClientConfig
 from metagym.models.server_failures import AttemptFailedError, Breaker, Clock, Failure
-from metagym.seeding import derive_seed
-from metagym.types import Completion, Message, Usage
+from metagym.types import Completion, Message, Usage, derive_seed
 
 logger = logging.getLogger(__name__)
 

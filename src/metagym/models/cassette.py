@@ -18,9 +18,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 from metagym.budget import current_purpose
 from metagym.errors import CassetteMissError, ConfigError, ContextOverflowError
+from metagym.extensions import describe
 from metagym.models.chat import Call, ChatModel
-from metagym.seeding import describe, digest
-from metagym.types import Completion, Message
+from metagym.types import Completion, Message, digest
 
 Mode = Literal["record", "replay", "read-through"]
 CASSETTE_VERSION: Final = 1

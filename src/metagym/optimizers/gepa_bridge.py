@@ -14,8 +14,7 @@ from metagym.errors import EpisodesFailedError
 from metagym.models import Call, ChatModel, ask
 from metagym.optimizers.loop import OptimizationResult, result_of
 from metagym.rendering import render_outcome, render_trajectory
-from metagym.seeding import derive_seed
-from metagym.types import Message, MetaStep, Trajectory
+from metagym.types import Message, MetaStep, Trajectory, derive_seed
 
 logger = logging.getLogger(__name__)
 COMPONENT: Final = "prompt"

@@ -10,10 +10,9 @@ from typing import Any, cast
 
 from metagym import background
 from metagym.errors import ConfigError
-from metagym.extensions import extension_of
+from metagym.extensions import describe, extension_of
 from metagym.models import sample as sample_of
 from metagym.reflectors.protocol import Reflector, Replay
-from metagym.seeding import describe
 from metagym.types import MetaStep, Reflection
 
 ReflectorSpec = Reflector | Callable[..., Any]

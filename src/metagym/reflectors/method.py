@@ -11,11 +11,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
 
 from metagym.errors import ConfigError
-from metagym.extensions import Extension, extension_of
+from metagym.extensions import Extension, describe, extension_of
 from metagym.models import Call, ask
-from metagym.seeding import derive_seed, describe
 from metagym.spaces import PromptSpace
-from metagym.types import Completion, Message, MetaStep, Reflection, Trajectory, sum_usage
+from metagym.types import Completion, Message, MetaStep, Reflection, Trajectory, derive_seed, sum_usage
 
 
 class ModelRequest(NamedTuple):

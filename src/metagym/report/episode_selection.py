@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from metagym.runs import Key, Role, RunFolder
-from metagym.seeding import digest
+from metagym.types import digest
 
 
 class Phase(NamedTuple):

@@ -26,7 +26,7 @@ from metagym.report.heat_map_data import maps_of
 from metagym.report.learning_curves import MAX_PANELS, panels_of
 from metagym.report.prompt_history import histories
 from metagym.report.run_reading import Run, read_runs
-from metagym.seeding import digest
+from metagym.types import digest
 
 SCRIPT = ("elements", "payload", "words", "list", "map", "messages", "episode", "compare", "prompts", "navigation")
 """The parts of the script in `static/script/`, in order: later parts use earlier ones; the last one starts the page."""

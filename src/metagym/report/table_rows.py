@@ -14,8 +14,7 @@ from metagym.evaluation.figures import Figures
 from metagym.report.charts import domain_of, whisker
 from metagym.report.number_format import format_interval, format_mean, format_number, format_p
 from metagym.report.run_reading import Run
-from metagym.seeding import digest
-from metagym.types import Usage
+from metagym.types import Usage, digest
 
 Row = dict[str, Any]
 TILES = (

@@ -20,8 +20,7 @@ from metagym.errors import ConfigError
 from metagym.extensions import extension_of
 from metagym.models import Call, Cassette
 from metagym.models.cassette import Mode, Rows, open_cassette
-from metagym.seeding import step_seed
-from metagym.types import Episode, Step, Trajectory
+from metagym.types import Episode, Step, Trajectory, step_seed
 from metagym.workers import HostLease, RemoteWorkers, WorkerLostError, Workers
 
 logger = logging.getLogger(__name__)

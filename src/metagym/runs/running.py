@@ -9,14 +9,13 @@ from typing import Any
 from metagym.budget import Budget
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
-from metagym.extensions import extension_of
+from metagym.extensions import describe, extension_of
 from metagym.models import Cassette
 from metagym.optimizers.loop import OptimizationResult, optimize
 from metagym.reflectors import make_reflector
 from metagym.registration import make
 from metagym.runs import Manifest, RunFolder
 from metagym.runs.model_calls import keeping_model_calls
-from metagym.seeding import describe
 from metagym.types import MetaStep
 
 

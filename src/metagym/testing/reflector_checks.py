@@ -15,12 +15,12 @@ from typing import Any, cast
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import BudgetExceededError, ContractError, LeakError
 from metagym.evaluation import EvaluationConfig, evaluate
+from metagym.extensions import describe
 from metagym.models import ChatModel
 from metagym.optimizers import OptimizationResult, optimize
 from metagym.reflectors import Reflector, ReflectorSpec, as_reflector, reflect
 from metagym.reflectors.scripted_model import Reply, ScriptedReflectorModel
 from metagym.runs import Manifest, RunFolder
-from metagym.seeding import describe
 from metagym.testing.reflector_observers import CANARY, CanaryGates, ObservedModel, WatchedReflector
 from metagym.types import MetaStep, Reflection
 

@@ -11,11 +11,10 @@ import gymnasium
 from metagym.envs.gates.env import GatesEnv, GatesTaskSet
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import ContractError
-from metagym.extensions import extension_of
+from metagym.extensions import describe, extension_of
 from metagym.models import Call, ChatModel
 from metagym.reflectors import Reflector, Replay, bind
 from metagym.reflectors.scripted_model import Reply, spoil
-from metagym.seeding import describe
 from metagym.types import Completion, Message, MetaStep, Reflection
 
 CANARY = "yellow canary"

@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 
 from metagym.errors import UnknownNameError
-from metagym.seeding import derive_seed, digest
 from metagym.testing.fake_server import ServerReply, ServerRequest
+from metagym.types import derive_seed, digest
 
 Answer = Callable[[ServerRequest], str | ServerReply]
 Fault = Callable[[ServerReply], ServerReply]

@@ -16,14 +16,13 @@ from pydantic import ValidationError
 
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
-from metagym.extensions import extension_of
+from metagym.extensions import describe, extension_of, import_path
 from metagym.files import whole_lines, write_whole
 from metagym.imports import require
 from metagym.optimizers.loop import optimize
 from metagym.reflectors import ChatReflector, ReflectorSpec, as_reflector
 from metagym.runs import MANIFEST, Manifest, RunFolder
-from metagym.seeding import derive_seed, describe, digest, import_path
-from metagym.types import SCHEMA_VERSION, Message, MetaStep, Record
+from metagym.types import SCHEMA_VERSION, Message, MetaStep, Record, derive_seed, digest
 
 EXPERIENCE = "experience.jsonl"
 Render = Callable[[MetaStep], list[Message]]

@@ -24,10 +24,9 @@ import numpy as np
 
 from metagym.errors import ConfigError
 from metagym.imports import require
-from metagym.seeding import derive_seed
 from metagym.training.metrics import Group, mean_or_nan
 from metagym.training.policy import Policy, Sample, Tensor
-from metagym.types import Completion, Record
+from metagym.types import Completion, Record, derive_seed
 
 torch = require("torch", extra="train")
 

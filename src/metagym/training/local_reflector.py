@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from metagym.errors import ConfigError
+from metagym.extensions import import_path
 from metagym.imports import import_object, require
 from metagym.models import Call
 from metagym.reflectors import ChatReflector
-from metagym.seeding import digest, import_path
 from metagym.training.experience import Render
 from metagym.training.policy import Policy
-from metagym.types import Completion, Message, MetaStep, Record
+from metagym.types import Completion, Message, MetaStep, Record, digest
 
 torch = require("torch", extra="train")
 SERVED = "metagym.json"

@@ -14,8 +14,7 @@ from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.reflectors import read_reflection
 from metagym.registration import make
-from metagym.seeding import derive_seed
-from metagym.types import Completion, MetaStep, Record
+from metagym.types import Completion, MetaStep, Record, derive_seed
 
 
 class RewardConfig(Record):

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from metagym.errors import ConfigError, RunFolderError
-from metagym.seeding import digest
 from metagym.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from metagym.training.experience import Experience, Render, chat_messages, read_lines
 from metagym.training.grpo import GRPO, GRPOConfig
@@ -25,7 +24,7 @@ from metagym.training.local_reflector import Served
 from metagym.training.metrics import Group, append_lines, drop_from, group_metrics, tensorboard
 from metagym.training.policy import Policy
 from metagym.training.reward import MetaReward
-from metagym.types import Record
+from metagym.types import Record, digest
 
 logger = logging.getLogger(__name__)
 Evaluate = Callable[[Policy, int], Mapping[str, float]]

@@ -19,7 +19,6 @@ import numpy as np
 from metagym.envs.gates.env import GATES, WAYS
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.imports import require
-from metagym.seeding import derive_seed, digest
 from metagym.training.experience import EXPERIENCE, Experience, read_experience, read_lines, to_experience, write_jsonl
 from metagym.training.grpo import GRPOConfig
 from metagym.training.policy import Policy
@@ -37,7 +36,7 @@ from metagym.training_demo.held_out import (
     write_with,
 )
 from metagym.training_demo.tiny_reflector import EPISODES_PER_STEP, make_start
-from metagym.types import Completion, MetaStep, Record
+from metagym.types import Completion, MetaStep, Record, derive_seed, digest
 
 torch = require("torch", extra="train")
 

@@ -11,8 +11,7 @@ import numpy as np
 from metagym.envs.gates.env import FAMILIES, GATES, WAYS
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.envs.instructions import Instruction, read_instructions, write_instructions
-from metagym.seeding import derive_seed
-from metagym.types import Message, MetaStep, Trajectory
+from metagym.types import Message, MetaStep, Trajectory, derive_seed
 
 NUM_TEST_LAWS = 96
 _ORDER = sorted(range(len(FAMILIES)), key=lambda number: derive_seed("learnable problem", number))

@@ -12,7 +12,6 @@ import numpy as np
 
 from metagym.env import MetaEnv
 from metagym.reflectors import read_reflection
-from metagym.seeding import derive_seed
 from metagym.training.policy import Policy
 from metagym.training_demo.gates_problem import (
     SHOWN_ATTEMPTS,
@@ -22,7 +21,7 @@ from metagym.training_demo.gates_problem import (
     render_facts,
     revealed,
 )
-from metagym.types import Completion, MetaStep, Record
+from metagym.types import Completion, MetaStep, Record, derive_seed
 
 History = Sequence[MetaStep]
 WritePrompts = Callable[[Sequence[History]], list[str]]

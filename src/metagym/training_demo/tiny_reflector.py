@@ -17,7 +17,6 @@ import numpy as np
 from metagym.envs.gates.env import GATES, WAYS
 from metagym.errors import ConfigError
 from metagym.imports import require
-from metagym.seeding import derive_seed
 from metagym.training.policy import Policy
 from metagym.training_demo.gates_problem import (
     SHOWN_ATTEMPTS,
@@ -28,7 +27,7 @@ from metagym.training_demo.gates_problem import (
     render_facts,
     revealed,
 )
-from metagym.types import Message
+from metagym.types import Message, derive_seed
 
 torch = require("torch", extra="train")
 

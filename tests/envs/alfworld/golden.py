@@ -18,7 +18,7 @@ from metagym.envs.alfworld.families import FAMILIES
 from metagym.envs.alfworld.game import Turn
 from metagym.envs.alfworld.generated.games import task_id
 from metagym.envs.alfworld.textworld_engine import SpawnedTextWorldEngine
-from metagym.seeding import digest
+from metagym.types import digest
 
 FILE = Path(__file__).parent / "golden.json.gz"
 SEEDS = (0, 1)

@@ -11,8 +11,7 @@ import numpy as np
 from metagym.envs.minihack.demo import DEFAULT_PROMPT, MiniHackDemoActor, MiniHackDemoReflector
 from metagym.envs.minihack.env import MiniHackTextEnv
 from metagym.envs.minihack.tasks import MiniHackTaskSet
-from metagym.seeding import derive_seed
-from metagym.types import Episode, MetaStep, Observation, Step, StopReason, Task, Trajectory
+from metagym.types import Episode, MetaStep, Observation, Step, StopReason, Task, Trajectory, derive_seed
 
 
 def play_episode(env: MiniHackTextEnv, prompt: str, task: Task, **options: Any) -> Trajectory:

@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from metagym.errors import UnknownNameError
-from metagym.seeding import digest
+from metagym.types import digest
 
 FAMILIES = (
     "pick_and_place_simple",

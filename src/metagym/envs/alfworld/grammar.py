@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from metagym.envs.alfworld.pddl import Expression, PddlError, read_expression
-from metagym.seeding import digest
+from metagym.types import digest
 
 TASK_PREFIX = "Your task is to: "
 

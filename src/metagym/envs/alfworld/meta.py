@@ -21,8 +21,8 @@ from metagym.envs.alfworld.textworld_engine import (
     require_textworld,
 )
 from metagym.errors import ConfigError
+from metagym.imports import package_versions
 from metagym.reflectors import Reflector
-from metagym.seeding import package_versions
 from metagym.tasks import TaskSet
 from metagym.types import Trajectory
 

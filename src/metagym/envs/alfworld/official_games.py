@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from metagym.envs.alfworld.families import cluster_of, is_task_folder
 from metagym.envs.alfworld.game import problem_with, read_game_file
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.seeding import digest
+from metagym.types import digest
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,8 @@ from metagym.envs.alfworld.generated import games
 from metagym.envs.alfworld.generated.problem import problem_text
 from metagym.envs.alfworld.official_games import SOURCES
 from metagym.errors import UnknownNameError
-from metagym.seeding import derive_seed, digest
 from metagym.tasks import ListedTaskSet, TaskSet, role_of
-from metagym.types import Task
+from metagym.types import Task, derive_seed, digest
 
 FOLDER_NAMES = {"train": "train_all"}
 """The name of a source as a `split`, if it differs: `train` is a role already."""

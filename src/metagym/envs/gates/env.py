@@ -14,9 +14,9 @@ from typing import Any, ClassVar, NamedTuple
 import gymnasium
 
 from metagym.errors import UnknownNameError
-from metagym.seeding import derive_seed, digest
 from metagym.spaces import TextSpace
 from metagym.tasks import SeededTaskSet
+from metagym.types import derive_seed, digest
 
 NUM_TURNS = 10
 BACKFIRE_TURNS = 3

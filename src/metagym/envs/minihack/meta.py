@@ -15,8 +15,8 @@ from metagym.envs.minihack.families import DEFAULT_FAMILIES
 from metagym.envs.minihack.screen_text import DEFAULT_PARTS
 from metagym.envs.minihack.tasks import MiniHackTaskSet
 from metagym.extensions import extension_of
+from metagym.imports import package_versions
 from metagym.reflectors import Reflector
-from metagym.seeding import package_versions
 from metagym.tasks import TaskSet
 from metagym.types import Episode, Trajectory
 

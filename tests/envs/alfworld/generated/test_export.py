@@ -10,7 +10,7 @@ import pytest
 from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.generated import export, games
 from metagym.errors import ConfigError, MissingExtraError
-from metagym.seeding import digest
+from metagym.types import digest
 from tests.conftest import run_python
 
 

@@ -17,7 +17,7 @@ EVERY_PROBLEM = """
 from metagym.envs.alfworld.generated import games
 from metagym.envs.alfworld.families import FAMILIES
 from metagym.envs.alfworld.generated.problem import problem_text, type_of
-from metagym.seeding import digest
+from metagym.types import digest
 problems = [problem_text(games.make_scene(family, seed), seed) for family in FAMILIES for seed in range(15)]
 walkthroughs = [games.make_game(games.task_id(family, 0)).walkthrough for family in FAMILIES]
 print(digest([problems, walkthroughs]))

@@ -21,7 +21,7 @@ from metagym.envs.alfworld.grammar import TASK_PREFIX, Wording
 from metagym.envs.alfworld.pddl import read_problem
 from metagym.envs.alfworld.rules import Layout
 from metagym.errors import UnknownNameError
-from metagym.seeding import derive_seed
+from metagym.types import derive_seed
 
 SOURCE = "generated"
 GENERATOR_VERSION = 1

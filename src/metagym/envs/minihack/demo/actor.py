@@ -9,8 +9,7 @@ from typing import Any
 from metagym.envs.instructions import Instruction, check_slip, read_instructions
 from metagym.envs.minihack.demo.scene import Square, read_scene
 from metagym.envs.minihack.demo.vocabulary import CONDITIONS, SKILLS, Situation
-from metagym.seeding import derive_seed
-from metagym.types import Action, Episode, Observation, Step
+from metagym.types import Action, Episode, Observation, Step, derive_seed
 
 DEFAULT_PROMPT = """\
 You are the hero of a NetHack level, shown as text: @ is you, . is floor, | and - are walls, # is a corridor,

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metagym.envs.gates.demo import GatesDemoActor
-from metagym.seeding import derive_seed, describe, digest, package_versions
+from metagym.extensions import describe
+from metagym.imports import package_versions
+from metagym.types import derive_seed, digest
 from tests.conftest import run_python
 
 
@@ -29,7 +31,7 @@ def test_a_digest_does_not_depend_on_the_order_of_a_mapping() -> None:
 
 
 def test_digests_and_seeds_are_the_same_in_processes_with_different_hash_seeds() -> None:
-    code = "from metagym.seeding import *; print(digest({'b': 'é', 'a': [1]}), derive_seed(3, 'x'))"
+    code = "from metagym.types import derive_seed, digest; print(digest({'b': 'é', 'a': [1]}), derive_seed(3, 'x'))"
     printed = [run_python(code, env={"PYTHONHASHSEED": seed}).stdout for seed in ("1", "2")]
     assert printed[0] == printed[1] == f"{digest({'a': [1], 'b': 'é'})} {derive_seed(3, 'x')}\n"
 
@@ -39,7 +41,7 @@ def test_describe_prefers_a_parts_own_fingerprint() -> None:
 
 
 def test_describe_names_functions_and_classes_by_module_and_name() -> None:
-    assert describe(derive_seed) == "metagym.seeding:derive_seed"
+    assert describe(derive_seed) == "metagym.types:derive_seed"
     assert describe(object()) == "builtins:object"
     assert describe("fresh") == "fresh"
     assert describe(None) is None
