@@ -1,4 +1,4 @@
-"""Training is tested where its extra is installed; its tests are skipped, with a reason, where it is not."""
+"""Tests of training are skipped, with a reason, if the extra is not installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny reflector that has hardly learned its format: enough for everything but learning."""
+    """A tiny reflector that has hardly learned its format; enough for all tests except those of learning."""
     from metagym.training.policy import Policy
     from metagym.training_demo import tiny_reflector as tiny
 

@@ -1,4 +1,4 @@
-"""Experience: collected in run folders, gone on with after a stop, the same as JSONL and as Parquet."""
+"""Experience: collected in run folders, resumed after a stop, the same as JSONL and as Parquet."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_loops_become_tuples_of_prompt_trajectories_and_tasks(make_gates: MakeGa
     assert read_experience(tmp_path) == experience
 
 
-def test_a_stopped_collection_goes_on_to_the_same_file(make_gates: MakeGates, tmp_path: Path) -> None:
+def test_a_stopped_collection_resumes_to_the_same_file(make_gates: MakeGates, tmp_path: Path) -> None:
     env = make_gates(episodes_per_step=2)
     collected(env, tmp_path)
     whole, played = (tmp_path / EXPERIENCE).read_bytes(), env.ledger.num_episodes
@@ -57,7 +57,7 @@ def read_experience_text(content: bytes, tmp_path: Path) -> Any:
     return read_experience(tmp_path / "before.jsonl")
 
 
-def test_what_is_played_after_collecting_is_no_part_of_a_loop(make_gates: MakeGates, tmp_path: Path) -> None:
+def test_replays_after_collecting_are_not_part_of_a_loop(make_gates: MakeGates, tmp_path: Path) -> None:
     env = make_gates(episodes_per_step=2)
     last = collected(env, tmp_path)[-1]
     log = tmp_path / "loops" / "0002" / LOG
@@ -75,7 +75,7 @@ def test_loops_of_another_environment_are_refused(make_gates: MakeGates, tmp_pat
         collected(make_gates(episodes_per_step=2), tmp_path, seed=1)
 
 
-def test_what_the_apparatus_spoilt_is_left_out() -> None:
+def test_a_meta_step_with_a_failed_episode_is_left_out() -> None:
     failed = make_meta_step([make_trajectory(score=None)])
     good = make_meta_step([make_trajectory()], index=1)
     assert [item.id for item in to_experience([[failed, good]], fingerprint="f")] == ["0000/1"]
@@ -90,7 +90,7 @@ def test_parquet_holds_the_same(make_gates: MakeGates, tmp_path: Path) -> None:
     assert set(to_rows(experience)[0]) == {"id", "prompt", "task_ids", "reward", "fingerprint", "record"}
 
 
-def test_bad_data_is_told(make_gates: MakeGates, tmp_path: Path) -> None:
+def test_missing_broken_and_empty_data_are_refused(make_gates: MakeGates, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"found no file\. Make it: metagym train collect"):
         read_experience(tmp_path)
     experience = collected(make_gates(episodes_per_step=2), tmp_path)
@@ -105,7 +105,7 @@ def test_bad_data_is_told(make_gates: MakeGates, tmp_path: Path) -> None:
         read_experience(tmp_path)
 
 
-def test_the_apparatus_makes_no_pair_and_equal_rewards_have_no_best(tmp_path: Path) -> None:
+def test_missing_rewards_and_equal_rewards_give_no_pair(tmp_path: Path) -> None:
     def turn(group: str, reward: float | None, completion: str) -> dict[str, Any]:
         return {"group": group, "reward": reward, "completion": completion, "messages": [{"role": "user"}]}
 

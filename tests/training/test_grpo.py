@@ -100,7 +100,7 @@ def test_the_clipped_gradient_is_that_of_the_case_by_hand(ratio: float, gain: fl
     assert float(new.grad) == pytest.approx(slope, abs=1e-12)
 
 
-def test_tokens_after_the_end_have_no_part_in_loss_or_gradient() -> None:
+def test_tokens_after_the_end_do_not_change_loss_or_gradient() -> None:
     new = torch.randn(2, 5, generator=torch.Generator().manual_seed(1)).double().requires_grad_()
     mask = torch.tensor([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1]]).double()
     old = new.detach() - 0.05
@@ -173,7 +173,7 @@ def test_equal_rewards_leave_the_weights_alone(tiny_start: Path) -> None:
     assert all(torch.equal(value, before[name]) for name, value in weights(policy).items())
 
 
-def test_a_step_makes_what_was_rewarded_more_likely(tiny_start: Path) -> None:
+def test_a_step_makes_rewarded_replies_more_likely(tiny_start: Path) -> None:
     policy = Policy.load(tiny_start)
     grpo = make_grpo(policy, lambda row, replies: [float(len(set(r.text))) for r in replies], learning_rate=1e-3)
     _, groups = grpo.step(0)
@@ -208,7 +208,7 @@ def test_missing_rewards_are_counted_and_left_out(tiny_start: Path) -> None:
     assert all(math.isnan(rewards[0]) for _, _, rewards in groups)
 
 
-def test_a_step_without_any_reward_is_skipped_and_told(tiny_start: Path) -> None:
+def test_a_step_without_any_reward_changes_no_weights(tiny_start: Path) -> None:
     policy = Policy.load(tiny_start)
     before = weights(policy)
     _, groups = make_grpo(policy, lambda row, replies: [None] * len(replies)).step(0)
@@ -218,7 +218,7 @@ def test_a_step_without_any_reward_is_skipped_and_told(tiny_start: Path) -> None
     assert all(torch.equal(value, before[name]) for name, value in weights(policy).items())
 
 
-def test_a_loss_that_is_no_number_does_not_reach_the_weights(tiny_start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_nan_loss_does_not_reach_the_weights(tiny_start: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = Policy.load(tiny_start)
     before = weights(policy)
     grpo = make_grpo(policy, lambda row, replies: [1.0, 0.0, 0.0, 0.0])
@@ -229,7 +229,7 @@ def test_a_loss_that_is_no_number_does_not_reach_the_weights(tiny_start: Path, m
     assert all(torch.equal(value, before[name]) for name, value in weights(policy).items())
 
 
-def test_each_experience_comes_once_an_epoch(policy: Policy) -> None:
+def test_each_experience_is_used_once_per_epoch(policy: Policy) -> None:
     grpo = make_grpo(policy, lambda row, replies: [0.0] * len(replies))
     rows = [row for step in range(3) for row in grpo.rows(step)]
     assert sorted(rows[:3]) == sorted(rows[3:]) == [0, 1, 2]
@@ -271,9 +271,7 @@ def test_the_adapters_reference_is_its_base(tiny_start: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # peft calls it
 @pytest.mark.parametrize("lora_rank", [None, 2])
-def test_bfloat16_is_for_the_arithmetic_and_what_is_trained_stays_float32(
-    tiny_start: Path, lora_rank: int | None
-) -> None:
+def test_trained_weights_stay_float32_with_bfloat16_arithmetic(tiny_start: Path, lora_rank: int | None) -> None:
     """A weight near 1 cannot move by 3e-6 in bfloat16: its steps are 4e-3."""
     policy = Policy.load(tiny_start, lora_rank=lora_rank, dtype="bfloat16")
     reference = None if lora_rank else Policy.load(tiny_start, dtype="bfloat16", frozen=True)
@@ -286,17 +284,17 @@ def test_bfloat16_is_for_the_arithmetic_and_what_is_trained_stays_float32(
     assert any(not torch.equal(value, before[name]) for name, value in weights(policy).items())
 
 
-def test_an_unknown_dtype_is_told(tiny_start: Path) -> None:
+def test_an_unknown_dtype_is_refused(tiny_start: Path) -> None:
     with pytest.raises(ConfigError, match="dtype must be 'float32' or 'bfloat16', got 'float8'"):
         Policy.load(tiny_start, dtype="float8")
 
 
-def test_a_path_that_is_no_model_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Expected a causal language model .* got"):
         Policy.load(tmp_path)
 
 
-def test_a_model_without_chat_template_is_told(policy: Policy) -> None:
+def test_a_model_without_chat_template_is_refused(policy: Policy) -> None:
     class Bare:
         chat_template = None
         eos_token_id = 1

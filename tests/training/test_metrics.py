@@ -1,4 +1,4 @@
-"""A step's groups in figures, and the files that keep them."""
+"""The figures of a step's groups, and the files that hold them."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def test_length_and_cut_off_replies_are_counted() -> None:
     assert (found["length"], found["cut_off"]) == (2.5, 0.5)
 
 
-def test_what_is_no_number_is_null_in_the_file(tmp_path: Path) -> None:
+def test_nan_and_infinity_are_null_in_the_file(tmp_path: Path) -> None:
     append_lines(tmp_path / "m.jsonl", [{"step": 0, "a": math.nan}, {"step": 1, "a": math.inf, "b": None}])
     found = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
     assert found == [{"step": 0, "a": None}, {"step": 1, "a": None, "b": None}]
 
 
-def test_lines_of_steps_that_come_again_are_dropped(tmp_path: Path) -> None:
+def test_lines_of_steps_that_will_be_written_again_are_dropped(tmp_path: Path) -> None:
     file = tmp_path / "m.jsonl"
     drop_from(file, 1)
     assert not file.exists()

@@ -1,4 +1,4 @@
-"""The ICT protocol for the policy under training: held-out families only, kept like any evaluation."""
+"""The ICT protocol for the policy under training: held-out families only, stored like any evaluation."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def test_two_evaluations_of_a_training_are_compared(tiny_start: Path, make_gates
 
 
 @pytest.mark.parametrize(
-    ("families", "told"),
+    ("families", "message"),
     [((), "Expected held-out families to evaluate on, got none"), (("law-0007",), "which the experience is from")],
 )
 def test_families_that_are_not_held_out_are_refused(
-    make_gates: MakeGates, tmp_path: Path, families: tuple[str, ...], told: str
+    make_gates: MakeGates, tmp_path: Path, families: tuple[str, ...], message: str
 ) -> None:
     env = make_gates()
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         evaluate_by_ict(evaluate, env, experience_of(env), EvaluationConfig(families=families), tmp_path, grpo=GRPO)

@@ -79,7 +79,7 @@ def test_an_unreadable_reply_keeps_the_old_prompt_and_pays_the_penalty(make_gate
     assert "cut off" in results[1].problem
 
 
-def test_length_costs_what_it_is_said_to(make_gates: MakeGates) -> None:
+def test_the_length_penalty_is_per_thousand_characters(make_gates: MakeGates) -> None:
     env = make_gates()
     prompt = right_prompt()
     (value,) = MetaReward(env, RewardConfig(length_penalty=0.5))(played(env), [reply(prompt)])
@@ -104,7 +104,7 @@ def test_fresh_tasks_are_new_of_the_same_family_and_the_same_for_all(make_gates:
     assert not {task.id for task in tasks[0]} & set(TASKS)
 
 
-def test_what_failed_through_the_apparatus_has_no_reward(make_gates: MakeGates) -> None:
+def test_a_failed_episode_gives_no_reward(make_gates: MakeGates) -> None:
     class Env(gates_of(lambda env: FailingEnv(env, lambda task_id: task_id == TASKS[1]))):  # type: ignore[misc]
         pass
 
@@ -113,15 +113,15 @@ def test_what_failed_through_the_apparatus_has_no_reward(make_gates: MakeGates) 
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "message"),
     [({"on": "other"}, "must be 'same' or 'fresh', got 'other'"), ({"repetitions": 0}, "at least 1, got 0")],
 )
-def test_a_bad_option_is_told(make_gates: MakeGates, config: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_a_bad_option_is_refused(make_gates: MakeGates, config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         MetaReward(make_gates(), RewardConfig(**config))
 
 
-def test_an_empty_batch_is_told(make_gates: MakeGates) -> None:
+def test_an_empty_batch_is_refused(make_gates: MakeGates) -> None:
     with pytest.raises(ConfigError, match="got an empty one"):
         MetaReward(make_gates())(make_meta_step(), ["x"])
 

@@ -1,4 +1,4 @@
-"""The training run: metrics, checkpoints, and a resume that ends in the same bits; serving what came out."""
+"""The training run: metrics, checkpoints, a resume that ends in the same bits, and the trained reflector."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def experience(env: GradedGatesMetaEnv) -> list[Experience]:
 
 
 class TextReward(MetaReward):
-    """A reward that a model that has learned nothing can earn, so that every step moves the weights."""
+    """A reward that an untrained model can earn, so that every step changes the weights."""
 
     def __call__(self, meta_step: MetaStep, completions: Sequence[str | Completion]) -> list[float | None]:
         texts = [item if isinstance(item, str) else item.text for item in completions]
@@ -70,7 +70,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return read_lines(path)
 
 
-def test_a_stopped_run_goes_on_to_the_same_bits(
+def test_a_stopped_run_resumes_to_the_same_bits(
     tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
 ) -> None:
     whole = run(tiny_start, experience, env, tmp_path / "whole")
@@ -106,7 +106,7 @@ def test_an_adapter_is_resumed_and_served(
     assert digests != {weights_digest(Policy.load(tiny_start))}
 
 
-def test_metrics_say_what_happened(tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path) -> None:
+def test_metrics_are_written_per_step(tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path) -> None:
     run(tiny_start, experience, env, tmp_path, steps=2)
     found = lines(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in found] == [0, 1]
@@ -115,7 +115,7 @@ def test_metrics_say_what_happened(tiny_start: Path, experience: list[Experience
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
-def test_it_is_evaluated_before_training_every_n_steps_and_at_the_end_each_once(
+def test_evaluations_are_before_training_every_n_steps_and_at_the_end_once_each(
     tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
 ) -> None:
     seen: list[int] = []
@@ -127,27 +127,27 @@ def test_it_is_evaluated_before_training_every_n_steps_and_at_the_end_each_once(
         seen.append(step)
         return {"held_out": float(step)}
 
-    def go_on() -> Path:
+    def resume() -> Path:
         return train(
             tiny_start, experience, TextReward(env), tmp_path / "run", grpo=GRPO, render=compact_messages,
             evaluate=evaluate, config=TrainingConfig(num_steps=5, save_every=100, evaluate_every=2),
         )  # fmt: skip
 
     with pytest.raises(KeyboardInterrupt):
-        go_on()
-    last = go_on()
+        resume()
+    last = resume()
     assert seen == [0, 2, 2, 4, 5]
     assert [line["step"] for line in lines(tmp_path / "run" / "metrics.jsonl")] == [0, 1, 2, 3, 4]
     assert lines(tmp_path / "run" / "evaluations.jsonl") == [
         {"step": step, "held_out": float(step)} for step in (0, 2, 4, 5)
     ]
-    go_on()
+    resume()
     assert seen == [0, 2, 2, 4, 5]
     plain = run(tiny_start, experience, env, tmp_path / "plain", steps=5)
     assert weights_digest(Policy.load(last)) == weights_digest(Policy.load(plain))
 
 
-def test_another_question_in_the_same_folder_is_refused(
+def test_other_settings_in_the_same_folder_are_refused(
     tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
 ) -> None:
     run(tiny_start, experience, env, tmp_path, steps=1)
@@ -155,7 +155,7 @@ def test_another_question_in_the_same_folder_is_refused(
         run(tiny_start, experience, env, tmp_path, seed=5)
 
 
-def test_what_could_not_begin_leaves_the_folder_free(
+def test_a_run_that_could_not_start_does_not_block_the_folder(
     tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="Expected a causal language model"):
@@ -185,7 +185,7 @@ def test_a_checkpoints_path_is_a_reflector(
     assert results[0] == results[1]
 
 
-def test_the_untrained_start_is_served_as_the_trained_one_is(
+def test_the_untrained_start_is_used_like_the_trained_one(
     tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
 ) -> None:
     last = run(tiny_start, experience, env, tmp_path, steps=1)
@@ -195,7 +195,7 @@ def test_the_untrained_start_is_served_as_the_trained_one_is(
     assert start == trained
 
 
-def test_a_description_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_broken_description_is_refused(tmp_path: Path) -> None:
     (tmp_path / "metagym.json").write_text("{}}")
     with pytest.raises(ConfigError, match="Expected the file that `metagym train` wrote at"):
         load_reflector(tmp_path)
@@ -203,7 +203,7 @@ def test_a_description_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         load_reflector(tmp_path / "nowhere")
 
 
-def test_a_folder_that_is_no_model_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_no_reflector(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Expected a causal language model"):
         make_reflector(str(tmp_path))
 

@@ -1,4 +1,4 @@
-"""The loop on the real MiniHack meta-environment, with the full text of its batches. Plumbing: nothing is learned."""
+"""A training run on the real MiniHack, with the full text of its batches. It tests the plumbing: nothing is learned."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GRPO = GRPOConfig(group_size=3, groups_per_step=1, micro_batch=1, learning_rate=
 
 
 class Reward(MetaReward):
-    """The real replays, and a little for each character: a random model writes nothing that can be read."""
+    """The true reward plus a little per character, since a random model writes no usable prompt."""
 
     def __call__(self, meta_step: MetaStep, completions: Sequence[str | Completion]) -> list[float | None]:
         texts = [item if isinstance(item, str) else item.text for item in completions]

@@ -48,7 +48,7 @@ def test_the_reward_function_rewards_each_completion_by_its_own_row(make_gates: 
 
 
 @pytest.mark.parametrize(("micro_batch", "processes", "passes"), [(64, 1, (24, 1)), (5, 2, (4, 3)), (8, 3, (8, 1))])
-def test_a_step_is_shared_out_over_processes_and_passes(
+def test_a_step_is_divided_among_processes_and_passes(
     micro_batch: int, processes: int, passes: tuple[int, int]
 ) -> None:
     config = GRPOConfig(group_size=4, groups_per_step=6, micro_batch=micro_batch)
@@ -90,12 +90,12 @@ def test_the_example_runs_in_two_processes_and_resumes(tiny_start: Path, make_ga
     script = [str(ROOT / "examples" / "training" / "train_with_trl.py"), str(tmp_path)]
     two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *script]
 
-    def told(command: list[str], steps: int) -> str:
+    def output_of(command: list[str], steps: int) -> str:
         environment = {**os.environ, "PYTHONPATH": str(SRC.parent), "OMP_NUM_THREADS": "1", "STEPS": str(steps)}
         done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert "2 processes, 2 steps, reward" in told(two, 2)
-    assert "2 processes, 3 steps, reward" in told([*two, "--resume"], 3)
+    assert "2 processes, 2 steps, reward" in output_of(two, 2)
+    assert "2 processes, 3 steps, reward" in output_of([*two, "--resume"], 3)
     assert (tmp_path / "trained" / "config.json").is_file()

@@ -52,12 +52,12 @@ def test_a_run_in_miniature_reports_everything(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 def test_runs_in_processes_report_what_they_report_alone(tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    told: list[int] = []
+    seen: list[int] = []
     reports = run_demo(
-        tmp_path / "both", (3, 4), MINIATURE, num_processes=2, on_run=lambda report: told.append(report.seed)
+        tmp_path / "both", (3, 4), MINIATURE, num_processes=2, on_run=lambda report: seen.append(report.seed)
     )
     assert reports == [run_once(tmp_path / f"{seed}", seed, MINIATURE) for seed in (3, 4)]
-    assert sorted(told) == [3, 4]
+    assert sorted(seen) == [3, 4]
 
 
 @pytest.mark.slow

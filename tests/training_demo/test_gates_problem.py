@@ -1,4 +1,4 @@
-"""The learnable problem: what a batch reveals, the split of the laws, the Bayes reflector."""
+"""The toy problem: what a batch reveals, the split of the laws, the Bayes reflector."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_laws_are_disjoint_as_combinations_and_share_their_vocabulary() -> None:
     assert len(pairs[0]) == len(GATES) * len(WAYS)
 
 
-def test_what_is_revealed_is_true_of_the_law_and_says_nothing_of_the_order(make_gates: MakeGates) -> None:
+def test_revealed_attempts_are_true_of_the_law_and_sorted(make_gates: MakeGates) -> None:
     env = make_gates()
     (meta_step,) = env.replay([env.default_prompt], TASKS)
     attempts = revealed(meta_step.trajectories)
@@ -52,7 +52,7 @@ def test_a_limit_keeps_the_last_attempts_at_each_gate(make_gates: MakeGates) -> 
     assert max(sum(a.gate == gate for a in cut) for gate in GATES) == 2
 
 
-def test_permuting_outcomes_keeps_what_was_tried_and_how_often_what_came() -> None:
+def test_permuting_outcomes_keeps_the_attempts_and_the_counts_of_outcomes() -> None:
     attempts = tuple(
         GateAttempt("oak", outcome, way) for outcome, way in zip(("opens", *["shut"] * 5), WAYS, strict=True)
     )
@@ -91,7 +91,7 @@ def test_the_bayes_reflector_ends_at_the_law(make_gates: MakeGates) -> None:
     assert instructed(prompt) == dict(zip(GATES, law_of(LAW).opens, strict=True))
 
 
-def test_the_bayes_reflector_never_instructs_what_was_seen_to_fail(make_gates: MakeGates) -> None:
+def test_the_bayes_reflector_never_instructs_a_way_that_failed(make_gates: MakeGates) -> None:
     env = make_gates()
     for seed in range(20):
         (meta_step,) = env.replay([env.default_prompt], [f"{LAW}/{seed}"])
