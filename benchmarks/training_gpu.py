@@ -3,8 +3,8 @@
     python benchmarks/training_gpu.py OUT                # 0.5B parameters, bf16, LoRA and full: needs a GPU
     python benchmarks/training_gpu.py OUT --tiny         # a model of a few thousand, to see that it runs
 
-The weights are random, so every reply runs to its length limit: the work of a step is fixed. The reward costs
-nothing; an actor's episodes come on top. Needs the extra `train`, and TRL for its rows (`--no-trl` leaves them out).
+The weights are random, so every reply reaches its length limit: the work of a step is fixed. The reward costs
+nothing; the actor's episodes are not included. Needs the extra `train`, and TRL for its rows (or `--no-trl`).
 """
 
 from __future__ import annotations

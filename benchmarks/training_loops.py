@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/training_loops.py OUT --seeds 3 --steps 80
 
 For each seed: mean reward of the first and of the last ten steps, success on held-out laws (trained minus
-untrained), CPU seconds a step. The two must agree within the spread over the seeds; their samples differ. On the
-CPU; needs the extra `train` and TRL. The folder of a `metagym train demo` saves making the start models again.
+untrained), CPU seconds per step. The two must agree within the spread over the seeds; their samples differ. It runs on
+the CPU and needs the extra `train` and TRL. If OUT is the folder of a `metagym train demo`, its start models are used.
 """
 
 from __future__ import annotations
