@@ -16,6 +16,7 @@ from metagym.report import make_report
 from metagym.runs import Manifest, RunFolder
 from metagym.types import Action, MetaStep, Observation, Reflection, Step, StopReason, Trajectory
 from tests.conftest import make_episode, make_step, make_task, make_trajectory
+from tests.report.chromium import browser, show  # noqa: F401 - fixtures
 
 WriteRun = Callable[..., Path]
 Report = Callable[..., str]

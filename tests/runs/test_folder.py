@@ -4,50 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
-import random
-import shutil
-import signal
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from metagym import optimize
-from metagym.errors import EpisodesFailedError, RunFolderError
-from metagym.runs import LOG, MANIFEST, Manifest, RunFolder
+from metagym.errors import RunFolderError
+from metagym.runs import LOG, MANIFEST, RunFolder
 from metagym.runs.running import run_experiment
-from metagym.testing import ScriptedActor
 from metagym.types import SCHEMA_VERSION, Reflection
 from tests.conftest import (
-    FailingEnv,
     MakeGates,
-    gates_of,
     make_episode,
     make_meta_step,
     make_task,
     make_trajectory,
-    run_python,
 )
-
-OPTIONS: dict[str, Any] = {"actor": "demo", "episodes_per_step": 3}
-
-
-def manifest(**fields: Any) -> Manifest:
-    defaults = {"env_id": "MetaGym/Gates-v0", "env_options": OPTIONS, "reflector": "demo", "seed": 1, "num_steps": 4}
-    return Manifest(**{**defaults, **fields})
-
-
-@pytest.fixture
-def finished(tmp_path: Path) -> Path:
-    """A finished run."""
-    run_experiment(manifest(), tmp_path / "finished")
-    return tmp_path / "finished"
-
-
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (path / LOG).read_text(encoding="utf-8").splitlines()]
-
+from tests.runs.conftest import lines_of, manifest
 
 # Writing ----------------------------------------------------------------------------------------------
 
@@ -279,103 +252,3 @@ def test_two_replays_of_other_prompts_within_a_meta_step_are_both_recorded(
         env.replay(["p"], ["law-0001/1"])
         env.replay(["q"], ["law-0001/1"])
     assert len(lines_of(tmp_path / "run")) == 2
-
-
-# Resuming ---------------------------------------------------------------------------------------------
-
-
-def test_resuming_a_finished_run_plays_nothing_and_gives_the_same(finished: Path) -> None:
-    before = (finished / LOG).read_bytes()
-    told: list[int] = []
-    run = RunFolder.open(finished)
-    result = run_experiment(run.manifest, finished, resume=True, on_episode=lambda: told.append(1))
-    assert (finished / LOG).read_bytes() == before
-    assert result.history == run.history
-    assert told == []
-
-
-def test_resuming_with_another_reflector_is_refused(finished: Path) -> None:
-    with pytest.raises(RunFolderError, match=r"cannot be resumed, because its fingerprint differs \(reflector: was"):
-        run_experiment(manifest(reflector="fixed"), finished, resume=True)
-
-
-def test_resuming_with_other_options_is_refused(finished: Path) -> None:
-    with pytest.raises(RunFolderError, match=r"max_steps: was 25, is 9"):
-        run_experiment(manifest(env_options={**OPTIONS, "max_steps": 9}), finished, resume=True)
-
-
-@pytest.mark.parametrize("where", range(10))
-def test_a_log_cut_anywhere_is_resumed_to_the_same_log(finished: Path, tmp_path: Path, where: int) -> None:
-    """Also within a line, and within a character."""
-    whole = (finished / LOG).read_bytes()
-    cut = tmp_path / "cut"
-    shutil.copytree(finished, cut)
-    (cut / LOG).write_bytes(whole[: random.Random(where).randrange(len(whole))])
-    run_experiment(RunFolder.open(cut).manifest, cut, resume=True)
-    assert (cut / LOG).read_bytes() == whole
-
-
-KILLED = """if True:
-    import os, signal, sys
-    from metagym.runs import journal
-    from metagym.runs.running import run_experiment
-    from metagym.runs import Manifest
-
-    path, left = sys.argv[1], int(sys.argv[2])
-
-    def mortal(handle, content):
-        '''Kill the process when a given number of bytes is written, in the middle of a line.'''
-        global left
-        os.write(handle, content[:left])
-        left -= len(content)
-        if left <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    journal._write_all = mortal
-    run_experiment(Manifest.model_validate_json(sys.argv[3]), path, resume=len(sys.argv) > 4)
-    """
-
-
-def test_killed_with_9_at_ten_random_moments_and_resumed_gives_the_log_of_an_uninterrupted_run(
-    finished: Path, tmp_path: Path
-) -> None:
-    whole = (finished / LOG).read_bytes()
-    rng = random.Random(0)
-    path = tmp_path / "killed"
-    spent = 0
-    for kill in range(10):
-        room = max(2, 2 * (len(whole) - spent) // (11 - kill))
-        written = rng.randrange(1, room)
-        resume = ["resume"] if kill else []
-        done = run_python(KILLED, str(path), str(written), manifest().model_dump_json(), *resume)
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        content = (path / LOG).read_bytes()
-        spent = content.rfind(b"\n") + 1
-        assert whole.startswith(content)
-    run_experiment(RunFolder.open(path).manifest, path, resume=True)
-    assert (path / LOG).read_bytes() == whole
-
-
-def test_failed_episodes_are_played_again_on_resuming(tmp_path: Path, make_gates: MakeGates) -> None:
-    down = [True]
-    plain = make_gates(ScriptedActor(["knock"]), families=["law-0000"])
-    _, _ = plain.reset(seed=0)
-    ids = plain.step("p")[4]["task_ids"]
-    cls = gates_of(lambda env: FailingEnv(env, lambda task_id: down[0] and task_id == ids[2]))
-
-    def play() -> Any:
-        env = make_gates(ScriptedActor(["knock"]), cls=cls, families=["law-0000"])
-        env.record_to(run)
-        return optimize(env, lambda history: "next", 2, seed=0, log=run)
-
-    with RunFolder.create(tmp_path / "run", manifest()) as run, pytest.raises(EpisodesFailedError):
-        play()
-    assert [line["record"]["score"] for line in lines_of(tmp_path / "run")].count(None) == 1
-    down[0] = False
-    with RunFolder.open(tmp_path / "run") as run:
-        result = play()
-    assert result.rewards == (1.0, 1.0)
-    played = Counter(
-        line["record"]["episode"]["task"]["id"] for line in lines_of(tmp_path / "run") if line["kind"] == "episode"
-    )
-    assert {task_id for task_id, times in played.items() if times > 1} == {ids[2]}

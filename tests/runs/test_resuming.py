@@ -1,0 +1,122 @@
+"""A run that stopped, killed or not, is resumed to the log of a run that never stopped."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metagym import optimize
+from metagym.errors import EpisodesFailedError, RunFolderError
+from metagym.runs import LOG, RunFolder
+from metagym.runs.running import run_experiment
+from metagym.testing import ScriptedActor
+from tests.conftest import (
+    FailingEnv,
+    MakeGates,
+    gates_of,
+    run_python,
+)
+from tests.runs.conftest import OPTIONS, lines_of, manifest
+
+
+def test_resuming_a_finished_run_plays_nothing_and_gives_the_same(finished: Path) -> None:
+    before = (finished / LOG).read_bytes()
+    told: list[int] = []
+    run = RunFolder.open(finished)
+    result = run_experiment(run.manifest, finished, resume=True, on_episode=lambda: told.append(1))
+    assert (finished / LOG).read_bytes() == before
+    assert result.history == run.history
+    assert told == []
+
+
+def test_resuming_with_another_reflector_is_refused(finished: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"cannot be resumed, because its fingerprint differs \(reflector: was"):
+        run_experiment(manifest(reflector="fixed"), finished, resume=True)
+
+
+def test_resuming_with_other_options_is_refused(finished: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"max_steps: was 25, is 9"):
+        run_experiment(manifest(env_options={**OPTIONS, "max_steps": 9}), finished, resume=True)
+
+
+@pytest.mark.parametrize("where", range(10))
+def test_a_log_cut_anywhere_is_resumed_to_the_same_log(finished: Path, tmp_path: Path, where: int) -> None:
+    """Also within a line, and within a character."""
+    whole = (finished / LOG).read_bytes()
+    cut = tmp_path / "cut"
+    shutil.copytree(finished, cut)
+    (cut / LOG).write_bytes(whole[: random.Random(where).randrange(len(whole))])
+    run_experiment(RunFolder.open(cut).manifest, cut, resume=True)
+    assert (cut / LOG).read_bytes() == whole
+
+
+KILLED = """if True:
+    import os, signal, sys
+    from metagym.runs import journal
+    from metagym.runs.running import run_experiment
+    from metagym.runs import Manifest
+
+    path, left = sys.argv[1], int(sys.argv[2])
+
+    def mortal(handle, content):
+        '''Kill the process when a given number of bytes is written, in the middle of a line.'''
+        global left
+        os.write(handle, content[:left])
+        left -= len(content)
+        if left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    journal._write_all = mortal
+    run_experiment(Manifest.model_validate_json(sys.argv[3]), path, resume=len(sys.argv) > 4)
+    """
+
+
+def test_killed_with_9_at_ten_random_moments_and_resumed_gives_the_log_of_an_uninterrupted_run(
+    finished: Path, tmp_path: Path
+) -> None:
+    whole = (finished / LOG).read_bytes()
+    rng = random.Random(0)
+    path = tmp_path / "killed"
+    spent = 0
+    for kill in range(10):
+        room = max(2, 2 * (len(whole) - spent) // (11 - kill))
+        written = rng.randrange(1, room)
+        resume = ["resume"] if kill else []
+        done = run_python(KILLED, str(path), str(written), manifest().model_dump_json(), *resume)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        content = (path / LOG).read_bytes()
+        spent = content.rfind(b"\n") + 1
+        assert whole.startswith(content)
+    run_experiment(RunFolder.open(path).manifest, path, resume=True)
+    assert (path / LOG).read_bytes() == whole
+
+
+def test_failed_episodes_are_played_again_on_resuming(tmp_path: Path, make_gates: MakeGates) -> None:
+    down = [True]
+    plain = make_gates(ScriptedActor(["knock"]), families=["law-0000"])
+    _, _ = plain.reset(seed=0)
+    ids = plain.step("p")[4]["task_ids"]
+    cls = gates_of(lambda env: FailingEnv(env, lambda task_id: down[0] and task_id == ids[2]))
+
+    def play() -> Any:
+        env = make_gates(ScriptedActor(["knock"]), cls=cls, families=["law-0000"])
+        env.record_to(run)
+        return optimize(env, lambda history: "next", 2, seed=0, log=run)
+
+    with RunFolder.create(tmp_path / "run", manifest()) as run, pytest.raises(EpisodesFailedError):
+        play()
+    assert [line["record"]["score"] for line in lines_of(tmp_path / "run")].count(None) == 1
+    down[0] = False
+    with RunFolder.open(tmp_path / "run") as run:
+        result = play()
+    assert result.rewards == (1.0, 1.0)
+    played = Counter(
+        line["record"]["episode"]["task"]["id"] for line in lines_of(tmp_path / "run") if line["kind"] == "episode"
+    )
+    assert {task_id for task_id, times in played.items() if times > 1} == {ids[2]}
