@@ -94,7 +94,7 @@ def test_the_filters_filter_and_the_place_remembers_them(show: Show, learning: P
     assert "1 of 1" in seen.text(".tools")
 
 
-def test_the_same_task_stands_side_by_side_under_two_prompts(show: Show, campaign: Path) -> None:
+def test_the_same_task_is_shown_side_by_side_under_two_prompts(show: Show, campaign: Path) -> None:
     seen = show([campaign], "#/compare")
     panes = [pane.inner_text() for pane in seen.page.query_selector_all(".stage.both > .pane")]
     assert "failure" in panes[0]

@@ -55,7 +55,7 @@ def test_a_single_meta_episode_has_dots_and_no_interval() -> None:
     assert not parts(svg, "ribbon")
 
 
-def test_a_whisker_tells_its_numbers_and_stays_on_the_scale() -> None:
+def test_a_whisker_is_labelled_with_its_numbers_and_stays_on_the_scale() -> None:
     estimate = Estimate(mean=0.2, low=-0.1, high=0.5, num=5)
     svg = whisker(estimate, domain_of([estimate, None]), noise=estimate)
     assert ElementTree.fromstring(svg).get("aria-label") == "+0.200 [−0.100, +0.500]"

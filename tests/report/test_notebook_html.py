@@ -53,7 +53,7 @@ def read(record: object) -> Reader:
     return found
 
 
-def test_hostile_text_is_shown_as_text_wherever_it_stands() -> None:
+def test_hostile_text_is_shown_as_text_in_every_field() -> None:
     observation = Observation(text=HOSTILE, goal=HOSTILE, feedback=HOSTILE)
     step = Step(
         observation=observation,

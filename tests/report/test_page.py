@@ -40,7 +40,7 @@ def headlines(page: str) -> list[str]:
 # What it says -----------------------------------------------------------------------------------------
 
 
-def test_a_single_run_is_told_as_a_course_and_not_as_an_effect(report: Report, learning: Path) -> None:
+def test_a_single_run_is_shown_as_a_curve_and_not_as_an_effect(report: Report, learning: Path) -> None:
     page = report(learning)
     assert headlines(page) == ["Mean score from 0.00 to 1.00 over 3 meta-steps"]
     told = words(page)
@@ -49,7 +49,7 @@ def test_a_single_run_is_told_as_a_course_and_not_as_an_effect(report: Report, l
     assert "SCRIPTED" not in told
 
 
-def test_an_evaluation_is_told_with_its_interval_its_controls_and_both_fingerprints(
+def test_an_evaluation_is_shown_with_its_interval_its_controls_and_both_fingerprints(
     report: Report, campaign: Path
 ) -> None:
     page = report(campaign)
@@ -73,7 +73,7 @@ def test_an_evaluation_is_told_with_its_interval_its_controls_and_both_fingerpri
     assert page.count('class="heat"') == 2
 
 
-def test_what_model_calls_took_is_told_by_role_and_purpose(report: Report, learning: Path) -> None:
+def test_what_model_calls_used_is_shown_by_role_and_purpose(report: Report, learning: Path) -> None:
     usage = Usage(prompt_tokens=1_200, completion_tokens=34, cached_tokens=200, num_calls=1)
     attempt = Attempt(
         number=0, role="actor", purpose="learning", meta_step=0, outcome="whole", usage=usage, cost=0.25, working_s=90.0
@@ -91,7 +91,7 @@ def test_what_model_calls_took_is_told_by_role_and_purpose(report: Report, learn
     assert "reflector, learning 0 0 0 0 0 + up to 0.5 1.5 min 0.0 s 0 0 1 0" in told
 
 
-def test_runs_that_were_not_measured_alike_stand_apart_and_the_reason_is_told(
+def test_runs_that_were_not_measured_alike_are_separate_and_the_reason_is_shown(
     report: Report, campaign: Path, make_gates: MakeGates, tmp_path: Path
 ) -> None:
     changed = tmp_path / "changed"
@@ -112,7 +112,7 @@ def test_two_runs_of_one_name_are_called_by_their_folders(report: Report, campai
     assert "share their randomness: give them two names" in words(page)
 
 
-def test_a_stream_is_told_with_its_online_score(report: Report, make_gates: MakeGates, tmp_path: Path) -> None:
+def test_the_headline_of_a_stream_is_its_online_score(report: Report, make_gates: MakeGates, tmp_path: Path) -> None:
     import gymnasium
 
     config = EvaluationConfig(
@@ -149,7 +149,7 @@ def test_an_evaluation_without_a_measurement_says_so(report: Report, campaign: P
 
 
 @pytest.mark.parametrize("share", [0.02, 0.2, 0.5, 0.8, 0.95])
-def test_an_evaluation_that_stopped_anywhere_is_told_as_far_as_it_got(
+def test_an_evaluation_that_stopped_anywhere_is_shown_as_far_as_it_got(
     report: Report, campaign: Path, tmp_path: Path, share: float
 ) -> None:
     shutil.copytree(campaign, tmp_path / "part")
@@ -221,7 +221,7 @@ def test_a_folder_without_a_run_gives_a_page_and_a_place_without_anything_an_err
         report()
 
 
-def test_a_place_that_cannot_be_written_is_told(report: Report, learning: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_an_error(report: Report, learning: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match=r"Expected a file that can be written at"):
         make_report([learning], tmp_path / "file" / "report.html")

@@ -25,7 +25,7 @@ from tests.runs.conftest import lines_of, manifest
 # Writing ----------------------------------------------------------------------------------------------
 
 
-def test_the_manifest_stands_before_the_first_episode(tmp_path: Path) -> None:
+def test_the_manifest_is_written_before_the_first_episode(tmp_path: Path) -> None:
     RunFolder.create(tmp_path / "run", manifest()).close()
     assert RunFolder.open(tmp_path / "run").manifest == manifest()
     assert not (tmp_path / "run" / LOG).exists()
@@ -61,7 +61,7 @@ def test_an_existing_run_is_refused_with_the_remedy(finished: Path) -> None:
         RunFolder.create(finished, manifest())
 
 
-def test_a_place_that_cannot_be_written_is_told_so(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunFolderError, match=r"Expected a folder that can be written at"):
         RunFolder.create(tmp_path / "file" / "run", manifest())
@@ -174,12 +174,12 @@ def test_a_history_whose_episodes_were_removed_says_which(finished: Path) -> Non
         assert [len(item.trajectories) for item in run.history] == [3] * 4
 
 
-def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
+def test_a_name_that_is_too_long_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"Expected a folder that can be written at"):
         RunFolder.create(tmp_path / ("x" * 300), manifest())
 
 
-def test_a_folder_without_a_run_is_told_so(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"Expected a run folder \(one with manifest.json in it\) at"):
         RunFolder.open(tmp_path / "nowhere")
 

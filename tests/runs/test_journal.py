@@ -42,7 +42,7 @@ def test_a_file_cut_anywhere_goes_on_after_its_last_whole_line(
     assert read(path) == [*whole, b"next\n"]
 
 
-def test_a_second_process_is_refused_and_told_who_writes(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_with_the_id_of_the_writer(tmp_path: Path) -> None:
     holder = Journal(tmp_path / "log")
     holder.append(b"a\n")
     code = "import sys, pathlib; from metagym.runs.journal import Journal; Journal(pathlib.Path(sys.argv[1])).lock()"
@@ -82,12 +82,12 @@ def test_a_full_disk_loses_nothing_and_leaves_no_torn_line(tmp_path: Path, monke
     assert read(tmp_path / "log") == [b"first\n", b"third\n"]
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"Expected a run folder that can be written to at"):
         Journal(tmp_path / "missing" / "log").lock()
 
 
-def test_lines_that_another_process_wrote_meanwhile_are_not_cut_off(tmp_path: Path) -> None:
+def test_lines_of_another_process_are_not_removed(tmp_path: Path) -> None:
     late = Journal(tmp_path / "log")
     list(late.lines())
     early = Journal(tmp_path / "log")

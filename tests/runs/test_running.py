@@ -47,7 +47,7 @@ def test_a_class_of_ones_own_is_named_by_its_import_path(tmp_path: Path) -> None
         ("tests.test_env:Nothing", r"Expected an import path .*Nothing"),
     ],
 )
-def test_an_import_path_that_leads_to_no_meta_environment_is_told(path: str, told: str) -> None:
+def test_an_import_path_without_a_meta_environment_is_an_error(path: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         make(path)
 
@@ -58,7 +58,7 @@ def test_more_meta_steps_than_registered_are_run(tmp_path: Path) -> None:
     assert len(result.history) == 12
 
 
-def test_progress_is_told(tmp_path: Path) -> None:
+def test_progress_is_reported(tmp_path: Path) -> None:
     episodes: list[int] = []
     meta_steps: list[MetaStep] = []
     result = run_experiment(

@@ -35,14 +35,14 @@ def test_a_run_repeats_itself(demo_run: Path) -> None:
     ("field", "was", "forged"),
     [("observation", "The oak gate opens", "The oak gate yields"), ("score", '"score":0.0', '"score":1.0')],
 )
-def test_a_forged_record_is_found_out_and_told_where(demo_run: Path, field: str, was: str, forged: str) -> None:
+def test_a_forged_record_is_found_with_its_place(demo_run: Path, field: str, was: str, forged: str) -> None:
     log = demo_run / LOG
     log.write_text(log.read_text().replace(was, forged, 1))
     (difference,) = verify_run(demo_run).differences
     assert difference.field in (field, "final_observation")
-    told = CliRunner().invoke(app, ["verify", str(demo_run)])
-    assert told.exit_code == 1
-    assert "1 differ" in told.output
+    shown = CliRunner().invoke(app, ["verify", str(demo_run)])
+    assert shown.exit_code == 1
+    assert "1 differ" in shown.output
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_a_file_that_is_not_there_has_no_lines_until_it_is(tmp_path: Path) -> No
     assert reader.lines() == []
 
 
-def test_a_torn_line_that_is_cut_off_and_written_anew_comes_once(tmp_path: Path) -> None:
+def test_a_torn_line_that_is_removed_and_written_again_is_read_once(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"a\ntor")
     reader = Tail(path)

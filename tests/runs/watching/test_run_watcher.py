@@ -233,7 +233,7 @@ def test_a_broken_line_is_counted_and_the_others_are_read(run: Path, line: bytes
     assert (state.num_episodes, state.problem) == (15, "2 lines cannot be read")
 
 
-def test_a_manifest_of_another_schema_is_told(run: Path) -> None:
+def test_a_manifest_of_another_schema_is_unreadable(run: Path) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}))
     state = look(run)
@@ -241,7 +241,7 @@ def test_a_manifest_of_another_schema_is_told(run: Path) -> None:
     assert "schema version 99" in state.problem
 
 
-def test_a_folder_that_goes_and_comes_back_as_another_run_is_read_anew(run: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_replaced_by_another_run_is_read_from_its_start(run: Path, tmp_path: Path) -> None:
     watcher = RunWatcher(run, "it")
     assert watcher.look(0.0).num_episodes == 15
     kept = tmp_path / "kept"
