@@ -66,7 +66,7 @@ def _family_row(name: str, figures: Figures, domain: tuple[float, float]) -> Row
 
 
 def comparison_rows(group: Sequence[Run]) -> tuple[list[Row], str, list[str]]:
-    """Return the paired differences of the first run to each other run, the reason why it cannot be compared, and notes."""
+    """Return the paired differences of the first run to each other run, why there may be no difference, and notes."""
     reports = [run.report for run in group if run.report is not None]
     if len(reports) < 2 or group[0].report is None:
         return [], "", []
