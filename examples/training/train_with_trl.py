@@ -1,4 +1,4 @@
-"""The learnable problem with TRL's GRPOTrainer instead of the plain loop: same reward, same data.
+"""The toy problem of `metagym train demo` with TRL's GRPOTrainer instead of the plain loop: same reward, same data.
 
     python examples/training/train_with_trl.py OUT
     torchrun --nproc_per_node 2 examples/training/train_with_trl.py OUT      # two processes, on the CPU, too
@@ -7,7 +7,7 @@
 On GPUs, vLLM can write the replies; the reward function stays as it is:
 
     VLLM=colocate torchrun --nproc_per_node 8 examples/training/train_with_trl.py OUT
-    trl vllm-serve --model OUT/start   # on GPUs of its own, beside VLLM=server torchrun ...
+    trl vllm-serve --model OUT/start   # on other GPUs, beside VLLM=server torchrun ...
 """
 
 import os

@@ -32,7 +32,7 @@ from metagym.training_demo.gates_problem import GradedGatesMetaEnv, compact_mess
 from metagym.types import (  # noqa: E402
     Completion,
     MetaStep,
-    digest,  # noqa: E402
+    digest,
 )
 from tests.conftest import SRC  # noqa: E402
 
