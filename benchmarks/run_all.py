@@ -4,7 +4,7 @@
 
 Under twelve minutes; `--quick` takes two or three, and is a look, no measurement. Each benchmark runs in a process of
 its own, and is left out, with the reason, where what it needs is missing. `--peers` names a folder of virtual
-environments for the peers (see engine_overhead.py). `--docs` puts table and plot into docs/performance.md. It leaves
+environments for the peers (see engine_overhead.py). `--docs` puts table and plot into docs/results/performance.md. It leaves
 with 1 where a figure misses what is asked for.
 """
 
@@ -87,8 +87,8 @@ def main() -> int:
 
 
 def put_into_docs(folder: Path) -> None:
-    """Put the table between the marks of docs/performance.md, and the plot beside it."""
-    page = HERE.parent / "docs" / "performance.md"
+    """Put the table between the marks of docs/results/performance.md, and the plot beside it."""
+    page = HERE.parent / "docs" / "results" / "performance.md"
     head, begin, rest = page.read_text(encoding="utf-8").partition("<!-- results -->\n")
     _, end, tail = rest.partition("<!-- end of results -->")
     table_text = (folder / "results.md").read_text(encoding="utf-8")

@@ -63,7 +63,7 @@ def test_the_calculation_of_a_cluster(benchmark_module: Any) -> None:
 def test_the_docs_show_what_the_calculation_prints(arguments: list[str]) -> None:
     script = [sys.executable, str(FOLDER / "cluster_calculation.py"), *arguments]
     printed = subprocess.run(script, capture_output=True, text=True, check=True).stdout
-    assert printed in (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    assert printed in (ROOT / "docs" / "results" / "cluster.md").read_text(encoding="utf-8")
 
 
 def test_a_benchmark_writes_its_table_and_its_rows(tmp_path: Path) -> None:

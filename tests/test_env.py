@@ -1,4 +1,4 @@
-"""MetaEnv: the contract of design.md section 3, a law a test."""
+"""MetaEnv: the contract of docs/contract.md, one law a test."""
 
 from __future__ import annotations
 

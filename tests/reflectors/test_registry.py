@@ -111,6 +111,7 @@ def test_packages_add_methods_by_an_entry_point(monkeypatch: pytest.MonkeyPatch)
     entries = [
         importlib.metadata.EntryPoint("mine", "tests.reflectors.test_protocol:Rollouts", "metagym.reflectors"),
         importlib.metadata.EntryPoint("broken", "no_such_package:X", "metagym.reflectors"),
+        importlib.metadata.EntryPoint("checkpoint", "needs:a_folder", "metagym.reflectors"),  # no method
     ]
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: entries)
     assert method_names() == (*METHODS, "broken", "mine")

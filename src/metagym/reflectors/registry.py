@@ -38,6 +38,8 @@ METHODS: Final = {
     "memory_stream": "metagym.reflectors.memory_stream:MemoryStream",
 }
 """The methods of this library, by name."""
+CHECKPOINT_LOADER: Final = "checkpoint"
+"""The entry point that makes a reflector from a folder. It is no method, because it needs the folder."""
 
 
 def make_reflector(
@@ -68,7 +70,7 @@ def make_reflector(
     if reflector in (known := method_names()):
         return _reflector_from_mapping({"method": reflector})
     if os.path.isdir(reflector):  # a plug-in plays it: training is in a layer above this one
-        return as_reflector(find_method("checkpoint")(reflector))
+        return as_reflector(find_method(CHECKPOINT_LOADER)(reflector))
     if ":" not in reflector:
         remedy = "Or a model's folder, or an import path, 'package:Name'."
         raise UnknownNameError.of("reflector", reflector, ("demo", *known), remedy=remedy)
@@ -78,7 +80,7 @@ def make_reflector(
 
 def method_names() -> tuple[str, ...]:
     """Return the names of all methods: the library's own, then those of installed packages."""
-    return (*METHODS, *sorted(set(_installed()) - set(METHODS)))
+    return (*METHODS, *sorted(set(_installed()) - {*METHODS, CHECKPOINT_LOADER}))
 
 
 def find_method(name: str) -> Callable[..., Any]:

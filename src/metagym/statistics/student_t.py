@@ -23,7 +23,7 @@ def t_cdf(t: float, df: float) -> float:
 
 
 def two_sided_p(t: float, df: float) -> float:
-    """Return P(|T| >= |t|), with full precision in the tail.
+    """Return `P(abs(T) >= abs(t))`, with full precision in the tail.
 
     >>> round(two_sided_p(2.0, 10), 6)
     0.073388
