@@ -167,3 +167,21 @@ def test_every_message_of_the_troubleshooting_page_stands_in_the_source() -> Non
         pieces = [re.escape(piece.strip()) for piece in message.split("...") if piece.strip()]
         pattern = re.compile(".*".join(pieces), re.S)
         assert any(pattern.search(text) for text in texts), f"no error says {message!r} any more"
+
+
+def test_the_maintainers_page_names_places_that_exist() -> None:
+    page = (ROOT / "docs" / "maintainers.md").read_text(encoding="utf-8")
+    places = re.findall(r"`([\w/]+\.py)(?::(\w+))?`", page)
+    assert len(places) >= 40
+    for path, item in places:
+        text = "".join(found.read_text(encoding="utf-8") for found in (SRC / path, ROOT / path) if found.exists())
+        assert text, f"docs/maintainers.md names {path}, which does not exist"
+        assert not item or re.search(rf"^ *(?:async )?(?:def|class) {item}\b", text, re.M), f"{path} has no {item}"
+
+
+def test_the_maintainers_page_names_every_part() -> None:
+    page = (ROOT / "docs" / "maintainers.md").read_text(encoding="utf-8")
+    parts = {
+        path.name + "/" * path.is_dir() for path in SRC.iterdir() if path.name[0] != "_" and path.name != "py.typed"
+    }
+    assert {part for part in parts if f"`{part}`" not in page} == set()
