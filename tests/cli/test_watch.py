@@ -21,6 +21,7 @@ from metagym.cli import watch
 from metagym.errors import ConfigError, RunFolderError
 from metagym.runs import LOG, Manifest, RunFolder
 from metagym.runs.watching import Watched
+from metagym.types import Reflection
 from tests.conftest import SRC, make_episode, make_meta_step, make_trajectory
 
 MANIFEST = Manifest(env_id="MetaGym/Gates-v0", reflector="fixed", seed=0, num_steps=2, scripted=True)
@@ -43,6 +44,7 @@ def play(run: RunFolder, index: int) -> None:
     trajectory = make_trajectory(episode=make_episode(meta_step=index))
     run.record_episode(trajectory)
     run.put(index, make_meta_step([trajectory], index=index))
+    run.put(("", index), Reflection(prompt="Be braver."))
 
 
 # Once -------------------------------------------------------------------------------------------------
@@ -61,7 +63,7 @@ def test_once_as_json_is_the_state(run: RunFolder) -> None:
     play(run, 0)
     state = Watched.model_validate(json.loads(invoke(run.path, "--once", "--json").output))
     assert (state.status, state.runs[0].num_episodes, state.runs[0].scripted) == ("running", 1, True)
-    with pytest.raises(ConfigError, match=r"--json prints one state: say --once --json"):
+    with pytest.raises(ConfigError, match=r"--json prints one state: write --once --json"):
         invoke(run.path, "--json")
 
 
