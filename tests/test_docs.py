@@ -1,14 +1,17 @@
 """The pages in docs/: their code runs, their commands exist, their links lead somewhere. No site is built.
 
 A fence says what it holds: `python` and `sh` are run, in the order of the page, in a fresh folder; `text` is
-output or a form. On the line above a fence, `<!-- not run: why -->` keeps it from being run, and
-`<!-- file: lessons.py -->` writes it into that file instead.
+output or a form. On the line above a fence, `<!-- not run: why -->` keeps it from being run,
+`<!-- file: lessons.py -->` writes it into that file instead, and `<!-- printed -->` says that the code before printed
+its lines, with `...` for any text.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
+import io
 import re
 import shlex
 import sys
@@ -27,7 +30,8 @@ PAGES = sorted((ROOT / "docs").rglob("*.md"))
 NEEDS = {"minihack.md": ("minihack", "minihack"), "tutorial.md": ("jinja2", "report")}
 """Page: the package that its code needs, and the extra that brings it."""
 _FENCE = re.compile(
-    r"^(?:<!-- (?P<mark>not run|file): (?P<word>[^\n]+) -->\n)?```(?P<kind>[^\n]*)\n(?P<text>.*?)^```", re.M | re.S
+    r"^(?:<!-- (?P<mark>not run|file|printed)(?:: (?P<word>[^\n]+))? -->\n)?```(?P<kind>[^\n]*)\n(?P<text>.*?)^```",
+    re.M | re.S,
 )
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?!\w+:)([^)\s]+)\)|!\[[^\]]*\]\((?!\w+:)([^)\s]+)\)")
 
@@ -66,26 +70,34 @@ def name(page: Path) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if page.name in NEEDS and importlib.util.find_spec(NEEDS[page.name][0]) is None:
-        pytest.skip(f"needs pip install 'metagym[{NEEDS[page.name][1]}]'")
+        pytest.skip(f"needs the extra {NEEDS[page.name][1]}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
     for variable in ("ALFWORLD_DATA", "METAGYM_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(variable, raising=False)
     namespace: dict[str, object] = {"__name__": "page"}
+    output = io.StringIO()
     for fence in fences(page):
         where = f"{name(page)}, line {fence.line}"
+        if fence.mark == "printed":
+            printed = " ".join(output.getvalue().split())
+            for piece in re.split(r"\.\.\.|\n", fence.text):
+                assert " ".join(piece.split()) in printed, f"{where}: nothing printed {piece!r}, but:\n{printed}"
+            output = io.StringIO()
         if fence.mark == "file":
             Path(str(fence.word)).write_text(fence.text, encoding="utf-8")
             monkeypatch.delitem(sys.modules, Path(str(fence.word)).stem, raising=False)
         if fence.mark:
             continue
         if fence.kind == "python":
-            exec(compile("\n" * fence.line + fence.text, name(page), "exec", dont_inherit=True), namespace)
+            with contextlib.redirect_stdout(output):
+                exec(compile("\n" * fence.line + fence.text, name(page), "exec", dont_inherit=True), namespace)
         for words in commands(fence.text) if fence.kind == "sh" else ():
             assert words[0] == "metagym", f"{where}: {words[0]} is not run here; say why above the block"
             result = CliRunner().invoke(app, words[1:])
             assert result.exit_code == 0, f"{where}: {shlex.join(words)} gave {result.exit_code}:\n{result.output}"
+            output.write(result.output)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
