@@ -1,4 +1,4 @@
-"""A reflector of your own: a plain function from the history to the next prompt."""
+"""Your own reflector: a plain function from the history to the next prompt."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,7 +28,8 @@ def main() -> None:
     env.close()
     for meta_step in result.history:
         print(f"meta-step {meta_step.index}: reward {meta_step.reward:.2f}")
-    print(f"\nThe best prompt (reward {result.best_reward:.2f} on its own batch):\n{result.best_prompt}")
+    # Six meta-steps and six reflections give seven prompts. The last one was not played yet.
+    print(f"\nThe last of {len(result.prompts)} prompts:\n{result.last_prompt}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import metagym
 
 
 class Lake(gym.Wrapper[int, int, int, int]):
-    """FrozenLake whose seed makes the map."""
+    """FrozenLake with a map that follows from the seed."""
 
     def __init__(self) -> None:
         super().__init__(FrozenLakeEnv(is_slippery=False))
@@ -27,7 +27,7 @@ class Lake(gym.Wrapper[int, int, int, int]):
 
 
 class FrozenLakeMetaEnv(metagym.MetaEnv):
-    """The whole meta-environment: which game is played, and which tasks there are."""
+    """The whole meta-environment: the game, and its tasks."""
 
     default_prompt = "You cross a frozen lake. Reach the goal, and do not fall into a hole."
 
@@ -36,7 +36,7 @@ class FrozenLakeMetaEnv(metagym.MetaEnv):
         return metagym.TextAdapter(lake, actions=["left", "down", "right", "up"], render=lake.text)
 
     def make_task_set(self) -> metagym.TaskSet:
-        # Two seeds that give the same map fall into the same role, so nothing leaks from train to test.
+        # Two seeds that give the same map have the same role, so nothing leaks from train to test.
         return metagym.TaskSet.from_seeds(self.make_inner_env, 500)
 
 

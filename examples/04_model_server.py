@@ -1,4 +1,4 @@
-"""Actor and reflector over an OpenAI-compatible server; here a fake one, so that it runs offline."""
+"""Actor and reflector over an OpenAI-compatible server: here a fake server, so that it runs offline."""
 
 import gymnasium as gym
 

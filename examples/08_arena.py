@@ -1,4 +1,4 @@
-"""Two methods under one budget: who plays groups of its own pays for them from the same account."""
+"""Two methods with equal budgets: a method that plays its own groups of episodes pays for them from its budget."""
 
 import tempfile
 
@@ -7,15 +7,15 @@ from metagym.evaluation.preset import load_preset
 
 
 def main() -> None:
-    # Every meta-episode may play 40 episodes to learn, whatever a method does with them; `fixed` is played beside.
+    # In each meta-episode a method may play 40 episodes to learn. The arm `fixed` (no reflection) is added.
     preset = load_preset("arena-small").model_copy(update={"num_seeds": 3, "controls": ()})
     methods = ["ict", "training_free_grpo_style"]
     with tempfile.TemporaryDirectory() as folder:
-        demo = {"model": "demo"}  # {"model": ..., "base_url": ...}: a model of yours
+        demo = {"model": "demo"}  # {"model": ..., "base_url": ...}: your own model
         (bout,) = run_arena(preset, methods, actor="demo", model=demo, path=folder)
     for row in bout.standings.rows:
-        taken = row.outlay
-        print(f"{row.arm:26} {row.meta_steps:.1f} meta-steps, {taken.episodes} episodes, {taken.calls} calls")
+        used = row.outlay
+        print(f"{row.arm:26} {row.meta_steps:.1f} meta-steps, {used.episodes} episodes, {used.calls} calls")
     print(bout.standings.notes[0])
 
 

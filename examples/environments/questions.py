@@ -6,10 +6,8 @@ from typing import Any
 import gymnasium as gym
 
 import metagym
-from metagym.spaces import TextSpace
-from metagym.tasks import ListedTaskSet
 
-# Yours would come from a file. A family is a kind of question; results are reported by family.
+# Your questions would come from a file. A family is a kind of question; results are reported by family.
 QUESTIONS = {
     f"{family}/{a}-{b}": (f"What is {a} {sign} {b}?", str(a + b if sign == "+" else a * b))
     for family, sign in (("sums", "+"), ("products", "*"))
@@ -19,10 +17,10 @@ QUESTIONS = {
 
 
 class Quiz(gym.Env[str, str]):
-    """One question, one answer, and it is over."""
+    """One question and one answer, then the episode ends."""
 
     def __init__(self) -> None:
-        self.observation_space = self.action_space = TextSpace()
+        self.observation_space = self.action_space = metagym.TextSpace()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         super().reset(seed=seed)
@@ -32,8 +30,8 @@ class Quiz(gym.Env[str, str]):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         is_right = action.strip().rstrip(".").split(" ")[-1] == self.answer  # the checker
-        told = f"The answer is {self.answer}."  # the reflector reads this; the actor's episode is over
-        return told, float(is_right), True, False, {"success": is_right}
+        solution = f"The answer is {self.answer}."  # the reflector reads this; the actor's episode is over
+        return solution, float(is_right), True, False, {"success": is_right}
 
 
 class QuizMetaEnv(metagym.MetaEnv):
@@ -43,16 +41,16 @@ class QuizMetaEnv(metagym.MetaEnv):
         return Quiz()
 
     def make_task_set(self) -> metagym.TaskSet:
-        # The digest decides between train, validation and test: the question itself, so that one that stands
-        # twice in a file cannot be in two of them.
-        return ListedTaskSet(
+        # The digest decides the role (train, validation or test). It is made of the question, so that a question
+        # that is in the file twice has only one role.
+        return metagym.ListedTaskSet(
             metagym.Task(id=name, family=name.partition("/")[0], split="", seed=0, digest=question)
             for name, (question, _) in QUESTIONS.items()
         )
 
 
 def pupil(episode: Any, steps: Any, observation: Any) -> str:
-    """Answer as a model might: digit by digit where the prompt asks for care, else roughly."""
+    """Answer as a model might: digit by digit if the prompt asks for it, else roughly."""
     _, _, a, sign, b = observation.text.rstrip("?").split()
     exact = int(a) + int(b) if sign == "+" else int(a) * int(b)
     return str(exact if sign == "+" or "digit by digit" in episode.prompt else round(exact, -1))

@@ -10,13 +10,12 @@ from typing import Any
 import gymnasium as gym
 
 import metagym
-from metagym.spaces import TextSpace
 
 MOVES = {"east": (1, 0), "west": (-1, 0), "north": (0, 1), "south": (0, -1)}
 
 
 class GameServer(BaseHTTPRequestHandler):
-    """Walk to a well. The client sends all its moves along, so the server keeps nothing."""
+    """Walk to a well. Each request contains all moves so far, so the server keeps no state."""
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -29,14 +28,14 @@ class GameServer(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps({"text": text, "done": abs(east) + abs(north) < 2}).encode())
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Be quiet."""
+        """Log nothing."""
 
 
 class RemoteWalk(gym.Env[str, str]):
-    """The client. Where the server fails this raises: the apparatus failed, and the episode is tried again."""
+    """The client. If the server fails, it raises: that is an infrastructure error, and the episode is retried."""
 
     def __init__(self, url: str) -> None:
-        self.observation_space = self.action_space = TextSpace()
+        self.observation_space = self.action_space = metagym.TextSpace()
         self.url = url
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
@@ -63,7 +62,7 @@ class RemoteMetaEnv(metagym.MetaEnv):
         return RemoteWalk(self.url)
 
     def inner_env_factory(self) -> partial[RemoteWalk]:
-        return partial(RemoteWalk, self.url)  # what a worker process is sent: it must be picklable
+        return partial(RemoteWalk, self.url)  # it is sent to worker processes, so it must be picklable
 
     def make_task_set(self) -> metagym.TaskSet:
         return metagym.TaskSet.from_seeds(self.make_inner_env, 961)
@@ -73,7 +72,7 @@ def main() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), GameServer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
-        # A request blocks, so the clients live in two worker processes and wait side by side.
+        # A request blocks, so the clients run in two worker processes and wait side by side.
         with RemoteMetaEnv("random", url=url, workers=2, episodes_per_step=20) as env:
             env.reset(seed=0)
             trajectories, reward, *_ = env.step(env.default_prompt)

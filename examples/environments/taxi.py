@@ -1,4 +1,4 @@
-"""A Gymnasium environment with discrete actions: Taxi, in two weathers, as two families of tasks."""
+"""A Gymnasium environment with discrete actions: Taxi, in two kinds of weather, as two families of tasks."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ ACTIONS = ["south", "north", "east", "west", "pick up", "drop off"]  # Taxi's ac
 
 
 def describe(observation: int, info: dict[str, Any]) -> str:
-    """Say in words what the number means; this is all that the actor sees."""
+    """Describe the number in words; the actor sees nothing else."""
     rest, goal = divmod(int(observation), 4)
     rest, passenger = divmod(rest, 5)
     row, column = divmod(rest, 5)
@@ -21,10 +21,10 @@ def describe(observation: int, info: dict[str, Any]) -> str:
 
 
 class Taxi(metagym.TextAdapter):
-    """Taxi in words. The task id begins with the family: that is the weather."""
+    """Taxi in words. A task id begins with its family, the weather."""
 
     def __init__(self) -> None:
-        name = "Taxi-v4" if "Taxi-v4" in gym.registry else "Taxi-v3"  # as the Gymnasium that is installed has it
+        name = "Taxi-v4" if "Taxi-v4" in gym.registry else "Taxi-v3"  # depends on the version of Gymnasium
         self.taxis = {
             "dry": gym.make(name, max_episode_steps=60),
             "rainy": gym.make(name, is_rainy=True, max_episode_steps=60),
@@ -49,7 +49,7 @@ class TaxiMetaEnv(metagym.MetaEnv):
         return Taxi()
 
     def make_task_set(self) -> metagym.TaskSet:
-        # A seed is a start; starts of equal text never fall into two of train, validation and test.
+        # A seed is a start. Starts with equal text always have the same role (train, validation or test).
         return metagym.TaskSet.from_seeds(self.make_inner_env, 500, families=["dry", "rainy"])
 
 

@@ -6,13 +6,12 @@ from typing import Any
 import gymnasium as gym
 
 import metagym
-from metagym.spaces import TextSpace
 
 TOOLS = "find_orders(customer='...'), order(number=...), refund(number=...), reject(number=...)"
 
 
 def read_call(text: str) -> tuple[str, dict[str, Any]]:
-    """Read `name(argument=literal, ...)`. Nothing is ever executed: a model's reply is not to be trusted."""
+    """Read `name(argument=literal, ...)`. Nothing is executed: do not trust a model's reply."""
     call = ast.parse(text.strip(), mode="eval").body
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
         raise ValueError("expected name(argument=value)")
@@ -20,10 +19,10 @@ def read_call(text: str) -> tuple[str, dict[str, Any]]:
 
 
 class Shop(gym.Env[str, str]):
-    """A customer wants money back; the shop's rule is that it pays within so many days."""
+    """A customer wants money back. The shop's rule: it pays up to a number of days after the order."""
 
     def __init__(self) -> None:
-        self.observation_space = self.action_space = TextSpace()
+        self.observation_space = self.action_space = metagym.TextSpace()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         super().reset(seed=seed)
@@ -35,7 +34,7 @@ class Shop(gym.Env[str, str]):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         try:
             name, given = read_call(action)
-        except (ValueError, SyntaxError, RecursionError) as error:  # what cannot be read is told, never raised
+        except (ValueError, SyntaxError, RecursionError) as error:  # answer in words; never raise
             return f"Not a tool call: {error}. Tools: {TOOLS}", 0.0, False, False, {"success": False}
         if name in ("refund", "reject"):
             is_right = (name == "refund") == (self.age <= self.limit) and given.get(
@@ -62,7 +61,7 @@ class ShopMetaEnv(metagym.MetaEnv):
         return metagym.TaskSet.from_seeds(Shop, 1000, families=families, digest=lambda env, task: str(task.seed))
 
 
-def refund_all(episode: Any, steps: Any, observation: Any) -> str:  # a scripted actor; a model would go here
+def refund_all(episode: Any, steps: Any, observation: Any) -> str:  # a scripted actor, in place of a model
     if not steps:
         return f"find_orders(customer={observation.text.split()[0]!r})"
     found = observation if len(steps) == 1 else steps[1].observation
