@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from metagym.budget import Budget
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, config_error
 from metagym.types import Record, Task
 from metagym.workers import WorkerOptions, read_workers
 
@@ -62,11 +62,4 @@ def read_options(options: Mapping[str, Any]) -> MetaEnvConfig:
     try:
         return MetaEnvConfig(**options)
     except ValidationError as error:
-        first = error.errors()[0]
-        if isinstance(cause := first.get("ctx", {}).get("error"), ConfigError):
-            raise cause from None
-        name = ".".join(map(str, first["loc"]))
-        known = ", ".join(sorted(MetaEnvConfig.model_fields))
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(f"Unknown option {name!r}: expected one of {known}.") from None
-        raise ConfigError(f"Option {name!r} got {first['input']!r}: {first['msg']}.") from None
+        raise config_error(error, "option", sorted(MetaEnvConfig.model_fields)) from None

@@ -26,6 +26,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from metagym.types import MetaStep, Trajectory
 
 
@@ -45,9 +47,21 @@ class UnknownNameError(ConfigError):
         """Return the error with a message of the unknown name, the known names and the nearest ones."""
         names = tuple(known)
         near = difflib.get_close_matches(str(got), names, n=3, cutoff=0.5)
-        listed = ", ".join(map(repr, names[:8])) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
+        listed = ", ".join(map(repr, names[:16])) + (f", ... ({len(names)} in all)" if len(names) > 16 else "")
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         return cls(f"Unknown {kind} {got!r}: expected one of {listed}.{hint}{' ' + remedy if remedy else ''}")
+
+
+def config_error(error: ValidationError, what: str, known: Iterable[str]) -> ConfigError:
+    """Return pydantic's first complaint as a ConfigError; `what` is the kind of the fields, `known` are their names."""
+    first = error.errors()[0]
+    if isinstance(cause := first.get("ctx", {}).get("error"), ConfigError):
+        return cause
+    parts = map(str, first["loc"])
+    name = ".".join(part for part in parts if part.isalnum() or part.isidentifier())  # no "constrained-int" of a union
+    if first["type"] == "extra_forbidden":
+        return UnknownNameError.of(what, name, known)
+    return ConfigError(f"{what[:1].upper()}{what[1:]} {name!r} got {first['input']!r:.80}: {first['msg']}.")
 
 
 class InvalidPromptError(ConfigError):

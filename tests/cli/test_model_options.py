@@ -245,6 +245,6 @@ def test_every_command_wants_an_explicit_actor(command: Metagym, arguments: tupl
 
 def test_a_wrong_setting_of_the_client_is_a_sentence(command: Metagym) -> None:
     model = write("model.json", {**LOCAL, "client": {"max_concurrency": 0}})
-    assert "client.max_concurrency got 0" in command("run", "MetaGym/Gates-v0", "--actor", model).err
+    assert "Field of the client 'max_concurrency' got 0" in command("run", "MetaGym/Gates-v0", "--actor", model).err
     model = write("model.json", {**LOCAL, "client": [1]})
     assert "'client' in the mapping must be of type" in command("run", "MetaGym/Gates-v0", "--actor", model).err

@@ -159,7 +159,7 @@ class SpeakingActor(ChatActor):
         (("--evaluation", "num_seeds=2"), "but not when: add --evaluate-every N"),
         (("--evaluate-every", "1"), "Expected held-out families"),
         (("--grpo", "group_size=1"), "group_size must be at least 2, got 1"),
-        (("--grpo", "groupsize=4"), "GRPOConfig got groupsize=4"),
+        (("--grpo", "groupsize=4"), "Unknown field of GRPOConfig 'groupsize'"),
         (("--reward", "on=later"), "must be 'same' or 'fresh', got 'later'"),
         (("--reflector", "."), "Expected a causal language model"),
         (("--data", "nowhere"), "Make it: metagym train collect"),

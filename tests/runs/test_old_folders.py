@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import metagym
 from metagym.cli import app
+from metagym.evaluation import EvaluationConfig, evaluate
+from metagym.evaluation.comparison import differences
 from metagym.evaluation.store import read_report
 from metagym.report.page import make_report
 from metagym.runs import Measurement, RunFolder
+from metagym.runs.manifest import read_manifest
 from metagym.runs.verification import verify_run
 from metagym.runs.watching import Watcher
 from metagym.types import Reflection
@@ -50,6 +54,19 @@ def test_an_evaluation_gives_its_measurements_and_its_report(old: Path) -> None:
         }  # fmt: skip
     report = read_report(old / "evaluation" / "demo")
     assert (report.arm, report.num_seeds, list(report.families)) == ("demo", 2, ["law-0007"])
+
+
+def test_an_evaluation_is_resumed_and_compared_with_new_ones(old: Path) -> None:
+    """The wording of the primary endpoint has changed since."""
+    folder = old / "evaluation" / "demo"
+    manifest = read_manifest(folder)
+    assert manifest.evaluation is not None
+    config = EvaluationConfig.model_validate(manifest.evaluation["config"])
+    with metagym.make(manifest.env_id, **manifest.env_options) as env:
+        new = evaluate(env, "demo", config=config)
+        assert evaluate(env, "demo", config=config, arm="demo", path=folder).overall == read_report(folder).overall
+    assert new.config.primary_endpoint == config.primary_endpoint
+    assert differences(read_report(folder), new) == ()
 
 
 @pytest.mark.parametrize("name", ["run", "evaluation/demo", f"{ARENA}/ict"])

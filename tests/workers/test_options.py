@@ -34,12 +34,15 @@ def test_another_value_is_refused_with_the_legal_ones(value: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ({"processes": 4, "step_timeout_s": 0}, r"workers got step_timeout_s=0: Input should be greater than 0\."),
-        ({"processes": 0}, r"workers got processes=0: Input should be greater than or equal to 1\."),
-        ({"processes": "many"}, r"workers got processes='many': Input should be a valid integer"),
-        ({"processes": 1, "memory_mib": 0}, r"workers got memory_mib=0"),
-        ({"processes": 1, "recycle_after": 0}, r"workers got recycle_after=0"),
-        ({"ray": 0}, r"workers got ray=0"),
+        (
+            {"processes": 4, "step_timeout_s": 0},
+            r"Key of workers 'step_timeout_s' got 0: Input should be greater than 0\.",
+        ),
+        ({"processes": 0}, r"Key of workers 'processes' got 0: Input should be greater than or equal to 1\."),
+        ({"processes": "many"}, r"Key of workers 'processes' got 'many': Input should be a valid integer"),
+        ({"processes": 1, "memory_mib": 0}, r"Key of workers 'memory_mib' got 0"),
+        ({"processes": 1, "recycle_after": 0}, r"Key of workers 'recycle_after' got 0"),
+        ({"ray": 0}, r"Key of workers 'ray' got 0"),
         ({"step_timeout_s": 20}, r"one of 'processes' and 'ray' .* got processes=None and ray=None"),
         ({"processes": 1, "ray": 1}, r"one of 'processes' and 'ray' .* got processes=1 and ray=1"),
     ],

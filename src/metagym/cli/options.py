@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, config_error
 
 ENV_OPTION: Final = (
     "An option of the environment, repeatable; VALUE is JSON or a word: split=test, families='[\"law-0007\"]', "
@@ -90,7 +90,4 @@ def read_config(kind: Any, options: Iterable[str] | None, *, name: str) -> Any:
     try:
         return kind(**read_pairs(options, name=name))
     except ValidationError as error:
-        first = error.errors()[0]
-        known = ", ".join(kind.model_fields)
-        field = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{kind.__name__} got {field}={first['input']!r}: {first['msg']}. Fields: {known}.") from None
+        raise config_error(error, f"field of {kind.__name__}", kind.model_fields) from None

@@ -7,6 +7,7 @@ from typing import Final
 from pydantic import Field, model_validator
 
 from metagym.budget import Budget
+from metagym.errors import ConfigError
 from metagym.types import Record, Text
 
 PRIMARY_ENDPOINT: Final = (
@@ -51,7 +52,7 @@ class EvaluationConfig(Record):
     @model_validator(mode="after")
     def _check(self) -> EvaluationConfig:
         if self.score_range[0] >= self.score_range[1]:
-            raise ValueError(f"score_range must be (least, greatest), got {self.score_range}")
+            raise ConfigError(f"score_range must be (least, greatest), got {self.score_range}.")
         return self
 
     @property

@@ -54,7 +54,8 @@ class Plan:
         """What must match before two evaluations are compared: everything except the reflector and its learning families."""
         return {
             **env.fingerprint,
-            "evaluation": self.config.model_dump(mode="json", exclude={"first_prompt", "retries"}),
+            # The wording of the primary endpoint is no difference, nor is the number of retries.
+            "evaluation": self.config.model_dump(mode="json", exclude={"first_prompt", "retries", "primary_endpoint"}),
             "sp_0": self.first_prompt,
             "task_lists": {role: digest([task.digest for task in tasks]) for role, tasks in self.roles.items()},
         }

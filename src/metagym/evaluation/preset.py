@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from metagym.budget import Budget
-from metagym.errors import ConfigError, UnknownNameError
+from metagym.errors import ConfigError, UnknownNameError, config_error
 from metagym.evaluation.config import EvaluationConfig
 from metagym.types import Record
 
@@ -105,12 +105,7 @@ def load_preset(name: str) -> Preset:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"Expected TOML in the preset {name}: {error}.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        known = ", ".join(sorted(set(Preset.model_fields) - {"name"}))
-        raise ConfigError(
-            f"Preset {name}: field {field!r} got {first['input']!r:.80}: {first['msg']}. The fields are {known}."
-        ) from None
+        raise config_error(error, f"field of the preset {name}", sorted({*Preset.model_fields} - {"name"})) from None
     return preset
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from metagym.errors import ConfigError, UnknownNameError
+from metagym.errors import ConfigError, UnknownNameError, config_error
 from metagym.models.client_config import ClientConfig
 from metagym.models.openai import OpenAIChatModel
 
@@ -52,9 +52,7 @@ def make_model(mapping: Mapping[str, Any], *, known: Sequence[str] = MODEL_KEYS)
         try:
             options["client"] = ClientConfig.model_validate(options["client"])
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(map(str, ("client", *first["loc"])))
-            raise ConfigError(f"{name} got {first['input']!r}: {first['msg']}.") from None
+            raise config_error(error, "field of the client", ClientConfig.model_fields) from None
     return OpenAIChatModel(**options)
 
 

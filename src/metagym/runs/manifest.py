@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from metagym.errors import RunFolderError
 from metagym.types import SCHEMA_VERSION, Record
@@ -35,6 +35,16 @@ class Manifest(Record):
     """Whether a scripted stand-in plays or reflects."""
     evaluation: dict[str, Any] | None = None
     """The protocol if the run is an evaluation of many meta-episodes; None if it is one meta-episode."""
+
+    @field_validator("measurement")
+    @classmethod
+    def _without_wording(cls, measurement: dict[str, Any]) -> dict[str, Any]:
+        """Version 0.1 counted the wording of the primary endpoint as part of the measurement."""
+        protocol = measurement.get("evaluation")
+        if not isinstance(protocol, dict):
+            return measurement
+        kept = {name: value for name, value in protocol.items() if name != "primary_endpoint"}
+        return {**measurement, "evaluation": kept}
 
     @property
     def kind(self) -> Literal["run", "evaluation", "stream"]:

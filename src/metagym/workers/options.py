@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from metagym.errors import ConfigError, UnknownNameError
+from metagym.errors import ConfigError, config_error
 from metagym.workers.local import LocalWorkers
 from metagym.workers.process import ProcessWorkers
 from metagym.workers.protocol import MakeEnv, ProcessLimits, RemoteWorkers, Workers
@@ -54,14 +54,7 @@ def read_workers(value: object) -> str | int | WorkerOptions:
     try:
         return WorkerOptions.model_validate(dict(value))
     except ValidationError as error:
-        first = error.errors()[0]
-        cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, ConfigError):
-            raise cause from None
-        name = str(first["loc"][0])
-        if name not in WorkerOptions.model_fields:
-            raise UnknownNameError.of("key of workers", name, WorkerOptions.model_fields) from None
-        raise ConfigError(f"workers got {name}={first['input']!r}: {first['msg']}.") from None
+        raise config_error(error, "key of workers", WorkerOptions.model_fields) from None
 
 
 def make_workers(
