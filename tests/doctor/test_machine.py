@@ -90,12 +90,12 @@ def test_little_disk_space_is_a_warning_and_too_little_a_problem(
 
 def test_an_encoding_without_our_characters_is_a_warning() -> None:
     ascii_stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    (found,) = check_terminal(ascii_stream)
+    found = check_terminal(ascii_stream)
     assert (found.state, found.remedy) == (State.WARNING, "export LANG=C.UTF-8 PYTHONUTF8=1")
 
 
 def test_a_pipe_is_named_and_is_fine() -> None:
-    (found,) = check_terminal(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+    found = check_terminal(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
     assert (found.state, found.message[:24]) == (State.OK, "the output is a file or ")
 
 

@@ -1,4 +1,4 @@
-"""Python and the packages: are the packages of metagym's metadata installed, in versions that fit together?"""
+"""Python, the packages of metagym's metadata (are they installed, in versions that fit together?), and the games."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import metagym
 from metagym.doctor.finding import Finding, ok, problem, warning
-from metagym.errors import MissingExtraError
-from metagym.imports import declared_requirements, install_command, is_own
+from metagym.errors import ConfigError, MissingExtraError
+from metagym.imports import declared_requirements, install_command, is_own, package_versions
 
 MIN_PYTHON = (3, 11)
 _REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[^\]]*\])?([^;]*)")
@@ -35,20 +35,15 @@ class Requirement(NamedTuple):
         for sign, bound in _BOUND.findall(self.bounds):
             wanted = _numbers(bound)
             padded = have + (0,) * (len(wanted) - len(have))
-            is_broken = {
-                "==": padded[: len(wanted)] != wanted,
-                ">=": padded < wanted,
-                "<": padded >= wanted,
-            }.get(sign, False)
-            if is_broken:
+            is_kept = {"==": padded[: len(wanted)] == wanted, ">=": padded >= wanted, "<": padded < wanted}
+            if not is_kept.get(sign, True):
                 return False
         return True
 
 
 def check_python(version: tuple[int, ...] = sys.version_info[:3]) -> Finding:
     """Check the version of Python."""
-    shown = ".".join(map(str, version))
-    found = f"Python {shown} on {platform.system()} {platform.machine()}, at {sys.executable}"
+    found = f"Python {'.'.join(map(str, version))} on {platform.system()} {platform.machine()}, at {sys.executable}"
     if version[:2] < MIN_PYTHON:
         wanted = ".".join(map(str, MIN_PYTHON))
         return problem("python", f"expected Python {wanted} or later, got {found}", f"python{wanted} -m venv .venv")
@@ -100,10 +95,7 @@ def read_requirement(text: str) -> Requirement:
 
 def version_of(name: str) -> str | None:
     """Return the version of an installed package; None if it is not installed."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return package_versions(name).get(name)
 
 
 def check_minihack() -> Iterator[Finding]:
@@ -125,20 +117,30 @@ def check_minihack() -> Iterator[Finding]:
         yield ok("minihack", f"NetHack's engine loads{setuptools}")
 
 
+def check_games() -> Finding:
+    """Check that ALFWORLD_DATA, if it is set, names the official games."""
+    from metagym.envs.alfworld.official_games import find_games_folder
+
+    try:
+        folder = find_games_folder()
+    except ConfigError as error:
+        return problem("games", str(error), "alfworld-download, then export ALFWORLD_DATA=FOLDER; or unset it")
+    if folder is None:
+        return ok("games", "ALFWORLD_DATA is not set: ALFWorld plays generated games")
+    return ok("games", f"ALFWorld plays the official games in {folder}")
+
+
 def _check_group(extra: str, group: list[Requirement], *, signs: set[str]) -> Finding:
     """Check the base (`extra` is empty) or an extra, which counts as installed if one of `signs` is installed."""
-    topic = f"metagym[{extra}]" if extra else "metagym"
-    remedy = install_command(extra)
+    topic, remedy = f"metagym[{extra}]" if extra else "metagym", install_command(extra)
     versions = {item.name: version_of(item.name) for item in group}
-    missing = [name for name, version in versions.items() if version is None]
-    is_wanted = not extra or any(versions[name] is not None for name in signs)
+    if extra and all(versions[name] is None for name in signs):
+        return ok(topic, f"not installed. To install it: {remedy}")
     wrong = [item for item in group if (version := versions[item.name]) is not None and not item.allows(version)]
-    if is_wanted and wrong:
+    if wrong:
         shown = ", ".join(f"{item.name}{item.bounds}, got {versions[item.name]}" for item in wrong)
         return problem(topic, f"expected {shown}", remedy)
-    if not is_wanted:
-        return ok(topic, f"not installed. To install it: {remedy}")
-    if missing:
+    if missing := [name for name, version in versions.items() if version is None]:
         state = warning if extra else problem
         return state(topic, f"incomplete: expected {', '.join(missing)} too, not installed", remedy)
     return ok(topic, ", ".join(f"{name} {version}" for name, version in versions.items()))
@@ -147,9 +149,8 @@ def _check_group(extra: str, group: list[Requirement], *, signs: set[str]) -> Fi
 def _check_pins() -> Iterator[Finding]:
     """Check the exact versions that the packages of environments need, as nle does of gymnasium."""
     for package in ("nle", "minihack", "alfworld", "textworld"):
-        if version_of(package) is None:
-            continue
-        for item in map(read_requirement, importlib.metadata.requires(package) or []):
+        requirements = importlib.metadata.requires(package) if version_of(package) else None
+        for item in map(read_requirement, requirements or []):
             version = version_of(item.name)
             if not item.extra and item.bounds.startswith("==") and version is not None and not item.allows(version):
                 message = f"{package} {version_of(package)} expects {item.name}{item.bounds}, got {item.name} {version}"

@@ -7,7 +7,6 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 from metagym.doctor.finding import Finding, ok, problem, warning
@@ -20,14 +19,6 @@ TIMEOUT_S = 5.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
-
-
-class Refusal(Exception):  # noqa: N818 - a server's answer, and not an error of metagym
-    """A server's answer that is not a list of models; `status` is None if there was no answer."""
-
-    def __init__(self, status: int | None, text: str) -> None:
-        super().__init__(text)
-        self.status, self.text = status, text
 
 
 def check_proxies(environ: Mapping[str, str], base_url: str | None) -> Iterator[Finding]:
@@ -43,18 +34,15 @@ def check_proxies(environ: Mapping[str, str], base_url: str | None) -> Iterator[
             is_url = False
         if not is_url:
             yield problem("proxy", f"expected {name} to be a URL such as http://HOST:PORT, got {value!r}", remedy)
-        elif base_url is not None and is_proxied_loopback(environ, base_url):
+        elif base_url is not None and _is_proxied_loopback(environ, base_url):
             message = f"{name} sends calls to {base_url}, on this machine, through {value}"
             yield problem("proxy", message, f"export NO_PROXY={','.join(LOOPBACK[:2])}")
 
 
-def is_proxied_loopback(environ: Mapping[str, str], url: str) -> bool:
-    """Whether a server on this machine is missing from the hosts that need no proxy."""
+def _is_proxied_loopback(environ: Mapping[str, str], url: str) -> bool:
     host = urlsplit(url).hostname
-    if host not in LOOPBACK:
-        return False
-    exempt = ",".join(environ.get(name, "") for name in ("no_proxy", "NO_PROXY"))
-    return not any(host == item or item == "*" for item in (part.strip() for part in exempt.split(",")))
+    exempt = f"{environ.get('no_proxy', '')},{environ.get('NO_PROXY', '')}".split(",")
+    return host in LOOPBACK and not {host, "*"} & {item.strip() for item in exempt}
 
 
 def check_server(
@@ -80,14 +68,13 @@ def check_server(
     url = (url or DEFAULT_URL).rstrip("/")
     yield from check_proxies(environ, url)
     try:
-        names = list_models(url, key)
-    except Refusal as refusal:
-        yield _refused(url, refusal, key_name=api_key_env or "OPENAI_API_KEY")
+        names = _list_models(url, key)
+    except (OSError, http.client.HTTPException, KeyError, TypeError, ValueError) as error:
+        yield _explain(error, url, key_name=api_key_env or "OPENAI_API_KEY")
         return
     if model is None:
-        yield warning(
-            "model", f"{url} answers, but no model is named", f"--actor {names[0] if names else 'NAME'}@{url}"
-        )
+        remedy = f"--actor {names[0] if names else 'NAME'}@{url}"
+        yield warning("model", f"{url} answers, but no model is named", remedy)
     elif names and model not in names:
         message = f"{url} serves {', '.join(names[:5])}, not {model!r}"
         yield problem("model", message, f"--actor {names[0]}@{url}, or export METAGYM_MODEL={names[0]}")
@@ -95,39 +82,29 @@ def check_server(
         yield ok("model", f"{model} at {url}")
 
 
-def list_models(url: str, key: str) -> list[str]:
-    """Return the names of the models of a server.
-
-    Raises:
-        Refusal: the server cannot be reached, refuses the request, or is not a model server.
-    """
-    try:
-        request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {key}"})
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
-            body: Any = json.load(reply)
-        return [str(item["id"]) for item in body["data"]]
-    except urllib.error.HTTPError as error:
-        raise Refusal(error.code, f"HTTP {error.code} {error.reason}") from error
-    except (KeyError, TypeError) as error:
-        raise Refusal(200, "not a list of models") from error
-    except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
-        raise Refusal(None, str(getattr(error, "reason", error))) from error
-    except ValueError as error:  # not a URL, or not JSON
-        raise Refusal(200, f"{type(error).__name__}: {error}") from error
+def _list_models(url: str, key: str) -> list[str]:
+    request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {key}"})
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
+        return [str(item["id"]) for item in json.load(reply)["data"]]
 
 
-def _refused(url: str, refusal: Refusal, *, key_name: str) -> Finding:
-    if refusal.status is None:
+def _explain(error: Exception, url: str, *, key_name: str) -> Finding:
+    """Return the finding for a server that returned no list of models."""
+    if isinstance(error, urllib.error.HTTPError):
+        found = f"HTTP {error.code} {error.reason}"
+        if error.code in (401, 403):
+            remedy = f"export {key_name}=..., or name another variable as api_key_env in --actor FILE.json"
+            return problem("model", f"{url} refuses the key: {found}", remedy)
+        if error.code in (404, 405):
+            message = f"{url} answers, but has no list of models ({found})"
+            return warning("model", message, "does the base URL lack /v1? metagym run shows if a call succeeds")
+    elif isinstance(error, OSError | http.client.HTTPException):  # URLError and timeouts are OSErrors
+        message = f"nothing answers at {url}: {getattr(error, 'reason', error)}"
         remedy = "start one (metagym serve MODEL, vllm serve MODEL, ollama serve), or correct the URL"
-        return problem("model", f"nothing answers at {url}: {refusal.text}", remedy)
-    if refusal.status in (401, 403):
-        message = f"{url} refuses the key: {refusal.text}"
-        return problem(
-            "model", message, f"export {key_name}=..., or name another variable as api_key_env in --actor FILE.json"
-        )
-    if refusal.status in (404, 405):
-        message = f"{url} answers, but has no list of models ({refusal.text})"
-        return warning("model", message, "does the base URL lack /v1? metagym run shows if a call succeeds")
-    return problem(
-        "model", f"{url} answers {refusal.text}", "check that this is an OpenAI-compatible server, and its log"
-    )
+        return problem("model", message, remedy)
+    elif isinstance(error, KeyError | TypeError):
+        found = "not a list of models"
+    else:  # not a URL, or not JSON
+        found = f"{type(error).__name__}: {error}"
+    remedy = "check that this is an OpenAI-compatible server, and its log"
+    return problem("model", f"{url} answers {found}", remedy)
