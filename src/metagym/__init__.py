@@ -29,13 +29,7 @@ if TYPE_CHECKING:
     from metagym.runs import RunFolder
     from metagym.spaces import TextSpace
     from metagym.tasks import ListedTaskSet, TaskSet
-    from metagym.types import (
-        Completion,
-        MetaStep,
-        Reflection,
-        Task,
-        Trajectory,
-    )
+    from metagym.types import Completion, MetaStep, Reflection, Task, Trajectory
 
 _EXPORTS = {
     "metagym.actors": ("Actor", "ChatActor"),
@@ -49,13 +43,7 @@ _EXPORTS = {
     "metagym.runs": ("RunFolder",),
     "metagym.spaces": ("TextSpace",),
     "metagym.tasks": ("ListedTaskSet", "TaskSet"),
-    "metagym.types": (
-        "Completion",
-        "MetaStep",
-        "Reflection",
-        "Task",
-        "Trajectory",
-    ),
+    "metagym.types": ("Completion", "MetaStep", "Reflection", "Task", "Trajectory"),
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 

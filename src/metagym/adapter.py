@@ -17,10 +17,9 @@ Render = Callable[[Any, dict[str, Any]], str]
 class TextAdapter(gymnasium.Env[str, str]):
     """Text observations and text actions for an environment that has others.
 
-    `actions` names the actions: a mapping from command to action, or a sequence of commands for the
-    actions 0, 1, 2, ... An unknown command is answered by a text, earns 0, and does not step the
-    environment. `success(reward, info)` decides about a terminated episode; by default it is a success if its
-    last reward is positive.
+    `actions` names the actions: a mapping from command to action, or a sequence of commands for the actions 0, 1, ...
+    An unknown command is answered by a text, earns 0, and does not step the environment. A terminated episode is a
+    success if `success(reward, info)` says so, by default if its last reward is positive.
 
     >>> import gymnasium
     >>> env = TextAdapter(
@@ -69,14 +68,12 @@ class TextAdapter(gymnasium.Env[str, str]):
             return f"Unknown command {action!r}. {self._text}", 0.0, False, False, self._info()
         observation, reward, terminated, truncated, info = self.env.step(self._commands[action])
         self._text = self._render(observation, info)
-        extra = {}
-        if terminated or truncated:
-            extra["success"] = bool(terminated and self._success(float(reward), info))
-        return self._text, float(reward), terminated, truncated, self._info(**extra)
+        success = bool(terminated and self._success(float(reward), info))
+        return self._text, float(reward), terminated, truncated, self._info(success)
 
     def close(self) -> None:
         """Close the environment inside."""
         self.env.close()
 
-    def _info(self, **extra: Any) -> dict[str, Any]:
-        return {"goal": self._goal, "available_actions": tuple(self._commands), "success": False, **extra}
+    def _info(self, success: bool = False) -> dict[str, Any]:
+        return {"goal": self._goal, "available_actions": tuple(self._commands), "success": success}

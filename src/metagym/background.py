@@ -39,9 +39,6 @@ class BackgroundLoop:
 
         Ctrl-C in the waiting thread cancels the coroutine. KeyboardInterrupt is raised when the coroutine has ended
         (or after `STOP_S` seconds), so that the caller may close the files it writes to.
-
-        Raises:
-            RuntimeError: the caller is on the background loop, and would wait for itself.
         """
         if threading.current_thread() is self._thread:
             coroutine.close()
@@ -94,8 +91,8 @@ class BackgroundLoop:
         self._closers.append(closer)
 
     def remove_closer(self, closer: Callable[[], Awaitable[None]]) -> None:
-        """Remove a closer that was added and is no longer needed, so that its object may be freed."""
-        if closer in self._closers:
+        """Remove a closer that is no longer needed, so that its object may be freed."""
+        with contextlib.suppress(ValueError):
             self._closers.remove(closer)
 
     def owns(self, loop: asyncio.AbstractEventLoop) -> bool:
@@ -157,7 +154,7 @@ class _Group:
 
     @contextlib.contextmanager
     def waiting_for(self, future: concurrent.futures.Future[Any]) -> Iterator[None]:
-        """Let another thread run while the body waits for `future`."""
+        """Let another thread of the group run while this one waits for `future`."""
         self._waited_for.add(future)
         if self._is_stopped:
             future.cancel()

@@ -51,11 +51,7 @@ class MetaEnvConfig(RolloutConfig):
 
 
 def read_options(options: Mapping[str, Any]) -> MetaEnvConfig:
-    """Return the configuration that keyword options ask for.
-
-    Raises:
-        ConfigError: an option is unknown or invalid; the message lists the known ones.
-    """
+    """Return the configuration that keyword options ask for."""
     families = options.get("families")
     if isinstance(families, str):
         raise ConfigError(f"families must be a list of names, got the text {families!r}. Write [{families!r}].")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
@@ -18,13 +19,13 @@ from metagym.config import read_options
 from metagym.errors import BudgetExceededError, ConfigError
 from metagym.extensions import describe, extension_of
 from metagym.imports import package_versions
-from metagym.meta_episode import MetaEpisode, make_schedule
+from metagym.meta_episode import MetaEpisode, make_schedule, meta_step_of
 from metagym.reflectors import Reflector
 from metagym.rendering import render_batch
 from metagym.rollout import Player, Recorder, default_score
 from metagym.spaces import PromptSpace, TrajectorySpace
 from metagym.tasks import TaskSet, is_task_list
-from metagym.types import Episode, MetaStep, Task, Trajectory, Usage, clean_text, digest
+from metagym.types import Episode, MetaStep, Task, Trajectory, clean_text, digest, sum_usage
 from metagym.workers import make_workers
 
 ACTION_GRAMMAR = "exact, then case and white space"
@@ -43,9 +44,6 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     ...     trajectories, reward, terminated, truncated, info = env.step(info["default_prompt"])
     >>> len(trajectories), 0.0 <= reward <= 1.0, terminated, truncated
     (5, True, False, False)
-
-    Raises:
-        ConfigError: an option is unknown or invalid.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"], "render_fps": 1}  # type: ignore[misc]
@@ -74,15 +72,14 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self._prompts = self.action_space = PromptSpace()
         self.observation_space = TrajectorySpace()
         self._workers = make_workers(self.config.workers, self.make_inner_env, self.inner_env_factory)
-        ledger = Ledger(self.config.budget)
-        self.player = Player(self.actor, self._workers, self.config, score=self.score, ledger=ledger)
+        self.player = Player(
+            self.actor, self._workers, self.config, score=self.score, ledger=Ledger(self.config.budget)
+        )
         self.player.on_episode = on_episode
         self._owns_actor = actor is not self.actor
         self._meta_episode: MetaEpisode | None = None
         self._last_batch: tuple[Trajectory, ...] = ()
         self._fingerprint_digest = digest(self.fingerprint)
-
-    # What a subclass defines ---------------------------------------------------------------------------
 
     def make_inner_env(self) -> gymnasium.Env[str, str]:
         """Make one inner environment. It is pooled, and reused through `reset`."""
@@ -114,19 +111,18 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """Make the scripted reflector that goes with the demo actor."""
         raise ConfigError(f"{type(self).__name__} has no demo reflector. Name a model for the reflector.")
 
-    # Gymnasium --------------------------------------------------------------------------------------
-
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[tuple[Trajectory, ...], dict[str, Any]]:
         """Start a meta-episode, and play nothing. `options={"task_ids": [...]}` gives its tasks in order.
 
         Raises:
-            UnknownNameError: a task id is unknown.
             TasksExhaustedError: there are too few tasks for one meta-step.
         """
         super().reset(seed=seed)
-        task_ids = _read_task_ids(options)
+        task_ids = reset_option(options, "task_ids")
+        if task_ids is not None and not is_task_list(task_ids):
+            raise ConfigError(f"options['task_ids'] must be a list of task ids, got {task_ids!r}.")
         self._last_batch = ()
         self._meta_episode = self.new_meta_episode(self.np_random, task_ids=task_ids).begin()
         return (), {"default_prompt": self.default_prompt, "fingerprint": self._fingerprint_digest}
@@ -135,8 +131,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """Play a batch of episodes under the prompt `action`.
 
         Raises:
-            InvalidPromptError: `action` is not a valid prompt; nothing was played.
-            TasksExhaustedError: too few tasks are left; nothing was played.
+            InvalidPromptError, TasksExhaustedError: nothing was played.
             EpisodesFailedError: too many episodes failed for infrastructure reasons; carries the partial `meta_step`.
             BudgetExceededError: the budget ran out; carries the partial `meta_step`. With a larger `ledger.budget`
                 the next step under the same prompt plays only the missing episodes.
@@ -147,7 +142,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         try:
             self._last_batch = self.play(self._meta_episode.episodes(prompt))
         except BudgetExceededError as error:
-            error.meta_step = self._meta_episode.meta_step(prompt, error.trajectories)
+            error.meta_step = meta_step_of(self._meta_episode.index, prompt, error.trajectories)
             raise
         meta_step = self._meta_episode.finish(prompt, self._last_batch)
         return self.outcome(meta_step, self._meta_episode)
@@ -163,8 +158,6 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         if self._owns_actor:
             self._owns_actor = False
             background.run(extension_of(self.actor).aclose())
-
-    # The player and its ledger -----------------------------------------------------------------
 
     @property
     def ledger(self) -> Ledger:
@@ -184,22 +177,17 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     def on_episode(self, on_episode: Callable[[Trajectory], None] | None) -> None:
         self.player.on_episode = on_episode
 
-    # Beyond Gymnasium -------------------------------------------------------------------------------
-
     def replay(self, prompts: Sequence[str], task_ids: Sequence[str], *, repetitions: int = 1) -> tuple[MetaStep, ...]:
         """Play the same tasks, of any split, under several prompts at once; return one MetaStep a prompt.
 
         Its trajectories are in the order of `task_ids`, with the repetitions of a task side by side. An episode that
         failed for infrastructure reasons has the score None. Replay draws no tasks: the meta-episode is unchanged.
-
-        Raises:
-            InvalidPromptError, UnknownNameError: nothing was played.
         """
         # Before the first reset the seed is 0, so that a replay is the same in every process.
         meta_episode = self._meta_episode or self.new_meta_episode(np.random.default_rng(0))
-        tasks = self._tasks_to_replay(prompts, task_ids, repetitions)
-        episodes = meta_episode.episodes_under(prompts, tasks, arm=f"{self.config.arm}/replay")
-        return meta_episode.meta_steps(prompts, self.play(episodes))
+        tasks, index = self._tasks_to_replay(prompts, task_ids, repetitions), meta_episode.index
+        episodes = meta_episode.episodes_under(prompts, tasks, arm=f"{self.config.arm}/replay", meta_step=index)
+        return _by_prompt(index, prompts, self.play(episodes))
 
     async def replay_async(
         self,
@@ -213,16 +201,12 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
 
         It differs from `replay` in its seeds, and in that its episodes are booked with the last finished meta-step,
         by default of the environment's own meta-episode.
-
-        Raises:
-            InvalidPromptError, UnknownNameError: nothing was played.
-            BudgetExceededError: the budget ran out; finished episodes are remembered.
         """
         meta_episode = meta_episode or self._meta_episode or self.new_meta_episode(np.random.default_rng(0))
         index = max(0, meta_episode.index - 1)
         tasks = self._tasks_to_replay(prompts, task_ids, repetitions)
-        episodes = meta_episode.episodes_under(prompts, tasks, arm=f"{meta_episode.arm}/rollouts", index=index)
-        return meta_episode.meta_steps(prompts, await self.player.play(episodes), index=index)
+        episodes = meta_episode.episodes_under(prompts, tasks, arm=f"{meta_episode.arm}/rollouts", meta_step=index)
+        return _by_prompt(index, prompts, await self.player.play(episodes))
 
     def record_to(self, recorder: Recorder | None) -> Recorder | None:
         """Keep every episode in `recorder`, and recall from it what was played before; return the previous recorder."""
@@ -273,21 +257,13 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         return other
 
     def check_prompt(self, prompt: object) -> str:
-        """Return `prompt` if it is a valid prompt.
-
-        Raises:
-            InvalidPromptError: it is not.
-        """
+        """Return `prompt` if it is a valid prompt, else raise InvalidPromptError."""
         if isinstance(prompt, str) and len(prompt) <= self._prompts.max_length and clean_text(prompt) == prompt:
             return prompt
         return self._prompts.check(prompt)  # says what is wrong
 
     def play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
-        """Play episodes of any meta-episode in one run of the engine.
-
-        Raises:
-            BudgetExceededError: the budget ran out; finished episodes are remembered.
-        """
+        """Play episodes of any meta-episode in one run of the engine."""
         return background.run(self.player.play(episodes))
 
     def outcome(
@@ -318,32 +294,31 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             "successes": tuple(item.success for item in trajectories),
             "num_failed": meta_step.num_failed,
             "invalid_action_rate": sum(item.num_invalid for item in trajectories) / max(1, num_steps),
-            "usage": sum((item.usage for item in trajectories), Usage()).model_dump(),
+            "usage": sum_usage(item.usage for item in trajectories).model_dump(),
             "fingerprint": self._fingerprint_digest,
         }
 
 
 def meta_env_of(env: object) -> MetaEnv:
-    """Return the meta-environment inside the wrappers of `env`.
-
-    Raises:
-        ConfigError: there is no meta-environment inside.
-    """
+    """Return the meta-environment inside the wrappers of `env`."""
     inner = getattr(env, "unwrapped", env)
     if isinstance(inner, MetaEnv):
         return inner
     raise ConfigError(f"Expected a meta-environment, got {type(inner).__name__}. metagym.make(id) makes one.")
 
 
+def _by_prompt(index: int, prompts: Sequence[str], played: tuple[Trajectory, ...]) -> tuple[MetaStep, ...]:
+    rest, size = iter(played), len(played) // max(1, len(prompts))
+    return tuple(meta_step_of(index, prompt, tuple(itertools.islice(rest, size))) for prompt in prompts)
+
+
 def _not_written(env: MetaEnv, method: str, remedy: str) -> NotImplementedError:
     return NotImplementedError(f"Expected {type(env).__name__} to override {method}(), got none: {remedy}.")
 
 
-def _read_task_ids(options: Mapping[str, Any] | None) -> Sequence[str] | None:
+def reset_option(options: Mapping[str, Any] | None, known: str) -> Any:
+    """Return the one option that `reset` knows; None if it was not given."""
     for name in options or {}:
-        if name != "task_ids":
-            raise ConfigError(f"Unknown reset option {name!r}: expected 'task_ids'.")
-    task_ids = (options or {}).get("task_ids")
-    if task_ids is not None and not is_task_list(task_ids):
-        raise ConfigError(f"options['task_ids'] must be a list of task ids, got {task_ids!r}.")
-    return task_ids
+        if name != known:
+            raise ConfigError(f"Unknown reset option {name!r}: expected {known!r}.")
+    return (options or {}).get(known)

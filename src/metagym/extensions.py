@@ -6,6 +6,7 @@ The protocols need one method each, so that a plain class is enough. Every other
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 
@@ -39,26 +40,15 @@ class Extension:
         """Close connections. Calling it twice is fine."""
 
 
-_NAMES = tuple(name for name in Extension.__annotations__ if name != "fingerprint")
-
-
 def extension_of(part: object) -> Extension:
     """Return `part` if it is an `Extension`, else its optional attributes with the defaults for missing ones."""
     if isinstance(part, Extension):
         return part
-    return _View(part)
-
-
-class _View(Extension):
-    def __init__(self, part: object) -> None:
-        for name in _NAMES:
-            setattr(self, name, getattr(part, name, getattr(Extension, name)))
-        self.fingerprint = getattr(part, "fingerprint", None)
-        self._aclose = getattr(part, "aclose", None)
-
-    async def aclose(self) -> None:
-        if self._aclose is not None:
-            await self._aclose()
+    found = Extension()
+    for name in (*Extension.__annotations__, "aclose"):
+        with contextlib.suppress(AttributeError):
+            setattr(found, name, getattr(part, name))
+    return found
 
 
 def describe(part: object) -> Any:
@@ -66,9 +56,7 @@ def describe(part: object) -> Any:
     if part is None or isinstance(part, str | int | float | bool):
         return part
     own = extension_of(part).fingerprint
-    if own is not None:
-        return own
-    return import_path(part)
+    return import_path(part) if own is None else own
 
 
 def import_path(part: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import re
@@ -13,11 +14,7 @@ from metagym.errors import ConfigError, MissingExtraError
 
 
 def import_object(path: str) -> Any:
-    """Import and return the object at `package.module:name`.
-
-    Raises:
-        ConfigError: the module cannot be imported, or has no such name.
-    """
+    """Import and return the object at `package.module:name`."""
     module_name, _, name = path.partition(":")
     try:
         return getattr(importlib.import_module(module_name), name)
@@ -26,11 +23,7 @@ def import_object(path: str) -> Any:
 
 
 def require(module: str, *, extra: str = "") -> Any:
-    """Import and return an optional module; `extra` is empty for a package that no extra of metagym has.
-
-    Raises:
-        MissingExtraError: the module is not installed; the message holds the command that installs it.
-    """
+    """Import and return an optional module; `extra` is empty for a package that no extra of metagym has."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -65,14 +58,11 @@ def install_command(extra: str) -> str:
 
 
 def declared_requirements() -> list[str]:
-    """Return the requirements of this project, as metadata writes them; empty if they are not known.
-
-    They come from the metadata of the installation, or in a checkout that is not installed from its pyproject.toml.
-    """
+    """Return the requirements of this project, as metadata writes them; empty if they are not known."""
     for distribution in importlib.metadata.distributions(name="metagym"):
         if is_own(distribution):
             return distribution.requires or []
-    file = Path(__file__).parents[2] / "pyproject.toml"
+    file = Path(__file__).parents[2] / "pyproject.toml"  # of a checkout that is not installed
     if not file.is_file():
         return []
     project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
@@ -89,8 +79,6 @@ def package_versions(*names: str) -> dict[str, str]:
     """Return the installed version of each package; a package that is not installed is left out."""
     versions = {}
     for name in names:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return versions

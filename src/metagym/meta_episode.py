@@ -42,11 +42,7 @@ class MetaEpisode:
         self._batch = self._draw()
 
     def begin(self) -> MetaEpisode:
-        """Return this meta-episode if it has tasks for a first meta-step.
-
-        Raises:
-            TasksExhaustedError: there are too few. An error of a schedule is raised here, too.
-        """
+        """Return this meta-episode if it has tasks for a first meta-step; else raise TasksExhaustedError."""
         if isinstance(self._batch, Exception):
             raise self._batch
         return self
@@ -57,56 +53,26 @@ class MetaEpisode:
         return isinstance(self._batch, TasksExhaustedError)
 
     def episodes(self, prompt: str) -> list[Episode]:
-        """Return what the next meta-step plays under `prompt`.
-
-        Raises:
-            TasksExhaustedError: too few tasks are left. An error of a schedule is raised here, too.
-        """
+        """Return the episodes that the next meta-step plays; TasksExhaustedError if too few tasks are left."""
         if isinstance(self._batch, Exception):
             raise self._batch
-        return self.episodes_on(self._batch, prompt, arm=self.arm, times_played=self._queue.times_played)
-
-    def episodes_on(
-        self,
-        tasks: Sequence[Task],
-        prompt: str,
-        *,
-        arm: str,
-        times_played: Mapping[str, int] | None = None,
-        index: int | None = None,
-    ) -> list[Episode]:
-        """Return an episode for each task, of the meta-step `index`, by default the next one; see `episodes_on`."""
-        index = self.index if index is None else index
         return episodes_on(
-            tasks, prompt, run_seed=self.run_seed, arm=arm, meta_step=index, times_played=times_played or {}
+            self._batch,
+            prompt,
+            run_seed=self.run_seed,
+            arm=self.arm,
+            meta_step=self.index,
+            times_played=self._queue.times_played,
         )
 
     def episodes_under(
-        self, prompts: Sequence[str], tasks: Sequence[Task], *, arm: str, index: int | None = None
+        self, prompts: Sequence[str], tasks: Sequence[Task], *, arm: str, meta_step: int
     ) -> list[Episode]:
         """Return an episode for each prompt and task, one prompt after another; no two prompts share seeds."""
-        return [
-            episode
-            for group, prompt in enumerate(prompts)
-            for episode in self.episodes_on(tasks, prompt, arm=f"{arm}-{group}", index=index)
-        ]
-
-    def meta_steps(
-        self, prompts: Sequence[str], trajectories: tuple[Trajectory, ...], *, index: int | None = None
-    ) -> tuple[MetaStep, ...]:
-        """Return the trajectories of the episodes of `episodes_under`, as one meta-step a prompt."""
-        size = len(trajectories) // max(1, len(prompts))
-        return tuple(
-            self.meta_step(prompt, trajectories[group * size : (group + 1) * size], index=index)
-            for group, prompt in enumerate(prompts)
-        )
-
-    def meta_step(self, prompt: str, trajectories: tuple[Trajectory, ...], *, index: int | None = None) -> MetaStep:
-        """Return the trajectories as a meta-step: the reward is the mean over those that did not fail."""
-        index = self.index if index is None else index
-        scores = [item.score for item in trajectories if item.score is not None]
-        reward = float(np.mean(scores)) if scores else None
-        return MetaStep(index=index, prompt=prompt, trajectories=trajectories, reward=reward)
+        episodes: list[Episode] = []
+        for group, prompt in enumerate(prompts):
+            episodes += episodes_on(tasks, prompt, run_seed=self.run_seed, arm=f"{arm}-{group}", meta_step=meta_step)
+        return episodes
 
     def finish(self, prompt: str, trajectories: tuple[Trajectory, ...]) -> MetaStep:
         """Take the trajectories of the current batch, draw the next batch, and return the meta-step.
@@ -114,12 +80,18 @@ class MetaEpisode:
         Raises:
             EpisodesFailedError: too many failed; the next meta-step plays their tasks, and the index stays.
         """
-        meta_step = self.meta_step(prompt, trajectories)
+        meta_step = meta_step_of(self.index, prompt, trajectories)
         rate = self._config.max_failure_rate
         if meta_step.reward is None or meta_step.num_failed > rate * len(trajectories):
-            self._queue.give_back([item.task for item in trajectories if item.score is None])
+            failed = [item for item in trajectories if item.score is None]
+            self._queue.give_back([item.task for item in failed])
             self._batch = self._draw()
-            raise _failure(meta_step, rate)
+            raise EpisodesFailedError(
+                f"{len(failed)} of {len(trajectories)} episodes failed, more than max_failure_rate={rate:g} allows. "
+                f"The first failure: {failed[0].error} The finished episodes are in this error's .meta_step; "
+                "the next step plays the failed tasks again.",
+                meta_step,
+            )
         self._queue.finish([item.task for item in trajectories])
         self.index += 1
         self._batch = self._draw()
@@ -133,14 +105,11 @@ class MetaEpisode:
             return error
 
 
-def _failure(meta_step: MetaStep, rate: float) -> EpisodesFailedError:
-    first = next(item.error for item in meta_step.trajectories if item.score is None)
-    return EpisodesFailedError(
-        f"{meta_step.num_failed} of {len(meta_step.trajectories)} episodes failed, more than max_failure_rate="
-        f"{rate:g} allows. The first failure: {first} The finished episodes are in this error's .meta_step; "
-        "the next step plays the failed tasks again.",
-        meta_step,
-    )
+def meta_step_of(index: int, prompt: str, trajectories: tuple[Trajectory, ...]) -> MetaStep:
+    """Return the trajectories as a meta-step: the reward is the mean over those that did not fail."""
+    scores = [item.score for item in trajectories if item.score is not None]
+    reward = float(np.mean(scores)) if scores else None
+    return MetaStep(index=index, prompt=prompt, trajectories=trajectories, reward=reward)
 
 
 def episodes_on(
@@ -200,13 +169,7 @@ class TaskQueue:
             self._listed = [task_set.find(task_id) for task_id in task_ids]
 
     def draw(self, num_tasks: int | None = None, *, families: Sequence[str] | None = None) -> tuple[Task, ...]:
-        """Draw new tasks, by default a batch from all the meta-episode's families.
-
-        Tasks that were given back are drawn first.
-
-        Raises:
-            TasksExhaustedError: too few are left.
-        """
+        """Draw new tasks, by default a batch from all the meta-episode's families; those that were given back first."""
         num_tasks = self.batch_size if num_tasks is None else num_tasks
         if self._listed is not None:
             if len(self._listed) < num_tasks:
@@ -216,14 +179,10 @@ class TaskQueue:
                 )
             batch, self._listed = tuple(self._listed[:num_tasks]), self._listed[num_tasks:]
             return batch
-        wanted = set(self._task_set.expand_families(families or self.families))
-        again = [task for task in self._returned if task.family in wanted][:num_tasks]
+        names = self._task_set.expand_families(families or self.families)
+        again = [task for task in self._returned if task.family in names][:num_tasks]
         fresh = self._task_set.draw(
-            num_tasks - len(again),
-            rng=self._rng,
-            families=families or self.families,
-            split=self._split,
-            exclude=self._seen,
+            num_tasks - len(again), rng=self._rng, families=names, split=self._split, exclude=self._seen
         )
         self._seen.update(task.digest for task in fresh)
         self._returned = [task for task in self._returned if task not in again]
@@ -266,11 +225,7 @@ SCHEDULES: dict[str, Schedule] = {"fresh": fresh, "same": same, "blocked": block
 
 
 def make_schedule(schedule: str | Schedule) -> Schedule:
-    """Return the schedule of that name, or the callable itself.
-
-    Raises:
-        UnknownNameError: there is no schedule of that name.
-    """
+    """Return the schedule of that name, or the callable itself."""
     if callable(schedule):
         return schedule
     if schedule not in SCHEDULES:
@@ -279,11 +234,7 @@ def make_schedule(schedule: str | Schedule) -> Schedule:
 
 
 def check_batch(batch: object) -> tuple[Task, ...]:
-    """Return what a schedule returned if it is a batch.
-
-    Raises:
-        ConfigError: it is empty, or not a sequence of tasks.
-    """
+    """Return what a schedule returned, if it is a batch of tasks."""
     if isinstance(batch, Sequence) and batch and all(isinstance(task, Task) for task in batch):
         return tuple(batch)
     raise ConfigError(f"A schedule must return a non-empty sequence of tasks, got {batch!r}.")

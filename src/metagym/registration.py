@@ -5,13 +5,14 @@ Importing this module registers the ids, and imports no environment: that happen
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import inspect
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 import gymnasium
-from gymnasium.envs.registration import load_env_creator, register
+from gymnasium.envs.registration import register
 
 from metagym.errors import ConfigError, UnknownNameError
 
@@ -46,7 +47,6 @@ register(id="MetaGym/ALFWorldText-v0", entry_point="metagym.envs.alfworld.env:AL
 
 _PACKAGE_OF = {"MiniHack": "minihack"}
 
-
 RESERVED: Final = {
     "actor": "write --actor SPEC",
     "budget": "write --budget tokens=N,calls=N,cost=X,episodes=N",
@@ -67,9 +67,6 @@ def make(env_id: str, *, num_steps: int | None = None, **options: Any) -> gymnas
     >>> with make("MetaGym/Gates-v0", actor="demo") as env:
     ...     env.unwrapped.config.episodes_per_step
     5
-
-    Raises:
-        ConfigError: the id or an option is unknown, or the id is not a meta-environment's.
     """
     found = _find_class(env_id)
     _check_names(found, options)
@@ -86,9 +83,6 @@ def check_options(env_id: str, options: Mapping[str, Any], *, reserved: Mapping[
     constructor's own options.
 
     >>> check_options("MetaGym/Gates-v0", {"episodes_per_step": 3})
-
-    Raises:
-        ConfigError: an option is reserved, is unknown or has a value of another type.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -107,17 +101,16 @@ def _find_class(env_id: str) -> type[MetaEnv]:
     from metagym.env import MetaEnv
     from metagym.imports import import_object
 
-    if ":" in env_id:
-        found = import_object(env_id)
-        if not (isinstance(found, type) and issubclass(found, MetaEnv)):
-            raise ConfigError(f"Expected the import path of a subclass of metagym.MetaEnv, got {env_id!r}.")
-        return found
-    known = meta_env_ids()
-    if env_id not in known:
+    path, known = env_id, meta_env_ids()
+    if env_id in known:
+        path = str(gymnasium.spec(env_id).entry_point)
+    elif ":" not in env_id:
         remedy = "Name your own class by its import path: package.module:MyMetaEnv."
         raise UnknownNameError.of("meta-environment", env_id, known, remedy=remedy)
-    creator: Any = load_env_creator(str(gymnasium.spec(env_id).entry_point))
-    return creator  # type: ignore[no-any-return]
+    found = import_object(path)
+    if isinstance(found, type) and issubclass(found, MetaEnv):
+        return found
+    raise ConfigError(f"Expected the import path of a subclass of metagym.MetaEnv, got {env_id!r}.")
 
 
 def _check_names(found: type[MetaEnv], options: Iterable[str], *, hidden: Iterable[str] = ()) -> None:
@@ -135,9 +128,7 @@ def _option_types(found: type[MetaEnv]) -> dict[str, Any]:
     from metagym.env import MetaEnv
 
     types: dict[str, Any] = {}
-    for base in found.__mro__:
-        if "__init__" not in vars(base):
-            continue
+    for base in (base for base in found.__mro__ if "__init__" in vars(base)):
         constructor: Any = vars(base)["__init__"]
         parameters = list(inspect.signature(constructor).parameters.values())[1:]
         try:
@@ -169,25 +160,13 @@ def missing_package(env_id: str) -> str | None:
     return package if package is not None and importlib.util.find_spec(package) is None else None
 
 
-def make_gates_vector(num_envs: int, **options: Any) -> MetaVectorEnv:
-    """Make the vector environment over Gates, for `gymnasium.make_vec`."""
-    from metagym.envs.gates.meta import GatesMetaEnv
+def _make_vector(env_id: str, num_envs: int, **options: Any) -> MetaVectorEnv:
     from metagym.vector import MetaVectorEnv
 
-    return MetaVectorEnv(GatesMetaEnv, num_envs, **options)
+    return MetaVectorEnv(_find_class(env_id), num_envs, **options)
 
 
-def make_minihack_vector(num_envs: int, **options: Any) -> MetaVectorEnv:
-    """Make the vector environment over MiniHack, for `gymnasium.make_vec`."""
-    from metagym.envs.minihack.meta import MiniHackMetaEnv
-    from metagym.vector import MetaVectorEnv
-
-    return MetaVectorEnv(MiniHackMetaEnv, num_envs, **options)
-
-
-def make_alfworld_vector(num_envs: int, **options: Any) -> MetaVectorEnv:
-    """Make the vector environment over ALFWorld, for `gymnasium.make_vec`."""
-    from metagym.envs.alfworld.meta import ALFWorldMetaEnv
-    from metagym.vector import MetaVectorEnv
-
-    return MetaVectorEnv(ALFWorldMetaEnv, num_envs, **options)
+# For `gymnasium.make_vec`, which wants an import path.
+make_gates_vector = functools.partial(_make_vector, "MetaGym/Gates-v0")
+make_minihack_vector = functools.partial(_make_vector, "MetaGym/MiniHack-v0")
+make_alfworld_vector = functools.partial(_make_vector, "MetaGym/ALFWorld-v0")

@@ -17,6 +17,7 @@ TITLE_TOKENS = 8
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
+_SIGNS = {chr(code): chr(0x2400 + code) for code in range(0x20)} | {"\x7f": "␡"}
 
 
 def render_trajectory(
@@ -34,11 +35,13 @@ def render_trajectory(
     are still too long, each loses its own middle; a part below a fifth of the limit stays complete.
     A limit below 100 tokens may be exceeded.
     """
-    head = _goal(trajectory)
+    final = trajectory.final_observation
+    first = trajectory.steps[0].observation if trajectory.steps else final
+    head = f"Goal: {first.goal}" if first and first.goal else ""
     blocks = [
         _render_step(number, step, show_thoughts, show_actions) for number, step in enumerate(trajectory.steps, start=1)
     ]
-    end = _final(trajectory)
+    end = f"[End] Observation: {final.text}" if final else ""
     outcome = render_outcome(trajectory) if show_outcome else ""
     if max_tokens is not None:
         head, blocks, end, outcome = _fit(head, blocks, end, outcome, max_tokens * CHARACTERS_PER_TOKEN)
@@ -83,11 +86,6 @@ def render_outcome(trajectory: Trajectory) -> str:
     return f"Outcome: {success}Total reward {trajectory.episode_return:g}; {why}{detail}."
 
 
-def _goal(trajectory: Trajectory) -> str:
-    first = trajectory.steps[0].observation if trajectory.steps else trajectory.final_observation
-    return f"Goal: {first.goal}" if first and first.goal else ""
-
-
 def _render_step(number: int, step: Step, thoughts: bool, actions: bool) -> str:
     observation, action = step.observation, step.action
     lines = [f"[Step {number}] Observation: {observation.text}"]
@@ -107,12 +105,7 @@ def _render_step(number: int, step: Step, thoughts: bool, actions: bool) -> str:
     return "\n".join(lines)
 
 
-def _final(trajectory: Trajectory) -> str:
-    return "" if trajectory.final_observation is None else f"[End] Observation: {trajectory.final_observation.text}"
-
-
 def _fit(head: str, blocks: list[str], end: str, outcome: str, max_chars: int) -> tuple[str, list[str], str, str]:
-    """Cut blocks between the first and the last one; if that is not enough, cut the parts themselves."""
     if sum(len(part) + 1 for part in (head, *blocks, end, outcome)) <= max_chars:
         return head, blocks, end, outcome
     room = max_chars - 48  # for the note on the cut, and the line ends around it
@@ -132,7 +125,6 @@ def _cut_text(text: str, max_chars: int) -> str:
 
 
 def _cut_middle(blocks: list[str], room: int) -> list[str]:
-    """Keep the first block, and as many of the last ones as fit."""
     if sum(len(block) + 1 for block in blocks) <= room or len(blocks) <= 2:
         return blocks
     kept = 1
@@ -165,11 +157,4 @@ def visible(text: str, *, one_line: bool = False) -> str:
     """
     if one_line:
         return "".join(char if char.isprintable() else f"[U+{ord(char):04X}]" for char in text)
-    return _HIDDEN.sub(lambda found: _sign(found[0]), text)
-
-
-def _sign(character: str) -> str:
-    code = ord(character)
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"[U+{code:04X}]"
+    return _HIDDEN.sub(lambda found: _SIGNS.get(found[0], f"[U+{ord(found[0]):04X}]"), text)

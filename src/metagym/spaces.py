@@ -16,8 +16,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,:;
 class TextSpace(Space[str]):
     """Any text that UTF-8 can encode, up to `max_length` characters.
 
-    Gymnasium's own `spaces.Text` needs a list of its alphabet, and takes half a minute to build with all of
-    Unicode; this one asks the codec.
+    Gymnasium's own `spaces.Text` needs its alphabet, and takes half a minute to build with all of Unicode.
 
     >>> space = TextSpace(max_length=10)
     >>> "é — ok" in space, "x" * 11 in space, chr(0xD800) in space
@@ -73,15 +72,12 @@ class PromptSpace(TextSpace):
         super().__init__(max_length, seed=seed)
 
     def check(self, prompt: object) -> str:
-        """Return `prompt` if it is legal.
-
-        Raises:
-            InvalidPromptError: it is not a text, too long, or cannot be encoded.
-        """
-        if isinstance(prompt, str) and not self.problem(prompt):
+        """Return `prompt` if it is legal, else raise InvalidPromptError."""
+        problem = self.problem(prompt)
+        if isinstance(prompt, str) and not problem:
             return prompt
         raise InvalidPromptError(
-            f"The action of a meta-environment is a system prompt: {self.problem(prompt)}. "
+            f"The action of a meta-environment is a system prompt: {problem}. "
             f"Pass a str of at most {self.max_length:,} characters."
         )
 

@@ -1,7 +1,7 @@
 """Task sets: families, splits by content, and seeded draws that never repeat a task.
 
-A task's *role* (train, validation, test) follows from a digest of its content, not from its seed:
-two seeds that give the same level have the same role. This module knows no actors or prompts.
+A task's *role* (train, validation, test) follows from a digest of its content, not from its seed: two seeds that give
+the same level have the same role. This module knows no actors or prompts.
 """
 
 from __future__ import annotations
@@ -81,39 +81,25 @@ class TaskSet(ABC):
 
     @abstractmethod
     def find(self, task_id: str) -> Task:
-        """Return the task of that id.
-
-        Raises:
-            UnknownNameError: no task has this id.
-        """
+        """Return the task of that id, or raise UnknownNameError."""
 
     def close(self) -> None:  # noqa: B027 - nothing to close unless a subclass opened something
         """Close what the set holds open."""
 
     def expand_families(self, families: Sequence[str] | None) -> tuple[str, ...]:
-        """Return the families that names of families and groups stand for; None means all.
-
-        Raises:
-            UnknownNameError: a name is neither.
-        """
+        """Return the families that names of families and groups stand for; None means all."""
         if families is None:
             return self.families
         if isinstance(families, str) or not families:
             raise ConfigError(f"families must be a non-empty list of names, got {families!r}.")
-        known = set(self.families)
-        expanded: list[str] = []
+        members = {name: (name,) for name in self.families} | self.groups
         for name in families:
-            if name not in known and name not in self.groups:
+            if name not in members:
                 raise UnknownNameError.of("family", name, (*self.groups, *self.families))
-            expanded.extend(self.groups.get(name, (name,)))
-        return tuple(dict.fromkeys(expanded))
+        return tuple(dict.fromkeys(member for name in families for member in members[name]))
 
     def check_split(self, split: str) -> str:
-        """Return `split` if it names a role or a source.
-
-        Raises:
-            UnknownNameError: it names neither.
-        """
+        """Return `split` if it names a role or a source."""
         if split not in ROLES and split not in self.sources:
             raise UnknownNameError.of("split", split, (*ROLES, *self.sources))
         return split
@@ -129,10 +115,7 @@ class TaskSet(ABC):
     ) -> tuple[Task, ...]:
         """Draw tasks without replacement, one family after another in random order.
 
-        `exclude` holds the digests of tasks that must not be drawn.
-
-        Raises:
-            TasksExhaustedError: the families hold too few tasks of this split.
+        `exclude` holds the digests of tasks that must not be drawn. Too few tasks are a TasksExhaustedError.
         """
         names, seen = self.expand_families(families), set(exclude)
         self.check_split(split)
@@ -187,8 +170,7 @@ class TaskSet(ABC):
             raise ConfigError(f"num_seeds must be at least 1, got {num_seeds}.")
         if isinstance(families, str):
             raise ConfigError(f"families must be a list of names, got the text {families!r}. Write [{families!r}].")
-        contents = _EnvContents(make_env, digest)
-        return SeededTaskSet(families, contents, num_seeds=num_seeds, close=contents.close)
+        return _EnvTaskSet(make_env, digest, families, num_seeds)
 
 
 class ListedTaskSet(TaskSet):
@@ -230,12 +212,10 @@ class SeededTaskSet(TaskSet):
         *,
         num_seeds: int = 2**31,
         groups: dict[str, tuple[str, ...]] | None = None,
-        close: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(families, groups=groups)
         self._content = content
         self._num_seeds = num_seeds
-        self._close = close
 
     def _task(self, family: str, seed: int) -> Task:
         content = digest([family, self._content(family, seed)])
@@ -258,20 +238,22 @@ class SeededTaskSet(TaskSet):
             )
         return self._task(family, int(seed))
 
-    def close(self) -> None:
-        """Close the environment that contents are read from."""
-        if self._close is not None:
-            self._close()
 
-
-class _EnvContents:
+class _EnvTaskSet(SeededTaskSet):
     """Reads contents from its own environment, which is made when it is first needed."""
 
-    def __init__(self, make_env: Callable[[], TextEnv], read: Callable[[TextEnv, Task], str]) -> None:
+    def __init__(
+        self,
+        make_env: Callable[[], TextEnv],
+        read: Callable[[TextEnv, Task], str],
+        families: Sequence[str],
+        num_seeds: int,
+    ) -> None:
+        super().__init__(families, self._read_content, num_seeds=num_seeds)
         self._make_env, self._read = make_env, read
         self._env: TextEnv | None = None
 
-    def __call__(self, family: str, seed: int) -> str:
+    def _read_content(self, family: str, seed: int) -> str:
         if self._env is None:
             self._env = self._make_env()
         return self._read(self._env, Task(id=f"{family}/{seed}", family=family, split="", seed=seed))

@@ -133,12 +133,7 @@ class Usage(Record):
 def sum_usage(usages: Iterable[Usage]) -> Usage:
     """Return the sum, field by field."""
     usages = tuple(usages)
-    return Usage(
-        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
-        cached_tokens=sum(usage.cached_tokens for usage in usages),
-        completion_tokens=sum(usage.completion_tokens for usage in usages),
-        num_calls=sum(usage.num_calls for usage in usages),
-    )
+    return Usage(**{name: sum(getattr(usage, name) for usage in usages) for name in Usage.model_fields})
 
 
 class Completion(Record):

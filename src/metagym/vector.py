@@ -10,15 +10,18 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from metagym.env import MetaEnv
+from metagym.env import MetaEnv, reset_option
 from metagym.errors import ConfigError, EpisodesFailedError
-from metagym.meta_episode import MetaEpisode
+from metagym.meta_episode import MetaEpisode, meta_step_of
 from metagym.types import MetaStep, Trajectory
 
 Batch = tuple[Trajectory, ...]
+Array = np.ndarray[Any, Any]
+Outcome = tuple[tuple[Batch, ...], Array, Array, Array, dict[str, Any]]
+"""The batches, rewards, terminated and truncated flags, and infos of a step."""
 
 
-class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], np.ndarray[Any, Any]]):
+class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
     """`num_envs` meta-episodes side by side: `gym.make_vec("MetaGym/Gates-v0", num_envs=8)`.
 
     A step takes one prompt for each, and returns for each the trajectories (a tuple), the reward
@@ -71,9 +74,6 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], np.ndarray[Any
         """Start all meta-episodes, or those that `options["reset_mask"]` (bool, shape `[num_envs]`) marks.
 
         An int seeds meta-episode i with `seed + i`. With `same_tasks` all take the first seed.
-
-        Raises:
-            ConfigError: the mask has another shape, or it marks only some meta-episodes although all share their tasks.
         """
         mask = self._read_mask(options)
         seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
@@ -86,14 +86,12 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], np.ndarray[Any
             infos = self._add_info(infos, {"default_prompt": self.env.default_prompt}, int(index))
         return ((),) * self.num_envs, infos
 
-    def step(
-        self, actions: Sequence[str]
-    ) -> tuple[tuple[Batch, ...], np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any], dict[str, Any]]:
+    def step(self, actions: Sequence[str]) -> Outcome:
         """Play a batch of episodes under each prompt.
 
         Raises:
             InvalidPromptError, TasksExhaustedError: nothing was played.
-            EpisodesFailedError: too many episodes of one prompt failed; `meta_steps` holds the meta-steps of all prompts.
+            EpisodesFailedError: too many episodes of one prompt failed; its `meta_steps` are those of all prompts.
         """
         if isinstance(actions, str) or len(actions) != self.num_envs:
             raise ConfigError(f"Expected {self.num_envs} prompts, one for each meta-episode, got {actions!r:.80}.")
@@ -109,9 +107,7 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], np.ndarray[Any
         batches = tuple(tuple(next(played) for _ in group) for group in groups)
         return self._finish(running, prompts, batches)
 
-    def _finish(
-        self, running: Sequence[MetaEpisode], prompts: Sequence[str], batches: tuple[Batch, ...]
-    ) -> tuple[tuple[Batch, ...], np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any], dict[str, Any]]:
+    def _finish(self, running: Sequence[MetaEpisode], prompts: Sequence[str], batches: tuple[Batch, ...]) -> Outcome:
         rewards = np.zeros(self.num_envs)
         terminated, truncated = np.zeros((2, self.num_envs), dtype=np.bool_)
         infos: dict[str, Any] = {}
@@ -122,7 +118,7 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], np.ndarray[Any
                 meta_steps.append(episode.finish(prompt, batch))
             except EpisodesFailedError as error:
                 failures.append(error)
-                meta_steps.append(episode.meta_step(prompt, batch))
+                meta_steps.append(meta_step_of(episode.index, prompt, batch))
                 continue
             _, rewards[index], terminated[index], truncated[index], info = self.env.outcome(meta_steps[-1], episode)
             if self._max_episode_steps is not None and episode.index >= self._max_episode_steps:
@@ -140,11 +136,9 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], np.ndarray[Any
         if hasattr(self, "env"):
             self.env.close()
 
-    def _read_mask(self, options: Mapping[str, Any] | None) -> np.ndarray[Any, Any]:
-        for name in options or {}:
-            if name != "reset_mask":
-                raise ConfigError(f"Unknown reset option {name!r}: expected 'reset_mask'.")
-        mask = np.asarray((options or {}).get("reset_mask", np.ones(self.num_envs, dtype=np.bool_)))
+    def _read_mask(self, options: Mapping[str, Any] | None) -> Array:
+        given = reset_option(options, "reset_mask")
+        mask = np.ones(self.num_envs, dtype=np.bool_) if given is None else np.asarray(given)
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
             raise ConfigError(f"reset_mask must be bool of shape [{self.num_envs}], got {mask.dtype} {mask.shape}.")
         if self._same_tasks and not mask.all():

@@ -270,7 +270,7 @@ class Ledger:
             waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             with contextlib.suppress(RuntimeError):  # its loop is closed: nothing waits any more
-                waiter.get_loop().call_soon_threadsafe(lambda waiter=waiter: waiter.done() or waiter.set_result(None))
+                waiter.get_loop().call_soon_threadsafe(lambda own: None if own.done() else own.set_result(None), waiter)
 
     def _add(self, attempt: Attempt) -> None:
         with self._lock:

@@ -31,12 +31,13 @@ class MiniHackTaskSet(SeededTaskSet):
 
     def __init__(self, *, pool: GamePool | None = None) -> None:
         self._pool = GamePool() if pool is None else pool
-        super().__init__(
-            FAMILIES,
-            self._content_of,
-            groups=GROUPS,
-            close=self._pool.close if pool is None else None,
-        )
+        self._owns_pool = pool is None
+        super().__init__(FAMILIES, self._content_of, groups=GROUPS)
+
+    def close(self) -> None:
+        """Close the games that were made here."""
+        if self._owns_pool:
+            self._pool.close()
 
     def draw(
         self,
