@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from metagym.budget import Attempt
+from metagym.budget.call_log import CallLog
 from metagym.errors import ConfigError, MissingExtraError, RunFolderError
 from metagym.evaluation import EvaluationConfig
 from metagym.evaluation.comparison import compare
@@ -21,7 +22,7 @@ from metagym.evaluation.store import read_report
 from metagym.evaluation.stream import evaluate_stream
 from metagym.report import make_report
 from metagym.report.page import SCRIPT
-from metagym.runs import LOG, MANIFEST, CallLog, RunFolder
+from metagym.runs import LOG, MANIFEST, RunFolder
 from metagym.types import StopReason, Usage
 from tests.conftest import MakeGates
 from tests.report.conftest import Report, WriteRun, manifest, played

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from metagym.errors import RunFolderError
 from metagym.runs import journal as journal_module
-from metagym.runs.journal import Journal
+from metagym.runs.journal import Journal, has_writer, living_writer
 from tests.conftest import SRC, run_python
 
 
@@ -201,3 +201,42 @@ def test_reading_needs_no_lock(tmp_path: Path) -> None:
             capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(SRC.parent)}, check=False,
         )  # fmt: skip
     assert done.stdout == "2\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process is seen there")
+def test_a_writer_is_seen_while_it_holds_the_lock_and_not_after(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    assert (living_writer(lock), has_writer(lock)) == (None, False)
+    journal = Journal(tmp_path / "log")
+    journal.lock()
+    assert (living_writer(lock), has_writer(lock)) == (os.getpid(), True)
+    second = Journal(tmp_path / "log")
+    journal.close()
+    second.lock()  # looking took no lock
+    second.close()
+    if Path("/proc/self/fd").exists():
+        assert not has_writer(lock)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process is seen there")
+def test_a_process_that_ended_is_no_writer(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    (tmp_path / "lock").write_bytes(done.stdout)
+    assert living_writer(tmp_path / "lock") is None
+    assert not has_writer(tmp_path / "lock")
+
+
+@pytest.mark.parametrize("content", [b"", b"nobody", b"-1", b"0", b"9" * 30, b"\xff\x00"])
+def test_a_lock_that_names_no_process_has_no_writer(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "lock").write_bytes(content)
+    assert living_writer(tmp_path / "lock") is None
+    assert not has_writer(tmp_path / "lock")
+
+
+def test_a_process_of_somebody_else_is_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    (tmp_path / "lock").write_bytes(b"1")
+    assert living_writer(tmp_path / "lock") == (None if sys.platform == "win32" else 1)

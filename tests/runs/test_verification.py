@@ -12,7 +12,7 @@ from metagym.cli import app
 from metagym.models import OpenAIChatModel
 from metagym.runs import LOG, Manifest, RunFolder
 from metagym.runs.running import run_experiment
-from metagym.runs.verification import first_difference, play_again, verify_run
+from metagym.runs.verification import first_difference, verify_run
 from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest
 from metagym.types import Observation, StopReason
 from tests.conftest import make_step, make_trajectory
@@ -82,13 +82,6 @@ def test_invalid_actions_and_overflows_repeat_and_no_model_is_called(tmp_path: P
         assert verify_run(tmp_path / "run").differences == ()
         assert len(server.requests) == asked
     assert {item.stop_reason.value for step in result.history for item in step.trajectories} == {"context overflow"}
-
-
-def test_replay_stops_at_the_step_that_is_asked_for(demo_run: Path) -> None:
-    records = RunFolder.open(demo_run).trajectories
-    for record, again in zip(records, play_again("MetaGym/Gates-v0", {}, records, num_steps=2), strict=True):
-        assert again.steps == record.steps[:2]
-        assert again.final_observation == record.steps[2].observation
 
 
 def test_failed_episodes_are_skipped_and_counted(demo_run: Path) -> None:

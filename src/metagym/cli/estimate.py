@@ -89,7 +89,7 @@ def estimate_command(
     used = [rows["actor"], rows["reflector"]]
     if like is not None:
         from metagym.runs import RunFolder
-        from metagym.runs.model_calls import load_ledger
+        from metagym.runs.folder import load_ledger
 
         played = max(1, len(RunFolder.open(like).history))
         rows = {f"all, like {like}": (read_load(load_ledger(like).rows(), played).times(num_steps), actor_prices)}

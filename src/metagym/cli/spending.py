@@ -54,7 +54,7 @@ def print_spending(run: Path, *, to: Console = console) -> None:
 
 
 def _rows(run: Path) -> list[tuple[str, str, Spending]]:
-    from metagym.runs.model_calls import load_ledger
+    from metagym.runs.folder import load_ledger
 
     ledger = load_ledger(run)
     keys = sorted({key[:2] for key in ledger.rows()})

@@ -14,7 +14,7 @@ from metagym.env import MetaEnv
 from metagym.evaluation.disjointness import Guard
 from metagym.meta_episode import TaskQueue, episodes_on
 from metagym.runs import Measurement, RecordStore, Role, RunFolder, measure
-from metagym.runs.model_calls import keeping_model_calls
+from metagym.runs.folder import keeping_model_calls
 from metagym.types import Episode, MetaStep, Reflection, Task
 
 CHUNK = 1_024

@@ -21,7 +21,7 @@ from metagym.evaluation.store import report_of
 from metagym.evaluation.stream import StreamReport
 from metagym.report.episode_selection import Choice, choose, share_out
 from metagym.runs import LOG, MANIFEST, REPORT, Manifest, Measurement, RunFolder, read_manifest
-from metagym.runs.model_calls import load_ledger
+from metagym.runs.folder import load_ledger
 from metagym.types import MetaStep, Reflection, Trajectory
 
 Kind = Literal["meta-episode", "evaluation", "stream", "unreadable"]

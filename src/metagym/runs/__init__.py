@@ -2,12 +2,11 @@
 
 folder.py        the run folder: write, read, resume      journal.py   an append-only file with one writer
 store.py         records by kind and key                  manifest.py  what was asked for
-measurements.py  prompts and their scores                 model_calls.py  what model calls used and returned
-running.py       run an experiment into a folder          verification.py  play it again and compare
-cost_estimate.py  what a run will cost                    watching/    follow a run as its folder grows
+measurements.py  prompts and their scores                 running.py   run an experiment into a folder
+verification.py  play it again and compare                cost_estimate.py  what a run will cost
+watching/        follow a run as its folder grows
 """
 
-from metagym.budget.call_log import CallLog
 from metagym.runs.folder import LOG as LOG
 from metagym.runs.folder import REPORT as REPORT
 from metagym.runs.folder import Key as Key
@@ -18,7 +17,6 @@ from metagym.runs.measurements import Learned, Measurement, Role, measure
 from metagym.runs.store import MemoryStore, RecordStore
 
 __all__ = [
-    "CallLog",
     "Learned",
     "Manifest",
     "Measurement",

@@ -11,7 +11,7 @@ from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.models import ChatModel, estimate_tokens
 from metagym.reflectors import ChatReflector
-from metagym.types import MetaStep, Record, Trajectory
+from metagym.types import MetaStep, Record, Trajectory, Usage
 
 
 class Load(Record):
@@ -44,11 +44,8 @@ class CostEstimate(Record):
 def estimate_meta_step(env: MetaEnv, *, reply_tokens: int, reflection_tokens: int = 800, seed: int = 0) -> CostEstimate:
     """Play one batch with the random actor, without any model, and count what a `ChatActor` would send.
 
-    Token counts are estimates (four bytes a token). Episodes of the random actor may be longer or shorter
-    than those of a model; the upper bound takes `max_steps` steps for each.
-
-    Raises:
-        ConfigError: `env` has an actor other than the random one.
+    Token counts are estimates (four bytes a token). Episodes of the random actor, the only one that `env` may have,
+    can be longer or shorter than those of a model; the upper bound takes `max_steps` steps for each.
     """
     if not isinstance(env.actor, RandomActor):
         raise ConfigError(f"Expected an environment with actor='random', got {type(env.actor).__name__}.")
@@ -94,9 +91,6 @@ def _sum(loads: Sequence[Load]) -> Load:
 
 def read_load(rows: Mapping[Any, Any], num_steps: int) -> Load:
     """Return the load of one meta-step of an earlier run, from the rows of its ledger."""
-    usages = [spending.usage for spending in rows.values()]
-    return Load(
-        num_calls=sum(usage.num_calls for usage in usages) / num_steps,
-        prompt_tokens=sum(usage.prompt_tokens for usage in usages) / num_steps,
-        completion_tokens=sum(usage.completion_tokens for usage in usages) / num_steps,
-    )
+    usage = sum((spending.usage for spending in rows.values()), Usage())
+    names = ("num_calls", "prompt_tokens", "completion_tokens")
+    return Load(**{name: getattr(usage, name) / num_steps for name in names})

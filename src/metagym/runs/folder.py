@@ -13,6 +13,7 @@ are read on demand, so that a long run opens quickly; no environment is needed t
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
@@ -20,8 +21,11 @@ from typing import Any, Literal, cast
 
 import pydantic_core
 
+from metagym.budget import Ledger
+from metagym.budget.call_log import CallLog
 from metagym.errors import RunFolderError
 from metagym.files import write_whole
+from metagym.models import Cassette
 from metagym.runs.journal import Journal, Place
 from metagym.runs.manifest import MANIFEST, Manifest, read_manifest
 from metagym.runs.measurements import Learned, Measurement
@@ -29,15 +33,14 @@ from metagym.runs.store import MemoryStore, R
 from metagym.types import SCHEMA_VERSION, Episode, MetaStep, Record, Reflection, Trajectory
 
 LOG = "log.jsonl"
+CALLS = "calls.jsonl"
+REPLIES = "replies.sqlite"
 REPORT = "report.json"
-"""The figures of an evaluation, written when it ends."""
 Key = tuple[int, str, str, int]
 """(meta_step, arm, task id, repetition): with the prompt it names an episode of the run."""
 
 
-class LoggedReflection(Record):
-    """A reflection's line in the log."""
-
+class _LoggedReflection(Record):
     arm: str = ""
     """The meta-episode; empty if the run holds only one."""
     index: int
@@ -46,12 +49,11 @@ class LoggedReflection(Record):
 
     @property
     def key(self) -> tuple[str, int]:
-        """Names the reflection within a run."""
         return (self.arm, self.index)
 
 
-class LoggedMetaStep(Record):
-    """A meta-step's line in the log. It names its episodes, whose lines come before it."""
+class _LoggedMetaStep(Record):
+    """Names its episodes, whose lines come before it."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     index: int
@@ -61,19 +63,16 @@ class LoggedMetaStep(Record):
 
     @property
     def key(self) -> int:
-        """Names the meta-step within a run."""
         return self.index
 
 
-LoggedRecord = LoggedReflection | LoggedMetaStep | Measurement | Learned
-KINDS: dict[str, type[LoggedRecord]] = {
-    "reflection": LoggedReflection,
-    "meta_step": LoggedMetaStep,
+_KINDS: dict[str, type[_LoggedReflection | _LoggedMetaStep | Measurement | Learned]] = {
+    "reflection": _LoggedReflection,
+    "meta_step": _LoggedMetaStep,
     "measurement": Measurement,
     "learned": Learned,
 }
-NAMES: dict[type[Record], str] = {Trajectory: "episode"} | {kind: name for name, kind in KINDS.items()}
-"""The name of each kind of record in the log."""
+_NAMES: dict[type[Record], str] = {kind: name for name, kind in _KINDS.items()}
 
 
 class RunFolder:
@@ -132,11 +131,7 @@ class RunFolder:
         return run
 
     def check_fingerprints(self, measurement: Mapping[str, Any], arm: Any) -> None:
-        """Check that the run is resumed with the measurement and the arm that it started with.
-
-        Raises:
-            RunFolderError: they differ; the message names how.
-        """
+        """Raise RunFolderError unless the run is resumed with the measurement and the arm that it started with."""
         now = json.loads(json.dumps({**measurement, "reflector": arm}))
         then = {**self.manifest.measurement, "reflector": self.manifest.arm}
         names = [name for name in sorted({*now, *then}) if now.get(name) != then.get(name)]
@@ -146,20 +141,14 @@ class RunFolder:
                 f"{self.path} cannot be resumed, because its fingerprint differs ({changes}). Start a new run."
             )
 
-    # Writing ----------------------------------------------------------------------------------------
-
     def record_episode(self, trajectory: Trajectory) -> None:
         """Append a finished episode."""
-        place = self._append("episode", trajectory)
-        self._episodes[_name(trajectory.episode)] = place, trajectory.score is None
+        episode, place = trajectory.episode, self._append("episode", trajectory)
+        self._episodes[episode.key, episode.prompt] = place, trajectory.score is None
 
     def recall_episode(self, episode: Episode) -> Trajectory | None:
-        """Return the record of this very episode, or None if it was not played or failed.
-
-        Raises:
-            RunFolderError: the log holds a different episode of this key.
-        """
-        place, failed = self._episodes.get(_name(episode), (None, True))
+        """Return the record of this very episode, or None if it was not played or failed."""
+        place, failed = self._episodes.get((episode.key, episode.prompt), (None, True))
         if place is None or failed:
             return None
         trajectory = self._read_episode(place)
@@ -176,42 +165,41 @@ class RunFolder:
         Raises:
             RunFolderError: the log holds a different meta-step at this index.
         """
-        logged = _logged(key, record)
-        if isinstance(logged, LoggedMetaStep):
-            before = self._records.get(LoggedMetaStep, key)
-            if before == logged:
+        line = kept = record
+        if isinstance(record, Reflection):
+            arm, index = cast("tuple[str, int]", key)
+            line = _LoggedReflection(arm=arm, index=index, reflection=record)
+        elif isinstance(record, MetaStep):
+            keys = tuple(trajectory.episode.key for trajectory in record.trajectories)
+            line = kept = _LoggedMetaStep(index=record.index, prompt=record.prompt, reward=record.reward, episodes=keys)
+            before = self._records.get(_LoggedMetaStep, key)
+            if before == line:
                 return
             if before is not None:
                 raise RunFolderError(
-                    f"The log of {self.path} holds a different meta-step {logged.index}, so the run did not repeat "
+                    f"The log of {self.path} holds a different meta-step {record.index}, so the run did not repeat "
                     "itself. Is its actor or its reflector random? Start a new run."
                 )
-        self._append(NAMES[type(logged)], logged)
-        self._records.put(key, logged if isinstance(logged, LoggedMetaStep) else record)
+        self._append(_NAMES[type(line)], line)
+        self._records.put(key, kept)
 
     def get(self, kind: type[R], key: Hashable) -> R | None:
         """Return the record of that kind and key, or None."""
         if issubclass(kind, MetaStep):
-            logged = self._records.get(LoggedMetaStep, key)
+            logged = self._records.get(_LoggedMetaStep, key)
             return None if logged is None else cast("R", self._meta_step(logged))
         return self._records.get(kind, key)
 
     def all(self, kind: type[R]) -> Mapping[Hashable, R]:
         """Return the records of a kind by their keys, in the order in which they were first kept."""
         if issubclass(kind, MetaStep):
-            found = {key: self._meta_step(logged) for key, logged in self._records.all(LoggedMetaStep).items()}
+            found = {key: self._meta_step(logged) for key, logged in self._records.all(_LoggedMetaStep).items()}
             return cast("dict[Hashable, R]", found)
         return self._records.all(kind)
 
-    # Reading ----------------------------------------------------------------------------------------
-
     @property
     def history(self) -> tuple[MetaStep, ...]:
-        """The finished meta-steps in order, with their trajectories and reflections.
-
-        Raises:
-            RunFolderError: the log does not hold an episode that a meta-step names.
-        """
+        """The finished meta-steps in order, with their trajectories and reflections."""
         return tuple(sorted(self.all(MetaStep).values(), key=lambda meta_step: meta_step.index))
 
     @property
@@ -269,17 +257,17 @@ class RunFolder:
         kind, record = line["kind"], line["record"]
         if record.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
             raise ValueError(f"schema_version is {record['schema_version']!r}, this metagym reads {SCHEMA_VERSION}")
-        if kind == NAMES[Trajectory]:
+        if kind == "episode":
             episode = record["episode"]
             key: Key = (episode["meta_step"], episode["arm"], episode["task"]["id"], episode["repetition"])
             self._episodes[key, episode["prompt"]] = place, record["score"] is None
-        elif kind in KINDS:
-            logged = KINDS[kind].model_validate(record)
-            self._records.put(logged.key, logged.reflection if isinstance(logged, LoggedReflection) else logged)
+        elif kind in _KINDS:
+            logged = _KINDS[kind].model_validate(record)
+            self._records.put(logged.key, logged.reflection if isinstance(logged, _LoggedReflection) else logged)
         else:
             raise ValueError(f"unknown kind {kind!r}")
 
-    def _meta_step(self, logged: LoggedMetaStep) -> MetaStep:
+    def _meta_step(self, logged: _LoggedMetaStep) -> MetaStep:
         return MetaStep(
             index=logged.index,
             prompt=logged.prompt,
@@ -288,7 +276,7 @@ class RunFolder:
             reflection=self._records.get(Reflection, ("", logged.index - 1)),
         )
 
-    def _episode_of(self, key: Key, meta_step: LoggedMetaStep) -> Trajectory:
+    def _episode_of(self, key: Key, meta_step: _LoggedMetaStep) -> Trajectory:
         if (key, meta_step.prompt) not in self._episodes:
             raise RunFolderError(
                 f"{self.path / LOG} names the episode {key} in meta-step {meta_step.index}, but does not hold it: "
@@ -298,9 +286,8 @@ class RunFolder:
 
     def _read_episode(self, place: Place) -> Trajectory:
         line, head = self._journal.read(place), _head("episode")
-        if line.startswith(head) and line.endswith(
-            _TAIL
-        ):  # as `_append` writes it; another tool may lay it out differently
+        # `_append` writes a line so; another tool may lay it out differently.
+        if line.startswith(head) and line.endswith(_TAIL):
             return Trajectory.model_validate_json(line[len(head) : -len(_TAIL)])
         return Trajectory.model_validate(pydantic_core.from_json(line)["record"])
 
@@ -315,16 +302,25 @@ def _head(kind: str) -> bytes:
     return f'{{"kind":"{kind}","record":'.encode()
 
 
-def _name(episode: Episode) -> tuple[Key, str]:
-    return episode.key, episode.prompt
+@contextlib.contextmanager
+def keeping_model_calls(folder: Path, ledger: Ledger, cassette: Cassette | None = None) -> Iterator[None]:
+    """Count what earlier calls in the run folder used, and log the calls and replies of the `with` block there.
+
+    A resumed run pays for no call twice. Replies are kept in `cassette` if one is given, instead of the folder.
+    """
+    with contextlib.ExitStack() as stack:
+        calls = stack.enter_context(contextlib.closing(CallLog(folder / CALLS)))
+        ledger.load(calls.read())
+        stack.callback(setattr, ledger, "on_attempt", ledger.on_attempt)
+        ledger.on_attempt = calls.write
+        if cassette is None:
+            cassette = stack.enter_context(contextlib.closing(Cassette(folder / REPLIES)))
+        stack.enter_context(cassette.open())
+        yield
 
 
-def _logged(key: Hashable, record: Record) -> Record:
-    """Return the record in the form that its line in the log has."""
-    if isinstance(record, Reflection):
-        arm, index = cast("tuple[str, int]", key)
-        return LoggedReflection(arm=arm, index=index, reflection=record)
-    if isinstance(record, MetaStep):
-        keys = tuple(trajectory.episode.key for trajectory in record.trajectories)
-        return LoggedMetaStep(index=record.index, prompt=record.prompt, reward=record.reward, episodes=keys)
-    return record
+def load_ledger(folder: Path) -> Ledger:
+    """Return a ledger of what the model calls of a run folder used."""
+    ledger = Ledger()
+    ledger.load(CallLog(folder / CALLS).read())
+    return ledger

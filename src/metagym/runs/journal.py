@@ -1,12 +1,14 @@
 """An append-only file of JSON lines with one writer at a time. It does not know what the lines mean.
 
 A line is whole or missing: a line that a crash tore is removed before the next one is written, and a write
-that fails (a full disk) leaves nothing behind.
+that fails (a full disk) leaves nothing behind. Other processes can see the writer without taking its lock.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,9 @@ from typing import NamedTuple
 
 from metagym.errors import RunFolderError
 from metagym.files import whole_lines
+
+LOCK = "lock"
+"""The file beside the journal that its writer locks; it names the process."""
 
 
 class Place(NamedTuple):
@@ -38,16 +43,11 @@ class Journal:
         self._end = 0
 
     def lock(self) -> None:
-        """Become the only writer of the file.
-
-        Raises:
-            RunFolderError: another process writes to it, or it cannot be written to.
-        """
+        """Become the only writer of the file, or raise RunFolderError."""
         if self._lock_file is not None:
             return
-        path = self.path.with_name("lock")
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(self.path.with_name(LOCK), os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise RunFolderError(
                 f"Expected a run folder that can be written to at {self.path.parent}: {error}."
@@ -82,11 +82,7 @@ class Journal:
         return os.pread(self._reader, place.length, place.start)
 
     def append(self, line: bytes) -> Place:
-        """Write a line, which must end in a line feed, and return its place.
-
-        Raises:
-            RunFolderError: it cannot be written; the file is as it was before.
-        """
+        """Write a line, which must end in a line feed, and return its place; if that fails, the file is as before."""
         with self._mutex:
             self.lock()
             try:
@@ -113,22 +109,12 @@ class Journal:
                     os.close(handle)
 
     def _open_whole(self) -> int:
-        """Open the file for appending, after its last whole line.
-
-        Raises:
-            RunFolderError: another process wrote to it since it was read.
-        """
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        size = os.fstat(handle).st_size
-        if size > self._end:
-            with self.path.open("rb") as file:
-                file.seek(self._end)
-                if b"\n" in file.read():
-                    os.close(handle)
-                    raise RunFolderError(
-                        f"Another process has written to {self.path} since it was read. Open it again."
-                    )
-            os.ftruncate(handle, self._end)
+        if os.fstat(handle).st_size > self._end:
+            if any(whole_lines(self.path, self._end, growing=True)):
+                os.close(handle)
+                raise RunFolderError(f"Another process has written to {self.path} since it was read. Open it again.")
+            os.ftruncate(handle, self._end)  # the torn last line
         return handle
 
     def _cut_back(self) -> None:
@@ -156,3 +142,43 @@ def _try_lock(handle: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def living_writer(lock: Path) -> int | None:
+    """Return the id of the process that writes, or last wrote, to the run folder of the file `lock`, if it lives.
+
+    The file is read, never locked. A process on another machine or in another container is not seen; on Windows
+    none is, because there the check would end it.
+    """
+    try:
+        pid = int(lock.read_text(encoding="ascii", errors="replace").strip())
+    except (OSError, ValueError):
+        return None
+    if sys.platform == "win32" or pid <= 0:
+        return None
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # the process of another user
+        return pid
+    except (OSError, OverflowError):
+        return None
+    return pid
+
+
+def has_writer(lock: Path) -> bool:
+    """Return whether a process on this machine holds the file `lock`; True if the files of the process are hidden.
+
+    The id alone is not enough: it may now belong to another process, and a notebook lives on after its run.
+    """
+    pid = living_writer(lock)
+    if pid is None:
+        return False
+    try:
+        files = list(os.scandir(f"/proc/{pid}/fd"))
+    except OSError:
+        return True
+    for file in files:
+        with contextlib.suppress(OSError):  # it was closed in the meantime
+            if os.path.samefile(file.path, lock):
+                return True
+    return False

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError, field_validator
+from pydantic import field_validator
 
 from metagym.errors import RunFolderError
 from metagym.types import SCHEMA_VERSION, Record
@@ -84,20 +84,11 @@ def read_manifest(path: Path) -> Manifest:
     """Return the manifest of the run folder at `path`.
 
     Raises:
-        RunFolderError: it does not exist, or has another schema.
+        RunFolderError: it does not exist, is broken, or has another schema.
     """
+    expected = f"Expected a run folder (one with {MANIFEST} in it) at {path}"
     try:
         text = (path / MANIFEST).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise RunFolderError(
-            f"Expected a run folder (one with {MANIFEST} in it) at {path}. `metagym runs FOLDER` lists "
-            "the runs in a folder."
-        ) from error
-    except OSError as error:
-        raise RunFolderError(f"Expected a run folder (one with {MANIFEST} in it) at {path}: {error}.") from error
-    except ValueError as error:
-        raise RunFolderError(f"{path / MANIFEST} is broken: {error}") from error
-    try:
         version = json.loads(text).get("schema_version")
         if version != SCHEMA_VERSION:
             raise RunFolderError(
@@ -105,5 +96,9 @@ def read_manifest(path: Path) -> Manifest:
                 "metagym that wrote it."
             )
         return Manifest.model_validate_json(text)
-    except (ValidationError, ValueError, AttributeError) as error:
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{expected}. `metagym runs FOLDER` lists the runs in a folder.") from error
+    except OSError as error:
+        raise RunFolderError(f"{expected}: {error}.") from error
+    except (ValueError, AttributeError) as error:
         raise RunFolderError(f"{path / MANIFEST} is broken: {error}") from error

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from metagym.budget import Budget
-from metagym.env import MetaEnv
-from metagym.errors import ConfigError
+from metagym.env import meta_env_of
 from metagym.extensions import describe, extension_of
 from metagym.models import Cassette
 from metagym.optimizers.loop import OptimizationResult, optimize
 from metagym.reflectors import make_reflector
 from metagym.registration import make
 from metagym.runs import Manifest, RunFolder
-from metagym.runs.model_calls import keeping_model_calls
+from metagym.runs.folder import keeping_model_calls
 from metagym.types import MetaStep
 
 
@@ -40,11 +40,8 @@ def run_experiment(
         InfrastructureError: the run stopped (BudgetExceededError: its budget is used up). The folder keeps what
             was played, and `resume` continues from there.
     """
-    env = make(manifest.env_id, num_steps=manifest.num_steps, **manifest.env_options)
-    try:
-        meta_env = env.unwrapped
-        if not isinstance(meta_env, MetaEnv):
-            raise ConfigError(f"Expected the id of a meta-environment, got {manifest.env_id!r}: see `metagym envs`.")
+    with contextlib.closing(make(manifest.env_id, num_steps=manifest.num_steps, **manifest.env_options)) as env:
+        meta_env = meta_env_of(env)
         reflector = make_reflector(manifest.reflector, demo=meta_env.make_demo_reflector)
         arm = describe(reflector)
         if resume:
@@ -69,5 +66,3 @@ def run_experiment(
                 log=run,
                 on_meta_step=on_meta_step,
             )
-    finally:
-        env.close()

@@ -26,27 +26,21 @@ class RecordStore(Protocol):
 
     def record_episode(self, trajectory: Trajectory) -> None:
         """Keep a finished episode."""
-        ...
 
     def recall_episode(self, episode: Episode) -> Trajectory | None:
         """Return the record of this very episode, or None if it was not played or failed."""
-        ...
 
     def put(self, key: Hashable, record: Record) -> None:
         """Keep a record of any other kind; it takes the place of an earlier one of its kind and key."""
-        ...
 
     def get(self, kind: type[R], key: Hashable) -> R | None:
         """Return the record of that kind and key, or None."""
-        ...
 
     def all(self, kind: type[R]) -> Mapping[Hashable, R]:
         """Return the records of a kind by their keys, in the order in which they were first kept."""
-        ...
 
     def close(self) -> None:
         """Close files. A second call does nothing."""
-        ...
 
 
 class MemoryStore:

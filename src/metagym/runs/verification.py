@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from metagym.env import MetaEnv
-from metagym.errors import ConfigError, ContextOverflowError
+from metagym.env import meta_env_of
+from metagym.errors import ContextOverflowError
 from metagym.registration import make
 from metagym.runs import RunFolder
 from metagym.types import Action, Episode, Observation, Record, Step, StopReason, Trajectory
@@ -60,46 +60,31 @@ def verify_run(path: str | Path) -> Verification:
         ConfigError: the environment of the run is not deterministic, or does not exist any more.
     """
     run = RunFolder.open(path)
-    trajectories = [item for item in run.trajectories if item.stop_reason is not StopReason.ERROR]
-    again = play_again(run.manifest.env_id, run.manifest.env_options, trajectories)
+    recorded = run.trajectories
+    trajectories = [item for item in recorded if item.stop_reason is not StopReason.ERROR]
+    options = {**run.manifest.env_options, "actor": RecordedActor(trajectories)}
+    with contextlib.closing(make(run.manifest.env_id, **options)) as env:
+        again = meta_env_of(env).play([trajectory.episode for trajectory in trajectories])
     differences = (first_difference(before, after) for before, after in zip(trajectories, again, strict=True))
     return Verification(
         num_episodes=len(trajectories),
         num_steps=sum(len(item.steps) for item in trajectories),
-        num_skipped=len(run.trajectories) - len(trajectories),
+        num_skipped=len(recorded) - len(trajectories),
         differences=tuple(difference for difference in differences if difference is not None),
     )
 
 
-def play_again(
-    env_id: str, env_options: Mapping[str, Any], trajectories: Sequence[Trajectory], *, num_steps: int | None = None
-) -> tuple[Trajectory, ...]:
-    """Play recorded episodes again, all steps or only the first `num_steps`; no model is called."""
-    options: dict[str, Any] = {**env_options, "actor": RecordedActor(trajectories)}
-    if num_steps is not None:
-        options["max_steps"] = num_steps
-    env = make(env_id, **options)
-    try:
-        meta_env = env.unwrapped
-        if not isinstance(meta_env, MetaEnv):
-            raise ConfigError(f"Expected the id of a meta-environment, got {env_id!r}: see `metagym envs`.")
-        return meta_env.play([trajectory.episode for trajectory in trajectories])
-    finally:
-        env.close()
-
-
 def first_difference(recorded: Trajectory, again: Trajectory) -> Difference | None:
     """Return the first difference in what was observed, executed or scored, or None."""
-    for number, (before, after) in enumerate(zip(recorded.steps, again.steps, strict=False)):
-        for field in Step.model_fields:
-            if getattr(before, field) != getattr(after, field):
-                return _difference(recorded, number, field, getattr(before, field), getattr(after, field))
-    for field in ("final_observation", "stop_reason", "stop_detail", "success", "score", "error"):
-        if getattr(recorded, field) != getattr(again, field):
-            last = max(0, len(recorded.steps) - 1)
-            return _difference(recorded, last, field, getattr(recorded, field), getattr(again, field))
+    steps = enumerate(zip(recorded.steps, again.steps, strict=False))
+    ends = ("final_observation", "stop_reason", "stop_detail", "success", "score", "error")
+    compared: list[tuple[int, str, Record, Record]] = [
+        *((number, field, before, after) for number, (before, after) in steps for field in Step.model_fields),
+        *((max(0, len(recorded.steps) - 1), field, recorded, again) for field in ends),
+    ]
+    for number, field, one, other in compared:
+        before, after = getattr(one, field), getattr(other, field)
+        if before != after:
+            task_id = recorded.task.id
+            return Difference(task_id=task_id, step=number, field=field, recorded=str(before), again=str(after))
     return None
-
-
-def _difference(recorded: Trajectory, step: int, field: str, before: object, after: object) -> Difference:
-    return Difference(task_id=recorded.task.id, step=step, field=field, recorded=str(before), again=str(after))

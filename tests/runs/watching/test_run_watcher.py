@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from metagym.budget import Attempt, AttemptOutcome
+from metagym.budget.call_log import CallLog
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.stream import evaluate_stream
-from metagym.runs import LOG, CallLog, Manifest, Role, RunFolder
+from metagym.runs import LOG, MANIFEST, Manifest, Role, RunFolder
 from metagym.runs.running import run_experiment
 from metagym.runs.watching import RunState
 from metagym.runs.watching.run_watcher import QUIET_S, RunWatcher
@@ -253,3 +254,11 @@ def test_a_folder_that_is_replaced_by_another_run_is_read_from_its_start(run: Pa
     os.utime(run / "manifest.json", (1.0, 1.0))
     (run / LOG).write_bytes(b"".join((kept / LOG).read_bytes().splitlines(keepends=True)[:1]))
     assert watcher.look(2.0).num_episodes == 1
+
+
+def test_the_age_of_a_run_is_never_negative(run: Path) -> None:
+    for name in (LOG, MANIFEST):
+        os.utime(run / name, (100.0, 100.0))
+    (run / "calls.jsonl").unlink(missing_ok=True)
+    assert look(run, 112.0).idle_s == 12.0
+    assert look(run, 90.0).idle_s == 0.0  # another machine's clock

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from metagym import files
 from metagym.runs import LOG, Manifest, RunFolder
-from metagym.runs.watching import Watched, Watcher, growing_file
+from metagym.runs.watching import Watched, Watcher
 from metagym.runs.watching.run_watcher import QUIET_S
 from metagym.runs.watching.watcher import WINDOW_S, run_folders
 from metagym.types import Reflection
@@ -95,7 +96,7 @@ def test_rates_are_those_of_the_last_minute(tmp_path: Path) -> None:
 
 def test_a_long_log_is_caught_up_with_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(tmp_path / "run", num_episodes=50).close()
-    monkeypatch.setattr(growing_file, "CHUNK_BYTES", 1_000)
+    monkeypatch.setattr(files, "CHUNK_BYTES", 1_000)
     watcher = Watcher(tmp_path / "run")
     counts = [watcher.look(0.0).runs[0].num_episodes]
     while watcher.is_behind:

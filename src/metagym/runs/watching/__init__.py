@@ -1,8 +1,7 @@
 """Follow runs while another process writes to their folders. Nothing here knows a terminal.
 
-watcher.py       a run folder, or a folder of them      run_watcher.py     one run folder
-growing_file.py  the lines that were added to a file    writer_process.py  whether the writer lives
-states.py        the states that a watcher returns: data only
+watcher.py      a run folder, or a folder of them    run_watcher.py    one run folder
+states.py       the states that a watcher returns: data only
 
 The writer never waits: no lock is taken, and what was read once is not read again. Records in a run folder hold
 no times, so that rates and ages are measured by the watcher.

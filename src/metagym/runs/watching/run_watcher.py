@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pydantic_core
 
 from metagym.budget import Attempt, Spending, add_attempt
 from metagym.errors import RunFolderError
+from metagym.files import Tail
 from metagym.runs import LOG, MANIFEST, REPORT, Manifest, Measurement, Role, read_manifest
-from metagym.runs.model_calls import CALLS
-from metagym.runs.watching.growing_file import Tail
+from metagym.runs.folder import CALLS
+from metagym.runs.journal import LOCK, has_writer, living_writer
 from metagym.runs.watching.states import CallUnderWay, FamilyCurve, RunState, Status
-from metagym.runs.watching.writer_process import has_writer, is_alive, seconds_since_written, writer_of
 
-LOCK = "lock"
-ROLES = frozenset(role.value for role in Role)
 QUIET_S = 30.0
 """If no writer is seen and nothing is written for this time, the run has stopped."""
 
@@ -41,8 +39,8 @@ class RunWatcher:
                 self._restart(stamp)
         except (OSError, RunFolderError) as error:
             problem = str(error) if isinstance(error, RunFolderError) else f"The run no longer exists: {error}."
-            path = str(self.path)
-            return RunState(name=self.name, path=path, kind="unreadable", status="unreadable", problem=problem)
+            about = {"name": self.name, "path": str(self.path), "problem": problem}
+            return RunState(**about, kind="unreadable", status="unreadable")
         lines, calls = self._log.lines(), self._calls.lines()
         if self._log.has_restarted:
             self._clear_log()
@@ -60,8 +58,7 @@ class RunWatcher:
     @property
     def has_process(self) -> bool:
         """Whether the process that last wrote to the folder still lives and is not this one."""
-        pid = writer_of(self.path / LOCK)
-        return pid is not None and pid != os.getpid() and is_alive(pid)
+        return living_writer(self.path / LOCK) not in (None, os.getpid())
 
     @property
     def is_behind(self) -> bool:
@@ -82,7 +79,7 @@ class RunWatcher:
         self._phase = ""
         self._rewards: dict[int, float | None] = {}
         self._num_reflections = 0
-        self._means: dict[tuple[str, str, int], dict[int, float | None]] = {}
+        self._means: dict[tuple[str, int, str, int], float | None] = {}
         self._scripted = False
 
     def _clear_calls(self) -> None:
@@ -106,7 +103,7 @@ class RunWatcher:
                 self._num_reflections += 1
             elif kind == "measurement":
                 found = Measurement.model_validate(record)
-                self._means.setdefault((found.family, found.role.value, found.index), {})[found.seed] = found.mean
+                self._means[found.key] = found.mean
         except (ValueError, KeyError, TypeError):  # a watcher continues; `metagym show` reports what is broken
             self._num_unreadable += 1
 
@@ -118,15 +115,14 @@ class RunWatcher:
             return
         if attempt.outcome == "reserved":
             # A call that started before the watcher is at least as old as the last change of the file.
-            idle = 0.0 if self._has_caught_up else seconds_since_written(self.path / CALLS, now)
-            self._under_way[attempt.number] = attempt, now - (idle or 0.0)
+            since = now if self._has_caught_up else min(now, _written_at(self.path / CALLS))
+            self._under_way[attempt.number] = attempt, since
         else:
             self._under_way.pop(attempt.number, None)
             self._spent = add_attempt(self._spent, attempt)
 
     def _state(self, manifest: Manifest, now: float) -> RunState:
-        ages = [seconds_since_written(self.path / name, now) for name in (LOG, CALLS, MANIFEST)]
-        known = [age for age in ages if age is not None]
+        written_at = max(_written_at(self.path / name) for name in (LOG, CALLS, MANIFEST))
         status = self._status(manifest, now)
         max_meta_steps, max_episodes = manifest.size
         calls = [
@@ -141,7 +137,7 @@ class RunWatcher:
             status=status,
             scripted=manifest.scripted or self._scripted,
             phase=self._phase,
-            num_meta_steps=len(self._rewards) if manifest.kind == "run" else self._num_measured(Role.ONLINE),
+            num_meta_steps=len(self._rewards) or sum(role == Role.ONLINE for _, _, role, _ in self._means),
             max_meta_steps=max_meta_steps,
             num_episodes=self._num_episodes,
             max_episodes=max_episodes,
@@ -149,7 +145,7 @@ class RunWatcher:
             curves=self._curves(),
             spent=self._spent,
             under_way=tuple(calls) if status == "running" else (),
-            idle_s=min(known, default=None),
+            idle_s=None if written_at == -math.inf else max(0.0, now - written_at),
             problem=f"{self._num_unreadable} lines cannot be read" if self._num_unreadable else "",
         )
 
@@ -163,7 +159,7 @@ class RunWatcher:
             is_old = str(manifest.measurement.get("metagym")).startswith("0.1.")
             is_finished = is_finished and self._num_reflections + is_old >= len(self._rewards)
         else:
-            is_finished = _is_newer(self.path / REPORT, self.path / LOG)
+            is_finished = -math.inf < _written_at(self.path / LOG) <= _written_at(self.path / REPORT)
         if is_finished:
             return "finished"
         is_written = has_writer(self.path / LOCK)
@@ -171,9 +167,6 @@ class RunWatcher:
         # A writer that was never seen, but whose lines arrive, is on another machine.
         is_elsewhere = not self._saw_writer and now - self._grew_at < QUIET_S
         return "running" if is_written or is_elsewhere else "stopped"
-
-    def _num_measured(self, role: Role) -> int:
-        return sum(len(seeds) for (_, own, _), seeds in self._means.items() if own == role.value)
 
     def _curves(self) -> tuple[FamilyCurve, ...]:
         if self._rewards:
@@ -186,26 +179,29 @@ class RunWatcher:
                 tests={
                     role.value: mean
                     for role in (Role.TEST_FIRST, Role.TEST_CHOSEN, Role.TEST_LAST)
-                    if (mean := self._over_seeds(family, role)) is not None
+                    if (mean := _mean(self._measured(family, role).values())) is not None
                 },
             )
-            for family in dict.fromkeys(family for family, _, _ in self._means)
+            for family in dict.fromkeys(family for family, _, _, _ in self._means)
         )
 
     def _curve(self, family: str, role: Role) -> tuple[float | None, ...]:
-        means = {index: _mean(seeds) for (own, of, index), seeds in self._means.items() if (own, of) == (family, role)}
-        return _filled(means)
+        measured = self._measured(family, role)
+        indices = {index for _, index in measured}
+        return _filled({index: _mean([mean for (_, of), mean in measured.items() if of == index]) for index in indices})
 
-    def _over_seeds(self, family: str, role: Role) -> float | None:
-        """Return the mean over the seeds, whichever prompt each seed chose."""
-        found = [seeds for (own, of, _), seeds in self._means.items() if (own, of) == (family, role)]
-        return _mean({seed: mean for seeds in found for seed, mean in seeds.items()})
+    def _measured(self, family: str, role: Role) -> dict[tuple[int, int], float | None]:
+        """Return the means by seed and index."""
+        return {
+            (seed, index): mean for (own, seed, of, index), mean in self._means.items() if (own, of) == (family, role)
+        }
 
 
 def _phase(arm: str, meta_step: int) -> str:
     """Return the purpose of an episode: a scored one names it at the end of its arm, such as `validation-3`."""
-    role = arm.rpartition("/")[2].rpartition("-")[0] or arm.rpartition("/")[2]
-    return role if role in ROLES else f"meta-step {meta_step}"
+    last = arm.rpartition("/")[2]
+    role = last.rpartition("-")[0] or last
+    return role if role in set(Role) else f"meta-step {meta_step}"
 
 
 def _filled(values: Mapping[int, float | None]) -> tuple[float | None, ...]:
@@ -213,14 +209,14 @@ def _filled(values: Mapping[int, float | None]) -> tuple[float | None, ...]:
     return tuple(values.get(index) for index in range(max(values, default=-1) + 1))
 
 
-def _mean(values: Mapping[int, float | None]) -> float | None:
-    known = [value for value in values.values() if value is not None]
+def _mean(values: Collection[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 
 
-def _is_newer(path: Path, than: Path) -> bool:
-    """Return whether the file at `path` was written after the other one."""
+def _written_at(path: Path) -> float:
+    """Return when the file was last written, in seconds since 1970; minus infinity without a file."""
     try:
-        return path.stat().st_mtime_ns >= than.stat().st_mtime_ns
+        return path.stat().st_mtime
     except OSError:
-        return False
+        return -math.inf
