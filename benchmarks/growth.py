@@ -127,7 +127,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
         for batch, cost in medians.items()
     ]
     flat = [medians[batch] for batch in batches if batch >= 16]
-    rows.append(Row("dearest / cheapest episode, batch 16 to 1,024", max(flat) / min(flat), "", "<= 1.2"))
+    rows.append(Row("most expensive / cheapest episode, batch 16 to 1,024", max(flat) / min(flat), "", "<= 1.2"))
     rows += [
         Row(f"memory an episode in flight, batch {count}", kib_in_flight(count), "KiB", "<= 97.6")
         for count in ((64,) if arguments.quick else (64, 1024))

@@ -3,7 +3,7 @@
 import gymnasium as gym
 
 import metagym
-from metagym.reflectors import make_reflector, method_names, takes_model
+from metagym.reflectors import method_names, takes_model
 
 
 def main() -> None:
@@ -13,7 +13,7 @@ def main() -> None:
     for name in method_names():
         spec = {"method": name, "model": "demo"} if takes_model(name) else {"method": name}
         with gym.make("MetaGym/Gates-v0", actor="demo", families=["law-0007"]) as env:
-            result = results[name] = metagym.optimize(env, make_reflector(spec), 6, seed=0)
+            result = results[name] = metagym.optimize(env, metagym.make_reflector(spec), 6, seed=0)
             rewards = " ".join(f"{reward:.1f}" for reward in result.rewards)
             # Everything that a method causes is booked, its own rollouts included. So budgets can be equal.
             assert isinstance(env.unwrapped, metagym.MetaEnv)

@@ -99,3 +99,13 @@ def test_what_docs_and_examples_import_stands_in_the_reference() -> None:
             assert at_top or module_name in MODULES, (
                 f"{path.name} imports {name} from {module_name}: add it to docs/api"
             )
+
+
+def test_docs_and_examples_import_the_names_at_the_top_from_the_top() -> None:
+    found = [
+        f"{path.name}: from {module_name} import {name}"
+        for path, source in sources()
+        for module_name, name in imported(source)
+        if module_name != "metagym" and name in metagym.__all__
+    ]
+    assert found == []
