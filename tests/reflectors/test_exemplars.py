@@ -10,7 +10,7 @@ from metagym import ChatActor
 from metagym.actors import retrieve_items
 from metagym.errors import ConfigError
 from metagym.reflectors.document import MEMORY_HEADING, as_item
-from metagym.reflectors.exemplars import Exemplars
+from metagym.reflectors.exemplars import Exemplars, usefulness
 from metagym.testing import FakeChatModel
 from metagym.types import Observation, Trajectory
 from tests.conftest import make_episode, make_meta_step, make_step, make_trajectory
@@ -48,6 +48,11 @@ def test_the_least_useful_example_is_removed() -> None:
     assert kept[0]["text"] == two
     assert (kept[0]["num_read"], kept[0]["num_won"]) == (1, 1)
     assert "door one" not in second.prompt
+
+
+def test_usefulness_is_closer_to_one_half_the_fewer_episodes_read_the_exemplar() -> None:
+    shares = [usefulness({"num_read": num_read, "num_won": 0}) for num_read in (0, 2, 8)]
+    assert shares == [0.5, 0.25, 0.1]
 
 
 def test_an_actor_reads_the_exemplar_of_its_task() -> None:

@@ -22,7 +22,7 @@ def played(*items: tuple[str, float | None]) -> list[MetaStep]:
 
 def test_prompts_are_ordered_by_rising_score_and_equal_ones_by_age() -> None:
     history = played(("a", 0.5), ("b", 0.2), ("c", 0.5), ("d", 0.9), ("a", 0.5), ("e", None))
-    assert [tuple(item) for item in scored_prompts(history)] == [("b", 0.2), ("a", 0.5), ("c", 0.5), ("d", 0.9)]
+    assert scored_prompts(history) == [("b", 0.2), ("a", 0.5), ("c", 0.5), ("d", 0.9)]
 
 
 def test_the_score_of_a_prompt_is_the_mean_of_its_batches() -> None:
@@ -32,8 +32,8 @@ def test_the_score_of_a_prompt_is_the_mean_of_its_batches() -> None:
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from([0.0, 0.2, 0.5, 1.0])), min_size=1))
 def test_a_better_prompt_is_never_shown_before_a_worse_one(items: list[tuple[str, float]]) -> None:
     found = scored_prompts(played(*items))
-    assert [item.score for item in found] == sorted(item.score for item in found)
-    assert {item.prompt for item in found} == {prompt for prompt, _ in items}
+    assert [score for _, score in found] == sorted(score for _, score in found)
+    assert {prompt for prompt, _ in found} == {prompt for prompt, _ in items}
 
 
 def test_the_best_prompts_are_last_and_the_worst_are_left_out() -> None:

@@ -1,167 +1,145 @@
-"""Reflectors that play their own rollouts: bound, recorded, booked, guarded."""
+"""A reflector is called from synchronous code: plain functions, async ones, samples and rollouts."""
 
 from __future__ import annotations
 
-import json
+import asyncio
+import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from metagym import ChatActor, evaluate, optimize
-from metagym.errors import BudgetExceededError, LeakError
-from metagym.evaluation import EvaluationConfig
-from metagym.evaluation.controls import ChangedExperience, take_away
-from metagym.reflectors import FixedReflector, Replay
-from metagym.runs import LOG, Manifest, RunFolder
+from metagym.errors import ConfigError, ModelError
+from metagym.models import Call, ask, sample
+from metagym.reflectors import FixedReflector, FunctionReflector, Replay, as_reflector, bind, reflect, reflect_samples
 from metagym.testing import FakeChatModel
 from metagym.types import MetaStep, Reflection
-from tests.conftest import MakeGates
+from tests.conftest import make_meta_step
+
+HISTORY = [make_meta_step(prompt="old")]
+
+
+async def write_async(history: Sequence[MetaStep]) -> str:
+    return "async"
+
+
+class AsyncCallable:
+    async def __call__(self, history: Sequence[MetaStep]) -> str:
+        return "async"
+
+
+class Asking:
+    """Asks a model, and writes the seed of its call."""
+
+    def __init__(self) -> None:
+        self.model = FakeChatModel(lambda messages, call: str(call.seed))
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+        completion = await ask(self.model, [{"role": "user", "content": "?"}], Call(role="reflector", seed=5))
+        return Reflection(prompt=completion.text)
+
+
+@pytest.mark.parametrize(
+    ("function", "prompt"),
+    [
+        (lambda history: "plain", "plain"),
+        (lambda history: Reflection(prompt="whole"), "whole"),
+        (write_async, "async"),
+        (AsyncCallable(), "async"),
+        (lambda history: write_async(history), "async"),
+        (FixedReflector(), "old"),
+    ],
+)
+def test_functions_plain_or_async_and_reflectors_all_reflect(function: Any, prompt: str) -> None:
+    assert reflect(function, HISTORY).prompt == prompt
+    assert [item.prompt for item in reflect_samples(function, HISTORY, 2)] == [prompt, prompt]
+    assert asyncio.run(as_reflector(function).reflect(HISTORY)).prompt == prompt
+
+
+def test_a_plain_function_runs_in_the_callers_thread_and_all_else_on_the_background_loop() -> None:
+    async def name_async(history: Sequence[MetaStep]) -> str:
+        return threading.current_thread().name
+
+    def name(history: Sequence[MetaStep]) -> str:
+        return threading.current_thread().name
+
+    here = threading.current_thread().name
+    assert reflect(name, HISTORY).prompt == here
+    assert reflect_samples(name, HISTORY, 1)[0].prompt == here
+    assert reflect(name_async, HISTORY).prompt == "metagym" != here
+
+
+@pytest.mark.parametrize("answer", [None, 3, ["p"]])
+def test_a_result_that_is_no_reflection_is_refused(answer: Any) -> None:
+    async def answer_async(history: Sequence[MetaStep]) -> Any:
+        return answer
+
+    for function in (lambda history: answer, answer_async):
+        with pytest.raises(ConfigError, match=r"A reflector must return a Reflection or a str, got"):
+            reflect(function, HISTORY)
+
+
+def test_each_sample_draws_its_own_seed_and_sample_0_is_the_usual_one() -> None:
+    seeds = [item.prompt for item in reflect_samples(Asking(), HISTORY, 3)]
+    assert len(set(seeds)) == 3
+    for number in range(3):
+        with sample(number):
+            assert reflect(Asking(), HISTORY).prompt == seeds[number]
+    assert seeds[0] == reflect(Asking(), HISTORY).prompt
+
+
+def test_a_sample_that_fails_waits_for_the_others() -> None:
+    finished: list[int] = []
+
+    class Failing:
+        async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+            finished.append(len(finished))
+            if finished[-1] == 0:
+                raise ModelError("down")
+            await asyncio.sleep(0)
+            return Reflection(prompt="p")
+
+    with pytest.raises(ModelError, match=r"down"):
+        reflect_samples(Failing(), HISTORY, 3)
+    assert finished == [0, 1, 2]
 
 
 class Rollouts:
-    """Replays the last batch twice, and writes the results into its memory."""
-
-    def __init__(self, replay: Replay | None = None, task_ids: Sequence[str] | None = None) -> None:
-        self.replay, self.task_ids = replay, task_ids
+    def __init__(self, replay: Replay | None = None) -> None:
+        self.replay = replay
 
     def bound_to(self, replay: Replay) -> Rollouts:
-        return Rollouts(replay, self.task_ids)
+        return Rollouts(replay)
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         assert self.replay is not None
-        last = history[-1]
-        task_ids = self.task_ids or [item.task.id for item in last.trajectories]
-        (group,) = await self.replay([last.prompt], task_ids, repetitions=2)
-        seeds = [item.episode.seed for item in group.trajectories]
-        arms = sorted({item.episode.arm for item in group.trajectories})
-        about = {"index": group.index, "seeds": seeds, "arms": arms, "scores": group.scores}
-        return Reflection(prompt=f"prompt {len(history)}", memory=about)
+        (played,) = await self.replay(["played"], [])
+        return Reflection(prompt=played.prompt)
 
 
-def test_optimize_binds_a_reflector_to_its_environment(make_gates: MakeGates) -> None:
-    env = make_gates("random", episodes_per_step=3)
-    history = optimize(env, Rollouts(), 3, seed=0).history
-    memories = [item.reflection.memory for item in history if item.reflection is not None]
-    assert [memory["index"] for memory in memories] == [0, 1]
-    assert [len(set(memory["seeds"])) for memory in memories] == [6, 6]
-    played = {item.episode.seed for meta_step in history for item in meta_step.trajectories}
-    assert not played & {seed for memory in memories for seed in memory["seeds"]}
-    assert env.ledger.num_episodes == 3 * (3 + 6)
-    assert optimize(make_gates("random", episodes_per_step=3), Rollouts(), 3, seed=0).history == history
+async def replay(prompts: Sequence[str], task_ids: Sequence[str], *, repetitions: int = 1) -> tuple[MetaStep, ...]:
+    return tuple(make_meta_step(prompt=prompt) for prompt in prompts)
 
 
-def test_rollouts_draw_no_tasks(make_gates: MakeGates) -> None:
-    def tasks(reflector: Any) -> list[list[str]]:
-        history = optimize(make_gates("random"), reflector, 3, seed=4).history
-        return [[item.task.id for item in meta_step.trajectories] for meta_step in history]
-
-    assert tasks(Rollouts()) == tasks(FixedReflector())
-
-
-def test_rollouts_are_recorded_and_not_played_again(make_gates: MakeGates, tmp_path: Path) -> None:
-    manifest = Manifest(env_id="x", env_options={}, reflector="r", seed=0, num_steps=2)
-
-    def run() -> tuple[Any, int]:
-        env = make_gates("random", episodes_per_step=3)
-        place = tmp_path / "run"
-        with RunFolder.open(place, writing=True) if place.exists() else RunFolder.create(place, manifest) as folder:
-            env.record_to(folder)
-            return optimize(env, Rollouts(), 2, seed=0), env.ledger.num_episodes
-
-    first, num_episodes = run()
-    assert num_episodes == 2 * (3 + 6)
-    assert run() == (first, 0)  # reflections are made again, from the recorded rollouts
+def test_a_reflector_that_needs_rollouts_is_bound_and_stays_unchanged() -> None:
+    fixed, rollouts = FixedReflector(), Rollouts()
+    assert reflect(rollouts, HISTORY, replay=replay).prompt == "played"
+    assert [item.prompt for item in reflect_samples(rollouts, HISTORY, 2, replay=replay)] == ["played"] * 2
+    assert rollouts.replay is None
+    assert bind(fixed, replay) is fixed
+    assert bind(rollouts, None) is rollouts
+    assert bind(rollouts, replay) is not rollouts
 
 
-def test_evaluate_gives_each_meta_episode_its_own_rollouts(make_gates: MakeGates) -> None:
-    seen: list[dict[str, Any]] = []
+def test_a_function_may_be_marked_as_scripted() -> None:
+    def scripted(steps: Any) -> str:
+        return "x"
 
-    class Noting(Rollouts):
-        def bound_to(self, replay: Replay) -> Noting:
-            return Noting(replay)
-
-        async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-            reflection = await super().reflect(history)
-            seen.append(reflection.memory)
-            return reflection
-
-    config = EvaluationConfig(families=("law-0007", "law-0100"), num_steps=2, num_seeds=2, num_validation=2, num_test=2)
-    evaluate(make_gates("random"), Noting(), config=config)
-    assert len(seen) == 8
-    assert {memory["arms"][0] for memory in seen} == {
-        f"reflector/{family}/{seed}/rollouts-0" for family in config.families for seed in (0, 1)
-    }
-    assert len({seed for memory in seen for seed in memory["seeds"]}) == 8 * 10
+    assert not FunctionReflector(scripted).scripted
+    scripted.scripted = True  # type: ignore[attr-defined]
+    assert FunctionReflector(scripted).scripted
 
 
-def test_an_evaluation_stopped_in_a_reflection_resumes_from_its_rollouts(make_gates: MakeGates, tmp_path: Path) -> None:
-    class Stopping(Rollouts):
-        """Fails in its second reflection, after its rollouts."""
-
-        stops = True
-        fingerprint = {"kind": "Stopping"}
-
-        def bound_to(self, replay: Replay) -> Stopping:
-            return type(self)(replay)
-
-        async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-            reflection = await super().reflect(history)
-            if len(history) == 2 and self.stops:
-                raise KeyError("stop")
-            return reflection
-
-    class Going(Stopping):
-        stops = False
-
-    config = EvaluationConfig(families=("law-0007",), num_steps=3, num_seeds=2, num_validation=2, num_test=2)
-    whole = evaluate(make_gates("random"), Going(), config=config)
-    with pytest.raises(KeyError):
-        evaluate(make_gates("random"), Stopping(), config=config, path=tmp_path / "e")
-    env = make_gates("random")
-    again = evaluate(env, Going(), config=config, path=tmp_path / "e")
-    assert again.prompts == whole.prompts
-    assert again.overall == whole.overall
-    lines = [
-        json.loads(line)["record"] for line in (tmp_path / "e" / LOG).read_text().splitlines() if '"episode"' in line
-    ]
-    played = [json.dumps(line["episode"]) for line in lines if "steps" in line]
-    assert len(played) > 2 * 3 * 5
-    assert len(played) == len(set(played))
-
-
-def test_rollouts_of_validation_tasks_are_refused(make_gates: MakeGates) -> None:
-    env = make_gates("random")
-    (task,) = env.task_set.draw(1, rng=np.random.default_rng(0), families=["law-0007"], split="validation")
-    config = EvaluationConfig(families=("law-0007",), num_steps=1, num_seeds=1, num_validation=2, num_test=2)
-    with pytest.raises(LeakError, match=r"sees? none of the validation tasks"):
-        evaluate(env, Rollouts(task_ids=[task.id]), config=config)
-
-
-def test_the_controls_change_the_rollouts_as_well(make_gates: MakeGates) -> None:
-    control = ChangedExperience(Rollouts(), take_away, name="empty experience")
-    history = optimize(make_gates("random"), control, 2, seed=0).history
-    assert history[1].reflection is not None
-    assert history[1].reflection.memory["scores"] == [None] * 10
-
-
-def test_rollouts_are_booked_as_learning_with_the_meta_step_that_they_learn_from(make_gates: MakeGates) -> None:
-    env = make_gates(ChatActor(FakeChatModel(["Action: knock"])), episodes_per_step=2, max_steps=1)
-    optimize(env, Rollouts(), 2, seed=0)
-
-    def num_calls(meta_step: int) -> int:
-        return env.ledger.spent(role="actor", purpose="learning", meta_step=meta_step).usage.num_calls
-
-    assert [num_calls(0), num_calls(1)] == [2 + 2 * 2, 2 + 2 * 2]
-    assert env.ledger.spent().usage.num_calls == 12
-
-
-def test_rollouts_end_when_the_budget_is_spent(make_gates: MakeGates) -> None:
-    model = FakeChatModel(["Action: knock"])
-    env = make_gates(ChatActor(model), episodes_per_step=2, max_steps=2, budget={"calls": 7})
-    with pytest.raises(BudgetExceededError) as raised:
-        optimize(env, Rollouts(), 3, seed=0)
-    assert len(raised.value.history) == 1
-    assert env.ledger.spent().usage.num_calls == 7
+def test_what_is_no_reflector_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"Expected a Reflector or a function .*, got str"):
+        as_reflector("a prompt")  # type: ignore[arg-type]

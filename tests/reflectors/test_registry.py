@@ -21,7 +21,7 @@ from metagym.reflectors import (
 )
 from metagym.reflectors.registry import METHODS
 from metagym.types import MetaStep, Reflection
-from tests.reflectors.test_protocol import Rollouts
+from tests.reflectors.test_rollouts import Rollouts
 
 LOCAL = {"model": "m", "base_url": "http://localhost:1/v1"}
 
@@ -95,8 +95,8 @@ def test_your_own_class_is_a_method_by_its_import_path() -> None:
     reflector: Any = make_reflector({"method": path, **LOCAL, "options": {"size": 3}})
     assert (reflector.model.model, reflector.size) == ("m", 3)
     assert takes_model(path)
-    assert not takes_model("tests.reflectors.test_protocol:Rollouts")
-    assert isinstance(make_reflector("tests.reflectors.test_protocol:Rollouts"), Rollouts)
+    assert not takes_model("tests.reflectors.test_rollouts:Rollouts")
+    assert isinstance(make_reflector("tests.reflectors.test_rollouts:Rollouts"), Rollouts)
     with pytest.raises(ConfigError, match=r"OverAModel' needs a model"):
         make_reflector(path)
 
@@ -109,7 +109,7 @@ def test_a_method_is_preferred_to_a_folder_of_the_same_name(tmp_path: Path, monk
 
 def test_packages_add_methods_by_an_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = [
-        importlib.metadata.EntryPoint("mine", "tests.reflectors.test_protocol:Rollouts", "metagym.reflectors"),
+        importlib.metadata.EntryPoint("mine", "tests.reflectors.test_rollouts:Rollouts", "metagym.reflectors"),
         importlib.metadata.EntryPoint("broken", "no_such_package:X", "metagym.reflectors"),
         importlib.metadata.EntryPoint("checkpoint", "needs:a_folder", "metagym.reflectors"),  # no method
     ]

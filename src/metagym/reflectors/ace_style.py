@@ -1,9 +1,9 @@
 """ACE style: a playbook of short items with counters, changed by small deltas and never rewritten as a whole.
 
 Source: Zhang et al., "Agentic Context Engineering: Evolving Contexts for Self-Improving Language Models", arXiv
-2510.04618 (2025). A reflector marks which bullets helped or harmed, and a curator returns delta operations; bullets
-have an id and two counters, are merged in by plain code, and duplicates are removed, so that no rewrite can
-collapse what was learned.
+2510.04618 (2025). A reflector marks which bullets helped or harmed, and a curator returns delta operations. Bullets
+have an id and two counters; plain code merges them and removes duplicates, so that no rewrite can collapse what was
+learned.
 
 How ours departs: one call is both reflector and curator. Items may also be changed and removed, by their id.
 Duplicates are found by their words, not by embeddings. Above `max_items` the item with the smallest difference of
@@ -40,9 +40,7 @@ Reply with one JSON mapping:
 Item = dict[str, Any]
 
 
-class Tag(BaseModel):
-    """A judgement of one item."""
-
+class _Tag(BaseModel):
     id: int
     tag: Literal["helpful", "harmful", "neutral"]
 
@@ -60,7 +58,7 @@ class Delta(BaseModel):
     """The model's reply."""
 
     analysis: str = ""
-    tags: list[Tag] = []
+    tags: list[_Tag] = []
     operations: list[PlaybookChange]
 
 
@@ -104,21 +102,15 @@ def apply_delta(memory: dict[str, Any], delta: Delta, *, max_items: int) -> dict
         if tag.id in items and tag.tag != "neutral":
             items[tag.id][tag.tag] += 1
     for operation in delta.operations:
-        if operation.type == "ADD":
-            if distinct([operation.text], [item["text"] for item in items.values()]):
-                items[next_id] = {
-                    "id": next_id,
-                    "section": operation.section.strip() or "General",
-                    "text": operation.text.strip(),
-                    "helpful": 0,
-                    "harmful": 0,
-                }
-                next_id += 1
-        elif operation.id in items:
-            if operation.type == "REMOVE":
-                del items[operation.id]
-            elif operation.text.strip():
-                items[operation.id]["text"] = operation.text.strip()
+        text = operation.text.strip()
+        if operation.type == "ADD" and distinct([text], [item["text"] for item in items.values()]):
+            section = operation.section.strip() or "General"
+            items[next_id] = {"id": next_id, "section": section, "text": text, "helpful": 0, "harmful": 0}
+            next_id += 1
+        elif operation.type == "REMOVE" and operation.id in items:
+            del items[operation.id]
+        elif operation.type == "UPDATE" and operation.id in items and text:
+            items[operation.id]["text"] = text
     by_worth = sorted(items.values(), key=lambda item: (item["helpful"] - item["harmful"], item["id"]))
     for item in by_worth[: max(0, len(items) - max_items)]:
         del items[item["id"]]

@@ -40,11 +40,7 @@ def as_item(text: str) -> str:
 
 
 def tagged(**parts: str) -> str:
-    """Return the parts of a request, each between tags of its name.
-
-    >>> tagged(prompt="Be brave.")
-    '<prompt>\\nBe brave.\\n</prompt>'
-    """
+    """Return the parts of a request, each between tags of its name."""
     return "\n\n".join(f"<{name}>\n{text}\n</{name}>" for name, text in parts.items())
 
 
@@ -61,13 +57,11 @@ def request(meta_step: MetaStep, max_tokens: int, **parts: str) -> str:
 
 def distinct(texts: Iterable[str], known: Iterable[str] = ()) -> list[str]:
     """Return the texts that are new: without repeats and without those known; case and white space do not count."""
-    seen = {_folded(text) for text in known}
-    found = []
+    old = {_folded(text) for text in known}
+    found: dict[str, str] = {}
     for text in texts:
-        if text.strip() and _folded(text) not in seen:
-            seen.add(_folded(text))
-            found.append(text.strip())
-    return found
+        found.setdefault(_folded(text), text.strip())
+    return [text for folded, text in found.items() if folded and folded not in old]
 
 
 def latest(items: Sequence[T], most: int) -> list[T]:

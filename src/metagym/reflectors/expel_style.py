@@ -6,9 +6,8 @@ vote or edit changes the count by one, and an insight with the count zero is rem
 insights, and those successful trajectories that are most similar to the task.
 
 How ours departs: gathering and extracting alternate, once per meta-step; the paper compares a success and a failure of
-the same task (retries) or a list of successes, ours a batch of fresh tasks with both. The examples are under
-`MEMORY_HEADING`. An actor with `retrieve_items` picks similar ones by their words, not by embeddings; any other actor
-reads all of them. There are at most `max_rules` rules; further ones are not added. The wording is ours.
+the same task (retries) or a list of successes, ours a batch of fresh tasks with both. Examples under `MEMORY_HEADING`
+are picked by words, not by embeddings. Above `max_rules` no rule is added. The wording is ours.
 """
 
 from __future__ import annotations
@@ -70,11 +69,11 @@ class ExpelStyle(ReflectionMethod):
         room = f"{self.max_rules - len(memory['rules'])} rules may be added."
         shown = request(last, self.max_tokens, rules=f"{listed}\n{room}")
         completion = await self.ask_once(history, INSTRUCTIONS, shown)
-        text = completion.text
-        if completion.finish_reason == "length" or not (_CHANGE.search(text) or _NONE.search(text)):
-            problem = CUT_OFF if completion.finish_reason == "length" else "The reply holds no change of the rules"
-            return self.keep(history, problem, [completion])
-        rules = apply_changes(memory["rules"], text, max_rules=self.max_rules)
+        if completion.finish_reason == "length":
+            return self.keep(history, CUT_OFF, [completion])
+        if not (_CHANGE.search(completion.text) or _NONE.search(completion.text)):
+            return self.keep(history, "The reply holds no change of the rules", [completion])
+        rules = apply_changes(memory["rules"], completion.text, max_rules=self.max_rules)
         successes = filter(has_succeeded, last.trajectories)
         new = [render_trajectory(item, max_tokens=self.example_tokens) for item in successes]
         examples = latest(distinct([*memory["examples"], *new]), self.max_examples)
@@ -92,20 +91,16 @@ def apply_changes(rules: Sequence[dict[str, Any]], text: str, *, max_rules: int)
     >>> apply_changes([{"text": "Wait.", "count": 1}], "DOWNVOTE 1\\nADD: Knock.", max_rules=5)
     [{'text': 'Knock.', 'count': 2}]
     """
-    changed = [dict(rule) for rule in rules]
+    changed = {number: dict(rule) for number, rule in enumerate(rules, start=1)}
     added: list[str] = []
     for change in _CHANGE.finditer(text):
+        rule = changed.get(int(change["number"] or 0))
         if change["add"]:
-            added += [change["text"]] if change["text"] else []
-            continue
-        place = int(change["number"]) - 1
-        if not 0 <= place < len(changed):
-            continue
-        if change["verb"] == "EDIT":
-            if not change["text"]:
-                continue
-            changed[place]["text"] = change["text"]
-        changed[place]["count"] += -1 if change["verb"] == "DOWNVOTE" else 1
-    kept = [rule for rule in changed if rule["count"] > 0]
+            added.append(change["text"] or "")
+        elif rule and (change["text"] or change["verb"] != "EDIT"):
+            rule["count"] += -1 if change["verb"] == "DOWNVOTE" else 1
+            if change["verb"] == "EDIT":
+                rule["text"] = change["text"]
+    kept = [rule for rule in changed.values() if rule["count"] > 0]
     new = distinct(added, [rule["text"] for rule in kept])[: max(0, max_rules - len(kept))]
     return [*kept, *({"text": rule, "count": NEW_COUNT} for rule in new)]

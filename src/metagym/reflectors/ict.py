@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from metagym.models import ask
 from metagym.reflectors.document import tagged
-from metagym.reflectors.method import ReflectionMethod, call_about, option
+from metagym.reflectors.method import ModelRequest, ReflectionMethod, call_about, option
 from metagym.reflectors.reading import read_marked_reply
 from metagym.rendering import render_batch
 from metagym.spaces import PromptSpace
@@ -44,7 +44,7 @@ class ChatReflector(ReflectionMethod):
     instructions: str = REFLECTOR_PROMPT
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        """Ask the model for a better prompt; see `Reflector.reflect`."""
+        """Ask the model for a better prompt."""
         last = history[-1]
         completion = await ask(self.model, self.messages(last), call_about(history))
         analysis, prompt, problem = read_reflection(completion)
@@ -65,8 +65,7 @@ class ChatReflector(ReflectionMethod):
             show_actions=self.show_actions,
             max_tokens=self.max_tokens,
         )
-        text = tagged(current_prompt=meta_step.prompt, episodes=episodes)
-        return [{"role": "system", "content": self.instructions}, {"role": "user", "content": text}]
+        return ModelRequest(self.instructions, tagged(current_prompt=meta_step.prompt, episodes=episodes)).messages
 
 
 def read_reflection(completion: Completion) -> tuple[str, str | None, str]:

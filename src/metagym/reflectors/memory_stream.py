@@ -1,14 +1,12 @@
 """A memory of a stream of tasks: every episode is kept (ExpRAG), and a model may refine the memory (ReMem).
 
 Source: Wei et al., "Evo-Memory: Benchmarking LLM Agent Test-time Learning with Self-Evolving Memory", arXiv 2511.20857
-(2025). ExpRAG writes each finished task as one structured text (the request, the actions, the result) and retrieves
-similar ones. ReMem lets the agent itself interleave thinking, acting and refining: it prunes and reorganises its
-memory while it works.
+(2025). ExpRAG writes each finished task as one text (the request, the actions, the result) and retrieves similar ones.
+ReMem lets the agent itself interleave thinking, acting and refining: it prunes and reorganises its memory as it works.
 
-How ours departs: without a model it is the ExpRAG pattern, with one the ReMem pattern. The memory is refined between
-meta-steps, not within an episode. It is under `MEMORY_HEADING` for an actor with `retrieve_items` (by words, not by
-embeddings). Above `max_items` the oldest are removed. Meant for one task per meta-step: `metagym evaluate --preset
-stream`.
+How ours departs: without a model it is the ExpRAG pattern, with one the ReMem pattern, refined between meta-steps and
+not within an episode. Items under `MEMORY_HEADING` are picked by words, not by embeddings. Above `max_items` the oldest
+are removed. Meant for one task per meta-step: `metagym evaluate --preset stream`.
 """
 
 from __future__ import annotations
@@ -49,9 +47,7 @@ class MemoryChange(BaseModel):
     text: str = ""
 
 
-class Refinement(BaseModel):
-    """The model's reply."""
-
+class _Refinement(BaseModel):
     analysis: str = ""
     operations: list[MemoryChange]
 
@@ -79,7 +75,7 @@ class MemoryStream(ReflectionMethod):
             listed = "\n\n".join(f"[{item['id']}] {item['text']}" for item in items)
             text = tagged(current_prompt=history[0].prompt, memory=listed or "(empty)")
             completions = [await self.ask_once(history, REFINE, text)]
-            refinement, problem = read_json_reply(completions[0], Refinement)
+            refinement, problem = read_json_reply(completions[0], _Refinement)
             if refinement is None:
                 return self.keep(history, problem, completions)
             items, analysis = apply_refinement(items, refinement.operations), refinement.analysis
@@ -98,11 +94,11 @@ def apply_refinement(items: Sequence[Item], operations: Sequence[MemoryChange]) 
     """
     changed = {item["id"]: dict(item) for item in items}
     for operation in operations:
-        ids = [number for number in dict.fromkeys(operation.ids) if number in changed]
-        if not ids or (operation.type != "PRUNE" and not operation.text.strip()):
-            continue
+        ids, note = [number for number in dict.fromkeys(operation.ids) if number in changed], operation.text.strip()
         if operation.type != "PRUNE":
-            changed[ids[0]]["text"] = operation.text.strip()
-        for number in ids if operation.type == "PRUNE" else ids[1:]:
+            if not (ids and note):
+                continue
+            changed[ids.pop(0)]["text"] = note
+        for number in ids:
             del changed[number]
     return list(changed.values())

@@ -5,7 +5,6 @@ A method's memory is a JSON value in its last reflection. If a reply cannot be u
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
@@ -13,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 from metagym.errors import ConfigError
 from metagym.extensions import Extension, describe, extension_of
 from metagym.models import Call, ask
+from metagym.reflectors.protocol import wait_for_all
 from metagym.spaces import PromptSpace
 from metagym.types import Completion, Message, MetaStep, Reflection, Trajectory, derive_seed, sum_usage
 
@@ -23,6 +23,11 @@ class ModelRequest(NamedTuple):
     instructions: str
     text: str
     role: str = "reflector"
+
+    @property
+    def messages(self) -> list[Message]:
+        """The conversation: the instructions as the system prompt, and the text."""
+        return [{"role": "system", "content": self.instructions}, {"role": "user", "content": self.text}]
 
 
 def option(default: Any, *, least: int) -> Any:
@@ -68,22 +73,13 @@ class ReflectionMethod(Extension):
     ) -> list[Completion]:
         """Send all requests to the model at once. Each has its own seed, which follows from its number.
 
-        Later rounds of a reflection pass the number of their first request as `first`.
-
-        Raises:
-            Exception: the first one that the model raised; the other calls were waited for.
+        Later rounds of a reflection pass the number of their first request as `first`. If calls fail, the first error
+        is raised after all calls have ended.
         """
-        replies = await asyncio.gather(
-            *(
-                ask(self.model, _messages(request), call_about(history, number, request.role))
-                for number, request in enumerate(requests, start=first)
-            ),
-            return_exceptions=True,
+        return await wait_for_all(
+            ask(self.model, request.messages, call_about(history, number, request.role))
+            for number, request in enumerate(requests, start=first)
         )
-        for reply in replies:
-            if isinstance(reply, BaseException):
-                raise reply
-        return [reply for reply in replies if isinstance(reply, Completion)]
 
     async def ask_once(self, history: Sequence[MetaStep], instructions: str, text: str) -> Completion:
         """Send one request about the history to the model."""
@@ -102,9 +98,8 @@ class ReflectionMethod(Extension):
         """Return the reflection with the next prompt and memory; if the prompt is invalid, `keep` the old ones."""
         if problem := PromptSpace().problem(prompt):
             return self.keep(history, f"The new prompt is invalid ({problem})", completions, analysis=analysis)
-        completion = _joined(completions)
         return Reflection(
-            prompt=prompt, memory=memory, analysis=analysis, completion=completion, scripted=self.scripted
+            prompt=prompt, memory=memory, analysis=analysis, completion=_joined(completions), scripted=self.scripted
         )
 
     def keep(
@@ -119,6 +114,17 @@ class ReflectionMethod(Extension):
             completion=_joined(completions),
             scripted=self.scripted,
         )
+
+
+@dataclass(eq=False, repr=False)
+class FixedReflector(ReflectionMethod):
+    """Never changes the prompt: the simplest null control."""
+
+    model: None = field(default=None, init=False, compare=False)
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+        """Return the last prompt."""
+        return Reflection(prompt=history[-1].prompt, analysis="No reflection.")
 
 
 def call_about(history: Sequence[MetaStep], number: int = 0, role: str = "reflector") -> Call:
@@ -139,13 +145,9 @@ def memory_of(history: Sequence[MetaStep]) -> Any:
 
 def has_succeeded(trajectory: Trajectory) -> bool:
     """Return whether the episode succeeded: as its environment reports, or if it does not, by a score of at least 1."""
-    if trajectory.success is not None:
-        return trajectory.success and trajectory.score is not None
-    return trajectory.score is not None and trajectory.score >= 1.0
-
-
-def _messages(request: ModelRequest) -> list[Message]:
-    return [{"role": "system", "content": request.instructions}, {"role": "user", "content": request.text}]
+    if trajectory.score is None:
+        return False
+    return trajectory.score >= 1.0 if trajectory.success is None else trajectory.success
 
 
 def _joined(completions: Sequence[Completion]) -> Completion | None:

@@ -4,10 +4,10 @@ Source: Yang et al., "Large Language Models as Optimizers", arXiv 2309.03409 (20
 instructions with their training accuracies, worst first, and a few exemplars of the task; each step samples
 eight new instructions, and each is scored on a part of the training set.
 
-How ours departs: a prompt is scored by the batch of fresh tasks that it is played on, one prompt a meta-step, so that
-scores of different prompts come from different tasks; a prompt played again has the mean of its batches. The
-`num_candidates` proposals of a request come in one reply. They are played one after another, then the model is asked
-again. The wording is ours, and the scores have the environment's own scale.
+How ours departs: one prompt is played per meta-step and scored by that batch of fresh tasks, so scores of different
+prompts come from different tasks; a prompt played again has the mean of its batches. The `num_candidates` proposals
+come in one reply and are played one after another, then the model is asked again. The wording is ours, and the scores
+have the environment's own scale.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -38,14 +37,6 @@ Write each of them in full, between tags:
 </prompt>"""
 
 _PROPOSED = re.compile(r"<prompt>\s*(.*?)\s*</prompt>", re.DOTALL)
-
-
-class ScoredPrompt(NamedTuple):
-    """A prompt that was tried."""
-
-    prompt: str
-    score: float
-    """Mean reward of the meta-steps played under it."""
 
 
 @dataclass(eq=False, repr=False)
@@ -82,16 +73,16 @@ class OproStyle(ReflectionMethod):
     def text(self, history: Sequence[MetaStep]) -> str:
         """Return what the model sees: the scored prompts in rising order, and a few episodes of the last batch."""
         best = scored_prompts(history)[-self.max_scored :]
-        tried = "\n\n".join(f"<tried score={item.score:.2f}>\n{item.prompt}\n</tried>" for item in best)
+        tried = "\n\n".join(f"<tried score={score:.2f}>\n{prompt}\n</tried>" for prompt, score in best)
         shown = history[-1].trajectories[: self.num_episodes]
         return tagged(tried_prompts=tried, episodes=render_batch(shown, max_tokens=self.max_tokens))
 
 
-def scored_prompts(history: Sequence[MetaStep]) -> list[ScoredPrompt]:
+def scored_prompts(history: Sequence[MetaStep]) -> list[tuple[str, float]]:
     """Return the prompts with their mean rewards in rising order; equal ones stay in the order of their first use."""
     rewards: dict[str, list[float]] = {}
     for meta_step in history:
         if meta_step.reward is not None:
             rewards.setdefault(meta_step.prompt, []).append(meta_step.reward)
-    means = [ScoredPrompt(prompt, float(np.mean(values))) for prompt, values in rewards.items()]
-    return sorted(means, key=lambda item: item.score)
+    means = [(prompt, float(np.mean(values))) for prompt, values in rewards.items()]
+    return sorted(means, key=lambda item: item[1])

@@ -1,11 +1,19 @@
-"""The protocol of a reflector: it reads a history of meta-steps and writes the next prompt."""
+"""The protocol of a reflector, and the one place that adapts plain functions and waits for asynchronous reflectors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar, cast
 
+from metagym import background
+from metagym.errors import ConfigError
+from metagym.extensions import describe, extension_of
+from metagym.models import sample
 from metagym.types import MetaStep, Reflection
+
+T = TypeVar("T")
 
 
 class Reflector(Protocol):
@@ -16,7 +24,6 @@ class Reflector(Protocol):
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Return the prompt for the next meta-step, given all meta-steps so far (at least one)."""
-        ...
 
 
 class Replay(Protocol):
@@ -30,7 +37,6 @@ class Replay(Protocol):
         Its episodes are recorded and booked as learning. Equal calls give equal episodes: use `repetitions` to
         get a group of samples. An episode that failed for infrastructure reasons has the score None.
         """
-        ...
 
 
 class RolloutReflector(Reflector, Protocol):
@@ -38,4 +44,89 @@ class RolloutReflector(Reflector, Protocol):
 
     def bound_to(self, replay: Replay) -> Reflector:
         """Return a copy that plays by `replay`. This object does not change: several meta-episodes share it."""
-        ...
+
+
+ReflectorSpec = Reflector | Callable[..., Any]
+
+
+class FunctionReflector:
+    """Makes a reflector of a plain or async function `(history) -> Reflection | str`; a str is the next prompt."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.scripted: bool = extension_of(function).scripted
+        self.fingerprint = {"kind": "function", "name": describe(function)}
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+        """Call the function, and await its result if it is async."""
+        result = self.function(history)
+        return _checked(await result if inspect.isawaitable(result) else result)
+
+
+def as_reflector(reflector: ReflectorSpec) -> Reflector:
+    """Return `reflector`; wrap it if it is a function, and raise ConfigError if it is neither."""
+    if hasattr(reflector, "reflect"):
+        return cast(Reflector, reflector)
+    if callable(reflector):
+        return FunctionReflector(reflector)
+    raise ConfigError(
+        f"Expected a Reflector or a function (history) -> Reflection | str, got {type(reflector).__name__}."
+    )
+
+
+def bind(reflector: Reflector, replay: Replay | None) -> Reflector:
+    """Return the reflector bound to `replay`, if it needs its own rollouts and `replay` is given."""
+    bound_to = extension_of(reflector).bound_to
+    return reflector if bound_to is None or replay is None else cast(Reflector, bound_to(replay))
+
+
+def reflect(reflector: ReflectorSpec, history: Sequence[MetaStep], *, replay: Replay | None = None) -> Reflection:
+    """Return the reflector's reflection on the history, from synchronous code.
+
+    A plain function runs in the caller's thread, so that it may step an environment itself. Everything else runs
+    on the background loop. `replay` plays the rollouts that a `RolloutReflector` asks for.
+    """
+    policy = bind(as_reflector(reflector), replay)
+    result = policy.function(history) if isinstance(policy, FunctionReflector) else policy.reflect(history)
+    return _checked(background.run(_finished(result)) if inspect.isawaitable(result) else result)
+
+
+def reflect_samples(
+    reflector: ReflectorSpec, history: Sequence[MetaStep], num_samples: int, *, replay: Replay | None = None
+) -> list[Reflection]:
+    """Return `num_samples` reflections on one history, each with its own seeds (`metagym.models.sample`).
+
+    Model calls run at the same time; otherwise see `reflect`.
+    """
+    policy = bind(as_reflector(reflector), replay)
+    if isinstance(policy, FunctionReflector) and not inspect.iscoroutinefunction(policy.function):
+        found = []
+        for number in range(num_samples):
+            with sample(number):
+                found.append(reflect(policy, history))
+        return found
+
+    async def reflect_sample(number: int) -> Reflection:
+        with sample(number):
+            return _checked(await policy.reflect(history))
+
+    return background.run(wait_for_all(map(reflect_sample, range(num_samples))))
+
+
+async def wait_for_all(awaitables: Iterable[Awaitable[T]]) -> list[T]:
+    """Run the awaitables at once and return their results; if some fail, raise the first error after all have ended."""
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return [task.result() for task in tasks]
+
+
+async def _finished(result: Awaitable[Any]) -> Any:
+    return await result
+
+
+def _checked(result: object) -> Reflection:
+    if isinstance(result, str):
+        return Reflection(prompt=result)
+    if not isinstance(result, Reflection):
+        raise ConfigError(f"A reflector must return a Reflection or a str, got {type(result).__name__}.")
+    return result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ValidationError
@@ -60,26 +59,19 @@ def read_json_reply(completion: Completion, kind: type[R]) -> tuple[R | None, st
     """
     if completion.finish_reason == "length":
         return None, CUT_OFF
-    for candidate in _json_in(completion.text):
+    text = completion.text
+    for candidate in (text, *reversed(_FENCES.findall(text)), text[text.find("{") : text.rfind("}") + 1]):
         try:
             value = json.loads(candidate, strict=False)  # models put line ends into strings
-        except ValueError:
-            continue
-        try:
             return kind.model_validate_json(json.dumps(value)), ""
         except ValidationError as error:
             first = error.errors()[0]
-            if first["type"] == "json_invalid":  # half of a character, which no server takes
-                continue
-            place = ".".join(map(str, first["loc"])) or "the mapping"
-            return None, f"The reply's JSON does not have the expected fields ({place}: {first['msg']})"
+            if first["type"] != "json_invalid":  # half of a character, which no server takes
+                place = ".".join(map(str, first["loc"])) or "the mapping"
+                return None, f"The reply's JSON does not have the expected fields ({place}: {first['msg']})"
+        except ValueError:
+            continue
     return None, "The reply holds no JSON mapping"
-
-
-def _json_in(text: str) -> Iterator[str]:
-    yield text
-    yield from reversed(_FENCES.findall(text))
-    yield text[text.find("{") : text.rfind("}") + 1]
 
 
 def _unmarked(text: str, marker: re.Match[str]) -> str:

@@ -5,10 +5,9 @@ After each task a model judges whether it was solved, and extracts at most three
 from a success what worked, from a failure what would have prevented it. Items are appended; before a task, the most
 similar ones are retrieved by embeddings and put into the system prompt. (Its scaling of test-time compute is not here.)
 
-How ours departs: the bank is one document under `MEMORY_HEADING`. An actor with `retrieve_items` picks from it by
-words; any other actor reads all of it. The environment decides what succeeded; with `self_judge=True` the outcome is
-hidden and a model judges, as in the paper. An item that the bank already holds is not appended again. Above
-`max_items` the oldest are removed. The wording is ours.
+How ours departs: items under `MEMORY_HEADING` are picked by words. The environment decides what succeeded; with
+`self_judge=True` the outcome is hidden and a model judges, as in the paper. An item that the bank already holds is not
+appended again. Above `max_items` the oldest are removed. The wording is ours.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from metagym.reflectors.document import MEMORY_HEADING, document, latest, tagged
 from metagym.reflectors.method import ModelRequest, ReflectionMethod, has_succeeded, memory_of, option
 from metagym.reflectors.reading import read_json_reply
 from metagym.rendering import render_trajectory
-from metagym.types import Completion, MetaStep, Reflection, Trajectory
+from metagym.types import Completion, MetaStep, Reflection
 
 MAX_PER_EPISODE = 3
 
@@ -46,24 +45,18 @@ AIMS = {
 }
 
 
-class Verdict(BaseModel):
-    """The judge's reply."""
-
+class _Verdict(BaseModel):
     verdict: Literal["success", "failure"]
 
 
-class MemoryItem(BaseModel):
-    """One item of the bank."""
-
+class _MemoryItem(BaseModel):
     title: str
     description: str = ""
     content: str
 
 
-class Extract(BaseModel):
-    """The model's reply to an episode."""
-
-    items: list[MemoryItem]
+class _Extract(BaseModel):
+    items: list[_MemoryItem]
 
 
 @dataclass(eq=False, repr=False)
@@ -82,23 +75,30 @@ class ReasoningBankStyle(ReflectionMethod):
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Extract items from each episode of the last meta-step, and append them."""
-        trajectories = [item for item in history[-1].trajectories if item.score is not None]
+        episodes = [item for item in history[-1].trajectories if item.score is not None]
         shown = [
             tagged(episode=render_trajectory(item, show_outcome=not self.self_judge, max_tokens=self.max_tokens))
-            for item in trajectories
+            for item in episodes
         ]
-        outcomes, verdicts, problems = await self._outcomes(history, trajectories, shown)
+        outcomes: list[str | None] = ["success" if has_succeeded(item) else "failure" for item in episodes]
+        verdicts: list[Completion] = []
+        problems: list[str] = []
+        if self.self_judge:
+            verdicts = await self.ask_all(history, [ModelRequest(JUDGE, text, role="judge") for text in shown])
+            judged = [read_json_reply(reply, _Verdict) for reply in verdicts]
+            outcomes = [None if verdict is None else verdict.verdict for verdict, _ in judged]
+            problems = [problem for _, problem in judged if problem]
         requests = [
             ModelRequest(EXTRACT.format(outcome=outcome, aim=AIMS[outcome]), text)
             for text, outcome in zip(shown, outcomes, strict=True)
             if outcome is not None
         ]
         replies = await self.ask_all(history, requests, first=len(verdicts))
-        completions = [*verdicts, *replies]
-        read = [read_json_reply(reply, Extract) for reply in replies]
-        problems += [problem for extract, problem in read if extract is None]
+        read = [read_json_reply(reply, _Extract) for reply in replies]
         extracts = [extract for extract, _ in read if extract is not None]
+        problems += [problem for _, problem in read if problem]
         analysis = f"{len(problems)} replies could not be read: {problems[0]}." if problems else ""
+        completions = [*verdicts, *replies]
         if not extracts:
             return self.keep(history, problems[0] if problems else "", completions, analysis=analysis)
         items: list[dict[str, str]] = (memory_of(history) or {"items": []})["items"]
@@ -106,26 +106,9 @@ class ReasoningBankStyle(ReflectionMethod):
             new = [item.model_dump() for item in extract.items[:MAX_PER_EPISODE]]
             items = [*items, *(item for item in new if item not in items and item["content"].strip())]
         items = latest(items, self.max_items)
-        prompt = document(history[0].prompt, {MEMORY_HEADING: map(render_item, items)})
+        prompt = document(history[0].prompt, {MEMORY_HEADING: map(_rendered, items)})
         return self.write(history, prompt, {"items": items}, completions, analysis=analysis)
 
-    async def _outcomes(
-        self, history: Sequence[MetaStep], trajectories: Sequence[Trajectory], shown: Sequence[str]
-    ) -> tuple[list[str | None], list[Completion], list[str]]:
-        """Return each episode's outcome (None if the judge's reply cannot be read), the replies, the problems."""
-        if not self.self_judge:
-            return ["success" if has_succeeded(item) else "failure" for item in trajectories], [], []
-        replies = await self.ask_all(history, [ModelRequest(JUDGE, text, role="judge") for text in shown])
-        read = [read_json_reply(reply, Verdict) for reply in replies]
-        outcomes: list[str | None] = [None if verdict is None else verdict.verdict for verdict, _ in read]
-        return outcomes, replies, [problem for verdict, problem in read if verdict is None]
 
-
-def render_item(item: dict[str, str]) -> str:
-    """Return an item as the actor reads it: its title and its use, then its content.
-
-    >>> print(render_item({"title": "Gates", "description": "At a gate.", "content": "Knock."}))
-    **Gates** At a gate.
-    Knock.
-    """
+def _rendered(item: dict[str, str]) -> str:
     return f"**{item['title'].strip()}** {item['description'].strip()}".strip() + f"\n{item['content']}"

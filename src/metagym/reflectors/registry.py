@@ -1,10 +1,6 @@
 """Methods by name, and `make_reflector`, which makes a reflector from a mapping, a name or an import path.
 
-A package adds its own methods by the entry-point group `metagym.reflectors`:
-
-    [project.entry-points."metagym.reflectors"]
-    my_method = "my_package.module:MyReflector"
-
+A package adds its methods by the entry-point group `metagym.reflectors`: `my_method = "my_package.module:MyReflector"`.
 A method is imported when its name is used, not before.
 """
 
@@ -20,13 +16,11 @@ from typing import Any, Final
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.imports import import_object
 from metagym.models import ChatModel, make_model
-from metagym.reflectors.calling import ReflectorSpec, as_reflector
-from metagym.reflectors.protocol import Reflector
+from metagym.reflectors.protocol import Reflector, ReflectorSpec, as_reflector
 from metagym.reflectors.scripted_model import ScriptedReflectorModel
 
-GROUP: Final = "metagym.reflectors"
 METHODS: Final = {
-    "fixed": "metagym.reflectors.fixed:FixedReflector",
+    "fixed": "metagym.reflectors.method:FixedReflector",
     "ict": "metagym.reflectors.ict:ChatReflector",
     "reflexion_style": "metagym.reflectors.reflexion_style:ReflexionStyle",
     "expel_style": "metagym.reflectors.expel_style:ExpelStyle",
@@ -56,8 +50,7 @@ def make_reflector(
     - the folder of a trained reflector or of any causal language model, which runs in this process;
     - an import path `"package.module:MyReflector"`.
 
-    Raises:
-        ConfigError: it is none of these.
+    Anything else raises ConfigError.
     """
     if isinstance(reflector, Mapping):
         return _reflector_from_mapping(reflector)
@@ -87,13 +80,6 @@ def find_method(name: str) -> Callable[..., Any]:
     """Return the class (or factory) of the method of that name, or at that import path `package.module:Name`.
 
     It takes its options by name, and its model, if it needs one, as `model`.
-
-    >>> find_method("ict").__name__
-    'ChatReflector'
-
-    Raises:
-        UnknownNameError: there is no such method.
-        ConfigError: it cannot be imported.
     """
     path = METHODS.get(name) or _installed().get(name) or (name if ":" in name else None)
     if path is None:
@@ -106,22 +92,19 @@ def find_method(name: str) -> Callable[..., Any]:
 
 
 def takes_model(name: str) -> bool:
-    """Return whether the method of that name, or at that import path, takes a chat model.
-
-    >>> takes_model("ict"), takes_model("fixed")
-    (True, False)
-    """
+    """Return whether the method of that name, or at that import path, takes a chat model."""
     found = find_method(name)
     return callable(found) and "model" in inspect.signature(found).parameters
 
 
 def _installed() -> dict[str, str]:
-    return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=GROUP)}
+    return {entry.name: entry.value for entry in importlib.metadata.entry_points(group="metagym.reflectors")}
 
 
 def _reflector_from_mapping(mapping: Mapping[str, Any]) -> Reflector:
-    name, options = mapping.get("method", "ict"), dict(mapping.get("options") or {})
-    method, named = find_method(name), {key: mapping[key] for key in mapping if key not in ("method", "options")}
+    named = dict(mapping)
+    name, options = named.pop("method", "ict"), dict(named.pop("options", None) or {})
+    method = find_method(name)
     parameters = inspect.signature(method).parameters
     needed = parameters.get("model")
     if named and needed is None:
@@ -141,7 +124,7 @@ def _reflector_from_mapping(mapping: Mapping[str, Any]) -> Reflector:
 
 
 def _reflector_model(mapping: Mapping[str, Any]) -> ChatModel:
-    if dict(mapping) == {"model": "demo"}:
+    if mapping == {"model": "demo"}:
         return ScriptedReflectorModel()
     own = mapping.get("sampling") or {}
     sampling = own if "max_completion_tokens" in own else {"max_tokens": 2_000, **own}

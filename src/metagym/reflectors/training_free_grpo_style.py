@@ -47,9 +47,7 @@ Reply with one JSON mapping:
 Group = tuple[Trajectory, ...]
 
 
-class Advantage(BaseModel):
-    """The model's reply to a group."""
-
+class _Advantage(BaseModel):
     analysis: str = ""
     experiences: list[str]
 
@@ -62,9 +60,7 @@ class ExperienceChange(BaseModel):
     text: str = ""
 
 
-class Operations(BaseModel):
-    """The model's reply to the suggestions."""
-
+class _Operations(BaseModel):
     operations: list[ExperienceChange]
 
 
@@ -86,11 +82,7 @@ class TrainingFreeGRPOStyle(ReflectionMethod):
         return bound
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        """Play the groups, ask the model what made the difference, and change the list.
-
-        Raises:
-            ConfigError: it is not bound to an environment.
-        """
+        """Play the groups, ask the model what made the difference, and change the list."""
         groups = contrasts(await self._groups(history[-1]))
         if not groups:
             return self.keep(history, "", analysis="No group's scores differ: there is nothing to compare.")
@@ -101,7 +93,7 @@ class TrainingFreeGRPOStyle(ReflectionMethod):
             for group in groups
         ]
         replies = await self.ask_all(history, requests)
-        read = [read_json_reply(reply, Advantage) for reply in replies]
+        read = [read_json_reply(reply, _Advantage) for reply in replies]
         found = [advantage for advantage, _ in read if advantage is not None]
         if not found:
             return self.keep(history, read[0][1], replies)
@@ -111,7 +103,7 @@ class TrainingFreeGRPOStyle(ReflectionMethod):
             return self.keep(history, "", replies, analysis=analysis)
         merge = ModelRequest(MERGE, tagged(experiences=listed, suggestions=numbered(suggestions)))
         replies += await self.ask_all(history, [merge], first=len(replies))
-        operations, problem = read_json_reply(replies[-1], Operations)
+        operations, problem = read_json_reply(replies[-1], _Operations)
         if operations is None:
             return self.keep(history, problem, replies, analysis=analysis)
         experiences = latest(apply_operations(known, operations.operations), self.max_experiences)
@@ -119,27 +111,22 @@ class TrainingFreeGRPOStyle(ReflectionMethod):
         return self.write(history, prompt, {"experiences": experiences}, replies, analysis=analysis)
 
     async def _groups(self, last: MetaStep) -> list[Group]:
-        """Return a group for each task of the batch: its own episodes, and rollouts up to the group's size."""
         if self.replay is None:
             raise ConfigError(
                 "training_free_grpo_style plays its own rollouts, but it is not bound to an environment. Run it by "
                 "`optimize` or `evaluate`, which bind it, or call reflector.bound_to(env.replay_async) yourself."
             )
         task_ids = list(dict.fromkeys(item.task.id for item in last.trajectories))
-        more: Group = ()
-        if task_ids:
-            (played,) = await self.replay([last.prompt], task_ids, repetitions=self.group_size - 1)
-            more = played.trajectories
-        everything = (*last.trajectories, *more)
-        return [tuple(item for item in everything if item.task.id == task_id) for task_id in task_ids]
+        (more,) = await self.replay([last.prompt], task_ids, repetitions=self.group_size - 1)
+        episodes = (*last.trajectories, *more.trajectories)
+        return [tuple(item for item in episodes if item.task.id == task_id) for task_id in task_ids]
 
 
 def contrasts(groups: Sequence[Group]) -> list[Group]:
     """Return the groups whose scores differ; if there is no such group, all episodes as one group if theirs differ."""
     scored = [tuple(item for item in group if item.score is not None) for group in groups]
-    differing = [group for group in scored if _differs(group)]
     batch = tuple(item for group in scored for item in group)
-    return differing or ([batch] if _differs(batch) else [])
+    return list(filter(_differs, scored)) or list(filter(_differs, [batch]))
 
 
 def apply_operations(experiences: Sequence[str], operations: Sequence[ExperienceChange]) -> list[str]:
@@ -150,11 +137,10 @@ def apply_operations(experiences: Sequence[str], operations: Sequence[Experience
     """
     changed: dict[int, str] = dict(enumerate(experiences, start=1))
     for operation in operations:
-        if operation.number in changed:
-            if operation.type == "DELETE":
-                del changed[operation.number]
-            elif operation.type == "MODIFY" and operation.text.strip():
-                changed[operation.number] = operation.text.strip()
+        if operation.type == "DELETE" and operation.number in changed:
+            del changed[operation.number]
+        elif operation.type == "MODIFY" and operation.number in changed and operation.text.strip():
+            changed[operation.number] = operation.text.strip()
     added = [operation.text for operation in operations if operation.type == "ADD"]
     return distinct([*changed.values(), *added])
 
