@@ -65,13 +65,9 @@ def cluster_of(task_id: str) -> Cluster:
 
     >>> cluster_of("valid_seen/pick_two_obj_and_place-Newspaper-None-Drawer-224/trial_T20190911_101248_326533")
     Cluster(family='pick_two_obj_and_place', target='Newspaper', place='Drawer', room=224)
-
-    Raises:
-        UnknownNameError: the id has another form.
     """
     for part in task_id.split("/"):
-        found = _FOLDER.fullmatch(part)
-        if found is not None:
+        if found := _FOLDER.fullmatch(part):
             return Cluster(found[1], found[2], found[4], int(found[5]))
     raise UnknownNameError(
         f"Unknown task id {task_id!r}: expected SOURCE/TYPE-OBJECT-None-RECEPTACLE-ROOM/TRIAL with a type "

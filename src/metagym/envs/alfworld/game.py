@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from metagym.envs.alfworld import observations
@@ -14,6 +12,7 @@ from metagym.envs.alfworld.rules import Layout, Move, World
 from metagym.errors import InfrastructureError
 
 FIELDS = ("pddl_domain", "grammar", "pddl_problem")
+UNMARKED, UNSOLVABLE = "nothing says whether it is solvable", "it is marked unsolvable"
 GameData = Mapping[str, Any]
 """The JSON of a `game.tw-pddl`."""
 
@@ -38,23 +37,6 @@ class Game(NamedTuple):
         return self.task.removeprefix(TASK_PREFIX)
 
 
-def read_game_file(path: Path) -> dict[str, Any]:
-    """Return the content of a game's file.
-
-    Raises:
-        GameFileError: the file does not exist, is cut off, is not a game, or its game is marked unsolvable.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise GameFileError(f"Expected a game at {path}, found no file. Download the games again.") from None
-    except (OSError, ValueError) as error:
-        raise GameFileError(f"The game {path} cannot be read: {error}. Download it again, or remove it.") from error
-    if problem := problem_with(data):
-        raise GameFileError(f"The file {path} holds no playable game: {problem}. Download it again, or remove it.")
-    return dict(data)
-
-
 def problem_with(data: object) -> str:
     """Return why the content of a game's file cannot be played; empty if it can."""
     if not isinstance(data, dict):
@@ -63,8 +45,8 @@ def problem_with(data: object) -> str:
     if missing:
         return f"it lacks {', '.join(missing)}"
     if "solvable" not in data:
-        return "nothing says whether it is solvable"
-    return "" if data["solvable"] else "it is marked unsolvable"
+        return UNMARKED
+    return "" if data["solvable"] else UNSOLVABLE
 
 
 def parse_game(data: GameData, *, name: str = "game") -> Game:
@@ -99,15 +81,12 @@ class Engine(Protocol):
 
     def start(self, game: Game, data: GameData) -> Turn:
         """Start `game`; `data` is the content of its file."""
-        ...
 
     def step(self, command: str) -> Turn:
         """Execute `command`. A command that is not admissible changes nothing."""
-        ...
 
     def close(self) -> None:
         """Release the engine's resources."""
-        ...
 
 
 class NativeEngine:
@@ -116,13 +95,13 @@ class NativeEngine:
     needs_data = False
 
     def start(self, game: Game, data: GameData | None = None) -> Turn:
-        """Start `game`. The content of its file is not needed."""
+        """Start `game`."""
         self._game = game
         self._world = World(game.layout, game.wording)
         return self._turn(observations.introduction(self._world, game.task))
 
     def step(self, command: str) -> Turn:
-        """Execute `command`. A command that is not admissible changes nothing."""
+        """Execute `command`."""
         move = self._moves.get(command.strip())
         if move is None:
             return Turn(observations.NOTHING_HAPPENS, tuple(self._moves), self._world.won())
@@ -130,7 +109,7 @@ class NativeEngine:
         return self._turn(observations.feedback(self._world, move, self._game.wording))
 
     def close(self) -> None:
-        """Do nothing: the engine holds no resources."""
+        """Do nothing."""
 
     def _turn(self, text: str) -> Turn:
         self._moves: dict[str, Move] = self._world.moves()

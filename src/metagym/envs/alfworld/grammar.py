@@ -45,11 +45,7 @@ class Wording(NamedTuple):
 
 
 def read_task(grammar: str) -> tuple[str, str]:
-    """Return the task's sentence, and the grammar without it.
-
-    Raises:
-        PddlError: the grammar has no task.
-    """
+    """Return the task's sentence, and the grammar without it."""
     found = _TASK_RULE.search(grammar)
     if found is None:
         raise PddlError("the grammar has no rule 'task'")
@@ -60,12 +56,13 @@ def read_task(grammar: str) -> tuple[str, str]:
 # Thousands of games share the same few texts.
 @lru_cache(maxsize=16)
 def read_wording(domain: str, grammar: str) -> Wording:
-    """Return the wording in a domain and in a grammar whose task is removed.
-
-    Raises:
-        PddlError: the rules or the other texts are not those of ALFWorld's games.
-    """
-    _check_domain(domain)
+    """Return the wording in a domain and in a grammar whose task is removed."""
+    # The action `help` may differ. Official games allow `clean` at a `SinkType`, too; no receptacle has that type (it
+    # is a type of objects), so the line changes nothing.
+    expression = [part for part in read_expression(domain) if part[:2] != [":action", "help"]]
+    found = digest(_without(expression, ["receptacletype", "?r", "sinktype"]))
+    if found != KNOWN_DOMAIN:
+        raise PddlError(f"its rules are not those of ALFWorld's games ({found}). Use engine='textworld'")
     common = _COMMON.search(grammar)
     rules: dict[str, Any] = json.loads(common[1], strict=False) if common else {}
     actions: dict[str, list[str]] = {}
@@ -77,19 +74,18 @@ def read_wording(domain: str, grammar: str) -> Wording:
     help_rule = rules.pop("help.feedback", None)
     help_text = str(help_rule[0]["rhs"]) if help_rule else help_action[1] if help_action else None
     wording = Wording(
-        arrive=_with_names(_pop_text(rules, "GotoLocation.feedback")).removesuffix(" #examineReceptacle.feedback#"),
+        arrive=_pop_text(rules, "GotoLocation.feedback").removesuffix(" #examineReceptacle.feedback#"),
         put_command=actions.get("PutObject", [""])[0],
-        put_feedback=_with_names(_pop_text(rules, "PutObject.feedback")),
+        put_feedback=_pop_text(rules, "PutObject.feedback"),
         # TextWorld's grammar reader skips white space at the start of a text.
         help_text=help_text and help_text.lstrip(),
     )
     for name in ("task", "PutObject", "PutEmptyReceptacleObjectinReceptacle"):
         rules.pop(name, None)
         actions.pop(name, None)
-    if digest([rules, actions]) != KNOWN_GRAMMAR:
-        raise PddlError(
-            f"its grammar is not that of ALFWorld's games ({digest([rules, actions])}). Use engine='textworld'"
-        )
+    found = digest([rules, actions])
+    if found != KNOWN_GRAMMAR:
+        raise PddlError(f"its grammar is not that of ALFWorld's games ({found}). Use engine='textworld'")
     return wording
 
 
@@ -97,23 +93,7 @@ def _pop_text(rules: dict[str, Any], name: str) -> str:
     rule = rules.pop(name, None)
     if not rule or "condition" in rule[0]:
         raise PddlError(f"the grammar has no plain rule {name!r}")
-    return str(rule[0]["rhs"])
-
-
-def _with_names(text: str) -> str:
-    return text.replace(".name}", "}")
-
-
-def _check_domain(domain: str) -> None:
-    """Refuse a domain with other rules. The action `help` may differ.
-
-    Official games allow `clean` at a `SinkType`, too. No receptacle has that type (it is a type of objects), so the
-    line changes nothing.
-    """
-    expression = [part for part in read_expression(domain) if part[:2] != [":action", "help"]]
-    found = digest(_without(expression, ["receptacletype", "?r", "sinktype"]))
-    if found != KNOWN_DOMAIN:
-        raise PddlError(f"its rules are not those of ALFWorld's games ({found}). Use engine='textworld'")
+    return str(rule[0]["rhs"]).replace(".name}", "}")
 
 
 def _without(expression: Expression, unwanted: Expression) -> Expression:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from metagym.envs.alfworld.families import cluster_of, is_task_folder
-from metagym.envs.alfworld.game import problem_with, read_game_file
+from metagym.envs.alfworld.game import UNMARKED, UNSOLVABLE, GameFileError, problem_with
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.types import digest
 
@@ -42,9 +41,6 @@ def find_games_folder(data_dir: str | None = None) -> Path | None:
     """Return the folder that holds `train`, `valid_seen` and `valid_unseen`; None if none is named.
 
     `data_dir`, or else the variable ALFWORLD_DATA, names it or its parent.
-
-    Raises:
-        ConfigError: the named folder does not exist or holds no games.
     """
     named = data_dir or os.environ.get(ENVIRONMENT_VARIABLE)
     if not named:
@@ -53,7 +49,9 @@ def find_games_folder(data_dir: str | None = None) -> Path | None:
     for folder in (root / GAMES_FOLDER, root):
         if any((folder / source).is_dir() for source in SOURCES):
             return folder
-    if data_dir is None and _is_side_effect_of_alfworld(root):
+    # `import alfworld` sets the variable and makes the empty folder itself.
+    is_default = data_dir is None and root == Path("~/.cache/alfworld").expanduser()
+    if is_default and not (root.is_dir() and any(root.iterdir())):
         return None
     origin = "data_dir" if data_dir else ENVIRONMENT_VARIABLE
     state = "is empty or half downloaded" if root.is_dir() else "does not exist"
@@ -64,31 +62,23 @@ def find_games_folder(data_dir: str | None = None) -> Path | None:
     )
 
 
-def _is_side_effect_of_alfworld(root: Path) -> bool:
-    """Return whether the variable and the folder may come from `import alfworld`, and not from the user."""
-    return root == Path("~/.cache/alfworld").expanduser() and (not root.is_dir() or not any(root.iterdir()))
-
-
-def list_games(folder: Path, *, use_index: bool = True) -> Listing:
+def list_games(folder: Path) -> Listing:
     """Return the games in `folder`.
 
     Each file is read once, and again if its size or time of change differs. An index keeps the result: beside the
     games, or in the system's folder for temporary files if the games' folder is read-only. A file that cannot be
     read is named in a warning; the other games are listed all the same.
-
-    Raises:
-        ConfigError: no game can be played.
     """
-    found = dict(_scan(folder))
-    known = _read_index(folder) if use_index else {}
-    fresh = {name: entry for name, entry in found.items() if known.get(name, ())[:2] != entry}
-    index = {name: known[name] for name in found if name not in fresh}
-    index |= {name: (*entry, _inspect(folder / name / GAME_FILE)) for name, entry in fresh.items()}
-    if use_index and (fresh or len(index) != len(known)):
+    known, index = _read_index(folder), dict[str, _Entry]()
+    for name, size, changed in _scan(folder):
+        is_known = known.get(name, ())[:2] == (size, changed)
+        index[name] = known[name] if is_known else (size, changed, _inspect(folder / name / GAME_FILE))
+    if index != known:
         _write_index(folder, index)
 
     problems = {name: problem for name, (_, _, problem) in index.items() if problem}
-    broken = {name: problem for name, problem in problems.items() if problem not in _EXPECTED_PROBLEMS}
+    # Stock ALFWorld leaves out games that are not solvable as well, without a message.
+    broken = {name: problem for name, problem in problems.items() if problem not in (UNMARKED, UNSOLVABLE)}
     if broken:
         shown = "; ".join(f"{name}: {problem}" for name, problem in sorted(broken.items())[:5])
         logger.warning("%d of %d games in %s cannot be played: %s", len(broken), len(index), folder, shown)
@@ -102,37 +92,18 @@ def list_games(folder: Path, *, use_index: bool = True) -> Listing:
     return Listing(playable, problems, digest([[name, index[name][0]] for name in playable]))
 
 
-# Stock ALFWorld leaves these out as well, without a message.
-_EXPECTED_PROBLEMS = (
-    problem_with({"pddl_domain": "", "grammar": "", "pddl_problem": "", "solvable": False}),
-    problem_with({"pddl_domain": "", "grammar": "", "pddl_problem": ""}),
-)
-
-_Entry = tuple[int, int]
-"""Size, and time of change in nanoseconds. If either differs, the file is read again."""
-_Known = dict[str, tuple[int, int, str]]
+_Entry = tuple[int, int, str]
+"""Size, time of change in nanoseconds, and problem. If one of the first two differs, the file is read again."""
 
 
-def _scan(folder: Path) -> Iterator[tuple[str, _Entry]]:
-    """Yield the games. Like stock ALFWorld, leave out movable receptacles and slices."""
+def _scan(folder: Path) -> Iterator[tuple[str, int, int]]:
     for source in SOURCES:
-        for task in _subfolders(os.path.join(folder, source)):
-            if "movable" in task.name or "Sliced" in task.name:
-                continue
-            for trial in _subfolders(task.path):
-                try:
-                    status = os.stat(os.path.join(trial.path, GAME_FILE))
-                except OSError:
-                    continue
-                yield f"{source}/{task.name}/{trial.name}", (status.st_size, status.st_mtime_ns)
-
-
-def _subfolders(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if entry.is_dir()]
-    except FileNotFoundError:
-        return []
+        for path in (folder / source).glob(f"*/*/{GAME_FILE}"):
+            _, task, trial, _ = path.parts[-4:]
+            # Like stock ALFWorld, leave out movable receptacles and slices.
+            if "movable" not in task and "Sliced" not in task and path.is_file():
+                status = path.stat()
+                yield f"{source}/{task}/{trial}", status.st_size, status.st_mtime_ns
 
 
 def _inspect(path: Path) -> str:
@@ -151,7 +122,7 @@ def _index_files(folder: Path) -> tuple[Path, Path]:
     return folder / INDEX_FILE, Path(tempfile.gettempdir()) / name
 
 
-def _read_index(folder: Path) -> _Known:
+def _read_index(folder: Path) -> dict[str, _Entry]:
     for path in _index_files(folder):
         try:
             stored = json.loads(path.read_bytes())
@@ -162,38 +133,37 @@ def _read_index(folder: Path) -> _Known:
     return {}
 
 
-def _write_index(folder: Path, index: _Known) -> None:
+def _write_index(folder: Path, index: dict[str, _Entry]) -> None:
     text = json.dumps({"version": INDEX_VERSION, "games": index}, separators=(",", ":"))
     for path in _index_files(folder):
         # Root may write anywhere, so the permission bits decide: nothing is written to a read-only folder.
         if not path.parent.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
             continue
         try:
-            handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        except OSError:
-            continue
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(unfinished, path)
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=path.name) as unfinished:
+                Path(unfinished, INDEX_FILE).write_text(text, encoding="utf-8")
+                Path(unfinished, INDEX_FILE).replace(path)
             return
         except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(unfinished)
+            continue
 
 
 def read_official_game(folder: Path, name: str) -> dict[str, Any]:
-    """Return the content of the official game's file.
-
-    Raises:
-        UnknownNameError: there is no such game.
-        GameFileError: the game cannot be read or played.
-    """
+    """Return the content of the official game's file."""
     cluster_of(name)
-    parts = name.split("/")
-    if len(parts) != 3 or parts[0] not in SOURCES or ".." in parts or not (folder / name).is_dir():
+    source, *rest = name.split("/")
+    if source not in SOURCES or len(rest) != 2 or ".." in rest or not (folder / name).is_dir():
         raise UnknownNameError(
             f"Unknown task id {name!r}: expected SOURCE/TASK/TRIAL, a folder in {folder}, with a source of "
             f"{', '.join(SOURCES)}."
         )
-    return read_game_file(folder / name / GAME_FILE)
+    path = folder / name / GAME_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise GameFileError(f"Expected a game at {path}, found no file. Download the games again.") from None
+    except (OSError, ValueError) as error:
+        raise GameFileError(f"The game {path} cannot be read: {error}. Download it again, or remove it.") from error
+    if problem := problem_with(data):
+        raise GameFileError(f"The file {path} holds no playable game: {problem}. Download it again, or remove it.")
+    return dict(data)

@@ -34,13 +34,7 @@ class Problem(NamedTuple):
 
 
 def read_expression(text: str) -> list[Expression]:
-    """Return the expression in `text`. Only closing parentheses may follow it.
-
-    Some official problems end with one parenthesis too many.
-
-    Raises:
-        PddlError: the expression does not end, or more text follows.
-    """
+    """Return the expression in `text`. Only closing parentheses may follow it: some official problems have one."""
     tokens = iter(_TOKEN.findall(_COMMENT.sub("", text).lower()))
     open_lists: list[list[Expression]] = [[]]
     for token in tokens:
@@ -67,11 +61,7 @@ def read_expression(text: str) -> list[Expression]:
 
 
 def read_problem(text: str) -> Problem:
-    """Return the problem that `text` defines.
-
-    Raises:
-        PddlError: the text is cut off, or a section is missing.
-    """
+    """Return the problem that `text` defines."""
     sections = {part[0]: part[1:] for part in read_expression(text) if isinstance(part, list) and part}
     missing = [name for name in (":objects", ":init", ":goal") if name not in sections]
     if missing:
@@ -94,12 +84,9 @@ def _typed(items: Iterable[Expression]) -> Iterator[tuple[str, str]]:
 
 
 def _as_atom(expression: Expression) -> Atom | None:
-    """Return the expression as an atom; None if it is not one."""
     parts = tuple(part for part in expression if isinstance(part, str)) if isinstance(expression, list) else ()
     return parts if parts and len(parts) == len(expression) else None
 
-
-# Goals ------------------------------------------------------------------------------------------------
 
 Grounding = tuple[Atom, ...]
 GroundGoal = tuple[tuple[Grounding, ...], ...]
@@ -111,9 +98,6 @@ def ground_goal(goal: Expression, problem: Problem, is_static: Callable[[str], b
 
     The goal must be a conjunction of `exists` over conjunctions, as all of ALFWorld's goals are; `exists` may nest.
     A part that can never hold has no grounding.
-
-    Raises:
-        PddlError: the goal has another form.
     """
     parts = goal[1:] if isinstance(goal, list) and goal and goal[0] == "and" else [goal]
     return tuple(_ground_part(part, problem, is_static) for part in parts)
@@ -127,15 +111,17 @@ def _ground_part(part: Expression, problem: Problem, is_static: Callable[[str], 
     plain = [atom for atom in atoms if atom[0] != "not ="]
     static = list(dict.fromkeys(atom for atom in plain if is_static(atom[0])))
     dynamic = [atom for atom in plain if not is_static(atom[0])]
-    candidates = [(atom, _facts_like(atom, variables, problem)) for atom in static]
+    bindings: list[dict[str, str]] = [{}]
+    for atom in static:
+        bindings = list(_extend(bindings, atom, variables, problem))
     found: dict[Grounding, None] = {}
-    for binding in _solve(candidates, {}, variables):
+    for binding in bindings:
         free = [name for name in variables if name not in binding]
         domains = [[item for item, kind in problem.objects.items() if kind == variables[name]] for name in free]
         for values in itertools.product(*domains):
             bound = {**binding, **dict(zip(free, values, strict=True))}
             if all(bound[left] != bound[right] for left, right in unequal):
-                found[tuple(_substitute(atom, bound) for atom in dynamic)] = None
+                found[tuple((atom[0], *(bound.get(name, name) for name in atom[1:])) for atom in dynamic)] = None
     return tuple(found)
 
 
@@ -161,34 +147,21 @@ def _flatten(part: Expression, variables: dict[str, str], atoms: list[Atom]) -> 
         raise PddlError(f"expected a goal of exists, and, atoms; got {head!r}")
 
 
-def _facts_like(atom: Atom, variables: Mapping[str, str], problem: Problem) -> list[Atom]:
-    """Return the facts that match the atom's constants and the types of its variables."""
-    return [
-        fact
-        for fact in sorted(fact for fact in problem.facts if fact[0] == atom[0] and len(fact) == len(atom))
-        if all(
-            problem.objects.get(value) == variables[name] if name in variables else name == value
-            for name, value in zip(atom[1:], fact[1:], strict=True)
-        )
-    ]
-
-
-def _solve(
-    candidates: list[tuple[Atom, list[Atom]]], binding: dict[str, str], variables: Mapping[str, str]
+def _extend(
+    bindings: Iterable[dict[str, str]], atom: Atom, variables: Mapping[str, str], problem: Problem
 ) -> Iterator[dict[str, str]]:
-    """Yield the bindings under which all static atoms are facts."""
-    if not candidates:
-        yield binding
-        return
-    (atom, facts), *rest = candidates
-    for fact in facts:
-        extended = dict(binding)
-        if all(
-            name not in variables or extended.setdefault(name, value) == value
-            for name, value in zip(atom[1:], fact[1:], strict=True)
-        ):
-            yield from _solve(rest, extended, variables)
-
-
-def _substitute(atom: Atom, binding: Mapping[str, str]) -> Atom:
-    return (atom[0], *(binding.get(name, name) for name in atom[1:]))
+    """Yield the extended bindings under which the static `atom` is a fact, too."""
+    facts = sorted(
+        fact
+        for fact in problem.facts
+        if len(fact) == len(atom)
+        and all(
+            problem.objects.get(value) == variables[name] if name in variables else name == value
+            for name, value in zip(atom, fact, strict=True)
+        )
+    )
+    for binding in bindings:
+        for fact in facts:
+            extended = dict(binding)
+            if all(extended.setdefault(name, value) == value for name, value in zip(atom[1:], fact[1:], strict=True)):
+                yield extended

@@ -10,7 +10,7 @@ import numpy as np
 from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES, GROUPS, cluster_of
 from metagym.envs.alfworld.generated import games
-from metagym.envs.alfworld.generated.problem import problem_text
+from metagym.envs.alfworld.generated.rooms import problem_text
 from metagym.envs.alfworld.official_games import SOURCES
 from metagym.errors import UnknownNameError
 from metagym.tasks import ListedTaskSet, TaskSet, role_of

@@ -8,7 +8,7 @@ from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES, cluster_of
 from metagym.envs.alfworld.game import NativeEngine
 from metagym.envs.alfworld.generated import games
-from metagym.envs.alfworld.generated.problem import problem_text, type_of
+from metagym.envs.alfworld.generated.rooms import problem_text, type_of
 from metagym.errors import UnknownNameError
 from tests.conftest import run_python
 
@@ -16,7 +16,7 @@ NUM_SEEDS = 15
 EVERY_PROBLEM = """
 from metagym.envs.alfworld.generated import games
 from metagym.envs.alfworld.families import FAMILIES
-from metagym.envs.alfworld.generated.problem import problem_text, type_of
+from metagym.envs.alfworld.generated.rooms import problem_text, type_of
 from metagym.types import digest
 problems = [problem_text(games.make_scene(family, seed), seed) for family in FAMILIES for seed in range(15)]
 walkthroughs = [games.make_game(games.task_id(family, 0)).walkthrough for family in FAMILIES]

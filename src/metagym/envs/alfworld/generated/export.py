@@ -10,7 +10,7 @@ from typing import Any
 
 from metagym.envs.alfworld.families import FAMILIES, cluster_of
 from metagym.envs.alfworld.generated import games
-from metagym.envs.alfworld.generated.problem import LAMP, problem_text
+from metagym.envs.alfworld.generated.rooms import LAMP, problem_text
 from metagym.envs.alfworld.grammar import TASK_PREFIX
 from metagym.errors import ConfigError
 from metagym.imports import missing_extra
@@ -22,11 +22,7 @@ Copyright (c) 2020 Mohit Shridhar and others, under the MIT licence.
 
 
 def find_alfworld() -> Path:
-    """Return the folder of the installed package alfworld, without importing it: an import would make a folder.
-
-    Raises:
-        MissingExtraError: alfworld is not installed.
-    """
+    """Return the folder of the installed package alfworld, without importing it: an import would make a folder."""
     spec = importlib.util.find_spec("alfworld")
     if spec is None or not spec.submodule_search_locations:
         raise missing_extra("alfworld", "alfworld")
@@ -34,11 +30,7 @@ def find_alfworld() -> Path:
 
 
 def game_data(name: str) -> dict[str, Any]:
-    """Return the content of the `game.tw-pddl` of a generated game, for stock ALFWorld.
-
-    Raises:
-        MissingExtraError: alfworld is not installed; the file holds its domain and its grammar.
-    """
+    """Return the content of a generated game's `game.tw-pddl`, with the domain and the grammar of alfworld."""
     package = find_alfworld() / "data"
     cluster, seed = games.read_task_id(name)
     scene = games.make_scene(cluster.family, seed)
@@ -61,8 +53,6 @@ def write_games(
     Set ALFWORLD_DATA to `out`, and stock ALFWorld plays them. Existing files are replaced.
 
     Raises:
-        ConfigError: a number is out of range.
-        UnknownNameError: a family is unknown.
         MissingExtraError: the package alfworld is not installed.
     """
     if num_games < 1 or first_seed < 0 or first_seed + num_games > games.NUM_SEEDS:

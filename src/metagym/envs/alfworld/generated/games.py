@@ -14,12 +14,10 @@ from typing import TypeVar
 
 from metagym.envs.alfworld.families import FAMILIES, Cluster, cluster_of
 from metagym.envs.alfworld.game import Game
-from metagym.envs.alfworld.generated.problem import LAMP, TREATMENTS, HouseholdScene, problem_text, type_of
-from metagym.envs.alfworld.generated.rooms import Pack, Room, read_pack
-from metagym.envs.alfworld.generated.walkthrough import find_walkthrough
+from metagym.envs.alfworld.generated.rooms import LAMP, TREATMENTS, HouseScene, Room, problem_text, read_pack, type_of
 from metagym.envs.alfworld.grammar import TASK_PREFIX, Wording
 from metagym.envs.alfworld.pddl import read_problem
-from metagym.envs.alfworld.rules import Layout
+from metagym.envs.alfworld.rules import STATES, TOOLS, Layout, World
 from metagym.errors import UnknownNameError
 from metagym.types import derive_seed
 
@@ -54,11 +52,7 @@ def task_id(family: str, seed: int) -> str:
 
 
 def read_task_id(name: str) -> tuple[Cluster, int]:
-    """Return the cluster and the seed in a generated game's id.
-
-    Raises:
-        UnknownNameError: no family and seed give this id.
-    """
+    """Return the cluster and the seed in a generated game's id."""
     cluster, trial = cluster_of(name), name.rsplit("/", 1)[-1]
     digits = trial.removeprefix(TRIAL_PREFIX)
     seed = int(digits) if digits.isascii() and digits.isdigit() else NUM_SEEDS
@@ -84,18 +78,16 @@ def cluster_of_seed(family: str, seed: int) -> Cluster:
 @cache
 def choices(family: str) -> dict[int, dict[str, tuple[str, ...]]]:
     """Return the places for each object, for each room in which a task of `family` is possible."""
-    pack = read_pack()
     found: dict[int, dict[str, tuple[str, ...]]] = {}
-    for room in pack.rooms:
-        if room.kind not in pack.kinds[family]:
-            continue
-        targets = {target: places for target in movables(room, pack) if (places := _places(family, target, room, pack))}
-        if targets:
+    for room in read_pack().rooms:
+        targets = {target: places for target in movables(room) if (places := _places(family, target, room))}
+        if targets and room.kind in read_pack().kinds[family]:
             found[room.number] = targets
     return found
 
 
-def _places(family: str, target: str, room: Room, pack: Pack) -> tuple[str, ...]:
+def _places(family: str, target: str, room: Room) -> tuple[str, ...]:
+    pack = read_pack()
     here = {type_of(receptacle) for receptacle in room.receptacles}
     fitting = sorted(kind for kind in here if target in pack.holds[kind])
     if family == "look_at_obj_in_light":
@@ -108,13 +100,13 @@ def _places(family: str, target: str, room: Room, pack: Pack) -> tuple[str, ...]
     return tuple(kind for kind in fitting if kind != tool) if len(fitting) > 1 else ()
 
 
-def movables(room: Room, pack: Pack) -> list[str]:
+def movables(room: Room) -> list[str]:
     """Return the types of objects in a room that can be carried."""
-    holdable = {kind for kinds in pack.holds.values() for kind in kinds}
+    holdable = {kind for kinds in read_pack().holds.values() for kind in kinds}
     return [kind for kind in room.objects if kind in holdable]
 
 
-def make_scene(family: str, seed: int) -> HouseholdScene:
+def make_scene(family: str, seed: int) -> HouseScene:
     """Return the room of a seed with its things."""
     pack, cluster = read_pack(), cluster_of_seed(family, seed)
     room = next(room for room in pack.rooms if room.number == cluster.room)
@@ -123,7 +115,7 @@ def make_scene(family: str, seed: int) -> HouseholdScene:
     for receptacle in room.receptacles:
         by_type[type_of(receptacle)].append(receptacle)
     things: dict[str, str] = {}
-    for kind in movables(room, pack):
+    for kind in movables(room):
         homes = [home for home in by_type if kind in pack.holds[home]]
         count = 1 + draw.below(3) // 2 + draw.below(4) // 3
         if kind == cluster.target:
@@ -136,7 +128,7 @@ def make_scene(family: str, seed: int) -> HouseholdScene:
         _put(LAMP, draw.one_of(by_type[draw.one_of(stands)]), things, draw)
     template = draw.one_of(pack.sentences[family])
     words = {"obj": cluster.target.lower(), "recep": cluster.place.lower(), "toggle": cluster.place.lower()}
-    return HouseholdScene(cluster, room, things, f"{TASK_PREFIX}{template.format(**words)}.")
+    return HouseScene(cluster, room, things, f"{TASK_PREFIX}{template.format(**words)}.")
 
 
 def _put(kind: str, receptacle: str, things: dict[str, str], draw: Draw) -> None:
@@ -154,3 +146,59 @@ def make_game(name: str) -> Game:
     scene = make_scene(cluster.family, seed)
     layout = Layout(read_problem(problem_text(scene, seed)))
     return Game(scene.sentence, layout, Wording(help_text=read_pack().help_text), find_walkthrough(layout))
+
+
+def find_walkthrough(layout: Layout) -> tuple[str, ...]:
+    """Return commands that reach the goal from the start. The goal must be one of the six families'."""
+    walker = _Walker(layout)
+    wanted = [atom for part in layout.goal for atom in min(part, key=len, default=())]
+    for _, item, receptacle in [atom for atom in wanted if atom[0] == "inreceptacle"]:
+        if ("istoggled", item) not in wanted:
+            walker.fetch(item, [treatment for treatment in TOOLS if (STATES[treatment], item) in wanted])
+            walker.reach_into(receptacle)
+            walker.do("put", item, receptacle)
+    for _, _, item in [atom for atom in wanted if atom[0] == "holds"]:
+        walker.fetch(item, [])
+    for _, item in [atom for atom in wanted if atom[0] == "istoggled"]:
+        walker.go(walker.home(item))
+        walker.do("use", item)
+    if not walker.world.won():
+        raise ValueError("the walkthrough does not win")
+    return tuple(walker.commands)
+
+
+class _Walker:
+    """Plays by ids and notes the commands."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.world = World(layout, Wording())
+        self.commands: list[str] = []
+
+    def do(self, rule: str, item: str = "", receptacle: str = "") -> None:
+        for command, move in self.world.moves().items():
+            if move.rule == rule and item in ("", move.object) and receptacle in ("", move.receptacle):
+                self.world.apply(move)
+                self.commands.append(command)
+                return
+        raise ValueError(f"cannot {rule} {item or receptacle}")
+
+    def home(self, item: str) -> str:
+        return next(fact[2] for fact in sorted(self.world.facts) if fact[:2] == ("inreceptacle", item))
+
+    def go(self, receptacle: str) -> None:
+        if self.world.layout.location[receptacle] != self.world.here:
+            self.do("go", receptacle=receptacle)
+
+    def reach_into(self, receptacle: str) -> None:
+        self.go(receptacle)
+        if not self.world.is_reachable(receptacle):
+            self.do("open", receptacle=receptacle)
+
+    def fetch(self, item: str, treatments: list[str]) -> None:
+        home = self.home(item)
+        self.reach_into(home)
+        self.do("take", item, home)
+        for treatment in treatments:
+            layout = self.world.layout
+            self.go(next(tool for tool in layout.receptacles if TOOLS[treatment] in layout.types[tool]))
+            self.do(treatment, item)
