@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metagym.errors import ConfigError
+from metagym.types import Reflection
 
 MAX_INSTRUCTIONS = 4
 
@@ -49,12 +50,16 @@ def write_instructions(instructions: Iterable[Instruction]) -> str:
     return "\n".join(f"- {instruction}" for instruction in instructions)
 
 
-def check_slip(slip: float) -> float:
-    """Return `slip`, the probability of a random action.
+def rewrite(prompt: str, *, added: Sequence[Instruction], dropped: Sequence[Instruction]) -> Reflection:
+    """Return `prompt` without the lines of the dropped instructions, and with the added ones at its end."""
+    lines = [line for line in prompt.splitlines() if not set(read_instructions(line)) & set(dropped)]
+    lines += [f"- {item}" for item in added]
+    shown = [", ".join(map(str, items)) or "nothing" for items in (added, dropped)]
+    return Reflection(prompt="\n".join(lines), analysis=f"Added: {shown[0]}. Dropped: {shown[1]}.", scripted=True)
 
-    Raises:
-        ConfigError: it is not a probability.
-    """
+
+def check_slip(slip: float) -> float:
+    """Return `slip`, the probability of a random action."""
     if not 0.0 <= slip <= 1.0:
         raise ConfigError(f"slip must be a probability from 0 to 1, got {slip}.")
     return slip

@@ -94,7 +94,7 @@ def test_the_catalogue_keeps_a_limited_number_of_games() -> None:
     catalogue = GameCatalogue(data="generated", capacity=3)
     for seed in range(10):
         catalogue.game(task_id(FAMILIES[0], seed))
-    assert len(catalogue._games) == 3
+    assert catalogue._games.cache_info().currsize == 3
     assert catalogue.game(task_id(FAMILIES[0], 9)) is catalogue.game(task_id(FAMILIES[0], 9))
 
 

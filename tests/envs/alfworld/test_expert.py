@@ -50,7 +50,7 @@ def test_the_expert_plays_either_spelling() -> None:
     name = task_id("pick_two_obj_and_place", 1)
     game = catalogue.game(name)
     old = game.wording._replace(put_command="put {o} in/on {r}", put_feedback="You put the {o} in/on the {r}.")
-    catalogue._games[name] = game._replace(wording=old)
+    catalogue.game = lambda task_id: game._replace(wording=old)  # type: ignore[method-assign]
     env = ALFWorldTextEnv(catalogue=catalogue)
     assert env.reset(options={"task_id": name})[1]["success"] is False
     with ALFWorldMetaEnv(ALFWorldExpert(), data="generated") as meta:

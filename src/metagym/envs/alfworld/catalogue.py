@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,6 @@ from metagym.envs.alfworld.official_games import Listing, find_games_folder, lis
 from metagym.errors import ConfigError, UnknownNameError
 
 DataName = Literal["official", "generated"]
-CAPACITY = 64
 
 
 class GameCatalogue:
@@ -28,7 +27,7 @@ class GameCatalogue:
         ConfigError: official games are wanted and not found, or the path holds none.
     """
 
-    def __init__(self, *, data: DataName | None = None, data_dir: str | None = None, capacity: int = CAPACITY) -> None:
+    def __init__(self, *, data: DataName | None = None, data_dir: str | None = None, capacity: int = 64) -> None:
         if data not in (None, "official", "generated"):
             raise ConfigError(f"data must be 'official', 'generated' or None, got {data!r}.")
         folder = None if data == "generated" else find_games_folder(data_dir)
@@ -39,8 +38,8 @@ class GameCatalogue:
             )
         self.folder: Path | None = folder
         self.data_name: DataName = "official" if folder is not None else "generated"
-        self._capacity = capacity
-        self._games: OrderedDict[str, Game] = OrderedDict()
+        # Two threads may read the same game at once, which is harmless.
+        self._games = lru_cache(capacity)(self._read_game)
         self._listing: Listing | None = None
         self._lock = threading.Lock()
 
@@ -58,10 +57,6 @@ class GameCatalogue:
             return self.listing().playable
         return tuple(games.task_id(family, seed) for family in FAMILIES for seed in range(per_family))
 
-    def spelling(self) -> str:
-        """Return the command that puts things down, `move` or `put`, as the first game spells it."""
-        return self.game(self.sample_ids(per_family=1)[0]).wording.spelling
-
     def game(self, task_id: str) -> Game:
         """Return the game of that id.
 
@@ -69,25 +64,16 @@ class GameCatalogue:
             UnknownNameError: there is no such game.
             GameFileError: the game cannot be read or played.
         """
-        with self._lock:
-            if task_id in self._games:
-                self._games.move_to_end(task_id)
-                return self._games[task_id]
-        # Read outside the lock: two threads may read the same game, which is harmless.
+        return self._games(task_id)
+
+    def _read_game(self, task_id: str) -> Game:
         is_generated = self._is_generated(task_id)
-        game = games.make_game(task_id) if is_generated else parse_game(self.data(task_id), name=task_id)
-        with self._lock:
-            self._games[task_id] = game
-            while len(self._games) > self._capacity:
-                self._games.popitem(last=False)
-        return game
+        return games.make_game(task_id) if is_generated else parse_game(self.data(task_id), name=task_id)
 
     def data(self, task_id: str) -> dict[str, Any]:
         """Return the content of the game's `game.tw-pddl`.
 
         Raises:
-            UnknownNameError: there is no such game.
-            GameFileError: the game cannot be read or played.
             MissingExtraError: the file of a generated game needs alfworld, which is not installed.
         """
         if self._is_generated(task_id):

@@ -2,7 +2,7 @@
 
 The actor can walk, take and put down. Every other skill must be in its prompt, in at most four instructions
 `when <condition>, <do>` (see `metagym.envs.instructions`). The conditions are `something is closed` and
-`the task says WORD or WORD ...`; `DEEDS` lists what can be done. The actor obeys an instruction even if it is wrong
+`the task says WORD or WORD ...`; `LESSONS` lists what can be done. The actor obeys an instruction even if it is wrong
 for the task, which costs steps or spoils the object.
 """
 
@@ -11,33 +11,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from metagym.envs.alfworld.expert import Goal, Skills, TextPlayer, read_goal, remember
-from metagym.envs.instructions import MAX_INSTRUCTIONS, Instruction, check_slip, draw_slip, read_instructions
+from metagym.envs.instructions import MAX_INSTRUCTIONS, Instruction, check_slip, draw_slip, read_instructions, rewrite
 from metagym.types import Action, Episode, MetaStep, Observation, Reflection, Step, Trajectory
 
 CLOSED = "something is closed"
-DEEDS = {
-    "open": "open it and look inside",
-    "clean": "clean it in the sinkbasin first",
-    "heat": "heat it in the microwave first",
-    "cool": "cool it in the fridge first",
-    "lamp": "use the lamp",
-    "second": "fetch the other one too",
-}
-"""The words for each skill."""
 LESSONS = {
-    "open": Instruction(CLOSED, DEEDS["open"]),
-    "clean": Instruction("the task says clean", DEEDS["clean"]),
-    "heat": Instruction("the task says hot or heat", DEEDS["heat"]),
-    "cool": Instruction("the task says cool", DEEDS["cool"]),
-    "lamp": Instruction("the task says look or examine", DEEDS["lamp"]),
-    "second": Instruction("the task says two", DEEDS["second"]),
+    "open": Instruction(CLOSED, "open it and look inside"),
+    "clean": Instruction("the task says clean", "clean it in the sinkbasin first"),
+    "heat": Instruction("the task says hot or heat", "heat it in the microwave first"),
+    "cool": Instruction("the task says cool", "cool it in the fridge first"),
+    "lamp": Instruction("the task says look or examine", "use the lamp"),
+    "second": Instruction("the task says two", "fetch the other one too"),
 }
 """The instruction for each skill."""
 
-_SKILL_OF = {deed: skill for skill, deed in DEEDS.items()}
+_SKILL_OF = {lesson.do: skill for skill, lesson in LESSONS.items()}
 _WORD = re.compile(r"\w+")
 
 
@@ -91,13 +82,6 @@ class ALFWorldDemoActor:
         return Action(text=command, thought=f"The prompt names: {', '.join(names)}." if names else "")
 
 
-class SkillCounts(NamedTuple):
-    """The number of failed episodes in which a skill was missing, and in which a skill did harm."""
-
-    missing: Counter[str]
-    harmful: Counter[str]
-
-
 class ALFWorldDemoReflector:
     """Adds, by rules, one instruction per meta-step: the skill that most failed episodes lacked, up to four in all.
 
@@ -113,30 +97,21 @@ class ALFWorldDemoReflector:
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Return the prompt with at most one instruction added."""
         last = history[-1]
-        found = _examine(last.trajectories)
+        missed, harmful = _count_skills(last.trajectories)
         instructions = read_instructions(last.prompt, limit=None)
-        dropped = [item for item in instructions if item.do not in _SKILL_OF or found.harmful[_SKILL_OF[item.do]]]
+        dropped = [item for item in instructions if item.do not in _SKILL_OF or harmful[_SKILL_OF[item.do]]]
         kept = [item for item in instructions if item not in dropped]
         covered = {_SKILL_OF[item.do] for item in kept if item in LESSONS.values()}
-        missing = [skill for skill in LESSONS if found.missing[skill] and skill not in covered]
+        missing = [skill for skill in LESSONS if missed[skill] and skill not in covered]
         # The most frequent first; if two are equally frequent, the first in the order of LESSONS.
-        missing.sort(key=lambda skill: -found.missing[skill])
+        missing.sort(key=lambda skill: -missed[skill])
         added = [LESSONS[skill] for skill in missing[:1]] if len(kept) < MAX_INSTRUCTIONS else []
-
-        lines = [line for line in last.prompt.splitlines() if not any(_is_line_of(line, item) for item in dropped)]
-        lines += [f"- {item}" for item in added]
-        analysis = "Added: {}. Dropped: {}.".format(
-            *(", ".join(map(str, items)) or "nothing" for items in (added, dropped))
-        )
-        return Reflection(prompt="\n".join(lines), analysis=analysis, scripted=True)
+        return rewrite(last.prompt, added=added, dropped=dropped)
 
 
-def _is_line_of(line: str, instruction: Instruction) -> bool:
-    return instruction in read_instructions(line, limit=None)
-
-
-def _examine(trajectories: Sequence[Trajectory]) -> SkillCounts:
-    found = SkillCounts(Counter(), Counter())
+def _count_skills(trajectories: Sequence[Trajectory]) -> tuple[Counter[str], Counter[str]]:
+    """Return the number of failed episodes in which each skill was missing, and in which each did harm."""
+    missing, harmful = Counter[str](), Counter[str]()
     for trajectory in trajectories:
         last = trajectory.final_observation
         goal = read_goal(last.goal) if last is not None else None
@@ -144,11 +119,9 @@ def _examine(trajectories: Sequence[Trajectory]) -> SkillCounts:
             continue
         memory = remember(trajectory.steps, last)
         used = {treatment for treatment, _ in memory.treated}
-        found.harmful.update(used - {goal.treatment})
-        skill = _missing_skill(trajectory, goal, used, has_closed=bool(memory.closed))
-        if skill:
-            found.missing[skill] += 1
-    return found
+        harmful.update(used - {goal.treatment})
+        missing[_missing_skill(trajectory, goal, used, has_closed=bool(memory.closed))] += 1
+    return missing, harmful
 
 
 def _missing_skill(trajectory: Trajectory, goal: Goal, used: set[str], *, has_closed: bool) -> str:

@@ -57,22 +57,19 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
         catalogue: GameCatalogue | None = None,
     ) -> None:
         self._catalogue = catalogue or GameCatalogue(data=data, data_dir=data_dir)
-        self._engine = make_engine(engine)
+        if isinstance(engine, str):
+            check_engine(engine)
+            engine = NativeEngine if engine == "native" else SpawnedTextWorldEngine
+        self._engine = engine()
         self._accept_both = accept_both_spellings
         self.observation_space: TextSpace = TextSpace()
         self.action_space: TextSpace = TextSpace()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Start the game `options["task_id"]`; without an id, draw a game.
-
-        Raises:
-            UnknownNameError: there is no such game.
-            GameFileError: the game cannot be read or played.
-        """
+        """Start the game `options["task_id"]`; without an id, draw a game."""
         super().reset(seed=seed)
         task_id = (options or {}).get("task_id")
-        if task_id is None:
-            task_id = self._draw()
+        task_id = self._draw() if task_id is None else task_id
         self._game: Game = self._catalogue.game(task_id)
         data = self._catalogue.data(task_id) if self._engine.needs_data else {}
         self._turn: Turn = self._engine.start(self._game, data)
@@ -82,10 +79,9 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Execute a command."""
         command = self._respelled(action) if self._accept_both else action
-        is_admissible = command.strip() in self._turn.commands
-        self._turn = self._engine.step(command)
-        if is_admissible:
+        if command.strip() in self._turn.commands:
             self._follow(command.strip())
+        self._turn = self._engine.step(command)
         won = self._turn.won
         return self._turn.text, float(won), won, False, self._info()
 
@@ -101,14 +97,12 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
         return playable[self.np_random.integers(len(playable))]
 
     def _respelled(self, command: str) -> str:
-        """Return the command in the game's own spelling."""
         found = _PUT.fullmatch(command.strip()) or _MOVE.fullmatch(command.strip())
         if found is None or command.strip() in self._turn.commands:
             return command
         return self._game.wording.put_command.format(o=found[1], r=found[2])
 
     def _follow(self, command: str) -> None:
-        """Update `display`: the place of the player and the thing that it carries."""
         verb, _, rest = command.partition(" ")
         if verb == "go":
             self._facing = rest.removeprefix("to ")
@@ -128,15 +122,7 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
         }
 
 
-def make_engine(engine: EngineName | Callable[[], Engine]) -> Engine:
-    """Return a new engine.
-
-    Raises:
-        ConfigError: there is no engine of that name.
-        MissingExtraError: the engine is not installed.
-    """
-    if callable(engine):
-        return engine()
-    if engine not in ("native", "textworld"):
-        raise ConfigError(f"engine must be 'native' or 'textworld', got {engine!r}.")
-    return NativeEngine() if engine == "native" else SpawnedTextWorldEngine()
+def check_engine(name: str) -> None:
+    """Refuse a name that no engine has."""
+    if name not in ("native", "textworld"):
+        raise ConfigError(f"engine must be 'native' or 'textworld', got {name!r}.")

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from metagym.actors import Actor, ActorSpec
+from metagym.actors import ActorSpec
 from metagym.env import MetaEnv
+from metagym.envs.alfworld import textworld_engine as textworld
 from metagym.envs.alfworld.catalogue import DataName, GameCatalogue
 from metagym.envs.alfworld.demo import ALFWorldDemoActor, ALFWorldDemoReflector
-from metagym.envs.alfworld.env import ALFWorldTextEnv, EngineName
+from metagym.envs.alfworld.env import ALFWorldTextEnv, EngineName, check_engine
 from metagym.envs.alfworld.game import Engine, NativeEngine
 from metagym.envs.alfworld.generated.games import TRIAL_PREFIX
 from metagym.envs.alfworld.tasks import data_digest, make_task_set
-from metagym.envs.alfworld.textworld_engine import (
-    SpawnedTextWorldEngine,
-    TextWorldEngine,
-    make_textworld_process,
-    require_textworld,
-)
-from metagym.errors import ConfigError
 from metagym.imports import package_versions
-from metagym.reflectors import Reflector
 from metagym.tasks import TaskSet
-from metagym.types import Trajectory
 
 
 class ALFWorldMetaEnv(MetaEnv):
@@ -43,6 +35,8 @@ class ALFWorldMetaEnv(MetaEnv):
         "and put it where the task wants it."
     )
     default_options: ClassVar[Mapping[str, Any]] = {"max_steps": 50}
+    make_demo_actor = staticmethod(ALFWorldDemoActor)
+    make_demo_reflector = staticmethod(ALFWorldDemoReflector)
 
     def __init__(
         self,
@@ -53,48 +47,35 @@ class ALFWorldMetaEnv(MetaEnv):
         source: str = "train",
         engine: EngineName = "native",
         accept_both_spellings: bool = False,
-        render_mode: Literal["ansi"] | None = None,
-        on_episode: Callable[[Trajectory], None] | None = None,
         **options: Any,
     ) -> None:
-        if engine not in ("native", "textworld"):
-            raise ConfigError(f"engine must be 'native' or 'textworld', got {engine!r}.")
+        check_engine(engine)
+        self._process: textworld.EnvironmentProcess | None = None
+        self._engine: Callable[[], Engine] = NativeEngine
         if engine == "textworld":
-            require_textworld()
+            textworld.require_textworld()
             # TextWorld blocks, so by default it runs in a worker process and not on the event loop.
             options.setdefault("workers", 1)
+            # With workers="local" one process plays all games in TextWorld. It starts with the first game.
+            self._process = textworld.EnvironmentProcess(textworld.TEXTWORLD)
+            self._engine = partial(textworld.SpawnedTextWorldEngine, self._process)
         self._games: dict[str, Any] = {"data": data, "data_dir": data_dir}
-        self.catalogue = GameCatalogue(data=data, data_dir=data_dir)
+        self.catalogue = GameCatalogue(**self._games)
         self._source, self._engine_name, self._accept_both = source, engine, accept_both_spellings
-        # With workers="local" one process plays all games in TextWorld. It starts with the first game.
-        self._process = make_textworld_process() if engine == "textworld" else None
-        super().__init__(actor, render_mode=render_mode, on_episode=on_episode, **options)
+        super().__init__(actor, **options)
 
     def make_inner_env(self) -> ALFWorldTextEnv:
         """Make an inner environment. All of them share one catalogue."""
-        return ALFWorldTextEnv(
-            catalogue=self.catalogue, engine=self._make_engine, accept_both_spellings=self._accept_both
-        )
+        return ALFWorldTextEnv(catalogue=self.catalogue, engine=self._engine, accept_both_spellings=self._accept_both)
 
     def inner_env_factory(self) -> Callable[[], ALFWorldTextEnv]:
         """Return a function that makes an inner environment in a worker process, with a catalogue of its own."""
-        engine = NativeEngine if self._process is None else TextWorldEngine
+        engine: Callable[[], Engine] = NativeEngine if self._process is None else textworld.TextWorldEngine
         return partial(ALFWorldTextEnv, **self._games, engine=engine, accept_both_spellings=self._accept_both)
-
-    def _make_engine(self) -> Engine:
-        return NativeEngine() if self._process is None else SpawnedTextWorldEngine(self._process)
 
     def make_task_set(self) -> TaskSet:
         """Make the task set of the official or generated games."""
         return make_task_set(self.catalogue, source=self._source)
-
-    def make_demo_actor(self) -> Actor:
-        """Make the scripted actor."""
-        return ALFWorldDemoActor()
-
-    def make_demo_reflector(self) -> Reflector:
-        """Make the scripted reflector."""
-        return ALFWorldDemoReflector()
 
     def inner_fingerprint(self) -> dict[str, Any]:
         """Return what decides the play: the games, the engine and the spelling."""
@@ -104,7 +85,7 @@ class ALFWorldMetaEnv(MetaEnv):
             "data_digest": data_digest(self.catalogue),
             "num_generated_among_official": sum(f"/{TRIAL_PREFIX}" in name for name in names),
             "source": self._source if names else "generated",
-            "spelling": self.catalogue.spelling(),
+            "spelling": self.catalogue.game(self.catalogue.sample_ids(per_family=1)[0]).wording.spelling,
             "accept_both_spellings": self._accept_both,
             "engine": self._engine_name,
             "packages": package_versions("alfworld", "textworld") if self._process is not None else {},

@@ -154,10 +154,10 @@ def _extend(
     facts = sorted(
         fact
         for fact in problem.facts
-        if len(fact) == len(atom)
+        if (fact[0], len(fact)) == (atom[0], len(atom))
         and all(
             problem.objects.get(value) == variables[name] if name in variables else name == value
-            for name, value in zip(atom, fact, strict=True)
+            for name, value in zip(atom[1:], fact[1:], strict=True)
         )
     )
     for binding in bindings:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from metagym.envs.alfworld.catalogue import GameCatalogue
-from metagym.envs.alfworld.families import FAMILIES, GROUPS, cluster_of
+from metagym.envs.alfworld.families import FAMILIES, GROUPS, Cluster, cluster_of
 from metagym.envs.alfworld.generated import games
 from metagym.envs.alfworld.generated.rooms import problem_text
 from metagym.envs.alfworld.official_games import SOURCES
@@ -23,11 +23,11 @@ HELD_OUT_SHARE = 0.3
 533 and 813 games of them, so each share has at least 100 games. In the other families the share is 0.2."""
 
 
-def role_in(family: str, content_digest: str) -> str:
+def role_in(cluster: Cluster) -> str:
     """Return the role of a task, decided by its content alone."""
-    if family not in GROUPS["paper-test"]:
-        return role_of(content_digest)
-    position = int(digest(["role", content_digest], length=12), 16) / 16**12
+    if cluster.family not in GROUPS["paper-test"]:
+        return role_of(cluster.digest)
+    position = int(digest(["role", cluster.digest], length=12), 16) / 16**12
     return "test" if position < HELD_OUT_SHARE else "validation" if position < 2 * HELD_OUT_SHARE else "train"
 
 
@@ -37,9 +37,6 @@ def make_task_set(catalogue: GameCatalogue, *, source: str = "train") -> TaskSet
     The roles `train`, `validation` and `test` partition the tasks of the folder `source`; all trials of a task have
     the same role. `split="train_all"`, `"valid_seen"` or `"valid_unseen"` draws from a whole folder instead.
     Generated games have the one source `generated`, and their number has no limit.
-
-    Raises:
-        UnknownNameError: there is no such source.
     """
     if catalogue.folder is None:
         return GeneratedTaskSet()
@@ -54,27 +51,24 @@ class OfficialTaskSet(ListedTaskSet):
     def __init__(self, catalogue: GameCatalogue, *, source: str = "train") -> None:
         listing = catalogue.listing()
         self._problems = listing.problems
-        digests: dict[str, str] = {}
-        roles: dict[str, str] = {}
         tasks = []
         for task_id in listing.playable:
-            origin, folder, _ = task_id.split("/")
-            family, place = folder.split("-", 1)[0], FOLDER_NAMES.get(origin, origin)
-            if folder not in digests:
-                digests[folder] = cluster_of(folder).digest
-                roles[folder] = role_in(family, digests[folder])
+            origin = task_id.split("/")[0]
+            cluster, place = cluster_of(task_id), FOLDER_NAMES.get(origin, origin)
             tasks.append(
                 Task(
                     id=task_id,
-                    family=family,
+                    family=cluster.family,
                     # Only the tasks of `source` have roles; the split of any other game is its folder.
-                    split=roles[folder] if origin == source else place,
+                    split=role_in(cluster) if origin == source else place,
                     seed=derive_seed("alfworld", task_id),
                     source=place,
-                    digest=digests[folder],
+                    digest=cluster.digest,
                 )
             )
-        super().__init__(tasks, groups=_groups({task.family for task in tasks}))
+        families = {task.family for task in tasks}
+        groups = {name: members for name, members in GROUPS.items() if families.issuperset(members)}
+        super().__init__(tasks, groups=groups)
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -83,11 +77,7 @@ class OfficialTaskSet(ListedTaskSet):
         return iter(self._tasks.values())
 
     def find(self, task_id: str) -> Task:
-        """Return the task of that id.
-
-        Raises:
-            UnknownNameError: there is no such task, or its game cannot be played; the message says why.
-        """
+        """Return the task of that id."""
         if task_id in self._problems:
             raise UnknownNameError(
                 f"The game {task_id!r} cannot be played: {self._problems[task_id]}. Expected one of the "
@@ -113,20 +103,9 @@ class GeneratedTaskSet(TaskSet):
 
     @staticmethod
     def _task(family: str, seed: int) -> Task:
-        content = games.cluster_of_seed(family, seed).digest
-        return Task(
-            id=games.task_id(family, seed),
-            family=family,
-            split=role_in(family, content),
-            seed=seed,
-            source=games.SOURCE,
-            digest=content,
-        )
-
-
-def _groups(families: set[str]) -> dict[str, tuple[str, ...]]:
-    """Return the shorthand names whose families are all present."""
-    return {name: members for name, members in GROUPS.items() if families.issuperset(members)}
+        name, cluster = games.task_id(family, seed), games.cluster_of_seed(family, seed)
+        split, content = role_in(cluster), cluster.digest
+        return Task(id=name, family=family, split=split, seed=seed, source=games.SOURCE, digest=content)
 
 
 def data_digest(catalogue: GameCatalogue) -> str:

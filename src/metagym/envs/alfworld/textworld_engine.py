@@ -22,6 +22,7 @@ from metagym.envs.alfworld.game import Game, GameData, Turn
 from metagym.errors import InfrastructureError, MissingExtraError
 from metagym.imports import import_object, missing_extra, require
 
+TEXTWORLD = "metagym.envs.alfworld.textworld_engine:TextWorldEngine"
 STEP_TIMEOUT_S = 120.0
 
 
@@ -48,12 +49,7 @@ class EnvironmentProcess:
         return next(self._numbers)
 
     def call(self, env: int, method: str, *arguments: Any) -> Any:
-        """Call `method` of environment number `env`. The first call makes the environment.
-
-        Raises:
-            EnvironmentProcessError: the process died or took too long; its environments are lost.
-            InfrastructureError: the method raised an exception.
-        """
+        """Call `method` of environment number `env`. The first call makes the environment."""
         with self._lock:
             pipe = self._pipe if self._process is not None and self._process.is_alive() else None
             try:
@@ -77,9 +73,8 @@ class EnvironmentProcess:
         with self._lock:
             process, pipe = self._process, self._pipe
             self._process = self._pipe = None
-        if pipe is not None:
+        if process is not None and pipe is not None:
             pipe.close()
-        if process is not None:
             process.kill()
             process.join()
 
@@ -128,12 +123,12 @@ class TextWorldEngine:
         self._env = stock.AlfredInfos(stock.AlfredDemangler(textworld.envs.PddlEnv(infos), shuffle=False))
 
     def start(self, game: Game | None, data: GameData) -> Turn:
-        """Start the game that `data`, the content of its file, describes."""
+        """Start the game that `data` describes."""
         self._env.load(dict(data))
         return _turn(self._env.reset())
 
     def step(self, command: str) -> Turn:
-        """Execute `command`. A command that is not admissible changes nothing."""
+        """Execute `command`."""
         state, _, _ = self._env.step(command)
         return _turn(state)
 
@@ -167,16 +162,16 @@ class SpawnedTextWorldEngine:
     def __init__(self, process: EnvironmentProcess | None = None) -> None:
         require_textworld()
         self._owns_process = process is None
-        self._process = process or make_textworld_process()
+        self._process = process or EnvironmentProcess(TEXTWORLD)
         self._number = self._process.new_env()
 
     def start(self, game: Game | None, data: GameData) -> Turn:
-        """Start the game that `data`, the content of its file, describes."""
+        """Start the game that `data` describes."""
         turn: Turn = self._process.call(self._number, "start", None, dict(data))
         return turn
 
     def step(self, command: str) -> Turn:
-        """Execute `command`. A command that is not admissible changes nothing."""
+        """Execute `command`."""
         turn: Turn = self._process.call(self._number, "step", command)
         return turn
 
@@ -186,17 +181,8 @@ class SpawnedTextWorldEngine:
             self._process.close()
 
 
-def make_textworld_process() -> EnvironmentProcess:
-    """Return a process that several engines can share. It starts with the first game."""
-    return EnvironmentProcess("metagym.envs.alfworld.textworld_engine:TextWorldEngine")
-
-
 def require_textworld() -> None:
-    """Check that the packages of the engine are installed, without importing them.
-
-    Raises:
-        MissingExtraError: a package is missing; the message says what to install.
-    """
+    """Check that the packages of the engine are installed, without importing them."""
     for package in ("textworld", "alfworld", "fast_downward"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(f"{missing_extra(package, 'alfworld')} engine='native' works without it.")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metagym.envs.gates.env import GATES
-from metagym.envs.instructions import Instruction, check_slip, draw_slip, read_instructions
+from metagym.envs.instructions import Instruction, check_slip, draw_slip, read_instructions, rewrite
 from metagym.types import Action, Episode, MetaStep, Observation, Reflection, Step
 
 _AT_GATE = re.compile(r"You stand before the (\w+) gate")
@@ -80,13 +80,7 @@ class GatesDemoReflector:
         covered = {_gate_and_way(item)[0] for item in kept}
         opening = sorted((-count, gate, way) for (gate, way), count in opened.items() if gate not in covered)
         added = [Instruction(f"the gate is {gate}", way) for _, gate, way in opening[:1] if gate in GATES]
-
-        lines = [line for line in last.prompt.splitlines() if not any(str(item) in line for item in dropped)]
-        lines += [f"- {item}" for item in added]
-        analysis = (
-            f"Added {', '.join(map(str, added)) or 'nothing'}; dropped {', '.join(map(str, dropped)) or 'nothing'}."
-        )
-        return Reflection(prompt="\n".join(lines), analysis=analysis, scripted=True)
+        return rewrite(last.prompt, added=added, dropped=dropped)
 
 
 def gate_in(text: str) -> str:

@@ -47,11 +47,7 @@ class Level(NamedTuple):
 
 @cache
 def law_of(family: str) -> Law:
-    """Return the law of a family.
-
-    Raises:
-        UnknownNameError: there is no such family.
-    """
+    """Return the law of a family."""
     if family not in FAMILIES:
         raise UnknownNameError.of("family", family, FAMILIES)
     number = int(family.removeprefix("law-"))

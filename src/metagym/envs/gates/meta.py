@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from metagym.actors import Actor
 from metagym.env import MetaEnv
 from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
 from metagym.envs.gates.env import GatesEnv, GatesTaskSet
-from metagym.reflectors import Reflector
-from metagym.tasks import TaskSet
 
 
 class GatesMetaEnv(MetaEnv):
@@ -21,20 +18,7 @@ class GatesMetaEnv(MetaEnv):
 
     default_prompt = "You walk a road with four gates. Find out how each gate opens, and pass them before dusk."
     default_options: ClassVar[Mapping[str, Any]] = {"schedule": "blocked"}
-
-    @staticmethod
-    def make_inner_env() -> GatesEnv:
-        """Make an inner environment."""
-        return GatesEnv()
-
-    def make_task_set(self) -> TaskSet:
-        """Make the task set of all 1,296 laws."""
-        return GatesTaskSet()
-
-    def make_demo_actor(self) -> Actor:
-        """Make the scripted actor."""
-        return GatesDemoActor()
-
-    def make_demo_reflector(self) -> Reflector:
-        """Make the scripted reflector."""
-        return GatesDemoReflector()
+    make_inner_env = staticmethod(GatesEnv)
+    make_task_set = staticmethod(GatesTaskSet)
+    make_demo_actor = staticmethod(GatesDemoActor)
+    make_demo_reflector = staticmethod(GatesDemoReflector)

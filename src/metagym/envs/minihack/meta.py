@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-from metagym.actors import Actor, ActorSpec
+from metagym.actors import ActorSpec
 from metagym.env import MetaEnv
 from metagym.envs.minihack.demo import DEFAULT_PROMPT, MiniHackDemoActor, MiniHackDemoReflector
 from metagym.envs.minihack.engine import GamePool
@@ -16,7 +16,6 @@ from metagym.envs.minihack.screen_text import DEFAULT_PARTS
 from metagym.envs.minihack.tasks import MiniHackTaskSet
 from metagym.extensions import extension_of
 from metagym.imports import package_versions
-from metagym.reflectors import Reflector
 from metagym.tasks import TaskSet
 from metagym.types import Episode, Trajectory
 
@@ -37,6 +36,8 @@ class MiniHackMetaEnv(MetaEnv):
 
     default_prompt = DEFAULT_PROMPT
     default_options: ClassVar[Mapping[str, Any]] = {"families": DEFAULT_FAMILIES}
+    make_demo_actor = staticmethod(MiniHackDemoActor)
+    make_demo_reflector = staticmethod(MiniHackDemoReflector)
 
     def __init__(
         self,
@@ -83,14 +84,6 @@ class MiniHackMetaEnv(MetaEnv):
             self._pool.prepare(episode.task.family for episode in episodes[: self.config.max_concurrency])
         self._is_warm = True
         return super().play(episodes)
-
-    def make_demo_actor(self) -> Actor:
-        """Make the scripted actor."""
-        return MiniHackDemoActor()
-
-    def make_demo_reflector(self) -> Reflector:
-        """Make the scripted reflector."""
-        return MiniHackDemoReflector()
 
     def inner_fingerprint(self) -> dict[str, Any]:
         """Return the options of the text and the versions of minihack and nle."""
