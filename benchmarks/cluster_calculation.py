@@ -2,7 +2,8 @@
 
     python benchmarks/cluster_calculation.py [--episodes 100000] [--gpus 64] [--client-processes 64] ...
 
-The defaults were measured on a two-core machine (docs/results/cluster.md says how), but for the model server's: assumptions.
+The defaults were measured on a two-core machine (docs/results/cluster.md says how). Those of the model server are
+assumptions.
 
 >>> plan = Plan(episodes=1_000, gpus=1, client_processes=1)
 >>> needs(plan)["model server"]

@@ -55,7 +55,7 @@ class Pool:
         ]
 
     def sample_first(self, rng: np.random.Generator, num_seeds: int) -> list[np.ndarray[Any, Any]]:
-        """Return the scores of sp_0 afresh."""
+        """Return scores of sp_0 from new episodes."""
         return [(rng.random((num_seeds, NUM_TEST)) < rates).astype(float) for rates in self.first]
 
     @property

@@ -41,7 +41,7 @@ def delay_s(seed: int, median_s: float) -> float:
 
 
 class DelayedModel:
-    """Answers after the call's delay; takes so many calls at once, the others queue."""
+    """Answers after the call's delay; takes `slots` calls at once, the others queue."""
 
     keeps_ledger = True
 

@@ -65,7 +65,7 @@ def wall_s(act: Callable[[], Any]) -> float:
 
 
 def resident_mib() -> float:
-    """Return the memory in use now; where the system does not say, the most that was ever in use."""
+    """Return the memory in use now; if the system does not report it, the most that was ever in use."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * resource.getpagesize() / 2**20

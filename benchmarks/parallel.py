@@ -33,7 +33,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     opened: dict[str, Any] = {"local": LocalWorkers(CpuHeavy)}
     opened |= {str(count): ProcessWorkers(CpuHeavy, count) for count in (1, 2, 4)}
     if importlib.util.find_spec("ray") is None:
-        note("Ray is left out: pip install 'metagym[ray]'")
+        note("Ray is left out: it needs the extra ray")
     else:
         opened["ray"] = RayWorkers(CpuHeavy, num_hosts=hosts)
         if str(hosts) not in opened:

@@ -2,7 +2,7 @@
 
     python benchmarks/plot_results.py results.json results.svg
 
-Needs the extra metagym[report].
+It needs the extra report.
 """
 
 from __future__ import annotations

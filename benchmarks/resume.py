@@ -1,4 +1,4 @@
-"""How long it takes to go on with an evaluation of 10,000 finished episodes: read the log, check it, report.
+"""How long it takes to resume an evaluation of 10,000 finished episodes: read the log, check it, report.
 
 python benchmarks/resume.py [--episodes 10000]
 """

@@ -3,9 +3,9 @@
     python benchmarks/run_all.py [--quick] [--out FOLDER] [--peers FOLDER] [--docs]
 
 Under twelve minutes; `--quick` takes two or three, and is a look, no measurement. Each benchmark runs in a process of
-its own, and is left out, with the reason, where what it needs is missing. `--peers` names a folder of virtual
-environments for the peers (see engine_overhead.py). `--docs` puts table and plot into docs/results/performance.md. It leaves
-with 1 where a figure misses what is asked for.
+its own. If a package is missing, it is left out, with the reason. `--peers` names a folder of virtual
+environments for the peers (see engine_overhead.py). `--docs` puts table and plot into
+docs/results/performance.md. It exits with 1 if a figure misses its limit.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ BENCHMARKS = {
     "import_time": "Import",
 }
 NEEDS = {"minihack_speed": "minihack"}
-"""What has to be installed for a benchmark; others say themselves what they leave out."""
+"""The package that a benchmark needs; other benchmarks report themselves what they leave out."""
 
 
 def run_one(name: str, arguments: argparse.Namespace) -> list[Row]:
-    """Run one benchmark in a process of its own; none of its rows where it fails."""
+    """Run one benchmark in a process of its own; without rows if it is left out."""
     if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
-        note(f"{name} is left out: it needs the extra metagym[{NEEDS[name]}]")
+        note(f"{name} is left out: it needs the extra {NEEDS[name]}")
         return []
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "rows.json"
@@ -66,18 +66,18 @@ def main() -> int:
         note(f"{time.perf_counter() - start:6.0f} s  {title}")
         results[name] = run_one(name, arguments)
     seconds = round(time.perf_counter() - start)
-    told = {
+    record = {
         "command": "python benchmarks/run_all.py" + (" --quick" if arguments.quick else ""),
         "seconds": seconds,
         "machine": {**before, "load_after": machine()["load"]},
         "benchmarks": {name: [row._asdict() for row in rows] for name, rows in results.items()},
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "results.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    (arguments.out / "results.md").write_text(markdown(told, results), encoding="utf-8")
-    print(markdown(told, results))
+    (arguments.out / "results.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (arguments.out / "results.md").write_text(markdown(record, results), encoding="utf-8")
+    print(markdown(record, results))
     if importlib.util.find_spec("matplotlib") is None:
-        note("No plot: it needs the extra metagym[report]")
+        note("No plot: it needs the extra report")
     else:
         plot = [sys.executable, str(HERE / "plot_results.py"), str(arguments.out / "results.json")]
         subprocess.run([*plot, str(arguments.out / "results.svg")], check=True)
@@ -97,13 +97,13 @@ def put_into_docs(folder: Path) -> None:
         shutil.copyfile(folder / "results.svg", page.with_suffix(".svg"))
 
 
-def markdown(told: dict[str, object], results: dict[str, list[Row]]) -> str:
+def markdown(record: dict[str, object], results: dict[str, list[Row]]) -> str:
     """Return the page of results."""
-    with_what = told["machine"]
+    with_what = record["machine"]
     assert isinstance(with_what, dict)
     packages = ", ".join(f"{name} {number}" for name, number in with_what["packages"].items())
     head = (
-        f"`{told['command']}`: {told['seconds']} s on {with_what['cores']} cores, {with_what['system']}, load "
+        f"`{record['command']}`: {record['seconds']} s on {with_what['cores']} cores, {with_what['system']}, load "
         f"{with_what['load']} before and {with_what['load_after']} after, Python {with_what['python']}; {packages}.\n"
     )
     parts = [f"## {title}\n\n{table(results[name])}\n" for name, title in BENCHMARKS.items() if results[name]]

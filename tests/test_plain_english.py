@@ -41,7 +41,8 @@ def sources() -> list[Path]:
 
 
 def pages() -> list[Path]:
-    return sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+    named = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md")]
+    return sorted([*named, *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.py")])
 
 
 def prose(path: Path) -> Iterator[tuple[int, str]]:

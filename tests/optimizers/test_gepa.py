@@ -127,7 +127,7 @@ def test_the_actors_calls_stand_on_the_same_account(make_seeded: MakeGates) -> N
 
 
 @needs_gepa
-def test_what_it_needs_is_told(make_seeded: MakeGates) -> None:
+def test_a_reflector_without_a_model_or_a_budget_without_episodes_is_refused(make_seeded: MakeGates) -> None:
     for reflector, budget in ((FixedReflector(), BUDGET), (ChatReflector(ScriptedReflectorModel()), Budget())):
         with pytest.raises(ConfigError, match=r"GEPA needs a reflector over a chat model .* and a budget in episodes"):
             Gepa()(make_seeded(), reflector, budget=budget)
@@ -135,5 +135,7 @@ def test_what_it_needs_is_told(make_seeded: MakeGates) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("gepa") is not None, reason="the extra metagym[gepa] is installed")
 def test_without_the_package_the_extra_is_named(make_seeded: MakeGates) -> None:
-    with pytest.raises(MissingExtraError, match=r"pip install 'metagym\[gepa\]'"):
+    with pytest.raises(
+        MissingExtraError, match=r"Expected the package 'gepa', which is not installed. Run: pip install .*gepa"
+    ):
         Gepa()(make_seeded(), FixedReflector(), budget=BUDGET)

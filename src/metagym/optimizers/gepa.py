@@ -15,8 +15,9 @@ import numpy as np
 
 from metagym.budget import Budget
 from metagym.env import MetaEnv
-from metagym.errors import BudgetExceededError, ConfigError, MissingExtraError
+from metagym.errors import BudgetExceededError, ConfigError
 from metagym.extensions import extension_of
+from metagym.imports import require
 from metagym.models import ChatModel
 from metagym.optimizers.gepa_bridge import COMPONENT, GepaRun, Quiet, StoppedError
 from metagym.optimizers.loop import OptimizationResult, method_ledger
@@ -49,10 +50,7 @@ class Gepa:
             MissingExtraError: the package is not installed.
             ConfigError: the reflector has no model, or the budget no limit in episodes.
         """
-        try:
-            import gepa
-        except ImportError as error:
-            raise MissingExtraError("GEPA needs its package: pip install 'metagym[gepa]'.") from error
+        gepa = require("gepa", extra="gepa")
         model: ChatModel | None = extension_of(reflector).model
         if model is None or budget.episodes is None:
             raise ConfigError(
