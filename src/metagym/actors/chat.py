@@ -67,13 +67,8 @@ class ChatActor(Extension):
         prompt = episode.prompt
         if self.read_prompt is not None:
             prompt = self.read_prompt(prompt, observation.goal, steps, observation)
-        call = Call(
-            role="actor",
-            arm=episode.arm,
-            meta_step=episode.meta_step,
-            seed=step_seed(episode.seed, len(steps)),
-            repetition=episode.repetition,
-        )
+        seed = step_seed(episode.seed, len(steps))
+        call = Call("actor", episode.arm, episode.meta_step, seed, episode.repetition)
         completion = await ask(self.model, self._fitted(prompt, steps, observation), call)
         thought, text, problem = read_reply(completion)
         action = Action(
@@ -140,14 +135,13 @@ class _Conversations:
 
     MAX_EPISODES = 256
 
-    def __reduce__(self) -> tuple[type[_Conversations], tuple[()]]:
-        return _Conversations, ()  # the addresses are wrong in another process
-
     def __init__(self) -> None:
         self._entries: dict[int, tuple[Sequence[Step], list[Message]]] = {}
 
+    def __reduce__(self) -> tuple[type[_Conversations], tuple[()]]:
+        return _Conversations, ()  # the addresses are wrong in another process
+
     def until(self, steps: Sequence[Step], exchange: Callable[[Step], tuple[Message, Message]]) -> list[Message]:
-        """Return the messages of `steps`, two for each step."""
         known, messages = self._entries.pop(id(steps), (None, []))
         # A new list may have the address of an old one that was freed; the entry holds the list that it was made from.
         if known is not steps or len(messages) > 2 * len(steps):

@@ -33,9 +33,6 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> 
     `max_retries`, `client`, `history_steps`, `context_tokens`, and `retrieve_items`: its `top_k` or a mapping of its
     arguments), `"demo"`, `"random"`, an import path `"package.module:MyActor"`, or None. None means the model that
     METAGYM_MODEL names, else the demo actor, with a warning.
-
-    Raises:
-        ConfigError: it is another kind of object, or names nothing that exists.
     """
     if actor is None:
         actor = model_from_environment()
@@ -53,7 +50,9 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> 
             )
             return demo()
     if isinstance(actor, Mapping):
-        return _actor_from_mapping(actor)
+        model = make_model(actor, known=ACTOR_KEYS)
+        options = {name: value for name, value in actor.items() if name not in (*MODEL_KEYS, "retrieve_items")}
+        return ChatActor(model, **options, read_prompt=_read_prompt(actor.get("retrieve_items")))
     if isinstance(actor, str):
         return _actor_from_name(actor, demo)
     if hasattr(actor, "act"):
@@ -61,12 +60,6 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> 
     if callable(actor):
         return FunctionActor(actor)
     raise ConfigError(f"Expected an actor, a function, a mapping or a name, got {type(actor).__name__}.")
-
-
-def _actor_from_mapping(mapping: Mapping[str, Any]) -> ChatActor:
-    model = make_model(mapping, known=ACTOR_KEYS)
-    chat = {name: value for name, value in mapping.items() if name not in (*MODEL_KEYS, "retrieve_items")}
-    return ChatActor(model, **chat, read_prompt=_read_prompt(mapping.get("retrieve_items")))
 
 
 def _read_prompt(items: int | Mapping[str, Any] | None) -> ReadPrompt | None:

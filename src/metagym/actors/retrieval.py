@@ -12,8 +12,6 @@ ReadPrompt = Callable[[str, str, Sequence[Step], Observation], str]
 """(prompt, goal, steps, observation) -> the part of the prompt to send."""
 
 _ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+")
-
-
 MEMORY_HEADING = "## Memory"
 """The heading of the items that reflectors write to be picked per task."""
 
@@ -46,7 +44,7 @@ def retrieve_items(top_k: int, *, below: str | None = None) -> ReadPrompt:
 
 
 def _blocks(prompt: str, below: str | None) -> list[tuple[bool, str]]:
-    """Split a prompt into items and other lines. A line that is indented under an item belongs to the item."""
+    # Items and other lines, each with whether it is an item. A line that is indented under an item belongs to it.
     blocks: list[tuple[bool, str]] = []
     is_open = below is None
     for line in prompt.splitlines():

@@ -69,8 +69,8 @@ def select_candidate(env: MetaEnv, candidates: Sequence[Reflection], last: MetaS
     scores = [float("-inf") if meta_step.reward is None else meta_step.reward for meta_step in played]
     best = max(range(len(distinct)), key=scores.__getitem__)
     listed = ", ".join(f"{score:.2f}" for score in scores)
-    note = f"Candidate {best + 1} of {len(distinct)} different ones, by their scores on the last batch replayed ({listed})."
-    return _with_note(distinct[best], note)
+    which = f"Candidate {best + 1} of {len(distinct)} different ones"
+    return _with_note(distinct[best], f"{which}, by their scores on the last batch replayed ({listed}).")
 
 
 def _with_note(reflection: Reflection, note: str) -> Reflection:

@@ -8,20 +8,29 @@ books both. The Pareto set is drawn from the training tasks too, because GEPA le
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from metagym.budget import Budget
+from metagym import background
+from metagym.budget import Budget, BudgetUse, Ledger
 from metagym.env import MetaEnv
-from metagym.errors import BudgetExceededError, ConfigError
+from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError
 from metagym.extensions import extension_of
 from metagym.imports import require
-from metagym.models import ChatModel
-from metagym.optimizers.gepa_bridge import COMPONENT, GepaRun, Quiet, StoppedError
-from metagym.optimizers.loop import OptimizationResult, method_ledger
+from metagym.models import Call, ChatModel, ask
+from metagym.optimizers.loop import OptimizationResult, method_ledger, result_of
 from metagym.reflectors import ReflectorSpec
+from metagym.rendering import render_outcome, render_trajectory
+from metagym.types import Message, MetaStep, Trajectory, derive_seed
+
+logger = logging.getLogger(__name__)
+COMPONENT: Final = "prompt"
+"""GEPA's name for the text that it evolves."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Gepa:
     num_validation: int | None = None
     """Training tasks of the Pareto set; by default a fifth of the budget's episodes, 2 to 50."""
     max_tokens: int = 24_000
-    """What the episodes of a minibatch may take in the reflection, shared evenly."""
+    """Tokens that the episodes of a minibatch may take in the reflection, shared evenly."""
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -44,12 +53,7 @@ class Gepa:
         return {"kind": "Gepa", **{name: getattr(self, name) for name in self.__dataclass_fields__}}
 
     def __call__(self, env: MetaEnv, reflector: ReflectorSpec, *, budget: Budget) -> OptimizationResult:
-        """Run GEPA; see `Optimizer`.
-
-        Raises:
-            MissingExtraError: the package is not installed.
-            ConfigError: the reflector has no model, or the budget no limit in episodes.
-        """
+        """Run GEPA; see `Optimizer`."""
         gepa = require("gepa", extra="gepa")
         model: ChatModel | None = extension_of(reflector).model
         if model is None or budget.episodes is None:
@@ -58,18 +62,13 @@ class Gepa:
                 f"{type(reflector).__name__} and {budget.model_dump(exclude_none=True)}."
             )
         num_validation = self.num_validation or int(np.clip(budget.episodes // 5, 2, 50))
+        num_episodes = 2 * self.minibatch_size + num_validation
         with method_ledger(env, budget) as ledger:
             _, info = env.reset()
-            run = GepaRun(env, model, ledger, info["default_prompt"], self.max_tokens)
+            run = _GepaRun(env, model, ledger, info["default_prompt"], self.max_tokens)
             # The training tasks of the minibatches and those of the Pareto set are different ones.
-            tasks = env.task_set.draw(
-                num_validation + 2 * self.minibatch_size,
-                rng=env.np_random,
-                families=env.families,
-                split=env.config.split,
-            )
+            tasks = env.task_set.draw(num_episodes, rng=env.np_random, families=env.families, split=env.config.split)
             ids = [task.id for task in tasks]
-            whole = 2 * self.minibatch_size + num_validation
             try:
                 gepa.optimize(
                     seed_candidate={COMPONENT: info["default_prompt"]},
@@ -78,14 +77,117 @@ class Gepa:
                     adapter=run,
                     reflection_lm=run.reflect,
                     reflection_minibatch_size=self.minibatch_size,
-                    stop_callbacks=lambda state: run.is_stopped(whole),
+                    stop_callbacks=lambda state: run.is_stopped(num_episodes),
                     callbacks=[run],
-                    logger=Quiet(),
+                    logger=run,
                     seed=run.seed,
                 )
-            except StoppedError as stop:
+            except _StoppedError as stop:
                 cause = stop.error
                 if not isinstance(cause, BudgetExceededError) or cause.ledger is not ledger:
                     raise cause from None
                 run.stopped = str(cause).partition(". ")[0]
             return run.result()
+
+
+class _GepaRun:
+    """One run of GEPA: its adapter, its reflection model, its observer and its log, so that all know of each other."""
+
+    propose_new_texts = None  # GEPA's own wording of the reflection
+
+    def __init__(self, env: MetaEnv, model: ChatModel, ledger: Ledger, first_prompt: str, max_tokens: int) -> None:
+        self.env, self.model, self.ledger, self._max_tokens = env, model, ledger, max_tokens
+        self.seed = int(env.np_random.integers(2**31))
+        self.stopped = ""
+        self.history: list[MetaStep] = []
+        self.outlays: list[BudgetUse] = [ledger.used]
+        self._first_prompt = first_prompt
+        self._played: MetaStep | None = None
+        self._num_calls = 0
+
+    def evaluate(self, batch: list[str], candidate: dict[str, str], capture_traces: bool = False) -> Any:
+        """Play the tasks under the candidate: one episode each, booked once, as learning."""
+        evaluation = require("gepa").EvaluationBatch
+        prompt = candidate[COMPONENT]
+        if not prompt.strip() or not self.env.action_space.contains(prompt):  # it is not played, and earns nothing
+            self._played = None
+            return evaluation([None] * len(batch), [0.0] * len(batch), [None] * len(batch), num_metric_calls=0)
+        with _stopping():
+            (self._played,) = self.env.replay([prompt], batch)
+        trajectories = list(self._played.trajectories)
+        if self._played.num_failed:
+            failed = next(item.error for item in trajectories if item.score is None)
+            counts = f"{self._played.num_failed} of GEPA's {len(batch)} episodes failed. The first failure: {failed}"
+            raise _StoppedError(EpisodesFailedError(f"{counts} The same command goes on.", self._played))
+        return evaluation(trajectories, [item.score or 0.0 for item in trajectories], trajectories)
+
+    def make_reflective_dataset(
+        self, candidate: dict[str, str], eval_batch: Any, components_to_update: list[str]
+    ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """Return each episode as text, with its outcome as the feedback."""
+        share = self._max_tokens // max(1, len(eval_batch.trajectories))
+        return {COMPONENT: [_example(item, share) for item in eval_batch.trajectories if item is not None]}
+
+    def reflect(self, prompt: str | list[dict[str, Any]]) -> str:
+        """Ask the model, as GEPA words it."""
+        messages: list[Message] = (
+            [{"role": "user", "content": prompt}]
+            if isinstance(prompt, str)
+            else [{"role": item["role"], "content": str(item["content"])} for item in prompt]
+        )
+        seed = derive_seed("gepa", self.seed, self._num_calls)
+        call = Call("reflector", self.env.config.arm, self._num_calls, seed)
+        self._num_calls += 1
+        with _stopping():
+            completion = background.run(ask(self.model, messages, call))
+        return "" if completion.finish_reason == "length" else completion.text
+
+    def on_valset_evaluated(self, event: Mapping[str, Any]) -> None:
+        """Keep each candidate that is the best so far on the Pareto set."""
+        reward = float(event["average_score"])
+        best = self.history[-1].reward if self.history else None
+        if self._played is not None and (best is None or reward > best):
+            if self.history:  # the first prompt was known from the start
+                self.outlays.append(self.ledger.used)
+            self.history.append(self._played.model_copy(update={"index": len(self.history), "reward": reward}))
+
+    def is_stopped(self, num_episodes: int) -> bool:
+        """Whether the episodes left do not cover another iteration."""
+        left = (self.ledger.budget.episodes or 0) - self.ledger.used.episodes
+        if left < num_episodes:
+            self.stopped = f"The budget leaves {left:,} episodes, and the next iteration may take {num_episodes:,}"
+        return left < num_episodes
+
+    def log(self, message: str) -> None:
+        """Take a line of the package's log."""
+        logger.debug("gepa: %s", message)
+
+    def result(self) -> OptimizationResult:
+        """Return what was found so far."""
+        prompt, outlays = self._first_prompt, self.outlays
+        if self.history:
+            prompt, outlays = self.history[-1].prompt, [*self.outlays, self.ledger.used]
+        return result_of(self.history, prompt, last_reflection=None, outlays=outlays, stopped=self.stopped)
+
+
+def _example(trajectory: Trajectory, max_tokens: int) -> dict[str, str]:
+    return {
+        "Episode": render_trajectory(trajectory, show_outcome=False, show_thoughts=True, max_tokens=max_tokens),
+        "Feedback": f"{render_outcome(trajectory)} Score: {trajectory.score:g}",
+    }
+
+
+class _StoppedError(BaseException):
+    """Carries an error through the package, which would otherwise swallow those of a reflection and continue."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise _StoppedError(error) from error

@@ -62,11 +62,9 @@ class Log(Protocol):
 
     def put(self, key: Hashable, record: MetaStep | Reflection) -> None:
         """Keep a meta-step under its index, or a reflection under ("", index of its meta-step)."""
-        ...
 
     def get(self, kind: type[Reflection], key: tuple[str, int]) -> Reflection | None:
         """Return the reflection under that key if an earlier run made it."""
-        ...
 
 
 class Optimizer(Protocol):
@@ -78,12 +76,7 @@ class Optimizer(Protocol):
     """
 
     def __call__(self, env: MetaEnv, reflector: ReflectorSpec, *, budget: Budget) -> OptimizationResult:
-        """Return the result; `last_prompt` is what the method hands over.
-
-        Raises:
-            InfrastructureError: an infrastructure error; the end of its own budget is not an error.
-        """
-        ...
+        """Return the result; `last_prompt` is what the method hands over. The end of its own budget is no error."""
 
 
 def optimize(
@@ -114,21 +107,22 @@ def optimize(
         InfrastructureError: a meta-step or a reflection failed; the error's `history` holds the finished meta-steps.
     """
     meta_env, policy = meta_env_of(env), as_reflector(reflector)
-    loop_options: dict[str, Any] = {
-        "seed": seed,
-        "first_prompt": first_prompt,
-        "log": log,
-        "on_meta_step": on_meta_step,
-    }
 
     def reflect_once(history: Sequence[MetaStep]) -> Reflection:
         with meta_env.ledger.open():
             return reflect(policy, history, replay=meta_env.replay_async)
 
-    if budget is None:
-        return run_loop(env, reflect_once, num_steps=num_steps, **loop_options)
-    with method_ledger(meta_env, budget) as ledger:
-        return run_loop(env, reflect_once, num_steps=num_steps, ledger=ledger, **loop_options)
+    with contextlib.nullcontext() if budget is None else method_ledger(meta_env, budget) as ledger:
+        return run_loop(
+            env,
+            reflect_once,
+            num_steps=num_steps,
+            ledger=ledger,
+            seed=seed,
+            first_prompt=first_prompt,
+            log=log,
+            on_meta_step=on_meta_step,
+        )
 
 
 def run_loop(
@@ -159,18 +153,14 @@ def run_loop(
         for index in range(num_steps):
             trajectories, reward, terminated, truncated, _ = env.step(prompts[-1])
             meta_step = MetaStep(
-                index=index,
-                prompt=prompts[-1],
-                trajectories=trajectories,
-                reward=float(reward),
-                reflection=reflection,
+                index=index, prompt=prompts[-1], trajectories=trajectories, reward=float(reward), reflection=reflection
             )
             history.append(meta_step)
             if log is not None:
                 log.put(index, meta_step)
             if on_meta_step is not None:
                 on_meta_step(meta_step)
-            reflection = log.get(Reflection, ("", index)) if log is not None else None
+            reflection = None if log is None else log.get(Reflection, ("", index))
             if reflection is None:
                 reflection = reflect_once(history)
                 if log is not None:

@@ -50,9 +50,9 @@ class RolloutEngine:
     async def run(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
         """Play the episodes and return their records, in the order of `episodes`.
 
-        An infrastructure error is not raised here; it is in the episode's record, whose `stop_reason` is `error`
-        and which has no `score`. After an error that no later episode can escape (`error.stops_run`: a wrong key,
-        a server that is down), no further episode is started, and the records of the remaining ones hold that error.
+        An infrastructure error is not raised here; it is in the episode's record, which has no `score`. After an
+        error that no later episode can escape (`error.stops_run`: a wrong key, a server that is down), no further
+        episode is started, and the records of the remaining ones hold that error.
 
         Raises:
             BudgetExceededError: the budget ran out; it carries the records. Calls under way were waited for.
@@ -89,11 +89,12 @@ class RolloutEngine:
         play: PlayEpisode,
     ) -> None:
         for index, episode in queue:
+            recalled = None
             try:
-                recalled = self._recall(episode) if self._recall is not None else None
+                if self._recall is not None:
+                    recalled = self._recall(episode)
             except BudgetExceededError as error:
                 stops.append(error)
-                recalled = None
             if recalled is not None:
                 trajectories[index] = recalled
             elif stops:
@@ -138,11 +139,9 @@ class Recorder(Protocol):
 
     def record_episode(self, trajectory: Trajectory) -> None:
         """Keep a finished episode."""
-        ...
 
     def recall_episode(self, episode: Episode) -> Trajectory | None:
         """Return the record of an episode that was played before; or None."""
-        ...
 
 
 class Player:
@@ -171,6 +170,7 @@ class Player:
         self.engine = RolloutEngine(
             actor,
             workers,
+            # Only these fields: the configuration travels to remote hosts, and a schedule may not be picklable.
             config=RolloutConfig(**config.model_dump(include=set(RolloutConfig.model_fields))),
             score=score,
             on_episode=self._finish,
@@ -190,11 +190,7 @@ class Player:
         return other
 
     async def play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
-        """Play the episodes and return their records, in the order of `episodes`.
-
-        Raises:
-            BudgetExceededError: the budget ran out; it carries the records.
-        """
+        """Play the episodes and return their records, in the order of `episodes`; see `RolloutEngine.run`."""
         self.ledger.begin_episodes(sum(not self._is_finished(episode) for episode in episodes))
         with self.ledger.timed(), self.ledger.open():
             try:
@@ -207,21 +203,17 @@ class Player:
         return played
 
     async def _play_with_retries(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
-        played = list(await self.engine.run(episodes))
+        played = await self.engine.run(episodes)
         for _ in range(self.retries):
-            failed = [index for index, item in enumerate(played) if item.score is None]
+            failed = [item.episode for item in played if item.score is None]
             if not failed:
                 break
             try:
-                retried = await self.engine.run([episodes[index] for index in failed])
+                played = _replace_failed(played, await self.engine.run(failed))
             except BudgetExceededError as error:
-                for index, item in zip(failed, error.trajectories, strict=True):
-                    played[index] = item
-                error.trajectories = tuple(played)
+                error.trajectories = _replace_failed(played, error.trajectories)
                 raise
-            for index, item in zip(failed, retried, strict=True):
-                played[index] = item
-        return tuple(played)
+        return played
 
     def _give_back(self, played: Sequence[Trajectory]) -> None:
         """Take failed episodes out of the books: they are played again, and cost no method anything."""
@@ -245,3 +237,8 @@ class Player:
             self.recorder.record_episode(trajectory)
         if self.on_episode is not None:
             self.on_episode(trajectory)
+
+
+def _replace_failed(played: Sequence[Trajectory], retried: Sequence[Trajectory]) -> tuple[Trajectory, ...]:
+    rest = iter(retried)
+    return tuple(next(rest) if item.score is None else item for item in played)

@@ -42,9 +42,6 @@ async def run_episode(
     The agent's mistakes are data: an action that cannot be read or is not available is not executed, earns 0,
     and is answered by `Observation.feedback`. `steps` receives each step as it is made, so that the caller has
     the steps even if the episode fails.
-
-    Raises:
-        Exception: whatever the actor, the inner environment or `score` raised, except ContextOverflowError.
     """
     steps = [] if steps is None else steps
     frame = await env.reset(episode.task)
@@ -64,12 +61,7 @@ async def run_episode(
             reward, events = float(frame.reward), tuple(frame.info.get("events", ()))
             next_observation = _observe(frame)
         step = Step(
-            observation=observation,
-            action=action,
-            command=command,
-            is_valid=not problem,
-            reward=reward,
-            events=events,
+            observation=observation, action=action, command=command, is_valid=not problem, reward=reward, events=events
         )
         steps.append(compact(step))
         observation = next_observation
@@ -140,7 +132,6 @@ def _observe(frame: Frame) -> Observation:
 
 
 def _resolve(action: Action, available: tuple[str, ...] | None, invalid: str) -> tuple[str | None, str]:
-    """Return the command to execute, if any, and the actor's mistake, if any."""
     if action.text is None:
         return None, action.problem or "Your reply could not be read."
     command = match_command(action.text, available)

@@ -66,7 +66,7 @@ class EpisodeRunner:
         """Play the episode; a failure or a cancellation is part of the result."""
         ledger, settled, steps = Ledger(), list[Attempt](), list[Step]()
         ledger.on_attempt = settled.append
-        trajectory, failure = None, None
+        trajectory = failure = None
         with ledger.open(), spending_on(request.purpose), _cassette_for(request) as cassette:
             try:
                 async with workers.lease() as env:
@@ -89,11 +89,7 @@ class EpisodeRunner:
 
 
 class RemoteRollout:
-    """The driver's side: sends the episodes of one run of the engine to hosts, and books their model calls.
-
-    Raises:
-        ConfigError: a budget or a shared cassette is open, which hosts cannot keep.
-    """
+    """The driver's side: sends the episodes of one run of the engine to hosts, and books their model calls."""
 
     def __init__(self, run: RunEpisode, actor: Actor, workers: RemoteWorkers, *, max_steps: int) -> None:
         self._runner, self._workers = EpisodeRunner(run, actor), workers
@@ -113,9 +109,7 @@ class RemoteRollout:
     async def play(self, episode: Episode, steps: list[Step]) -> Trajectory:
         """Play an episode on a host; `steps` receives its steps, also if it fails.
 
-        Raises:
-            Exception: whatever the actor or the inner environment raised there.
-            WorkerLostError: the machine was lost; the ledger then holds one attempt of unknown cost.
+        If the machine is lost, the ledger holds one attempt of unknown cost.
         """
         async with self._workers.lease_host() as host:
             try:
@@ -143,7 +137,6 @@ class RemoteRollout:
             raise
 
     async def _cancel(self, host: HostLease, running: asyncio.Future[EpisodeResult]) -> None:
-        """Cancel an episode on its host, and book the model calls it made."""
         try:
             async with asyncio.timeout(CANCEL_TIMEOUT_S):
                 await host.cancel()
@@ -186,7 +179,6 @@ class RemoteRollout:
 
 @contextlib.contextmanager
 def _cassette_for(request: EpisodeRequest) -> Iterator[Cassette | None]:
-    """Open a cassette in memory with the replies of the driver's one."""
     if request.mode is None:
         yield None
         return
@@ -198,7 +190,6 @@ def _cassette_for(request: EpisodeRequest) -> Iterator[Cassette | None]:
 
 
 def _is_picklable(error: BaseException | None) -> bool:
-    """Whether the error comes back from pickling with the same type and text."""
     try:
         copy: Any = pickle.loads(pickle.dumps(error))
     except Exception:

@@ -37,11 +37,7 @@ class WorkerOptions(ProcessLimits):
 
 
 def read_workers(value: object) -> str | int | WorkerOptions:
-    """Return a legal value of the option `workers`.
-
-    Raises:
-        ConfigError: the value is not legal; the message says which values are.
-    """
+    """Return `value` if it is a legal value of the option `workers`, with a mapping as `WorkerOptions`."""
     if isinstance(value, WorkerOptions) or value in ("local", "ray"):
         return value
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
@@ -60,12 +56,7 @@ def read_workers(value: object) -> str | int | WorkerOptions:
 def make_workers(
     options: str | int | WorkerOptions, make_env: MakeEnv, picklable: Callable[[], MakeEnv]
 ) -> Workers | RemoteWorkers:
-    """Make the workers that `options` name: in this process with `make_env`, elsewhere with what `picklable` returns.
-
-    Raises:
-        ConfigError: the function that `picklable` returns cannot be pickled.
-        MissingExtraError: Ray is wanted and is not installed.
-    """
+    """Make the workers that `options` name: with `make_env` in this process, with the result of `picklable` elsewhere."""
     if options == "local":
         return LocalWorkers(make_env)
     if isinstance(options, int):

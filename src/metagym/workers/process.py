@@ -38,9 +38,6 @@ class ProcessWorkers:
 
     `make_env` must be picklable: a class, a module's function, or a `functools.partial` of one. Each process prints
     to its own file; if the process is lost, the end of that file is in the error.
-
-    Raises:
-        ConfigError: `make_env` cannot be pickled, or `num_processes` is below 1.
     """
 
     def __init__(self, make_env: MakeEnv, num_processes: int, limits: ProcessLimits = DEFAULT_LIMITS) -> None:
@@ -54,8 +51,8 @@ class ProcessWorkers:
                 "Use a class, a module's function or a functools.partial; for a MetaEnv, override "
                 "inner_env_factory, or make make_inner_env a static method."
             ) from error
-        self._limits = limits
-        self._workers: list[_Worker | None] = [None] * num_processes
+        self._limits, self._num_processes = limits, num_processes
+        self._workers: list[_Worker] = []
         self._closed = False
 
     @contextlib.asynccontextmanager
@@ -74,17 +71,15 @@ class ProcessWorkers:
         """Kill the processes. Calling it twice is fine."""
         self._closed = True
         for worker in self._workers:
-            if worker is not None:
-                worker.kill()
+            worker.kill()
 
     async def _least_busy(self) -> _Worker:
-        usable = [None if worker is None or worker.is_lost or worker.is_worn else worker for worker in self._workers]
-        loads = [0 if worker is None else worker.num_leases for worker in usable]
-        index = loads.index(min(loads))
-        worker = usable[index]
-        if worker is None:
-            # No await between the choice and this line: two leases never start one worker twice.
-            worker = self._workers[index] = _Worker(self._factory, self._limits)
+        # No await before the count of leases: two leases never start one worker twice.
+        self._workers = [worker for worker in self._workers if not (worker.is_lost or worker.is_worn)]
+        worker = min(self._workers, key=lambda worker: worker.num_leases, default=None)
+        if worker is None or (worker.num_leases > 0 and len(self._workers) < self._num_processes):
+            worker = _Worker(self._factory, self._limits)
+            self._workers.append(worker)
         worker.num_leases += 1
         try:
             await worker.started()
@@ -127,11 +122,7 @@ class _Worker:
         return self._limits.recycle_after is not None and self._num_episodes >= self._limits.recycle_after
 
     async def started(self) -> None:
-        """Wait until the process has imported what it needs.
-
-        Raises:
-            WorkerLostError: it could not start. An error of its imports is raised as it is.
-        """
+        """Wait until the process has imported what it needs. An error of its imports is raised as it is."""
         await asyncio.shield(self._start)
 
     def take(self) -> int:
@@ -145,12 +136,7 @@ class _Worker:
         self._idle_slots.append(slot)
 
     async def ask(self, *request: Any) -> Any:
-        """Send a request and return its answer.
-
-        Raises:
-            WorkerLostError: the process died, or was killed because it took too long.
-            InnerEnvError: the environment raised.
-        """
+        """Send a request and return its answer, or raise what the environment raised."""
         if self.is_lost:
             raise self._lost(is_culprit=False)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

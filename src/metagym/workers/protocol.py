@@ -59,11 +59,7 @@ class HostLease(Protocol):
     """The right to run one request on a remote host."""
 
     async def run(self, runner: RemoteRunner, request: Any) -> Any:
-        """Run `request` on the host with `runner`, and return the result.
-
-        Raises:
-            WorkerLostError: the host, or the machine it runs on, was lost.
-        """
+        """Run `request` on the host with `runner`, and return the result; WorkerLostError if the host was lost."""
 
     async def cancel(self) -> None:
         """Cancel the running request; `run` then returns the result that the runner still gives."""

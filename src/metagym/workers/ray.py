@@ -43,10 +43,6 @@ class RayWorkers:
     Ray's pickler sends `make_env` and the runners, and takes functions of a script, too; metagym and the
     environment's packages must be installed on the nodes. `num_hosts` is the number of hosts in all, by default one
     for each CPU. A Ray that was started here ends with this process.
-
-    Raises:
-        MissingExtraError: Ray is not installed.
-        ConfigError: `make_env` cannot be pickled, or `num_hosts` is below 1.
     """
 
     def __init__(self, make_env: MakeEnv, num_hosts: int | None = None, limits: ProcessLimits = DEFAULT_LIMITS) -> None:
@@ -59,15 +55,14 @@ class RayWorkers:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         self._factory = _pickled(make_env, "function that makes an environment")
         self._num_hosts, self._limits = num_hosts, limits
-        self._hosts: list[_Host | None] = []
+        self._hosts: list[_Host] = []
         self._sent: weakref.WeakKeyDictionary[RemoteRunner, Any] = weakref.WeakKeyDictionary()
 
     @contextlib.asynccontextmanager
     async def lease_host(self) -> AsyncIterator[RayHostLease]:
         """Lease the host with the fewest leases."""
-        if not self._hosts:
-            self._hosts = [None] * (self._num_hosts or sum(_cpus_of_nodes().values()))
-        host = self._least_busy()
+        self._num_hosts = self._num_hosts or sum(_cpus_of_nodes().values())
+        host = self._least_busy(self._num_hosts)
         host.num_leases += 1
         try:
             yield RayHostLease(self, host)
@@ -77,8 +72,7 @@ class RayWorkers:
     def close(self) -> None:
         """End the hosts. Calling it twice is fine."""
         for host in self._hosts:
-            if host is not None:
-                host.kill()
+            host.kill()
         self._hosts = []
         self._sent.clear()
 
@@ -90,20 +84,15 @@ class RayWorkers:
             self._sent[runner] = ray.put(_pickled(runner, "actor"))
         return self._sent[runner]
 
-    def _least_busy(self) -> _Host:
-        usable = [None if host is None or host.is_lost else host for host in self._hosts]
-        loads = [0 if host is None else host.num_leases for host in usable]
-        index = loads.index(min(loads))
-        host = usable[index]
-        if host is None:
-            host = self._hosts[index] = _Host(self._freest_node(), self._factory, self._limits)
+    def _least_busy(self, num_hosts: int) -> _Host:
+        self._hosts = [host for host in self._hosts if not host.is_lost]
+        host = min(self._hosts, key=lambda host: host.num_leases, default=None)
+        if host is None or (host.num_leases > 0 and len(self._hosts) < num_hosts):
+            cpus, taken = _cpus_of_nodes(), Counter(host.node for host in self._hosts)
+            freest = min(cpus, key=lambda node: taken[node] / cpus[node])
+            host = _Host(freest, self._factory, self._limits)
+            self._hosts.append(host)
         return host
-
-    def _freest_node(self) -> str:
-        """Return the node with the fewest of these hosts for its CPUs."""
-        num_hosts = Counter(host.node for host in self._hosts if host is not None and not host.is_lost)
-        cpus = _cpus_of_nodes()
-        return min(cpus, key=lambda node: num_hosts[node] / cpus[node])
 
 
 class RayHostLease:
@@ -114,12 +103,7 @@ class RayHostLease:
         self._number = next(host.numbers)
 
     async def run(self, runner: RemoteRunner, request: Any) -> Any:
-        """Run `request` on the host with `runner`, and return the result.
-
-        Raises:
-            WorkerLostError: the host or its node was lost.
-            Exception: whatever the runner raised.
-        """
+        """Run `request` on the host with `runner`, and return the result, or raise what the runner raised."""
         from ray.exceptions import RayError, RayTaskError
 
         try:
@@ -143,8 +127,6 @@ class RayHostLease:
 
 
 class _Host:
-    """One Ray actor, as the driver sees it."""
-
     def __init__(self, node: str, factory: bytes, limits: ProcessLimits) -> None:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -216,7 +198,6 @@ def _pickled(value: object, what: str) -> bytes:
 
 
 def _cpus_of_nodes() -> dict[str, int]:
-    """Return the number of CPUs of each node that is alive and has any."""
     import ray
 
     found = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]}

@@ -38,23 +38,29 @@ def serve_environments(connection: socket.socket, output: str, factory: bytes, m
     """Make, reset and step environments, one request at a time, until the parent closes the socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent
     _die_with_parent()
-    _redirect_output(output)
-    _limit_memory(memory_mib)
+    # What environments print, in Python or in C, goes to a file instead of the user's terminal.
+    file = os.open(output, os.O_WRONLY | os.O_APPEND)
+    for printed in (sys.stdout, sys.stderr):
+        os.dup2(file, printed.fileno())
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    if memory_mib is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory_mib * 2**20, memory_mib * 2**20))
     envs: dict[int, HostedEnv] = {}
     with connection, connection.makefile("rwb") as stream:
         while (request := _read(stream)) is not None:
             slot, method, argument = request
             try:
+                answer: tuple[Exception | None, Any] = (None, None)
                 if method == "hello":
                     make_env = pickle.loads(factory)
-                    answer: tuple[Exception | None, Any] = (None, None)
                 else:
                     env = envs.get(slot) or envs.setdefault(slot, HostedEnv(make_env))
                     answer = (None, tuple(getattr(env, method)(argument)))
             except Exception as error:
-                broken = envs.pop(slot, None)
-                if broken is not None:
-                    broken.close()
+                if slot in envs:
+                    envs.pop(slot).close()
                 answer = (error, None)
             _write(stream, answer)
 
@@ -86,18 +92,3 @@ def _die_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
-
-
-def _redirect_output(path: str) -> None:
-    """Send everything that environments print, in Python or in C, to a file instead of the user's terminal."""
-    file = os.open(path, os.O_WRONLY | os.O_APPEND)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(file, stream.fileno())
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-
-
-def _limit_memory(mib: int | None) -> None:
-    if mib is not None:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (mib * 2**20, mib * 2**20))
