@@ -63,11 +63,7 @@ class TaskSet(ABC):
     """Levels rejected in a row before a family counts as exhausted; None means no limit."""
 
     def __init__(
-        self,
-        families: Iterable[str],
-        *,
-        sources: Iterable[str] = (),
-        groups: dict[str, tuple[str, ...]] | None = None,
+        self, families: Iterable[str], *, sources: Iterable[str] = (), groups: dict[str, tuple[str, ...]] | None = None
     ) -> None:
         self.families = tuple(families)
         self.sources = tuple(sources)
