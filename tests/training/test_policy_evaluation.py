@@ -17,9 +17,8 @@ from metagym.evaluation.comparison import compare  # noqa: E402
 from metagym.evaluation.store import read_report  # noqa: E402
 from metagym.training.experience import to_experience  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
-from metagym.training.local_reflector import LocalChatModel, LocalReflector  # noqa: E402
+from metagym.training.local_reflector import LocalChatModel, LocalReflector, evaluate_by_ict  # noqa: E402
 from metagym.training.policy import Policy  # noqa: E402
-from metagym.training.policy_evaluation import evaluate_by_ict  # noqa: E402
 from metagym.training_demo.gates_problem import compact_messages  # noqa: E402
 from metagym.types import digest  # noqa: E402
 from tests.conftest import MakeGates  # noqa: E402

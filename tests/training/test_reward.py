@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from metagym.envs.gates.env import GATES, GatesEnv, law_of
 from metagym.errors import ConfigError
@@ -114,11 +115,11 @@ def test_a_failed_episode_gives_no_reward(make_gates: MakeGates) -> None:
 
 @pytest.mark.parametrize(
     ("config", "message"),
-    [({"on": "other"}, "must be 'same' or 'fresh', got 'other'"), ({"repetitions": 0}, "at least 1, got 0")],
+    [({"on": "other"}, "should be 'same' or 'fresh'.*'other'"), ({"repetitions": 0}, "greater than or equal to 1.*=0")],
 )
-def test_a_bad_option_is_refused(make_gates: MakeGates, config: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        MetaReward(make_gates(), RewardConfig(**config))
+def test_a_bad_option_is_refused(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        RewardConfig(**config)
 
 
 def test_an_empty_batch_is_refused(make_gates: MakeGates) -> None:

@@ -141,8 +141,14 @@ def test_evaluations_are_before_training_every_n_steps_and_at_the_end_once_each(
     assert lines(tmp_path / "run" / "evaluations.jsonl") == [
         {"step": step, "held_out": float(step)} for step in (0, 2, 4, 5)
     ]
+    evaluations = tmp_path / "run" / "evaluations.jsonl"
+    whole = evaluations.read_bytes()
+    evaluations.write_bytes(whole[:-5])  # torn by a crash
     resume()
-    assert seen == [0, 2, 2, 4, 5]
+    assert seen == [0, 2, 2, 4, 5, 5]
+    assert evaluations.read_bytes() == whole
+    resume()
+    assert seen == [0, 2, 2, 4, 5, 5]
     plain = run(tiny_start, experience, env, tmp_path / "plain", steps=5)
     assert weights_digest(Policy.load(last)) == weights_digest(Policy.load(plain))
 

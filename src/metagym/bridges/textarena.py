@@ -56,7 +56,7 @@ class TextArenaEnv(gymnasium.Env[str, str]):
         if game != self._game or self._env is None:
             self._env, self._game = _make(game), game
         start = int(self.np_random.integers(2**31)) if seed is None else seed
-        with self._random.seeded(start):
+        with self._random.in_use(start):
             try:
                 self._env.reset(num_players=1, seed=start)
             except AssertionError as error:
@@ -65,7 +65,7 @@ class TextArenaEnv(gymnasium.Env[str, str]):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Send the text to the game; if the game raises, end the episode and name the error."""
-        with self._random:
+        with self._random.in_use():
             try:
                 done, _ = self._env.step(action=action)
                 text = self._read()
@@ -109,7 +109,8 @@ class TextArenaMetaEnv(MetaEnv):
 
     def make_task_set(self) -> TaskSet:
         """Make the tasks: the seeds of each game. The text and hidden state of a start decide its role."""
-        return TaskSet.from_seeds(TextArenaEnv, 100_000, families=self.games, digest=_content)
+        content: Any = TextArenaEnv.content
+        return TaskSet.from_seeds(TextArenaEnv, 100_000, families=self.games, digest=content)
 
     def inner_fingerprint(self) -> dict[str, Any]:
         """Return the games and TextArena's version, with which the games change."""
@@ -119,25 +120,26 @@ class TextArenaMetaEnv(MetaEnv):
 class _OwnRandom:
     """Gives each game its own random stream: TextArena draws from the global `random`, some games from numpy's."""
 
-    def __init__(self) -> None:
-        self._own: tuple[Any, Any] | None = None
+    _own: tuple[Any, Any]
 
     @contextlib.contextmanager
-    def seeded(self, seed: int) -> Iterator[None]:
-        self._own = (random.Random(seed).getstate(), np.random.RandomState(seed % 2**32).get_state())
-        with self:
+    def in_use(self, seed: int | None = None) -> Iterator[None]:
+        outer = (random.getstate(), np.random.get_state())
+        if seed is None:
+            _set_global_random(self._own)
+        else:
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+        try:
             yield
+        finally:
+            self._own = (random.getstate(), np.random.get_state())
+            _set_global_random(outer)
 
-    def __enter__(self) -> None:
-        self._outer = (random.getstate(), np.random.get_state())
-        assert self._own is not None
-        random.setstate(self._own[0])
-        np.random.set_state(self._own[1])
 
-    def __exit__(self, *error: object) -> None:
-        self._own = (random.getstate(), np.random.get_state())
-        random.setstate(self._outer[0])
-        np.random.set_state(self._outer[1])
+def _set_global_random(state: tuple[Any, Any]) -> None:
+    random.setstate(state[0])
+    np.random.set_state(state[1])
 
 
 def _make(game: str) -> Any:
@@ -146,11 +148,6 @@ def _make(game: str) -> Any:
         return textarena.make(f"{game}-raw")  # without the wrapper that repeats the whole conversation
     except ValueError as error:
         raise ConfigError(f"Expected the id of a TextArena game, got {game!r}: {error}.") from error
-
-
-def _content(env: gymnasium.Env[str, str], task: Task) -> str:
-    assert isinstance(env, TextArenaEnv)
-    return env.content(task)
 
 
 def _plain(value: Any) -> Any:

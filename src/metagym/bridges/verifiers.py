@@ -111,10 +111,8 @@ def _read_taskset(taskset: Any) -> Any:
 def _trace(task: Any, reply: str) -> Any:
     """Return the record that verifiers scores, with the question and the reply."""
     vf = require("verifiers.v1")
-    nodes = [
-        vf.MessageNode(message=vf.UserMessage(content=task.data.prompt_text)),
-        vf.MessageNode(parent=0, message=vf.AssistantMessage(content=reply), sampled=True),
-    ]
+    question = vf.MessageNode(message=vf.UserMessage(content=task.data.prompt_text))
+    answer = vf.MessageNode(parent=0, message=vf.AssistantMessage(content=reply), sampled=True)
     about = vf.TraceTask(type=type(task).__name__, data=task.data)
     agent = vf.AgentInfo(config=vf.AgentConfig())
-    return vf.Trace(task=about, agent=agent, nodes=nodes, root_reply=reply)
+    return vf.Trace(task=about, agent=agent, nodes=[question, answer], root_reply=reply)

@@ -1,25 +1,20 @@
 """A meta-environment as a task set of verifiers: the question is a meta-step, the answer a new prompt.
 
-Written for verifiers 0.4.0. A task shows a meta-step (a prompt and its trajectories) to a model; the reward of the
-reply is the mean score of the same tasks, replayed under its prompt. This is one turn, as in the training of a
-reflector, so verifiers' evaluation, GEPA and trainers that read its task sets can use it. A complete meta-episode
-in one rollout is not possible: verifiers runs the agent in its own harness and runtime, and an environment cannot
-send it the next batch from outside.
+Written for verifiers 0.4.0. A task is one turn, as in the training of a reflector, so verifiers' evaluation, GEPA and
+trainers that read its task sets can use it. A complete meta-episode in one rollout is not possible: verifiers runs the
+agent in its own harness and runtime, and an environment cannot send it the next batch from outside.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import verifiers.v1 as vf
 
-from metagym.errors import InfrastructureError
 from metagym.training.experience import EXPERIENCE, chat_messages, read_experience
-from metagym.training.reward import MetaReward, shared_meta_env
-from metagym.types import MetaStep
+from metagym.training.reward import reward_reply
 
 __all__ = ["ReflectionTaskset"]
 
@@ -48,18 +43,13 @@ class ReflectionData(vf.TaskData):  # type: ignore[misc]
 
 
 class ReflectionTask(vf.Task[ReflectionData, vf.State, ReflectionTaskConfig]):  # type: ignore[misc]
-    """Write a better prompt; the reward is the score of the episodes under it."""
+    """Show a meta-step to a model, which writes a better prompt."""
 
     @vf.reward  # type: ignore[untyped-decorator]
     async def mean_score(self, task: ReflectionData, trace: Any) -> float:
-        """Return the mean score of the same tasks under the prompt in the reply."""
-        reward = MetaReward(shared_meta_env(self.config.env_id, self.config.env_options))
-        meta_step = MetaStep.model_validate(task.meta_step)
+        """Return the mean score of the same tasks, replayed under the prompt in the reply."""
         reply = str(trace.assistant_messages[-1].content or "")
-        (found,) = await asyncio.to_thread(reward.rewarded, meta_step, [reply])
-        if found.reward is None:
-            raise InfrastructureError("An episode of the replay failed, so this reflection has no reward.")
-        return float(found.reward)
+        return (await reward_reply(self.config.env_id, self.config.env_options, task.meta_step, reply))[0]
 
 
 class ReflectionTaskset(vf.Taskset[ReflectionTask, ReflectionConfig]):  # type: ignore[misc]

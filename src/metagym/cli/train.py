@@ -92,7 +92,7 @@ def train_grpo_command(
     from metagym.imports import import_object
     from metagym.training.experience import read_experience, read_lines
     from metagym.training.grpo import GRPOConfig
-    from metagym.training.policy_evaluation import evaluate_by_ict
+    from metagym.training.local_reflector import evaluate_by_ict
     from metagym.training.reward import MetaReward, RewardConfig
     from metagym.training.trainer import TrainingConfig, train
 

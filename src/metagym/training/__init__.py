@@ -4,11 +4,9 @@
     reward               the reward of a reflection: its batch, replayed under its prompt (no torch)
     grpo                 the algorithm
     policy               the language model under training: it samples replies and gives their log-probabilities
-    trainer              the training run: steps, evaluations, exact resume
+    trainer              the training run: steps, evaluations, checkpoints, exact resume
     metrics              the figures of a step, and the files that hold them
-    checkpoint           everything that the next step depends on
-    policy_evaluation    the ICT protocol on held-out families, for the policy under training
-    local_reflector      a checkpoint as a reflector, in this process
+    local_reflector      a checkpoint as a reflector, in this process; the ICT protocol for the policy under training
     export               turns and pairs for other trainers (no torch)
     trl, verl            adapters: the same reward and data in those trainers
 

@@ -66,7 +66,6 @@ def collect(
     the paper's 128 x 4 (second-hand). `env` may be wrapped (`TimeLimit`), but must be a `MetaEnv` inside.
 
     Raises:
-        RunFolderError: the folder holds loops of another environment, actor or reflector.
         InfrastructureError: a meta-step failed. Its finished episodes are kept; call again to resume.
     """
     meta_env = env.unwrapped
@@ -129,20 +128,14 @@ def write_jsonl(records: Iterable[Record], path: str | Path) -> None:
 
 
 def read_experience(path: str | Path, *, fingerprint: str | None = None) -> list[Experience]:
-    """Read a data set: a JSONL or Parquet file, or the folder that `collect` wrote.
-
-    Raises:
-        ConfigError: the file is missing, empty or broken, or its fingerprint is not `fingerprint` or not the
-            same in all lines.
-    """
-    path = Path(path)
-    file = path / EXPERIENCE if path.is_dir() else path
+    """Read a data set: a JSONL or Parquet file, or the folder that `collect` wrote. Check its `fingerprint`."""
+    file = Path(path)
+    file = file / EXPERIENCE if file.is_dir() else file
     if not file.is_file():
         raise ConfigError(f"Expected experience at {file}, found no file. Make it: metagym train collect.")
     try:
         if file.suffix == ".parquet":
-            table = require("pyarrow.parquet", extra="train").read_table(file)
-            lines = table.column("record").to_pylist()
+            lines = require("pyarrow.parquet", extra="train").read_table(file).column("record").to_pylist()
         else:
             lines = file.read_text(encoding="utf-8").splitlines()
         experience = [Experience.model_validate_json(line) for line in lines]

@@ -18,24 +18,13 @@ Turns of the same `group` answer the same conversation (reflector) or play the s
 
 
 def reflector_turns(run: str | Path) -> Iterator[dict[str, Any]]:
-    """Yield the reflections of a training run as turns; the G candidates of an experience have the same `group`.
-
-    Raises:
-        ConfigError: the folder holds no training run.
-    """
+    """Yield the reflections of a training run as turns; the G candidates of an experience have the same `group`."""
     file = Path(run) / "samples.jsonl"
     if not file.is_file():
         raise ConfigError(f"Expected a training run (a folder with samples.jsonl) at {run}, found no such file.")
     for line in read_lines(file):
-        yield {
-            "role": "reflector",
-            "messages": line["messages"],
-            "completion": line["completion"],
-            "reward": line["reward"],
-            "group": f"{line['step']}/{line['experience']}",
-            "token_ids": line["token_ids"],
-            "logprobs": line["logprobs"],
-        }
+        turn = {**line, "role": "reflector", "group": f"{line['step']}/{line['experience']}"}
+        yield {name: turn[name] for name in FIELDS}
 
 
 def actor_turns(trajectories: Iterable[Trajectory], actor: ChatActor) -> Iterator[dict[str, Any]]:
@@ -46,20 +35,17 @@ def actor_turns(trajectories: Iterable[Trajectory], actor: ChatActor) -> Iterato
     """
     for trajectory in trajectories:
         for index, step in enumerate(trajectory.steps):
-            completion = step.action.completion
-            if completion is None:
-                continue
-            yield {
-                "role": "actor",
-                "messages": actor.messages(
-                    step.action.prompt_read or trajectory.episode.prompt, trajectory.steps[:index], step.observation
-                ),
-                "completion": completion.text,
-                "reward": trajectory.score,
-                "group": trajectory.task.id,
-                "token_ids": completion.token_ids,
-                "logprobs": completion.logprobs,
-            }
+            prompt = step.action.prompt_read or trajectory.episode.prompt
+            if (completion := step.action.completion) is not None:
+                yield {
+                    "role": "actor",
+                    "messages": actor.messages(prompt, trajectory.steps[:index], step.observation),
+                    "completion": completion.text,
+                    "reward": trajectory.score,
+                    "group": trajectory.task.id,
+                    "token_ids": completion.token_ids,
+                    "logprobs": completion.logprobs,
+                }
 
 
 def supervised_pairs(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -75,8 +61,7 @@ def supervised_pairs(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]
     for group in groups.values():
         best = max(group, key=lambda turn: turn["reward"])
         if best["reward"] > min(turn["reward"] for turn in group):
-            reply = {"role": "assistant", "content": best["completion"]}
-            pairs.append({"messages": [*best["messages"], reply]})
+            pairs.append({"messages": [*best["messages"], {"role": "assistant", "content": best["completion"]}]})
     return pairs
 
 

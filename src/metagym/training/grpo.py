@@ -35,7 +35,7 @@ class GRPOConfig(Record):
     """The settings of the algorithm."""
 
     group_size: int = 8
-    """G, the number of reflections for each experience; at least 2."""
+    """G, the number of reflections for each experience; at least 2: a group of one has no spread, so no signal."""
     groups_per_step: int = 8
     """Experiences per step."""
     learning_rate: float = 3e-6
@@ -93,12 +93,7 @@ RewardFunction = Callable[[int, Sequence[Completion]], Sequence[float | None]]
 
 
 class GRPO:
-    """The algorithm with its optimizer. The seed and the number of a step decide everything that is random.
-
-    Raises:
-        ConfigError: the group size is below 2 (a group of one has no spread, so no signal), or the KL term has
-            no reference.
-    """
+    """The algorithm with its optimizer. The seed and the number of a step decide everything that is random."""
 
     def __init__(
         self,

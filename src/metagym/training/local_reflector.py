@@ -1,42 +1,44 @@
-"""A trained reflector in this process: the path of a checkpoint is a reflector."""
+"""A policy as a reflector in this process: the path of a checkpoint, and the ICT protocol during the training."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.extensions import import_path
 from metagym.imports import import_object, require
 from metagym.models import Call
 from metagym.reflectors import ChatReflector
-from metagym.training.experience import Render
-from metagym.training.policy import Policy
+from metagym.training.experience import Experience, Render, chat_messages
+from metagym.training.grpo import GRPOConfig
+from metagym.training.policy import Policy, Sample
 from metagym.types import Completion, Message, MetaStep, Record, digest
 
 torch = require("torch", extra="train")
 SERVED = "metagym.json"
+FIGURES = ("gain", "last_gain", "test_first", "test_chosen", "test_last")
+"""The figures that become metrics: means over seeds with their intervals (`_low`, `_high`). The report has all."""
+Evaluate = Callable[[Policy, int], Mapping[str, float]]
+"""Evaluates the policy after a number of steps: (policy, step) -> figures by name."""
 
 
 class LocalChatModel:
     """A `ChatModel` over a policy in this process: one call at a time; all randomness comes from the call's seed."""
 
     def __init__(self, policy: Policy, *, max_new_tokens: int = 1024, temperature: float = 1.0) -> None:
-        self.policy, self.max_new_tokens, self.temperature = policy, max_new_tokens, temperature
+        self.policy, self._sampling = policy, {"max_new_tokens": max_new_tokens, "temperature": temperature}
         self._lock = threading.Lock()
 
     @property
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides the replies: the digest of the weights, and the sampling."""
-        return {
-            "kind": "LocalChatModel",
-            "weights": weights_digest(self.policy),
-            "sampling": {"max_new_tokens": self.max_new_tokens, "temperature": self.temperature},
-        }
+        return {"kind": "LocalChatModel", "weights": weights_digest(self.policy), "sampling": self._sampling}
 
     async def complete(self, messages: Sequence[Message], call: Call) -> Completion:
         """Return the model's reply; see `ChatModel.complete`."""
@@ -44,14 +46,9 @@ class LocalChatModel:
 
     def _complete(self, messages: Sequence[Message], seed: int) -> Completion:
         with self._lock:
-            (sample,) = self.policy.sample(
-                [self.policy.encode(messages)],
-                max_new_tokens=self.max_new_tokens,
-                temperature=self.temperature,
-                generator=self.policy.generator(seed),
-            )
-        completion: Completion = sample.completion
-        return completion
+            prompt, generator = self.policy.encode(messages), self.policy.generator(seed)
+            samples: list[Sample] = self.policy.sample([prompt], generator=generator, **self._sampling)
+        return samples[0].completion
 
 
 class LocalReflector(ChatReflector):
@@ -65,11 +62,7 @@ class LocalReflector(ChatReflector):
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides the reflections: the model, and the rendering of meta-steps."""
         assert isinstance(self.model, LocalChatModel)
-        return {
-            "kind": "LocalReflector",
-            "model": self.model.fingerprint,
-            "render": import_path(self._render),
-        }
+        return {"kind": "LocalReflector", "model": self.model.fingerprint, "render": import_path(self._render)}
 
     def messages(self, meta_step: MetaStep) -> list[Message]:
         """Return the conversation that asks for a reflection on `meta_step`."""
@@ -87,11 +80,6 @@ class Served(Record):
     model: str | None = None
     """The model's folder or hub name; None means the same folder."""
 
-    @classmethod
-    def of(cls, render: Render, **options: Any) -> Served:
-        """Describe a model for which `render` renders meta-steps; `options` are the other fields."""
-        return cls(render=import_path(render), **options)
-
     def write(self, folder: Path) -> None:
         """Write `metagym.json` to a folder."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,11 +87,7 @@ class Served(Record):
 
     @classmethod
     def read(cls, folder: Path) -> Served:
-        """Read `metagym.json` in a folder; without the file, return the settings of `ChatReflector`.
-
-        Raises:
-            ConfigError: the file exists and cannot be read.
-        """
+        """Read `metagym.json` in a folder; without the file, return the settings of `ChatReflector`."""
         try:
             found = cls.model_validate_json((folder / SERVED).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -121,19 +105,53 @@ def load_reflector(path: str | Path) -> LocalReflector:
 
     The `metagym.json` of a checkpoint holds the rendering, reply length and temperature of its training; the
     reflector uses the same.
-
-    Raises:
-        ConfigError: the folder holds no model.
     """
-    path = Path(path)
-    if not path.is_dir():
+    if not Path(path).is_dir():
         raise ConfigError(
             f"Expected the folder of a model or of a checkpoint, got {str(path)!r}, which is not a folder."
         )
-    served = Served.read(path)
+    served = Served.read(Path(path))
     policy = Policy.load(path if served.model is None else served.model, dtype=served.dtype, frozen=True)
     model = LocalChatModel(policy, max_new_tokens=served.max_new_tokens, temperature=served.temperature)
     return LocalReflector(model, import_object(served.render))
+
+
+def evaluate_by_ict(
+    evaluate: Callable[..., Any],
+    env: MetaEnv,
+    experience: Sequence[Experience],
+    config: Any,
+    path: str | Path,
+    *,
+    grpo: GRPOConfig,
+    render: Render = chat_messages,
+) -> Evaluate:
+    """Return a function that evaluates the policy by the protocol in `config`, for `train(evaluate=)`.
+
+    `evaluate` is `metagym.evaluation.evaluate`, and `config` its `EvaluationConfig` with held-out families: training is
+    a layer that does not know them. Each evaluation is a run folder, `path/NNNNNN` after NNNNNN steps; two of them are
+    compared like any other: `metagym compare RUN/evaluations/000000 ...000025`. The policy reflects as in training:
+    the same rendering, reply length and temperature.
+    """
+    if not config.families:
+        raise ConfigError("Expected held-out families to evaluate on, got none. Name them: families=[...].")
+    trained_on = {item.task.family for each in experience for item in each.meta_step.trajectories}
+    if shared := sorted(trained_on & set(env.task_set.expand_families(config.families))):
+        raise ConfigError(
+            f"Expected held-out families, got {shared}, which the experience is from. Name other families."
+        )
+
+    def evaluate_policy(policy: Policy, step: int) -> dict[str, float]:
+        model = LocalChatModel(policy, max_new_tokens=grpo.max_new_tokens, temperature=grpo.temperature)
+        folder = Path(path) / f"{step:06d}"
+        report = evaluate(env, LocalReflector(model, render), config=config, arm=f"after {step} steps", path=folder)
+        figures: dict[str, float] = {}
+        for name in FIGURES:
+            if (estimate := getattr(report.overall, name)) is not None:
+                figures |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        return {name: value for name, value in figures.items() if value is not None}
+
+    return evaluate_policy
 
 
 def weights_digest(policy: Policy) -> str:

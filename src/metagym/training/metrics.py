@@ -50,13 +50,10 @@ def mean_or_nan(values: Any) -> float:
 
 def append_lines(file: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Append JSON lines; NaN and infinite numbers are written as null."""
-    finite = [{name: _finite(value) for name, value in line.items()} for line in lines]
     with file.open("a", encoding="utf-8") as out:
-        out.writelines(json.dumps(line) + "\n" for line in finite)
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        for line in lines:
+            unknown = {name for name, value in line.items() if isinstance(value, float) and not math.isfinite(value)}
+            out.write(json.dumps({**line, **dict.fromkeys(unknown)}) + "\n")
 
 
 def drop_from(file: Path, step: int) -> None:
@@ -77,13 +74,10 @@ def tensorboard(folder: Path) -> Iterator[Callable[[Mapping[str, float], int], N
         logger.info("tensorboard is not installed: metrics are in metrics.jsonl only.")
         yield lambda metrics, step: None
         return
-    writer: Any = SummaryWriter(str(folder))
+    with SummaryWriter(str(folder)) as writer:
 
-    def write(metrics: Mapping[str, float], step: int) -> None:
-        for name, value in metrics.items():
-            writer.add_scalar(name, value, step)
+        def write(metrics: Mapping[str, float], step: int) -> None:
+            for name, value in metrics.items():
+                writer.add_scalar(name, value, step)
 
-    try:
         yield write
-    finally:
-        writer.close()

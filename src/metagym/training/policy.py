@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,9 +77,6 @@ class Policy:
         or under an adapter). Trained weights are float32: at the learning rates of GRPO, bfloat16 would round an
         update to nothing. The default `device` is the GPU if there is one. If the folder holds a LoRA adapter, its
         base model is loaded and the adapter is merged into it.
-
-        Raises:
-            ConfigError: there is no such model or dtype, or the model has no chat template.
         """
         transformers = require("transformers", extra="train")
         source = str(path)
@@ -109,11 +107,6 @@ class Policy:
             self.tokenizer.save_pretrained(str(path))
 
     @property
-    def device(self) -> Any:
-        """The device of the model's parameters."""
-        return next(self.model.parameters()).device
-
-    @property
     def has_adapter(self) -> bool:
         """Whether a LoRA adapter is trained. The base model is then the reference."""
         return hasattr(self.model, "disable_adapter")
@@ -124,7 +117,7 @@ class Policy:
 
     def generator(self, seed: int) -> Any:
         """Return a generator on the policy's device. CPU and GPU draw different samples from the same seed."""
-        return torch.Generator(self.device).manual_seed(seed)
+        return torch.Generator(self.model.device).manual_seed(seed)
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
         """Return the conversation as token ids, up to the start of the reply."""
@@ -133,15 +126,10 @@ class Policy:
 
     @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
     def sample(
-        self,
-        prompts: Sequence[Sequence[int]],
-        *,
-        max_new_tokens: int,
-        generator: Any,
-        temperature: float = 1.0,
+        self, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, generator: Any, temperature: float = 1.0
     ) -> list[Sample]:
         """Sample one completion per prompt with `generator`; temperature 0 takes the most likely tokens."""
-        ids, mask = self._pad_left(prompts)
+        ids, mask = self._pad(prompts, side="left")
         alive = torch.ones(len(prompts), dtype=torch.bool, device=ids.device)
         past: dict[str, Any] = {}
         tokens, logprobs = [], []
@@ -184,11 +172,9 @@ class Policy:
         Both are float32 of shape `[num_completions, longest completion]`, padded on the right. The mask is 1 up to
         and including the end token, and 0 after it.
         """
-        ids, mask = self._pad_left(prompts)
-        length = max(len(completion) for completion in completions)
-        rows = [list(c) + [self.pad_id] * (length - len(c)) for c in completions]
-        answer = torch.tensor(rows, device=ids.device)
-        real = torch.tensor([[1] * len(c) + [0] * (length - len(c)) for c in completions], device=ids.device)
+        ids, mask = self._pad(prompts, side="left")
+        answer, real = self._pad(completions, side="right")
+        length = answer.shape[1]
         ids, mask = torch.cat([ids, answer], 1), torch.cat([mask, real], 1)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         # Logits of the completion only: they have the size of the vocabulary, and cost the most memory.
@@ -197,14 +183,15 @@ class Policy:
         return log_p.gather(-1, answer[..., None])[..., 0] * real, real.float()
 
     def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, **options: Any) -> Any:
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32):
+        with torch.autocast(self.model.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32):
             return self.model(input_ids=ids, attention_mask=mask, position_ids=positions, **options)
 
-    def _pad_left(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        longest = max(len(prompt) for prompt in prompts)
-        ids = [[self.pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
-        mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-        return torch.tensor(ids, device=self.device), torch.tensor(mask, device=self.device)
+    def _pad(self, rows: Sequence[Sequence[int]], *, side: str) -> tuple[Tensor, Tensor]:
+        """Return the rows padded on one side, and the mask that is 1 at real tokens: int64 of equal shape."""
+        tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
+        pad = functools.partial(torch.nn.utils.rnn.pad_sequence, batch_first=True, padding_side=side)
+        ids, mask = pad(tensors, padding_value=self.pad_id), pad([torch.ones_like(row) for row in tensors])
+        return ids.to(self.model.device), mask.to(self.model.device)
 
 
 def _dtype(name: str) -> Any:

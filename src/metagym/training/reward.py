@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from metagym.env import MetaEnv
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, InfrastructureError
 from metagym.reflectors import read_reflection
 from metagym.registration import make
 from metagym.types import Completion, MetaStep, Record, derive_seed
@@ -20,12 +22,12 @@ from metagym.types import Completion, MetaStep, Record, derive_seed
 class RewardConfig(Record):
     """The settings of the reward."""
 
-    on: str = "same"
+    on: Literal["same", "fresh"] = "same"
     """`same`: replay the batch of the reflection, as in the paper. `fresh`: new tasks of its families and split."""
     relative: bool = False
     """Whether to subtract the mean score of the old prompt, replayed on the same tasks. Group-normalised advantages
     do not depend on it; logs and pooled baselines do."""
-    repetitions: int = 1
+    repetitions: int = Field(default=1, ge=1)
     """Episodes per task, for random actors."""
     format_penalty: float = 0.0
     """Subtracted if the reply holds no usable prompt; the old prompt is then replayed."""
@@ -62,10 +64,6 @@ class MetaReward:
 
     def __init__(self, env: MetaEnv, config: RewardConfig | None = None) -> None:
         self.env, self.config = env, config or RewardConfig()
-        if self.config.on not in ("same", "fresh"):
-            raise ConfigError(f"RewardConfig.on must be 'same' or 'fresh', got {self.config.on!r}.")
-        if self.config.repetitions < 1:
-            raise ConfigError(f"RewardConfig.repetitions must be at least 1, got {self.config.repetitions}.")
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -77,11 +75,7 @@ class MetaReward:
         return [item.reward for item in self.rewarded(meta_step, completions)]
 
     def rewarded(self, meta_step: MetaStep, completions: Sequence[str | Completion]) -> list[RewardedReflection]:
-        """Return the rewards with their replays, in the order of `completions`.
-
-        Raises:
-            ConfigError: the meta-step holds no trajectories, or a task that the environment does not know.
-        """
+        """Return the rewards with their replays, in the order of `completions`."""
         if not meta_step.trajectories:
             raise ConfigError("Expected a meta-step with trajectories, got an empty one: there is nothing to replay.")
         if not completions:
@@ -92,22 +86,14 @@ class MetaReward:
         baseline = [meta_step.prompt] if self.config.relative else []
         played = self.env.replay([*prompts, *baseline], self._task_ids(meta_step), repetitions=self.config.repetitions)
         before = _mean_score(played[-1]) if baseline else 0.0
-        return [
-            RewardedReflection(
-                reward=self._reward(prompt, problem, replayed, before),
-                prompt=prompt,
-                problem=problem,
-                meta_step=replayed,
-            )
-            for prompt, (_, _, problem), replayed in zip(prompts, read, played, strict=False)
-        ]
-
-    def _reward(self, prompt: str, problem: str, replayed: MetaStep, before: float | None) -> float | None:
-        score = _mean_score(replayed)
-        if score is None or before is None:
-            return None
-        penalty = self.config.format_penalty if problem else 0.0
-        return score - before - penalty - self.config.length_penalty * len(prompt) / 1_000
+        results = []
+        for (_, _, problem), prompt, replayed in zip(read, prompts, played, strict=False):
+            penalty = self.config.length_penalty * len(prompt) / 1_000
+            penalty += self.config.format_penalty if problem else 0.0
+            score = _mean_score(replayed)
+            reward = None if score is None or before is None else score - before - penalty
+            results.append(RewardedReflection(reward=reward, prompt=prompt, problem=problem, meta_step=replayed))
+        return results
 
     def _task_ids(self, meta_step: MetaStep) -> list[str]:
         tasks = [trajectory.task for trajectory in meta_step.trajectories]
@@ -115,19 +101,31 @@ class MetaReward:
             return list(dict.fromkeys(task.id for task in tasks))
         # The seed is the batch's own ids: every candidate gets the same fresh tasks, at every call.
         rng = np.random.default_rng(derive_seed("fresh reward tasks", *(task.id for task in tasks)))
-        families = sorted({task.family for task in tasks})
-        known = {task.digest for task in tasks}
+        families, known = sorted({task.family for task in tasks}), {task.digest for task in tasks}
         drawn = self.env.task_set.draw(len(tasks), rng=rng, families=families, split=tasks[0].split, exclude=known)
         return [task.id for task in drawn]
 
 
-def shared_meta_env(env_id: str, options: dict[str, Any]) -> MetaEnv:
-    """Return this process's environment for an id and options; it is made at the first call, and never closed.
+async def reward_reply(
+    env_id: str, env_options: dict[str, Any], meta_step: dict[str, Any], reply: str, config: RewardConfig | None = None
+) -> tuple[float, str]:
+    """Return the reward of one reply, and why it holds no usable prompt (empty if it holds one).
 
-    For trainers that call a reward function and can pass it no object.
+    For trainers that pass no objects: the process keeps one environment for each id and options. They have no missing
+    rewards: if an episode fails, this raises. It never returns 0 instead.
+
+    Raises:
+        InfrastructureError: an episode of the replay failed.
     """
     with _LOCK:
-        return _meta_env(env_id, json.dumps(options, sort_keys=True))
+        env = _meta_env(env_id, json.dumps(env_options, sort_keys=True))
+    before = MetaStep.model_validate(meta_step)
+    # `replay` blocks until its own event loop has finished: it must not block this one.
+    (result,) = await asyncio.to_thread(MetaReward(env, config).rewarded, before, [reply])
+    if result.reward is None:
+        failed = next(item.error for item in result.meta_step.trajectories if item.score is None)
+        raise InfrastructureError(f"The replay failed, so this reflection has no reward: {failed}")
+    return result.reward, result.problem
 
 
 _LOCK = threading.Lock()
@@ -143,5 +141,4 @@ def _meta_env(env_id: str, options: str) -> MetaEnv:
 
 def _mean_score(meta_step: MetaStep) -> float | None:
     """Return the mean score; None if any episode failed: means over different tasks cannot be ranked in a group."""
-    scores = [score for score in meta_step.scores if score is not None]
-    return float(np.mean(scores)) if len(scores) == len(meta_step.scores) else None
+    return None if meta_step.num_failed else meta_step.reward

@@ -5,30 +5,36 @@ RUN/start/             names the start model; this path is a reflector, the untr
 RUN/metrics.jsonl      one line per step; RUN/tensorboard/ has the same if tensorboard is installed
 RUN/evaluations.jsonl  one line per evaluation; the first is before any training
 RUN/samples.jsonl      one line per reflection; `export.py` reads them
-RUN/checkpoints/       see `checkpoint.py`; the path of the newest one is the trained reflector
+RUN/checkpoints/       NNNNNN/: the model (or adapter) and tokenizer after NNNNNN steps, which any library can load, and
+                       state.pt with all else that the next step depends on; the newest is the trained reflector
+
+No random generator is stored: the randomness of a step follows from the seed and the step's number alone.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from metagym.errors import ConfigError, RunFolderError
-from metagym.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from metagym.extensions import import_path
+from metagym.imports import require
 from metagym.training.experience import Experience, Render, chat_messages, read_lines
 from metagym.training.grpo import GRPO, GRPOConfig
-from metagym.training.local_reflector import Served
+from metagym.training.local_reflector import Evaluate, Served
 from metagym.training.metrics import Group, append_lines, drop_from, group_metrics, tensorboard
 from metagym.training.policy import Policy
 from metagym.training.reward import MetaReward
 from metagym.types import Record, digest
 
+torch = require("torch", extra="train")
 logger = logging.getLogger(__name__)
-Evaluate = Callable[[Policy, int], Mapping[str, float]]
-"""Evaluates the policy after a number of steps: (policy, step) -> figures by name."""
+STATE = "state.pt"
 
 
 class TrainingConfig(Record):
@@ -42,11 +48,6 @@ class TrainingConfig(Record):
     lora_rank: int | None = None
     """Train a LoRA adapter of this rank; None trains all parameters."""
     dtype: str = "float32"
-
-    def is_saved_after(self, step: int) -> bool:
-        """Whether a checkpoint is written after `step` steps; always before an evaluation."""
-        periods = [period for period in (self.save_every, self.evaluate_every) if period]
-        return step == self.num_steps or any(step % period == 0 for period in periods)
 
 
 def train(
@@ -64,10 +65,6 @@ def train(
 
     If `path` holds this run already, resume from its last checkpoint. The weights are then equal to those of a
     run that was never stopped: to the bit, in float32 on one CPU thread.
-
-    Raises:
-        ConfigError: an argument is wrong, or the experience was collected in another environment.
-        RunFolderError: the folder holds a training run with other settings.
     """
     path, grpo, config = Path(path), grpo or GRPOConfig(), config or TrainingConfig()
     found, wanted = {item.fingerprint for item in experience}, digest(reward.env.fingerprint)
@@ -85,7 +82,7 @@ def train(
     }
     _check_settings(path / "config.json", settings)
     policy = Policy.load(start, lora_rank=config.lora_rank, dtype=config.dtype)
-    needs_copy = grpo.kl > 0 and config.lora_rank is None
+    needs_reference = grpo.kl > 0 and config.lora_rank is None
     conversations = [render(item.meta_step) for item in experience]
     algorithm = GRPO(
         policy,
@@ -93,25 +90,34 @@ def train(
         lambda row, replies: reward(experience[row].meta_step, replies),
         config=grpo,
         seed=config.seed,
-        reference=Policy.load(start, dtype=config.dtype, frozen=True) if needs_copy else None,
+        reference=Policy.load(start, dtype=config.dtype, frozen=True) if needs_reference else None,
     )
     if not (path / "config.json").exists():  # only now: a run that could not start must not block the next attempt
         path.mkdir(parents=True, exist_ok=True)
         (path / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    served = Served.of(render, max_new_tokens=grpo.max_new_tokens, temperature=grpo.temperature, dtype=config.dtype)
+    served = Served(
+        render=import_path(render), max_new_tokens=grpo.max_new_tokens, temperature=grpo.temperature, dtype=config.dtype
+    )
     model = str(Path(start).resolve()) if Path(start).exists() else str(start)  # a hub name is kept as it is
     served.model_copy(update={"model": model}).write(path / "start")
     saved = checkpoints(path / "checkpoints")
     done = load_checkpoint(saved[-1], policy, algorithm.optimizer) if saved else 0
-    for name in ("metrics.jsonl", "samples.jsonl"):
-        drop_from(path / name, done)
+    evaluations = path / "evaluations.jsonl"
+    drop_from(path / "metrics.jsonl", done)
+    drop_from(path / "samples.jsonl", done)
+    drop_from(evaluations, done + 1)
+    evaluated = [line["step"] for line in read_lines(evaluations)] if evaluations.exists() else []
+
+    def is_due(step: int, every: int) -> bool:
+        return step == config.num_steps or (every > 0 and step % every == 0)
+
     with tensorboard(path / "tensorboard") as write:
 
         def evaluate_after(step: int) -> None:
-            is_due = config.evaluate_every and (step % config.evaluate_every == 0 or step == config.num_steps)
-            if evaluate is not None and is_due and step not in _evaluated_steps(path):
+            is_wanted = config.evaluate_every > 0 and is_due(step, config.evaluate_every)
+            if evaluate is not None and is_wanted and step not in evaluated:
                 figures = evaluate(policy, step)
-                append_lines(path / "evaluations.jsonl", [{"step": step, **figures}])
+                append_lines(evaluations, [{"step": step, **figures}])
                 write({f"evaluation/{name}": value for name, value in figures.items()}, step)
 
         evaluate_after(done)
@@ -122,7 +128,7 @@ def train(
             append_lines(path / "metrics.jsonl", [{"step": step, **metrics}])
             write(metrics, step)
             logger.info("step %d: reward %.3f, kl %.3f", step, metrics["reward"], metrics["kl"])
-            if config.is_saved_after(step + 1):
+            if is_due(step + 1, config.save_every) or is_due(step + 1, config.evaluate_every):
                 served.write(save_checkpoint(path / "checkpoints", policy, algorithm.optimizer, step=step + 1))
                 evaluate_after(step + 1)
     return checkpoints(path / "checkpoints")[-1]
@@ -146,11 +152,6 @@ def _sample_lines(
     ]
 
 
-def _evaluated_steps(path: Path) -> list[int]:
-    file = path / "evaluations.jsonl"
-    return [line["step"] for line in read_lines(file)] if file.exists() else []
-
-
 def _check_settings(file: Path, settings: dict[str, Any]) -> None:
     if file.exists():
         kept = json.loads(file.read_text(encoding="utf-8"))
@@ -161,3 +162,44 @@ def _check_settings(file: Path, settings: dict[str, Any]) -> None:
                 f"Expected the settings with which the training run in {file.parent} was started, got another "
                 f"{', '.join(names)}. Use the same settings, or name a new folder."
             )
+
+
+def save_checkpoint(folder: str | Path, policy: Policy, optimizer: Any, *, step: int, keep: int = 2) -> Path:
+    """Save what `load_checkpoint` needs to resume after `step` finished steps; keep the newest `keep` checkpoints."""
+    folder = Path(folder)
+    # The folder gets its name only when it is complete: after a crash while writing, the one before is the newest.
+    final, part = folder / f"{step:06d}", folder / f"{step:06d}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    policy.save(part)
+    trained = {name: value.detach().cpu() for name, value in policy.trainable().items()}
+    with (part / STATE).open("wb") as file:
+        torch.save({"step": step, "trained": trained, "optimizer": optimizer.state_dict()}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    shutil.rmtree(final, ignore_errors=True)
+    part.replace(final)
+    for old in checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def checkpoints(folder: str | Path) -> list[Path]:
+    """Return the complete checkpoints, the oldest first."""
+    found = Path(folder).glob("*/" + STATE)
+    return sorted(path.parent for path in found if path.parent.name.isdecimal())
+
+
+def load_checkpoint(path: str | Path, policy: Policy, optimizer: Any) -> int:
+    """Load a checkpoint's parameters and optimizer state; return the number of finished steps."""
+    state = torch.load(Path(path) / STATE, map_location="cpu", weights_only=True)
+    parameters, saved = policy.trainable(), state["trained"]
+    if {name: value.shape for name, value in parameters.items()} != {name: saved[name].shape for name in saved}:
+        raise RunFolderError(
+            f"Expected a checkpoint of this model at {path}, got other parameters. Resume with the start model."
+        )
+    with torch.no_grad():
+        for name, value in parameters.items():
+            value.copy_(saved[name])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])

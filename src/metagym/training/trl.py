@@ -36,10 +36,9 @@ def make_reward_function(reward: MetaReward, experience: Sequence[Experience]) -
         rewards: list[float | None] = [None] * len(texts)
         for index in dict.fromkeys(row):
             places = [place for place, other in enumerate(row) if other == index]
-            group = [texts[place] for place in places]
             # `replay` blocks until its own event loop has finished: it must not block this one.
-            played = await asyncio.to_thread(reward, experience[index].meta_step, group)
-            for place, value in zip(places, played, strict=True):
+            group = await asyncio.to_thread(reward, experience[index].meta_step, [texts[place] for place in places])
+            for place, value in zip(places, group, strict=True):
                 rewards[place] = value
         return rewards
 
@@ -51,9 +50,6 @@ def grpo_arguments(config: GRPOConfig, *, num_processes: int = 1) -> dict[str, A
 
     A step then has `groups_per_step` groups over all processes together, and at most `micro_batch` completions in
     one pass.
-
-    Raises:
-        ConfigError: the completions of a step cannot be divided evenly among the processes.
     """
     total = config.group_size * config.groups_per_step
     share, rest = divmod(total, num_processes)

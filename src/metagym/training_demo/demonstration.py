@@ -102,9 +102,8 @@ class ShuffledReward(MetaReward):
         return [rewards[int(place)] for place in order]
 
 
-def prepare(folder: str | Path, seed: int, config: DemoConfig) -> list[Experience]:
+def prepare(folder: Path, seed: int, config: DemoConfig) -> list[Experience]:
     """Make the start model and its experience on train laws, unless the folder holds them; return the experience."""
-    folder = Path(folder)
     with _environment(GradedGatesMetaEnv) as env:
         if not (folder / EXPERIENCE).exists():
             start = make_start(folder / "start", seed=seed, num_steps=config.supervised_steps)
@@ -114,9 +113,9 @@ def prepare(folder: str | Path, seed: int, config: DemoConfig) -> list[Experienc
     return read_experience(folder / EXPERIENCE)
 
 
-def train_arm(folder: str | Path, seed: int, config: DemoConfig, *, shuffled: bool = False) -> Path:
+def train_arm(folder: Path, seed: int, config: DemoConfig, *, shuffled: bool = False) -> Path:
     """Train the start model on true or on shuffled rewards; return the last checkpoint."""
-    folder, experience = Path(folder), prepare(folder, seed, config)
+    experience = prepare(folder, seed, config)
     with _environment(GradedGatesMetaEnv) as env:
         last = train(
             folder / "start",
@@ -130,18 +129,17 @@ def train_arm(folder: str | Path, seed: int, config: DemoConfig, *, shuffled: bo
     return last
 
 
-def run_once(folder: str | Path, seed: int, config: DemoConfig) -> RunReport:
+def run_once(folder: Path, seed: int, config: DemoConfig) -> RunReport:
     """Make a reflector, train it, and measure it with its controls; write `report.json` to `folder`.
 
     Steps whose results are in the folder are skipped.
     """
-    folder = Path(folder)
-    if (folder / "report.json").exists():
-        return RunReport.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
+    file = folder / "report.json"
+    if file.exists():
+        return RunReport.model_validate_json(file.read_text(encoding="utf-8"))
     trained = Policy.load(train_arm(folder, seed, config))
     shuffled = Policy.load(train_arm(folder, seed, config, shuffled=True)) if config.shuffled else None
     start = Policy.load(folder / "start")
-    lines = read_lines(folder / "trained" / "metrics.jsonl")
     with _environment(GatesMetaEnv, split="test") as env:
 
         def measured(write: WritePrompts) -> HeldOut:
@@ -149,7 +147,7 @@ def run_once(folder: str | Path, seed: int, config: DemoConfig) -> RunReport:
 
         report = RunReport(
             seed=seed,
-            rewards=tuple(line["reward"] for line in lines),
+            rewards=tuple(line["reward"] for line in read_lines(folder / "trained" / "metrics.jsonl")),
             untrained=measured(write_with(start, seed=seed)),
             trained=measured(write_with(trained, seed=seed)),
             permuted=measured(write_with(trained, seed=seed, permuted=True)),
@@ -157,7 +155,7 @@ def run_once(folder: str | Path, seed: int, config: DemoConfig) -> RunReport:
             bayes=measured(write_bayes(seed=seed)),
             constant=measured(write_constant(best_constant(env, seed))),
         )
-    (folder / "report.json").write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    file.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return report
 
 
@@ -175,13 +173,12 @@ def best_constant(env: GatesMetaEnv, seed: int, *, num_prompts: int = 16, num_la
 def run_demo(
     folder: str | Path,
     seeds: Sequence[int],
-    config: DemoConfig | None = None,
+    config: DemoConfig,
     *,
     num_processes: int = 1,
     on_run: Callable[[RunReport], Any] | None = None,
 ) -> list[RunReport]:
     """Run one training run per seed, `num_processes` at a time; return the reports in the order of the seeds."""
-    config = config or DemoConfig()
     # Spawn, since a forked child would inherit torch's threads in an undefined state. One thread each, since two
     # threads on two busy cores take ten times as long.
     spawn = multiprocessing.get_context("spawn")

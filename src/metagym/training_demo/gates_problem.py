@@ -24,7 +24,6 @@ _TRIED = re.compile(r"You (\w+)\. The (\w+) gate (opens|stays shut(?:, and a lan
 SHOWN_ATTEMPTS = 2
 """Attempts per gate that the tiny reflector reads: the last ones of the batch. Earlier ones would only make its input
 longer. The Bayes reflector reads all."""
-_OUTCOMES = {"opens": "opens", "stays shut": "shut", "stays shut, and a landslide": "landslide"}
 
 
 class GateAttempt(NamedTuple):
@@ -57,14 +56,16 @@ def revealed(trajectories: Iterable[Trajectory], *, limit: int | None = None) ->
     With `limit`, only the last `limit` attempts at each gate. They are sorted, since in the order of play the last
     way at a gate is the one that opened it: a reader could find it without any outcome.
     """
-    found: dict[str, list[GateAttempt]] = {gate: [] for gate in GATES}
-    for attempt in (attempt for trajectory in trajectories for attempt in _attempts(trajectory)):
-        known = found[attempt.gate]
-        if attempt in known:
-            known.remove(attempt)
-        known.append(attempt)
-    kept = (attempt for known in found.values() for attempt in (known if limit is None else known[-limit:]))
-    return tuple(sorted(kept, key=lambda attempt: (GATES.index(attempt.gate), WAYS.index(attempt.way))))
+    found: dict[GateAttempt, None] = {}  # in the order of each attempt's last time
+    for trajectory in trajectories:
+        for attempt in _attempts(trajectory):
+            found.pop(attempt, None)
+            found[attempt] = None
+    kept: list[GateAttempt] = []
+    for gate in GATES:
+        at_gate = [attempt for attempt in found if attempt.gate == gate]
+        kept += sorted(at_gate[-limit:] if limit else at_gate, key=lambda attempt: WAYS.index(attempt.way))
+    return tuple(kept)
 
 
 def _attempts(trajectory: Trajectory) -> list[GateAttempt]:
@@ -72,7 +73,7 @@ def _attempts(trajectory: Trajectory) -> list[GateAttempt]:
     if trajectory.final_observation is not None:
         texts.append(trajectory.final_observation.text)
     matches = (_TRIED.search(text) for text in texts)
-    return [GateAttempt(found[2], _OUTCOMES[found[3]], found[1]) for found in matches if found]
+    return [GateAttempt(found[2], found[3].split()[-1], found[1]) for found in matches if found]
 
 
 def permute_attempt_outcomes(attempts: Sequence[GateAttempt], rng: np.random.Generator) -> tuple[GateAttempt, ...]:
@@ -97,24 +98,21 @@ def prompt_of(ways: dict[str, str]) -> str:
     return lines.replace("- ", "")
 
 
-def compact_messages(meta_step: MetaStep) -> list[Message]:
+def compact_messages(meta_step: MetaStep, *, permuted_by: np.random.Generator | None = None) -> list[Message]:
     """Return the reflector's conversation for a tiny model: the instructions of the prompt, the facts of the batch.
 
     It is one line of facts (`oak told knock; oak opens knock`) of about forty tokens; the full rendering of a batch
-    takes a thousand.
+    takes a thousand. With `permuted_by`, the outcomes are permuted among the attempts.
     """
-    seen = revealed(meta_step.trajectories, limit=SHOWN_ATTEMPTS)
-    return [{"role": "user", "content": render_facts(instructed(meta_step.prompt), seen)}]
-
-
-def render_facts(ways: dict[str, str], attempts: Sequence[GateAttempt]) -> str:
-    """Return the text of `compact_messages` for these instructions and attempts."""
-    lines = []
+    attempts = revealed(meta_step.trajectories, limit=SHOWN_ATTEMPTS)
+    if permuted_by is not None:
+        attempts = permute_attempt_outcomes(attempts, permuted_by)
+    ways, lines = instructed(meta_step.prompt), ["seen"]
     for gate in GATES:
         lines += [f"{gate} told {ways[gate]}"] if gate in ways else []
         lines += [f"{gate} {attempt.outcome} {attempt.way}" for attempt in attempts if attempt.gate == gate]
     # On one line, so that the tokenizer gives a gate the same token as in an instruction.
-    return "; ".join(["seen", *lines])
+    return [{"role": "user", "content": "; ".join(lines)}]
 
 
 def bayes_prompt(history: Sequence[MetaStep], rng: np.random.Generator) -> str:

@@ -13,15 +13,8 @@ import numpy as np
 from metagym.env import MetaEnv
 from metagym.reflectors import read_reflection
 from metagym.training.policy import Policy
-from metagym.training_demo.gates_problem import (
-    SHOWN_ATTEMPTS,
-    bayes_prompt,
-    instructed,
-    permute_attempt_outcomes,
-    render_facts,
-    revealed,
-)
-from metagym.types import Completion, MetaStep, Record, derive_seed
+from metagym.training_demo.gates_problem import bayes_prompt, compact_messages
+from metagym.types import MetaStep, Record, derive_seed
 
 History = Sequence[MetaStep]
 WritePrompts = Callable[[Sequence[History]], list[str]]
@@ -85,20 +78,14 @@ def write_with(policy: Policy, *, seed: int, permuted: bool = False) -> WritePro
 
     def write(histories: Sequence[History]) -> list[str]:
         step = len(histories[0])
-        rng, conversations = _rng("permuted", seed, step), []
-        for history in histories:
-            attempts = revealed(history[-1].trajectories, limit=SHOWN_ATTEMPTS)
-            attempts = permute_attempt_outcomes(attempts, rng) if permuted else attempts
-            text = render_facts(instructed(history[-1].prompt), attempts)
-            conversations.append(policy.encode([{"role": "user", "content": text}]))
+        rng = _rng("permuted", seed, step) if permuted else None
+        conversations = [policy.encode(compact_messages(history[-1], permuted_by=rng)) for history in histories]
         generator = policy.generator(derive_seed("held out", seed, step))
         samples = policy.sample(conversations, max_new_tokens=MAX_NEW_TOKENS, generator=generator)
-        prompts = []
-        for history, sample in zip(histories, samples, strict=True):
-            reason = "stop" if sample.is_finished else "length"
-            prompt = read_reflection(Completion(text=sample.text, finish_reason=reason))[1]
-            prompts.append(history[-1].prompt if prompt is None else prompt)
-        return prompts
+        prompts = [read_reflection(sample.completion)[1] for sample in samples]
+        return [
+            history[-1].prompt if prompt is None else prompt for history, prompt in zip(histories, prompts, strict=True)
+        ]
 
     return write
 

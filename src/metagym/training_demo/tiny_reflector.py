@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from metagym.envs.gates.env import GATES, WAYS
-from metagym.errors import ConfigError
 from metagym.imports import require
 from metagym.training.policy import Policy
 from metagym.training_demo.gates_problem import (
@@ -23,8 +22,8 @@ from metagym.training_demo.gates_problem import (
     TRAIN_LAWS,
     GateAttempt,
     GradedGatesMetaEnv,
+    compact_messages,
     prompt_of,
-    render_facts,
     revealed,
 )
 from metagym.types import Message, derive_seed
@@ -83,10 +82,7 @@ def make_tiny_model(vocab_size: int, *, seed: int, hidden_size: int = 64, num_la
 
 
 def make_examples(num_examples: int, *, seed: int) -> list[tuple[list[Message], str]]:
-    """Return supervised pairs (messages, reply): batches that were played on train laws under random prompts.
-
-    The reply is drawn uniformly from the attempted ways, whatever their outcome, except in the informed share.
-    """
+    """Return supervised pairs (messages, reply): batches that were played on train laws under random prompts."""
     rng = np.random.default_rng(derive_seed("supervised", seed))
     pairs: list[tuple[list[Message], str]] = []
     with GradedGatesMetaEnv("demo", episodes_per_step=EPISODES_PER_STEP) as env:
@@ -94,14 +90,12 @@ def make_examples(num_examples: int, *, seed: int) -> list[tuple[list[Message], 
             law = TRAIN_LAWS[int(rng.integers(len(TRAIN_LAWS)))]
             tasks = env.task_set.draw(EPISODES_PER_STEP, rng=rng, families=[law])
             # Some prompts are empty; others instruct random ways, right or wrong, for some gates.
-            instructions = (
-                {gate: str(rng.choice(WAYS)) for gate in GATES if rng.random() < 0.6} if rng.random() < 0.7 else {}
-            )
+            gates = GATES if rng.random() < 0.7 else ()
+            instructions = {gate: str(rng.choice(WAYS)) for gate in gates if rng.random() < 0.6}
             (meta_step,) = env.replay([prompt_of(instructions) or env.default_prompt], [task.id for task in tasks])
             attempts = revealed(meta_step.trajectories, limit=SHOWN_ATTEMPTS)
-            user: Message = {"role": "user", "content": render_facts(instructions, attempts)}
             target = _copied_ways(instructions, attempts, rng, informed=rng.random() < INFORMED_SHARE)
-            pairs.append(([user], REPLY + prompt_of(target)))
+            pairs.append((compact_messages(meta_step), REPLY + prompt_of(target)))
     return pairs
 
 
@@ -133,8 +127,6 @@ def supervise(
     learning_rate: float = 4e-3,
 ) -> float:
     """Train the policy on the pairs; return the mean loss per token over the last twenty steps."""
-    if not pairs:
-        raise ConfigError("supervise expects at least one pair, got an empty list.")
     prompts = [policy.encode(messages) for messages, _ in pairs]
     replies = [policy.tokenizer(reply)["input_ids"] + [policy.end_id] for _, reply in pairs]
     rng = np.random.default_rng(derive_seed("batches", seed))
