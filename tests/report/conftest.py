@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ MAP = {
 
 
 MAP_TEXT = "Map (rows 5-8, columns 30-34):\n-----\n|.@.|\n|..>|\n-----"
+
+
+def parts(svg: str, klass: str) -> list[ElementTree.Element]:
+    """Return the elements of a class."""
+    return [item for item in ElementTree.fromstring(svg).iter() if item.get("class") == klass]
 
 
 def manifest(**fields: Any) -> Manifest:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from metagym.report.episode_selection import Phase, choose, phase_of, share_out
+from metagym.report.episode_selection import Phase, by_importance, phase_of, share_out
 from metagym.report.run_reading import read_runs
 from metagym.runs import RunFolder
 
@@ -28,7 +28,7 @@ def test_the_name_of_an_episodes_arm_says_what_it_was_played_for(name: str, phas
 def test_every_episode_of_an_evaluation_has_a_known_phase(campaign: Path) -> None:
     with RunFolder.open(campaign / "demo") as run:
         phases = {phase_of(key, "demo") for key in run.keys}
-        assert len(choose(run).order) == run.num_episodes
+        assert len(by_importance(run)) == run.num_episodes
     assert {phase.name for phase in phases} == {
         "learning", "replay", "validation", "test first", "test chosen", "test last",
     }  # fmt: skip

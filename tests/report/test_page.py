@@ -236,6 +236,14 @@ def test_a_place_that_is_a_folder_is_refused_and_left_alone(report: Report, lear
     assert sorted(tmp_path.parent.iterdir()) == before
 
 
+@pytest.mark.parametrize("name", ["report.svg", "report.pdf", "report"])
+def test_a_report_is_written_to_an_html_file_only(report: Report, learning: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"Expected an HTML file to write .*{name}. To draw a figure: metagym plot"):
+        make_report([learning], tmp_path / name)
+    assert not (tmp_path / name).exists()
+    assert make_report([learning], tmp_path / "report.HTM").path.exists()
+
+
 def test_a_name_that_is_too_long_names_nothing(report: Report, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"nothing exists there"):
         report(tmp_path / ("x" * 300))

@@ -11,9 +11,9 @@ from metagym.evaluation.arena import Standings
 from metagym.evaluation.arena.standings import STANDINGS_FILE
 from metagym.evaluation.output.tables import budget_text, effort_cells
 from metagym.rendering import plural
-from metagym.report.charts import domain_of, whisker
 from metagym.report.number_format import format_interval, format_mean, format_p
 from metagym.report.run_reading import Run
+from metagym.report.svg import domain_of, whisker
 
 
 def standings_of(group: Sequence[Run]) -> Standings | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
+import functools
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from metagym.report.episode_selection import phase_of
 from metagym.report.run_reading import Run
-from metagym.types import Completion, Observation, Step, Trajectory
+from metagym.types import Observation, Step, Trajectory
 
 CHUNK_BYTES = 600_000
 """A chunk ends above this number of bytes of JSON: it is unpacked in a few hundredths of a second."""
@@ -18,7 +19,10 @@ CHUNK_BYTES = 600_000
 
 def pack(value: Any) -> str:
     """Return a JSON value as base64 of its gzip: text without markup. Equal values give equal text."""
-    return _pack_text(json.dumps(value, ensure_ascii=True, separators=(",", ":")))
+    return _pack_text(_json(value))
+
+
+_json = functools.partial(json.dumps, ensure_ascii=True, separators=(",", ":"))
 
 
 def _pack_text(text: str) -> str:
@@ -33,20 +37,17 @@ def pack_episodes(runs: Sequence[Run]) -> tuple[dict[str, Any], list[str]]:
     """
     prompts: dict[str, int] = {}
     rows: list[dict[str, Any]] = []
-    chunks: list[str] = []
-    texts: list[str] = []
+    chunks: list[list[str]] = []
     for number, run in enumerate(runs):
         for trajectory in run.episodes:
-            if texts and sum(map(len, texts)) > CHUNK_BYTES:
-                chunks.append(_pack_text(f"[{','.join(texts)}]"))
-                texts = []
+            if not chunks or sum(map(len, chunks[-1])) > CHUNK_BYTES:
+                chunks.append([])
             prompt = prompts.setdefault(trajectory.episode.prompt, len(prompts))
-            place = {"run": number, "prompt": prompt, "chunk": len(chunks), "at": len(texts)}
+            place = {"run": number, "prompt": prompt, "chunk": len(chunks) - 1, "at": len(chunks[-1])}
             rows.append({**place, **_row(trajectory, run)})
-            texts.append(json.dumps(_episode(trajectory), ensure_ascii=True, separators=(",", ":")))
-    if texts:
-        chunks.append(_pack_text(f"[{','.join(texts)}]"))
-    return {"runs": [_about(run) for run in runs], "prompts": list(prompts), "episodes": rows}, chunks
+            chunks[-1].append(_json(_episode(trajectory)))
+    index = {"runs": [_about(run) for run in runs], "prompts": list(prompts), "episodes": rows}
+    return index, [_pack_text(f"[{','.join(texts)}]") for texts in chunks]
 
 
 def _about(run: Run) -> dict[str, Any]:
@@ -76,13 +77,15 @@ def _chat_actor(actor: dict[str, Any]) -> dict[str, Any]:
 
 
 def _row(trajectory: Trajectory, run: Run) -> dict[str, Any]:
-    phase = phase_of(trajectory.episode.key, run.arm)
+    task, phase = trajectory.task, phase_of(trajectory.episode.key, run.arm)
     index = phase.number
     if run.report is not None and phase.name.startswith("test"):
-        index = _tested_prompt(run, phase.name, phase.family, phase.seed, trajectory.episode.prompt)
+        place = (phase.name, phase.family, phase.seed, trajectory.episode.prompt)
+        tests = run.report.tests
+        index = next((i.index for i in tests if (i.role.value, i.family, i.seed, i.prompt) == place), 0)
     row = {
-        "task": trajectory.task.id,
-        "family": trajectory.task.family,
+        "task": task.id,
+        "family": task.family,
         "phase": phase.name,
         "index": index,
         "replicate": phase.seed,
@@ -97,78 +100,52 @@ def _row(trajectory: Trajectory, run: Run) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None and value != ""}
 
 
-def _tested_prompt(run: Run, role: str, family: str, seed: int | None, prompt: str) -> int:
-    assert run.report is not None
-    for item in run.report.tests:
-        if (item.role.value, item.family, item.seed, item.prompt) == (role, family, seed, prompt):
-            return item.index
-    return 0
-
-
 def _episode(trajectory: Trajectory) -> dict[str, Any]:
     """Return the parts of a trajectory that the page shows; equal lists of actions are kept once."""
     lists: dict[tuple[str, ...], int] = {}
-    steps = [_step(step, lists) for step in trajectory.steps]
-    final = None if trajectory.final_observation is None else _observation(trajectory.final_observation, lists)
+    final = trajectory.final_observation
     return _compact(
-        {
-            "steps": steps,
-            "final": final,
-            "lists": list(lists),
-            "error": trajectory.error,
-            "detail": trajectory.stop_detail,
-            "repetition": trajectory.episode.repetition,
-            "seed": trajectory.episode.seed,
-            "taskSeed": trajectory.task.seed,
-            "split": trajectory.task.split,
-            "revision": trajectory.actor_revision,
-            "usage": trajectory.usage.model_dump(exclude_defaults=True),
-        }
+        steps=[_step(step, lists) for step in trajectory.steps],
+        final=None if final is None else _observation(final, lists),
+        lists=list(lists),
+        error=trajectory.error,
+        detail=trajectory.stop_detail,
+        repetition=trajectory.episode.repetition,
+        seed=trajectory.episode.seed,
+        taskSeed=trajectory.task.seed,
+        split=trajectory.task.split,
+        revision=trajectory.actor_revision,
+        usage=trajectory.usage.model_dump(exclude_defaults=True),
     )
 
 
 def _step(step: Step, lists: dict[tuple[str, ...], int]) -> dict[str, Any]:
-    action = step.action
-    return (
-        _observation(step.observation, lists)
-        | _compact(
-            {
-                "thought": action.thought,
-                "action": action.text,
-                "problem": action.problem,
-                "command": step.command,
-                "invalid": not step.is_valid,
-                "reward": step.reward,
-                "events": list(step.events),
-                "completion": None if action.completion is None else _completion(action.completion),
-            }
-        )
-        | ({} if action.prompt_read is None else {"sent": action.prompt_read})
+    action, completion = step.action, step.action.completion
+    about = _compact(
+        thought=action.thought,
+        action=action.text,
+        problem=action.problem,
+        command=step.command,
+        invalid=not step.is_valid,
+        reward=step.reward,
+        events=list(step.events),
+        completion=completion and completion.model_dump(exclude_defaults=True, exclude={"token_ids", "logprobs"}),
     )
+    sent = {} if action.prompt_read is None else {"sent": action.prompt_read}  # an empty prompt is shown, too
+    return _observation(step.observation, lists) | about | sent
 
 
 def _observation(observation: Observation, lists: dict[tuple[str, ...], int]) -> dict[str, Any]:
     actions = observation.available_actions
     return _compact(
-        {
-            "text": observation.text,
-            "goal": observation.goal,
-            "actions": None if actions is None else lists.setdefault(actions, len(lists)) + 1,
-            "feedback": observation.feedback,
-            "display": observation.display,
-        }
+        text=observation.text,
+        goal=observation.goal,
+        actions=None if actions is None else lists.setdefault(actions, len(lists)) + 1,
+        feedback=observation.feedback,
+        display=observation.display,
     )
 
 
-def _completion(completion: Completion) -> dict[str, Any]:
-    return completion.model_dump(exclude_defaults=True, exclude={"token_ids", "logprobs"})
-
-
-def _compact(record: dict[str, Any]) -> dict[str, Any]:
-    return dict(_known(record))
-
-
-def _known(record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in record.items():
-        if value is not None and value != "" and value != [] and value is not False and value != {}:
-            yield name, value
+def _compact(**record: Any) -> dict[str, Any]:
+    """Leave out what is empty or False, but no zero."""
+    return {name: value for name, value in record.items() if value or type(value) in (int, float)}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from metagym.runs import Key, Role, RunFolder
@@ -23,9 +22,8 @@ class Phase(NamedTuple):
     """The meta-episode of an evaluation, which is one replicate."""
 
 
-_INDEXED = {role.value: role for role in (Role.VALIDATION, Role.REPLAY, Role.STREAM_TEST)}
+_INDEXED = {role.value for role in (Role.VALIDATION, Role.REPLAY, Role.STREAM_TEST)}
 _SINGLE = {role.value for role in (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST)}
-_ORDER = {"learning": 0, **dict.fromkeys(sorted(_SINGLE), 1)}
 
 
 def phase_of(key: Key, arm: str) -> Phase:
@@ -37,37 +35,19 @@ def phase_of(key: Key, arm: str) -> Phase:
     meta_step, name, _, _ = key
     if not arm or not name.startswith(f"{arm}/"):
         return Phase("learning", meta_step)
-    parts = name.removeprefix(f"{arm}/").split("/")
-    role, index = "learning", meta_step
-    for known in _INDEXED:
-        stem, _, number = parts[-1].rpartition("-")
-        if stem == known and number.isdigit():
-            role, index = known, int(number)
-    if parts[-1] in _SINGLE:
-        role, index = parts[-1], 0
-    parts = parts if role == "learning" else parts[:-1]
-    seed = int(parts[-1]) if len(parts) > 1 and parts[-1].isdigit() else None
-    return Phase(role, index, "/".join(parts[:-1]), seed)
+    *place, last = name.removeprefix(f"{arm}/").split("/")
+    stem, _, number = last.rpartition("-")
+    if stem in _INDEXED and number.isdigit():
+        role, index = stem, int(number)
+    elif last in _SINGLE:
+        role, index = last, 0
+    else:
+        role, index, place = "learning", meta_step, [*place, last]
+    seed = int(place[-1]) if len(place) > 1 and place[-1].isdigit() else None
+    return Phase(role, index, "/".join(place[:-1]), seed)
 
 
-@dataclass(frozen=True)
-class Choice:
-    """The episodes of a run, in the order in which a report includes them."""
-
-    order: tuple[Key, ...]
-
-    @property
-    def num_episodes(self) -> int:
-        """The number of episodes."""
-        return len(self.order)
-
-    def of(self, limit: int) -> Callable[[Key], bool]:
-        """Return the test whether an episode is among the first `limit`."""
-        chosen = set(self.order[:limit])
-        return chosen.__contains__
-
-
-def choose(run: RunFolder) -> Choice:
+def by_importance(run: RunFolder) -> list[Key]:
     """Order the episodes: seed by seed, first those of learning, then the tests, then a fixed sample of the rest."""
     about = run.manifest.evaluation
     arm = "" if about is None else str(about.get("arm", ""))
@@ -76,10 +56,10 @@ def choose(run: RunFolder) -> Choice:
         phase = phase_of(key, arm)
         # The digest leaves out the arm, so that a comparison finds the same tasks in each.
         sample = digest([phase.name, phase.number, phase.family, key[2], key[3]], length=8)
-        order = _ORDER.get(phase.name, 2)
+        order = 0 if phase.name == "learning" else 1 if phase.name in _SINGLE else 2
         return (phase.seed or 0, order, phase.number if about is None else 0, sample)
 
-    return Choice(tuple(sorted(run.keys, key=rank)))
+    return sorted(run.keys, key=rank)
 
 
 def share_out(wanted: Sequence[int], limit: int) -> list[int]:

@@ -1,13 +1,22 @@
-"""Draw heat maps of scores in SVG: tasks in rows, prompts or meta-steps in columns. Failures are crossed out."""
+"""Choose and draw the heat maps of a run, in SVG: tasks in rows, prompts or meta-steps in columns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
+from urllib.parse import urlencode
 
+from metagym.evaluation.figures import MeasurementTable
+from metagym.evaluation.output.panels import Range, axis_of
+from metagym.evaluation.report import EvaluationReport
 from metagym.report.number_format import format_number
+from metagym.report.run_reading import Run
 from metagym.report.svg import tag
+from metagym.runs import Role
+from metagym.types import Trajectory
 
 CELL_HEIGHT, GAP, LABEL, HEAD = 15, 2, 128, 18
 MAX_ROWS = 60
@@ -34,12 +43,79 @@ class HeatMap:
     columns: str
     """The noun for the columns."""
     rows_are: str
-    score_range: tuple[float, float] = (0.0, 1.0)
+    score_range: Range = (0.0, 1.0)
 
     @property
     def num_left_out(self) -> int:
         """The number of rows that are not drawn."""
         return max(0, len(self.rows) - MAX_ROWS)
+
+
+def maps_of(number: int, run: Run, episodes: Sequence[Mapping[str, Any]]) -> list[HeatMap]:
+    """Return the heat maps of run `number`; `episodes` are the rows of the report's index."""
+    if run.report is not None:
+        return _evaluated(number, run, run.report)
+    return [_single(number, run, episodes)] if run.history else []
+
+
+def _evaluated(number: int, run: Run, report: EvaluationReport) -> list[HeatMap]:
+    table, num_prompts = MeasurementTable(run.measurements), report.config.num_steps + 1
+    maps = []
+    for family in table.families:
+        scores: dict[str, list[list[float | None]]] = {}
+        for seed in table.seeds:
+            for index in range(num_prompts):
+                found = table.get(family, seed, Role.VALIDATION, index)
+                for task_id, score in zip(found.task_ids, found.scores, strict=True) if found else ():
+                    scores.setdefault(task_id, [[] for _ in range(num_prompts)])[index].append(score)
+        rows = [
+            (task, [_mean_cell(number, task, index, column) for index, column in enumerate(columns)])
+            for task, columns in scores.items()
+        ]
+        if rows:
+            rows.sort(key=lambda row: -sum(cell.score or 0.0 for cell in row[1] if cell is not None))
+            maps.append(HeatMap(family, rows, "prompts", "validation tasks", report.config.score_range))
+    return maps
+
+
+def _mean_cell(number: int, task: str, index: int, scores: Sequence[float | None]) -> Cell | None:
+    if not scores:
+        return None
+    known = [score for score in scores if score is not None]
+    go = "#/episodes?" + urlencode({"run": number, "task": task, "phase": "validation", "index": index})
+    tip = f"{task}, prompt {index}, mean of {len(known)} seeds"
+    return Cell(sum(known) / len(known) if known else None, tip, go)
+
+
+def _single(number: int, run: Run, episodes: Sequence[Mapping[str, Any]]) -> HeatMap:
+    places: dict[tuple[str, int, int], int] = {}
+    for position, row in enumerate(episodes):
+        if row["run"] == number:
+            places.setdefault((row["task"], row["index"], row["prompt"]), position + 1)
+    by_name = {key[:2]: place for key, place in places.items()}
+
+    def row_of(items: Iterable[Trajectory | None]) -> list[Cell | None]:
+        return [item if item is None else _cell(item, index, by_name) for index, item in enumerate(items)]
+
+    batches = [meta_step.trajectories for meta_step in run.history]
+    score_range = axis_of(item.score for batch in batches for item in batch)
+    tasks = [item.task.id for batch in batches for item in batch]
+    if 2 * len(set(tasks)) <= len(tasks) + 1:  # tasks are repeated: a row is a task
+        by_task = [{item.task.id: item for item in reversed(batch)} for batch in batches]
+        rows = [(task, row_of(batch.get(task) for batch in by_task)) for task in dict.fromkeys(tasks)]
+        return HeatMap("repeated tasks", rows, "meta-steps", "tasks", score_range)
+    ordered = [
+        sorted(batch, key=lambda item: -math.inf if item.score is None else item.score, reverse=True)
+        for batch in batches
+    ]
+    slots = [("", row_of(items)) for items in zip_longest(*ordered)]
+    return HeatMap("fresh tasks in each column, best first", slots, "meta-steps", "places in the batch", score_range)
+
+
+def _cell(trajectory: Trajectory, index: int, places: Mapping[tuple[str, int], int]) -> Cell:
+    place = places.get((trajectory.task.id, index))
+    go = "" if place is None else f"#/episode/{place}"
+    return Cell(trajectory.score, f"{trajectory.task.id}, meta-step {index}", go)
 
 
 def draw_heat_map(heat_map: HeatMap, *, scripted: bool) -> str:
@@ -58,7 +134,7 @@ def draw_heat_map(heat_map: HeatMap, *, scripted: bool) -> str:
             shown = name if len(name) <= 19 else f"{name[:8]}…{name[-10:]}"
             parts.append(tag("text", text=shown, x=label - 8, y=top + CELL_HEIGHT - 4, klass="tick end", data_tip=name))
         parts += [
-            _cell(cell, label + index * size, top, size - GAP, heat_map.score_range)
+            _draw_cell(cell, label + index * size, top, size - GAP, heat_map.score_range)
             for index, cell in enumerate(cells)
             if cell is not None
         ]
@@ -71,16 +147,13 @@ def draw_heat_map(heat_map: HeatMap, *, scripted: bool) -> str:
     )  # fmt: skip
 
 
-def _cell(cell: Cell, x: float, y: float, width: float, score_range: tuple[float, float]) -> str:
+def _draw_cell(cell: Cell, x: float, y: float, width: float, score_range: Range) -> str:
     low, high = score_range
     shown = "infrastructure error" if cell.score is None else format_number(cell.score)
     common: dict[str, Any] = {"x": x, "y": y, "width": width, "height": CELL_HEIGHT, "rx": 2.0}
-    parts = []
-    if cell.score is not None:
-        level = min(1.0, max(0.0, (cell.score - low) / (high - low)))
-        parts.append(tag("rect", **common, klass="full", fill_opacity=0.04 + 0.96 * level))
-    else:
+    edge = tag("rect", **common, klass="edge", data_tip=f"{cell.tip}: {shown}", data_go=cell.go or None)
+    if cell.score is None:
         d = f"M{x:.0f} {y:.0f}l{width:.0f} {CELL_HEIGHT}m0 -{CELL_HEIGHT}l-{width:.0f} {CELL_HEIGHT}"
-        parts.append(tag("path", d=d, klass="failed"))
-    parts.append(tag("rect", **common, klass="edge", data_tip=f"{cell.tip}: {shown}", data_go=cell.go or None))
-    return "".join(parts)
+        return tag("path", d=d, klass="failed") + edge
+    level = min(1.0, max(0.0, (cell.score - low) / (high - low)))
+    return tag("rect", **common, klass="full", fill_opacity=0.04 + 0.96 * level) + edge

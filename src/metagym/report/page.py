@@ -18,12 +18,10 @@ from metagym.imports import require
 from metagym.rendering import plural, visible
 from metagym.report import table_rows
 from metagym.report.arena_standings import in_order, standings_headline, standings_of, standings_rows
-from metagym.report.charts import draw_panel
 from metagym.report.embedded_episodes import pack, pack_episodes
 from metagym.report.headlines import headline
-from metagym.report.heat_map import draw_heat_map
-from metagym.report.heat_map_data import maps_of
-from metagym.report.learning_curves import MAX_PANELS, panels_of
+from metagym.report.heat_map import draw_heat_map, maps_of
+from metagym.report.learning_curves import MAX_PANELS, draw_panel, panels_of
 from metagym.report.prompt_history import histories
 from metagym.report.run_reading import Run, read_runs
 from metagym.types import digest
@@ -52,7 +50,7 @@ def make_report(runs: Sequence[str | Path], out: str | Path, *, max_episodes: in
     A folder that cannot be read, or a run that is not finished, is not an error: the report shows it.
 
     Raises:
-        ConfigError: `runs` is empty.
+        ConfigError: `runs` is empty, or `out` is not the name of an HTML file.
         MissingExtraError: jinja2 is not installed.
         RunFolderError: one of the folders does not exist, or `out` cannot be written.
     """
@@ -61,6 +59,8 @@ def make_report(runs: Sequence[str | Path], out: str | Path, *, max_episodes: in
     out = Path(out)
     if os.path.isdir(out):
         raise RunFolderError(f"Expected the HTML file to write, got the folder {out}. Use {out / 'report.html'}.")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"Expected an HTML file to write (.html), got {out}. To draw a figure: metagym plot.")
     found = read_runs([Path(run) for run in runs], max_episodes=max_episodes)
     page = render(found)
     try:
@@ -83,7 +83,10 @@ def render(runs: Sequence[Run]) -> str:
     groups = arrange(runs)
     ordered = [run for group in groups for run in group]
     index, chunks = pack_episodes(ordered)
-    style, script = _static("report.css"), _script()
+    static = resources.files("metagym.report").joinpath("static")
+    style = static.joinpath("report.css").read_text(encoding="utf-8")
+    parts = (static.joinpath("script", f"{name}.js").read_text(encoding="utf-8") for name in SCRIPT)
+    script = '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("metagym.report"),
         autoescape=True,
@@ -117,18 +120,16 @@ def render(runs: Sequence[Run]) -> str:
 def arrange(runs: Sequence[Run]) -> list[list[Run]]:
     """Group the evaluations that were measured alike, controls last; every other run is a group of its own.
 
-    The arms of an arena are in the order of its standings.
+    The arms of an arena are in the order of its standings. The tuning run of a control is not a result: it is last.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        alike = run.kind == "evaluation" and run.report is not None and run.manifest is not None
-        name = digest(run.manifest.measurement) if alike and run.manifest is not None else str(run.path)
+        name = digest(run.manifest.measurement) if run.report and run.manifest else str(run.path)
         groups.setdefault(name, []).append(run)
     found = []
     for group in groups.values():
         standings = standings_of(group)
         found.append(sorted(group, key=lambda run: run.is_control) if standings is None else in_order(group, standings))
-    # The tuning run of a control is not a result: it comes last.
     return sorted(found, key=_is_tuning)
 
 
@@ -138,7 +139,6 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
     sentence, basis = headline(group) if standings is None else standings_headline(standings)
     scripted = any(item.scripted for item in group)
     panels = panels_of(group)
-    maps = maps_of(start, run, episodes)
     compared, refused, notes = table_rows.comparison_rows(group) if standings is None else ([], "", standings.notes)
     own_notes = run.report.notes if run.report is not None else run.stream.notes if run.stream is not None else ()
     return {
@@ -164,7 +164,9 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
             "interval": any(item and item.low is not None for panel in panels for item in panel.line),
         },
         "more_panels": len(panels) == MAX_PANELS,
-        "maps": [{"map": item, "svg": draw_heat_map(item, scripted=scripted)} for item in maps],
+        "maps": [
+            {"map": item, "svg": draw_heat_map(item, scripted=scripted)} for item in maps_of(start, run, episodes)
+        ],
         "tiles": table_rows.tiles(run) if standings is None else [],
         "standings": [] if standings is None else standings_rows(standings),
         "baseline": "" if standings is None else standings.baseline,
@@ -183,37 +185,20 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
 
 def _measured_differently(groups: Sequence[Sequence[Run]]) -> list[str]:
     """Return why evaluations are not compared: how their measurements differ."""
-    firsts = [group[0] for group in groups if group[0].report is not None and not _is_tuning(group)]
-    notes = []
-    for other in firsts[1:]:
-        if firsts[0].report is not None and other.report is not None and firsts[0].env_id == other.env_id:
-            found = differences(firsts[0].report, other.report)
-            notes.append(f"{firsts[0].path} and {other.path} were not measured alike: {'; '.join(found)}")
-    return notes
+    firsts = [(run, run.report) for run, *_ in groups if run.report is not None and run.arm_kind != "tuning"]
+    return [
+        f"{firsts[0][0].path} and {run.path} were not measured alike: {'; '.join(differences(firsts[0][1], report))}"
+        for run, report in firsts[1:]
+        if run.env_id == firsts[0][0].env_id
+    ]
 
 
 def _is_tuning(group: Sequence[Run]) -> bool:
-    """Return whether the group is the tuning run of the control `constant prompt`."""
     return group[0].arm_kind == "tuning"
-
-
-def _script() -> str:
-    """Return the script of the page: all parts in one scope."""
-    parts = "\n".join(_static(f"script/{name}.js") for name in SCRIPT)
-    return f'"use strict";\n(() => {{\n{parts}}})();\n'
-
-
-def _static(name: str) -> str:
-    return resources.files("metagym.report").joinpath("static", name).read_text(encoding="utf-8")
 
 
 def _policy(style: str, script: str) -> str:
     """Return a content security policy that allows exactly this style and this script, and nothing else."""
-    return (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii") for text in (script, style))
+    allowed = "script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:".format(*digests)
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"

@@ -1,20 +1,57 @@
-"""Collect the prompts of each meta-episode: what changed, why, and the score of each prompt."""
+"""Collect the prompts of each meta-episode: what changed word by word, why, and the score of each prompt."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from difflib import SequenceMatcher
+from itertools import groupby
+from typing import Any, Literal
 
 from metagym.evaluation.figures import MeasurementTable
 from metagym.report.run_reading import Run
-from metagym.report.word_diff import word_diff
 from metagym.runs import Role
 from metagym.types import Reflection
+
+Change = tuple[Literal["=", "-", "+"], str]
+"""(kept, removed or added; the text)"""
+MAX_CELLS = 4_000_000
+"""Texts with more pairs of lines, or of words, than this are not compared: one replaces the other."""
 
 
 def histories(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Return one JSON mapping for each meta-episode of each run: its name, and a row for each prompt."""
     return [history for number, run in enumerate(runs) for history in _of_run(number, run)]
+
+
+def word_diff(old: str, new: str) -> list[Change]:
+    """Return the changes from `old` to `new`: kept and removed texts give `old`, kept and added texts give `new`.
+
+    >>> word_diff("Be brave.", "Be very careful.")
+    [('=', 'Be '), ('-', 'brave'), ('+', 'very careful'), ('=', '.')]
+    """
+    pairs: list[tuple[str, str]] = []
+    for before, after in _aligned(old.splitlines(keepends=True), new.splitlines(keepends=True)):
+        words = [re.findall(r"\s+|\w+|[^\w\s]", text) for text in (before, after)]
+        pairs += [(before, after)] if before == after else _aligned(*words)
+    is_change = [before != after for before, after in pairs]
+    for index in range(1, len(pairs) - 1):
+        text = pairs[index][0]
+        if text.isspace() and "\n" not in text and is_change[index - 1] and is_change[index + 1]:
+            is_change[index] = True  # a space between two changes belongs to them
+    changes: list[Change] = []
+    for changed, group in groupby(zip(is_change, pairs, strict=True), key=lambda item: item[0]):
+        before, after = ("".join(texts) for texts in zip(*(pair for _, pair in group), strict=True))
+        changes += [("-", before), ("+", after)] if changed else [("=", before)]
+    return [change for change in changes if change[1]]
+
+
+def _aligned(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the parts of both texts that correspond, in order: equal ones, and ones that differ."""
+    if len(old) * len(new) > MAX_CELLS:
+        return [("".join(old), "".join(new))]
+    parts = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+    return [("".join(old[a:b]), "".join(new[c:d])) for _, a, b, c, d in parts]
 
 
 def _of_run(number: int, run: Run) -> list[dict[str, Any]]:

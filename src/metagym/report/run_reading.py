@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections import Counter
@@ -10,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from metagym.budget import Spending
 from metagym.budget.ledger import SpendingKey
 from metagym.errors import MetaGymError, RunFolderError
@@ -19,11 +18,12 @@ from metagym.evaluation.arms import ArmKind, is_control, recorded_kind
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import report_of
 from metagym.evaluation.stream import StreamReport
-from metagym.report.episode_selection import Choice, choose, share_out
-from metagym.runs import LOG, MANIFEST, REPORT, Manifest, Measurement, RunFolder, read_manifest
+from metagym.report.episode_selection import by_importance, share_out
+from metagym.runs import LOG, MANIFEST, REPORT, Key, Manifest, Measurement, RunFolder, read_manifest
 from metagym.runs.folder import load_ledger
 from metagym.types import MetaStep, Reflection, Trajectory
 
+UNREADABLE = (MetaGymError, OSError, ValueError)
 Kind = Literal["meta-episode", "evaluation", "stream", "unreadable"]
 
 
@@ -53,14 +53,10 @@ class Run:
     @property
     def scripted(self) -> bool:
         """Whether a scripted stand-in played or reflected."""
-        parts = (
-            self.manifest is not None and self.manifest.scripted,
-            self.report is not None and self.report.scripted,
-            any(meta_step.scripted for meta_step in self.history),
-            any(item.scripted for item in self.measurements),
-            any(item.scripted for item in self.episodes),
-        )
-        return any(parts)
+        known = [item for item in (self.manifest, self.report) if item is not None]
+        parts: tuple[Sequence[Manifest | EvaluationReport | MetaStep | Measurement | Trajectory], ...]
+        parts = (known, self.history, self.measurements, self.episodes)
+        return any(item.scripted for part in parts for item in part)
 
     @property
     def arm(self) -> str:
@@ -85,11 +81,7 @@ class Run:
 
 
 def find_runs(path: Path) -> list[Path]:
-    """Return the run folders at `path` or anywhere below it, sorted; a log without a manifest counts.
-
-    Raises:
-        RunFolderError: there is nothing at `path`.
-    """
+    """Return the run folders at `path` or anywhere below it, sorted; a log without a manifest counts."""
     if not os.path.exists(path):  # also False for a name that is too long
         raise RunFolderError(f"Expected a run folder, or a folder of them, at {path}: nothing exists there.")
     if not path.is_dir():
@@ -99,49 +91,40 @@ def find_runs(path: Path) -> list[Path]:
 
 
 def read_runs(paths: Sequence[Path], *, max_episodes: int) -> list[Run]:
-    """Read the runs at and below `paths`, with at most `max_episodes` episodes in all, divided evenly.
-
-    Raises:
-        RunFolderError: there is nothing at one of the paths.
-    """
-    found = {folder: path for path in paths for folder in find_runs(path)}
-    choices: dict[Path, Choice] = {}
-    problems: dict[Path, str] = {}
-    for folder in found:
-        try:
-            with RunFolder.open(folder) as run:
-                choices[folder] = choose(run)
-        except (MetaGymError, OSError, ValueError) as error:
-            problems[folder] = str(error)
-    shares = share_out([choice.num_episodes for choice in choices.values()], max_episodes)
-    limits = dict(zip(choices, shares, strict=True))
-    runs = [
-        _unreadable(folder, problems[folder]) if folder in problems else _read(folder, choices[folder], limits[folder])
-        for folder in found
-    ]
+    """Read the runs at and below `paths`, with at most `max_episodes` episodes in all, divided evenly."""
+    folders = list(dict.fromkeys(folder for path in paths for folder in find_runs(path)))
+    episodes: dict[Path, list[Key]] = {folder: [] for folder in folders}
+    for folder in folders:
+        with contextlib.suppress(*UNREADABLE), RunFolder.open(folder) as run:
+            episodes[folder] = by_importance(run)
+    shares = share_out([len(keys) for keys in episodes.values()], max_episodes)
+    runs = [_read(folder, set(keys[:share])) for (folder, keys), share in zip(episodes.items(), shares, strict=True)]
     counted = Counter(run.name for run in runs)
     return [run if counted[run.name] == 1 else replace(run, name=str(run.path)) for run in runs]
 
 
-def _read(folder: Path, choice: Choice, limit: int) -> Run:
+def _read(folder: Path, shown: set[Key]) -> Run:
     try:
         with RunFolder.open(folder) as run:
-            return _read_open(run, choice, limit)
-    except (MetaGymError, OSError, ValueError) as error:
+            return _read_open(run, shown)
+    except UNREADABLE as error:
         return _unreadable(folder, str(error))
 
 
-def _read_open(run: RunFolder, choice: Choice, limit: int) -> Run:
+def _read_open(run: RunFolder, shown: set[Key]) -> Run:
     manifest, folder = run.manifest, run.path
     about = manifest.evaluation
-    spending, problem = _spending(folder)
     common: dict[str, Any] = {
         "path": folder,
         "manifest": manifest,
         "num_episodes": run.num_episodes,
-        "spending": spending,
-        "episodes": tuple(run.episodes(choice.of(limit))),
+        "episodes": tuple(run.episodes(shown.__contains__)),
     }
+    problem = ""
+    try:
+        common["spending"] = load_ledger(folder).rows()
+    except RunFolderError as error:
+        problem = str(error)
     if about is None:
         return Run(name=folder.name, kind="meta-episode", history=run.history, problem=problem, **common)
     measurements = tuple(run.all(Measurement).values())
@@ -151,7 +134,13 @@ def _read_open(run: RunFolder, choice: Choice, limit: int) -> Run:
         "reflections": run.all(Reflection),
     }
     if about.get("protocol") == "stream":
-        stream, problem = _stream(folder, problem)
+        stream = None
+        try:
+            stream = StreamReport.model_validate_json((folder / REPORT).read_text(encoding="utf-8"))
+        except OSError:
+            problem = f"The stream is not finished: there is no {REPORT} yet."
+        except ValueError as error:
+            problem = f"{REPORT} cannot be read: {error}"
         return Run(kind="stream", stream=stream, problem=problem, **common)
     if not measurements:
         problem = "Nothing is measured yet: no meta-step of this evaluation is finished."
@@ -161,37 +150,12 @@ def _read_open(run: RunFolder, choice: Choice, limit: int) -> Run:
     return Run(kind="evaluation", report=report_of(run), problem=problem, **common)
 
 
-def _stream(folder: Path, problem: str) -> tuple[StreamReport | None, str]:
-    try:
-        return StreamReport.model_validate_json((folder / REPORT).read_text(encoding="utf-8")), problem
-    except OSError:
-        return None, f"The stream is not finished: there is no {REPORT} yet."
-    except ValidationError as error:
-        return None, f"{REPORT} cannot be read: {error}"
-
-
-def _spending(folder: Path) -> tuple[dict[SpendingKey, Spending], str]:
-    try:
-        return load_ledger(folder).rows(), ""
-    except RunFolderError as error:
-        return {}, str(error)
-
-
 def _unreadable(folder: Path, problem: str) -> Run:
     manifest: Manifest | None = None
     try:
         manifest = read_manifest(folder)
     except RunFolderError:
-        written_by = _schema(folder)
-        if written_by:
-            problem = f"{problem} ({written_by})"
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            about = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["measurement"]
+            problem = f"{problem} (it was written by metagym {about['metagym']})"
     return Run(path=folder, name=folder.name, kind="unreadable", manifest=manifest, problem=problem)
-
-
-def _schema(folder: Path) -> str:
-    """Return which metagym wrote an unreadable manifest; empty if the manifest does not say so."""
-    try:
-        version = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["measurement"]["metagym"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-    return f"it was written by metagym {version}"

@@ -1,11 +1,15 @@
-"""SVG elements, scales and ticks. All text is escaped; the page's style sheet sets the colours."""
+"""SVG elements, scales, and intervals as whiskers. All text is escaped; the page's style sheet sets the colours."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
 
+from metagym.evaluation.output.panels import Range
 from metagym.rendering import visible
+from metagym.report.number_format import format_interval, format_mean
+from metagym.statistics import Estimate
 
 
 def tag(name: str, *children: str, text: str = "", **attributes: float | str | None) -> str:
@@ -55,3 +59,31 @@ class Scale:
 def path(points: list[tuple[float, float]]) -> str:
     """Return the `d` attribute of a line through the points."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+
+
+def whisker(estimate: Estimate | None, domain: Range, *, noise: Estimate | None = None) -> str:
+    """Return an interval on a common scale with a line at zero, as a small SVG; `noise` is a band behind it."""
+    width, height = 132, 22
+    x, middle = Scale(domain, (6, width - 6)), height / 2
+    parts = []
+    if noise is not None and noise.low is not None and noise.high is not None:
+        left, right = x(noise.low), x(noise.high)
+        parts.append(tag("rect", x=left - 1, y=2, width=right - left + 2, height=height - 4, klass="band"))
+    parts.append(tag("line", x1=x(0), x2=x(0), y1=1, y2=height - 1, klass="zero"))
+    if estimate is not None:
+        if estimate.low is not None and estimate.high is not None:
+            low, high = x(estimate.low), x(estimate.high)
+            parts.append(tag("line", x1=low, x2=high, y1=middle, y2=middle, klass="whisker"))
+            parts += [tag("line", x1=end, x2=end, y1=middle - 4, y2=middle + 4, klass="whisker") for end in (low, high)]
+        parts.append(tag("circle", cx=x(estimate.mean), cy=middle, r=3.5, klass="dot"))
+    label = f"{format_mean(estimate, 3, sign=True)} {format_interval(estimate, 3, sign=True)}"
+    return tag("svg", *parts, viewBox=f"0 0 {width} {height}", role="img", aria_label=label, klass="whiskers")
+
+
+def domain_of(estimates: Sequence[Estimate | None]) -> Range:
+    """Return a range that holds 0 and all the intervals."""
+    known = [item for item in estimates if item is not None]
+    ends = [end for item in known for end in (item.mean, item.low, item.high) if end is not None]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+    margin = 0.04 * (high - low) or 0.1
+    return low - margin, high + margin

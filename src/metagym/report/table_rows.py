@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -10,12 +11,12 @@ from typing import Any
 from metagym.budget import Spending
 from metagym.errors import ConfigError
 from metagym.evaluation.comparison import Comparison, compare
-from metagym.evaluation.figures import Figures
-from metagym.report.charts import domain_of, whisker
 from metagym.report.number_format import format_interval, format_mean, format_number, format_p
 from metagym.report.run_reading import Run
+from metagym.report.svg import domain_of, whisker
 from metagym.types import Usage, digest
 
+_json = functools.partial(json.dumps, indent=2, ensure_ascii=False)
 Row = dict[str, Any]
 TILES = (
     ("gain", "Gain", "chosen prompt minus sp_0, on test tasks", True),
@@ -25,6 +26,9 @@ TILES = (
     ("regression_rate", "Regressions", "share of reflections that made it worse", False),
     ("invalid_action_rate", "Invalid actions", "share on test tasks, chosen prompt", False),
 )
+
+
+OPTIONS = {"env_id", "env_options", "reflector", "seed"}
 
 
 def tiles(run: Run) -> list[Row]:
@@ -48,21 +52,20 @@ def family_rows(run: Run) -> list[Row]:
     """Return test scores and gains: a row for each family, and one for all of them."""
     if run.report is None:
         return []
-    rows = [*run.report.families.items(), ("all families", run.report.overall)]
-    domain = domain_of([figures.gain for _, figures in rows])
-    return [_family_row(name, figures, domain) for name, figures in rows]
-
-
-def _family_row(name: str, figures: Figures, domain: tuple[float, float]) -> Row:
-    row: Row = {"name": name, "graphic": whisker(figures.gain, domain)}
-    for field in ("test_first", "test_chosen", "test_last"):
-        row[field] = format_mean(getattr(figures, field))
-    for field in ("gain", "optimism", "replay_gain", "transfer_gain", "memorisation_gap"):
-        row[field] = format_mean(getattr(figures, field), sign=True)
-    return row | {
-        "interval": format_interval(figures.gain, sign=True),
-        "regression_rate": format_mean(figures.regression_rate),
-    }
+    families = [*run.report.families.items(), ("all families", run.report.overall)]
+    domain = domain_of([figures.gain for _, figures in families])
+    scores = ("test_first", "test_chosen", "test_last", "regression_rate")
+    differences = ("gain", "optimism", "replay_gain", "transfer_gain", "memorisation_gap")
+    return [
+        {
+            "name": name,
+            "graphic": whisker(figures.gain, domain),
+            "interval": format_interval(figures.gain, sign=True),
+            **{field: format_mean(getattr(figures, field)) for field in scores},
+            **{field: format_mean(getattr(figures, field), sign=True) for field in differences},
+        }
+        for name, figures in families
+    ]
 
 
 def comparison_rows(group: Sequence[Run]) -> tuple[list[Row], str, list[str]]:
@@ -78,29 +81,26 @@ def comparison_rows(group: Sequence[Run]) -> tuple[list[Row], str, list[str]]:
     domain = domain_of([item.difference for item in comparisons])
     names = [run.name for run in group[1:] if run.report is not None]
     rows = [
-        {**_comparison_row(item, whisker(item.difference, domain, noise=noise)), "name": name}
+        {
+            "name": name,
+            "graphic": whisker(item.difference, domain, noise=noise),
+            "difference": format_mean(item.difference, 3, sign=True),
+            "interval": format_interval(item.difference, 3, sign=True),
+            "p": format_p(None if item.difference is None else item.difference.p_value),
+            "sign_flip": format_p(item.sign_flip_p),
+            "new_tasks": f"{format_mean(item.new_tasks, 3, sign=True)} {format_interval(item.new_tasks, 3, sign=True)}",
+            "detectable": format_number(item.detectable, 3),
+            "dropped": _dropped(item),
+            "verdict": item.verdict,
+        }
         for name, item in zip(names, comparisons, strict=True)
     ]
     return rows, "", list(dict.fromkeys(note for item in comparisons for note in item.notes))
 
 
-def _comparison_row(item: Comparison, graphic: str) -> Row:
-    dropped = str(item.num_dropped)
-    if item.num_dropped:
-        dropped += (
-            f" ({format_number(item.worst_case[0], sign=True)} to {format_number(item.worst_case[1], sign=True)})"
-        )
-    return {
-        "graphic": graphic,
-        "difference": format_mean(item.difference, 3, sign=True),
-        "interval": format_interval(item.difference, 3, sign=True),
-        "p": format_p(None if item.difference is None else item.difference.p_value),
-        "sign_flip": format_p(item.sign_flip_p),
-        "new_tasks": f"{format_mean(item.new_tasks, 3, sign=True)} {format_interval(item.new_tasks, 3, sign=True)}",
-        "detectable": format_number(item.detectable, 3),
-        "dropped": dropped,
-        "verdict": item.verdict,
-    }
+def _dropped(item: Comparison) -> str:
+    low, high = (format_number(end, sign=True) for end in item.worst_case)
+    return f"{item.num_dropped} ({low} to {high})" if item.num_dropped else "0"
 
 
 def cost_rows(run: Run) -> list[Row]:
@@ -112,13 +112,14 @@ def cost_rows(run: Run) -> list[Row]:
     if sums:
         return [_cost_row(name, spending) for name, spending in sums.items()]
     if run.report is not None:
-        return [_token_row(name, usage) for name, usage in run.report.usage.items() if usage.num_calls]
-    usage = sum((item.usage for step in run.history for item in step.trajectories), Usage())
-    reflecting = sum(
-        (step.reflection.completion.usage for step in run.history if step.reflection and step.reflection.completion),
-        Usage(),
-    )
-    return [_token_row(name, item) for name, item in (("actor", usage), ("reflector", reflecting)) if item.num_calls]
+        usages = run.report.usage
+    else:
+        completions = [step.reflection.completion for step in run.history if step.reflection]
+        usages = {
+            "actor": sum((item.usage for step in run.history for item in step.trajectories), Usage()),
+            "reflector": sum((item.usage for item in completions if item), Usage()),
+        }
+    return [_token_row(name, usage) for name, usage in usages.items() if usage.num_calls]
 
 
 def _token_row(name: str, usage: Usage) -> Row:
@@ -197,20 +198,16 @@ def totals(run: Run) -> Row:
 
 
 def fingerprints(group: Sequence[Run]) -> list[Row]:
-    """Return both fingerprints of each run: the one of the measurement, which must match, and the one of the arm."""
+    """Return both fingerprints of each run: of the measurement, which must match, and of the arm."""
     return [
         {
             "name": run.name,
             "path": str(run.path),
             "measurement": digest(run.manifest.measurement),
             "arm": digest(run.manifest.arm),
-            "measurement_json": json.dumps(run.manifest.measurement, indent=2, ensure_ascii=False),
-            "arm_json": json.dumps(run.manifest.arm, indent=2, ensure_ascii=False),
-            "options_json": json.dumps(
-                run.manifest.model_dump(mode="json", include={"env_id", "env_options", "reflector", "seed"}),
-                indent=2,
-                ensure_ascii=False,
-            ),
+            "measurement_json": _json(run.manifest.measurement),
+            "arm_json": _json(run.manifest.arm),
+            "options_json": _json(run.manifest.model_dump(mode="json", include=OPTIONS)),
         }
         for run in group
         if run.manifest is not None

@@ -6,7 +6,7 @@ import pytest
 
 from metagym.evaluation import EvaluationConfig, EvaluationReport
 from metagym.evaluation.arms import ArmKind
-from metagym.evaluation.output.panels import ALL_FAMILIES, Span, axis_of, control_band, curve_panel, ribbon
+from metagym.evaluation.output.panels import ALL_FAMILIES, Span, axis_of, control_band, curve_panel, pieces, ribbon
 from metagym.evaluation.report import build_report
 from metagym.statistics import Estimate
 
@@ -56,3 +56,9 @@ def test_a_point_without_an_interval_is_in_no_ribbon() -> None:
 )
 def test_an_axis_holds_zero_one_and_every_score(scores: list[float | None], expected: tuple[float, float]) -> None:
     assert axis_of(scores) == expected
+
+
+def test_a_band_is_split_where_a_prompt_has_no_interval() -> None:
+    spans = [Span(place, 0.0, 1.0) for place in (0, 1, 3)]
+    assert pieces(spans) == [spans[:2], spans[2:]]
+    assert pieces([]) == []

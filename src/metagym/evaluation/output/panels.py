@@ -92,6 +92,17 @@ def ribbon(curve: Curve, score_range: Range) -> list[Span]:
     ]
 
 
+def pieces(spans: Sequence[Span]) -> list[list[Span]]:
+    """Split a band at each prompt without an interval: nothing is drawn across it."""
+    found: list[list[Span]] = []
+    for span in spans:
+        if found and span.place == found[-1][-1].place + 1:
+            found[-1].append(span)
+        else:
+            found.append([span])
+    return found
+
+
 def cut(low: float, high: float, score_range: Range) -> Range:
     """Return the part of an interval that the axis shows. Tables and tooltips give the interval in full.
 

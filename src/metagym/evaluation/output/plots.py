@@ -12,7 +12,7 @@ import numpy as np
 
 from metagym.errors import ConfigError, RunFolderError
 from metagym.evaluation.comparison import Comparison
-from metagym.evaluation.output.panels import ArmLine, CurvePanel, Range, Span, axis_of, curve_panel, cut, ribbon
+from metagym.evaluation.output.panels import ArmLine, CurvePanel, Range, Span, axis_of, curve_panel, cut, pieces, ribbon
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.transfer import TransferMatrix
 from metagym.imports import require
@@ -179,8 +179,11 @@ def _draw_curves(panel: Axes, shown: CurvePanel) -> None:
 
 
 def _fill(panel: Axes, spans: Sequence[Span], **style: Any) -> None:
-    places, low, high = ([span[column] for span in spans] for column in range(3))
-    panel.fill_between(places, low, high, linewidth=0, **style)
+    for stretch in pieces(spans):
+        places, low, high = ([span[column] for span in stretch] for column in range(3))
+        if len(stretch) == 1:  # an area needs a width
+            places, low, high = [places[0] - 0.05, places[0] + 0.05], low * 2, high * 2
+        panel.fill_between(places, low, high, linewidth=0, **style)
 
 
 def _draw_test(panel: Axes, line: ArmLine, number: int, score_range: Range) -> None:

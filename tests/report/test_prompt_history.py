@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.report.word_diff import MAX_CELLS, word_diff
+from metagym.report.prompt_history import MAX_CELLS, word_diff
 
 TEXTS = st.text(alphabet=" \nabc.-", max_size=60)
 
@@ -35,9 +35,11 @@ def test_what_is_marked_is_what_a_reader_would_mark(old: str, new: str, changes:
     assert word_diff(old, new) == changes
 
 
-def test_a_text_too_long_for_words_is_compared_by_lines_and_then_as_a_whole() -> None:
+def test_a_long_text_is_compared_by_lines_and_one_that_is_too_long_is_replaced_as_a_whole() -> None:
     many = "".join(f"line {number} of old\n" for number in range(600))
-    assert word_diff(f"x\n{many}a", f"y\n{many}b") == [("-", "x\n"), ("+", "y\n"), ("=", many), ("-", "a"), ("+", "b")]
+    assert len(many.split()) ** 2 > MAX_CELLS
+    changes = [("-", "x"), ("+", "y"), ("=", f"\n{many}"), ("-", "a"), ("+", "b")]
+    assert word_diff(f"x\n{many}a", f"y\n{many}b") == changes
     scattered = many.replace("7 of", "7 at")
     assert {kind for kind, _ in word_diff(many, scattered)} == {"=", "-", "+"}
     old, new = ("\n".join(f"{mark}{number}" for number in range(3_000)) for mark in "ab")
