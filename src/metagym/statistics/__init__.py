@@ -1,12 +1,10 @@
 """Statistics: intervals, tests and bounds over seeds, each with its source.
 
 intervals   mean, Student's t interval, sign flip, two-way bootstrap, Holm, equivalence
-power       the power of the paired t test, and its inverses
-student_t   Student's t, without scipy
+student_t   Student's t without scipy, the power of the paired t test, and its inverses
 """
 
 from metagym.statistics.intervals import (
-    CONFIDENCE,
     MIN_SEEDS_FOR_SIGN_FLIP,
     Estimate,
     adjusted_p,
@@ -18,11 +16,9 @@ from metagym.statistics.intervals import (
     sign_flip_p,
     two_way_bootstrap,
 )
-from metagym.statistics.power import detectable_effect, paired_power, seeds_needed
-from metagym.statistics.student_t import t_cdf, t_quantile, two_sided_p
+from metagym.statistics.student_t import detectable_effect, paired_power, seeds_needed, t_cdf, t_quantile, two_sided_p
 
 __all__ = [
-    "CONFIDENCE",
     "MIN_SEEDS_FOR_SIGN_FLIP",
     "Estimate",
     "adjusted_p",

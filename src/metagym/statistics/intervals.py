@@ -1,7 +1,6 @@
 """Intervals and paired comparisons over replicates. Each method names its source; none knows of runs.
 
-The replicate is the meta-episode (seed): every function takes one number per seed, except the two-way bootstrap,
-which takes one per seed and task. Only numpy is needed.
+The replicate is the meta-episode (seed): every function takes one number per seed, except the two-way bootstrap.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Estimate(Record):
 
 
 def mean_interval(values: ArrayLike, *, confidence: float = CONFIDENCE) -> Estimate | None:
-    """Return mean, Student's t interval and p of independent replicates. NaN are left out; without any, return None.
+    """Return mean, Student's t interval and p of independent replicates without the NaN; None if there are none.
 
     For paired arms give the per-seed differences: this is then the paired t test. In simulated A/A comparisons it
     keeps its level from three seeds on; percentile bootstraps do not.
@@ -58,11 +57,9 @@ def mean_interval(values: ArrayLike, *, confidence: float = CONFIDENCE) -> Estim
     """
     sample = _finite(values)
     num = len(sample)
-    if num == 0:
-        return None
+    if num < 2:
+        return Estimate(mean=float(sample[0]), num=1) if num else None
     mean = float(sample.mean())
-    if num == 1:
-        return Estimate(mean=mean, num=1)
     std = float(sample.std(ddof=1))
     error = std / math.sqrt(num)
     if error <= 1e-12 * max(1.0, abs(mean)):  # equal values, except for rounding
@@ -123,16 +120,17 @@ def two_way_bootstrap(
     tables = [np.asarray(stratum, dtype=np.float64) for stratum in strata]
     if not tables or any(table.ndim != 2 or not np.isfinite(table).any() for table in tables):
         return None
-    means = np.mean([_weighted_mean(table, None, None) for table in tables], axis=0)
     resamples = np.zeros(num_resamples)
-    num_seeds = tables[0].shape[0]
+    num_seeds = len(tables[0])
     seeds = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=num_resamples)
     for table in tables:
         num_tasks = table.shape[1]
         tasks = rng.multinomial(num_tasks, np.full(num_tasks, 1 / num_tasks), size=num_resamples)
         resamples += _weighted_mean(table, seeds, tasks) / len(tables)
     low, high = np.nanquantile(resamples, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(mean=float(means), low=float(low), high=float(high), num=num_seeds)
+    return Estimate(
+        mean=float(np.mean([np.nanmean(table) for table in tables])), low=float(low), high=float(high), num=num_seeds
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -162,9 +160,6 @@ def equivalence_p(differences: ArrayLike, margin: float) -> float | None:
 
     A small p speaks for no relevant difference. The method is two one-sided t tests.
 
-    Raises:
-        ConfigError: `margin` is not above 0.
-
     Source: Schuirmann 1987, "A comparison of the two one-sided tests procedure and the power approach".
     """
     if margin <= 0:
@@ -179,12 +174,11 @@ def equivalence_p(differences: ArrayLike, margin: float) -> float | None:
 
 
 def macro_average(tables: Sequence[ArrayLike]) -> NDArray[np.float64]:
-    """Return one number per seed: the mean over families (strata of equal weight).
+    """Return one number per seed: the mean over families of equal weight, one array of shape `[num_seeds]` each.
 
-    `tables` holds one array of shape `[num_seeds]` per family. A seed that misses a family is NaN: a mean
-    over other families would not be comparable.
+    A seed that misses a family is NaN: a mean over other families would not be comparable.
     """
-    return np.asarray(np.mean(np.asarray(tables, dtype=np.float64), axis=0), dtype=np.float64)
+    return np.asarray(np.mean(np.asarray(tables, dtype=np.float64), axis=0))
 
 
 def finite_mean(values: ArrayLike) -> NDArray[np.float64]:
@@ -201,13 +195,11 @@ def _finite(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _weighted_mean(
-    table: NDArray[np.float64], seeds: NDArray[np.int64] | None, tasks: NDArray[np.int64] | None
+    table: NDArray[np.float64], seeds: NDArray[np.int64], tasks: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return the mean over cells; the weight of a cell is the number of draws of its seed times that of its task."""
     known = np.isfinite(table)
     filled = np.where(known, table, 0.0)
-    if seeds is None or tasks is None:
-        return np.asarray(filled.sum() / known.sum())
     total = np.einsum("rs,st,rt->r", seeds, filled, tasks, optimize=True)
     weight = np.einsum("rs,st,rt->r", seeds, known.astype(np.float64), tasks, optimize=True)
     with np.errstate(invalid="ignore"):
