@@ -8,7 +8,7 @@ import pytest
 
 from metagym.errors import ConfigError, RunFolderError
 from metagym.evaluation import EvaluationConfig, evaluate
-from metagym.evaluation.arms import ArmKind
+from metagym.evaluation.controls import ArmKind
 from metagym.runs import LOG, Manifest
 from metagym.runs.running import run_experiment
 from tests.cli.conftest import invoke

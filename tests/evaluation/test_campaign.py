@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from metagym.errors import ConfigError
-from metagym.evaluation.arms import CONTROLS
 from metagym.evaluation.campaign import run_campaign
+from metagym.evaluation.controls import CONTROLS
 from metagym.evaluation.preset import load_preset
 from metagym.runs import evaluation_size
 

@@ -34,7 +34,7 @@ def report_of(tables: dict[str, Any], *, arm: str = "a", **about: Any) -> Evalua
                         num_steps=1, num_invalid=0, scripted=False,
                     )
                 )  # fmt: skip
-    return build_report(CONFIG, measurements, arm=arm, about=about or None)
+    return build_report(CONFIG, measurements, arm=arm, **about)
 
 
 def compared(first: dict[str, Any], second: dict[str, Any], **options: Any) -> Comparison:

@@ -11,9 +11,9 @@ from metagym import background
 from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation import EvaluationConfig, evaluate
-from metagym.evaluation.arms import CONTROLS
 from metagym.evaluation.comparison import compare
 from metagym.evaluation.controls import (
+    CONTROLS,
     ChangedExperience,
     ConstantPrompt,
     control_arm,

@@ -122,7 +122,7 @@ def compare_command(
 
 def _arms(paths: list[Path]) -> list[Path]:
     """Return the run folders at and below the paths; in an evaluation's folder its own arm comes before controls."""
-    from metagym.evaluation.arms import is_control, recorded_kind
+    from metagym.evaluation.controls import is_control, recorded_kind
     from metagym.runs import read_manifest
     from metagym.runs.watching.watcher import run_folders
 

@@ -46,7 +46,7 @@ def plot_command(
     out: Annotated[Path, typer.Option("--out", "-o", help="The figure: a file in .pdf, .svg or .png.")],
 ) -> None:
     """Draw learning curves: of evaluations, with their null controls as a band, or of single runs."""
-    from metagym.evaluation.arms import recorded_kind
+    from metagym.evaluation.controls import recorded_kind
     from metagym.evaluation.output.plots import check_figure_path, write_figure
     from metagym.runs import read_manifest
     from metagym.runs.watching.watcher import run_folders

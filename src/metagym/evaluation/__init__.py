@@ -1,12 +1,12 @@
 """Measures reflectors: the ICT protocol, its figures, comparisons and null controls.
 
 protocol.py      evaluate: the episodes of the protocol   config.py, plan.py   the options; tasks, drawn and checked
-scoring.py       meta-steps and measurements              disjointness.py      keeps learning and measuring apart
+scoring.py       meta-steps, measurements, the guard      learning.py          learning within a budget
 figures.py       every figure of a report                 report.py, store.py  the report, and its place
-comparison.py    arms against each other                  arms.py, controls.py, constant_prompt.py   control arms
-learning.py      learning within a budget                 stream.py            families one after another
-transfer.py      prompts scored elsewhere                 memorisation.py      text copied from learning episodes
-preset.py, campaign.py   protocols by name, in presets/
+comparison.py    arms against each other                  controls.py, constant_prompt.py   arms and null controls
+transfer.py      prompts scored elsewhere                 stream.py            families one after another
+preset.py        protocols by name, in presets/           memorisation.py      text copied from learning episodes
+campaign.py      a preset, played with its controls
 arena/           methods side by side, under equal budgets
 output/          tables, figures and files
 """

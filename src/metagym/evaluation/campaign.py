@@ -19,11 +19,10 @@ from metagym.actors import ActorSpec
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation import evaluate
-from metagym.evaluation.arms import CONTROLS, Arm
 from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_config
-from metagym.evaluation.controls import control_arm
+from metagym.evaluation.controls import CONTROLS, Arm, control_arm
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.preset import Preset, PresetEnvironment
 from metagym.evaluation.report import EvaluationReport

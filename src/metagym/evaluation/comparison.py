@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metagym.errors import ConfigError
-from metagym.evaluation.arms import ArmKind
+from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.figures import Array
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
 from metagym.rendering import plural

@@ -1,4 +1,4 @@
-"""Null controls: the same reflector, candidates and selection, but with the experience taken away or spoilt.
+"""Arms, evaluated side by side, and null controls: the same reflector with its experience taken away or spoilt.
 
 A gain that a control reaches as well does not come from the experience that the reflector read. Each wrapper changes
 the episodes of every meta-step that a reflector sees; the prompts stay as they were.
@@ -8,18 +8,63 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final, Literal, NamedTuple, cast
 
 import numpy as np
 
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.evaluation.arms import CONTROLS, Arm, kind_of_control
 from metagym.extensions import describe, extension_of
 from metagym.reflectors import FixedReflector, Reflector, ReflectorSpec, Replay, as_reflector, bind
 from metagym.types import MetaStep, Observation, Reflection, Step, StopReason, Trajectory, derive_seed
 
 Trajectories = tuple[Trajectory, ...]
 ChangeBatch = Callable[[Trajectories, np.random.Generator], Trajectories]
+ArmKind = Literal["method", "same again", "null control", "tuning"]
+"""`same again` is the A/A run. `tuning` is the run that a constant prompt was tuned by: it is compared with nothing."""
+CONTROLS: Final = (
+    "same again",
+    "no reflection",
+    "empty experience",
+    "scrambled observations",
+    "permuted outcomes",
+    "other family",
+    "constant prompt",
+)
+"""The names of the controls. `same again` measures the noise floor; the others are null controls."""
+
+
+class Arm(NamedTuple):
+    """A reflector under the name that it is evaluated by, and the families that it learns on."""
+
+    name: str
+    reflector: Reflector
+    learn_from: Mapping[str, str] = {}
+    kind: ArmKind = "method"
+
+
+def is_control(kind: ArmKind) -> bool:
+    """Return whether the arm is there to be compared with: the A/A run or a null control."""
+    return kind in ("same again", "null control")
+
+
+def recorded_kind(evaluation: Mapping[str, Any] | None) -> ArmKind:
+    """Return the kind of arm in a manifest's `evaluation` mapping.
+
+    >>> recorded_kind({"arm": "mine", "kind": "null control"}), recorded_kind({"arm": "same again (ict)"})
+    ('null control', 'same again')
+    """
+    about = evaluation or {}
+    if "kind" in about:
+        return cast("ArmKind", about["kind"])
+    # A folder of version 0.1, which wrote no kind. Nothing else may read names.
+    name = str(about.get("arm", "")).partition(" (")[0]  # an arena added the method: "same again (ict)"
+    if name in CONTROLS:
+        return _kind_of_control(name)
+    return "tuning" if about.get("arm") == "tuning" else "method"
+
+
+def _kind_of_control(control: str) -> ArmKind:
+    return "same again" if control == "same again" else "null control"
 
 
 class ChangedExperience:
@@ -28,13 +73,7 @@ class ChangedExperience:
     The generator follows from the seeds of the batch, so that equal runs are changed equally.
     """
 
-    def __init__(
-        self,
-        reflector: ReflectorSpec,
-        change: ChangeBatch,
-        *,
-        name: str,
-    ) -> None:
+    def __init__(self, reflector: ReflectorSpec, change: ChangeBatch, *, name: str) -> None:
         self.reflector: Reflector = as_reflector(reflector)
         self._change = change
         self.scripted: bool = extension_of(self.reflector).scripted
@@ -53,8 +92,7 @@ class ChangedExperience:
             played = await replay(prompts, task_ids, repetitions=repetitions)
             return tuple(map(self._changed, played))
 
-        inner = bind(self.reflector, changed_replay)
-        return ChangedExperience(inner, self._change, name=self.fingerprint["kind"])
+        return ChangedExperience(bind(self.reflector, changed_replay), self._change, name=self.fingerprint["kind"])
 
     def _changed(self, meta_step: MetaStep) -> MetaStep:
         seeds = (item.episode.seed for item in meta_step.trajectories)
@@ -98,9 +136,14 @@ def permute_outcomes(batch: Trajectories, rng: np.random.Generator) -> Trajector
 def scramble_observations(batch: Trajectories, rng: np.random.Generator) -> Trajectories:
     """Shuffle the words of each observation and feedback, and remove displays; actions, rewards and outcome stay."""
 
+    def shuffled(text: str) -> str:
+        parts = re.split(r"(\s+)", text)  # the white space between the words stays in its place
+        parts[::2] = [parts[2 * index] for index in rng.permutation((len(parts) + 1) // 2)]
+        return "".join(parts)
+
     def scrambled(observation: Observation) -> Observation:
-        texts = {name: _shuffled(getattr(observation, name), rng) for name in ("text", "feedback")}
-        return observation.model_copy(update={**texts, "display": None})
+        update = {"text": shuffled(observation.text), "feedback": shuffled(observation.feedback), "display": None}
+        return observation.model_copy(update=update)
 
     def changed(item: Trajectory) -> Trajectory:
         steps = [step.model_copy(update={"observation": scrambled(step.observation)}) for step in item.steps]
@@ -112,15 +155,16 @@ def scramble_observations(batch: Trajectories, rng: np.random.Generator) -> Traj
 
 def take_away(batch: Trajectories, rng: np.random.Generator) -> Trajectories:
     """Remove everything from each episode except the fact that it was played."""
-    empty = {
-        "steps": (),
-        "final_observation": None,
-        "stop_reason": StopReason.TRUNCATED,
-        "stop_detail": "",
-        "success": None,
-        "score": None,
-    }
+    outcome = {"final_observation": None, "stop_reason": StopReason.TRUNCATED, "stop_detail": ""}
+    empty = {**outcome, "steps": (), "success": None, "score": None}
     return tuple(item.model_copy(update=empty) for item in batch)
+
+
+_CHANGES: Final[Mapping[str, ChangeBatch]] = {
+    "empty experience": take_away,
+    "scrambled observations": scramble_observations,
+    "permuted outcomes": permute_outcomes,
+}
 
 
 def control_arm(
@@ -137,31 +181,23 @@ def control_arm(
     one. `constant prompt` needs `constant_prompt`; see `metagym.evaluation.constant_prompt.tune_constant_prompt`.
 
     Raises:
-        UnknownNameError: there is no such control.
-        ConfigError: something that the control needs is missing.
+        ConfigError: there is no such control, or something that it needs is missing.
     """
     own = as_reflector(reflector)
-    changes: dict[str, ChangeBatch] = {
-        "empty experience": take_away,
-        "scrambled observations": scramble_observations,
-        "permuted outcomes": permute_outcomes,
-    }
     if control not in CONTROLS:
         raise UnknownNameError.of("control", control, CONTROLS)
     learn_from: Mapping[str, str] = {}
-    if control in changes:
-        own = ChangedExperience(own, changes[control], name=control)
+    if control in _CHANGES:
+        own = ChangedExperience(own, _CHANGES[control], name=control)
     elif control == "no reflection":
         own = FixedReflector()
     elif control == "other family":
         learn_from = _other_families(families, other_families)
     elif control == "constant prompt":
         if constant_prompt is None:
-            raise ConfigError(
-                "The control 'constant prompt' needs a prompt, got none. Tune one on the meta-train families."
-            )
+            raise ConfigError("'constant prompt' needs a prompt, got none. Tune one on the meta-train families.")
         own = ConstantPrompt(constant_prompt)
-    return Arm(control, own, learn_from, kind_of_control(control))
+    return Arm(control, own, learn_from, _kind_of_control(control))
 
 
 def _other_families(families: Sequence[str], others: Sequence[str]) -> dict[str, str]:
@@ -201,10 +237,3 @@ def _renamed(observation: Observation, command: str | None, by: str | None) -> O
     pattern = re.compile(rf"(?<!\w){re.escape(command)}(?!\w)", re.IGNORECASE)
     update = {name: pattern.sub(lambda _: by, getattr(observation, name)) for name in ("text", "feedback")}
     return observation.model_copy(update=update)
-
-
-def _shuffled(text: str, rng: np.random.Generator) -> str:
-    """Return the text with its words in another order; the white space between them stays in its place."""
-    parts = re.split(r"(\s+)", text)
-    parts[::2] = [parts[2 * index] for index in rng.permutation((len(parts) + 1) // 2)]
-    return "".join(parts)

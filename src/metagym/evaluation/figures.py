@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,39 +23,35 @@ Array = NDArray[np.float64]
 class Figures(Record):
     """The figures of one family, or of all together. Scores are in the environment's units, mostly 0 to 1."""
 
-    gain: Estimate | None
+    gain: Estimate | None = None
     """The primary endpoint: the chosen prompt minus `sp_0` on the test tasks."""
-    last_gain: Estimate | None
+    last_gain: Estimate | None = None
     """The last prompt minus `sp_0` on the test tasks: the result without a validation set."""
-    test_chosen: Estimate | None
-    test_first: Estimate | None
-    test_last: Estimate | None
-    optimism: Estimate | None
+    test_chosen: Estimate | None = None
+    test_first: Estimate | None = None
+    test_last: Estimate | None = None
+    optimism: Estimate | None = None
     """Validation minus test score of the chosen prompt: the bias of choosing the best of several noisy scores."""
-    replay_gain: Estimate | None
+    replay_gain: Estimate | None = None
     """The gain of a reflection on the batch that it saw, averaged over the reflections."""
-    transfer_gain: Estimate | None
+    transfer_gain: Estimate | None = None
     """The gain of the same reflections on the validation tasks, which they did not see."""
-    memorisation_gap: Estimate | None
+    memorisation_gap: Estimate | None = None
     """Replay gain minus transfer gain: the gain on the seen tasks only."""
-    area: Estimate | None
+    area: Estimate | None = None
     """Area under the raw validation curve, divided by N."""
-    regression_rate: Estimate | None
+    regression_rate: Estimate | None = None
     """Share of the reflections that lowered the validation score."""
-    invalid_action_rate: Estimate | None
+    invalid_action_rate: Estimate | None = None
     """Share of invalid actions under the chosen prompt, on the test tasks."""
-    invalid_action_rate_first: Estimate | None
+    invalid_action_rate_first: Estimate | None = None
     """The same under `sp_0`."""
-    online: tuple[Estimate | None, ...]
+    online: tuple[Estimate | None, ...] = ()
     """Score of each meta-step's fresh batch before it was reflected upon, shape `[N]`: no task chose anything."""
-    online_cumulative: tuple[Estimate | None, ...]
+    online_cumulative: tuple[Estimate | None, ...] = ()
     """Mean of the online scores up to each meta-step, shape `[N]`."""
-    validation: tuple[Estimate | None, ...]
+    validation: tuple[Estimate | None, ...] = ()
     """The raw validation score of each prompt, shape `[N + 1]`: no best-so-far."""
-
-
-SCALARS = tuple(name for name in Figures.model_fields if name not in ("online", "online_cumulative", "validation"))
-CURVES = ("online", "online_cumulative", "validation")
 
 
 class MeasurementTable:
@@ -67,7 +63,7 @@ class MeasurementTable:
         self.seeds = tuple(sorted({item.seed for item in self._by_key.values()}))
 
     def get(self, family: str, seed: int, role: Role, index: int | None = None) -> Measurement | None:
-        """Return the measurement; without `index` the only one of that role."""
+        """Return the measurement; without `index` the last one of that role."""
         if index is not None:
             return self._by_key.get((family, seed, role.value, index))
         found = [item for key, item in self._by_key.items() if key[:3] == (family, seed, role.value)]
@@ -80,7 +76,7 @@ def mean_of(measurement: Measurement | None) -> float:
 
 
 def paired_difference(first: Measurement | None, second: Measurement | None) -> float:
-    """Return the mean of `first - second` over the tasks with both scores; NaN if there are no such tasks."""
+    """Return the mean of `first - second` over the tasks with both scores; NaN without any."""
     if first is None or second is None:
         return math.nan
     known = dict(zip(second.task_ids, second.scores, strict=True))
@@ -126,28 +122,27 @@ def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: 
     }
 
 
-def summarise(rows: Mapping[str, Sequence[Mapping[str, float | Array]]]) -> tuple[Figures, dict[str, Figures]]:
-    """Return the figures over all families, and those of each. `rows` holds one mapping per seed and family."""
-    if not rows:  # nothing was measured yet
-        return Figures.model_validate({**dict.fromkeys(SCALARS), **dict.fromkeys(CURVES, ())}), {}
+def summarise(table: MeasurementTable, num_steps: int) -> tuple[Figures, dict[str, Figures]]:
+    """Return the figures over all families, and those of each."""
+    rows = {
+        family: [figures_by_seed(table, family, seed, num_steps) for seed in table.seeds] for family in table.families
+    }
     by_family = {
-        family: _figures({name: [row[name] for row in seeds] for name in Figures.model_fields})
+        family: {name: np.array([row[name] for row in seeds], dtype=np.float64) for name in seeds[0]}
         for family, seeds in rows.items()
     }
-    columns = {
-        name: macro_average([np.asarray([row[name] for row in seeds], dtype=np.float64) for seeds in rows.values()])
-        for name in Figures.model_fields
-    }
-    return _figures(columns), by_family
+    if not by_family:  # nothing was measured yet
+        return Figures(), {}
+    overall = {name: macro_average([columns[name] for columns in by_family.values()]) for name in Figures.model_fields}
+    return _figures(overall), {family: _figures(columns) for family, columns in by_family.items()}
 
 
-def _figures(columns: Mapping[str, Sequence[float | Array] | Array]) -> Figures:
-    scalars = {name: mean_interval(np.asarray(columns[name], dtype=np.float64)) for name in SCALARS}
-    curves = {
-        name: tuple(mean_interval(column) for column in np.asarray(columns[name], dtype=np.float64).T)
-        for name in CURVES
+def _figures(columns: Mapping[str, Array]) -> Figures:
+    estimates = {
+        name: mean_interval(column) if column.ndim == 1 else tuple(map(mean_interval, column.T))
+        for name, column in columns.items()
     }
-    return Figures.model_validate({**scalars, **curves})
+    return Figures.model_validate(estimates)
 
 
 def _invalid_rate(measurement: Measurement | None) -> float:

@@ -1,19 +1,18 @@
-"""The plan of an evaluation: its families and task lists, drawn and checked before anything is played."""
+"""The plan of an evaluation: what is decided before anything is played."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import gymnasium
 import numpy as np
 
 from metagym.env import MetaEnv
-from metagym.errors import ConfigError, TasksExhaustedError
-from metagym.evaluation.arms import ArmKind
+from metagym.errors import ConfigError, LeakError, TasksExhaustedError
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.disjointness import check_disjoint
+from metagym.evaluation.controls import ArmKind
 from metagym.extensions import describe, extension_of
 from metagym.optimizers import Optimizer
 from metagym.reflectors import Reflector
@@ -25,12 +24,7 @@ class Plan:
     """The families and the task lists of an evaluation, drawn and checked before anything is played."""
 
     def __init__(
-        self,
-        env: MetaEnv,
-        config: EvaluationConfig,
-        learn_from: Mapping[str, str],
-        arm: str,
-        kind: ArmKind = "method",
+        self, env: MetaEnv, config: EvaluationConfig, learn_from: Mapping[str, str], arm: str, kind: ArmKind = "method"
     ) -> None:
         families = env.task_set.expand_families(config.families or env.config.families)
         if len(families) > 100:
@@ -51,10 +45,9 @@ class Plan:
         check_disjoint({"train": [task for tasks in learning for task in tasks], **self.roles})
 
     def fingerprint(self, env: MetaEnv) -> dict[str, Any]:
-        """What must match before two evaluations are compared: everything except the reflector and its learning families."""
+        """Return what must match before evaluations are compared: all except the reflector and where it learned."""
         return {
             **env.fingerprint,
-            # The wording of the primary endpoint is no difference, nor is the number of retries.
             "evaluation": self.config.model_dump(mode="json", exclude={"first_prompt", "retries", "primary_endpoint"}),
             "sp_0": self.first_prompt,
             "task_lists": {role: digest([task.digest for task in tasks]) for role, tasks in self.roles.items()},
@@ -63,7 +56,7 @@ class Plan:
     def manifest(
         self, made: gymnasium.Env[Any, Any], reflector: Reflector, optimizer: Optimizer | None = None
     ) -> Manifest:
-        """Return what is written down before the first episode."""
+        """Return the manifest, which is written before the first episode."""
         env = cast(MetaEnv, made.unwrapped)
         spec = made.spec
         return Manifest(
@@ -98,3 +91,16 @@ class Plan:
                 f"Family {family!r} has too few {role} tasks for this protocol (it asks for {num_tasks}): {error} "
                 "Lower num_validation, num_test, num_steps or episodes_per_step."
             ) from error
+
+
+def check_disjoint(roles: Mapping[str, Sequence[Task]]) -> None:
+    """Check that no content has two roles; raise a LeakError if one does."""
+    seen: dict[str, str] = {}
+    for role, tasks in roles.items():
+        for task in tasks:
+            other = seen.setdefault(task.digest, role)
+            if other != role:
+                raise LeakError(
+                    f"Expected {other} and {role} tasks of different content; {task.id!r} (digest {task.digest}) is in "
+                    "both. Split tasks by a digest of their content, not by their seed."
+                )

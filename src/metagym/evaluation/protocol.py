@@ -17,18 +17,18 @@ import gymnasium
 import numpy as np
 
 from metagym.budget import Budget
-from metagym.env import MetaEnv, meta_env_of
+from metagym.env import meta_env_of
 from metagym.errors import InfrastructureError
-from metagym.evaluation.arms import ArmKind
 from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.learning import learn, learn_within_budget
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.scoring import Loop, Request, Scorer
 from metagym.evaluation.store import open_store, report_of
 from metagym.optimizers import InTurn, Optimizer
-from metagym.reflectors import Reflector, ReflectorSpec, make_reflector
-from metagym.runs import Measurement, MemoryStore, RecordStore, Role
+from metagym.reflectors import ReflectorSpec, make_reflector
+from metagym.runs import Measurement, Role
 from metagym.types import Usage, derive_seed
 
 
@@ -45,13 +45,11 @@ def evaluate(
 ) -> EvaluationReport:
     """Evaluate a reflector by the protocol in `config`, and return the report.
 
-    `env` is a meta-environment; its `families` are evaluated if `config` names none. `arm` names what is
-    evaluated: arms share tasks and no model noise, so evaluating twice under two names is an A/A run. `kind` says
-    whether it is a method or a control; figures and reports draw them apart.
-    `learn_from` maps a family to another one that its prompts are learned on. With `path` everything
-    is kept in a run folder; if the folder already holds this evaluation, unfinished, it is resumed.
-    With an `optimizer`, or a `learning_budget` in the config, each meta-episode learns within that budget; see
-    `metagym.optimizers`.
+    `env` is a meta-environment; its `families` are evaluated if `config` names none. Arms share tasks and no model
+    noise, so evaluating twice under two names of `arm` is an A/A run. `kind` says whether the arm is a method or a
+    control. `learn_from` maps a family to another one that its prompts are learned on. With `path` everything is kept
+    in a run folder; if the folder already holds this evaluation, unfinished, it is resumed. With an `optimizer`, or a
+    `learning_budget` in the config, each meta-episode learns within that budget; see `metagym.optimizers`.
 
     >>> import gymnasium, metagym
     >>> from metagym.envs.gates.demo import GatesDemoReflector
@@ -63,9 +61,9 @@ def evaluate(
 
     Raises:
         ConfigError, TasksExhaustedError: the protocol cannot be played; nothing was.
-        LeakError: a validation or test task was seen by what learns or chooses.
+        LeakError: the learner or the choice has seen a validation or test task.
         RunFolderError: the folder cannot be used, or holds something else.
-        InfrastructureError: the run stopped; with `path`, calling again goes on.
+        InfrastructureError: the run stopped; with `path`, calling again resumes it.
     """
     meta_env = meta_env_of(env)
     policy = make_reflector(reflector, demo=meta_env.make_demo_reflector)
@@ -73,84 +71,67 @@ def evaluate(
     if optimizer is not None or config.learning_budget is not None:
         config = config.model_copy(update={"replay": False, "learning_budget": config.learning_budget or Budget()})
         optimizer = optimizer or InTurn(config.num_steps)
-    plan = Plan(meta_env, config, dict(learn_from or {}), arm, kind)
-    manifest = plan.manifest(env, policy, optimizer)
-    store: RecordStore = MemoryStore(manifest) if path is None else open_store(path, manifest)
+    plan = Plan(meta_env, config, learn_from or {}, arm, kind)
+    store = open_store(path, plan.manifest(env, policy, optimizer))
     with contextlib.closing(store):
-        _Evaluation(plan, meta_env, policy, store, optimizer).run()
+        scorer = Scorer(meta_env, store, plan.roles, retries=config.retries)
+        loops = [_loop(plan, family, seed) for seed in config.seeds for family in plan.config.families]
+        with scorer.recording():
+            if optimizer is None:
+                learn(plan, meta_env, policy, scorer, loops)
+            else:
+                learn_within_budget(plan, meta_env, optimizer, policy, scorer, loops)
+            if config.replay:
+                scorer.measure(_replays(loops))
+            scorer.guard.open("validation")
+            scorer.measure(_validations(plan, loops))
+            chosen = [_choose(scorer, loop) for loop in loops]
+            scorer.guard.open("test")
+            scorer.measure(_tests(plan, loops, chosen))
         return report_of(store)
 
 
-class _Evaluation:
-    """Plays an evaluation: all meta-episodes side by side, so that the engine always has many episodes."""
+def _loop(plan: Plan, family: str, seed: int) -> Loop:
+    return Loop(
+        family=family,
+        seed=seed,
+        name=f"{plan.arm}/{family}/{seed}",
+        rng_seed=derive_seed("meta-episode", plan.config.task_seed, family, seed),
+        families=(plan.learn_from[family],),
+        num_steps=plan.config.num_steps,
+    )
 
-    def __init__(
-        self, plan: Plan, env: MetaEnv, reflector: Reflector, store: RecordStore, optimizer: Optimizer | None
-    ) -> None:
-        self.optimizer = optimizer
-        self.plan, self.config, self.env, self.store = plan, plan.config, env, store
-        self.reflector = reflector
-        self.scorer = Scorer(env, store, plan.roles, retries=plan.config.retries)
-        self.loops = [self._loop(family, seed) for seed in self.config.seeds for family in self.config.families]
 
-    def run(self) -> None:
-        with self.scorer.recording():
-            if self.optimizer is not None:
-                learn_within_budget(self.plan, self.env, self.optimizer, self.reflector, self.scorer, self.loops)
-            else:
-                learn(self.plan, self.env, self.reflector, self.scorer, self.loops)
-            if self.config.replay:
-                self.scorer.measure(self._replays())
-            self.scorer.guard.open("validation")
-            chosen = self._choose()
-            self.scorer.guard.open("test")
-            self.scorer.measure(self._tests(chosen))
+def _replays(loops: Sequence[Loop]) -> Iterator[Request]:
+    for loop in loops:
+        for index, tasks in enumerate(loop.batches):
+            yield Request(loop, loop.family, Role.REPLAY, index, loop.prompts[index + 1], tasks)
 
-    def _loop(self, family: str, seed: int) -> Loop:
-        return Loop(
-            family=family,
-            seed=seed,
-            name=f"{self.plan.arm}/{family}/{seed}",
-            rng_seed=derive_seed("meta-episode", self.config.task_seed, family, seed),
-            families=(self.plan.learn_from[family],),
-            num_steps=self.config.num_steps,
-        )
 
-    def _replays(self) -> Iterator[Request]:
-        for loop in self.loops:
-            for index, tasks in enumerate(loop.batches):
-                yield Request(loop, loop.family, Role.REPLAY, index, loop.prompts[index + 1], tasks)
+def _validations(plan: Plan, loops: Sequence[Loop]) -> Iterator[Request]:
+    for loop in loops:
+        for prompt in dict.fromkeys(loop.prompts):
+            index, tasks = loop.prompts.index(prompt), plan.validation[loop.family]
+            yield Request(loop, loop.family, Role.VALIDATION, index, prompt, tasks)
 
-    def _choose(self) -> list[int]:
-        """Score every prompt on the validation tasks; return the number of the best, the earliest of equals."""
-        requests = [
-            Request(loop, family, Role.VALIDATION, loop.prompts.index(prompt), prompt, self.plan.validation[family])
-            for loop in self.loops
-            for family in [loop.family]
-            for prompt in dict.fromkeys(loop.prompts)
-        ]
-        self.scorer.measure(requests)
-        chosen = []
-        for loop in self.loops:
-            means: list[float] = []
-            for index, prompt in enumerate(loop.prompts):
-                key = (loop.family, loop.seed, Role.VALIDATION.value, loop.prompts.index(prompt))
-                measurement = self.store.get(Measurement, key)
-                assert measurement is not None
-                if index != measurement.index:  # the same prompt again: it was scored once
-                    self.scorer.keep(measurement.model_copy(update={"index": index, "usage": Usage()}))
-                means.append(-np.inf if measurement.mean is None else measurement.mean)
-            if max(means) == -np.inf:
-                raise InfrastructureError(f"No validation score of {loop.name} is known: nothing can be chosen.")
-            chosen.append(int(np.argmax(means)))
-        return chosen
 
-    def _tests(self, chosen: Sequence[int]) -> Iterator[Request]:
-        for loop, index in zip(self.loops, chosen, strict=True):
-            tasks = self.plan.test[loop.family]
-            for role, number in (
-                (Role.TEST_CHOSEN, index),
-                (Role.TEST_FIRST, 0),
-                (Role.TEST_LAST, len(loop.prompts) - 1),
-            ):
-                yield Request(loop, loop.family, role, number, loop.prompts[number], tasks)
+def _choose(scorer: Scorer, loop: Loop) -> int:
+    """Return the number of the prompt with the best validation score, the earliest of equals."""
+    means: list[float] = []
+    for index, prompt in enumerate(loop.prompts):
+        key = (loop.family, loop.seed, Role.VALIDATION.value, loop.prompts.index(prompt))
+        measurement = scorer.store.get(Measurement, key)
+        assert measurement is not None
+        if index != measurement.index:  # the same prompt again: it was scored once
+            scorer.keep(measurement.model_copy(update={"index": index, "usage": Usage()}))
+        means.append(-np.inf if measurement.mean is None else measurement.mean)
+    if max(means) == -np.inf:
+        raise InfrastructureError(f"No validation score of {loop.name} is known: nothing can be chosen.")
+    return int(np.argmax(means))
+
+
+def _tests(plan: Plan, loops: Sequence[Loop], chosen: Sequence[int]) -> Iterator[Request]:
+    for loop, index in zip(loops, chosen, strict=True):
+        numbers = {Role.TEST_CHOSEN: index, Role.TEST_FIRST: 0, Role.TEST_LAST: len(loop.prompts) - 1}
+        for role, number in numbers.items():
+            yield Request(loop, loop.family, role, number, loop.prompts[number], plan.test[loop.family])

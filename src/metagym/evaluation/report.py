@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from metagym.evaluation.arms import ArmKind
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.figures import Figures, MeasurementTable, figures_by_seed, summarise
+from metagym.evaluation.controls import ArmKind
+from metagym.evaluation.figures import Figures, MeasurementTable, summarise
 from metagym.rendering import plural
 from metagym.runs.measurements import Learned, Measurement, Role
-from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, detectable_effect
+from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, detectable_effect
 from metagym.types import SCHEMA_VERSION, Record, Usage, sum_usage
 
 SCRIPTED_NOTE = "SCRIPTED: a stand-in played or reflected; this says nothing about language models."
@@ -84,20 +85,14 @@ def build_report(
     measurements: Sequence[Measurement],
     *,
     arm: str = "",
-    kind: ArmKind = "method",
     reflector_usage: Usage | None = None,
     learned: Sequence[Learned] = (),
     scripted: bool = False,
-    about: Mapping[str, Any] | None = None,
+    **about: Any,
 ) -> EvaluationReport:
-    """Return the report of the measurements. `about` holds further fields, such as the fingerprints."""
+    """Return the report of the measurements. `about` holds further fields of it, such as the fingerprints."""
     table = MeasurementTable(measurements)
-    chosen = [_chosen_prompt(table, family, seed) for family in table.families for seed in table.seeds]
-    rows = {
-        family: [figures_by_seed(table, family, seed, config.num_steps) for seed in table.seeds]
-        for family in table.families
-    }
-    overall, families = summarise(rows)
+    overall, families = summarise(table, config.num_steps)
     tests = [item for item in measurements if item.role in (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST)]
     is_scripted = scripted or any(item.scripted for item in measurements)
     notes = [SCRIPTED_NOTE] if is_scripted else []
@@ -108,20 +103,19 @@ def build_report(
         )
     return EvaluationReport(
         arm=arm,
-        kind=kind,
         config=config,
         scripted=is_scripted,
         overall=overall,
         families=families,
-        prompts=tuple(item for item in chosen if item is not None),
-        verdict=_verdict(overall),
+        prompts=tuple(_chosen_prompts(table)),
+        verdict=_verdict(overall.gain),
         num_missing=sum(score is None for item in tests for score in item.scores),
         usage=_usages(measurements, reflector_usage or Usage(), learned),
         learned=tuple(learned),
         prompt_scores=tuple(_prompt_scores(table, item, config.num_steps) for item in learned),
         tests=tuple(tests),
         notes=tuple(notes),
-        **(about or {}),
+        **about,
     )
 
 
@@ -155,8 +149,7 @@ def power_in_words(std: float, num: int) -> str:
     return f"a true difference of {detectable_effect(std, num):.3f} would be found with 80 % power"
 
 
-def _verdict(overall: Figures) -> str:
-    gain = overall.gain
+def _verdict(gain: Estimate | None) -> str:
     if gain is None:
         return "nothing measured: no task has a test score under both prompts"
     named, seeds = word(gain.mean, gain.low, gain.high), plural(gain.num, "seed")
@@ -168,13 +161,13 @@ def _verdict(overall: Figures) -> str:
     return f"not shown to differ from sp_0: {numbers}; {power_in_words(gain.std, gain.num)}"
 
 
-def _chosen_prompt(table: MeasurementTable, family: str, seed: int) -> ChosenPrompt | None:
-    chosen, last = (table.get(family, seed, role) for role in (Role.TEST_CHOSEN, Role.TEST_LAST))
-    if chosen is None or last is None:
-        return None
-    return ChosenPrompt(
-        family=family, seed=seed, chosen=chosen.index, chosen_prompt=chosen.prompt, last_prompt=last.prompt
-    )
+def _chosen_prompts(table: MeasurementTable) -> Iterator[ChosenPrompt]:
+    for family, seed in itertools.product(table.families, table.seeds):
+        chosen, last = (table.get(family, seed, role) for role in (Role.TEST_CHOSEN, Role.TEST_LAST))
+        if chosen is not None and last is not None:
+            yield ChosenPrompt(
+                family=family, seed=seed, chosen=chosen.index, chosen_prompt=chosen.prompt, last_prompt=last.prompt
+            )
 
 
 def _prompt_scores(table: MeasurementTable, learned: Learned, num_steps: int) -> PromptScores:

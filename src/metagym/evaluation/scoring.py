@@ -1,8 +1,9 @@
-"""Scoring: prompts of many meta-episodes on lists of tasks, many episodes at a time."""
+"""Scoring: prompts of many meta-episodes on lists of tasks; none of these is played before its time."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -11,11 +12,12 @@ import numpy as np
 
 from metagym.budget import spending_on
 from metagym.env import MetaEnv
-from metagym.evaluation.disjointness import Guard
+from metagym.errors import LeakError
 from metagym.meta_episode import TaskQueue, episodes_on
+from metagym.rollout import Recorder
 from metagym.runs import Measurement, RecordStore, Role, RunFolder, measure
 from metagym.runs.folder import keeping_model_calls
-from metagym.types import Episode, MetaStep, Reflection, Task
+from metagym.types import Episode, MetaStep, Reflection, Task, Trajectory
 
 CHUNK = 1_024
 """Episodes that are scored in one run of the engine: enough to keep it busy, few enough to hold in memory."""
@@ -47,11 +49,6 @@ class Loop:
         """Return the family that meta-step `index` is reported under."""
         return self.family_of_step[index] if self.family_of_step else self.family
 
-    @property
-    def run_seed(self) -> int:
-        """What the seeds of its episodes come from, as in its meta-episode."""
-        return int(np.random.default_rng(self.rng_seed).integers(2**31))
-
 
 @dataclass(frozen=True)
 class Request:
@@ -66,18 +63,52 @@ class Request:
 
     def episodes(self) -> list[Episode]:
         """Return the episodes that are to be played."""
-        # Each prompt has chance of its own: two that are equal are two samples, as in an A/A run.
+        # Each prompt has its own chance: two that are equal are two samples, as in an A/A run.
         arm = f"{self.loop.name}/{self.role.value}"
-        arm = f"{arm}-{self.index}" if self.role in (Role.VALIDATION, Role.REPLAY, Role.STREAM_TEST) else arm
-        loop = self.loop
-        return episodes_on(self.tasks, self.prompt, run_seed=loop.run_seed, arm=arm, meta_step=loop.num_steps)
+        if self.role in (Role.VALIDATION, Role.REPLAY, Role.STREAM_TEST):
+            arm = f"{arm}-{self.index}"
+        run_seed = int(np.random.default_rng(self.loop.rng_seed).integers(2**31))  # as in the meta-episode
+        return episodes_on(self.tasks, self.prompt, run_seed=run_seed, arm=arm, meta_step=self.loop.num_steps)
+
+
+class Guard:
+    """A recorder that refuses episodes on the tasks of `roles` (validation, test) until the role is opened.
+
+    It compares digests of content, not ids, and refuses any other task of that split as well. Every episode passes
+    it, so that a reflector which plays tasks on its own is stopped, too.
+    """
+
+    def __init__(self, store: Recorder, roles: Mapping[str, Sequence[Task]]) -> None:
+        self._store = store
+        self._closed = set(roles)
+        self._role_of = {task.digest: role for role, tasks in roles.items() for task in tasks}
+
+    def open(self, role: str) -> None:
+        """Allow episodes on the tasks of that role: nothing learns from them or chooses by them any more."""
+        self._closed.discard(role)
+
+    def record_episode(self, trajectory: Trajectory) -> None:
+        """Keep a finished episode that may be played now."""
+        self._check(trajectory.task)
+        self._store.record_episode(trajectory)
+
+    def recall_episode(self, episode: Episode) -> Trajectory | None:
+        """Return the record of an episode that was played before and may be played now."""
+        self._check(episode.task)
+        return self._store.recall_episode(episode)
+
+    def _check(self, task: Task) -> None:
+        role = self._role_of.get(task.digest, task.split)
+        if role in self._closed:
+            raise LeakError(
+                f"Expected the learner to see none of the {role} tasks; it plays {task.id!r}, whose content (digest "
+                f"{task.digest}) is one of them. Take the tasks of each role from the splits of the task set, and let "
+                "no reflector play these tasks on its own."
+            )
 
 
 class Scorer:
-    """Plays measurements, and keeps them; what the store already holds is taken from it.
-
-    Measurements of all meta-episodes are played together, so that the engine always has many episodes.
-    """
+    """Plays the measurements that the store does not hold, of all meta-episodes together, and keeps them there."""
 
     def __init__(self, env: MetaEnv, store: RecordStore, roles: Mapping[str, Sequence[Task]], *, retries: int) -> None:
         self.env, self.store, self._retries = env, store, retries
@@ -97,7 +128,7 @@ class Scorer:
             yield
 
     def measure(self, requests: Iterable[Request]) -> None:
-        """Make the measurements that are not known yet, many episodes at a time."""
+        """Make the measurements that are not known yet."""
         waiting: list[Request] = []
         for request in requests:
             key = (request.family, request.loop.seed, request.role.value, request.index)
@@ -114,17 +145,9 @@ class Scorer:
             episodes = [episode for request in requests for episode in request.episodes()]
             played = iter(self._measuring.play(episodes) if episodes else ())
         for request in requests:
-            trajectories = tuple(next(played) for _ in request.tasks)
-            self.keep(
-                measure(
-                    request.family,
-                    request.loop.seed,
-                    request.role,
-                    index=request.index,
-                    prompt=request.prompt,
-                    trajectories=trajectories,
-                )
-            )
+            key = (request.family, request.loop.seed, request.role)
+            trajectories = tuple(itertools.islice(played, len(request.tasks)))
+            self.keep(measure(*key, index=request.index, prompt=request.prompt, trajectories=trajectories))
 
     def keep(self, measurement: Measurement) -> None:
         """Keep a measurement that the store does not hold yet."""

@@ -6,22 +6,20 @@ import os
 from pathlib import Path
 
 from metagym.errors import RunFolderError
-from metagym.evaluation.arms import recorded_kind
 from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.controls import recorded_kind
 from metagym.evaluation.report import EvaluationReport, build_report
 from metagym.files import write_whole
-from metagym.runs import MANIFEST, REPORT, Learned, Manifest, Measurement, RecordStore, RunFolder
-from metagym.types import Record, Reflection, Usage
+from metagym.runs import MANIFEST, REPORT, Learned, Manifest, Measurement, MemoryStore, RecordStore, RunFolder
+from metagym.types import Record, Reflection, sum_usage
 
 
-def open_store(path: str | Path, manifest: Manifest) -> RunFolder:
-    """Make a run folder for the evaluation, or open the one that already holds it.
-
-    Raises:
-        RunFolderError: the folder holds another run, or cannot be used.
-    """
+def open_store(path: str | Path | None, manifest: Manifest) -> RecordStore:
+    """Return a store in memory, or with `path` a new run folder or the one that already holds this evaluation."""
+    if path is None:
+        return MemoryStore(manifest)
     path = Path(path)
-    if not os.path.exists(path / MANIFEST):  # of what is no path at all, `create` says so
+    if not os.path.exists(path / MANIFEST):  # an invalid path is reported by `create`
         return RunFolder.create(path, manifest)
     run = RunFolder.open(path, writing=True)
     try:
@@ -35,27 +33,24 @@ def open_store(path: str | Path, manifest: Manifest) -> RunFolder:
 
 
 def report_of(store: RecordStore) -> EvaluationReport:
-    """Return the report of what a store holds; in a run folder it is written to `report.json` as well."""
+    """Return the report of an evaluation as far as it got; in a run folder it is written to `report.json` as well."""
     manifest = store.manifest
     if manifest.evaluation is None:
         raise RunFolderError("Expected an evaluation, got a single meta-episode: `metagym show` shows that.")
-    if manifest.evaluation.get("protocol") == "stream":
+    if manifest.kind == "stream":
         raise RunFolderError(f"Expected an evaluation by the ICT protocol, got a stream: its report is in {REPORT}.")
+    completions = [item.completion for item in store.all(Reflection).values()]
     report = build_report(
         EvaluationConfig.model_validate(manifest.evaluation["config"]),
         tuple(store.all(Measurement).values()),
         arm=manifest.evaluation["arm"],
         kind=recorded_kind(manifest.evaluation),
-        reflector_usage=sum(
-            (item.completion.usage for item in store.all(Reflection).values() if item.completion is not None), Usage()
-        ),
+        reflector_usage=sum_usage(item.usage for item in completions if item is not None),
         learned=tuple(store.all(Learned).values()),
         scripted=manifest.scripted,
-        about={
-            "measurement": manifest.measurement,
-            "reflector": manifest.reflector,
-            "learn_from": manifest.evaluation["learn_from"],
-        },
+        measurement=manifest.measurement,
+        reflector=manifest.reflector,
+        learn_from=manifest.evaluation["learn_from"],
     )
     write_report(store, report)
     return report

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -27,13 +26,13 @@ from metagym.evaluation.scoring import Loop, Request, Scorer
 from metagym.evaluation.store import open_store, write_report
 from metagym.meta_episode import TaskQueue
 from metagym.reflectors import ReflectorSpec, make_reflector
-from metagym.runs import Measurement, MemoryStore, RecordStore, Role
+from metagym.runs import Measurement, RecordStore, Role
 from metagym.statistics import Estimate, mean_interval
 from metagym.types import SCHEMA_VERSION, Record, Task, derive_seed
 
 
 class StreamReport(Record):
-    """What a stream showed. Blocks are counted in each seed's own order of families."""
+    """The report of a stream. Blocks are counted in each seed's own order of families."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     arm: str
@@ -65,44 +64,36 @@ def evaluate_stream(
     arm: str = "reflector",
     path: str | Path | None = None,
 ) -> StreamReport:
-    """Run a reflector over streams of families, and return the report. With `path` it is kept in a run folder, and resumed from there.
-
-    Raises:
-        MetaGymError: as `evaluate` raises.
-    """
+    """Run a reflector over streams of families, and return the report; with `path` in a run folder, as `evaluate`."""
     meta_env = meta_env_of(env)
     policy = make_reflector(reflector, demo=meta_env.make_demo_reflector)
     # Nothing is chosen in a stream, so that no validation tasks are needed.
     plan = Plan(meta_env, config.model_copy(update={"num_validation": 1, "replay": False}), {}, arm)
     manifest = plan.manifest(env, policy)
     manifest = manifest.model_copy(update={"evaluation": {**(manifest.evaluation or {}), "protocol": "stream"}})
-    store: RecordStore = MemoryStore(manifest) if path is None else open_store(path, manifest)
+    store = open_store(path, manifest)
     with contextlib.closing(store):
         scorer = Scorer(meta_env, store, {"test": plan.roles["test"]}, retries=config.retries)
-        orders = {seed: _order(plan.config, seed) for seed in plan.config.seeds}
-        loops = [_loop(plan, seed, order) for seed, order in orders.items()]
+        loops = [_loop(plan, seed) for seed in plan.config.seeds]
         with scorer.recording():
             learn(plan, meta_env, policy, scorer, loops)
             scorer.guard.open("test")
             scorer.measure(_tests(plan, loops))
-        report = _report(plan, store, orders)
+        report = _report(plan, store, loops)
         write_report(store, report)
         return report
 
 
-def _order(config: EvaluationConfig, seed: int) -> tuple[str, ...]:
+def _loop(plan: Plan, seed: int) -> Loop:
+    config, num_steps = plan.config, plan.config.num_steps
     rng = np.random.default_rng(derive_seed("stream", config.task_seed, seed))
-    return tuple(config.families[index] for index in rng.permutation(len(config.families)))
-
-
-def _loop(plan: Plan, seed: int, order: Sequence[str]) -> Loop:
-    num_steps = plan.config.num_steps
+    order = [config.families[index] for index in rng.permutation(len(config.families))]
     return Loop(
         family=order[0],
         seed=seed,
         name=f"{plan.arm}/stream/{seed}",
-        rng_seed=derive_seed("stream tasks", plan.config.task_seed, seed),
-        families=plan.config.families,
+        rng_seed=derive_seed("stream tasks", config.task_seed, seed),
+        families=config.families,
         num_steps=num_steps * len(order),
         schedule=functools.partial(_in_order, order=order, num_steps=num_steps),
         family_of_step=[family for family in order for _ in range(num_steps)],
@@ -124,19 +115,23 @@ def _tests(plan: Plan, loops: Sequence[Loop]) -> Iterator[Request]:
                 yield Request(loop, family, Role.STREAM_TEST, block, prompt, tasks)
 
 
-def _report(plan: Plan, store: RecordStore, orders: Mapping[int, Sequence[str]]) -> StreamReport:
-    config, table = plan.config, MeasurementTable(tuple(store.all(Measurement).values()))
-    num_blocks = len(config.families)
-    online = np.full((len(orders), num_blocks * config.num_steps), math.nan)
-    retention = np.full((len(orders), num_blocks, num_blocks), math.nan)
-    first = np.full((len(orders), num_blocks), math.nan)
-    for row, (seed, order) in enumerate(orders.items()):
-        for j, family in enumerate(order):
-            first[row, j] = mean_of(table.get(family, seed, Role.TEST_FIRST, 0))
-            for step in range(j * config.num_steps, (j + 1) * config.num_steps):
-                online[row, step] = mean_of(table.get(family, seed, Role.ONLINE, step))
-            for i in range(num_blocks):
-                retention[row, i, j] = mean_of(table.get(family, seed, Role.STREAM_TEST, i))
+def _report(plan: Plan, store: RecordStore, loops: Sequence[Loop]) -> StreamReport:
+    config, table = plan.config, MeasurementTable(store.all(Measurement).values())
+    blocks = range(len(config.families))
+
+    def scores(loop: Loop, role: Role, index: int) -> list[float]:
+        """Return the scores on the families, in the order of the loop."""
+        families = loop.family_of_step[:: config.num_steps]
+        return [mean_of(table.get(family, loop.seed, role, index)) for family in families]
+
+    steps = range(len(blocks) * config.num_steps)
+    online = np.array(
+        [[mean_of(table.get(loop.family_at(step), loop.seed, Role.ONLINE, step)) for step in steps] for loop in loops]
+    )
+    first = np.array([scores(loop, Role.TEST_FIRST, 0) for loop in loops])
+    retention = np.array([[scores(loop, Role.STREAM_TEST, block) for block in blocks] for loop in loops])
+    # The score on each family right after its block, minus that at the end; the last family had no time to be lost.
+    lost = np.diagonal(retention, axis1=1, axis2=2)[:, :-1] - retention[:, -1, :-1]
     scripted = store.manifest.scripted or any(item.scripted for item in store.all(Measurement).values())
     return StreamReport(
         arm=plan.arm,
@@ -145,20 +140,11 @@ def _report(plan: Plan, store: RecordStore, orders: Mapping[int, Sequence[str]])
         online=_columns(online),
         online_mean=mean_interval(online.mean(axis=1)),
         first=mean_interval(first.mean(axis=1)),
-        retention=tuple(_columns(retention[:, i]) for i in range(num_blocks)),
-        forgetting=_forgetting(retention),
+        retention=tuple(_columns(retention[:, block]) for block in blocks),
+        forgetting=mean_interval(lost.mean(axis=1)) if lost.size else None,
         final=mean_interval(retention[:, -1].mean(axis=1)),
         notes=(SCRIPTED_NOTE,) if scripted else (),
     )
-
-
-def _forgetting(retention: NDArray[np.float64]) -> Estimate | None:
-    """`retention` is of shape `[seeds, blocks, blocks]`."""
-    num_blocks = retention.shape[1]
-    if num_blocks < 2:
-        return None
-    lost = [retention[:, j, j] - retention[:, -1, j] for j in range(num_blocks - 1)]
-    return mean_interval(np.mean(lost, axis=0))
 
 
 def _columns(table: NDArray[np.float64]) -> tuple[Estimate | None, ...]:

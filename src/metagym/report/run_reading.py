@@ -14,7 +14,7 @@ from typing import Any, Literal
 from metagym.budget import Spending
 from metagym.budget.ledger import SpendingKey
 from metagym.errors import MetaGymError, RunFolderError
-from metagym.evaluation.arms import ArmKind, is_control, recorded_kind
+from metagym.evaluation.controls import ArmKind, is_control, recorded_kind
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import report_of
 from metagym.evaluation.stream import StreamReport

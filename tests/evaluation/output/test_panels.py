@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from metagym.evaluation import EvaluationConfig, EvaluationReport
-from metagym.evaluation.arms import ArmKind
+from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.output.panels import ALL_FAMILIES, Span, axis_of, control_band, curve_panel, pieces, ribbon
 from metagym.evaluation.report import build_report
 from metagym.statistics import Estimate

@@ -1,7 +1,6 @@
 """The arena: methods side by side on the same tasks and seeds, under equal learning budgets, with null controls.
 
-entrants.py    methods by name        run.py       plays every arm
-standings.py   the table, as data     effort.py    what learning took, and the curves against it
+entrants.py   methods by name     run.py   plays every arm     standings.py   the table and the curves, as data
 """
 
 from metagym.evaluation.arena.entrants import Entrant, make_entrants

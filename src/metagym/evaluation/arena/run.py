@@ -21,7 +21,6 @@ from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.evaluation.arena.entrants import BASELINE, Entrant, make_entrants
 from metagym.evaluation.arena.standings import Standings, build_standings
-from metagym.evaluation.arms import Arm
 from metagym.evaluation.campaign import (
     OnArm,
     OnEpisode,
@@ -32,6 +31,7 @@ from metagym.evaluation.campaign import (
     opened,
 )
 from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.controls import Arm
 from metagym.evaluation.output.exports import write_standings
 from metagym.evaluation.preset import Preset, PresetEnvironment
 from metagym.evaluation.report import EvaluationReport

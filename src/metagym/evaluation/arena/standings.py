@@ -1,24 +1,46 @@
-"""The standings of an arena, as data: the score of each method, and what it took. They need no environment."""
+"""The standings of an arena, as data: the score of each method, and what learning took. They need no environment.
+
+The curves give the validation score against what learning took. The validation tasks are the same for all arms and
+choose nothing here, so that a curve may fall.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
+import numpy as np
+
 from metagym.budget import Budget, BudgetUse
-from metagym.evaluation.arena.effort import EffortCurve, average_effort, curves_of
-from metagym.evaluation.arms import is_control
 from metagym.evaluation.comparison import compare
+from metagym.evaluation.controls import is_control
+from metagym.evaluation.figures import Array
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
-from metagym.statistics import Estimate, adjusted_p
+from metagym.runs.measurements import Learned
+from metagym.statistics import Estimate, adjusted_p, macro_average, mean_interval
 from metagym.types import SCHEMA_VERSION, Record
 
+Axis = Literal["meta-steps", "episodes", "tokens", "cost"]
+AXES: Final[tuple[Axis, ...]] = ("meta-steps", "episodes", "tokens", "cost")
+NUM_POINTS: Final = 26
 STANDINGS_FILE: Final = "arena.json"
 PLUMBING: Final = (
     "SCRIPTED, plumbing only: a stand-in played or reflected, so that the numbers say nothing about the methods. They "
     "are in the order in which they were given. None is ranked."
 )
+
+
+class EffortCurve(Record):
+    """The validation score of one arm against what its learning took, along one axis."""
+
+    arm: str
+    axis: Axis
+    x: tuple[float, ...]
+    """What learning had taken, per meta-episode, ascending from 0."""
+    scores: tuple[Estimate | None, ...]
+    """Validation score of the last prompt known there, over seeds, families with equal weight."""
 
 
 class Standing(Record):
@@ -84,9 +106,18 @@ def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline
             gain=report.overall.last_gain,
             against_baseline=against.get(report.arm),
             adjusted_p=adjusted.get(report.arm),
-            **average_effort(report.learned),
+            **_average_effort(report.learned),
         )
         for report in reports
+    ]
+    notes = [
+        *([PLUMBING] if scripted else []),
+        *(note for report in reports for note in report.notes if note != SCRIPTED_NOTE),
+        *(
+            f"{report.arm}: {report.num_missing} test scores are missing (infrastructure errors)"
+            for report in reports
+            if report.num_missing
+        ),
     ]
     first = reports[0]
     return Standings(
@@ -98,13 +129,25 @@ def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline
         scripted=scripted,
         rows=tuple(rows if scripted else sorted(rows, key=_rank)),
         curves=curves_of(reports),
-        notes=tuple(dict.fromkeys([*([PLUMBING] if scripted else []), *(_notes(reports))])),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
 def read_standings(folder: str | Path) -> Standings:
     """Return the standings that an arena wrote to this folder."""
     return Standings.model_validate_json((Path(folder) / STANDINGS_FILE).read_text(encoding="utf-8"))
+
+
+def curves_of(reports: Sequence[EvaluationReport]) -> tuple[EffortCurve, ...]:
+    """Return the curves of all arms on common axes. An axis along which learning took nothing is left out."""
+    found = []
+    for axis in AXES:
+        end = max((max(_places(item, axis)) for report in reports for item in report.learned), default=0.0)
+        if end > 0:
+            grid = np.arange(end + 1) if axis == "meta-steps" else np.linspace(0.0, end, NUM_POINTS)
+            x = tuple(grid.tolist())
+            found += [EffortCurve(arm=item.arm, axis=axis, x=x, scores=_scores(item, axis, grid)) for item in reports]
+    return tuple(found)
 
 
 def _against(reports: Sequence[EvaluationReport], baseline: str) -> dict[str, Estimate | None]:
@@ -125,7 +168,42 @@ def _rank(row: Standing) -> tuple[bool, float]:
     return row.is_control, float("inf") if row.test is None else -row.test.mean
 
 
-def _notes(reports: Sequence[EvaluationReport]) -> list[str]:
-    missing = {report.arm: report.num_missing for report in reports if report.num_missing}
-    failed = [f"{arm}: {num} test scores are missing (infrastructure errors)" for arm, num in missing.items()]
-    return [*(note for report in reports for note in report.notes if note != SCRIPTED_NOTE), *failed]
+def _average_effort(learned: Sequence[Learned]) -> dict[str, object]:
+    """Return the fields of a `Standing` that say what the meta-episodes took."""
+    num = max(1, len(learned))
+    reasons = [item.stopped for item in learned if item.stopped]
+    amounts = {name: [getattr(item.total, name) for item in learned] for name in BudgetUse.model_fields}
+    means = {name: sum(values) / num for name, values in amounts.items()}
+    return {
+        "outlay": {name: mean if name == "cost" else math.ceil(mean) for name, mean in means.items()},
+        "most": {name: max(values, default=0) for name, values in amounts.items()},
+        "meta_steps": sum(item.num_meta_steps for item in learned) / num,
+        "num_stopped": len(reasons),
+        "num_meta_episodes": len(learned),
+        "why_stopped": max(reasons, key=reasons.count, default=""),
+    }
+
+
+def _scores(report: EvaluationReport, axis: Axis, grid: Array) -> tuple[Estimate | None, ...]:
+    scores = {(item.family, item.seed): item.scores for item in report.prompt_scores}
+    tables: dict[str, list[Array]] = {}
+    for item in sorted(report.learned, key=lambda item: item.seed):
+        tables.setdefault(item.family, []).append(_scores_along(item, scores.get(item.key, ()), axis, grid))
+    averages = macro_average(list(tables.values()))
+    return tuple(map(mean_interval, averages.T))
+
+
+def _scores_along(learned: Learned, scores: Sequence[float | None], axis: Axis, grid: Array) -> Array:
+    """Return the score, at each place of the grid, of the last prompt that was known there."""
+    places = _places(learned, axis)
+    known = np.array(scores[: len(places)], dtype=np.float64)  # None becomes NaN
+    # The first prompt is known from the start, even if an optimizer reports only the total that it took.
+    index = np.maximum(np.searchsorted(np.array(places), grid, side="right") - 1, 0)
+    return known[np.minimum(index, len(known) - 1)] if len(known) else np.full(len(grid), np.nan)
+
+
+def _places(learned: Learned, axis: Axis) -> list[float]:
+    """Return the place on the axis at which each measured prompt became known, ascending."""
+    if axis == "meta-steps":
+        return [float(number) for number in range(len(learned.prompts))]
+    return [float(getattr(outlay, axis)) for outlay in learned.outlays]

@@ -6,7 +6,7 @@ import pytest
 
 from metagym.budget import BudgetUse
 from metagym.evaluation.arena import Bout
-from metagym.evaluation.arena.effort import NUM_POINTS, EffortCurve, curves_of
+from metagym.evaluation.arena.standings import NUM_POINTS, EffortCurve, curves_of
 from metagym.evaluation.report import PromptScores
 from metagym.runs import Learned
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from metagym.evaluation import EvaluationConfig, evaluate
-from metagym.evaluation.arms import ArmKind, is_control, recorded_kind
+from metagym.evaluation.controls import ArmKind, is_control, recorded_kind
 from metagym.evaluation.store import read_report
 from metagym.runs import RunFolder
 from tests.conftest import MakeGates
