@@ -8,13 +8,14 @@ from __future__ import annotations
 import functools
 import importlib.util
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 import gymnasium
 from gymnasium.envs.registration import register
 
 from metagym.errors import ConfigError, UnknownNameError
+from metagym.imports import import_object
 
 if TYPE_CHECKING:
     from metagym.env import MetaEnv
@@ -23,29 +24,15 @@ if TYPE_CHECKING:
 META_EPISODE_LENGTH = 10
 """Meta-steps in a meta-episode, as registered; `gym.make(..., max_episode_steps=N)` changes it."""
 
-register(
-    id="MetaGym/Gates-v0",
-    entry_point="metagym.envs.gates.meta:GatesMetaEnv",
-    vector_entry_point="metagym.registration:make_gates_vector",
-    max_episode_steps=META_EPISODE_LENGTH,
-)
-register(
-    id="MetaGym/MiniHack-v0",
-    entry_point="metagym.envs.minihack.meta:MiniHackMetaEnv",
-    vector_entry_point="metagym.registration:make_minihack_vector",
-    max_episode_steps=META_EPISODE_LENGTH,
-)
-register(
-    id="MetaGym/ALFWorld-v0",
-    entry_point="metagym.envs.alfworld.meta:ALFWorldMetaEnv",
-    vector_entry_point="metagym.registration:make_alfworld_vector",
-    max_episode_steps=META_EPISODE_LENGTH,
-)
-register(id="MetaGym/GatesText-v0", entry_point="metagym.envs.gates.env:GatesEnv")
-register(id="MetaGym/MiniHackText-v0", entry_point="metagym.envs.minihack.env:MiniHackTextEnv")
-register(id="MetaGym/ALFWorldText-v0", entry_point="metagym.envs.alfworld.env:ALFWorldTextEnv")
-
-_PACKAGE_OF = {"MiniHack": "minihack"}
+for _id, _meta_env, _vector_env in (
+    ("MetaGym/Gates-v0", "metagym.envs.gates.meta:GatesMetaEnv", "metagym.registration:make_gates_vector"),
+    ("MetaGym/MiniHack-v0", "metagym.envs.minihack.meta:MiniHackMetaEnv", "metagym.registration:make_minihack_vector"),
+    ("MetaGym/ALFWorld-v0", "metagym.envs.alfworld.meta:ALFWorldMetaEnv", "metagym.registration:make_alfworld_vector"),
+):
+    register(_id, _meta_env, max_episode_steps=META_EPISODE_LENGTH, vector_entry_point=_vector_env)
+register("MetaGym/GatesText-v0", "metagym.envs.gates.env:GatesEnv")
+register("MetaGym/MiniHackText-v0", "metagym.envs.minihack.env:MiniHackTextEnv")
+register("MetaGym/ALFWorldText-v0", "metagym.envs.alfworld.env:ALFWorldTextEnv")
 
 RESERVED: Final = {
     "actor": "write --actor SPEC",
@@ -69,7 +56,11 @@ def make(env_id: str, *, num_steps: int | None = None, **options: Any) -> gymnas
     5
     """
     found = _find_class(env_id)
-    _check_names(found, options)
+    known = _option_types(found)
+    for name in options:
+        if name == "max_episode_steps":
+            raise ConfigError("'max_episode_steps' is not an option here: pass num_steps, the number of meta-steps.")
+        _check_name(name, known)
     if ":" in env_id:
         return found(**options)
     return gymnasium.make(env_id, max_episode_steps=num_steps, **options)
@@ -78,28 +69,26 @@ def make(env_id: str, *, num_steps: int | None = None, **options: Any) -> gymnas
 def check_options(env_id: str, options: Mapping[str, Any], *, reserved: Mapping[str, str] = RESERVED) -> None:
     """Check the options of an environment that a user wrote as text: on a command line or in a preset.
 
-    `reserved` maps each name that is set in another way there to what to write instead. The legal values of
-    `MetaEnvConfig` are checked when the environment is made; here are checked the names, and the types of the
-    constructor's own options.
+    `reserved` maps each name that is set in another way there to what to write instead. Checked are the names, and the
+    types of the constructor's own options; the values of `MetaEnvConfig` are checked when the environment is made.
 
     >>> check_options("MetaGym/Gates-v0", {"episodes_per_step": 3})
     """
     from pydantic import TypeAdapter, ValidationError
 
-    found = _find_class(env_id)
+    types = _option_types(_find_class(env_id))
     for name, value in options.items():
         if name in reserved:
             raise ConfigError(f"{name!r} is not an option of the environment: {reserved[name]}.")
-        _check_names(found, [name], hidden=reserved)
+        _check_name(name, types.keys() - reserved.keys())
         try:
-            TypeAdapter(_option_types(found)[name]).validate_python(value)
+            TypeAdapter(types[name]).validate_python(value)
         except ValidationError as error:
             raise ConfigError(f"Option {name!r} got {value!r}: {error.errors()[0]['msg']}.") from None
 
 
 def _find_class(env_id: str) -> type[MetaEnv]:
     from metagym.env import MetaEnv
-    from metagym.imports import import_object
 
     path, known = env_id, meta_env_ids()
     if env_id in known:
@@ -113,13 +102,10 @@ def _find_class(env_id: str) -> type[MetaEnv]:
     raise ConfigError(f"Expected the import path of a subclass of metagym.MetaEnv, got {env_id!r}.")
 
 
-def _check_names(found: type[MetaEnv], options: Iterable[str], *, hidden: Iterable[str] = ()) -> None:
-    known = sorted(_option_types(found).keys() - set(hidden))
-    for name in options:
-        if name == "max_episode_steps":
-            raise ConfigError("'max_episode_steps' is not an option here: pass num_steps, the number of meta-steps.")
-        if name not in known:
-            raise UnknownNameError.of("option", name, known, remedy=f"All options: {', '.join(known)}.")
+def _check_name(name: str, known: Collection[str]) -> None:
+    if name not in known:
+        names = sorted(known)
+        raise UnknownNameError.of("option", name, names, remedy=f"All options: {', '.join(names)}.")
 
 
 def _option_types(found: type[MetaEnv]) -> dict[str, Any]:
@@ -156,8 +142,8 @@ def meta_env_ids() -> list[str]:
 
 def missing_package(env_id: str) -> str | None:
     """Return the extra that must be installed before the id can be made; None if nothing is missing."""
-    package = _PACKAGE_OF.get(gymnasium.spec(env_id).name)
-    return package if package is not None and importlib.util.find_spec(package) is None else None
+    is_missing = env_id == "MetaGym/MiniHack-v0" and importlib.util.find_spec("minihack") is None
+    return "minihack" if is_missing else None
 
 
 def _make_vector(env_id: str, num_envs: int, **options: Any) -> MetaVectorEnv:

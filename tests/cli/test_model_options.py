@@ -13,7 +13,6 @@ from metagym.budget import Budget
 from metagym.cli.model_options import (
     read_actor,
     read_budget,
-    read_limits,
     read_reflector,
     read_shared_model,
     replayed,
@@ -199,8 +198,9 @@ def test_a_budget_is_names_and_numbers(text: str, budget: Budget) -> None:
 
 @pytest.mark.parametrize("text", ["50", "", "episode=5", "episodes=many", "episodes=-1", "calls=1,calls=2"])
 def test_a_wrong_budget_is_refused_with_the_names(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"--budget expects NAME=NUMBER .*tokens, calls, cost, episodes; got"):
-        read_limits("--budget", text)
+    for option in ("--budget", "--learning-budget"):
+        with pytest.raises(ConfigError, match=rf"{option} expects NAME=NUMBER .*tokens, calls, cost, episodes; got"):
+            read_budget(text, option=option)
 
 
 def test_a_new_budget_takes_the_place_of_the_old_one_by_name() -> None:

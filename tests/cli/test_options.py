@@ -1,4 +1,4 @@
-"""Options that hold pairs: NAME=VALUE."""
+"""Options that hold pairs (NAME=VALUE), and those of the first release, refused with what to write instead."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from metagym.cli.options import read_assignments, read_pairs
+from metagym.cli.options import INSTEAD, read_assignments, read_pairs
 from metagym.errors import ConfigError
+from tests.cli.conftest import Metagym
 
 
 def test_a_value_is_json_or_a_word() -> None:
@@ -37,3 +38,42 @@ def test_text_of_another_form_is_refused(text: str) -> None:
 def test_a_name_is_given_once() -> None:
     with pytest.raises(ConfigError, match="expects each name once, got 'a' twice"):
         read_assignments("--sampling", "a=1,a=2")
+
+
+# Options of the first release -------------------------------------------------------------------------
+
+OLD = {
+    ("run", "MetaGym/Gates-v0"): (
+        *("--model", "--base-url", "--api-key-env", "--actor-model", "--actor-base-url", "--reflector-model"),
+        *("--reflector-base-url", "--client", "--max-tokens", "--max-calls", "--max-cost", "--prompt", "--replay"),
+    ),
+    ("evaluate", "--preset", "ict"): ("--actor-model", "--reflector-model", "--client", "--no-controls", "--max-cost"),
+    ("arena",): ("--model", "--base-url", "--reflectors", "--no-controls", "--max-tokens"),
+    ("resume", "RUN"): ("--max-tokens", "--max-calls", "--max-cost"),
+    ("estimate", "MetaGym/Gates-v0"): ("--price-prompt", "--price-completion"),
+    ("doctor",): ("--model", "--base-url", "--api-key-env"),
+    ("train", "collect", "MetaGym/Gates-v0"): ("--actor-model", "--api-key-env", "--reflector-base-url"),
+}
+
+
+@pytest.mark.parametrize(
+    ("command_line", "option"), [(line, option) for line, options in OLD.items() for option in options]
+)
+def test_an_old_option_is_refused_with_the_new_spelling(
+    command: Metagym, command_line: tuple[str, ...], option: str
+) -> None:
+    done = command(*command_line, option, "x")
+    assert done.code == 2
+    text = " ".join(done.err.replace("│", " ").split())
+    assert f"{option} is no longer an option: write {INSTEAD[option][:40]}" in text
+    assert command(*command_line, f"{option}=x").code == 2
+
+
+def test_the_model_that_grpo_trains_is_its_reflector(command: Metagym) -> None:
+    done = command("train", "grpo", "MetaGym/Gates-v0", "--model", "x")
+    assert done.code == 2
+    assert "--model is no longer an option: write --reflector FOLDER" in done.err
+
+
+def test_every_old_option_is_tried_here() -> None:
+    assert {option for options in OLD.values() for option in options} == set(INSTEAD)

@@ -82,7 +82,7 @@ def test_a_place_without_a_run_is_an_error_and_waited_for_only_when_following(
 
 def follow(path: Path, **options: Any) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(SRC.parent), **options.pop("env", {})}
-    command = [sys.executable, "-m", "metagym.cli", "watch", str(path)]
+    command = [sys.executable, "-m", "metagym", "watch", str(path)]
     return subprocess.Popen(
         command, env=environment, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     )
@@ -219,7 +219,7 @@ def test_a_terminal_that_knows_ascii_only_gets_ascii(run: RunFolder) -> None:
     with follow(run.path, env=env) as following:
         out, problems = following.communicate(timeout=60)
     assert (following.returncode, problems) == (0, b"")
-    command = [sys.executable, "-m", "metagym.cli", "watch", str(run.path), "--once"]
+    command = [sys.executable, "-m", "metagym", "watch", str(run.path), "--once"]
     done = subprocess.run(
         command, env={**os.environ, "PYTHONPATH": str(SRC.parent), **env}, capture_output=True, timeout=60, check=True
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -21,8 +21,6 @@ console = Console()
 errors = Console(stderr=True)
 
 DEBUG_VARIABLE = "METAGYM_DEBUG"
-EXIT_CODES = "Exit codes: 0 done, 1 an error or a difference found, 2 wrong usage, 130 stopped by Ctrl-C."
-
 AGAIN = "the same command again"
 """The remedy of commands that resume by themselves what their folder holds."""
 
@@ -30,27 +28,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SeedOption = Annotated[int, typer.Option(help="Decides which tasks are drawn, and everything else that is random.")]
 
 
-def examples(*lines: str) -> str:
-    """Return command lines as the end of a command's help."""
-    return "\n\n".join(("[bold]For example[/bold]", *(escape(line) for line in lines)))
-
-
 def progress() -> Progress:
     """Return progress bars on the error stream; nothing is drawn if that is not a terminal."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=errors,
-        transient=True,
-        disable=not errors.is_terminal,
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)
 
 
 def print_json(value: Any) -> None:
-    """Print a JSON value to the output, and nothing else."""
-    console.print_json(json.dumps(value))
+    """Print a JSON value to the output, and nothing else; records in it are written as mappings."""
+    console.print_json(data=value, default=to_jsonable_python)
 
 
 def print_text(text: str, *, to: Console = console) -> None:
@@ -60,10 +46,9 @@ def print_text(text: str, *, to: Console = console) -> None:
 
 @contextlib.contextmanager
 def resumable(kept: Path, remedy: str, *, after: Callable[[], None] | None = None) -> Iterator[None]:
-    """Print what was saved and how to resume, if the command inside is stopped or fails.
+    """If the command inside is stopped or fails, print what was saved and `remedy`, the command that resumes.
 
-    `kept` is the folder, or the file in it without which nothing was saved; `remedy` is the command that
-    resumes; `after` may print more.
+    `kept` is the folder, or the file in it without which nothing was saved; `after` may print more.
     """
     try:
         yield
@@ -86,8 +71,9 @@ def run_app(app: Callable[[], Any]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # in a C locale, a bar that cannot be written becomes a '?'
             stream.reconfigure(errors="replace")
-    debug = os.environ.get(DEBUG_VARIABLE, "") not in ("", "0") or "--debug" in sys.argv
-    if "--debug" in sys.argv[1:]:  # it is allowed anywhere
+    debug = os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+    if "--debug" in sys.argv:  # it is allowed anywhere
+        debug = True
         sys.argv.remove("--debug")
     try:
         app()

@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from metagym.cli import model_options
 from metagym.cli.console import JsonOption, console, print_json
-from metagym.cli.model_options import (
-    ActorOption,
-    BudgetOption,
-    ReflectorOption,
-    ReflectorSamplingOption,
-    SamplingOption,
-    read_actor,
-    read_budget,
-    read_reflector,
-)
 from metagym.cli.options import EnvOption, read_assignments, read_pairs
 from metagym.cli.run import StepsOption
 from metagym.errors import ConfigError
@@ -33,11 +24,11 @@ def estimate_command(
     env: Annotated[str, typer.Argument(help="A meta-environment; `metagym envs` lists them.")],
     steps: StepsOption = 10,
     seeds: Annotated[int, typer.Option(min=1, help="Runs, one for each seed.")] = 1,
-    actor: ActorOption = None,
-    reflector: ReflectorOption = None,
-    budget: BudgetOption = None,
-    sampling: SamplingOption = None,
-    reflector_sampling: ReflectorSamplingOption = None,
+    actor: model_options.ActorOption = None,
+    reflector: model_options.ReflectorOption = None,
+    budget: model_options.BudgetOption = None,
+    sampling: model_options.SamplingOption = None,
+    reflector_sampling: model_options.ReflectorSamplingOption = None,
     option: EnvOption = None,
     reply_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one reply of the actor.")] = 80,
     prices: Annotated[
@@ -60,25 +51,22 @@ def estimate_command(
     sampling, and it says which limits of the budget the run would exceed.
     """
     from metagym.registration import check_options, make
+    from metagym.runs import RunFolder
     from metagym.runs.cost_estimate import estimate_meta_step, read_load
+    from metagym.runs.folder import load_ledger
     from metagym.statistics import seeds_needed
 
     options = read_pairs(option)
     check_options(env, options)
-    player = None if actor is None else read_actor(actor, sampling)
-    writer = (
-        None if actor is None and reflector is None else read_reflector(reflector, reflector_sampling, actor=player)
-    )
-    limits, given = read_budget(budget), None if prices is None else _read_prices(prices)
-    lengths = {
-        "reply_tokens": _longest_reply(player, reply_tokens),
-        "reflection_tokens": _longest_reply(writer, 800),
-    }
-    made = make(env, num_steps=steps, **{**options, "actor": "random"})
-    try:
-        pilot = estimate_meta_step(made.unwrapped, **lengths)  # type: ignore[arg-type]
-    finally:
-        made.close()
+    player = writer = None
+    if actor is not None:
+        player = model_options.read_actor(actor, sampling)
+    if actor is not None or reflector is not None:
+        writer = model_options.read_reflector(reflector, reflector_sampling, actor=player)
+    limits, given = model_options.read_budget(budget), None if prices is None else _read_prices(prices)
+    reply, reflection = _longest_reply(player, reply_tokens), _longest_reply(writer, 800)
+    with make(env, num_steps=steps, actor="random", **options) as made:
+        pilot = estimate_meta_step(made.unwrapped, reply_tokens=reply, reflection_tokens=reflection)
     num_steps = steps * seeds
     actor_prices, reflector_prices = _prices_of(player) or given, _prices_of(writer) or given
     rows = {
@@ -86,14 +74,10 @@ def estimate_command(
         "actor, at most": (pilot.actor_at_most.times(num_steps), actor_prices),
         "reflector": (pilot.reflector.times(num_steps), reflector_prices),
     }
-    used = [rows["actor"], rows["reflector"]]
     if like is not None:
-        from metagym.runs import RunFolder
-        from metagym.runs.folder import load_ledger
-
         played = max(1, len(RunFolder.open(like).history))
         rows = {f"all, like {like}": (read_load(load_ledger(like).rows(), played).times(num_steps), actor_prices)}
-        used = list(rows.values())
+    used = [row for name, row in rows.items() if name != "actor, at most"]
     totals: dict[str, float] = {
         "tokens": sum(load.prompt_tokens + load.completion_tokens for load, _ in used),
         "calls": sum(load.num_calls for load, _ in used),
@@ -107,11 +91,12 @@ def estimate_command(
     needed = None if effect is None else seeds_needed(effect, assumed)
     if as_json:
         loads = {
-            name: {**load.model_dump(), "cost": None if price is None else load.cost(price)}
+            name: {**dict(load), "cost": None if price is None else load.cost(price)}
             for name, (load, price) in rows.items()
         }
-        found = {"loads": loads, "min_minutes": minutes, "num_seeds_needed": needed, "sd": assumed}
-        print_json({**found, "exceeded": exceeded})
+        print_json(
+            {"loads": loads, "min_minutes": minutes, "num_seeds_needed": needed, "sd": assumed, "exceeded": exceeded}
+        )
         return
     table = Table("", "calls", "prompt tokens", "completion tokens", "cost")
     for name, (load, price) in rows.items():
@@ -120,7 +105,7 @@ def estimate_command(
     console.print(table)
     console.print(
         f"{plural(steps, 'meta-step')}, {plural(seeds, 'seed')}, {pilot.num_pilot_episodes} episodes a meta-step; "
-        f"a pilot of {pilot.num_pilot_episodes} random episodes, {lengths['reply_tokens']} tokens a reply, four bytes "
+        f"a pilot of {pilot.num_pilot_episodes} random episodes, {reply} tokens a reply, four bytes "
         f"a token.\nAt least {minutes:.1f} min with every episode of a batch at once and {seconds_per_call:g} s a "
         "reply.",
         highlight=False,
@@ -131,9 +116,9 @@ def estimate_command(
             highlight=False,
         )
     if effect is not None:
-        known = f"{assumed:.3g}"
-        if sd is None:
-            known += f" (coin flips on {tasks} test tasks; seeds add to it)"
+        known = (
+            f"{assumed:.3g}" if sd is not None else f"{assumed:.3g} (coin flips on {tasks} test tasks; seeds add to it)"
+        )
         console.print(
             f"To find a difference of {effect:g} with sd {known}: {needed} seeds "
             "(paired t test, two-sided 5 %, power 80 %).",

@@ -80,7 +80,7 @@ def read_reflector(spec: str | None, sampling: str | None = None, *, actor: Any)
     """
     from metagym.reflectors import method_names, takes_model
 
-    model, methods = shared_model(actor), method_names()
+    model, methods = _shared_model(actor), method_names()
     found: Any
     if spec is None:
         found = "demo" if actor == "demo" else model
@@ -110,12 +110,11 @@ def read_shared_model(spec: str | None, sampling: str | None = None, *, actor: A
     if spec is not None:
         found: Any = read_model("--reflector-model", spec, REFLECTOR_WORDS)
     else:
-        found = {"model": "demo"} if actor == "demo" else shared_model(actor)
+        found = {"model": "demo"} if actor == "demo" else _shared_model(actor)
     return _with_sampling("--reflector-sampling", found, sampling)
 
 
-def shared_model(actor: Any) -> dict[str, Any] | None:
-    """Return the actor's model as a reflector's model, without its sampling; None if the actor has no model."""
+def _shared_model(actor: Any) -> dict[str, Any] | None:
     from metagym.models import MODEL_KEYS
 
     if not isinstance(actor, Mapping):
@@ -138,8 +137,7 @@ def read_model(option: str, spec: str, words: tuple[str, ...] = ()) -> dict[str,
                 'name it in a file: {"model": NAME, "base_url": URL, "api_key_env": VARIABLE}.'
             )
         return found.groupdict()
-    near = [word for word in difflib.get_close_matches(spec, words, cutoff=0.75) if word != spec]
-    if near:
+    if near := [word for word in difflib.get_close_matches(spec, words, cutoff=0.75) if word != spec]:
         raise ConfigError(
             f"Unknown {option.removeprefix('--')} {spec!r}: expected one of {', '.join(words)}, NAME@URL for a model, "
             f"FILE.json or package.module:Name. Did you mean {near[0]!r}?"
@@ -159,28 +157,26 @@ def replayed(spec: Any) -> Any:
     return {**spec, "client": {**spec.get("client", {}), "offline": True}}
 
 
-def read_budget(text: str | None, *, base: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the budget that `--budget` asks for as a JSON mapping: `base`, with what is given in its place."""
-    return {**(base or {}), **(read_limits("--budget", text) if text is not None else {})}
-
-
-def read_limits(option: str, text: str) -> dict[str, Any]:
-    """Return the limits that the option holds, such as `tokens=20000,episodes=50`."""
+def read_budget(text: str | None, *, option: str = "--budget", base: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the budget that the option asks for as a JSON mapping: `base`, with what is given in its place."""
     from pydantic import ValidationError
 
     from metagym.budget import Budget
 
+    if text is None:
+        return dict(base or {})
     try:
-        return Budget.model_validate(read_assignments(option, text)).model_dump(exclude_unset=True)
+        given = Budget.model_validate(read_assignments(option, text)).model_dump(exclude_unset=True)
     except (ValidationError, ConfigError):
         known = ", ".join(Budget.model_fields)
         raise ConfigError(
             f"{option} expects NAME=NUMBER with commas between them, the names among {known}; got {text!r}."
         ) from None
+    return {**(base or {}), **given}
 
 
 def _split_method(spec: str, methods: tuple[str, ...]) -> tuple[str | None, str]:
-    """Split METHOD:MODEL; without a method `spec` names a model; without a model (empty), a method."""
+    # Without a method (None), `spec` names a model; without a model (empty), a method.
     method, _, model = spec.partition(":")
     if method in methods:
         return method, model

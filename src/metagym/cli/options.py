@@ -1,4 +1,4 @@
-"""Read what options hold: NAME=VALUE pairs, files of JSON and of text, records."""
+"""Options: read NAME=VALUE pairs, files of JSON and of text, and records; refuse the options of the first release."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand
 
 from metagym.errors import ConfigError, config_error
 
@@ -19,7 +20,41 @@ ENV_OPTION: Final = (
 )
 EnvOption = Annotated[list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help=ENV_OPTION)]
 
-_NAME = re.compile(r"\s*(?P<name>\w+)\s*=\s*")
+_FILE = '--actor FILE.json, and in the file {"model": NAME, "base_url": URL, "api_key_env": VARIABLE, "client": {...}}'
+INSTEAD: Final = {
+    "--model": "--actor NAME@URL, or --actor NAME for OpenAI; the reflector has the same model by default",
+    "--base-url": "the server behind the model's name: --actor NAME@URL",
+    "--api-key-env": _FILE,
+    "--actor-model": "--actor NAME@URL, or --actor NAME for OpenAI",
+    "--actor-base-url": "the server behind the model's name: --actor NAME@URL",
+    "--reflector-model": "--reflector NAME@URL, or --reflector METHOD:NAME@URL",
+    "--reflector-base-url": "the server behind the model's name: --reflector NAME@URL",
+    "--client": _FILE,
+    "--max-tokens": "--budget tokens=N (the length of a reply is --sampling max_tokens=N)",
+    "--max-calls": "--budget calls=N",
+    "--max-cost": "--budget cost=X",
+    "--prompt": "--option first_prompt=@FILE",
+    "--replay": "--option replay=FILE",
+    "--no-controls": "--control none",
+    "--reflectors": "the methods as arguments: metagym arena ict gepa",
+    "--price-prompt": "--prices prompt=X,completion=Y",
+    "--price-completion": "--prices prompt=X,completion=Y",
+}
+"""An option of the first release: what to write instead."""
+
+
+class Command(TyperCommand):
+    """A command that names the new spelling if it is given an old one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments, or refuse an old option in one sentence."""
+        known = {name for parameter in self.params for name in parameter.opts}
+        instead = INSTEAD | ({"--model": "--reflector FOLDER, or a hub name"} if self.name == "grpo" else {})
+        for word in args:
+            old = word.partition("=")[0]
+            if old in instead and old not in known:
+                ctx.fail(f"{old} is no longer an option: write {instead[old]}.")
+        return super().parse_args(ctx, args)
 
 
 def read_pairs(options: Iterable[str] | None, *, name: str = "--option") -> dict[str, Any]:
@@ -45,11 +80,11 @@ def read_assignments(name: str, text: str) -> dict[str, Any]:
     read: dict[str, Any] = {}
     rest = text
     while rest or not read:
-        found = _NAME.match(rest)
+        found = re.match(r"\s*(\w+)\s*=\s*", rest)
         if found is None:
             raise ConfigError(f"{name} expects NAME=VALUE with commas between the pairs, got {text!r}.")
-        if found["name"] in read:
-            raise ConfigError(f"{name} expects each name once, got {found['name']!r} twice in {text!r}.")
+        if found[1] in read:
+            raise ConfigError(f"{name} expects each name once, got {found[1]!r} twice in {text!r}.")
         rest = rest[found.end() :]
         try:
             value, length = json.JSONDecoder().raw_decode(rest)
@@ -58,7 +93,7 @@ def read_assignments(name: str, text: str) -> dict[str, Any]:
         except ValueError:
             length = len(rest.partition(",")[0])
             value = rest[:length].strip()
-        read[found["name"]] = value
+        read[found[1]] = value
         rest = rest[length:].lstrip().removeprefix(",")
     return read
 

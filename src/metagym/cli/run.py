@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from metagym.cli import model_options
 from metagym.cli.console import JsonOption, SeedOption, errors, progress, resumable
-from metagym.cli.model_options import (
-    ActorOption,
-    BudgetOption,
-    ReflectorOption,
-    ReflectorSamplingOption,
-    SamplingOption,
-    read_actor,
-    read_budget,
-    read_reflector,
-    replayed,
-)
 from metagym.cli.options import ENV_OPTION, read_pairs, read_text
-from metagym.cli.show import RunArgument, print_run
-from metagym.cli.spending import print_spending
+from metagym.cli.show import RunArgument, print_run, print_spending
 from metagym.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,11 +50,11 @@ def demo_command(
 
 def run_command(
     env: Annotated[str, typer.Argument(help="An id that `metagym envs` lists, or package.module:MyMetaEnv.")],
-    actor: ActorOption = None,
-    reflector: ReflectorOption = None,
-    budget: BudgetOption = None,
-    sampling: SamplingOption = None,
-    reflector_sampling: ReflectorSamplingOption = None,
+    actor: model_options.ActorOption = None,
+    reflector: model_options.ReflectorOption = None,
+    budget: model_options.BudgetOption = None,
+    sampling: model_options.SamplingOption = None,
+    reflector_sampling: model_options.ReflectorSamplingOption = None,
     steps: StepsOption = 10,
     seed: SeedOption = 0,
     option: RunOption = None,
@@ -79,40 +69,36 @@ def run_command(
     from metagym.runs import Manifest
 
     options = read_pairs(option)
-    first_prompt, replay = _read_first_prompt(options), options.pop("replay", None)
+    first_prompt, replay = options.pop("first_prompt", None), options.pop("replay", None)
+    if isinstance(first_prompt, str) and first_prompt.startswith("@"):
+        first_prompt = read_text("--option first_prompt", Path(first_prompt[1:]))
     check_options(env, options)
-    actor_spec = read_actor(actor, sampling)
-    reflector_spec = read_reflector(reflector, reflector_sampling, actor=actor_spec)
+    options["actor"] = model_options.read_actor(actor, sampling)
+    reflector_spec = model_options.read_reflector(reflector, reflector_sampling, actor=options["actor"])
     if replay is not None:
-        actor_spec, reflector_spec = replayed(actor_spec), replayed(reflector_spec)
-    limits = {"budget": read_budget(budget)} if budget is not None else {}
+        options["actor"], reflector_spec = map(model_options.replayed, (options["actor"], reflector_spec))
+    if budget is not None:
+        options["budget"] = model_options.read_budget(budget)
     manifest = Manifest(
         env_id=env,
-        env_options={**options, "actor": actor_spec, **limits},
+        env_options=options,
         reflector=reflector_spec,
         seed=seed,
         num_steps=steps,
-        first_prompt=first_prompt,
+        first_prompt=None if first_prompt is None else str(first_prompt),
     )
     _play(manifest, out or _new_folder(f"{env}-seed{seed}"), replay=replay, as_json=as_json)
 
 
-def resume_command(run: RunArgument, budget: BudgetOption = None, as_json: JsonOption = False) -> None:
+def resume_command(run: RunArgument, budget: model_options.BudgetOption = None, as_json: JsonOption = False) -> None:
     """Resume a run that was stopped, exactly at the place at which it stopped; if its budget stopped it, with more."""
     from metagym.runs import RunFolder
 
     manifest = RunFolder.open(run).manifest
     if manifest.evaluation is not None:
         raise ConfigError(f"{run} belongs to an evaluation: give the command again that began it.")
-    limits = read_budget(budget, base=manifest.env_options.get("budget"))
+    limits = model_options.read_budget(budget, base=manifest.env_options.get("budget"))
     _play(manifest, run, resume=True, budget=limits, as_json=as_json)
-
-
-def _read_first_prompt(options: dict[str, Any]) -> str | None:
-    prompt = options.pop("first_prompt", None)
-    if isinstance(prompt, str) and prompt.startswith("@"):
-        return read_text("--option first_prompt", Path(prompt[1:]))
-    return None if prompt is None else str(prompt)
 
 
 def _play(
@@ -128,7 +114,7 @@ def _play(
     from metagym.models import Cassette
     from metagym.runs.running import run_experiment
 
-    after = lambda: print_spending(path, to=errors)  # noqa: E731
+    after = functools.partial(print_spending, path, to=errors)
     with resumable(path / "manifest.json", f"metagym resume {path}", after=after), progress() as bars:
         meta_steps = bars.add_task("meta-steps", total=manifest.num_steps)
         episodes = bars.add_task("episodes", total=None)

@@ -1,21 +1,27 @@
-"""`metagym show`, `runs`, `verify` and `export`: what run folders hold."""
+"""`metagym show`, `runs`, `verify` and `export`: what run folders hold, and what their model calls used."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Column, Table
 
 from metagym.cli.console import JsonOption, console, print_json, print_text
-from metagym.cli.spending import print_spending, spending
 from metagym.errors import ConfigError, RunFolderError
-from metagym.rendering import plural
+from metagym.rendering import plural, render_batch
 from metagym.types import MetaStep, Reflection
+
+if TYPE_CHECKING:
+    from metagym.budget import Spending
+    from metagym.runs import RunFolder
 
 RunArgument = Annotated[Path, typer.Argument(help="The run folder.")]
 SCRIPTED = "SCRIPTED: a stand-in played, this says nothing about language models."
+SPENDING = {"num_retries", "num_unknown", "unknown_tokens", "cost"}
+"""What the JSON of a run says of each role and purpose, beside its usage."""
 
 
 def show_command(
@@ -24,18 +30,23 @@ def show_command(
     as_json: JsonOption = False,
 ) -> None:
     """Show a run: its rewards and prompts, the episodes of one meta-step, or the result of an evaluated arm."""
-    from metagym.rendering import render_batch
     from metagym.runs import RunFolder
 
     folder = RunFolder.open(run)
     history = folder.history
-    if folder.manifest.evaluation is not None:
-        _show_evaluation(folder, step, as_json)
+    about = folder.manifest.evaluation
+    if about is not None and (step is not None or about.get("protocol") == "stream"):
+        raise ConfigError(
+            f"{run} is an evaluation, many meta-episodes rather than one. Its figures and its episodes: metagym "
+            f"report {run} -o report.html"
+        )
+    if about is not None:
+        _show_evaluation(folder, as_json)
     elif step is None:
         print_run(run, as_json=as_json)
     elif 0 <= step < len(history):
         if as_json:
-            print_json(history[step].model_dump(mode="json"))
+            print_json(history[step])
         else:
             console.print(render_batch(history[step].trajectories, show_thoughts=True), markup=False, highlight=False)
     elif not history:
@@ -53,16 +64,18 @@ def print_run(run: Path, *, as_json: bool = False) -> None:
     scripted = folder.manifest.scripted or any(meta_step.scripted for meta_step in history)
     reflection = folder.get(Reflection, ("", history[-1].index)) if history else None
     if as_json:
-        last = [] if reflection is None else [reflection.prompt]
         print_json(
             {
                 "run": str(run),
                 "scripted": scripted,
-                "rewards": [meta_step.reward for meta_step in history],
-                "num_failed": [meta_step.num_failed for meta_step in history],
-                "prompts": [meta_step.prompt for meta_step in history] + last,
+                "rewards": [item.reward for item in history],
+                "num_failed": [item.num_failed for item in history],
+                "prompts": [item.prompt for item in (*history, reflection) if item is not None],
                 "num_episodes": folder.num_episodes,
-                "spending": spending(run),
+                "spending": [
+                    {"role": role, "for": purpose, **dict(spent.usage), **spent.model_dump(include=SPENDING)}
+                    for role, purpose, spent in _spending(run)
+                ],
             }
         )
         return
@@ -100,19 +113,36 @@ def _print_prompt(title: str, prompt: str) -> None:
     console.print(prompt, markup=False, highlight=False)
 
 
-def _show_evaluation(folder: Any, step: int | None, as_json: bool) -> None:
+def print_spending(run: Path, *, to: Console = console) -> None:
+    """Print what the model calls of a run folder used, by role and purpose; nothing if there were no calls."""
+    numbers = ("calls", "retries", "prompt", "cached", "completion", "unknown", "cost", "waiting", "working")
+    table = Table("role", "for", *numbers)
+    for role, purpose, spent in _spending(run):
+        usage = spent.usage
+        counts = (usage.num_calls, spent.num_retries, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
+        unknown = f"{spent.num_unknown} (< {spent.unknown_tokens:,} tokens)" if spent.num_unknown else "0"
+        cost = f"{spent.cost:.4f}" if spent.max_cost else "-"
+        times = (f"{seconds:.0f} s" for seconds in (spent.waiting_s, spent.working_s))
+        table.add_row(role, purpose, *(f"{count:,}" for count in counts), unknown, cost, *times)
+    if table.rows:
+        to.print(table)
+
+
+def _spending(run: Path) -> list[tuple[str, str, Spending]]:
+    from metagym.runs.folder import load_ledger
+
+    ledger = load_ledger(run)
+    keys = sorted({key[:2] for key in ledger.rows()})
+    return [(role, purpose, ledger.spent(role=role, purpose=purpose)) for role, purpose in keys]
+
+
+def _show_evaluation(folder: RunFolder, as_json: bool) -> None:
     from metagym.evaluation.output.tables import report_tables
     from metagym.evaluation.store import report_of
 
-    run = folder.path
-    if step is not None or folder.manifest.evaluation.get("protocol") == "stream":
-        raise ConfigError(
-            f"{run} is an evaluation, many meta-episodes rather than one. Its figures and its episodes: metagym "
-            f"report {run} -o report.html"
-        )
-    report = report_of(folder)
+    report, run = report_of(folder), folder.path
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report)
         return
     console.print(*report_tables(report), sep="\n", highlight=False)
     print_text(f"\n{plural(folder.num_episodes, 'episode')} in {run}: metagym report {run} -o report.html")
@@ -128,21 +158,19 @@ def runs_command(
     rows: list[dict[str, Any]] = []
     for file in sorted(folder.rglob(MANIFEST)):
         row: dict[str, Any] = {"run": str(file.parent)}
+        rows.append(row)
         try:
             manifest = read_manifest(file.parent)
         except RunFolderError as error:
-            rows.append({**row, "kind": "unreadable", "problem": str(error)})
+            row.update(kind="unreadable", problem=str(error))
             continue
         about = manifest.evaluation
-        rows.append(
-            {
-                **row,
-                "kind": "run" if about is None else "evaluation",
-                "environment": manifest.env_id,
-                "arm": "" if about is None else about["arm"],
-                "finished": about is None or (file.parent / "report.json").exists(),
-                "scripted": manifest.scripted,
-            }
+        row.update(
+            kind="run" if about is None else "evaluation",
+            environment=manifest.env_id,
+            arm="" if about is None else about["arm"],
+            finished=about is None or (file.parent / "report.json").exists(),
+            scripted=manifest.scripted,
         )
     if as_json:
         print_json(rows)
@@ -162,7 +190,7 @@ def verify_command(run: RunArgument, as_json: JsonOption = False) -> None:
 
     report = verify_run(run)
     if as_json:
-        print_json(report.model_dump(mode="json"))
+        print_json(report)
     else:
         for difference in report.differences[:10]:
             place = f"{difference.task_id}, step {difference.step}, {difference.field}:"

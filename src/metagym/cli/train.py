@@ -1,4 +1,4 @@
-"""`metagym train collect`, `grpo` and `export`: reflectors that learn, and their data for other trainers."""
+"""`metagym train demo`, `collect`, `grpo` and `export`: reflectors that learn, and their data for other trainers."""
 
 from __future__ import annotations
 
@@ -7,31 +7,48 @@ from typing import Annotated, Any
 
 import gymnasium
 import typer
+from rich.table import Table
 
+from metagym.cli import model_options
 from metagym.cli.console import AGAIN, SeedOption, console, resumable
-from metagym.cli.model_options import (
-    ActorOption,
-    BudgetOption,
-    ReflectorOption,
-    ReflectorSamplingOption,
-    SamplingOption,
-    read_actor,
-    read_budget,
-    read_reflector,
-)
 from metagym.cli.options import EnvOption, read_config, read_pairs
-from metagym.cli.train_demo import curve
 from metagym.errors import ConfigError
+
+
+def train_demo_command(
+    runs: Annotated[int, typer.Option(min=2, max=10, help="Training runs: the replicates of the t interval.")] = 5,
+    steps: Annotated[int, typer.Option("--steps", "-n", min=1, help="GRPO steps of a run.")] = 80,
+    processes: Annotated[int, typer.Option(min=1, help="Runs at the same time, each on one core.")] = 2,
+    shuffled: Annotated[bool, typer.Option(help="Also train each run on shuffled rewards.")] = True,
+    seed: SeedOption = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the runs; finished ones are not run again.")] = (
+        Path("runs/train-demo")
+    ),
+) -> None:
+    """See GRPO teach a tiny reflector to read outcomes: several runs, held-out laws, controls. On the CPU."""
+    from metagym.imports import require
+    from metagym.training_demo.demonstration import DemoConfig, run_demo
+
+    require("transformers", extra="train")
+
+    def print_rewards(report: Any) -> None:
+        console.print(f"run {report.seed}: reward {_curve(report.rewards)}", highlight=False)
+
+    seeds, config = range(seed, seed + runs), DemoConfig(num_steps=steps, shuffled=shuffled)
+    with resumable(out, AGAIN):
+        reports = run_demo(out, seeds, config, num_processes=min(processes, runs), on_run=print_rewards)
+    _print_reports(reports)
+    console.print(f"\nThe runs are in {out}.", soft_wrap=True, highlight=False)
 
 
 def train_collect_command(
     env: Annotated[str, typer.Argument(help="A meta-environment; `metagym envs` lists them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The data set's folder; a stopped collection is resumed.")],
-    actor: ActorOption = None,
-    reflector: ReflectorOption = None,
-    budget: BudgetOption = None,
-    sampling: SamplingOption = None,
-    reflector_sampling: ReflectorSamplingOption = None,
+    actor: model_options.ActorOption = None,
+    reflector: model_options.ReflectorOption = None,
+    budget: model_options.BudgetOption = None,
+    sampling: model_options.SamplingOption = None,
+    reflector_sampling: model_options.ReflectorSamplingOption = None,
     loops: Annotated[int, typer.Option(min=1, help="ICT loops.")] = 128,
     steps: Annotated[int, typer.Option("--steps", "-n", min=1, help="Meta-steps of a loop.")] = 4,
     option: EnvOption = None,
@@ -42,11 +59,10 @@ def train_collect_command(
     from metagym.reflectors import make_reflector
     from metagym.training.experience import collect, write_experience_parquet
 
-    player = read_actor(actor, sampling)
-    spec = read_reflector(reflector, reflector_sampling, actor=player)
-    made = _make_env(env, option, player, budget, num_steps=steps)
-    with made, resumable(out, AGAIN):
-        writer = make_reflector(spec, demo=made.unwrapped.make_demo_reflector)  # type: ignore[attr-defined]
+    player = model_options.read_actor(actor, sampling)
+    spec = model_options.read_reflector(reflector, reflector_sampling, actor=player)
+    with _make_env(env, option, player, budget, num_steps=steps) as made, resumable(out, AGAIN):
+        writer = make_reflector(spec, demo=made.unwrapped.make_demo_reflector)
         experience = collect(made, writer, out, num_loops=loops, num_steps=steps, seed=seed)
     if parquet:
         write_experience_parquet(experience, out / "experience.parquet")
@@ -60,9 +76,9 @@ def train_grpo_command(
     ],
     data: Annotated[Path, typer.Option(help="The folder that `metagym train collect` wrote.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the training run; a stopped one is resumed.")],
-    actor: ActorOption = None,
-    budget: BudgetOption = None,
-    sampling: SamplingOption = None,
+    actor: model_options.ActorOption = None,
+    budget: model_options.BudgetOption = None,
+    sampling: model_options.SamplingOption = None,
     option: EnvOption = None,
     steps: Annotated[int, typer.Option("--steps", "-n", min=1, help="GRPO steps.")] = 25,
     grpo_option: Annotated[list[str] | None, typer.Option("--grpo", help="NAME=JSON, a field of GRPOConfig.")] = None,
@@ -84,31 +100,27 @@ def train_grpo_command(
     seed: SeedOption = 0,
 ) -> None:
     """Train a reflector with GRPO on collected experience; the actor must be the one that collected it."""
-    from metagym.imports import require
-
-    require("torch", extra="train"), require("transformers", extra="train")
     from metagym.evaluation import EvaluationConfig
     from metagym.evaluation import evaluate as evaluate_reflector
-    from metagym.imports import import_object
+    from metagym.imports import import_object, require
     from metagym.training.experience import read_experience, read_lines
     from metagym.training.grpo import GRPOConfig
     from metagym.training.local_reflector import evaluate_by_ict
     from metagym.training.reward import MetaReward, RewardConfig
     from metagym.training.trainer import TrainingConfig, train
 
+    require("transformers", extra="train")
     if evaluation and not evaluate_every:
         raise ConfigError("--evaluation says how to evaluate, but not when: add --evaluate-every N.")
     algorithm = read_config(GRPOConfig, grpo_option, name="--grpo")
     shown, experience = import_object(render), read_experience(data)
-    made = _make_env(env, option, read_actor(actor, sampling), budget)
-    with made, resumable(out, AGAIN):
+    with _make_env(env, option, model_options.read_actor(actor, sampling), budget) as made, resumable(out, AGAIN):
         meta_env: Any = made.unwrapped
         evaluate_policy = None
         if evaluate_every:
             protocol = read_config(EvaluationConfig, evaluation, name="--evaluation")
-            place = out / "evaluations"
             evaluate_policy = evaluate_by_ict(
-                evaluate_reflector, meta_env, experience, protocol, place, grpo=algorithm, render=shown
+                evaluate_reflector, meta_env, experience, protocol, out / "evaluations", grpo=algorithm, render=shown
             )
         last = train(
             reflector,
@@ -126,7 +138,7 @@ def train_grpo_command(
     for line in read_lines(out / "evaluations.jsonl") if evaluate_every else ():
         interval = f" [{line['gain_low']:+.3f}, {line['gain_high']:+.3f}]" if "gain_low" in line else ""
         console.print(f"after {line['step']} steps: gain on held-out families {line['gain']:+.3f}{interval}")
-    console.print(f"reward {curve(rewards)}", highlight=False)
+    console.print(f"reward {_curve(rewards)}", highlight=False)
     console.print(f"The trained reflector: {last}", soft_wrap=True, highlight=False)
 
 
@@ -137,8 +149,8 @@ def train_export_command(
     env: Annotated[
         str | None, typer.Option(help="Export the actor's turns instead: the environment in which they were played.")
     ] = None,
-    actor: ActorOption = None,
-    sampling: SamplingOption = None,
+    actor: model_options.ActorOption = None,
+    sampling: model_options.SamplingOption = None,
     option: EnvOption = None,
 ) -> None:
     """Write reflector turns, actor turns or supervised pairs as JSON lines, for other trainers."""
@@ -150,11 +162,9 @@ def train_export_command(
     if env is None:
         turns = reflector_turns(source)
     else:
-        made: Any = _make_env(env, option, read_actor(actor, sampling), None)
-        try:
-            player, fingerprint = made.unwrapped.actor, digest(made.unwrapped.fingerprint)
-        finally:
-            made.close()
+        with _make_env(env, option, model_options.read_actor(actor, sampling)) as made:
+            meta_env: Any = made.unwrapped
+            player, fingerprint = meta_env.actor, digest(meta_env.fingerprint)
         if not isinstance(player, ChatActor):
             raise ConfigError(f"Expected an actor with a model, got {type(player).__name__}: it receives no messages.")
         experience = read_experience(source, fingerprint=fingerprint)
@@ -164,10 +174,50 @@ def train_export_command(
 
 
 def _make_env(
-    env: str, option: list[str] | None, actor: Any, budget: str | None, *, num_steps: int | None = None
+    env: str, option: list[str] | None, actor: Any, budget: str | None = None, *, num_steps: int | None = None
 ) -> gymnasium.Env[Any, str]:
     from metagym.registration import check_options, make
 
     options = read_pairs(option)
     check_options(env, options)
-    return make(env, num_steps=num_steps, **options, actor=actor, budget=read_budget(budget))
+    return make(env, num_steps=num_steps, **options, actor=actor, budget=model_options.read_budget(budget))
+
+
+def _curve(rewards: Any) -> str:
+    """Return about ten points of the curve, each the mean of a stretch of it."""
+    known = [value for value in rewards if value is not None]
+    size = max(1, -(-len(known) // 10))
+    parts = [known[start : start + size] for start in range(0, len(known), size)]
+    return " ".join(f"{sum(part) / len(part):.2f}" for part in parts)
+
+
+def _print_reports(reports: Any) -> None:
+    from metagym.statistics import mean_interval
+
+    table = Table(
+        *("run", "untrained", "trained", "gain", "gap closed", "permuted", "shuffled", "constant", "Bayes"),
+        title="Success of the last prompt on held-out laws, after four meta-steps",
+        caption="SCRIPTED actor: this tests the training loop, and says nothing about language models.",
+    )
+    for item in reports:
+        table.add_row(
+            str(item.seed),
+            f"{item.untrained.final:.2f}",
+            f"{item.trained.final:.2f}",
+            f"{item.gain:+.2f}",
+            f"{item.gap_closed:.0%}",
+            f"{item.permuted.final:.2f}",
+            "-" if item.shuffled is None else f"{item.shuffled.final:.2f}",
+            f"{item.constant.final:.2f}",
+            f"{item.bayes.final:.2f}",
+        )
+    console.print(table)
+    rows = [("trained - untrained", [item.gain for item in reports])]
+    rows.append(("permuted outcomes - untrained", [item.permuted.final - item.untrained.final for item in reports]))
+    if all(item.shuffled is not None for item in reports):
+        rows.append(("shuffled rewards - untrained", [item.shuffled.final - item.untrained.final for item in reports]))
+    for name, values in rows:
+        found = mean_interval(values)
+        if found is not None and found.low is not None and found.high is not None:
+            interval = f"95 % t interval over {found.num} runs [{found.low:+.3f}, {found.high:+.3f}]"
+            console.print(f"{name}: {found.mean:+.3f}, {interval}", highlight=False)

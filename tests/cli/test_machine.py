@@ -1,4 +1,4 @@
-"""`metagym doctor`: every part is looked at, each fault has its remedy, and the exit code tells."""
+"""`metagym doctor` (each fault has its remedy, and the exit code tells) and `serve`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from metagym.models import local_server
 from tests.cli.conftest import Metagym
 from tests.conftest import SRC, run_python
 
@@ -51,3 +52,21 @@ def test_the_doctor_leaves_nothing_behind_and_loads_neither_torch_nor_alfworld(t
     done = run_python(code, env={"HOME": str(tmp_path), "PYTHONPATH": str(SRC.parent)}, cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_serve_prints_its_address_and_ends_with_the_servers_code(
+    command: Metagym, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stub(local_server.ModelServer):
+        def start(self) -> local_server.ModelServer:
+            return self
+
+        def wait(self) -> int:
+            return 3
+
+    monkeypatch.setattr("metagym.models.ModelServer", Stub)
+    done = command("serve", "tiny", "--engine", "vllm", "--port", 8123)
+    assert done.code == 3
+    assert "tiny answers at http://127.0.0.1:8123/v1" in done.out
+    assert "metagym run MetaGym/Gates-v0 --actor tiny@http://127.0.0.1:8123/v1" in done.out
+    assert "must be 'vllm' or 'transformers', got 'tgi'" in command("serve", "tiny", "--engine", "tgi").err

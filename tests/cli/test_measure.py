@@ -1,4 +1,4 @@
-"""`metagym evaluate` and `compare`."""
+"""`metagym evaluate` and `compare`; `metagym arena` is in test_arena.py."""
 
 from __future__ import annotations
 

@@ -1,0 +1,197 @@
+"""`metagym evaluate`, `compare` and `arena`: reflectors on held-out families, and methods side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from metagym.cli import model_options
+from metagym.cli.console import JsonOption, console, print_json, print_text, progress, resumable
+from metagym.errors import ConfigError, MissingExtraError
+
+ControlOption = Annotated[
+    list[str] | None,
+    typer.Option(help="A control arm in place of those of the preset, repeatable; `none`: no control arms."),
+]
+FolderOption = Annotated[
+    Path | None, typer.Option("--out", "-o", help="The folder; the same command with it resumes what it holds.")
+]
+
+
+def evaluate_command(
+    preset: Annotated[str, typer.Option(help="`ict`, `ict-small`, `stream`, or your own .toml file.")],
+    actor: model_options.ActorOption = None,
+    reflector: model_options.ReflectorOption = None,
+    budget: model_options.BudgetOption = None,
+    sampling: model_options.SamplingOption = None,
+    reflector_sampling: model_options.ReflectorSamplingOption = None,
+    control: ControlOption = None,
+    out: FolderOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a reflector on held-out families, together with its noise floor and null controls.
+
+    The budget holds for each environment and each batch size k of the preset.
+    """
+    from metagym.evaluation.campaign import run_campaign, run_streams
+    from metagym.evaluation.output.tables import comparison_tables, report_tables, stream_tables
+    from metagym.evaluation.preset import load_preset
+
+    protocol = load_preset(preset)
+    actor_spec = model_options.read_actor(actor, sampling)
+    path = out or Path("runs") / f"evaluate-{protocol.name}"
+    arguments: dict[str, Any] = {
+        "actor": actor_spec,
+        "reflector": model_options.read_reflector(reflector, reflector_sampling, actor=actor_spec),
+        "path": path,
+        "budget": model_options.read_budget(budget),
+    }
+    streams, found = [], []
+    with resumable(path, f"the same command with --out {path}"), progress() as bars:
+        bar = bars.add_task("episodes", total=None)
+        arguments["on_episode"] = lambda trajectory: bars.advance(bar)
+        if protocol.protocol == "stream":
+            streams = run_streams(protocol, **arguments)
+        else:
+            found = run_campaign(
+                protocol,
+                **arguments,
+                controls=_read_controls(control),
+                on_arm=lambda name, num: bars.reset(bar, total=num, description=name),
+            )
+    if as_json:
+        for result in (*streams, *(evaluated.reports for evaluated in found)):
+            print_json(result)
+        return
+    for guess in protocol.guessed:
+        console.print(f"guessed: {guess}", highlight=False, markup=False)
+    for stream in streams:
+        _print_tables(stream_tables(stream))
+    for evaluated in found:
+        _print_tables(report_tables(evaluated.reports[0]))
+        if evaluated.comparisons:
+            _print_tables(comparison_tables(evaluated.comparisons))
+        print_text(f"\nThe records are in {evaluated.folder}: metagym report {evaluated.folder} -o report.html\n")
+
+
+def compare_command(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Evaluations, or folders of them; the first is compared with each other one.")
+    ],
+    endpoint: Annotated[str, typer.Option(help="`chosen` (the primary endpoint) or `last`.")] = "chosen",
+    margin: Annotated[float | None, typer.Option(help="A difference that is too small to matter.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Compare what was not measured alike.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare evaluated arms by paired differences per seed; families have equal weight."""
+    from metagym.evaluation.comparison import compare
+    from metagym.evaluation.output.tables import comparison_tables
+    from metagym.evaluation.store import read_report
+
+    if endpoint not in ("chosen", "last"):
+        raise ConfigError(f"--endpoint must be 'chosen' or 'last', got {endpoint!r}.")
+    reports = [read_report(run) for run in _arms(runs)]
+    comparisons = compare(reports, endpoint=endpoint, margin=margin, force=force)  # type: ignore[arg-type]
+    if as_json:
+        print_json(comparisons)
+    else:
+        _print_tables(comparison_tables(comparisons))
+
+
+def arena_command(
+    methods: Annotated[
+        list[str] | None,
+        typer.Argument(help="ict, best_of_n(ict), gepa, package.module:MyReflector, ...; by default all."),
+    ] = None,
+    preset: Annotated[str, typer.Option(help="`arena-small`, `ict`, or your own .toml file.")] = "arena-small",
+    actor: model_options.ActorOption = None,
+    reflector_model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="The model that the methods ask: NAME@URL, NAME, FILE.json or `demo`; by default the actor's.",
+        ),
+    ] = None,
+    learning_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=N,...",
+            help="What each meta-episode may use to learn: episodes=50,tokens=N,calls=N,cost=X; by default the "
+            "preset's.",
+        ),
+    ] = None,
+    budget: model_options.BudgetOption = None,
+    sampling: model_options.SamplingOption = None,
+    reflector_sampling: model_options.ReflectorSamplingOption = None,
+    control: ControlOption = None,
+    out: FolderOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run methods side by side: the same tasks and seeds, equal learning budgets, together with null controls.
+
+    --budget holds for everything that is played on one environment with one batch size k.
+    """
+    from metagym.budget import Budget
+    from metagym.evaluation.arena import run_arena
+    from metagym.evaluation.output.tables import standings_tables
+    from metagym.evaluation.preset import load_preset
+    from metagym.report import make_report
+
+    actor_spec = model_options.read_actor(actor, sampling)
+    protocol, controls = load_preset(preset), _read_controls(control)
+    update: dict[str, object] = {} if controls is None else {"controls": controls}
+    if learning_budget is not None:
+        update["budget"] = Budget(**model_options.read_budget(learning_budget, option="--learning-budget"))
+    protocol = protocol.model_copy(update=update)
+    path = out or Path("runs") / protocol.name
+    with resumable(path, f"the same command with --out {path}"), progress() as bars:
+        bar = bars.add_task("episodes", total=None)
+        bouts = run_arena(
+            protocol,
+            methods or ["all"],
+            actor=actor_spec,
+            model=model_options.read_shared_model(reflector_model, reflector_sampling, actor=actor_spec),
+            path=path,
+            limits=model_options.read_budget(budget),
+            on_arm=lambda name, num: bars.reset(bar, total=num, description=name),
+            on_episode=lambda trajectory: bars.advance(bar),
+        )
+    if as_json:
+        print_json([bout.standings for bout in bouts])
+        return
+    for bout in bouts:
+        _print_tables(standings_tables(bout.standings))
+        print_text(f"\nThe records, the standings (arena.md, .csv, .json) and their curves are in {bout.folder}.")
+    try:
+        print_text(f"The report to look at: {make_report([path], path / 'report.html').path}")
+    except MissingExtraError as error:
+        print_text(str(error))
+
+
+def _read_controls(given: list[str] | None) -> tuple[str, ...] | None:
+    if given is None:
+        return None  # those of the preset
+    if "none" in given and len(given) > 1:
+        raise ConfigError(f"--control none leaves no control arms, so it is given alone; got {', '.join(given)}.")
+    return tuple(name for name in given if name != "none")
+
+
+def _print_tables(tables: Iterable[Any]) -> None:
+    console.print(*tables, sep="\n", highlight=False)
+
+
+def _arms(paths: list[Path]) -> list[Path]:
+    """Return the run folders at and below the paths; in an evaluation's folder its own arm comes before controls."""
+    from metagym.evaluation.controls import is_control, recorded_kind
+    from metagym.runs import read_manifest
+    from metagym.runs.watching.watcher import run_folders
+
+    found: list[Path] = []
+    for path in paths:
+        kinds = {folder: recorded_kind(read_manifest(folder).evaluation) for folder in run_folders(path)}
+        below = [folder for folder, kind in kinds.items() if folder == path or kind != "tuning"]
+        found += sorted(below, key=lambda folder: is_control(kinds[folder])) or [path]
+    return list(dict.fromkeys(found))
