@@ -199,3 +199,13 @@ def test_the_maintainers_page_names_every_part() -> None:
         path.name + "/" * path.is_dir() for path in SRC.iterdir() if path.name[0] != "_" and path.name != "py.typed"
     }
     assert {part for part in parts if f"`{part}`" not in page} == set()
+
+
+def test_the_files_that_pages_name_exist() -> None:
+    pages = [*PAGES, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "RELEASING.md", "SECURITY.md"))]
+    for page in pages:
+        named = re.findall(
+            r"\b(?:tests|benchmarks|tools|examples)/[\w/]+\.(?:py|sh|yaml)", page.read_text(encoding="utf-8")
+        )
+        missing = [path for path in named if not (ROOT / path).exists()]
+        assert missing == [], f"{name(page)} names {missing}"
