@@ -55,12 +55,8 @@ def _about(run: Run) -> dict[str, Any]:
     actor = measurement.get("actor")
     return {
         "name": run.name,
-        "path": run.path.name,
         "kind": run.kind,
         "env": run.env_id,
-        "control": run.is_control,
-        "num": run.num_episodes,
-        "scripted": run.scripted,
         "actor": _chat_actor(actor) if isinstance(actor, dict) and actor.get("kind") == "ChatActor" else None,
     }
 
@@ -110,12 +106,6 @@ def _episode(trajectory: Trajectory) -> dict[str, Any]:
         lists=list(lists),
         error=trajectory.error,
         detail=trajectory.stop_detail,
-        repetition=trajectory.episode.repetition,
-        seed=trajectory.episode.seed,
-        taskSeed=trajectory.task.seed,
-        split=trajectory.task.split,
-        revision=trajectory.actor_revision,
-        usage=trajectory.usage.model_dump(exclude_defaults=True),
     )
 
 

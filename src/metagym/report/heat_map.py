@@ -14,7 +14,7 @@ from metagym.evaluation.output.panels import Range, axis_of
 from metagym.evaluation.report import EvaluationReport
 from metagym.report.number_format import format_number
 from metagym.report.run_reading import Run
-from metagym.report.svg import tag
+from metagym.report.svg import figure, tag
 from metagym.runs import Role
 from metagym.types import Trajectory
 
@@ -123,28 +123,25 @@ def draw_heat_map(heat_map: HeatMap, *, scripted: bool) -> str:
     rows = heat_map.rows[:MAX_ROWS]
     num_columns = max((len(cells) for _, cells in rows), default=0)
     size = 26 if num_columns <= 16 else 14
-    label = LABEL if any(name for name, _ in rows) else 24
+    left = LABEL if any(name for name, _ in rows) else 24
     parts = [
-        tag("text", text=str(index), x=label + index * size + (size - GAP) / 2, y=HEAD - 6, klass="tick mid")
+        tag("text", text=str(index), x=left + index * size + (size - GAP) / 2, y=HEAD - 6, klass="tick mid")
         for index in range(0, num_columns, 1 if num_columns <= 16 else 5)
     ]
     for row_number, (name, cells) in enumerate(rows):
         top = HEAD + row_number * (CELL_HEIGHT + GAP)
         if name:
             shown = name if len(name) <= 19 else f"{name[:8]}…{name[-10:]}"
-            parts.append(tag("text", text=shown, x=label - 8, y=top + CELL_HEIGHT - 4, klass="tick end", data_tip=name))
+            parts.append(tag("text", text=shown, x=left - 8, y=top + CELL_HEIGHT - 4, klass="tick end", data_tip=name))
         parts += [
-            _draw_cell(cell, label + index * size, top, size - GAP, heat_map.score_range)
+            _draw_cell(cell, left + index * size, top, size - GAP, heat_map.score_range)
             for index, cell in enumerate(cells)
             if cell is not None
         ]
-    width, height = label + num_columns * size, HEAD + len(rows) * (CELL_HEIGHT + GAP)
+    width, height = left + num_columns * size, HEAD + len(rows) * (CELL_HEIGHT + GAP)
     mark = "SCRIPTED. " if scripted else ""
-    description = f"{mark}Scores, {heat_map.title}: {len(rows)} {heat_map.rows_are} by {num_columns} {heat_map.columns}"
-    return tag(
-        "svg", *parts, viewBox=f"0 0 {width} {height}", width=width, height=height,
-        role="img", aria_label=description, klass="heat",
-    )  # fmt: skip
+    label = f"{mark}Scores, {heat_map.title}: {len(rows)} {heat_map.rows_are} by {num_columns} {heat_map.columns}"
+    return figure(parts, width, height, label=label, klass="heat", is_fixed=True)
 
 
 def _draw_cell(cell: Cell, x: float, y: float, width: float, score_range: Range) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from metagym.evaluation.output.panels import Curve, Range, Span, axis_of, curve_panel, cut, pieces, ribbon
 from metagym.report.number_format import format_interval, format_mean, format_number
 from metagym.report.run_reading import Run
-from metagym.report.svg import Scale, path, tag
+from metagym.report.svg import Scale, figure, path, tag
 from metagym.statistics import Estimate
 from metagym.types import MetaStep
 
@@ -109,14 +109,13 @@ def draw_panel(panel: Panel, *, scripted: bool, is_alone: bool = False) -> str:
         parts.append(_test(panel.test, x(last + 0.6), y, panel.score_range))
     if scripted:
         parts.append(tag("text", text="SCRIPTED", x=width - RIGHT, y=9, klass="stamp"))
-    return tag(
-        "svg",
-        *parts,
-        viewBox=f"0 0 {width} {HEIGHT}",
-        role="img",
-        aria_label=_description(panel, scripted),
-        klass="chart alone" if is_alone else "chart",
-    )
+    known = [(index, item.mean) for index, item in enumerate(panel.line) if item is not None]
+    course = "no score yet"
+    if known:
+        (first, start), (end_at, end) = known[0], known[-1]
+        course = f"from {format_number(start)} at {panel.axis} {first} to {format_number(end)} at {end_at}"
+    label = f"{'SCRIPTED. ' if scripted else ''}Learning curve, {panel.title}: {course}"
+    return figure(parts, width, HEIGHT, label=label, klass="chart alone" if is_alone else "chart")
 
 
 def _axes(x: Scale, y: Scale, last: int, width: float) -> str:
@@ -173,12 +172,3 @@ def _test(test: Estimate, at: float, y: Scale, score_range: Range) -> str:
     tip = f"test score of the chosen prompt: {format_mean(test, 3)} {format_interval(test, 3)}"
     cross = f"M{at - 4:.1f} {middle - 4:.1f}l8 8m0 -8l-8 8"
     return interval + tag("path", d=cross, klass="cross", data_tip=tip)
-
-
-def _description(panel: Panel, scripted: bool) -> str:
-    known = [(index, item.mean) for index, item in enumerate(panel.line) if item is not None]
-    course = "no score yet"
-    if known:
-        (first, start), (last, end) = known[0], known[-1]
-        course = f"from {format_number(start)} at {panel.axis} {first} to {format_number(end)} at {last}"
-    return f"{'SCRIPTED. ' if scripted else ''}Learning curve, {panel.title}: {course}"

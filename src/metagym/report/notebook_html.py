@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from metagym.evaluation.output.tables import interval_text, mean_text
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
@@ -63,9 +63,8 @@ def mark(word: str) -> str:
     return f'<span style="{_MARK}">{text(word)}</span>'
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; its cells are HTML."""
-    rows = list(rows)
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table; its cells are numbers or HTML."""
     if len(rows) > MAX_ROWS:
         half = MAX_ROWS // 2
         gap = [f"<i>{len(rows) - 2 * half:,} rows left out</i>", *[""] * (len(columns) - 1)]
@@ -95,22 +94,12 @@ def meta_step_html(meta_step: MetaStep) -> str:
     reflection = meta_step.reflection
     analysis = fold("analysis that led to it", block(reflection.analysis)) if reflection and reflection.analysis else ""
     rows = [
-        (
-            str(place),
-            text(item.task.family),
-            number(item.score),
-            str(len(item.steps)),
-            str(item.num_invalid),
-            _ending(item),
-        )
+        (place, text(item.task.family), number(item.score), len(item.steps), item.num_invalid, _ending(item))
         for place, item in enumerate(meta_step.trajectories)
     ]
     episodes = table(("episode", "family", "score", "steps", "invalid", "ended by"), rows)
-    return box(
-        f"{title} over {len(meta_step.trajectories)} episodes{failed}",
-        *(prompt, analysis, episodes),
-        scripted=meta_step.scripted,
-    )
+    title = f"{title} over {len(meta_step.trajectories)} episodes{failed}"
+    return box(title, prompt, analysis, episodes, scripted=meta_step.scripted)
 
 
 def trajectory_html(trajectory: Trajectory) -> str:
@@ -119,9 +108,8 @@ def trajectory_html(trajectory: Trajectory) -> str:
     steps = trajectory.steps
     first = steps[0].observation if steps else trajectory.final_observation
     goal = f"<div>Goal: {text(first.goal)}</div>" if first is not None and first.goal else ""
-    rows = [_step_row(place, step) for place, step in enumerate(steps, start=1)]
-    end = trajectory.final_observation
-    if end is not None:
+    rows: list[Sequence[object]] = [_step_row(place, step) for place, step in enumerate(steps, start=1)]
+    if (end := trajectory.final_observation) is not None:
         rows.append(("end", text(end.feedback), "", "", _seen(end.text)))
     played = table(("step", "action", "executed", "reward", "seen before it"), rows)
     prompt = fold("prompt", block(trajectory.episode.prompt))
@@ -154,7 +142,6 @@ def _ending(trajectory: Trajectory) -> str:
 
 
 def _evaluation_html(report: EvaluationReport) -> str:
-    """Return the verdict, the primary endpoint with its interval, and a row for each family."""
     overall = report.overall
     counts = f"{plural(report.num_seeds, 'seed')} and {plural(len(report.families), 'family')}"
     gain = f"gain {interval_text(overall.gain)} over {counts}"
@@ -170,13 +157,10 @@ def _evaluation_html(report: EvaluationReport) -> str:
     scores = table(("family", "sp_0", "chosen", "last", "gain [95 %]", "optimism"), rows)
     curves = (("online, per meta-step", overall.online), ("validation, per prompt", overall.validation))
     courses = table(("score", "course"), [(name, " ".join(map(mean_text, curve))) for name, curve in curves])
-    missing = (
-        f"{report.num_missing} test scores are missing because of infrastructure errors" if report.num_missing else ""
-    )
+    missing = f"{report.num_missing} test scores are missing because of infrastructure errors"
+    missing = f"<div>{missing if report.num_missing else ''}</div>"
     notes = "".join(f"<div>{text(note)}</div>" for note in report.notes if note != SCRIPTED_NOTE)
     verdict = f"<div>{text(report.verdict)}</div><div>Primary endpoint: {gain}</div>"
-    return box(
-        f"Evaluation of {text(report.arm)}",
-        *(verdict, scores, f"<div>{missing}</div>", fold("learning curves over all families", courses), notes),
-        scripted=report.scripted,
-    )
+    curves_html = fold("learning curves over all families", courses)
+    title = f"Evaluation of {text(report.arm)}"
+    return box(title, verdict, scores, missing, curves_html, notes, scripted=report.scripted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import groupby
 from typing import Any, Literal
@@ -15,6 +15,8 @@ from metagym.types import Reflection
 
 Change = tuple[Literal["=", "-", "+"], str]
 """(kept, removed or added; the text)"""
+ScoredPrompt = tuple[str, Reflection | None, dict[str, Any]]
+"""(prompt, the reflection that wrote it, its scores)"""
 MAX_CELLS = 4_000_000
 """Texts with more pairs of lines, or of words, than this are not compared: one replaces the other."""
 
@@ -56,11 +58,10 @@ def _aligned(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
 
 def _of_run(number: int, run: Run) -> list[dict[str, Any]]:
     if run.kind == "meta-episode" and run.history:
-        prompts = [meta_step.prompt for meta_step in run.history]
-        reflections = [meta_step.reflection for meta_step in run.history]
         # The prompt of a reflection after the last meta-step was not played: it has no score.
-        scores = [{"score": meta_step.reward, "failed": meta_step.num_failed} for meta_step in run.history]
-        return [{"run": number, "family": "", "seed": None, "rows": _rows(prompts, reflections, scores)}]
+        scores = [{"score": step.reward, "failed": step.num_failed} for step in run.history]
+        prompts = [(step.prompt, step.reflection, score) for step, score in zip(run.history, scores, strict=True)]
+        return [{"run": number, "family": "", "seed": None, "rows": _rows(prompts)}]
     if run.kind != "evaluation":
         return []
     table = MeasurementTable(run.measurements)
@@ -68,14 +69,12 @@ def _of_run(number: int, run: Run) -> list[dict[str, Any]]:
         {"run": number, "family": family, "seed": seed, "rows": rows}
         for family in table.families
         for seed in table.seeds
-        if (rows := _evaluated(run, table, family, seed))
+        if (rows := _rows(_evaluated(run, table, family, seed)))
     ]
 
 
-def _evaluated(run: Run, table: MeasurementTable, family: str, seed: int) -> list[dict[str, Any]]:
+def _evaluated(run: Run, table: MeasurementTable, family: str, seed: int) -> Iterator[ScoredPrompt]:
     chosen = table.get(family, seed, Role.TEST_CHOSEN)
-    prompts: list[str] = []
-    scores: list[dict[str, Any]] = []
     num_steps = 0 if run.report is None else run.report.config.num_steps
     for index in range(num_steps + 1):
         online = table.get(family, seed, Role.ONLINE, index)
@@ -83,28 +82,21 @@ def _evaluated(run: Run, table: MeasurementTable, family: str, seed: int) -> lis
         known = validation or online
         if known is None:
             break
-        prompts.append(known.prompt)
-        scores.append(
-            {
-                "score": None if validation is None else validation.mean,
-                "online": None if online is None else online.mean,
-                "failed": sum(score is None for item in (online, validation) if item for score in item.scores),
-                "chosen": chosen is not None and chosen.index == index,
-            }
-        )
-    name = f"{run.arm}/{family}/{seed}"
-    reflections = [None, *(run.reflections.get((name, index)) for index in range(len(prompts) - 1))]
-    return _rows(prompts, reflections, scores)
+        score = {
+            "score": None if validation is None else validation.mean,
+            "online": None if online is None else online.mean,
+            "failed": sum(score is None for item in (online, validation) if item for score in item.scores),
+            "chosen": chosen is not None and chosen.index == index,
+        }
+        yield known.prompt, run.reflections.get((f"{run.arm}/{family}/{seed}", index - 1)), score
 
 
-def _rows(
-    prompts: Sequence[str], reflections: Sequence[Reflection | None], scores: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    rows = []
-    for index, (prompt, reflection, score) in enumerate(zip(prompts, reflections, scores, strict=True)):
+def _rows(prompts: Iterable[ScoredPrompt]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for prompt, reflection, score in prompts:
         row: dict[str, Any] = {"prompt": prompt, **score}
-        if index:
-            row["changes"] = word_diff(prompts[index - 1], prompt)
+        if rows:
+            row["changes"] = word_diff(rows[-1]["prompt"], prompt)
         if reflection is not None:
             row |= {"analysis": reflection.analysis, "problem": reflection.problem, "scripted": reflection.scripted}
             if reflection.completion is not None:

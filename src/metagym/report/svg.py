@@ -28,9 +28,7 @@ def tag(name: str, *children: str, text: str = "", **attributes: float | str | N
 
 
 def _attribute(value: float | str) -> str:
-    if isinstance(value, str):
-        return escape(visible(value))
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+    return escape(visible(value)) if isinstance(value, str) else f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 class Scale:
@@ -61,6 +59,13 @@ def path(points: list[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
 
+def figure(parts: Sequence[str], width: float, height: float, *, label: str, klass: str, is_fixed: bool = False) -> str:
+    """Return a whole SVG with a label for screen readers; one that `is_fixed` does not grow with its place."""
+    size = (width, height) if is_fixed else (None, None)
+    box = f"0 0 {width} {height}"
+    return tag("svg", *parts, viewBox=box, width=size[0], height=size[1], role="img", aria_label=label, klass=klass)
+
+
 def whisker(estimate: Estimate | None, domain: Range, *, noise: Estimate | None = None) -> str:
     """Return an interval on a common scale with a line at zero, as a small SVG; `noise` is a band behind it."""
     width, height = 132, 22
@@ -77,7 +82,7 @@ def whisker(estimate: Estimate | None, domain: Range, *, noise: Estimate | None 
             parts += [tag("line", x1=end, x2=end, y1=middle - 4, y2=middle + 4, klass="whisker") for end in (low, high)]
         parts.append(tag("circle", cx=x(estimate.mean), cy=middle, r=3.5, klass="dot"))
     label = f"{format_mean(estimate, 3, sign=True)} {format_interval(estimate, 3, sign=True)}"
-    return tag("svg", *parts, viewBox=f"0 0 {width} {height}", role="img", aria_label=label, klass="whiskers")
+    return figure(parts, width, height, label=label, klass="whiskers")
 
 
 def domain_of(estimates: Sequence[Estimate | None]) -> Range:

@@ -26,8 +26,6 @@ TILES = (
     ("regression_rate", "Regressions", "share of reflections that made it worse", False),
     ("invalid_action_rate", "Invalid actions", "share on test tasks, chosen prompt", False),
 )
-
-
 OPTIONS = {"env_id", "env_options", "reflector", "seed"}
 
 
@@ -35,16 +33,11 @@ def tiles(run: Run) -> list[Row]:
     """Return the figures that are shown beside the primary endpoint."""
     if run.report is None:
         return []
-    overall = run.report.overall
+    tile = ("label", "note", "value", "interval")
     return [
-        {
-            "label": label,
-            "value": format_mean(found, sign=sign),
-            "interval": format_interval(found, sign=sign),
-            "note": note,
-        }
+        dict(zip(tile, (label, note, format_mean(found, sign=sign), format_interval(found, sign=sign)), strict=True))
         for name, label, note, sign in TILES
-        if (found := getattr(overall, name)) is not None
+        if (found := getattr(run.report.overall, name)) is not None
     ]
 
 
@@ -162,7 +155,6 @@ def ending_rows(run: Run) -> list[Row]:
             "reason": reason,
             "outcome": "not counted" if reason == "error" else words[success],
             "count": f"{count:,}",
-            "share": format_number(count / total),
             "bar": round(100 * count / total, 1),
         }
         for (reason, success), count in counted.most_common()
@@ -178,17 +170,15 @@ def error_rows(run: Run) -> list[Row]:
 def totals(run: Run) -> Row:
     """Return the counts of a run, over all of its records."""
     if run.measurements:
-        steps = sum(item.num_steps for item in run.measurements)
-        invalid = sum(item.num_invalid for item in run.measurements)
-        failed = sum(score is None for item in run.measurements for score in item.scores)
+        counts = [
+            (item.num_steps, item.num_invalid, sum(score is None for score in item.scores)) for item in run.measurements
+        ]
     else:
-        played = [item for step in run.history for item in step.trajectories] or list(run.episodes)
-        steps = sum(len(item.steps) for item in played)
-        invalid = sum(item.num_invalid for item in played)
-        failed = sum(item.score is None for item in played)
+        played = [item for step in run.history for item in step.trajectories] or run.episodes
+        counts = [(len(item.steps), item.num_invalid, item.score is None) for item in played]
+    steps, invalid, failed = (sum(count[place] for count in counts) for place in range(3))
     return {
         "name": run.name,
-        "scripted": run.scripted,
         "episodes": f"{run.num_episodes:,}",
         "shown": f"{len(run.episodes):,}",
         "steps": f"{steps:,}",
