@@ -1,9 +1,8 @@
 """One event loop in the background, so that synchronous code can call asynchronous code anywhere.
 
-`MetaEnv.step` is synchronous, the engine under it is not. A script, a test, a notebook and code inside
-a running event loop all call `run(coroutine)`: the coroutine runs on a separate daemon thread. Each process has
-one such thread, made when it is first needed, so that a model client shared by actor and reflector is used
-on one loop only.
+`MetaEnv.step` is synchronous, the engine under it is not: anybody, also inside a running event loop, calls
+`run(coroutine)`, which runs it on a daemon thread. Each process has one such thread, made when it is first needed, so
+that a model client shared by actor and reflector is used on one loop only.
 """
 
 from __future__ import annotations

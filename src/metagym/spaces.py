@@ -23,16 +23,13 @@ class TextSpace(Space[str]):
     (True, False, False)
     """
 
+    is_np_flattenable = False
+
     def __init__(self, max_length: int = 1_000_000, *, seed: int | None = None) -> None:
         if max_length < 1:
             raise ValueError(f"max_length must be at least 1, got {max_length}.")
         self.max_length = max_length
         super().__init__(dtype=str, seed=seed)
-
-    @property
-    def is_np_flattenable(self) -> bool:
-        """False: a text is not an array."""
-        return False
 
     def problem(self, value: object) -> str:
         """Return the reason why `value` is not in this space; empty if it is."""
@@ -85,13 +82,10 @@ class PromptSpace(TextSpace):
 class TrajectorySpace(Space[tuple[Trajectory, ...]]):
     """Batches of trajectories: the observation space of a meta-environment. `()` is the observation at reset."""
 
+    is_np_flattenable = False
+
     def __init__(self, *, seed: int | None = None) -> None:
         super().__init__(dtype=object, seed=seed)
-
-    @property
-    def is_np_flattenable(self) -> bool:
-        """False: a trajectory is not an array."""
-        return False
 
     def contains(self, x: Any) -> bool:
         """Whether `x` is a tuple of trajectories."""

@@ -115,6 +115,7 @@ class TaskSet(ABC):
         """
         names, seen = self.expand_families(families), set(exclude)
         self.check_split(split)
+        place = "split" if split in ROLES else "source"  # a role wins over a source of the same name
         streams: dict[str, Iterator[Task]] = {}
         drawn: list[Task] = []
         exhausted: set[str] = set()
@@ -125,7 +126,9 @@ class TaskSet(ABC):
                 if family in exhausted:
                     continue
                 stream = streams.setdefault(family, self.candidates(family, rng))
-                task = self._next_new(stream, split, seen)
+                looked_at = itertools.islice(stream, self.max_rejections)
+                new = (item for item in looked_at if getattr(item, place) == split and item.digest not in seen)
+                task = next(new, None)
                 if task is None:
                     exhausted.add(family)
                 else:
@@ -139,14 +142,6 @@ class TaskSet(ABC):
                 "or for more families."
             )
         return tuple(drawn)
-
-    def _next_new(self, stream: Iterator[Task], split: str, seen: set[str]) -> Task | None:
-        for task in itertools.islice(stream, self.max_rejections):
-            # A role wins over a source of the same name.
-            has_split = task.split == split if split in ROLES else task.source == split
-            if has_split and task.digest not in seen:
-                return task
-        return None
 
     @staticmethod
     def from_seeds(

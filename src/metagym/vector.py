@@ -24,11 +24,10 @@ Outcome = tuple[tuple[Batch, ...], Array, Array, Array, dict[str, Any]]
 class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
     """`num_envs` meta-episodes side by side: `gym.make_vec("MetaGym/Gates-v0", num_envs=8)`.
 
-    A step takes one prompt for each, and returns for each the trajectories (a tuple), the reward
-    (float64, shape `[num_envs]`), and the flags (bool, shape `[num_envs]`). No prompt waits for another:
-    all episodes share one engine. With `same_tasks=True` every prompt is played on the same batch.
-    Nothing is reset automatically (`AutoresetMode.DISABLED`): `reset(options={"reset_mask": mask})` restarts
-    the meta-episodes that are over.
+    A step takes one prompt for each, and returns for each the trajectories (a tuple), the reward (float64, shape
+    `[num_envs]`), and the flags (bool, shape `[num_envs]`). No prompt waits for another: all episodes share one engine.
+    With `same_tasks=True` every prompt is played on the same batch. Nothing is reset automatically
+    (`AutoresetMode.DISABLED`): `reset(options={"reset_mask": mask})` restarts the meta-episodes that are over.
 
     >>> import gymnasium, metagym
     >>> envs = gymnasium.make_vec("MetaGym/Gates-v0", num_envs=2, actor="demo", same_tasks=True)
@@ -105,9 +104,6 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
         groups = [episode.episodes(prompt) for episode, prompt in zip(running, prompts, strict=True)]
         played = iter(self.env.play([episode for group in groups for episode in group]))
         batches = tuple(tuple(next(played) for _ in group) for group in groups)
-        return self._finish(running, prompts, batches)
-
-    def _finish(self, running: Sequence[MetaEpisode], prompts: Sequence[str], batches: tuple[Batch, ...]) -> Outcome:
         rewards = np.zeros(self.num_envs)
         terminated, truncated = np.zeros((2, self.num_envs), dtype=np.bool_)
         infos: dict[str, Any] = {}

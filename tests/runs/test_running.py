@@ -33,7 +33,7 @@ def test_what_is_no_meta_environment_is_an_unknown_name(env_id: str) -> None:
 
 
 def test_a_class_of_ones_own_is_named_by_its_import_path(tmp_path: Path) -> None:
-    path = "tests.test_env:CorridorMetaEnv"
+    path = "tests.env.playing:CorridorMetaEnv"
     with make(path, actor="random", episodes_per_step=1) as env:
         assert type(env.unwrapped).__name__ == "CorridorMetaEnv"
     run = manifest(env_id=path, env_options={"actor": "random", "episodes_per_step": 1}, reflector="fixed", num_steps=2)
@@ -43,8 +43,8 @@ def test_a_class_of_ones_own_is_named_by_its_import_path(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("tests.test_env:CorridorEnv", r"a subclass of metagym.MetaEnv, got 'tests.test_env:CorridorEnv'"),
-        ("tests.test_env:Nothing", r"Expected an import path .*Nothing"),
+        ("tests.env.playing:CorridorEnv", r"a subclass of metagym.MetaEnv, got 'tests.env.playing:CorridorEnv'"),
+        ("tests.env.playing:Nothing", r"Expected an import path .*Nothing"),
     ],
 )
 def test_an_import_path_without_a_meta_environment_is_an_error(path: str, told: str) -> None:

@@ -1,16 +1,14 @@
 """Actors: they play the inner environment under a prompt, and keep nothing between calls.
 
-protocol      Actor: one method
-chat          ChatActor: a language model that reasons and acts in turns; its reply format and how a reply is read
-retrieval     retrieve_items: send only the items of a prompt that fit goal and observation
-random_actor  RandomActor: a random available action
-factory       make_actor: from a spec (a mapping, a name, a function) to a live actor
+actor      Actor: one method; RandomActor: a random available action
+chat       ChatActor: a language model that reasons and acts in turns; its reply format and how a reply is read
+retrieval  retrieve_items: send only the items of a prompt that fit goal and observation
+factory    make_actor: from a spec (a mapping, a name, a function) to a live actor
 """
 
+from metagym.actors.actor import Actor, RandomActor
 from metagym.actors.chat import REPLY_FORMAT, ChatActor, read_reply
 from metagym.actors.factory import ActorSpec, FunctionActor, ScriptedActorWarning, make_actor
-from metagym.actors.protocol import Actor
-from metagym.actors.random_actor import RandomActor
 from metagym.actors.retrieval import MEMORY_HEADING, ReadPrompt, retrieve_items
 
 __all__ = [

@@ -101,7 +101,6 @@ class ChatActor(Extension):
         return ({"role": "user", "content": self._turn(step.observation)}, {"role": "assistant", "content": reply})
 
     def _fitted(self, prompt: str, steps: Sequence[Step], observation: Observation) -> list[Message]:
-        """Return the messages, shortened if they and a reply would not fit into the context."""
         messages = self.messages(prompt, steps, observation)
         if self.context_tokens is None:
             return messages
@@ -188,13 +187,10 @@ def read_reply(completion: Completion) -> tuple[str, str | None, str]:
 def fit_messages(messages: list[Message], limit: int, *, known: tuple[int, int] | None = None) -> list[Message]:
     """Shorten a conversation of alternating turns to about `limit` tokens.
 
-    The system message, the first user message (with the goal and the first observation) and the last one stay.
-    Turns between them are left out, the oldest first, up to a user message that is then appended to the first
-    one, with a note of how many turns are missing. The messages that must stay are sent even if they do not fit:
-    the server then reports it.
-
-    `known` is (estimated, counted): the result of `estimate_tokens` for an earlier conversation, and the server's
-    count for it. It corrects the estimate.
+    The system message, the first user message (with the goal and the first observation) and the last one stay, even if
+    they do not fit: the server then reports it. Turns between them are left out, the oldest first, up to a user message
+    that is then appended to the first one, with a note of how many turns are missing. `known` corrects the estimate:
+    the result of `estimate_tokens` for an earlier conversation, and the server's count for it.
     """
     scale = known[1] / known[0] if known and known[0] and known[1] else 1.0
     sizes = [estimate_tokens([message]) * scale for message in messages]

@@ -7,9 +7,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+from metagym.actors.actor import Actor, RandomActor
 from metagym.actors.chat import ChatActor
-from metagym.actors.protocol import Actor
-from metagym.actors.random_actor import RandomActor
 from metagym.actors.retrieval import ReadPrompt, retrieve_items
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.extensions import describe, extension_of

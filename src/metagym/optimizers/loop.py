@@ -2,9 +2,9 @@
 
 N steps are N meta-steps and N reflections. They give N + 1 prompts, the last of which was not played.
 
-A budget ends every loop in the same way. A batch, or a replay, that the episodes left do not cover is not
-started. Tokens, calls and money may run out within a batch or a reflection, which is then left unfinished and
-counts as taken. The loop hands over the last prompt that was written within the budget, played or not.
+A budget ends every loop in the same way. A batch, or a replay, that the episodes left do not cover is not started.
+Tokens, calls and money may run out within a batch or a reflection, which is then left unfinished, and is paid for.
+The loop hands over the last prompt that was written within the budget, played or not.
 """
 
 from __future__ import annotations

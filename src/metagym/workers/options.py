@@ -56,7 +56,7 @@ def read_workers(value: object) -> str | int | WorkerOptions:
 def make_workers(
     options: str | int | WorkerOptions, make_env: MakeEnv, picklable: Callable[[], MakeEnv]
 ) -> Workers | RemoteWorkers:
-    """Make the workers that `options` name: with `make_env` in this process, with the result of `picklable` elsewhere."""
+    """Make the workers that `options` name: in this process with `make_env`, else with the result of `picklable`."""
     if options == "local":
         return LocalWorkers(make_env)
     if isinstance(options, int):

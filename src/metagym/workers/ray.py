@@ -1,11 +1,10 @@
 """Inner environments on a Ray cluster, with whole episodes run next to them.
 
-A *host* is a Ray actor with one worker process under it (`ProcessWorkers`). So everything that holds for worker
-processes holds on a node: an environment may block, print, leak, crash or hang, and only the episode that took
-its process down is to blame. There is a host for each CPU of each node. A request (one episode) runs completely
-on the host of its environment: its model calls leave from that node, and one message brings the result back to the
-driver. Stepping the environments from the driver instead would send each turn over the network twice, and leave
-all model calls to the driver's one event loop, which saturates first.
+A *host* is a Ray actor with one worker process under it (`ProcessWorkers`); each node has one for each CPU. So
+everything that holds for worker processes holds on a node: an environment may block, print, leak, crash or hang, and
+only the episode that took its process down is to blame. A request (one episode) runs completely on the host of its
+environment: its model calls leave from that node, and one message brings the result back to the driver. Stepping from
+the driver would send each turn over the network twice, and leave all model calls to its event loop, which saturates.
 
 If a host or a node is lost, its episodes fail with WorkerLostError, and the engine plays them again on another host.
 No episode is blamed for a lost node; the engine's limit on losses ends a run that loses nodes again and again.

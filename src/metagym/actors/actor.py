@@ -1,0 +1,35 @@
+"""The actor: one method that decides what to do next; and RandomActor, the floor that every actor should beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from metagym.types import Action, Episode, Observation, Step
+
+
+class Actor(Protocol):
+    """Decides what to do next. One object plays all concurrent episodes, so it keeps nothing between calls.
+
+    Optional attributes (see `metagym.extensions.Extension`): `fingerprint`, a JSON mapping of everything that
+    decides its play; `scripted`, True for a stand-in that is not a language model; `revision`; `async aclose()`.
+    """
+
+    async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
+        """Return the action for `observation`, given the steps so far."""
+
+
+class RandomActor:
+    """Plays a random available action, drawn from the episode's seed and the number of steps."""
+
+    scripted = True
+    fingerprint: Mapping[str, Any] = {"kind": "RandomActor"}
+
+    async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
+        """Draw an action."""
+        if not observation.available_actions:
+            return Action(text=None, problem="There is no list of available actions to draw from.")
+        rng = np.random.default_rng((episode.seed, len(steps)))
+        return Action(text=observation.available_actions[int(rng.integers(len(observation.available_actions)))])

@@ -1,0 +1,71 @@
+"""Every registered id keeps its contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import pytest
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils.env_checker import check_env
+
+from metagym.envs.gates.env import GatesEnv
+from metagym.testing import check_text_env
+
+pytestmark = pytest.mark.timeout(60)
+
+
+IDS_IN_METAGYM = sorted(spec.id for spec in gymnasium.registry.values() if spec.namespace == "MetaGym")
+INNER = [env_id for env_id in IDS_IN_METAGYM if gymnasium.spec(env_id).name.endswith("Text")]
+OUTER = [env_id for env_id in IDS_IN_METAGYM if env_id not in INNER]
+
+
+def made(env_id: str, **options: Any) -> Any:
+    for name in ("MiniHack", "ALFWorld"):
+        if name in env_id:
+            pytest.importorskip(name.lower(), reason=f"needs the extra metagym[{name.lower()}]")
+    return gymnasium.make(env_id, **options)
+
+
+@pytest.mark.parametrize("env_id", OUTER)
+def test_check_env_passes_on_every_outer_id(env_id: str) -> None:
+    with made(env_id, actor="demo", render_mode="ansi") as env:
+        check_env(env.unwrapped)
+
+
+@pytest.mark.parametrize("env_id", OUTER)
+def test_the_spec_of_every_outer_id_survives_json(env_id: str) -> None:
+    with made(env_id, actor="demo") as env:
+        assert EnvSpec.from_json(env.spec.to_json()).id == env_id
+
+
+@pytest.mark.parametrize("env_id", OUTER)
+def test_make_vec_plays_every_outer_id_synchronously(env_id: str) -> None:
+    made(env_id, actor="demo").close()
+    envs = gymnasium.make_vec(env_id, num_envs=2, vectorization_mode="sync", actor="demo", episodes_per_step=2)
+    try:
+        observations, infos = envs.reset(seed=0)
+        assert list(observations) == [(), ()]
+        prompts = infos["default_prompt"]
+        observations, rewards, terminated, truncated, _ = envs.step(prompts)
+        assert [len(batch) for batch in observations] == [2, 2]
+        assert rewards.shape == terminated.shape == truncated.shape == (2,)
+    finally:
+        envs.close()
+
+
+@pytest.mark.parametrize("env_id", INNER)
+def test_every_inner_id_keeps_the_contract_of_inner_environments(env_id: str) -> None:
+    check_text_env(made(env_id).unwrapped)
+
+
+@pytest.mark.parametrize("env_id", INNER)
+def test_check_env_passes_on_every_inner_id(env_id: str) -> None:
+    with made(env_id) as env:
+        check_env(env.unwrapped, skip_render_check=True)
+
+
+def test_an_inner_environment_without_a_task_id_draws_one() -> None:
+    texts = {GatesEnv().reset(seed=seed)[0] for seed in range(30)}
+    assert len(texts) > 1
+    assert GatesEnv().reset(seed=3)[0] == GatesEnv().reset(seed=3)[0]
