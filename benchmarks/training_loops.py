@@ -27,8 +27,13 @@ from metagym.training.reward import MetaReward
 from metagym.training.trainer import TrainingConfig, train
 from metagym.training.trl import grpo_arguments, make_dataset, make_reward_function
 from metagym.training_demo.demonstration import DemoConfig, prepare
-from metagym.training_demo.gates_problem import TEST_LAWS, GradedGatesMetaEnv, compact_messages
-from metagym.training_demo.held_out import measure_held_out, write_with
+from metagym.training_demo.gates_problem import (
+    TEST_LAWS,
+    GradedGatesMetaEnv,
+    compact_messages,
+    measure_held_out,
+    write_with,
+)
 from metagym.training_demo.tiny_reflector import EPISODES_PER_STEP
 
 Train = Callable[[Path, list[Experience], MetaReward, Path, DemoConfig, int], tuple[list[float], Path]]

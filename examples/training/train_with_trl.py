@@ -22,8 +22,13 @@ from metagym.training.policy import Policy
 from metagym.training.reward import MetaReward
 from metagym.training.trl import grpo_arguments, make_dataset, make_reward_function
 from metagym.training_demo.demonstration import DemoConfig
-from metagym.training_demo.gates_problem import TRAIN_LAWS, GradedGatesMetaEnv, compact_messages
-from metagym.training_demo.held_out import play_loops, write_with
+from metagym.training_demo.gates_problem import (
+    TRAIN_LAWS,
+    GradedGatesMetaEnv,
+    compact_messages,
+    play_loops,
+    write_with,
+)
 from metagym.training_demo.tiny_reflector import EPISODES_PER_STEP, make_start
 from metagym.types import digest
 

@@ -160,7 +160,7 @@ class SpeakingActor(ChatActor):
         (("--evaluate-every", "1"), "Expected held-out families"),
         (("--grpo", "group_size=1"), "group_size must be at least 2, got 1"),
         (("--grpo", "groupsize=4"), "Unknown field of GRPOConfig 'groupsize'"),
-        (("--reward", "on=later"), "got on='later': Input should be 'same' or 'fresh'"),
+        (("--reward", "on=later"), "'on' got 'later': Input should be 'same' or 'fresh'"),
         (("--reflector", "."), "Expected a causal language model"),
         (("--data", "nowhere"), "Make it: metagym train collect"),
         (("--option", "episodes_per_step=3"), "Expected experience of this environment"),

@@ -16,7 +16,7 @@ from metagym.training.experience import (
     read_experience,
     to_experience,
     to_rows,
-    write_experience_parquet,
+    write_rows,
 )
 from metagym.training.export import actor_turns, supervised_pairs, write_turns
 from tests.conftest import MakeGates, make_meta_step, make_trajectory
@@ -85,7 +85,7 @@ def test_a_meta_step_with_a_failed_episode_is_left_out() -> None:
 def test_parquet_holds_the_same(make_gates: MakeGates, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="needs metagym[train]")
     experience = collected(make_gates(episodes_per_step=2), tmp_path)
-    write_experience_parquet(experience, tmp_path / "experience.parquet")
+    write_rows(to_rows(experience), tmp_path / "experience.parquet")
     assert read_experience(tmp_path / "experience.parquet") == experience
     assert set(to_rows(experience)[0]) == {"id", "prompt", "task_ids", "reward", "fingerprint", "record"}
 

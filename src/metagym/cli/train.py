@@ -57,7 +57,7 @@ def train_collect_command(
 ) -> None:
     """Collect experience: ICT loops with a reflector on the meta-train families."""
     from metagym.reflectors import make_reflector
-    from metagym.training.experience import collect, write_experience_parquet
+    from metagym.training.experience import collect, to_rows, write_rows
 
     player = model_options.read_actor(actor, sampling)
     spec = model_options.read_reflector(reflector, reflector_sampling, actor=player)
@@ -65,7 +65,7 @@ def train_collect_command(
         writer = make_reflector(spec, demo=made.unwrapped.make_demo_reflector)
         experience = collect(made, writer, out, num_loops=loops, num_steps=steps, seed=seed)
     if parquet:
-        write_experience_parquet(experience, out / "experience.parquet")
+        write_rows(to_rows(experience), out / "experience.parquet")
     console.print(f"{len(experience)} tuples in {out}", soft_wrap=True, highlight=False)
 
 

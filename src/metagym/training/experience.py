@@ -58,7 +58,6 @@ def collect(
     num_loops: int = 128,
     num_steps: int = 4,
     seed: int = 0,
-    on_loop: Callable[[int], Any] | None = None,
 ) -> list[Experience]:
     """Run `num_loops` meta-episodes of `num_steps` meta-steps with the reflector, and write their experience.
 
@@ -92,8 +91,6 @@ def collect(
                 histories.append(optimize(env, policy, num_steps, seed=loop_seed, log=run).history)
             finally:
                 meta_env.record_to(before)  # later replays, such as those for rewards, are not part of this loop
-        if on_loop is not None:
-            on_loop(loop)
     experience = to_experience(histories, fingerprint=digest(meta_env.fingerprint))
     write_jsonl(experience, path / EXPERIENCE)
     return experience
@@ -154,22 +151,14 @@ def read_experience(path: str | Path, *, fingerprint: str | None = None) -> list
     return experience
 
 
-def write_experience_parquet(experience: Sequence[Experience], path: str | Path) -> None:
-    """Write a data set as Parquet: the columns `id`, `prompt`, `task_ids`, `reward`, `fingerprint`, and `record`.
-
-    `record` is the complete experience as JSON. `datasets.load_dataset("parquet", data_files=...)` reads the file.
-    """
-    write_rows(to_rows(experience), path)
-
-
 def write_rows(rows: Sequence[dict[str, Any]], path: str | Path) -> None:
-    """Write plain rows as a Parquet file."""
-    pyarrow, parquet = require("pyarrow", extra="train"), require("pyarrow.parquet", extra="train")
-    parquet.write_table(pyarrow.Table.from_pylist(rows), str(path))
+    """Write plain rows as a Parquet file. `datasets.load_dataset("parquet", data_files=...)` reads it."""
+    table = require("pyarrow", extra="train").Table.from_pylist(rows)
+    require("pyarrow.parquet", extra="train").write_table(table, str(path))
 
 
 def to_rows(experience: Sequence[Experience]) -> list[dict[str, Any]]:
-    """Return the data set as plain rows; `datasets.Dataset.from_list(rows)` makes a Hugging Face data set."""
+    """Return the data set as plain rows for `write_rows` or `datasets.Dataset.from_list`; `record` is all, as JSON."""
     return [
         {
             "id": item.id,

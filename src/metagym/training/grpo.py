@@ -60,13 +60,10 @@ def advantages(rewards: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     NaN is a missing reward: it is left out of mean and spread, and its advantage is 0. A group with equal
     rewards gets zeros.
     """
-    known = ~np.isnan(rewards)
-    count = np.maximum(known.sum(1, keepdims=True), 1)
-    average = np.where(known, rewards, 0.0).sum(1, keepdims=True) / count
-    centred = np.where(known, rewards - average, 0.0)
-    spread = np.sqrt((centred**2).sum(1, keepdims=True) / count)
+    known: Any = np.ma.masked_invalid(rewards)
     # The mean of equal rewards may have a rounding error: that is not a spread.
-    return np.where(spread > 1e-8, centred / np.maximum(spread, 1e-8), 0.0)
+    spread = np.ma.masked_less_equal(known.std(1, keepdims=True), 1e-8)
+    return np.ma.filled((known - known.mean(1, keepdims=True)) / spread, 0.0)
 
 
 def clipped_loss(

@@ -95,7 +95,11 @@ class Policy:
                 f"got {source!r}: {str(error).splitlines()[0]}"
             ) from error
         if lora_rank is not None:
-            model = _with_adapter(model, lora_rank)
+            peft = require("peft", extra="train")
+            adapter = peft.LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear")
+            with torch.random.fork_rng():  # the global generator is left as it was
+                torch.manual_seed(0)  # a resumed run must start with the same adapter
+                model = peft.get_peft_model(model, adapter)
         model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         model.eval()  # without dropout the ratio of the first update is exactly one
         return cls(model, tokenizer, dtype=dtype)
@@ -198,14 +202,6 @@ def _dtype(name: str) -> Any:
     if name not in ("float32", "bfloat16"):
         raise ConfigError(f"dtype must be 'float32' or 'bfloat16', got {name!r}.")
     return getattr(torch, name)
-
-
-def _with_adapter(model: Any, rank: int) -> Any:
-    peft = require("peft", extra="train")
-    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)  # a resumed run must start with the same adapter; the global generator is left as it was
-        return peft.get_peft_model(model, config)
 
 
 @contextlib.contextmanager

@@ -24,15 +24,18 @@ from metagym.training.grpo import GRPOConfig
 from metagym.training.policy import Policy
 from metagym.training.reward import MetaReward, RewardConfig
 from metagym.training.trainer import TrainingConfig, train
-from metagym.training_demo.gates_problem import TEST_LAWS, TRAIN_LAWS, GradedGatesMetaEnv, compact_messages, prompt_of
-from metagym.training_demo.held_out import (
+from metagym.training_demo.gates_problem import (
     MAX_NEW_TOKENS,
+    TEST_LAWS,
+    TRAIN_LAWS,
+    GradedGatesMetaEnv,
     HeldOut,
     WritePrompts,
+    compact_messages,
     measure_held_out,
     play_loops,
+    prompt_of,
     write_bayes,
-    write_constant,
     write_with,
 )
 from metagym.training_demo.tiny_reflector import EPISODES_PER_STEP, make_start
@@ -145,6 +148,7 @@ def run_once(folder: Path, seed: int, config: DemoConfig) -> RunReport:
         def measured(write: WritePrompts) -> HeldOut:
             return measure_held_out(env, write, TEST_LAWS[: config.num_laws], seed=seed)
 
+        constant = best_constant(env, seed)
         report = RunReport(
             seed=seed,
             rewards=tuple(line["reward"] for line in read_lines(folder / "trained" / "metrics.jsonl")),
@@ -153,7 +157,7 @@ def run_once(folder: Path, seed: int, config: DemoConfig) -> RunReport:
             permuted=measured(write_with(trained, seed=seed, permuted=True)),
             shuffled=None if shuffled is None else measured(write_with(shuffled, seed=seed)),
             bayes=measured(write_bayes(seed=seed)),
-            constant=measured(write_constant(best_constant(env, seed))),
+            constant=measured(lambda histories: [constant] * len(histories)),
         )
     file.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return report
