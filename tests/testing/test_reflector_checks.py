@@ -15,7 +15,7 @@ from metagym.models import Call, ask
 from metagym.reflectors import FixedReflector, Replay
 from metagym.reflectors.scripted_model import ScriptedReflectorModel
 from metagym.testing import check_reflector
-from metagym.testing.reflector_observers import CANARY, CanaryGates
+from metagym.testing.reflector_checks import CANARY, CanaryGates
 from metagym.types import Message, MetaStep, Reflection
 
 MESSAGES: list[Message] = [{"role": "system", "content": "IMPROVED PROMPT:"}, {"role": "user", "content": "Well?"}]
@@ -165,10 +165,7 @@ class Writing(Good):
 @pytest.mark.parametrize(
     ("reflector", "message"),
     [
-        (
-            Forgetful,
-            "run stopped after meta-step 1 .* on meta-step 1 differs: keep everything to remember in `Reflection.memory`",
-        ),
+        (Forgetful, "stopped after meta-step 1 .* meta-step 1 differs: keep everything to remember in `Reflection.mem"),
         (Clairvoyant, "equal histories must give equal reflections.*keep nothing in the reflector between calls"),
         (Random, "equal input must give equal requests"),
         (Unbooked, "of 5 calls 0 were: ask the model by `metagym.models.ask`"),

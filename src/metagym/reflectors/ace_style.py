@@ -2,9 +2,7 @@
 
 Source: Zhang et al., "Agentic Context Engineering: Evolving Contexts for Self-Improving Language Models", arXiv
 2510.04618 (2025). A reflector marks which bullets helped or harmed, and a curator returns delta operations. Bullets
-have an id and two counters; plain code merges them and removes duplicates, so that no rewrite can collapse what was
-learned.
-
+have an id and two counters; plain code merges them and removes duplicates, so no rewrite collapses what was learned.
 How ours departs: one call is both reflector and curator. Items may also be changed and removed, by their id.
 Duplicates are found by their words, not by embeddings. Above `max_items` the item with the smallest difference of
 helpful and harmful counts is removed. The actor sees the items without ids and counters, because it is not asked which
@@ -36,8 +34,6 @@ Reply with one JSON mapping:
  "operations": [{"type": "ADD", "section": "<a short heading>", "text": "<one item>"},
                 {"type": "UPDATE", "id": 2, "text": "<the item, corrected>"},
                 {"type": "REMOVE", "id": 3}]}"""
-
-Item = dict[str, Any]
 
 
 class _Tag(BaseModel):
@@ -96,7 +92,7 @@ def apply_delta(memory: dict[str, Any], delta: Delta, *, max_items: int) -> dict
 
     An id that does not exist changes nothing; an item that repeats another one is not added.
     """
-    items: dict[int, Item] = {item["id"]: dict(item) for item in memory["items"]}
+    items: dict[int, dict[str, Any]] = {item["id"]: dict(item) for item in memory["items"]}
     next_id: int = memory["next_id"]
     for tag in delta.tags:
         if tag.id in items and tag.tag != "neutral":

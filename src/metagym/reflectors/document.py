@@ -7,13 +7,10 @@ each task. Any other actor reads all of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
 
 from metagym.actors import MEMORY_HEADING as MEMORY_HEADING
 from metagym.rendering import render_batch
 from metagym.types import MetaStep
-
-T = TypeVar("T")
 
 
 def document(first_prompt: str, sections: Mapping[str, Iterable[str]]) -> str:
@@ -62,11 +59,6 @@ def distinct(texts: Iterable[str], known: Iterable[str] = ()) -> list[str]:
     for text in texts:
         found.setdefault(_folded(text), text.strip())
     return [text for folded, text in found.items() if folded and folded not in old]
-
-
-def latest(items: Sequence[T], most: int) -> list[T]:
-    """Return the last `most` of the items, in their order."""
-    return list(items[max(0, len(items) - most) :])
 
 
 def _folded(text: str) -> str:

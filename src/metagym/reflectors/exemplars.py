@@ -3,7 +3,6 @@
 Source: Sarukkai, Xie, Fatahalian, "Self-Generated In-Context Examples Improve LLM Agents for Sequential Decision-Making
 Tasks", arXiv 2505.00234 (2025). A database gathers successful trajectories, and the agent sees similar ones at each
 step. The paper also selects whole databases among several agents, and single exemplars by the success of their readers.
-
 How ours departs: one database, and no selection among several. Similar examples under `MEMORY_HEADING` are picked once
 per task, by words (the paper: by embeddings, at each step). Above `max_exemplars` the least useful one is removed: the
 smallest share of the episodes that read it succeeded. Thoughts are shown only with `show_thoughts`.

@@ -4,7 +4,6 @@ Source: Zhao et al., "ExpeL: LLM Agents Are Experiential Learners", AAAI 2024, a
 trajectories, then a model changes a list of insights by ADD, EDIT, UPVOTE and DOWNVOTE; a new insight counts two, each
 vote or edit changes the count by one, and an insight with the count zero is removed. During play the prompt holds all
 insights, and those successful trajectories that are most similar to the task.
-
 How ours departs: gathering and extracting alternate, once per meta-step; the paper compares a success and a failure of
 the same task (retries) or a list of successes, ours a batch of fresh tasks with both. Examples under `MEMORY_HEADING`
 are picked by words, not by embeddings. Above `max_rules` no rule is added. The wording is ours.
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from metagym.reflectors.document import MEMORY_HEADING, distinct, document, latest, numbered, request
+from metagym.reflectors.document import MEMORY_HEADING, distinct, document, numbered, request
 from metagym.reflectors.method import ReflectionMethod, has_succeeded, memory_of, option
 from metagym.reflectors.reading import CUT_OFF
 from metagym.rendering import render_trajectory
@@ -76,7 +75,8 @@ class ExpelStyle(ReflectionMethod):
         rules = apply_changes(memory["rules"], completion.text, max_rules=self.max_rules)
         successes = filter(has_succeeded, last.trajectories)
         new = [render_trajectory(item, max_tokens=self.example_tokens) for item in successes]
-        examples = latest(distinct([*memory["examples"], *new]), self.max_examples)
+        examples = distinct([*memory["examples"], *new])
+        examples = examples[max(0, len(examples) - self.max_examples) :]  # not [-max_examples:], which may be [-0:]
         strongest = [rule["text"] for rule in sorted(rules, key=lambda rule: -rule["count"])]
         examples_shown = [f"An episode that succeeded:\n{example}" for example in examples]
         prompt = document(history[0].prompt, {"## Rules": strongest, MEMORY_HEADING: examples_shown})

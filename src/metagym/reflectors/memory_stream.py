@@ -3,7 +3,6 @@
 Source: Wei et al., "Evo-Memory: Benchmarking LLM Agent Test-time Learning with Self-Evolving Memory", arXiv 2511.20857
 (2025). ExpRAG writes each finished task as one text (the request, the actions, the result) and retrieves similar ones.
 ReMem lets the agent itself interleave thinking, acting and refining: it prunes and reorganises its memory as it works.
-
 How ours departs: without a model it is the ExpRAG pattern, with one the ReMem pattern, refined between meta-steps and
 not within an episode. Items under `MEMORY_HEADING` are picked by words, not by embeddings. Above `max_items` the oldest
 are removed. Meant for one task per meta-step: `metagym evaluate --preset stream`.
@@ -18,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel
 
 from metagym.models import ChatModel
-from metagym.reflectors.document import MEMORY_HEADING, document, latest, tagged
+from metagym.reflectors.document import MEMORY_HEADING, document, tagged
 from metagym.reflectors.method import ReflectionMethod, memory_of, option
 from metagym.reflectors.reading import Verb, read_json_reply
 from metagym.rendering import render_trajectory
@@ -79,7 +78,7 @@ class MemoryStream(ReflectionMethod):
             if refinement is None:
                 return self.keep(history, problem, completions)
             items, analysis = apply_refinement(items, refinement.operations), refinement.analysis
-        items = latest(items, self.max_items)
+        items = items[-self.max_items :]
         prompt = document(history[0].prompt, {MEMORY_HEADING: [item["text"] for item in items]})
         memory = {"items": items, "next_id": memory["next_id"] + len(new)}
         return self.write(history, prompt, memory, completions, analysis=analysis)

@@ -3,11 +3,9 @@
 Source: Yang et al., "Large Language Models as Optimizers", arXiv 2309.03409 (2023). The meta-prompt holds the best 20
 instructions with their training accuracies, worst first, and a few exemplars of the task; each step samples
 eight new instructions, and each is scored on a part of the training set.
-
 How ours departs: one prompt is played per meta-step and scored by that batch of fresh tasks, so scores of different
 prompts come from different tasks; a prompt played again has the mean of its batches. The `num_candidates` proposals
-come in one reply and are played one after another, then the model is asked again. The wording is ours, and the scores
-have the environment's own scale.
+come in one reply and are played in turn. The wording is ours, and the scores have the environment's own scale.
 """
 
 from __future__ import annotations

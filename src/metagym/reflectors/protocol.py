@@ -27,7 +27,11 @@ class Reflector(Protocol):
 
 
 class Replay(Protocol):
-    """Plays tasks of this meta-episode again, for a reflector that needs its own rollouts."""
+    """Plays tasks of this meta-episode again, for a reflector that needs its own rollouts.
+
+    Such a reflector has a method `bound_to(replay)`, which returns a copy that plays by `replay`. It does not change
+    itself, because several meta-episodes share it. `optimize` and `evaluate` bind it before it reflects.
+    """
 
     async def __call__(
         self, prompts: Sequence[str], task_ids: Sequence[str], *, repetitions: int = 1
@@ -37,13 +41,6 @@ class Replay(Protocol):
         Its episodes are recorded and booked as learning. Equal calls give equal episodes: use `repetitions` to
         get a group of samples. An episode that failed for infrastructure reasons has the score None.
         """
-
-
-class RolloutReflector(Reflector, Protocol):
-    """A reflector that needs its own rollouts. `optimize` and `evaluate` bind it before it reflects."""
-
-    def bound_to(self, replay: Replay) -> Reflector:
-        """Return a copy that plays by `replay`. This object does not change: several meta-episodes share it."""
 
 
 ReflectorSpec = Reflector | Callable[..., Any]
@@ -84,7 +81,7 @@ def reflect(reflector: ReflectorSpec, history: Sequence[MetaStep], *, replay: Re
     """Return the reflector's reflection on the history, from synchronous code.
 
     A plain function runs in the caller's thread, so that it may step an environment itself. Everything else runs
-    on the background loop. `replay` plays the rollouts that a `RolloutReflector` asks for.
+    on the background loop. `replay` plays the rollouts that a reflector asks for.
     """
     policy = bind(as_reflector(reflector), replay)
     result = policy.function(history) if isinstance(policy, FunctionReflector) else policy.reflect(history)

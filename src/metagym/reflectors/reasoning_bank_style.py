@@ -4,7 +4,6 @@ Source: Ouyang et al., "ReasoningBank: Scaling Agent Self-Evolving with Reasonin
 After each task a model judges whether it was solved, and extracts at most three items (title, description, content):
 from a success what worked, from a failure what would have prevented it. Items are appended; before a task, the most
 similar ones are retrieved by embeddings and put into the system prompt. (Its scaling of test-time compute is not here.)
-
 How ours departs: items under `MEMORY_HEADING` are picked by words. The environment decides what succeeded; with
 `self_judge=True` the outcome is hidden and a model judges, as in the paper. An item that the bank already holds is not
 appended again. Above `max_items` the oldest are removed. The wording is ours.
@@ -18,7 +17,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from metagym.reflectors.document import MEMORY_HEADING, document, latest, tagged
+from metagym.reflectors.document import MEMORY_HEADING, document, tagged
 from metagym.reflectors.method import ModelRequest, ReflectionMethod, has_succeeded, memory_of, option
 from metagym.reflectors.reading import read_json_reply
 from metagym.rendering import render_trajectory
@@ -105,7 +104,7 @@ class ReasoningBankStyle(ReflectionMethod):
         for extract in extracts:
             new = [item.model_dump() for item in extract.items[:MAX_PER_EPISODE]]
             items = [*items, *(item for item in new if item not in items and item["content"].strip())]
-        items = latest(items, self.max_items)
+        items = items[-self.max_items :]
         prompt = document(history[0].prompt, {MEMORY_HEADING: map(_rendered, items)})
         return self.write(history, prompt, {"items": items}, completions, analysis=analysis)
 

@@ -1,9 +1,7 @@
 """Reflexion style: after failures the model writes itself a verbal lesson, and the last few lessons are kept.
 
-Source: Shinn et al., "Reflexion: Language Agents with Verbal Reinforcement Learning", arXiv 2303.11366 (2023). There an
-agent retries one task; after each failed trial it reflects in words, and its next trial reads the last one to three
-reflections.
-
+Source: Shinn et al., "Reflexion: Language Agents with Verbal Reinforcement Learning", arXiv 2303.11366 (2023). An agent
+retries one task. After each failed trial it reflects in words; the next trial reads the last one to three reflections.
 How ours departs: by default the next batch is of *fresh* tasks, so that a lesson must hold beyond its task. With
 `schedule="same"` and one episode per meta-step it is the paper's setting. One lesson is written per meta-step, over
 all of its failed episodes. The environment decides what succeeded, not a model. The wording is ours.

@@ -1,10 +1,9 @@
 """Training-free GRPO style: groups of rollouts on each task are compared in words, and a list of experiences grows.
 
-Source: Cai et al., "Training-Free Group Relative Policy Optimization", arXiv 2510.08191 (2025). Each query is played by
-a group of rollouts under the frozen model and the experience list. If their rewards differ, a model says in words
-why the better ones were better (a semantic advantage instead of a numerical one), and a last call per batch
-turns the suggestions into Add, Delete, Modify and Keep on the list. Several epochs over a small training set.
-
+Source: Cai et al., "Training-Free Group Relative Policy Optimization", arXiv 2510.08191 (2025). A group of rollouts
+plays each query under the frozen model and the experience list. If their rewards differ, a model says in words why the
+better ones were better (a semantic advantage instead of a numerical one), and a last call per batch turns the
+suggestions into Add, Delete, Modify and Keep on the list. Several epochs over a small training set.
 How ours departs: one pass over fresh tasks. A group is the batch's own episode and `group_size - 1` more rollouts in
 the environment to which `optimize` or `evaluate` binds the method; the same budget pays for them. Rollouts are not
 summarised one by one before they are compared. If no group's scores differ (an actor at temperature 0), the batch
@@ -13,15 +12,14 @@ itself is the group, because its tasks are of one kind. The wording is ours.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Annotated, Literal
 
 from pydantic import BaseModel
 
 from metagym.errors import ConfigError
-from metagym.reflectors.document import distinct, document, latest, numbered, tagged
+from metagym.reflectors.document import distinct, document, numbered, tagged
 from metagym.reflectors.method import ModelRequest, ReflectionMethod, memory_of, option
 from metagym.reflectors.protocol import Replay
 from metagym.reflectors.reading import Verb, read_json_reply
@@ -70,16 +68,14 @@ class TrainingFreeGRPOStyle(ReflectionMethod):
 
     _: KW_ONLY
     group_size: int = option(4, least=2)
-    max_experiences: int = 30
+    max_experiences: int = option(30, least=1)
     max_tokens: int = 24_000
     replay: Replay | None = field(default=None, compare=False)
     wording = (COMPARE, MERGE)
 
     def bound_to(self, replay: Replay) -> TrainingFreeGRPOStyle:
         """Return a copy that plays its rollouts by `replay`."""
-        bound = copy.copy(self)
-        bound.replay = replay
-        return bound
+        return replace(self, replay=replay)
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Play the groups, ask the model what made the difference, and change the list."""
@@ -106,7 +102,7 @@ class TrainingFreeGRPOStyle(ReflectionMethod):
         operations, problem = read_json_reply(replies[-1], _Operations)
         if operations is None:
             return self.keep(history, problem, replies, analysis=analysis)
-        experiences = latest(apply_operations(known, operations.operations), self.max_experiences)
+        experiences = apply_operations(known, operations.operations)[-self.max_experiences :]
         prompt = document(history[0].prompt, {"## Experiences": experiences})
         return self.write(history, prompt, {"experiences": experiences}, replies, analysis=analysis)
 

@@ -8,22 +8,17 @@ misbehave         adds faults to its replies
 The stand-in for a reflector's model on Gates is `metagym.reflectors.scripted_model.ScriptedReflectorModel`.
 """
 
-from metagym.testing.fake_model import FakeChatModel, Respond
-from metagym.testing.fake_server import Delivery, FakeOpenAIServer, ServerReply, ServerRequest
+from metagym.testing.fake_server import FAULTS, FakeOpenAIServer, ServerReply, ServerRequest, misbehave
 from metagym.testing.meta_env_checks import check_meta_env
 from metagym.testing.reflector_checks import check_reflector
-from metagym.testing.scripted_actor import ScriptedActor
-from metagym.testing.server_faults import FAULTS, Misbehaviour, misbehave
+from metagym.testing.stand_ins import FakeChatModel, ScriptedActor
 from metagym.testing.text_env_checks import UNKNOWN_COMMAND, check_text_env
 
 __all__ = [
     "FAULTS",
     "UNKNOWN_COMMAND",
-    "Delivery",
     "FakeChatModel",
     "FakeOpenAIServer",
-    "Misbehaviour",
-    "Respond",
     "ScriptedActor",
     "ServerReply",
     "ServerRequest",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import gymnasium
@@ -13,47 +16,51 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from metagym.env import MetaEnv
-from metagym.errors import ContractError, InfrastructureError, TasksExhaustedError
+from metagym.errors import InfrastructureError, TasksExhaustedError
 from metagym.tasks import ROLES
-from metagym.testing.contract_errors import expect, expecting
-from metagym.testing.meta_step_checks import check_meta_steps
-from metagym.testing.text_env_checks import UNKNOWN_COMMAND, check_text_env
-from metagym.types import Action, Episode, MetaStep, Observation, Step, Task
+from metagym.testing.text_env_checks import UNKNOWN_COMMAND, check_text_env, expect, expecting
+from metagym.types import Action, Episode, MetaStep, Observation, Step, Task, Trajectory
 
 NUM_INNER_TASKS = 3
 """Tasks whose inner environment is checked one by one."""
 NUM_TASKS_PER_ROLE = 10
+INFO_KEYS = ("task_ids", "scores", "successes", "num_failed", "invalid_action_rate", "usage", "fingerprint")
 
 MakeEnv = Callable[..., Any]
 """Makes the meta-environment; called with `actor` and the options."""
+Played = list[tuple[Any, ...]]
+"""The five values that `step` returned, for each meta-step."""
 
 
 def check_meta_env(
     env: str | type[MetaEnv] | MakeEnv, *, seed: int = 0, num_meta_steps: int = 2, **options: Any
 ) -> None:
-    """Check that a meta-environment keeps its contract. `env` is the class, a registered id, or a function.
+    """Raise ContractError unless a meta-environment keeps its contract. `env` is the class, an id, or a function.
 
-    It is called several times, with `options` as for `gym.make` and with an actor that plays at random and
-    sometimes says something that is no action. The checks are: Gymnasium's own `check_env`; the inner environment
-    on several tasks; tasks and trajectories that follow from the seed, in another copy and with any concurrency;
-    no task twice; roles that share no content; the contents of `info`; `replay`; the tasks given to `reset`;
-    invalid actions as data; the JSON round trip of spec and trajectories; no task id shown to the actor; and
-    closing twice.
+    The message names what was expected, what came, and the remedy. `env` is called several times, with `options` as for
+    `gym.make` and with an actor that plays at random and sometimes says something that is no action. The checks are:
+    Gymnasium's own `check_env`; the inner environment on several tasks; tasks and trajectories that follow from the
+    seed, in another copy and with any concurrency; no task twice; roles that share no content; the contents of `info`;
+    `replay`; the tasks given to `reset`; invalid actions as data; the JSON round trip of spec and trajectories; no task
+    id shown to the actor; and closing twice.
 
     >>> check_meta_env("MetaGym/Gates-v0", episodes_per_step=2)
-
-    Raises:
-        ContractError: a promise is broken; the message names what was expected, what came, and the remedy.
     """
     make = _maker(env, options)
     with _opened(make) as first, _opened(make, max_concurrency=1) as again:
         _check_fingerprint(first, again)
         _check_tasks(first, again, seed)
         _check_inner(first, seed)
-        _check_gymnasium(make)
+        remedy = "If you override reset, step or a space, keep Gymnasium's own contract."
+        with _opened(make) as env_of_gymnasium, expecting("gymnasium's check_env to pass", remedy=remedy):
+            check_env(env_of_gymnasium, skip_render_check=True)
         played = _play(first, seed, num_meta_steps)
         _check_no_task_twice(played, first)
-        check_meta_steps(played)
+        for trajectories, *rest in played:
+            _check_values(trajectories, *rest)
+            for trajectory in trajectories:
+                _check_round_trip(trajectory)
+                _check_nothing_leaks(trajectory)
         _check_equal(played, _play(again, seed, num_meta_steps), "another copy, one episode at a time")
         _check_equal(played, _play(first, seed, num_meta_steps), "the same copy, reset with the same seed")
         _check_replay(first, played, seed)
@@ -63,18 +70,15 @@ def check_meta_env(
         _check_spec(env, options)
 
 
+@dataclass
 class _RandomProber:
-    """Plays a random available action, and an invalid one every fourth time."""
-
+    share_invalid: float = 0.25
     scripted = True
     fingerprint = {"kind": "check_meta_env"}
 
-    def __init__(self, share_invalid: float = 0.25) -> None:
-        self._share_invalid = share_invalid
-
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
         rng = np.random.default_rng((episode.seed, len(steps)))
-        if rng.random() < self._share_invalid or not observation.available_actions:
+        if rng.random() < self.share_invalid or not observation.available_actions:
             return Action(text=UNKNOWN_COMMAND)
         return Action(text=observation.available_actions[int(rng.integers(len(observation.available_actions)))])
 
@@ -96,34 +100,19 @@ def _maker(env: Any, options: dict[str, Any]) -> MakeEnv:
 
 
 @contextmanager
-def _opened(make: MakeEnv, **more: Any) -> Any:
-    env = make(**more)
-    try:
+def _opened(make: MakeEnv, **more: Any) -> Iterator[Any]:
+    with make(**more) as env:
         yield env
-    finally:
-        env.close()
     remedy = "If you override close, let it do nothing the second time, and call super().close()."
     with expecting("the second close to raise nothing", remedy=remedy):
         env.close()
 
 
-# Inner environment and tasks --------------------------------------------------------------------------
-
-
 def _check_inner(env: MetaEnv, seed: int) -> None:
     for task in _draw(env, env.config.split, NUM_INNER_TASKS, seed):
         remedy = "Make sure that reset(seed=task.seed, options={'task_id': task.id}) starts each drawn task."
-        try:
-            with expecting(f"the task {task.id!r} to be playable", remedy=remedy):
-                check_text_env(env.make_inner_env(), seed=task.seed, options={"task_id": task.id})
-        except ContractError as error:
-            raise ContractError(f"{error} (The inner environment, on the task {task.id!r}.)") from error
-
-
-def _check_gymnasium(make: MakeEnv) -> None:
-    remedy = "If you override reset, step or a space, keep Gymnasium's own contract."
-    with _opened(make) as env, expecting("gymnasium's check_env to pass", remedy=remedy):
-        check_env(env, skip_render_check=True)
+        with expecting(f"the task {task.id!r} to be playable", remedy=remedy):
+            check_text_env(env.make_inner_env(), seed=task.seed, options={"task_id": task.id})
 
 
 def _draw(env: MetaEnv, split: str, num_tasks: int, seed: int) -> tuple[Task, ...]:
@@ -138,44 +127,35 @@ def _draw(env: MetaEnv, split: str, num_tasks: int, seed: int) -> tuple[Task, ..
 
 
 def _check_tasks(env: MetaEnv, other: MetaEnv, seed: int) -> None:
+    own = env.config.split
+    wanted = 2 * env.config.episodes_per_step  # with fewer, the first meta-step would be the last
+    remedy = (
+        "Give the task set more tasks, or check with fewer episodes_per_step. Starts with the same first text "
+        "are one task to TaskSet.from_seeds, unless your own `digest` distinguishes them."
+    )
+    num_drawn = len(_draw(env, own, wanted, seed))
+    expected = f"{wanted} tasks with the split {own!r}, for two meta-steps"
+    expect(num_drawn == wanted, expected, got=num_drawn, remedy=remedy)
     roles: dict[str, Task] = {}
-    for split in dict.fromkeys((env.config.split, *ROLES)):
-        drawn = _draw(env, split, NUM_TASKS_PER_ROLE, seed)
-        if split == env.config.split:
-            wanted = 2 * env.config.episodes_per_step  # with fewer, the first meta-step would be the last
-            got = len(_draw(env, split, wanted, seed))
-            remedy = (
-                "Give the task set more tasks, or check with fewer episodes_per_step. Starts with the same first text "
-                "are one task to TaskSet.from_seeds, unless your own `digest` distinguishes them."
-            )
-            expect(
-                got == wanted, f"{wanted} tasks with the split {split!r}, for two meta-steps", got=got, remedy=remedy
-            )
-        expect(
-            drawn == _draw(other, split, NUM_TASKS_PER_ROLE, seed),
-            "equal tasks from equal seeds, in every copy",
-            got=f"other tasks with the split {split!r}",
-            remedy="Let the task set draw only from the generator it is given, never by a clock or the order of a set "
-            "or a folder.",
+    for split in dict.fromkeys((own, *ROLES)):
+        drawn, again = (_draw(copy, split, NUM_TASKS_PER_ROLE, seed) for copy in (env, other))
+        got = f"other tasks with the split {split!r}"
+        remedy = (
+            "Let the task set draw only from the generator it is given, never by a clock or the order of a set "
+            "or a folder."
         )
+        expect(drawn == again, "equal tasks from equal seeds, in every copy", got=got, remedy=remedy)
         for task in drawn:
             found = env.task_set.find(task.id)
             remedy = "Let find(id) return the very task that was drawn."
             expect(found == task, f"find({task.id!r}) to return the drawn task", got=found, remedy=remedy)
-            if split in ROLES:
-                before = roles.setdefault(task.digest, task)
-                expect(
-                    before.split == task.split,
-                    "equal content to have one role",
-                    got=f"{before.id!r} in {before.split!r} and {task.id!r} in {task.split!r}",
-                    remedy="Leave `split` empty in your tasks, so that it follows from the digest of the content.",
-                )
+            before = roles.setdefault(task.digest, task) if split in ROLES else task
+            got = f"{before.id!r} in {before.split!r} and {task.id!r} in {task.split!r}"
+            remedy = "Leave `split` empty in your tasks, so that it follows from the digest of the content."
+            expect(before.split == task.split, "equal content to have one role", got=got, remedy=remedy)
 
 
-# Meta-steps -------------------------------------------------------------------------------------------
-
-
-def _play(env: MetaEnv, seed: int, num_meta_steps: int) -> list[tuple[Any, ...]]:
+def _play(env: MetaEnv, seed: int, num_meta_steps: int) -> Played:
     num_episodes = env.ledger.num_episodes
     observation, info = env.reset(seed=seed)
     prompt = info.get("default_prompt")
@@ -184,7 +164,7 @@ def _play(env: MetaEnv, seed: int, num_meta_steps: int) -> list[tuple[Any, ...]]
     expect(env.ledger.num_episodes == num_episodes, "reset to play nothing", got="episodes", remedy=remedy)
     remedy = "Set the class attribute default_prompt to a str."
     expect(prompt in env.action_space, "info['default_prompt'] to be a prompt", got=prompt, remedy=remedy)
-    steps: list[tuple[Any, ...]] = []
+    steps: Played = []
     while len(steps) < num_meta_steps and not (steps and (steps[-1][2] or steps[-1][3])):
         steps.append(_step(env, str(prompt)))
     return steps
@@ -196,7 +176,7 @@ def _step(env: MetaEnv, prompt: str) -> tuple[Any, ...]:
         return env.step(prompt)
 
 
-def _check_no_task_twice(played: list[tuple[Any, ...]], env: MetaEnv) -> None:
+def _check_no_task_twice(played: Played, env: MetaEnv) -> None:
     if env.config.schedule not in ("fresh", "blocked"):
         return  # such a schedule repeats tasks on purpose
     tasks = [trajectory.task for step in played for trajectory in step[0]]
@@ -207,7 +187,42 @@ def _check_no_task_twice(played: list[tuple[Any, ...]], env: MetaEnv) -> None:
         expect(not twice, f"no task {field} twice in a meta-episode", got=twice, remedy=remedy)
 
 
-def _check_equal(played: list[tuple[Any, ...]], again: list[tuple[Any, ...]], how: str) -> None:
+def _check_values(batch: Sequence[Trajectory], reward: Any, terminated: Any, truncated: Any, info: Any) -> None:
+    remedy = "If you override step, return super().step(...) with your additions."
+    missing = [key for key in INFO_KEYS if key not in info]
+    expect(not missing, "all of the contract's keys in info", got=f"no {missing}", remedy=remedy)
+    scores, size = info["scores"], len(batch)
+    has_shape = isinstance(scores, np.ndarray) and scores.dtype == np.float64 and scores.shape == (size,)
+    expect(has_shape, f"info['scores'] as float64 of shape [{size}]", got=scores, remedy=remedy)
+    is_mean = isinstance(reward, float) and math.isclose(reward, float(np.nanmean(scores)), abs_tol=1e-9)
+    expect(is_mean, "the reward to be the mean of the scores, a float", got=reward, remedy=remedy)
+    ids = tuple(trajectory.task.id for trajectory in batch)
+    expect(info["task_ids"] == ids, f"info['task_ids'] to be {ids}", got=info["task_ids"], remedy=remedy)
+    flags = (terminated, truncated)
+    expect(all(type(flag) is bool for flag in flags), "terminated and truncated as bools", got=flags, remedy=remedy)
+
+
+def _check_round_trip(trajectory: Trajectory) -> None:
+    remedy = "Use only text, numbers, lists and dicts in info['display'], and text elsewhere."
+    with expecting("a trajectory that JSON can hold", remedy=remedy, errors=ValueError):
+        again = Trajectory.model_validate_json(trajectory.model_dump_json())
+    remedy = "Use lists instead of tuples and no NaN in info['display']."
+    expect(again == trajectory, "a trajectory to equal its JSON round trip", got="another one", remedy=remedy)
+
+
+def _check_nothing_leaks(trajectory: Trajectory) -> None:
+    task_id = trajectory.task.id
+    if len(task_id) < 4 or task_id.isdigit():
+        return  # such an id may be in a text by chance
+    name = re.compile(rf"(?<!\w){re.escape(task_id)}(?!\w)")
+    for step in trajectory.steps:
+        seen = step.observation
+        shown = "\n".join((seen.text, seen.goal, *(seen.available_actions or ())))
+        remedy = "Show the model what a player would see; an id may reveal the goal, or the answer."
+        expect(not name.search(shown), f"no task id in what the actor sees, {task_id!r}", got=shown, remedy=remedy)
+
+
+def _check_equal(played: Played, again: Played, how: str) -> None:
     remedy = "Draw only from self.np_random in the inner environment, reset all state in its reset, and keep no state "
     remedy += "in the class, the module or files."
     for number, (before, after) in enumerate(zip(played, again, strict=True)):
@@ -221,7 +236,7 @@ def _check_equal(played: list[tuple[Any, ...]], again: list[tuple[Any, ...]], ho
         expect(infos[0] == infos[1], f"equal info from equal seeds ({how})", got=infos[1], remedy=remedy_info)
 
 
-def _check_replay(env: MetaEnv, played: list[tuple[Any, ...]], seed: int) -> None:
+def _check_replay(env: MetaEnv, played: Played, seed: int) -> None:
     _, info = env.reset(seed=seed)
     ids, prompts = played[0][4]["task_ids"], (str(info["default_prompt"]), "Another prompt.")
     first = _step(env, prompts[0])
@@ -235,7 +250,7 @@ def _check_replay(env: MetaEnv, played: list[tuple[Any, ...]], seed: int) -> Non
         _check_equal(played[:2], [first, _step(env, prompts[0])], "with a replay in between")
 
 
-def _check_given_tasks(env: MetaEnv, played: list[tuple[Any, ...]], seed: int) -> None:
+def _check_given_tasks(env: MetaEnv, played: Played, seed: int) -> None:
     ids = [task_id for step in played for task_id in step[4]["task_ids"]][::-1]
     env.reset(seed=seed, options={"task_ids": ids})
     got = list(_step(env, env.default_prompt)[4]["task_ids"])
@@ -244,17 +259,12 @@ def _check_given_tasks(env: MetaEnv, played: list[tuple[Any, ...]], seed: int) -
 
 
 def _check_invalid_actions(make: MakeEnv, seed: int) -> None:
+    remedy = "An action that is not available is data: count it, and neither end nor fail the episode."
     with _opened(make, actor=_RandomProber(share_invalid=1.0), max_steps=3) as env:
-        (trajectories, *_), *_ = _play(env, seed, 1)
-        for trajectory in trajectories:
-            remedy = "An action that is not available is data: count it, and neither end nor fail the episode."
-            is_counted = trajectory.num_invalid == sum(
-                step.observation.available_actions is not None for step in trajectory.steps
-            )
-            expect(is_counted, "unavailable actions to be counted", got=trajectory.num_invalid, remedy=remedy)
-
-
-# Fingerprint and spec ---------------------------------------------------------------------------------
+        for trajectory in _play(env, seed, 1)[0][0]:
+            num_invalid = sum(step.observation.available_actions is not None for step in trajectory.steps)
+            is_counted, got = trajectory.num_invalid == num_invalid, trajectory.num_invalid
+            expect(is_counted, "unavailable actions to be counted", got=got, remedy=remedy)
 
 
 def _check_fingerprint(env: MetaEnv, other: MetaEnv) -> None:

@@ -7,24 +7,28 @@ import inspect
 import itertools
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import gymnasium
+
+from metagym.envs.gates.env import GatesEnv, GatesTaskSet
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import BudgetExceededError, ContractError, LeakError
 from metagym.evaluation import EvaluationConfig, evaluate
-from metagym.extensions import describe
-from metagym.models import ChatModel
+from metagym.extensions import describe, extension_of
+from metagym.models import Call, ChatModel
 from metagym.optimizers import OptimizationResult, optimize
-from metagym.reflectors import Reflector, ReflectorSpec, as_reflector, reflect
-from metagym.reflectors.scripted_model import Reply, ScriptedReflectorModel
+from metagym.reflectors import Reflector, ReflectorSpec, Replay, as_reflector, bind, reflect
+from metagym.reflectors.scripted_model import Reply, ScriptedReflectorModel, spoil
 from metagym.runs import Manifest, RunFolder
-from metagym.testing.reflector_observers import CANARY, CanaryGates, ObservedModel, WatchedReflector
-from metagym.types import MetaStep, Reflection
+from metagym.types import Completion, Message, MetaStep, Reflection
 
 MakeReflector = Callable[[ChatModel], ReflectorSpec]
+CANARY = "yellow canary"
+"""A text in every observation of validation and test tasks, and nowhere else."""
 
 
 def check_reflector(
@@ -34,23 +38,20 @@ def check_reflector(
     num_steps: int = 5,
     seed: int = 0,
 ) -> None:
-    """Check that a reflector keeps its contract, on which every comparison of reflectors relies.
+    """Raise ContractError unless a reflector keeps its contract, on which every comparison of reflectors relies.
 
-    `reflector` is a class or a function that makes a reflector from a model; a class that takes no `model` is called
-    without one. A ready reflector, such as `as_reflector(function)`, is checked as well, except with spoilt replies and
-    for budgets, because its model cannot be replaced. `model` gives good replies; by default it is the scripted
-    stand-in for Gates, which knows the reply forms of this library's methods.
+    The message names the rule and the remedy. `reflector` is a class or a function that makes a reflector from a model;
+    a class that takes no `model` is called without one. A ready reflector, such as `as_reflector(function)`, is checked
+    as well, except with spoilt replies and for budgets, because its model cannot be replaced. `model` gives good
+    replies; by default it is the scripted stand-in for Gates, which knows the reply forms of this library's methods.
 
     >>> from metagym.reflectors.ace_style import AceStyle
     >>> check_reflector(AceStyle)
-
-    Raises:
-        ContractError: it breaks the contract; the message names the rule and the remedy.
     """
     check = _ReflectorCheck(_maker(reflector), model or ScriptedReflectorModel(), num_steps, seed)
-    observed = ObservedModel(check.model)
-    with contextlib.closing(GatesMetaEnv("demo")) as env:
-        result = optimize(env, check.make(observed), num_steps, seed=seed)
+    observed = _ObservedModel(check.model)
+    with GatesMetaEnv("demo") as env:
+        result = check.run(env, observed)
         num_booked, num_calls = env.ledger.spent().usage.num_calls, len(observed.calls)
     _expect(
         num_booked == num_calls,
@@ -76,15 +77,15 @@ def _maker(reflector: Any) -> MakeReflector:
 
 @dataclass(frozen=True)
 class _ReflectorCheck:
-    """The checks, one method each."""
-
     make: MakeReflector
     model: ChatModel
     num_steps: int
     seed: int
 
+    def run(self, env: GatesMetaEnv, model: ChatModel, **options: Any) -> OptimizationResult:
+        return optimize(env, self.make(model), self.num_steps, seed=self.seed, **options)
+
     def records(self, result: OptimizationResult) -> None:
-        """Reflections and fingerprint are JSON."""
         for reflection in _reflections(result):
             again = Reflection.model_validate_json(reflection.model_dump_json())
             rule = "a reflection must not change in a round trip through JSON: keep plain JSON values in `memory`"
@@ -95,10 +96,9 @@ class _ReflectorCheck:
             _expect(False, f"`fingerprint` must be a JSON mapping ({error}): put names and numbers into it, no objects")
 
     def equal_requests(self, result: OptimizationResult, requests: list[str]) -> None:
-        """One object gives the same requests and reflections for the same histories, in another order."""
-        observed = ObservedModel(self.model)
+        observed = _ObservedModel(self.model)
         reflector = as_reflector(self.make(observed))
-        with contextlib.closing(GatesMetaEnv("demo")) as env:
+        with GatesMetaEnv("demo") as env:
             env.reset(seed=self.seed)
             for index, before in reversed([*enumerate(_reflections(result))]):
                 _expect(
@@ -111,27 +111,21 @@ class _ReflectorCheck:
         _expect(not requests or not observed.calls or observed.requests == requests, rule)
 
     def resume(self, result: OptimizationResult) -> None:
-        """A run that is stopped after a meta-step and resumed with a new object equals the uninterrupted one."""
         about: dict[str, Any] = {"env_id": "MetaGym/Gates-v0", "env_options": {}, "reflector": "checked"}
         manifest = Manifest(**about, seed=self.seed, num_steps=self.num_steps)
-
-        def run(path: Path, stop: int | None) -> OptimizationResult:
-            def stop_there(meta_step: MetaStep) -> None:
-                if meta_step.index == stop:
-                    raise _StoppedError
-
-            folder = RunFolder.open(path, writing=True) if path.exists() else RunFolder.create(path, manifest)
-            options: dict[str, Any] = {"seed": self.seed, "log": folder, "on_meta_step": stop_there}
-            with folder, contextlib.closing(GatesMetaEnv("demo")) as env:
-                env.record_to(folder)
-                return optimize(env, self.make(self.model), self.num_steps, **options)
-
         with tempfile.TemporaryDirectory() as place:
             for stop in range(1, self.num_steps - 1):
                 path = Path(place) / str(stop)
-                with contextlib.suppress(_StoppedError):
-                    run(path, stop)
-                both = zip(_reflections(result), _reflections(run(path, None)), strict=True)
+
+                def stop_there(meta_step: MetaStep, stop: int = stop) -> None:
+                    if meta_step.index == stop:
+                        raise _StoppedError
+
+                with RunFolder.create(path, manifest) as folder, contextlib.suppress(_StoppedError):
+                    self._run_into(folder, on_meta_step=stop_there)
+                with RunFolder.open(path, writing=True) as folder:
+                    resumed = self._run_into(folder)
+                both = zip(_reflections(result), _reflections(resumed), strict=True)
                 for index, (before, after) in enumerate(both):
                     _expect(
                         before == after,
@@ -139,46 +133,43 @@ class _ReflectorCheck:
                         f"reflection on meta-step {index} differs: keep everything to remember in `Reflection.memory`",
                     )
 
+    def _run_into(self, folder: RunFolder, **options: Any) -> OptimizationResult:
+        with GatesMetaEnv("demo") as env:
+            env.record_to(folder)
+            return self.run(env, self.model, log=folder, **options)
+
     def spoilt_replies(self) -> None:
-        """A malformed or truncated reply changes neither prompt nor memory, and is reported."""
         kinds: tuple[Reply, ...] = ("malformed", "truncated")
         for kind, since in itertools.product(kinds, (0, 2)):
-            observed = ObservedModel(self.model, kind, since=since)
-            with contextlib.closing(GatesMetaEnv("demo")) as env:
-                result = optimize(env, self.make(observed), self.num_steps, seed=self.seed)
+            observed = _ObservedModel(self.model, kind, since=since)
+            with GatesMetaEnv("demo") as env:
+                result = self.run(env, observed)
             spoilt = {call.meta_step for _, call in observed.calls if call.meta_step >= since}
             for before, found in zip(result.history, _reflections(result), strict=True):
-                memory = before.reflection and before.reflection.memory
                 if before.index not in spoilt:
                     continue
-                rule = f"after a {kind} reply "
-                _expect(
-                    bool(found.problem), f"{rule}`Reflection.problem` must say why it could not be used; it is empty"
-                )
-                _expect(found.prompt == before.prompt, f"{rule}the old prompt must be kept, got {found.prompt[:80]!r}")
-                _expect(found.memory == memory, f"{rule}the old memory must be kept, got {found.memory!r:.80}")
+                memory, rule = before.reflection and before.reflection.memory, f"after a {kind} reply"
+                is_reported = bool(found.problem)
+                _expect(is_reported, f"{rule} `Reflection.problem` must say why it could not be used; it is empty")
+                _expect(found.prompt == before.prompt, f"{rule} the old prompt must be kept, got {found.prompt[:80]!r}")
+                _expect(found.memory == memory, f"{rule} the old memory must be kept, got {found.memory!r:.80}")
 
     def budget(self, num_calls: int) -> None:
-        """A budget ends the run, and is not exceeded."""
         for budget in sorted({0, num_calls // 2, num_calls - 1}) if num_calls else ():
-            observed = ObservedModel(self.model)
-            with (
-                contextlib.closing(GatesMetaEnv("demo", budget={"calls": budget})) as env,
-                contextlib.suppress(BudgetExceededError),
-            ):
-                optimize(env, self.make(observed), self.num_steps, seed=self.seed)
+            observed = _ObservedModel(self.model)
+            with GatesMetaEnv("demo", budget={"calls": budget}) as env, contextlib.suppress(BudgetExceededError):
+                self.run(env, observed)
                 rule = f"a budget of {budget} calls must end a run of {num_calls} with BudgetExceededError"
                 _expect(False, f"{rule}: do not catch it")
             made = len(observed.calls)
             _expect(made <= budget, f"a budget of {budget} calls was exceeded: {made} were made")
 
     def canary(self) -> None:
-        """No text of a validation or test task reaches the reflector or its model."""
-        observed = ObservedModel(self.model)
-        watched = WatchedReflector(as_reflector(self.make(observed)))
+        observed = _ObservedModel(self.model)
+        watched = _WatchedReflector(as_reflector(self.make(observed)))
         sizes = {"num_steps": 3, "num_seeds": 1, "num_validation": 2, "num_test": 2}
         config = EvaluationConfig(families=("law-0007",), first_seed=self.seed, **sizes)
-        with contextlib.closing(CanaryGates("demo")) as env:
+        with CanaryGates("demo") as env:
             try:
                 evaluate(env, watched, config=config)
             except LeakError as error:
@@ -201,3 +192,62 @@ class _StoppedError(Exception):
 def _expect(holds: bool, rule: str) -> None:
     if not holds:
         raise ContractError(f"The reflector breaks its contract: {rule}.")
+
+
+class _ObservedModel:
+    """A chat model that keeps its calls, and spoils its replies from the meta-step `since` on."""
+
+    def __init__(self, model: ChatModel, reply: Reply = "good", *, since: int = 0) -> None:
+        self._observed, self._reply, self._since = model, reply, since
+        self.scripted: bool = extension_of(model).scripted
+        self.fingerprint = describe(model)
+        self.calls: list[tuple[list[Message], Call]] = []
+
+    async def complete(self, messages: Sequence[Message], call: Call) -> Completion:
+        self.calls.append((list(messages), call))
+        completion = await self._observed.complete(messages, call)
+        return spoil(completion, self._reply) if call.meta_step >= self._since else completion
+
+    @property
+    def requests(self) -> list[str]:
+        return sorted(json.dumps([call._asdict(), messages]) for messages, call in self.calls)
+
+
+class _WatchedReflector:
+    """A reflector that raises if a text of a validation or test task is in its history or in its reflection."""
+
+    def __init__(self, reflector: Reflector) -> None:
+        self.reflector = reflector
+        self.fingerprint = describe(reflector)
+
+    def bound_to(self, replay: Replay) -> _WatchedReflector:
+        return _WatchedReflector(bind(self.reflector, replay))
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+        reflection = await self.reflector.reflect(history)
+        if any(CANARY in record.model_dump_json() for record in (*history, reflection)):
+            raise ContractError(
+                "The reflector breaks its contract: it may neither see nor write a text of a validation or test task. "
+                "Do not let it play such tasks."
+            )
+        return reflection
+
+
+class _CanaryEnv(gymnasium.ObservationWrapper[str, str, str]):
+    """Gates, with a canary in the observations of all validation and test tasks."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        self._is_marked = GatesTaskSet().find((options or {})["task_id"]).split != "train"
+        return super().reset(seed=seed, options=options)
+
+    def observation(self, observation: str) -> str:
+        return f"{observation} A {CANARY} sings." if self._is_marked else observation
+
+
+class CanaryGates(GatesMetaEnv):
+    """The meta-environment over Gates with the canary."""
+
+    @staticmethod
+    def make_inner_env() -> Any:
+        """Make a Gates environment with the canary."""
+        return _CanaryEnv(GatesEnv())

@@ -1,33 +1,40 @@
-"""Checks that an inner environment keeps its contract."""
+"""Checks that an inner environment keeps its contract, and how all checks report a broken promise."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from metagym.testing.contract_errors import expect, expecting
+from metagym.errors import ContractError
 
 UNKNOWN_COMMAND = "xyzzy, the unheard-of command"
 TextEnv = gymnasium.Env[str, str]
 Options = Mapping[str, Any] | None
+_INFO = {
+    "goal": ("a str", "Leave the key out if there is no goal."),
+    "available_actions": ("a tuple of str", "Write tuple(commands); leave the key out if any text may be tried."),
+    "success": ("a bool", "Wrap it in bool(); leave the key out if success is not known."),
+    "events": ("a tuple of str", "Write a tuple of the events that no action caused, or leave the key out."),
+    "outcome": ("a str", "Describe the end in words, such as 'fell into a hole', or leave the key out."),
+}
+"""The keys of `info` that equal episodes share: what the value must be, and the remedy."""
+_KINDS: Mapping[str, Any] = {"a str": str, "a bool": bool | None, "a tuple of str": tuple}
 
 
 def check_text_env(env: TextEnv, *, seed: int = 0, options: Options = None, num_steps: int = 30) -> None:
-    """Check that `env` is an inner environment as metagym expects it, by random play; then close it.
+    """Raise ContractError unless `env` is an inner environment as metagym expects it, by random play; then close it.
 
-    `options` goes to `reset`: with `{"task_id": ...}` the check plays that task, without it a task that the
-    environment draws.
+    The message names what was expected, what came, and the remedy. `options` goes to `reset`: with `{"task_id": ...}`
+    the check plays that task, without it a task that the environment draws.
 
     >>> from metagym.envs.gates import GatesEnv
     >>> check_text_env(GatesEnv(), seed=3, options={"task_id": "law-0007/3"})
-
-    Raises:
-        ContractError: it breaks the contract; the message names what was expected, what came, and the remedy.
     """
     first = _play(env, seed, options, num_steps)
     _play(env, seed + 1, None, num_steps)  # state that one episode leaves would change the next one
@@ -36,26 +43,40 @@ def check_text_env(env: TextEnv, *, seed: int = 0, options: Options = None, num_
     for turn, (before, after) in enumerate(zip(first, again, strict=False)):
         got = f"a difference at turn {turn}: {_difference(before, after)}"
         expect(before == after, "equal episodes from equal seeds", got=got, remedy=remedy)
-    expect(
-        len(first) == len(again),
-        "episodes of equal length from equal seeds",
-        got=f"{len(first)} and {len(again)} turns",
-        remedy="Reset all state in reset, the count of turns too.",
-    )
-    _check_unknown_command(env, seed, options)
-    for number in ("first", "second"):
-        remedy = "Let close do nothing if there is nothing to close: it may be called twice."
-        with expecting(f"the {number} close to raise nothing", remedy=remedy):
-            env.close()
-
-
-def _check_unknown_command(env: TextEnv, seed: int, options: Options) -> None:
+    got = f"{len(first)} and {len(again)} turns"
+    remedy = "Reset all state in reset, the count of turns too."
+    expect(len(first) == len(again), "episodes of equal length from equal seeds", got=got, remedy=remedy)
     _reset(env, seed, options)
     remedy = "Return a text that says so, with the reward 0.0, and continue: a language model tries anything."
     with expecting("step to answer an unknown command in words", remedy=remedy):
         text, reward, *_ = env.step(UNKNOWN_COMMAND)
     _check_text(text)
     _check_reward(reward)
+    for number in ("first", "second"):
+        remedy = "Let close do nothing if there is nothing to close: it may be called twice."
+        with expecting(f"the {number} close to raise nothing", remedy=remedy):
+            env.close()
+
+
+def expect(holds: bool, expected: str, *, got: object, remedy: str) -> None:
+    """Raise ContractError unless `holds`; the message names what was expected, what came, and the remedy."""
+    if not holds:
+        raise _report(expected, got, remedy)
+
+
+@contextlib.contextmanager
+def expecting(expected: str, *, remedy: str, errors: type[Exception] = Exception) -> Iterator[None]:
+    """Report an error of the kind `errors` that the body raises as a broken promise."""
+    try:
+        yield
+    except errors as error:
+        raise _report(expected, f"{type(error).__name__}: {error}", remedy) from error
+
+
+def _report(expected: str, got: object, remedy: str) -> ContractError:
+    shown = got if isinstance(got, str) else repr(got)
+    cut = shown if len(shown) <= 400 else f"{shown[:400]} ..."
+    return ContractError(f"The environment breaks its contract: expected {expected}, got {cut}. {remedy}")
 
 
 def _reset(env: TextEnv, seed: int, options: Options) -> tuple[Any, Any]:
@@ -80,12 +101,10 @@ def _play(env: TextEnv, seed: int, options: Options, num_steps: int) -> list[dic
         command = available[int(rng.integers(len(available)))] if available else UNKNOWN_COMMAND
         expect(command in env.action_space, "each available action in action_space", got=command, remedy=remedy)
         result: tuple[Any, ...] = env.step(command)
-        expect(
-            isinstance(result, tuple) and len(result) == 5,
-            "step to return five values",
-            got=f"{len(result)}" if isinstance(result, tuple) else result,
-            remedy="Return (observation, reward, terminated, truncated, info).",
-        )
+        is_whole = isinstance(result, tuple) and len(result) == 5
+        got = f"{len(result)}" if isinstance(result, tuple) else result
+        remedy = "Return (observation, reward, terminated, truncated, info)."
+        expect(is_whole, "step to return five values", got=got, remedy=remedy)
         text, reward, terminated, truncated, info = result
         _check_reward(reward)
         ends = {"terminated": terminated, "truncated": truncated}
@@ -99,13 +118,10 @@ def _play(env: TextEnv, seed: int, options: Options, num_steps: int) -> list[dic
     return seen
 
 
-def _contents(info: object) -> dict[str, Any]:
-    """Return the keys of `info` that metagym reads."""
+def _contents(info: Any) -> dict[str, Any]:
     remedy = "Return a dict, {} if there is nothing to report."
     expect(isinstance(info, Mapping), "info to be a dict", got=info, remedy=remedy)
-    assert isinstance(info, Mapping)
-    keys = ("goal", "available_actions", "success", "outcome", "events")
-    return {f"info[{key!r}]": info[key] for key in keys if key in info}
+    return {f"info[{key!r}]": info[key] for key in _INFO if key in info}
 
 
 def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
@@ -130,24 +146,12 @@ def _check_reward(reward: Any) -> None:
 
 
 def _check_info(info: Mapping[str, Any]) -> Sequence[str]:
-    goal, available, success = info.get("goal", ""), info.get("available_actions", ()), info.get("success")
-    events, outcome = info.get("events", ()), info.get("outcome", "")
-    remedy = "Leave the key out if there is no goal."
-    expect(isinstance(goal, str), "info['goal'] to be a str", got=goal, remedy=remedy)
-    remedy = "Write tuple(commands); leave the key out if any text may be tried."
-    expect(_are_texts(available), "info['available_actions'] to be a tuple of str", got=available, remedy=remedy)
-    remedy = "Wrap it in bool(); leave the key out if success is not known."
-    is_flag = success is None or isinstance(success, bool)
-    expect(is_flag, "info['success'] to be a bool", got=success, remedy=remedy)
-    remedy = "Write a tuple of the events that no action caused, or leave the key out."
-    expect(_are_texts(events), "info['events'] to be a tuple of str", got=events, remedy=remedy)
-    remedy = "Describe the end in words, such as 'fell into a hole', or leave the key out."
-    expect(isinstance(outcome, str), "info['outcome'] to be a str", got=outcome, remedy=remedy)
+    for key, (kind, remedy) in _INFO.items():
+        value = info.get(key)
+        texts = value if isinstance(value, tuple) else ()
+        is_legal = isinstance(value, _KINDS[kind]) and all(isinstance(text, str) for text in texts)
+        expect(is_legal or key not in info, f"info[{key!r}] to be {kind}", got=value, remedy=remedy)
     remedy = "Turn arrays into lists (array.tolist()) and NaN into None."
     with expecting("info['display'] to be JSON", remedy=remedy):
         json.dumps(info.get("display"), allow_nan=False)
-    return tuple(available)
-
-
-def _are_texts(value: object) -> bool:
-    return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    return tuple(info.get("available_actions", ()))
