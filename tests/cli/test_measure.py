@@ -104,9 +104,9 @@ def test_the_shipped_presets_are_complete() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("num_steps = ", r"Expected TOML in the preset .*small.toml"),
-        (SMALL + "colour = 1", r"field 'environments.0.colour' got 1"),
-        (SMALL.replace("num_seeds = 2", "num_seeds = 0"), r"field 'num_seeds' got 0"),
+        ("num_steps = ", r"Expected a preset in TOML at .*small.toml"),
+        (SMALL + "colour = 1", r"Unknown field of the preset .*small.toml 'environments.0.colour'"),
+        (SMALL.replace("num_seeds = 2", "num_seeds = 0"), r"Field of the preset .*small.toml 'num_seeds' got 0"),
         (SMALL.replace("law-0007", "law-9999"), r"Unknown family 'law-9999'"),
         (SMALL.replace("Gates-v0", "Gatse-v0"), r"Unknown meta-environment 'MetaGym/Gatse-v0'.* Did you mean"),
         (SMALL.replace("no reflection", "no reflexion"), r"Unknown control 'no reflexion'"),

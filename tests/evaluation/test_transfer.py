@@ -29,5 +29,5 @@ def test_a_prompt_learned_in_one_law_helps_there_and_not_in_another(make_gates: 
 
 
 def test_an_empty_matrix_is_refused() -> None:
-    with pytest.raises(ConfigError, match="Expected at least one evaluation and one environment, got 0 and 0"):
+    with pytest.raises(ConfigError, match="Expected an evaluation and an environment at least, got 0 and 0"):
         transfer_matrix({}, {})

@@ -9,7 +9,8 @@ import contextlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -27,7 +28,6 @@ from metagym.evaluation.plan import Plan
 from metagym.evaluation.preset import Preset, PresetEnvironment
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.stream import StreamReport, evaluate_stream
-from metagym.optimizers import Optimizer
 from metagym.reflectors import Reflector, make_reflector
 from metagym.registration import RESERVED, check_options, make
 from metagym.runs import evaluation_size
@@ -71,23 +71,18 @@ def run_campaign(
 
     `budget` (tokens, calls, cost) holds for each environment and k. `on_arm` is called with the name of each arm and
     its number of episodes before it is played. A second call with the same folder resumes an interrupted campaign.
-
-    Raises:
-        MetaGymError: as `evaluate` raises.
     """
     wanted = preset.controls if controls is None else tuple(controls)
-    spec = read_reflector_argument(reflector)
+    spec = _read_reflector(reflector)
     check_configs(preset.configs(), actor, controls=wanted)
     found = []
     for environment, config in preset.configs():
         folder = folder_of(path, environment, config)
         with opened(environment, config.num_steps, actor, budget=budget, on_episode=on_episode) as (env, meta_env):
             policy = make_reflector(spec, demo=meta_env.make_demo_reflector)
-            control_runs = control_arms(env, policy, environment, config, wanted, folder)
-            reports = [
-                evaluate_arm(env, arm, config=config, path=folder / arm.name.replace(" ", "-"), on_arm=on_arm)
-                for arm in itertools.chain([Arm(_arm_name(spec), policy)], control_runs)
-            ]
+            controlled = control_arms(env, policy, environment, config, wanted, folder)
+            arms = itertools.chain([Arm(_arm_name(spec), policy)], controlled)
+            reports = evaluate_arms(env, arms, config, folder, on_arm)
         comparisons = compare(reports) if len(reports) > 1 else ()
         found.append(Evaluated(folder, tuple(reports), comparisons))
     return found
@@ -102,13 +97,9 @@ def run_streams(
     budget: Mapping[str, Any] | None = None,
     on_episode: OnEpisode | None = None,
 ) -> list[StreamReport]:
-    """Run the reflector over the streams of a preset whose protocol is `stream`; one report per environment and k.
-
-    Raises:
-        MetaGymError: as `evaluate` raises.
-    """
+    """Run the reflector over the streams of a preset whose protocol is `stream`; one report per environment and k."""
     check_configs(preset.configs(), actor)
-    spec = read_reflector_argument(reflector)
+    spec = _read_reflector(reflector)
     name = _arm_name(spec)
     reports = []
     for environment, config in preset.configs():
@@ -122,11 +113,7 @@ def run_streams(
 def check_configs(
     configs: Sequence[tuple[PresetEnvironment, EvaluationConfig]], actor: ActorSpec, *, controls: Sequence[str] = ()
 ) -> None:
-    """Check, before the first episode, that everything exists that a preset asks for.
-
-    Raises:
-        MetaGymError: an environment, a family or an option is unknown, or there are too few tasks.
-    """
+    """Check, before the first episode, that everything exists that a preset asks for."""
     for control in controls:
         if control not in CONTROLS:
             raise UnknownNameError.of("control", control, CONTROLS)
@@ -157,28 +144,23 @@ def opened(
         yield env, meta_env
 
 
-def evaluate_arm(
-    env: gymnasium.Env[Any, Any],
-    arm: Arm,
-    *,
-    config: EvaluationConfig,
-    path: Path,
-    optimizer: Optimizer | None = None,
-    on_arm: OnArm | None = None,
-) -> EvaluationReport:
-    """Evaluate one arm into a run folder; `on_arm` is called first."""
-    if on_arm is not None:
-        on_arm(arm.name, evaluation_size(dict(config))[1])
-    return evaluate(
-        env,
-        arm.reflector,
-        config=config,
-        arm=arm.name,
-        kind=arm.kind,
-        learn_from=arm.learn_from,
-        path=path,
-        optimizer=optimizer,
-    )
+def evaluate_arms(
+    env: gymnasium.Env[Any, Any], arms: Iterable[Arm], config: EvaluationConfig, folder: Path, on_arm: OnArm | None
+) -> list[EvaluationReport]:
+    """Evaluate each arm into a run folder of its own."""
+    reports = []
+    for arm in arms:
+        if on_arm is not None:
+            on_arm(arm.name, evaluation_size(dict(config))[1])
+        about: dict[str, Any] = {"kind": arm.kind, "learn_from": arm.learn_from, "optimizer": arm.optimizer}
+        place = folder / folder_name(arm.name)
+        reports.append(evaluate(env, arm.reflector, config=config, arm=arm.name, path=place, **about))
+    return reports
+
+
+def folder_name(arm: str) -> str:
+    """Return the name of an arm's run folder."""
+    return re.sub(r"[^\w.]+", "-", arm).strip("-")
 
 
 def control_arms(
@@ -199,12 +181,18 @@ def control_arms(
         yield control_arm(control, reflector, families=config.families, other_families=train, constant_prompt=prompt)
 
 
-def read_reflector_argument(reflector: ReflectorArgument) -> ReflectorArgument:
-    """Return the spec of the reflector. A folder holds a trained model, or a spec in `reflector.json`.
+def folder_of(path: str | Path, environment: PresetEnvironment, config: EvaluationConfig) -> Path:
+    """Return the folder of one environment and k; each arm has a folder in it."""
+    return Path(path) / f"{environment.id.split('/')[-1]}-k{config.episodes_per_step}".lower()
 
-    Raises:
-        ConfigError: the folder holds neither.
-    """
+
+def _arm_name(spec: ReflectorArgument) -> str:
+    name = spec.get("method") if isinstance(spec, Mapping) else spec
+    return name.replace(":", ".").replace("/", ".") if isinstance(name, str) else "reflector"
+
+
+def _read_reflector(reflector: ReflectorArgument) -> ReflectorArgument:
+    """Return the spec of the reflector. A folder holds a trained model, or a spec in `reflector.json`."""
     if not isinstance(reflector, str) or not os.path.isdir(reflector):
         return reflector
     if any((Path(reflector) / name).is_file() for name in _MODEL_FILES):
@@ -214,13 +202,3 @@ def read_reflector_argument(reflector: ReflectorArgument) -> ReflectorArgument:
         return cast("ReflectorArgument", json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise ConfigError(f"Expected a reflector's spec (a JSON mapping) in {file}: {error}.") from error
-
-
-def folder_of(path: str | Path, environment: PresetEnvironment, config: EvaluationConfig) -> Path:
-    """Return the folder of one environment and k; each arm has a folder in it."""
-    return Path(path) / f"{environment.id.split('/')[-1]}-k{config.episodes_per_step}".lower()
-
-
-def _arm_name(spec: ReflectorArgument) -> str:
-    name = spec.get("method") if isinstance(spec, Mapping) else spec
-    return name.replace(":", ".").replace("/", ".") if isinstance(name, str) else "reflector"

@@ -92,8 +92,7 @@ def compare(
     not matter: without it nothing is ever called equal. `seed` fixes the bootstrap.
 
     Raises:
-        ConfigError: there are fewer than two arms, their measurements differ (unless forced), or they share
-            no family, seed and task.
+        ConfigError: the measurements of the arms differ (unless forced), or have no family, seed and task in common.
     """
     if len(reports) < 2:
         raise ConfigError(f"Expected at least two evaluations to compare, got {len(reports)}.")
@@ -116,15 +115,15 @@ def compare(
 
 def differences(first: EvaluationReport, second: EvaluationReport) -> tuple[str, ...]:
     """Return the differences between two measurement fingerprints in words; empty if there are none."""
-    return tuple(_differences(first.measurement, second.measurement, ""))
 
+    def between(one: Any, two: Any, path: str) -> Iterator[str]:
+        if isinstance(one, Mapping) and isinstance(two, Mapping):
+            for name in dict.fromkeys([*one, *two]):
+                yield from between(one.get(name), two.get(name), f"{path}.{name}" if path else name)
+        elif one != two:
+            yield f"{path} ({one!r:.80} and {two!r:.80})"
 
-def _differences(one: Any, two: Any, path: str) -> Iterator[str]:
-    if isinstance(one, Mapping) and isinstance(two, Mapping):
-        for name in dict.fromkeys([*one, *two]):
-            yield from _differences(one.get(name), two.get(name), f"{path}.{name}" if path else name)
-    elif one != two:
-        yield f"{path} ({one!r:.80} and {two!r:.80})"
+    return tuple(between(first.measurement, second.measurement, ""))
 
 
 def _align(reports: Sequence[EvaluationReport], role: Role) -> list[dict[str, Array]]:
@@ -147,13 +146,11 @@ def _align(reports: Sequence[EvaluationReport], role: Role) -> list[dict[str, Ar
     tasks_of: dict[str, dict[str, None]] = {}
     for family, _, task in common:
         tasks_of.setdefault(family, {})[task] = None
-    return [
-        {
-            family: np.array([[cell.get((family, seed, task), math.nan) for task in tasks] for seed in seeds])
-            for family, tasks in tasks_of.items()
-        }
-        for cell in cells
-    ]
+
+    def table(cell: Mapping[tuple[str, int, str], float], family: str) -> Array:
+        return np.array([[cell.get((family, seed, task), math.nan) for task in tasks_of[family]] for seed in seeds])
+
+    return [{family: table(cell, family) for family in tasks_of} for cell in cells]
 
 
 def _compare(
@@ -171,13 +168,20 @@ def _compare(
     rows = {family: finite_mean(table) for family, table in cells.items()}
     per_seed = macro_average(list(rows.values()))
     difference = mean_interval(per_seed)
-    num_seeds = 0 if difference is None else difference.num
+    num_seeds, std = (0, None) if difference is None else (difference.num, difference.std)
     estimates = {family: mean_interval(row) for family, row in rows.items()}
     adjusted = adjusted_p(estimates)
     equal_p = None if margin is None else equivalence_p(per_seed, margin)
-    std = None if difference is None else difference.std
     least, greatest = first.config.score_range
     scripted = first.scripted or second.scripted
+
+    def filled_difference(our_guess: float, their_guess: float) -> float:
+        """Return the mean difference with a guess for each missing score of the two arms."""
+        filled = [
+            np.nan_to_num(ours[name], nan=our_guess) - np.nan_to_num(theirs[name], nan=their_guess) for name in ours
+        ]
+        return float(np.mean([table.mean() for table in filled]))
+
     notes = [SCRIPTED_NOTE] if scripted else []
     if num_seeds < MIN_SEEDS_FOR_SIGN_FLIP:
         notes.append(f"With {plural(num_seeds, 'seed')} no exact sign-flip test can give p < 0.05.")
@@ -203,11 +207,7 @@ def _compare(
         verdict=_verdict(first.arm, second.arm, difference, equal_p, margin),
         num_pairs=int(sum(mask.sum() for mask in known.values())),
         num_dropped=int(sum((~mask).sum() for mask in known.values())),
-        # The missing scores of the two arms are at opposite ends of the range.
-        worst_case=(
-            _filled_difference(ours, theirs, least, greatest),
-            _filled_difference(ours, theirs, greatest, least),
-        ),
+        worst_case=(filled_difference(least, greatest), filled_difference(greatest, least)),
         forced=forced,
         scripted=scripted,
         notes=tuple(notes),
@@ -226,12 +226,3 @@ def _verdict(first: str, second: str, difference: Estimate | None, equal_p: floa
     if named == "no interval":
         return f"no interval: {first} and {second} share too few seeds; run more"
     return f"no difference shown between {first} and {second}; {power_in_words(difference.std or 0.0, difference.num)}"
-
-
-def _filled_difference(ours: dict[str, Array], theirs: dict[str, Array], our_guess: float, their_guess: float) -> float:
-    """Return the mean difference with a guess for each missing score of the two arms."""
-    means = [
-        (np.nan_to_num(ours[name], nan=our_guess) - np.nan_to_num(theirs[name], nan=their_guess)).mean()
-        for name in ours
-    ]
-    return float(np.mean(means))

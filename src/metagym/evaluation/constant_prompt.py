@@ -9,15 +9,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from metagym.env import MetaEnv
+from metagym.env import meta_env_of
 from metagym.errors import ConfigError, RunFolderError
 from metagym.evaluation import evaluate
 from metagym.evaluation.config import EvaluationConfig
 from metagym.files import write_whole
 from metagym.reflectors import ReflectorSpec
 from metagym.types import Record, derive_seed
-
-_FILE = "constant_prompt.json"
 
 
 class TunedPrompt(Record):
@@ -37,21 +35,18 @@ def tune_constant_prompt(
     config: EvaluationConfig,
     path: str | Path | None = None,
 ) -> TunedPrompt:
-    """Return the prompt with the best average score over the meta-train families.
+    """Return the prompt with the best average score over the meta-train families, which must not be evaluated.
 
     The candidates are `sp_0` and the prompts that runs of the reflector on these families chose (one seed each). All
     are scored on validation tasks of every family. With `path` everything is kept there.
-
-    Raises:
-        ConfigError: no meta-train family is given, or one is evaluated as well.
     """
-    meta_env = env.unwrapped
-    if not isinstance(meta_env, MetaEnv) or not train_families or set(train_families) & set(config.families):
+    meta_env = meta_env_of(env)
+    if not train_families or set(train_families) & set(config.families):
         raise ConfigError(
             f"Expected meta-train families other than those evaluated to tune a constant prompt on, got "
             f"{list(train_families)} beside {list(config.families)}."
         )
-    file = None if path is None else Path(path) / _FILE
+    file = None if path is None else Path(path) / "constant_prompt.json"
     if file is not None and file.exists():
         tuned = TunedPrompt.model_validate_json(file.read_text(encoding="utf-8"))
         if tuned.train_families != tuple(train_families):

@@ -14,6 +14,7 @@ import numpy as np
 
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.extensions import describe, extension_of
+from metagym.optimizers import Optimizer
 from metagym.reflectors import FixedReflector, Reflector, ReflectorSpec, Replay, as_reflector, bind
 from metagym.types import MetaStep, Observation, Reflection, Step, StopReason, Trajectory, derive_seed
 
@@ -34,12 +35,13 @@ CONTROLS: Final = (
 
 
 class Arm(NamedTuple):
-    """A reflector under the name that it is evaluated by, and the families that it learns on."""
+    """A reflector under the name that it is evaluated by, the families that it learns on, and its optimizer."""
 
     name: str
     reflector: Reflector
     learn_from: Mapping[str, str] = {}
     kind: ArmKind = "method"
+    optimizer: Optimizer | None = None
 
 
 def is_control(kind: ArmKind) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import tomllib
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +12,8 @@ from metagym.budget import Budget
 from metagym.errors import ConfigError, UnknownNameError, config_error
 from metagym.evaluation.config import EvaluationConfig
 from metagym.types import Record
+
+_PRESETS = Path(__file__).with_name("presets")
 
 
 class PresetEnvironment(Record):
@@ -53,28 +53,20 @@ class Preset(Record):
 
     def configs(self) -> list[tuple[PresetEnvironment, EvaluationConfig]]:
         """Return the evaluations of the preset: one for each environment and k."""
-        return [
-            (environment, self._config(environment, k))
-            for environment in self.environments
-            for k in self.episodes_per_step
-        ]
-
-    def _config(self, environment: PresetEnvironment, episodes_per_step: int) -> EvaluationConfig:
-        return EvaluationConfig(
-            families=environment.families,
-            num_steps=self.num_steps,
-            episodes_per_step=episodes_per_step,
-            num_seeds=self.num_seeds,
-            num_validation=self.num_validation if environment.num_validation is None else environment.num_validation,
-            num_test=self.num_test if environment.num_test is None else environment.num_test,
-            task_seed=self.task_seed,
-        )
+        shared = {name: value for name, value in self if name in EvaluationConfig.model_fields}
+        found = []
+        for environment in self.environments:
+            own = environment.model_dump(include={"families", "num_validation", "num_test"}, exclude_none=True)
+            options = {**shared, **own}
+            found += [
+                (environment, EvaluationConfig(**{**options, "episodes_per_step": k})) for k in self.episodes_per_step
+            ]
+        return found
 
 
 def preset_names() -> list[str]:
     """Return the names of the presets that come with the library."""
-    names = (item.name for item in _shipped().iterdir())
-    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
+    return sorted(path.stem for path in _PRESETS.glob("*.toml"))
 
 
 def load_preset(name: str) -> Preset:
@@ -84,30 +76,18 @@ def load_preset(name: str) -> Preset:
     (10, (3, 5))
 
     Raises:
-        UnknownNameError: there is no preset of that name.
-        ConfigError: the file cannot be read, or a field is unknown or has no legal value.
+        ConfigError: there is no such preset, its file cannot be read, or a field is unknown or has no legal value.
     """
-    if name.endswith(".toml"):
-        path = Path(name)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"Expected a preset in TOML at {name}: {error}.") from error
-        own = path.stem
-    elif name in preset_names():
-        text = (_shipped() / f"{name}.toml").read_text(encoding="utf-8")
-        own = name
-    else:
+    if not name.endswith(".toml") and name not in preset_names():
         raise UnknownNameError.of("preset", name, preset_names(), remedy="Or give the path of your own .toml file.")
+    file = Path(name) if name.endswith(".toml") else _PRESETS / f"{name}.toml"
     try:
-        preset = Preset.model_validate({"name": own, **tomllib.loads(text)})
+        fields = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"Expected a preset in TOML at {name}: {error}.") from error
+    try:
+        preset = Preset.model_validate({"name": Path(name).stem, **fields})
         preset.configs()
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"Expected TOML in the preset {name}: {error}.") from error
     except ValidationError as error:
         raise config_error(error, f"field of the preset {name}", sorted({*Preset.model_fields} - {"name"})) from None
     return preset
-
-
-def _shipped() -> Traversable:
-    return importlib.resources.files("metagym.evaluation") / "presets"

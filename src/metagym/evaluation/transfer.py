@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from metagym.env import MetaEnv
+from metagym.env import MetaEnv, meta_env_of
 from metagym.errors import ConfigError
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.extensions import extension_of
@@ -44,14 +44,9 @@ def transfer_matrix(
     A source named `"A"` with the families f and g gives the rows `A: f` and `A: g`. A target gives a column for each
     family that it was made with, or for those of `families` that it has. Two actors over one environment give
     "learned with A, scored with B"; one environment gives the matrix of its families.
-
-    Raises:
-        ConfigError: there is no source or no target.
     """
     if not sources or not targets:
-        raise ConfigError(
-            f"Expected at least one evaluation and one environment, got {len(sources)} and {len(targets)}."
-        )
+        raise ConfigError(f"Expected an evaluation and an environment at least, got {len(sources)} and {len(targets)}.")
     rows = {
         f"{name}: {family}": [item.chosen_prompt for item in report.prompts if item.family == family]
         for name, report in sources.items()
@@ -60,9 +55,7 @@ def transfer_matrix(
     columns: dict[str, list[Estimate | None]] = {}
     scripted = any(report.scripted for report in sources.values())
     for name, env in targets.items():
-        meta_env = env.unwrapped
-        if not isinstance(meta_env, MetaEnv):
-            raise ConfigError(f"Expected a meta-environment as target {name!r}, got {type(meta_env).__name__}.")
+        meta_env = meta_env_of(env)
         wanted = meta_env.families if families is None else [item for item in families if item in meta_env.families]
         scripted = scripted or extension_of(meta_env.actor).scripted
         for family in wanted:
@@ -83,7 +76,7 @@ def _gains(env: MetaEnv, rows: Sequence[Sequence[str]], tasks: Sequence[Task]) -
     flat = [prompt for prompts in rows for prompt in prompts]
     ids = [task.id for task in tasks]
     played = env.replay([*flat, *[env.default_prompt] * len(flat)], ids)
-    scores = np.array([[np.nan if score is None else score for score in item.scores] for item in played])
+    scores = np.array([item.scores for item in played], dtype=np.float64)  # None becomes NaN
     means = finite_mean(scores[: len(flat)] - scores[len(flat) :])
     ends = np.cumsum([len(prompts) for prompts in rows])
     return [mean_interval(part) for part in np.split(means, ends[:-1])]

@@ -8,12 +8,10 @@ An arena that was stopped resumes when it is run again with the same folder.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import gymnasium
 
 from metagym.actors import ActorSpec
 from metagym.budget import Budget
@@ -26,16 +24,16 @@ from metagym.evaluation.campaign import (
     OnEpisode,
     check_configs,
     control_arms,
-    evaluate_arm,
+    evaluate_arms,
+    folder_name,
     folder_of,
     opened,
 )
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import Arm
 from metagym.evaluation.output.exports import write_standings
-from metagym.evaluation.preset import Preset, PresetEnvironment
+from metagym.evaluation.preset import Preset
 from metagym.evaluation.report import EvaluationReport
-from metagym.optimizers import Optimizer
 
 ENDPOINT = (
     "test score of the prompt that the method hands over, minus test score of sp_0 on the same tasks, averaged over "
@@ -68,9 +66,6 @@ def run_arena(
     holds for each meta-episode (see `arena_config`); its `controls` are played around the first method that is not
     `fixed`. `limits` (tokens, calls, cost, episodes) hold for everything that is played on one environment and k.
     `on_arm` is called with the name of each arm and the most episodes that it plays.
-
-    Raises:
-        MetaGymError: as `evaluate` raises.
     """
     if preset.protocol != "ict":
         raise ConfigError(
@@ -84,12 +79,13 @@ def run_arena(
         folder = folder_of(path, environment, config)
         with opened(environment, config.num_steps, actor, budget=limits, on_episode=on_episode) as (env, meta_env):
             entrants = _entrants(methods, model, meta_env, config)
-            reports = [
-                evaluate_arm(
-                    env, arm, config=config, path=folder / _folder_name(arm.name), optimizer=optimizer, on_arm=on_arm
-                )
-                for arm, optimizer in _arms(env, entrants, environment, config, preset.controls, folder)
-            ]
+            around = next((item for item in entrants if item.name != BASELINE), entrants[0])
+            controls = control_arms(env, around.reflector, environment, config, preset.controls, folder)
+            arms = itertools.chain(
+                (Arm(item.name, item.reflector, optimizer=item.optimizer) for item in entrants),
+                (arm._replace(name=f"{arm.name} ({around.name})", optimizer=around.optimizer) for arm in controls),
+            )
+            reports = evaluate_arms(env, arms, config, folder, on_arm)
         standings = build_standings(reports, folder.name, baseline=BASELINE)
         write_standings(standings, folder)
         bouts.append(Bout(folder, tuple(reports), standings))
@@ -110,21 +106,6 @@ def arena_config(config: EvaluationConfig, budget: Budget | None) -> EvaluationC
     return config.model_copy(update=update)
 
 
-def _arms(
-    env: gymnasium.Env[Any, Any],
-    entrants: Sequence[Entrant],
-    environment: PresetEnvironment,
-    config: EvaluationConfig,
-    controls: Sequence[str],
-    folder: Path,
-) -> Iterator[tuple[Arm, Optimizer]]:
-    """Yield the methods, then the controls around the first one that changes something; each with its optimizer."""
-    yield from ((Arm(item.name, item.reflector), item.optimizer) for item in entrants)
-    around = next((item for item in entrants if item.name != BASELINE), entrants[0])
-    for arm in control_arms(env, around.reflector, environment, config, controls, folder):
-        yield arm._replace(name=f"{arm.name} ({around.name})"), around.optimizer
-
-
 def _entrants(
     methods: Sequence[str | Entrant], model: Mapping[str, Any] | None, env: MetaEnv, config: EvaluationConfig
 ) -> list[Entrant]:
@@ -132,12 +113,8 @@ def _entrants(
     own = [item for item in methods if isinstance(item, Entrant)]
     named = make_entrants(names, model=model, demo=env.make_demo_reflector, num_steps=config.num_steps)
     entrants = [*named, *own]
-    folders = [_folder_name(item.name) for item in entrants]
-    twice = sorted({item.name for item in entrants if folders.count(_folder_name(item.name)) > 1})
+    folders = [folder_name(item.name) for item in entrants]
+    twice = sorted({item.name for item in entrants if folders.count(folder_name(item.name)) > 1})
     if twice:
         raise ConfigError(f"Expected methods whose names give different folders, got {', '.join(twice)}. Rename one.")
     return entrants
-
-
-def _folder_name(arm: str) -> str:
-    return re.sub(r"[^\w.]+", "-", arm).strip("-")
