@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 ESCAPE, ENTER, SPACE = 27, 13, ord(" ")
-
-DIRECTIONS: dict[str, int] = {
-    "n": ord("k"),
-    "e": ord("l"),
-    "s": ord("j"),
-    "w": ord("h"),
-    "ne": ord("u"),
-    "se": ord("n"),
-    "sw": ord("b"),
-    "nw": ord("y"),
-}
-"""Compass directions and NetHack's keys for them. The capital letter of a key runs."""
 
 OFFSETS: dict[str, tuple[int, int]] = {
     "n": (-1, 0),
@@ -30,89 +19,41 @@ OFFSETS: dict[str, tuple[int, int]] = {
 }
 """The change of row and column in each direction."""
 
+DIRECTIONS = {name: ord(key) for name, key in zip(OFFSETS, "kljhunby", strict=True)}
+"""Compass directions and NetHack's keys for them. The capital letter of a key runs."""
 
-def _meta(letter: str) -> int:
-    return 0x80 | ord(letter)
+# In NetHack's notation: `M-a` is Meta and a, `^x` is Control and x.
+_KEYS = """
+  > go down         E engrave                m move      M-r rub           x swap weapons
+  . wait          M-e enhance                M move far    g rush          T take off
+M-a adjust          F fight                M-o offer       G rush far      A take off all
+  a apply           f fire                   o open        s search        t throw
+ ^x attributes    M-f force                  p pay         " see amulet  M-T tip
+  C call            i inventory              , pick up     [ see armor   M-t turn undead
+  Z cast            I inventory of a kind  M-p pray        $ see gold      X two weapons
+M-c chat          M-i invoke                 P put on      = see rings   M-u untrap
+  c close         M-j jump                   q quaff       + see spells    v version
+M-d dip            ^d kick                   Q quiver      ( see tools     W wear
+  d drop            : look                   r read        ^ see trap      w wield
+  D drop several  M-l loot                   R remove      ) see weapon  M-w wipe
+  e eat           M-m monster ability      M-R ride      M-s sit           z zap
+"""
 
 
-def _control(letter: str) -> int:
-    return 0x1F & ord(letter)
+def _key_of(notation: str) -> int:
+    if notation.startswith("M-"):
+        return 0x80 | ord(notation[2])
+    return 0x1F & ord(notation[1]) if len(notation) == 2 else ord(notation)
 
 
-_STEPS = {f"step {name}": key for name, key in DIRECTIONS.items()}
-_RUNS = {f"run {name}": key - 32 for name, key in DIRECTIONS.items()}
-_PLAIN = {
-    "go down": ord(">"),
-    "wait": ord("."),
-    "adjust": _meta("a"),
-    "apply": ord("a"),
-    "attributes": _control("x"),
-    "call": ord("C"),
-    "cast": ord("Z"),
-    "chat": _meta("c"),
-    "close": ord("c"),
-    "dip": _meta("d"),
-    "drop": ord("d"),
-    "drop several": ord("D"),
-    "eat": ord("e"),
-    "engrave": ord("E"),
-    "enhance": _meta("e"),
-    "fight": ord("F"),
-    "fire": ord("f"),
-    "force": _meta("f"),
-    "inventory": ord("i"),
-    "inventory of a kind": ord("I"),
-    "invoke": _meta("i"),
-    "jump": _meta("j"),
-    "kick": _control("d"),
-    "look": ord(":"),
-    "loot": _meta("l"),
-    "monster ability": _meta("m"),
-    "move": ord("m"),
-    "move far": ord("M"),
-    "offer": _meta("o"),
-    "open": ord("o"),
-    "pay": ord("p"),
-    "pick up": ord(","),
-    "pray": _meta("p"),
-    "put on": ord("P"),
-    "quaff": ord("q"),
-    "quiver": ord("Q"),
-    "read": ord("r"),
-    "remove": ord("R"),
-    "ride": _meta("R"),
-    "rub": _meta("r"),
-    "rush": ord("g"),
-    "rush far": ord("G"),
-    "search": ord("s"),
-    "see amulet": ord('"'),
-    "see armor": ord("["),
-    "see gold": ord("$"),
-    "see rings": ord("="),
-    "see spells": ord("+"),
-    "see tools": ord("("),
-    "see trap": ord("^"),
-    "see weapon": ord(")"),
-    "sit": _meta("s"),
-    "swap weapons": ord("x"),
-    "take off": ord("T"),
-    "take off all": ord("A"),
-    "throw": ord("t"),
-    "tip": _meta("T"),
-    "turn undead": _meta("t"),
-    "two weapons": ord("X"),
-    "untrap": _meta("u"),
-    "version": ord("v"),
-    "wear": ord("W"),
-    "wield": ord("w"),
-    "wipe": _meta("w"),
-    "zap": ord("z"),
+COMMANDS = {
+    **{f"step {name}": key for name, key in DIRECTIONS.items()},
+    **{f"run {name}": key - 32 for name, key in DIRECTIONS.items()},
+    **{name: _key_of(key) for key, name in re.findall(r"(\S+) (\S+(?: \S+)*)", _KEYS)},
 }
-
-COMMANDS: dict[str, int] = {**_STEPS, **_RUNS, **_PLAIN}
 """Every command's name and key."""
 
-PREFIXES: frozenset[int] = frozenset(COMMANDS[name] for name in ("fight", "move", "move far", "rush", "rush far"))
+PREFIXES = frozenset(COMMANDS[name] for name in ("fight", "move", "move far", "rush", "rush far"))
 """Keys after which NetHack waits for a direction without showing a question."""
 
 _NAMES = {key: name for name, key in COMMANDS.items()}

@@ -5,6 +5,7 @@ This is the only module that imports minihack and nle, and that knows their trap
 
 from __future__ import annotations
 
+import importlib.resources
 import importlib.util
 import os
 import sys
@@ -12,7 +13,6 @@ import threading
 import types
 import warnings
 import weakref
-from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,11 +30,7 @@ _import_lock = threading.Lock()
 
 
 def import_minihack() -> types.ModuleType:
-    """Import minihack, with or without setuptools' `pkg_resources`, and return it.
-
-    Raises:
-        MissingExtraError: minihack or nle is not installed.
-    """
+    """Import minihack, with or without setuptools' `pkg_resources`, and return it."""
     with _import_lock:
         if "minihack" in sys.modules:
             return sys.modules["minihack"]
@@ -56,15 +52,9 @@ def import_minihack() -> types.ModuleType:
 
 
 def _stand_in() -> types.ModuleType:
-    def resource_filename(package: str, resource: str) -> str:
-        spec = importlib.util.find_spec(package)
-        assert spec is not None
-        assert spec.origin is not None
-        return str(Path(spec.origin).parent / resource)
-
-    module = types.ModuleType("pkg_resources")
-    module.resource_filename = resource_filename  # type: ignore[attr-defined]
-    return module
+    module: Any = types.ModuleType("pkg_resources")
+    module.resource_filename = lambda package, resource: str(importlib.resources.files(package) / resource)
+    return module  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -178,19 +168,13 @@ class NetHackGame:
         if env is not None and self._pid == os.getpid():
             env.close()
 
-    def _disown(self) -> None:
-        # In a forked child the folder belongs to the parent, and this object's finalizers would delete it.
-        if self._env is None:
-            return
-        nethack = self._env.nethack
-        self._env._close_nethack.detach()
-        nethack._finalizer.detach()
-        nethack._tempdir._finalizer.detach()
-
 
 def _disown_all() -> None:
-    for game in list(_live_games):
-        game._disown()
+    # In a forked child the folder belongs to the parent, and the game's finalizers would delete it.
+    for env in [game._env for game in _live_games if game._env is not None]:
+        env._close_nethack.detach()
+        env.nethack._finalizer.detach()
+        env.nethack._tempdir._finalizer.detach()
 
 
 if hasattr(os, "register_at_fork"):
@@ -206,15 +190,16 @@ class GamePool:
 
     def __init__(self, *, max_idle: int = 32) -> None:
         self._max_idle = max_idle
-        self._idle: OrderedDict[int, NetHackGame] = OrderedDict()
+        self._idle: dict[NetHackGame, None] = {}
+        """The idle games, from the one that was idle longest."""
         self._lock = threading.Lock()
 
     def take(self, family: str) -> NetHackGame:
         """Return an idle game of that family, or a new one. It belongs to the caller until it is given back."""
         with self._lock:
-            for number, game in reversed(self._idle.items()):
+            for game in reversed(self._idle):
                 if game.family == family and game.is_usable:
-                    del self._idle[number]
+                    del self._idle[game]
                     return game
         return NetHackGame(family)
 
@@ -223,8 +208,10 @@ class GamePool:
         if not game.is_usable:
             return
         with self._lock:
-            self._idle[id(game)] = game
-            excess = [self._idle.popitem(last=False)[1] for _ in range(len(self._idle) - self._max_idle)]
+            self._idle[game] = None
+            excess = list(self._idle)[: max(0, len(self._idle) - self._max_idle)]
+            for old in excess:
+                del self._idle[old]
         for old in excess:
             old.close()
 
@@ -238,7 +225,7 @@ class GamePool:
     def close(self) -> None:
         """Close the idle games. Calling it twice is fine."""
         with self._lock:
-            games = list(self._idle.values())
+            games = list(self._idle)
             self._idle.clear()
         for game in games:
             game.close()

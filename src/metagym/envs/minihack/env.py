@@ -70,10 +70,6 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
             display: put the map and its colours into `info["display"]`, for viewers.
             render_mode: None or `ansi`.
             pool: the pool that games are taken from and given back to; environments may share it.
-
-        Raises:
-            UnknownNameError: a family, a group or a part does not exist.
-            ConfigError: another argument is out of its range.
         """
         self._families = expand_families(families)
         if not self._families:
@@ -81,11 +77,10 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         for name, value, allowed in (
             ("goal", goal, ("family", "none", "paper_task_line")),
             ("rewards", rewards, ("success", "minihack")),
+            ("render_mode", render_mode or "ansi", ("ansi",)),
         ):
             if value not in allowed:
                 raise UnknownNameError.of(name, value, allowed)
-        if render_mode not in (None, "ansi"):
-            raise UnknownNameError.of("render_mode", render_mode, ("ansi",))
         self.render_mode = render_mode
         self.observation_space = TextSpace()
         self.action_space = TextSpace()
@@ -97,26 +92,21 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         self._game: NetHackGame | None = None
         self._commands: Mapping[str, int] = {}
         self._is_over = True
+        self.screen: Screen
+        """The current screen, for viewers and tests."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Start the level `options["task_id"]`; without an id, draw one from `np_random`.
-
-        Raises:
-            UnknownNameError: there is no such level.
-            MissingExtraError: minihack is not installed.
-        """
+        """Start the level `options["task_id"]`; without an id, draw one from `np_random`."""
         super().reset(seed=seed)
         task_id = (options or {}).get("task_id")
         family, level_seed = self._draw() if task_id is None else parse_task_id(task_id)
-        self._take_game(family)
-        assert self._game is not None
-        self._game.start(level_seed)
+        game = self._game = self._take_game(family)
+        game.reads_colors, game.reads_descriptions = self._display, "legend" in self._parts
+        game.start(level_seed)
         goals = {"family": goal_of(family), "none": "", "paper_task_line": f"play {family}"}
-        self._goal = goals[self._goal_kind]
-        self._limit = self._game.max_steps
-        self._num_steps, self._is_over = 0, False
-        self._read(self._game.screen())
-        self._feedback = ""
+        self._goal, self._limit = goals[self._goal_kind], game.max_steps
+        self._num_steps, self._is_over, self._feedback = 0, False, ""
+        self._read(game.screen())
         return self._text(), self._info((), success=False)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
@@ -131,7 +121,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         if keys:
             outcomes = self._press(keys)
             while self._auto_answer and self._question and not outcomes[-1].is_over and len(events) < MAX_AUTO_ANSWERS:
-                asked = self._screen.message or f"({self._question.kind})"
+                asked = self.screen.message or f"({self._question.kind})"
                 events.append(f"{asked} -> {self._question.default}")
                 outcomes += self._press(self._question.answers[self._question.default])
         terminated = bool(outcomes) and outcomes[-1].is_over
@@ -157,38 +147,26 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
             self._pool.close()
         self._is_over = True
 
-    @property
-    def screen(self) -> Screen:
-        """The current screen, for viewers and tests."""
-        return self._screen
-
     def _draw(self) -> tuple[str, int]:
         family = self._families[int(self.np_random.integers(len(self._families)))]
         return family, int(self.np_random.integers(NUM_SEEDS))
 
-    def _take_game(self, family: str) -> None:
-        if self._game is not None and (self._game.family != family or not self._game.is_usable):
+    def _take_game(self, family: str) -> NetHackGame:
+        if self._game is not None:
+            if self._game.family == family and self._game.is_usable:
+                return self._game
             self._pool.give_back(self._game)
-            self._game = None
-        if self._game is None:
-            self._game = self._pool.take(family)
-            self._commands = commands_for(self._game.keys)
-            self._command_names = tuple(self._commands)
-        self._game.reads_colors = self._display
-        self._game.reads_descriptions = "legend" in self._parts
+        game = self._pool.take(family)
+        self._commands = commands_for(game.keys)
+        return game
 
     def _read(self, screen: Screen, *, after_prefix: bool = False, in_position: bool = False) -> None:
-        self._screen = screen
+        self.screen = screen
         self._question: Question | None = read_question(screen, after_prefix=after_prefix, in_position=in_position)
-        if self._question is None:
-            self._table: Mapping[str, Any] = self._commands
-            self._available = self._command_names
-        else:
-            self._table = self._question.answers
-            self._available = tuple(self._table)
+        self._available = tuple(self._commands if self._question is None else self._question.answers)
 
     def _keys_for(self, action: str) -> tuple[int, ...] | None:
-        if action not in self._table:
+        if action not in self._available:
             folded = " ".join(action.split()).casefold()
             action = next((name for name in self._available if name.casefold() == folded), action)
         if self._question is not None:
@@ -204,11 +182,8 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
             if outcomes[-1].is_over:
                 break
         moves_cursor = had_question is not None and had_question.kind == "position" and keys[-1] not in (27, ord("."))
-        self._read(
-            self._game.screen(),
-            after_prefix=had_question is None and keys[-1] in PREFIXES,
-            in_position=moves_cursor,
-        )
+        after_prefix = had_question is None and keys[-1] in PREFIXES
+        self._read(self._game.screen(), after_prefix=after_prefix, in_position=moves_cursor)
         return outcomes
 
     def _unknown_command(self, action: str) -> str:
@@ -229,7 +204,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         return "lost" if outcomes[-1].is_death else "failed"
 
     def _text(self) -> str:
-        text = render_text(self._screen, parts=self._parts)
+        text = render_text(self.screen, parts=self._parts)
         return f"{self._feedback}\n{text}" if self._feedback else text
 
     def _info(self, events: tuple[str, ...], *, success: bool) -> dict[str, Any]:
@@ -240,16 +215,12 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
             "events": events,
         }
         if self._display:
-            info["display"] = render_display(self._screen)
+            info["display"] = render_display(self.screen)
         return info
 
 
 def parse_task_id(task_id: object) -> tuple[str, int]:
-    """Return the family and the seed in a task id `family/seed`.
-
-    Raises:
-        UnknownNameError: there is no such family, or the seed is not a seed.
-    """
+    """Return the family and the seed in a task id `family/seed`."""
     family, _, seed = str(task_id).rpartition("/")
     if not (seed.isascii() and seed.isdigit() and int(seed) < NUM_SEEDS):
         raise UnknownNameError(

@@ -6,7 +6,6 @@ It is data only: minihack need not be installed.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import product
 
 from metagym.errors import UnknownNameError
@@ -91,7 +90,6 @@ _MINIGRID = "it is a port of a MiniGrid level and needs the package minigrid, wh
 _BOXOBAN = "its levels must be downloaded by a script of minihack first"
 _CUSTOM = "it is a template without a level: it needs a des-file"
 
-_ROOMS = ("N2", "N4", "N6", "N10")
 _MULTI_ROOM_KINDS = {
     "N2": ("", "-Extreme", "-Lava", "-LavaMonsters", "-Locked", "-Monster"),
     "N4": ("", "-Extreme", "-Lava", "-LavaMonsters", "-Locked", "-Monster"),
@@ -106,7 +104,7 @@ REFUSED: dict[str, str] = {
         _ids(
             *(f"LavaCrossingS{kind}" for kind in ("9N1", "9N2", "9N3", "11N5", "19N13", "19N17")),
             *(f"SimpleCrossingS{kind}" for kind in ("9N1", "9N2", "9N3", "11N5")),
-            *(f"MultiRoom-{rooms}{kind}" for rooms in _ROOMS for kind in _MULTI_ROOM_KINDS[rooms]),
+            *(f"MultiRoom-{rooms}{kind}" for rooms, kinds in _MULTI_ROOM_KINDS.items() for kind in kinds),
         ),
         _MINIGRID,
     ),
@@ -136,21 +134,13 @@ _GOALS: dict[str, str] = {
 
 def goal_of(family: str) -> str:
     """Return the goal of a family in words, without the id."""
-    name, group = family.removeprefix("MiniHack-"), GROUP_OF[family]
-    first, _, rest = name.partition("-")
-    second = rest.partition("-")[0]
-    for key in (f"{group}-{first}", f"{first}-{second}", group):
-        if key in _GOALS:
-            return _GOALS[key]
-    return _STAIRS
+    group, (_, first, second, *_) = GROUP_OF[family], family.split("-")
+    keys = (f"{group}-{first}", f"{first}-{second}", group)
+    return next((_GOALS[key] for key in keys if key in _GOALS), _STAIRS)
 
 
 def check_family(name: str) -> str:
-    """Return `name` if it is a family.
-
-    Raises:
-        UnknownNameError: it is not a family; for an id that minihack registers the message says why.
-    """
+    """Return `name` if it is a family."""
     if name in GROUP_OF:
         return name
     if name in REFUSED:
@@ -162,50 +152,15 @@ def check_family(name: str) -> str:
 
 
 def expand_families(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the families in a list of families and groups, each once, in order.
-
-    Raises:
-        UnknownNameError: a name is neither a family nor a group.
-    """
+    """Return the families in a list of families and groups, each once, in order."""
     expanded = (member for name in names for member in GROUPS.get(name) or (check_family(name),))
     return tuple(dict.fromkeys(expanded))
 
 
-@dataclass(frozen=True)
-class PublishedSplit:
-    """The families and sizes of a published experiment."""
+PAPER_TRAIN = _ids("Room-Random-5x5", "Room-Monster-5x5", "Room-Trap-5x5", "Eat", "Wear", "Wield", "Pray", "Sink")
+PAPER_TEST = _ids("Room-Dark-5x5", "Read", "PutOn", "Zap")
+"""The families that a reflector is trained on, and those held out. docs/minihack.md lists what is assumed.
 
-    meta_train: tuple[str, ...]
-    """The families that a reflector is trained on."""
-    meta_test: tuple[str, ...]
-    """The families held out from training."""
-    episodes_per_step: int
-    max_episode_steps: int
-    """The number of meta-steps in a meta-episode."""
-    max_steps: int
-    """The number of steps in an episode."""
-    guessed: tuple[str, ...]
-    """What the source does not say, and the assumption made here."""
-
-
-PAPER = PublishedSplit(
-    meta_train=_ids("Room-Random-5x5", "Room-Monster-5x5", "Room-Trap-5x5", "Eat", "Wear", "Wield", "Pray", "Sink"),
-    meta_test=_ids("Room-Dark-5x5", "Read", "PutOn", "Zap"),
-    episodes_per_step=5,
-    max_episode_steps=10,
-    max_steps=25,
-    guessed=(
-        "meta_train: the paper's families are not known; assumed are the lit 5x5 rooms and the simple skills "
-        "that are not held out, in their versions with many levels",
-        "meta_test: held out are 'Dark', 'Read', 'PutOn' and 'Zap' in 5x5; that Dark means "
-        "MiniHack-Room-Dark-5x5-v0 is inferred, as is that the skills are neither -Fixed nor -Distr",
-        "episodes_per_step: 3 or 5 were used; 5 is assumed",
-        "max_steps: 25 is the default of the released code; that the paper's runs used it is inferred",
-        "validation: the size of the paper's validation set is not known; none is set here",
-    ),
-)
-"""Source: Shalev, Ding, Jamnik 2026, "Training Language Agents to Learn from Experience" (arXiv 2605.20477).
-
-This is the protocol as far as it is known; `guessed` lists the assumptions. metagym does not claim to reproduce the
-paper's numbers.
+Source: Shalev, Ding, Jamnik 2026, "Training Language Agents to Learn from Experience" (arXiv 2605.20477). metagym does
+not claim to reproduce the paper's numbers.
 """

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from metagym.envs.minihack.engine import GamePool
 from metagym.envs.minihack.families import FAMILIES, FEW_LEVELS, GROUPS, INVENTORY_KINDS, check_family
-from metagym.envs.minihack.screen import Screen
 from metagym.errors import ConfigError, TasksExhaustedError
 from metagym.tasks import SeededTaskSet
 from metagym.types import Task
@@ -32,7 +32,7 @@ class MiniHackTaskSet(SeededTaskSet):
     def __init__(self, *, pool: GamePool | None = None) -> None:
         self._pool = GamePool() if pool is None else pool
         self._owns_pool = pool is None
-        super().__init__(FAMILIES, self._content_of, groups=GROUPS)
+        super().__init__(FAMILIES, self.content_of, groups=GROUPS)
 
     def close(self) -> None:
         """Close the games that were made here."""
@@ -48,11 +48,7 @@ class MiniHackTaskSet(SeededTaskSet):
         split: str = "train",
         exclude: Iterable[str] = (),
     ) -> tuple[Task, ...]:
-        """Draw tasks as `TaskSet.draw` does.
-
-        Raises:
-            TasksExhaustedError: the families have too few levels in this split. Some families have only one level.
-        """
+        """Draw tasks as `TaskSet.draw` does. Some families have only one level."""
         try:
             return super().draw(num_tasks, rng=rng, families=families, split=split, exclude=exclude)
         except TasksExhaustedError as error:
@@ -63,24 +59,20 @@ class MiniHackTaskSet(SeededTaskSet):
                 f"{error}{hint} `metagym minihack levels` counts the levels of a family."
             ) from error
 
-    def _content_of(self, family: str, seed: int) -> str:
+    def content_of(self, family: str, seed: int) -> str:
+        """Return the content that distinguishes levels of this family: the map at the start, as text."""
         game = self._pool.take(family)
         try:
             game.start(seed)
-            return level_content(family, game.screen())
+            screen = game.screen()
         finally:
             self._pool.give_back(game)
+        kinds = INVENTORY_KINDS.get(family, ())
+        items = [name for _, name in screen.inventory if any(kind in name for kind in kinds)]
+        return "\n".join((screen.map_text, *items))
 
 
-def level_content(family: str, screen: Screen) -> str:
-    """Return the content that distinguishes levels of this family: the map at the start, as text."""
-    kinds = INVENTORY_KINDS.get(family, ())
-    items = [name for _, name in screen.inventory if any(kind in name for kind in kinds)]
-    return "\n".join((screen.map_text, *items))
-
-
-@dataclass(frozen=True)
-class StartCount:
+class StartCount(NamedTuple):
     """The number of distinct levels among some seeds of a family."""
 
     family: str
@@ -103,29 +95,13 @@ class StartCount:
         return round(self.num_levels + unseen)
 
 
-def count_starts(
-    families: Iterable[str], *, num_seeds: int = 1000, first_seed: int = 0, pool: GamePool | None = None
-) -> Iterator[StartCount]:
-    """Yield the count of each family, over `num_seeds` seeds from `first_seed` on. A seed takes about 1 ms.
-
-    Raises:
-        UnknownNameError: a name is not a family.
-        ConfigError: `num_seeds` is less than 1.
-    """
+def count_starts(families: Iterable[str], *, num_seeds: int = 1000) -> Iterator[StartCount]:
+    """Yield the count of each family, over the seeds from 0 on. A seed takes about 1 ms."""
     if num_seeds < 1:
         raise ConfigError(f"num_seeds must be at least 1, got {num_seeds}.")
     names = [check_family(family) for family in families]
-    games = GamePool() if pool is None else pool
-    try:
+    with contextlib.closing(MiniHackTaskSet()) as tasks:
         for family in names:
-            game = games.take(family)
-            counts: Counter[str] = Counter()
-            for seed in range(first_seed, first_seed + num_seeds):
-                game.start(seed)
-                counts[level_content(family, game.screen())] += 1
-            games.give_back(game)
+            counts = Counter(tasks.content_of(family, seed) for seed in range(num_seeds))
             times = Counter(counts.values())
             yield StartCount(family, num_seeds, len(counts), times[1], times[2])
-    finally:
-        if pool is None:
-            games.close()
