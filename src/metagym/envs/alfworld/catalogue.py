@@ -71,11 +71,7 @@ class GameCatalogue:
         return games.make_game(task_id) if is_generated else parse_game(self.data(task_id), name=task_id)
 
     def data(self, task_id: str) -> dict[str, Any]:
-        """Return the content of the game's `game.tw-pddl`.
-
-        Raises:
-            MissingExtraError: the file of a generated game needs alfworld, which is not installed.
-        """
+        """Return the content of the game's `game.tw-pddl`. A generated game's needs the package alfworld."""
         if self._is_generated(task_id):
             return export.game_data(task_id)
         assert self.folder is not None

@@ -11,9 +11,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
-from metagym.envs.alfworld.expert import Goal, Skills, TextPlayer, read_goal, remember
+from metagym.envs.alfworld.expert import Goal, TextPlayer, read_goal, remember
 from metagym.envs.instructions import MAX_INSTRUCTIONS, Instruction, check_slip, draw_slip, read_instructions, rewrite
 from metagym.types import Action, Episode, MetaStep, Observation, Reflection, Step, Trajectory
 
@@ -58,11 +57,7 @@ class ALFWorldDemoActor:
 
     def __init__(self, *, slip: float = 0.0) -> None:
         self.slip = check_slip(slip)
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """Everything that decides the actions."""
-        return {"kind": "ALFWorldDemoActor", "slip": self.slip}
+        self.fingerprint = {"kind": "ALFWorldDemoActor", "slip": self.slip}
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
         """Return the next command."""
@@ -71,15 +66,9 @@ class ALFWorldDemoActor:
             return Action(text=None, problem="I do not understand this task.")
         if slipped := draw_slip(self.slip, available, seed=episode.seed, num_steps=len(steps)):
             return Action(text=slipped, thought="My hand slips.")
-        names = skills_for(read_instructions(episode.prompt), observation.goal)
-        skills = Skills(
-            opens="open" in names,
-            treatments=tuple(skill for skill in names if skill in ("clean", "heat", "cool")),
-            uses_lamp="lamp" in names,
-            fetches_second="second" in names,
-        )
+        skills = skills_for(read_instructions(episode.prompt), observation.goal)
         command = TextPlayer(goal, skills, remember(steps, observation), available).next_command()
-        return Action(text=command, thought=f"The prompt names: {', '.join(names)}." if names else "")
+        return Action(text=command, thought=f"The prompt names: {', '.join(skills)}." if skills else "")
 
 
 class ALFWorldDemoReflector:

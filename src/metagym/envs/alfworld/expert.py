@@ -45,16 +45,6 @@ class Goal(NamedTuple):
     """How many objects of the type `target`."""
 
 
-class Skills(NamedTuple):
-    """The skills of a player, beside walking, taking and putting down."""
-
-    opens: bool = False
-    treatments: tuple[str, ...] = ()
-    """The treatments that it gives an object before it puts it down, in order."""
-    uses_lamp: bool = False
-    fetches_second: bool = False
-
-
 def read_goal(text: str) -> Goal | None:
     """Return the goal in a sentence; None if no template of ALFWorld fits the sentence.
 
@@ -62,16 +52,15 @@ def read_goal(text: str) -> Goal | None:
     Goal(target='egg', place='garbagecan', treatment='heat', lamp='', number=1)
     """
     for pattern in _GOALS:
-        found = pattern.search(text)
-        if found is not None:
+        if found := pattern.search(text):
             parts = found.groupdict()
-            state = parts.get("state") or ""
+            state = parts.get("state", "")
             return Goal(
                 target=parts["target"],
-                place=parts.get("place") or "",
+                place=parts.get("place", ""),
                 treatment="heat" if state == "hot" else state,
-                lamp=parts.get("lamp") or "",
-                number=2 if parts.get("two") else 1,
+                lamp=parts.get("lamp", ""),
+                number=2 if "two" in parts else 1,
             )
     return None
 
@@ -126,9 +115,13 @@ def remember(steps: Sequence[Step], observation: Observation) -> Memory:
 
 
 class TextPlayer:
-    """Chooses the next command from a memory and skills."""
+    """Chooses the next command from a memory and skills.
 
-    def __init__(self, goal: Goal, skills: Skills, memory: Memory, available: Sequence[str]) -> None:
+    It can walk, take and put down. Other skills: `open`, `lamp`, `second` (it fetches the second object), and the
+    treatments `clean`, `heat` and `cool`, which it gives an object in the order of `skills`.
+    """
+
+    def __init__(self, goal: Goal, skills: Sequence[str], memory: Memory, available: Sequence[str]) -> None:
         self.goal, self.skills, self.memory, self.available = goal, skills, memory, available
 
     def next_command(self) -> str:
@@ -139,15 +132,15 @@ class TextPlayer:
         if _kind(carrying) != goal.target:
             return self._first(f"move {carrying} to ", f"put {carrying} ") or self._search()
         if goal.lamp:
-            return self._to_lamp() if self.skills.uses_lamp else f"examine {carrying}"
-        for treatment in self.skills.treatments:
-            if (treatment, carrying) not in self.memory.treated:
-                return self._treat(carrying, treatment)
+            return self._to_lamp() if "lamp" in self.skills else f"examine {carrying}"
+        for skill in self.skills:
+            if skill in TOOLS and (skill, carrying) not in self.memory.treated:
+                return self._treat(carrying, skill)
         return self._put(carrying)
 
     def _fetch(self, kind: str) -> str:
         done = {item for item, place in self.memory.put_down.items() if _kind(place) == self.goal.place}
-        if done and not (self.goal.number > 1 and self.skills.fetches_second and len(done) < self.goal.number):
+        if done and not (self.goal.number > 1 and "second" in self.skills and len(done) < self.goal.number):
             return "look"  # as far as the player knows, everything is done
         for item, receptacle in self.memory.find(kind):
             if item not in done:
@@ -173,16 +166,15 @@ class TextPlayer:
         used = [place for place in self.memory.put_down.values() if place in places]
         if not places:
             return "look"
-        place = (used or sorted(places, key=_number))[0]
+        place = (used or sorted(places, key=lambda name: int(name.rsplit(" ", 1)[1])))[0]
         for command in (f"move {item} to {place}", f"put {item} in/on {place}"):
             if command in self.available:
                 return command
         return self._visit(place)
 
     def _search(self) -> str:
-        """Look into a new receptacle, first into one that usually holds such a thing."""
         unseen = [name for name in self.memory.receptacles if name not in self.memory.contents]
-        if not self.skills.opens:
+        if "open" not in self.skills:
             unseen = [name for name in unseen if name not in self.memory.closed]
         likely = usual_homes(self.goal.target)
         # Of equally likely receptacles, one that can be opened without a walk comes first.
@@ -190,8 +182,7 @@ class TextPlayer:
         return self._visit(unseen[0]) if unseen else "look"
 
     def _visit(self, receptacle: str) -> str:
-        """Go to a receptacle; if the player is there already, look into it."""
-        if self.skills.opens and f"open {receptacle}" in self.available:
+        if "open" in self.skills and f"open {receptacle}" in self.available:
             return f"open {receptacle}"
         if f"go to {receptacle}" in self.available:
             return f"go to {receptacle}"
@@ -223,13 +214,9 @@ def expert_command(steps: Sequence[Step], observation: Observation) -> str | Non
     goal = read_goal(observation.goal)
     if goal is None:
         return None
-    skills = Skills(True, (goal.treatment,) if goal.treatment else (), True, True)
+    skills = ("open", "lamp", "second", goal.treatment)
     return TextPlayer(goal, skills, remember(steps, observation), observation.available_actions or ()).next_command()
 
 
 def _kind(name: str) -> str:
     return name.rsplit(" ", 1)[0]
-
-
-def _number(name: str) -> int:
-    return int(name.rsplit(" ", 1)[1])

@@ -55,11 +55,6 @@ class Cluster(NamedTuple):
         return digest(["alfworld task", *self])
 
 
-def is_task_folder(name: str) -> bool:
-    """Return whether a folder's name has the form of an official task's."""
-    return _FOLDER.fullmatch(name) is not None
-
-
 def cluster_of(task_id: str) -> Cluster:
     """Return the cluster that a task's id names.
 

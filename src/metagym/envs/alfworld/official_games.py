@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metagym.envs.alfworld.families import cluster_of, is_task_folder
+from metagym.envs.alfworld.families import cluster_of
 from metagym.envs.alfworld.game import UNMARKED, UNSOLVABLE, GameFileError, problem_with
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.types import digest
@@ -107,11 +107,13 @@ def _scan(folder: Path) -> Iterator[tuple[str, int, int]]:
 
 
 def _inspect(path: Path) -> str:
-    """Return why a game's file cannot be played; empty if it can."""
-    if not is_task_folder(path.parent.parent.name):
-        return f"the folder {path.parent.parent.name!r} names no known task: TYPE-OBJECT-None-RECEPTACLE-ROOM"
+    # The reason why a game's file cannot be played; empty if it can.
+    task = path.parent.parent.name
     try:
+        cluster_of(task)
         return problem_with(json.loads(path.read_bytes()))
+    except UnknownNameError:
+        return f"the folder {task!r} names no known task: TYPE-OBJECT-None-RECEPTACLE-ROOM"
     except (OSError, ValueError) as error:
         return f"cannot be read ({error})"
 

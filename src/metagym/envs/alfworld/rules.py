@@ -76,7 +76,11 @@ def number_names(ids: set[str]) -> dict[str, str]:
 
     An id without `_bar_` gets no number but keeps the blank, as in stock ALFWorld.
     """
-    kinds = {item: _kind_of(item) for item in sorted(ids) if "_bar_" in item}
+    kinds = {
+        item: item.split("_bar_", 1)[0] + ("basin" if "basin" in item else "")
+        for item in sorted(ids)
+        if "_bar_" in item
+    }
     names = {item: f"{item} " for item in ids}
     left: dict[str, int] = defaultdict(int)
     for kind in kinds.values():
@@ -85,10 +89,6 @@ def number_names(ids: set[str]) -> dict[str, str]:
         names[item] = f"{kind} {left[kind]}"
         left[kind] -= 1
     return names
-
-
-def _kind_of(item: str) -> str:
-    return item.split("_bar_", 1)[0] + ("basin" if "basin" in item else "")
 
 
 class World:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from metagym.envs.gates.env import GATES
 from metagym.envs.instructions import Instruction, check_slip, draw_slip, read_instructions, rewrite
@@ -30,11 +29,7 @@ class GatesDemoActor:
 
     def __init__(self, *, slip: float = 0.0) -> None:
         self.slip = check_slip(slip)
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """Everything that decides the actions."""
-        return {"kind": "GatesDemoActor", "slip": self.slip}
+        self.fingerprint = {"kind": "GatesDemoActor", "slip": self.slip}
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
         """Return the next way to try at this gate."""

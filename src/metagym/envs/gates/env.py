@@ -117,16 +117,14 @@ class GatesEnv(gymnasium.Env[str, str]):
             return f"You do not know how to {action!r} a gate. {self._place()}", 0.0, False, False, self._info()
         gate = self._level.gates[self._passed]
         index = GATES.index(gate)
+        self._turns -= BACKFIRE_TURNS if action == self._law.backfires[index] else 1
         if action == self._law.opens[index]:
             text = f"You {action}. The {gate} gate opens."
             self._passed += 1
-            self._turns -= 1
         elif action == self._law.backfires[index]:
             text = f"You {action}. The {gate} gate stays shut, and a landslide costs you {BACKFIRE_TURNS} turns."
-            self._turns -= BACKFIRE_TURNS
         else:
             text = f"You {action}. The {gate} gate stays shut."
-            self._turns -= 1
         if self._passed == len(GATES):
             info = self._info(success=True, outcome="passed the last gate", available_actions=())
             return f"{text} You have passed them all.", 1.0, True, False, info

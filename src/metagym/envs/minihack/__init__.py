@@ -2,8 +2,7 @@
 
     env.py, meta.py, tasks.py, families.py   as in every environment folder
     engine.py        imports minihack; one NetHack game, exactly seeded and re-used; a pool of games
-    screen.py        what NetHack shows, read from its buffers
-    screen_text.py   a screen as text
+    screen.py        what NetHack shows, read from its buffers and written as text
     commands.py      the names of the actions
     questions.py     menus and questions: their answers, and a default answer
     demo/            the scripted actor and reflector

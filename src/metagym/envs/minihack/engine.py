@@ -15,9 +15,8 @@ import warnings
 import weakref
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from metagym.envs.minihack.families import check_family
 from metagym.envs.minihack.screen import Screen, read_screen
@@ -29,7 +28,7 @@ _live_games: weakref.WeakSet[NetHackGame] = weakref.WeakSet()
 _import_lock = threading.Lock()
 
 
-def import_minihack() -> types.ModuleType:
+def import_minihack() -> Any:
     """Import minihack, with or without setuptools' `pkg_resources`, and return it."""
     with _import_lock:
         if "minihack" in sys.modules:
@@ -44,21 +43,19 @@ def import_minihack() -> types.ModuleType:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
-                module: types.ModuleType = require("minihack", extra="minihack")
-                return module
+                return require("minihack", extra="minihack")
         finally:
             if present is None:
                 del sys.modules["pkg_resources"]
 
 
-def _stand_in() -> types.ModuleType:
+def _stand_in() -> Any:
     module: Any = types.ModuleType("pkg_resources")
     module.resource_filename = lambda package, resource: str(importlib.resources.files(package) / resource)
-    return module  # type: ignore[no-any-return]
+    return module
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The result of one key."""
 
     reward: float

@@ -11,8 +11,7 @@ from metagym.envs.minihack.commands import PREFIXES, commands_for
 from metagym.envs.minihack.engine import GamePool, NetHackGame, Outcome
 from metagym.envs.minihack.families import DEFAULT_FAMILIES, check_family, expand_families, goal_of
 from metagym.envs.minihack.questions import Question, read_question
-from metagym.envs.minihack.screen import Screen
-from metagym.envs.minihack.screen_text import DEFAULT_PARTS, check_parts, render_display, render_text
+from metagym.envs.minihack.screen import DEFAULT_PARTS, Screen, check_parts, render_display, render_text
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.spaces import TextSpace
 
@@ -117,8 +116,12 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         keys = self._keys_for(action)
         outcomes: list[Outcome] = []
         events: list[str] = []
-        self._feedback = "" if keys else self._unknown_command(action)
-        if keys:
+        self._feedback = ""
+        if keys is None:
+            shown = action if len(action) <= 60 else action[:57] + "..."
+            available = ", ".join(self._available)
+            self._feedback = f"Unknown command {shown!r}: nothing was done. Available: {available}."
+        else:
             outcomes = self._press(keys)
             while self._auto_answer and self._question and not outcomes[-1].is_over and len(events) < MAX_AUTO_ANSWERS:
                 asked = self.screen.message or f"({self._question.kind})"
@@ -156,6 +159,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
             if self._game.family == family and self._game.is_usable:
                 return self._game
             self._pool.give_back(self._game)
+            self._game = None
         game = self._pool.take(family)
         self._commands = commands_for(game.keys)
         return game
@@ -185,10 +189,6 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         after_prefix = had_question is None and keys[-1] in PREFIXES
         self._read(self._game.screen(), after_prefix=after_prefix, in_position=moves_cursor)
         return outcomes
-
-    def _unknown_command(self, action: str) -> str:
-        shown = action if len(action) <= 60 else action[:57] + "..."
-        return f"Unknown command {shown!r}: nothing was done. Available: {', '.join(self._available)}."
 
     def _describe_end(self, outcomes: Sequence[Outcome], *, truncated: bool) -> str:
         assert self._game is not None

@@ -12,7 +12,7 @@ from metagym.envs.minihack.demo import DEFAULT_PROMPT, MiniHackDemoActor, MiniHa
 from metagym.envs.minihack.engine import GamePool
 from metagym.envs.minihack.env import MiniHackTextEnv
 from metagym.envs.minihack.families import DEFAULT_FAMILIES
-from metagym.envs.minihack.screen_text import DEFAULT_PARTS
+from metagym.envs.minihack.screen import DEFAULT_PARTS
 from metagym.envs.minihack.tasks import MiniHackTaskSet
 from metagym.extensions import extension_of
 from metagym.imports import package_versions
@@ -28,10 +28,6 @@ class MiniHackMetaEnv(MetaEnv):
 
     A family is a MiniHack id; `families` takes ids and groups (`Room`, `Skill`, ...). `parts`, `goal`, `rewards`,
     `auto_answer` and `display` are options of `MiniHackTextEnv`; all others are fields of `MetaEnvConfig`.
-
-    Raises:
-        ConfigError: an option is unknown or its value is invalid.
-        MissingExtraError: at reset, if minihack is not installed.
     """
 
     default_prompt = DEFAULT_PROMPT

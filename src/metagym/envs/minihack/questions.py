@@ -116,25 +116,16 @@ def _read_choice(screen: Screen) -> Question:
         return Question("item", {**answers, "list items": (ord("*"),), **_CANCEL}, default)
     keys = [key for key in _expand(listed) if key != "#"]  # "#" would ask for a number
     answers = {_CHOICE_NAMES.get(key, f"answer {key}"): (ord(key),) for key in keys}
-    default = "yes" if "yes" in answers and not message.startswith("Really") else "cancel"
-    if "no" in answers and default == "cancel":
-        default = "no"
+    preferred = ("no",) if message.startswith("Really") else ("yes", "no")
+    default = next((name for name in preferred if name in answers), "cancel")
     return Question("choice", {**answers, **_CANCEL}, default)
 
 
 def _expand(listed: str) -> list[str]:
     """Return the letters in NetHack's list: `- a-dfh` means -, a, b, c, d, f, h."""
     letters: list[str] = []
-    compact = listed.replace(" ", "").replace(",", "")
-    position = 0
-    while position < len(compact):
-        here, rest = compact[position], compact[position + 1 : position + 3]
-        if len(rest) == 2 and rest[0] == "-" and here.isalpha() and rest[1].isalpha():
-            letters.extend(map(chr, range(ord(here), ord(rest[1]) + 1)))
-            position += 3
-        else:
-            letters.append(here)
-            position += 1
+    for first, last, single in re.findall(r"([a-zA-Z])-([a-zA-Z])|([^ ,])", listed.replace(" ", "")):
+        letters += map(chr, range(ord(first), ord(last) + 1)) if first else single
     return list(dict.fromkeys(letters))
 
 

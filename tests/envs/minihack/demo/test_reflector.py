@@ -8,7 +8,7 @@ import pytest
 
 from metagym.envs.instructions import Instruction, read_instructions
 from metagym.envs.minihack.demo import DEFAULT_PROMPT, MiniHackDemoReflector
-from metagym.envs.minihack.demo.reflector import PromptChange, apply_change
+from metagym.envs.minihack.demo.reflector import apply_change
 from metagym.envs.minihack.families import DEFAULT_FAMILIES
 from metagym.types import Action, Episode, MetaStep, Observation, Step, StopReason, Task, Trajectory
 from tests.envs.minihack.bare_loop import learn, play_meta_step
@@ -85,8 +85,7 @@ def test_a_prompt_learned_on_skills_does_not_help_in_rooms(world):
 
 def test_a_lesson_is_added_at_its_place():
     full = f"Go.\n- {WALK}\n- {EXPLORE}"
-    change = PromptChange(added=LESSON_FETCH, dropped=None, reason="")
-    assert apply_change(full, change) == f"Go.\n- {WALK}\n- {FETCH}\n- {EXPLORE}"
-    assert apply_change("Go.", change) == f"Go.\n- {FETCH}"
-    swapped = PromptChange(added=LESSON_FETCH, dropped=read_instructions(WALK)[0], reason="")
-    assert apply_change(full, swapped) == f"Go.\n- {FETCH}\n- {EXPLORE}"
+    assert apply_change(full, added=LESSON_FETCH, dropped=None) == f"Go.\n- {WALK}\n- {FETCH}\n- {EXPLORE}"
+    assert apply_change("Go.", added=LESSON_FETCH, dropped=None) == f"Go.\n- {FETCH}"
+    walk = read_instructions(WALK)[0]
+    assert apply_change(full, added=LESSON_FETCH, dropped=walk) == f"Go.\n- {FETCH}\n- {EXPLORE}"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from metagym.envs.instructions import Instruction, check_slip, read_instructions
-from metagym.envs.minihack.demo.scene import Square, read_scene
+from metagym.envs.minihack.demo.scene import read_scene
 from metagym.envs.minihack.demo.vocabulary import CONDITIONS, SKILLS, Situation
 from metagym.types import Action, Episode, Observation, Step, derive_seed
 
@@ -34,11 +33,7 @@ class MiniHackDemoActor:
 
     def __init__(self, slip: float = 0.0) -> None:
         self._slip = check_slip(slip)
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """Everything that decides the actions."""
-        return {"actor": "minihack demo", "version": 1, "slip": self._slip}
+        self.fingerprint = {"actor": "minihack demo", "version": 1, "slip": self._slip}
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
         """Return the action that the prompt asks for."""
@@ -56,12 +51,12 @@ class MiniHackDemoActor:
         situation = _situation(steps, observation)
         if situation is None:
             return None, ""
-        holding = [
-            instruction
-            for instruction in read_instructions(prompt)
-            if (holds := CONDITIONS.get(instruction.condition)) is not None and holds(situation)
-        ]
-        for instruction in _alternate(holding, len(steps)):
+        rivals: dict[str, list[Instruction]] = {}
+        for instruction in read_instructions(prompt):
+            if instruction.condition in CONDITIONS and CONDITIONS[instruction.condition](situation):
+                rivals.setdefault(instruction.condition, []).append(instruction)
+        for instructions in rivals.values():
+            instruction = instructions[len(steps) % len(instructions)]
             skill = SKILLS.get(instruction.do)
             action = skill(situation, instruction.condition) if skill else None
             if action in situation.available:
@@ -69,48 +64,28 @@ class MiniHackDemoActor:
         return None, ""
 
 
-def _alternate(holding: Sequence[Instruction], index: int) -> list[Instruction]:
-    chosen: list[Instruction] = []
-    for condition in dict.fromkeys(instruction.condition for instruction in holding):
-        rivals = [instruction for instruction in holding if instruction.condition == condition]
-        chosen.append(rivals[index % len(rivals)])
-    return chosen
-
-
 def _situation(steps: Sequence[Step], observation: Observation) -> Situation | None:
-    scene = read_scene(observation.text)
-    before = [read_scene(step.observation.text) for step in steps]
-    # A window may cover the map: then the last visible map is used.
-    known = scene or next((past for past in reversed(before) if past is not None), None)
-    if known is None:
+    texts = [*(step.observation.text for step in steps), observation.text]
+    scenes = [scene for text in texts if (scene := read_scene(text)) is not None]
+    if not scenes:
         return None
-    visited: set[Square] = set()
-    doors: set[Square] = set()
-    spots: set[Square] = set()
-    floor: dict[Square, str] = {}
-    for past in (*before, scene):
-        if past is not None:
-            visited.add(past.hero)
-            doors.update(past.doors)
-            spots.update(past.spots)
-            # The floor of a dark room is visible only beside the hero, so it is remembered.
-            floor.update(past.floor)
-    known = replace(known, squares={**floor, **dict.fromkeys(visited, "."), **known.squares})
+    visited = frozenset(scene.hero for scene in scenes)
+    # The floor of a dark room is visible only beside the hero, so it is remembered.
+    floor = {square: symbol for scene in scenes for square, symbol in scene.floor.items()}
+    # A window may cover the map: then the last visible map is used.
+    known = replace(scenes[-1], squares={**floor, **dict.fromkeys(visited, "."), **scenes[-1].squares})
     return Situation(
         scene=known,
         available=observation.available_actions or (),
-        visited=frozenset(visited),
-        doors=frozenset(doors),
-        spots=frozenset(spots),
+        visited=visited,
+        doors=frozenset().union(*(scene.doors for scene in scenes)),
+        spots=frozenset().union(*(scene.spots for scene in scenes)),
         last_command=(steps[-1].command or "") if steps else "",
     )
 
 
 def _pace(seed: int, index: int, available: Sequence[str]) -> str | None:
-    """Walk to and fro. If a question is open, leave it."""
+    # Walk to and fro. If a question is open, leave it.
     forth = sorted(_OPPOSITE)[derive_seed(seed, "pace") % len(_OPPOSITE)]
     step = f"step {forth if index % 2 == 0 else _OPPOSITE[forth]}"
-    for name in (step, "cancel", "continue", "no"):
-        if name in available:
-            return name
-    return available[0] if available else None
+    return next((name for name in (step, "cancel", "continue", "no", *available) if name in available), None)

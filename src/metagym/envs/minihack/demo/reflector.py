@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from metagym.envs.instructions import MAX_INSTRUCTIONS, Instruction, read_instructions
 from metagym.envs.minihack.demo.scene import Scene, distance, read_scene
@@ -28,30 +27,17 @@ class MiniHackDemoReflector:
     """
 
     scripted = True
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """Everything that decides the prompts."""
-        return {"reflector": "minihack demo", "version": 1}
+    fingerprint = {"reflector": "minihack demo", "version": 1}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Return the last prompt with at most one instruction added, and at most one dropped."""
-        change = choose_change(history)
-        prompt = apply_change(history[-1].prompt, change)
-        return Reflection(prompt=prompt, analysis=change.reason, scripted=True)
+        added, dropped, reason = choose_change(history)
+        analysis = f"{reason} Dropped: {dropped}." if dropped else reason
+        prompt = apply_change(history[-1].prompt, added=added, dropped=dropped)
+        return Reflection(prompt=prompt, analysis=analysis, scripted=True)
 
 
-@dataclass(frozen=True)
-class PromptChange:
-    """A change of the prompt, and its reason."""
-
-    added: Instruction | None
-    dropped: Instruction | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """The content of one failed episode."""
 
     scenes: tuple[Scene, ...]
@@ -132,57 +118,49 @@ This is also their order in a prompt, of which the actor follows the first instr
 have equal evidence, the first one is added.
 """
 
-_RANKS = {lesson: rank for rank, lesson in enumerate(LESSONS)}
+_RANKS: dict[Instruction | None, int] = {lesson: rank for rank, lesson in enumerate(LESSONS)}
 
 
-def choose_change(history: Sequence[MetaStep], *, room: int = MAX_INSTRUCTIONS) -> PromptChange:
-    """Return the change with the most evidence in the last meta-step's failed episodes."""
+def choose_change(history: Sequence[MetaStep]) -> tuple[Instruction | None, Instruction | None, str]:
+    """Return the instruction to add, the one to drop, and the reason: the last meta-step's failed episodes."""
     instructions = read_instructions(history[-1].prompt, limit=None)
-    read, trajectories = instructions[:room], history[-1].trajectories
+    read, trajectories = instructions[:MAX_INSTRUCTIONS], history[-1].trajectories
     failed = [evidence for trajectory in trajectories if (evidence := _evidence(trajectory)) is not None]
     support = {
         lesson: sum(rule(evidence) for evidence in failed) for lesson, rule in LESSONS.items() if lesson not in read
     }
+    best = max(support, key=lambda lesson: support[lesson])
     dropped = next((instruction for instruction in read if _does_harm(instruction, trajectories)), None)
-    best = max(support, key=lambda lesson: support[lesson], default=None)
-    if best is None or support[best] == 0:
-        reason = "No failed episode gives evidence for a new instruction."
-        return PromptChange(None, dropped, f"{reason} Dropped: {dropped}." if dropped else reason)
-    if dropped is None and len(instructions) >= room:
+    if support[best] == 0:
+        return None, dropped, "No failed episode gives evidence for a new instruction."
+    if dropped is None and len(instructions) >= MAX_INSTRUCTIONS:
         dropped = next((instruction for instruction in read if _is_idle(instruction, history)), None)
         if dropped is None:
-            return PromptChange(None, None, "The prompt is full, and each of its instructions was used.")
-    reason = f"{support[best]} of {len(failed)} failed episodes give evidence for: {best}."
-    return PromptChange(best, dropped, f"{reason} Dropped: {dropped}." if dropped else reason)
+            return None, None, "The prompt is full, and each of its instructions was used."
+    return best, dropped, f"{support[best]} of {len(failed)} failed episodes give evidence for: {best}."
 
 
-def apply_change(prompt: str, change: PromptChange) -> str:
+def apply_change(prompt: str, *, added: Instruction | None, dropped: Instruction | None) -> str:
     """Return the changed prompt. All other lines stay as they are.
 
     An added instruction takes the place of the dropped one. If none is dropped, it goes before the first lesson that
     comes later in `LESSONS`, or to the end.
     """
     lines: list[str] = []
-    to_add = change.added
     for line in prompt.split("\n"):
-        found = read_instructions(line, limit=1)
-        is_dropped = bool(found) and found[0] == change.dropped
-        is_later = bool(found) and change.dropped is None and to_add is not None
-        if to_add is not None and (is_dropped or (is_later and _rank(found[0]) > _rank(to_add))):
-            lines.append(f"- {to_add}")
-            to_add = None
+        found = next(iter(read_instructions(line, limit=1)), None)
+        is_dropped = found is not None and found == dropped
+        is_later = found is not None and dropped is None and _RANKS.get(found, -1) > _RANKS.get(added, -1)
+        if added is not None and (is_dropped or is_later):
+            lines.append(f"- {added}")
+            added = None
         if not is_dropped:
             lines.append(line)
     changed = "\n".join(lines)
-    return changed if to_add is None else f"{changed.rstrip()}\n- {to_add}"
-
-
-def _rank(instruction: Instruction) -> int:
-    return _RANKS.get(instruction, -1)
+    return changed if added is None else f"{changed.rstrip()}\n- {added}"
 
 
 def _does_harm(instruction: Instruction, trajectories: Sequence[Trajectory]) -> bool:
-    """Return whether an instruction is not a lesson and held for many steps in episodes that mostly failed."""
     if instruction in LESSONS:
         return False
     affected = [trajectory for trajectory in trajectories if _count_holding(instruction, trajectory) >= _MANY_STEPS]
@@ -190,7 +168,6 @@ def _does_harm(instruction: Instruction, trajectories: Sequence[Trajectory]) -> 
 
 
 def _is_idle(instruction: Instruction, history: Sequence[MetaStep]) -> bool:
-    """Return whether an instruction's condition never held in the last meta-steps."""
     recent = [trajectory for meta_step in history[-_RECENT:] for trajectory in meta_step.trajectories]
     return len(history) >= _RECENT and not any(_count_holding(instruction, played) for played in recent)
 
@@ -211,9 +188,6 @@ def _evidence(trajectory: Trajectory) -> Evidence | None:
 
 
 def _count_holding(instruction: Instruction, trajectory: Trajectory) -> int:
-    """Return the number of steps at which an instruction's condition held."""
     holds = CONDITIONS.get(instruction.condition)
-    if holds is None:
-        return 0
     scenes = (read_scene(step.observation.text) for step in trajectory.steps)
-    return sum(holds(Situation(scene)) for scene in scenes if scene is not None)
+    return sum(holds(Situation(scene)) for scene in scenes if scene is not None) if holds else 0

@@ -106,7 +106,7 @@ def neighbours(square: Square) -> Iterator[Square]:
 
 
 def first_step(scene: Scene, is_goal: Callable[[Square], bool], doors: frozenset[Square]) -> str | None:
-    """Return the direction of the first step on a cheapest way to a goal; None if there is no way.
+    """Return the command of the first step on a cheapest way to a goal; None if there is no way.
 
     A way around a monster or a trap is taken if it is short. Doors are never passed diagonally.
     """
@@ -119,7 +119,7 @@ def first_step(scene: Scene, is_goal: Callable[[Square], bool], doors: frozenset
             continue
         reached.add(square)
         if first is not None and is_goal(square):
-            return first
+            return f"step {first}"
         for name, (down, right) in OFFSETS.items():
             there = square[0] + down, square[1] + right
             symbol = scene.squares.get(there, " ")

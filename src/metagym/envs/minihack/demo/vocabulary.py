@@ -7,18 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from functools import partial
 
-from metagym.envs.minihack.demo.scene import (
-    FLOOR,
-    ITEMS,
-    Scene,
-    Square,
-    direction,
-    distance,
-    first_step,
-    neighbours,
-)
+from metagym.envs.minihack.demo.scene import FLOOR, ITEMS, Scene, Square, direction, distance, first_step, neighbours
 
 
 @dataclass(frozen=True)
@@ -40,13 +31,15 @@ class Situation:
         """Whether a menu or a question is open."""
         return not any(name.startswith("step ") for name in self.available)
 
+    def first_of(self, *names: str) -> str | None:
+        """Return the first of the names that is an available action; None if none of them is."""
+        return next((name for name in names if name in self.available), None)
+
 
 Condition = Callable[[Situation], bool]
 Skill = Callable[[Situation, str], str | None]
 """Takes a situation and the condition that holds; returns an action, or None if the skill does not apply."""
 
-
-# Conditions -------------------------------------------------------------------------------------------
 
 HELD: Mapping[str, tuple[str, ...]] = {
     "you hold food": ("apple",),
@@ -58,12 +51,16 @@ HELD: Mapping[str, tuple[str, ...]] = {
 SPOTS = {"an altar is in sight": "_", "a sink is in sight": "#"}
 
 
-def _sees(symbols: str) -> Condition:
-    return lambda situation: bool(situation.scene.find(symbols))
+def _sees(symbols: str, situation: Situation) -> bool:
+    return bool(situation.scene.find(symbols))
 
 
-def _holds(words: tuple[str, ...]) -> Condition:
-    return lambda situation: situation.scene.holds(*words) is not None
+def _sees_item(situation: Situation) -> bool:
+    return bool(situation.scene.find(ITEMS)) or "You see here" in situation.scene.message
+
+
+def _sees_spot(symbol: str, situation: Situation) -> bool:
+    return _sees(symbol, situation) or situation.scene.hero in situation.spots
 
 
 def _is_near_monster(situation: Situation) -> bool:
@@ -71,51 +68,33 @@ def _is_near_monster(situation: Situation) -> bool:
     return bool(monsters) and distance(monsters[0], situation.scene.hero) == 1
 
 
-def _sees_item(situation: Situation) -> bool:
-    return bool(situation.scene.find(ITEMS)) or "You see here" in situation.scene.message
+def _holds(words: tuple[str, ...], situation: Situation) -> bool:
+    return situation.scene.holds(*words) is not None
 
 
-def _sees_spot(name: str) -> Condition:
-    return lambda situation: bool(situation.scene.find(SPOTS[name])) or situation.scene.hero in situation.spots
-
-
-CONDITIONS: Mapping[str, Condition] = MappingProxyType(
-    {
-        "a closed door is in sight": _sees("+"),
-        "a monster is in sight": lambda situation: bool(situation.scene.monsters()),
-        "a monster is next to you": _is_near_monster,
-        "an item is in sight": _sees_item,
-        "the stairs are in sight": _sees(">"),
-        "the stairs are out of sight": lambda situation: not situation.scene.find(">"),
-        **{name: _sees_spot(name) for name in SPOTS},
-        **{name: _holds(words) for name, words in HELD.items()},
-    }
-)
+CONDITIONS: Mapping[str, Condition] = {
+    "a closed door is in sight": partial(_sees, "+"),
+    "a monster is in sight": lambda situation: bool(situation.scene.monsters()),
+    "a monster is next to you": _is_near_monster,
+    "an item is in sight": _sees_item,
+    "the stairs are in sight": partial(_sees, ">"),
+    "the stairs are out of sight": lambda situation: not _sees(">", situation),
+    **{name: partial(_sees_spot, symbol) for name, symbol in SPOTS.items()},
+    **{name: partial(_holds, words) for name, words in HELD.items()},
+}
 """Every condition by its words."""
 
 
-# Skills -----------------------------------------------------------------------------------------------
-
-
-def _targets(situation: Situation, condition: str) -> list[Square]:
-    scene = situation.scene
-    if "monster" in condition:
-        return scene.monsters()
-    if condition in SPOTS:
-        return scene.find(SPOTS[condition])
-    symbols = {"a closed door is in sight": "+", "an item is in sight": ITEMS}.get(condition, ">")
-    return scene.find(symbols)
-
-
 def _walk(situation: Situation, condition: str) -> str | None:
-    goals = frozenset(_targets(situation, condition))
-    name = first_step(situation.scene, goals.__contains__, situation.doors)
-    return f"step {name}" if name else None
+    scene = situation.scene
+    symbols = {"a closed door is in sight": "+", "an item is in sight": ITEMS, **SPOTS}.get(condition, ">")
+    goals = frozenset(scene.monsters() if "monster" in condition else scene.find(symbols))
+    return first_step(scene, goals.__contains__, situation.doors)
 
 
 def _fetch(situation: Situation, condition: str) -> str | None:
     if situation.is_asked:
-        return _answer(situation, "select all", "select a", "confirm")
+        return situation.first_of("select all", "select a", "confirm")
     if "You see here" in situation.scene.message and situation.last_command != "pick up":
         return "pick up"
     return _walk(situation, "an item is in sight")
@@ -152,88 +131,62 @@ def _explore(situation: Situation, condition: str) -> str | None:
             )
         )
 
-    name = first_step(scene, is_frontier, situation.doors)
-    return f"step {name}" if name else None
+    return first_step(scene, is_frontier, situation.doors)
 
 
-def _stay(*names: str) -> Skill:
-    def stay(situation: Situation, condition: str) -> str | None:
-        # Some families have no such command: then step into a wall.
-        return next((name for name in names if name in situation.available), _into_wall(situation))
-
-    return stay
-
-
-def _into_wall(situation: Situation) -> str | None:
+def _stay(situation: Situation, condition: str, *, names: tuple[str, ...]) -> str | None:
+    # Some families have no such command: then step into a wall.
     scene = situation.scene
-    blocked = (there for there in neighbours(scene.hero) if scene.squares.get(there, " ") in " |-")
-    towards = next((direction(scene.hero, there) for there in blocked), None)
-    return f"step {towards}" if towards and not situation.is_asked else None
+    walls = [there for there in neighbours(scene.hero) if scene.squares.get(there, " ") in " |-"]
+    into_wall = f"step {direction(scene.hero, walls[0])}" if walls and not situation.is_asked else None
+    return situation.first_of(*names) or into_wall
 
 
-def _use(command: str) -> Skill:
-    def use(situation: Situation, condition: str) -> str | None:
-        if not situation.is_asked:
-            return command
-        letter = situation.scene.holds(*HELD.get(condition, ()))
-        return _answer(situation, f"item {letter}", "yes", "direction e", "answer r")
-
-    return use
+def _use(situation: Situation, condition: str, *, command: str) -> str | None:
+    if not situation.is_asked:
+        return command
+    letter = situation.scene.holds(*HELD.get(condition, ()))
+    return situation.first_of(f"item {letter}", "yes", "direction e", "answer r")
 
 
-def _at_door(command: str, *answers: str) -> Skill:
-    def at_door(situation: Situation, condition: str) -> str | None:
-        scene = situation.scene
-        beside = [direction(scene.hero, door) for door in scene.find("+")]
-        towards = next((name for name in beside if name in ("n", "e", "s", "w")), None)
-        if situation.is_asked:
-            key = scene.holds("key")
-            return _answer(situation, f"item {key}", f"direction {towards}", *answers)
-        if towards is None:
-            return _walk(situation, "a closed door is in sight")
-        # A closed door opens at a step towards it. For a locked door NetHack shows a message instead.
-        is_shut = any(words in scene.message for words in ("is locked", "WHAMM", "fail to", "give up"))
-        return command if is_shut else f"step {towards}"
-
-    return at_door
+def _at_door(situation: Situation, condition: str, *, command: str, answers: tuple[str, ...] = ()) -> str | None:
+    scene = situation.scene
+    beside = [direction(scene.hero, door) for door in scene.find("+")]
+    towards = next((name for name in beside if name in ("n", "e", "s", "w")), None)
+    if situation.is_asked:
+        return situation.first_of(f"item {scene.holds('key')}", f"direction {towards}", *answers)
+    if towards is None:
+        return _walk(situation, "a closed door is in sight")
+    # A closed door opens at a step towards it. For a locked door NetHack shows a message instead.
+    is_shut = any(words in scene.message for words in ("is locked", "WHAMM", "fail to", "give up"))
+    return command if is_shut else f"step {towards}"
 
 
-def _on_spot(command: str) -> Skill:
-    def on_spot(situation: Situation, condition: str) -> str | None:
-        if situation.is_asked:
-            return _answer(situation, "yes")
-        if situation.scene.hero in situation.spots:
-            return command
-        return _walk(situation, condition)
-
-    return on_spot
+def _on_spot(situation: Situation, condition: str, *, command: str) -> str | None:
+    if situation.is_asked:
+        return situation.first_of("yes")
+    return command if situation.scene.hero in situation.spots else _walk(situation, condition)
 
 
-def _answer(situation: Situation, *wanted: str) -> str | None:
-    return next((name for name in wanted if name in situation.available), None)
-
-
-SKILLS: Mapping[str, Skill] = MappingProxyType(
-    {
-        "attack it": _attack,
-        "drink there": _on_spot("quaff"),
-        "eat it": _use("eat"),
-        "explore": _explore,
-        "fetch it": _fetch,
-        "flee from it": _flee,
-        "kick it open": _at_door("kick"),
-        "pray there": _on_spot("pray"),
-        "quaff it": _use("quaff"),
-        "put it on": _use("put on"),
-        "read it": _use("read"),
-        "search": _stay("search"),
-        "unlock it": _at_door("apply", "yes"),
-        "wait": _stay("wait", "search"),
-        "walk to it": _walk,
-        "walk to them": _walk,
-        "wear it": _use("wear"),
-        "wield it": _use("wield"),
-        "zap it": _use("zap"),
-    }
-)
+SKILLS: Mapping[str, Skill] = {
+    "attack it": _attack,
+    "drink there": partial(_on_spot, command="quaff"),
+    "eat it": partial(_use, command="eat"),
+    "explore": _explore,
+    "fetch it": _fetch,
+    "flee from it": _flee,
+    "kick it open": partial(_at_door, command="kick"),
+    "pray there": partial(_on_spot, command="pray"),
+    "quaff it": partial(_use, command="quaff"),
+    "put it on": partial(_use, command="put on"),
+    "read it": partial(_use, command="read"),
+    "search": partial(_stay, names=("search",)),
+    "unlock it": partial(_at_door, command="apply", answers=("yes",)),
+    "wait": partial(_stay, names=("wait", "search")),
+    "walk to it": _walk,
+    "walk to them": _walk,
+    "wear it": partial(_use, command="wear"),
+    "wield it": partial(_use, command="wield"),
+    "zap it": partial(_use, command="zap"),
+}
 """Every skill by its words."""
