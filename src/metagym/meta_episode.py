@@ -77,8 +77,7 @@ class MetaEpisode:
     def finish(self, prompt: str, trajectories: tuple[Trajectory, ...]) -> MetaStep:
         """Take the trajectories of the current batch, draw the next batch, and return the meta-step.
 
-        Raises:
-            EpisodesFailedError: too many failed; the next meta-step plays their tasks, and the index stays.
+        If too many failed, raise EpisodesFailedError: the next meta-step plays their tasks, and the index stays.
         """
         meta_step = meta_step_of(self.index, prompt, trajectories)
         rate = self._config.max_failure_rate

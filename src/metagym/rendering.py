@@ -48,26 +48,15 @@ def render_trajectory(
     return "\n".join(part for part in (head, *blocks, end, outcome) if part).strip()
 
 
-def render_batch(
-    trajectories: Sequence[Trajectory],
-    *,
-    show_outcome: bool = True,
-    show_thoughts: bool = False,
-    show_actions: bool = False,
-    max_tokens: int | None = None,
-) -> str:
-    """Return the trajectories one after another, numbered; each gets an equal share of `max_tokens`."""
+def render_batch(trajectories: Sequence[Trajectory], *, max_tokens: int | None = None, **show: bool) -> str:
+    """Return the trajectories one after another, numbered; each gets an equal share of `max_tokens`.
+
+    `show` holds the options of `render_trajectory`: `show_outcome`, `show_thoughts`, `show_actions`.
+    """
     share = None if max_tokens is None else max_tokens // max(1, len(trajectories)) - TITLE_TOKENS
     return "\n\n".join(
-        f"=== Episode {number} of {len(trajectories)} ===\n"
-        + render_trajectory(
-            trajectory,
-            show_outcome=show_outcome,
-            show_thoughts=show_thoughts,
-            show_actions=show_actions,
-            max_tokens=share,
-        )
-        for number, trajectory in enumerate(trajectories, start=1)
+        f"=== Episode {number} of {len(trajectories)} ===\n{render_trajectory(item, max_tokens=share, **show)}"
+        for number, item in enumerate(trajectories, start=1)
     )
 
 

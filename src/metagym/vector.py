@@ -150,8 +150,7 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
                 return
             entropy = np.random.SeedSequence(seeds[0]).entropy
             self._rngs = [np.random.default_rng(entropy) for _ in seeds]
-        elif not self._rngs:
-            self._rngs = [np.random.default_rng(seed) for seed in seeds]
         else:
-            fresh = (None if seed is None else np.random.default_rng(seed) for seed in seeds)
-            self._rngs = [new or old for new, old in zip(fresh, self._rngs, strict=True)]
+            rngs = self._rngs or [np.random.default_rng() for _ in seeds]
+            pairs = zip(seeds, rngs, strict=True)
+            self._rngs = [rng if seed is None else np.random.default_rng(seed) for seed, rng in pairs]

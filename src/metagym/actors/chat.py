@@ -71,26 +71,19 @@ class ChatActor(Extension):
         call = Call("actor", episode.arm, episode.meta_step, seed, episode.repetition)
         completion = await ask(self.model, self._fitted(prompt, steps, observation), call)
         thought, text, problem = read_reply(completion)
-        action = Action(
-            text=text,
-            thought=thought,
-            problem=problem,
-            completion=completion,
-            prompt_read=None if prompt == episode.prompt else prompt,
-        )
-        return compact(action)
+        read = None if prompt == episode.prompt else prompt
+        return compact(Action(text=text, thought=thought, problem=problem, completion=completion, prompt_read=read))
 
     def messages(self, prompt: str, steps: Sequence[Step], observation: Observation) -> list[Message]:
         """Return the conversation that is sent for `observation` after `steps`."""
-        kept = steps if self.history_steps is None else steps[len(steps) - min(self.history_steps, len(steps)) :]
+        num_left_out = 0 if self.history_steps is None else max(0, len(steps) - self.history_steps)
         head = f"Goal: {observation.goal}\n\n" if observation.goal else ""
-        if len(kept) < len(steps):
-            head += f"[{len(steps) - len(kept)} earlier turns are left out.]\n\n"
-        system: Message = {"role": "system", "content": f"{prompt}\n\n{REPLY_FORMAT}"}
-        if len(kept) == len(steps):
-            history = self._conversations.until(steps, self._exchange)
+        if num_left_out:
+            head += f"[{num_left_out} earlier turns are left out.]\n\n"
+            history = [message for step in steps[num_left_out:] for message in self._exchange(step)]
         else:
-            history = [message for step in kept for message in self._exchange(step)]
+            history = self._conversations.until(steps, self._exchange)
+        system: Message = {"role": "system", "content": f"{prompt}\n\n{REPLY_FORMAT}"}
         messages: list[Message] = [system, *history, {"role": "user", "content": self._turn(observation)}]
         messages[1] = {"role": "user", "content": head + messages[1]["content"]}
         return messages

@@ -197,9 +197,10 @@ class Player:
                 played = await self._play_with_retries(episodes)
             except BudgetExceededError as error:
                 self._finished |= {item.episode.key: item for item in error.trajectories if item.score is not None}
-                self._give_back(error.trajectories)
+                self.ledger.give_back_episodes(sum(item.score is None for item in error.trajectories))
                 raise
-        self._give_back(played)
+        # Failed episodes leave the books: they are played again, and cost no method anything.
+        self.ledger.give_back_episodes(sum(item.score is None for item in played))
         return played
 
     async def _play_with_retries(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
@@ -214,10 +215,6 @@ class Player:
                 error.trajectories = _replace_failed(played, error.trajectories)
                 raise
         return played
-
-    def _give_back(self, played: Sequence[Trajectory]) -> None:
-        """Take failed episodes out of the books: they are played again, and cost no method anything."""
-        self.ledger.give_back_episodes(sum(item.score is None for item in played))
 
     def _is_finished(self, episode: Episode) -> bool:
         finished = self._finished.get(episode.key)

@@ -1,8 +1,7 @@
 """Inner environments in worker processes: for environments that block, burn CPU, crash or leak.
 
-Each process is spawned, hosts many environments, and serves one request at a time over a socket. A process
-that dies, or takes longer over a request than allowed, is killed and replaced; its episodes fail with
-WorkerLostError, and the engine plays them again.
+Each process is spawned, hosts many environments, and serves one request at a time over a socket. A process that dies,
+or takes longer than allowed, is killed and replaced; its episodes fail with WorkerLostError, and are played again.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ class ProcessWorkers:
             self._workers.append(worker)
         worker.num_leases += 1
         try:
-            await worker.started()
+            await asyncio.shield(worker.start)  # an error of the process's imports is raised as it is
         except BaseException:
             worker.num_leases -= 1
             raise
@@ -114,16 +113,13 @@ class _Worker:
         self._process.start()
         far_end.close()
         self._loop = asyncio.get_running_loop()
-        self._start = asyncio.ensure_future(self._begin())
+        self.start = asyncio.ensure_future(self._begin())
+        """Ends when the process has imported what it needs."""
 
     @property
     def is_worn(self) -> bool:
         """Whether it has played as many episodes as one process may."""
         return self._limits.recycle_after is not None and self._num_episodes >= self._limits.recycle_after
-
-    async def started(self) -> None:
-        """Wait until the process has imported what it needs. An error of its imports is raised as it is."""
-        await asyncio.shield(self._start)
 
     def take(self) -> int:
         """Return the number of a free environment; the process makes an environment for a new number."""
