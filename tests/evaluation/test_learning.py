@@ -19,7 +19,7 @@ from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import BudgetExceededError, LeakError
 from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
-from metagym.evaluation.arena.entrants import make_entrants
+from metagym.evaluation.arena.run import make_entrants
 from metagym.evaluation.store import read_report
 from metagym.optimizers import BestOfN, InTurn
 from metagym.optimizers.loop import OptimizationResult, optimize

@@ -172,9 +172,8 @@ def control_arms(
     folder: Path,
 ) -> Iterator[Arm]:
     """Yield the control arms around the reflector. The constant prompt is tuned, in the folder, just before its arm."""
-    train = environment.train_families
+    train, prompt = environment.train_families, None
     for control in controls:
-        prompt = None
         if control == "constant prompt":
             tuned = tune_constant_prompt(env, reflector, train_families=train, config=config, path=folder / "tuning")
             prompt = tuned.prompt

@@ -82,7 +82,7 @@ class ChangedExperience:
         self.fingerprint = {"kind": name, "reflector": describe(self.reflector)}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        """Return the reflection of the wrapped reflector on the changed history."""
+        """Return the wrapped reflector's reflection on the changed history."""
         return await self.reflector.reflect([self._changed(meta_step) for meta_step in history])
 
     def bound_to(self, replay: Replay) -> ChangedExperience:

@@ -79,13 +79,9 @@ def paired_difference(first: Measurement | None, second: Measurement | None) -> 
     """Return the mean of `first - second` over the tasks with both scores; NaN without any."""
     if first is None or second is None:
         return math.nan
-    known = dict(zip(second.task_ids, second.scores, strict=True))
-    differences = [
-        score - other
-        for task_id, score in zip(first.task_ids, first.scores, strict=True)
-        if score is not None and (other := known.get(task_id)) is not None
-    ]
-    return sum(differences) / len(differences) if differences else math.nan
+    others = dict(zip(second.task_ids, second.scores, strict=True))
+    pairs = [(score, others.get(task_id)) for task_id, score in zip(first.task_ids, first.scores, strict=True)]
+    return float(finite_mean([one - two for one, two in pairs if one is not None and two is not None]))
 
 
 def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: int) -> dict[str, float | Array]:
@@ -99,7 +95,7 @@ def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: 
     validation = np.array([mean_of(item) for item in validations])
     online = np.array([mean_of(item) for item in onlines])
     steps = np.array([paired_difference(new, old) for old, new in itertools.pairwise(validations)])
-    replay_gain = float(finite_mean([paired_difference(new, old) for new, old in zip(replays, onlines, strict=True)]))
+    replay_gain = float(finite_mean([*map(paired_difference, replays, onlines)]))
     transfer_gain = float(finite_mean(steps))
     chosen_validation = math.nan if chosen is None else float(validation[chosen.index])
     return {
@@ -146,6 +142,4 @@ def _figures(columns: Mapping[str, Array]) -> Figures:
 
 
 def _invalid_rate(measurement: Measurement | None) -> float:
-    if measurement is None or measurement.num_steps == 0:
-        return math.nan
-    return measurement.num_invalid / measurement.num_steps
+    return measurement.num_invalid / measurement.num_steps if measurement and measurement.num_steps else math.nan

@@ -26,10 +26,7 @@ T = TypeVar("T")
 
 
 def learn(plan: Plan, env: MetaEnv, reflector: Reflector, scorer: Scorer, loops: Sequence[Loop]) -> None:
-    """Run the meta-loop in each meta-episode, and give each loop its prompts and its batches.
-
-    What the store holds of an earlier run is neither played nor written again.
-    """
+    """Run the meta-loop in each meta-episode, from the point the store has reached, and give each loop its prompts."""
 
     def learn_one(loop: Loop) -> OptimizationResult:
         return optimize(
@@ -50,8 +47,8 @@ def learn_within_budget(
 ) -> None:
     """Let the optimizer learn in each meta-episode that the store does not hold, and give each loop its prompts.
 
-    Every arm draws the same tasks in the same meta-episode. If learning ends before all meta-steps are played,
-    the last prompt is repeated. If there are more prompts than meta-steps, the first ones and the last are measured.
+    If learning ends before all meta-steps are played, the last prompt is repeated. If there are more prompts than
+    meta-steps, the first ones and the last are measured.
     """
     learned = {item.key: item for item in scorer.store.all(Learned).values()}
 
@@ -78,9 +75,8 @@ def _side_by_side(
     """Yield what each loop learned: as many learn at once as fill the engine. A scripted actor never waits."""
     is_scripted = extension_of(env.actor).scripted
     max_threads = 1 if is_scripted else max(1, env.config.max_concurrency // plan.config.episodes_per_step)
-    results = background.run_side_by_side(
-        [functools.partial(learn_one, loop) for loop in loops], max_threads=max_threads
-    )
+    jobs = [functools.partial(learn_one, loop) for loop in loops]
+    results = background.run_side_by_side(jobs, max_threads=max_threads)
     with contextlib.closing(results):  # if keeping a result fails, the other loops are cancelled
         yield from zip(loops, results, strict=True)
 

@@ -35,33 +35,25 @@ def copied(
 
     `others` are episodes on other tasks: a text that is in them, too, is the language of the environment, no memory.
 
-    >>> from metagym.evaluation.memorisation import copied
     >>> copied("Look on shelf 3.", [], first_prompt="Look around.").names
     ()
     """
-    known = _texts(learned_on)
-    common = [first_prompt, *_texts(others)]
+    known, common = _texts(learned_on), [first_prompt, *_texts(others)]
     grams = _ngrams([prompt])
-    new_grams = grams - _ngrams(common)
-    names = _names([prompt]) & _names(known) - _names(common)
-    sentences = _sentences([prompt]) & _sentences(known) - _sentences(common)
     return Copied(
-        ngram_share=len(new_grams & _ngrams(known)) / len(grams) if grams else 0.0,
-        names=tuple(sorted(names)),
-        sentences=tuple(sorted(sentences)),
+        ngram_share=len(grams & _ngrams(known) - _ngrams(common)) / len(grams) if grams else 0.0,
+        names=tuple(sorted(_names([prompt]) & _names(known) - _names(common))),
+        sentences=tuple(sorted(_sentences([prompt]) & _sentences(known) - _sentences(common))),
     )
 
 
 def _texts(trajectories: Iterable[Trajectory]) -> list[str]:
-    return [
-        text
-        for item in trajectories
-        for text in (
-            *(step.observation.text for step in item.steps),
-            *(step.action.text or "" for step in item.steps),
-            "" if item.final_observation is None else item.final_observation.text,
-        )
-    ]
+    texts = []
+    for item in trajectories:
+        final = [] if item.final_observation is None else [item.final_observation]
+        texts += [seen.text for seen in [*(step.observation for step in item.steps), *final]]
+        texts += [step.action.text or "" for step in item.steps]
+    return texts
 
 
 def _ngrams(texts: Iterable[str], size: int = 5) -> set[tuple[str, ...]]:

@@ -120,15 +120,7 @@ def build_report(
 
 
 def word(mean: float, low: float | None, high: float | None, *, is_equal: bool = False) -> str:
-    """Return the word for a difference by the fixed table; `is_equal` means that an equivalence test holds.
-
-    | interval | word |
-    | --- | --- |
-    | missing (one replicate, or a few that are equal) | no interval |
-    | above 0 | better |
-    | below 0 | worse |
-    | around 0, and equivalence was shown within a margin | no difference |
-    | around 0 | not shown |
+    """Return the word for a difference with this interval; `is_equal` means that an equivalence test holds.
 
     >>> word(0.2, 0.1, 0.3), word(0.0, -0.1, 0.1), word(0.0, -0.1, 0.1, is_equal=True)
     ('better', 'not shown', 'no difference')
@@ -144,9 +136,8 @@ def word(mean: float, low: float | None, high: float | None, *, is_equal: bool =
 
 def power_in_words(std: float, num: int) -> str:
     """Return the true difference that would be found, computed from the variance alone."""
-    if std == 0:
-        return "the same in every seed"
-    return f"a true difference of {detectable_effect(std, num):.3f} would be found with 80 % power"
+    found = f"a true difference of {detectable_effect(std, num):.3f} would be found with 80 % power"
+    return found if std else "the same in every seed"
 
 
 def _verdict(gain: Estimate | None) -> str:
@@ -180,9 +171,8 @@ def _usages(
     measurements: Sequence[Measurement], reflector_usage: Usage, learned: Sequence[Learned]
 ) -> dict[str, Usage]:
     measuring = sum_usage(item.usage for item in measurements if item.role is not Role.ONLINE)
+    learning = sum_usage(item.usage for item in measurements if item.role is Role.ONLINE)
     if learned:  # the ledgers know of replays, gates and every call of the method
         learning = sum_usage(item.usage.get("actor", Usage()) for item in learned)
         reflector_usage = sum_usage(own for item in learned for role, own in item.usage.items() if role != "actor")
-    else:
-        learning = sum_usage(item.usage for item in measurements if item.role is Role.ONLINE)
     return {"learning": learning, "measuring": measuring, "reflector": reflector_usage}

@@ -31,9 +31,8 @@ class Loop:
     """The family that it is reported under."""
     seed: int
     name: str
-    """Names the arm of its episodes."""
+    """The arm of its episodes."""
     rng_seed: int
-    """Seeds the generator that its tasks are drawn from."""
     families: tuple[str, ...]
     """The families that it learns on."""
     num_steps: int
@@ -62,7 +61,7 @@ class Request:
     tasks: Sequence[Task]
 
     def episodes(self) -> list[Episode]:
-        """Return the episodes that are to be played."""
+        """Return the episodes to play."""
         # Each prompt has its own chance: two that are equal are two samples, as in an A/A run.
         arm = f"{self.loop.name}/{self.role.value}"
         if self.role in (Role.VALIDATION, Role.REPLAY, Role.STREAM_TEST):

@@ -63,10 +63,6 @@ def write_report(store: RecordStore, report: Record) -> None:
 
 
 def read_report(path: str | Path) -> EvaluationReport:
-    """Return the report of the evaluation in a run folder, as far as it got. No environment is needed.
-
-    Raises:
-        RunFolderError: the folder holds no evaluation.
-    """
+    """Return the report of the evaluation in a run folder, as far as it got. No environment is needed."""
     with RunFolder.open(path) as run:
         return report_of(run)

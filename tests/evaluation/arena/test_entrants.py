@@ -9,7 +9,7 @@ import pytest
 
 from metagym.errors import ConfigError, MissingExtraError, UnknownNameError
 from metagym.evaluation.arena import make_entrants
-from metagym.evaluation.arena.entrants import all_names
+from metagym.evaluation.arena.run import all_names
 from metagym.optimizers import BestOfN, Gepa, InTurn
 from metagym.reflectors import ChatReflector, method_names
 from metagym.types import MetaStep

@@ -90,13 +90,12 @@ class Standings(Record):
 
 
 def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline: str) -> Standings:
-    """Return the standings that the reports of the arms make.
-
-    Raises:
-        ConfigError: the arms were not measured alike, or not on the same tasks.
-    """
+    """Return the standings that the reports of the arms make."""
     scripted = any(report.scripted for report in reports)
-    against = _against(reports, baseline)
+    base = next(report for report in reports if report.arm == baseline)
+    others = [report for report in reports if report is not base]
+    found = compare([base, *others], endpoint="last") if others else ()
+    against = {item.second: item.difference and _negated(item.difference) for item in found}
     adjusted = {} if scripted else adjusted_p(against)
     rows = [
         Standing(
@@ -150,14 +149,6 @@ def curves_of(reports: Sequence[EvaluationReport]) -> tuple[EffortCurve, ...]:
     return tuple(found)
 
 
-def _against(reports: Sequence[EvaluationReport], baseline: str) -> dict[str, Estimate | None]:
-    """Return the paired difference of each other arm to the baseline; positive if the arm scores higher."""
-    base = next(report for report in reports if report.arm == baseline)
-    others = [report for report in reports if report is not base]
-    found = compare([base, *others], endpoint="last") if others else ()
-    return {item.second: None if item.difference is None else _negated(item.difference) for item in found}
-
-
 def _negated(estimate: Estimate) -> Estimate:
     low = None if estimate.high is None else 0.0 - estimate.high  # so that no zero is negative
     high = None if estimate.low is None else 0.0 - estimate.low
@@ -169,7 +160,6 @@ def _rank(row: Standing) -> tuple[bool, float]:
 
 
 def _average_effort(learned: Sequence[Learned]) -> dict[str, object]:
-    """Return the fields of a `Standing` that say what the meta-episodes took."""
     num = max(1, len(learned))
     reasons = [item.stopped for item in learned if item.stopped]
     amounts = {name: [getattr(item.total, name) for item in learned] for name in BudgetUse.model_fields}
@@ -194,7 +184,6 @@ def _scores(report: EvaluationReport, axis: Axis, grid: Array) -> tuple[Estimate
 
 
 def _scores_along(learned: Learned, scores: Sequence[float | None], axis: Axis, grid: Array) -> Array:
-    """Return the score, at each place of the grid, of the last prompt that was known there."""
     places = _places(learned, axis)
     known = np.array(scores[: len(places)], dtype=np.float64)  # None becomes NaN
     # The first prompt is known from the start, even if an optimizer reports only the total that it took.

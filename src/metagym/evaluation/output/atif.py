@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,22 +17,17 @@ def write_atif(run: RunFolder, folder: str | Path) -> int:
     """Write every episode as one ATIF document, `00000.json` and so on; return the number of documents."""
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)
-    number = -1
-    for number, document in enumerate(atif_documents(run)):
-        text = json.dumps(document, ensure_ascii=False, indent=1)
-        (place / f"{number:05d}.json").write_text(text + "\n", encoding="utf-8")
-    return number + 1
-
-
-def atif_documents(run: RunFolder) -> Iterator[dict[str, Any]]:
-    """Yield the run's episodes as ATIF documents, in the order in which they finished."""
-    actor = run.manifest.measurement.get("actor")
-    model = actor if isinstance(actor, dict) else None
+    model = run.manifest.measurement.get("actor")
     while isinstance(model, dict):  # the fingerprint of the actor holds that of its model, which holds its name
         model = model.get("model")
     name = model if isinstance(model, str) else None
-    for number, trajectory in enumerate(run.episodes()):
-        yield to_atif(trajectory, trajectory_id=f"{run.path.name}-{number:05d}", model_name=name)
+    num_documents = 0
+    for number, trajectory in enumerate(run.episodes()):  # in the order in which they finished
+        document = to_atif(trajectory, trajectory_id=f"{run.path.name}-{number:05d}", model_name=name)
+        text = json.dumps(document, ensure_ascii=False, indent=1)
+        (place / f"{number:05d}.json").write_text(text + "\n", encoding="utf-8")
+        num_documents = number + 1
+    return num_documents
 
 
 def to_atif(trajectory: Trajectory, *, trajectory_id: str, model_name: str | None = None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections.abc import Iterable
@@ -24,11 +25,7 @@ COLUMNS: Final = ("run", "arm", "family", "seed", "role", "index", "task_id", "s
 
 
 def write_parquet(run: RunFolder, path: str | Path) -> int:
-    """Write every score of an evaluation as a row of the table `COLUMNS`; return the number of rows.
-
-    Raises:
-        MissingExtraError: pyarrow is not installed.
-    """
+    """Write every score of an evaluation as a row of the table `COLUMNS`; return the number of rows."""
     arrow, parquet = require("pyarrow", extra="report"), require("pyarrow.parquet", extra="report")
     arm = "" if run.manifest.evaluation is None else run.manifest.evaluation["arm"]
     rows = [
@@ -45,32 +42,26 @@ def write_parquet(run: RunFolder, path: str | Path) -> int:
 
 
 def write_standings(standings: Standings, folder: str | Path) -> list[Path]:
-    """Write `arena.json`, `arena.md`, `arena.csv` and, if matplotlib is installed, `arena.png`; return the paths.
-
-    Raises:
-        RunFolderError: one of them cannot be written.
-    """
+    """Write `arena.json`, `arena.md`, `arena.csv` and, if matplotlib is installed, `arena.png`; return the paths."""
     texts = {
         "arena.json": standings.model_dump_json(indent=2) + "\n",
         "arena.md": to_markdown(standings),
         "arena.csv": to_csv(standings),
     }
-    written = [Path(folder) / name for name in texts]
-    figure = Path(folder) / "arena.png"
+    folder = Path(folder)
     try:
-        figure.parent.mkdir(parents=True, exist_ok=True)
-        for path, text in zip(written, texts.values(), strict=True):
-            write_whole(path, text)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            write_whole(folder / name, text)
     except OSError as error:
         raise RunFolderError(
             f"Expected a place for the standings that can be written at {folder}: {error}. The records of the arms are "
             "kept there; make room, and run the same command again."
         ) from error
-    try:
-        write_figure(plot_standings(standings), figure)
-    except MissingExtraError:
-        return written
-    return [*written, figure]
+    with contextlib.suppress(MissingExtraError):
+        write_figure(plot_standings(standings), folder / "arena.png")
+        return [*(folder / name for name in texts), folder / "arena.png"]
+    return [folder / name for name in texts]
 
 
 def to_markdown(standings: Standings) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from metagym.evaluation.controls import ArmKind
@@ -24,8 +23,7 @@ class Span(NamedTuple):
     high: float
 
 
-@dataclass(frozen=True)
-class ArmLine:
+class ArmLine(NamedTuple):
     """One arm that is drawn as a line."""
 
     label: str
@@ -38,8 +36,7 @@ class ArmLine:
         return self.figures.validation
 
 
-@dataclass(frozen=True)
-class CurvePanel:
+class CurvePanel(NamedTuple):
     """The arms on one family, or on all: the null controls are one band, every other arm is a line."""
 
     title: str

@@ -12,7 +12,7 @@ import numpy as np
 
 from metagym.errors import ConfigError, RunFolderError
 from metagym.evaluation.comparison import Comparison
-from metagym.evaluation.output.panels import ArmLine, CurvePanel, Range, Span, axis_of, curve_panel, cut, pieces, ribbon
+from metagym.evaluation.output.panels import CurvePanel, Range, Span, axis_of, curve_panel, cut, pieces, ribbon
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.transfer import TransferMatrix
 from metagym.imports import require
@@ -74,14 +74,9 @@ def plot_standings(standings: Standings) -> Figure:
             known = [(x, item.mean) for x, item in zip(curve.x, curve.scores, strict=True) if item is not None]
             if curve.axis == axis and known:
                 number = arms.index(curve.arm)
-                style = "--" if curve.arm in controls else "-" if number < 10 else ":"
-                panel.step(
-                    *zip(*known, strict=True),
-                    where="post",
-                    color=f"C{number % 10}",
-                    linestyle=style,
-                    label=_label(curve.arm),
-                )
+                dashes = "--" if curve.arm in controls else "-" if number < 10 else ":"
+                style: dict[str, Any] = {"color": f"C{number % 10}", "linestyle": dashes, "label": _label(curve.arm)}
+                panel.step(*zip(*known, strict=True), where="post", **style)
         panel.set_xlabel(f"{'money' if axis == 'cost' else axis} taken by learning")
     panels[0].set_ylabel(f"{SCORE} of the prompt")
     panels[-1].legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.02, 0.5))
@@ -90,9 +85,8 @@ def plot_standings(standings: Standings) -> Figure:
 
 def plot_transfer(matrix: TransferMatrix) -> Figure:
     """Draw the transfer matrix as a heat map: gains over `sp_0`; a star marks an interval that excludes 0."""
-    figure, (panel,) = _make_figure(
-        1, matrix.scripted, size=(2 + 0.9 * len(matrix.targets), 2 + 0.5 * len(matrix.sources))
-    )
+    size = (2 + 0.9 * len(matrix.targets), 2 + 0.5 * len(matrix.sources))
+    figure, (panel,) = _make_figure(1, matrix.scripted, size=size)
     means = np.array([[np.nan if item is None else item.mean for item in row] for row in matrix.gains], dtype=float)
     reach = float(np.nanmax(np.abs(means), initial=0.01))
     image = panel.imshow(means, cmap="RdBu", vmin=-reach, vmax=reach, aspect="auto")
@@ -110,9 +104,8 @@ def plot_transfer(matrix: TransferMatrix) -> Figure:
 
 def plot_differences(comparisons: Sequence[Comparison]) -> Figure:
     """Draw the paired differences with their intervals; the A/A comparison is a band behind them."""
-    figure, (panel,) = _make_figure(
-        1, any(item.scripted for item in comparisons), size=(6.0, 1.6 + 0.4 * len(comparisons))
-    )
+    scripted, size = any(item.scripted for item in comparisons), (6.0, 1.6 + 0.4 * len(comparisons))
+    figure, (panel,) = _make_figure(1, scripted, size=size)
     shown = [(item, item.difference) for item in comparisons if item.difference is not None]
     for row, (item, estimate) in enumerate(shown):
         if item.second_kind == "same again" and estimate.low is not None and estimate.high is not None:
@@ -127,24 +120,14 @@ def plot_differences(comparisons: Sequence[Comparison]) -> Figure:
 
 
 def check_figure_path(path: Path) -> None:
-    """Check that a figure can be drawn and that its file's suffix names a format.
-
-    Raises:
-        ConfigError: the suffix is not one of `FIGURE_FORMATS`.
-        MissingExtraError: matplotlib is not installed.
-    """
+    """Check that a figure can be drawn and that its file's suffix is one of `FIGURE_FORMATS`."""
     if path.suffix.lower() not in FIGURE_FORMATS:
         raise ConfigError(f"Expected a figure's file to end in one of {', '.join(FIGURE_FORMATS)}, got {path.name!r}.")
     require("matplotlib", extra="report")
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure to a file, in the format that its suffix names: the same bytes each time, text as text.
-
-    Raises:
-        ConfigError, MissingExtraError: as `check_figure_path` raises.
-        RunFolderError: the file cannot be written.
-    """
+    """Write a figure to a file, in the format that its suffix names: the same bytes each time, text as text."""
     check_figure_path(path)
     kind = path.suffix.lower().lstrip(".")
     content = BytesIO()
@@ -165,15 +148,12 @@ def _draw_curves(panel: Axes, shown: CurvePanel) -> None:
         _fill(panel, shown.band, color="0.8", label=f"null controls ({shown.num_null_controls})")
     for number, line in enumerate(shown.lines):
         color, known = f"C{number}", [(place, item.mean) for place, item in enumerate(line.curve) if item is not None]
-        panel.plot(
-            [place for place, _ in known],
-            [mean for _, mean in known],
-            color=color,
-            linestyle=_dashes(number),
-            label=_label(line.label),
-        )
+        places, means = zip(*known, strict=True) if known else ((), ())
+        panel.plot(places, means, color=color, linestyle=_dashes(number), label=_label(line.label))
         _fill(panel, ribbon(line.curve, shown.score_range), color=color, alpha=0.2)
-        _draw_test(panel, line, number, shown.score_range)
+        if (test := line.figures.test_chosen) is not None:
+            place = len(line.curve) - 0.6 + 0.12 * number  # equal arms must not hide each other
+            panel.errorbar(place, test.mean, yerr=_error(test, shown.score_range), fmt="x", color=color, capsize=3)
     panel.set_title(_label(shown.title))
     _set_axes(panel, "prompt", shown.score_range)
 
@@ -184,13 +164,7 @@ def _fill(panel: Axes, spans: Sequence[Span], **style: Any) -> None:
         if len(stretch) == 1:  # an area needs a width
             places, low, high = [places[0] - 0.05, places[0] + 0.05], low * 2, high * 2
         panel.fill_between(places, low, high, linewidth=0, **style)
-
-
-def _draw_test(panel: Axes, line: ArmLine, number: int, score_range: Range) -> None:
-    test = line.figures.test_chosen
-    if test is not None:
-        place = len(line.curve) - 0.6 + 0.12 * number  # equal arms must not hide each other
-        panel.errorbar(place, test.mean, yerr=_error(test, score_range), fmt="x", color=f"C{number}", capsize=3)
+        style.pop("label", None)  # one entry in the legend
 
 
 def _set_axes(panel: Axes, label: str, score_range: Range) -> None:
@@ -202,8 +176,7 @@ def _set_axes(panel: Axes, label: str, score_range: Range) -> None:
 
 
 def _dashes(number: int) -> str:
-    """Return the style of a line: it is visible without colours, too."""
-    return ("-", "--", "-.", ":")[number % 4]
+    return ("-", "--", "-.", ":")[number % 4]  # lines can be told apart without colours, too
 
 
 def _label(text: str) -> str:
@@ -223,16 +196,10 @@ def _error(estimate: Estimate, score_range: Range = (-math.inf, math.inf)) -> An
 def _make_figure(
     num_panels: int, scripted: bool, *, size: tuple[float, float] | None = None
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a number of panels side by side.
-
-    Raises:
-        MissingExtraError: matplotlib is not installed.
-    """
     require("matplotlib", extra="report")
     # No pyplot: it keeps global state and wants a display on some machines.
-    figure = require("matplotlib.figure", extra="report").Figure(
-        figsize=size or (3.2 * num_panels, 3.2), layout="constrained"
-    )
+    make_figure = require("matplotlib.figure", extra="report").Figure
+    figure = make_figure(figsize=size or (3.2 * num_panels, 3.2), layout="constrained")
     require("matplotlib.backends.backend_agg", extra="report").FigureCanvasAgg(figure)
     panels = figure.subplots(1, num_panels, squeeze=False)[0]
     if scripted:

@@ -15,7 +15,6 @@ from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.stream import StreamReport
 from metagym.rendering import plural
 from metagym.statistics import Estimate
-from metagym.types import Usage
 
 if TYPE_CHECKING:
     from metagym.evaluation.arena.standings import Standing, Standings
@@ -38,12 +37,16 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
         scores.add_row(name, *map(mean_text, tests), interval_text(figures.gain), end_section=is_last_family)
         signed = (mean_text(item, "+") for item in effect)
         effects.add_row(name, *signed, mean_text(figures.regression_rate), end_section=is_last_family)
+    tokens = (
+        f"{part} {usage.prompt_tokens + usage.completion_tokens:,} in {usage.num_calls:,} calls"
+        for part, usage in report.usage.items()
+    )
     lines = (
         f"online score per meta-step:  {' '.join(map(mean_text, report.overall.online))}",
         f"validation score per prompt: {' '.join(map(mean_text, report.overall.validation))}",
         f"invalid actions on the test tasks: {mean_text(report.overall.invalid_action_rate)} under the chosen prompt, "
         f"{mean_text(report.overall.invalid_action_rate_first)} under sp_0",
-        "tokens: " + ", ".join(f"{part} {_tokens(usage)}" for part, usage in report.usage.items()),
+        "tokens: " + ", ".join(tokens),
         f"verdict: {report.verdict}",
     )
     return [scores, effects, *map(Text, lines)]
@@ -172,7 +175,3 @@ def _p(value: float | None) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
-
-
-def _tokens(usage: Usage) -> str:
-    return f"{usage.prompt_tokens + usage.completion_tokens:,} in {usage.num_calls:,} calls"
