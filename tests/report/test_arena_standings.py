@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from metagym.evaluation.arena import Bout
-from metagym.report.arena_standings import standings_headline, standings_of, standings_rows
+from metagym.report.headlines import standings_headline
 from metagym.report.page import arrange
-from metagym.report.run_reading import read_runs
+from metagym.report.run_reading import read_runs, standings_of
+from metagym.report.table_rows import standings_rows
 from tests.evaluation.conftest import bout  # noqa: F401
 from tests.report.conftest import Report
 from tests.report.test_page import headlines, words

@@ -113,7 +113,7 @@ def test_a_trajectory_that_never_began_is_shown() -> None:
 def test_a_meta_step_shows_each_episode_and_its_prompt_behind_a_fold() -> None:
     episodes = [make_trajectory([make_step(action=None)] * 3), make_trajectory(score=None, scripted=True)]
     shown = read(make_meta_step(episodes, index=4, prompt="Be brave, always.", reward=None))
-    assert "Meta-step 4: reward - over 2 episodes, 1 failed" in shown.text
+    assert "Meta-step 4: reward – over 2 episodes, 1 failed" in shown.text
     assert "Be brave, always." in shown.text
     assert "SCRIPTED" in shown.text
     html = make_meta_step(episodes, prompt="Be brave, always.")._repr_html_()

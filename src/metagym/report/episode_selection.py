@@ -27,11 +27,7 @@ _SINGLE = {role.value for role in (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_
 
 
 def phase_of(key: Key, arm: str) -> Phase:
-    """Return the purpose of the episode named `key` in the evaluation of `arm` (empty for a single run).
-
-    >>> phase_of((3, "demo/law-0007/2/validation-4", "law-0007/9", 0), "demo")
-    Phase(name='validation', number=4, family='law-0007', seed=2)
-    """
+    """Return the purpose of the episode named `key` in the evaluation of `arm` (empty for a single run)."""
     meta_step, name, _, _ = key
     if not arm or not name.startswith(f"{arm}/"):
         return Phase("learning", meta_step)

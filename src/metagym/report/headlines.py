@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from metagym.evaluation.arena import Standings
+from metagym.evaluation.output.tables import budget_text
 from metagym.evaluation.report import EvaluationReport
 from metagym.rendering import plural
 from metagym.report.number_format import MINUS, format_interval, format_mean, format_number
@@ -37,17 +39,15 @@ def _evaluation_headline(run: Run, report: EvaluationReport, group: Sequence[Run
     controls = sum(run.is_control for run in group)
     others = len(group) - 1 - controls
     against = [plural(count, noun) for count, noun in ((controls, "control arm"), (others, "other arm")) if count]
-    basis = (
-        f"{report.num_seeds} of {plural(config.num_seeds, 'seed')}"
-        if report.num_seeds != config.num_seeds
-        else plural(config.num_seeds, "seed")
-    )
+    seeds = plural(config.num_seeds, "seed")
+    if report.num_seeds != config.num_seeds:
+        seeds = f"{report.num_seeds} of {seeds}"
     sentence = f"{run.name} is {first}" if first.startswith(("better", "worse", "not shown")) else first
     return (
         f"{sentence}: {rest}" if rest else sentence,
         (f"{further[0].upper()}{further[1:]}. " if further else "")
         + "Test score of the prompt chosen on validation, minus the score of sp_0. "
-        f"{plural(len(config.families), 'family')}, {basis}, {config.num_test} test tasks each"
+        f"{plural(len(config.families), 'family')}, {seeds}, {config.num_test} test tasks each"
         + (f"; compared with {' and '.join(against)}." if against else "; no other arm to compare with."),
     )
 
@@ -71,3 +71,19 @@ def _single_headline(run: Run) -> tuple[str, str]:
         f"Mean score from {format_number(rewards[0])} to {format_number(rewards[-1])} over {len(rewards)} meta-steps",
         basis,
     )
+
+
+def standings_headline(standings: Standings) -> tuple[str, str]:
+    """Return what the arena showed, in one sentence, and what that rests on."""
+    methods = [row for row in standings.rows if not row.is_control]
+    controls = len(standings.rows) - len(methods)
+    basis = (
+        "Test score of the prompt that each method returns. "
+        f"{plural(len(standings.families), 'family')}, {plural(standings.num_seeds, 'seed')}, the same tasks in all "
+        f"arms; {plural(controls, 'control arm')}. Each meta-episode may take {budget_text(standings)} to learn."
+    )
+    if standings.scripted:
+        return f"{plural(len(methods), 'method')} side by side with a scripted stand-in: no method is ranked", basis
+    best = f"{methods[0].arm} scored highest, {format_mean(methods[0].test)}"
+    sentence = f"{plural(len(methods), 'method')} under equal budgets: {best}"
+    return sentence, f"{basis} A difference whose interval contains 0 is not shown to exist."

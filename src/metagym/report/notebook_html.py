@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from metagym.evaluation.output.tables import interval_text, mean_text
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.rendering import plural, visible
+from metagym.report.number_format import format_number
 from metagym.types import MetaStep, Record, Step, Trajectory
 
 MAX_ROWS = 100
@@ -28,18 +29,14 @@ _MARK = "border:1px solid currentColor;border-radius:3px;padding:0 .3em;font-wei
 def draw(record: Record) -> str | None:
     """Return a trajectory, a meta-step or an evaluation's report as HTML; None for any other record."""
     if isinstance(record, Trajectory):
-        return trajectory_html(record)
+        return _trajectory_html(record)
     if isinstance(record, MetaStep):
-        return meta_step_html(record)
+        return _meta_step_html(record)
     return _evaluation_html(record) if isinstance(record, EvaluationReport) else None
 
 
 def text(value: object) -> str:
-    """Return `value` as escaped text without markup; invisible characters get a sign.
-
-    >>> text("<b>\\x00")
-    '&lt;b&gt;␀'
-    """
+    """Return `value` as escaped text without markup; invisible characters get a sign."""
     plain = str(value)
     if len(plain) > MAX_CHARS:
         half = MAX_CHARS // 2
@@ -81,20 +78,14 @@ def box(title: str, *parts: str, scripted: bool = False) -> str:
     return f'<div style="{_BOX}"><div><b>{title}</b>{stamp}</div>{"".join(parts)}</div>'
 
 
-def number(value: float | None, form: str = ".2f") -> str:
-    """Return a number as text, or a dash for None."""
-    return "-" if value is None else format(value, form)
-
-
-def meta_step_html(meta_step: MetaStep) -> str:
-    """Return a meta-step: its reward, its prompt (folded), and a row for each episode."""
+def _meta_step_html(meta_step: MetaStep) -> str:
     failed = f", {meta_step.num_failed} failed" if meta_step.num_failed else ""
-    title = f"Meta-step {meta_step.index}: reward {number(meta_step.reward)}"
+    title = f"Meta-step {meta_step.index}: reward {format_number(meta_step.reward)}"
     prompt = fold(f"prompt, {len(meta_step.prompt):,} characters", block(meta_step.prompt))
     reflection = meta_step.reflection
     analysis = fold("analysis that led to it", block(reflection.analysis)) if reflection and reflection.analysis else ""
     rows = [
-        (place, text(item.task.family), number(item.score), len(item.steps), item.num_invalid, _ending(item))
+        (place, text(item.task.family), format_number(item.score), len(item.steps), item.num_invalid, _ending(item))
         for place, item in enumerate(meta_step.trajectories)
     ]
     episodes = table(("episode", "family", "score", "steps", "invalid", "ended by"), rows)
@@ -102,10 +93,9 @@ def meta_step_html(meta_step: MetaStep) -> str:
     return box(title, prompt, analysis, episodes, scripted=meta_step.scripted)
 
 
-def trajectory_html(trajectory: Trajectory) -> str:
-    """Return a trajectory: a row for each step, with its observation (folded)."""
-    title = f"Episode on {text(trajectory.task.id)} ({text(trajectory.task.family)}): score {number(trajectory.score)}"
-    steps = trajectory.steps
+def _trajectory_html(trajectory: Trajectory) -> str:
+    task, steps = trajectory.task, trajectory.steps
+    title = f"Episode on {text(task.id)} ({text(task.family)}): score {format_number(trajectory.score)}"
     first = steps[0].observation if steps else trajectory.final_observation
     goal = f"<div>Goal: {text(first.goal)}</div>" if first is not None and first.goal else ""
     rows: list[Sequence[object]] = [_step_row(place, step) for place, step in enumerate(steps, start=1)]

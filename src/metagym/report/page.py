@@ -17,17 +17,18 @@ from metagym.files import write_whole
 from metagym.imports import require
 from metagym.rendering import plural, visible
 from metagym.report import table_rows
-from metagym.report.arena_standings import in_order, standings_headline, standings_of, standings_rows
 from metagym.report.embedded_episodes import pack, pack_episodes
-from metagym.report.headlines import headline
+from metagym.report.headlines import headline, standings_headline
 from metagym.report.heat_map import draw_heat_map, maps_of
 from metagym.report.learning_curves import MAX_PANELS, draw_panel, panels_of
 from metagym.report.prompt_history import histories
-from metagym.report.run_reading import Run, read_runs
+from metagym.report.run_reading import Run, read_runs, standings_of
 from metagym.types import digest
 
 SCRIPT = ("elements", "payload", "words", "list", "map", "messages", "episode", "compare", "prompts", "navigation")
 """The parts of the script in `static/script/`, in order: later parts use earlier ones; the last one starts the page."""
+PARTS = ("band", "again", "others", "online", "dots")
+"""Parts of a panel that the legend names only if they are drawn."""
 
 
 class ReportFile(NamedTuple):
@@ -126,11 +127,17 @@ def arrange(runs: Sequence[Run]) -> list[list[Run]]:
     for run in runs:
         name = digest(run.manifest.measurement) if run.report and run.manifest else str(run.path)
         groups.setdefault(name, []).append(run)
-    found = []
-    for group in groups.values():
-        standings = standings_of(group)
-        found.append(sorted(group, key=lambda run: run.is_control) if standings is None else in_order(group, standings))
-    return sorted(found, key=_is_tuning)
+    found = [_in_order(group) for group in groups.values()]
+    return sorted(found, key=lambda group: group[0].arm_kind == "tuning")
+
+
+def _in_order(group: Sequence[Run]) -> list[Run]:
+    standings = standings_of(group)
+    if standings is None:
+        return sorted(group, key=lambda run: run.is_control)
+    places = {row.arm: place for place, row in enumerate(standings.rows)}
+    # The baseline is last, so that the headline is about a method.
+    return sorted(group, key=lambda run: (run.arm == standings.baseline, places[run.arm]))
 
 
 def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -143,7 +150,7 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
     own_notes = run.report.notes if run.report is not None else run.stream.notes if run.stream is not None else ()
     return {
         "number": start,
-        "is_aside": _is_tuning(group),
+        "is_aside": run.arm_kind == "tuning",
         "run": run,
         "runs": group,
         "path": str(run.path),
@@ -155,12 +162,8 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
             for panel in panels
         ],
         "has": {
-            "band": any(panel.band for panel in panels),
-            "again": any(any(panel.again) for panel in panels),
-            "others": any(panel.others for panel in panels),
-            "online": any(any(panel.online) for panel in panels),
+            **{part: any(any(getattr(panel, part)) for panel in panels) for part in PARTS},
             "test": any(panel.test is not None for panel in panels),
-            "dots": any(any(panel.dots) for panel in panels),
             "interval": any(item and item.low is not None for panel in panels for item in panel.line),
         },
         "more_panels": len(panels) == MAX_PANELS,
@@ -168,7 +171,7 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
             {"map": item, "svg": draw_heat_map(item, scripted=scripted)} for item in maps_of(start, run, episodes)
         ],
         "tiles": table_rows.tiles(run) if standings is None else [],
-        "standings": [] if standings is None else standings_rows(standings),
+        "standings": [] if standings is None else table_rows.standings_rows(standings),
         "baseline": "" if standings is None else standings.baseline,
         "families": table_rows.family_rows(run),
         "comparisons": compared,
@@ -191,10 +194,6 @@ def _measured_differently(groups: Sequence[Sequence[Run]]) -> list[str]:
         for run, report in firsts[1:]
         if run.env_id == firsts[0][0].env_id
     ]
-
-
-def _is_tuning(group: Sequence[Run]) -> bool:
-    return group[0].arm_kind == "tuning"
 
 
 def _policy(style: str, script: str) -> str:

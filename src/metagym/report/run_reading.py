@@ -14,6 +14,8 @@ from typing import Any, Literal
 from metagym.budget import Spending
 from metagym.budget.ledger import SpendingKey
 from metagym.errors import MetaGymError, RunFolderError
+from metagym.evaluation.arena import Standings
+from metagym.evaluation.arena.standings import STANDINGS_FILE
 from metagym.evaluation.controls import ArmKind, is_control, recorded_kind
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import report_of
@@ -159,3 +161,15 @@ def _unreadable(folder: Path, problem: str) -> Run:
             about = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["measurement"]
             problem = f"{problem} (it was written by metagym {about['metagym']})"
     return Run(path=folder, name=folder.name, kind="unreadable", manifest=manifest, problem=problem)
+
+
+def standings_of(group: Sequence[Run]) -> Standings | None:
+    """Return the standings of the arena if these runs are all of its arms; otherwise None."""
+    folders = {run.path.parent for run in group}
+    if len(folders) != 1:
+        return None
+    try:
+        standings = Standings.model_validate_json((folders.pop() / STANDINGS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # an arena writes them when it ends; until then its arms are shown one by one
+    return standings if {row.arm for row in standings.rows} == {run.arm for run in group} else None

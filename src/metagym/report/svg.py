@@ -13,11 +13,7 @@ from metagym.statistics import Estimate
 
 
 def tag(name: str, *children: str, text: str = "", **attributes: float | str | None) -> str:
-    """Return an SVG element. Underscores in attribute names become hyphens (`klass` is `class`); None leaves one out.
-
-    >>> tag("text", text="a < b", x=1.50, text_anchor="end")
-    '<text x="1.5" text-anchor="end">a &lt; b</text>'
-    """
+    """Return an SVG element. Underscores in attribute names become hyphens (`klass` is `class`); None is left out."""
     listed = "".join(
         f' {"class" if key == "klass" else key.replace("_", "-")}="{_attribute(value)}"'
         for key, value in attributes.items()

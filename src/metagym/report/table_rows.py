@@ -1,4 +1,4 @@
-"""Rows of the page's tables: figures, comparisons, costs, stop reasons, fingerprints."""
+"""Rows of the page's tables: figures, comparisons, standings, costs, stop reasons, fingerprints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 
 from metagym.budget import Spending
 from metagym.errors import ConfigError
+from metagym.evaluation.arena import Standings
 from metagym.evaluation.comparison import Comparison, compare
+from metagym.evaluation.output.tables import effort_cells
 from metagym.report.number_format import format_interval, format_mean, format_number, format_p
 from metagym.report.run_reading import Run
 from metagym.report.svg import domain_of, whisker
@@ -96,6 +98,26 @@ def _dropped(item: Comparison) -> str:
     return f"{item.num_dropped} ({low} to {high})" if item.num_dropped else "0"
 
 
+def standings_rows(standings: Standings) -> list[dict[str, Any]]:
+    """Return the rows of the table: the methods, then the controls."""
+    domain = domain_of([row.against_baseline for row in standings.rows])
+    return [
+        {
+            "name": row.arm,
+            "is_control": row.is_control,
+            "test": format_mean(row.test),
+            "gain": format_mean(row.gain, sign=True),
+            "gain_interval": format_interval(row.gain),
+            "graphic": whisker(row.against_baseline, domain),
+            "difference": format_mean(row.against_baseline, sign=True),
+            "interval": format_interval(row.against_baseline),
+            "p": format_p(row.adjusted_p),
+            "effort": effort_cells(row),
+        }
+        for row in standings.rows
+    ]
+
+
 def cost_rows(run: Run) -> list[Row]:
     """Return what model calls used, by role and purpose; if no call was logged, the tokens in the records."""
     sums: dict[str, Spending] = {}
@@ -116,13 +138,8 @@ def cost_rows(run: Run) -> list[Row]:
 
 
 def _token_row(name: str, usage: Usage) -> Row:
-    return {
-        "name": name,
-        "calls": f"{usage.num_calls:,}",
-        "prompt": f"{usage.prompt_tokens:,}",
-        "cached": f"{usage.cached_tokens:,}",
-        "completion": f"{usage.completion_tokens:,}",
-    }
+    fields = {"calls": usage.num_calls, "prompt": usage.prompt_tokens, "cached": usage.cached_tokens}
+    return {"name": name, **_grouped(**fields, completion=usage.completion_tokens)}
 
 
 def _cost_row(name: str, spending: Spending) -> Row:
@@ -132,11 +149,14 @@ def _cost_row(name: str, spending: Spending) -> Row:
         "cost": cost if spending.cost or spending.unknown_cost else "–",
         "time": _duration(spending.working_s),
         "waiting": _duration(spending.waiting_s),
-        "retries": f"{spending.num_retries:,}",
-        "refused": f"{spending.num_refused:,}",
-        "unknown": f"{spending.num_unknown:,}",
-        "replayed": f"{spending.num_replayed:,}",
+        **_grouped(retries=spending.num_retries, refused=spending.num_refused),
+        **_grouped(unknown=spending.num_unknown, replayed=spending.num_replayed),
     }
+
+
+def _grouped(**counts: int) -> Row:
+    """Write counts with a comma between thousands."""
+    return {name: f"{count:,}" for name, count in counts.items()}
 
 
 def _duration(seconds: float) -> str:
@@ -179,11 +199,8 @@ def totals(run: Run) -> Row:
     steps, invalid, failed = (sum(count[place] for count in counts) for place in range(3))
     return {
         "name": run.name,
-        "episodes": f"{run.num_episodes:,}",
-        "shown": f"{len(run.episodes):,}",
-        "steps": f"{steps:,}",
         "invalid": f"{100 * invalid / steps:.1f} %" if steps else "–",
-        "failed": f"{failed:,}",
+        **_grouped(episodes=run.num_episodes, shown=len(run.episodes), steps=steps, failed=failed),
     }
 
 

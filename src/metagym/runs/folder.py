@@ -111,13 +111,10 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path, *, writing: bool = False) -> RunFolder:
-        """Open a run folder and read its log; with `writing`, become its only writer.
-
-        A last line that a crash tore is dropped with a warning.
+        """Open a run folder and read its log, without a torn last line; with `writing`, become its only writer.
 
         Raises:
-            RunFolderError: the folder holds no run, its schema is another one, a line inside the log is broken,
-                or another process writes to it.
+            RunFolderError: there is no run, its schema is another one, its log is broken, or it has a writer.
         """
         path = Path(path)
         run = cls(path, read_manifest(path))
@@ -135,8 +132,8 @@ class RunFolder:
         now = json.loads(json.dumps({**measurement, "reflector": arm}))
         then = {**self.manifest.measurement, "reflector": self.manifest.arm}
         names = [name for name in sorted({*now, *then}) if now.get(name) != then.get(name)]
-        if names:
-            changes = "; ".join(f"{name}: was {then.get(name)!r}, is {now.get(name)!r}" for name in names)
+        changes = "; ".join(f"{name}: was {then.get(name)!r}, is {now.get(name)!r}" for name in names)
+        if changes:
             raise RunFolderError(
                 f"{self.path} cannot be resumed, because its fingerprint differs ({changes}). Start a new run."
             )
@@ -160,11 +157,7 @@ class RunFolder:
         return trajectory
 
     def put(self, key: Hashable, record: Record) -> None:
-        """Append a record of another kind. A meta-step that the log already holds is not written again.
-
-        Raises:
-            RunFolderError: the log holds a different meta-step at this index.
-        """
+        """Append a record of another kind. A meta-step that the log already holds is not written again."""
         line = kept = record
         if isinstance(record, Reflection):
             arm, index = cast("tuple[str, int]", key)

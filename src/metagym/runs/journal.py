@@ -12,20 +12,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from metagym.errors import RunFolderError
 from metagym.files import whole_lines
 
+Place = tuple[int, int]
+"""(start, length) of a line in the file, in bytes"""
 LOCK = "lock"
 """The file beside the journal that its writer locks; it names the process."""
-
-
-class Place(NamedTuple):
-    """The position of a line in the file, in bytes."""
-
-    start: int
-    length: int
 
 
 class Journal:
@@ -73,13 +67,14 @@ class Journal:
         if self.path.exists():
             for start, line in whole_lines(self.path):
                 self._end = start + len(line)
-                yield Place(start, len(line)), line
+                yield (start, len(line)), line
 
     def read(self, place: Place) -> bytes:
         """Return the line at `place`."""
         if self._reader is None:
             self._reader = os.open(self.path, os.O_RDONLY)
-        return os.pread(self._reader, place.length, place.start)
+        start, length = place
+        return os.pread(self._reader, length, start)
 
     def append(self, line: bytes) -> Place:
         """Write a line, which must end in a line feed, and return its place; if that fails, the file is as before."""
@@ -95,7 +90,7 @@ class Journal:
                     f"Expected space and permission to write to {self.path}: {error}. The lines written before are "
                     "whole. Make space, and resume the run."
                 ) from error
-            place = Place(self._end, len(line))
+            place = (self._end, len(line))
             self._end += len(line)
             return place
 

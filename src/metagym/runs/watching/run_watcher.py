@@ -42,10 +42,9 @@ class RunWatcher:
             about = {"name": self.name, "path": str(self.path), "problem": problem}
             return RunState(**about, kind="unreadable", status="unreadable")
         lines, calls = self._log.lines(), self._calls.lines()
-        if self._log.has_restarted:
-            self._clear_log()
-        if self._calls.has_restarted:
-            self._clear_calls()
+        if self._log.has_restarted or self._calls.has_restarted:
+            self._restart(stamp)
+            lines, calls = self._log.lines(), self._calls.lines()
         for line in lines:
             self._add_line(line)
         for line in calls:
@@ -68,21 +67,13 @@ class RunWatcher:
     def _restart(self, stamp: int) -> None:
         self._stamp = stamp
         self._log, self._calls = Tail(self.path / LOG), Tail(self.path / CALLS)
-        self._clear_log()
-        self._clear_calls()
         self._grew_at = -math.inf
-        self._saw_writer = False
-        self._has_caught_up = False
-
-    def _clear_log(self) -> None:
+        self._saw_writer = self._has_caught_up = self._scripted = False
         self._num_episodes = self._num_failed = self._num_unreadable = 0
         self._phase = ""
         self._rewards: dict[int, float | None] = {}
         self._num_reflections = 0
         self._means: dict[tuple[str, int, str, int], float | None] = {}
-        self._scripted = False
-
-    def _clear_calls(self) -> None:
         self._spent = Spending()
         self._under_way: dict[int, tuple[Attempt, float]] = {}
 

@@ -9,8 +9,6 @@ from metagym.types import Record, Text
 
 Status = Literal["running", "finished", "stopped", "unreadable"]
 """`stopped`: the run is not finished, and no process is seen that writes. One on another machine is not seen."""
-
-
 Kind = Literal["run", "evaluation", "stream", "unreadable"]
 
 
