@@ -54,23 +54,19 @@ def _evaluation_headline(run: Run, report: EvaluationReport, group: Sequence[Run
 
 def _single_headline(run: Run) -> tuple[str, str]:
     rewards = [meta_step.reward for meta_step in run.history if meta_step.reward is not None]
-    num_episodes = sum(len(meta_step.trajectories) for meta_step in run.history)
+    episodes = plural(sum(len(meta_step.trajectories) for meta_step in run.history), "episode")
     asked = 0 if run.manifest is None else run.manifest.num_steps
     steps = plural(len(run.history), "meta-step")
     if len(run.history) < asked:
         steps = f"{len(run.history)} of {plural(asked, 'meta-step')}"
-    basis = (
-        f"{steps}, {plural(num_episodes, 'episode')}. One meta-episode is one "
-        "replicate: this is one curve, with no interval and no claim about an effect."
-    )
+    basis = f"{steps}, {episodes}. One meta-episode is one replicate: this is one curve, with no interval and no claim "
+    basis += "about an effect."
     if not rewards:
         return "Every episode failed for infrastructure reasons: there is no score", basis
     if len(rewards) == 1:
         return f"Mean score {format_number(rewards[0])} in the one finished meta-step", basis
-    return (
-        f"Mean score from {format_number(rewards[0])} to {format_number(rewards[-1])} over {len(rewards)} meta-steps",
-        basis,
-    )
+    course = f"from {format_number(rewards[0])} to {format_number(rewards[-1])}"
+    return f"Mean score {course} over {len(rewards)} meta-steps", basis
 
 
 def standings_headline(standings: Standings) -> tuple[str, str]:

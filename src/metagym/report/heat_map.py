@@ -92,30 +92,28 @@ def _single(number: int, run: Run, episodes: Sequence[Mapping[str, Any]]) -> Hea
     for position, row in enumerate(episodes):
         if row["run"] == number:
             places.setdefault((row["task"], row["index"], row["prompt"]), position + 1)
-    by_name = {key[:2]: place for key, place in places.items()}
-
-    def row_of(items: Iterable[Trajectory | None]) -> list[Cell | None]:
-        return [item if item is None else _cell(item, index, by_name) for index, item in enumerate(items)]
-
+    addresses = {key[:2]: f"#/episode/{place}" for key, place in places.items()}
     batches = [meta_step.trajectories for meta_step in run.history]
     score_range = axis_of(item.score for batch in batches for item in batch)
     tasks = [item.task.id for batch in batches for item in batch]
     if 2 * len(set(tasks)) <= len(tasks) + 1:  # tasks are repeated: a row is a task
         by_task = [{item.task.id: item for item in reversed(batch)} for batch in batches]
-        rows = [(task, row_of(batch.get(task) for batch in by_task)) for task in dict.fromkeys(tasks)]
+        rows = [(task, _cells((batch.get(task) for batch in by_task), addresses)) for task in dict.fromkeys(tasks)]
         return HeatMap("repeated tasks", rows, "meta-steps", "tasks", score_range)
     ordered = [
         sorted(batch, key=lambda item: -math.inf if item.score is None else item.score, reverse=True)
         for batch in batches
     ]
-    slots = [("", row_of(items)) for items in zip_longest(*ordered)]
+    slots = [("", _cells(items, addresses)) for items in zip_longest(*ordered)]
     return HeatMap("fresh tasks in each column, best first", slots, "meta-steps", "places in the batch", score_range)
 
 
-def _cell(trajectory: Trajectory, index: int, places: Mapping[tuple[str, int], int]) -> Cell:
-    place = places.get((trajectory.task.id, index))
-    go = "" if place is None else f"#/episode/{place}"
-    return Cell(trajectory.score, f"{trajectory.task.id}, meta-step {index}", go)
+def _cells(batch: Iterable[Trajectory | None], addresses: Mapping[tuple[str, int], str]) -> list[Cell | None]:
+    cells: list[Cell | None] = []
+    for index, item in enumerate(batch):
+        go = "" if item is None else addresses.get((item.task.id, index), "")
+        cells.append(None if item is None else Cell(item.score, f"{item.task.id}, meta-step {index}", go))
+    return cells
 
 
 def draw_heat_map(heat_map: HeatMap, *, scripted: bool) -> str:

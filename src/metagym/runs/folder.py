@@ -72,6 +72,7 @@ _KINDS: dict[str, type[_LoggedReflection | _LoggedMetaStep | Measurement | Learn
     "measurement": Measurement,
     "learned": Learned,
 }
+_TAIL = b"}\n"
 _NAMES: dict[type[Record], str] = {kind: name for name, kind in _KINDS.items()}
 
 
@@ -286,9 +287,6 @@ class RunFolder:
 
     def _append(self, kind: str, record: Record) -> Place:
         return self._journal.append(_head(kind) + record.model_dump_json().encode() + _TAIL)
-
-
-_TAIL = b"}\n"
 
 
 def _head(kind: str) -> bytes:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from metagym.runs import MANIFEST
-from metagym.runs.watching.run_watcher import QUIET_S, RunWatcher
-from metagym.runs.watching.states import RunState, Status, Watched
+from metagym.runs.watching.run_watcher import QUIET_S, RunState, RunWatcher, Status
+from metagym.types import Record, Text
 
 DEPTH = 2
 """A campaign is OUT/ENV-kK/ARM: run folders are searched this many levels down."""
@@ -17,6 +17,19 @@ WINDOW_S = 60.0
 """Rates are averages over this number of seconds."""
 MIN_WINDOW_S = 2.0
 """No rate is given before this time."""
+
+
+class Watched(Record):
+    """The state of a run folder, or of a folder of run folders."""
+
+    path: Text
+    status: Status
+    is_over: bool
+    """Whether the runs have ended, so that nothing more will be written."""
+    runs: tuple[RunState, ...]
+    episodes_per_min: float | None = None
+    """Over the last minute of watching; None at the start."""
+    calls_per_min: float | None = None
 
 
 class Watcher:
@@ -39,11 +52,13 @@ class Watcher:
                 self._runs[folder] = RunWatcher(folder, name)
         states = tuple(run.look(now) for run in self._runs.values())
         status = self._status(states)
+        ended = ("finished", "unreadable")
+        is_quiet = all(s.status in ended or s.idle_s is None or s.idle_s >= QUIET_S for s in states)
         episodes, calls = self._rates(now, states)
         return Watched(
             path=str(self.path),
             status=status,
-            is_over=status != "running" and all(_is_over(state) for state in states),
+            is_over=status != "running" and is_quiet,
             runs=states,
             episodes_per_min=episodes,
             calls_per_min=calls,
@@ -92,7 +107,3 @@ def run_folders(path: Path, *, depth: int = DEPTH) -> Iterator[Path]:
             return
         for item in below:
             yield from run_folders(Path(item), depth=depth - 1)
-
-
-def _is_over(state: RunState) -> bool:
-    return state.status in ("finished", "unreadable") or state.idle_s is None or state.idle_s >= QUIET_S
