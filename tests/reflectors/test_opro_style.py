@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from metagym.reflectors.opro_style import OproStyle, scored_prompts
 from metagym.testing import FakeChatModel
 from metagym.types import MetaStep
 from tests.conftest import make_meta_step
-from tests.reflectors.batches import lost, reflect_on
+from tests.reflectors.batches import asked, lost, reflect_on
 
 
 def played(*items: tuple[str, float | None]) -> list[MetaStep]:
@@ -37,7 +38,9 @@ def test_a_better_prompt_is_never_shown_before_a_worse_one(items: list[tuple[str
 
 
 def test_the_best_prompts_are_last_and_the_worst_are_left_out() -> None:
-    text = OproStyle(FakeChatModel([]), max_scored=2).text(played(("a", 0.9), ("b", 0.1), ("c", 0.5)))
+    model = FakeChatModel(["none"])
+    asyncio.run(OproStyle(model, max_scored=2).reflect(played(("a", 0.9), ("b", 0.1), ("c", 0.5))))
+    text = asked(model)
     assert text.index("<tried score=0.50>\nc") < text.index("<tried score=0.90>\na")
     assert "\nb\n" not in text
 

@@ -11,7 +11,8 @@ import pytest
 
 from metagym.errors import ConfigError, ModelError
 from metagym.models import Call, ask, sample
-from metagym.reflectors import FixedReflector, FunctionReflector, Replay, as_reflector, bind, reflect, reflect_samples
+from metagym.reflectors import FixedReflector, Replay, as_reflector, bind, reflect, reflect_samples
+from metagym.reflectors.protocol import FunctionReflector
 from metagym.testing import FakeChatModel
 from metagym.types import MetaStep, Reflection
 from tests.conftest import make_meta_step

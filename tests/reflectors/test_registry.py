@@ -13,12 +13,12 @@ from metagym.errors import ConfigError, UnknownNameError
 from metagym.reflectors import (
     ChatReflector,
     FixedReflector,
-    FunctionReflector,
     find_method,
     make_reflector,
     method_names,
     takes_model,
 )
+from metagym.reflectors.protocol import FunctionReflector
 from metagym.reflectors.registry import METHODS
 from metagym.types import MetaStep, Reflection
 from tests.reflectors.test_rollouts import Rollouts

@@ -1,27 +1,17 @@
 """Reflectors read a history of meta-steps and write the next prompt. One file per method.
 
-What the methods share: `protocol` (any reflector), `registry` (names), `method` (the base class), `document` (the
-prompt), `reading` (the model's reply). `scripted_model` is the scripted stand-in for Gates: `"model": "demo"`.
+What the methods share: `protocol` (any reflector), `registry` (names), `method` (the base class), `texts` (prompt,
+request and reply). `scripted_model` is the scripted stand-in for Gates: `"model": "demo"`.
 """
 
 from metagym.reflectors.ict import ChatReflector, read_reflection
 from metagym.reflectors.method import FixedReflector
-from metagym.reflectors.protocol import (
-    FunctionReflector,
-    Reflector,
-    ReflectorSpec,
-    Replay,
-    as_reflector,
-    bind,
-    reflect,
-    reflect_samples,
-)
+from metagym.reflectors.protocol import Reflector, ReflectorSpec, Replay, as_reflector, bind, reflect, reflect_samples
 from metagym.reflectors.registry import find_method, make_reflector, method_names, takes_model
 
 __all__ = [
     "ChatReflector",
     "FixedReflector",
-    "FunctionReflector",
     "Reflector",
     "ReflectorSpec",
     "Replay",

@@ -11,16 +11,14 @@ ones it used: the reflector judges that from the episodes. The wording is ours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel
 
-from metagym.reflectors.document import distinct, document, request
-from metagym.reflectors.method import ReflectionMethod, memory_of, option
-from metagym.reflectors.reading import Verb, read_json_reply
-from metagym.types import MetaStep, Reflection
+from metagym.reflectors.method import History, ReflectionMethod, memory_of, option
+from metagym.reflectors.texts import Verb, distinct, document, read_json_reply, request
+from metagym.types import Reflection
 
 INSTRUCTIONS = """\
 You curate the playbook of an agent that acts in an environment. You see its items, each with its id and with how \
@@ -41,9 +39,7 @@ class _Tag(BaseModel):
     tag: Literal["helpful", "harmful", "neutral"]
 
 
-class PlaybookChange(BaseModel):
-    """A change of one item."""
-
+class _PlaybookChange(BaseModel):
     type: Annotated[Literal["ADD", "UPDATE", "REMOVE"], Verb]
     id: int | None = None
     section: str = "General"
@@ -55,7 +51,7 @@ class Delta(BaseModel):
 
     analysis: str = ""
     tags: list[_Tag] = []
-    operations: list[PlaybookChange]
+    operations: list[_PlaybookChange]
 
 
 @dataclass(eq=False, repr=False)
@@ -67,7 +63,7 @@ class AceStyle(ReflectionMethod):
     max_tokens: int = 24_000
     wording = (INSTRUCTIONS,)
 
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+    async def reflect(self, history: History) -> Reflection:
         """Let the model judge the items and change some."""
         memory = memory_of(history) or {"items": [], "next_id": 1}
         listed = "\n".join(

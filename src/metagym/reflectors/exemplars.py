@@ -14,12 +14,10 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-from metagym.reflectors.document import MEMORY_HEADING, as_item, distinct, document
-from metagym.reflectors.method import ReflectionMethod, has_succeeded, memory_of, option
+from metagym.reflectors.method import History, ReflectionMethod, has_succeeded, memory_of, option
+from metagym.reflectors.texts import MEMORY_HEADING, as_item, distinct, document
 from metagym.rendering import render_trajectory
-from metagym.types import MetaStep, Reflection, Trajectory
-
-Exemplar = dict[str, Any]
+from metagym.types import Reflection, Trajectory
 
 
 @dataclass(eq=False, repr=False)
@@ -32,7 +30,7 @@ class Exemplars(ReflectionMethod):
     exemplar_tokens: int = 500
     show_thoughts: bool = False
 
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+    async def reflect(self, history: History) -> Reflection:
         """Count what the examples did for the last batch, and add its successes."""
         last, memory = history[-1], memory_of(history) or {"exemplars": []}
         known = [count_use(exemplar, last.trajectories) for exemplar in memory["exemplars"]]
@@ -50,7 +48,7 @@ class Exemplars(ReflectionMethod):
         return self.write(history, prompt, {"exemplars": exemplars}, analysis=analysis)
 
 
-def count_use(exemplar: Exemplar, trajectories: Sequence[Trajectory]) -> Exemplar:
+def count_use(exemplar: dict[str, Any], trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     """Return the exemplar with its counts: the episodes that read it, and those of them that succeeded."""
     item = as_item(exemplar["text"])
     readers = [trajectory for trajectory in trajectories if trajectory.score is not None and item in _read(trajectory)]
@@ -59,7 +57,7 @@ def count_use(exemplar: Exemplar, trajectories: Sequence[Trajectory]) -> Exempla
     return {**exemplar, "num_read": num_read, "num_won": num_won}
 
 
-def usefulness(exemplar: Exemplar) -> float:
+def usefulness(exemplar: dict[str, Any]) -> float:
     """Return the share of successes among the episodes that read it, closer to one half the fewer there are."""
     return float((exemplar["num_won"] + 1) / (exemplar["num_read"] + 2))
 

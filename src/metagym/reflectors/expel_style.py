@@ -16,14 +16,12 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from metagym.reflectors.document import MEMORY_HEADING, distinct, document, numbered, request
-from metagym.reflectors.method import ReflectionMethod, has_succeeded, memory_of, option
-from metagym.reflectors.reading import CUT_OFF
+from metagym.reflectors.method import History, ReflectionMethod, has_succeeded, memory_of, option
+from metagym.reflectors.texts import CUT_OFF, MEMORY_HEADING, distinct, document, numbered, request
 from metagym.rendering import render_trajectory
-from metagym.types import MetaStep, Reflection
+from metagym.types import Reflection
 
-NEW_COUNT = 2
-"""The count of a new rule: two votes against it remove it."""
+NEW_COUNT = 2  # two votes against a new rule remove it
 
 INSTRUCTIONS = """\
 You keep a list of rules for an agent that acts in an environment. You see the rules, each with its count of votes, \
@@ -60,7 +58,7 @@ class ExpelStyle(ReflectionMethod):
     max_tokens: int = 24_000
     wording = (INSTRUCTIONS,)
 
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+    async def reflect(self, history: History) -> Reflection:
         """Let the model vote on the rules, and keep the batch's successes as examples."""
         last = history[-1]
         memory = memory_of(history) or {"rules": [], "examples": []}

@@ -6,13 +6,11 @@ The protocol is the paper's; the wording is ours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
 from metagym.models import ask
-from metagym.reflectors.document import tagged
-from metagym.reflectors.method import ModelRequest, ReflectionMethod, call_about, option
-from metagym.reflectors.reading import read_marked_reply
+from metagym.reflectors.method import History, ModelRequest, ReflectionMethod, call_about, option
+from metagym.reflectors.texts import read_marked_reply, tagged
 from metagym.rendering import render_batch
 from metagym.spaces import PromptSpace
 from metagym.types import Completion, Message, MetaStep, Reflection
@@ -43,7 +41,7 @@ class ChatReflector(ReflectionMethod):
     show_actions: bool = False
     instructions: str = REFLECTOR_PROMPT
 
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+    async def reflect(self, history: History) -> Reflection:
         """Ask the model for a better prompt."""
         last = history[-1]
         completion = await ask(self.model, self.messages(last), call_about(history))

@@ -17,11 +17,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel
 
 from metagym.models import ChatModel
-from metagym.reflectors.document import MEMORY_HEADING, document, tagged
-from metagym.reflectors.method import ReflectionMethod, memory_of, option
-from metagym.reflectors.reading import Verb, read_json_reply
+from metagym.reflectors.method import History, ReflectionMethod, memory_of, option
+from metagym.reflectors.texts import MEMORY_HEADING, Verb, document, read_json_reply, tagged
 from metagym.rendering import render_trajectory
-from metagym.types import Completion, MetaStep, Reflection
+from metagym.types import Completion, Reflection
 
 REFINE = """\
 You tend the memory of an agent that meets one task after another. Each entry is an episode as it was played, or what \
@@ -34,8 +33,6 @@ Reply with one JSON mapping:
  "operations": [{"type": "REWRITE", "ids": [1], "text": "<the note>"},
                 {"type": "MERGE", "ids": [2, 3], "text": "<one note>"},
                 {"type": "PRUNE", "ids": [4]}]}"""
-
-Item = dict[str, Any]
 
 
 class MemoryChange(BaseModel):
@@ -61,13 +58,13 @@ class MemoryStream(ReflectionMethod):
     episode_tokens: int = 400
     wording = (REFINE,)
 
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+    async def reflect(self, history: History) -> Reflection:
         """Add the last episodes; with a model, let it refine the memory."""
         memory = memory_of(history) or {"items": [], "next_id": 1}
         counted = [item for item in history[-1].trajectories if item.score is not None]
         texts = [f"An earlier episode:\n{render_trajectory(item, max_tokens=self.episode_tokens)}" for item in counted]
         new = [{"id": memory["next_id"] + place, "text": text} for place, text in enumerate(texts)]
-        items: list[Item] = [*memory["items"], *new]
+        items: list[dict[str, Any]] = [*memory["items"], *new]
         completions: list[Completion] = []
         analysis = f"{len(new)} new episodes."
         if self.model is not None:
@@ -84,7 +81,7 @@ class MemoryStream(ReflectionMethod):
         return self.write(history, prompt, memory, completions, analysis=analysis)
 
 
-def apply_refinement(items: Sequence[Item], operations: Sequence[MemoryChange]) -> list[Item]:
+def apply_refinement(items: Sequence[dict[str, Any]], operations: Sequence[MemoryChange]) -> list[dict[str, Any]]:
     """Return the items after the operations. A note gets the place and the id of the first entry that it replaces.
 
     >>> merge = MemoryChange(type="MERGE", ids=[1, 2], text="c")

@@ -12,9 +12,10 @@ from typing import Any, ClassVar, NamedTuple
 from metagym.errors import ConfigError
 from metagym.extensions import Extension, describe, extension_of
 from metagym.models import Call, ask
+from metagym.reflectors.protocol import History as History
 from metagym.reflectors.protocol import wait_for_all
 from metagym.spaces import PromptSpace
-from metagym.types import Completion, Message, MetaStep, Reflection, Trajectory, derive_seed, sum_usage
+from metagym.types import Completion, Message, Reflection, Trajectory, derive_seed, sum_usage
 
 
 class ModelRequest(NamedTuple):
@@ -68,9 +69,7 @@ class ReflectionMethod(Extension):
             options["model"] = describe(self.model)
         return {"kind": type(self).__name__, **options, **({"wording": [*self.wording]} if self.wording else {})}
 
-    async def ask_all(
-        self, history: Sequence[MetaStep], requests: Sequence[ModelRequest], *, first: int = 0
-    ) -> list[Completion]:
+    async def ask_all(self, history: History, requests: Sequence[ModelRequest], *, first: int = 0) -> list[Completion]:
         """Send all requests to the model at once. Each has its own seed, which follows from its number.
 
         Later rounds of a reflection pass the number of their first request as `first`. If calls fail, the first error
@@ -81,19 +80,13 @@ class ReflectionMethod(Extension):
             for number, request in enumerate(requests, start=first)
         )
 
-    async def ask_once(self, history: Sequence[MetaStep], instructions: str, text: str) -> Completion:
+    async def ask_once(self, history: History, instructions: str, text: str) -> Completion:
         """Send one request about the history to the model."""
         (completion,) = await self.ask_all(history, [ModelRequest(instructions, text)])
         return completion
 
     def write(
-        self,
-        history: Sequence[MetaStep],
-        prompt: str,
-        memory: Any,
-        completions: Sequence[Completion] = (),
-        *,
-        analysis: str = "",
+        self, history: History, prompt: str, memory: Any, completions: Sequence[Completion] = (), *, analysis: str = ""
     ) -> Reflection:
         """Return the reflection with the next prompt and memory; if the prompt is invalid, `keep` the old ones."""
         if problem := PromptSpace().problem(prompt):
@@ -103,7 +96,7 @@ class ReflectionMethod(Extension):
         )
 
     def keep(
-        self, history: Sequence[MetaStep], problem: str, completions: Sequence[Completion] = (), *, analysis: str = ""
+        self, history: History, problem: str, completions: Sequence[Completion] = (), *, analysis: str = ""
     ) -> Reflection:
         """Return the reflection that changes neither prompt nor memory; `problem` says why, or is empty."""
         return Reflection(
@@ -122,12 +115,12 @@ class FixedReflector(ReflectionMethod):
 
     model: None = field(default=None, init=False, compare=False)
 
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+    async def reflect(self, history: History) -> Reflection:
         """Return the last prompt."""
         return Reflection(prompt=history[-1].prompt, analysis="No reflection.")
 
 
-def call_about(history: Sequence[MetaStep], number: int = 0, role: str = "reflector") -> Call:
+def call_about(history: History, number: int = 0, role: str = "reflector") -> Call:
     """Return the call that reflects on the history. Its seed follows from the episodes played and from `number`."""
     last = history[-1]
     # The episodes' seeds differ between arms and runs, and so does the call's seed.
@@ -137,7 +130,7 @@ def call_about(history: Sequence[MetaStep], number: int = 0, role: str = "reflec
     return Call(role=role, arm=arm, meta_step=last.index, seed=own, repetition=number)
 
 
-def memory_of(history: Sequence[MetaStep]) -> Any:
+def memory_of(history: History) -> Any:
     """Return the memory in the last reflection; None before the first one."""
     reflection = history[-1].reflection
     return None if reflection is None else reflection.memory
@@ -151,7 +144,6 @@ def has_succeeded(trajectory: Trajectory) -> bool:
 
 
 def _joined(completions: Sequence[Completion]) -> Completion | None:
-    """Return the replies of one reflection as one record: their texts one after another, their usage summed."""
     if len(completions) <= 1:
         return completions[0] if completions else None
     cut = [item for item in completions if item.finish_reason == "length"]

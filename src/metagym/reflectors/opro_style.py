@@ -11,17 +11,15 @@ come in one reply and are played in turn. The wording is ours, and the scores ha
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
-from metagym.reflectors.document import distinct, tagged
-from metagym.reflectors.method import ReflectionMethod, memory_of, option
-from metagym.reflectors.reading import CUT_OFF
+from metagym.reflectors.method import History, ReflectionMethod, memory_of, option
+from metagym.reflectors.texts import CUT_OFF, distinct, tagged
 from metagym.rendering import render_batch
 from metagym.spaces import PromptSpace
-from metagym.types import MetaStep, Reflection
+from metagym.types import Reflection
 
 INSTRUCTIONS = """\
 You search for the system prompt under which an agent scores highest in an environment. You see prompts that were \
@@ -51,14 +49,17 @@ class OproStyle(ReflectionMethod):
     max_tokens: int = 8_000
     wording = (INSTRUCTIONS,)
 
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+    async def reflect(self, history: History) -> Reflection:
         """Return the next proposal; if none is left, ask for new ones."""
         queue = (memory_of(history) or {"queue": []})["queue"]
         if queue:
             analysis = f"The next of the proposals; {len(queue) - 1} are left."
             return self.write(history, queue[0], {"queue": queue[1:]}, analysis=analysis)
         instructions = INSTRUCTIONS.format(num_candidates=self.num_candidates)
-        completion = await self.ask_once(history, instructions, self.text(history))
+        scored = scored_prompts(history)[-self.max_scored :]
+        tried = "\n\n".join(f"<tried score={score:.2f}>\n{prompt}\n</tried>" for prompt, score in scored)
+        episodes = render_batch(history[-1].trajectories[: self.num_episodes], max_tokens=self.max_tokens)
+        completion = await self.ask_once(history, instructions, tagged(tried_prompts=tried, episodes=episodes))
         if completion.finish_reason == "length":
             return self.keep(history, CUT_OFF, [completion])
         legal = [text for text in _PROPOSED.findall(completion.text) if not PromptSpace().problem(text)]
@@ -68,15 +69,8 @@ class OproStyle(ReflectionMethod):
         analysis = f"{len(new)} new proposals."
         return self.write(history, new[0], {"queue": new[1:]}, [completion], analysis=analysis)
 
-    def text(self, history: Sequence[MetaStep]) -> str:
-        """Return what the model sees: the scored prompts in rising order, and a few episodes of the last batch."""
-        best = scored_prompts(history)[-self.max_scored :]
-        tried = "\n\n".join(f"<tried score={score:.2f}>\n{prompt}\n</tried>" for prompt, score in best)
-        shown = history[-1].trajectories[: self.num_episodes]
-        return tagged(tried_prompts=tried, episodes=render_batch(shown, max_tokens=self.max_tokens))
 
-
-def scored_prompts(history: Sequence[MetaStep]) -> list[tuple[str, float]]:
+def scored_prompts(history: History) -> list[tuple[str, float]]:
     """Return the prompts with their mean rewards in rising order; equal ones stay in the order of their first use."""
     rewards: dict[str, list[float]] = {}
     for meta_step in history:

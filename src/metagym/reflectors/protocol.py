@@ -14,6 +14,8 @@ from metagym.models import sample
 from metagym.types import MetaStep, Reflection
 
 T = TypeVar("T")
+History = Sequence[MetaStep]
+"""The meta-steps so far, at least one."""
 
 
 class Reflector(Protocol):
@@ -22,8 +24,8 @@ class Reflector(Protocol):
     Its optional attributes (`fingerprint`, `scripted`, ...) are those of `metagym.extensions.Extension`.
     """
 
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        """Return the prompt for the next meta-step, given all meta-steps so far (at least one)."""
+    async def reflect(self, history: History) -> Reflection:
+        """Return the prompt for the next meta-step, given all meta-steps so far."""
 
 
 class Replay(Protocol):
@@ -54,7 +56,7 @@ class FunctionReflector:
         self.scripted: bool = extension_of(function).scripted
         self.fingerprint = {"kind": "function", "name": describe(function)}
 
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+    async def reflect(self, history: History) -> Reflection:
         """Call the function, and await its result if it is async."""
         result = self.function(history)
         return _checked(await result if inspect.isawaitable(result) else result)
@@ -77,7 +79,7 @@ def bind(reflector: Reflector, replay: Replay | None) -> Reflector:
     return reflector if bound_to is None or replay is None else cast(Reflector, bound_to(replay))
 
 
-def reflect(reflector: ReflectorSpec, history: Sequence[MetaStep], *, replay: Replay | None = None) -> Reflection:
+def reflect(reflector: ReflectorSpec, history: History, *, replay: Replay | None = None) -> Reflection:
     """Return the reflector's reflection on the history, from synchronous code.
 
     A plain function runs in the caller's thread, so that it may step an environment itself. Everything else runs
@@ -89,7 +91,7 @@ def reflect(reflector: ReflectorSpec, history: Sequence[MetaStep], *, replay: Re
 
 
 def reflect_samples(
-    reflector: ReflectorSpec, history: Sequence[MetaStep], num_samples: int, *, replay: Replay | None = None
+    reflector: ReflectorSpec, history: History, num_samples: int, *, replay: Replay | None = None
 ) -> list[Reflection]:
     """Return `num_samples` reflections on one history, each with its own seeds (`metagym.models.sample`).
 

@@ -11,17 +11,15 @@ appended again. Above `max_items` the oldest are removed. The wording is ours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from pydantic import BaseModel
 
-from metagym.reflectors.document import MEMORY_HEADING, document, tagged
-from metagym.reflectors.method import ModelRequest, ReflectionMethod, has_succeeded, memory_of, option
-from metagym.reflectors.reading import read_json_reply
+from metagym.reflectors.method import History, ModelRequest, ReflectionMethod, has_succeeded, memory_of, option
+from metagym.reflectors.texts import MEMORY_HEADING, document, read_json_reply, tagged
 from metagym.rendering import render_trajectory
-from metagym.types import Completion, MetaStep, Reflection
+from metagym.types import Completion, Reflection
 
 MAX_PER_EPISODE = 3
 
@@ -72,7 +70,7 @@ class ReasoningBankStyle(ReflectionMethod):
     max_tokens: int = 8_000
     wording = (EXTRACT, *AIMS.values(), JUDGE)
 
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+    async def reflect(self, history: History) -> Reflection:
         """Extract items from each episode of the last meta-step, and append them."""
         episodes = [item for item in history[-1].trajectories if item.score is not None]
         shown = [

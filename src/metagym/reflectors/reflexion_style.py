@@ -9,13 +9,11 @@ all of its failed episodes. The environment decides what succeeded, not a model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
-from metagym.reflectors.document import document, request
-from metagym.reflectors.method import ReflectionMethod, has_succeeded, memory_of, option
-from metagym.reflectors.reading import read_marked_reply
-from metagym.types import MetaStep, Reflection
+from metagym.reflectors.method import History, ReflectionMethod, has_succeeded, memory_of, option
+from metagym.reflectors.texts import document, read_marked_reply, request
+from metagym.types import Reflection
 
 INSTRUCTIONS = """\
 You look back on your own failures. You acted in an environment under the system prompt below, and the episodes that \
@@ -36,7 +34,7 @@ class ReflexionStyle(ReflectionMethod):
     max_tokens: int = 24_000
     wording = (INSTRUCTIONS,)
 
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+    async def reflect(self, history: History) -> Reflection:
         """Write a lesson from the last meta-step's failures; if there are none, ask nothing and change nothing."""
         last = history[-1]
         counted = [item for item in last.trajectories if item.score is not None]

@@ -39,9 +39,7 @@ CHECKPOINT_LOADER: Final = "checkpoint"
 def make_reflector(
     reflector: ReflectorSpec | Mapping[str, Any] | str, *, demo: Callable[[], Reflector] | None = None
 ) -> Reflector:
-    """Return the reflector that `reflector` names.
-
-    It may be:
+    """Return the reflector that `reflector` names, or raise ConfigError. It may be:
 
     - a reflector or a function;
     - a mapping: `method` (a name or an import path, by default `"ict"`), its `options`, and its model as for an
@@ -49,8 +47,6 @@ def make_reflector(
     - the name of a method that needs no model (`"fixed"`: no reflection), or `"demo"`;
     - the folder of a trained reflector or of any causal language model, which runs in this process;
     - an import path `"package.module:MyReflector"`.
-
-    Anything else raises ConfigError.
     """
     if isinstance(reflector, Mapping):
         return _reflector_from_mapping(reflector)

@@ -19,10 +19,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel
 
 from metagym.errors import ConfigError
-from metagym.reflectors.document import distinct, document, numbered, tagged
-from metagym.reflectors.method import ModelRequest, ReflectionMethod, memory_of, option
+from metagym.reflectors.method import History, ModelRequest, ReflectionMethod, memory_of, option
 from metagym.reflectors.protocol import Replay
-from metagym.reflectors.reading import Verb, read_json_reply
+from metagym.reflectors.texts import Verb, distinct, document, numbered, read_json_reply, tagged
 from metagym.rendering import render_batch
 from metagym.types import MetaStep, Reflection, Trajectory
 
@@ -77,7 +76,7 @@ class TrainingFreeGRPOStyle(ReflectionMethod):
         """Return a copy that plays its rollouts by `replay`."""
         return replace(self, replay=replay)
 
-    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+    async def reflect(self, history: History) -> Reflection:
         """Play the groups, ask the model what made the difference, and change the list."""
         groups = contrasts(await self._groups(history[-1]))
         if not groups:

@@ -12,11 +12,10 @@ from metagym.testing.fake_server import FAULTS, FakeOpenAIServer, ServerReply, S
 from metagym.testing.meta_env_checks import check_meta_env
 from metagym.testing.reflector_checks import check_reflector
 from metagym.testing.stand_ins import FakeChatModel, ScriptedActor
-from metagym.testing.text_env_checks import UNKNOWN_COMMAND, check_text_env
+from metagym.testing.text_env_checks import check_text_env
 
 __all__ = [
     "FAULTS",
-    "UNKNOWN_COMMAND",
     "FakeChatModel",
     "FakeOpenAIServer",
     "ScriptedActor",

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -59,8 +59,7 @@ def check_meta_env(
         for trajectories, *rest in played:
             _check_values(trajectories, *rest)
             for trajectory in trajectories:
-                _check_round_trip(trajectory)
-                _check_nothing_leaks(trajectory)
+                _check_trajectory(trajectory)
         _check_equal(played, _play(again, seed, num_meta_steps), "another copy, one episode at a time")
         _check_equal(played, _play(first, seed, num_meta_steps), "the same copy, reset with the same seed")
         _check_replay(first, played, seed)
@@ -84,9 +83,8 @@ class _RandomProber:
 
 
 def _maker(env: Any, options: dict[str, Any]) -> MakeEnv:
-    is_class = isinstance(env, type)
     remedy = "Pass the class itself, a registered id, or a function that returns the environment."
-    is_legal = isinstance(env, str) or (issubclass(env, MetaEnv) if is_class else callable(env))
+    is_legal = isinstance(env, str) or (issubclass(env, MetaEnv) if isinstance(env, type) else callable(env))
     expect(is_legal, "a subclass of metagym.MetaEnv, an id or a function", got=env, remedy=remedy)
 
     def make(**more: Any) -> MetaEnv:
@@ -118,11 +116,9 @@ def _check_inner(env: MetaEnv, seed: int) -> None:
 def _draw(env: MetaEnv, split: str, num_tasks: int, seed: int) -> tuple[Task, ...]:
     """Draw `num_tasks` tasks of the split, or all if there are fewer."""
     for size in range(num_tasks, 0, -1):
-        try:
+        with suppress(TasksExhaustedError):
             rng = np.random.default_rng(seed)
             return env.task_set.draw(size, rng=rng, families=env.families, split=split)
-        except TasksExhaustedError:
-            continue
     return ()
 
 
@@ -202,15 +198,12 @@ def _check_values(batch: Sequence[Trajectory], reward: Any, terminated: Any, tru
     expect(all(type(flag) is bool for flag in flags), "terminated and truncated as bools", got=flags, remedy=remedy)
 
 
-def _check_round_trip(trajectory: Trajectory) -> None:
+def _check_trajectory(trajectory: Trajectory) -> None:
     remedy = "Use only text, numbers, lists and dicts in info['display'], and text elsewhere."
     with expecting("a trajectory that JSON can hold", remedy=remedy, errors=ValueError):
         again = Trajectory.model_validate_json(trajectory.model_dump_json())
     remedy = "Use lists instead of tuples and no NaN in info['display']."
     expect(again == trajectory, "a trajectory to equal its JSON round trip", got="another one", remedy=remedy)
-
-
-def _check_nothing_leaks(trajectory: Trajectory) -> None:
     task_id = trajectory.task.id
     if len(task_id) < 4 or task_id.isdigit():
         return  # such an id may be in a text by chance

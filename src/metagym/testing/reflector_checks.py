@@ -180,7 +180,6 @@ class _ReflectorCheck:
 
 
 def _reflections(result: OptimizationResult) -> list[Reflection]:
-    """Return the reflections of a run, one per meta-step."""
     found = [*(meta_step.reflection for meta_step in result.history[1:]), result.last_reflection]
     return [reflection for reflection in found if reflection is not None]
 
@@ -234,8 +233,6 @@ class _WatchedReflector:
 
 
 class _CanaryEnv(gymnasium.ObservationWrapper[str, str, str]):
-    """Gates, with a canary in the observations of all validation and test tasks."""
-
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         self._is_marked = GatesTaskSet().find((options or {})["task_id"]).split != "train"
         return super().reset(seed=seed, options=options)
