@@ -54,7 +54,10 @@ class TextArenaEnv(gymnasium.Env[str, str]):
         super().reset(seed=seed)
         game = (options or {}).get("task_id", f"{self._first}/").rpartition("/")[0]
         if game != self._game or self._env is None:
-            self._env, self._game = _make(game), game
+            try:  # "-raw": without the wrapper that repeats the whole conversation
+                self._env, self._game = require("textarena").make(f"{game}-raw"), game
+            except ValueError as error:
+                raise ConfigError(f"Expected the id of a TextArena game, got {game!r}: {error}.") from error
         start = int(self.np_random.integers(2**31)) if seed is None else seed
         with self._random.in_use(start):
             try:
@@ -140,14 +143,6 @@ class _OwnRandom:
 def _set_global_random(state: tuple[Any, Any]) -> None:
     random.setstate(state[0])
     np.random.set_state(state[1])
-
-
-def _make(game: str) -> Any:
-    textarena = require("textarena")
-    try:
-        return textarena.make(f"{game}-raw")  # without the wrapper that repeats the whole conversation
-    except ValueError as error:
-        raise ConfigError(f"Expected the id of a TextArena game, got {game!r}: {error}.") from error
 
 
 def _plain(value: Any) -> Any:

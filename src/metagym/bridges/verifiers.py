@@ -21,9 +21,6 @@ from metagym.spaces import TextSpace
 from metagym.tasks import ListedTaskSet, TaskSet
 from metagym.types import Task, digest
 
-FamilyOf = Callable[[Any], str]
-"""Returns the family of a verifiers task; results are reported by family."""
-
 
 class VerifiersEnv(gymnasium.Env[str, str]):
     """One verifiers task: the prompt is the observation, the action is the reply, the task's rewards score it.
@@ -59,7 +56,7 @@ class VerifiersMetaEnv(MetaEnv):
     """A meta-environment over a single-turn task set of verifiers.
 
     `taskset` is a `verifiers.v1.Taskset`, or the import path of one or of a function that makes one. The content of a
-    task decides its role, and not its position in the set.
+    task decides its role, and not its position in the set. `family_of` returns the family of a verifiers task.
     """
 
     default_prompt = "Answer the question."
@@ -70,13 +67,12 @@ class VerifiersMetaEnv(MetaEnv):
         *,
         taskset: Any,
         num_tasks: int = 1000,
-        family_of: FamilyOf | None = None,
+        family_of: Callable[[Any], str] | None = None,
         **options: Any,
     ) -> None:
-        self._taskset = _read_taskset(taskset)
+        self._taskset, self._num_tasks = _read_taskset(taskset), num_tasks
         self._family_of = family_of or (lambda task: type(task).__name__)
         self._by_id: dict[str, Any] = {}
-        self._num_tasks = num_tasks
         super().__init__(actor, **options)
 
     def make_inner_env(self) -> VerifiersEnv:

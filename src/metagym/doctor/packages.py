@@ -69,10 +69,8 @@ def check_namesake() -> Iterator[Finding]:
     """Check that no other project called metagym is installed: the public index holds one."""
     for distribution in importlib.metadata.distributions(name="metagym"):
         if not is_own(distribution):
-            message = (
-                f"expected this project, got an unrelated project of the same name, {distribution.version}, at "
-                f"{distribution.locate_file('')}"
-            )
+            found = f"{distribution.version}, at {distribution.locate_file('')}"
+            message = f"expected this project, got an unrelated project of the same name, {found}"
             yield problem("metagym", message, "pip uninstall metagym, then in a checkout: pip install -e .")
 
 

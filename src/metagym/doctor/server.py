@@ -18,7 +18,7 @@ DEFAULT_URL = "https://api.openai.com/v1"
 TIMEOUT_S = 5.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-_SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
+SCHEMES = ("http", "https", "socks4", "socks5", "socks5h")
 
 
 def check_proxies(environ: Mapping[str, str], base_url: str | None) -> Iterator[Finding]:
@@ -29,7 +29,7 @@ def check_proxies(environ: Mapping[str, str], base_url: str | None) -> Iterator[
         remedy = f"unset {name}, or export {name}=http://HOST:PORT"
         try:
             parts = urlsplit(value)
-            is_url = parts.scheme in _SCHEMES and bool(parts.hostname) and (parts.port or True)
+            is_url = parts.scheme in SCHEMES and bool(parts.hostname) and (parts.port or True)
         except ValueError:
             is_url = False
         if not is_url:

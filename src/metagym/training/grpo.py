@@ -161,14 +161,14 @@ class GRPO:
         prompts, completions = [sample.prompt_ids for sample in samples], [sample.token_ids for sample in samples]
         return policy.logprobs(prompts, completions, temperature=self.config.temperature)
 
+    @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
     def _reference(self, samples: Sequence[Sample]) -> Tensor | None:
         if not self.config.kl:
             return None
-        with torch.no_grad():
-            if self.reference is not None:
-                return self._logprobs(self.reference, samples)[0]
-            with self.policy.model.disable_adapter():
-                return self._logprobs(self.policy, samples)[0]
+        if self.reference is not None:
+            return self._logprobs(self.reference, samples)[0]
+        with self.policy.model.disable_adapter():
+            return self._logprobs(self.policy, samples)[0]
 
 
 def _chunks(items: Any, size: int) -> list[Any]:

@@ -65,7 +65,7 @@ class LocalReflector(ChatReflector):
         return {"kind": "LocalReflector", "model": self.model.fingerprint, "render": import_path(self._render)}
 
     def messages(self, meta_step: MetaStep) -> list[Message]:
-        """Return the conversation that asks for a reflection on `meta_step`."""
+        """Render the meta-step as in training."""
         return self._render(meta_step)
 
 
@@ -88,14 +88,13 @@ class Served(Record):
     @classmethod
     def read(cls, folder: Path) -> Served:
         """Read `metagym.json` in a folder; without the file, return the settings of `ChatReflector`."""
-        try:
-            found = cls.model_validate_json((folder / SERVED).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        file = folder / SERVED
+        if not file.exists():
             return cls()
+        try:
+            found = cls.model_validate_json(file.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ConfigError(
-                f"Expected the file that `metagym train` wrote at {folder / SERVED}, got: {error}"
-            ) from error
+            raise ConfigError(f"Expected the file that `metagym train` wrote at {file}, got: {error}") from error
         render = found.render.replace("metagym.training.data:", "metagym.training.experience:")  # its name in 0.1
         return found.model_copy(update={"render": render})
 
@@ -103,13 +102,10 @@ class Served(Record):
 def load_reflector(path: str | Path) -> LocalReflector:
     """Return the reflector at `path`: a checkpoint, the `start` of a training run, or a causal language model's folder.
 
-    The `metagym.json` of a checkpoint holds the rendering, reply length and temperature of its training; the
-    reflector uses the same.
+    A checkpoint's `metagym.json` holds the rendering, reply length and temperature of its training, and of its use.
     """
     if not Path(path).is_dir():
-        raise ConfigError(
-            f"Expected the folder of a model or of a checkpoint, got {str(path)!r}, which is not a folder."
-        )
+        raise ConfigError(f"Expected the folder of a model or a checkpoint, got {str(path)!r}, which is not a folder.")
     served = Served.read(Path(path))
     policy = Policy.load(path if served.model is None else served.model, dtype=served.dtype, frozen=True)
     model = LocalChatModel(policy, max_new_tokens=served.max_new_tokens, temperature=served.temperature)
@@ -137,9 +133,7 @@ def evaluate_by_ict(
         raise ConfigError("Expected held-out families to evaluate on, got none. Name them: families=[...].")
     trained_on = {item.task.family for each in experience for item in each.meta_step.trajectories}
     if shared := sorted(trained_on & set(env.task_set.expand_families(config.families))):
-        raise ConfigError(
-            f"Expected held-out families, got {shared}, which the experience is from. Name other families."
-        )
+        raise ConfigError(f"Expected held-out families, got {shared}, which the experience is from. Name others.")
 
     def evaluate_policy(policy: Policy, step: int) -> dict[str, float]:
         model = LocalChatModel(policy, max_new_tokens=grpo.max_new_tokens, temperature=grpo.temperature)

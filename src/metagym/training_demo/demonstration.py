@@ -133,10 +133,7 @@ def train_arm(folder: Path, seed: int, config: DemoConfig, *, shuffled: bool = F
 
 
 def run_once(folder: Path, seed: int, config: DemoConfig) -> RunReport:
-    """Make a reflector, train it, and measure it with its controls; write `report.json` to `folder`.
-
-    Steps whose results are in the folder are skipped.
-    """
+    """Make a reflector, train it, measure it with its controls, write `report.json`; skip what the folder holds."""
     file = folder / "report.json"
     if file.exists():
         return RunReport.model_validate_json(file.read_text(encoding="utf-8"))
@@ -163,12 +160,12 @@ def run_once(folder: Path, seed: int, config: DemoConfig) -> RunReport:
     return report
 
 
-def best_constant(env: GatesMetaEnv, seed: int, *, num_prompts: int = 16, num_laws: int = 32) -> str:
-    """Return the constant prompt with the highest mean score on train laws, out of `sp_0` and random ones."""
+def best_constant(env: GatesMetaEnv, seed: int) -> str:
+    """Return the constant prompt with the highest mean score on 32 train laws, out of `sp_0` and 15 random ones."""
     rng = np.random.default_rng(derive_seed("constant prompts", seed))
     prompts = [env.default_prompt]
-    prompts += [prompt_of({gate: str(rng.choice(WAYS)) for gate in GATES}) for _ in range(num_prompts - 1)]
-    laws = _some_train_laws("constant laws", seed, num_laws)
+    prompts += [prompt_of({gate: str(rng.choice(WAYS)) for gate in GATES}) for _ in range(15)]
+    laws = _some_train_laws("constant laws", seed, 32)
     tasks = [task.id for law in laws for task in env.task_set.draw(2, rng=rng, families=[law])]
     scores = [meta_step.reward or 0.0 for meta_step in env.replay(prompts, tasks)]
     return prompts[int(np.argmax(scores))]
@@ -196,7 +193,7 @@ def run_demo(
             place = Path(folder) / f"seed-{seed}"
             if not (place / "report.json").exists():
                 pool.submit(prepare, place, seed, config).result()
-                arms = (False, True) if config.shuffled else (False,)
+                arms = {False, config.shuffled}
                 for arm in [pool.submit(train_arm, place, seed, config, shuffled=shuffled) for shuffled in arms]:
                     arm.result()
             report = pool.submit(run_once, place, seed, config).result()

@@ -187,7 +187,7 @@ def measure_held_out(
     for law, prompt, history in zip(laws, prompts, histories, strict=True):
         known = {item.task.digest for meta_step in history for item in meta_step.trajectories}
         tasks = env.task_set.draw(5, rng=_rng("final", seed, law), families=[law], split="test", exclude=known)
-        finals.append(_score(env.replay([prompt], [task.id for task in tasks])[0]))
+        finals += [_score(meta_step) for meta_step in env.replay([prompt], [task.id for task in tasks])]
     online = tuple(float(np.mean([_score(history[index]) for history in histories])) for index in range(num_steps))
     return HeldOut(online=online, final=float(np.mean(finals)))
 
@@ -195,8 +195,7 @@ def measure_held_out(
 def write_with(policy: Policy, *, seed: int, permuted: bool = False) -> WritePrompts:
     """Return a function that writes prompts with the policy, sampled at temperature 1.
 
-    With `permuted`, the outcomes in its input are permuted among the attempts: a control that shows whether the
-    policy reads them.
+    With `permuted`, the outcomes in its input are permuted: a control that shows whether the policy reads them.
     """
 
     def write(histories: Sequence[History]) -> list[str]:

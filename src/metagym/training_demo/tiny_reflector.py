@@ -47,19 +47,15 @@ def make_tokenizer(texts: Sequence[str]) -> object:
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=512,
-        special_tokens=specials,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer.train_from_iterator([*texts, *["user\nassistant\n"] * 9], trainer)
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        chat_template=CHATML,
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=CHATML
     )
 
 
@@ -102,10 +98,7 @@ def make_examples(num_examples: int, *, seed: int) -> list[tuple[list[Message], 
 def _copied_ways(
     instructions: dict[str, str], attempts: Sequence[GateAttempt], rng: np.random.Generator, *, informed: bool
 ) -> dict[str, str]:
-    """Return for each gate a way drawn uniformly from the facts that name it: instructed or attempted.
-
-    With `informed`, draw from the ways that opened it, if there are any.
-    """
+    """Return for each gate a way of the facts that name it; with `informed`, one that opened it, if there is one."""
     ways = {}
     for gate in GATES:
         named = [attempt.way for attempt in attempts if attempt.gate == gate]
