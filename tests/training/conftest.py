@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from metagym.training.experience import Experience, to_experience
+from metagym.training_demo.gates_problem import GradedGatesMetaEnv
+from metagym.types import digest
 
 MISSING = [name for name in ("torch", "transformers", "peft", "pyarrow") if importlib.util.find_spec(name) is None]
 
@@ -33,3 +38,22 @@ def tiny_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.supervise(policy, pairs, seed=0, num_steps=60, batch_size=16, learning_rate=1e-2)
     policy.save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def policy(tiny_start: Path) -> Any:
+    from metagym.training.policy import Policy
+
+    return Policy.load(tiny_start)
+
+
+@pytest.fixture(scope="module")
+def env() -> Iterator[GradedGatesMetaEnv]:
+    with GradedGatesMetaEnv("demo", episodes_per_step=2) as env:
+        yield env
+
+
+@pytest.fixture(scope="module")
+def experience(env: GradedGatesMetaEnv) -> list[Experience]:
+    histories = [env.replay([env.default_prompt], [f"law-000{law}/1", f"law-000{law}/2"]) for law in range(5)]
+    return to_experience(histories, fingerprint=digest(env.fingerprint))

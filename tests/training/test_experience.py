@@ -18,7 +18,6 @@ from metagym.training.experience import (
     to_rows,
     write_rows,
 )
-from metagym.training.export import actor_turns, supervised_pairs, write_turns
 from tests.conftest import MakeGates, make_meta_step, make_trajectory
 
 
@@ -103,28 +102,3 @@ def test_missing_broken_and_empty_data_are_refused(make_gates: MakeGates, tmp_pa
     (tmp_path / EXPERIENCE).write_text("")
     with pytest.raises(ConfigError, match="got an empty file"):
         read_experience(tmp_path)
-
-
-def test_missing_rewards_and_equal_rewards_give_no_pair(tmp_path: Path) -> None:
-    def turn(group: str, reward: float | None, completion: str) -> dict[str, Any]:
-        return {"group": group, "reward": reward, "completion": completion, "messages": [{"role": "user"}]}
-
-    turns = [turn("a", 0.1, "x"), turn("a", 0.9, "y"), turn("b", 0.5, "z"), turn("b", 0.5, "w"), turn("c", None, "v")]
-    pairs = supervised_pairs(turns)
-    assert pairs == [{"messages": [{"role": "user"}, {"role": "assistant", "content": "y"}]}]
-    assert write_turns(turns, tmp_path / "turns.jsonl") == 5
-
-
-def test_actor_turns_are_what_was_sent_and_replied(make_gates: MakeGates) -> None:
-    from metagym.actors import ChatActor
-    from metagym.testing import FakeChatModel
-
-    model = FakeChatModel(["Thought: well\nAction: knock"] * 10)
-    actor = ChatActor(model)
-    env = make_gates(actor)
-    (meta_step,) = env.replay(["Be brave."], ["law-0042/1"])
-    turns = list(actor_turns(meta_step.trajectories, actor))
-    assert [turn["messages"] for turn in turns] == [messages for messages, _ in model.calls]
-    assert {turn["reward"] for turn in turns} == {meta_step.reward}
-    scripted = make_gates()
-    assert list(actor_turns(scripted.replay(["p"], ["law-0042/1"])[0].trajectories, actor)) == []

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,9 @@ pytest.importorskip("torch", reason="needs metagym[train]")
 pytest.importorskip("transformers", reason="needs metagym[train]")
 
 from metagym.errors import ConfigError, RunFolderError  # noqa: E402
-from metagym.optimizers.loop import optimize  # noqa: E402
-from metagym.reflectors import make_reflector  # noqa: E402
-from metagym.training.experience import Experience, read_lines, to_experience, write_jsonl  # noqa: E402
-from metagym.training.export import FIELDS, reflector_turns, supervised_pairs  # noqa: E402
+from metagym.training.experience import Experience, read_lines, write_jsonl  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
-from metagym.training.local_reflector import LocalReflector, load_reflector, weights_digest  # noqa: E402
+from metagym.training.local_reflector import load_reflector, weights_digest  # noqa: E402
 from metagym.training.policy import Policy  # noqa: E402
 from metagym.training.reward import MetaReward  # noqa: E402
 from metagym.training.trainer import TrainingConfig, train  # noqa: E402
@@ -32,23 +29,10 @@ from metagym.training_demo.gates_problem import GradedGatesMetaEnv, compact_mess
 from metagym.types import (  # noqa: E402
     Completion,
     MetaStep,
-    digest,
 )
 from tests.conftest import SRC  # noqa: E402
 
 GRPO = GRPOConfig(group_size=4, groups_per_step=2, learning_rate=1e-3, max_new_tokens=24)
-
-
-@pytest.fixture(scope="module")
-def env() -> Iterator[GradedGatesMetaEnv]:
-    with GradedGatesMetaEnv("demo", episodes_per_step=2) as env:
-        yield env
-
-
-@pytest.fixture(scope="module")
-def experience(env: GradedGatesMetaEnv) -> list[Experience]:
-    histories = [env.replay([env.default_prompt], [f"law-000{law}/1", f"law-000{law}/2"]) for law in range(5)]
-    return to_experience(histories, fingerprint=digest(env.fingerprint))
 
 
 class TextReward(MetaReward):
@@ -177,58 +161,6 @@ def test_experience_of_another_environment_is_refused(
         pytest.raises(ConfigError, match="Expected experience of this environment"),
     ):
         run(tiny_start, experience, other, tmp_path)
-
-
-def test_a_checkpoints_path_is_a_reflector(
-    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
-) -> None:
-    last = run(tiny_start, experience, env, tmp_path, steps=1)
-    reflector = make_reflector(str(last))
-    assert isinstance(reflector, LocalReflector)
-    assert reflector.fingerprint["model"]["sampling"] == {"max_new_tokens": GRPO.max_new_tokens, "temperature": 1.0}
-    assert reflector.messages(experience[0].meta_step) == compact_messages(experience[0].meta_step)
-    results = [optimize(env, make_reflector(str(last)), 2, seed=0) for _ in range(2)]
-    assert results[0] == results[1]
-
-
-def test_the_untrained_start_is_used_like_the_trained_one(
-    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
-) -> None:
-    last = run(tiny_start, experience, env, tmp_path, steps=1)
-    start, trained = (load_reflector(path).fingerprint for path in (tmp_path / "start", last))
-    assert start["model"].pop("weights") == weights_digest(Policy.load(tiny_start))
-    assert trained["model"].pop("weights") != weights_digest(Policy.load(tiny_start))
-    assert start == trained
-
-
-def test_a_broken_description_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "metagym.json").write_text("{}}")
-    with pytest.raises(ConfigError, match="Expected the file that `metagym train` wrote at"):
-        load_reflector(tmp_path)
-    with pytest.raises(ConfigError, match="which is not a folder"):
-        load_reflector(tmp_path / "nowhere")
-
-
-def test_a_folder_without_a_model_is_no_reflector(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Expected a causal language model"):
-        make_reflector(str(tmp_path))
-
-
-def test_samples_are_exported_as_turns_and_pairs(
-    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
-) -> None:
-    run(tiny_start, experience, env, tmp_path, steps=2)
-    turns = list(reflector_turns(tmp_path))
-    assert len(turns) == 2 * GRPO.groups_per_step * GRPO.group_size
-    assert all(tuple(turn) == FIELDS for turn in turns)
-    assert all(len(turn["token_ids"]) == len(turn["logprobs"]) for turn in turns)
-    groups = {turn["group"] for turn in turns}
-    pairs = supervised_pairs(turns)
-    assert 0 < len(pairs) <= len(groups)
-    best = {(turn["group"], turn["reward"], turn["completion"]) for turn in turns}
-    for pair in pairs:
-        assert pair["messages"][-1]["role"] == "assistant"
-        assert any(completion == pair["messages"][-1]["content"] for _, _, completion in best)
 
 
 SCRIPT = """

@@ -46,7 +46,7 @@ class TextArenaEnv(gymnasium.Env[str, str]):
     def __init__(self, game: str = GAMES[0]) -> None:
         self.observation_space: TextSpace = TextSpace()
         self.action_space: TextSpace = TextSpace()
-        self._first, self._game, self._random = game, "", _OwnRandom()
+        self._first, self._game = game, ""
         self._env: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
@@ -59,7 +59,7 @@ class TextArenaEnv(gymnasium.Env[str, str]):
             except ValueError as error:
                 raise ConfigError(f"Expected the id of a TextArena game, got {game!r}: {error}.") from error
         start = int(self.np_random.integers(2**31)) if seed is None else seed
-        with self._random.in_use(start):
+        with self._own_random(start):
             try:
                 self._env.reset(num_players=1, seed=start)
             except AssertionError as error:
@@ -68,7 +68,7 @@ class TextArenaEnv(gymnasium.Env[str, str]):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Send the text to the game; if the game raises, end the episode and name the error."""
-        with self._random.in_use():
+        with self._own_random():
             try:
                 done, _ = self._env.step(action=action)
                 text = self._read()
@@ -87,6 +87,21 @@ class TextArenaEnv(gymnasium.Env[str, str]):
         """Return the content of a task: its text and its hidden state at the start."""
         text, _ = self.reset(seed=task.seed, options={"task_id": task.id})
         return f"{text}\n{json.dumps(_plain(self._env.state.game_state), sort_keys=True)}"
+
+    @contextlib.contextmanager
+    def _own_random(self, seed: int | None = None) -> Iterator[None]:
+        """Use the game's own random stream: games draw from the global `random`, some from numpy's."""
+        outer = (random.getstate(), np.random.get_state())
+        if seed is None:
+            _set_global_random(self._random_state)
+        else:
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            self._random_state: tuple[Any, Any] = (random.getstate(), np.random.get_state())
+            _set_global_random(outer)
 
     def _read(self) -> str:
         _, messages = self._env.get_observation()
@@ -118,26 +133,6 @@ class TextArenaMetaEnv(MetaEnv):
     def inner_fingerprint(self) -> dict[str, Any]:
         """Return the games and TextArena's version, with which the games change."""
         return {"games": list(self.games), **package_versions("textarena")}
-
-
-class _OwnRandom:
-    """Gives each game its own random stream: TextArena draws from the global `random`, some games from numpy's."""
-
-    _own: tuple[Any, Any]
-
-    @contextlib.contextmanager
-    def in_use(self, seed: int | None = None) -> Iterator[None]:
-        outer = (random.getstate(), np.random.get_state())
-        if seed is None:
-            _set_global_random(self._own)
-        else:
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-        try:
-            yield
-        finally:
-            self._own = (random.getstate(), np.random.get_state())
-            _set_global_random(outer)
 
 
 def _set_global_random(state: tuple[Any, Any]) -> None:

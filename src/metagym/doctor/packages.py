@@ -21,13 +21,11 @@ _BOUND = re.compile(r"(==|>=|<=|<|>|~=|!=)\s*([\w.*+]+)")
 
 
 class Requirement(NamedTuple):
-    """One package that metagym needs."""
+    """One package that metagym needs; `bounds` are such as `>=2,<4`, and `extra` is empty for the base."""
 
     name: str
     bounds: str
-    """Such as `>=2,<4`; empty if any version is allowed."""
     extra: str
-    """The extra that needs it; empty for the base."""
 
     def allows(self, version: str) -> bool:
         """Whether a version is within the bounds `==`, `>=` and `<`; other signs are ignored."""

@@ -85,18 +85,17 @@ def clipped_loss(
     return (token_loss * mask).sum(-1) / count + config.kl * kl, kl
 
 
-RewardFunction = Callable[[int, Sequence[Completion]], Sequence[float | None]]
-"""Rewards the reflections of one group: (index of the experience, G replies) -> G rewards; None is a missing one."""
-
-
 class GRPO:
-    """The algorithm with its optimizer. The seed and the number of a step decide everything that is random."""
+    """The algorithm with its optimizer. The seed and the number of a step decide everything that is random.
+
+    `reward` gets the index of an experience and the G replies on it, and returns G rewards; None is a missing one.
+    """
 
     def __init__(
         self,
         policy: Policy,
         prompts: Sequence[Sequence[int]],
-        reward: RewardFunction,
+        reward: Callable[[int, Sequence[Completion]], Sequence[float | None]],
         *,
         config: GRPOConfig,
         seed: int,
@@ -104,7 +103,7 @@ class GRPO:
     ) -> None:
         if config.group_size < 2:
             raise ConfigError(f"group_size must be at least 2, got {config.group_size}: a single reply has no rank.")
-        if config.kl and reference is None and not policy.has_adapter:
+        if config.kl and reference is None and not hasattr(policy.model, "disable_adapter"):
             raise ConfigError("A KL weight needs a reference: pass the start model as reference=, or set kl=0.")
         self.policy, self.reference, self.config, self.seed = policy, reference, config, seed
         self.prompts, self.reward = prompts, reward

@@ -12,6 +12,7 @@ from typing import Any
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.extensions import import_path
+from metagym.files import write_whole
 from metagym.imports import import_object, require
 from metagym.models import Call
 from metagym.reflectors import ChatReflector
@@ -82,8 +83,7 @@ class Served(Record):
 
     def write(self, folder: Path) -> None:
         """Write `metagym.json` to a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / SERVED).write_text(self.model_dump_json() + "\n", encoding="utf-8")
+        write_whole(folder / SERVED, self.model_dump_json() + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Served:

@@ -110,11 +110,6 @@ class Policy:
             self.model.save_pretrained(str(path))
             self.tokenizer.save_pretrained(str(path))
 
-    @property
-    def has_adapter(self) -> bool:
-        """Whether a LoRA adapter is trained. The base model is then the reference."""
-        return hasattr(self.model, "disable_adapter")
-
     def trainable(self) -> dict[str, Tensor]:
         """Return the trained parameters by name."""
         return {name: value for name, value in self.model.named_parameters() if value.requires_grad}

@@ -68,7 +68,7 @@ class MetaReward:
     @property
     def fingerprint(self) -> dict[str, Any]:
         """The settings that decide the rewards, beside the environment."""
-        return {"kind": "MetaReward", **self.config.model_dump()}
+        return {"kind": type(self).__name__, **self.config.model_dump()}
 
     def __call__(self, meta_step: MetaStep, completions: Sequence[str | Completion]) -> list[float | None]:
         """Return one reward per completion; None if an episode failed for infrastructure reasons."""

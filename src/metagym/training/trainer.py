@@ -23,6 +23,7 @@ from typing import Any
 
 from metagym.errors import ConfigError, RunFolderError
 from metagym.extensions import import_path
+from metagym.files import write_whole
 from metagym.imports import require
 from metagym.training.experience import Experience, Render, chat_messages, read_lines
 from metagym.training.grpo import GRPO, GRPOConfig
@@ -93,8 +94,7 @@ def train(
         reference=Policy.load(start, dtype=config.dtype, frozen=True) if needs_reference else None,
     )
     if not (path / "config.json").exists():  # only now: a run that could not start must not block the next attempt
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        write_whole(path / "config.json", json.dumps(settings, indent=2) + "\n")
     served = Served(
         render=import_path(render), max_new_tokens=grpo.max_new_tokens, temperature=grpo.temperature, dtype=config.dtype
     )

@@ -18,6 +18,7 @@ import numpy as np
 
 from metagym.envs.gates.env import GATES, WAYS
 from metagym.envs.gates.meta import GatesMetaEnv
+from metagym.files import write_whole
 from metagym.imports import require
 from metagym.training.experience import EXPERIENCE, Experience, read_experience, read_lines, to_experience, write_jsonl
 from metagym.training.grpo import GRPOConfig
@@ -92,11 +93,6 @@ class RunReport(Record):
 class ShuffledReward(MetaReward):
     """The control: the rewards of a group in a random order, independent of the replies."""
 
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """Everything that decides the rewards."""
-        return {**super().fingerprint, "kind": "ShuffledReward"}
-
     def __call__(self, meta_step: MetaStep, completions: Sequence[str | Completion]) -> list[float | None]:
         """Return the group's rewards, permuted."""
         rewards = super().__call__(meta_step, completions)
@@ -156,7 +152,7 @@ def run_once(folder: Path, seed: int, config: DemoConfig) -> RunReport:
             bayes=measured(write_bayes(seed=seed)),
             constant=measured(lambda histories: [constant] * len(histories)),
         )
-    file.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_whole(file, report.model_dump_json(indent=2) + "\n")
     return report
 
 

@@ -29,9 +29,8 @@ TEST_LAWS = tuple(FAMILIES[number] for number in _ORDER[:NUM_TEST_LAWS])
 out, a policy could improve by suppressing them."""
 TRAIN_LAWS = tuple(FAMILIES[number] for number in _ORDER[NUM_TEST_LAWS:])
 
-History = Sequence[MetaStep]
-WritePrompts = Callable[[Sequence[History]], list[str]]
-"""Writes the next prompt of each of several loops."""
+WritePrompts = Callable[[Sequence[Sequence[MetaStep]]], list[str]]
+"""Writes the next prompt of each of several loops; it gets their histories."""
 MAX_NEW_TOKENS = 56
 """A full reply of the tiny reflector takes 38 tokens."""
 _TRIED = re.compile(r"You (\w+)\. The (\w+) gate (opens|stays shut(?:, and a landslide)?)")
@@ -198,7 +197,7 @@ def write_with(policy: Policy, *, seed: int, permuted: bool = False) -> WritePro
     With `permuted`, the outcomes in its input are permuted: a control that shows whether the policy reads them.
     """
 
-    def write(histories: Sequence[History]) -> list[str]:
+    def write(histories: Sequence[Sequence[MetaStep]]) -> list[str]:
         step = len(histories[0])
         rng = _rng("permuted", seed, step) if permuted else None
         conversations = [policy.encode(compact_messages(history[-1], permuted_by=rng)) for history in histories]

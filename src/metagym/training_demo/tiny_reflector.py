@@ -115,16 +115,15 @@ def supervise(
     pairs: Sequence[tuple[list[Message], str]],
     *,
     seed: int,
-    num_steps: int = 800,
+    num_steps: int,
     batch_size: int = 32,
     learning_rate: float = 4e-3,
-) -> float:
-    """Train the policy on the pairs; return the mean loss per token over the last twenty steps."""
+) -> None:
+    """Train the policy on the pairs."""
     prompts = [policy.encode(messages) for messages, _ in pairs]
     replies = [policy.tokenizer(reply)["input_ids"] + [policy.end_id] for _, reply in pairs]
     rng = np.random.default_rng(derive_seed("batches", seed))
     optimizer = torch.optim.AdamW(policy.trainable().values(), lr=learning_rate, weight_decay=0.0)
-    losses: list[float] = []
     for step in range(num_steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * min(1.0, (step + 1) / 50) * min(1.0, 2 * (1 - step / num_steps))
@@ -135,8 +134,6 @@ def supervise(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(policy.trainable().values(), 1.0)
         optimizer.step()
-        losses.append(loss.item())
-    return float(np.mean(losses[-20:]))
 
 
 def make_start(path: str | Path, *, seed: int, num_steps: int = 800) -> Policy:

@@ -1,0 +1,56 @@
+"""Turns and pairs for other trainers: those of a training run, and those of an actor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metagym.actors import ChatActor
+from metagym.testing import FakeChatModel
+from metagym.training.experience import Experience
+from metagym.training.export import FIELDS, actor_turns, reflector_turns, supervised_pairs, write_turns
+from tests.conftest import MakeGates
+
+
+def test_missing_rewards_and_equal_rewards_give_no_pair(tmp_path: Path) -> None:
+    def turn(group: str, reward: float | None, completion: str) -> dict[str, Any]:
+        return {"group": group, "reward": reward, "completion": completion, "messages": [{"role": "user"}]}
+
+    turns = [turn("a", 0.1, "x"), turn("a", 0.9, "y"), turn("b", 0.5, "z"), turn("b", 0.5, "w"), turn("c", None, "v")]
+    pairs = supervised_pairs(turns)
+    assert pairs == [{"messages": [{"role": "user"}, {"role": "assistant", "content": "y"}]}]
+    assert write_turns(turns, tmp_path / "turns.jsonl") == 5
+
+
+def test_actor_turns_are_what_was_sent_and_replied(make_gates: MakeGates) -> None:
+    model = FakeChatModel(["Thought: well\nAction: knock"] * 10)
+    actor = ChatActor(model)
+    env = make_gates(actor)
+    (meta_step,) = env.replay(["Be brave."], ["law-0042/1"])
+    turns = list(actor_turns(meta_step.trajectories, actor))
+    assert [turn["messages"] for turn in turns] == [messages for messages, _ in model.calls]
+    assert {turn["reward"] for turn in turns} == {meta_step.reward}
+    scripted = make_gates()
+    assert list(actor_turns(scripted.replay(["p"], ["law-0042/1"])[0].trajectories, actor)) == []
+
+
+@pytest.mark.train
+def test_samples_are_exported_as_turns_and_pairs(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
+    from tests.training.test_trainer import GRPO, run
+
+    run(tiny_start, experience, env, tmp_path, steps=2)
+    turns = list(reflector_turns(tmp_path))
+    assert len(turns) == 2 * GRPO.groups_per_step * GRPO.group_size
+    assert all(tuple(turn) == FIELDS for turn in turns)
+    assert all(len(turn["token_ids"]) == len(turn["logprobs"]) for turn in turns)
+    groups = {turn["group"] for turn in turns}
+    pairs = supervised_pairs(turns)
+    assert 0 < len(pairs) <= len(groups)
+    best = {(turn["group"], turn["reward"], turn["completion"]) for turn in turns}
+    for pair in pairs:
+        assert pair["messages"][-1]["role"] == "assistant"
+        assert any(completion == pair["messages"][-1]["content"] for _, _, completion in best)
