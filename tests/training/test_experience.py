@@ -16,6 +16,7 @@ from metagym.training.experience import (
     read_experience,
     to_experience,
     to_rows,
+    write_jsonl,
     write_rows,
 )
 from tests.conftest import MakeGates, make_meta_step, make_trajectory
@@ -87,6 +88,14 @@ def test_parquet_holds_the_same(make_gates: MakeGates, tmp_path: Path) -> None:
     write_rows(to_rows(experience), tmp_path / "experience.parquet")
     assert read_experience(tmp_path / "experience.parquet") == experience
     assert set(to_rows(experience)[0]) == {"id", "prompt", "task_ids", "reward", "fingerprint", "record"}
+
+
+def test_a_prompt_with_unusual_line_breaks_is_read_back(tmp_path: Path) -> None:
+    """JSON leaves U+2028 and U+0085 as they are, and `str.splitlines` splits there."""
+    meta_step = make_meta_step([make_trajectory()]).model_copy(update={"prompt": "one\u2028two\u0085three"})
+    experience = to_experience([[meta_step]], fingerprint="f")
+    write_jsonl(experience, tmp_path / EXPERIENCE)
+    assert read_experience(tmp_path) == experience
 
 
 def test_missing_broken_and_empty_data_are_refused(make_gates: MakeGates, tmp_path: Path) -> None:

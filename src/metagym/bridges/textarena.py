@@ -53,7 +53,7 @@ class TextArenaEnv(gymnasium.Env[str, str]):
         """Start the game of `options["task_id"]` (`game/seed`), by default the first one."""
         super().reset(seed=seed)
         game = (options or {}).get("task_id", f"{self._first}/").rpartition("/")[0]
-        if game != self._game or self._env is None:
+        if game != self._game:
             try:  # "-raw": without the wrapper that repeats the whole conversation
                 self._env, self._game = require("textarena").make(f"{game}-raw"), game
             except ValueError as error:

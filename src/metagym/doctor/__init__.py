@@ -13,11 +13,7 @@ __all__ = ["Finding", "State", "examine"]
 
 
 def examine(
-    environ: Mapping[str, str],
-    *,
-    model: str | None = None,
-    base_url: str | None = None,
-    api_key_env: str | None = None,
+    environ: Mapping[str, str], *, model: str | None = None, base_url: str | None = None, api_key_env: str | None = None
 ) -> Iterator[Finding]:
     """Check the installation, the data, the machine and the model server; one problem hides no other.
 

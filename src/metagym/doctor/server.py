@@ -46,11 +46,7 @@ def _is_proxied_loopback(environ: Mapping[str, str], url: str) -> bool:
 
 
 def check_server(
-    environ: Mapping[str, str],
-    *,
-    model: str | None = None,
-    base_url: str | None = None,
-    api_key_env: str | None = None,
+    environ: Mapping[str, str], *, model: str | None = None, base_url: str | None = None, api_key_env: str | None = None
 ) -> Iterator[Finding]:
     """Ask the server for its list of models. No completion is requested, so it costs nothing."""
     try:

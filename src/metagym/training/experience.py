@@ -134,7 +134,7 @@ def read_experience(path: str | Path, *, fingerprint: str | None = None) -> list
         if file.suffix == ".parquet":
             lines = require("pyarrow.parquet", extra="train").read_table(file).column("record").to_pylist()
         else:
-            lines = file.read_text(encoding="utf-8").splitlines()
+            lines = file.read_bytes().splitlines()
         experience = [Experience.model_validate_json(line) for line in lines]
     except (ValidationError, KeyError) as error:
         raise ConfigError(

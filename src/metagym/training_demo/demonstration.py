@@ -25,20 +25,7 @@ from metagym.training.grpo import GRPOConfig
 from metagym.training.policy import Policy
 from metagym.training.reward import MetaReward, RewardConfig
 from metagym.training.trainer import TrainingConfig, train
-from metagym.training_demo.gates_problem import (
-    MAX_NEW_TOKENS,
-    TEST_LAWS,
-    TRAIN_LAWS,
-    GradedGatesMetaEnv,
-    HeldOut,
-    WritePrompts,
-    compact_messages,
-    measure_held_out,
-    play_loops,
-    prompt_of,
-    write_bayes,
-    write_with,
-)
+from metagym.training_demo import gates_problem as toy
 from metagym.training_demo.tiny_reflector import EPISODES_PER_STEP, make_start
 from metagym.types import Completion, MetaStep, Record, derive_seed, digest
 
@@ -58,7 +45,7 @@ class DemoConfig(Record):
     shuffled: bool = True
     """Whether to train each run a second time, with rewards that are shuffled inside the groups."""
     grpo: GRPOConfig = GRPOConfig(
-        group_size=8, groups_per_step=8, learning_rate=1e-3, kl=0.02, max_new_tokens=MAX_NEW_TOKENS
+        group_size=8, groups_per_step=8, learning_rate=1e-3, kl=0.02, max_new_tokens=toy.MAX_NEW_TOKENS
     )
     reward: RewardConfig = RewardConfig(format_penalty=0.3)
 
@@ -69,14 +56,14 @@ class RunReport(Record):
     seed: int
     rewards: tuple[float, ...]
     """Mean reward of each GRPO step."""
-    untrained: HeldOut
-    trained: HeldOut
-    permuted: HeldOut
+    untrained: toy.HeldOut
+    trained: toy.HeldOut
+    permuted: toy.HeldOut
     """The trained reflector with permuted outcomes."""
-    shuffled: HeldOut | None = None
+    shuffled: toy.HeldOut | None = None
     """The reflector that was trained on rewards shuffled inside the groups."""
-    bayes: HeldOut
-    constant: HeldOut
+    bayes: toy.HeldOut
+    constant: toy.HeldOut
     """The constant prompt with the best score on train laws."""
 
     @property
@@ -103,11 +90,11 @@ class ShuffledReward(MetaReward):
 
 def prepare(folder: Path, seed: int, config: DemoConfig) -> list[Experience]:
     """Make the start model and its experience on train laws, unless the folder holds them; return the experience."""
-    with _environment(GradedGatesMetaEnv) as env:
+    with _environment(toy.GradedGatesMetaEnv) as env:
         if not (folder / EXPERIENCE).exists():
             start = make_start(folder / "start", seed=seed, num_steps=config.supervised_steps)
             laws = _some_train_laws("train laws", seed, config.num_loops)
-            histories, _ = play_loops(env, write_with(start, seed=seed), laws, num_steps=4, seed=seed)
+            histories, _ = toy.play_loops(env, toy.write_with(start, seed=seed), laws, num_steps=4, seed=seed)
             write_jsonl(to_experience(histories, fingerprint=digest(env.fingerprint)), folder / EXPERIENCE)
     return read_experience(folder / EXPERIENCE)
 
@@ -115,7 +102,7 @@ def prepare(folder: Path, seed: int, config: DemoConfig) -> list[Experience]:
 def train_arm(folder: Path, seed: int, config: DemoConfig, *, shuffled: bool = False) -> Path:
     """Train the start model on true or on shuffled rewards; return the last checkpoint."""
     experience = prepare(folder, seed, config)
-    with _environment(GradedGatesMetaEnv) as env:
+    with _environment(toy.GradedGatesMetaEnv) as env:
         last = train(
             folder / "start",
             experience,
@@ -123,7 +110,7 @@ def train_arm(folder: Path, seed: int, config: DemoConfig, *, shuffled: bool = F
             folder / ("shuffled" if shuffled else "trained"),
             grpo=config.grpo,
             config=TrainingConfig(num_steps=config.num_steps, seed=seed, save_every=20),
-            render=compact_messages,
+            render=toy.compact_messages,
         )
     return last
 
@@ -138,18 +125,18 @@ def run_once(folder: Path, seed: int, config: DemoConfig) -> RunReport:
     start = Policy.load(folder / "start")
     with _environment(GatesMetaEnv, split="test") as env:
 
-        def measured(write: WritePrompts) -> HeldOut:
-            return measure_held_out(env, write, TEST_LAWS[: config.num_laws], seed=seed)
+        def measured(write: toy.WritePrompts) -> toy.HeldOut:
+            return toy.measure_held_out(env, write, toy.TEST_LAWS[: config.num_laws], seed=seed)
 
         constant = best_constant(env, seed)
         report = RunReport(
             seed=seed,
             rewards=tuple(line["reward"] for line in read_lines(folder / "trained" / "metrics.jsonl")),
-            untrained=measured(write_with(start, seed=seed)),
-            trained=measured(write_with(trained, seed=seed)),
-            permuted=measured(write_with(trained, seed=seed, permuted=True)),
-            shuffled=None if shuffled is None else measured(write_with(shuffled, seed=seed)),
-            bayes=measured(write_bayes(seed=seed)),
+            untrained=measured(toy.write_with(start, seed=seed)),
+            trained=measured(toy.write_with(trained, seed=seed)),
+            permuted=measured(toy.write_with(trained, seed=seed, permuted=True)),
+            shuffled=None if shuffled is None else measured(toy.write_with(shuffled, seed=seed)),
+            bayes=measured(toy.write_bayes(seed=seed)),
             constant=measured(lambda histories: [constant] * len(histories)),
         )
     write_whole(file, report.model_dump_json(indent=2) + "\n")
@@ -160,7 +147,7 @@ def best_constant(env: GatesMetaEnv, seed: int) -> str:
     """Return the constant prompt with the highest mean score on 32 train laws, out of `sp_0` and 15 random ones."""
     rng = np.random.default_rng(derive_seed("constant prompts", seed))
     prompts = [env.default_prompt]
-    prompts += [prompt_of({gate: str(rng.choice(WAYS)) for gate in GATES}) for _ in range(15)]
+    prompts += [toy.prompt_of({gate: str(rng.choice(WAYS)) for gate in GATES}) for _ in range(15)]
     laws = _some_train_laws("constant laws", seed, 32)
     tasks = [task.id for law in laws for task in env.task_set.draw(2, rng=rng, families=[law])]
     scores = [meta_step.reward or 0.0 for meta_step in env.replay(prompts, tasks)]
@@ -210,4 +197,4 @@ def _environment(kind: type[GatesMetaEnv], **options: Any) -> GatesMetaEnv:
 
 def _some_train_laws(purpose: str, seed: int, count: int) -> list[str]:
     rng = np.random.default_rng(derive_seed(purpose, seed))
-    return [TRAIN_LAWS[int(place)] for place in rng.permutation(len(TRAIN_LAWS))[:count]]
+    return [toy.TRAIN_LAWS[int(place)] for place in rng.permutation(len(toy.TRAIN_LAWS))[:count]]

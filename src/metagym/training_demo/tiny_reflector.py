@@ -17,15 +17,7 @@ import numpy as np
 from metagym.envs.gates.env import GATES, WAYS
 from metagym.imports import require
 from metagym.training.policy import Policy
-from metagym.training_demo.gates_problem import (
-    SHOWN_ATTEMPTS,
-    TRAIN_LAWS,
-    GateAttempt,
-    GradedGatesMetaEnv,
-    compact_messages,
-    prompt_of,
-    revealed,
-)
+from metagym.training_demo import gates_problem as toy
 from metagym.types import Message, derive_seed
 
 torch = require("torch", extra="train")
@@ -81,22 +73,22 @@ def make_examples(num_examples: int, *, seed: int) -> list[tuple[list[Message], 
     """Return supervised pairs (messages, reply): batches that were played on train laws under random prompts."""
     rng = np.random.default_rng(derive_seed("supervised", seed))
     pairs: list[tuple[list[Message], str]] = []
-    with GradedGatesMetaEnv("demo", episodes_per_step=EPISODES_PER_STEP) as env:
+    with toy.GradedGatesMetaEnv("demo", episodes_per_step=EPISODES_PER_STEP) as env:
         while len(pairs) < num_examples:
-            law = TRAIN_LAWS[int(rng.integers(len(TRAIN_LAWS)))]
+            law = toy.TRAIN_LAWS[int(rng.integers(len(toy.TRAIN_LAWS)))]
             tasks = env.task_set.draw(EPISODES_PER_STEP, rng=rng, families=[law])
             # Some prompts are empty; others instruct random ways, right or wrong, for some gates.
             gates = GATES if rng.random() < 0.7 else ()
             instructions = {gate: str(rng.choice(WAYS)) for gate in gates if rng.random() < 0.6}
-            (meta_step,) = env.replay([prompt_of(instructions) or env.default_prompt], [task.id for task in tasks])
-            attempts = revealed(meta_step.trajectories, limit=SHOWN_ATTEMPTS)
+            (meta_step,) = env.replay([toy.prompt_of(instructions) or env.default_prompt], [task.id for task in tasks])
+            attempts = toy.revealed(meta_step.trajectories, limit=toy.SHOWN_ATTEMPTS)
             target = _copied_ways(instructions, attempts, rng, informed=rng.random() < INFORMED_SHARE)
-            pairs.append((compact_messages(meta_step), REPLY + prompt_of(target)))
+            pairs.append((toy.compact_messages(meta_step), REPLY + toy.prompt_of(target)))
     return pairs
 
 
 def _copied_ways(
-    instructions: dict[str, str], attempts: Sequence[GateAttempt], rng: np.random.Generator, *, informed: bool
+    instructions: dict[str, str], attempts: Sequence[toy.GateAttempt], rng: np.random.Generator, *, informed: bool
 ) -> dict[str, str]:
     """Return for each gate a way of the facts that name it; with `informed`, one that opened it, if there is one."""
     ways = {}
