@@ -49,12 +49,10 @@ def tune_constant_prompt(
     file = None if path is None else Path(path) / "constant_prompt.json"
     if file is not None and file.exists():
         tuned = TunedPrompt.model_validate_json(file.read_text(encoding="utf-8"))
-        if tuned.train_families != tuple(train_families):
-            raise RunFolderError(
-                f"Expected {file} to be tuned on {tuple(train_families)}, got {tuned.train_families}. Name another "
-                "folder."
-            )
-        return tuned
+        if tuned.train_families == tuple(train_families):
+            return tuned
+        wanted = tuple(train_families)
+        raise RunFolderError(f"Expected {file} tuned on {wanted}, got {tuned.train_families}. Name another folder.")
     protocol = tuning_config(config, train_families)
     report = evaluate(env, reflector, config=protocol, arm="tuning", kind="tuning", path=path)
     first = meta_env.default_prompt if config.first_prompt is None else config.first_prompt

@@ -214,7 +214,6 @@ def _other_families(families: Sequence[str], others: Sequence[str]) -> dict[str,
 
 
 def _graft(own: Trajectory, other: Trajectory) -> Trajectory:
-    """Return the course of `other` with the actions of `own` in it."""
     if not own.steps or not other.steps:
         return own.model_copy(update=_outcome(other))
     steps: list[Step] = []

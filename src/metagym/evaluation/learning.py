@@ -98,14 +98,12 @@ def _branch(plan: Plan, env: MetaEnv, loop: Loop, ledger: Ledger) -> MetaEnv:
 
 
 def _keep_online(scorer: Scorer, loop: Loop, meta_step: MetaStep) -> None:
-    """Keep the score of a fresh batch; it was played before it was reflected upon."""
     index, prompt, played = meta_step.index, meta_step.prompt, meta_step.trajectories
     family = loop.family_at(index)
     scorer.keep(measure(family, loop.seed, Role.ONLINE, index=index, prompt=prompt, trajectories=played))
 
 
 def _keep_learned(scorer: Scorer, loop: Loop, result: OptimizationResult, ledger: Ledger) -> Learned:
-    """Keep the reflections, the prompts that are measured, and what learning took."""
     for index, reflection in enumerate([*(item.reflection for item in result.history[1:]), result.last_reflection]):
         if reflection is not None and scorer.store.get(Reflection, (loop.name, index)) is None:
             scorer.store.put((loop.name, index), reflection)

@@ -1,8 +1,7 @@
 """Memorisation, the secondary measure: the part of a prompt that is copied from the tasks that it was learned on.
 
-The first measure is the gap between replay gain and transfer gain. This one looks only at the text: names, numbers
-and sentences of the prompt that are in the learning episodes, but neither in `sp_0` nor in episodes of other tasks.
-A copied word is no proof of harm, and a lesson in new words leaves no trace.
+The first measure is the gap between replay gain and transfer gain. This one looks only at the text: a copied word is
+no proof of harm, and a lesson in new words leaves no trace.
 """
 
 from __future__ import annotations

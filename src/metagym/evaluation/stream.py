@@ -1,4 +1,4 @@
-"""Streams: one task at a time, one family after another. It measures the online score, and forgetting.
+"""Streams, one family after another: they measure the online score, and forgetting.
 
 A meta-episode (seed) goes through all families, `num_steps` meta-steps each, in an order drawn per seed; the
 prompt is carried on. The prompt after each family's block is tested on fixed tasks of all families.
@@ -120,7 +120,6 @@ def _report(plan: Plan, store: RecordStore, loops: Sequence[Loop]) -> StreamRepo
     blocks = range(len(config.families))
 
     def scores(loop: Loop, role: Role, index: int) -> list[float]:
-        """Return the scores on the families, in the order of the loop."""
         families = loop.family_of_step[:: config.num_steps]
         return [mean_of(table.get(family, loop.seed, role, index)) for family in families]
 

@@ -1,7 +1,6 @@
-"""Transfer: prompts that were learned in one place are scored in another: a family, an environment, an actor model.
+"""Transfer: the prompts that evaluations chose are scored in another family or environment, or with another actor.
 
-The prompts are those that evaluations chose; nothing is learned or chosen here. Each cell is the gain over the `sp_0`
-of the target, on tasks that chose nothing.
+Nothing is learned or chosen here. Each cell is the gain over the `sp_0` of the target, on tasks that chose nothing.
 """
 
 from __future__ import annotations

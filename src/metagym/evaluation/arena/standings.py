@@ -192,7 +192,6 @@ def _scores_along(learned: Learned, scores: Sequence[float | None], axis: Axis, 
 
 
 def _places(learned: Learned, axis: Axis) -> list[float]:
-    """Return the place on the axis at which each measured prompt became known, ascending."""
     if axis == "meta-steps":
         return [float(number) for number in range(len(learned.prompts))]
-    return [float(getattr(outlay, axis)) for outlay in learned.outlays]
+    return [float(getattr(outlay, axis)) for outlay in learned.outlays]  # when each measured prompt was known
