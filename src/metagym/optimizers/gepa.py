@@ -1,9 +1,9 @@
 """GEPA: reflective prompt evolution by the `gepa` package, with the meta-environment as its evaluator.
 
 Source: Agrawal et al., "GEPA: Reflective Prompt Evolution Can Outperform Reinforcement Learning", arXiv
-2507.19457 (2025); the algorithm is the authors' own package (extra `gepa`). Ours is the adapter: the
-meta-environment plays the episodes, and the reflector's ChatModel is the reflection model, so that one ledger
-books both. The Pareto set is drawn from the training tasks too, because GEPA learns from it.
+2507.19457 (2025); the algorithm is the authors' own package (extra `gepa`). Ours is the adapter: the meta-environment
+plays the episodes, and the reflector's ChatModel is the reflection model, so that one ledger books both. The Pareto
+set is drawn from the training tasks too, because GEPA learns from it.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class _GepaRun:
         prompt, outlays = self._first_prompt, self.outlays
         if self.history:
             prompt, outlays = self.history[-1].prompt, [*self.outlays, self.ledger.used]
-        return result_of(self.history, prompt, last_reflection=None, outlays=outlays, stopped=self.stopped)
+        return result_of(self.history, prompt, outlays=tuple(outlays), stopped=self.stopped)
 
 
 def _example(trajectory: Trajectory, max_tokens: int) -> dict[str, str]:

@@ -190,17 +190,10 @@ def run_loop(
         prompts.append(prompts[-1])
         if ledger is not None:
             outlays.append(ledger.used)
-    return result_of(history, prompts[-1], last_reflection=reflection, outlays=outlays, stopped=stopped)
+    return result_of(history, prompts[-1], last_reflection=reflection, outlays=tuple(outlays), stopped=stopped)
 
 
-def result_of(
-    history: Sequence[MetaStep],
-    last_prompt: str,
-    *,
-    last_reflection: Reflection | None,
-    outlays: Sequence[BudgetUse],
-    stopped: str,
-) -> OptimizationResult:
+def result_of(history: Sequence[MetaStep], last_prompt: str, **fields: Any) -> OptimizationResult:
     """Return the result of a loop that played `history` and hands over `last_prompt`."""
     best = max(history, key=_reward, default=None)
     return OptimizationResult(
@@ -208,9 +201,7 @@ def result_of(
         best_reward=float("-inf") if best is None else _reward(best),
         last_prompt=last_prompt,
         history=tuple(history),
-        last_reflection=last_reflection,
-        outlays=tuple(outlays),
-        stopped=stopped,
+        **fields,
     )
 
 

@@ -1,8 +1,8 @@
 """Episodes that are played on another machine: the request that goes there, and the result that comes back.
 
-The actor goes to the host of the inner environment, so that model calls leave from there. Back come the steps, the
-failure if there was one, every attempt at a model call, and every exchange for the cassette: the driver's ledger
-and cassette are the only ones that last. This module knows nothing of Ray.
+The actor goes to the host of the inner environment, so that model calls leave from there. Back come the steps, a
+failure, every attempt at a model call, and every exchange for the cassette: only the driver's ledger and cassette last.
+This module knows nothing of Ray.
 """
 
 from __future__ import annotations
