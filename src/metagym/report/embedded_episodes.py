@@ -77,8 +77,7 @@ def _row(trajectory: Trajectory, run: Run) -> dict[str, Any]:
     index = phase.number
     if run.report is not None and phase.name.startswith("test"):
         place = (phase.name, phase.family, phase.seed, trajectory.episode.prompt)
-        tests = run.report.tests
-        index = next((i.index for i in tests if (i.role.value, i.family, i.seed, i.prompt) == place), 0)
+        index = next((i.index for i in run.report.tests if (i.role.value, i.family, i.seed, i.prompt) == place), 0)
     row = {
         "task": task.id,
         "family": task.family,

@@ -99,8 +99,7 @@ def render(runs: Sequence[Run]) -> str:
     environment.globals["plural"] = plural
     starts = [sum(map(len, groups[:number])) for number in range(len(groups))]
     laid_out = [_group(start, group, index["episodes"]) for start, group in zip(starts, groups, strict=True)]
-    template = environment.get_template("page.html.jinja")
-    page: str = template.render(
+    page: str = environment.get_template("page.html.jinja").render(
         version=__version__,
         style=style,
         script=script,
@@ -187,7 +186,6 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
 
 
 def _measured_differently(groups: Sequence[Sequence[Run]]) -> list[str]:
-    """Return why evaluations are not compared: how their measurements differ."""
     firsts = [(run, run.report) for run, *_ in groups if run.report is not None and run.arm_kind != "tuning"]
     return [
         f"{firsts[0][0].path} and {run.path} were not measured alike: {'; '.join(differences(firsts[0][1], report))}"

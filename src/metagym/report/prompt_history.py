@@ -27,11 +27,7 @@ def histories(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def word_diff(old: str, new: str) -> list[Change]:
-    """Return the changes from `old` to `new`: kept and removed texts give `old`, kept and added texts give `new`.
-
-    >>> word_diff("Be brave.", "Be very careful.")
-    [('=', 'Be '), ('-', 'brave'), ('+', 'very careful'), ('=', '.')]
-    """
+    """Return the changes from `old` to `new`: kept and removed texts give `old`, kept and added texts give `new`."""
     pairs: list[tuple[str, str]] = []
     for before, after in _aligned(old.splitlines(keepends=True), new.splitlines(keepends=True)):
         words = [re.findall(r"\s+|\w+|[^\w\s]", text) for text in (before, after)]

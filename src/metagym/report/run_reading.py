@@ -110,7 +110,15 @@ def _read(folder: Path, shown: set[Key]) -> Run:
         with RunFolder.open(folder) as run:
             return _read_open(run, shown)
     except UNREADABLE as error:
-        return _unreadable(folder, str(error))
+        problem = str(error)
+    manifest: Manifest | None = None
+    try:
+        manifest = read_manifest(folder)
+    except RunFolderError:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            about = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["measurement"]
+            problem = f"{problem} (it was written by metagym {about['metagym']})"
+    return Run(path=folder, name=folder.name, kind="unreadable", manifest=manifest, problem=problem)
 
 
 def _read_open(run: RunFolder, shown: set[Key]) -> Run:
@@ -118,9 +126,12 @@ def _read_open(run: RunFolder, shown: set[Key]) -> Run:
     about = manifest.evaluation
     common: dict[str, Any] = {
         "path": folder,
+        "name": folder.name if about is None else str(about.get("arm", folder.name)),
         "manifest": manifest,
         "num_episodes": run.num_episodes,
         "episodes": tuple(run.episodes(shown.__contains__)),
+        "measurements": tuple(run.all(Measurement).values()),
+        "reflections": run.all(Reflection),
     }
     problem = ""
     try:
@@ -128,13 +139,7 @@ def _read_open(run: RunFolder, shown: set[Key]) -> Run:
     except RunFolderError as error:
         problem = str(error)
     if about is None:
-        return Run(name=folder.name, kind="meta-episode", history=run.history, problem=problem, **common)
-    measurements = tuple(run.all(Measurement).values())
-    common |= {
-        "name": str(about.get("arm", folder.name)),
-        "measurements": measurements,
-        "reflections": run.all(Reflection),
-    }
+        return Run(kind="meta-episode", history=run.history, problem=problem, **common)
     if about.get("protocol") == "stream":
         stream = None
         try:
@@ -144,23 +149,12 @@ def _read_open(run: RunFolder, shown: set[Key]) -> Run:
         except ValueError as error:
             problem = f"{REPORT} cannot be read: {error}"
         return Run(kind="stream", stream=stream, problem=problem, **common)
-    if not measurements:
+    if not common["measurements"]:
         problem = "Nothing is measured yet: no meta-step of this evaluation is finished."
         return Run(kind="evaluation", problem=problem, **common)
     if not (folder / REPORT).exists():
         problem = "This evaluation is not finished: the figures cover what was measured so far."
     return Run(kind="evaluation", report=report_of(run), problem=problem, **common)
-
-
-def _unreadable(folder: Path, problem: str) -> Run:
-    manifest: Manifest | None = None
-    try:
-        manifest = read_manifest(folder)
-    except RunFolderError:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            about = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["measurement"]
-            problem = f"{problem} (it was written by metagym {about['metagym']})"
-    return Run(path=folder, name=folder.name, kind="unreadable", manifest=manifest, problem=problem)
 
 
 def standings_of(group: Sequence[Run]) -> Standings | None:

@@ -155,7 +155,6 @@ def _cost_row(name: str, spending: Spending) -> Row:
 
 
 def _grouped(**counts: int) -> Row:
-    """Write counts with a comma between thousands."""
     return {name: f"{count:,}" for name, count in counts.items()}
 
 

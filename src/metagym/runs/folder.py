@@ -77,10 +77,7 @@ _NAMES: dict[type[Record], str] = {kind: name for name, kind in _KINDS.items()}
 
 
 class RunFolder:
-    """An open run folder: a `RecordStore` on disk. Make one with `create` or `open`.
-
-    `MetaEnv.record_to` and the log of `optimize` accept one.
-    """
+    """An open run folder: a `RecordStore` for `MetaEnv.record_to` and `optimize`. Make one with `create` or `open`."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path, self.manifest = path, manifest
@@ -90,11 +87,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: str | Path, manifest: Manifest) -> RunFolder:
-        """Make a new run folder and become its only writer.
-
-        Raises:
-            RunFolderError: the folder already holds a run, or cannot be written.
-        """
+        """Make a new run folder and become its only writer; a folder that already holds a run is refused."""
         path = Path(path)
         run = cls(path, manifest)
         try:

@@ -81,11 +81,7 @@ def evaluation_size(config: Mapping[str, Any], *, is_stream: bool = False) -> tu
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return the manifest of the run folder at `path`.
-
-    Raises:
-        RunFolderError: it does not exist, is broken, or has another schema.
-    """
+    """Return the manifest of the run folder at `path`; RunFolderError says what is wrong with it."""
     expected = f"Expected a run folder (one with {MANIFEST} in it) at {path}"
     try:
         text = (path / MANIFEST).read_text(encoding="utf-8")

@@ -238,7 +238,6 @@ class RunWatcher:
         return _filled({index: _mean([mean for (_, of), mean in measured.items() if of == index]) for index in indices})
 
     def _measured(self, family: str, role: Role) -> dict[tuple[int, int], float | None]:
-        """Return the means by seed and index."""
         return {
             (seed, index): mean for (own, seed, of, index), mean in self._means.items() if (own, of) == (family, role)
         }
@@ -252,7 +251,6 @@ def _phase(arm: str, meta_step: int) -> str:
 
 
 def _filled(values: Mapping[int, float | None]) -> tuple[float | None, ...]:
-    """Return the values in order from index 0, with None for a missing one."""
     return tuple(values.get(index) for index in range(max(values, default=-1) + 1))
 
 
