@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-import typer
 from rich.logging import RichHandler
 from rich.markup import escape
+from typer import Exit, Option, Typer
 
 from metagym._version import __version__
 from metagym.cli.console import DEBUG_VARIABLE, console, errors, run_app
@@ -85,7 +85,7 @@ metagym doctor
 """The examples in each command's help: its first, which runs without a model, and below it the others."""
 
 
-def _add(group: typer.Typer, panel: str | None, command: Callable[..., Any]) -> None:
+def _add(group: Typer, panel: str | None, command: Callable[..., Any]) -> None:
     name = command.__name__.removesuffix("_command").replace("_", " ")
     (found,) = (lines for lines in re.split(r"\n(?=metagym)", EXAMPLES) if re.match(rf"\s*metagym {name}\b", lines))
     epilog = ["[bold]For example[/bold]", *(escape(line.strip()) for line in found.strip().splitlines())]
@@ -94,7 +94,7 @@ def _add(group: typer.Typer, panel: str | None, command: Callable[..., Any]) -> 
     group.command(name.split()[-1], cls=Command, rich_help_panel=panel, epilog="\n\n".join(epilog))(command)
 
 
-app = typer.Typer(
+app = Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -106,7 +106,7 @@ for _panel, _commands in PANELS.items():
     for _command in _commands:
         _add(app, _panel, _command)
 for _name, _panel, _help, _commands in GROUPS:
-    _group = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+    _group = Typer(no_args_is_help=True, pretty_exceptions_enable=False)
     _group.callback(help=_help)(lambda: None)  # without it, a group of one command would be that command
     app.add_typer(_group, name=_name, rich_help_panel=_panel)
     for _command in _commands:
@@ -115,16 +115,16 @@ for _name, _panel, _help, _commands in GROUPS:
 
 @app.callback(invoke_without_command=True)
 def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print what the library logs.")] = False,
+    version: Annotated[bool, Option("--version", help="Print the version and leave.")] = False,
+    verbose: Annotated[bool, Option("--verbose", "-v", help="Print what the library logs.")] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help=f"Show the traceback of an error; so does {DEBUG_VARIABLE}=1.")
+        bool, Option("--debug", help=f"Show the traceback of an error; so does {DEBUG_VARIABLE}=1.")
     ] = False,
 ) -> None:
     """Learn to write better system prompts for language agents, from experience."""
     if version:
         console.print(__version__, highlight=False)
-        raise typer.Exit
+        raise Exit
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)])
 

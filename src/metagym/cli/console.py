@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from typer import Option
 
 from metagym.errors import BudgetExceededError, ConfigError, InfrastructureError, MetaGymError, RunFolderError
 
@@ -24,8 +24,8 @@ DEBUG_VARIABLE = "METAGYM_DEBUG"
 AGAIN = "the same command again"
 """The remedy of commands that resume by themselves what their folder holds."""
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-SeedOption = Annotated[int, typer.Option(help="Decides which tasks are drawn, and everything else that is random.")]
+JsonOption = Annotated[bool, Option("--json", help="Print JSON.")]
+SeedOption = Annotated[int, Option(help="Decides which tasks are drawn, and everything else that is random.")]
 
 
 def progress() -> Progress:
@@ -42,6 +42,13 @@ def print_json(value: Any) -> None:
 def print_text(text: str, *, to: Console = console) -> None:
     """Print text as it is: no markup, no colours, no added line breaks."""
     to.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def thinned(values: Sequence[float | None], width: int) -> list[float | None]:
+    """Return at most `width` values: if there are more, means of neighbours."""
+    size = max(1, -(-len(values) // width))
+    groups = [[item for item in values[at : at + size] if item is not None] for at in range(0, len(values), size)]
+    return [sum(group) / len(group) if group else None for group in groups]
 
 
 @contextlib.contextmanager

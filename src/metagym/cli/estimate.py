@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from rich.table import Table
+from typer import Argument, Option
 
 from metagym.cli import model_options
 from metagym.cli.console import JsonOption, console, print_json
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 
 def estimate_command(
-    env: Annotated[str, typer.Argument(help="A meta-environment; `metagym envs` lists them.")],
+    env: Annotated[str, Argument(help="A meta-environment; `metagym envs` lists them.")],
     steps: StepsOption = 10,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs, one for each seed.")] = 1,
+    seeds: Annotated[int, Option(min=1, help="Runs, one for each seed.")] = 1,
     actor: model_options.ActorOption = None,
     reflector: model_options.ReflectorOption = None,
     budget: model_options.BudgetOption = None,
     sampling: model_options.SamplingOption = None,
     reflector_sampling: model_options.ReflectorSamplingOption = None,
     option: EnvOption = None,
-    reply_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one reply of the actor.")] = 80,
+    reply_tokens: Annotated[int, Option(min=1, help="Tokens of one reply of the actor.")] = 80,
     prices: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="NAME=X,...",
             help="Money per million tokens, prompt=X,completion=Y, for models whose FILE.json names no prices.",
         ),
     ] = None,
-    seconds_per_call: Annotated[float, typer.Option(min=0, help="Seconds that a reply takes.")] = 1.0,
-    like: Annotated[Path | None, typer.Option(help="A run folder: use its figures instead of a pilot's.")] = None,
-    effect: Annotated[float | None, typer.Option(help="The difference in score that you want to find.")] = None,
-    sd: Annotated[float | None, typer.Option(help="How much that difference varies from seed to seed.")] = None,
-    tasks: Annotated[int, typer.Option(min=1, help="Test tasks for each seed, if sd is not known.")] = 100,
+    seconds_per_call: Annotated[float, Option(min=0, help="Seconds that a reply takes.")] = 1.0,
+    like: Annotated[Path | None, Option(help="A run folder: use its figures instead of a pilot's.")] = None,
+    effect: Annotated[float | None, Option(help="The difference in score that you want to find.")] = None,
+    sd: Annotated[float | None, Option(help="How much that difference varies from seed to seed.")] = None,
+    tasks: Annotated[int, Option(min=1, help="Test tasks for each seed, if sd is not known.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
     """Estimate what a run will use before it starts, and how many seeds a wanted effect needs. Calls no model.
@@ -52,7 +52,7 @@ def estimate_command(
     """
     from metagym.registration import check_options, make
     from metagym.runs import RunFolder
-    from metagym.runs.cost_estimate import estimate_meta_step, read_load
+    from metagym.runs.cost_estimate import Load, estimate_meta_step, read_load
     from metagym.runs.folder import load_ledger
     from metagym.statistics import seeds_needed
 
@@ -67,63 +67,56 @@ def estimate_command(
     reply, reflection = _longest_reply(player, reply_tokens), _longest_reply(writer, 800)
     with make(env, num_steps=steps, actor="random", **options) as made:
         pilot = estimate_meta_step(made.unwrapped, reply_tokens=reply, reflection_tokens=reflection)
-    num_steps = steps * seeds
+
+    def row(load: Load, price: Prices | None) -> tuple[Load, float | None]:
+        times = load.times(steps * seeds)
+        return times, None if price is None else times.cost(price)
+
     actor_prices, reflector_prices = _prices_of(player) or given, _prices_of(writer) or given
     rows = {
-        "actor": (pilot.actor.times(num_steps), actor_prices),
-        "actor, at most": (pilot.actor_at_most.times(num_steps), actor_prices),
-        "reflector": (pilot.reflector.times(num_steps), reflector_prices),
+        "actor": row(pilot.actor, actor_prices),
+        "actor, at most": row(pilot.actor_at_most, actor_prices),
+        "reflector": row(pilot.reflector, reflector_prices),
     }
     if like is not None:
         played = max(1, len(RunFolder.open(like).history))
-        rows = {f"all, like {like}": (read_load(load_ledger(like).rows(), played).times(num_steps), actor_prices)}
-    used = [row for name, row in rows.items() if name != "actor, at most"]
+        rows = {f"all, like {like}": row(read_load(load_ledger(like).rows(), played), actor_prices)}
+    used = [found for name, found in rows.items() if name != "actor, at most"]
     totals: dict[str, float] = {
         "tokens": sum(load.prompt_tokens + load.completion_tokens for load, _ in used),
         "calls": sum(load.num_calls for load, _ in used),
-        "episodes": pilot.num_pilot_episodes * num_steps,
+        "episodes": pilot.num_pilot_episodes * steps * seeds,
     }
-    if all(price is not None for _, price in used):
-        totals["cost"] = sum(load.cost(price) for load, price in used if price is not None)
+    if all(cost is not None for _, cost in used):
+        totals["cost"] = sum(cost or 0.0 for _, cost in used)
     exceeded = [name for name, limit in limits.items() if limit is not None and totals.get(name, 0) > limit * seeds]
-    minutes = (pilot.longest_episode + 1) * num_steps * seconds_per_call / 60
+    minutes = (pilot.longest_episode + 1) * steps * seeds * seconds_per_call / 60
     assumed = sd if sd is not None else math.sqrt(0.5 / tasks)
     needed = None if effect is None else seeds_needed(effect, assumed)
     if as_json:
-        loads = {
-            name: {**dict(load), "cost": None if price is None else load.cost(price)}
-            for name, (load, price) in rows.items()
-        }
-        print_json(
-            {"loads": loads, "min_minutes": minutes, "num_seeds_needed": needed, "sd": assumed, "exceeded": exceeded}
-        )
+        loads = {name: {**dict(load), "cost": cost} for name, (load, cost) in rows.items()}
+        found = {"loads": loads, "min_minutes": minutes, "num_seeds_needed": needed, "sd": assumed}
+        print_json({**found, "exceeded": exceeded})
         return
     table = Table("", "calls", "prompt tokens", "completion tokens", "cost")
-    for name, (load, price) in rows.items():
+    for name, (load, cost) in rows.items():
         counts = (f"{count:,.0f}" for count in (load.num_calls, load.prompt_tokens, load.completion_tokens))
-        table.add_row(name, *counts, "-" if price is None else f"{load.cost(price):,.2f}")
-    console.print(table)
-    console.print(
+        table.add_row(name, *counts, "-" if cost is None else f"{cost:,.2f}")
+    lines = [
         f"{plural(steps, 'meta-step')}, {plural(seeds, 'seed')}, {pilot.num_pilot_episodes} episodes a meta-step; "
-        f"a pilot of {pilot.num_pilot_episodes} random episodes, {reply} tokens a reply, four bytes "
-        f"a token.\nAt least {minutes:.1f} min with every episode of a batch at once and {seconds_per_call:g} s a "
-        "reply.",
-        highlight=False,
-    )
+        f"a pilot of {pilot.num_pilot_episodes} random episodes, {reply} tokens a reply, four bytes a token.",
+        f"At least {minutes:.1f} min with every episode of a batch at once and {seconds_per_call:g} s a reply.",
+    ]
     for name in exceeded:
-        console.print(
-            f"The budget of {limits[name]:,} {name} a run is exceeded: about {totals[name] / seeds:,.2f} a run.",
-            highlight=False,
-        )
+        each = totals[name] / seeds
+        lines.append(f"The budget of {limits[name]:,} {name} a run is exceeded: about {each:,.2f} a run.")
     if effect is not None:
-        known = (
-            f"{assumed:.3g}" if sd is not None else f"{assumed:.3g} (coin flips on {tasks} test tasks; seeds add to it)"
+        source = "" if sd is not None else f" (coin flips on {tasks} test tasks; seeds add to it)"
+        lines.append(
+            f"To find a difference of {effect:g} with sd {assumed:.3g}{source}: {needed} seeds "
+            "(paired t test, two-sided 5 %, power 80 %)."
         )
-        console.print(
-            f"To find a difference of {effect:g} with sd {known}: {needed} seeds "
-            "(paired t test, two-sided 5 %, power 80 %).",
-            highlight=False,
-        )
+    console.print(table, *lines, sep="\n", highlight=False)
 
 
 def _read_prices(text: str) -> Prices:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
-import typer
 from rich.text import Text
+from typer import Argument, Exit, Option
 
 from metagym.cli.console import JsonOption, console, print_json, print_text
 from metagym.cli.model_options import read_model
@@ -19,7 +19,7 @@ _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 def doctor_command(
     actor: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="SPEC",
             help="The model whose server is checked: NAME@URL, NAME or FILE.json, as for `metagym run`; by default "
             "METAGYM_MODEL.",
@@ -45,18 +45,18 @@ def doctor_command(
                 console.print(Text(f"{'':<8} {'':<{width}}  -> {finding.remedy}", style="bold"), soft_wrap=True)
         console.print(f"{plural(problems, 'problem')}, {plural(warnings, 'warning')}.", highlight=False)
     if problems:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def serve_command(
-    model: Annotated[str, typer.Argument(help="The model's name or folder.")],
+    model: Annotated[str, Argument(help="The model's name or folder.")],
     engine: Annotated[
-        str | None, typer.Option(help="`vllm` or `transformers`; by default the one that is installed.")
+        str | None, Option(help="`vllm` or `transformers`; by default the one that is installed.")
     ] = None,
-    port: Annotated[int | None, typer.Option(help="By default a free one.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait until it answers.")] = 600.0,
+    port: Annotated[int | None, Option(help="By default a free one.")] = None,
+    timeout: Annotated[float, Option(help="Seconds to wait until it answers.")] = 600.0,
     engine_option: Annotated[
-        list[str] | None, typer.Option("--engine-option", help="A further argument of the engine's command line.")
+        list[str] | None, Option("--engine-option", help="A further argument of the engine's command line.")
     ] = None,
 ) -> None:
     """Serve a model on loopback until Ctrl-C. No process is left behind, however this command ends."""
@@ -73,4 +73,4 @@ def serve_command(
             code = server.wait()
         except KeyboardInterrupt:
             return
-    raise typer.Exit(code)
+    raise Exit(code)

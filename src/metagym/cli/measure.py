@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from metagym.cli import model_options
 from metagym.cli.console import JsonOption, console, print_json, print_text, progress, resumable
@@ -14,15 +13,15 @@ from metagym.errors import ConfigError, MissingExtraError
 
 ControlOption = Annotated[
     list[str] | None,
-    typer.Option(help="A control arm in place of those of the preset, repeatable; `none`: no control arms."),
+    Option(help="A control arm in place of those of the preset, repeatable; `none`: no control arms."),
 ]
 FolderOption = Annotated[
-    Path | None, typer.Option("--out", "-o", help="The folder; the same command with it resumes what it holds.")
+    Path | None, Option("--out", "-o", help="The folder; the same command with it resumes what it holds.")
 ]
 
 
 def evaluate_command(
-    preset: Annotated[str, typer.Option(help="`ict`, `ict-small`, `stream`, or your own .toml file.")],
+    preset: Annotated[str, Option(help="`ict`, `ict-small`, `stream`, or your own .toml file.")],
     actor: model_options.ActorOption = None,
     reflector: model_options.ReflectorOption = None,
     budget: model_options.BudgetOption = None,
@@ -69,21 +68,21 @@ def evaluate_command(
     for guess in protocol.guessed:
         console.print(f"guessed: {guess}", highlight=False, markup=False)
     for stream in streams:
-        _print_tables(stream_tables(stream))
+        console.print(*stream_tables(stream), sep="\n", highlight=False)
     for evaluated in found:
-        _print_tables(report_tables(evaluated.reports[0]))
+        console.print(*report_tables(evaluated.reports[0]), sep="\n", highlight=False)
         if evaluated.comparisons:
-            _print_tables(comparison_tables(evaluated.comparisons))
+            console.print(*comparison_tables(evaluated.comparisons), sep="\n", highlight=False)
         print_text(f"\nThe records are in {evaluated.folder}: metagym report {evaluated.folder} -o report.html\n")
 
 
 def compare_command(
     runs: Annotated[
-        list[Path], typer.Argument(help="Evaluations, or folders of them; the first is compared with each other one.")
+        list[Path], Argument(help="Evaluations, or folders of them; the first is compared with each other one.")
     ],
-    endpoint: Annotated[str, typer.Option(help="`chosen` (the primary endpoint) or `last`.")] = "chosen",
-    margin: Annotated[float | None, typer.Option(help="A difference that is too small to matter.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Compare what was not measured alike.")] = False,
+    endpoint: Annotated[str, Option(help="`chosen` (the primary endpoint) or `last`.")] = "chosen",
+    margin: Annotated[float | None, Option(help="A difference that is too small to matter.")] = None,
+    force: Annotated[bool, Option("--force", help="Compare what was not measured alike.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare evaluated arms by paired differences per seed; families have equal weight."""
@@ -98,26 +97,26 @@ def compare_command(
     if as_json:
         print_json(comparisons)
     else:
-        _print_tables(comparison_tables(comparisons))
+        console.print(*comparison_tables(comparisons), sep="\n", highlight=False)
 
 
 def arena_command(
     methods: Annotated[
         list[str] | None,
-        typer.Argument(help="ict, best_of_n(ict), gepa, package.module:MyReflector, ...; by default all."),
+        Argument(help="ict, best_of_n(ict), gepa, package.module:MyReflector, ...; by default all."),
     ] = None,
-    preset: Annotated[str, typer.Option(help="`arena-small`, `ict`, or your own .toml file.")] = "arena-small",
+    preset: Annotated[str, Option(help="`arena-small`, `ict`, or your own .toml file.")] = "arena-small",
     actor: model_options.ActorOption = None,
     reflector_model: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="SPEC",
             help="The model that the methods ask: NAME@URL, NAME, FILE.json or `demo`; by default the actor's.",
         ),
     ] = None,
     learning_budget: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="NAME=N,...",
             help="What each meta-episode may use to learn: episodes=50,tokens=N,calls=N,cost=X; by default the "
             "preset's.",
@@ -163,7 +162,7 @@ def arena_command(
         print_json([bout.standings for bout in bouts])
         return
     for bout in bouts:
-        _print_tables(standings_tables(bout.standings))
+        console.print(*standings_tables(bout.standings), sep="\n", highlight=False)
         print_text(f"\nThe records, the standings (arena.md, .csv, .json) and their curves are in {bout.folder}.")
     try:
         print_text(f"The report to look at: {make_report([path], path / 'report.html').path}")
@@ -177,10 +176,6 @@ def _read_controls(given: list[str] | None) -> tuple[str, ...] | None:
     if "none" in given and len(given) > 1:
         raise ConfigError(f"--control none leaves no control arms, so it is given alone; got {', '.join(given)}.")
     return tuple(name for name in given if name != "none")
-
-
-def _print_tables(tables: Iterable[Any]) -> None:
-    console.print(*tables, sep="\n", highlight=False)
 
 
 def _arms(paths: list[Path]) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-import typer
+from typer import Option
 
 from metagym.cli.options import read_assignments, read_json_file
 from metagym.errors import ConfigError
@@ -23,24 +23,24 @@ _IMPORT_PATH = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 _ON_SERVER = re.compile(r"(?P<model>.+?)@(?P<base_url>https?://\S+)")
 
 ActorOption = Annotated[
-    str | None, typer.Option(metavar="SPEC", help="Who plays: a model, a class, or `demo` or `random`; see below.")
+    str | None, Option(metavar="SPEC", help="Who plays: a model, a class, or `demo` or `random`; see below.")
 ]
 ReflectorOption = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="SPEC", help="Who writes the prompts: a model, a method, a class, ...; by default the actor's model."
     ),
 ]
 BudgetOption = Annotated[
     str | None,
-    typer.Option(metavar="NAME=N,...", help="Stop before more is used: tokens=N, calls=N, cost=X, episodes=N."),
+    Option(metavar="NAME=N,...", help="Stop before more is used: tokens=N, calls=N, cost=X, episodes=N."),
 ]
 SamplingOption = Annotated[
     str | None,
-    typer.Option(metavar="NAME=VALUE,...", help="How the actor's model samples: temperature=0,max_tokens=800."),
+    Option(metavar="NAME=VALUE,...", help="How the actor's model samples: temperature=0,max_tokens=800."),
 ]
 ReflectorSamplingOption = Annotated[
-    str | None, typer.Option(metavar="NAME=VALUE,...", help="How the reflector's model samples.")
+    str | None, Option(metavar="NAME=VALUE,...", help="How the reflector's model samples.")
 ]
 GUIDE: Final = (
     ("NAME@URL", "a model on a server: Qwen/Qwen3-8B@http://localhost:8000/v1"),

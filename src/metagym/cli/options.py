@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import typer
+from typer import Option
 from typer.core import TyperCommand
 
 from metagym.errors import ConfigError, config_error
@@ -18,7 +18,7 @@ ENV_OPTION: Final = (
     'episodes_per_step=3, workers=\'{"processes": 4, "step_timeout_s": 20}\' (worker processes, with a time limit '
     "for each step)."
 )
-EnvOption = Annotated[list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help=ENV_OPTION)]
+EnvOption = Annotated[list[str] | None, Option("--option", metavar="NAME=VALUE", help=ENV_OPTION)]
 
 _FILE = '--actor FILE.json, and in the file {"model": NAME, "base_url": URL, "api_key_env": VARIABLE, "client": {...}}'
 INSTEAD: Final = {

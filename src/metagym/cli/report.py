@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from metagym.cli.console import JsonOption, console, print_json, print_text
 from metagym.errors import ConfigError, RunFolderError
@@ -15,15 +15,13 @@ from metagym.rendering import plural
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RunsArgument = Annotated[
-    list[Path], typer.Argument(help="Run folders, or folders that hold some, such as an evaluation's.")
-]
+RunsArgument = Annotated[list[Path], Argument(help="Run folders, or folders that hold some, such as an evaluation's.")]
 
 
 def report_command(
     runs: RunsArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path("report.html"),
-    episodes: Annotated[int, typer.Option(min=0, help="The most episodes that can be opened in the page.")] = 1_000,
+    out: Annotated[Path, Option("--out", "-o", help="The HTML file to write.")] = Path("report.html"),
+    episodes: Annotated[int, Option(min=0, help="The most episodes that can be opened in the page.")] = 1_000,
     as_json: JsonOption = False,
 ) -> None:
     """Write one HTML file to look at runs: it opens offline, by a double click."""
@@ -43,7 +41,7 @@ def report_command(
 
 def plot_command(
     runs: RunsArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The figure: a file in .pdf, .svg or .png.")],
+    out: Annotated[Path, Option("--out", "-o", help="The figure: a file in .pdf, .svg or .png.")],
 ) -> None:
     """Draw learning curves: of evaluations, with their null controls as a band, or of single runs."""
     from metagym.evaluation.controls import recorded_kind

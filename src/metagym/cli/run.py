@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Option
 
 from metagym.cli import model_options
 from metagym.cli.console import JsonOption, SeedOption, errors, progress, resumable
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from metagym.runs import Manifest
 
 StepsOption = Annotated[
-    int, typer.Option("--steps", "-n", min=1, help="Meta-steps: each plays a batch of episodes, then reflects on it.")
+    int, Option("--steps", "-n", min=1, help="Meta-steps: each plays a batch of episodes, then reflects on it.")
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", "-o", help="The run folder; by default a new one in runs/.")]
+OutOption = Annotated[Path | None, Option("--out", "-o", help="The run folder; by default a new one in runs/.")]
 RunOption = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--option",
         metavar="NAME=VALUE",
         help=f"{ENV_OPTION} Also of the run: first_prompt=TEXT or first_prompt=@FILE, and replay=RUN/replies.sqlite, "
@@ -33,9 +33,7 @@ RunOption = Annotated[
 
 
 def demo_command(
-    env: Annotated[
-        str, typer.Option("--env", help="A meta-environment; `metagym envs` lists them.")
-    ] = "MetaGym/Gates-v0",
+    env: Annotated[str, Option("--env", help="A meta-environment; `metagym envs` lists them.")] = "MetaGym/Gates-v0",
     steps: StepsOption = 10,
     seed: SeedOption = 0,
     out: OutOption = None,
@@ -45,11 +43,11 @@ def demo_command(
     from metagym.runs import Manifest
 
     manifest = Manifest(env_id=env, env_options={"actor": "demo"}, reflector="demo", seed=seed, num_steps=steps)
-    _play(manifest, out or _new_folder(f"demo-{env}-seed{seed}"), as_json=as_json)
+    _play(manifest, out or _new_folder(f"demo-{env}-seed{seed}"), as_json)
 
 
 def run_command(
-    env: Annotated[str, typer.Argument(help="An id that `metagym envs` lists, or package.module:MyMetaEnv.")],
+    env: Annotated[str, Argument(help="An id that `metagym envs` lists, or package.module:MyMetaEnv.")],
     actor: model_options.ActorOption = None,
     reflector: model_options.ReflectorOption = None,
     budget: model_options.BudgetOption = None,
@@ -87,30 +85,24 @@ def run_command(
         num_steps=steps,
         first_prompt=None if first_prompt is None else str(first_prompt),
     )
-    _play(manifest, out or _new_folder(f"{env}-seed{seed}"), replay=replay, as_json=as_json)
+    _play(manifest, out or _new_folder(f"{env}-seed{seed}"), as_json, replay=replay)
 
 
 def resume_command(run: RunArgument, budget: model_options.BudgetOption = None, as_json: JsonOption = False) -> None:
     """Resume a run that was stopped, exactly at the place at which it stopped; if its budget stopped it, with more."""
+    from metagym.budget import Budget
     from metagym.runs import RunFolder
 
     manifest = RunFolder.open(run).manifest
     if manifest.evaluation is not None:
         raise ConfigError(f"{run} belongs to an evaluation: give the command again that began it.")
     limits = model_options.read_budget(budget, base=manifest.env_options.get("budget"))
-    _play(manifest, run, resume=True, budget=limits, as_json=as_json)
+    _play(manifest, run, as_json, resume=True, budget=Budget.model_validate(limits) if limits else None)
 
 
 def _play(
-    manifest: Manifest,
-    path: Path,
-    *,
-    resume: bool = False,
-    budget: dict[str, Any] | None = None,
-    replay: str | None = None,
-    as_json: bool = False,
+    manifest: Manifest, path: Path, as_json: bool, *, resume: bool = False, budget: Any = None, replay: Any = None
 ) -> None:
-    from metagym.budget import Budget
     from metagym.models import Cassette
     from metagym.runs.running import run_experiment
 
@@ -122,7 +114,7 @@ def _play(
             manifest,
             path,
             resume=resume,
-            budget=Budget.model_validate(budget) if budget else None,
+            budget=budget,
             cassette=None if replay is None else Cassette(replay, mode="replay"),
             on_episode=lambda: bars.advance(episodes),
             on_meta_step=lambda meta_step: bars.advance(meta_steps),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from rich.console import Console
 from rich.table import Column, Table
+from typer import Argument, Exit, Option
 
 from metagym.cli.console import JsonOption, console, print_json, print_text
 from metagym.errors import ConfigError, RunFolderError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from metagym.budget import Spending
     from metagym.runs import RunFolder
 
-RunArgument = Annotated[Path, typer.Argument(help="The run folder.")]
+RunArgument = Annotated[Path, Argument(help="The run folder.")]
 SCRIPTED = "SCRIPTED: a stand-in played, this says nothing about language models."
 SPENDING = {"num_retries", "num_unknown", "unknown_tokens", "cost"}
 """What the JSON of a run says of each role and purpose, beside its usage."""
@@ -26,7 +26,7 @@ SPENDING = {"num_retries", "num_unknown", "unknown_tokens", "cost"}
 
 def show_command(
     run: RunArgument,
-    step: Annotated[int | None, typer.Option(help="Show the episodes of this meta-step.")] = None,
+    step: Annotated[int | None, Option(help="Show the episodes of this meta-step.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a run: its rewards and prompts, the episodes of one meta-step, or the result of an evaluated arm."""
@@ -95,16 +95,11 @@ def print_run(run: Path, *, as_json: bool = False) -> None:
 def _print_history(history: tuple[MetaStep, ...], scripted: bool) -> None:
     table = Table("meta-step", "reward", "", "episodes", "failed", "invalid", caption=SCRIPTED if scripted else None)
     for meta_step in history:
-        reward = 0.0 if meta_step.reward is None else meta_step.reward
         trajectories = meta_step.trajectories
-        table.add_row(
-            str(meta_step.index),
-            "-" if meta_step.reward is None else f"{reward:.2f}",
-            "█" * round(20 * max(0.0, min(1.0, reward))),
-            str(len(trajectories)),
-            str(meta_step.num_failed),
-            str(sum(trajectory.num_invalid for trajectory in trajectories)),
-        )
+        bar = "█" * round(20 * max(0.0, min(1.0, meta_step.reward or 0.0)))
+        counts = (len(trajectories), meta_step.num_failed, sum(trajectory.num_invalid for trajectory in trajectories))
+        shown = "-" if meta_step.reward is None else f"{meta_step.reward:.2f}"
+        table.add_row(str(meta_step.index), shown, bar, *map(str, counts))
     console.print(table)
 
 
@@ -149,7 +144,7 @@ def _show_evaluation(folder: RunFolder, as_json: bool) -> None:
 
 
 def runs_command(
-    folder: Annotated[Path, typer.Argument(help="The folder to search, with all folders below it.")] = Path("runs"),
+    folder: Annotated[Path, Argument(help="The folder to search, with all folders below it.")] = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
     """List the runs in a folder."""
@@ -200,13 +195,13 @@ def verify_command(run: RunArgument, as_json: JsonOption = False) -> None:
         played = f"{plural(report.num_episodes, 'episode')}, {plural(report.num_steps, 'step')}"
         console.print(f"{played}{skipped}: {len(report.differences)} differ.", highlight=False)
     if report.differences:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def export_command(
     run: RunArgument,
-    parquet: Annotated[Path | None, typer.Option(help="Write the scores of an evaluation to this file.")] = None,
-    atif: Annotated[Path | None, typer.Option(help="Write the episodes to this folder, as ATIF v1.7.")] = None,
+    parquet: Annotated[Path | None, Option(help="Write the scores of an evaluation to this file.")] = None,
+    atif: Annotated[Path | None, Option(help="Write the episodes to this folder, as ATIF v1.7.")] = None,
 ) -> None:
     """Write a run in formats that other programs read."""
     from metagym.evaluation.output.atif import write_atif

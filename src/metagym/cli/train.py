@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import gymnasium
-import typer
 from rich.table import Table
+from typer import Argument, Option
 
 from metagym.cli import model_options
-from metagym.cli.console import AGAIN, SeedOption, console, resumable
+from metagym.cli.console import AGAIN, SeedOption, console, resumable, thinned
 from metagym.cli.options import EnvOption, read_config, read_pairs
 from metagym.errors import ConfigError
 
 
 def train_demo_command(
-    runs: Annotated[int, typer.Option(min=2, max=10, help="Training runs: the replicates of the t interval.")] = 5,
-    steps: Annotated[int, typer.Option("--steps", "-n", min=1, help="GRPO steps of a run.")] = 80,
-    processes: Annotated[int, typer.Option(min=1, help="Runs at the same time, each on one core.")] = 2,
-    shuffled: Annotated[bool, typer.Option(help="Also train each run on shuffled rewards.")] = True,
+    runs: Annotated[int, Option(min=2, max=10, help="Training runs: the replicates of the t interval.")] = 5,
+    steps: Annotated[int, Option("--steps", "-n", min=1, help="GRPO steps of a run.")] = 80,
+    processes: Annotated[int, Option(min=1, help="Runs at the same time, each on one core.")] = 2,
+    shuffled: Annotated[bool, Option(help="Also train each run on shuffled rewards.")] = True,
     seed: SeedOption = 0,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the runs; finished ones are not run again.")] = (
+    out: Annotated[Path, Option("--out", "-o", help="Folder of the runs; finished ones are not run again.")] = (
         Path("runs/train-demo")
     ),
 ) -> None:
@@ -42,17 +43,17 @@ def train_demo_command(
 
 
 def train_collect_command(
-    env: Annotated[str, typer.Argument(help="A meta-environment; `metagym envs` lists them.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The data set's folder; a stopped collection is resumed.")],
+    env: Annotated[str, Argument(help="A meta-environment; `metagym envs` lists them.")],
+    out: Annotated[Path, Option("--out", "-o", help="The data set's folder; a stopped collection is resumed.")],
     actor: model_options.ActorOption = None,
     reflector: model_options.ReflectorOption = None,
     budget: model_options.BudgetOption = None,
     sampling: model_options.SamplingOption = None,
     reflector_sampling: model_options.ReflectorSamplingOption = None,
-    loops: Annotated[int, typer.Option(min=1, help="ICT loops.")] = 128,
-    steps: Annotated[int, typer.Option("--steps", "-n", min=1, help="Meta-steps of a loop.")] = 4,
+    loops: Annotated[int, Option(min=1, help="ICT loops.")] = 128,
+    steps: Annotated[int, Option("--steps", "-n", min=1, help="Meta-steps of a loop.")] = 4,
     option: EnvOption = None,
-    parquet: Annotated[bool, typer.Option(help="Also write experience.parquet.")] = False,
+    parquet: Annotated[bool, Option(help="Also write experience.parquet.")] = False,
     seed: SeedOption = 0,
 ) -> None:
     """Collect experience: ICT loops with a reflector on the meta-train families."""
@@ -70,31 +71,25 @@ def train_collect_command(
 
 
 def train_grpo_command(
-    env: Annotated[str, typer.Argument(help="The meta-environment that the experience comes from.")],
-    reflector: Annotated[
-        str, typer.Option(metavar="MODEL", help="The reflector to train: a model's folder or a hub name.")
-    ],
-    data: Annotated[Path, typer.Option(help="The folder that `metagym train collect` wrote.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of the training run; a stopped one is resumed.")],
+    env: Annotated[str, Argument(help="The meta-environment that the experience comes from.")],
+    reflector: Annotated[str, Option(metavar="MODEL", help="The reflector to train: a model's folder or a hub name.")],
+    data: Annotated[Path, Option(help="The folder that `metagym train collect` wrote.")],
+    out: Annotated[Path, Option("--out", "-o", help="The folder of the training run; a stopped one is resumed.")],
     actor: model_options.ActorOption = None,
     budget: model_options.BudgetOption = None,
     sampling: model_options.SamplingOption = None,
     option: EnvOption = None,
-    steps: Annotated[int, typer.Option("--steps", "-n", min=1, help="GRPO steps.")] = 25,
-    grpo_option: Annotated[list[str] | None, typer.Option("--grpo", help="NAME=JSON, a field of GRPOConfig.")] = None,
-    reward_option: Annotated[
-        list[str] | None, typer.Option("--reward", help="NAME=JSON, a field of RewardConfig.")
-    ] = None,
-    lora_rank: Annotated[int | None, typer.Option(min=1, help="Train a LoRA adapter of this rank.")] = None,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    evaluate_every: Annotated[
-        int, typer.Option(min=0, help="Steps between evaluations on held-out families; 0: none.")
-    ] = 0,
+    steps: Annotated[int, Option("--steps", "-n", min=1, help="GRPO steps.")] = 25,
+    grpo_option: Annotated[list[str] | None, Option("--grpo", help="NAME=JSON, a field of GRPOConfig.")] = None,
+    reward_option: Annotated[list[str] | None, Option("--reward", help="NAME=JSON, a field of RewardConfig.")] = None,
+    lora_rank: Annotated[int | None, Option(min=1, help="Train a LoRA adapter of this rank.")] = None,
+    dtype: Annotated[str, Option(help="float32 or bfloat16.")] = "float32",
+    evaluate_every: Annotated[int, Option(min=0, help="Steps between evaluations on held-out families; 0: none.")] = 0,
     evaluation: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=JSON, a field of EvaluationConfig, such as families=[...] or num_seeds=5."),
+        Option(help="NAME=JSON, a field of EvaluationConfig, such as families=[...] or num_seeds=5."),
     ] = None,
-    render: Annotated[str, typer.Option(help="package.module:function that shows a meta-step to the model.")] = (
+    render: Annotated[str, Option(help="package.module:function that shows a meta-step to the model.")] = (
         "metagym.training.experience:chat_messages"
     ),
     seed: SeedOption = 0,
@@ -143,11 +138,11 @@ def train_grpo_command(
 
 
 def train_export_command(
-    source: Annotated[Path, typer.Argument(help="A training run; with --env, what `metagym train collect` wrote.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The JSONL file.")],
-    pairs: Annotated[bool, typer.Option("--pairs", help="Only the best of each group, for fine-tuning.")] = False,
+    source: Annotated[Path, Argument(help="A training run; with --env, what `metagym train collect` wrote.")],
+    out: Annotated[Path, Option("--out", "-o", help="The JSONL file.")],
+    pairs: Annotated[bool, Option("--pairs", help="Only the best of each group, for fine-tuning.")] = False,
     env: Annotated[
-        str | None, typer.Option(help="Export the actor's turns instead: the environment in which they were played.")
+        str | None, Option(help="Export the actor's turns instead: the environment in which they were played.")
     ] = None,
     actor: model_options.ActorOption = None,
     sampling: model_options.SamplingOption = None,
@@ -183,12 +178,9 @@ def _make_env(
     return make(env, num_steps=num_steps, **options, actor=actor, budget=model_options.read_budget(budget))
 
 
-def _curve(rewards: Any) -> str:
-    """Return about ten points of the curve, each the mean of a stretch of it."""
-    known = [value for value in rewards if value is not None]
-    size = max(1, -(-len(known) // 10))
-    parts = [known[start : start + size] for start in range(0, len(known), size)]
-    return " ".join(f"{sum(part) / len(part):.2f}" for part in parts)
+def _curve(rewards: Sequence[float | None]) -> str:
+    means = thinned([value for value in rewards if value is not None], 10)
+    return " ".join(f"{mean:.2f}" for mean in means)
 
 
 def _print_reports(reports: Any) -> None:
@@ -200,23 +192,18 @@ def _print_reports(reports: Any) -> None:
         caption="SCRIPTED actor: this tests the training loop, and says nothing about language models.",
     )
     for item in reports:
-        table.add_row(
-            str(item.seed),
-            f"{item.untrained.final:.2f}",
-            f"{item.trained.final:.2f}",
-            f"{item.gain:+.2f}",
-            f"{item.gap_closed:.0%}",
-            f"{item.permuted.final:.2f}",
-            "-" if item.shuffled is None else f"{item.shuffled.final:.2f}",
-            f"{item.constant.final:.2f}",
-            f"{item.bayes.final:.2f}",
-        )
+        gains = (f"{item.gain:+.2f}", f"{item.gap_closed:.0%}")
+        controls = (item.permuted, item.shuffled, item.constant, item.bayes)
+        finals = ("-" if found is None else f"{found.final:.2f}" for found in (item.untrained, item.trained, *controls))
+        table.add_row(str(item.seed), next(finals), next(finals), *gains, *finals)
     console.print(table)
-    rows = [("trained - untrained", [item.gain for item in reports])]
-    rows.append(("permuted outcomes - untrained", [item.permuted.final - item.untrained.final for item in reports]))
+    differences = {
+        "trained - untrained": [item.gain for item in reports],
+        "permuted outcomes - untrained": [item.permuted.final - item.untrained.final for item in reports],
+    }
     if all(item.shuffled is not None for item in reports):
-        rows.append(("shuffled rewards - untrained", [item.shuffled.final - item.untrained.final for item in reports]))
-    for name, values in rows:
+        differences["shuffled rewards - untrained"] = [item.shuffled.final - item.untrained.final for item in reports]
+    for name, values in differences.items():
         found = mean_interval(values)
         if found is not None and found.low is not None and found.high is not None:
             interval = f"95 % t interval over {found.num} runs [{found.low:+.3f}, {found.high:+.3f}]"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
+from metagym.cli.console import thinned
 from metagym.evaluation.report import SCRIPTED_NOTE
 from metagym.rendering import visible
 from metagym.runs.watching import FamilyCurve, RunState, Watched
@@ -31,7 +32,8 @@ def view(seen: Watched, *, ascii_only: bool = False, in_full: bool = True) -> Te
     for state in running:
         lines += [Text(), *_run_lines(state, ascii_only)] if lines else _run_lines(state, ascii_only)
     if seen.status == "running" and seen.episodes_per_min is not None:
-        lines.insert(0, Text(f"rate         {_rates(seen)}"))
+        calls = f", {seen.calls_per_min:,.0f} calls/min" if seen.calls_per_min else ""
+        lines.insert(0, Text(f"rate         {seen.episodes_per_min:,.0f} episodes/min{calls}"))
     if any(state.scripted for state in seen.runs):
         lines += [Text(), Text(SCRIPTED_NOTE, style="bold")]
     return Text("\n").join(lines)
@@ -49,7 +51,7 @@ def sparkline(values: Sequence[float | None], *, ascii_only: bool = False) -> st
     >>> sparkline([0.0, None, 0.5, 1.0], ascii_only=True)
     '0.59'
     """
-    values = _thinned(values)
+    values = thinned(values, MAX_WIDTH)
     known = [value for value in values if value is not None]
     low, high = min([0.0, *known]), max([1.0, *known])
     levels, gap = (DIGITS, ".") if ascii_only else (BLOCKS, "·")
@@ -66,13 +68,11 @@ def _run_lines(state: RunState, ascii_only: bool) -> list[Text]:
         lines.append(Text(f"calls        {_spent(state)}"))
     if state.under_way:
         oldest = sorted(state.under_way, key=lambda call: -call.age_s)
-        calls = [
-            f"{visible(call.role, one_line=True)} {_age(call.age_s)}{' (again)' if call.retry else ''}"
-            for call in oldest[:6]
-        ]
+        calls = [f"{_plain(call.role)} {_age(call.age_s)}{' (again)' if call.retry else ''}" for call in oldest[:6]]
         more = f" and {len(oldest) - 6} more" if len(oldest) > 6 else ""
         lines.append(Text(f"waiting for  {len(oldest)} calls under way: {', '.join(calls)}{more}"))
-    lines.append(Text(f"last line    {_last_line(state)}"))
+    idle = "not written yet" if state.idle_s is None else f"written {_age(state.idle_s)} ago"
+    lines.append(Text(f"last line    {', '.join(filter(None, (idle, _plain(state.phase))))}"))
     for curve in state.curves:  # last, for many families are higher than a terminal, which shows what comes first
         lines += _curve_lines(curve, ascii_only)
     return lines
@@ -81,19 +81,19 @@ def _run_lines(state: RunState, ascii_only: bool) -> list[Text]:
 def _brief(state: RunState, ascii_only: bool) -> Text:
     line = _head(state).append(f"  {_progress(state)}")
     for curve in state.curves:
-        line.append(f"  {visible(curve.family, one_line=True)} {sparkline(curve.online, ascii_only=ascii_only)}")
+        line.append(f"  {_plain(curve.family)} {sparkline(curve.online, ascii_only=ascii_only)}")
     return line
 
 
 def _head(state: RunState) -> Text:
-    text = Text(visible(state.name, one_line=True), style="bold")
-    text.append(f"  {visible(state.environment, one_line=True)}  ", style="not bold")
+    text = Text(_plain(state.name), style="bold")
+    text.append(f"  {_plain(state.environment)}  ", style="not bold")
     text.append(state.status, style=STYLES[state.status])
     return text.append("  SCRIPTED" if state.scripted else "").append(_problem(state), style="red")
 
 
 def _curve_lines(curve: FamilyCurve, ascii_only: bool) -> list[Text]:
-    family = visible(curve.family, one_line=True)
+    family = _plain(curve.family)
     lines = []
     for name, values in (("online", curve.online), ("validation", curve.validation)):
         if values:
@@ -102,26 +102,18 @@ def _curve_lines(curve: FamilyCurve, ascii_only: bool) -> list[Text]:
             numbers = f"{known[0]:.2f} to {known[-1]:.2f}" if len(known) > 1 else f"{known[0]:.2f}" if known else "-"
             lines.append(Text(f"{label:<12} {sparkline(values, ascii_only=ascii_only)}  {numbers}"))
     if curve.tests:
-        lines.append(
-            Text(f"{family} test  " + ", ".join(f"{_of(role)} {mean:.2f}" for role, mean in curve.tests.items()))
-        )
+        roles = ((role.removeprefix("test ").replace("first", "sp_0"), mean) for role, mean in curve.tests.items())
+        lines.append(Text(f"{family} test  {', '.join(f'{role} {mean:.2f}' for role, mean in roles)}"))
     return lines
-
-
-def _of(role: str) -> str:
-    return {"first": "sp_0"}.get(name := role.removeprefix("test "), name)
 
 
 def _progress(state: RunState) -> str:
     if state.status == "unreadable":
         return ""
     steps = f"meta-step {state.num_meta_steps} of {state.max_meta_steps}"
-    at_most = "" if state.kind != "evaluation" else "at most "
-    episodes = (
-        f"{state.num_episodes:,} of {at_most}{state.max_episodes:,}"
-        if state.max_episodes
-        else (f"{state.num_episodes:,}")
-    )
+    episodes = f"{state.num_episodes:,}"
+    if state.max_episodes:
+        episodes += f" of {'at most ' if state.kind == 'evaluation' else ''}{state.max_episodes:,}"
     return f"{steps}, {episodes} episodes, {state.num_failed:,} failed"
 
 
@@ -130,36 +122,19 @@ def _spent(state: RunState) -> str:
     parts = [f"{usage.num_calls:,} calls", f"{usage.prompt_tokens + usage.completion_tokens:,} tokens"]
     if spent.max_cost:
         parts.append(f"cost {spent.cost:.4f}")
-    for number, name in (
-        (spent.num_replayed, "replayed"),
-        (spent.num_retries, "retries"),
-        (spent.num_refused, "refused"),
-        (spent.num_unknown, "of unknown outcome"),
-    ):
-        if number:
-            parts.append(f"{number:,} {name}")
+    names = ("replayed", "retries", "refused", "of unknown outcome")
+    numbers = (spent.num_replayed, spent.num_retries, spent.num_refused, spent.num_unknown)
+    parts += [f"{number:,} {name}" for number, name in zip(numbers, names, strict=True) if number]
     return ", ".join(parts)
 
 
-def _last_line(state: RunState) -> str:
-    idle = "not written yet" if state.idle_s is None else f"written {_age(state.idle_s)} ago"
-    return f"{idle}, {visible(state.phase, one_line=True)}" if state.phase else idle
-
-
-def _rates(seen: Watched) -> str:
-    calls = f", {seen.calls_per_min:,.0f} calls/min" if seen.calls_per_min else ""
-    return f"{seen.episodes_per_min:,.0f} episodes/min{calls}"
-
-
 def _line(state: RunState) -> str:
-    parts = [f"{visible(state.name, one_line=True)}: {state.status}", _progress(state)]
+    parts = [f"{_plain(state.name)}: {state.status}", _progress(state)]
     scores = [(curve.family, curve.online[-1]) for curve in state.curves if curve.online]
-    parts += [
-        f"{visible(family, one_line=True) or 'score'} {score:.2f}" for family, score in scores if score is not None
-    ]
+    parts += [f"{_plain(family) or 'score'} {score:.2f}" for family, score in scores if score is not None]
     if state.spent.usage.num_calls:
         parts.append(_spent(state))
-    parts += [visible(state.phase, one_line=True)] * (state.kind != "run") + ["SCRIPTED"] * state.scripted
+    parts += [_plain(state.phase)] * (state.kind != "run") + ["SCRIPTED"] * state.scripted
     return ", ".join(part for part in parts if part) + _problem(state)
 
 
@@ -168,7 +143,11 @@ def _noteworthy(state: RunState) -> tuple[object, ...]:
 
 
 def _problem(state: RunState) -> str:
-    return f"  {visible(state.problem, one_line=True)}" if state.problem else ""
+    return f"  {_plain(state.problem)}" if state.problem else ""
+
+
+def _plain(text: str) -> str:
+    return visible(text, one_line=True)
 
 
 def _age(seconds: float) -> str:
@@ -176,12 +155,3 @@ def _age(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _thinned(values: Sequence[float | None]) -> list[float | None]:
-    """Return at most `MAX_WIDTH` values: if there are more, means of neighbours."""
-    size = -(-len(values) // MAX_WIDTH)
-    if size <= 1:
-        return list(values)
-    groups = [[item for item in values[at : at + size] if item is not None] for at in range(0, len(values), size)]
-    return [sum(group) / len(group) if group else None for group in groups]
