@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import re
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
@@ -13,32 +15,37 @@ from rich.markup import escape
 from typer import Exit, Option, Typer
 
 from metagym._version import __version__
-from metagym.cli.console import DEBUG_VARIABLE, console, errors, run_app
-from metagym.cli.environments import alfworld_generate_command, envs_command, minihack_levels_command
-from metagym.cli.estimate import estimate_command
-from metagym.cli.machine import doctor_command, serve_command
+from metagym.cli import machine
+from metagym.cli.console import console, errors, print_text
 from metagym.cli.measure import arena_command, compare_command, evaluate_command
 from metagym.cli.model_options import GUIDE
 from metagym.cli.options import Command
 from metagym.cli.report import plot_command, report_command
-from metagym.cli.run import demo_command, resume_command, run_command
+from metagym.cli.run import demo_command, estimate_command, resume_command, run_command
 from metagym.cli.show import export_command, runs_command, show_command, verify_command
 from metagym.cli.train import train_collect_command, train_demo_command, train_export_command, train_grpo_command
 from metagym.cli.watch import watch_command
+from metagym.errors import BudgetExceededError, InfrastructureError, MetaGymError
 
+DEBUG_VARIABLE: Final = "METAGYM_DEBUG"
 PANELS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
     "See": (demo_command, show_command, watch_command, report_command, plot_command, runs_command),
-    "Run": (run_command, resume_command, estimate_command, serve_command),
+    "Run": (run_command, resume_command, estimate_command, machine.serve_command),
     "Measure": (verify_command, evaluate_command, compare_command, arena_command, export_command),
-    "Environments": (envs_command,),
-    "Help": (doctor_command,),
+    "Environments": (machine.envs_command,),
+    "Help": (machine.doctor_command,),
 }
 """The panels of `metagym --help`, in its order, and the commands in each."""
 TRAIN_COMMANDS: Final = (train_demo_command, train_collect_command, train_grpo_command, train_export_command)
 GROUPS: Final = (
     ("train", "Train", "Train reflectors: collect experience, run GRPO, see it learn.", TRAIN_COMMANDS),
-    ("alfworld", "Environments", "ALFWorld: generate games.", (alfworld_generate_command,)),
-    ("minihack", "Environments", "MiniHack: its families and the number of their levels.", (minihack_levels_command,)),
+    ("alfworld", "Environments", "ALFWorld: generate games.", (machine.alfworld_generate_command,)),
+    (
+        "minihack",
+        "Environments",
+        "MiniHack: its families and the number of their levels.",
+        (machine.minihack_levels_command,),
+    ),
 )
 """The groups of commands: name, panel, help and commands."""
 EXAMPLES: Final = """
@@ -130,5 +137,30 @@ def options(
 
 
 def main() -> None:
-    """Run the command line."""
-    run_app(app)
+    """Run the command line. An error ends in a sentence and exit code 1; `--debug` shows its traceback."""
+    # An installed script does not look for `lessons:MyReflector` in the folder in which it is called.
+    if "" not in sys.path:
+        sys.path.append("")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # in a C locale, a bar that cannot be written becomes a '?'
+            stream.reconfigure(errors="replace")
+    debug = "--debug" in sys.argv or os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+    sys.argv[:] = [word for word in sys.argv if word != "--debug"]  # it is allowed anywhere
+    try:
+        app()
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, MetaGymError):
+            errors.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+            if isinstance(error, InfrastructureError) and not isinstance(error, BudgetExceededError):
+                print_text("To check the server, the key and the installation: metagym doctor", to=errors)
+        else:
+            errors.print(f"[red]Unexpected {type(error).__name__}:[/red] {escape(str(error))}", highlight=False)
+            print_text(
+                "This is a defect in metagym, or in an environment, actor or reflector that was loaded. Run the same "
+                "command with --debug to see the traceback. If the defect is in metagym, please report it with the "
+                "traceback and the output of `metagym doctor --json`.",
+                to=errors,
+            )
+        sys.exit(1)

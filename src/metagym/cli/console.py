@@ -1,26 +1,22 @@
-"""The terminal: the streams of output, errors and progress, and how a command ends."""
+"""The terminal: the streams of output, errors and progress."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic_core import to_jsonable_python
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from typer import Option
 
-from metagym.errors import BudgetExceededError, ConfigError, InfrastructureError, MetaGymError, RunFolderError
+from metagym.errors import ConfigError, RunFolderError
 
 console = Console()
 errors = Console(stderr=True)
 
-DEBUG_VARIABLE = "METAGYM_DEBUG"
 AGAIN = "the same command again"
 """The remedy of commands that resume by themselves what their folder holds."""
 
@@ -68,35 +64,3 @@ def resumable(kept: Path, remedy: str, *, after: Callable[[], None] | None = Non
             if after is not None:
                 after()
         raise
-
-
-def run_app(app: Callable[[], Any]) -> None:
-    """Run the command line. An error ends in a sentence and exit code 1; `--debug` shows its traceback."""
-    # An installed script does not look for `lessons:MyReflector` in the folder in which it is called.
-    if "" not in sys.path:
-        sys.path.append("")
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # in a C locale, a bar that cannot be written becomes a '?'
-            stream.reconfigure(errors="replace")
-    debug = os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
-    if "--debug" in sys.argv:  # it is allowed anywhere
-        debug = True
-        sys.argv.remove("--debug")
-    try:
-        app()
-    except Exception as error:
-        if debug:
-            raise
-        if isinstance(error, MetaGymError):
-            errors.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-            if isinstance(error, InfrastructureError) and not isinstance(error, BudgetExceededError):
-                print_text("To check the server, the key and the installation: metagym doctor", to=errors)
-        else:
-            errors.print(f"[red]Unexpected {type(error).__name__}:[/red] {escape(str(error))}", highlight=False)
-            print_text(
-                "This is a defect in metagym, or in an environment, actor or reflector that was loaded. Run the same "
-                "command with --debug to see the traceback. If the defect is in metagym, please report it with the "
-                "traceback and the output of `metagym doctor --json`.",
-                to=errors,
-            )
-        sys.exit(1)

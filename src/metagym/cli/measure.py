@@ -42,16 +42,16 @@ def evaluate_command(
     protocol = load_preset(preset)
     actor_spec = model_options.read_actor(actor, sampling)
     path = out or Path("runs") / f"evaluate-{protocol.name}"
-    arguments: dict[str, Any] = {
-        "actor": actor_spec,
-        "reflector": model_options.read_reflector(reflector, reflector_sampling, actor=actor_spec),
-        "path": path,
-        "budget": model_options.read_budget(budget),
-    }
     streams, found = [], []
     with resumable(path, f"the same command with --out {path}"), progress() as bars:
         bar = bars.add_task("episodes", total=None)
-        arguments["on_episode"] = lambda trajectory: bars.advance(bar)
+        arguments: dict[str, Any] = {
+            "actor": actor_spec,
+            "reflector": model_options.read_reflector(reflector, reflector_sampling, actor=actor_spec),
+            "path": path,
+            "budget": model_options.read_budget(budget),
+            "on_episode": lambda trajectory: bars.advance(bar),
+        }
         if protocol.protocol == "stream":
             streams = run_streams(protocol, **arguments)
         else:

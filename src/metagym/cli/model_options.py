@@ -22,26 +22,16 @@ REFLECTOR_WORDS: Final = ("demo",)
 _IMPORT_PATH = r"[A-Za-z_][\w.]*:[A-Za-z_]\w*"
 _ON_SERVER = re.compile(r"(?P<model>.+?)@(?P<base_url>https?://\S+)")
 
-ActorOption = Annotated[
-    str | None, Option(metavar="SPEC", help="Who plays: a model, a class, or `demo` or `random`; see below.")
-]
-ReflectorOption = Annotated[
-    str | None,
-    Option(
-        metavar="SPEC", help="Who writes the prompts: a model, a method, a class, ...; by default the actor's model."
-    ),
-]
-BudgetOption = Annotated[
-    str | None,
-    Option(metavar="NAME=N,...", help="Stop before more is used: tokens=N, calls=N, cost=X, episodes=N."),
-]
-SamplingOption = Annotated[
-    str | None,
-    Option(metavar="NAME=VALUE,...", help="How the actor's model samples: temperature=0,max_tokens=800."),
-]
-ReflectorSamplingOption = Annotated[
-    str | None, Option(metavar="NAME=VALUE,...", help="How the reflector's model samples.")
-]
+_ACTOR = "Who plays: a model, a class, or `demo` or `random`; see below."
+_REFLECTOR = "Who writes the prompts: a model, a method, a class, ...; by default the actor's model."
+_BUDGET = "Stop before more is used: tokens=N, calls=N, cost=X, episodes=N."
+_REFLECTOR_SAMPLING = "How the reflector's model samples."
+_SAMPLING = "How the actor's model samples: temperature=0,max_tokens=800."
+ActorOption = Annotated[str | None, Option(metavar="SPEC", help=_ACTOR)]
+ReflectorOption = Annotated[str | None, Option(metavar="SPEC", help=_REFLECTOR)]
+BudgetOption = Annotated[str | None, Option(metavar="NAME=N,...", help=_BUDGET)]
+SamplingOption = Annotated[str | None, Option(metavar="NAME=VALUE,...", help=_SAMPLING)]
+ReflectorSamplingOption = Annotated[str | None, Option(metavar="NAME=VALUE,...", help=_REFLECTOR_SAMPLING)]
 GUIDE: Final = (
     ("NAME@URL", "a model on a server: Qwen/Qwen3-8B@http://localhost:8000/v1"),
     ("NAME", "a model of OpenAI, or at OPENAI_BASE_URL; its key is in OPENAI_API_KEY"),
@@ -92,7 +82,10 @@ def read_reflector(spec: str | None, sampling: str | None = None, *, actor: Any)
     elif spec in REFLECTOR_WORDS or (os.path.isdir(spec) and spec not in methods):
         found = spec
     else:
-        method, over = _split_method(spec, methods)
+        method, _, over = spec.partition(":")
+        if method not in methods:
+            parts = re.fullmatch(rf"({_IMPORT_PATH})(?::(.+))?", spec)
+            method, over = (parts[1], parts[2]) if parts else (None, None)
         if method is not None:
             found = {**read_model("--reflector", over), "method": method} if over else method
         elif spec.endswith(".json"):
@@ -107,10 +100,9 @@ def read_reflector(spec: str | None, sampling: str | None = None, *, actor: Any)
 
 def read_shared_model(spec: str | None, sampling: str | None = None, *, actor: Any) -> Any:
     """Return the model that several methods ask: `spec`'s, or by default the actor's, without its sampling."""
+    found = {"model": "demo"} if actor == "demo" else _shared_model(actor)
     if spec is not None:
-        found: Any = read_model("--reflector-model", spec, REFLECTOR_WORDS)
-    else:
-        found = {"model": "demo"} if actor == "demo" else _shared_model(actor)
+        found = read_model("--reflector-model", spec, REFLECTOR_WORDS)
     return _with_sampling("--reflector-sampling", found, sampling)
 
 
@@ -152,9 +144,7 @@ def read_model(option: str, spec: str, words: tuple[str, ...] = ()) -> dict[str,
 
 def replayed(spec: Any) -> Any:
     """Return the spec of an actor or reflector whose model asks no server: its replies come from a cassette."""
-    if not _names_model(spec):
-        return spec
-    return {**spec, "client": {**spec.get("client", {}), "offline": True}}
+    return {**spec, "client": {**spec.get("client", {}), "offline": True}} if _names_model(spec) else spec
 
 
 def read_budget(text: str | None, *, option: str = "--budget", base: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -173,15 +163,6 @@ def read_budget(text: str | None, *, option: str = "--budget", base: Mapping[str
             f"{option} expects NAME=NUMBER with commas between them, the names among {known}; got {text!r}."
         ) from None
     return {**(base or {}), **given}
-
-
-def _split_method(spec: str, methods: tuple[str, ...]) -> tuple[str | None, str]:
-    # Without a method (None), `spec` names a model; without a model (empty), a method.
-    method, _, model = spec.partition(":")
-    if method in methods:
-        return method, model
-    found = re.fullmatch(rf"({_IMPORT_PATH})(?::(.+))?", spec)
-    return (found[1], found[2] or "") if found else (None, "")
 
 
 def _with_sampling(option: str, spec: Any, text: str | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable
@@ -64,10 +65,9 @@ def read_pairs(options: Iterable[str] | None, *, name: str = "--option") -> dict
         key, equals, value = option.partition("=")
         if not equals:
             raise ConfigError(f"{name} expects NAME=VALUE, got {option!r}.")
-        try:
-            read[key] = json.loads(value)
-        except ValueError:
-            read[key] = value  # a plain word needs no quotes
+        with contextlib.suppress(ValueError):  # a plain word needs no quotes
+            value = json.loads(value)
+        read[key] = value
     return read
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from metagym.cli.console import JsonOption, console, print_json, print_text
+from metagym.cli.console import JsonOption, print_json, print_text
 from metagym.errors import ConfigError, RunFolderError
 from metagym.rendering import plural
 
@@ -29,7 +29,7 @@ def report_command(
 
     made = make_report(runs, out, max_episodes=episodes)
     if as_json:
-        print_json({**made._asdict(), "path": str(made.path)})
+        print_json(made._asdict())
         return
     for problem in made.problems:
         print_text(f"Note: {problem}")
@@ -52,17 +52,13 @@ def plot_command(
     check_figure_path(out)
     folders = list(dict.fromkeys(folder for run in runs for folder in list(run_folders(run)) or [run]))
     kinds = {folder: read_manifest(folder).evaluation for folder in folders}
-    arms = [
-        folder
-        for folder, about in kinds.items()
-        if about is not None and (folder in runs or recorded_kind(about) != "tuning")
-    ]
+    evaluated = [folder for folder, about in kinds.items() if about is not None]
+    arms = [folder for folder in evaluated if folder in runs or recorded_kind(kinds[folder]) != "tuning"]
     singles = [folder for folder, about in kinds.items() if about is None]
     if arms and singles:
         raise ConfigError(f"Expected either evaluations or single runs, got both: {arms[0]} and {singles[0]}.")
     write_figure(_draw_evaluations(arms) if arms else _draw_runs(singles), out)
-    drawn = len(arms or singles)
-    console.print(f"learning curves of {plural(drawn, 'run')} in {out}", soft_wrap=True, markup=False)
+    print_text(f"learning curves of {plural(len(arms or singles), 'run')} in {out}")
 
 
 def _draw_evaluations(folders: Sequence[Path]) -> Figure:
@@ -91,7 +87,7 @@ def _draw_runs(folders: Sequence[Path]) -> Figure:
     from metagym.evaluation.output.plots import plot_rewards
     from metagym.runs import RunFolder
 
-    rewards, scripted = {}, False
+    rewards, scripted = {}, []
     for folder in folders:
         with RunFolder.open(folder) as run:
             history = run.history
@@ -99,7 +95,6 @@ def _draw_runs(folders: Sequence[Path]) -> Figure:
             raise RunFolderError(
                 f"{folder} cannot be drawn yet: no meta-step was finished. To see its progress: metagym watch {folder}"
             )
-        is_scripted = run.manifest.scripted or any(meta_step.scripted for meta_step in history)
-        rewards[f"{folder} (SCRIPTED)" if is_scripted else str(folder)] = [item.reward for item in history]
-        scripted = scripted or is_scripted
-    return plot_rewards(rewards, scripted=scripted)
+        scripted.append(run.manifest.scripted or any(item.scripted for item in history))
+        rewards[f"{folder} (SCRIPTED)" if scripted[-1] else str(folder)] = [item.reward for item in history]
+    return plot_rewards(rewards, scripted=any(scripted))

@@ -16,7 +16,6 @@ from metagym.types import MetaStep, Reflection
 
 if TYPE_CHECKING:
     from metagym.budget import Spending
-    from metagym.runs import RunFolder
 
 RunArgument = Annotated[Path, Argument(help="The run folder.")]
 SCRIPTED = "SCRIPTED: a stand-in played, this says nothing about language models."
@@ -30,18 +29,25 @@ def show_command(
     as_json: JsonOption = False,
 ) -> None:
     """Show a run: its rewards and prompts, the episodes of one meta-step, or the result of an evaluated arm."""
+    from metagym.evaluation.output.tables import report_tables
+    from metagym.evaluation.store import report_of
     from metagym.runs import RunFolder
 
     folder = RunFolder.open(run)
     history = folder.history
     about = folder.manifest.evaluation
-    if about is not None and (step is not None or about.get("protocol") == "stream"):
-        raise ConfigError(
-            f"{run} is an evaluation, many meta-episodes rather than one. Its figures and its episodes: metagym "
-            f"report {run} -o report.html"
-        )
     if about is not None:
-        _show_evaluation(folder, as_json)
+        if step is not None or about.get("protocol") == "stream":
+            raise ConfigError(
+                f"{run} is an evaluation, many meta-episodes rather than one. Its figures and its episodes: metagym "
+                f"report {run} -o report.html"
+            )
+        report = report_of(folder)
+        if as_json:
+            print_json(report)
+        else:
+            console.print(*report_tables(report), sep="\n", highlight=False)
+            print_text(f"\n{plural(folder.num_episodes, 'episode')} in {run}: metagym report {run} -o report.html")
     elif step is None:
         print_run(run, as_json=as_json)
     elif 0 <= step < len(history):
@@ -129,18 +135,6 @@ def _spending(run: Path) -> list[tuple[str, str, Spending]]:
     ledger = load_ledger(run)
     keys = sorted({key[:2] for key in ledger.rows()})
     return [(role, purpose, ledger.spent(role=role, purpose=purpose)) for role, purpose in keys]
-
-
-def _show_evaluation(folder: RunFolder, as_json: bool) -> None:
-    from metagym.evaluation.output.tables import report_tables
-    from metagym.evaluation.store import report_of
-
-    report, run = report_of(folder), folder.path
-    if as_json:
-        print_json(report)
-        return
-    console.print(*report_tables(report), sep="\n", highlight=False)
-    print_text(f"\n{plural(folder.num_episodes, 'episode')} in {run}: metagym report {run} -o report.html")
 
 
 def runs_command(
