@@ -104,8 +104,7 @@ def _find_class(env_id: str) -> type[MetaEnv]:
 
 def _check_name(name: str, known: Collection[str]) -> None:
     if name not in known:
-        names = sorted(known)
-        raise UnknownNameError.of("option", name, names, remedy=f"All options: {', '.join(names)}.")
+        raise UnknownNameError.of("option", name, sorted(known), remedy=f"All options: {', '.join(sorted(known))}.")
 
 
 def _option_types(found: type[MetaEnv]) -> dict[str, Any]:
@@ -133,11 +132,8 @@ def _option_types(found: type[MetaEnv]) -> dict[str, Any]:
 
 def meta_env_ids() -> list[str]:
     """Return the ids of the registered meta-environments."""
-    return sorted(
-        spec.id
-        for spec in gymnasium.registry.values()
-        if spec.namespace == "MetaGym" and not spec.name.endswith("Text")
-    )
+    own = [spec for spec in gymnasium.registry.values() if spec.namespace == "MetaGym"]
+    return sorted(spec.id for spec in own if not spec.name.endswith("Text"))
 
 
 def missing_package(env_id: str) -> str | None:

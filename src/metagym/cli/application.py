@@ -132,8 +132,8 @@ def options(
     if version:
         console.print(__version__, highlight=False)
         raise Exit
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False)])
+    handler = RichHandler(console=errors, show_path=False)
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler])
 
 
 def main() -> None:

@@ -85,15 +85,15 @@ def read_reflector(spec: str | None, sampling: str | None = None, *, actor: Any)
         method, _, over = spec.partition(":")
         if method not in methods:
             parts = re.fullmatch(rf"({_IMPORT_PATH})(?::(.+))?", spec)
-            method, over = (parts[1], parts[2]) if parts else (None, None)
-        if method is not None:
+            method, over = (parts[1], parts[2]) if parts else ("", "")  # it names a model
+        if method:
             found = {**read_model("--reflector", over), "method": method} if over else method
         elif spec.endswith(".json"):
             found = read_json_file("--reflector", Path(spec))
-            method = None if "model" in found else found.get("method", "ict")
+            method = "" if "model" in found else found.get("method", "ict")
         else:
             found = read_model("--reflector", spec, (*REFLECTOR_WORDS, *methods))
-        if method is not None and not over and model is not None and takes_model(method):
+        if method and not over and model is not None and takes_model(method):
             found = {**model, **(found if isinstance(found, dict) else {"method": method})}
     return _with_sampling("--reflector-sampling", found, sampling)
 
@@ -158,10 +158,9 @@ def read_budget(text: str | None, *, option: str = "--budget", base: Mapping[str
     try:
         given = Budget.model_validate(read_assignments(option, text)).model_dump(exclude_unset=True)
     except (ValidationError, ConfigError):
-        known = ", ".join(Budget.model_fields)
-        raise ConfigError(
-            f"{option} expects NAME=NUMBER with commas between them, the names among {known}; got {text!r}."
-        ) from None
+        names = ", ".join(Budget.model_fields)
+        problem = f"{option} expects NAME=NUMBER with commas between them, the names among {names}; got {text!r}."
+        raise ConfigError(problem) from None
     return {**(base or {}), **given}
 
 

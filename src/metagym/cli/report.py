@@ -78,9 +78,8 @@ def _draw_evaluations(folders: Sequence[Path]) -> Figure:
                 f"{folders[0]} and {folder} were not measured alike ({'; '.join(differing)}), so one figure of both "
                 "would mislead. Draw one figure for each."
             )
-    names = [report.arm for report in reports]
-    labels = names if len(set(names)) == len(names) else [str(folder) for folder in folders]
-    return plot_learning_curves(reports, labels=labels)
+    is_unique = len({report.arm for report in reports}) == len(reports)
+    return plot_learning_curves(reports, labels=None if is_unique else list(map(str, folders)))
 
 
 def _draw_runs(folders: Sequence[Path]) -> Figure:

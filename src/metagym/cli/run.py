@@ -146,9 +146,8 @@ def estimate_command(
 
     options = read_pairs(option)
     check_options(env, options)
-    player = writer = None
-    if actor is not None:
-        player = model_options.read_actor(actor, sampling)
+    player = None if actor is None else model_options.read_actor(actor, sampling)
+    writer = None
     if actor is not None or reflector is not None:
         writer = model_options.read_reflector(reflector, reflector_sampling, actor=player)
     limits, given = model_options.read_budget(budget), None
@@ -201,8 +200,9 @@ def estimate_command(
         f"At least {minutes:.1f} min with every episode of a batch at once and {seconds_per_call:g} s a reply.",
     ]
     for name in exceeded:
-        each = totals[name] / seeds
-        lines.append(f"The budget of {limits[name]:,} {name} a run is exceeded: about {each:,.2f} a run.")
+        lines.append(
+            f"The budget of {limits[name]:,} {name} a run is exceeded: about {totals[name] / seeds:,.2f} a run."
+        )
     if effect is not None:
         source = "" if sd is not None else f" (coin flips on {tasks} test tasks; seeds add to it)"
         lines.append(

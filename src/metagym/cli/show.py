@@ -88,10 +88,8 @@ def print_run(run: Path, *, as_json: bool = False) -> None:
     if history:
         _print_history(history, scripted)
         _print_prompt("The first prompt", history[0].prompt)
-        if reflection is None:
-            _print_prompt(f"The prompt of meta-step {history[-1].index}", history[-1].prompt)
-        else:
-            _print_prompt("The prompt after the last reflection", reflection.prompt)
+        title = "The prompt after the last reflection" if reflection else f"The prompt of meta-step {history[-1].index}"
+        _print_prompt(title, (reflection or history[-1]).prompt)
     else:
         console.print("No meta-step was finished.")
     print_text(f"\n{plural(folder.num_episodes, 'episode')} in {run}: metagym show {run} --step 0")

@@ -56,8 +56,8 @@ def watch_command(
             console.print(view(seen, ascii_only=ascii_only), soft_wrap=not console.is_terminal)
         return
     try:
-        in_place = console.is_terminal and not console.is_dumb_terminal
-        seen = _follow_live(watcher, ascii_only) if in_place else _follow_lines(watcher)
+        is_live = console.is_terminal and not console.is_dumb_terminal
+        seen = _follow_live(watcher, ascii_only) if is_live else _follow_lines(watcher)
     except KeyboardInterrupt:
         raise Exit(130) from None
     if seen.is_over and seen.status != "finished":

@@ -110,11 +110,10 @@ def _curve_lines(curve: FamilyCurve, ascii_only: bool) -> list[Text]:
 def _progress(state: RunState) -> str:
     if state.status == "unreadable":
         return ""
+    at_most = "at most " if state.kind == "evaluation" else ""
+    limit = f" of {at_most}{state.max_episodes:,}" if state.max_episodes else ""
     steps = f"meta-step {state.num_meta_steps} of {state.max_meta_steps}"
-    episodes = f"{state.num_episodes:,}"
-    if state.max_episodes:
-        episodes += f" of {'at most ' if state.kind == 'evaluation' else ''}{state.max_episodes:,}"
-    return f"{steps}, {episodes} episodes, {state.num_failed:,} failed"
+    return f"{steps}, {state.num_episodes:,}{limit} episodes, {state.num_failed:,} failed"
 
 
 def _spent(state: RunState) -> str:
