@@ -17,8 +17,7 @@ from metagym.errors import ConfigError, RunFolderError
 console = Console()
 errors = Console(stderr=True)
 
-AGAIN = "the same command again"
-"""The remedy of commands that resume by themselves what their folder holds."""
+AGAIN = "the same command again"  # the remedy of commands that resume by themselves what their folder holds
 
 JsonOption = Annotated[bool, Option("--json", help="Print JSON.")]
 SeedOption = Annotated[int, Option(help="Decides which tasks are drawn, and everything else that is random.")]

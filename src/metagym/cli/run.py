@@ -147,9 +147,8 @@ def estimate_command(
     options = read_pairs(option)
     check_options(env, options)
     player = None if actor is None else model_options.read_actor(actor, sampling)
-    writer = None
-    if actor is not None or reflector is not None:
-        writer = model_options.read_reflector(reflector, reflector_sampling, actor=player)
+    asks = actor is not None or reflector is not None
+    writer = model_options.read_reflector(reflector, reflector_sampling, actor=player) if asks else None
     limits, given = model_options.read_budget(budget), None
     try:
         if prices is not None:
@@ -199,10 +198,10 @@ def estimate_command(
         f"a pilot of {pilot.num_pilot_episodes} random episodes, {reply} tokens a reply, four bytes a token.",
         f"At least {minutes:.1f} min with every episode of a batch at once and {seconds_per_call:g} s a reply.",
     ]
-    for name in exceeded:
-        lines.append(
-            f"The budget of {limits[name]:,} {name} a run is exceeded: about {totals[name] / seeds:,.2f} a run."
-        )
+    lines += [
+        f"The budget of {limits[name]:,} {name} a run is exceeded: about {totals[name] / seeds:,.2f} a run."
+        for name in exceeded
+    ]
     if effect is not None:
         source = "" if sd is not None else f" (coin flips on {tasks} test tasks; seeds add to it)"
         lines.append(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 from typer import Argument, Exit, Option
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 
 RunArgument = Annotated[Path, Argument(help="The run folder.")]
 SCRIPTED = "SCRIPTED: a stand-in played, this says nothing about language models."
-SPENDING = {"num_retries", "num_unknown", "unknown_tokens", "cost"}
-"""What the JSON of a run says of each role and purpose, beside its usage."""
+SPENDING = {"num_retries", "num_unknown", "unknown_tokens", "cost"}  # in the JSON of a run, beside the usage
 
 
 def show_command(
@@ -108,8 +108,7 @@ def _print_history(history: tuple[MetaStep, ...], scripted: bool) -> None:
 
 
 def _print_prompt(title: str, prompt: str) -> None:
-    console.print(f"\n[bold]{title}[/bold]", highlight=False)
-    console.print(prompt, markup=False, highlight=False)
+    console.print(f"\n[bold]{title}[/bold]", escape(prompt), sep="\n", highlight=False)
 
 
 def print_spending(run: Path, *, to: Console = console) -> None:
