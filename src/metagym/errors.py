@@ -134,6 +134,10 @@ class ContextOverflowError(ModelError):
     """The conversation is too long for the model's context. In an episode this is data, not a failure."""
 
 
+class ContentFilterError(ModelError):
+    """The server's content filter refused the conversation. In an episode this is data, not a failure."""
+
+
 class ModelUnavailableError(ModelError):
     """No call can succeed: the server is down, or refuses the key or the model. It stops the run."""
 

@@ -32,10 +32,27 @@ def test_a_fault_that_may_pass_is_retried(serve: Serve, fault: ServerReply) -> N
 
 @pytest.mark.usefixtures("quick_retries")
 def test_retries_are_bounded_and_counted(serve: Serve) -> None:
-    server = serve(ServerReply("overloaded", status=503))
-    with pytest.raises(ModelError, match=r"Expected a reply from model 'm' at http.*overloaded.*Tried 3 times"):
+    server = serve(ServerReply("out of order", status=500))
+    with pytest.raises(ModelError, match=r"Expected a reply from model 'm' at http.*out of order.*Tried 3 times"):
         complete(model_at(server, max_retries=2))
     assert len(server.requests) == 3
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize("status", [429, 502, 503, 504, 529])
+def test_a_server_that_is_not_available_is_waited_for_whatever_the_number_of_tries(serve: Serve, status: int) -> None:
+    server = serve(lambda request: ServerReply("soon", status=status) if 0 < request.number < 12 else "ok")
+    model = model_at(server, max_retries=2)
+    assert [complete(model).text, complete(model).text] == ["ok", "ok"]
+    assert len(server.requests) == 13
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_no_retries_means_none_even_if_the_server_is_not_available(serve: Serve) -> None:
+    server = serve(ServerReply("soon", status=503))
+    with pytest.raises(ModelError, match="Tried 1 time in"):
+        complete(model_at(server, max_retries=0))
+    assert len(server.requests) == 1
 
 
 @pytest.mark.usefixtures("quick_retries")

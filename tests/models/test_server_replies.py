@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metagym.actors import read_reply
-from metagym.models.server_replies import ReplyError, is_overflow, read_completion, split_reasoning
+from metagym.models.server_replies import (
+    ReplyError,
+    ServerError,
+    read_completion,
+    read_error,
+    read_usage,
+    split_reasoning,
+)
+from metagym.models.server_words import has_meaning
 from metagym.testing import ServerReply
 from tests.conftest import Serve
 from tests.models.calling import complete, model_at
@@ -76,8 +84,7 @@ def test_typed_parts_of_text_are_joined() -> None:
 def test_a_missing_usage_is_reported() -> None:
     assert read_completion(body(), "m")[1] is False
     counted = json.dumps({"choices": [{"message": {"content": ""}}], "usage": {"prompt_tokens": 3}}).encode()
-    completion, is_counted = read_completion(counted, "m")
-    assert (is_counted, completion.usage.prompt_tokens, completion.usage.completion_tokens) == (True, 3, 0)
+    assert read_completion(counted, "m")[1] is False
 
 
 def test_another_models_name_is_kept() -> None:
@@ -120,8 +127,170 @@ def test_no_json_breaks_it(value: Any) -> None:
     ],
 )
 def test_errors_of_known_servers_are_read_as_overflow(message: str) -> None:
-    assert is_overflow(message)
+    assert has_meaning("overflow", message)
 
 
 def test_other_refusals_are_not_read_as_overflow() -> None:
-    assert not is_overflow("Unsupported value: 'temperature' does not support 0.0 with this model.")
+    assert not has_meaning("overflow", "Unsupported value: 'temperature' does not support 0.0 with this model.")
+
+
+# Errors in every shape -----------------------------------------------------------------------------------
+
+
+WORDS = "Model is unloaded, load one first"
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"error": WORDS},
+        {"error": {"message": WORDS, "type": "x", "code": None}},
+        {"error": {"error": {"message": WORDS}}},
+        {"detail": WORDS},
+        {"detail": [{"loc": ["body", "seed"], "msg": WORDS}]},
+        {"message": WORDS, "code": 500},
+        {"errors": [{"title": WORDS}]},
+        [{"error": {"message": WORDS}}],
+        {"error": {"message": "Provider returned error", "metadata": {"raw": WORDS}}},
+    ],
+)
+def test_the_servers_own_words_are_read_from_an_error_of_any_shape(shape: Any) -> None:
+    assert WORDS in read_error(json.dumps(shape).encode()).message
+
+
+@pytest.mark.parametrize("raw", [WORDS.encode(), f"<html>{WORDS}</html>".encode(), WORDS.encode() + b"\xff"])
+def test_plain_text_is_an_error_too(raw: bytes) -> None:
+    assert WORDS in read_error(raw).message
+
+
+def test_an_error_keeps_its_codes_its_parameter_and_its_status() -> None:
+    raw = b'{"error": {"message": "m", "type": "Rate_Limit", "code": 429, "param": "seed"}}'
+    assert read_error(raw) == ServerError("m", frozenset({"rate_limit", "429"}), "seed", 429)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"error": {"message": WORDS, "code": 502}},
+        {"choices": [{"message": {"content": "Thou"}, "error": {"message": WORDS}, "finish_reason": None}]},
+        {"choices": [{"message": {"content": "Thou"}, "finish_reason": "error"}]},
+        {"choices": [], "error": WORDS},
+    ],
+)
+def test_an_error_under_a_status_of_success_is_an_error(response: Any) -> None:
+    with pytest.raises(ReplyError, match="under a status of success") as raised:
+        read_completion(json.dumps(response).encode(), "m")
+    assert raised.value.error is not None
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda x: (
+            st.lists(x)
+            | st.dictionaries(
+                st.sampled_from(["error", "detail", "message", "code", "loc", "msg", "metadata", "raw"]), x
+            )
+        ),
+    )
+)
+def test_no_error_body_breaks_the_reader(value: Any) -> None:
+    assert isinstance(read_error(json.dumps(value).encode()).message, str)
+
+
+@pytest.mark.parametrize("raw", [b"[" * 100_000, b'{"error":' * 5_000 + b"1" + b"}" * 5_000])
+def test_a_deep_body_is_an_error_and_not_the_end(raw: bytes) -> None:
+    assert isinstance(read_error(raw).message, str)
+    with pytest.raises(ReplyError):
+        read_completion(raw, "m")
+
+
+# Usage ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {},
+        {"total_tokens": 120},
+        {"input_tokens": 100, "output_tokens": 20},
+        {"prompt_tokens": 100.0, "completion_tokens": 20.0},
+        {"prompt_tokens": "100", "completion_tokens": "20"},
+        {"prompt_tokens": -5, "completion_tokens": 20},
+        {"prompt_tokens": True, "completion_tokens": True},
+        {"prompt_tokens": 0, "completion_tokens": 0},
+        {"prompt_tokens": 100, "completion_tokens": 20, "prompt_tokens_details": {"cached_tokens": 101}},
+    ],
+)
+def test_a_usage_that_cannot_be_true_is_unknown(usage: Any) -> None:
+    assert read_usage(usage) is None
+
+
+def test_reasoning_that_is_counted_apart_belongs_to_the_completion() -> None:
+    counted = read_usage({"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 520})
+    assert counted is not None
+    assert counted.completion_tokens == 420
+
+
+# Ends and streams ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reason", "name"),
+    [
+        ("stop", "stop"),
+        (None, "stop"),
+        ("end_turn", "stop"),
+        ("EOS", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("model_length", "length"),
+        ("SAFETY", "content_filter"),
+        ("tool_use", "tool_calls"),
+        ("odd", "odd"),
+    ],
+)
+def test_each_servers_name_for_the_end_has_its_standard_name(reason: str | None, name: str) -> None:
+    assert read_completion(body(finish_reason=reason), "m")[0].finish_reason == name
+
+
+def test_a_message_without_content_is_an_empty_reply() -> None:
+    raw = json.dumps({"choices": [{"message": {"role": "assistant"}, "finish_reason": "length"}]}).encode()
+    assert (read_completion(raw, "m")[0].text, read_completion(raw, "m")[0].finish_reason) == ("", "length")
+
+
+def test_a_stream_is_read_though_none_was_asked_for() -> None:
+    chunks = [
+        {"choices": [{"delta": {"content": "Thought: x\n"}}], "model": "other"},
+        {"choices": [{"delta": {"content": "Action: push"}, "finish_reason": "stop"}]},
+        {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}},
+    ]
+    raw = b": PROCESSING\n\n" + b"".join(b"data: " + json.dumps(chunk).encode() + b"\n\n" for chunk in chunks)
+    completion, is_counted = read_completion(raw + b"data: [DONE]\n\n", "m")
+    assert (completion.text, completion.model, is_counted) == ("Thought: x\nAction: push", "other", True)
+
+
+def test_comments_before_the_json_are_passed_over() -> None:
+    assert read_completion(b": PROCESSING\n\n" + body({"content": "ok"}), "m")[0].text == "ok"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[THINK]a[/THINK]b",
+        "<thought>a</thought>b",
+        "<seed:think>a</seed:think>b",
+        "<THINK>a</THINK>b",
+        "a[/THINK]b",
+        "<think>a</think>\n<think></think>b",
+    ],
+)
+def test_reasoning_in_any_known_mark_is_no_part_of_the_reply(text: str) -> None:
+    assert split_reasoning(text) == ("a", "b")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "x", None, True])
+def test_log_probabilities_that_are_no_numbers_are_left_out(value: Any) -> None:
+    content = [{"logprob": -0.5}, {"logprob": value}]
+    raw = json.dumps({"choices": [{"message": {"content": ""}, "logprobs": {"content": content}}]}).encode()
+    assert read_completion(raw, "m")[0].logprobs in (None, (-0.5, 1.0))

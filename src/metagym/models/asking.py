@@ -113,7 +113,7 @@ class Booking:
             outcome="reserved",
         )
         self._mark = time.perf_counter()
-        self._num_attempts = 0
+        self._num_attempts, self._is_bounded = 0, False
         self._attempt: Attempt | None = None
 
     async def reserve(self, prompt_tokens: int, completion_tokens: int | None) -> None:
@@ -134,7 +134,7 @@ class Booking:
                 f"A budget in money needs the prices of {self._draft.model or 'the model'}, got none. Add them: "
                 "client={'prices': {'prompt': P, 'completion': C}}, in money per million tokens."
             )
-        completion = completion_tokens or 0
+        completion, self._is_bounded = completion_tokens or 0, completion_tokens is not None
         draft = self._draft.model_copy(
             update={
                 "max_tokens": prompt_tokens + completion,
@@ -148,7 +148,14 @@ class Booking:
         self._waiting_s, self._mark = now - self._mark, now
 
     def whole(self, usage: Usage) -> None:
-        """Settle the attempt: the reply arrived whole, and the server counted it."""
+        """Settle the attempt: the reply arrived whole, and the server counted it.
+
+        A count above the upper bound cannot be true, and is booked as unknown with that bound.
+        """
+        num_tokens = usage.prompt_tokens + usage.completion_tokens
+        if self._attempt is not None and self._is_bounded and num_tokens > self._attempt.max_tokens:
+            self.unknown(f"the server counted {num_tokens} tokens, and at most {self._attempt.max_tokens} are possible")
+            return
         self._settle("whole", usage=usage.model_copy(update={"num_calls": 1}), cost=self._cost(usage))
 
     def refused(self, reason: str) -> None:
@@ -178,7 +185,11 @@ class Booking:
 
 
 class Retrier:
-    """Retries a call while its failure may pass: at most `max_retries` times, and within `max_retry_s`.
+    """Retries a call while its failure may pass, within `max_retry_s`.
+
+    A server that is not available (no connection, 429, 502, 503, 504, a model that is loading) is waited for: the time
+    counts, and not the tries, unless `max_retries` is 0. Every other failure may have been paid, and is retried at
+    most `max_retries` times.
 
     Pauses are random; their bound doubles from `first_pause_s` to `max_pause_s` (full jitter). If the server sends
     `Retry-After`, that is the pause. The log says why a call waits and how long, at most once a second for all
@@ -206,7 +217,7 @@ class Retrier:
             ModelError: it failed for good. Anything that it raises besides AttemptFailedError goes through.
         """
         began_at = self._clock()
-        retries_end_at, num_tries = None, 0
+        retries_end_at, num_tries, num_counted = None, 0, 0
         while True:
             if not self._breaker.is_quiet:
                 self._breaker.check()
@@ -215,14 +226,15 @@ class Retrier:
                 return await self._try(attempt)
             except AttemptFailedError as error:
                 failure = error.failure
+                num_counted += not failure.is_outage
                 pause_s = random_pause_s(num_tries, self._config)
                 if failure.retry_after_s is not None:
                     pause_s = failure.retry_after_s
                 if retries_end_at is None:
                     retries_end_at = self._clock() + self._config.max_retry_s
                 is_late = self._clock() + pause_s >= retries_end_at
-                if not failure.may_pass or num_tries > self.max_retries or is_late:
-                    self._give_up(error, began_at, num_tries)
+                if not failure.may_pass or num_counted > self.max_retries or is_late or not self.max_retries:
+                    self._give_up(error, began_at, num_tries, is_late=is_late)
             self._log_retry(failure, pause_s, num_tries)
             await self._pause(pause_s)
 
@@ -239,7 +251,7 @@ class Retrier:
             self._breaker.succeeded()
         return result
 
-    def _give_up(self, error: AttemptFailedError, began_at: float, num_tries: int) -> NoReturn:
+    def _give_up(self, error: AttemptFailedError, began_at: float, num_tries: int, *, is_late: bool) -> NoReturn:
         failure = error.failure
         if (not failure.may_pass and failure.error is ModelError) or failure.kind in _NOT_DOWN:
             self._breaker.failed(failure, began_at, self.server)
@@ -250,7 +262,7 @@ class Retrier:
         if failure.may_pass:
             lasted_s = self._clock() - began_at
             tried = f" Tried {num_tries} time{'s' if num_tries > 1 else ''} in {lasted_s:.1f} s."
-            if num_tries <= self.max_retries and failure.retry_after_s is not None:
+            if is_late and failure.retry_after_s is not None:
                 tried += (
                     f" The server asks to wait {failure.retry_after_s:g} s, longer than max_retry_s="
                     f"{self._config.max_retry_s:g} allows."

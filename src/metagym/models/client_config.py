@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import Field
 
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 DEFAULT_SAMPLING: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 500}
+_REFUSED_SAMPLING: Mapping[str, str] = {
+    **dict.fromkeys(("extra_headers", "headers", "extra_query"), "headers may hold keys, and sampling is logged"),
+    **dict.fromkeys(("api_key", "authorization", "Authorization"), "name the variable of the key with api_key_env"),
+    **dict.fromkeys(("model", "messages", "stream", "stream_options"), "the client sets it"),
+}
+_SECRET = re.compile(r"key|token|secret|password|signature|\bsig\b", re.IGNORECASE)
 PLACEHOLDER_KEY = "no-key"  # the SDK does not start without a key, even for a server that needs none
 
 
@@ -49,18 +57,22 @@ class ClientConfig(Record):
     offline: bool = False
     """Make no calls and need no key: for the replay of a cassette."""
 
-    def connect(self, api_key: str, base_url: str | None, *, timeout_s: float) -> AsyncOpenAI:
+    def connect(self, api_key: str, base_url: str | None, *, query: Mapping[str, str], timeout_s: float) -> AsyncOpenAI:
         """Make the SDK's client for the running event loop; it makes no request yet and never retries."""
         import openai
 
         first_byte_s = self.first_byte_timeout_s or timeout_s
-        return openai.AsyncOpenAI(
+        sdk = openai.AsyncOpenAI(
             api_key=api_key,
-            base_url=base_url,
+            base_url=base_url or "https://api.openai.com/v1",  # an empty OPENAI_BASE_URL is as good as none
+            default_query=dict(query),
             timeout=openai.Timeout(timeout_s, connect=self.connect_timeout_s, read=first_byte_s),
             max_retries=0,  # `asking` retries
             http_client=openai.DefaultAioHttpClient(),
         )
+        if base_url is not None:  # the account's organisation and project are no other server's business
+            sdk.organization = sdk.project = None
+        return sdk
 
 
 def find_key(given_url: str | None, url: str | None, api_key_env: str | None) -> str:
@@ -72,12 +84,12 @@ def find_key(given_url: str | None, url: str | None, api_key_env: str | None) ->
         ConfigError: a key is needed, and no variable holds one.
     """
     if api_key_env is not None:
-        if key := os.environ.get(api_key_env):
+        if key := _read_key(api_key_env):
             return key
         raise ConfigError(f"api_key_env names {api_key_env}, which is not set. Set it: export {api_key_env}=...")
     if given_url is not None:
         return PLACEHOLDER_KEY
-    if key := os.environ.get("OPENAI_API_KEY"):
+    if key := _read_key("OPENAI_API_KEY"):
         return key
     if url is not None and urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1"):
         return PLACEHOLDER_KEY
@@ -87,10 +99,61 @@ def find_key(given_url: str | None, url: str | None, api_key_env: str | None) ->
     )
 
 
+def _read_key(variable: str) -> str:
+    key = os.environ.get(variable, "").strip().strip("'\"\u201c\u201d\u2018\u2019")  # pasted with its quotes
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(f"The key in {variable} must be one word of ASCII characters: look for a line end inside.")
+    return key
+
+
+def read_base_url(url: str | None) -> tuple[str | None, dict[str, str]]:
+    """Return the address without its query, and the query; a plain query such as `api-version=` is sent along.
+
+    Raises:
+        ConfigError: it is no URL, or holds a key or a password.
+    """
+    if url is None:
+        return None, {}
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"base_url must be a URL such as 'http://localhost:8000/v1', got {url!r}.")
+    query = dict(parse_qsl(parts.query))
+    if parts.username or parts.password or any(_SECRET.search(name) for name in query):
+        raise ConfigError(
+            "base_url must hold no password and no key, as it is written into env.spec and logs. Put the key into an "
+            "environment variable, and name it: api_key_env='MY_KEY'."
+        )
+    return urlunsplit(parts._replace(query="", fragment="")), query
+
+
 def merge_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sampling over the defaults; None removes a default."""
-    merged = {**DEFAULT_SAMPLING, **sampling}
-    if merged.get("max_completion_tokens") is not None and "max_tokens" not in sampling:
+    """Return the sampling over the defaults, as JSON; None removes a default. `extra_body` is merged, as the SDK does.
+
+    Raises:
+        ConfigError: a parameter is not JSON, or would change what a call costs or where it goes.
+    """
+    own = {name: _to_json(name, value) for name, value in sampling.items()}
+    extra = own.pop("extra_body", None) or {}
+    if not isinstance(extra, dict):
+        raise ConfigError(f"sampling['extra_body'] must be a mapping, got {extra!r}.")
+    own |= extra
+    for name in own:
+        if name in _REFUSED_SAMPLING:
+            raise ConfigError(f"sampling[{name!r}] is refused: {_REFUSED_SAMPLING[name]}.")
+    for name in ("max_tokens", "max_completion_tokens", "n", "best_of"):
+        count = own.get(name)
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise ConfigError(f"sampling[{name!r}] must be a positive int, or None, got {count!r}.")
+    merged = {**DEFAULT_SAMPLING, **own}
+    if merged.get("max_completion_tokens") is not None and "max_tokens" not in own:
         del merged["max_tokens"]
     # The seed is no default: it comes with each call, and None removes it.
     return {name: value for name, value in merged.items() if value is not None or name == "seed"}
+
+
+def _to_json(name: str, value: Any) -> Any:
+    """Return a parameter as it is sent; a number of numpy is a number."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False, default=lambda number: number.item()))
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"sampling[{name!r}] must be JSON with finite numbers, got {value!r}: {error}.") from error

@@ -10,7 +10,6 @@ import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from metagym.background import LOOP
 from metagym.budget import Ledger
@@ -18,7 +17,7 @@ from metagym.errors import ConfigError, ModelUnavailableError
 from metagym.extensions import Extension
 from metagym.models.asking import Booking, Retrier, Sleep, estimate_tokens, max_tokens
 from metagym.models.chat import Call
-from metagym.models.client_config import PLACEHOLDER_KEY, ClientConfig, find_key, merge_sampling
+from metagym.models.client_config import PLACEHOLDER_KEY, ClientConfig, find_key, merge_sampling, read_base_url
 from metagym.models.server_failures import AttemptFailedError, Breaker, Clock, read_failure
 from metagym.models.server_replies import read_completion
 from metagym.types import Completion, Message, clean_text
@@ -72,12 +71,12 @@ class OpenAIChatModel(Extension):
             raise ConfigError(f"Expected timeout_s > 0 and max_retries >= 0, got {timeout_s} and {max_retries}.")
         self.model = model
         self.base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
-        if self.base_url is not None and urlsplit(self.base_url).scheme not in ("http", "https"):
-            raise ConfigError(f"base_url must be a URL such as 'http://localhost:8000/v1', got {self.base_url!r}.")
+        self._address, self._query = read_base_url(self.base_url)
         self._api_key = PLACEHOLDER_KEY if client.offline else find_key(base_url, self.base_url, api_key_env)
         self.sampling = merge_sampling(sampling or {})
         limits = (self.sampling.get("max_completion_tokens"), self.sampling.get("max_tokens"))
-        self.max_reply_tokens = next((limit for limit in limits if isinstance(limit, int)), None)
+        num_replies = max(self.sampling.get("n", 1), self.sampling.get("best_of", 1))  # all of them are paid
+        self.max_reply_tokens = next((limit * num_replies for limit in limits if isinstance(limit, int)), None)
         self.timeout_s, self.max_retries, self.client, self.prices = timeout_s, max_retries, client, client.prices
         # What decides the replies. It holds no key.
         self.fingerprint = {"model": model, "base_url": self.base_url, "sampling": dict(self.sampling)}
@@ -146,6 +145,8 @@ class OpenAIChatModel(Extension):
                 failure = read_failure(error, timeout_s=self.timeout_s)
                 if failure is None:
                     raise
+                if self._api_key != PLACEHOLDER_KEY:  # a server may repeat the key
+                    failure = failure._replace(message=failure.message.replace(self._api_key, "***"))
                 if failure.retry_after_s is not None:
                     connection.limiter.pause(min(failure.retry_after_s, self.client.max_retry_s))
                 signal = "overload" if failure.overload else "other"
@@ -180,7 +181,7 @@ class OpenAIChatModel(Extension):
         loop = asyncio.get_running_loop()
         connection = self._connections.get(loop)
         if connection is None:
-            sdk = self.client.connect(self._api_key, self.base_url, timeout_s=self.timeout_s)
+            sdk = self.client.connect(self._api_key, self._address, query=self._query, timeout_s=self.timeout_s)
             limiter = AdaptiveLimiter(
                 self.client.max_concurrency,
                 requests_per_minute=self.client.requests_per_minute,

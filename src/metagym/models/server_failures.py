@@ -6,21 +6,24 @@ The breaker counts failures of one kind in a row, and stops the run if no call c
 from __future__ import annotations
 
 import email.utils
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from datetime import UTC
 from typing import Any, NamedTuple
 
-from metagym.errors import ContextOverflowError, ModelError, ModelUnavailableError
+from metagym.errors import ContentFilterError, ContextOverflowError, ModelError, ModelUnavailableError
 from metagym.models.client_config import ClientConfig
-from metagym.models.server_replies import ReplyError, is_overflow
+from metagym.models.server_replies import ReplyError, ServerError, read_error
+from metagym.models.server_words import Meaning, has_meaning
 
 Clock = Callable[[], float]
 _HALF_OPEN_AFTER_S = 5.0
-_RETRIED_STATUSES = frozenset({408, 409, 429})
+_RETRIED_STATUSES = frozenset({408, 409, 425, 429})
+_UNAVAILABLE_STATUSES = frozenset({429, 502, 503, 504, 529})
 _OVERLOAD_STATUSES = frozenset({429, 503, 529})
 # A gateway gave up on the server behind it, which may have finished the reply and counted it.
 _MAYBE_PAID_STATUSES = frozenset({408, 504, 524})
-_OUT_OF_CREDIT = ("insufficient_quota", "billing", "credit balance")
 
 
 class Failure(NamedTuple):
@@ -35,6 +38,8 @@ class Failure(NamedTuple):
     """The error that is raised if there is no retry."""
     may_pass: bool = False
     """Whether a retry may succeed."""
+    is_outage: bool = False
+    """Whether the server is only not available: then the time counts, and not the number of tries."""
     maybe_paid: bool = False
     overload: bool = False
     retry_after_s: float | None = None
@@ -106,7 +111,10 @@ def read_failure(error: Exception, *, timeout_s: float) -> Failure | None:
     import openai
 
     if isinstance(error, openai.APIStatusError):
-        return _read_status(error)
+        return _read_answer(error.status_code, read_error(error.response.content), error.response.headers)
+    if isinstance(error, ReplyError) and error.error is not None:
+        failure = _read_answer(error.error.status or 200, error.error, {})
+        return failure._replace(maybe_paid=True)
     if isinstance(error, ReplyError):
         return Failure(
             kind="broken reply",
@@ -129,7 +137,8 @@ def _read_connection(error: Exception, timeout_s: float) -> Failure:
     # aiohttp's exception decides: the SDK calls a cut connection a timeout.
     if any(isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for cause in causes):
         remedy = "Nothing answers there: start the server, or correct base_url."
-        return Failure("no connection", str(causes[-1]) or type(causes[-1]).__name__, remedy, may_pass=True)
+        name = str(causes[-1]) or type(causes[-1]).__name__
+        return Failure("no connection", name, remedy, may_pass=True, is_outage=True)
     is_cut = any(isinstance(cause, aiohttp.ClientError) and not isinstance(cause, TimeoutError) for cause in causes)
     if not is_cut and isinstance(error, TimeoutError | openai.APITimeoutError):
         remedy = f"It did not answer within {timeout_s:g} s: check the server, or raise timeout_s."
@@ -137,15 +146,24 @@ def _read_connection(error: Exception, timeout_s: float) -> Failure:
     return Failure("cut", root, "Look at the server's log.", may_pass=True, maybe_paid=True)
 
 
-def _read_status(error: Any) -> Failure:
-    status: int = error.status_code
-    body = error.body if isinstance(error.body, Mapping) else {}
-    message = f"HTTP {status}: {str(body.get('message') or error.message)[:500]}"
-    code = f"{error.code or ''} {error.message}".lower()
+def _read_answer(status: int, error: ServerError, headers: Any) -> Failure:
+    """Return the failure behind an error's answer: codes decide before words, and words before the status."""
+
+    def means(meaning: Meaning) -> bool:
+        return has_meaning(meaning, error.message, error.codes)
+
     kind = f"HTTP {status}"
-    if status == 429 and any(sign in code for sign in _OUT_OF_CREDIT):
+    message = f"{kind}: {error.message[:500]}"
+    is_empty_account = has_meaning("credit", "", error.codes) or (means("credit") and not means("rate"))
+    if status == 402 or is_empty_account:
         return Failure(kind, message, "The account has no credit left: add some, then resume.", ModelUnavailableError)
-    if status in _RETRIED_STATUSES or status >= 500:
+    if status < 500 and status not in (401, 404, 429) and means("filter"):
+        remedy = "The server's content filter refused this conversation."
+        return Failure("content filter", message, remedy, ContentFilterError)
+    if status not in (401, 404, 429) and means("overflow"):
+        return Failure(kind, message, "", ContextOverflowError)
+    is_loading = means("loading")
+    if status in _RETRIED_STATUSES or status >= 500 or status == 200 or is_loading:
         return Failure(
             kind,
             message,
@@ -153,37 +171,42 @@ def _read_status(error: Any) -> Failure:
             if status == 429
             else "Look at the server's log.",
             may_pass=True,
+            is_outage=is_loading or status in _UNAVAILABLE_STATUSES,
             maybe_paid=status in _MAYBE_PAID_STATUSES,
             overload=status in _OVERLOAD_STATUSES,
-            retry_after_s=_read_retry_after(error.response.headers),
+            retry_after_s=_read_retry_after(headers),
         )
-    if status in (400, 413, 422) and is_overflow(code):
-        return Failure(kind, message, "", ContextOverflowError)
     if status in (401, 403):
         remedy = "Check the key: set OPENAI_API_KEY, or name its variable with api_key_env."
         return Failure(kind, message, remedy, ModelUnavailableError)
-    if status == 404:
+    if status in (404, 405):
         remedy = "Check the model's name (GET {base_url}/models lists them) and that base_url ends in /v1."
         return Failure(kind, message, remedy, ModelUnavailableError)
-    parameter = str(error.param or "")
+    parameter = error.parameter
     name = repr(parameter) if parameter else "'name'"
     remedy = f"The server refuses the request: remove refused parameters with sampling={{{name}: None}}."
     return Failure(kind, message, remedy, parameter=parameter)
 
 
 def _read_retry_after(headers: Any) -> float | None:
-    """Return `retry-after-ms`, or `Retry-After` in seconds or as a date, in seconds; None if there is neither."""
+    """Return `retry-after-ms`, or `Retry-After` in seconds or as a date, in seconds.
+
+    None if there is neither, or if it says nothing about how long: zero, the past, no number. The client's own
+    growing pauses hold then.
+    """
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if not value:
-            continue
+        value = str(headers.get(name) or "")
         try:
-            return max(0.0, float(value) * unit)
+            seconds = float(value) * unit
         except ValueError:
             try:
-                return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-            except ValueError:
+                date = email.utils.parsedate_to_datetime(value)
+                # Without a zone (or with -0000) a date is meant in UTC.
+                seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - time.time()
+            except (ValueError, TypeError, OverflowError):
                 continue
+        if math.isfinite(seconds) and seconds > 0:
+            return seconds
     return None
 
 

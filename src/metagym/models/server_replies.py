@@ -1,100 +1,202 @@
-"""From a server's JSON answer to a `Completion`: the reply, the reasoning apart from it, the token counts."""
+"""From a server's JSON answer to a `Completion`, or to the error that it holds, whatever its shape."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from metagym.models.server_words import REASONS
 from metagym.types import Completion, Usage
 
-_THINK = re.compile(r"\A\s*<(?P<tag>think|thinking|reasoning)>(?P<inside>.*?)(?:</(?P=tag)>|\Z)", re.DOTALL)
-_THINK_TAIL = re.compile(r"\A(?P<inside>.*?)</think>", re.DOTALL)
+_TAGS = "think|thinking|reasoning|thought|seed:think"
+_THINK = re.compile(rf"\A\s*(?:<({_TAGS})>|\[(THINK)\])", re.IGNORECASE)
+_THINK_TAIL = re.compile(rf"</(?:{_TAGS})>|\[/THINK\]", re.IGNORECASE)
+_FAILED_REASONS = frozenset({"error", "network_error", "abort", "insufficient_system_resource"})
 
-_OVERFLOW_SIGNS = (
-    "context_length_exceeded",
-    "exceed_context_size",
-    "maximum context length",
-    "maximum model length",
-    "max_model_len",
-    "context window",
-    "context size",
-    "context length",
-    "prompt is too long",
-    "input is too long",
-    "input length",
-)
+
+class ServerError(NamedTuple):
+    """What an error says, in the server's own words."""
+
+    message: str
+    codes: frozenset[str] = frozenset()
+    """Its code and type, lower-cased."""
+    parameter: str = ""
+    status: int | None = None
+    """The status that the body names, if the answer has another one."""
 
 
 class ReplyError(ValueError):
-    """The answer is not a whole chat completion."""
+    """The answer is not a whole chat completion; `error` is what the server said instead, if it said anything."""
+
+    def __init__(self, message: str, error: ServerError | None = None) -> None:
+        super().__init__(message)
+        self.error = error
 
 
-def is_overflow(text: str) -> bool:
-    """Return whether an error's text says that the conversation is too long for the model.
+def read_error(body: bytes | Any) -> ServerError:
+    """Return what an error's body says: an object, a text, a `detail`, a list, or plain text.
 
-    >>> is_overflow("This model's maximum context length is 4096 tokens.")
-    True
+    >>> read_error(b'{"detail": [{"loc": ["body", "seed"], "msg": "Not an integer"}]}').message
+    'body.seed: Not an integer'
     """
-    lowered = text.lower()
-    return any(sign in lowered for sign in _OVERFLOW_SIGNS)
+    if isinstance(body, bytes):
+        text = body.decode("utf-8", "replace").strip()
+        try:
+            body = json.loads(text)
+        except (ValueError, RecursionError):
+            return ServerError(text[:2_000])
+    if isinstance(body, Sequence) and not isinstance(body, str):
+        found = [read_error(part) for part in body[:5]]
+        return found[0]._replace(message="; ".join(part.message for part in found)) if found else ServerError("")
+    if not isinstance(body, Mapping):
+        return ServerError("" if body is None else str(body)[:2_000])
+    for name in ("error", "detail", "errors"):
+        if body.get(name):
+            inner = read_error(body[name])
+            own = _codes(body)
+            return inner._replace(codes=inner.codes | own, status=inner.status or _status(body))
+    message = next((str(body[name]) for name in ("message", "msg", "error_msg", "title") if body.get(name)), "")
+    place = ".".join(map(str, body["loc"])) if isinstance(body.get("loc"), Sequence) else ""
+    # OpenRouter: the provider's own words.
+    raw = _get(body.get("metadata"), "raw")
+    parts = (place, message or json.dumps(body, default=str), raw if isinstance(raw, str) else "")
+    parameter = body.get("param")
+    inner_codes = _codes(_get(body, "innererror"))
+    return ServerError(
+        ": ".join(part for part in parts if part)[:2_000],
+        _codes(body) | inner_codes,
+        parameter if isinstance(parameter, str) else "",
+        _status(body),
+    )
 
 
 def split_reasoning(text: str) -> tuple[str, str]:
-    """Return the reasoning block at the head of `text`, and the reply after it.
+    """Return the reasoning blocks at the head of `text`, and the reply after them.
 
-    If a block is not closed, all of it is reasoning: the reply never began. `</think>` alone closes a block that
+    If a block is not closed, all of it is reasoning: the reply never began. A closing mark alone closes a block that
     the chat template opened.
 
     >>> split_reasoning("<think>Iron. Push?</think>\\n\\nAction: push")
     ('Iron. Push?', 'Action: push')
     """
-    if "<" not in text:
-        return "", text
-    found = _THINK.match(text) or (None if "<think>" in text else _THINK_TAIL.match(text))
-    return (found["inside"].strip(), text[found.end() :].lstrip()) if found else ("", text)
+    blocks: list[str] = []
+    while opening := _THINK.match(text):
+        mark = f"</{opening[1]}>" if opening[1] else "[/THINK]"
+        inside, closing, rest = _partition(text[opening.end() :], mark)
+        blocks.append(inside.strip())
+        text = rest.lstrip()
+        if not closing:
+            break
+    if not blocks and (tail := _THINK_TAIL.search(text)):
+        blocks, text = [text[: tail.start()].strip()], text[tail.end() :].lstrip()
+    return "\n\n".join(block for block in blocks if block), text
 
 
 def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
     """Return the completion in a response's body, and whether the server counted the tokens.
 
+    A stream is read as well, if the server streams although it was not asked to.
+
     Raises:
-        ReplyError: it is not JSON, or holds no choice; the message quotes it.
+        ReplyError: it is not JSON, or holds no choice, or an error; the message quotes it.
     """
-    try:
-        response = json.loads(body)
-    except ValueError as error:
-        kind = "an empty body" if not body.strip() else f"{len(body)} bytes that are not whole JSON"
-        raise ReplyError(f"{kind} ({error})") from error
+    response = _read_body(body)
     choice = _first(_get(response, "choices"))
     message = _get(choice, "message")
+    reason = _text(_get(choice, "finish_reason"))
+    failure = _get(choice, "error") or (_get(response, "error") if not isinstance(message, Mapping) else None)
+    if failure or reason.lower() in _FAILED_REASONS:
+        error = read_error(failure or {"message": f"the reply ended with {reason!r}"})
+        raise ReplyError(f"an error under a status of success: {error.message}", error)
     content = _get(message, "content")
-    if not isinstance(message, Mapping) or "content" not in message or not _is_content(content):
+    if not isinstance(message, Mapping) or not _is_content(content):
         raise ReplyError(f"no choice with a message but {body[:200].decode(errors='replace')!r}")
-    usage = _get(response, "usage")
     reasoning, text = split_reasoning(_text(content))
     # `reasoning_content`: DeepSeek, SGLang, vLLM, llama.cpp; `reasoning`: OpenRouter, newer vLLM.
     reported = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
     name = _text(_get(response, "model"))
+    usage = read_usage(_get(response, "usage"))
     return Completion(
         text=text,
         reasoning="\n\n".join(part for part in (reported, reasoning) if part),
-        finish_reason=_text(_get(choice, "finish_reason")) or "stop",
-        usage=_read_usage(usage),
+        finish_reason=REASONS.get(reason.lower(), reason) or "stop",
+        usage=usage or Usage(num_calls=1),
         model="" if name == model else name,
         token_ids=_numbers(_get(choice, "token_ids"), int),
         logprobs=_numbers(_logprobs(choice), float),
-    ), isinstance(usage, Mapping)
+    ), usage is not None
 
 
-def _read_usage(usage: Any) -> Usage:
-    return Usage(
-        prompt_tokens=_count(usage, "prompt_tokens"),
-        cached_tokens=_count(_get(usage, "prompt_tokens_details"), "cached_tokens"),
-        completion_tokens=_count(usage, "completion_tokens"),
-        num_calls=1,
-    )
+def read_usage(usage: Any) -> Usage | None:
+    """Return the tokens that the server counted; None if its numbers cannot be true.
+
+    Reasoning that is counted beside the completion belongs to it: the total decides.
+    """
+    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    if prompt is None or completion is None or prompt + completion == 0:
+        return None
+    total, cached = _count(usage, "total_tokens"), _count(_get(usage, "prompt_tokens_details"), "cached_tokens") or 0
+    if cached > prompt:
+        return None
+    completion = max(completion, (total or 0) - prompt)
+    return Usage(prompt_tokens=prompt, cached_tokens=cached, completion_tokens=completion, num_calls=1)
+
+
+def _read_body(body: bytes) -> Any:
+    lines = [body]
+    if not body.startswith(b"{"):
+        lines = [line for line in body.split(b"\n") if not line.startswith(b":")]  # comments keep a connection open
+    if any(line.startswith(b"data:") for line in lines):
+        return _join(_chunks(lines))
+    try:
+        return json.loads(b"\n".join(lines))
+    except (ValueError, RecursionError) as error:
+        kind = "an empty body" if not body.strip() else f"{len(body)} bytes that are not whole JSON"
+        raise ReplyError(f"{kind} ({type(error).__name__}: {error})") from error
+
+
+def _chunks(lines: Sequence[bytes]) -> Iterator[Any]:
+    for line in lines:
+        data = line.removeprefix(b"data:").strip()
+        if line.startswith(b"data:") and data not in (b"", b"[DONE]"):
+            try:
+                yield json.loads(data)
+            except (ValueError, RecursionError) as error:
+                raise ReplyError(f"a stream with a line that is not JSON: {data[:200]!r}") from error
+
+
+def _join(chunks: Iterator[Any]) -> dict[str, Any]:
+    """Return a stream as the response that it stands for."""
+    message = {"content": "", "reasoning_content": ""}
+    whole: dict[str, Any] = {"choices": [{"message": message, "finish_reason": None}]}
+    for chunk in chunks:
+        for name in ("model", "usage", "error"):
+            whole[name] = _get(chunk, name) or whole.get(name)
+        choice = _first(_get(chunk, "choices"))
+        delta = _get(choice, "delta") or _get(choice, "message")
+        message["content"] += _text(_get(delta, "content"))
+        message["reasoning_content"] += _text(_get(delta, "reasoning_content")) or _text(_get(delta, "reasoning"))
+        for name in ("finish_reason", "error"):
+            whole["choices"][0][name] = _get(choice, name) or whole["choices"][0].get(name)
+    return whole
+
+
+def _partition(text: str, mark: str) -> tuple[str, str, str]:
+    place = text.lower().find(mark.lower())
+    return (text, "", "") if place < 0 else (text[:place], mark, text[place + len(mark) :])
+
+
+def _codes(value: Any) -> frozenset[str]:
+    found = (_get(value, name) for name in ("code", "type"))
+    return frozenset(str(code).lower() for code in found if isinstance(code, str | int) and code != "")
+
+
+def _status(value: Mapping[str, Any]) -> int | None:
+    found = (value.get(name) for name in ("code", "status", "status_code", "http_code"))
+    return next((code for code in found if isinstance(code, int) and 400 <= code < 600), None)
 
 
 def _logprobs(choice: Any) -> Any:
@@ -125,12 +227,13 @@ def _is_content(content: Any) -> bool:
     return content is None or isinstance(content, str)
 
 
-def _count(value: Any, name: str) -> int:
+def _count(value: Any, name: str) -> int | None:
     count = _get(value, name)
-    return count if isinstance(count, int) and count > 0 else 0
+    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
 
 
 def _numbers(values: Any, kind: type) -> Any:
-    if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
+    is_list = isinstance(values, list)
+    if not is_list or not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
         return None
     return tuple(kind(value) for value in values)

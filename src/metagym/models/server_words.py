@@ -1,0 +1,119 @@
+"""What servers say, as data: wordings of errors, and names of ends of a reply. No code but the look-up.
+
+Sources: the servers' own code and documentation, and public reports of their users, 2023 to 2026.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+Meaning = Literal["overflow", "credit", "filter", "loading", "rate"]
+
+CODES: Final[dict[Meaning, frozenset[str]]] = {
+    "overflow": frozenset(
+        {
+            "context_length_exceeded",  # OpenAI, Azure, Groq, Cerebras, Mistral
+            "exceed_context_size_error",  # llama.cpp
+            "context_window_exceeded",
+            "contextwindowexceedederror",  # LiteLLM
+            "model_context_window_exceeded",  # Anthropic, Z.ai
+            "request_too_large",  # Anthropic
+            "1261",  # Zhipu
+        }
+    ),
+    "credit": frozenset({"insufficient_quota", "insufficient_balance", "billing_hard_limit_reached", "1113"}),
+    "filter": frozenset(
+        {
+            "content_filter",  # Azure
+            "content_policy_violation",  # OpenAI
+            "responsibleaipolicyviolation",  # Azure, inner code
+            "data_inspection_failed",  # DashScope
+            "datainspectionfailed",
+            "moderation_blocked",
+            "prohibited_content",  # Gemini
+            "1301",  # Zhipu
+        }
+    ),
+    "loading": frozenset({"model_loading", "unavailable_error"}),  # llama.cpp
+    "rate": frozenset({"rate_limit_exceeded", "rate_limit_error", "too_many_requests", "resource_exhausted"}),
+}
+"""Codes and types of errors. They decide before any word does."""
+
+_TOKENS = r"(?:tokens?|characters?|words?)"
+_LONG = r"(?:prompt|input|messages?|conversation|request|query|context)"
+WORDS: Final[dict[Meaning, tuple[str, ...]]] = {
+    "overflow": (
+        r"max(?:imum)? (?:context|model|prompt|input|sequence|total)[ -](?:length|window|size)",  # OpenAI, vLLM, xAI
+        r"context[ _](?:length|window|size|limit)\b.{0,40}(?:exceed|of only|too small|\(\d)",  # SGLang, llama.cpp
+        r"exceed\w*.{0,60}\b(?:context|max_model_len|input limit|(?:model )?token limit)",  # Anthropic, Moonshot
+        r"(?:longer|larger|greater|more) than .{0,40}(?:context|max_model_len|model'?s? max)",  # SGLang, vLLM
+        rf"\b{_LONG}\b[^.]{{0,40}}(?<!took )\btoo (?:long|large)\b",  # vLLM, Anthropic, llama.cpp, Mistral
+        rf"\b{_LONG}(?: token)?s?[ -](?:length|count|size)\b.{{0,40}}(?:exceed|(?:must|should) be|less|too)",  # Gemini
+        rf"\b{_LONG}\b.{{0,30}}\bexceeds?\b.{{0,30}}(?:limit|max)",  # Zhipu, TensorRT-LLM, OpenAI (Responses)
+        rf"number of (?:input |prompt )?{_TOKENS}.{{0,60}}exceed",  # Mistral, Cohere
+        r"`?inputs`?.{0,40}must (?:be <=|have less)",  # TGI
+        r"token count\b.{0,40}supports? ",  # Gemini
+        r"reduce the length of the (?:messages|prompt|input)",  # OpenAI, Groq, Cerebras
+        r"too many (?:input )?tokens\b(?! per)",  # Cohere
+        r"max_tokens must be at least 1, got -",  # vLLM: nothing is left of the window for the reply
+        r"context the overflows|tokens to keep from the initial prompt",  # LM Studio
+        r"context shift is disabled",  # llama.cpp
+        r"range of input length should be",  # DashScope
+    ),
+    "credit": (
+        r"insufficient (?:balance|credits?|funds|quota)",
+        r"credit balance|out of credits?|no credits? left|requires more credits",
+        r"payment required|account .{0,20}(?:overdue|arrears|suspended)",
+    ),
+    "filter": (
+        r"content (?:filter|management policy|policy|moderation)",
+        r"(?:input|prompt|output) (?:was|is|has been) (?:flagged|blocked|filtered)",
+        r"requires moderation|safety system|inappropriate content|sensitive (?:content|words?)",
+    ),
+    "loading": (r"(?:model|server) is (?:currently |still )?loading|loading model|starting up|warming up",),
+    "rate": (r"rate limit|per (?:min|day|hour|second)|too many requests|\b[rt]p[md]\b",),
+}
+"""Wordings, as regular expressions over the lower-cased message."""
+
+NOT_OVERFLOW: Final = re.compile(
+    r"at most \d+ completion tokens"  # OpenAI: max_tokens above the model's own limit
+    r"|per (?:min|day|hour)|\btp[md]\b"  # a limit of the rate
+    r"|(?:key|header|url|uri|name|stop|user|metadata|schema|tool)s?\b[^.]{0,20} (?:is |are )?too long",
+)
+"""Wordings that only look like an overflow."""
+
+WHOLE_REASONS: Final = frozenset(
+    {"stop", "end_turn", "eos", "eos_token", "stop_sequence", "complete", "completed", "finished", "done"}
+)
+"""Names of an end by itself. Any other end is a reply that was cut off, filtered or failed."""
+REASONS: Final[dict[str, str]] = {
+    **dict.fromkeys(WHOLE_REASONS, "stop"),
+    **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "max_new_tokens", "model_length"), "length"),
+    **dict.fromkeys(("tool_calls", "function_call", "tool_use", "tool_call"), "tool_calls"),
+    **dict.fromkeys(
+        ("content_filter", "sensitive", "safety", "refusal", "recitation", "prohibited_content", "blocklist", "spii"),
+        "content_filter",
+    ),
+}
+"""The standard name of each server's name for the end of a reply, lower-cased."""
+
+_COMPILED = {meaning: re.compile("|".join(f"(?:{word})" for word in words)) for meaning, words in WORDS.items()}
+
+
+def has_meaning(meaning: Meaning, message: str, codes: frozenset[str] = frozenset()) -> bool:
+    """Return whether an error with this message and these codes (lower-cased codes and types) has the meaning.
+
+    >>> has_meaning("overflow", "This model's maximum context length is 4096 tokens.")
+    True
+    >>> has_meaning("overflow", "max_tokens is too large: this model supports at most 4096 completion tokens")
+    False
+    """
+    if codes & CODES[meaning]:
+        return True
+    lowered = message.lower()[:4_000]
+    if any(code in lowered for code in CODES[meaning] if "_" in code):  # a gateway may quote the code in its text
+        return True
+    if meaning == "overflow" and NOT_OVERFLOW.search(lowered):
+        return False
+    return _COMPILED[meaning].search(lowered) is not None
