@@ -93,11 +93,12 @@ def test_a_record_of_a_newer_schema_is_refused() -> None:
         Trajectory.model_validate(newer)
 
 
-def test_there_are_five_reasons_to_stop() -> None:
+def test_there_are_six_reasons_to_stop() -> None:
     assert {reason.value for reason in StopReason} == {
         "terminated",
         "truncated",
         "step limit",
+        "content filter",
         "context overflow",
         "error",
     }

@@ -51,7 +51,7 @@ class TextAdapter(gymnasium.Env[str, str]):
         self.action_space: TextSpace = TextSpace()
         self.metadata = {"render_modes": [], "render_fps": 1}
         self._commands, self._render, self._goal = dict(commands), render, goal
-        self._success = success or (lambda reward, info: reward > 0)
+        self._success = success
         self._text = ""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
@@ -68,7 +68,10 @@ class TextAdapter(gymnasium.Env[str, str]):
             return f"Unknown command {action!r}. {self._text}", 0.0, False, False, self._info()
         observation, reward, terminated, truncated, info = self.env.step(self._commands[action])
         self._text = self._render(observation, info)
-        success = bool(terminated and self._success(float(reward), info))
+        if self._success is not None:
+            success = bool((terminated or truncated) and self._success(float(reward), info))
+        else:  # a reward at a time limit need not be a success
+            success = bool(terminated and reward > 0)
         return self._text, float(reward), terminated, truncated, self._info(success)
 
     def close(self) -> None:

@@ -41,6 +41,8 @@ class MetaEnvConfig(RolloutConfig):
     """The meta-episode terminates at this mean score; None means never."""
     max_failure_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of a batch that may fail for infrastructure reasons before `step` raises."""
+    allow_bad_batches: bool = False
+    """Whether to go on after a batch in which every reply was cut off, empty, invalid or refused."""
     workers: Annotated[int | str | WorkerOptions, BeforeValidator(read_workers)] = "local"
     """Where inner environments live: `local`, in this process; N, in N worker processes; `ray`, on a Ray cluster; or a
     mapping with limits, such as `{"processes": 4, "step_timeout_s": 20}` (see `metagym.workers.WorkerOptions`)."""

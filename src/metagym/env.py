@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -147,6 +146,12 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         meta_step = self._meta_episode.finish(prompt, self._last_batch)
         return self.outcome(meta_step, self._meta_episode)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise ConfigError(
+            "A meta-environment holds connections and environments, and cannot be copied or pickled. Make another one "
+            "with metagym.make(env.spec.id, **env.spec.kwargs), or use env.unwrapped.branch(...)."
+        )
+
     def render(self) -> str | None:  # type: ignore[override, unused-ignore]
         """Return the last batch as text (render mode `ansi`)."""
         return render_batch(self._last_batch, show_thoughts=True) if self.render_mode == "ansi" else None
@@ -216,7 +221,9 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What must match before two runs are compared, as a JSON mapping; `info` holds its digest."""
-        config = self.config.model_dump(exclude={"families", "schedule", "arm", "max_concurrency", "workers", "budget"})
+        config = self.config.model_dump(
+            exclude={"families", "schedule", "arm", "max_concurrency", "workers", "budget", "allow_bad_batches"}
+        )
         return {
             "metagym": __version__,
             "environment": f"{type(self).__module__}:{type(self).__qualname__}",
@@ -246,7 +253,8 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         Its first `reset` without a seed draws from `rng`. An episode that fails for infrastructure reasons is
         retried up to `retries` times. Closing this environment closes the branch.
         """
-        other = copy.copy(self)
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other.config = read_options({**dict(self.config), **options})
         other.families = self.task_set.expand_families(other.config.families)
         other.task_set.check_split(other.config.split)

@@ -11,10 +11,13 @@ MetaGymError
 ├── RunFolderError (RuntimeError)        the run folder cannot be used as asked
 └── InfrastructureError (RuntimeError)   a server, an environment or a budget failed, not the agent
     ├── EpisodesFailedError              too many episodes of a meta-step failed; holds the meta-step
+    │   └── BadBatchError                all replies of a batch were cut off, empty, invalid or refused
     ├── BudgetExceededError              the budget is spent; holds the episodes played so far
     ├── InnerEnvError                    the inner environment broke its contract
     └── ModelError                       the model server failed or refused
-        ├── ContextOverflowError         the conversation is too long for the model
+        ├── ConversationError            this conversation cannot continue; in an episode this is data
+        │   ├── ContextOverflowError     it is too long for the model
+        │   └── ContentFilterError       the server's content filter refused it
         └── ModelUnavailableError        no call can succeed: server down, wrong key, no such model
             └── CassetteMissError        a replay needs a reply that was never recorded
 """
@@ -122,6 +125,10 @@ class BudgetExceededError(InfrastructureError):
     """The ledger of that budget: a method's own, or the run's."""
 
 
+class BadBatchError(EpisodesFailedError):
+    """All episodes of a batch went wrong in the same way, so that the scores say nothing about the prompt."""
+
+
 class InnerEnvError(InfrastructureError):
     """The inner environment broke its contract."""
 
@@ -130,12 +137,23 @@ class ModelError(InfrastructureError):
     """The model server failed or refused, or returned no usable reply."""
 
 
-class ContextOverflowError(ModelError):
-    """The conversation is too long for the model's context. In an episode this is data, not a failure."""
+class ConversationError(ModelError):
+    """This conversation cannot continue. In an episode this is data, not a failure."""
+
+    stop_reason: ClassVar[str]
+    """The value of the `StopReason` of an episode that ends so."""
 
 
-class ContentFilterError(ModelError):
-    """The server's content filter refused the conversation. In an episode this is data, not a failure."""
+class ContextOverflowError(ConversationError):
+    """The conversation is too long for the model's context."""
+
+    stop_reason = "context overflow"
+
+
+class ContentFilterError(ConversationError):
+    """The server's content filter refused the conversation."""
+
+    stop_reason = "content filter"
 
 
 class ModelUnavailableError(ModelError):

@@ -68,6 +68,7 @@ def render_outcome(trajectory: Trajectory) -> str:
         StopReason.TERMINATED: "the environment ended the episode",
         StopReason.TRUNCATED: "the environment's time limit was reached",
         StopReason.STEP_LIMIT: f"the limit of {len(trajectory.steps)} steps was reached",
+        StopReason.CONTENT_FILTER: "the server's content filter refused the conversation",
         StopReason.CONTEXT_OVERFLOW: "the conversation grew too long for the agent",
     }[trajectory.stop_reason]
     detail = f" ({trajectory.stop_detail})" if trajectory.stop_detail else ""

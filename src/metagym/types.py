@@ -15,8 +15,13 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Literal, TypedDict, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, SkipValidation
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, SkipValidation
+from pydantic_core import to_jsonable_python
 
+WHOLE_REASONS: Final = frozenset(
+    {"stop", "tool_calls", "end_turn", "eos", "eos_token", "stop_sequence", "complete", "completed", "finished", "done"}
+)
+"""Names of the end of a whole reply. Any other end is a reply that was cut off, filtered or failed."""
 SCHEMA_VERSION: Final = 1
 """The version of the records' layout; written into every stored record."""
 
@@ -56,6 +61,14 @@ Texts = Annotated[tuple[str, ...], AfterValidator(_clean_texts)]
 def _clean_json(value: Any) -> Any:
     """Return a JSON value as it is read back from a file, so that a record equals its round trip."""
     return value if value is None else json.loads(clean_text(json.dumps(value, ensure_ascii=False)))
+
+
+def _plain_json(value: Any) -> Any:
+    """Return a viewer's data as JSON; an odd value in it (a number of numpy, say) must not break a record."""
+    try:
+        return to_jsonable_python(value, fallback=lambda item: item.tolist() if hasattr(item, "tolist") else str(item))
+    except (ValueError, RecursionError):  # it holds itself
+        return f"not JSON: {type(value).__name__}"
 
 
 Json = Annotated[Any, AfterValidator(_clean_json)]
@@ -144,7 +157,7 @@ class Completion(Record):
     reasoning: Text = ""
     """The reasoning of a reasoning model before the reply; not a part of the reply."""
     finish_reason: str = "stop"
-    """`stop`, `length` (the reply was cut off), or the server's own word."""
+    """`stop`, `length` (cut off), `content_filter`, `tool_calls`, or the server's own word."""
     usage: Usage = Usage()
     """Tokens of this reply."""
     model: Text = ""
@@ -153,6 +166,11 @@ class Completion(Record):
     """The reply's tokens, if the server gives them."""
     logprobs: tuple[float, ...] | None = None
     """One log-probability for each token, if the server gives them."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the reply ended by itself; a reply that did not is never read."""
+        return self.finish_reason.lower() in WHOLE_REASONS
 
 
 class Episode(Record):
@@ -188,7 +206,7 @@ class Observation(Record):
     """The commands that the inner environment accepts now; None if any text may be tried."""
     feedback: Text = ""
     """Why the previous action was not executed; empty if it was."""
-    display: Annotated[Any, SkipValidation] = None
+    display: Annotated[Any, PlainSerializer(_plain_json, when_used="json"), SkipValidation] = None
     """JSON for viewers, such as the colours of a map. No model sees it."""
 
 
@@ -233,6 +251,8 @@ class StopReason(StrEnum):
     """The inner environment's own limit ended it."""
     STEP_LIMIT = "step limit"
     """The engine's `max_steps` was reached; invalid actions count."""
+    CONTENT_FILTER = "content filter"
+    """The server's content filter refused the conversation."""
     CONTEXT_OVERFLOW = "context overflow"
     """The conversation no longer fitted into the model's context."""
     ERROR = "error"

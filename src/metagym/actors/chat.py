@@ -91,6 +91,7 @@ class ChatActor(Extension):
     def _exchange(self, step: Step) -> tuple[Message, Message]:
         action = step.action
         reply = action.completion.text if action.completion else f"Action: {action.text or ''}"
+        reply = reply if reply.strip() else "(no reply)"  # many servers refuse an empty assistant message
         return ({"role": "user", "content": self._turn(step.observation)}, {"role": "assistant", "content": reply})
 
     def _fitted(self, prompt: str, steps: Sequence[Step], observation: Observation) -> list[Message]:
@@ -160,7 +161,9 @@ def read_reply(completion: Completion) -> tuple[str, str | None, str]:
     if markers and markers[0].group(1).lower() == "thought":
         thought = thought[markers[0].end() :]
     thought = thought.strip()
-    if completion.finish_reason == "length":
+    if completion.finish_reason == "content_filter":
+        return thought, None, "The server's content filter stopped your reply."
+    if not completion.is_whole:
         return thought, None, "Your reply was cut off before its end. Be brief."
     if not text.strip():
         return "", None, "Your reply was empty. Expected 'Action: <one action>'."

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from typing import NoReturn, TypeVar
 
 from metagym.budget import Attempt, AttemptOutcome, Ledger, Prices, current_purpose, open_ledger
-from metagym.errors import ConfigError, ContextOverflowError, ModelError
+from metagym.errors import ConfigError, ContextOverflowError, ConversationError, ModelError
 from metagym.extensions import Extension, extension_of
 from metagym.models.cassette import open_cassette
 from metagym.models.chat import Call, ChatModel
@@ -256,8 +256,10 @@ class Retrier:
         if (not failure.may_pass and failure.error is ModelError) or failure.kind in _NOT_DOWN:
             self._breaker.failed(failure, began_at, self.server)
         self._breaker.check()
-        if issubclass(failure.error, ContextOverflowError):
-            raise failure.error(f"The conversation is too long for {self.server}: {failure.message}") from error
+        if issubclass(failure.error, ConversationError):
+            is_long = failure.error is ContextOverflowError
+            why = "The conversation is too long for" if is_long else "The content filter ends the conversation with"
+            raise failure.error(f"{why} {self.server}: {failure.message}") from error
         tried = ""
         if failure.may_pass:
             lasted_s = self._clock() - began_at

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from metagym.budget import current_purpose
-from metagym.errors import CassetteMissError, ConfigError, ContextOverflowError
+from metagym.errors import CassetteMissError, ConfigError, ContentFilterError, ContextOverflowError, ConversationError
 from metagym.extensions import describe
 from metagym.models.chat import Call, ChatModel
 from metagym.types import Completion, Message, digest
@@ -86,7 +86,7 @@ class Cassette:
         """Return the recorded reply; None if the model has to be asked.
 
         Raises:
-            ContextOverflowError: a context overflow was recorded.
+            ConversationError: the end of the conversation was recorded.
             CassetteMissError: a replay has no such reply; the message names the difference from the nearest one.
         """
         if self.mode == "record":
@@ -103,8 +103,9 @@ class Cassette:
         if row is None:
             return None
         reply = json.loads(row[0])
-        if "overflow" in reply:
-            raise ContextOverflowError(reply["overflow"])
+        for name, kind in (("overflow", ContextOverflowError), ("content filter", ContentFilterError)):
+            if name in reply:
+                raise kind(reply[name])
         return Completion.model_validate(reply["completion"])
 
     def keep(self, model: ChatModel, messages: Sequence[Message], call: Call, completion: Completion) -> None:
@@ -113,11 +114,12 @@ class Cassette:
 
     @contextlib.contextmanager
     def keeping_overflow(self, model: ChatModel, messages: Sequence[Message], call: Call) -> Iterator[None]:
-        """Store a context overflow that the body raises: it is data and ends an episode."""
+        """Store the end of the conversation that the body raises: it is data and ends an episode."""
         try:
             yield
-        except ContextOverflowError as error:
-            self._store(_Request(model, messages, call), json.dumps({"overflow": str(error)}))
+        except ConversationError as error:
+            name = "overflow" if isinstance(error, ContextOverflowError) else error.stop_reason
+            self._store(_Request(model, messages, call), json.dumps({name: str(error)}))
             raise
 
     def rows(self, calls: Iterable[Call] | None = None) -> Rows:

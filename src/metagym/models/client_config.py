@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
@@ -157,3 +157,12 @@ def _to_json(name: str, value: Any) -> Any:
         return json.loads(json.dumps(value, allow_nan=False, default=lambda number: number.item()))
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ConfigError(f"sampling[{name!r}] must be JSON with finite numbers, got {value!r}: {error}.") from error
+
+
+def merge_system(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Return the conversation with the system message at the head of the first user message."""
+    system = [message["content"] for message in messages if message["role"] == "system"]
+    others = [dict(message) for message in messages if message["role"] != "system"]
+    if others and system:
+        others[0]["content"] = "\n\n".join([*system, others[0]["content"]])
+    return others

@@ -17,9 +17,17 @@ from metagym.errors import ConfigError, ModelUnavailableError
 from metagym.extensions import Extension
 from metagym.models.asking import Booking, Retrier, Sleep, estimate_tokens, max_tokens
 from metagym.models.chat import Call
-from metagym.models.client_config import PLACEHOLDER_KEY, ClientConfig, find_key, merge_sampling, read_base_url
+from metagym.models.client_config import (
+    PLACEHOLDER_KEY,
+    ClientConfig,
+    find_key,
+    merge_sampling,
+    merge_system,
+    read_base_url,
+)
 from metagym.models.server_failures import AttemptFailedError, Breaker, Clock, read_failure
 from metagym.models.server_replies import read_completion
+from metagym.models.server_words import has_meaning
 from metagym.types import Completion, Message, clean_text
 
 if TYPE_CHECKING:
@@ -85,6 +93,7 @@ class OpenAIChatModel(Extension):
         self._retrier = Retrier(server, max_retries=max_retries, config=client, breaker=Breaker(client))
         # Newer OpenAI models take the token limit under another name; the first refusal names it.
         self._renamed: dict[str, str] = {}
+        self._has_no_system_role = False  # some chat templates (Gemma) know none; the first refusal says so
         self._logged_names: set[str] = set()
         # An HTTP client and its waiting calls belong to the event loop that they were made on.
         self._connections: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Connection] = (
@@ -137,6 +146,8 @@ class OpenAIChatModel(Extension):
         try:
             await booking.reserve(max_tokens(messages), limit)
             body = {self._renamed.get(name, name): value for name, value in request.items()}
+            if self._has_no_system_role:
+                body["messages"] = merge_system(messages)
             try:
                 async with asyncio.timeout(self.timeout_s):
                     reply = await connection.sdk.post("/chat/completions", body=body, cast_to=bytes)
@@ -151,7 +162,7 @@ class OpenAIChatModel(Extension):
                     connection.limiter.pause(min(failure.retry_after_s, self.client.max_retry_s))
                 signal = "overload" if failure.overload else "other"
                 (booking.unknown if failure.maybe_paid else booking.refused)(f"{failure.kind}: {failure.message}")
-                if self._rename(failure.parameter, failure.message):
+                if self._adapt(failure.parameter, failure.message):
                     failure = failure._replace(may_pass=True)
                 raise AttemptFailedError(failure) from error
             signal = "success"
@@ -167,8 +178,11 @@ class OpenAIChatModel(Extension):
         finally:
             connection.limiter.release(grant, signal, num_tokens)
 
-    def _rename(self, parameter: str, message: str) -> bool:
-        """Adopt the server's own name of the token limit; return whether that changes the next request."""
+    def _adapt(self, parameter: str, message: str) -> bool:
+        """Adapt to the server: its name of the token limit, its roles; return whether that changes the next request."""
+        if not self._has_no_system_role and has_meaning("system role", message):
+            self._has_no_system_role = True
+            return True
         is_limit = parameter == "max_tokens" and "max_completion_tokens" in message
         if not is_limit or "max_tokens" in self._renamed or "max_tokens" not in self.sampling:
             return False

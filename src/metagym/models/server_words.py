@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-Meaning = Literal["overflow", "credit", "filter", "loading", "rate"]
+from metagym.types import WHOLE_REASONS
+
+Meaning = Literal["overflow", "credit", "filter", "loading", "rate", "system role"]
 
 CODES: Final[dict[Meaning, frozenset[str]]] = {
     "overflow": frozenset(
@@ -36,6 +38,7 @@ CODES: Final[dict[Meaning, frozenset[str]]] = {
         }
     ),
     "loading": frozenset({"model_loading", "unavailable_error"}),  # llama.cpp
+    "system role": frozenset(),
     "rate": frozenset({"rate_limit_exceeded", "rate_limit_error", "too_many_requests", "resource_exhausted"}),
 }
 """Codes and types of errors. They decide before any word does."""
@@ -72,6 +75,11 @@ WORDS: Final[dict[Meaning, tuple[str, ...]]] = {
         r"requires moderation|safety system|inappropriate content|sensitive (?:content|words?)",
     ),
     "loading": (r"(?:model|server) is (?:currently |still )?loading|loading model|starting up|warming up",),
+    "system role": (
+        r"system.{0,30}not (?:supported|allowed)|not support.{0,30}system",  # Gemma
+        r"only (?:the )?user and assistant roles",  # Mistral
+        r"roles must alternate",  # Gemma and Mistral templates count the system message as a turn
+    ),
     "rate": (r"rate limit|per (?:min|day|hour|second)|too many requests|\b[rt]p[md]\b",),
 }
 """Wordings, as regular expressions over the lower-cased message."""
@@ -83,12 +91,8 @@ NOT_OVERFLOW: Final = re.compile(
 )
 """Wordings that only look like an overflow."""
 
-WHOLE_REASONS: Final = frozenset(
-    {"stop", "end_turn", "eos", "eos_token", "stop_sequence", "complete", "completed", "finished", "done"}
-)
-"""Names of an end by itself. Any other end is a reply that was cut off, filtered or failed."""
 REASONS: Final[dict[str, str]] = {
-    **dict.fromkeys(WHOLE_REASONS, "stop"),
+    **dict.fromkeys(WHOLE_REASONS - {"tool_calls"}, "stop"),
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "max_new_tokens", "model_length"), "length"),
     **dict.fromkeys(("tool_calls", "function_call", "tool_use", "tool_call"), "tool_calls"),
     **dict.fromkeys(

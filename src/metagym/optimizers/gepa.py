@@ -140,7 +140,7 @@ class _GepaRun:
         self._num_calls += 1
         with _stopping():
             completion = background.run(ask(self.model, messages, call))
-        return "" if completion.finish_reason == "length" else completion.text
+        return completion.text if completion.is_whole else ""
 
     def on_valset_evaluated(self, event: Mapping[str, Any]) -> None:
         """Keep each candidate that is the best so far on the Pareto set."""

@@ -20,6 +20,7 @@ import gymnasium
 from metagym.budget import Budget, BudgetUse, Ledger
 from metagym.env import MetaEnv, meta_env_of
 from metagym.errors import BudgetExceededError, ConfigError, InfrastructureError
+from metagym.meta_episode import check_batch_of
 from metagym.reflectors import ReflectorSpec, as_reflector, reflect
 from metagym.types import MetaStep, Record, Reflection, Trajectory
 
@@ -142,7 +143,7 @@ def run_loop(
     """
     if num_steps < 1:
         raise ConfigError(f"num_steps must be at least 1, got {num_steps}.")
-    check_prompt = meta_env_of(env).check_prompt
+    meta_env = meta_env_of(env)
     history: list[MetaStep] = []
     reflection: Reflection | None = None
     stopped, terminated, truncated = "", False, False
@@ -160,12 +161,14 @@ def run_loop(
                 log.put(index, meta_step)
             if on_meta_step is not None:
                 on_meta_step(meta_step)
+            if not meta_env.config.allow_bad_batches:
+                check_batch_of(meta_step)
             reflection = None if log is None else log.get(Reflection, ("", index))
             if reflection is None:
                 reflection = reflect_once(history)
                 if log is not None:
                     log.put(("", index), reflection)
-            prompts.append(check_prompt(reflection.prompt))
+            prompts.append(meta_env.check_prompt(reflection.prompt))
             if ledger is not None:
                 outlays.append(ledger.used)
             if (terminated or truncated) and index < num_steps - 1:

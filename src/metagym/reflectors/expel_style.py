@@ -66,7 +66,7 @@ class ExpelStyle(ReflectionMethod):
         room = f"{self.max_rules - len(memory['rules'])} rules may be added."
         shown = request(last, self.max_tokens, rules=f"{listed}\n{room}")
         completion = await self.ask_once(history, INSTRUCTIONS, shown)
-        if completion.finish_reason == "length":
+        if not completion.is_whole:
             return self.keep(history, CUT_OFF, [completion])
         if not (_CHANGE.search(completion.text) or _NONE.search(completion.text)):
             return self.keep(history, "The reply holds no change of the rules", [completion])

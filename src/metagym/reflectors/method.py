@@ -146,7 +146,7 @@ def has_succeeded(trajectory: Trajectory) -> bool:
 def _joined(completions: Sequence[Completion]) -> Completion | None:
     if len(completions) <= 1:
         return completions[0] if completions else None
-    cut = [item for item in completions if item.finish_reason == "length"]
+    cut = [item for item in completions if not item.is_whole]
     return Completion(
         text="\n\n---\n\n".join(item.text for item in completions),
         reasoning="\n\n---\n\n".join(item.reasoning for item in completions if item.reasoning),

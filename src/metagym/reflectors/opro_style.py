@@ -60,7 +60,7 @@ class OproStyle(ReflectionMethod):
         tried = "\n\n".join(f"<tried score={score:.2f}>\n{prompt}\n</tried>" for prompt, score in scored)
         episodes = render_batch(history[-1].trajectories[: self.num_episodes], max_tokens=self.max_tokens)
         completion = await self.ask_once(history, instructions, tagged(tried_prompts=tried, episodes=episodes))
-        if completion.finish_reason == "length":
+        if not completion.is_whole:
             return self.keep(history, CUT_OFF, [completion])
         legal = [text for text in _PROPOSED.findall(completion.text) if not PromptSpace().problem(text)]
         new = distinct(legal, [meta_step.prompt for meta_step in history])[: self.num_candidates]

@@ -101,7 +101,7 @@ def read_marked_reply(completion: Completion, name: str) -> tuple[str, str | Non
     analysis = text[start : sections[-1].start() if sections else None].strip()
     if analyses:
         analysis = _unmarked(analysis, analyses[0])
-    if completion.finish_reason == "length":
+    if not completion.is_whole:
         return analysis, None, CUT_OFF
     if not sections:
         return analysis, None, f"The reply holds no line '{name.upper()}:'"
@@ -117,7 +117,7 @@ def read_json_reply(completion: Completion, kind: type[R]) -> tuple[R | None, st
     >>> read_json_reply(Completion(text='I think: {"success": true}'), Verdict)
     (Verdict(success=True), '')
     """
-    if completion.finish_reason == "length":
+    if not completion.is_whole:
         return None, CUT_OFF
     text = completion.text
     for candidate in (text, *reversed(_FENCES.findall(text)), text[text.find("{") : text.rfind("}") + 1]):

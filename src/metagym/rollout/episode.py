@@ -9,7 +9,7 @@ from typing import Any
 
 from metagym.actors import Actor
 from metagym.config import RolloutConfig
-from metagym.errors import ContextOverflowError, ContractError
+from metagym.errors import ContractError, ConversationError
 from metagym.extensions import Extension, extension_of
 from metagym.rollout.remote import RemoteRollout
 from metagym.types import Action, Episode, Observation, Step, StopReason, Trajectory, compact, sum_usage
@@ -49,8 +49,8 @@ async def run_episode(
     while len(steps) < config.max_steps:
         try:
             action = await actor.act(episode, steps, observation)
-        except ContextOverflowError:
-            stop_reason = StopReason.CONTEXT_OVERFLOW
+        except ConversationError as error:
+            stop_reason = StopReason(error.stop_reason)
             break
         command, problem = _resolve(action, observation.available_actions, config.invalid)
         if command is None:

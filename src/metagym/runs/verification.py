@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from metagym.env import meta_env_of
-from metagym.errors import ContextOverflowError
+from metagym.errors import ContentFilterError, ContextOverflowError
 from metagym.registration import make
 from metagym.runs import RunFolder
 from metagym.types import Action, Episode, Observation, Record, Step, StopReason, Trajectory
@@ -48,7 +48,8 @@ class RecordedActor:
         """Return the recorded action; after the last one, report a context overflow, as the record may."""
         record = self._records[episode]
         if len(steps) == len(record.steps):
-            raise ContextOverflowError("The record holds no further action.")
+            is_filtered = record.stop_reason is StopReason.CONTENT_FILTER
+            raise (ContentFilterError if is_filtered else ContextOverflowError)("The record holds no further action.")
         return record.steps[len(steps)].action
 
 
