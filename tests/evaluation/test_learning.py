@@ -203,7 +203,7 @@ def test_where_keeping_fails_nobody_goes_on_to_learn(
         raise OSError("no space left")
 
     model = {"model": "m", "base_url": serve(lambda request: "ANALYSIS: So.\nIMPROVED PROMPT: Push.").base_url}
-    env = make_gates(model, max_steps=2, max_concurrency=4)
+    env = make_gates(model, max_steps=2, max_concurrency=4, allow_bad_batches=True)
     monkeypatch.setattr(MemoryStore, "put", full_disk)
     with pytest.raises(OSError, match="no space left") as raised:
         evaluate(env, model, config=CONFIG)
