@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import metagym
 from metagym.cli import app
+from metagym.errors import RunFolderError
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.comparison import differences
 from metagym.evaluation.store import read_report
@@ -56,17 +57,17 @@ def test_an_evaluation_gives_its_measurements_and_its_report(old: Path) -> None:
     assert (report.arm, report.num_seeds, list(report.families)) == ("demo", 2, ["law-0007"])
 
 
-def test_an_evaluation_is_resumed_and_compared_with_new_ones(old: Path) -> None:
-    """The wording of the primary endpoint has changed since."""
+def test_resuming_is_refused_with_both_versions_and_the_remedy(old: Path) -> None:
     folder = old / "evaluation" / "demo"
     manifest = read_manifest(folder)
     assert manifest.evaluation is not None
     config = EvaluationConfig.model_validate(manifest.evaluation["config"])
     with metagym.make(manifest.env_id, **manifest.env_options) as env:
+        refusal = rf"metagym: was '0.1.0', is '{metagym.__version__}'.*Start a new run"
+        with pytest.raises(RunFolderError, match=refusal):
+            evaluate(env, "demo", config=config, arm="demo", path=folder)
         new = evaluate(env, "demo", config=config)
-        assert evaluate(env, "demo", config=config, arm="demo", path=folder).overall == read_report(folder).overall
-    assert new.config.primary_endpoint == config.primary_endpoint
-    assert differences(read_report(folder), new) == ()
+    assert [line.partition(":")[0] for line in differences(read_report(folder), new)] == ["metagym"]
 
 
 @pytest.mark.parametrize("name", ["run", "evaluation/demo", f"{ARENA}/ict"])
