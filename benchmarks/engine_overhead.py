@@ -22,7 +22,7 @@ from pathlib import Path
 from echo import ACTIONS, NUM_STEPS, REPLY, TEXT, Echo, InstantModel, episodes
 from measuring import Row, cpu_s, interleaved, median_ratio, note, run
 
-from metagym.actors import REPLY_FORMAT, ChatActor
+from metagym.actor import REPLY_FORMAT, ChatActor
 from metagym.models import Call
 from metagym.rollout import RolloutConfig, RolloutEngine
 from metagym.types import Action, Episode, Message, Observation, Step, StopReason, Trajectory

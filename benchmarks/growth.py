@@ -22,7 +22,7 @@ import numpy as np
 from echo import ACTIONS, NUM_STEPS, TEXT, Echo, InstantModel, episodes
 from measuring import Row, cpu_s, interleaved, resident_mib, run
 
-from metagym.actors import ChatActor
+from metagym.actor import ChatActor
 from metagym.env import MetaEnv
 from metagym.models import Call
 from metagym.rollout import RolloutConfig, RolloutEngine

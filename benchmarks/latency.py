@@ -25,7 +25,7 @@ import numpy as np
 from echo import NUM_STEPS, REPLY, Echo, episodes
 from measuring import Row, interleaved, median_ratio, run, wall_s
 
-from metagym.actors import ChatActor
+from metagym.actor import ChatActor
 from metagym.models import Call, ChatModel, OpenAIChatModel
 from metagym.rollout import RolloutConfig, RolloutEngine
 from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest

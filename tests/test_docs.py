@@ -66,7 +66,7 @@ def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-@pytest.mark.filterwarnings("ignore::metagym.actors.ScriptedActorWarning")
+@pytest.mark.filterwarnings("ignore::metagym.actor.ScriptedActorWarning")
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if page.name in NEEDS and importlib.util.find_spec(NEEDS[page.name][0]) is None:

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT, SRC
 
 
-@pytest.mark.filterwarnings("ignore::metagym.actors.ScriptedActorWarning")
+@pytest.mark.filterwarnings("ignore::metagym.actor.ScriptedActorWarning")
 def test_the_readmes_python_blocks_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from metagym import MetaEnv, TextAdapter, optimize
-from metagym.actors import ChatActor, read_reply
+from metagym.actor import ChatActor, read_reply
 from metagym.errors import BadBatchError, ConfigError, ContentFilterError, ContextOverflowError
 from metagym.reflectors import read_reflection
 from metagym.testing import FakeChatModel, ServerReply, ServerRequest

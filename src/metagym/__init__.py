@@ -18,7 +18,7 @@ from metagym.registration import make
 from metagym.types import Record
 
 if TYPE_CHECKING:
-    from metagym.actors import Actor, ChatActor
+    from metagym.actor import Actor, ChatActor
     from metagym.adapter import TextAdapter
     from metagym.budget import Budget
     from metagym.env import MetaEnv
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from metagym.types import Completion, MetaStep, Reflection, Task, Trajectory
 
 _EXPORTS = {
-    "metagym.actors": ("Actor", "ChatActor"),
+    "metagym.actor": ("Actor", "ChatActor"),
     "metagym.adapter": ("TextAdapter",),
     "metagym.budget": ("Budget",),
     "metagym.env": ("MetaEnv",),

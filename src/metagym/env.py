@@ -12,7 +12,7 @@ import numpy as np
 
 from metagym import background
 from metagym._version import __version__
-from metagym.actors import Actor, ActorSpec, make_actor
+from metagym.actor import Actor, ActorSpec, make_actor
 from metagym.budget import Ledger
 from metagym.config import read_options
 from metagym.errors import BudgetExceededError, ConfigError

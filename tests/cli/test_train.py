@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metagym.actors import ChatActor
+from metagym.actor import ChatActor
 from metagym.testing import FakeChatModel
 from tests.cli.conftest import Metagym
 from tests.conftest import run_python

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 
-from metagym.actors import ChatActor
+from metagym.actor import ChatActor
 from metagym.budget import Budget, Ledger
 from metagym.env import MetaEnv
 from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError

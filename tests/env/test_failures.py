@@ -12,7 +12,7 @@ import pytest
 
 import metagym
 from metagym import ChatActor, MetaEnv
-from metagym.actors import FunctionActor
+from metagym.actor import FunctionActor
 from metagym.errors import (
     EpisodesFailedError,
 )

@@ -11,7 +11,7 @@ import gymnasium
 import pytest
 from gymnasium.envs.registration import EnvSpec
 
-from metagym.actors import ScriptedActorWarning
+from metagym.actor import ScriptedActorWarning
 from metagym.errors import (
     ConfigError,
     EpisodesFailedError,

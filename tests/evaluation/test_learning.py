@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metagym.actors import ChatActor
+from metagym.actor import ChatActor
 from metagym.budget import Budget, BudgetUse
 from metagym.env import MetaEnv
 from metagym.envs.gates.demo import GatesDemoReflector

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.actors import read_reply
+from metagym.actor import read_reply
 from metagym.models.server_replies import (
     ReplyError,
     ServerError,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from metagym.actors import ChatActor
+from metagym.actor import ChatActor
 from metagym.budget import Budget
 from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError, MissingExtraError
 from metagym.optimizers import Gepa

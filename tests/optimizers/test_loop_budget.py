@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from metagym.actors import ChatActor
+from metagym.actor import ChatActor
 from metagym.budget import Budget, BudgetUse, Ledger
 from metagym.env import MetaEnv
 from metagym.envs.gates.demo import GatesDemoReflector

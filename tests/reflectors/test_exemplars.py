@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from metagym import ChatActor
-from metagym.actors import retrieve_items
+from metagym.actor import retrieve_items
 from metagym.errors import ConfigError
 from metagym.reflectors.exemplars import Exemplars, usefulness
 from metagym.reflectors.texts import MEMORY_HEADING, as_item

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from metagym.actors import retrieve_items
+from metagym.actor import retrieve_items
 from metagym.errors import ConfigError
 from metagym.reflectors.reasoning_bank_style import ReasoningBankStyle
 from metagym.reflectors.texts import MEMORY_HEADING

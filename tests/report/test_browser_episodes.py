@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from metagym.actors import ChatActor
+from metagym.actor import ChatActor
 from metagym.runs import RunFolder
 from metagym.testing import FakeChatModel
 from metagym.types import Message, Observation

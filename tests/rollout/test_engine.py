@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from metagym import ChatActor
-from metagym.actors import FunctionActor, RandomActor
+from metagym.actor import FunctionActor, RandomActor
 from metagym.errors import ModelError
 from metagym.rollout import RolloutConfig, RolloutEngine
 from metagym.testing import FakeChatModel

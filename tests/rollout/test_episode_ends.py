@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from metagym import ChatActor
-from metagym.actors import FunctionActor
+from metagym.actor import FunctionActor
 from metagym.errors import ContextOverflowError, ModelError
 from metagym.rollout import default_score, run_episode
 from metagym.testing import FakeChatModel, ScriptedActor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from metagym.actors import ChatActor
+from metagym.actor import ChatActor
 from metagym.budget import Attempt, Ledger, Prices
 from metagym.errors import ConfigError
 from metagym.models import estimate_tokens

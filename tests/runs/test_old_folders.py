@@ -67,7 +67,7 @@ def test_resuming_is_refused_with_both_versions_and_the_remedy(old: Path) -> Non
         with pytest.raises(RunFolderError, match=refusal):
             evaluate(env, "demo", config=config, arm="demo", path=folder)
         new = evaluate(env, "demo", config=config)
-    assert [line.partition(":")[0] for line in differences(read_report(folder), new)] == ["metagym"]
+    assert [line.partition(" ")[0] for line in differences(read_report(folder), new)] == ["metagym"]
 
 
 @pytest.mark.parametrize("name", ["run", "evaluation/demo", f"{ARENA}/ict"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from metagym.actors import ChatActor
+from metagym.actor import ChatActor
 from metagym.testing import FakeChatModel
 from metagym.training.experience import Experience
 from metagym.training.export import FIELDS, actor_turns, reflector_turns, supervised_pairs, write_turns

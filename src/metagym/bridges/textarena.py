@@ -15,7 +15,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from metagym.actors import ActorSpec
+from metagym.actor import ActorSpec
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.imports import package_versions, require

@@ -13,7 +13,7 @@ from typing import Any
 
 import gymnasium
 
-from metagym.actors import ActorSpec
+from metagym.actor import ActorSpec
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.imports import import_object, package_versions, require

@@ -149,7 +149,7 @@ def train_export_command(
     option: EnvOption = None,
 ) -> None:
     """Write reflector turns, actor turns or supervised pairs as JSON lines, for other trainers."""
-    from metagym.actors import ChatActor
+    from metagym.actor import ChatActor
     from metagym.training.experience import read_experience
     from metagym.training.export import actor_turns, reflector_turns, supervised_pairs, write_turns
     from metagym.types import digest

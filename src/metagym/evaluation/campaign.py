@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 
 import gymnasium
 
-from metagym.actors import ActorSpec
+from metagym.actor import ActorSpec
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation import evaluate

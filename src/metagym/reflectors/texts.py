@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
-from metagym.actors import MEMORY_HEADING as MEMORY_HEADING
+from metagym.actor import MEMORY_HEADING as MEMORY_HEADING
 from metagym.rendering import render_batch
 from metagym.types import Completion, MetaStep
 

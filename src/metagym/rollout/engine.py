@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from metagym.actors import Actor
+from metagym.actor import Actor
 from metagym.budget import Ledger
 from metagym.config import MetaEnvConfig, RolloutConfig
 from metagym.errors import BudgetExceededError, InfrastructureError, InnerEnvError

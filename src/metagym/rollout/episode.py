@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from metagym.actors import Actor
+from metagym.actor import Actor
 from metagym.config import RolloutConfig
 from metagym.errors import ContractError, ConversationError
 from metagym.extensions import Extension, extension_of

@@ -14,7 +14,7 @@ import pickle
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
-from metagym.actors import Actor
+from metagym.actor import Actor
 from metagym.budget import Attempt, Ledger, Purpose, current_purpose, open_ledger, spending_on
 from metagym.errors import ConfigError
 from metagym.extensions import extension_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from metagym.actors import ChatActor, RandomActor
+from metagym.actor import ChatActor, RandomActor
 from metagym.budget import Prices
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError

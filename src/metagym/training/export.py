@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from metagym.actors import ChatActor
+from metagym.actor import ChatActor
 from metagym.errors import ConfigError
 from metagym.training.experience import read_lines
 from metagym.types import Trajectory

@@ -117,7 +117,7 @@ def test_nothing_is_played_if_something_is_missing(preset: Preset, tmp_path: Pat
 RUN = """
 import os, signal, sys
 from metagym.runs import journal
-from metagym.actors import ChatActor
+from metagym.actor import ChatActor
 from metagym.evaluation.arena import run_arena
 from metagym.evaluation.preset import load_preset
 from metagym.budget import Budget

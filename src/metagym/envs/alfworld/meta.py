@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-from metagym.actors import ActorSpec
+from metagym.actor import ActorSpec
 from metagym.env import MetaEnv
 from metagym.envs.alfworld import textworld_engine as textworld
 from metagym.envs.alfworld.catalogue import DataName, GameCatalogue

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-from metagym.actors import ActorSpec
+from metagym.actor import ActorSpec
 from metagym.env import MetaEnv
 from metagym.envs.minihack.demo import DEFAULT_PROMPT, MiniHackDemoActor, MiniHackDemoReflector
 from metagym.envs.minihack.engine import GamePool

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from metagym.actors import ActorSpec
+from metagym.actor import ActorSpec
 from metagym.budget import Budget
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError

@@ -6,10 +6,10 @@ retrieval  retrieve_items: send only the items of a prompt that fit goal and obs
 factory    make_actor: from a spec (a mapping, a name, a function) to a live actor
 """
 
-from metagym.actors.actor import Actor, RandomActor
-from metagym.actors.chat import REPLY_FORMAT, ChatActor, read_reply
-from metagym.actors.factory import ActorSpec, FunctionActor, ScriptedActorWarning, make_actor
-from metagym.actors.retrieval import MEMORY_HEADING, ReadPrompt, retrieve_items
+from metagym.actor.actor import Actor, RandomActor
+from metagym.actor.chat import REPLY_FORMAT, ChatActor, read_reply
+from metagym.actor.factory import ActorSpec, FunctionActor, ScriptedActorWarning, make_actor
+from metagym.actor.retrieval import MEMORY_HEADING, ReadPrompt, retrieve_items
 
 __all__ = [
     "MEMORY_HEADING",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from metagym.actors.retrieval import ReadPrompt
+from metagym.actor.retrieval import ReadPrompt
 from metagym.errors import ConfigError
 from metagym.extensions import Extension, describe, extension_of
 from metagym.models import Call, ChatModel, ask, estimate_tokens

@@ -10,7 +10,7 @@ import gymnasium
 import pytest
 
 from metagym import ChatActor, OpenAIChatModel
-from metagym.actors import FunctionActor, RandomActor, ScriptedActorWarning, make_actor
+from metagym.actor import FunctionActor, RandomActor, ScriptedActorWarning, make_actor
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.testing import ScriptedActor
 from metagym.types import Action, Observation
@@ -67,9 +67,9 @@ def test_demo_names_the_environments_own_actor_silently() -> None:
 
 
 def test_an_import_path_names_a_class_a_function_or_an_object() -> None:
-    assert act(make_actor("tests.actors.test_factory:MyActor")) == "mine"
-    assert act(make_actor("tests.actors.test_factory:my_actor")) == "mine"
-    assert act(make_actor("tests.actors.test_factory:SHARED_ACTOR")) == "shared"
+    assert act(make_actor("tests.actor.test_factory:MyActor")) == "mine"
+    assert act(make_actor("tests.actor.test_factory:my_actor")) == "mine"
+    assert act(make_actor("tests.actor.test_factory:SHARED_ACTOR")) == "shared"
 
 
 def test_an_actor_is_returned_unchanged_and_a_function_is_wrapped() -> None:
@@ -117,7 +117,7 @@ def test_an_api_key_in_the_mapping_is_refused_and_not_repeated() -> None:
         ("gpt-4", UnknownNameError, r"Unknown actor 'gpt-4'.*A model is named by a mapping"),
         ("demo", ConfigError, "has no demo actor. Pass actor="),
         ("no_such_module:Actor", ConfigError, r"Expected an import path 'package.module:name', got 'no_such_module"),
-        ("tests.actors.test_factory:NoSuchActor", ConfigError, "has no attribute 'NoSuchActor'"),
+        ("tests.actor.test_factory:NoSuchActor", ConfigError, "has no attribute 'NoSuchActor'"),
         (3, ConfigError, "Expected an actor, a function, a mapping or a name, got int"),
     ],
 )
@@ -160,7 +160,7 @@ def test_an_async_function_is_an_actor() -> None:
     assert action == Action(text="knock", thought="hm")
 
 
-@pytest.mark.parametrize("actor", ["demo", "random", "tests.actors.test_factory:MyActor", LOCAL])
+@pytest.mark.parametrize("actor", ["demo", "random", "tests.actor.test_factory:MyActor", LOCAL])
 def test_actors_that_can_be_written_down_survive_the_spec(actor: Any) -> None:
     env = gymnasium.make("MetaGym/Gates-v0", actor=actor, families=["law-0003"])
     assert env.spec is not None

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.actors import ChatActor
-from metagym.actors.chat import fit_messages
+from metagym.actor import ChatActor
+from metagym.actor.chat import fit_messages
 from metagym.errors import ConfigError
 from metagym.models.asking import estimate_tokens
 from metagym.testing import FakeChatModel

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from metagym.actors import RandomActor
+from metagym.actor import RandomActor
 from metagym.types import Observation
-from tests.actors.acting import WAYS, act
+from tests.actor.acting import WAYS, act
 from tests.conftest import make_step
 
 

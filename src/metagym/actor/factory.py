@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from metagym.actors.actor import Actor, RandomActor
-from metagym.actors.chat import ChatActor
-from metagym.actors.retrieval import ReadPrompt, retrieve_items
+from metagym.actor.actor import Actor, RandomActor
+from metagym.actor.chat import ChatActor
+from metagym.actor.retrieval import ReadPrompt, retrieve_items
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.extensions import describe, extension_of
 from metagym.imports import import_object

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.actors import ChatActor, read_reply
+from metagym.actor import ChatActor, read_reply
 from metagym.testing import FakeChatModel
-from tests.actors.acting import act
+from tests.actor.acting import act
 from tests.conftest import reply
 
 

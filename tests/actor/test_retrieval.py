@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.actors import retrieve_items
+from metagym.actor import retrieve_items
 from metagym.errors import ConfigError
 from metagym.types import Observation
 

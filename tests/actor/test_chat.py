@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from metagym import ChatActor
-from metagym.actors import REPLY_FORMAT, retrieve_items
+from metagym.actor import REPLY_FORMAT, retrieve_items
 from metagym.errors import ConfigError
 from metagym.testing import FakeChatModel
 from metagym.types import Action, Observation, Step
-from tests.actors.acting import HERE, WAYS, act
+from tests.actor.acting import HERE, WAYS, act
 from tests.conftest import make_step, make_task, reply
 
 
