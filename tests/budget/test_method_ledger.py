@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from metagym.budget import Attempt, Budget, BudgetUse, Ledger, Prices
-from metagym.budget.call_log import CallLog
+from metagym.budget import Attempt, Budget, BudgetUse, CallLog, Ledger, Prices
 from metagym.errors import BudgetExceededError, ConfigError
 from metagym.models import Call
 from metagym.models.asking import Booking
@@ -142,9 +141,9 @@ def test_attempts_from_another_machine_are_booked_in_both_ledgers() -> None:
 
 @pytest.mark.parametrize("limits", [{"tokens": 1}, {"calls": 1}, {"cost": 1.0}])
 def test_a_budget_of_either_ledger_limits_calls_and_one_in_episodes_does_not(limits: dict[str, Any]) -> None:
-    assert not Ledger(Budget(episodes=1), parent=Ledger(Budget(episodes=1))).limits_calls
-    assert Ledger(Budget(**limits), parent=Ledger()).limits_calls
-    assert Ledger(parent=Ledger(Budget(**limits))).limits_calls
+    assert Ledger(Budget(episodes=1), parent=Ledger(Budget(episodes=1))).limited_units == {"episodes"}
+    assert Ledger(Budget(**limits), parent=Ledger()).limited_units == set(limits)
+    assert Ledger(parent=Ledger(Budget(**limits))).limited_units == set(limits)
 
 
 def test_a_budget_of_the_parent_needs_a_token_limit_and_prices_as_well() -> None:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from metagym.budget import Attempt
-from metagym.budget.call_log import CallLog
+from metagym.budget import Attempt, CallLog
 from metagym.errors import ConfigError, MissingExtraError, RunFolderError
 from metagym.evaluation import EvaluationConfig
 from metagym.evaluation.comparison import compare

@@ -60,15 +60,11 @@ class Ledger:
         self._numbers_in_parent: dict[int, int] = {}
         self._num_attempts = self._num_begun = self._num_timed = 0
         self._timed_from = 0.0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._waiters: list[asyncio.Future[None]] = []
 
     def begin_episodes(self, num: int) -> None:
-        """Count episodes that will be played now, or taken from the record of an earlier run.
-
-        Raises:
-            BudgetExceededError: the budget does not cover all of them; none is counted.
-        """
+        """Count episodes that will be played now, or taken from the record of an earlier run: all of them, or none."""
         with self._lock:
             limit = self.budget.episodes
             if limit is not None and num > (left := limit - self._num_begun):
@@ -98,25 +94,14 @@ class Ledger:
         """Count the calls of an episode that comes from the record as if they were made now.
 
         A ledger without a parent does nothing: it booked these calls when they were made.
-
-        Raises:
-            BudgetExceededError: the budget does not cover them.
         """
-        if self.parent is not None and trajectory.usage.num_calls:
+        usage, episode = trajectory.usage, trajectory.episode
+        if self.parent is not None and usage.num_calls:
             self.parent.count_recorded(trajectory, prices)
-            self._add_as_paid(
-                Attempt(
-                    number=-1,
-                    role="actor",
-                    purpose="learning",
-                    meta_step=trajectory.episode.meta_step,
-                    arm=trajectory.episode.arm,
-                    outcome="whole",
-                    usage=trajectory.usage,
-                    cost=None if prices is None else prices.of(trajectory.usage),
-                ),
-                num_calls=trajectory.usage.num_calls,
-            )
+            cost = None if prices is None else prices.of(usage)
+            about = {"meta_step": episode.meta_step, "arm": episode.arm, "usage": usage, "cost": cost}
+            attempt = Attempt(number=-1, role="actor", purpose="learning", outcome="whole", **about)
+            self._add_as_paid(attempt, num_calls=usage.num_calls)
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
@@ -141,11 +126,6 @@ class Ledger:
         return own if self.parent is None else own | self.parent.limited_units
 
     @property
-    def limits_calls(self) -> bool:
-        """Whether a budget limits model calls, here or in the parent, so that each call must be reserved."""
-        return bool(self.limited_units - {"episodes"})
-
-    @property
     def used(self) -> BudgetUse:
         """What was used so far; episodes under way are counted."""
         total = self._total
@@ -158,12 +138,11 @@ class Ledger:
         wanted = (role, purpose, meta_step)
         if wanted == (None, None, None):
             return self._total
-        chosen = (
-            spending
-            for key, spending in self._sums.items()
-            if all(want is None or want == have for want, have in zip(wanted, key, strict=True))
-        )
-        return sum(chosen, Spending())
+        total = Spending()
+        for key, spending in self._sums.items():
+            if all(want in (None, have) for want, have in zip(wanted, key, strict=True)):
+                total += spending
+        return total
 
     def rows(self) -> dict[SpendingKey, Spending]:
         """Return the sums by (role, purpose, meta-step), sorted."""
@@ -186,11 +165,7 @@ class Ledger:
         self._num_attempts = max(last, default=-1) + 1
 
     async def reserve(self, attempt: Attempt) -> Attempt:
-        """Reserve what the attempt may use, and number it; wait for others to settle if that may make room.
-
-        Raises:
-            BudgetExceededError: the budget leaves no room for it.
-        """
+        """Reserve what the attempt may use, and number it; wait for others to settle if that may make room."""
         while True:
             with self._lock:
                 problem = self._find_shortage(attempt, self._reserved.values())
@@ -227,11 +202,7 @@ class Ledger:
         self._report(attempt)
 
     def book_replayed(self, attempt: Attempt) -> None:
-        """Book a reply from a cassette: no cost in the run, but as if paid now in a ledger with a parent.
-
-        Raises:
-            BudgetExceededError: the budget does not cover it.
-        """
+        """Book a reply from a cassette: no cost in the run, but as if paid now in a ledger with a parent."""
         if self.parent is None:
             self._add(attempt)
         else:
@@ -251,7 +222,7 @@ class Ledger:
         for attempt in settled:
             with self._lock:
                 booked = attempt if attempt.outcome == "replayed" else self._numbered(attempt)
-                self._add_to_sums(booked)
+                self._add(booked)
             self._report(booked)
 
     def _numbered(self, attempt: Attempt) -> Attempt:
@@ -273,30 +244,25 @@ class Ledger:
                 waiter.get_loop().call_soon_threadsafe(lambda own: None if own.done() else own.set_result(None), waiter)
 
     def _add(self, attempt: Attempt) -> None:
-        with self._lock:
-            self._add_to_sums(attempt)
-
-    def _add_to_sums(self, attempt: Attempt) -> None:
         key: SpendingKey = (attempt.role, attempt.purpose, attempt.meta_step)
-        self._sums[key] = add_attempt(self._sums.get(key, Spending()), attempt)
-        self._total = add_attempt(self._total, attempt)
-        if attempt.outcome == "unknown":
-            self.unknown.append(attempt)
+        with self._lock:
+            self._sums[key] = add_attempt(self._sums.get(key, Spending()), attempt)
+            self._total = add_attempt(self._total, attempt)
+            if attempt.outcome == "unknown":
+                self.unknown.append(attempt)
 
     def _add_as_paid(self, attempt: Attempt, num_calls: int = 1) -> None:
         """Add what an earlier process paid, if there is room. There was room then, unless it is asked for twice."""
         usage = attempt.usage.model_copy(update={"num_calls": num_calls})
         tokens = usage.prompt_tokens + usage.completion_tokens
+        more = {"tokens": tokens, "calls": num_calls, "cost": attempt.cost or 0.0}
         with self._lock:
-            used, limit = self.used, self.budget
-            for name, most, wanted in (
-                ("tokens", limit.tokens, used.tokens + tokens),
-                ("calls", limit.calls, used.calls + num_calls),
-                ("cost", limit.cost, used.cost + (attempt.cost or 0.0)),
-            ):
-                if most is not None and wanted > most:
-                    raise self._refusal(f"The budget of {most:,} ({name}) does not cover what is asked for again")
-            self._add_to_sums(attempt.model_copy(update={"outcome": "whole", "usage": usage}))
+            used, limits = dict(self.used), dict(self.budget)
+            for name, amount in more.items():
+                if limits[name] is not None and used[name] + amount > limits[name]:
+                    problem = f"The budget of {limits[name]:,} ({name}) does not cover what is asked for again"
+                    raise self._refusal(problem)
+            self._add(attempt.model_copy(update={"outcome": "whole", "usage": usage}))
 
     def _find_shortage(self, attempt: Attempt, reserved: Collection[Attempt]) -> str:
         """Return which budget has no room for the attempt beside the `reserved` ones; an empty text if all have."""

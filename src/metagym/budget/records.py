@@ -1,14 +1,17 @@
-"""What model calls cost, as data: prices, budgets, one attempt, and the sum of attempts."""
+"""What model calls cost: prices, budgets, one attempt, the sum of attempts, and their log in a run folder."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TextIO
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from metagym.errors import RunFolderError
+from metagym.files import whole_lines
 from metagym.types import Record, Usage
 
 Purpose = Literal["learning", "measurement"]
@@ -153,3 +156,50 @@ class Spending(Record):
     def __add__(self, other: Spending) -> Spending:
         mine, theirs = dict(self), dict(other)
         return Spending(**{name: mine[name] + theirs[name] for name in mine})
+
+
+class CallLog:
+    """Appends each attempt at a model call to `RUN/calls.jsonl`: when it is reserved, and with its outcome.
+
+    Attempts that `read` found under way belong to a process that died. The first `write` adds a line for each of
+    them, so that a watcher of the file knows which calls are under way now.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: TextIO | None = None
+        self._lost: dict[int, Attempt] = {}
+
+    def read(self) -> Iterator[Attempt]:
+        """Yield the attempts written so far, so that a resumed run knows what was spent; drop a torn last line."""
+        lines = whole_lines(self.path) if self.path.exists() else ()
+        for number, (_, line) in enumerate(lines, start=1):
+            try:
+                attempt = Attempt.model_validate_json(line)
+            except ValidationError as error:
+                raise RunFolderError(f"Line {number} of {self.path} is broken: {error}. Delete the line.") from error
+            self._lost.pop(attempt.number, None)
+            if attempt.outcome == "reserved":
+                self._lost[attempt.number] = attempt
+            yield attempt
+
+    def write(self, attempt: Attempt) -> None:
+        """Append an attempt; a replayed reply cost nothing and is left out."""
+        if attempt.outcome == "replayed":
+            return
+        if self._file is None:
+            # A torn last line is cut off, so that the attempt begins on a new line.
+            if self.path.exists() and not (content := self.path.read_bytes()).endswith(b"\n"):
+                self.path.write_bytes(content[: content.rfind(b"\n") + 1])
+            self._file = self.path.open("a", encoding="utf-8")
+            lost, self._lost = self._lost, {}
+            for other in lost.values():
+                self.write(other.lost())
+        self._file.write(attempt.model_dump_json(exclude_defaults=True) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file. Calling it twice is fine."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -17,7 +17,7 @@ from typing import NoReturn, TypeVar
 
 from metagym.budget import Attempt, AttemptOutcome, Ledger, Prices, current_purpose, open_ledger
 from metagym.errors import ConfigError, ContextOverflowError, ConversationError, ModelError
-from metagym.extensions import Extension, extension_of
+from metagym.extensions import extension_of
 from metagym.models.cassette import open_cassette
 from metagym.models.chat import Call, ChatModel
 from metagym.models.client_config import ClientConfig
@@ -32,8 +32,6 @@ _LOG_RETRIES_EVERY_S = 1.0
 _NAP_S = 0.5
 _NOT_DOWN = frozenset({"HTTP 429", "HTTP 503", "HTTP 529"})
 _SAMPLE: ContextVar[int] = ContextVar("metagym_sample", default=0)
-BYTES_PER_TOKEN = 4
-"""The usual estimate for English text."""
 _MESSAGE_TOKENS, _TEMPLATE_TOKENS = 16, 128  # a generous bound of what chat templates add
 
 
@@ -56,7 +54,7 @@ async def ask(model: ChatModel, messages: Sequence[Message], call: Call) -> Comp
 
     Raises:
         BudgetExceededError: the ledger's budget leaves no room for the call.
-        CassetteMissError: a cassette is replayed that does not hold the exchange.
+        CassetteMissError: the cassette that is replayed does not hold the exchange.
     """
     number = _SAMPLE.get()
     if number and call.role != "actor":
@@ -68,14 +66,17 @@ async def ask(model: ChatModel, messages: Sequence[Message], call: Call) -> Comp
     if recorded is not None:
         _booking(model, call).replayed(recorded.usage)
         return recorded
-    with cassette.keeping_overflow(model, messages, call):
+    try:
         completion = await _complete(model, messages, call)
+    except ConversationError as error:  # it is data and ends an episode
+        cassette.keep(model, messages, call, error)
+        raise
     cassette.keep(model, messages, call, completion)
     return completion
 
 
 async def _complete(model: ChatModel, messages: Sequence[Message], call: Call) -> Completion:
-    about = model if isinstance(model, Extension) else extension_of(model)
+    about = extension_of(model)
     if about.keeps_ledger:
         return await model.complete(messages, call)
     booking = _booking(model, call)
@@ -95,34 +96,19 @@ def _booking(model: ChatModel, call: Call) -> Booking:
 
 
 class Booking:
-    """One model call while it is booked: reserve before each attempt, then report the attempt's outcome.
-
-    It is booked on the ledger that is open at this point, else on `fallback`.
-    """
+    """One model call while it is booked, on the open ledger or on `fallback`: reserve, then report the outcome."""
 
     def __init__(self, call: Call, *, model: str, prices: Prices | None, fallback: Ledger | None = None) -> None:
         self.ledger = open_ledger() or fallback or Ledger()
         self._prices = prices
-        self._draft = Attempt(
-            number=-1,
-            role=call.role,
-            purpose=current_purpose(),
-            meta_step=call.meta_step,
-            arm=call.arm,
-            model=model,
-            outcome="reserved",
-        )
+        about = {"role": call.role, "meta_step": call.meta_step, "arm": call.arm, "model": model}
+        self._draft = Attempt(number=-1, purpose=current_purpose(), outcome="reserved", **about)
         self._mark = time.perf_counter()
         self._num_attempts, self._is_bounded = 0, False
         self._attempt: Attempt | None = None
 
     async def reserve(self, prompt_tokens: int, completion_tokens: int | None) -> None:
-        """Reserve what the next attempt can use at most; None means a reply without a token limit.
-
-        Raises:
-            BudgetExceededError: the budget leaves no room for it.
-            ConfigError: there is a budget, but no token limit or no price to check it with.
-        """
+        """Reserve what the next attempt can use at most; None means a reply without a token limit."""
         limited = self.ledger.limited_units
         if completion_tokens is None and limited & {"tokens", "cost"}:
             raise ConfigError(
@@ -135,14 +121,9 @@ class Booking:
                 "client={'prices': {'prompt': P, 'completion': C}}, in money per million tokens."
             )
         completion, self._is_bounded = completion_tokens or 0, completion_tokens is not None
-        draft = self._draft.model_copy(
-            update={
-                "max_tokens": prompt_tokens + completion,
-                "cost": None if self._prices is None else self._prices.at_most(prompt_tokens, completion),
-                "retry": self._num_attempts,
-            }
-        )
-        self._attempt = await self.ledger.reserve(draft)
+        cost = None if self._prices is None else self._prices.at_most(prompt_tokens, completion)
+        update = {"max_tokens": prompt_tokens + completion, "cost": cost, "retry": self._num_attempts}
+        self._attempt = await self.ledger.reserve(self._draft.model_copy(update=update))
         self._num_attempts += 1
         now = time.perf_counter()
         self._waiting_s, self._mark = now - self._mark, now
@@ -189,11 +170,7 @@ class Retrier:
 
     A server that is not available (no connection, 429, 502, 503, 504, a model that is loading) is waited for: the time
     counts, and not the tries, unless `max_retries` is 0. Every other failure may have been paid, and is retried at
-    most `max_retries` times.
-
-    Pauses are random; their bound doubles from `first_pause_s` to `max_pause_s` (full jitter). If the server sends
-    `Retry-After`, that is the pause. The log says why a call waits and how long, at most once a second for all
-    calls together. `server` names the server in messages.
+    most `max_retries` times. Pauses are random, unless the server sends `Retry-After`. `server` names it in messages.
     """
 
     def __init__(
@@ -211,45 +188,39 @@ class Retrier:
         self._logged_at = float("-inf")
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Return what `attempt` returns, after retries if they are needed.
-
-        Raises:
-            ModelError: it failed for good. Anything that it raises besides AttemptFailedError goes through.
-        """
+        """Return what `attempt` returns, after retries if they are needed; raise a ModelError if it failed for good."""
         began_at = self._clock()
         retries_end_at, num_tries, num_counted = None, 0, 0
         while True:
             if not self._breaker.is_quiet:
                 self._breaker.check()
             num_tries += 1
+            tried_at = self._clock()
             try:
-                return await self._try(attempt)
+                result = await attempt()
             except AttemptFailedError as error:
                 failure = error.failure
+                # A refused key or model stops the run without the breaker.
+                if failure.may_pass and failure.kind not in _NOT_DOWN:
+                    self._breaker.failed(failure, tried_at, self.server)
                 num_counted += not failure.is_outage
-                pause_s = random_pause_s(num_tries, self._config)
-                if failure.retry_after_s is not None:
-                    pause_s = failure.retry_after_s
+                pause_s = failure.retry_after_s
+                if pause_s is None:
+                    pause_s = random_pause_s(num_tries, self._config)
                 if retries_end_at is None:
                     retries_end_at = self._clock() + self._config.max_retry_s
                 is_late = self._clock() + pause_s >= retries_end_at
                 if not failure.may_pass or num_counted > self.max_retries or is_late or not self.max_retries:
                     self._give_up(error, began_at, num_tries, is_late=is_late)
+            else:
+                if not self._breaker.is_quiet:
+                    self._breaker.succeeded()
+                return result
             self._log_retry(failure, pause_s, num_tries)
-            await self._pause(pause_s)
-
-    async def _try(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        began_at = self._clock()
-        try:
-            result = await attempt()
-        except AttemptFailedError as error:
-            # A refused key or model stops the run without the breaker.
-            if error.failure.may_pass and error.failure.kind not in _NOT_DOWN:
-                self._breaker.failed(error.failure, began_at, self.server)
-            raise
-        if not self._breaker.is_quiet:
-            self._breaker.succeeded()
-        return result
+            while pause_s > 0:  # in short pieces, so that an open breaker wakes the calls that wait
+                self._breaker.check()
+                await self._sleep(min(pause_s, _NAP_S))
+                pause_s -= _NAP_S
 
     def _give_up(self, error: AttemptFailedError, began_at: float, num_tries: int, *, is_late: bool) -> NoReturn:
         failure = error.failure
@@ -272,41 +243,27 @@ class Retrier:
         text = f"Expected a reply from {self.server}, got {failure.message}. {failure.remedy}{tried}"
         raise failure.error(text.rstrip()) from error.__cause__
 
-    async def _pause(self, seconds: float) -> None:
-        """Sleep in short pieces, so that an open breaker wakes the calls that wait."""
-        while seconds > 0:
-            self._breaker.check()
-            await self._sleep(min(seconds, _NAP_S))
-            seconds -= _NAP_S
-
     def _log_retry(self, failure: Failure, pause_s: float, num_tries: int) -> None:
-        if self._clock() - self._logged_at < _LOG_RETRIES_EVERY_S:
-            return
-        self._logged_at = self._clock()
-        logger.warning(
-            "Waiting %.1f s%s for %s, after try %d of %d: %s",
-            pause_s,
-            " (as the server asks)" if failure.retry_after_s is not None else "",
-            self.server,
-            num_tries,
-            self.max_retries + 1,
-            failure.message,
-        )
+        if self._clock() - self._logged_at >= _LOG_RETRIES_EVERY_S:
+            self._logged_at = self._clock()
+            asked = " (as the server asks)" if failure.retry_after_s is not None else ""
+            text = "Waiting %.1f s%s for %s, after try %d of %d: %s"
+            logger.warning(text, pause_s, asked, self.server, num_tries, self.max_retries + 1, failure.message)
 
 
 def random_pause_s(num_tries: int, config: ClientConfig) -> float:
-    """Return a random pause before the next try, in seconds (full jitter)."""
+    """Return a random pause before the next try, in seconds; its bound doubles with each try (full jitter)."""
     # The exponent is bounded: a float overflows at 2**1024.
     return random.uniform(0.0, min(config.max_pause_s, config.first_pause_s * 2 ** min(num_tries - 1, 60)))
 
 
 def estimate_tokens(messages: Sequence[Message]) -> int:
-    """Return about how many tokens the conversation has: one for four bytes, and four more for each message.
+    """Return about how many tokens the conversation has: one for four bytes (as in English), and four a message.
 
     >>> estimate_tokens([{"role": "user", "content": "x" * 400}])
     104
     """
-    return sum(_num_bytes(message) // BYTES_PER_TOKEN + 4 for message in messages)
+    return sum(_num_bytes(message) // 4 + 4 for message in messages)
 
 
 def max_tokens(messages: Sequence[Message]) -> int:

@@ -57,9 +57,6 @@ class Cassette:
     ...     len(cassette)
     0
     >>> cassette.close()
-
-    Raises:
-        ConfigError: the file is not a cassette, or is missing in a replay.
     """
 
     def __init__(self, path: str | Path, *, mode: Mode = "read-through", share: bool = False) -> None:
@@ -83,10 +80,9 @@ class Cassette:
             _CASSETTE.reset(token)
 
     def recall(self, model: ChatModel, messages: Sequence[Message], call: Call) -> Completion | None:
-        """Return the recorded reply; None if the model has to be asked.
+        """Return the recorded reply, or raise the recorded end of the conversation; None: the model has to be asked.
 
         Raises:
-            ConversationError: the end of the conversation was recorded.
             CassetteMissError: a replay has no such reply; the message names the difference from the nearest one.
         """
         if self.mode == "record":
@@ -108,19 +104,20 @@ class Cassette:
                 raise kind(reply[name])
         return Completion.model_validate(reply["completion"])
 
-    def keep(self, model: ChatModel, messages: Sequence[Message], call: Call, completion: Completion) -> None:
-        """Store an exchange."""
-        self._store(_Request(model, messages, call), f'{{"completion":{completion.model_dump_json()}}}')
-
-    @contextlib.contextmanager
-    def keeping_overflow(self, model: ChatModel, messages: Sequence[Message], call: Call) -> Iterator[None]:
-        """Store the end of the conversation that the body raises: it is data and ends an episode."""
-        try:
-            yield
-        except ConversationError as error:
-            name = "overflow" if isinstance(error, ContextOverflowError) else error.stop_reason
-            self._store(_Request(model, messages, call), json.dumps({name: str(error)}))
-            raise
+    def keep(
+        self, model: ChatModel, messages: Sequence[Message], call: Call, outcome: Completion | ConversationError
+    ) -> None:
+        """Store an exchange: the reply, or the error that ended the conversation."""
+        if isinstance(outcome, Completion):
+            reply = f'{{"completion":{outcome.model_dump_json()}}}'
+        else:
+            name = "overflow" if isinstance(outcome, ContextOverflowError) else outcome.stop_reason
+            reply = json.dumps({name: str(outcome)})
+        request = _Request(model, messages, call)
+        rows = [(key, json.dumps(message)) for key, message in zip(request.digests, messages, strict=True)]
+        stored = json.dumps({"model": request.model, "messages": request.digests})
+        exchange = (request.key, request.content, request.call, stored, reply)
+        self.adopt(Rows(tuple(rows), (exchange,)))
 
     def rows(self, calls: Iterable[Call] | None = None) -> Rows:
         """Return the exchanges of `calls`, or all."""
@@ -157,22 +154,28 @@ class Cassette:
     def _db(self) -> sqlite3.Connection:
         """The connection; the file is created at the first use, so a run without calls creates none."""
         if self._connection is None:
+            db: sqlite3.Connection | None = None
             try:
-                self._connection = _connect(self.path)
+                # Calls come from the loop's thread, `close` from another; the lock keeps them apart.
+                db = sqlite3.connect(self.path, check_same_thread=False, timeout=30.0)
+                version = db.execute("PRAGMA user_version").fetchone()[0]
+                if version not in (0, CASSETTE_VERSION):
+                    raise sqlite3.DatabaseError(f"its version is {version}, this metagym reads {CASSETTE_VERSION}")
+                # Survives kill -9 of the process without waiting for the disk at each exchange.
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = NORMAL")
+                db.executescript(_SCHEMA)
+                db.execute(f"PRAGMA user_version = {CASSETTE_VERSION}")
+                db.commit()
             except sqlite3.Error as error:
+                if db is not None:
+                    db.close()
                 raise ConfigError(f"Expected a cassette at {self.path}, got another kind of file: {error}.") from error
+            self._connection = db
         return self._connection
 
-    def _store(self, request: _Request, reply: str) -> None:
-        rows = [(key, json.dumps(message)) for key, message in zip(request.digests, request.messages, strict=True)]
-        row = (request.key, request.content, request.call, json.dumps(request.stored()), reply)
-        with self._lock, self._db:
-            self._db.executemany("INSERT OR IGNORE INTO messages VALUES (?, ?)", rows)
-            self._db.execute("INSERT OR REPLACE INTO exchanges VALUES (?, ?, ?, ?, ?)", row)
-
     def _one(self, sql: str, *values: str) -> Any:
-        with self._lock:
-            return self._db.execute(sql, values).fetchone()
+        return next(iter(self._all(f"{sql} LIMIT 1", *values)), None)
 
     def _all(self, sql: str, *values: str) -> list[Any]:
         with self._lock:
@@ -185,8 +188,7 @@ class Cassette:
             return "The nearest recorded request, of the same call, differs: " + self._difference(request, row[0])
         row = self._one("SELECT request, call FROM exchanges WHERE content = ? ORDER BY key", request.content)
         if row is not None:
-            names = ("role", "arm", "meta_step", "seed", "repetition")
-            pairs = zip(names, json.loads(row[1]), json.loads(request.call), strict=True)
+            pairs = zip(Call._fields, json.loads(row[1]), json.loads(request.call), strict=True)
             changes = ", ".join(f"{name} was {was!r}, is {now!r}" for name, was, now in pairs if was != now)
             return f"The same conversation is recorded for another call: {changes}."
         role = json.loads(request.call)[0]
@@ -202,10 +204,16 @@ class Cassette:
         if then["model"] != request.model:
             return f"model and sampling were {then['model']}, are {request.model}."
         index = _num_shared(then["messages"], request.digests)
-        if index < min(len(then["messages"]), len(request.digests)):
-            row = self._one("SELECT message FROM messages WHERE digest = ?", then["messages"][index])
-            return f"message {index} {_first_difference(json.loads(row[0]), request.messages[index])}"
-        return f"it had {len(then['messages'])} messages, this one has {len(request.digests)}."
+        if index >= min(len(then["messages"]), len(request.digests)):
+            return f"it had {len(then['messages'])} messages, this one has {len(request.digests)}."
+        row = self._one("SELECT message FROM messages WHERE digest = ?", then["messages"][index])
+        was, now = json.loads(row[0]), request.messages[index]
+        if was["role"] != now["role"]:
+            return f"message {index} was of {was['role']}, is of {now['role']}."
+        at = _num_shared(was["content"], now["content"])
+        around = slice(max(0, at - 20), at + 40)
+        texts = f"was {was['content'][around]!r}, is {now['content'][around]!r}"
+        return f"message {index} ({now['role']}) at character {at}: {texts}."
 
 
 class _Request:
@@ -220,37 +228,6 @@ class _Request:
         self.call = json.dumps(list(call))
         self.content = digest([described, self.digests], length=32)
         self.key = digest([self.content, self.call], length=32)
-
-    def stored(self) -> dict[str, Any]:
-        return {"model": self.model, "messages": self.digests}
-
-
-def _connect(path: str) -> sqlite3.Connection:
-    # Calls come from the loop's thread, `close` from another; the lock keeps them apart.
-    db = sqlite3.connect(path, check_same_thread=False, timeout=30.0)
-    try:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, CASSETTE_VERSION):
-            raise sqlite3.DatabaseError(f"its version is {version}, this metagym reads {CASSETTE_VERSION}")
-        # Survives kill -9 of the process without waiting for the disk at each exchange.
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.executescript(_SCHEMA)
-        db.execute(f"PRAGMA user_version = {CASSETTE_VERSION}")
-        db.commit()
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db
-
-
-def _first_difference(was: Message, now: Message) -> str:
-    if was["role"] != now["role"]:
-        return f"was of {was['role']}, is of {now['role']}."
-    left, right = was["content"], now["content"]
-    at = _num_shared(left, right)
-    start = max(0, at - 20)
-    return f"({now['role']}) at character {at}: was {left[start : at + 40]!r}, is {right[start : at + 40]!r}."
 
 
 def _num_shared(left: Sequence[str], right: Sequence[str]) -> int:

@@ -35,4 +35,3 @@ class ChatModel(Protocol):
             ContextOverflowError: the conversation is too long for the model.
             ModelError: the server failed or refused, after the model's own retries.
         """
-        ...

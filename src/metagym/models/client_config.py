@@ -61,12 +61,13 @@ class ClientConfig(Record):
         """Make the SDK's client for the running event loop; it makes no request yet and never retries."""
         import openai
 
-        first_byte_s = self.first_byte_timeout_s or timeout_s
         sdk = openai.AsyncOpenAI(
             api_key=api_key,
             base_url=base_url or "https://api.openai.com/v1",  # an empty OPENAI_BASE_URL is as good as none
             default_query=dict(query),
-            timeout=openai.Timeout(timeout_s, connect=self.connect_timeout_s, read=first_byte_s),
+            timeout=openai.Timeout(
+                timeout_s, connect=self.connect_timeout_s, read=self.first_byte_timeout_s or timeout_s
+            ),
             max_retries=0,  # `asking` retries
             http_client=openai.DefaultAioHttpClient(),
         )
@@ -79,9 +80,6 @@ def find_key(given_url: str | None, url: str | None, api_key_env: str | None) ->
     """Return the key for the server at `url`, never a key that was meant for another server.
 
     `given_url` is the address that the user gave; None if the SDK's own address, or OPENAI_BASE_URL, is used.
-
-    Raises:
-        ConfigError: a key is needed, and no variable holds one.
     """
     if api_key_env is not None:
         if key := _read_key(api_key_env):
@@ -107,11 +105,7 @@ def _read_key(variable: str) -> str:
 
 
 def read_base_url(url: str | None) -> tuple[str | None, dict[str, str]]:
-    """Return the address without its query, and the query; a plain query such as `api-version=` is sent along.
-
-    Raises:
-        ConfigError: it is no URL, or holds a key or a password.
-    """
+    """Return the address without its query, and the query; a plain query such as `api-version=` is sent along."""
     if url is None:
         return None, {}
     parts = urlsplit(url.strip())
@@ -129,10 +123,16 @@ def read_base_url(url: str | None) -> tuple[str | None, dict[str, str]]:
 def merge_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
     """Return the sampling over the defaults, as JSON; None removes a default. `extra_body` is merged, as the SDK does.
 
-    Raises:
-        ConfigError: a parameter is not JSON, or would change what a call costs or where it goes.
+    A parameter that changes what a call costs or where it goes is refused.
     """
-    own = {name: _to_json(name, value) for name, value in sampling.items()}
+    own = {}
+    for name, value in sampling.items():
+        try:  # a number of numpy is a number
+            own[name] = json.loads(json.dumps(value, allow_nan=False, default=lambda number: number.item()))
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise ConfigError(
+                f"sampling[{name!r}] must be JSON with finite numbers, got {value!r}: {error}."
+            ) from error
     extra = own.pop("extra_body", None) or {}
     if not isinstance(extra, dict):
         raise ConfigError(f"sampling['extra_body'] must be a mapping, got {extra!r}.")
@@ -149,14 +149,6 @@ def merge_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
         del merged["max_tokens"]
     # The seed is no default: it comes with each call, and None removes it.
     return {name: value for name, value in merged.items() if value is not None or name == "seed"}
-
-
-def _to_json(name: str, value: Any) -> Any:
-    """Return a parameter as it is sent; a number of numpy is a number."""
-    try:
-        return json.loads(json.dumps(value, allow_nan=False, default=lambda number: number.item()))
-    except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"sampling[{name!r}] must be JSON with finite numbers, got {value!r}: {error}.") from error
 
 
 def merge_system(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:

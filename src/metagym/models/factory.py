@@ -28,11 +28,7 @@ _KINDS: Mapping[str, Any] = {
 
 
 def make_model(mapping: Mapping[str, Any], *, known: Sequence[str] = MODEL_KEYS) -> OpenAIChatModel:
-    """Return the chat model that a JSON mapping describes.
-
-    Raises:
-        ConfigError: a key is unknown, or holds a secret.
-    """
+    """Return the chat model that a JSON mapping describes."""
     if "api_key" in mapping:
         raise ConfigError(
             "An api_key in the mapping would be written into env.spec and logs. Put it into an environment variable, "
@@ -57,11 +53,7 @@ def make_model(mapping: Mapping[str, Any], *, known: Sequence[str] = MODEL_KEYS)
 
 
 def model_from_environment() -> dict[str, Any] | None:
-    """Return the model that METAGYM_MODEL names, as a mapping for `make_model`; None if nothing is set.
-
-    Raises:
-        ConfigError: there is a key but no model.
-    """
+    """Return the model that METAGYM_MODEL names, as a mapping for `make_model`; None if nothing is set."""
     if name := os.environ.get("METAGYM_MODEL"):
         return {"model": name}
     if os.environ.get("OPENAI_API_KEY"):

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 from metagym.errors import ConfigError, MissingExtraError, ModelUnavailableError
@@ -53,11 +52,15 @@ class ModelServer:
         if timeout_s <= 0:
             raise ConfigError(f"timeout_s must be positive, got {timeout_s}.")
         self.model, self._timeout_s = model, timeout_s
-        self.port = port or _free_port()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = port or int(probe.getsockname()[1])
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         if command is None:
-            command = [_script(engine or find_engine()), "serve", model, "--host", "127.0.0.1", "--port", "{port}"]
-            command += options
+            name = engine or find_engine()
+            beside = Path(sys.executable).with_name(name)  # this Python's own command, even if it is not on the PATH
+            script = str(beside) if beside.exists() else name
+            command = [script, "serve", model, "--host", "127.0.0.1", "--port", "{port}", *options]
         self._command = [part.replace("{port}", str(self.port)) for part in command]
         self.log = Path(log) if log is not None else Path(tempfile.mkdtemp(prefix="metagym-serve-")) / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -106,9 +109,7 @@ class ModelServer:
     def __enter__(self) -> ModelServer:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _wait(self) -> None:
@@ -127,9 +128,8 @@ class ModelServer:
                 )
             if now - logged_at > _LOG_EVERY_S:
                 logged_at = now
-                logger.warning(
-                    "Waiting for %s to answer, for %.0f s so far; its log is %s", self.base_url, now - start, self.log
-                )
+                text = "Waiting for %s to answer, for %.0f s so far; its log is %s"
+                logger.warning(text, self.base_url, now - start, self.log)
             time.sleep(_POLL_S)
 
     def _answers(self) -> bool:
@@ -153,11 +153,7 @@ class ModelServer:
 
 
 def find_engine() -> ServerEngine:
-    """Return the engine that is installed; vLLM if both are.
-
-    Raises:
-        MissingExtraError: no engine is installed.
-    """
+    """Return the engine that is installed; vLLM if both are."""
     if importlib.util.find_spec("vllm") is not None or shutil.which("vllm"):
         return "vllm"
     if importlib.util.find_spec("transformers") is not None and importlib.util.find_spec("fastapi") is not None:
@@ -166,15 +162,3 @@ def find_engine() -> ServerEngine:
         "Expected an engine that serves models, found none. Install one: pip install vllm, "
         "or pip install 'transformers[serving]' torch."
     )
-
-
-def _script(name: str) -> str:
-    """Return a command of this Python's environment, with its path even if it is not on the PATH."""
-    beside = Path(sys.executable).with_name(name)
-    return str(beside) if beside.exists() else name
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

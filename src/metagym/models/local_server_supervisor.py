@@ -53,12 +53,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_S
     while time.monotonic() < deadline and (process.poll() is None or _children()):
-        _reap()
         time.sleep(0.05)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     for _ in range(100):  # the children of a killed child become children of this process, and are killed next
-        _reap()
         left = _children()
         if not left and process.poll() is not None:
             return
@@ -70,22 +68,20 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _children() -> list[int]:
-    """Return the ids of this process's children; an empty list if the system does not list them."""
+    """Return the ids of this process's children, if the system lists them; first reap those that have ended."""
     try:
         with open(f"/proc/self/task/{os.getpid()}/children") as file:
-            return [int(pid) for pid in file.read().split()]
+            left = [int(pid) for pid in file.read().split()]
     except OSError:
         return []
-
-
-def _reap() -> None:
-    """Reap adopted children that have ended; `poll` reaps the command itself."""
-    for pid in _children():
+    for pid in tuple(left):
         with contextlib.suppress(OSError):
             with open(f"/proc/{pid}/stat") as file:
                 fields = file.read().rpartition(")")[2].split()
-            if fields[0] == "Z" and int(fields[2]) != pid:
+            if fields[0] == "Z" and int(fields[2]) != pid:  # `poll` reaps the command itself
                 os.waitpid(pid, os.WNOHANG)
+                left.remove(pid)
+    return left
 
 
 def _prctl(option: int, value: int) -> None:

@@ -8,7 +8,7 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from metagym.background import LOOP
@@ -33,6 +33,8 @@ from metagym.types import Completion, Message, clean_text
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+    _Connection = tuple[AsyncOpenAI, "AdaptiveLimiter"]
+
 logger = logging.getLogger(__name__)
 
 DEFAULT_CLIENT = ClientConfig()
@@ -54,9 +56,6 @@ class OpenAIChatModel(Extension):
 
     >>> OpenAIChatModel("Qwen/Qwen3-8B", base_url="http://localhost:8000/v1").sampling
     {'temperature': 0.0, 'max_tokens': 500}
-
-    Raises:
-        ConfigError: there is no key, or `base_url` is no URL.
     """
 
     keeps_ledger = True
@@ -96,29 +95,22 @@ class OpenAIChatModel(Extension):
         self._has_no_system_role = False  # some chat templates (Gemma) know none; the first refusal says so
         self._logged_names: set[str] = set()
         # An HTTP client and its waiting calls belong to the event loop that they were made on.
-        self._connections: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Connection] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._connections: MutableMapping[asyncio.AbstractEventLoop, _Connection] = weakref.WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # No key travels: each process takes it from its own environment.
         return _make_again, (self.base_url, *self._arguments)
 
     async def complete(self, messages: Sequence[Message], call: Call) -> Completion:
-        """Return the server's reply; see `ChatModel.complete`.
-
-        Raises:
-            BudgetExceededError: the ledger's budget leaves no room for the call.
-            ModelUnavailableError: no call can succeed; the run should stop.
-        """
+        """Return the server's reply; see `ChatModel.complete`. A ModelUnavailableError should stop the run."""
         booking = Booking(call, model=self.model, prices=self.prices, fallback=self.ledger)
-        connection = self._connect()
+        sdk, limiter = self._connect()
         sampling = {"seed": call.seed, **self.sampling}
         # A lone surrogate cannot be sent; it is replaced as in a reply.
         sent = [{**message, "content": clean_text(message["content"])} for message in messages]
         request = {"model": self.model, "messages": sent}
         request |= {name: value for name, value in sampling.items() if value is not None}
-        completion = await self._retrier.run(lambda: self._attempt(connection, request, booking))
+        completion = await self._retrier.run(lambda: self._attempt(sdk, limiter, request, booking))
         if completion.model and completion.model not in self._logged_names:
             self._logged_names.add(completion.model)
             # Servers answer with a dated snapshot of the name; any other name may be another model.
@@ -131,16 +123,14 @@ class OpenAIChatModel(Extension):
         LOOP.remove_closer(self.aclose)
         connection = self._connections.pop(asyncio.get_running_loop(), None)
         if connection is not None:
-            await connection.sdk.close()
+            await connection[0].close()
 
-    async def _attempt(self, connection: _Connection, request: dict[str, Any], booking: Booking) -> Completion:
-        """Ask once, within the limits; the ledger books the attempt whatever happens.
-
-        Raises:
-            AttemptFailedError: it failed in a known way.
-        """
+    async def _attempt(
+        self, sdk: AsyncOpenAI, limiter: AdaptiveLimiter, request: dict[str, Any], booking: Booking
+    ) -> Completion:
+        """Ask once, within the limits; the ledger books the attempt whatever happens."""
         messages, limit = request["messages"], self.max_reply_tokens
-        grant = await connection.limiter.acquire(estimate_tokens(messages) + (limit or 0))
+        grant = await limiter.acquire(estimate_tokens(messages) + (limit or 0))
         signal: Signal = "other"
         num_tokens = None
         try:
@@ -150,7 +140,7 @@ class OpenAIChatModel(Extension):
                 body["messages"] = merge_system(messages)
             try:
                 async with asyncio.timeout(self.timeout_s):
-                    reply = await connection.sdk.post("/chat/completions", body=body, cast_to=bytes)
+                    reply = await sdk.post("/chat/completions", body=body, cast_to=bytes)
                 completion, is_counted = read_completion(reply, self.model)
             except Exception as error:
                 failure = read_failure(error, timeout_s=self.timeout_s)
@@ -159,7 +149,7 @@ class OpenAIChatModel(Extension):
                 if self._api_key != PLACEHOLDER_KEY:  # a server may repeat the key
                     failure = failure._replace(message=failure.message.replace(self._api_key, "***"))
                 if failure.retry_after_s is not None:
-                    connection.limiter.pause(min(failure.retry_after_s, self.client.max_retry_s))
+                    limiter.pause(min(failure.retry_after_s, self.client.max_retry_s))
                 signal = "overload" if failure.overload else "other"
                 (booking.unknown if failure.maybe_paid else booking.refused)(f"{failure.kind}: {failure.message}")
                 if self._adapt(failure.parameter, failure.message):
@@ -176,7 +166,7 @@ class OpenAIChatModel(Extension):
             booking.unknown(f"{type(error).__name__}: {error}")  # a cancelled call; settled ones stay settled
             raise
         finally:
-            connection.limiter.release(grant, signal, num_tokens)
+            limiter.release(grant, signal, num_tokens)
 
     def _adapt(self, parameter: str, message: str) -> bool:
         """Adapt to the server: its name of the token limit, its roles; return whether that changes the next request."""
@@ -196,23 +186,16 @@ class OpenAIChatModel(Extension):
         connection = self._connections.get(loop)
         if connection is None:
             sdk = self.client.connect(self._api_key, self._address, query=self._query, timeout_s=self.timeout_s)
-            limiter = AdaptiveLimiter(
-                self.client.max_concurrency,
-                requests_per_minute=self.client.requests_per_minute,
-                tokens_per_minute=self.client.tokens_per_minute,
-            )
-            connection = self._connections[loop] = _Connection(sdk, limiter)
+            limits = self.client.model_dump(include={"requests_per_minute", "tokens_per_minute"})
+            limiter = AdaptiveLimiter(self.client.max_concurrency, **limits)
+            connection = self._connections[loop] = sdk, limiter
             if LOOP.owns(loop):
                 LOOP.add_closer(self.aclose)
         return connection
 
 
 def _make_again(address: str | None, model: str, *arguments: Any) -> OpenAIChatModel:
-    """Make a model with the same arguments in another process.
-
-    Raises:
-        ConfigError: it would ask another server there, or there is no key.
-    """
+    """Make a model with the same arguments in another process, if it asks the same server there."""
     names = ("base_url", "api_key_env", "sampling", "timeout_s", "max_retries", "client")
     made = OpenAIChatModel(model, **dict(zip(names, arguments, strict=True)))
     if made.base_url != address:
@@ -222,13 +205,6 @@ def _make_again(address: str | None, model: str, *arguments: Any) -> OpenAIChatM
             "machines."
         )
     return made
-
-
-class _Connection(NamedTuple):
-    """The connections of one event loop to the server, and their limits."""
-
-    sdk: AsyncOpenAI
-    limiter: AdaptiveLimiter
 
 
 class Grant(NamedTuple):

@@ -6,16 +6,17 @@ The breaker counts failures of one kind in a row, and stops the run if no call c
 from __future__ import annotations
 
 import email.utils
+import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC
 from typing import Any, NamedTuple
 
 from metagym.errors import ContentFilterError, ContextOverflowError, ModelError, ModelUnavailableError
 from metagym.models.client_config import ClientConfig
 from metagym.models.server_replies import ReplyError, ServerError, read_error
-from metagym.models.server_words import Meaning, has_meaning
+from metagym.models.server_words import has_meaning
 
 Clock = Callable[[], float]
 _HALF_OPEN_AFTER_S = 5.0
@@ -75,11 +76,7 @@ class Breaker:
         self._opened_at = 0.0
 
     def check(self) -> None:
-        """Let a call through, or not.
-
-        Raises:
-            ModelUnavailableError: the breaker is open.
-        """
+        """Let a call through, or raise a ModelUnavailableError if the breaker is open."""
         if self._error is not None and self._clock() - self._opened_at < _HALF_OPEN_AFTER_S:
             raise ModelUnavailableError(str(self._error))
 
@@ -113,16 +110,10 @@ def read_failure(error: Exception, *, timeout_s: float) -> Failure | None:
     if isinstance(error, openai.APIStatusError):
         return _read_answer(error.status_code, read_error(error.response.content), error.response.headers)
     if isinstance(error, ReplyError) and error.error is not None:
-        failure = _read_answer(error.error.status or 200, error.error, {})
-        return failure._replace(maybe_paid=True)
+        return _read_answer(error.error.status or 200, error.error, {})._replace(maybe_paid=True)
     if isinstance(error, ReplyError):
-        return Failure(
-            kind="broken reply",
-            message=str(error),
-            remedy="Check that base_url ends in the /v1 of an OpenAI-compatible server, and look at the server's log.",
-            may_pass=True,
-            maybe_paid=True,
-        )
+        remedy = "Check that base_url ends in the /v1 of an OpenAI-compatible server, and look at the server's log."
+        return Failure("broken reply", str(error), remedy, may_pass=True, maybe_paid=True)
     if isinstance(error, TimeoutError | openai.APIConnectionError):
         return _read_connection(error, timeout_s)
     return None
@@ -132,7 +123,9 @@ def _read_connection(error: Exception, timeout_s: float) -> Failure:
     import aiohttp
     import openai
 
-    causes = list(_causes(error))
+    causes: list[BaseException] = [error]  # the root cause last
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+        causes.append(cause)
     root = f"{type(causes[-1]).__name__}: {causes[-1]}"
     # aiohttp's exception decides: the SDK calls a cut connection a timeout.
     if any(isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for cause in causes):
@@ -148,10 +141,7 @@ def _read_connection(error: Exception, timeout_s: float) -> Failure:
 
 def _read_answer(status: int, error: ServerError, headers: Any) -> Failure:
     """Return the failure behind an error's answer: codes decide before words, and words before the status."""
-
-    def means(meaning: Meaning) -> bool:
-        return has_meaning(meaning, error.message, error.codes)
-
+    means = functools.partial(has_meaning, message=error.message, codes=error.codes)
     kind = f"HTTP {status}"
     message = f"{kind}: {error.message[:500]}"
     is_empty_account = has_meaning("credit", "", error.codes) or (means("credit") and not means("rate"))
@@ -164,12 +154,11 @@ def _read_answer(status: int, error: ServerError, headers: Any) -> Failure:
         return Failure(kind, message, "", ContextOverflowError)
     is_loading = means("loading")
     if status in _RETRIED_STATUSES or status >= 500 or status == 200 or is_loading:
+        lower = "Lower the load (client={'max_concurrency': N}, or requests_per_minute), then resume."
         return Failure(
             kind,
             message,
-            "Lower the load (client={'max_concurrency': N}, or requests_per_minute), then resume."
-            if status == 429
-            else "Look at the server's log.",
+            lower if status == 429 else "Look at the server's log.",
             may_pass=True,
             is_outage=is_loading or status in _UNAVAILABLE_STATUSES,
             maybe_paid=status in _MAYBE_PAID_STATUSES,
@@ -182,10 +171,9 @@ def _read_answer(status: int, error: ServerError, headers: Any) -> Failure:
     if status in (404, 405):
         remedy = "Check the model's name (GET {base_url}/models lists them) and that base_url ends in /v1."
         return Failure(kind, message, remedy, ModelUnavailableError)
-    parameter = error.parameter
-    name = repr(parameter) if parameter else "'name'"
-    remedy = f"The server refuses the request: remove refused parameters with sampling={{{name}: None}}."
-    return Failure(kind, message, remedy, parameter=parameter)
+    refused = {error.parameter or "name": None}
+    remedy = f"The server refuses the request: remove refused parameters with sampling={refused}."
+    return Failure(kind, message, remedy, parameter=error.parameter)
 
 
 def _read_retry_after(headers: Any) -> float | None:
@@ -208,13 +196,3 @@ def _read_retry_after(headers: Any) -> float | None:
         if math.isfinite(seconds) and seconds > 0:
             return seconds
     return None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exception and its causes, the root cause last."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        cause = cause.__cause__ or cause.__context__

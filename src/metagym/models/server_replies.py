@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metagym.models.server_words import REASONS
 from metagym.types import Completion, Usage
 
 _TAGS = "think|thinking|reasoning|thought|seed:think"
-_THINK = re.compile(rf"\A\s*(?:<({_TAGS})>|\[(THINK)\])", re.IGNORECASE)
-_THINK_TAIL = re.compile(rf"</(?:{_TAGS})>|\[/THINK\]", re.IGNORECASE)
+_THINK = re.compile(
+    rf"\s*(?:<(?P<tag>{_TAGS})>|\[THINK\])(?P<inside>.*?)(?:(?(tag)</(?P=tag)>|\[/THINK\])|\Z)", re.I | re.S
+)
+_THINK_TAIL = re.compile(rf"</(?:{_TAGS})>|\[/THINK\]", re.I)
 _FAILED_REASONS = frozenset({"error", "network_error", "abort", "insufficient_system_resource"})
 
 
@@ -56,21 +58,15 @@ def read_error(body: bytes | Any) -> ServerError:
     for name in ("error", "detail", "errors"):
         if body.get(name):
             inner = read_error(body[name])
-            own = _codes(body)
-            return inner._replace(codes=inner.codes | own, status=inner.status or _status(body))
+            return inner._replace(codes=inner.codes | _codes(body), status=inner.status or _status(body))
     message = next((str(body[name]) for name in ("message", "msg", "error_msg", "title") if body.get(name)), "")
     place = ".".join(map(str, body["loc"])) if isinstance(body.get("loc"), Sequence) else ""
-    # OpenRouter: the provider's own words.
-    raw = _get(body.get("metadata"), "raw")
+    raw = _get(body.get("metadata"), "raw")  # OpenRouter: the provider's own words
     parts = (place, message or json.dumps(body, default=str), raw if isinstance(raw, str) else "")
+    text = ": ".join(part for part in parts if part)[:2_000]
     parameter = body.get("param")
-    inner_codes = _codes(_get(body, "innererror"))
-    return ServerError(
-        ": ".join(part for part in parts if part)[:2_000],
-        _codes(body) | inner_codes,
-        parameter if isinstance(parameter, str) else "",
-        _status(body),
-    )
+    codes = _codes(body) | _codes(body.get("innererror"))
+    return ServerError(text, codes, parameter if isinstance(parameter, str) else "", _status(body))
 
 
 def split_reasoning(text: str) -> tuple[str, str]:
@@ -83,13 +79,9 @@ def split_reasoning(text: str) -> tuple[str, str]:
     ('Iron. Push?', 'Action: push')
     """
     blocks: list[str] = []
-    while opening := _THINK.match(text):
-        mark = f"</{opening[1]}>" if opening[1] else "[/THINK]"
-        inside, closing, rest = _partition(text[opening.end() :], mark)
-        blocks.append(inside.strip())
-        text = rest.lstrip()
-        if not closing:
-            break
+    while block := _THINK.match(text):
+        blocks.append(block["inside"].strip())
+        text = text[block.end() :].lstrip()
     if not blocks and (tail := _THINK_TAIL.search(text)):
         blocks, text = [text[: tail.start()].strip()], text[tail.end() :].lstrip()
     return "\n\n".join(block for block in blocks if block), text
@@ -98,10 +90,7 @@ def split_reasoning(text: str) -> tuple[str, str]:
 def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
     """Return the completion in a response's body, and whether the server counted the tokens.
 
-    A stream is read as well, if the server streams although it was not asked to.
-
-    Raises:
-        ReplyError: it is not JSON, or holds no choice, or an error; the message quotes it.
+    A stream is read as well, if the server streams although it was not asked to. A ReplyError quotes any other body.
     """
     response = _read_body(body)
     choice = _first(_get(response, "choices"))
@@ -118,6 +107,7 @@ def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
     # `reasoning_content`: DeepSeek, SGLang, vLLM, llama.cpp; `reasoning`: OpenRouter, newer vLLM.
     reported = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
     name = _text(_get(response, "model"))
+    scored = _get(_get(choice, "logprobs"), "content")
     usage = read_usage(_get(response, "usage"))
     return Completion(
         text=text,
@@ -126,7 +116,7 @@ def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
         usage=usage or Usage(num_calls=1),
         model="" if name == model else name,
         token_ids=_numbers(_get(choice, "token_ids"), int),
-        logprobs=_numbers(_logprobs(choice), float),
+        logprobs=_numbers([_get(token, "logprob") for token in scored] if isinstance(scored, list) else None, float),
     ), usage is not None
 
 
@@ -150,7 +140,7 @@ def _read_body(body: bytes) -> Any:
     if not body.startswith(b"{"):
         lines = [line for line in body.split(b"\n") if not line.startswith(b":")]  # comments keep a connection open
     if any(line.startswith(b"data:") for line in lines):
-        return _join(_chunks(lines))
+        return _read_stream(lines)
     try:
         return json.loads(b"\n".join(lines))
     except (ValueError, RecursionError) as error:
@@ -158,21 +148,18 @@ def _read_body(body: bytes) -> Any:
         raise ReplyError(f"{kind} ({type(error).__name__}: {error})") from error
 
 
-def _chunks(lines: Sequence[bytes]) -> Iterator[Any]:
-    for line in lines:
-        data = line.removeprefix(b"data:").strip()
-        if line.startswith(b"data:") and data not in (b"", b"[DONE]"):
-            try:
-                yield json.loads(data)
-            except (ValueError, RecursionError) as error:
-                raise ReplyError(f"a stream with a line that is not JSON: {data[:200]!r}") from error
-
-
-def _join(chunks: Iterator[Any]) -> dict[str, Any]:
+def _read_stream(lines: Sequence[bytes]) -> dict[str, Any]:
     """Return a stream as the response that it stands for."""
     message = {"content": "", "reasoning_content": ""}
     whole: dict[str, Any] = {"choices": [{"message": message, "finish_reason": None}]}
-    for chunk in chunks:
+    for line in lines:
+        data = line.removeprefix(b"data:").strip()
+        if not line.startswith(b"data:") or data in (b"", b"[DONE]"):
+            continue
+        try:
+            chunk = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise ReplyError(f"a stream with a line that is not JSON: {data[:200]!r}") from error
         for name in ("model", "usage", "error"):
             whole[name] = _get(chunk, name) or whole.get(name)
         choice = _first(_get(chunk, "choices"))
@@ -184,11 +171,6 @@ def _join(chunks: Iterator[Any]) -> dict[str, Any]:
     return whole
 
 
-def _partition(text: str, mark: str) -> tuple[str, str, str]:
-    place = text.lower().find(mark.lower())
-    return (text, "", "") if place < 0 else (text[:place], mark, text[place + len(mark) :])
-
-
 def _codes(value: Any) -> frozenset[str]:
     found = (_get(value, name) for name in ("code", "type"))
     return frozenset(str(code).lower() for code in found if isinstance(code, str | int) and code != "")
@@ -197,11 +179,6 @@ def _codes(value: Any) -> frozenset[str]:
 def _status(value: Mapping[str, Any]) -> int | None:
     found = (value.get(name) for name in ("code", "status", "status_code", "http_code"))
     return next((code for code in found if isinstance(code, int) and 400 <= code < 600), None)
-
-
-def _logprobs(choice: Any) -> Any:
-    content = _get(_get(choice, "logprobs"), "content")
-    return [_get(token, "logprob") for token in content] if isinstance(content, list) else None
 
 
 def _get(value: Any, name: str) -> Any:
@@ -233,7 +210,6 @@ def _count(value: Any, name: str) -> int | None:
 
 
 def _numbers(values: Any, kind: type) -> Any:
-    is_list = isinstance(values, list)
-    if not is_list or not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
-        return None
-    return tuple(kind(value) for value in values)
+    if isinstance(values, list) and all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+        return tuple(kind(value) for value in values)
+    return None

@@ -12,34 +12,21 @@ from metagym.types import WHOLE_REASONS
 
 Meaning = Literal["overflow", "credit", "filter", "loading", "rate", "system role"]
 
-CODES: Final[dict[Meaning, frozenset[str]]] = {
-    "overflow": frozenset(
-        {
-            "context_length_exceeded",  # OpenAI, Azure, Groq, Cerebras, Mistral
-            "exceed_context_size_error",  # llama.cpp
-            "context_window_exceeded",
-            "contextwindowexceedederror",  # LiteLLM
-            "model_context_window_exceeded",  # Anthropic, Z.ai
-            "request_too_large",  # Anthropic
-            "1261",  # Zhipu
-        }
+CODES: Final[dict[Meaning, tuple[str, ...]]] = {
+    "overflow": (
+        *("context_length_exceeded", "exceed_context_size_error"),  # OpenAI, Azure, Groq, Cerebras, Mistral; llama.cpp
+        *("model_context_window_exceeded", "request_too_large"),  # Anthropic, Z.ai; Anthropic
+        *("context_window_exceeded", "contextwindowexceedederror", "1261"),  # LiteLLM; Zhipu
     ),
-    "credit": frozenset({"insufficient_quota", "insufficient_balance", "billing_hard_limit_reached", "1113"}),
-    "filter": frozenset(
-        {
-            "content_filter",  # Azure
-            "content_policy_violation",  # OpenAI
-            "responsibleaipolicyviolation",  # Azure, inner code
-            "data_inspection_failed",  # DashScope
-            "datainspectionfailed",
-            "moderation_blocked",
-            "prohibited_content",  # Gemini
-            "1301",  # Zhipu
-        }
+    "credit": ("insufficient_quota", "insufficient_balance", "billing_hard_limit_reached", "1113"),
+    "filter": (
+        *("content_filter", "responsibleaipolicyviolation"),  # Azure, and its inner code
+        *("content_policy_violation", "moderation_blocked", "prohibited_content"),  # OpenAI; OpenAI; Gemini
+        *("data_inspection_failed", "datainspectionfailed", "1301"),  # DashScope; Zhipu
     ),
-    "loading": frozenset({"model_loading", "unavailable_error"}),  # llama.cpp
-    "system role": frozenset(),
-    "rate": frozenset({"rate_limit_exceeded", "rate_limit_error", "too_many_requests", "resource_exhausted"}),
+    "loading": ("model_loading", "unavailable_error"),  # llama.cpp
+    "system role": (),
+    "rate": ("rate_limit_exceeded", "rate_limit_error", "too_many_requests", "resource_exhausted"),
 }
 """Codes and types of errors. They decide before any word does."""
 
@@ -113,10 +100,9 @@ def has_meaning(meaning: Meaning, message: str, codes: frozenset[str] = frozense
     >>> has_meaning("overflow", "max_tokens is too large: this model supports at most 4096 completion tokens")
     False
     """
-    if codes & CODES[meaning]:
-        return True
     lowered = message.lower()[:4_000]
-    if any(code in lowered for code in CODES[meaning] if "_" in code):  # a gateway may quote the code in its text
+    # A gateway may quote the code in its text.
+    if any(code in codes or ("_" in code and code in lowered) for code in CODES[meaning]):
         return True
     if meaning == "overflow" and NOT_OVERFLOW.search(lowered):
         return False

@@ -95,7 +95,7 @@ class RemoteRollout:
         self._runner, self._workers = EpisodeRunner(run, actor), workers
         self._is_scripted, self._max_steps = extension_of(actor).scripted, max_steps
         ledger, cassette = open_ledger(), open_cassette()
-        if ledger is not None and ledger.limits_calls:
+        if ledger is not None and ledger.limited_units - {"episodes"}:
             raise ConfigError(
                 "workers='ray' cannot keep a budget: model calls leave from the nodes, and asking the driver before "
                 f"each would hold them up. Got {ledger.budget!r}. Limit episodes instead, play with workers=N, or "

@@ -21,8 +21,7 @@ from typing import Any, Literal, cast
 
 import pydantic_core
 
-from metagym.budget import Ledger
-from metagym.budget.call_log import CallLog
+from metagym.budget import CallLog, Ledger
 from metagym.errors import RunFolderError
 from metagym.files import write_whole
 from metagym.models import Cassette

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from metagym.budget import Attempt, AttemptOutcome
-from metagym.budget.call_log import CallLog
+from metagym.budget import Attempt, AttemptOutcome, CallLog
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.stream import evaluate_stream
 from metagym.runs import LOG, MANIFEST, Manifest, Role, RunFolder
