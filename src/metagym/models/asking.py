@@ -17,7 +17,7 @@ from typing import NoReturn, TypeVar
 
 from metagym.budget import Attempt, AttemptOutcome, Ledger, Prices, current_purpose, open_ledger
 from metagym.errors import ConfigError, ContextOverflowError, ConversationError, ModelError
-from metagym.extensions import extension_of
+from metagym.extensions import Extension, extension_of
 from metagym.models.cassette import open_cassette
 from metagym.models.chat import Call, ChatModel
 from metagym.models.client_config import ClientConfig
@@ -37,10 +37,9 @@ _MESSAGE_TOKENS, _TEMPLATE_TOKENS = 16, 128  # a generous bound of what chat tem
 
 @contextlib.contextmanager
 def sample(number: int) -> Iterator[None]:
-    """Give the reflector's calls inside their own seeds; sample 0 keeps the usual seeds.
+    """Give the reflector's calls inside their own seeds, so that it writes another candidate; 0 keeps the usual seeds.
 
-    So one reflector, asked several times about the same history, writes several candidates. The actor's seeds
-    come from its episode and do not change.
+    The actor's seeds come from its episode and do not change.
     """
     token = _SAMPLE.set(number)
     try:
@@ -76,7 +75,8 @@ async def ask(model: ChatModel, messages: Sequence[Message], call: Call) -> Comp
 
 
 async def _complete(model: ChatModel, messages: Sequence[Message], call: Call) -> Completion:
-    about = extension_of(model)
+    # An Extension needs no look-up: one file less between the prompt and the request.
+    about = model if isinstance(model, Extension) else extension_of(model)
     if about.keeps_ledger:
         return await model.complete(messages, call)
     booking = _booking(model, call)
@@ -129,11 +129,9 @@ class Booking:
         self._waiting_s, self._mark = now - self._mark, now
 
     def whole(self, usage: Usage) -> None:
-        """Settle the attempt: the reply arrived whole, and the server counted it.
-
-        A count above the upper bound cannot be true, and is booked as unknown with that bound.
-        """
+        """Settle the attempt: the reply arrived whole, and the server counted it."""
         num_tokens = usage.prompt_tokens + usage.completion_tokens
+        # A count above the upper bound cannot be true, and is booked as unknown with that bound.
         if self._attempt is not None and self._is_bounded and num_tokens > self._attempt.max_tokens:
             self.unknown(f"the server counted {num_tokens} tokens, and at most {self._attempt.max_tokens} are possible")
             return

@@ -80,11 +80,7 @@ class Cassette:
             _CASSETTE.reset(token)
 
     def recall(self, model: ChatModel, messages: Sequence[Message], call: Call) -> Completion | None:
-        """Return the recorded reply, or raise the recorded end of the conversation; None: the model has to be asked.
-
-        Raises:
-            CassetteMissError: a replay has no such reply; the message names the difference from the nearest one.
-        """
+        """Return the recorded reply, or raise the recorded end of the conversation; None: the model has to be asked."""
         if self.mode == "record":
             return None
         request = _Request(model, messages, call)

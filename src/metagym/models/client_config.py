@@ -121,10 +121,7 @@ def read_base_url(url: str | None) -> tuple[str | None, dict[str, str]]:
 
 
 def merge_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sampling over the defaults, as JSON; None removes a default. `extra_body` is merged, as the SDK does.
-
-    A parameter that changes what a call costs or where it goes is refused.
-    """
+    """Return the sampling over the defaults, as JSON; None removes a default. `extra_body` is merged as by the SDK."""
     own = {}
     for name, value in sampling.items():
         try:  # a number of numpy is a number

@@ -177,11 +177,7 @@ def _read_answer(status: int, error: ServerError, headers: Any) -> Failure:
 
 
 def _read_retry_after(headers: Any) -> float | None:
-    """Return `retry-after-ms`, or `Retry-After` in seconds or as a date, in seconds.
-
-    None if there is neither, or if it says nothing about how long: zero, the past, no number. The client's own
-    growing pauses hold then.
-    """
+    """Return `retry-after-ms`, or `Retry-After` (seconds or a date), in seconds; None for zero, the past, no number."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         value = str(headers.get(name) or "")
         try:
