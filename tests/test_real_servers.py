@@ -1,4 +1,4 @@
-"""What a server does to a whole meta-step: a batch that fails alike is reported, a filter is data, odd values are kept."""
+"""What a server does to a whole meta-step: batches that fail alike, filters, odd conversations and odd values."""
 
 from __future__ import annotations
 

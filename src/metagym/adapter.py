@@ -71,7 +71,7 @@ class TextAdapter(gymnasium.Env[str, str]):
         if self._success is not None:
             success = bool((terminated or truncated) and self._success(float(reward), info))
         else:  # a reward at a time limit need not be a success
-            success = bool(terminated and reward > 0)
+            success = bool(terminated and float(reward) > 0)
         return self._text, float(reward), terminated, truncated, self._info(success)
 
     def close(self) -> None:

@@ -2,8 +2,7 @@
 
     Task -> Episode -> [Observation, Action -> Step]* -> Trajectory -> MetaStep -> Reflection
 
-`record.model_dump_json()` writes a record as JSON, and `Trajectory.model_validate_json(text)` reads it back, equal.
-No record holds a time that a clock measured.
+`Trajectory.model_validate_json(text)` reads what `model_dump_json()` wrote, equal. No record holds a measured time.
 """
 
 from __future__ import annotations
@@ -49,13 +48,9 @@ def clean_text(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _clean_texts(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return texts if all(map(str.isascii, texts)) else tuple(map(clean_text, texts))
-
-
 # A lone surrogate passes pydantic and then breaks the dump to JSON: it is replaced on the way in.
 Text = Annotated[str, AfterValidator(clean_text)]
-Texts = Annotated[tuple[str, ...], AfterValidator(_clean_texts)]
+Texts = tuple[Text, ...]
 
 
 def _clean_json(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -190,7 +191,7 @@ class CallLog:
         if self._file is None:
             # A torn last line is cut off, so that the attempt begins on a new line.
             if self.path.exists() and not (content := self.path.read_bytes()).endswith(b"\n"):
-                self.path.write_bytes(content[: content.rfind(b"\n") + 1])
+                os.truncate(self.path, content.rfind(b"\n") + 1)
             self._file = self.path.open("a", encoding="utf-8")
             lost, self._lost = self._lost, {}
             for other in lost.values():

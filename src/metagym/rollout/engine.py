@@ -19,7 +19,7 @@ from metagym.workers import RemoteWorkers, WorkerLostError, Workers
 logger = logging.getLogger(__name__)
 
 MAX_LOSSES = 20
-"""How often an episode is played again because another episode took its worker process down."""
+"""How many times an episode is repeated when another episode killed its worker process."""
 
 
 class RolloutEngine:

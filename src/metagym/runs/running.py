@@ -44,14 +44,16 @@ def run_experiment(
         meta_env = meta_env_of(env)
         reflector = make_reflector(manifest.reflector, demo=meta_env.make_demo_reflector)
         arm = describe(reflector)
+        scripted = extension_of(meta_env.actor).scripted or extension_of(reflector).scripted
+        update = {"measurement": meta_env.fingerprint, "arm": arm, "scripted": scripted}
         if resume:
             run = RunFolder.open(path, writing=True)
-            run.check_fingerprints(meta_env.fingerprint, arm)
         else:
-            scripted = extension_of(meta_env.actor).scripted or extension_of(reflector).scripted
-            update = {"measurement": meta_env.fingerprint, "arm": arm, "scripted": scripted}
             run = RunFolder.create(path, manifest.model_copy(update=update))
-        with run, keeping_model_calls(run.path, meta_env.ledger, cassette):
+        with run, contextlib.ExitStack() as stack:
+            if resume:
+                run.check_fingerprints(meta_env.fingerprint, arm)
+            stack.enter_context(keeping_model_calls(run.path, meta_env.ledger, cassette))
             if budget is not None:
                 meta_env.ledger.budget = budget
             meta_env.record_to(run)
