@@ -1,4 +1,4 @@
-"""What a meta-environment plays, and how: the options that `gym.make` takes beside the actor."""
+"""What a meta-environment plays, and how: the options of `gym.make` in addition to the actor."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RolloutConfig(Record):
 
 
 class MetaEnvConfig(RolloutConfig):
-    """What a meta-environment plays, and how: everything that `gym.make` takes beside the actor."""
+    """What a meta-environment plays, and how: all options of `gym.make` except the actor."""
 
     families: tuple[str, ...] | None = None
     """Families (or groups of them) whose tasks are played; None means all."""

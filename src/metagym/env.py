@@ -204,8 +204,8 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     ) -> tuple[MetaStep, ...]:
         """Play tasks again from asynchronous code: the rollouts of a reflector that asks for its own.
 
-        It differs from `replay` in its seeds, and in that its episodes are booked with the last finished meta-step,
-        by default of the environment's own meta-episode.
+        Unlike `replay` it uses other seeds, and books its episodes with the last finished meta-step, by default of the
+        environment's own meta-episode.
         """
         meta_episode = meta_episode or self._meta_episode or self.new_meta_episode(np.random.default_rng(0))
         index = max(0, meta_episode.index - 1)

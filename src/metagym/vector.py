@@ -145,7 +145,7 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
         if len(seeds) != self.num_envs:
             raise ConfigError(f"Expected {self.num_envs} seeds, got {len(seeds)}.")
         if self._same_tasks:
-            # Equal generators draw equal tasks; the arms keep the model's chance apart.
+            # Equal generators draw equal tasks; different arms give the model different seeds.
             if seeds[0] is None and self._rngs:
                 return
             entropy = np.random.SeedSequence(seeds[0]).entropy

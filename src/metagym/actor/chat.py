@@ -122,7 +122,7 @@ class ChatActor(Extension):
 class _Conversations:
     """The messages of the episodes in flight, so that each turn is rendered once.
 
-    It is only a cache: an entry belongs to one list object of steps, to which the engine only appends, so that a
+    It is only a cache. An entry belongs to one list of steps, and the engine only appends to that list, so that a
     conversation is the same with and without the cache.
     """
 

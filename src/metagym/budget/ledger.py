@@ -32,8 +32,8 @@ class Ledger:
     there is no room, `BudgetExceededError` is raised.
 
     A ledger with a `parent` holds the books of one method within a run, on which budgets are equalised; it books
-    in both. It counts every reply that arrived whole and every episode that was asked for, paid now or recorded by
-    an earlier process: a run that was killed and resumed stops at the same point as an uninterrupted one. Attempts
+    in both. It counts each whole reply and each requested episode, also those that an earlier process paid for. So a
+    resumed run stops at the same point as an uninterrupted one. Attempts
     that the server failed on are in the parent alone, because no method causes them. Both budgets hold;
     `error.ledger` is the ledger whose budget was exceeded.
 
@@ -265,7 +265,7 @@ class Ledger:
             self._add(attempt.model_copy(update={"outcome": "whole", "usage": usage}))
 
     def _find_shortage(self, attempt: Attempt, reserved: Collection[Attempt]) -> str:
-        """Return which budget has no room for the attempt beside the `reserved` ones; an empty text if all have."""
+        """Return the budget that is too small for the attempt and the `reserved` ones together; empty if none is."""
         total, budget = self._total, self.budget
         if budget.tokens is not None:
             left = budget.tokens - total.max_tokens - sum(other.max_tokens for other in reserved)

@@ -1,4 +1,4 @@
-"""Arms, evaluated side by side, and null controls: the same reflector with its experience taken away or spoilt.
+"""Arms, evaluated side by side, and null controls: the same reflector with its experience removed or damaged.
 
 A gain that a control reaches as well does not come from the experience that the reflector read. Each wrapper changes
 the episodes of every meta-step that a reflector sees; the prompts stay as they were.

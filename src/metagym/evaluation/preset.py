@@ -40,7 +40,7 @@ class Preset(Record):
     protocol: Literal["ict", "stream"] = "ict"
     environments: tuple[PresetEnvironment, ...] = Field(min_length=1)
     controls: tuple[str, ...] = ()
-    """The control arms that are evaluated beside the reflector."""
+    """The control arms that are evaluated in addition to the reflector."""
     budget: Budget | None = None
     """The learning budget of each meta-episode, in an arena."""
     num_steps: int = 10

@@ -123,7 +123,7 @@ def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
 def read_usage(usage: Any) -> Usage | None:
     """Return the tokens that the server counted; None if its numbers cannot be true.
 
-    Reasoning that is counted beside the completion belongs to it: the total decides.
+    Reasoning that is counted apart from the completion belongs to it: the total decides.
     """
     prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
     if prompt is None or completion is None or prompt + completion == 0:

@@ -199,7 +199,7 @@ class Player:
                 self._finished |= {item.episode.key: item for item in error.trajectories if item.score is not None}
                 self.ledger.give_back_episodes(sum(item.score is None for item in error.trajectories))
                 raise
-        # Failed episodes leave the books: they are played again, and cost no method anything.
+        # Failed episodes are not counted: they are played again, and no method pays for them.
         self.ledger.give_back_episodes(sum(item.score is None for item in played))
         return played
 

@@ -7,7 +7,7 @@ environment: its model calls leave from that node, and one message brings the re
 the driver would send each turn over the network twice, and leave all model calls to its event loop, which saturates.
 
 If a host or a node is lost, its episodes fail with WorkerLostError, and the engine plays them again on another host.
-No episode is blamed for a lost node; the engine's limit on losses ends a run that loses nodes again and again.
+No episode is blamed for a lost node; the engine's limit on losses ends an episode that loses nodes again and again.
 """
 
 from __future__ import annotations
