@@ -32,6 +32,16 @@ class BackgroundLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._started: set[asyncio.Task[None]] = set()
+
+    def run_or_start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run `coroutine`; on this loop itself only start it: the garbage collector may close things in any thread."""
+        if threading.current_thread() is not self._thread or self._loop is None:
+            self.run(coroutine)
+            return
+        task = self._loop.create_task(coroutine)
+        self._started.add(task)  # the loop itself holds tasks weakly
+        task.add_done_callback(self._started.discard)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` on the background loop, wait, and return its result.
@@ -204,4 +214,4 @@ atexit.register(LOOP.close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=LOOP.forget)
 
-run = LOOP.run
+run, run_or_start = LOOP.run, LOOP.run_or_start

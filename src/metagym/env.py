@@ -162,7 +162,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self.task_set.close()
         if self._owns_actor:
             self._owns_actor = False
-            background.run(extension_of(self.actor).aclose())
+            background.run_or_start(extension_of(self.actor).aclose())
 
     @property
     def ledger(self) -> Ledger:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
 import pytest
 
+from metagym import background
+from metagym.actor import Actor
+from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import (
     ConfigError,
     EpisodesFailedError,
@@ -135,3 +139,26 @@ def test_a_meta_environment_inside_an_async_actor_is_told_what_to_do(make_gates:
     outer.reset(seed=0)
     with pytest.raises(EpisodesFailedError, match=r"Await the asynchronous counterpart"):
         outer.step("p")
+
+
+def test_it_may_be_closed_in_the_thread_of_the_background_loop() -> None:
+    """The garbage collector closes a forgotten vector environment in whatever thread it happens to run."""
+
+    class Closable(ScriptedActor):
+        closed = threading.Event()
+
+        async def aclose(self) -> None:
+            self.closed.set()
+
+    class OwnActorEnv(GatesMetaEnv):
+        @staticmethod
+        def make_demo_actor() -> Actor:
+            return Closable(["knock"])
+
+    env = OwnActorEnv("demo")
+
+    async def close() -> None:
+        env.close()
+
+    background.run(close())
+    assert Closable.closed.wait(10)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-import metagym
+from metagym._version import __version__
 from metagym.doctor.finding import Finding, ok, problem, warning
 from metagym.errors import ConfigError, MissingExtraError
 from metagym.imports import declared_requirements, install_command, is_own, package_versions
@@ -52,7 +52,7 @@ def check_packages(requirements: Iterable[Requirement] | None = None) -> Iterato
     """Check the base and each extra: is it complete, and are the versions allowed?"""
     found = list(own_requirements() if requirements is None else requirements)
     if not found:
-        message = f"metagym {metagym.__version__} has no package metadata, so the versions that it needs are not known"
+        message = f"metagym {__version__} has no package metadata, so the versions that it needs are not known"
         yield warning("metagym", message, "in a checkout: pip install -e .")
         return
     for extra in sorted({item.extra for item in found} - {"all", "dev"}):
