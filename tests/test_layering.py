@@ -41,6 +41,10 @@ def imports_of(path: Path) -> frozenset[str]:
             found |= {".".join([*rest, name]) for name in names if (SRC.joinpath(*rest) / f"{name}.py").exists()}
             if any(not (SRC.joinpath(*rest) / f"{name}.py").exists() for name in names) and rest:
                 found.add(".".join(rest))
+            if not rest and not names <= UNITS:
+                found.add("__init__")  # a name at the top: `from metagym import optimize`
+        elif isinstance(node, ast.Import) and any(alias.name == "metagym" for alias in node.names):
+            found.add("__init__")
         elif isinstance(node, ast.Import):
             names = {alias.name.removeprefix("metagym.") for alias in node.names if alias.name.startswith("metagym.")}
             found |= names
@@ -59,10 +63,9 @@ UNITS = {unit_of(path) for path in modules()}
 
 
 def graph() -> dict[str, set[str]]:
-    edges: dict[str, set[str]] = {unit: set() for unit in UNITS - {"__init__"}}
+    edges: dict[str, set[str]] = {unit: set() for unit in UNITS}
     for path in modules():
-        if path != SRC / "__init__.py":  # the names at the top: nothing imports them
-            edges[unit_of(path)] |= {name.split(".")[0] for name in imports_of(path)} & UNITS - {unit_of(path)}
+        edges[unit_of(path)] |= {name.split(".")[0] for name in imports_of(path)} & UNITS - {unit_of(path)}
     return edges
 
 
