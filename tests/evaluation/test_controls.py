@@ -110,6 +110,7 @@ def test_unknown_and_incomplete_controls_are_refused() -> None:
         control_arm("other family", GatesDemoReflector(), families=["law-0000"])
 
 
+@pytest.mark.slow
 def test_the_demo_reflector_beats_each_null_control_and_not_itself(make_gates: MakeGates) -> None:
     families = ("law-0007", "law-0500")
     config = EvaluationConfig(families=families, num_steps=5, num_seeds=6, num_validation=10, num_test=12, replay=False)

@@ -163,6 +163,7 @@ def test_playing_imports_no_extra_and_makes_no_folder() -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
+@pytest.mark.slow
 def test_official_walkthroughs_win(official: GameCatalogue) -> None:
     names = official.listing().playable
     for name in names[:: max(1, len(names) // 120)]:

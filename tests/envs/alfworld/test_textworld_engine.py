@@ -165,6 +165,7 @@ def test_a_game_with_other_rules_or_texts_is_refused(
         parse_game({**data, field: data[field].replace(before, after)}, name="mine")
 
 
+@pytest.mark.slow
 @pytest.mark.alfworld
 @pytest.mark.timeout(300)
 def test_the_meta_environment_plays_the_same_in_both_engines(stock: None) -> None:

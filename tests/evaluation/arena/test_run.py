@@ -169,6 +169,7 @@ def kill_and_resume(folder: Path, actor: str, num_kills: int) -> None:
     assert any("tokens" in item.stopped for report in reports for item in report.learned)
 
 
+@pytest.mark.slow
 def test_an_arena_killed_with_9_gives_the_tables_of_an_uninterrupted_one(tmp_path: Path) -> None:
     kill_and_resume(tmp_path, "demo", 1)
 
