@@ -104,7 +104,7 @@ class Booking:
         about = {"role": call.role, "meta_step": call.meta_step, "arm": call.arm, "model": model}
         self._draft = Attempt(number=-1, purpose=current_purpose(), outcome="reserved", **about)
         self._mark = time.perf_counter()
-        self._num_attempts, self._is_bounded = 0, False
+        self._num_attempts = 0
         self._attempt: Attempt | None = None
 
     async def reserve(self, prompt_tokens: int, completion_tokens: int | None) -> None:
@@ -120,7 +120,7 @@ class Booking:
                 f"A budget in money needs the prices of {self._draft.model or 'the model'}, got none. Add them: "
                 "client={'prices': {'prompt': P, 'completion': C}}, in money per million tokens."
             )
-        completion, self._is_bounded = completion_tokens or 0, completion_tokens is not None
+        completion = completion_tokens or 0
         cost = None if self._prices is None else self._prices.at_most(prompt_tokens, completion)
         update = {"max_tokens": prompt_tokens + completion, "cost": cost, "retry": self._num_attempts}
         self._attempt = await self.ledger.reserve(self._draft.model_copy(update=update))
@@ -130,11 +130,6 @@ class Booking:
 
     def whole(self, usage: Usage) -> None:
         """Settle the attempt: the reply arrived whole, and the server counted it."""
-        num_tokens = usage.prompt_tokens + usage.completion_tokens
-        # A count above the upper bound cannot be true, and is booked as unknown with that bound.
-        if self._attempt is not None and self._is_bounded and num_tokens > self._attempt.max_tokens:
-            self.unknown(f"the server counted {num_tokens} tokens, and at most {self._attempt.max_tokens} are possible")
-            return
         self._settle("whole", usage=usage.model_copy(update={"num_calls": 1}), cost=self._cost(usage))
 
     def refused(self, reason: str) -> None:
