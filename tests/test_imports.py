@@ -11,6 +11,7 @@ import pytest
 from metagym import imports
 from metagym.errors import ConfigError, MissingExtraError
 from metagym.imports import declared_requirements, import_object, install_command, require
+from tests.conftest import ROOT
 
 
 def test_an_object_is_found_by_its_path_and_a_wrong_path_is_named() -> None:
@@ -41,6 +42,7 @@ def test_the_base_has_a_command_without_the_packages_of_extras() -> None:
 
 
 def test_a_checkout_that_is_not_installed_has_the_same_requirements(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(imports, "__file__", str(ROOT / "src" / "metagym" / "imports.py"))
     monkeypatch.setattr(importlib.metadata, "distributions", lambda **_: [])
     assert any(line.startswith("nle==") and "minihack" in line for line in declared_requirements())
     assert install_command("minihack") == "pip install minihack==1.0.2 nle==1.3.0"

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, SRC
+from tests.conftest import ROOT
 
+SRC = ROOT / "src" / "metagym"
+"""The checkout, also if another copy is installed."""
 MAX_WHERE = 50
 """Uses of "where" in docstrings and comments of all of src."""
 WORDS = {

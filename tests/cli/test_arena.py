@@ -40,7 +40,7 @@ def test_it_prints_the_standings_and_the_same_command_prints_them_again() -> Non
     printed = invoke("arena", *SMALL, "ict", "best_of_n(ict)", "--out", "out")
     assert "PLUMBING ONLY. gates-v0-k2: 3 seeds, 2 families" in printed
     assert "are in out/gates-v0-k2" in printed
-    assert "The report to look at: out/report.html" in printed or "metagym[report]" in printed
+    assert "The report to look at: out/report.html" in printed or "Run: pip install 'jinja2" in printed
     written = (Path("out/gates-v0-k2/arena.json")).read_text()
     assert invoke("arena", *SMALL, "ict", "best_of_n(ict)", "--out", "out") == printed
     assert (Path("out/gates-v0-k2/arena.json")).read_text() == written

@@ -32,6 +32,7 @@ def test_generate_writes_games_in_the_official_layout(tmp_path: Path) -> None:
 
 
 def test_an_unknown_family_of_games_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("alfworld", reason="needs the extra alfworld")
     with pytest.raises(ConfigError, match="pick_nothing"):
         invoke("alfworld", "generate", "-o", tmp_path, "--family", "pick_nothing")
     assert not list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from metagym import imports
 from metagym.doctor import Finding, State, packages
 from metagym.doctor.packages import (
     Requirement,
@@ -17,6 +18,7 @@ from metagym.doctor.packages import (
     own_requirements,
     read_requirement,
 )
+from tests.conftest import ROOT
 
 BASE = [Requirement("gymnasium", ">=1.2", ""), Requirement("openai", ">=2,<4", "")]
 EXTRA = [Requirement("minihack", "==1.0.2", "minihack"), Requirement("nle", "==1.3.0", "minihack")]
@@ -146,4 +148,5 @@ def test_an_unrelated_project_of_the_same_name_is_a_problem(
     if is_foreign:
         assert "got an unrelated project of the same name, 0.1.1" in found[0].message
         assert found[0].remedy.startswith("pip uninstall metagym")
+        monkeypatch.setattr(imports, "__file__", str(ROOT / "src" / "metagym" / "imports.py"))
         assert own_requirements(), "those of the checkout, and not of the unrelated project"
