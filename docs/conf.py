@@ -10,7 +10,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "src"), str(HERE / "_ext")]
-# What the reference imports must not find games and tell of this machine.
+# The imported modules must not find games: the reference would then show paths of this machine.
 os.environ.pop("ALFWORLD_DATA", None)
 
 import metagym  # noqa: E402
@@ -40,7 +40,7 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 110
 
 # An exception that a docstring names must exist. Types in signatures may be another package's, or within metagym:
-# they stand there as plain text.
+# those are plain text.
 nitpicky = True
 suppress_warnings = ["ref.python"]  # `type` in an annotation is a field of several records
 nitpick_ignore_regex = [

@@ -8,7 +8,6 @@ import gymnasium
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from metagym.envs.minihack.engine import GamePool
 from metagym.envs.minihack.env import MiniHackTextEnv
 from metagym.envs.minihack.families import GROUPS
 from metagym.errors import ConfigError, UnknownNameError
@@ -16,20 +15,6 @@ from metagym.errors import ConfigError, UnknownNameError
 pytestmark = pytest.mark.minihack
 
 ROOM = "MiniHack-Room-Random-5x5-v0"
-
-
-@pytest.fixture(scope="module")
-def pool():
-    pool = GamePool()
-    yield pool
-    pool.close()
-
-
-@pytest.fixture
-def env(pool):
-    env = MiniHackTextEnv(pool=pool)
-    yield env
-    env.close()
 
 
 def begin(env, task_id):

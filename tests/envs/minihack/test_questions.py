@@ -6,7 +6,7 @@ import re
 import pytest
 
 from metagym.envs.minihack.commands import COMMANDS, ENTER, commands_for
-from metagym.envs.minihack.engine import GamePool, NetHackGame
+from metagym.envs.minihack.engine import NetHackGame
 from metagym.envs.minihack.env import MiniHackTextEnv
 from metagym.envs.minihack.questions import Question, read_question
 from metagym.envs.minihack.screen import Screen
@@ -15,20 +15,6 @@ pytestmark = pytest.mark.minihack
 
 READ, EAT = "MiniHack-Read-Fixed-v0/1", "MiniHack-Eat-Fixed-v0/1"
 DIRECTIONS = tuple(f"direction {name}" for name in ("n", "e", "s", "w", "ne", "se", "sw", "nw"))
-
-
-@pytest.fixture(scope="module")
-def pool():
-    pool = GamePool()
-    yield pool
-    pool.close()
-
-
-@pytest.fixture
-def env(pool):
-    env = MiniHackTextEnv(pool=pool)
-    yield env
-    env.close()
 
 
 def play(env, task_id, *commands):
