@@ -15,6 +15,7 @@ def benchmark() -> dict[str, Any]:
     return runpy.run_path(str(ROOT / "benchmarks" / "false_positives.py"))
 
 
+@pytest.mark.slow
 def test_an_arm_is_seldom_called_different_from_itself_and_intervals_cover_the_truth(benchmark: dict[str, Any]) -> None:
     pool = benchmark["Pool"](8, 20, 0.15)
     for num_seeds in (5, 10):

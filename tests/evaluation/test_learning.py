@@ -196,7 +196,7 @@ def test_what_is_learned_side_by_side_is_what_is_learned_in_turn(make_gates: Mak
     assert all(item.total.calls for item in reports[0].learned)
 
 
-def test_where_keeping_fails_nobody_goes_on_to_learn(
+def test_if_a_record_cannot_be_kept_learning_stops(
     make_gates: MakeGates, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full_disk(*arguments: object) -> None:

@@ -16,6 +16,7 @@ CHROMIUM = next(
 )
 BROWSER = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt-get install chromium)"),
 ]
 

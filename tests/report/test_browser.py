@@ -61,11 +61,7 @@ def test_a_cell_of_the_heat_map_opens_what_was_played(show: Show, campaign: Path
 
 @pytest.mark.parametrize(
     ("theme", "width"),
-    [
-        ("light", 1280),
-        ("dark", 1280),
-        *(pytest.param(theme, 390, marks=pytest.mark.slow) for theme in ("light", "dark")),
-    ],
+    [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)],
 )
 def test_axe_finds_no_serious_fault(
     show: Show, campaign: Path, learning: Path, with_maps: Path, theme: str, width: int
@@ -111,7 +107,6 @@ def test_it_prints_without_what_only_a_screen_can_use(show: Show, learning: Path
     assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
-@pytest.mark.slow
 def test_a_thousand_episodes_stay_small_and_can_be_searched(show: Show, write_run: WriteRun) -> None:
     """The size is a promise; how long it takes is printed, and judged by people."""
     rng = random.Random(0)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from metagym.types import Action, Completion, Observation, Step
 from tests.conftest import make_step, make_task
 from tests.report.chromium import BROWSER, Show
@@ -39,7 +37,6 @@ def hostile(number: int, text: str, prompt: str, *, meta_step: int = 0, task: st
     )  # fmt: skip
 
 
-@pytest.mark.slow
 def test_no_text_of_a_run_is_ever_read_as_markup(show: Show, write_run: WriteRun) -> None:
     prompt = "\n".join(ATTACKS)
     first = [hostile(number, text, prompt) for number, text in enumerate(ATTACKS)]

@@ -158,7 +158,7 @@ def test_an_evaluation_killed_with_9_thirty_times_gives_the_log_of_an_uninterrup
 
 @given(st.data())
 @settings(max_examples=15, deadline=None)
-def test_a_log_cut_at_any_byte_is_gone_on_with_to_the_same_content(
+def test_a_log_cut_at_any_byte_is_resumed_to_the_same_content(
     tmp_path_factory: pytest.TempPathFactory, whole: bytes, data: st.DataObject
 ) -> None:
     """Hypothesis chooses the moment; a cut log is what kill -9 leaves, and needs no process of its own."""

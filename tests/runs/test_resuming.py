@@ -77,6 +77,7 @@ KILLED = """if True:
     """
 
 
+@pytest.mark.slow
 def test_killed_with_9_at_ten_random_moments_and_resumed_gives_the_log_of_an_uninterrupted_run(
     finished: Path, tmp_path: Path
 ) -> None:

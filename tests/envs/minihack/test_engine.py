@@ -187,6 +187,7 @@ def test_a_missing_package_says_what_to_install():
     assert "metagym[" not in out
 
 
+@pytest.mark.slow
 def test_many_games_live_in_one_process():
     before = num_descriptors()
     games = [NetHackGame(ROOM) for _ in range(40)]
