@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import pytest
 
+from metagym import background
 from metagym.errors import ConfigError, ModelError
 from metagym.models import Call, ask, sample
 from metagym.reflectors import FixedReflector, Replay, as_reflector, bind, reflect, reflect_samples
@@ -144,3 +147,32 @@ def test_a_function_may_be_marked_as_scripted() -> None:
 def test_what_is_no_reflector_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"Expected a Reflector or a function .*, got str"):
         as_reflector("a prompt")  # type: ignore[arg-type]
+
+
+def test_a_reflection_cancelled_before_it_began_is_closed() -> None:
+    """Else Python says that it "was never awaited" at a moment when nobody can tell why."""
+    made: list[Coroutine[Any, Any, Reflection]] = []
+    is_released = threading.Event()  # the loop is busy when the reflection is cancelled
+
+    class Late(FixedReflector):
+        def reflect(self, history: Sequence[MetaStep]) -> Coroutine[Any, Any, Reflection]:  # type: ignore[override]
+            made.append(super().reflect(history))
+            time.sleep(0.05)  # the other one sees it, and waits for its turn
+            background.LOOP._running_loop().call_soon_threadsafe(is_released.wait)
+            threading.Timer(0.1, is_released.set).start()
+            return made[0]
+
+    def reflect_late() -> None:
+        reflect(Late(), HISTORY)
+
+    async def until_made() -> None:
+        while not made:
+            await asyncio.sleep(0)
+
+    def fail() -> None:
+        background.run(until_made())
+        raise ValueError("no ink")
+
+    with pytest.raises(ValueError, match="no ink"):
+        list(background.run_side_by_side([fail, reflect_late], max_threads=2))
+    assert [inspect.getcoroutinestate(coroutine) for coroutine in made] == [inspect.CORO_CLOSED]

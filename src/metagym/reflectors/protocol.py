@@ -87,7 +87,9 @@ def reflect(reflector: ReflectorSpec, history: History, *, replay: Replay | None
     """
     policy = bind(as_reflector(reflector), replay)
     result = policy.function(history) if isinstance(policy, FunctionReflector) else policy.reflect(history)
-    return _checked(background.run(_finished(result)) if inspect.isawaitable(result) else result)
+    if inspect.isawaitable(result):
+        result = background.run(result if inspect.iscoroutine(result) else _finished(result))
+    return _checked(result)
 
 
 def reflect_samples(
