@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metagym.envs.gates.demo import GatesDemoActor
-from metagym.extensions import describe
 from metagym.imports import package_versions
+from metagym.optional_attributes import describe
 from metagym.types import derive_seed, digest
 from tests.conftest import run_python
 

@@ -20,7 +20,7 @@ MAX_FLOORS = 14
 MAX_LINES = 350
 INNER = {"types", "tasks", "spaces", "errors", "imports"}
 """What `envs/*/env.py` and the modules beside it may import."""
-META = INNER | {"env", "actor", "reflectors", "extensions"}
+META = INNER | {"env", "actor", "reflectors", "optional_attributes"}
 """What `envs/*/meta.py` may import."""
 PATH = re.compile(r"metagym((?:\.\w+)+):\w+")
 

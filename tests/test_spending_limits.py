@@ -10,7 +10,7 @@ import pytest
 
 from metagym.budget import Budget
 from metagym.errors import BudgetExceededError, EpisodesFailedError, ModelUnavailableError
-from metagym.optimizers.loop import OptimizationResult
+from metagym.optimizers.meta_loop import OptimizationResult
 from metagym.runs import Manifest, RunFolder
 from metagym.runs.running import run_experiment
 from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest

@@ -76,13 +76,13 @@ __all__ = [
 ]
 
 
-def _draw_html(record: Record) -> str | None:
-    from metagym.report.notebook_html import draw
+def _html_of(record: Record) -> str | None:
+    from metagym.report.notebook_html import html_of
 
-    return draw(record)
+    return html_of(record)
 
 
-Record.draw_html = staticmethod(_draw_html)
+Record.draw_html = staticmethod(_html_of)
 
 
 def __getattr__(name: str) -> Any:

@@ -16,9 +16,9 @@ from metagym.actor import Actor, ActorSpec, make_actor
 from metagym.budget import Ledger
 from metagym.config import read_options
 from metagym.errors import BudgetExceededError, ConfigError
-from metagym.extensions import describe, extension_of
 from metagym.imports import package_versions
 from metagym.meta_episode import MetaEpisode, make_schedule, meta_step_of
+from metagym.optional_attributes import describe, extension_of
 from metagym.reflectors import Reflector
 from metagym.rendering import render_batch
 from metagym.rollout import Player, Recorder, default_score

@@ -42,7 +42,7 @@ class MetaEpisode:
             split=config.split,
             task_ids=task_ids,
         )
-        self._batch = self._draw()
+        self._batch = self._draw_batch()
 
     def begin(self) -> MetaEpisode:
         """Return this meta-episode if it has tasks for a first meta-step; else raise TasksExhaustedError."""
@@ -87,7 +87,7 @@ class MetaEpisode:
         if meta_step.reward is None or meta_step.num_failed > rate * len(trajectories):
             failed = [item for item in trajectories if item.score is None]
             self._queue.give_back([item.task for item in failed])
-            self._batch = self._draw()
+            self._batch = self._draw_batch()
             raise EpisodesFailedError(
                 f"{len(failed)} of {len(trajectories)} episodes failed, more than max_failure_rate={rate:g} allows. "
                 f"The first failure: {failed[0].error} The finished episodes are in this error's .meta_step; "
@@ -100,10 +100,10 @@ class MetaEpisode:
             logger.warning("In all %d episodes %s.", len(trajectories), problem)
         self._queue.finish([item.task for item in trajectories])
         self.index += 1
-        self._batch = self._draw()
+        self._batch = self._draw_batch()
         return meta_step
 
-    def _draw(self) -> tuple[Task, ...] | Exception:
+    def _draw_batch(self) -> tuple[Task, ...] | Exception:
         """Draw the next batch ahead, so that `is_exhausted` is known. An error is kept until the batch is needed."""
         try:
             return check_batch(self._schedule(self._queue))

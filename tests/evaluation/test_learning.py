@@ -22,7 +22,7 @@ from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from metagym.evaluation.arena.run import make_entrants
 from metagym.evaluation.store import read_report
 from metagym.optimizers import BestOfN, InTurn
-from metagym.optimizers.loop import OptimizationResult, optimize
+from metagym.optimizers.meta_loop import OptimizationResult, optimize
 from metagym.reflectors import ReflectorSpec, method_names
 from metagym.runs import Learned, Measurement, MemoryStore, Role, RunFolder
 from metagym.testing import FakeChatModel, ServerRequest

@@ -11,7 +11,7 @@ from metagym.types import Usage
 from tests.conftest import SRC
 from tests.test_layering import imports_of
 
-RESULTS = ("figures", "report", "comparison", "controls", "arena/standings", "output/panels")
+RESULTS = ("gains", "report", "comparison", "controls", "arena/standings", "output/panels")
 STORAGE = {"env", "runs", "runs.folder", "runs.store", "runs.journal", "evaluation.store", "evaluation.scoring"}
 
 

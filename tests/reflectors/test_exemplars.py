@@ -10,7 +10,7 @@ from metagym import ChatActor
 from metagym.actor import retrieve_items
 from metagym.errors import ConfigError
 from metagym.reflectors.exemplars import Exemplars, usefulness
-from metagym.reflectors.texts import MEMORY_HEADING, as_item
+from metagym.reflectors.prompt_document import MEMORY_HEADING, as_item
 from metagym.testing import FakeChatModel
 from metagym.types import Observation, Trajectory
 from tests.conftest import make_episode, make_meta_step, make_step, make_trajectory

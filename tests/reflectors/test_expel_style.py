@@ -8,7 +8,7 @@ import pytest
 
 from metagym.errors import ConfigError
 from metagym.reflectors.expel_style import ExpelStyle, apply_changes
-from metagym.reflectors.texts import MEMORY_HEADING
+from metagym.reflectors.prompt_document import MEMORY_HEADING
 from metagym.testing import FakeChatModel
 from tests.reflectors.batches import asked, lost, reflect_on, won
 

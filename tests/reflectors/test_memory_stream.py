@@ -6,7 +6,7 @@ import pytest
 
 from metagym.errors import ConfigError
 from metagym.reflectors.memory_stream import MemoryStream
-from metagym.reflectors.texts import MEMORY_HEADING
+from metagym.reflectors.prompt_document import MEMORY_HEADING
 from metagym.testing import FakeChatModel
 from tests.reflectors.batches import asked, lost, reflect_on, won
 

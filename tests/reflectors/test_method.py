@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from metagym.errors import ConfigError, ModelError
-from metagym.extensions import extension_of
+from metagym.optional_attributes import extension_of
 from metagym.reflectors.method import ModelRequest, ReflectionMethod, has_succeeded, option
 from metagym.testing import FakeChatModel
 from metagym.types import Reflection, Usage

@@ -12,7 +12,7 @@ import pytest
 import metagym.reflectors
 from metagym import optimize
 from metagym.envs.gates.demo import GatesDemoActor
-from metagym.extensions import describe
+from metagym.optional_attributes import describe
 from metagym.reflectors import bind, find_method, make_reflector, takes_model
 from metagym.reflectors.registry import METHODS
 from metagym.reflectors.scripted_model import ScriptedReflectorModel

@@ -9,8 +9,8 @@ import pytest
 
 from metagym.actor import retrieve_items
 from metagym.errors import ConfigError
+from metagym.reflectors.prompt_document import MEMORY_HEADING
 from metagym.reflectors.reasoning_bank_style import ReasoningBankStyle
-from metagym.reflectors.texts import MEMORY_HEADING
 from metagym.testing import FakeChatModel
 from metagym.types import Observation
 from tests.reflectors.batches import lost, reflect_on, won

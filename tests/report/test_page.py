@@ -17,8 +17,8 @@ from metagym.budget import Attempt, CallLog
 from metagym.errors import ConfigError, MissingExtraError, RunFolderError
 from metagym.evaluation import EvaluationConfig
 from metagym.evaluation.comparison import compare
+from metagym.evaluation.family_stream import evaluate_stream
 from metagym.evaluation.store import read_report
-from metagym.evaluation.stream import evaluate_stream
 from metagym.report import make_report
 from metagym.report.page import SCRIPT
 from metagym.runs import LOG, MANIFEST, RunFolder

@@ -15,7 +15,7 @@ from metagym.errors import ConfigError  # noqa: E402
 from metagym.evaluation import EvaluationConfig, evaluate  # noqa: E402
 from metagym.evaluation.comparison import compare  # noqa: E402
 from metagym.evaluation.store import read_report  # noqa: E402
-from metagym.optimizers.loop import optimize  # noqa: E402
+from metagym.optimizers.meta_loop import optimize  # noqa: E402
 from metagym.reflectors import make_reflector  # noqa: E402
 from metagym.training.experience import Experience, to_experience  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402

@@ -13,7 +13,7 @@ from metagym.types import Action, Episode, Observation, Step
 class Actor(Protocol):
     """Decides what to do next. One object plays all concurrent episodes, so it keeps nothing between calls.
 
-    Optional attributes (see `metagym.extensions.Extension`): `fingerprint`, a JSON mapping of everything that
+    Optional attributes (see `metagym.optional_attributes.Extension`): `fingerprint`, a JSON mapping of everything that
     decides its play; `scripted`, True for a stand-in that is not a language model; `revision`; `async aclose()`.
     """
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from metagym.actor.retrieval import ReadPrompt
 from metagym.errors import ConfigError
-from metagym.extensions import Extension, describe, extension_of
 from metagym.models import Call, ChatModel, ask, estimate_tokens
+from metagym.optional_attributes import Extension, describe, extension_of
 from metagym.types import Action, Completion, Episode, Message, Observation, Step, compact, step_seed
 
 REPLY_FORMAT = """\

@@ -11,9 +11,9 @@ from metagym.actor.actor import Actor, RandomActor
 from metagym.actor.chat import ChatActor
 from metagym.actor.retrieval import ReadPrompt, retrieve_items
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.extensions import describe, extension_of
 from metagym.imports import import_object
 from metagym.models import MODEL_KEYS, make_model, model_from_environment
+from metagym.optional_attributes import describe, extension_of
 from metagym.types import Action, Episode, Observation, Step
 
 

@@ -2,9 +2,9 @@
 
 protocol.py      evaluate: the episodes of the protocol   config.py, plan.py   the options; tasks, drawn and checked
 scoring.py       meta-steps, measurements, the guard      learning.py          learning within a budget
-figures.py       every figure of a report                 report.py, store.py  the report, and its place
+gains.py         every figure of a report                 report.py, store.py  the report, and its place
 comparison.py    arms against each other                  controls.py, constant_prompt.py   arms and null controls
-transfer.py      prompts scored elsewhere                 stream.py            families one after another
+transfer.py      prompts scored elsewhere                 family_stream.py     families one after another
 preset.py        protocols by name, in presets/           memorisation.py      text copied from learning episodes
 campaign.py      a preset, played with its controls
 arena/           methods side by side, under equal budgets

@@ -24,10 +24,10 @@ from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_config
 from metagym.evaluation.controls import CONTROLS, Arm, control_arm
+from metagym.evaluation.family_stream import StreamReport, evaluate_stream
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.preset import Preset, PresetEnvironment
 from metagym.evaluation.report import EvaluationReport
-from metagym.evaluation.stream import StreamReport, evaluate_stream
 from metagym.reflectors import Reflector, make_reflector
 from metagym.registration import RESERVED, check_options, make
 from metagym.runs import evaluation_size

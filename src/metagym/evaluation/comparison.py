@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from metagym.errors import ConfigError
 from metagym.evaluation.controls import ArmKind
-from metagym.evaluation.figures import Array
+from metagym.evaluation.gains import Array
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
 from metagym.rendering import plural
 from metagym.runs.measurements import Role

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal, NamedTuple, cast
 import numpy as np
 
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.extensions import describe, extension_of
 from metagym.optimizers import Optimizer
+from metagym.optional_attributes import describe, extension_of
 from metagym.reflectors import FixedReflector, Reflector, ReflectorSpec, Replay, as_reflector, bind
 from metagym.types import MetaStep, Observation, Reflection, Step, StopReason, Trajectory, derive_seed
 

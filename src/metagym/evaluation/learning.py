@@ -15,9 +15,9 @@ from metagym.env import MetaEnv
 from metagym.errors import BudgetExceededError
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.scoring import Loop, LoopLog, Scorer
-from metagym.extensions import extension_of
 from metagym.optimizers import OptimizationResult, Optimizer, optimize
-from metagym.optimizers.loop import result_of
+from metagym.optimizers.meta_loop import result_of
+from metagym.optional_attributes import extension_of
 from metagym.reflectors import Reflector
 from metagym.runs import Learned, Role, measure
 from metagym.types import MetaStep, Reflection

@@ -13,8 +13,8 @@ from metagym.env import MetaEnv
 from metagym.errors import ConfigError, LeakError, TasksExhaustedError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import ArmKind
-from metagym.extensions import describe, extension_of
 from metagym.optimizers import Optimizer
+from metagym.optional_attributes import describe, extension_of
 from metagym.reflectors import Reflector
 from metagym.runs import Manifest
 from metagym.types import Task, derive_seed, digest
@@ -34,10 +34,12 @@ class Plan:
         self.learn_from = {name: learn_from.get(name, name) for name in families}
         env.task_set.expand_families(tuple(self.learn_from.values()))
         self.first_prompt = env.check_prompt(env.default_prompt if config.first_prompt is None else config.first_prompt)
-        self.validation = {name: self._draw(env, name, "validation", config.num_validation) for name in families}
-        self.test = {name: self._draw(env, name, "test", config.num_test) for name in families}
+        self.validation = {name: self._draw_tasks(env, name, "validation", config.num_validation) for name in families}
+        self.test = {name: self._draw_tasks(env, name, "test", config.num_test) for name in families}
         num_learning = config.num_steps * config.episodes_per_step
-        learning = [self._draw(env, name, "train", num_learning) for name in dict.fromkeys(self.learn_from.values())]
+        learning = [
+            self._draw_tasks(env, name, "train", num_learning) for name in dict.fromkeys(self.learn_from.values())
+        ]
         self.roles = {
             "validation": [task for tasks in self.validation.values() for task in tasks],
             "test": [task for tasks in self.test.values() for task in tasks],
@@ -82,7 +84,7 @@ class Plan:
             },
         )
 
-    def _draw(self, env: MetaEnv, family: str, role: str, num_tasks: int) -> tuple[Task, ...]:
+    def _draw_tasks(self, env: MetaEnv, family: str, role: str, num_tasks: int) -> tuple[Task, ...]:
         rng = np.random.default_rng(derive_seed(role, self.config.task_seed, family))
         try:
             return env.task_set.draw(num_tasks, rng=rng, families=[family], split=role)

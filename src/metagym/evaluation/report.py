@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import ArmKind
-from metagym.evaluation.figures import Figures, MeasurementTable, summarise
+from metagym.evaluation.gains import Figures, MeasurementTable, summarise
 from metagym.rendering import plural
 from metagym.runs.measurements import Learned, Measurement, Role
 from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, detectable_effect

@@ -14,7 +14,7 @@ import numpy as np
 from metagym.env import MetaEnv, meta_env_of
 from metagym.errors import ConfigError
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
-from metagym.extensions import extension_of
+from metagym.optional_attributes import extension_of
 from metagym.statistics import Estimate, finite_mean, mean_interval
 from metagym.types import Record, Task, derive_seed
 

@@ -17,11 +17,11 @@ from typing import NoReturn, TypeVar
 
 from metagym.budget import Attempt, AttemptOutcome, Ledger, Prices, current_purpose, open_ledger
 from metagym.errors import ConfigError, ContextOverflowError, ConversationError, ModelError
-from metagym.extensions import Extension, extension_of
 from metagym.models.cassette import open_cassette
 from metagym.models.chat import Call, ChatModel
 from metagym.models.client_config import ClientConfig
 from metagym.models.server_failures import AttemptFailedError, Breaker, Clock, Failure
+from metagym.optional_attributes import Extension, extension_of
 from metagym.types import Completion, Message, Usage, derive_seed
 
 logger = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from typing import Any, Final, Literal, NamedTuple
 
 from metagym.budget import current_purpose
 from metagym.errors import CassetteMissError, ConfigError, ContentFilterError, ContextOverflowError, ConversationError
-from metagym.extensions import describe
 from metagym.models.chat import Call, ChatModel
+from metagym.optional_attributes import describe
 from metagym.types import Completion, Message, digest
 
 Mode = Literal["record", "replay", "read-through"]

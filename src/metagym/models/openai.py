@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from metagym.background import LOOP
 from metagym.budget import Ledger
 from metagym.errors import ConfigError, ModelUnavailableError
-from metagym.extensions import Extension
 from metagym.models.asking import Booking, Retrier, Sleep, estimate_tokens, max_tokens
 from metagym.models.chat import Call
 from metagym.models.client_config import (
@@ -28,6 +27,7 @@ from metagym.models.client_config import (
 from metagym.models.server_failures import AttemptFailedError, Breaker, Clock, read_failure
 from metagym.models.server_replies import read_completion
 from metagym.models.server_words import has_meaning
+from metagym.optional_attributes import Extension
 from metagym.types import Completion, Message, clean_text
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any
 
 from metagym.budget import Budget
 from metagym.env import MetaEnv
-from metagym.optimizers.loop import OptimizationResult, method_ledger, run_loop
+from metagym.optimizers.meta_loop import OptimizationResult, method_ledger, run_loop
 from metagym.reflectors import ReflectorSpec, as_reflector, reflect_samples
 from metagym.types import MetaStep, Reflection
 

@@ -20,10 +20,10 @@ from metagym import background
 from metagym.budget import Budget, BudgetUse, Ledger
 from metagym.env import MetaEnv
 from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError
-from metagym.extensions import extension_of
 from metagym.imports import require
 from metagym.models import Call, ChatModel, ask
-from metagym.optimizers.loop import OptimizationResult, method_ledger, result_of
+from metagym.optimizers.meta_loop import OptimizationResult, method_ledger, result_of
+from metagym.optional_attributes import extension_of
 from metagym.reflectors import ReflectorSpec
 from metagym.rendering import render_outcome, render_trajectory
 from metagym.types import Message, MetaStep, Trajectory, derive_seed

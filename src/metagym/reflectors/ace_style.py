@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel
 
 from metagym.reflectors.method import History, ReflectionMethod, memory_of, option
-from metagym.reflectors.texts import Verb, distinct, document, read_json_reply, request
+from metagym.reflectors.prompt_document import Verb, distinct, document, read_json_reply, request
 from metagym.types import Reflection
 
 INSTRUCTIONS = """\

@@ -15,7 +15,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from metagym.reflectors.method import History, ReflectionMethod, has_succeeded, memory_of, option
-from metagym.reflectors.texts import MEMORY_HEADING, as_item, distinct, document
+from metagym.reflectors.prompt_document import MEMORY_HEADING, as_item, distinct, document
 from metagym.rendering import render_trajectory
 from metagym.types import Reflection, Trajectory
 

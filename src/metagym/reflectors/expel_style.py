@@ -17,7 +17,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from metagym.reflectors.method import History, ReflectionMethod, has_succeeded, memory_of, option
-from metagym.reflectors.texts import CUT_OFF, MEMORY_HEADING, distinct, document, numbered, request
+from metagym.reflectors.prompt_document import CUT_OFF, MEMORY_HEADING, distinct, document, numbered, request
 from metagym.rendering import render_trajectory
 from metagym.types import Reflection
 

@@ -10,7 +10,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from metagym.models import ask
 from metagym.reflectors.method import History, ModelRequest, ReflectionMethod, call_about, option
-from metagym.reflectors.texts import read_marked_reply, tagged
+from metagym.reflectors.prompt_document import read_marked_reply, tagged
 from metagym.rendering import render_batch
 from metagym.spaces import PromptSpace
 from metagym.types import Completion, Message, MetaStep, Reflection

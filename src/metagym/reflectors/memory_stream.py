@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from metagym.models import ChatModel
 from metagym.reflectors.method import History, ReflectionMethod, memory_of, option
-from metagym.reflectors.texts import MEMORY_HEADING, Verb, document, read_json_reply, tagged
+from metagym.reflectors.prompt_document import MEMORY_HEADING, Verb, document, read_json_reply, tagged
 from metagym.rendering import render_trajectory
 from metagym.types import Completion, Reflection
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
 
 from metagym.errors import ConfigError
-from metagym.extensions import Extension, describe, extension_of
 from metagym.models import Call, ask
+from metagym.optional_attributes import Extension, describe, extension_of
 from metagym.reflectors.protocol import History as History
 from metagym.reflectors.protocol import wait_for_all
 from metagym.spaces import PromptSpace

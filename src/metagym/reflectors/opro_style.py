@@ -16,7 +16,7 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 
 from metagym.reflectors.method import History, ReflectionMethod, memory_of, option
-from metagym.reflectors.texts import CUT_OFF, distinct, tagged
+from metagym.reflectors.prompt_document import CUT_OFF, distinct, tagged
 from metagym.rendering import render_batch
 from metagym.spaces import PromptSpace
 from metagym.types import Reflection

@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar, cast
 
 from metagym import background
 from metagym.errors import ConfigError
-from metagym.extensions import describe, extension_of
 from metagym.models import sample
+from metagym.optional_attributes import describe, extension_of
 from metagym.types import MetaStep, Reflection
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ History = Sequence[MetaStep]
 class Reflector(Protocol):
     """Writes the next prompt. It keeps nothing between calls: its memory travels in `Reflection.memory`.
 
-    Its optional attributes (`fingerprint`, `scripted`, ...) are those of `metagym.extensions.Extension`.
+    Its optional attributes (`fingerprint`, `scripted`, ...) are those of `metagym.optional_attributes.Extension`.
     """
 
     async def reflect(self, history: History) -> Reflection:

@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import BaseModel
 
 from metagym.reflectors.method import History, ModelRequest, ReflectionMethod, has_succeeded, memory_of, option
-from metagym.reflectors.texts import MEMORY_HEADING, document, read_json_reply, tagged
+from metagym.reflectors.prompt_document import MEMORY_HEADING, document, read_json_reply, tagged
 from metagym.rendering import render_trajectory
 from metagym.types import Completion, Reflection
 

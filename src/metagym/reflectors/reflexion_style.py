@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 
 from metagym.reflectors.method import History, ReflectionMethod, has_succeeded, memory_of, option
-from metagym.reflectors.texts import document, read_marked_reply, request
+from metagym.reflectors.prompt_document import document, read_marked_reply, request
 from metagym.types import Reflection
 
 INSTRUCTIONS = """\

@@ -20,8 +20,8 @@ from pydantic import BaseModel
 
 from metagym.errors import ConfigError
 from metagym.reflectors.method import History, ModelRequest, ReflectionMethod, memory_of, option
+from metagym.reflectors.prompt_document import Verb, distinct, document, numbered, read_json_reply, tagged
 from metagym.reflectors.protocol import Replay
-from metagym.reflectors.texts import Verb, distinct, document, numbered, read_json_reply, tagged
 from metagym.rendering import render_batch
 from metagym.types import MetaStep, Reflection, Trajectory
 

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from typing import Any
 from urllib.parse import urlencode
 
-from metagym.evaluation.figures import MeasurementTable
+from metagym.evaluation.gains import MeasurementTable
 from metagym.evaluation.output.panels import Range, axis_of
 from metagym.evaluation.report import EvaluationReport
 from metagym.report.number_format import format_number

@@ -26,7 +26,7 @@ _TEXT = "margin:.2em 0;color:inherit;background:none;font-size:90%;word-break:no
 _MARK = "border:1px solid currentColor;border-radius:3px;padding:0 .3em;font-weight:bold;font-size:80%"
 
 
-def draw(record: Record) -> str | None:
+def html_of(record: Record) -> str | None:
     """Return a trajectory, a meta-step or an evaluation's report as HTML; None for any other record."""
     if isinstance(record, Trajectory):
         return _trajectory_html(record)

@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from itertools import groupby
 from typing import Any, Literal
 
-from metagym.evaluation.figures import MeasurementTable
+from metagym.evaluation.gains import MeasurementTable
 from metagym.report.run_reading import Run
 from metagym.runs import Role
 from metagym.types import Reflection

@@ -17,9 +17,9 @@ from metagym.errors import MetaGymError, RunFolderError
 from metagym.evaluation.arena import Standings
 from metagym.evaluation.arena.standings import STANDINGS_FILE
 from metagym.evaluation.controls import ArmKind, is_control, recorded_kind
+from metagym.evaluation.family_stream import StreamReport
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import report_of
-from metagym.evaluation.stream import StreamReport
 from metagym.report.episode_selection import by_importance, share_out
 from metagym.runs import LOG, MANIFEST, REPORT, Key, Manifest, Measurement, RunFolder, read_manifest
 from metagym.runs.folder import load_ledger

@@ -11,7 +11,7 @@ from metagym.actor import Actor
 from metagym.budget import Ledger
 from metagym.config import MetaEnvConfig, RolloutConfig
 from metagym.errors import BudgetExceededError, InfrastructureError, InnerEnvError
-from metagym.extensions import extension_of
+from metagym.optional_attributes import extension_of
 from metagym.rollout.episode import DEFAULT_CONFIG, PlayEpisode, Score, default_score, failed_episode, play_on
 from metagym.types import Episode, Step, Trajectory
 from metagym.workers import RemoteWorkers, WorkerLostError, Workers

@@ -10,7 +10,7 @@ from typing import Any
 from metagym.actor import Actor
 from metagym.config import RolloutConfig
 from metagym.errors import ContractError, ConversationError
-from metagym.extensions import Extension, extension_of
+from metagym.optional_attributes import Extension, extension_of
 from metagym.rollout.remote import RemoteRollout
 from metagym.types import Action, Episode, Observation, Step, StopReason, Trajectory, compact, sum_usage
 from metagym.workers import Frame, InnerEnv, RemoteWorkers, Workers

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from metagym.actor import Actor
 from metagym.budget import Attempt, Ledger, Purpose, current_purpose, open_ledger, spending_on
 from metagym.errors import ConfigError
-from metagym.extensions import extension_of
 from metagym.models import Call, Cassette
 from metagym.models.cassette import Mode, Rows, open_cassette
+from metagym.optional_attributes import extension_of
 from metagym.types import Episode, Step, Trajectory, step_seed
 from metagym.workers import HostLease, RemoteWorkers, WorkerLostError, Workers
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from metagym.budget import Budget
 from metagym.env import meta_env_of
-from metagym.extensions import describe, extension_of
 from metagym.models import Cassette
-from metagym.optimizers.loop import OptimizationResult, optimize
+from metagym.optimizers.meta_loop import OptimizationResult, optimize
+from metagym.optional_attributes import describe, extension_of
 from metagym.reflectors import make_reflector
 from metagym.registration import make
 from metagym.runs import Manifest, RunFolder

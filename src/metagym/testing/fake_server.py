@@ -214,11 +214,11 @@ class Misbehaviour:
 
     def __call__(self, request: ServerRequest) -> ServerReply:
         """Return the reply, good or bad."""
-        reply, name = _as_reply(self._respond(request)), self._draw(request)
+        reply, name = _as_reply(self._respond(request)), self._draw_fault(request)
         self.counts[name or "good"] += 1
         return FAULTS[name](reply) if name else reply
 
-    def _draw(self, request: ServerRequest) -> str | None:
+    def _draw_fault(self, request: ServerRequest) -> str | None:
         asked = digest(request.body)
         self._attempts[asked] += 1
         if self._burst_left:

@@ -107,13 +107,13 @@ def _opened(make: MakeEnv, **more: Any) -> Iterator[Any]:
 
 
 def _check_inner(env: MetaEnv, seed: int) -> None:
-    for task in _draw(env, env.config.split, NUM_INNER_TASKS, seed):
+    for task in _draw_tasks(env, env.config.split, NUM_INNER_TASKS, seed):
         remedy = "Make sure that reset(seed=task.seed, options={'task_id': task.id}) starts each drawn task."
         with expecting(f"the task {task.id!r} to be playable", remedy=remedy):
             check_text_env(env.make_inner_env(), seed=task.seed, options={"task_id": task.id})
 
 
-def _draw(env: MetaEnv, split: str, num_tasks: int, seed: int) -> tuple[Task, ...]:
+def _draw_tasks(env: MetaEnv, split: str, num_tasks: int, seed: int) -> tuple[Task, ...]:
     """Draw `num_tasks` tasks of the split, or all if there are fewer."""
     for size in range(num_tasks, 0, -1):
         with suppress(TasksExhaustedError):
@@ -129,12 +129,12 @@ def _check_tasks(env: MetaEnv, other: MetaEnv, seed: int) -> None:
         "Give the task set more tasks, or check with fewer episodes_per_step. Starts with the same first text "
         "are one task to TaskSet.from_seeds, unless your own `digest` distinguishes them."
     )
-    num_drawn = len(_draw(env, own, wanted, seed))
+    num_drawn = len(_draw_tasks(env, own, wanted, seed))
     expected = f"{wanted} tasks with the split {own!r}, for two meta-steps"
     expect(num_drawn == wanted, expected, got=num_drawn, remedy=remedy)
     roles: dict[str, Task] = {}
     for split in dict.fromkeys((own, *ROLES)):
-        drawn, again = (_draw(copy, split, NUM_TASKS_PER_ROLE, seed) for copy in (env, other))
+        drawn, again = (_draw_tasks(copy, split, NUM_TASKS_PER_ROLE, seed) for copy in (env, other))
         got = f"other tasks with the split {split!r}"
         remedy = (
             "Let the task set draw only from the generator it is given, never by a clock or the order of a set "

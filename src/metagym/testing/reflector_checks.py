@@ -18,9 +18,9 @@ from metagym.envs.gates.env import GatesEnv, GatesTaskSet
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import BudgetExceededError, ContractError, LeakError
 from metagym.evaluation import EvaluationConfig, evaluate
-from metagym.extensions import describe, extension_of
 from metagym.models import Call, ChatModel
 from metagym.optimizers import OptimizationResult, optimize
+from metagym.optional_attributes import describe, extension_of
 from metagym.reflectors import Reflector, ReflectorSpec, Replay, as_reflector, bind, reflect
 from metagym.reflectors.scripted_model import Reply, ScriptedReflectorModel, spoil
 from metagym.runs import Manifest, RunFolder

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
-from metagym.extensions import describe, extension_of, import_path
 from metagym.files import whole_lines, write_whole
 from metagym.imports import require
-from metagym.optimizers.loop import optimize
+from metagym.optimizers.meta_loop import optimize
+from metagym.optional_attributes import describe, extension_of, import_path
 from metagym.reflectors import ChatReflector, ReflectorSpec, as_reflector
 from metagym.runs import MANIFEST, Manifest, RunFolder
 from metagym.types import SCHEMA_VERSION, Message, MetaStep, Record, derive_seed, digest

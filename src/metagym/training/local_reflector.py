@@ -11,10 +11,10 @@ from typing import Any
 
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
-from metagym.extensions import import_path
 from metagym.files import write_whole
 from metagym.imports import import_object, require
 from metagym.models import Call
+from metagym.optional_attributes import import_path
 from metagym.reflectors import ChatReflector
 from metagym.training.experience import Experience, Render, chat_messages
 from metagym.training.grpo import GRPOConfig

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from metagym.errors import ConfigError, RunFolderError
-from metagym.extensions import import_path
 from metagym.files import write_whole
 from metagym.imports import require
+from metagym.optional_attributes import import_path
 from metagym.training.experience import Experience, Render, chat_messages, read_lines
 from metagym.training.grpo import GRPO, GRPOConfig
 from metagym.training.local_reflector import Evaluate, Served

@@ -13,7 +13,7 @@ from metagym.envs.alfworld.generated.games import task_id
 from metagym.envs.alfworld.meta import ALFWorldMetaEnv
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.envs.instructions import Instruction, write_instructions
-from metagym.optimizers.loop import optimize
+from metagym.optimizers.meta_loop import optimize
 from metagym.types import MetaStep, Observation, Reflection, Trajectory
 from tests.conftest import make_episode, make_meta_step, make_trajectory
 

@@ -13,7 +13,7 @@ import pytest
 
 from metagym.budget import Attempt, AttemptOutcome, CallLog
 from metagym.evaluation import EvaluationConfig, evaluate
-from metagym.evaluation.stream import evaluate_stream
+from metagym.evaluation.family_stream import evaluate_stream
 from metagym.runs import LOG, MANIFEST, Manifest, Role, RunFolder
 from metagym.runs.running import run_experiment
 from metagym.runs.watching import RunState

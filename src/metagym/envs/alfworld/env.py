@@ -69,7 +69,7 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
         """Start the game `options["task_id"]`; without an id, draw a game."""
         super().reset(seed=seed)
         task_id = (options or {}).get("task_id")
-        task_id = self._draw() if task_id is None else task_id
+        task_id = self._draw_task() if task_id is None else task_id
         self._game: Game = self._catalogue.game(task_id)
         data = self._catalogue.data(task_id) if self._engine.needs_data else {}
         self._turn: Turn = self._engine.start(self._game, data)
@@ -89,7 +89,7 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
         """End the engine's process, if it has one."""
         self._engine.close()
 
-    def _draw(self) -> str:
+    def _draw_task(self) -> str:
         if self._catalogue.folder is None:
             family = FAMILIES[self.np_random.integers(len(FAMILIES))]
             return games.task_id(family, int(self.np_random.integers(games.NUM_SEEDS)))

@@ -98,7 +98,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         """Start the level `options["task_id"]`; without an id, draw one from `np_random`."""
         super().reset(seed=seed)
         task_id = (options or {}).get("task_id")
-        family, level_seed = self._draw() if task_id is None else parse_task_id(task_id)
+        family, level_seed = self._draw_task() if task_id is None else parse_task_id(task_id)
         game = self._game = self._take_game(family)
         game.reads_colors, game.reads_descriptions = self._display, "legend" in self._parts
         game.start(level_seed)
@@ -150,7 +150,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
             self._pool.close()
         self._is_over = True
 
-    def _draw(self) -> tuple[str, int]:
+    def _draw_task(self) -> tuple[str, int]:
         family = self._families[int(self.np_random.integers(len(self._families)))]
         return family, int(self.np_random.integers(NUM_SEEDS))
 

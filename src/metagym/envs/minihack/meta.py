@@ -14,8 +14,8 @@ from metagym.envs.minihack.env import MiniHackTextEnv
 from metagym.envs.minihack.families import DEFAULT_FAMILIES
 from metagym.envs.minihack.screen import DEFAULT_PARTS
 from metagym.envs.minihack.tasks import MiniHackTaskSet
-from metagym.extensions import extension_of
 from metagym.imports import package_versions
+from metagym.optional_attributes import extension_of
 from metagym.tasks import TaskSet
 from metagym.types import Episode, Trajectory
 

@@ -16,7 +16,7 @@ import numpy as np
 from metagym.budget import Budget, BudgetUse
 from metagym.evaluation.comparison import compare
 from metagym.evaluation.controls import is_control
-from metagym.evaluation.figures import Array
+from metagym.evaluation.gains import Array
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.runs.measurements import Learned
 from metagym.statistics import Estimate, adjusted_p, macro_average, mean_interval

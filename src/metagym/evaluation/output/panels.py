@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from metagym.evaluation.controls import ArmKind
-from metagym.evaluation.figures import Figures
+from metagym.evaluation.gains import Figures
 from metagym.evaluation.report import EvaluationReport
 from metagym.statistics import Estimate
 

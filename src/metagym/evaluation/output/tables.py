@@ -11,8 +11,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from metagym.evaluation.comparison import Comparison
+from metagym.evaluation.family_stream import StreamReport
 from metagym.evaluation.report import EvaluationReport
-from metagym.evaluation.stream import StreamReport
 from metagym.rendering import plural
 from metagym.statistics import Estimate
 

@@ -10,8 +10,8 @@ import pytest
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.errors import ConfigError, LeakError, RunFolderError
 from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.family_stream import StreamReport, evaluate_stream
 from metagym.evaluation.store import read_report
-from metagym.evaluation.stream import StreamReport, evaluate_stream
 from metagym.runs import Measurement, Role, RunFolder
 from tests.conftest import MakeGates
 from tests.evaluation import planted

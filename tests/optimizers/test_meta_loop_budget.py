@@ -12,7 +12,7 @@ from metagym.env import MetaEnv
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.errors import BudgetExceededError
 from metagym.optimizers import InTurn
-from metagym.optimizers.loop import optimize
+from metagym.optimizers.meta_loop import optimize
 from metagym.reflectors import ChatReflector
 from metagym.reflectors.scripted_model import ScriptedReflectorModel
 from metagym.testing import FakeChatModel

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from metagym.reflectors.texts import read_json_reply, read_marked_reply
+from metagym.reflectors.prompt_document import read_json_reply, read_marked_reply
 from tests.conftest import reply
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from metagym.env import meta_env_of
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.figures import MeasurementTable, mean_of
+from metagym.evaluation.gains import MeasurementTable, mean_of
 from metagym.evaluation.learning import learn
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.report import SCRIPTED_NOTE
