@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from metagym.errors import ConfigError
@@ -31,10 +32,11 @@ def retrieve_items(top_k: int, *, below: str | None = None) -> ReadPrompt:
         blocks = _blocks(prompt, below)
         items = {index: _words(text) for index, (is_item, text) in enumerate(blocks) if is_item}
         query = _words(f"{goal}\n{observation.text}")
+        counts = Counter(word for words in items.values() for word in words)
 
         def relevance(index: int) -> float:
             shared = sorted(items[index] & query)  # a fixed order, as float sums depend on it
-            return sum(1 / sum(word in words for words in items.values()) for word in shared)
+            return sum(1 / counts[word] for word in shared)
 
         best = set(sorted(items, key=lambda index: (-relevance(index), index))[:top_k])
         return "\n".join(text for index, (is_item, text) in enumerate(blocks) if not is_item or index in best)
@@ -45,19 +47,19 @@ def retrieve_items(top_k: int, *, below: str | None = None) -> ReadPrompt:
 
 def _blocks(prompt: str, below: str | None) -> list[tuple[bool, str]]:
     # Items and other lines, each with whether it is an item. A line that is indented under an item belongs to it.
-    blocks: list[tuple[bool, str]] = []
+    blocks: list[tuple[bool, list[str]]] = []
     is_open = below is None
     for line in prompt.splitlines():
         if below is not None and line.startswith("#"):
             is_open = line.strip() == below.strip()
         after_item = bool(blocks) and blocks[-1][0]
         if is_open and _ITEM.match(line) and not (after_item and line.startswith("  ")):
-            blocks.append((True, line))
+            blocks.append((True, [line]))
         elif after_item and line.startswith((" ", "\t")) and line.strip():
-            blocks[-1] = (True, f"{blocks[-1][1]}\n{line}")
+            blocks[-1][1].append(line)
         else:
-            blocks.append((False, line))
-    return blocks
+            blocks.append((False, [line]))
+    return [(is_item, "\n".join(lines)) for is_item, lines in blocks]
 
 
 def _words(text: str) -> set[str]:

@@ -42,6 +42,8 @@ INSTEAD: Final = {
     "--price-completion": "--prices prompt=X,completion=Y",
 }
 """An option of the first release: what to write instead."""
+_NAME = re.compile(r"\s*(\w+)\s*=\s*")
+_END = re.compile(r"\s*(?:,|$)")
 
 
 class Command(TyperCommand):
@@ -65,7 +67,7 @@ def read_pairs(options: Iterable[str] | None, *, name: str = "--option") -> dict
         key, equals, value = option.partition("=")
         if not equals:
             raise ConfigError(f"{name} expects NAME=VALUE, got {option!r}.")
-        with contextlib.suppress(ValueError):  # a plain word needs no quotes
+        with contextlib.suppress(ValueError, RecursionError):  # a plain word needs no quotes
             value = json.loads(value)
         read[key] = value
     return read
@@ -78,23 +80,23 @@ def read_assignments(name: str, text: str) -> dict[str, Any]:
     {'temperature': 0, 'stop': ['a,b'], 'effort': 'low'}
     """
     read: dict[str, Any] = {}
-    rest = text
-    while rest or not read:
-        found = re.match(r"\s*(\w+)\s*=\s*", rest)
+    at = 0
+    while at < len(text) or not read:
+        found = _NAME.match(text, at)
         if found is None:
             raise ConfigError(f"{name} expects NAME=VALUE with commas between the pairs, got {text!r}.")
         if found[1] in read:
             raise ConfigError(f"{name} expects each name once, got {found[1]!r} twice in {text!r}.")
-        rest = rest[found.end() :]
         try:
-            value, length = json.JSONDecoder().raw_decode(rest)
-            if not re.match(r"\s*(,|$)", rest[length:]):
+            read[found[1]], at = json.JSONDecoder().raw_decode(text, found.end())
+            if (end := _END.match(text, at)) is None:
                 raise ValueError("a word that begins as a JSON value does")  # such as 50_000
-        except ValueError:
-            length = len(rest.partition(",")[0])
-            value = rest[:length].strip()
-        read[found[1]] = value
-        rest = rest[length:].lstrip().removeprefix(",")
+        except (ValueError, RecursionError):
+            comma = text.find(",", found.end())
+            word = text[found.end() : comma if comma >= 0 else len(text)]
+            read[found[1]], end = word.strip(), _END.match(text, found.end() + len(word))
+        assert end is not None  # a comma, or the end of the text
+        at = end.end()
     return read
 
 
@@ -103,7 +105,7 @@ def read_json_file(name: str, path: Path) -> dict[str, Any]:
     text = read_text(name, path)
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{name} expects a JSON mapping in {path}: {error}.") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{name} expects a JSON mapping in {path}, got {text.strip()!r:.80}.")

@@ -18,7 +18,7 @@ from metagym.types import Reflection
 
 MAX_INSTRUCTIONS = 4
 
-_INSTRUCTION = re.compile(r"^[\s\-*\d.)]*when\s+([^,\n]+),\s*(.+?)\s*\.?\s*$", re.IGNORECASE | re.MULTILINE)
+_INSTRUCTION = re.compile(r"^[ \t\-*\d.)]*+when[ \t]++([^,\n]++),(.*[^\s.].*)$", re.IGNORECASE | re.MULTILINE)
 
 
 class Instruction(NamedTuple):
@@ -39,7 +39,7 @@ def read_instructions(prompt: str, *, limit: int | None = MAX_INSTRUCTIONS) -> t
     (Instruction(condition='the gate is oak', do='knock'),)
     """
     found = (
-        Instruction(*(" ".join(part.lower().split()) for part in match.groups()))
+        Instruction(*(" ".join(part.lower().split()) for part in (match[1], match[2].rstrip().removesuffix("."))))
         for match in _INSTRUCTION.finditer(prompt)
     )
     return tuple(found)[:limit]

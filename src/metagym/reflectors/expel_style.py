@@ -37,8 +37,8 @@ A rule whose votes reach zero is removed. If nothing is to be changed, write the
 they name nothing that belongs to one episode only."""
 
 _CHANGE = re.compile(
-    r"^[ \t*\-]*(?:(?P<add>ADD)(?=\**[ \t]*:)|(?P<verb>EDIT|UPVOTE|DOWNVOTE)[ \t]+#?(?P<number>\d+))\**[ \t]*"
-    r"(?::[ \t*]*(?P<text>.*\S))?",
+    r"^[ \t*\-]*(?:(?P<add>ADD)(?=\**[ \t]*:)|(?P<verb>EDIT|UPVOTE|DOWNVOTE)[ \t]+#?(?P<number>\d{1,9}))\**[ \t]*"
+    r"(?::(?P<text>.*))?",
     re.MULTILINE,
 )
 _NONE = re.compile(r"^[ \t*]*NONE\b", re.MULTILINE)
@@ -93,12 +93,13 @@ def apply_changes(rules: Sequence[dict[str, Any]], text: str, *, max_rules: int)
     added: list[str] = []
     for change in _CHANGE.finditer(text):
         rule = changed.get(int(change["number"] or 0))
+        new_text = (change["text"] or "").lstrip(" \t*").rstrip()
         if change["add"]:
-            added.append(change["text"] or "")
-        elif rule and (change["text"] or change["verb"] != "EDIT"):
+            added.append(new_text)
+        elif rule and (new_text or change["verb"] != "EDIT"):
             rule["count"] += -1 if change["verb"] == "DOWNVOTE" else 1
             if change["verb"] == "EDIT":
-                rule["text"] = change["text"]
+                rule["text"] = new_text
     kept = [rule for rule in changed.values() if rule["count"] > 0]
     new = distinct(added, [rule["text"] for rule in kept])[: max(0, max_rules - len(kept))]
     return [*kept, *({"text": rule, "count": NEW_COUNT} for rule in new)]

@@ -10,13 +10,12 @@ come in one reply and are played in turn. The wording is ours, and the scores ha
 
 from __future__ import annotations
 
-import re
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
 from metagym.reflectors.method import History, ReflectionMethod, memory_of, option
-from metagym.reflectors.prompt_document import CUT_OFF, distinct, tagged
+from metagym.reflectors.prompt_document import CUT_OFF, distinct, parts_between, tagged
 from metagym.rendering import render_batch
 from metagym.spaces import PromptSpace
 from metagym.types import Reflection
@@ -31,8 +30,6 @@ Write each of them in full, between tags:
 <prompt>
 ...
 </prompt>"""
-
-_PROPOSED = re.compile(r"<prompt>\s*(.*?)\s*</prompt>", re.DOTALL)
 
 
 @dataclass(eq=False, repr=False)
@@ -62,7 +59,8 @@ class OproStyle(ReflectionMethod):
         completion = await self.ask_once(history, instructions, tagged(tried_prompts=tried, episodes=episodes))
         if not completion.is_whole:
             return self.keep(history, CUT_OFF, [completion])
-        legal = [text for text in _PROPOSED.findall(completion.text) if not PromptSpace().problem(text)]
+        proposed = parts_between(completion.text, "<prompt>", "</prompt>")
+        legal = [text for text in proposed if not PromptSpace().problem(text)]
         new = distinct(legal, [meta_step.prompt for meta_step in history])[: self.num_candidates]
         if not new:
             return self.keep(history, "The reply holds no new prompt between <prompt> and </prompt>", [completion])

@@ -21,9 +21,10 @@ from metagym.types import Completion, MetaStep
 CUT_OFF = "The reply was cut off before its end"
 
 # At the start of a line, Markdown emphasis and headings allowed; a quotation (>) is not a marker.
-_MARKER = r"^[ \t#*_]*?(?P<mark>[*_]*)(?P<name>analysis|{name})(?P<close>[*_]*[ \t]*:[*_]*)[ \t]*"
+# `*+` gives nothing back, so that a line of a thousand stars is read once.
+_MARKER = r"^(?P<head>[ \t#*_]*+)(?P<name>analysis|{name})(?P<close>[*_]*+[ \t]*+:[*_]*+)[ \t]*+"
 _FENCED = re.compile(r"\A```[^\n]*\n(?P<inside>.*)\n[ \t]*```\Z", re.DOTALL)
-_FENCES = re.compile(r"```[^\n]*\n(.*?)\n[ \t]*```", re.DOTALL)
+_FENCE_END = re.compile(r"\n[ \t]*+```")
 
 R = TypeVar("R", bound=BaseModel)
 Verb = BeforeValidator(lambda word: word.upper() if isinstance(word, str) else word)
@@ -93,8 +94,12 @@ def read_marked_reply(completion: Completion, name: str) -> tuple[str, str | Non
     """
     text = _unfenced(completion.text.strip())
     pattern = _MARKER.format(name=name.replace(" ", r"[ \t]+"))
-    found = re.finditer(pattern, text, re.IGNORECASE | re.MULTILINE)
-    markers = [marker for marker in found if text.count("```", 0, marker.start()) % 2 == 0]
+    markers, num_fences, counted = list[re.Match[str]](), 0, 0
+    for marker in re.finditer(pattern, text, re.IGNORECASE | re.MULTILINE):
+        num_fences += text.count("```", counted, marker.start())
+        counted = marker.start()
+        if num_fences % 2 == 0:
+            markers.append(marker)
     sections = [marker for marker in markers if marker["name"].lower() != "analysis"]
     analyses = [marker for marker in markers if marker["name"].lower() == "analysis"]
     start = analyses[0].end() if analyses else 0
@@ -120,7 +125,7 @@ def read_json_reply(completion: Completion, kind: type[R]) -> tuple[R | None, st
     if not completion.is_whole:
         return None, CUT_OFF
     text = completion.text
-    for candidate in (text, *reversed(_FENCES.findall(text)), text[text.find("{") : text.rfind("}") + 1]):
+    for candidate in (text, *reversed(_fenced_parts(text)), text[text.find("{") : text.rfind("}") + 1]):
         try:
             value = json.loads(candidate, strict=False)  # models put line ends into strings
             return kind.model_validate_json(json.dumps(value)), ""
@@ -129,14 +134,36 @@ def read_json_reply(completion: Completion, kind: type[R]) -> tuple[R | None, st
             if first["type"] != "json_invalid":  # half of a character, which no server takes
                 place = ".".join(map(str, first["loc"])) or "the mapping"
                 return None, f"The reply's JSON does not have the expected fields ({place}: {first['msg']})"
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON, or a thousand brackets
             continue
     return None, "The reply holds no JSON mapping"
 
 
+def parts_between(text: str, start: str, end: str) -> list[str]:
+    """Return the texts between the marks `start` and `end`, without the white space around them.
+
+    >>> parts_between("<p> One. </p> and <p>no end", "<p>", "</p>")
+    ['One.']
+    """
+    parts = (part.partition(end) for part in text.split(start)[1:])
+    return [inside.strip() for inside, mark, _ in parts if mark]
+
+
+def _fenced_parts(text: str) -> list[str]:
+    parts, at = [], 0
+    while (fence := text.find("```", at)) >= 0 and (line_end := text.find("\n", fence)) >= 0:
+        end = _FENCE_END.search(text, line_end + 1)
+        if end is None:
+            break
+        parts.append(text[line_end + 1 : end.start()])
+        at = end.end()
+    return parts
+
+
 def _unmarked(text: str, marker: re.Match[str]) -> str:
     """Return `text` without the end of the emphasis that its marker opened: **ANALYSIS: text**."""
-    mark = marker["mark"]
+    head = marker["head"]
+    mark = head[len(head.rstrip("*_")) :]
     is_open = mark and marker["close"].strip() == ":" and text.count(mark) == 1
     return text.removesuffix(mark).strip() if is_open else text
 

@@ -18,8 +18,9 @@ from metagym.spaces import TextSpace
 
 EngineName = Literal["native", "textworld"]
 
-_PUT = re.compile(r"put (.+) (?:in/on|in|on) (.+)")
-_MOVE = re.compile(r"move (.+) to (.+)")
+# With DOTALL the first try succeeds or none does: a line feed would make them search in quadratic time.
+_PUT = re.compile(r"put (.+) (?:in/on|in|on) (.+)", re.DOTALL)
+_MOVE = re.compile(r"move (.+) to (.+)", re.DOTALL)
 
 
 class ALFWorldTextEnv(gymnasium.Env[str, str]):

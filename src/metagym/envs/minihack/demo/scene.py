@@ -15,11 +15,11 @@ Square = tuple[int, int]
 ITEMS = frozenset('?!/="[)(%*$')
 _MONSTERS = frozenset("&';:~@")
 FLOOR = frozenset(".#<>_{^") | ITEMS
-_MAP = re.compile(r"^Map \(rows (\d+)-(\d+), columns (\d+)-\d+\):$", re.MULTILINE)
-_CURSOR = re.compile(r"^You are at row (\d+), column (\d+)\.$", re.MULTILINE)
+_MAP = re.compile(r"^Map \(rows (\d{1,4})-(\d{1,4}), columns (\d{1,4})-\d{1,4}\):$", re.MULTILINE)
+_CURSOR = re.compile(r"^You are at row (\d{1,4}), column (\d{1,4})\.$", re.MULTILINE)
 _MESSAGE = re.compile(r"^Message: (.*)$", re.MULTILINE)
 _ITEM = re.compile(r"^([a-zA-Z]): (.+)$", re.MULTILINE)
-_HP = re.compile(r"\bHP (-?\d+)/(\d+)")
+_HP = re.compile(r"\bHP (-?\d{1,9})/(\d{1,9})")
 
 
 @dataclass(frozen=True)
