@@ -97,6 +97,7 @@ PARSERS: dict[str, Parser] = {
     "reflector option": lambda text: read_reflector(text, actor="demo"),
 }
 REFUSALS = (MetaGymError, ReplyError)
+DEEP_OR_EMPTY = ("[" * 4_000, "{" * 4_001, '{"a":' * 4_000, "9" * 5_000, "\ud800", "", "\x00\n")
 
 
 def _try(parser: Parser, text: str) -> None:
@@ -123,9 +124,7 @@ def test_no_parser_raises_a_raw_exception_on_20_000_texts(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PARSERS)
-@pytest.mark.parametrize(
-    "text", ["[" * 4_000, "{" * 4_000, '{"a":' * 4_000, "9" * 5_000, "\ud800", "", "\x00"], ids=len
-)
+@pytest.mark.parametrize("text", DEEP_OR_EMPTY, ids=len)
 def test_deep_long_and_empty_texts_are_read_or_refused(name: str, text: str) -> None:
     _try(PARSERS[name], text)
 
