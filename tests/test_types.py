@@ -153,5 +153,5 @@ def test_a_memory_equals_what_is_read_back_from_a_file() -> None:
     reflection = Reflection(prompt="p", memory={"items": ("a", "\ud800")})
     assert reflection.memory == {"items": ["a", "\ufffd"]}
     assert Reflection.model_validate_json(reflection.model_dump_json()) == reflection
-    with pytest.raises(TypeError, match="not JSON serializable"):
+    with pytest.raises(ValidationError, match="expected JSON, got a set in it"):
         Reflection(prompt="p", memory={"items": {1, 2}})

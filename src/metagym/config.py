@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from metagym.budget import Budget
 from metagym.errors import ConfigError, config_error
-from metagym.types import Record, Task
+from metagym.types import Record, Task, Text, Texts
 from metagym.workers import WorkerOptions, read_workers
 
 
@@ -29,9 +29,9 @@ class RolloutConfig(Record):
 class MetaEnvConfig(RolloutConfig):
     """What a meta-environment plays, and how: all options of `gym.make` except the actor."""
 
-    families: tuple[str, ...] | None = None
+    families: Texts | None = None
     """Families (or groups of them) whose tasks are played; None means all."""
-    split: str = "train"
+    split: Text = "train"
     """The role of the tasks: `train`, `validation` or `test`; or a source, which means all that is in it."""
     episodes_per_step: int = Field(default=5, ge=1)
     """Tasks in a batch."""
@@ -43,10 +43,10 @@ class MetaEnvConfig(RolloutConfig):
     """Share of a batch that may fail for infrastructure reasons before `step` raises."""
     allow_bad_batches: bool = False
     """Whether to go on after a batch in which every reply was cut off, empty, invalid or refused."""
-    workers: Annotated[int | str | WorkerOptions, BeforeValidator(read_workers)] = "local"
+    workers: Annotated[int | Text | WorkerOptions, BeforeValidator(read_workers)] = "local"
     """Where inner environments live: `local`, in this process; N, in N worker processes; `ray`, on a Ray cluster; or a
     mapping with limits, such as `{"processes": 4, "step_timeout_s": 20}` (see `metagym.workers.WorkerOptions`)."""
-    arm: str = ""
+    arm: Text = ""
     """Names this arm of a comparison; arms never share model noise."""
     budget: Budget = Budget()
     """What the environment may use in all: `tokens`, `calls`, `cost` (of model calls) and `episodes`."""

@@ -12,10 +12,15 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final, Literal, TypedDict, TypeVar
+from typing import Any, ClassVar, Final, Literal, TypedDict, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, SkipValidation
-from pydantic_core import to_jsonable_python
+from pydantic import BaseModel, ConfigDict
+
+from metagym.plain_values import Display, Finite
+from metagym.plain_values import Json as Json
+from metagym.plain_values import Text as Text
+from metagym.plain_values import Texts as Texts
+from metagym.plain_values import clean_text as clean_text
 
 WHOLE_REASONS: Final = frozenset(
     {"stop", "tool_calls", "end_turn", "eos", "eos_token", "stop_sequence", "complete", "completed", "finished", "done"}
@@ -41,38 +46,13 @@ def step_seed(episode_seed: int, step: int) -> int:
     return int.from_bytes(hashlib.sha256(b"%d/%d" % (episode_seed, step)).digest()[:4]) >> 1
 
 
-def clean_text(text: str) -> str:
-    """Return `text` with every lone surrogate, which UTF-8 cannot encode, replaced by U+FFFD."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-# A lone surrogate passes pydantic and then breaks the dump to JSON: it is replaced on the way in.
-Text = Annotated[str, AfterValidator(clean_text)]
-Texts = tuple[Text, ...]
-
-
-def _clean_json(value: Any) -> Any:
-    """Return a JSON value as it is read back from a file, so that a record equals its round trip."""
-    return value if value is None else json.loads(clean_text(json.dumps(value, ensure_ascii=False)))
-
-
-def _plain_json(value: Any) -> Any:
-    """Return a viewer's data as JSON; an odd value in it (a number of numpy, say) must not break a record."""
-    try:
-        return to_jsonable_python(value, fallback=lambda item: item.tolist() if hasattr(item, "tolist") else str(item))
-    except (ValueError, RecursionError):  # it holds itself
-        return f"not JSON: {type(value).__name__}"
-
-
-Json = Annotated[Any, AfterValidator(_clean_json)]
-
-
 class Record(BaseModel):
-    """Base of all records: immutable, and strict about unknown fields."""
+    """Base of all records: immutable, strict about unknown fields, and read back equal from JSON.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    JSON has no infinity and no NaN: a field that may hold one (a log-probability, say) is written as a text.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="strings")
     draw_html: ClassVar[Callable[[Record], str | None] | None] = None
     """Draws records for notebooks. A layer above sets it, so that records need not import one."""
 
@@ -108,17 +88,17 @@ class Message(TypedDict):
 class Task(Record):
     """One instance of the inner environment (a game, a level). Data only."""
 
-    id: str
+    id: Text
     """Name of the task within its environment; never shown to a model."""
-    family: str
+    family: Text
     """The kind of task; results are reported by family."""
-    split: str = ""
+    split: Text = ""
     """The role of the task's content: `train`, `validation` or `test`. If it is empty, the task set fills it in."""
     seed: int
     """Seed of the inner environment; shared by all arms of a comparison."""
-    source: str = ""
+    source: Text = ""
     """Where the task comes from, if there are several places (such as folders of games)."""
-    digest: str = ""
+    digest: Text = ""
     """Digest of the task's content. Equal content gives an equal digest and an equal role."""
 
 
@@ -151,7 +131,7 @@ class Completion(Record):
     """The reply, without its reasoning."""
     reasoning: Text = ""
     """The reasoning of a reasoning model before the reply; not a part of the reply."""
-    finish_reason: str = "stop"
+    finish_reason: Text = "stop"
     """`stop`, `length` (cut off), `content_filter`, `tool_calls`, or the server's own word."""
     usage: Usage = Usage()
     """Tokens of this reply."""
@@ -179,7 +159,7 @@ class Episode(Record):
     """Seed of the model's sampling and of any random actor; derived from (run seed, arm, task, repetition) alone."""
     repetition: int = 0
     """How many times this arm has played this task before."""
-    arm: str = ""
+    arm: Text = ""
     """Name of the arm of a comparison; arms never share model noise."""
     meta_step: int = 0
     """Index of the meta-step that the episode belongs to."""
@@ -201,7 +181,7 @@ class Observation(Record):
     """The commands that the inner environment accepts now; None if any text may be tried."""
     feedback: Text = ""
     """Why the previous action was not executed; empty if it was."""
-    display: Annotated[Any, PlainSerializer(_plain_json, when_used="json"), SkipValidation] = None
+    display: Display = None
     """JSON for viewers, such as the colours of a map. No model sees it."""
 
 
@@ -231,7 +211,7 @@ class Step(Record):
     """The command that was executed; None if no command was."""
     is_valid: bool
     """Whether the action could be read and was available."""
-    reward: float
+    reward: Finite
     """The inner environment's reward; 0 if nothing was executed."""
     events: Texts = ()
     """What the inner environment did by itself within the step, such as keys it pressed for the agent."""
@@ -271,7 +251,7 @@ class Trajectory(Record):
     """The end in the inner environment's own words (`reached the stairs`, `died`, ...)."""
     success: bool | None = None
     """Whether the goal was reached; None if the inner environment does not report it."""
-    score: float | None = None
+    score: Finite | None = None
     """The episode's number in the mean; None if it failed for infrastructure reasons."""
     usage: Usage = Usage()
     """Tokens and calls of the actor."""
@@ -279,7 +259,7 @@ class Trajectory(Record):
     """The failure, if `stop_reason` is `error`."""
     scripted: bool = False
     """Whether a scripted stand-in played; such a record is no evidence about language models."""
-    actor_revision: str = ""
+    actor_revision: Text = ""
     """The version of the actor that played, if an outer trainer changes it."""
 
     @property

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from metagym.errors import RunFolderError
 from metagym.files import whole_lines
-from metagym.types import Record, Usage
+from metagym.types import Record, Text, Usage
 
 Purpose = Literal["learning", "measurement"]
 """What a call is for: to find a better prompt, or to measure how good one is."""
@@ -92,15 +92,15 @@ class Attempt(Record):
 
     number: int
     """Names the attempt within its ledger."""
-    role: str
+    role: Text
     purpose: Purpose
     meta_step: int
-    arm: str = ""
-    model: str = ""
+    arm: Text = ""
+    model: Text = ""
     retry: int = 0
     """How many attempts at the same call came before."""
     outcome: AttemptOutcome
-    reason: str = ""
+    reason: Text = ""
     """Why it was refused, or why its cost is unknown."""
     usage: Usage = Usage()
     """What the server counted; zero unless the reply arrived whole."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from metagym.types import Record
+from metagym.types import Record, Text
 
 
 class State(StrEnum):
@@ -20,11 +20,11 @@ class State(StrEnum):
 class Finding(Record):
     """What was checked, and the result."""
 
-    topic: str
+    topic: Text
     state: State
-    message: str
+    message: Text
     """The facts; if something is wrong, what was expected and what was found."""
-    remedy: str = ""
+    remedy: Text = ""
     """The command or setting that fixes it; empty if nothing is wrong."""
 
 

@@ -31,7 +31,7 @@ from metagym.statistics import (
     sign_flip_p,
     two_way_bootstrap,
 )
-from metagym.types import Record
+from metagym.types import Record, Text, Texts
 
 Endpoint = Literal["chosen", "last"]
 _ROLES = {"chosen": Role.TEST_CHOSEN, "last": Role.TEST_LAST}
@@ -48,15 +48,15 @@ class FamilyDifference(Record):
 class Comparison(Record):
     """One arm against another: a positive difference speaks for `first`."""
 
-    first: str
-    second: str
+    first: Text
+    second: Text
     second_kind: ArmKind = "method"
     """With `same again` the difference is the noise floor."""
     endpoint: Endpoint
     """`chosen`: the prompt chosen on validation. `last`: the last prompt."""
     difference: Estimate | None
     """Student's t over the per-seed differences, families with equal weight: a claim about these tasks."""
-    families: dict[str, FamilyDifference]
+    families: dict[Text, FamilyDifference]
     sign_flip_p: float | None
     """Exact up to 20 seeds; None below six, because it cannot fall below 0.05 then."""
     new_tasks: Estimate | None
@@ -66,16 +66,16 @@ class Comparison(Record):
     margin: float | None
     """The margin within which a difference does not matter; None if it was not given."""
     equivalence_p: float | None
-    verdict: str
+    verdict: Text
     num_pairs: int
     num_dropped: int
     """Pairs (family, seed, task) that are left out of all arms, because one of them has an infrastructure error."""
     worst_case: tuple[float, float]
     """The mean difference if every missing score had gone against `first`, and if it had gone for it."""
-    forced: tuple[str, ...] = ()
+    forced: Texts = ()
     """The differences between the measurements, if the comparison was forced."""
     scripted: bool
-    notes: tuple[str, ...] = ()
+    notes: Texts = ()
 
 
 def compare(

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from metagym.budget import Budget
 from metagym.errors import ConfigError
-from metagym.types import Record, Text
+from metagym.types import Record, Text, Texts
 
 PRIMARY_ENDPOINT: Final = (
     "test score of the prompt chosen on validation, minus test score of sp_0 on the same tasks, averaged over families "
@@ -19,7 +19,7 @@ PRIMARY_ENDPOINT: Final = (
 class EvaluationConfig(Record):
     """What one evaluation plays. For each seed and family one meta-episode, all with the same fixed task lists."""
 
-    families: tuple[str, ...] = ()
+    families: Texts = ()
     """Families (or groups of them) that are evaluated; none means those that the environment was made with."""
     num_steps: int = Field(default=10, ge=1)
     """N: meta-steps, and reflections, of a meta-episode. It gives N + 1 prompts, `sp_0` to `sp_N`."""
@@ -46,7 +46,7 @@ class EvaluationConfig(Record):
     learning_budget: Budget | None = None
     """What each meta-episode may take while it learns, the method's own replays and gates included; None means
     what the meta-steps take. With it each meta-episode is played by itself, and nothing is replayed to be measured."""
-    primary_endpoint: str = PRIMARY_ENDPOINT
+    primary_endpoint: Text = PRIMARY_ENDPOINT
     """The number that decides; it is written into the manifest before the first episode."""
 
     @model_validator(mode="after")

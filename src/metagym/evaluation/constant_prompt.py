@@ -15,15 +15,15 @@ from metagym.evaluation import evaluate
 from metagym.evaluation.config import EvaluationConfig
 from metagym.files import write_whole
 from metagym.reflectors import ReflectorSpec
-from metagym.types import Record, derive_seed
+from metagym.types import Record, Text, Texts, derive_seed
 
 
 class TunedPrompt(Record):
     """The best constant prompt, and the candidates that it was chosen from."""
 
-    prompt: str
-    train_families: tuple[str, ...]
-    scores: tuple[tuple[str, float], ...]
+    prompt: Text
+    train_families: Texts
+    scores: tuple[tuple[Text, float], ...]
     """Each candidate with its mean score over the meta-train families, `sp_0` first."""
 
 

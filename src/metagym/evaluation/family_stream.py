@@ -28,14 +28,14 @@ from metagym.meta_episode import TaskQueue
 from metagym.reflectors import ReflectorSpec, make_reflector
 from metagym.runs import Measurement, RecordStore, Role
 from metagym.statistics import Estimate, mean_interval
-from metagym.types import SCHEMA_VERSION, Record, Task, derive_seed
+from metagym.types import SCHEMA_VERSION, Record, Task, Text, Texts, derive_seed
 
 
 class StreamReport(Record):
     """The report of a stream. Blocks are counted in each seed's own order of families."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    arm: str
+    arm: Text
     config: EvaluationConfig
     """`num_steps` is the length of one family's block."""
     scripted: bool
@@ -53,7 +53,7 @@ class StreamReport(Record):
     the block in place of the best one, which would be chosen by its own luck)."""
     final: Estimate | None
     """Test score at the end over all families."""
-    notes: tuple[str, ...] = ()
+    notes: Texts = ()
 
 
 def evaluate_stream(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from metagym.types import Record, Trajectory
+from metagym.types import Record, Texts, Trajectory
 
 _SENTENCE_END = re.compile(r"[.!?\n]+")
 _WORD = re.compile(r"[\w']+")
@@ -21,9 +21,9 @@ class Copied(Record):
 
     ngram_share: float
     """Share of all runs of five words in the prompt."""
-    names: tuple[str, ...]
+    names: Texts
     """Numbered names and coordinates (`shelf 3`, `(4, 2)`, `17`)."""
-    sentences: tuple[str, ...]
+    sentences: Texts
     """Whole sentences of at least four words."""
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError
 
 from metagym.budget import Budget
 from metagym.errors import ConfigError, UnknownNameError, config_error
 from metagym.evaluation.config import EvaluationConfig
-from metagym.types import Record
+from metagym.types import Json, Record, Text, Texts
 
 _PRESETS = Path(__file__).with_name("presets")
 
@@ -19,12 +19,12 @@ _PRESETS = Path(__file__).with_name("presets")
 class PresetEnvironment(Record):
     """One environment of a preset, with the numbers that differ there."""
 
-    id: str
-    families: tuple[str, ...] = Field(min_length=1)
+    id: Text
+    families: Texts = Field(min_length=1)
     """Meta-test: the families that are evaluated."""
-    train_families: tuple[str, ...] = ()
+    train_families: Texts = ()
     """Meta-train: a reflector may have been trained on these; the best constant prompt is tuned on them."""
-    options: dict[str, Any] = {}
+    options: dict[Text, Json] = {}
     """Keyword arguments of `gym.make`."""
     num_validation: int | None = None
     num_test: int | None = None
@@ -33,13 +33,13 @@ class PresetEnvironment(Record):
 class Preset(Record):
     """A protocol over one or more environments. The fields that `EvaluationConfig` has mean the same here."""
 
-    name: str
-    about: str = ""
-    guessed: tuple[str, ...] = ()
+    name: Text
+    about: Text = ""
+    guessed: Texts = ()
     """The decisions that the source of the protocol leaves open."""
     protocol: Literal["ict", "stream"] = "ict"
     environments: tuple[PresetEnvironment, ...] = Field(min_length=1)
-    controls: tuple[str, ...] = ()
+    controls: Texts = ()
     """The control arms that are evaluated in addition to the reflector."""
     budget: Budget | None = None
     """The learning budget of each meta-episode, in an arena."""

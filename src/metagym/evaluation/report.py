@@ -12,7 +12,7 @@ from metagym.evaluation.gains import Figures, MeasurementTable, summarise
 from metagym.rendering import plural
 from metagym.runs.measurements import Learned, Measurement, Role
 from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, detectable_effect
-from metagym.types import SCHEMA_VERSION, Record, Usage, sum_usage
+from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Usage, sum_usage
 
 SCRIPTED_NOTE = "SCRIPTED: a stand-in played or reflected; this says nothing about language models."
 
@@ -20,18 +20,18 @@ SCRIPTED_NOTE = "SCRIPTED: a stand-in played or reflected; this says nothing abo
 class ChosenPrompt(Record):
     """The chosen and the last prompt of one meta-episode."""
 
-    family: str
+    family: Text
     seed: int
     chosen: int
     """Number of the prompt with the best validation score; the earliest of equals."""
-    chosen_prompt: str
-    last_prompt: str
+    chosen_prompt: Text
+    last_prompt: Text
 
 
 class PromptScores(Record):
     """The validation score of each prompt of one meta-episode."""
 
-    family: str
+    family: Text
     seed: int
     scores: tuple[float | None, ...]
     """In the order of the prompts, shape `[N + 1]`; None if every episode had an infrastructure error."""
@@ -44,27 +44,27 @@ class EvaluationReport(Record):
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    arm: str
+    arm: Text
     """Names what was evaluated."""
     kind: ArmKind = "method"
     config: EvaluationConfig
-    measurement: dict[str, Any] = {}
+    measurement: dict[Text, Json] = {}
     """The measurement fingerprint."""
-    reflector: Any = None
+    reflector: Json = None
     """The reflector's fingerprint."""
-    learn_from: dict[str, str] = {}
+    learn_from: dict[Text, Text] = {}
     """The families whose prompts were learned on another family, and that family."""
     scripted: bool
     """Whether a scripted stand-in played or reflected in any part of it."""
     overall: Figures
     """Families averaged with equal weight."""
-    families: dict[str, Figures]
+    families: dict[Text, Figures]
     prompts: tuple[ChosenPrompt, ...]
-    verdict: str
+    verdict: Text
     """The primary endpoint in words; the words follow a fixed table."""
     num_missing: int
     """Test scores that are missing because of infrastructure errors; their pairs are left out."""
-    usage: dict[str, Usage]
+    usage: dict[Text, Usage]
     """Tokens: of the actor while learning (`learning`) and while being scored (`measuring`), of the `reflector`."""
     learned: tuple[Learned, ...] = ()
     """What each meta-episode took to learn, if there was a learning budget."""
@@ -72,7 +72,7 @@ class EvaluationReport(Record):
     """The validation scores of its prompts."""
     tests: tuple[Measurement, ...]
     """The test scores one by one; comparisons are made from them."""
-    notes: tuple[str, ...] = ()
+    notes: Texts = ()
 
     @property
     def num_seeds(self) -> int:

@@ -16,18 +16,18 @@ from metagym.errors import ConfigError
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.optional_attributes import extension_of
 from metagym.statistics import Estimate, finite_mean, mean_interval
-from metagym.types import Record, Task, derive_seed
+from metagym.types import Record, Task, Texts, derive_seed
 
 
 class TransferMatrix(Record):
     """Gains over `sp_0`: a row is the place in which a prompt was learned, a column the place in which it is scored."""
 
-    sources: tuple[str, ...]
-    targets: tuple[str, ...]
+    sources: Texts
+    targets: Texts
     gains: tuple[tuple[Estimate | None, ...], ...]
     """Entry `[source][target]`, over the seeds of the source's evaluation."""
     scripted: bool
-    notes: tuple[str, ...] = ()
+    notes: Texts = ()
 
 
 def transfer_matrix(

@@ -22,7 +22,7 @@ from metagym.env import MetaEnv, meta_env_of
 from metagym.errors import BudgetExceededError, ConfigError, InfrastructureError
 from metagym.meta_episode import check_batch_of
 from metagym.reflectors import ReflectorSpec, as_reflector, reflect
-from metagym.types import MetaStep, Record, Reflection, Trajectory
+from metagym.types import MetaStep, Record, Reflection, Text, Trajectory
 
 logger = logging.getLogger(__name__)
 
@@ -33,18 +33,18 @@ Reflect = Callable[[Sequence[MetaStep]], Reflection]
 class OptimizationResult(Record):
     """What a loop of meta-steps found."""
 
-    best_prompt: str
+    best_prompt: Text
     """The prompt with the highest mean score on its own batch; the earliest of equals. Each batch is small
     and different, so part of the best score is luck: measure the prompt on tasks that selected nothing."""
     best_reward: float
-    last_prompt: str
+    last_prompt: Text
     """The prompt that the last reflection wrote: what the loop hands over."""
     history: tuple[MetaStep, ...]
     last_reflection: Reflection | None = None
     """The reflection that wrote `last_prompt`; None if the loop ended before it."""
     outlays: tuple[BudgetUse, ...] = ()
     """What had been taken when each of `prompts` was known; only with a budget."""
-    stopped: str = ""
+    stopped: Text = ""
     """Why the loop ended before all its meta-steps were played; empty if it did not."""
 
     @property

@@ -29,18 +29,18 @@ from metagym.runs.journal import Journal, Place
 from metagym.runs.manifest import MANIFEST, Manifest, read_manifest
 from metagym.runs.measurements import Learned, Measurement
 from metagym.runs.store import MemoryStore, R
-from metagym.types import SCHEMA_VERSION, Episode, MetaStep, Record, Reflection, Trajectory
+from metagym.types import SCHEMA_VERSION, Episode, MetaStep, Record, Reflection, Text, Trajectory
 
 LOG = "log.jsonl"
 CALLS = "calls.jsonl"
 REPLIES = "replies.sqlite"
 REPORT = "report.json"
-Key = tuple[int, str, str, int]
+Key = tuple[int, Text, Text, int]
 """(meta_step, arm, task id, repetition): with the prompt it names an episode of the run."""
 
 
 class _LoggedReflection(Record):
-    arm: str = ""
+    arm: Text = ""
     """The meta-episode; empty if the run holds only one."""
     index: int
     """The meta-step on which it reflects."""
@@ -56,7 +56,7 @@ class _LoggedMetaStep(Record):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     index: int
-    prompt: str
+    prompt: Text
     reward: float | None
     episodes: tuple[Key, ...]
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from metagym.errors import RunFolderError
-from metagym.types import SCHEMA_VERSION, Record
+from metagym.types import SCHEMA_VERSION, Json, Record, Text
 
 MANIFEST = "manifest.json"
 
@@ -19,21 +19,21 @@ class Manifest(Record):
     """The options of a run: enough to run it again."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    env_id: str
-    env_options: dict[str, Any] = {}
+    env_id: Text
+    env_options: dict[Text, Json] = {}
     """Keyword arguments of `gym.make`, including the actor's spec."""
-    reflector: Any
+    reflector: Json
     """The reflector's spec: a name, an import path, or a mapping."""
     seed: int
     num_steps: int
-    first_prompt: str | None = None
-    measurement: dict[str, Any] = {}
+    first_prompt: Text | None = None
+    measurement: dict[Text, Json] = {}
     """The fingerprint of the measurement: it must match before two runs are compared."""
-    arm: Any = None
+    arm: Json = None
     """The fingerprint of the arm, that is of the reflector: it is what a comparison compares."""
     scripted: bool = False
     """Whether a scripted stand-in plays or reflects."""
-    evaluation: dict[str, Any] | None = None
+    evaluation: dict[Text, Json] | None = None
     """The protocol if the run is an evaluation of many meta-episodes; None if it is one meta-episode."""
 
     @field_validator("measurement")

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Literal
 
 from metagym.budget import BudgetUse
-from metagym.types import SCHEMA_VERSION, Record, Text, Trajectory, Usage
+from metagym.types import SCHEMA_VERSION, Record, Text, Texts, Trajectory, Usage
 
 
 class Role(StrEnum):
@@ -35,7 +35,7 @@ class Measurement(Record):
     """The scores of one prompt on one list of tasks."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    family: str
+    family: Text
     """The family that is evaluated."""
     seed: int
     """The meta-episode, which is one replicate."""
@@ -43,7 +43,7 @@ class Measurement(Record):
     index: int
     """The meta-step of an online or a replay measurement; otherwise the number of the prompt, 0 for `sp_0`."""
     prompt: Text
-    task_ids: tuple[str, ...]
+    task_ids: Texts
     scores: tuple[float | None, ...]
     """One score per task; None if the episode failed for infrastructure reasons."""
     num_steps: int
@@ -69,19 +69,19 @@ class Learned(Record):
     """The prompts that one meta-episode learned within a budget, and what they cost. These prompts are measured."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    family: str
+    family: Text
     seed: int
-    prompts: tuple[Text, ...]
+    prompts: Texts
     """The prompts in the order in which they were written, `sp_0` first; the last one is the result."""
     outlays: tuple[BudgetUse, ...]
     """The episodes, calls, tokens and money used when each prompt was known."""
     total: BudgetUse
     """All that actor and reflector used, including an unfinished batch."""
-    usage: dict[str, Usage]
+    usage: dict[Text, Usage]
     """Tokens and calls by role."""
     num_meta_steps: int
     """The number of finished batches or evaluations."""
-    stopped: str = ""
+    stopped: Text = ""
     """Why it ended early; empty if all meta-steps were played."""
 
     @property

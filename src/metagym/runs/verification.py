@@ -10,18 +10,18 @@ from metagym.env import meta_env_of
 from metagym.errors import ContentFilterError, ContextOverflowError
 from metagym.registration import make
 from metagym.runs import RunFolder
-from metagym.types import Action, Episode, Observation, Record, Step, StopReason, Trajectory
+from metagym.types import Action, Episode, Observation, Record, Step, StopReason, Text, Trajectory
 
 
 class Difference(Record):
     """The first difference between a recorded episode and the episode played again."""
 
-    task_id: str
+    task_id: Text
     step: int
     """Number of the step, from 0; the last step if only the end differs."""
-    field: str
-    recorded: str
-    again: str
+    field: Text
+    recorded: Text
+    again: Text
 
 
 class Verification(Record):

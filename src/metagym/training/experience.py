@@ -22,7 +22,7 @@ from metagym.optimizers.meta_loop import optimize
 from metagym.optional_attributes import describe, extension_of, import_path
 from metagym.reflectors import ChatReflector, ReflectorSpec, as_reflector
 from metagym.runs import MANIFEST, Manifest, RunFolder
-from metagym.types import SCHEMA_VERSION, Message, MetaStep, Record, derive_seed, digest
+from metagym.types import SCHEMA_VERSION, Message, MetaStep, Record, Text, derive_seed, digest
 
 EXPERIENCE = "experience.jsonl"
 Render = Callable[[MetaStep], list[Message]]
@@ -33,10 +33,10 @@ class Experience(Record):
     """One tuple to train on: a prompt, and the trajectories that were played under it."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    id: str
+    id: Text
     """`loop/meta-step`, unique in the data set."""
     meta_step: MetaStep
-    fingerprint: str
+    fingerprint: Text
     """Digest of the measurement fingerprint. A data set has only one: the batches could not be replayed otherwise."""
 
     @property

@@ -19,7 +19,7 @@ from metagym.reflectors import ChatReflector
 from metagym.training.experience import Experience, Render, chat_messages
 from metagym.training.grpo import GRPOConfig
 from metagym.training.policy import Policy, Sample
-from metagym.types import Completion, Message, MetaStep, Record, digest
+from metagym.types import Completion, Message, MetaStep, Record, Text, digest
 
 torch = require("torch", extra="train")
 SERVED = "metagym.json"
@@ -73,12 +73,12 @@ class LocalReflector(ChatReflector):
 class Served(Record):
     """How a model was trained, and so must be used: `metagym.json` in its folder."""
 
-    render: str = "metagym.training.experience:chat_messages"
+    render: Text = "metagym.training.experience:chat_messages"
     """Import path of the function that renders a meta-step for the model."""
     max_new_tokens: int = 1024
     temperature: float = 1.0
-    dtype: str = "float32"
-    model: str | None = None
+    dtype: Text = "float32"
+    model: Text | None = None
     """The model's folder or hub name; None means the same folder."""
 
     def write(self, folder: Path) -> None:

@@ -16,7 +16,7 @@ from metagym.env import MetaEnv
 from metagym.errors import ConfigError, InfrastructureError
 from metagym.reflectors import read_reflection
 from metagym.registration import make
-from metagym.types import Completion, MetaStep, Record, derive_seed
+from metagym.types import Completion, MetaStep, Record, Text, derive_seed
 
 
 class RewardConfig(Record):
@@ -40,8 +40,8 @@ class RewardedReflection(Record):
 
     reward: float | None
     """None if any of its episodes failed for infrastructure reasons. Leave such a candidate out; do not count a 0."""
-    prompt: str
-    problem: str = ""
+    prompt: Text
+    problem: Text = ""
     """Why the reply holds no usable prompt; empty if it holds one."""
     meta_step: MetaStep
     """The replay under the prompt."""

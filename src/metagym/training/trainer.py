@@ -31,7 +31,7 @@ from metagym.training.local_reflector import Evaluate, Served
 from metagym.training.metrics import Group, append_lines, drop_from, group_metrics, tensorboard
 from metagym.training.policy import Policy
 from metagym.training.reward import MetaReward
-from metagym.types import Record, digest
+from metagym.types import Record, Text, digest
 
 torch = require("torch", extra="train")
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class TrainingConfig(Record):
     """Steps between evaluations; one is before the first step, and one after the last. 0 means no evaluation."""
     lora_rank: int | None = None
     """Train a LoRA adapter of this rank; None trains all parameters."""
-    dtype: str = "float32"
+    dtype: Text = "float32"
 
 
 def train(

@@ -20,7 +20,7 @@ from metagym.evaluation.gains import Array
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.runs.measurements import Learned
 from metagym.statistics import Estimate, adjusted_p, macro_average, mean_interval
-from metagym.types import SCHEMA_VERSION, Record
+from metagym.types import SCHEMA_VERSION, Record, Text, Texts
 
 Axis = Literal["meta-steps", "episodes", "tokens", "cost"]
 AXES: Final[tuple[Axis, ...]] = ("meta-steps", "episodes", "tokens", "cost")
@@ -35,7 +35,7 @@ PLUMBING: Final = (
 class EffortCurve(Record):
     """The validation score of one arm against what its learning took, along one axis."""
 
-    arm: str
+    arm: Text
     axis: Axis
     x: tuple[float, ...]
     """What learning had taken, per meta-episode, ascending from 0."""
@@ -46,7 +46,7 @@ class EffortCurve(Record):
 class Standing(Record):
     """One method, or control, of an arena."""
 
-    arm: str
+    arm: Text
     is_control: bool
     test: Estimate | None
     """Test score of the prompt that was handed over, over seeds; families weigh equally."""
@@ -65,7 +65,7 @@ class Standing(Record):
     num_stopped: int
     """Meta-episodes that ended before their meta-steps were played."""
     num_meta_episodes: int
-    why_stopped: str = ""
+    why_stopped: Text = ""
     """The most common reason."""
 
 
@@ -76,17 +76,17 @@ class Standings(Record):
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    place: str
+    place: Text
     """The environment and k."""
     budget: Budget
     """The learning budget of each meta-episode."""
     num_seeds: int
-    families: tuple[str, ...]
-    baseline: str
+    families: Texts
+    baseline: Text
     scripted: bool
     rows: tuple[Standing, ...]
     curves: tuple[EffortCurve, ...]
-    notes: tuple[str, ...] = ()
+    notes: Texts = ()
 
 
 def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline: str) -> Standings:

@@ -28,8 +28,8 @@ Kind = Literal["run", "evaluation", "stream", "unreadable"]
 class CallUnderWay(Record):
     """A model call that has started and has no outcome yet."""
 
-    role: str
-    model: str
+    role: Text
+    model: Text
     retry: int
     age_s: float
     """Seconds since it started, at least."""
@@ -44,7 +44,7 @@ class FamilyCurve(Record):
     """Mean score of the fresh batch of each meta-step, over the seeds that have one."""
     validation: tuple[float | None, ...] = ()
     """Mean score of each prompt on the validation tasks."""
-    tests: dict[str, float] = {}
+    tests: dict[Text, float] = {}
     """Mean test score by role (`test first`, `test chosen`, ...)."""
 
 

@@ -1,0 +1,102 @@
+"""The values that a record may hold so that it can be read back: text that UTF-8 can encode, finite numbers, JSON.
+
+What an environment, a model or a reflector hands over is cleaned or refused here, before anything is written.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic_core import to_jsonable_python
+
+MAX_DEPTH: Final = 64
+"""The levels of a JSON value within a record. Readers of JSON allow 200 in all, and Python's own about 1,000."""
+MAX_PARTS: Final = 200_000
+"""The number of values in a JSON value: one that holds a part in many places may be endless."""
+_MAX_BITS: Final = 1_024  # of a number, as many as a float has; Python reads no more than 4,300 digits
+
+
+def clean_text(text: str) -> str:
+    """Return `text` with every lone surrogate, which UTF-8 cannot encode, replaced by U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def plain_json(value: Any, *, odd: Callable[[Any], Any] | None = None) -> Any:
+    """Return a copy of a JSON value as it is read back from a file: lists for tuples, texts for keys, None for NaN.
+
+    Arrays and numbers of numpy are taken as lists and numbers. `odd` may give a value in place of one that is not JSON.
+
+    Raises:
+        ValueError: the value is not JSON, holds itself, or is too deep or too large.
+    """
+    parts = 0
+
+    def walk(item: Any, room: int) -> Any:
+        nonlocal parts
+        parts += 1
+        if parts > MAX_PARTS:
+            raise ValueError(f"expected a JSON value of at most {MAX_PARTS:,} parts")
+        if isinstance(item, str):
+            return clean_text(str.__str__(item))
+        if item is None or isinstance(item, bool):
+            return item
+        if isinstance(item, float):
+            return float(item) if math.isfinite(item) else None
+        if isinstance(item, int) and item.bit_length() <= _MAX_BITS:
+            return int(item)
+        if not room:
+            raise ValueError(f"expected a JSON value of at most {MAX_DEPTH} levels; it is deeper, or holds itself")
+        if isinstance(item, Mapping):
+            return {_key(key, odd): walk(part, room - 1) for key, part in item.items()}
+        if isinstance(item, list | tuple):
+            return [walk(part, room - 1) for part in item]
+        if hasattr(item, "tolist"):  # numpy
+            return walk(item.tolist(), room - 1)
+        if odd is None:
+            raise ValueError(f"expected JSON, got a {type(item).__name__} in it: write it as text, numbers and lists")
+        return walk(odd(item), room - 1)
+
+    return walk(value, MAX_DEPTH)
+
+
+def _key(key: Any, odd: Callable[[Any], Any] | None) -> str:
+    if isinstance(key, str):
+        return clean_text(str.__str__(key))
+    if odd is None and not isinstance(key, int):
+        raise ValueError(f"expected texts as keys of JSON, got a {type(key).__name__}")
+    return clean_text(str(key))
+
+
+def _in_words(item: Any) -> Any:
+    try:
+        return to_jsonable_python(item)  # a set, a date, a dataclass
+    except Exception:
+        return str(item)
+
+
+def display_value(value: Any, info: ValidationInfo) -> Any:
+    """Return a viewer's data as JSON, with words for what is not: an odd value in it must not break a record."""
+    if value is None or info.mode == "json":  # it comes from a file
+        return value
+    try:
+        return plain_json(value, odd=_in_words)
+    except Exception as error:  # it is the environment's own code that turns values into words
+        return f"not JSON: {type(error).__name__}: {clean_text(str(error))[:200]}"
+
+
+def _clean_json(value: Any) -> Any:
+    return plain_json(value)
+
+
+Text = Annotated[str, AfterValidator(clean_text)]
+"""A lone surrogate passes pydantic and then breaks the dump to JSON: it is replaced on the way in."""
+Texts = tuple[Text, ...]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Json = Annotated[Any, AfterValidator(_clean_json)]
+"""A JSON value as it is read back from a file, so that a record equals its round trip."""
+Display = Annotated[Any, AfterValidator(display_value)]
