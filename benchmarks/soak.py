@@ -1,7 +1,7 @@
 """Five thousand calls against a server that misbehaves in every way it knows: what is lost, and does it end?
 
-Every fault of `metagym.testing.FAULTS` is switched on, each at `--rate`. At the end each episode has either
-finished or says why it failed, and the ledger is held against what the server delivered whole.
+Every fault of `metagym.testing.FAULTS` that does not end a run is switched on, each at `--rate`. At the end each episode
+has either finished or says why it failed, and the ledger is held against what the server delivered whole.
 
     python benchmarks/soak.py [--calls 5000] [--rate 0.02] [--seed 0]
 """
@@ -17,7 +17,7 @@ import gymnasium as gym
 
 import metagym
 from metagym.errors import EpisodesFailedError
-from metagym.testing import FAULTS, FakeOpenAIServer, ServerRequest, misbehave
+from metagym.testing import FAULTS, FINAL_FAULTS, FakeOpenAIServer, ServerRequest, misbehave
 
 WAYS = ("knock", "push", "pull", "sing", "whistle", "wait")
 CLIENT = {"first_pause_s": 0.02, "max_pause_s": 0.5, "breaker_s": 10.0, "max_concurrency": 64}
@@ -35,7 +35,9 @@ def main() -> None:
     parser.add_argument("--retries", type=int, default=3)
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)  # the log would be as long as the soak
-    faulty = misbehave(respond, dict.fromkeys(FAULTS, arguments.rate), seed=arguments.seed)
+    faulty = misbehave(
+        respond, {name: arguments.rate for name in FAULTS if name not in FINAL_FAULTS}, seed=arguments.seed
+    )
     start = time.perf_counter()
     outcomes: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -71,9 +73,10 @@ def main() -> None:
         env.close()
         delivered = [item for item in server.delivered if item.prompt_tokens]
         silent_on_usage = len(server.delivered) - len(delivered)
-        num_requests = len(server.requests)
+        num_requests, num_streams = len(server.requests), sum("stream" in item.body for item in server.requests)
     wall_s = time.perf_counter() - start
     print(f"metagym {metagym.__version__}: {num_requests} requests, {wall_s:.1f} s, faults at {arguments.rate:.0%}")
+    print(f"{num_streams} of the requests asked for a stream")
     print(f"faults played: {dict(sorted(faulty.counts.items()))}")
     print(f"episodes: {dict(outcomes)}; steps kept: {num_steps}")
     print(f"why episodes failed: {dict(reasons.most_common(8))}")

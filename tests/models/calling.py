@@ -13,6 +13,7 @@ from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest
 from metagym.types import Completion, Message
 
 MESSAGES: list[Message] = [{"role": "system", "content": "Be brave."}, {"role": "user", "content": "A door."}]
+STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 CALL = Call(role="actor", seed=1234)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.models.openai import AdaptiveLimiter, Grant
+from metagym.models.limiter import AdaptiveLimiter, Grant
 from tests.models.clock import Clock
 
 

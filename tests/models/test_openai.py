@@ -19,14 +19,14 @@ from metagym.models.client_config import PLACEHOLDER_KEY
 from metagym.testing import FakeOpenAIServer, ServerReply
 from metagym.types import Completion, Message
 from tests.conftest import Serve
-from tests.models.calling import CALL, MESSAGES, complete, completion_body, model_at
+from tests.models.calling import CALL, MESSAGES, STREAM, complete, completion_body, model_at
 
 
 def test_a_request_carries_model_messages_seed_and_default_sampling(serve: Serve) -> None:
     server = serve("ok")
     complete(model_at(server))
     body = server.requests[0].body
-    assert body == {"model": "m", "messages": MESSAGES, "seed": 1234, "temperature": 0.0, "max_tokens": 500}
+    assert body == {**STREAM, "model": "m", "messages": MESSAGES, "seed": 1234, "temperature": 0.0, "max_tokens": 500}
 
 
 def test_sampling_overrides_the_defaults_and_none_removes_one(serve: Serve) -> None:

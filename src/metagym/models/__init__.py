@@ -2,10 +2,14 @@
 
 chat             ChatModel: one method; Call: who asks, with which seed
 asking           ask: through the open cassette, booked on the open ledger, with retries
-openai           OpenAIChatModel: the client, and the limiter of its calls in flight
+openai           OpenAIChatModel: the client
+exchange         one request and its answer, within a limit of silence
+limiter          the limiter of the calls in flight
 client_config    ClientConfig: time limits, retries, rate limits, prices; the key
-server_replies   from a server's JSON to a Completion
+server_profile   what a client finds out about its server by asking once
+server_replies   from a server's JSON to a Completion; server_streams: from a stream to that JSON
 server_failures  from an exception to a Failure with its remedy; the breaker
+server_words     what servers say, as data
 cassette         Cassette: every exchange in one file, to be replayed
 factory          make_model: from a mapping or an environment variable to a model
 local_server     ModelServer: vLLM or `transformers serve` on this machine, under local_server_supervisor

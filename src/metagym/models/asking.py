@@ -30,6 +30,7 @@ T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
 _LOG_RETRIES_EVERY_S = 1.0
 _NAP_S = 0.5
+_MAX_LESSONS = 5
 _NOT_DOWN = frozenset({"HTTP 429", "HTTP 503", "HTTP 529"})
 _SAMPLE: ContextVar[int] = ContextVar("metagym_sample", default=0)
 _MESSAGE_TOKENS, _TEMPLATE_TOKENS = 16, 128  # a generous bound of what chat templates add
@@ -183,7 +184,7 @@ class Retrier:
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what `attempt` returns, after retries if they are needed; raise a ModelError if it failed for good."""
         began_at = self._clock()
-        retries_end_at, num_tries, num_counted = None, 0, 0
+        retries_end_at, num_tries, num_counted, num_lessons = None, 0, 0, 0
         while True:
             if not self._breaker.is_quiet:
                 self._breaker.check()
@@ -193,6 +194,9 @@ class Retrier:
                 result = await attempt()
             except AttemptFailedError as error:
                 failure = error.failure
+                if failure.is_lesson and num_lessons < _MAX_LESSONS:
+                    num_lessons += 1
+                    continue
                 # A refused key or model stops the run without the breaker.
                 if failure.may_pass and failure.kind not in _NOT_DOWN:
                     self._breaker.failed(failure, tried_at, self.server)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
@@ -34,8 +34,12 @@ class ClientConfig(Record):
     connect_timeout_s: float = Field(default=10.0, gt=0)
     """For making the connection."""
     first_byte_timeout_s: float | None = Field(default=None, gt=0)
-    """For the first byte of the answer, and between two bytes; None means the time limit of the whole call.
+    """Until the first byte of the answer; None means `timeout_s`.
     A server that does not stream sends its first byte when the reply is finished."""
+    reply_timeout_s: float = Field(default=3600.0, gt=0)
+    """For a whole answer: a stream that never ends is cut off."""
+    stream: bool = True
+    """Ask for streams. A server that does not stream, or does not count a stream's tokens, is found by asking once."""
     max_retry_s: float = Field(default=300.0, ge=0)
     """No attempt at a call starts later than this after the first failure."""
     first_pause_s: float = Field(default=0.5, ge=0)
@@ -57,7 +61,7 @@ class ClientConfig(Record):
     offline: bool = False
     """Make no calls and need no key: for the replay of a cassette."""
 
-    def connect(self, api_key: str, base_url: str | None, *, query: Mapping[str, str], timeout_s: float) -> AsyncOpenAI:
+    def connect(self, api_key: str, base_url: str | None, *, query: Mapping[str, str]) -> AsyncOpenAI:
         """Make the SDK's client for the running event loop; it makes no request yet and never retries."""
         import openai
 
@@ -65,9 +69,7 @@ class ClientConfig(Record):
             api_key=api_key,
             base_url=base_url or "https://api.openai.com/v1",  # an empty OPENAI_BASE_URL is as good as none
             default_query=dict(query),
-            timeout=openai.Timeout(
-                timeout_s, connect=self.connect_timeout_s, read=self.first_byte_timeout_s or timeout_s
-            ),
+            timeout=openai.Timeout(None, connect=self.connect_timeout_s),  # `exchange` has the other limits
             max_retries=0,  # `asking` retries
             http_client=openai.DefaultAioHttpClient(),
         )
@@ -146,12 +148,3 @@ def merge_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
         del merged["max_tokens"]
     # The seed is no default: it comes with each call, and None removes it.
     return {name: value for name, value in merged.items() if value is not None or name == "seed"}
-
-
-def merge_system(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Return the conversation with the system message at the head of the first user message."""
-    system = [message["content"] for message in messages if message["role"] == "system"]
-    others = [dict(message) for message in messages if message["role"] != "system"]
-    if others and system:
-        others[0]["content"] = "\n\n".join([*system, others[0]["content"]])
-    return others

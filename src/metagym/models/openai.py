@@ -1,46 +1,43 @@
-"""A client for any server that speaks the OpenAI protocol, and the limiter of its calls in flight."""
+"""A client for any server that speaks the OpenAI protocol."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-import time
 import weakref
-from collections import deque
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from metagym.background import LOOP
 from metagym.budget import Ledger
 from metagym.errors import ConfigError, ModelUnavailableError
-from metagym.models.asking import Booking, Retrier, Sleep, estimate_tokens, max_tokens
+from metagym.models.asking import Booking, Retrier, estimate_tokens, max_tokens
 from metagym.models.chat import Call
 from metagym.models.client_config import (
     PLACEHOLDER_KEY,
     ClientConfig,
     find_key,
     merge_sampling,
-    merge_system,
     read_base_url,
 )
-from metagym.models.server_failures import AttemptFailedError, Breaker, Clock, read_failure
+from metagym.models.exchange import TimeLimits, exchange
+from metagym.models.limiter import AdaptiveLimiter, Signal
+from metagym.models.server_failures import INCOMPLETE, AttemptFailedError, Breaker, read_failure
+from metagym.models.server_profile import ServerProfile
 from metagym.models.server_replies import read_completion
-from metagym.models.server_words import has_meaning
+from metagym.models.server_streams import is_stream
 from metagym.optional_attributes import Extension
 from metagym.types import Completion, Message, clean_text
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-    _Connection = tuple[AsyncOpenAI, "AdaptiveLimiter"]
+    _Connection = tuple[AsyncOpenAI, AdaptiveLimiter]
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_CLIENT = ClientConfig()
-Signal = Literal["success", "overload", "other"]
-_WINDOW_S = 60.0
-_LOG_WAITS_FROM_S = 5.0
 
 
 class OpenAIChatModel(Extension):
@@ -50,9 +47,10 @@ class OpenAIChatModel(Extension):
     removes a default (or the `seed`). `OPENAI_API_KEY` is sent only to the SDK's own address or OPENAI_BASE_URL; a
     `base_url` that is given here gets the key in the environment variable `api_key_env`, or a placeholder.
 
-    `timeout_s` limits each attempt, in seconds. Connection errors, time-outs, broken replies and the statuses 408,
-    409, 429 and 5xx are retried, at most `max_retries` times; everything else fails at once. `client` holds the
-    finer limits. Every attempt is booked in the open ledger, else in `ledger`.
+    Replies are streamed if the server can. `timeout_s` limits the silence of the server, in seconds: not the whole
+    reply. Connection errors, time-outs, broken replies and the statuses 408, 409, 429 and 5xx are retried, at most
+    `max_retries` times; everything else fails at once. `client` holds the finer limits. Every attempt is booked in the
+    open ledger, else in `ledger`.
 
     >>> OpenAIChatModel("Qwen/Qwen3-8B", base_url="http://localhost:8000/v1").sampling
     {'temperature': 0.0, 'max_tokens': 500}
@@ -90,9 +88,8 @@ class OpenAIChatModel(Extension):
         self.ledger = Ledger()
         server = f"model {model!r} at {self.base_url or 'the OpenAI API'}"
         self._retrier = Retrier(server, max_retries=max_retries, config=client, breaker=Breaker(client))
-        # Newer OpenAI models take the token limit under another name; the first refusal names it.
-        self._renamed: dict[str, str] = {}
-        self._has_no_system_role = False  # some chat templates (Gemma) know none; the first refusal says so
+        self._profile = ServerProfile(stream=client.stream)
+        self._limits = TimeLimits(timeout_s, client.first_byte_timeout_s or timeout_s, client.reply_timeout_s)
         self._logged_names: set[str] = set()
         # An HTTP client and its waiting calls belong to the event loop that they were made on.
         self._connections: MutableMapping[asyncio.AbstractEventLoop, _Connection] = weakref.WeakKeyDictionary()
@@ -135,32 +132,28 @@ class OpenAIChatModel(Extension):
         num_tokens = None
         try:
             await booking.reserve(max_tokens(messages), limit)
-            body = {self._renamed.get(name, name): value for name, value in request.items()}
-            if self._has_no_system_role:
-                body["messages"] = merge_system(messages)
+            body = self._profile.body(request)
             try:
-                async with asyncio.timeout(self.timeout_s):
-                    reply = await sdk.post("/chat/completions", body=body, cast_to=bytes)
-                completion, is_counted = read_completion(reply, self.model)
+                answer = await exchange(sdk, body, self._limits)
+                completion, is_counted = read_completion(answer, self.model)
             except Exception as error:
-                failure = read_failure(error, timeout_s=self.timeout_s)
-                if failure is None:
-                    raise
+                failure = read_failure(error)
                 if self._api_key != PLACEHOLDER_KEY:  # a server may repeat the key
                     failure = failure._replace(message=failure.message.replace(self._api_key, "***"))
                 if failure.retry_after_s is not None:
                     limiter.pause(min(failure.retry_after_s, self.client.max_retry_s))
                 signal = "overload" if failure.overload else "other"
                 (booking.unknown if failure.maybe_paid else booking.refused)(f"{failure.kind}: {failure.message}")
-                if self._adapt(failure.parameter, failure.message):
-                    failure = failure._replace(may_pass=True)
-                raise AttemptFailedError(failure) from error
+                is_lesson = self._profile.learn_failure(failure, request, body)
+                raise AttemptFailedError(failure._replace(is_lesson=is_lesson)) from error
             signal = "success"
             if is_counted:
                 num_tokens = completion.usage.prompt_tokens + completion.usage.completion_tokens
                 booking.whole(completion.usage)
             else:
                 booking.unknown("the server did not count it")
+            if self._profile.learn_reply(completion, body, is_stream=is_stream(answer), is_counted=is_counted):
+                raise AttemptFailedError(INCOMPLETE)
             return completion
         except BaseException as error:
             booking.unknown(f"{type(error).__name__}: {error}")  # a cancelled call; settled ones stay settled
@@ -168,24 +161,13 @@ class OpenAIChatModel(Extension):
         finally:
             limiter.release(grant, signal, num_tokens)
 
-    def _adapt(self, parameter: str, message: str) -> bool:
-        """Adapt to the server: its name of the token limit, its roles; return whether that changes the next request."""
-        if not self._has_no_system_role and has_meaning("system role", message):
-            self._has_no_system_role = True
-            return True
-        is_limit = parameter == "max_tokens" and "max_completion_tokens" in message
-        if not is_limit or "max_tokens" in self._renamed or "max_tokens" not in self.sampling:
-            return False
-        self._renamed["max_tokens"] = "max_completion_tokens"
-        return True
-
     def _connect(self) -> _Connection:
         if self.client.offline:
             raise ModelUnavailableError(f"Model {self.model!r} is offline (client={{'offline': True}}): no call.")
         loop = asyncio.get_running_loop()
         connection = self._connections.get(loop)
         if connection is None:
-            sdk = self.client.connect(self._api_key, self._address, query=self._query, timeout_s=self.timeout_s)
+            sdk = self.client.connect(self._api_key, self._address, query=self._query)
             limits = self.client.model_dump(include={"requests_per_minute", "tokens_per_minute"})
             limiter = AdaptiveLimiter(self.client.max_concurrency, **limits)
             connection = self._connections[loop] = sdk, limiter
@@ -205,136 +187,3 @@ def _make_again(address: str | None, model: str, *arguments: Any) -> OpenAIChatM
             "machines."
         )
     return made
-
-
-class Grant(NamedTuple):
-    """The permission for one call in flight: its start, and its entry in the limit of tokens per minute."""
-
-    at: float
-    entry: list[float]
-
-
-class AdaptiveLimiter:
-    """Limits the calls in flight, and the calls and tokens in any 60 seconds.
-
-    The limit of calls in flight starts at `max_concurrency`. Overload halves it, once for all calls that were in
-    flight at that time. Each success raises it by one divided by the limit, so a full round of successes adds one.
-    Source of the rule: Chiu and Jain 1989 (additive increase, multiplicative decrease). Calls start in the order
-    in which they arrived. A limiter belongs to one event loop.
-    """
-
-    def __init__(
-        self,
-        max_concurrency: int,
-        *,
-        requests_per_minute: int | None = None,
-        tokens_per_minute: int | None = None,
-        clock: Clock = time.monotonic,
-        sleep: Sleep = asyncio.sleep,
-    ) -> None:
-        self.max_concurrency, self.limit, self.num_in_flight = max_concurrency, float(max_concurrency), 0
-        self._windows = (_SlidingWindow(requests_per_minute), _SlidingWindow(tokens_per_minute))
-        self._clock, self._sleep = clock, sleep
-        self._paused_until = self._halved_at = self._logged_at = float("-inf")
-        self._waiters: deque[asyncio.Future[None]] = deque()
-        self._turn = asyncio.Lock()
-
-    async def acquire(self, num_tokens: int) -> Grant:
-        """Wait until a call of about `num_tokens` may start."""
-        if self._waiters or self.num_in_flight >= int(self.limit):
-            await self._queue_up()
-        else:
-            self.num_in_flight += 1
-        try:
-            if self._delay(num_tokens) > 0:
-                async with self._turn:  # in order, so that small calls do not overtake a large one for ever
-                    while (delay_s := self._delay(num_tokens)) > 0:
-                        self._log_wait(delay_s)
-                        await self._sleep(delay_s)
-        except BaseException:
-            self._leave()
-            raise
-        now = self._clock()
-        self._windows[0].add(now, 1)
-        return Grant(now, self._windows[1].add(now, num_tokens))
-
-    def release(self, grant: Grant, signal: Signal, num_tokens: int | None = None) -> None:
-        """End a call: `signal` is how it ended, `num_tokens` what it used, if that is known."""
-        if num_tokens is not None:
-            self._windows[1].correct(grant.entry, num_tokens)
-        if signal == "success":
-            self.limit = min(float(self.max_concurrency), self.limit + 1 / self.limit)
-        elif signal == "overload" and grant.at > self._halved_at:
-            # A call that started before the last halving says nothing about the new limit.
-            self.limit = max(1.0, min(self.limit, float(self.num_in_flight)) / 2)
-            self._halved_at = self._clock()
-            logger.info("The server is overloaded: at most %d calls at once from now on.", int(self.limit))
-        self._leave()
-
-    def pause(self, seconds: float) -> None:
-        """Let no call start for `seconds`: the server asked for it."""
-        self._paused_until = max(self._paused_until, self._clock() + seconds)
-
-    def _delay(self, num_tokens: int) -> float:
-        now = self._clock()
-        requests, tokens = self._windows
-        return max(self._paused_until - now, requests.delay(now, 1), tokens.delay(now, num_tokens))
-
-    def _log_wait(self, delay_s: float) -> None:
-        now = self._clock()
-        if delay_s >= _LOG_WAITS_FROM_S and now - self._logged_at >= _LOG_WAITS_FROM_S:
-            self._logged_at = now
-            why = "the server asked for a pause" if self._paused_until > now else "the limit per minute is used up"
-            logger.warning("Waiting %.0f s: %s.", delay_s, why)
-
-    async def _queue_up(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self._leave()  # its turn had come already
-            elif waiter in self._waiters:
-                self._waiters.remove(waiter)
-            raise
-
-    def _leave(self) -> None:
-        self.num_in_flight -= 1
-        while self._waiters and self.num_in_flight < int(self.limit):
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                self.num_in_flight += 1
-                waiter.set_result(None)
-
-
-class _SlidingWindow:
-    """Allows at most `limit` in any 60 seconds; one amount above the limit passes alone."""
-
-    def __init__(self, limit: int | None) -> None:
-        self._limit, self._sum = limit, 0.0
-        self._entries: deque[list[float]] = deque()
-
-    def delay(self, now: float, amount: float) -> float:
-        if self._limit is None:
-            return 0.0
-        while self._entries and self._entries[0][0] <= now - _WINDOW_S + 1e-6:
-            self._sum -= self._entries.popleft()[1]
-        excess, delay_s = self._sum + amount - self._limit, 0.0
-        for entered_at, entered in self._entries:
-            if excess <= 0:
-                break
-            excess, delay_s = excess - entered, entered_at + _WINDOW_S - now
-        return delay_s
-
-    def add(self, now: float, amount: float) -> list[float]:
-        entry = [now, amount]
-        if self._limit is not None:
-            self._entries.append(entry)
-            self._sum += amount
-        return entry
-
-    def correct(self, entry: list[float], amount: float) -> None:
-        if self._entries and entry[0] >= self._entries[0][0]:
-            self._sum += amount - entry[1]
-            entry[1] = amount

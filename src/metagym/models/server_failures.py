@@ -11,10 +11,11 @@ import math
 import time
 from collections.abc import Callable
 from datetime import UTC
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from metagym.errors import ContentFilterError, ContextOverflowError, ModelError, ModelUnavailableError
 from metagym.models.client_config import ClientConfig
+from metagym.models.exchange import LateError
 from metagym.models.server_replies import ReplyError, ServerError, read_error
 from metagym.models.server_words import has_meaning
 
@@ -25,6 +26,33 @@ _UNAVAILABLE_STATUSES = frozenset({429, 502, 503, 504, 529})
 _OVERLOAD_STATUSES = frozenset({429, 503, 529})
 # A gateway gave up on the server behind it, which may have finished the reply and counted it.
 _MAYBE_PAID_STATUSES = frozenset({408, 504, 524})
+
+# Names of the exceptions of openai, httpx, httpx2, aiohttp, anyio, ssl and the system.
+_UNTRUSTED = frozenset({"SSLCertVerificationError", "ClientConnectorCertificateError"})
+_NOT_SENDABLE = frozenset(
+    {
+        *("InvalidURL", "UnsupportedProtocol", "TooManyRedirects", "LocalProtocolError", "CookieConflict"),
+        *("UnicodeEncodeError", "InvalidUrlClientError", "NonHttpUrlClientError"),
+    }
+)
+_NO_CONNECTION_OF_AIOHTTP = frozenset({"ClientConnectorError", "ConnectionTimeoutError", "ClientProxyConnectionError"})
+_NO_CONNECTION = _NO_CONNECTION_OF_AIOHTTP | {
+    *("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "ConnectionRefusedError", "gaierror"),
+}
+_LATE = frozenset({"TimeoutError", "TimeoutException", "APITimeoutError"})
+_BROKEN = frozenset(
+    {
+        *("JSONDecodeError", "DecodingError", "UnicodeDecodeError", "ContentEncodingError", "BadHttpMessage"),
+        *("APIResponseValidationError", "ClientResponseError"),
+    }
+)
+_CUT_IN_THE_BODY = frozenset({"ClientPayloadError", "PayloadEncodingError", "ReadError", "RemoteProtocolError"})
+_CUT = frozenset(
+    {
+        *("APIConnectionError", "RequestError", "StreamError", "ClientError", "HttpProcessingError"),
+        *("OSError", "EOFError", "EndOfStream", "BrokenResourceError", "ClosedResourceError", "ProtocolError"),
+    }
+)
 
 
 class Failure(NamedTuple):
@@ -47,6 +75,12 @@ class Failure(NamedTuple):
     """The pause that the server asked for."""
     parameter: str = ""
     """The request parameter that was refused."""
+    is_lesson: bool = False
+    """Whether the client learned from it what the server takes: another request is made at once, and is no retry."""
+
+
+INCOMPLETE: Final = Failure("incomplete reply", "a reply without what was asked for", "", is_lesson=True)
+"""A reply that is paid, and lacks what the server gives if it is asked in another way."""
 
 
 class AttemptFailedError(Exception):
@@ -103,8 +137,8 @@ class Breaker:
         )
 
 
-def read_failure(error: Exception, *, timeout_s: float) -> Failure | None:
-    """Return the failure behind `error`, from the SDK or from reading the reply; None if its kind is not known."""
+def read_failure(error: Exception) -> Failure:
+    """Return the failure behind any error of the SDK, the HTTP libraries, the system, or of reading the reply."""
     import openai
 
     if isinstance(error, openai.APIStatusError):
@@ -114,29 +148,43 @@ def read_failure(error: Exception, *, timeout_s: float) -> Failure | None:
     if isinstance(error, ReplyError):
         remedy = "Check that base_url ends in the /v1 of an OpenAI-compatible server, and look at the server's log."
         return Failure("broken reply", str(error), remedy, may_pass=True, maybe_paid=True)
-    if isinstance(error, TimeoutError | openai.APIConnectionError):
-        return _read_connection(error, timeout_s)
-    return None
+    if isinstance(error, LateError):
+        return Failure("timeout", "no answer", str(error), may_pass=True, maybe_paid=True, overload=True)
+    return _read_exception(error)
 
 
-def _read_connection(error: Exception, timeout_s: float) -> Failure:
-    import aiohttp
-    import openai
+def _read_exception(error: Exception) -> Failure:
+    """Return the failure behind an exception that is no answer of the server.
 
+    The libraries wrap each other's exceptions, in two generations that differ from one version of the SDK to the
+    next. So the names of all classes on the way to the root cause decide, the most certain ones first.
+    """
     causes: list[BaseException] = [error]  # the root cause last
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
-        causes.append(cause)
+    for cause in causes:
+        inner = (cause.__cause__ or cause.__context__, *getattr(cause, "exceptions", ()))
+        causes += [other for other in inner if isinstance(other, BaseException) and other not in causes]
+    names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     root = f"{type(causes[-1]).__name__}: {causes[-1]}"
-    # aiohttp's exception decides: the SDK calls a cut connection a timeout.
-    if any(isinstance(cause, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError) for cause in causes):
+    if names & _UNTRUSTED:
+        remedy = "The server's certificate is not trusted: name its authority in SSL_CERT_FILE, or correct base_url."
+        return Failure("no connection", root, remedy, ModelUnavailableError)
+    if names & _NOT_SENDABLE:
+        remedy = "The request cannot be sent: check base_url, and the proxy variables of the environment."
+        return Failure("no request", root, remedy, ModelUnavailableError)
+    if names & _NO_CONNECTION and not ("ClientError" in names and not names & _NO_CONNECTION_OF_AIOHTTP):
         remedy = "Nothing answers there: start the server, or correct base_url."
-        name = str(causes[-1]) or type(causes[-1]).__name__
-        return Failure("no connection", name, remedy, may_pass=True, is_outage=True)
-    is_cut = any(isinstance(cause, aiohttp.ClientError) and not isinstance(cause, TimeoutError) for cause in causes)
-    if not is_cut and isinstance(error, TimeoutError | openai.APITimeoutError):
-        remedy = f"It did not answer within {timeout_s:g} s: check the server, or raise timeout_s."
-        return Failure("timeout", "no answer", remedy, may_pass=True, maybe_paid=True, overload=True)
-    return Failure("cut", root, "Look at the server's log.", may_pass=True, maybe_paid=True)
+        return Failure("no connection", str(causes[-1]) or root, remedy, may_pass=True, is_outage=True)
+    # The SDK's transport calls a connection that aiohttp lost a time-out.
+    is_lost = "ClientError" in names and not names & {"TimeoutError", "ServerTimeoutError"}
+    if names & _LATE and not is_lost:
+        remedy = "It did not answer in time: check the server, or raise timeout_s."
+        return Failure("timeout", root, remedy, may_pass=True, maybe_paid=True, overload=True)
+    if names & _BROKEN and not names & _CUT_IN_THE_BODY:
+        return Failure("broken reply", root, "Look at the server's log.", may_pass=True, maybe_paid=True)
+    if names & _CUT:
+        return Failure("cut", root, "Look at the server's log.", may_pass=True, maybe_paid=True)
+    remedy = "This is a fault of the client or of a library below it: please report it."
+    return Failure("client error", root, remedy, maybe_paid=True)
 
 
 def _read_answer(status: int, error: ServerError, headers: Any) -> Failure:

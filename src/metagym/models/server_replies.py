@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from metagym.models.server_streams import is_stream, read_stream
 from metagym.models.server_words import REASONS
 from metagym.types import Completion, Usage
 
@@ -136,39 +137,19 @@ def read_usage(usage: Any) -> Usage | None:
 
 
 def _read_body(body: bytes) -> Any:
-    lines = [body]
-    if not body.startswith(b"{"):
-        lines = [line for line in body.split(b"\n") if not line.startswith(b":")]  # comments keep a connection open
-    if any(line.startswith(b"data:") for line in lines):
-        return _read_stream(lines)
     try:
-        return json.loads(b"\n".join(lines))
+        if is_stream(body):
+            return read_stream(body)
+    except ValueError as error:
+        raise ReplyError(str(error)) from error
+    if not body.startswith(b"{"):
+        lines = body.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        body = b"\n".join(line for line in lines if not line.startswith(b":"))  # comments keep a connection open
+    try:
+        return json.loads(body)
     except (ValueError, RecursionError) as error:
         kind = "an empty body" if not body.strip() else f"{len(body)} bytes that are not whole JSON"
         raise ReplyError(f"{kind} ({type(error).__name__}: {error})") from error
-
-
-def _read_stream(lines: Sequence[bytes]) -> dict[str, Any]:
-    """Return a stream as the response that it stands for."""
-    message = {"content": "", "reasoning_content": ""}
-    whole: dict[str, Any] = {"choices": [{"message": message, "finish_reason": None}]}
-    for line in lines:
-        data = line.removeprefix(b"data:").strip()
-        if not line.startswith(b"data:") or data in (b"", b"[DONE]"):
-            continue
-        try:
-            chunk = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise ReplyError(f"a stream with a line that is not JSON: {data[:200]!r}") from error
-        for name in ("model", "usage", "error"):
-            whole[name] = _get(chunk, name) or whole.get(name)
-        choice = _first(_get(chunk, "choices"))
-        delta = _get(choice, "delta") or _get(choice, "message")
-        message["content"] += _text(_get(delta, "content"))
-        message["reasoning_content"] += _text(_get(delta, "reasoning_content")) or _text(_get(delta, "reasoning"))
-        for name in ("finish_reason", "error"):
-            whole["choices"][0][name] = _get(choice, name) or whole["choices"][0].get(name)
-    return whole
 
 
 def _codes(value: Any) -> frozenset[str]:

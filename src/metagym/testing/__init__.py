@@ -8,7 +8,8 @@ misbehave         adds faults to its replies
 The stand-in for a reflector's model on Gates is `metagym.reflectors.scripted_model.ScriptedReflectorModel`.
 """
 
-from metagym.testing.fake_server import FAULTS, FakeOpenAIServer, ServerReply, ServerRequest, misbehave
+from metagym.testing.fake_server import FakeOpenAIServer, ServerReply, ServerRequest
+from metagym.testing.faults import FAULTS, FINAL_FAULTS, misbehave
 from metagym.testing.meta_env_checks import check_meta_env
 from metagym.testing.reflector_checks import check_reflector
 from metagym.testing.stand_ins import FakeChatModel, ScriptedActor
@@ -16,6 +17,7 @@ from metagym.testing.text_env_checks import check_text_env
 
 __all__ = [
     "FAULTS",
+    "FINAL_FAULTS",
     "FakeChatModel",
     "FakeOpenAIServer",
     "ScriptedActor",

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that speaks the OpenAI protocol, and the faults that its replies may have."""
+"""A real HTTP server on loopback that speaks the OpenAI protocol, streams included."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import asyncio
 import itertools
 import json
 import math
+import re
 import threading
-from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import numpy as np
 from aiohttp import web
 
-from metagym.errors import UnknownNameError
-from metagym.types import Message, Usage, derive_seed, digest
+from metagym.types import Message, Usage
+
+_MAX_CHUNKS = 500
 
 
 class ServerRequest(NamedTuple):
@@ -55,6 +55,24 @@ class ServerReply(NamedTuple):
     """Whether the reply reports the tokens used."""
     error: Mapping[str, Any] = {}
     """More fields of an error's body, such as `code` and `param`."""
+    usage: Any = None
+    """Reported instead of the tokens used; not counted in `delivered`."""
+    tool_calls: Sequence[Mapping[str, Any]] = ()
+    """Calls of tools in the message, as the protocol has them."""
+    choice_error: Mapping[str, Any] | None = None
+    """An error inside the choice, under a status of success. In a stream it comes after half of the text."""
+    streams: bool = True
+    """Whether a stream is sent if it was asked for; else the reply comes in one piece."""
+    chunk_delay_s: float = 0.0
+    """Seconds before each chunk of a stream."""
+    silent_after: int | None = None
+    """Send nothing after this number of chunks, and keep the connection open."""
+    stream_error: Mapping[str, Any] | None = None
+    """An event with this error after half of the text; the stream then ends."""
+    says_done: bool = True
+    """Whether `[DONE]` ends a stream."""
+    num_comments: int = 0
+    """Comments before each chunk of a stream; servers send them to keep a connection open."""
 
 
 Answer = Callable[[ServerRequest], str | ServerReply]
@@ -114,7 +132,7 @@ class FakeOpenAIServer:
     async def _answer(self, http_request: web.Request) -> web.StreamResponse:
         request = ServerRequest(next(self._numbers), await http_request.json(), dict(http_request.headers))
         self.requests.append(request)
-        reply = _as_reply(self._respond(request))
+        reply = as_reply(self._respond(request))
         if reply.delay_s == math.inf:
             await self._stop.wait()
         elif reply.delay_s:
@@ -123,6 +141,8 @@ class FakeOpenAIServer:
         if reply.cut and transport is not None:
             transport.close()
             return web.Response()
+        if reply.raw is None and reply.status == 200 and reply.streams and request.body.get("stream"):
+            return await self._stream(http_request, request, reply)
         body = _body(request, reply)
         if reply.cut_after is not None and transport is not None:
             begun = web.StreamResponse(headers={"Content-Length": str(len(body)), "Content-Type": "application/json"})
@@ -131,17 +151,48 @@ class FakeOpenAIServer:
             transport.close()
             return begun
         response = web.Response(body=body, status=reply.status, headers=reply.headers, content_type="application/json")
-        if reply.raw is not None or reply.status != 200 or transport is None or transport.is_closing():
+        if reply.raw is not None or reply.status != 200 or reply.choice_error or transport is None:
             return response
+        if not transport.is_closing():
+            await response.prepare(http_request)
+            await self._deliver(request, reply, response.write_eof())
+        return response
+
+    async def _stream(
+        self, http_request: web.Request, request: ServerRequest, reply: ServerReply
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", **reply.headers})
+        await response.prepare(http_request)
+        chunks = list(_chunks(request, reply))
+        num_bytes = 0
+        for number, chunk in enumerate(chunks):
+            if reply.chunk_delay_s:
+                await asyncio.sleep(reply.chunk_delay_s)
+            if number == reply.silent_after:
+                await self._stop.wait()
+            data = b": still here\n\n" * reply.num_comments + chunk
+            transport = http_request.transport
+            if transport is None or transport.is_closing():
+                return response
+            if reply.cut_after is not None and num_bytes + len(data) > reply.cut_after:
+                await response.write(data[: reply.cut_after - num_bytes])
+                transport.close()
+                return response
+            num_bytes += len(data)
+            if number < len(chunks) - 1 or reply.stream_error or reply.choice_error:
+                await response.write(data)
+            else:
+                await self._deliver(request, reply, response.write(data))
+        return response
+
+    async def _deliver(self, request: ServerRequest, reply: ServerReply, send: Awaitable[None]) -> None:
         delivery = _usage(request, reply)
         # Counted before it is sent, because the client may read the count at once; removed if the client has gone.
         self.delivered.append(delivery)
         try:
-            await response.prepare(http_request)
-            await response.write_eof()
+            await send
         except ConnectionError:
             self.delivered.remove(delivery)
-        return response
 
 
 def _body(request: ServerRequest, reply: ServerReply) -> bytes:
@@ -150,103 +201,73 @@ def _body(request: ServerRequest, reply: ServerReply) -> bytes:
     if reply.status != 200:
         error = {"message": reply.text or f"fault {reply.status}", "type": "fault", "code": None, **reply.error}
         return json.dumps({"error": error}).encode()
-    message = {"role": "assistant", "content": reply.text}
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text}
     if reply.reasoning:
         message["reasoning_content"] = reply.reasoning
-    completion: dict[str, Any] = {
-        "id": f"chatcmpl-{request.number}",
-        "object": "chat.completion",
-        "created": 0,
-        "model": reply.model or request.body["model"],
-        "choices": [{"index": 0, "message": message, "finish_reason": reply.finish_reason}],
-    }
+    if reply.tool_calls:
+        message["tool_calls"] = list(reply.tool_calls)
+    choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason}
+    if reply.choice_error:
+        choice["error"] = dict(reply.choice_error)
+    completion = {**_head(request, reply), "object": "chat.completion", "choices": [choice]}
     if reply.says_usage:
-        usage = _usage(request, reply)
-        counts = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
-        completion["usage"] = {**counts, "total_tokens": sum(counts.values())}
+        completion["usage"] = _reported(request, reply)
     return json.dumps(completion).encode()
 
 
+def _chunks(request: ServerRequest, reply: ServerReply) -> Iterator[bytes]:
+    """Yield the events of a stream: a chunk for a word or more, the end, the usage if it was asked for, `[DONE]`."""
+    head = {**_head(request, reply), "object": "chat.completion.chunk"}
+
+    def event(choice: Mapping[str, Any] | None, **fields: Any) -> bytes:
+        choices = [] if choice is None else [{"index": 0, "delta": {}, "finish_reason": None, **choice}]
+        return b"data: " + json.dumps({**head, "choices": choices, **fields}).encode() + b"\n\n"
+
+    yield event({"delta": {"role": "assistant", "content": ""}})
+    deltas = [{"reasoning_content": word} for word in _words(reply.reasoning)]
+    deltas += [{"content": word} for word in _words(reply.text)]
+    for number, delta in enumerate(deltas):
+        if number == len(deltas) // 2 and reply.stream_error is not None:
+            yield b"data: " + json.dumps({"error": dict(reply.stream_error)}).encode() + b"\n\n"
+            return
+        if number == len(deltas) // 2 and reply.choice_error is not None:
+            yield event({"error": dict(reply.choice_error)})
+            return
+        yield event({"delta": delta})
+    if reply.tool_calls:
+        yield event({"delta": {"tool_calls": [{"index": n, **call} for n, call in enumerate(reply.tool_calls)]}})
+    yield event({"finish_reason": reply.finish_reason})
+    if reply.says_usage and (request.body.get("stream_options") or {}).get("include_usage"):
+        yield event(None, usage=_reported(request, reply))
+    if reply.says_done:
+        yield b"data: [DONE]\n\n"
+
+
+def _head(request: ServerRequest, reply: ServerReply) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{request.number}", "created": 0, "model": reply.model or request.body["model"]}
+
+
+def _words(text: str) -> list[str]:
+    words = re.findall(r"\s*\S+|\s+$", text)
+    size = len(words) // _MAX_CHUNKS + 1
+    return ["".join(words[start : start + size]) for start in range(0, len(words), size)]
+
+
+def _reported(request: ServerRequest, reply: ServerReply) -> Any:
+    if reply.usage is not None:
+        return reply.usage
+    usage = _usage(request, reply)
+    counts = {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
+    return {**counts, "total_tokens": sum(counts.values())}
+
+
 def _usage(request: ServerRequest, reply: ServerReply) -> Usage:
-    if not reply.says_usage:
+    if not reply.says_usage or reply.usage is not None:
         return Usage()
     num_prompt = sum(len(message["content"].split()) for message in request.messages)
     return Usage(prompt_tokens=num_prompt, completion_tokens=len(f"{reply.text} {reply.reasoning}".split()))
 
 
-def _as_reply(answer: str | ServerReply) -> ServerReply:
+def as_reply(answer: str | ServerReply) -> ServerReply:
+    """Return a text as a reply."""
     return ServerReply(answer) if isinstance(answer, str) else answer
-
-
-FAULTS: Final[Mapping[str, Callable[[ServerReply], ServerReply]]] = {
-    "429": lambda reply: ServerReply("slow down", status=429),
-    "429 with Retry-After": lambda reply: ServerReply("slow down", status=429, headers={"Retry-After": "0.05"}),
-    "500": lambda reply: ServerReply("out of order", status=500),
-    "503": lambda reply: ServerReply("overloaded", status=503),
-    "slow": lambda reply: reply._replace(delay_s=0.1),
-    "silent": lambda reply: reply._replace(delay_s=math.inf),
-    "cut": lambda reply: reply._replace(cut=True),
-    "cut in the body": lambda reply: reply._replace(cut_after=40),
-    "truncated JSON": lambda reply: ServerReply(raw='{"choices": [{"message": {"role": "assis'),
-    "empty body": lambda reply: ServerReply(raw=""),
-    "no choice": lambda reply: ServerReply(raw='{"object": "chat.completion", "choices": []}'),
-    "empty reply": lambda reply: reply._replace(text=""),
-    "huge reply": lambda reply: reply._replace(text="word " * 100_000),
-    "wrong model": lambda reply: reply._replace(model="another-model"),
-    "no usage": lambda reply: reply._replace(says_usage=False),
-}
-"""All faults by name: each makes a bad reply from the good one."""
-
-
-class Misbehaviour:
-    """Gives the replies of `respond`, with faults; see `misbehave`. `counts` holds the number of each fault so far."""
-
-    def __init__(self, respond: Answer, faults: Mapping[str, float], *, seed: int, burst: int) -> None:
-        for name in faults:
-            if name not in FAULTS:
-                raise UnknownNameError.of("fault", name, FAULTS)
-        if sum(faults.values()) > 1:
-            raise ValueError(f"The faults' rates must sum to at most 1, got {sum(faults.values()):g}.")
-        self._respond, self._faults, self._seed, self._burst = respond, dict(faults), seed, burst
-        self._attempts: Counter[str] = Counter()
-        self._burst_left = 0
-        self.counts: Counter[str] = Counter()
-
-    def __call__(self, request: ServerRequest) -> ServerReply:
-        """Return the reply, good or bad."""
-        reply, name = _as_reply(self._respond(request)), self._draw_fault(request)
-        self.counts[name or "good"] += 1
-        return FAULTS[name](reply) if name else reply
-
-    def _draw_fault(self, request: ServerRequest) -> str | None:
-        asked = digest(request.body)
-        self._attempts[asked] += 1
-        if self._burst_left:
-            self._burst_left -= 1
-            return "500"
-        # The k-th attempt at a request always has the same fate, whatever other requests come in between.
-        position = np.random.default_rng(derive_seed(self._seed, asked, self._attempts[asked])).random()
-        for name, rate in self._faults.items():
-            if position < rate:
-                self._burst_left = self._burst - 1 if name == "500" else 0
-                return name
-            position -= rate
-        return None
-
-
-def misbehave(
-    respond: Answer, faults: Mapping[str, float] | None = None, *, seed: int = 0, burst: int = 1
-) -> Misbehaviour:
-    """Return a `respond` for FakeOpenAIServer with faults: each fault in `faults` occurs at its rate (0 to 1).
-
-    By default every fault occurs at a rate of 2 %. Whether a request fails follows from `seed`, the request and the
-    number of its attempts so far; it does not depend on the order of arrival. With `burst`, each 500 is the first of
-    `burst` in a row; the others hit the next requests, whatever these are.
-
-    >>> respond = misbehave(lambda request: "Action: knock", {"500": 0.5, "silent": 0.1}, seed=1)
-    >>> with FakeOpenAIServer(respond) as server:
-    ...     respond.counts.total()
-    0
-    """
-    rates = dict.fromkeys(FAULTS, 0.02) if faults is None else faults
-    return Misbehaviour(respond, rates, seed=seed, burst=burst)

@@ -1,0 +1,158 @@
+"""From the bytes of a stream of chunks to the one response that they stand for. It knows no HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+_DONE = b"[DONE]"
+_DATA = (b"data:", b"error:")  # llama.cpp sent errors in a field of their own
+_ERROR_NAMES = ("error", "detail", "errors", "message", "error_type")
+_TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
+
+
+def is_stream(body: bytes) -> bool:
+    """Return whether an answer is a stream of events. Comments alone, which keep a connection open, do not make one."""
+    return not body.startswith(b"{") and any(line.startswith(_DATA) for line in body.splitlines())
+
+
+def is_whole_stream(body: bytes) -> bool:
+    """Return whether a stream has reached its end, so that nothing is lost if the connection breaks now."""
+    if not is_stream(body):
+        return False
+    try:
+        read_stream(body)
+    except ValueError:
+        return False
+    return True
+
+
+def read_stream(body: bytes) -> dict[str, Any]:
+    """Return a stream of chunks as the response that it stands for.
+
+    Only the first choice is read. An error in the stream is the choice's `error`.
+
+    Raises:
+        ValueError: a line is not JSON, or the stream has no end: no `[DONE]`, no `finish_reason`, no error.
+    """
+    lines = body.splitlines()
+    try:
+        chunks = [json.loads(data) for data in _lines_of_data(lines)]  # servers send one chunk a line
+    except (ValueError, RecursionError):
+        chunks = [_load(data) for data in _events(lines)]
+    whole = _Whole()
+    for chunk in chunks:
+        whole.add(chunk)
+    is_done = any(line.startswith(b"data:") and _data_of(line) == _DONE for line in lines[-16:])
+    if not (is_done or whole.choice["finish_reason"] or whole.choice["error"]):
+        raise ValueError(f"a stream without an end ({len(chunks)} chunks)")
+    if not (whole.num_choices or whole.choice["error"]):
+        raise ValueError("a stream without a choice")
+    return whole.response()
+
+
+class _Whole:
+    """The response so far."""
+
+    def __init__(self) -> None:
+        self.choice: dict[str, Any] = {"finish_reason": None, "error": None}
+        self.num_choices = 0
+        self._about: dict[str, Any] = {"model": None, "usage": None}
+        self._texts: dict[str, list[Any]] = {name: [] for name in _TEXTS}
+        self._tool_calls: dict[Any, dict[str, Any]] = {}
+        self._logprobs: list[Any] = []
+        self._token_ids: list[Any] = []
+
+    def add(self, chunk: Any) -> None:
+        """Add the next chunk, whatever its shape."""
+        if not isinstance(chunk, Mapping):
+            self.choice["error"] = self.choice["error"] or chunk
+            return
+        for name in self._about:
+            self._about[name] = chunk.get(name) or self._about[name]
+        if chunk.get("error") or ("choices" not in chunk and any(chunk.get(name) for name in _ERROR_NAMES)):
+            self.choice["error"] = self.choice["error"] or chunk.get("error") or dict(chunk)
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, Mapping) and choice.get("index") in (0, None):
+                self._add_choice(choice)
+
+    def _add_choice(self, choice: Mapping[str, Any]) -> None:
+        self.num_choices += 1
+        for name in self.choice:
+            self.choice[name] = choice.get(name) or self.choice[name]
+        delta = choice.get("delta")
+        delta = delta if isinstance(delta, Mapping) else choice.get("message")
+        if isinstance(delta, Mapping):
+            for name, parts in self._texts.items():
+                if delta.get(name):
+                    parts.append(delta[name])
+            self._add_tool_calls(delta)
+        scored = choice.get("logprobs")
+        if isinstance(scored, Mapping) and isinstance(scored.get("content"), list):
+            self._logprobs += scored["content"]
+        if isinstance(choice.get("token_ids"), list):
+            self._token_ids += choice["token_ids"]
+
+    def _add_tool_calls(self, delta: Mapping[str, Any]) -> None:
+        parts = delta.get("tool_calls")
+        if isinstance(delta.get("function_call"), Mapping):  # the older form of one call
+            parts = [{"index": 0, "function": delta["function_call"]}]
+        for number, part in enumerate(parts if isinstance(parts, list) else ()):
+            if not isinstance(part, Mapping):
+                continue
+            index = part.get("index")
+            known = self._tool_calls.setdefault(index if isinstance(index, int) else number, {"function": {}})
+            known |= {name: part[name] for name in ("id", "type") if part.get(name)}
+            function, old = part.get("function"), known["function"]
+            if isinstance(function, Mapping):
+                old["name"] = old.get("name") or function.get("name")
+                old["arguments"] = _joined([old.get("arguments"), function.get("arguments")])
+
+    def response(self) -> dict[str, Any]:
+        """Return it as the server would have sent it without a stream."""
+        message = {"role": "assistant"} | {name: _joined(parts) for name, parts in self._texts.items()}
+        if self._tool_calls:
+            message["tool_calls"] = [call for _, call in sorted(self._tool_calls.items())]
+        choice = {**self.choice, "message": message, "token_ids": self._token_ids or None}
+        return {**self._about, "choices": [{**choice, "logprobs": {"content": self._logprobs or None}}]}
+
+
+def _joined(parts: Iterable[Any]) -> Any:
+    """Return texts as one text, and lists of typed parts as one list."""
+    found = [part for part in parts if part]
+    if all(isinstance(part, str) for part in found):
+        return "".join(found)
+    typed: list[Any] = []
+    for part in found:
+        typed += part if isinstance(part, list) else [{"type": "text", "text": part}]
+    return typed
+
+
+def _data_of(line: bytes) -> bytes:
+    return line.partition(b":")[2].strip()
+
+
+def _lines_of_data(lines: Sequence[bytes]) -> Iterable[bytes]:
+    data = (_data_of(line) for line in lines if line.startswith(_DATA))
+    return (content for content in data if content not in (b"", _DONE))
+
+
+def _events(lines: Sequence[bytes]) -> Iterable[bytes]:
+    """Yield the data of each event, which may have several lines; an empty line ends it."""
+    data: list[bytes] = []
+    for line in [*lines, b""]:
+        if line.startswith(_DATA):
+            data.append(_data_of(line))
+        elif not line and data:
+            if (event := b"\n".join(data)) not in (b"", _DONE):
+                yield event
+            data = []
+
+
+def _load(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"a stream with a line that is not JSON: {data[:200]!r}") from error
