@@ -22,7 +22,7 @@ from pathlib import Path
 from echo import ACTIONS, NUM_STEPS, REPLY, TEXT, Echo, InstantModel, episodes
 from measuring import Row, cpu_s, interleaved, median_ratio, note, run
 
-from metagym.actor import REPLY_FORMAT, ChatActor
+from metagym.actor import REPLY_FORMATS, ChatActor
 from metagym.models import Call
 from metagym.rollout import RolloutConfig, RolloutEngine
 from metagym.types import Action, Episode, Message, Observation, Step, StopReason, Trajectory
@@ -39,12 +39,13 @@ PEERS = {
 
 async def bare_episode(episode: Episode, env: Echo, model: InstantModel) -> Trajectory:
     text, info = env.reset(seed=episode.task.seed)
-    messages: list[Message] = [{"role": "system", "content": f"{episode.prompt}\n\n{REPLY_FORMAT}"}]
+    form = REPLY_FORMATS["react"].instruction(info["available_actions"])
+    messages: list[Message] = [{"role": "system", "content": f"{episode.prompt}\n\n{form}"}]
     steps = []
-    head, done = f"Goal: {info['goal']}\n\n", False
+    head, listed, done = f"Goal: {info['goal']}\n\n", ", ".join(info["available_actions"]), False
     observation = Observation(text=text, goal=info["goal"], available_actions=info["available_actions"])
     while not done:
-        turn = f"{head}{observation.text}\n\nAvailable actions: {', '.join(observation.available_actions or ())}"
+        turn = f"{head}{observation.text}\n\nAvailable actions: {listed}"
         messages.append({"role": "user", "content": turn})
         completion = await model.complete(messages, Call("actor"))
         messages.append({"role": "assistant", "content": completion.text})
@@ -52,6 +53,11 @@ async def bare_episode(episode: Episode, env: Echo, model: InstantModel) -> Traj
         action = Action(text=command, thought=thought, completion=completion)
         text, reward, done, _, info = env.step(command)
         steps.append(Step(observation=observation, action=action, command=command, is_valid=True, reward=reward))
+        listed = (
+            "as before."
+            if info["available_actions"] == observation.available_actions
+            else ", ".join(info["available_actions"])
+        )
         observation = Observation(text=text, goal=info["goal"], available_actions=info["available_actions"])
         head = ""
     return Trajectory(

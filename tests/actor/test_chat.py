@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from metagym import ChatActor
-from metagym.actor import REPLY_FORMAT, retrieve_items
+from metagym.actor import REPLY_FORMATS, retrieve_items
 from metagym.errors import ConfigError
 from metagym.testing import FakeChatModel
 from metagym.types import Action, Observation, Step
@@ -24,7 +24,53 @@ def spoken(number: int) -> Step:
 
 def test_the_first_message_is_the_prompt_and_the_reply_format() -> None:
     messages = ChatActor(FakeChatModel([""])).messages("Be brave.", (), HERE)
-    assert messages[0] == {"role": "system", "content": f"Be brave.\n\n{REPLY_FORMAT}"}
+    assert messages[0] == {"role": "system", "content": f"Be brave.\n\n{REPLY_FORMATS['react'].instruction(WAYS)}"}
+    assert messages[0]["content"].endswith("for example:\nAction: knock")
+
+
+@pytest.mark.parametrize("options", [{"list_actions": False}, {}])
+def test_without_a_list_of_actions_the_format_names_no_example(options: dict[str, Any]) -> None:
+    here = HERE if options else HERE.model_copy(update={"available_actions": None})
+    messages = ChatActor(FakeChatModel([""]), **options).messages("p", (), here)
+    assert messages[0]["content"] == f"p\n\n{REPLY_FORMATS['react'].text}"
+
+
+def test_the_example_stays_that_of_the_first_turn() -> None:
+    """The system message is the same in each turn, so that the server's prefix cache holds."""
+    actor, steps = ChatActor(FakeChatModel([""])), [spoken(1), spoken(2)]
+    later = HERE.model_copy(update={"available_actions": ("sing",)})
+    assert actor.messages("p", steps, later)[0] == actor.messages("p", (), HERE)[0]
+
+
+def test_a_list_of_actions_is_not_repeated_until_it_changes() -> None:
+    later = HERE.model_copy(update={"available_actions": ("sing",)})
+    messages = ChatActor(FakeChatModel([""])).messages("p", [spoken(1), spoken(2)], later)
+    lists = [message["content"].split("Available actions: ")[1] for message in messages[1::2]]
+    assert lists == ["knock, push", "as before.", "sing"]
+
+
+@pytest.mark.parametrize("options", [{"history_steps": 2}, {"context_tokens": 130}])
+def test_after_turns_that_are_left_out_the_list_is_shown_again(options: dict[str, Any]) -> None:
+    steps = [spoken(number) for number in range(6)]
+    messages = ChatActor(FakeChatModel([""]), **options).messages("p", steps, HERE)
+    if "context_tokens" in options:
+        messages = ChatActor(FakeChatModel([""]), **options)._fitted("p", steps, HERE)
+    assert "left out" in messages[1]["content"]
+    assert messages[1]["content"].endswith("Available actions: knock, push")
+    assert {message["content"].rsplit("\n\n", 1)[1] for message in messages[3::2]} == {"Available actions: as before."}
+
+
+def test_in_the_form_act_the_action_stands_alone() -> None:
+    model = FakeChatModel(["push"])
+    actor = ChatActor(model, reply_format="act")
+    action = act(actor)
+    assert (action.text, action.thought) == ("push", "")
+    assert model.calls[0][0][0]["content"].endswith("for example:\nknock")
+
+
+def test_an_unknown_reply_format_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"Unknown reply_format 'acts': expected one of 'react', 'act'"):
+        ChatActor(FakeChatModel([""]), reply_format="acts")
 
 
 def test_a_turn_shows_the_observation_and_the_available_actions() -> None:
@@ -121,10 +167,11 @@ def test_the_fingerprint_changes_with_each_thing_that_decides_the_play() -> None
         ChatActor(model),
         ChatActor(model, history_steps=3),
         ChatActor(model, list_actions=False),
+        ChatActor(model, reply_format="act"),
         ChatActor(model, read_prompt=retrieve_items(3)),
         ChatActor(model, read_prompt=retrieve_items(4)),
     ]
-    assert len({str(actor.fingerprint) for actor in actors}) == 5
+    assert len({str(actor.fingerprint) for actor in actors}) == 6
     assert ChatActor(model).fingerprint == ChatActor(FakeChatModel(["x"])).fingerprint
 
 
@@ -161,7 +208,7 @@ def test_messages_of_more_steps_than_the_list_holds_are_never_reused() -> None:
 def test_each_turn_of_an_episode_is_rendered_once() -> None:
     actor, steps, rendered = ChatActor(FakeChatModel([""])), list[Step](), list[Step]()
     render = actor._exchange
-    actor._exchange = lambda step: (rendered.append(step), render(step))[1]  # type: ignore[method-assign]
+    actor._exchange = lambda before, step: (rendered.append(step), render(before, step))[1]  # type: ignore[method-assign]
     for number in range(5):
         actor.messages("p", steps, HERE)
         steps.append(spoken(number))

@@ -75,7 +75,7 @@ def test_feedback_names_the_mistake_and_then_disappears() -> None:
     steps = play(ScriptedActor(["fly", Action(text=None, problem="No action."), "", "east"])).steps
     assert [step.observation.feedback for step in steps[:5]] == [
         "",
-        "'fly' is not an available action.",
+        "'fly' is not an available action. Copy one of them letter by letter.",
         "No action.",
         "Your action was empty.",
         "",

@@ -1,29 +1,27 @@
-"""ChatActor: a language model that reasons and acts in turns; its reply format, and how a reply is read."""
+"""ChatActor: a language model that plays in turns, and the conversation that is sent to it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from metagym.actor.reply_format import find_reply_format, read_reply
 from metagym.actor.retrieval import ReadPrompt
 from metagym.errors import ConfigError
 from metagym.models import Call, ChatModel, ask, estimate_tokens
 from metagym.optional_attributes import Extension, describe, extension_of
-from metagym.types import Action, Completion, Episode, Message, Observation, Step, compact, step_seed
+from metagym.types import Action, Episode, Message, Observation, Step, compact, step_seed
 
-REPLY_FORMAT = """\
-Reply with your reasoning and exactly one action, in this form:
-Thought: <your reasoning>
-Action: <one action>"""
-_MARKER = re.compile(r"^[ \t>#*_`]*(thought|action)[*_`]*[ \t]*:[*_`]*[ \t]*", re.IGNORECASE | re.MULTILINE)
+Exchange = Callable[[Step | None, Step], tuple[Message, Message]]
+"""Returns a step as its two messages, given the step before it."""
 
 
 class ChatActor(Extension):
-    """A language model that plays by reasoning and acting in turns.
+    """A language model that plays in turns.
 
-    The system message is the prompt and the reply format; each observation is a user message. With
-    `history_steps`, only that number of the last steps is sent; the goal stays, and the roles alternate.
+    The system message is the prompt and the reply format ("react": a thought and an action, or "act": the action
+    alone); each observation is a user message. A list of actions that is the same as in the turn before is not
+    repeated. With `history_steps`, only that number of the last steps is sent; the goal stays, and the roles alternate.
     `read_prompt` picks the part of the prompt to send (see `retrieve_items`); the part that was sent is recorded.
     With `context_tokens`, the size of the model's context, the oldest turns after the first are left out if the
     conversation and the reply would not fit (see `fit_messages`).
@@ -38,6 +36,7 @@ class ChatActor(Extension):
         context_tokens: int | None = None,
         list_actions: bool = True,
         read_prompt: ReadPrompt | None = None,
+        reply_format: str = "react",
     ) -> None:
         if history_steps is not None and history_steps < 0:
             raise ConfigError(f"history_steps must be 0 or more, or None for all, got {history_steps}.")
@@ -45,6 +44,7 @@ class ChatActor(Extension):
             raise ConfigError(f"context_tokens must be positive, or None for no limit, got {context_tokens}.")
         self.model, self.context_tokens = model, context_tokens
         self.history_steps, self.list_actions, self.read_prompt = history_steps, list_actions, read_prompt
+        self.reply_format, self._format = reply_format, find_reply_format(reply_format)
         about = extension_of(model)
         self.scripted, self._max_reply_tokens = about.scripted, about.max_reply_tokens or 0
         self._conversations = _Conversations()
@@ -59,7 +59,7 @@ class ChatActor(Extension):
             "context_tokens": self.context_tokens,
             "list_actions": self.list_actions,
             "read_prompt": describe(self.read_prompt),
-            "reply_format": REPLY_FORMAT,
+            "reply_format": self._format._asdict(),
         }
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
@@ -70,7 +70,7 @@ class ChatActor(Extension):
         seed = step_seed(episode.seed, len(steps))
         call = Call("actor", episode.arm, episode.meta_step, seed, episode.repetition)
         completion = await ask(self.model, self._fitted(prompt, steps, observation), call)
-        thought, text, problem = read_reply(completion)
+        thought, text, problem = read_reply(completion, self.reply_format)
         read = None if prompt == episode.prompt else prompt
         return compact(Action(text=text, thought=thought, problem=problem, completion=completion, prompt_read=read))
 
@@ -80,19 +80,26 @@ class ChatActor(Extension):
         head = f"Goal: {observation.goal}\n\n" if observation.goal else ""
         if num_left_out:
             head += f"[{num_left_out} earlier turns are left out.]\n\n"
-            history = [message for step in steps[num_left_out:] for message in self._exchange(step)]
+            pairs = zip([None, *steps[num_left_out:]], steps[num_left_out:], strict=False)
+            history = [message for before, step in pairs for message in self._exchange(before, step)]
         else:
             history = self._conversations.until(steps, self._exchange)
-        system: Message = {"role": "system", "content": f"{prompt}\n\n{REPLY_FORMAT}"}
-        messages: list[Message] = [system, *history, {"role": "user", "content": self._turn(observation)}]
+        first = steps[0].observation if steps else observation
+        form = self._format.instruction(first.available_actions if self.list_actions else None)
+        turn = self._turn(steps[-1] if history else None, observation)
+        messages: list[Message] = [{"role": "system", "content": f"{prompt}\n\n{form}"}, *history]
+        messages.append({"role": "user", "content": turn})
         messages[1] = {"role": "user", "content": head + messages[1]["content"]}
         return messages
 
-    def _exchange(self, step: Step) -> tuple[Message, Message]:
+    def _exchange(self, before: Step | None, step: Step) -> tuple[Message, Message]:
         action = step.action
         reply = action.completion.text if action.completion else f"Action: {action.text or ''}"
         reply = reply if reply.strip() else "(no reply)"  # many servers refuse an empty assistant message
-        return ({"role": "user", "content": self._turn(step.observation)}, {"role": "assistant", "content": reply})
+        return (
+            {"role": "user", "content": self._turn(before, step.observation)},
+            {"role": "assistant", "content": reply},
+        )
 
     def _fitted(self, prompt: str, steps: Sequence[Step], observation: Observation) -> list[Message]:
         messages = self.messages(prompt, steps, observation)
@@ -104,14 +111,21 @@ class ChatActor(Extension):
             # The first turn is never left out, so the server's count of its tokens corrects the estimate.
             first = self.messages(steps[0].action.prompt_read or prompt, (), steps[0].observation)
             known = (estimate_tokens(first), completion.usage.prompt_tokens)
-        return fit_messages(messages, limit, known=known)
 
-    def _turn(self, observation: Observation) -> str:
+        def without_history(index: int) -> str:
+            shown = [step.observation for step in steps[len(steps) - len(messages) // 2 + 1 :]] + [observation]
+            return self._turn(None, shown[index])
+
+        return fit_messages(messages, limit, known=known, without_history=without_history)
+
+    def _turn(self, before: Step | None, observation: Observation) -> str:
         parts = [observation.text]
         if observation.feedback:
             parts.insert(0, f"Not executed: {observation.feedback}")
-        if self.list_actions and observation.available_actions is not None:
-            parts.append("Available actions: " + ", ".join(observation.available_actions))
+        actions = observation.available_actions if self.list_actions else None
+        if actions is not None:
+            is_known = before is not None and before.observation.available_actions == actions
+            parts.append("Available actions: " + ("as before." if is_known else ", ".join(actions)))
         return "\n\n".join(parts)
 
     async def aclose(self) -> None:
@@ -134,13 +148,13 @@ class _Conversations:
     def __reduce__(self) -> tuple[type[_Conversations], tuple[()]]:
         return _Conversations, ()  # the addresses are wrong in another process
 
-    def until(self, steps: Sequence[Step], exchange: Callable[[Step], tuple[Message, Message]]) -> list[Message]:
+    def until(self, steps: Sequence[Step], exchange: Exchange) -> list[Message]:
         known, messages = self._entries.pop(id(steps), (None, []))
         # A new list may have the address of an old one that was freed; the entry holds the list that it was made from.
         if known is not steps or len(messages) > 2 * len(steps):
             messages = []
-        for step in steps[len(messages) // 2 :]:
-            messages.extend(exchange(step))
+        for index in range(len(messages) // 2, len(steps)):
+            messages.extend(exchange(steps[index - 1] if index else None, steps[index]))
         if steps:
             self._entries[id(steps)] = (steps, messages)
             if len(self._entries) > self.MAX_EPISODES:
@@ -148,45 +162,20 @@ class _Conversations:
         return messages
 
 
-def read_reply(completion: Completion) -> tuple[str, str | None, str]:
-    """Read `Thought:` and `Action:` from a reply; return the thought, the action or None, and the problem.
-
-    It is strict: one action, on one line, in a reply that was not cut off. Markdown emphasis around the marker or
-    the whole action is removed.
-    """
-    text = completion.text
-    markers = list(_MARKER.finditer(text))
-    actions = [marker for marker in markers if marker.group(1).lower() == "action"]
-    thought = text[: actions[0].start()] if actions else text
-    if markers and markers[0].group(1).lower() == "thought":
-        thought = thought[markers[0].end() :]
-    thought = thought.strip()
-    if completion.finish_reason == "content_filter":
-        return thought, None, "The server's content filter stopped your reply."
-    if not completion.is_whole:
-        return thought, None, "Your reply was cut off before its end. Be brief."
-    if not text.strip():
-        return "", None, "Your reply was empty. Expected 'Action: <one action>'."
-    if not actions:
-        return thought, None, "Your reply holds no line 'Action: <one action>'."
-    if len(actions) > 1:
-        return thought, None, f"Your reply holds {len(actions)} lines 'Action: ...'; give exactly one."
-    action = text[actions[0].end() :].strip()
-    for mark in ("**", "__", "*", "`"):
-        # The marker's own emphasis may close after the action: **Action: knock**
-        action = action.removeprefix(mark).removesuffix(mark).strip()
-    if "\n" in action:
-        return thought, None, "Expected one line after 'Action:' and nothing behind it."
-    return (thought, action, "") if action else (thought, None, "The line 'Action:' is empty.")
-
-
-def fit_messages(messages: list[Message], limit: int, *, known: tuple[int, int] | None = None) -> list[Message]:
+def fit_messages(
+    messages: list[Message],
+    limit: int,
+    *,
+    known: tuple[int, int] | None = None,
+    without_history: Callable[[int], str] | None = None,
+) -> list[Message]:
     """Shorten a conversation of alternating turns to about `limit` tokens.
 
     The system message, the first user message (with the goal and the first observation) and the last one stay, even if
     they do not fit: the server then reports it. Turns between them are left out, the oldest first, up to a user message
     that is then appended to the first one, with a note of how many turns are missing. `known` corrects the estimate:
-    the result of `estimate_tokens` for an earlier conversation, and the server's count for it.
+    the result of `estimate_tokens` for an earlier conversation, and the server's count for it. `without_history(index)`
+    returns the text of that turn if the turns before it are not there to be referred to.
     """
     scale = known[1] / known[0] if known and known[0] and known[1] else 1.0
     sizes = [estimate_tokens([message]) * scale for message in messages]
@@ -199,6 +188,7 @@ def fit_messages(messages: list[Message], limit: int, *, known: tuple[int, int] 
         kept += 2
     if kept == first:
         return messages
-    note = f"[{(kept - first) // 2} turns are left out here.]"
-    text = f"{messages[first]['content']}\n\n{note}\n\n{messages[kept]['content']}"
+    num_turns = (kept - first) // 2
+    rest = messages[kept]["content"] if without_history is None else without_history(num_turns)
+    text = f"{messages[first]['content']}\n\n[{num_turns} turns are left out here.]\n\n{rest}"
     return [*messages[:first], {"role": "user", "content": text}, *messages[kept + 1 :]]

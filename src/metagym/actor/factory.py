@@ -21,7 +21,7 @@ class ScriptedActorWarning(UserWarning):
     """Warns that a scripted stand-in plays, because no model was named."""
 
 
-ACTOR_KEYS = (*MODEL_KEYS, "history_steps", "context_tokens", "retrieve_items")
+ACTOR_KEYS = (*MODEL_KEYS, "history_steps", "context_tokens", "reply_format", "retrieve_items")
 ActorSpec = Actor | Callable[..., Any] | Mapping[str, Any] | str | None
 
 
@@ -29,9 +29,9 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> 
     """Return the actor that `actor` names.
 
     A spec is an actor, a function, a mapping (`model`, `base_url`, `api_key_env`, `sampling`, `timeout_s`,
-    `max_retries`, `client`, `history_steps`, `context_tokens`, and `retrieve_items`: its `top_k` or a mapping of its
-    arguments), `"demo"`, `"random"`, an import path `"package.module:MyActor"`, or None. None means the model that
-    METAGYM_MODEL names, else the demo actor, with a warning.
+    `max_retries`, `client`, `history_steps`, `context_tokens`, `reply_format`, and `retrieve_items`: its `top_k` or a
+    mapping of its arguments), `"demo"`, `"random"`, an import path `"package.module:MyActor"`, or None. None means
+    the model that METAGYM_MODEL names, else the demo actor, with a warning.
     """
     if actor is None:
         actor = model_from_environment()

@@ -57,8 +57,13 @@ def _about(run: Run) -> dict[str, Any]:
         "name": run.name,
         "kind": run.kind,
         "env": run.env_id,
-        "actor": _chat_actor(actor) if isinstance(actor, dict) and actor.get("kind") == "ChatActor" else None,
+        "actor": _chat_actor(actor) if isinstance(actor, dict) and _is_chat_actor(actor) else None,
     }
+
+
+def _is_chat_actor(actor: dict[str, Any]) -> bool:
+    # Before 0.2 the format was a text, and the messages were built in another way.
+    return actor.get("kind") == "ChatActor" and isinstance(actor.get("reply_format"), dict)
 
 
 def _chat_actor(actor: dict[str, Any]) -> dict[str, Any]:

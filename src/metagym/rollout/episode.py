@@ -137,7 +137,9 @@ def _resolve(action: Action, available: tuple[str, ...] | None, invalid: str) ->
     command = match_command(action.text, available)
     if command is not None:
         return command, ""
-    problem = f"{action.text!r} is not an available action." if action.text.strip() else "Your action was empty."
+    problem = "Your action was empty."
+    if action.text.strip():
+        problem = f"{action.text!r} is not an available action. Copy one of them letter by letter."
     return (action.text if invalid == "execute" else None), problem
 
 

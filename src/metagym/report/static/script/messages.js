@@ -3,11 +3,14 @@
 const utf8 = new TextEncoder();
 const tokens = (messages) => messages.reduce((sum, message) => sum + Math.floor(utf8.encode(message.content).length / 4) + 4, 0);
 
-function turn(actor, episode, step) {
+const listedActions = (actor, episode, step) => (actor.list_actions ? actionsOf(episode, step) : null) ?? null;
+
+function turn(actor, episode, before, step) {
   const parts = [step.text ?? ""];
   if (step.feedback) parts.unshift(`Not executed: ${step.feedback}`);
-  const actions = actionsOf(episode, step);
-  if (actor.list_actions && actions) parts.push("Available actions: " + actions.join(", "));
+  const actions = listedActions(actor, episode, step);
+  const isKnown = before && JSON.stringify(listedActions(actor, episode, before)) === JSON.stringify(actions);
+  if (actions) parts.push("Available actions: " + (isKnown ? "as before." : actions.join(", ")));
   return parts.join("\n\n");
 }
 
@@ -16,17 +19,22 @@ function conversation(actor, episode, prompt, count) {
   const kept = actor.history_steps === null ? count : Math.min(actor.history_steps, count);
   let head = step.goal ? `Goal: ${step.goal}\n\n` : "";
   if (kept < count) head += `[${count - kept} earlier turns are left out.]\n\n`;
-  const messages = [{ role: "system", content: `${prompt}\n\n${actor.reply_format}` }];
+  const [example] = listedActions(actor, episode, episode.steps[0]) ?? [];
+  const form = example === undefined ? actor.reply_format.text : actor.reply_format.text_with_actions.replace("{action}", () => example);
+  const messages = [{ role: "system", content: `${prompt}\n\n${form}` }];
+  let before = null;
   for (const past of episode.steps.slice(count - kept, count)) {
-    messages.push({ role: "user", content: turn(actor, episode, past) });
-    messages.push({ role: "assistant", content: past.completion ? past.completion.text ?? "" : `Action: ${past.action ?? ""}` });
+    const reply = past.completion ? past.completion.text ?? "" : `Action: ${past.action ?? ""}`;
+    messages.push({ role: "user", content: turn(actor, episode, before, past) });
+    messages.push({ role: "assistant", content: reply.trim() ? reply : "(no reply)" });
+    before = past;
   }
-  messages.push({ role: "user", content: turn(actor, episode, step) });
+  messages.push({ role: "user", content: turn(actor, episode, before, step) });
   messages[1] = { role: "user", content: head + messages[1].content };
   return messages;
 }
 
-function fitted(messages, limit, known) {
+function fitted(messages, limit, known, withoutHistory) {
   const scale = known && known[0] && known[1] ? known[1] / known[0] : 1;
   const sizes = messages.map((message) => tokens([message]) * scale);
   let excess = sizes.reduce((sum, size) => sum + size, 0) - limit;
@@ -37,8 +45,8 @@ function fitted(messages, limit, known) {
     kept += 2;
   }
   if (kept === first) return messages;
-  const note = `[${(kept - first) / 2} turns are left out here.]`;
-  const content = `${messages[first].content}\n\n${note}\n\n${messages[kept].content}`;
+  const turns = (kept - first) / 2;
+  const content = `${messages[first].content}\n\n[${turns} turns are left out here.]\n\n${withoutHistory(turns)}`;
   return [...messages.slice(0, first), { role: "user", content }, ...messages.slice(kept + 1)];
 }
 
@@ -50,7 +58,8 @@ function messagesOf(episode, count) {
   const opening = episode.steps[0];
   const known = count && opening.completion
     ? [tokens(conversation(actor, episode, opening.sent || prompt, 0)), opening.completion.usage?.prompt_tokens ?? 0] : null;
-  return fitted(messages, actor.context_tokens - actor.max_reply_tokens, known);
+  const shown = episode.steps.slice(count + 1 - messages.length / 2, count + 1);
+  return fitted(messages, actor.context_tokens - actor.max_reply_tokens, known, (index) => turn(actor, episode, null, shown[index]));
 }
 
 function messageList(episode, count) {

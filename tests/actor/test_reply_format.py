@@ -76,3 +76,29 @@ def test_the_action_records_the_raw_reply() -> None:
     completion = reply("Thought: hm\nAction: **knock**")
     action = act(ChatActor(FakeChatModel([completion])))
     assert (action.text, action.thought, action.completion) == ("knock", "hm", completion)
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("push", "push"),
+        (" **push**\n", "push"),
+        ("`go to shelf 1`", "go to shelf 1"),
+        ("Action: push", "push"),
+        ("Thought: it is oak.\nAction: push", "push"),
+    ],
+)
+def test_in_the_form_act_the_whole_reply_is_the_action_unless_it_names_one(text: str, action: str) -> None:
+    assert read_reply(reply(text), "act")[1:] == (action, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "Your reply was empty. Expected one action."),
+        ("I push.\nThen I wait.", "Expected one line with the action and nothing else."),
+        ("Thought: it is oak.", "Your reply holds no line 'Action: <one action>'."),
+    ],
+)
+def test_in_the_form_act_anything_else_is_no_action(text: str, problem: str) -> None:
+    assert read_reply(reply(text), "act")[1:] == (None, problem)
