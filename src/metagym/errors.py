@@ -24,14 +24,105 @@ MetaGymError
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+import os
+import sysconfig
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
     from metagym.types import MetaStep, Trajectory
+
+
+_OURS = str(Path(__file__).parent) + os.sep
+_LIBRARIES = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_MAX_WORDS, _MAX_TRACE = 4_000, 12_000
+
+
+def in_words(error: BaseException) -> str:
+    """Return the name and the message of any exception, even of one whose message cannot be made."""
+    try:
+        return f"{type(error).__name__}: {str(error)[:_MAX_WORDS]}"
+    except Exception:
+        return f"{type(error).__name__}: its message cannot be shown"
+
+
+class UserTrace(NamedTuple):
+    """The part of an error's traceback that is the user's own code; empty texts if there is none."""
+
+    place: str = ""
+    """The last line of the user's own code: `games.py:12`."""
+    text: str = ""
+    """The traceback from the first such line on, with its causes."""
+
+
+def user_trace(error: BaseException) -> UserTrace:
+    """Return the user's part of the traceback of `error`: from the first line that is no package's.
+
+    An error that comes from another process brings it along (`keep_trace`), so that it is the same in every process.
+    """
+    kept = getattr(error, "_user_trace", None)
+    if isinstance(kept, UserTrace):
+        return kept
+    for link in _chain(error):
+        own = [part for part in _parts(link.__traceback__) if _is_users(part.tb_frame.f_code.co_filename)]
+        if own:
+            lines = traceback.format_exception(type(link), link, own[0])
+            return UserTrace(_place(own[-1]), _shortened("".join(lines)))
+    return UserTrace()
+
+
+def keep_trace(error: BaseException, trace: UserTrace) -> None:
+    """Give an error the trace that it had in another process."""
+    with contextlib.suppress(AttributeError, TypeError):
+        error._user_trace = trace  # type: ignore[attr-defined]
+
+
+def with_place(error: BaseException) -> str:
+    """Return the error in words, and after it the line of the user's own code that it came from."""
+    place = user_trace(error).place
+    return in_words(error) + (f" ({place})" if place else "")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _parts(part: TracebackType | None) -> Iterator[TracebackType]:
+    while part is not None:
+        yield part
+        part = part.tb_next
+
+
+def _is_users(file: str) -> bool:
+    if file.startswith((_OURS, *_LIBRARIES, "<frozen")):
+        return False
+    return not {"site-packages", "dist-packages"} & set(Path(file).parts)
+
+
+def _place(part: TracebackType) -> str:
+    file = part.tb_frame.f_code.co_filename
+    with contextlib.suppress(ValueError, OSError):
+        file = str(Path(file).relative_to(Path.cwd()))
+    return f"{file}:{part.tb_lineno}"
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _MAX_TRACE:
+        return text
+    half = _MAX_TRACE // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
 
 
 class MetaGymError(Exception):

@@ -88,12 +88,15 @@ class MetaEpisode:
             failed = [item for item in trajectories if item.score is None]
             self._queue.give_back([item.task for item in failed])
             self._batch = self._draw_batch()
-            raise EpisodesFailedError(
+            error = EpisodesFailedError(
                 f"{len(failed)} of {len(trajectories)} episodes failed, more than max_failure_rate={rate:g} allows. "
                 f"The first failure: {failed[0].error} The finished episodes are in this error's .meta_step; "
                 "the next step plays the failed tasks again.",
                 meta_step,
             )
+            if trace := next((item.traceback for item in failed if item.traceback), ""):
+                error.add_note(f"The first failure in your own code:\n{trace}")
+            raise error
         if not self._config.allow_bad_batches and not any(item.steps for item in trajectories):
             check_batch_of(meta_step)  # no episode ever began
         elif problem := common_problem(trajectories):

@@ -79,14 +79,16 @@ def _in_words(item: Any) -> Any:
         return str(item)
 
 
-def display_value(value: Any, info: ValidationInfo) -> Any:
+def plain_display(value: Any) -> Any:
     """Return a viewer's data as JSON, with words for what is not: an odd value in it must not break a record."""
-    if value is None or info.mode == "json":  # it comes from a file
-        return value
     try:
         return plain_json(value, odd=_in_words)
     except Exception as error:  # it is the environment's own code that turns values into words
         return f"not JSON: {type(error).__name__}: {clean_text(str(error))[:200]}"
+
+
+def _clean_display(value: Any, info: ValidationInfo) -> Any:
+    return value if value is None or info.mode == "json" else plain_display(value)  # "json": it comes from a file
 
 
 def _clean_json(value: Any) -> Any:
@@ -99,4 +101,4 @@ Texts = tuple[Text, ...]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Json = Annotated[Any, AfterValidator(_clean_json)]
 """A JSON value as it is read back from a file, so that a record equals its round trip."""
-Display = Annotated[Any, AfterValidator(display_value)]
+Display = Annotated[Any, AfterValidator(_clean_display)]

@@ -256,7 +256,9 @@ class Trajectory(Record):
     usage: Usage = Usage()
     """Tokens and calls of the actor."""
     error: Text = ""
-    """The failure, if `stop_reason` is `error`."""
+    """The failure, if `stop_reason` is `error`, with the line of your own code that it came from."""
+    traceback: Text = ""
+    """The part of the failure's traceback that is your own code and what it called; empty if it was not in there."""
     scripted: bool = False
     """Whether a scripted stand-in played; such a record is no evidence about language models."""
     actor_revision: Text = ""

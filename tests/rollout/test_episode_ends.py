@@ -97,7 +97,8 @@ def test_an_environment_that_raises_at_each_attempt_ends_in_an_error() -> None:
     trajectory = play(EAST, make, attempts=2)
     assert trajectory.stop_reason is StopReason.ERROR
     assert (
-        trajectory.error == "InnerEnvError: The inner environment raised in step('east'): OSError: the floor gave way"
+        trajectory.error.partition(" (tests")[0]
+        == "InnerEnvError: The inner environment raised in step('east'): OSError: the floor gave way"
     )
     assert len(trajectory.steps) == 1
     assert len(made) == 2
@@ -111,7 +112,7 @@ def test_an_episode_whose_actor_raises_is_not_played_again() -> None:
         raise ZeroDivisionError("oops")
 
     trajectory = play(FunctionActor(act), attempts=5)
-    assert (trajectory.error, trajectory.score) == ("ZeroDivisionError: oops", None)
+    assert (trajectory.error.partition(" (tests")[0], trajectory.score) == ("ZeroDivisionError: oops", None)
     assert len(asked) == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,30 @@ from typing import Any
 import gymnasium
 
 from metagym.spaces import TextSpace
+
+
+class UnreadableError(Exception):
+    """Cannot be unpickled: it needs two arguments, and keeps one."""
+
+    def __init__(self, what: str, code: int) -> None:
+        super().__init__(f"{what} went wrong")
+
+
+class NeedsMoreError(ImportError):
+    """An ImportError of the same kind."""
+
+    def __init__(self, package: str, version: int) -> None:
+        super().__init__(f"pip install {package}=={version}")
+
+
+class Unreadable:
+    """Cannot be unpickled."""
+
+    def __init__(self, what: str, code: int) -> None:
+        self.what = what
+
+    def __reduce__(self) -> Any:
+        return Unreadable, (self.what,)
 
 
 class Naughty(gymnasium.Env[str, str]):
@@ -39,9 +64,27 @@ class Naughty(gymnasium.Env[str, str]):
                 sys.exit(3)
             if action == "raise":
                 raise ValueError("as asked")
+            if action == "fork" and os.fork() == 0:
+                time.sleep(600)  # it holds the socket of its parent
+            if action == "return from a fork" and os.fork() == 0:
+                return "I am another process", 1.0, False, False, {}
+            if action in ("die after a fork", "kill after a fork"):
+                if os.fork() == 0:
+                    time.sleep(600)
+                os.kill(os.getpid(), signal.SIGKILL) if action.startswith("kill") else os._exit(7)
+            if action == "child" and (child := os.fork()) == 0:
+                time.sleep(600)
+            elif action == "child" and self._once:
+                Path(self._once).write_text(str(child))
+            if action == "raise odd":
+                raise UnreadableError("what", 7)
+            if action == "miss":
+                raise NeedsMoreError("nle", 3)
             if action == "eat":
                 bytearray(8 * 2**30)
-        info = {"process": os.getpid()} if action != "unpicklable" else {"process": lambda: 0}
+        info: dict[str, Any] = {"display": os.getpid()}
+        if action == "odd":
+            info |= {"nobody reads": lambda: 0, "nor this": Unreadable("x", 1)}
         return f"count {self._count}", 1.0, self._count == 4, False, info
 
     def _is_due(self, action: str) -> bool:
@@ -52,6 +95,11 @@ class Naughty(gymnasium.Env[str, str]):
             return False
         mark.touch()
         return True
+
+
+def missing_version() -> Naughty:
+    """Stand in for an environment whose package is too old, and says so with an exception of its own."""
+    raise NeedsMoreError("nle", 3)
 
 
 def missing_package() -> Naughty:

@@ -105,25 +105,6 @@ def test_an_environment_that_breaks_again_in_close_does_no_harm() -> None:
         asyncio.run(play(LocalWorkers(Brittle)))
 
 
-@pytest.mark.parametrize(
-    ("text", "reward", "problem"),
-    [
-        (b"a", 0.0, "got bytes and 0.0"),
-        ("a", float("nan"), "got str and nan"),
-        ("a", float("inf"), "got str and inf"),
-    ],
-)
-def test_an_observation_that_is_not_text_and_a_reward_that_is_not_finite_are_errors(
-    text: Any, reward: float, problem: str
-) -> None:
-    class Odd(CorridorEnv):
-        def step(self, action: str) -> Any:
-            return text, reward, False, False, {}
-
-    with pytest.raises(InnerEnvError, match=f"a str observation and a finite reward, {problem}.*TextAdapter"):
-        asyncio.run(play(LocalWorkers(Odd)))
-
-
 def test_an_environment_that_cannot_be_made_is_an_error() -> None:
     def make() -> CorridorEnv:
         raise OSError("no such level")

@@ -6,10 +6,13 @@ import asyncio
 import functools
 import multiprocessing
 import os
+import pickle
+import re
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +26,7 @@ from metagym.rollout import RolloutConfig, RolloutEngine
 from metagym.testing import ScriptedActor
 from metagym.types import Episode, StopReason, Task, Trajectory
 from metagym.workers import LocalWorkers, ProcessLimits, ProcessWorkers
-from tests.workers.naughty import Naughty, missing_package
+from tests.workers.naughty import Naughty, missing_package, missing_version
 
 Play = Callable[..., tuple[Trajectory, ...]]
 
@@ -43,6 +46,7 @@ def play() -> Iterator[Play]:
         engine = RolloutEngine(ScriptedActor(actions), workers, config=RolloutConfig(max_steps=6))
         return background.run(engine.run(episodes(count)))
 
+    play.opened = opened  # type: ignore[attr-defined]
     yield play
     for workers in opened:
         workers.close()
@@ -95,9 +99,12 @@ def test_a_worker_that_hangs_is_killed_and_replaced(play: Play, tmp_path: Path) 
 
 def test_a_python_error_ends_one_environment_and_no_process(play: Play) -> None:
     (failed,) = play(["raise"])
-    assert failed.error == "InnerEnvError: The inner environment raised in step('raise'): ValueError: as asked"
+    assert re.fullmatch(
+        r"InnerEnvError: The inner environment raised in step\('raise'\): ValueError: as asked \(.*naughty.py:\d+\)",
+        failed.error,
+    )
     (exited,) = play(["exit"])
-    assert "exit code 3" in exited.error
+    assert "SystemExit: 3" in exited.error
 
 
 def test_an_environment_above_its_memory_limit_is_an_error(play: Play) -> None:
@@ -105,9 +112,58 @@ def test_an_environment_above_its_memory_limit_is_an_error(play: Play) -> None:
     assert "MemoryError" in hungry.error
 
 
-def test_an_answer_that_cannot_be_pickled_is_an_error(play: Play) -> None:
-    (played,) = play(["unpicklable"])
-    assert "cannot be pickled" in played.error
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("die after a fork", "it died (exit code 7)"),
+        pytest.param("kill after a fork", "it died (exit code -9)", marks=pytest.mark.slow),
+        pytest.param("raise odd", "UnreadableError: what went wrong (tests", marks=pytest.mark.slow),
+        ("miss", "NeedsMoreError: pip install nle==3 (tests"),
+        pytest.param("return from a fork", "", marks=pytest.mark.slow),
+        pytest.param("fork", "", marks=pytest.mark.slow),
+        ("odd", ""),
+    ],
+)
+def test_what_an_environment_does_is_found_at_once_and_named_as_in_this_process(
+    play: Play, command: str, said: str
+) -> None:
+    """A fork keeps the socket of its parent open; odd exceptions and values cannot be unpickled."""
+    began_at = time.monotonic()
+    (played,) = play([command])
+    assert time.monotonic() - began_at < 30, "it waited for a time limit"
+    if "died" in said:
+        assert said in played.error
+        return
+    engine = RolloutEngine(ScriptedActor([command]), LocalWorkers(Naughty), config=RolloutConfig(max_steps=6))
+    local = None if "fork" in command else background.run(engine.run(episodes(1)))[0]
+    assert said in played.error
+    assert local is None or (played.error, played.traceback) == (local.error, local.traceback)
+    assert [step.observation.text for step in played.steps] == ["seed 0", "count 1", "count 2", "count 3"] or said
+
+
+def test_no_child_of_an_environment_outlives_its_worker(play: Play, tmp_path: Path) -> None:
+    mark = tmp_path / "child"
+    play(["child"], make_env=functools.partial(Naughty, str(mark)))
+    child = int(mark.read_text())
+    for workers in play.opened:  # type: ignore[attr-defined]
+        workers.close()
+    with pytest.raises(ProcessLookupError):
+        _wait_for_end(child)
+
+
+def test_a_package_that_is_too_old_is_named_by_its_own_error_at_once(play: Play) -> None:
+    (played,) = play(["go"], make_env=missing_version)
+    assert played.error.startswith("NeedsMoreError: pip install nle==3 (")
+
+
+def test_a_class_that_a_process_cannot_import_is_an_error_that_says_so() -> None:
+    workers = ProcessWorkers(Naughty, 1)
+    workers._factory = pickle.dumps(Naughty).replace(b"Naughty", b"Missing")
+    engine = RolloutEngine(ScriptedActor(["go"]), workers, config=RolloutConfig(max_steps=2, attempts=1))
+    (played,) = background.run(engine.run(episodes(1)))
+    workers.close()
+    assert "could not load the environment: AttributeError" in played.error
+    assert "module that can be imported" in played.error
 
 
 def test_what_environments_print_reaches_no_terminal(play: Play, capfd: pytest.CaptureFixture[str]) -> None:
@@ -126,7 +182,7 @@ def test_a_process_is_replaced_after_its_number_of_episodes() -> None:
         for episode in episodes(4):
             async with workers.lease() as env:
                 await env.reset(episode.task)
-                seen.append((await env.step("go")).info["process"])
+                seen.append((await env.step("go")).info["display"])
         return seen
 
     workers = ProcessWorkers(Naughty, 1, ProcessLimits(recycle_after=2))
@@ -137,7 +193,7 @@ def test_a_process_is_replaced_after_its_number_of_episodes() -> None:
 
 def test_an_episode_with_a_missing_package_is_not_played_again(play: Play) -> None:
     (played,) = play(["go"], make_env=missing_package)
-    assert played.error == "ImportError: pip install something"
+    assert played.error.startswith("ImportError: pip install something (")
 
 
 def test_leases_spread_over_the_processes() -> None:
@@ -146,7 +202,7 @@ def test_leases_spread_over_the_processes() -> None:
             async with workers.lease() as env:
                 await env.reset(task)
                 await both.wait()
-                return int((await env.step("go")).info["process"])
+                return int((await env.step("go")).info["display"])
 
         both = asyncio.Barrier(2)
         return set(await asyncio.gather(*(one(episode.task) for episode in episodes(2))))
@@ -185,7 +241,7 @@ def test_no_worker_outlives_its_parent(sign: signal.Signals, tmp_path: Path) -> 
                 workers = ProcessWorkers(Naughty, 1)
                 async with workers.lease() as env:
                     await env.reset(Task(id="t/0", family="t", split="train", seed=0))
-                    print((await env.step("go")).info["process"], flush=True)
+                    print((await env.step("go")).info["display"], flush=True)
                     await env.step("hang")
 
             if __name__ == "__main__":
@@ -209,8 +265,6 @@ def test_no_worker_outlives_its_parent(sign: signal.Signals, tmp_path: Path) -> 
 
 def _wait_for_end(process: int) -> None:
     """Return while the process lives for another five seconds, raise ProcessLookupError once it is gone."""
-    import time
-
     for _ in range(500):
         os.kill(process, 0)
         if Path(f"/proc/{process}/stat").exists() and Path(f"/proc/{process}/stat").read_text().split()[2] == "Z":

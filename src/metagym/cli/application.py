@@ -25,7 +25,7 @@ from metagym.cli.run import demo_command, estimate_command, resume_command, run_
 from metagym.cli.show import export_command, runs_command, show_command, verify_command
 from metagym.cli.train import train_collect_command, train_demo_command, train_export_command, train_grpo_command
 from metagym.cli.watch import watch_command
-from metagym.errors import BudgetExceededError, InfrastructureError, MetaGymError
+from metagym.errors import BudgetExceededError, InfrastructureError, MetaGymError, with_place
 
 DEBUG_VARIABLE: Final = "METAGYM_DEBUG"
 PANELS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
@@ -156,7 +156,8 @@ def main() -> None:
             if isinstance(error, InfrastructureError) and not isinstance(error, BudgetExceededError):
                 print_text("To check the server, the key and the installation: metagym doctor", to=errors)
         else:
-            errors.print(f"[red]Unexpected {type(error).__name__}:[/red] {escape(str(error))}", highlight=False)
+            name, _, message = with_place(error).partition(": ")
+            errors.print(f"[red]Unexpected {name}:[/red] {escape(message)}", highlight=False)
             print_text(
                 "This is a defect in metagym, or in an environment, actor or reflector that was loaded. Run the same "
                 "command with --debug to see the traceback. If the defect is in metagym, please report it with the "

@@ -10,7 +10,7 @@ from typing import Protocol
 from metagym.actor import Actor
 from metagym.budget import Ledger
 from metagym.config import MetaEnvConfig, RolloutConfig
-from metagym.errors import BudgetExceededError, InfrastructureError, InnerEnvError
+from metagym.errors import BudgetExceededError, InfrastructureError, InnerEnvError, with_place
 from metagym.optional_attributes import extension_of
 from metagym.rollout.episode import DEFAULT_CONFIG, PlayEpisode, Score, default_score, failed_episode, play_on
 from metagym.types import Episode, Step, Trajectory
@@ -120,7 +120,7 @@ class RolloutEngine:
                 failure = error
                 # The end of a budget is no failure: the caller who asked for the episodes decides what it means.
                 level = logging.INFO if isinstance(error, BudgetExceededError) else logging.WARNING
-                logger.log(level, "Episode %s failed at attempt %d: %s", episode.key, attempt, error)
+                logger.log(level, "Episode %s failed at attempt %d: %s", episode.key, attempt, with_place(error))
                 logger.debug("Its traceback:", exc_info=error)
                 if isinstance(error, InfrastructureError) and error.stops_run:
                     stops.append(error)

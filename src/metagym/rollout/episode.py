@@ -9,7 +9,7 @@ from typing import Any
 
 from metagym.actor import Actor
 from metagym.config import RolloutConfig
-from metagym.errors import ContractError, ConversationError
+from metagym.errors import ContractError, ConversationError, user_trace, with_place
 from metagym.optional_attributes import Extension, extension_of
 from metagym.rollout.remote import RemoteRollout
 from metagym.types import Action, Episode, Observation, Step, StopReason, Trajectory, compact, sum_usage
@@ -52,13 +52,15 @@ async def run_episode(
         except ConversationError as error:
             stop_reason = StopReason(error.stop_reason)
             break
+        if not isinstance(action, Action):
+            raise ContractError(f"Expected an actor to return an Action, got {type(action).__name__}: {action!r:.200}.")
         command, problem = _resolve(action, observation.available_actions, config.invalid)
         if command is None:
             reward, events = 0.0, ()
             next_observation = observation.model_copy(update={"feedback": problem})
         else:
             frame = await env.step(command)
-            reward, events = float(frame.reward), tuple(frame.info.get("events", ()))
+            reward, events = frame.reward, frame.info.get("events", ())
             next_observation = _observe(frame)
         step = Step(
             observation=observation, action=action, command=command, is_valid=not problem, reward=reward, events=events
@@ -68,23 +70,22 @@ async def run_episode(
         if frame.terminated or frame.truncated:
             stop_reason = StopReason.TERMINATED if frame.terminated else StopReason.TRUNCATED
             break
-    success = frame.info.get("success")
     trajectory = _record(
         episode,
         actor,
         steps,
         final_observation=observation,
         stop_reason=stop_reason,
-        stop_detail=str(frame.info.get("outcome", "")),
-        success=None if success is None else bool(success),
+        stop_detail=frame.info.get("outcome", ""),
+        success=frame.info.get("success"),
     )
     return trajectory if score is None else _with_score(trajectory, score)
 
 
 def failed_episode(episode: Episode, actor: Actor, steps: Sequence[Step], failure: Exception) -> Trajectory:
     """Return the record of an episode that failed for infrastructure reasons, with the steps before the failure."""
-    error = f"{type(failure).__name__}: {failure}"
-    return _record(episode, actor, steps, final_observation=None, stop_reason=StopReason.ERROR, error=error)
+    about = {"stop_reason": StopReason.ERROR, "error": with_place(failure), "traceback": user_trace(failure).text}
+    return _record(episode, actor, steps, final_observation=None, **about)
 
 
 def play_on(workers: Workers | RemoteWorkers, actor: Actor, config: RolloutConfig, score: Score) -> PlayEpisode:
@@ -121,11 +122,10 @@ def match_command(text: str, available: Sequence[str] | None) -> str | None:
 
 def _observe(frame: Frame) -> Observation:
     info = frame.info
-    available = info.get("available_actions")
     observation = Observation(
         text=frame.text,
         goal=info.get("goal", ""),
-        available_actions=None if available is None else tuple(available),
+        available_actions=info.get("available_actions"),
         display=info.get("display"),
     )
     return compact(observation)

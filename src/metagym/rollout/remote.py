@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from metagym.actor import Actor
 from metagym.budget import Attempt, Ledger, Purpose, current_purpose, open_ledger, spending_on
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, UserTrace, in_words, keep_trace, user_trace
 from metagym.models import Call, Cassette
 from metagym.models.cassette import Mode, Rows, open_cassette
 from metagym.optional_attributes import extension_of
@@ -52,6 +52,8 @@ class EpisodeResult(NamedTuple):
     """The failure, if it can be pickled."""
     failure_text: tuple[str, str]
     """Name and text of the failure, for one that cannot be pickled."""
+    trace: UserTrace
+    """The user's part of its traceback."""
     attempts: tuple[Attempt, ...]
     replies: Rows
 
@@ -78,7 +80,8 @@ class EpisodeRunner:
             trajectory,
             () if trajectory is not None else tuple(steps),
             failure if _is_picklable(failure) else None,
-            (type(failure).__name__, str(failure)),
+            ("", "") if failure is None else (type(failure).__name__, in_words(failure).partition(": ")[2]),
+            UserTrace() if failure is None else user_trace(failure),
             tuple(attempt for attempt in settled if attempt.outcome != "reserved"),
             replies,
         )
@@ -123,7 +126,9 @@ class RemoteRollout:
             return result.trajectory
         steps.extend(result.steps)
         name, text = result.failure_text
-        raise result.failure or type(name, (Exception,), {})(text)
+        failure = result.failure or type(name, (Exception,), {})(text)
+        keep_trace(failure, result.trace)
+        raise failure
 
     async def _result(self, host: HostLease, episode: Episode) -> EpisodeResult:
         running: asyncio.Future[EpisodeResult] = asyncio.ensure_future(host.run(self._runner, self._request(episode)))

@@ -3,60 +3,61 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
-from metagym.errors import InnerEnvError
+from metagym.errors import InnerEnvError, in_words
 from metagym.types import Task
+from metagym.workers.checking import frame_of_reset, frame_of_step
 from metagym.workers.protocol import Frame, InnerEnv, MakeEnv
 
 
 class HostedEnv:
-    """Steps one environment in its own process, and turns every error it raises into InnerEnvError."""
+    """Steps one environment in its own process; whatever it raises or wrongly returns is an InnerEnvError."""
 
     def __init__(self, make_env: MakeEnv) -> None:
         self.broken = False
         try:
             self._env = make_env()
-        except ImportError:
-            raise  # its message says what to install
-        except Exception as error:
-            raise InnerEnvError(f"The inner environment could not be made: {type(error).__name__}: {error}") from error
+        except (ImportError, KeyboardInterrupt):
+            raise  # the message of an ImportError says what to install
+        except BaseException as error:
+            raise InnerEnvError(f"The inner environment could not be made: {in_words(error)}") from error
 
     def reset(self, task: Task) -> Frame:
         """Start `task`."""
         try:
-            text, info = self._env.reset(seed=task.seed, options={"task_id": task.id})
-        except Exception as error:
+            result: object = self._env.reset(seed=task.seed, options={"task_id": task.id})
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also `sys.exit`, and the panic of a library in Rust
             raise self._failure("reset", error) from error
-        return self._checked(Frame(text, 0.0, False, False, info))
+        return self._read(frame_of_reset, result)
 
     def step(self, command: str) -> Frame:
         """Execute `command`."""
         try:
-            text, reward, terminated, truncated, info = self._env.step(command)
-            frame = Frame(text, float(reward), terminated, truncated, info)
-        except Exception as error:
-            raise self._failure(f"step({command!r})", error) from error
-        return self._checked(frame)
+            result: object = self._env.step(command)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise self._failure(f"step({command!r:.200})", error) from error
+        return self._read(frame_of_step, result)
 
     def close(self) -> None:
         """Close the environment, and ignore errors: a broken one may break again, and its episode is recorded."""
         with contextlib.suppress(Exception):
             self._env.close()
 
-    def _failure(self, call: str, error: Exception) -> InnerEnvError:
+    def _failure(self, call: str, error: BaseException) -> InnerEnvError:
         self.broken = True
-        return InnerEnvError(f"The inner environment raised in {call}: {type(error).__name__}: {error}")
+        return InnerEnvError(f"The inner environment raised in {call}: {in_words(error)}")
 
-    def _checked(self, frame: Frame) -> Frame:
-        if isinstance(frame.text, str) and math.isfinite(frame.reward):
-            return frame
-        self.broken = True
-        raise InnerEnvError(
-            "An inner environment must give a str observation and a finite reward, got "
-            f"{type(frame.text).__name__} and {frame.reward!r}. Wrap it in metagym.TextAdapter."
-        )
+    def _read(self, read: Callable[[object], Frame], result: object) -> Frame:
+        try:
+            return read(result)
+        except InnerEnvError:
+            self.broken = True
+            raise
 
 
 class LocalWorkers:

@@ -10,16 +10,20 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import multiprocessing
+import os
 import pickle
+import signal
 import socket
 import tempfile
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, in_words
 from metagym.types import Task
 from metagym.workers.protocol import Frame, InnerEnv, MakeEnv, ProcessLimits, WorkerLostError
 from metagym.workers.serving import receive, send, serve_environments
@@ -28,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_LIMITS = ProcessLimits()
 START_TIMEOUT_S = 60.0
+_POLL_S, _END_S = 0.05, 5.0
 TAIL_CHARACTERS = 1_000
 """Length of the end of a lost worker's output that its error shows."""
 
@@ -142,7 +147,7 @@ class _Worker:
         send(self._writer, request)
         failure, value = await answer
         if failure is not None:
-            raise failure
+            raise failure.error()
         return value
 
     def kill(self, why: str = "it was closed") -> None:
@@ -152,8 +157,7 @@ class _Worker:
         self.is_lost, self._why_lost = True, why
         if self._timer is not None:
             self._timer.cancel()
-        self._process.kill()
-        self._process.join(timeout=5)
+        _kill_group(self._process)
         with open(self._output.name, "rb") as output:
             tail = output.read()[-TAIL_CHARACTERS:].decode(errors="replace").strip()
         self._output.close()
@@ -169,11 +173,13 @@ class _Worker:
 
     def _hang_up(self) -> None:
         self._reading.cancel()
+        self._watching.cancel()
         self._writer.close()
 
     async def _begin(self) -> None:
         reader, self._writer = await asyncio.open_connection(sock=self._socket)
         self._reading = asyncio.ensure_future(self._read(reader))
+        self._watching = asyncio.ensure_future(self._watch())
         await self.ask(None, "hello", None)
         self._timeout_s = self._limits.step_timeout_s
 
@@ -189,8 +195,22 @@ class _Worker:
             if self.is_lost:
                 return  # it was killed in this process, by a caller that waits for its end
             # The process closed the socket and is about to end: wait for its exit code.
-            await asyncio.to_thread(self._process.join, 5)
+            await self._end(_END_S)
             self.kill(f"it died (exit code {self._process.exitcode})")
+        except Exception as error:
+            self.kill(f"its answer cannot be read: {in_words(error)}")
+
+    async def _watch(self) -> None:
+        """Find the end of a process whose socket is still open in a fork of its environment."""
+        await self._end(math.inf)
+        await asyncio.sleep(_POLL_S)  # its last answer, and the end of its socket, come first
+        self.kill(f"it died (exit code {self._process.exitcode})")
+
+    async def _end(self, timeout_s: float) -> None:
+        """Wait for the end of the process, without its sentinel, which a fork keeps open, too."""
+        while self._process.exitcode is None and timeout_s > 0:
+            await asyncio.sleep(_POLL_S)
+            timeout_s -= _POLL_S
 
     def _restart_timer(self) -> None:
         if self._timer is not None:
@@ -208,6 +228,18 @@ class _Worker:
         )
         error.is_culprit = is_culprit
         return error
+
+
+def _kill_group(process: BaseProcess) -> None:
+    """Kill the process and its children, and wait until it has ended, at most five seconds."""
+    if process.pid is not None and hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # no group yet if it has only just started
+    process.kill()
+    for _ in range(1_000):  # not `join`: it waits for the sentinel
+        if process.exitcode is not None:
+            break
+        time.sleep(0.005)
 
 
 class _ProcessEnv:

@@ -13,13 +13,47 @@ import struct
 import sys
 import threading
 from multiprocessing.connection import wait
-from typing import Any
+from typing import Any, NamedTuple
 
-from metagym.errors import InnerEnvError
+from metagym.errors import InnerEnvError, MissingExtraError, UserTrace, in_words, keep_trace, user_trace
 from metagym.workers.local import HostedEnv
 
 _LENGTH = struct.Struct("!Q")
+_IMPORT_ERRORS = {kind.__name__: kind for kind in (ImportError, ModuleNotFoundError, MissingExtraError)}
 _DIE_WITH_PARENT = 1  # Linux: prctl(PR_SET_PDEATHSIG, SIGKILL)
+
+
+class SentError(NamedTuple):
+    """An exception as it travels: in words, because the parent may not have its class, or not be able to read it."""
+
+    name: str
+    text: str
+    is_import_error: bool
+    is_of_env: bool
+    trace: UserTrace
+
+    @classmethod
+    def of(cls, error: Exception) -> SentError:
+        """Return the failure behind `error`."""
+        text = in_words(error).partition(": ")[2]
+        is_import_error, is_of_env = isinstance(error, ImportError), isinstance(error, InnerEnvError)
+        return cls(type(error).__name__, text, is_import_error, is_of_env, user_trace(error))
+
+    def error(self) -> Exception:
+        """Return the exception to raise in the parent."""
+        error: Exception
+        if self.is_of_env:
+            error = InnerEnvError(self.text)
+        elif self.is_import_error:
+            kind = _IMPORT_ERRORS.get(self.name) or type(self.name, (ImportError,), {})
+            error = kind(self.text)
+        else:
+            error = InnerEnvError(
+                f"A worker process could not load the environment: {self.name}: {self.text}. Define it in a module "
+                "that can be imported, not in a notebook or a main script's function."
+            )
+        keep_trace(error, self.trace)
+        return error
 
 
 def send(writer: asyncio.StreamWriter, value: Any) -> None:
@@ -38,6 +72,8 @@ def serve_environments(connection: socket.socket, output: str, factory: bytes, m
     """Make, reset and step environments, one request at a time, until the parent closes the socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent
     _die_with_parent()
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # so that its own children end with it
     # What environments print, in Python or in C, goes to a file instead of the user's terminal.
     file = os.open(output, os.O_WRONLY | os.O_APPEND)
     for printed in (sys.stdout, sys.stderr):
@@ -48,20 +84,23 @@ def serve_environments(connection: socket.socket, output: str, factory: bytes, m
 
         resource.setrlimit(resource.RLIMIT_AS, (memory_mib * 2**20, memory_mib * 2**20))
     envs: dict[int, HostedEnv] = {}
+    process = os.getpid()
     with connection, connection.makefile("rwb") as stream:
         while (request := _read(stream)) is not None:
             slot, method, argument = request
             try:
-                answer: tuple[Exception | None, Any] = (None, None)
+                answer: tuple[SentError | None, Any] = (None, None)
                 if method == "hello":
                     make_env = pickle.loads(factory)
                 else:
                     env = envs.get(slot) or envs.setdefault(slot, HostedEnv(make_env))
                     answer = (None, tuple(getattr(env, method)(argument)))
             except Exception as error:
-                if slot in envs:
+                if slot in envs and os.getpid() == process:
                     envs.pop(slot).close()
-                answer = (error, None)
+                answer = (SentError.of(error), None)
+            if os.getpid() != process:
+                os._exit(0)  # a fork of the environment that came back: its parent gives the answer
             _write(stream, answer)
 
 
@@ -72,11 +111,8 @@ def _read(stream: Any) -> Any:
     return pickle.loads(stream.read(_LENGTH.unpack(head)[0]))
 
 
-def _write(stream: Any, answer: tuple[Exception | None, Any]) -> None:
-    try:
-        body = pickle.dumps(answer)
-    except Exception as error:
-        body = pickle.dumps((InnerEnvError(f"The inner environment's answer cannot be pickled: {error}"), None))
+def _write(stream: Any, answer: tuple[SentError | None, Any]) -> None:
+    body = pickle.dumps(answer)
     stream.write(_LENGTH.pack(len(body)) + body)
     stream.flush()
 
