@@ -46,11 +46,16 @@ SRC = Path(metagym.__file__).parent
 ROOT = Path(__file__).parents[1]
 
 
+LOCAL_MODEL = os.environ.get("METAGYM_LOCAL_MODEL", "")
+"""A real model file for the slow tests of `local`; without it they skip."""
+
+
 @pytest.fixture(autouse=True)
-def no_model_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_model_named(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test depends on the keys and models of the machine that it runs on."""
-    for name in ("METAGYM_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
+    for name in ("METAGYM_MODEL", "METAGYM_LOCAL_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("METAGYM_CACHE", str(tmp_path_factory.getbasetemp() / "no-cache"))
 
 
 # Records ----------------------------------------------------------------------------------------------

@@ -28,6 +28,8 @@ class Extension:
     """Chat models: whether `complete` books its own attempts, retries included. Then `ask` does not book them."""
     max_reply_tokens: int | None = None
     """Chat models: the token limit of a reply; a budget in tokens needs one."""
+    context_tokens: int | None = None
+    """Chat models: the longest conversation with its reply, if it is known before the server refuses one."""
     prices: Any = None
     """Chat models: what tokens cost, as `metagym.budget.Prices`; a budget in money needs them."""
     model: Any = None

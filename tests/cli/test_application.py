@@ -16,7 +16,17 @@ from tests.test_docs import check_command
 
 WITHOUT_JSON = {"serve", "export", "plot", "train demo", "train collect", "train grpo", "train export"}
 """Commands that print no data: they serve, or write files."""
-SLOW = {"serve", "evaluate", "compare", "arena", "train demo", "train grpo", "train export", "minihack levels"}
+SLOW = {
+    "serve",
+    "models get",
+    "evaluate",
+    "compare",
+    "arena",
+    "train demo",
+    "train grpo",
+    "train export",
+    "minihack levels",
+}
 """Commands whose first example takes long, or needs a model or an extra."""
 
 
@@ -40,8 +50,9 @@ def test_all_commands_are_there() -> None:
     alone = (
         "demo show watch report plot runs run resume estimate serve verify evaluate compare arena export envs doctor"
     )
-    in_groups = {"train demo", "train collect", "train grpo", "train export", "alfworld generate", "minihack levels"}
-    assert set(COMMANDS) == set(alone.split()) | in_groups
+    in_train = {"train demo", "train collect", "train grpo", "train export"}
+    in_groups = {"models list", "models get", "alfworld generate", "minihack levels"}
+    assert set(COMMANDS) == set(alone.split()) | in_train | in_groups
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -108,4 +108,4 @@ def test_serve_prints_its_address_and_ends_with_the_servers_code(
     assert done.code == 3
     assert "tiny answers at http://127.0.0.1:8123/v1" in done.out
     assert "metagym run MetaGym/Gates-v0 --actor tiny@http://127.0.0.1:8123/v1" in done.out
-    assert "must be 'vllm' or 'transformers', got 'tgi'" in command("serve", "tiny", "--engine", "tgi").err
+    assert "must be 'llama.cpp', 'vllm' or 'transformers', got 'tgi'" in command("serve", "tiny", "--engine", "tgi").err

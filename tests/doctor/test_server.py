@@ -7,12 +7,14 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from metagym.doctor import Finding, State
 from metagym.doctor.server import check_proxies, check_server
+from tests.models.gguf_files import write_gguf
 
 Serve = Callable[..., str]
 
@@ -161,3 +163,14 @@ def test_a_proxy_that_would_take_calls_to_this_machine_is_a_problem() -> None:
 )
 def test_harmless_proxies_give_no_finding(environ: dict[str, str], url: str | None) -> None:
     assert list(check_proxies(environ, url)) == []
+
+
+def test_the_model_on_this_machine_is_checked_without_its_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = look(model="local")
+    assert (found.state, found.remedy) == (State.PROBLEM, "metagym models get smollm2-135m")
+    monkeypatch.setattr("metagym.models.local_model.require_llama_cpp", lambda: None)
+    found = look(model=f"local:{write_gguf(tmp_path / 'tiny.gguf')}")
+    assert found.state is State.OK
+    assert found.message.startswith("tiny on this machine, sha256 ")

@@ -16,6 +16,7 @@ import pytest
 from metagym.errors import ConfigError, MissingExtraError, ModelUnavailableError
 from metagym.models import Call, ModelServer, OpenAIChatModel, local_server
 from tests.conftest import SRC
+from tests.models.gguf_files import write_gguf
 
 SERVER = """
 import http.server, subprocess, sys
@@ -118,6 +119,32 @@ def test_without_an_engine_the_error_says_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.setattr(local_server.shutil, "which", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"pip install vllm, or pip install 'transformers\[serving\]' torch"):
         ModelServer("m")
+
+
+def test_a_gguf_file_is_served_by_llama_cpp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_server, "require_llama_cpp", lambda: None)
+    path = write_gguf(tmp_path / "tiny.gguf")
+    server = ModelServer(str(path), port=1, options=["--parallel", "2"])
+    assert server.model == "tiny"
+    assert server._command[1:3] == ["-P", str(SRC / "models" / "llama_cpp_engine.py")]
+    defaults = ["--parallel", "4", "--ctx-size", str(4 * 4096)]
+    assert server._command[3:] == [str(path), "--alias", "tiny", *defaults, "--port", "1", "--parallel", "2"]
+    path.write_text("<html>")
+    with pytest.raises(ConfigError, match=r"Expected a GGUF file at .*does not begin with 'GGUF'"):
+        ModelServer(str(path))
+
+
+def test_a_log_is_removed_unless_the_server_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_server.tempfile, "tempdir", str(tmp_path))
+    failing = ModelServer("m", command=[sys.executable, "-c", "raise SystemExit(3)"])
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ModelUnavailableError):
+        failing.start()
+    assert len(list(tmp_path.glob("*/server.log"))) == 1
+    kept = {*tmp_path.iterdir()}
+    with ModelServer("m", command=command("here")) as server:
+        assert server.log.exists()
+    assert {*tmp_path.iterdir()} == kept
 
 
 def test_a_time_limit_must_be_positive() -> None:

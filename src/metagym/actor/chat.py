@@ -23,8 +23,8 @@ class ChatActor(Extension):
     alone); each observation is a user message. A list of actions that is the same as in the turn before is not
     repeated. With `history_steps`, only that number of the last steps is sent; the goal stays, and the roles alternate.
     `read_prompt` picks the part of the prompt to send (see `retrieve_items`); the part that was sent is recorded.
-    With `context_tokens`, the size of the model's context, the oldest turns after the first are left out if the
-    conversation and the reply would not fit (see `fit_messages`).
+    With `context_tokens`, the size of the model's context (if it is known, that is the default), the oldest turns
+    after the first are left out if the conversation and the reply would not fit (see `fit_messages`).
     Source of the turn format: Yao et al. 2022 (ReAct).
     """
 
@@ -42,10 +42,10 @@ class ChatActor(Extension):
             raise ConfigError(f"history_steps must be 0 or more, or None for all, got {history_steps}.")
         if context_tokens is not None and context_tokens < 1:
             raise ConfigError(f"context_tokens must be positive, or None for no limit, got {context_tokens}.")
-        self.model, self.context_tokens = model, context_tokens
-        self.history_steps, self.list_actions, self.read_prompt = history_steps, list_actions, read_prompt
         self.reply_format, self._format = reply_format, find_reply_format(reply_format)
         about = extension_of(model)
+        self.model, self.context_tokens = model, context_tokens or about.context_tokens
+        self.history_steps, self.list_actions, self.read_prompt = history_steps, list_actions, read_prompt
         self.scripted, self._max_reply_tokens = about.scripted, about.max_reply_tokens or 0
         self._conversations = _Conversations()
 

@@ -12,7 +12,7 @@ from metagym.actor.chat import ChatActor
 from metagym.actor.retrieval import ReadPrompt, retrieve_items
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.imports import import_object
-from metagym.models import MODEL_KEYS, make_model, model_from_environment
+from metagym.models import MODEL_KEYS, is_local, make_model, model_from_environment
 from metagym.optional_attributes import describe, extension_of
 from metagym.types import Action, Episode, Observation, Step
 
@@ -29,9 +29,10 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> 
     """Return the actor that `actor` names.
 
     A spec is an actor, a function, a mapping (`model`, `base_url`, `api_key_env`, `sampling`, `timeout_s`,
-    `max_retries`, `client`, `history_steps`, `context_tokens`, `reply_format`, and `retrieve_items`: its `top_k` or a
-    mapping of its arguments), `"demo"`, `"random"`, an import path `"package.module:MyActor"`, or None. None means
-    the model that METAGYM_MODEL names, else the demo actor, with a warning.
+    `max_retries`, `client`, `server`, `history_steps`, `context_tokens`, `reply_format`, and `retrieve_items`: its
+    `top_k` or a mapping of its arguments), `"demo"`, `"random"`, `"local"` (the language model on this machine), an
+    import path `"package.module:MyActor"`, or None. None means the model that METAGYM_MODEL names, else the demo actor,
+    with a warning.
     """
     if actor is None:
         actor = model_from_environment()
@@ -48,6 +49,8 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> 
                 stacklevel=2,
             )
             return demo()
+    if isinstance(actor, str) and is_local(actor):
+        actor = {"model": actor}
     if isinstance(actor, Mapping):
         model = make_model(actor, known=ACTOR_KEYS)
         options = {name: value for name, value in actor.items() if name not in (*MODEL_KEYS, "retrieve_items")}
@@ -80,7 +83,7 @@ def _actor_from_name(name: str, demo: Callable[[], Actor] | None) -> Actor:
         return demo()
     if ":" not in name:
         raise UnknownNameError.of(
-            "actor", name, ("demo", "random"), remedy="A model is named by a mapping: actor={'model': ...}."
+            "actor", name, ("demo", "random", "local"), remedy="A model is named by a mapping: actor={'model': ...}."
         )
     found: Any = import_object(name)
     return make_actor(found() if isinstance(found, type) else found)

@@ -12,13 +12,14 @@ from typing import Annotated, Any, Final
 
 from rich.logging import RichHandler
 from rich.markup import escape
-from typer import Exit, Option, Typer
+from typer import Context, Exit, Option, Typer
 
 from metagym._version import __version__
 from metagym.cli import machine
 from metagym.cli.console import console, errors, print_text
 from metagym.cli.measure import arena_command, compare_command, evaluate_command
 from metagym.cli.model_options import GUIDE
+from metagym.cli.models import models_get_command, models_list_command
 from metagym.cli.options import Command
 from metagym.cli.report import plot_command, report_command
 from metagym.cli.run import demo_command, estimate_command, resume_command, run_command
@@ -38,6 +39,7 @@ PANELS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
 """The panels of `metagym --help`, in its order, and the commands in each."""
 TRAIN_COMMANDS: Final = (train_demo_command, train_collect_command, train_grpo_command, train_export_command)
 GROUPS: Final = (
+    ("models", "Run", "Language models on this machine, for --actor local.", (models_list_command, models_get_command)),
     ("train", "Train", "Train reflectors: collect experience, run GRPO, see it learn.", TRAIN_COMMANDS),
     ("alfworld", "Environments", "ALFWorld: generate games.", (machine.alfworld_generate_command,)),
     (
@@ -48,6 +50,8 @@ GROUPS: Final = (
     ),
 )
 """The groups of commands: name, panel, help and commands."""
+DEFAULT_COMMANDS: Final[dict[str, Callable[[], None]]] = {"models": models_list_command}
+"""What the name of a group alone does, if it does something."""
 EXAMPLES: Final = """
 metagym demo
     metagym demo --env MetaGym/ALFWorld-v0 -n 5
@@ -61,6 +65,7 @@ metagym runs
     metagym runs FOLDER --json
 metagym run MetaGym/Gates-v0 --actor demo --reflector ace_style:demo -n 3
     metagym run MetaGym/Gates-v0 --actor Qwen/Qwen3-8B@http://localhost:8000/v1 -n 5
+    metagym run MetaGym/Gates-v0 --actor local --reflector local -n 2
     metagym run MetaGym/ALFWorld-v0 --actor gpt-4o-mini --reflector opro_style:gpt-4o --budget tokens=500000
     metagym run my_module:MyMetaEnv --actor random --reflector my_module:MyReflector
 metagym resume runs/gates-v0-seed0
@@ -68,6 +73,12 @@ metagym resume runs/gates-v0-seed0
 metagym estimate MetaGym/Gates-v0 -n 10 --seeds 5 --prices prompt=0.15,completion=0.6
     metagym estimate MetaGym/Gates-v0 --actor model.json --budget cost=20 --effect 0.1
 metagym serve Qwen/Qwen3-8B --engine vllm --port 8000
+    metagym serve smollm2-135m
+    metagym serve model.gguf --engine-option=--parallel=8 --engine-option=--ctx-size=32768
+metagym models list
+metagym models get smollm2-135m
+    metagym models get https://example.org/model.gguf --sha256 DIGEST
+    metagym models get Qwen/Qwen3-8B-GGUF:Q4_K_M
 metagym verify runs/demo-gates-v0-seed0
 metagym evaluate --preset ict-small --actor demo
     metagym evaluate --preset ict --actor gpt-4o-mini --reflector gpt-4o --budget tokens=5000000
@@ -101,6 +112,14 @@ def _add(group: Typer, panel: str | None, command: Callable[..., Any]) -> None:
     group.command(name.split()[-1], cls=Command, rich_help_panel=panel, epilog="\n\n".join(epilog))(command)
 
 
+def _callback(default: Callable[[], None] | None) -> Callable[[Context], None]:
+    def callback(context: Context) -> None:
+        if default is not None and context.invoked_subcommand is None:
+            default()
+
+    return callback
+
+
 app = Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -113,8 +132,10 @@ for _panel, _commands in PANELS.items():
     for _command in _commands:
         _add(app, _panel, _command)
 for _name, _panel, _help, _commands in GROUPS:
-    _group = Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-    _group.callback(help=_help)(lambda: None)  # without it, a group of one command would be that command
+    _default = DEFAULT_COMMANDS.get(_name)
+    _group = Typer(no_args_is_help=_default is None, pretty_exceptions_enable=False)
+    # Without a callback, a group of one command would be that command.
+    _group.callback(help=_help, invoke_without_command=_default is not None)(_callback(_default))
     app.add_typer(_group, name=_name, rich_help_panel=_panel)
     for _command in _commands:
         _add(_group, None, _command)

@@ -109,9 +109,9 @@ def doctor_command(
 
 
 def serve_command(
-    model: Annotated[str, Argument(help="The model's name or folder.")],
+    model: Annotated[str, Argument(help="The model's name or folder, a GGUF file, or the name of a fetched one.")],
     engine: Annotated[
-        str | None, Option(help="`vllm` or `transformers`; by default the one that is installed.")
+        str | None, Option(help="`llama.cpp` (GGUF files), `vllm` or `transformers`; by default the one that fits.")
     ] = None,
     port: Annotated[int | None, Option(help="By default a free one.")] = None,
     timeout: Annotated[float, Option(help="Seconds to wait until it answers.")] = 600.0,
@@ -122,12 +122,12 @@ def serve_command(
     """Serve a model on loopback until Ctrl-C. No process is left behind, however this command ends."""
     from metagym.models import ModelServer
 
-    if engine not in (None, "vllm", "transformers"):
-        raise ConfigError(f"--engine must be 'vllm' or 'transformers', got {engine!r}.")
+    if engine not in (None, "llama.cpp", "vllm", "transformers"):
+        raise ConfigError(f"--engine must be 'llama.cpp', 'vllm' or 'transformers', got {engine!r}.")
     with ModelServer(model, engine=engine, port=port, options=engine_option or (), timeout_s=timeout) as server:  # type: ignore[arg-type]
         print_text(
-            f"{model} answers at {server.base_url}; its log is {server.log}\n"
-            f"metagym run MetaGym/Gates-v0 --actor {model}@{server.base_url}\nCtrl-C ends it."
+            f"{server.model} answers at {server.base_url}; its log is {server.log}\n"
+            f"metagym run MetaGym/Gates-v0 --actor {server.model}@{server.base_url}\nCtrl-C ends it."
         )
         try:
             code = server.wait()

@@ -42,6 +42,10 @@ GUIDE: Final = (
         '0.6}}}; for an actor also history_steps, context_tokens, retrieve_items; for a reflector also "method" and '
         '"options". A budget in cost needs the prices, per million tokens',
     ),
+    (
+        "local",
+        "the language model on this machine, see `metagym models`; also local:NAME, and the path of a GGUF file",
+    ),
     ("package.module:Name", "your own class or function"),
     ("demo, random", "scripted: the environment's stand-in, and random actions (actors only)"),
     ("METHOD", "reflectors: a method's name (ict, ace_style, fixed, ...), over the actor's model if it asks one"),
@@ -53,13 +57,15 @@ GUIDE: Final = (
 
 def read_actor(spec: str | None, sampling: str | None = None) -> Any:
     """Return the actor that `--actor` and `--sampling` ask for, as `make_actor` takes it."""
+    from metagym.models import is_local
+
     if spec is None:
         raise ConfigError(
             "No actor is named, and a scripted stand-in never plays without being asked. Write --actor NAME@URL (a "
             "model on a server, such as Qwen/Qwen3-8B@http://localhost:8000/v1), --actor NAME (with OPENAI_API_KEY "
-            "set), or --actor demo for the scripted one."
+            "set), --actor local (a small model on this machine), or --actor demo for the scripted one."
         )
-    is_name = spec in ACTOR_WORDS or re.fullmatch(_IMPORT_PATH, spec)
+    is_name = spec in ACTOR_WORDS or (re.fullmatch(_IMPORT_PATH, spec) and not is_local(spec))
     return _with_sampling("--sampling", spec if is_name else read_model("--actor", spec, ACTOR_WORDS), sampling)
 
 
@@ -68,6 +74,7 @@ def read_reflector(spec: str | None, sampling: str | None = None, *, actor: Any)
 
     `actor` is what `read_actor` returned: its model is the default, without its sampling.
     """
+    from metagym.models import is_local
     from metagym.reflectors import method_names, takes_model
 
     model, methods = _shared_model(actor), method_names()
@@ -84,7 +91,7 @@ def read_reflector(spec: str | None, sampling: str | None = None, *, actor: Any)
     else:
         method, _, over = spec.partition(":")
         if method not in methods:
-            parts = re.fullmatch(rf"({_IMPORT_PATH})(?::(.+))?", spec)
+            parts = None if is_local(spec) else re.fullmatch(rf"({_IMPORT_PATH})(?::(.+))?", spec)
             method, over = (parts[1], parts[2]) if parts else ("", "")  # it names a model
         if method:
             found = {**read_model("--reflector", over), "method": method} if over else method
@@ -115,12 +122,16 @@ def _shared_model(actor: Any) -> dict[str, Any] | None:
 
 
 def read_model(option: str, spec: str, words: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the model that `spec` names: NAME@URL, NAME, FILE.json, or `demo`, a method's scripted model.
+    """Return the model that `spec` names: NAME@URL, NAME, FILE.json, local, or `demo`, a method's scripted model.
 
     `words` are the other names that the option takes: a name that is nearly one of them is a slip.
     """
+    from metagym.models import is_local
+
     if spec.endswith(".json"):
         return read_json_file(option, Path(spec))
+    if is_local(spec) or (spec.endswith(".gguf") and "@" not in spec):
+        return {"model": spec if is_local(spec) else f"local:{spec}"}
     if found := _ON_SERVER.fullmatch(spec):
         url = urlsplit(found["base_url"])
         if url.username or url.password:

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from metagym.doctor.finding import Finding, ok, problem, warning
-from metagym.errors import ConfigError
-from metagym.models import model_from_environment
+from metagym.errors import ConfigError, MissingExtraError
+from metagym.imports import install_command
+from metagym.models import is_local, make_model, model_from_environment
 from metagym.models.client_config import find_key
+from metagym.models.model_files import FIRST_MODEL
 
 DEFAULT_URL = "https://api.openai.com/v1"
 TIMEOUT_S = 5.0
@@ -51,10 +53,16 @@ def check_server(
     """Ask the server for its list of models. No completion is requested, so it costs nothing."""
     try:
         model = model or (model_from_environment() or {}).get("model")
+        if model is not None and is_local(model) and base_url is None:
+            yield _check_local_model(model)
+            return
         url = base_url or environ.get("OPENAI_BASE_URL") or None
         if model is None and url is None:
             message = "no model is named, so only the scripted demo plays"
-            remedy = "export METAGYM_MODEL=NAME with OPENAI_API_KEY or OPENAI_BASE_URL, or write --actor NAME@URL"
+            remedy = (
+                "export METAGYM_MODEL=NAME with OPENAI_API_KEY or OPENAI_BASE_URL, or write --actor NAME@URL, or play "
+                "with a small model on this machine: metagym models get smollm2-135m, then --actor local"
+            )
             yield warning("model", message, remedy)
             return
         key = find_key(base_url, url, api_key_env)
@@ -76,6 +84,17 @@ def check_server(
         yield problem("model", message, f"--actor {names[0]}@{url}, or export METAGYM_MODEL={names[0]}")
     else:
         yield ok("model", f"{model} at {url}")
+
+
+def _check_local_model(model: str) -> Finding:
+    """Check the model on this machine: its engine and its file. The server is not started."""
+    try:
+        found = make_model({"model": model})
+    except MissingExtraError as error:
+        return problem("model", str(error), install_command("local"))
+    except ConfigError as error:
+        return problem("model", str(error), f"metagym models get {FIRST_MODEL}")
+    return ok("model", f"{found.model} on this machine, sha256 {found.fingerprint['sha256'][:12]}")
 
 
 def _list_models(url: str, key: str) -> list[str]:

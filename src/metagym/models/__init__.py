@@ -12,7 +12,11 @@ server_failures  from an exception to a Failure with its remedy; the breaker
 server_words     what servers say, as data
 cassette         Cassette: every exchange in one file, to be replayed
 factory          make_model: from a mapping or an environment variable to a model
-local_server     ModelServer: vLLM or `transformers serve` on this machine, under local_server_supervisor
+local_model      GGUFChatModel: `local`, a model on this machine behind a server that the process shares
+local_server     ModelServer: llama.cpp, vLLM or `transformers serve`, under local_server_supervisor
+llama_cpp_engine the script that serves a GGUF file with llama.cpp, in a process of its own
+model_files      GGUF files on this machine, and which one `local` means; gguf reads their heads
+model_download   get_model: out of a package of the index, by URL, or from a hub
 """
 
 from metagym.models.asking import ask, estimate_tokens, sample
@@ -20,7 +24,8 @@ from metagym.models.cassette import Cassette
 from metagym.models.chat import Call, ChatModel
 from metagym.models.client_config import ClientConfig
 from metagym.models.factory import MODEL_KEYS, make_model, model_from_environment
-from metagym.models.local_server import ModelServer
+from metagym.models.local_model import GGUFChatModel, is_local
+from metagym.models.local_server import LlamaCppConfig, ModelServer
 from metagym.models.openai import OpenAIChatModel
 
 __all__ = [
@@ -29,10 +34,13 @@ __all__ = [
     "Cassette",
     "ChatModel",
     "ClientConfig",
+    "GGUFChatModel",
+    "LlamaCppConfig",
     "ModelServer",
     "OpenAIChatModel",
     "ask",
     "estimate_tokens",
+    "is_local",
     "make_model",
     "model_from_environment",
     "sample",

@@ -10,9 +10,12 @@ from pydantic import ValidationError
 
 from metagym.errors import ConfigError, UnknownNameError, config_error
 from metagym.models.client_config import ClientConfig
+from metagym.models.local_model import GGUFChatModel, is_local
+from metagym.models.local_server import LlamaCppConfig
 from metagym.models.openai import OpenAIChatModel
+from metagym.types import Record
 
-MODEL_KEYS = ("model", "base_url", "api_key_env", "sampling", "timeout_s", "max_retries", "client")
+MODEL_KEYS = ("model", "base_url", "api_key_env", "sampling", "timeout_s", "max_retries", "client", "server")
 _KINDS: Mapping[str, Any] = {
     "model": str,
     "base_url": str | None,
@@ -21,14 +24,20 @@ _KINDS: Mapping[str, Any] = {
     "timeout_s": int | float,
     "max_retries": int,
     "client": Mapping,
+    "server": Mapping,
     "history_steps": int | None,
     "context_tokens": int | None,
     "retrieve_items": int | Mapping | None,
 }
+_RECORDS: Mapping[str, type[Record]] = {"client": ClientConfig, "server": LlamaCppConfig}
 
 
 def make_model(mapping: Mapping[str, Any], *, known: Sequence[str] = MODEL_KEYS) -> OpenAIChatModel:
-    """Return the chat model that a JSON mapping describes."""
+    """Return the chat model that a JSON mapping describes.
+
+    A model named `local`, `local:NAME` or `local:PATH` without a `base_url` runs on this machine; `server` holds the
+    fields of `LlamaCppConfig`.
+    """
     if "api_key" in mapping:
         raise ConfigError(
             "An api_key in the mapping would be written into env.spec and logs. Put it into an environment variable, "
@@ -44,12 +53,16 @@ def make_model(mapping: Mapping[str, Any], *, known: Sequence[str] = MODEL_KEYS)
             kind = str(_KINDS[name]).replace("collections.abc.", "")
             raise ConfigError(f"{name!r} in the mapping must be of type {kind}, got {value!r}.")
     options = {name: value for name, value in mapping.items() if name in MODEL_KEYS}
-    if "client" in options:
+    for name in _RECORDS.keys() & options.keys():
         try:
-            options["client"] = ClientConfig.model_validate(options["client"])
+            options[name] = _RECORDS[name].model_validate(options[name])
         except ValidationError as error:
-            raise config_error(error, "field of the client", ClientConfig.model_fields) from None
-    return OpenAIChatModel(**options)
+            raise config_error(error, f"field of the {name}", _RECORDS[name].model_fields) from None
+    here = is_local(options["model"]) and options.get("base_url") is None
+    for name in ("api_key_env", "base_url") if here else ("server",):
+        if options.pop(name, None) is not None:
+            raise ConfigError(f"{name!r} does not belong to the {'local ' * here}model {mapping['model']!r}.")
+    return GGUFChatModel(**options) if here else OpenAIChatModel(**options)
 
 
 def model_from_environment() -> dict[str, Any] | None:

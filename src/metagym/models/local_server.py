@@ -1,4 +1,4 @@
-"""A model server on this machine while it is needed: vLLM or `transformers serve`, on loopback."""
+"""A model server on this machine while it is needed: llama.cpp, vLLM or `transformers serve`, on loopback."""
 
 from __future__ import annotations
 
@@ -15,26 +15,62 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from metagym.errors import ConfigError, MissingExtraError, ModelUnavailableError
+from metagym.imports import missing_extra
+from metagym.models.model_files import ModelFile, find_model, is_model_file
+from metagym.types import Record
 
 logger = logging.getLogger(__name__)
 
-ServerEngine = Literal["vllm", "transformers"]
+ServerEngine = Literal["llama.cpp", "vllm", "transformers"]
+DEFAULT_CONTEXT_TOKENS = 8192
 _POLL_S, _LOG_EVERY_S, _LOG_LINES = 0.2, 10.0, 30
+
+
+class LlamaCppConfig(Record):
+    """How llama.cpp serves a GGUF file."""
+
+    slots: int = Field(default=4, ge=1)
+    """Calls that are answered at once; further ones wait. Each slot holds one conversation in its prefix cache."""
+    context_tokens: int | None = Field(default=None, ge=1)
+    """The longest conversation with its reply; by default what the model was trained for, at most 8,192. The memory
+    for `slots` times this number is reserved at the start."""
+    threads: int | None = Field(default=None, ge=1)
+    """Threads that compute; by default one for each core."""
+
+    def context_of(self, file: ModelFile) -> int:
+        """Return the context of each slot, in tokens."""
+        trained = file.head.context_tokens
+        if self.context_tokens is None:
+            return min(trained or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
+        if trained is not None and self.context_tokens > trained:
+            raise ConfigError(
+                f"context_tokens must be at most {trained}, for which {file.name} was trained, got "
+                f"{self.context_tokens}."
+            )
+        return self.context_tokens
+
+    def options(self, file: ModelFile) -> list[str]:
+        """Return the arguments of the engine's command line."""
+        options = ["--parallel", str(self.slots), "--ctx-size", str(self.slots * self.context_of(file))]
+        return options if self.threads is None else [*options, "--threads", str(self.threads)]
 
 
 class ModelServer:
     """Starts a model server, waits until it answers, and ends it: a context manager.
 
+    `model` is a GGUF file or the name of a fetched one, which llama.cpp serves, or a model of vLLM or transformers.
     The server listens on 127.0.0.1 only. It runs under a supervisor that ends it, with everything that it started,
     when this process closes it, exits, or is killed. `options` are further arguments of the engine's command line;
-    code that comes with a model is trusted only if they say so. `base_url` is its address, `log` its log file.
+    code that comes with a model is trusted only if they say so. `base_url` is its address.
 
         with ModelServer("Qwen/Qwen3-8B") as server:
             env = gym.make("MetaGym/Gates-v0", actor={"model": server.model, "base_url": server.base_url})
 
     Raises:
-        MissingExtraError: neither vLLM nor transformers is installed.
+        MissingExtraError: no engine that serves the model is installed.
         ModelUnavailableError: the server ended, or did not answer within `timeout_s` seconds; it shows the log.
     """
 
@@ -57,18 +93,37 @@ class ModelServer:
             self.port = port or int(probe.getsockname()[1])
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         if command is None:
-            name = engine or find_engine()
-            beside = Path(sys.executable).with_name(name)  # this Python's own command, even if it is not on the PATH
-            script = str(beside) if beside.exists() else name
-            command = [script, "serve", model, "--host", "127.0.0.1", "--port", "{port}", *options]
+            engine = engine or ("llama.cpp" if is_model_file(model) else find_engine())
+            if engine == "llama.cpp":
+                file = find_model(model)
+                self.model, command = file.name, _llama_cpp_command(file)
+            else:
+                beside = Path(sys.executable).with_name(engine)  # this Python's own, even if it is not on the PATH
+                command = [str(beside) if beside.exists() else engine, "serve", model, "--host", "127.0.0.1"]
+            command = [*command, "--port", "{port}", *options]
         self._command = [part.replace("{port}", str(self.port)) for part in command]
-        self.log = Path(log) if log is not None else Path(tempfile.mkdtemp(prefix="metagym-serve-")) / "server.log"
+        self._log = None if log is None else Path(log)
+        self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_failed = False
+
+    @property
+    def log(self) -> Path:
+        """The log file. Without a path of its own it is in a new folder, which is removed unless the server fails."""
+        if self._log is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="metagym-serve-"))
+            self._log = self._folder / "server.log"
+        return self._log
 
     @property
     def pid(self) -> int | None:
         """The supervisor's process id; None if nothing runs."""
         return None if self._process is None else self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def start(self) -> ModelServer:
         """Start the server and wait until it answers."""
@@ -93,6 +148,14 @@ class ModelServer:
         """Wait until the server ends by itself, and return its exit code."""
         return 0 if self._process is None else self._process.wait()
 
+    def check(self) -> None:
+        """Raise a ModelUnavailableError that shows the log if the server has ended."""
+        if self._process is not None and (code := self._process.poll()) is not None:
+            self._has_failed = True
+            raise ModelUnavailableError(
+                f"Expected a server for {self.model!r}, but it ended with exit code {code}. {self._tail()}"
+            )
+
     def close(self) -> None:
         """End the server and everything that it started. Calling it twice is fine."""
         process, self._process = self._process, None
@@ -105,6 +168,9 @@ class ModelServer:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if self._folder is not None and not self._has_failed:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._log = self._folder = None
 
     def __enter__(self) -> ModelServer:
         return self.start()
@@ -117,11 +183,9 @@ class ModelServer:
         start = logged_at = time.monotonic()
         while not self._answers():
             now = time.monotonic()
-            if (code := self._process.poll()) is not None:
-                raise ModelUnavailableError(
-                    f"Expected a server for {self.model!r}, but it ended with exit code {code}. {self._tail()}"
-                )
+            self.check()
             if now - start > self._timeout_s:
+                self._has_failed = True
                 raise ModelUnavailableError(
                     f"Expected {self.base_url} to answer within {self._timeout_s:g} s, it did not. Raise timeout_s, or "
                     f"look at its log. {self._tail()}"
@@ -152,13 +216,28 @@ class ModelServer:
         return f"The end of its log, {self.log}:\n" + "\n".join(lines)
 
 
+def _llama_cpp_command(file: ModelFile) -> list[str]:
+    """Return the command that serves a GGUF file, with the default slots and context."""
+    require_llama_cpp()
+    file.head  # noqa: B018 - another kind of file is refused here, in one sentence
+    script = str(Path(__file__).with_name("llama_cpp_engine.py"))
+    # -P: modules beside the script do not hide packages of the same name.
+    return [sys.executable, "-P", script, str(file.path), "--alias", file.name, *LlamaCppConfig().options(file)]
+
+
+def require_llama_cpp() -> None:
+    """Raise MissingExtraError if the engine for GGUF files is not installed; it is imported only in its own process."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise missing_extra("xllamacpp", "local")
+
+
 def find_engine() -> ServerEngine:
-    """Return the engine that is installed; vLLM if both are."""
+    """Return the engine for models that are no GGUF file; vLLM if both are installed."""
     if importlib.util.find_spec("vllm") is not None or shutil.which("vllm"):
         return "vllm"
     if importlib.util.find_spec("transformers") is not None and importlib.util.find_spec("fastapi") is not None:
         return "transformers"
     raise MissingExtraError(
         "Expected an engine that serves models, found none. Install one: pip install vllm, "
-        "or pip install 'transformers[serving]' torch."
+        "or pip install 'transformers[serving]' torch. A GGUF file needs only metagym's extra `local`."
     )

@@ -17,6 +17,9 @@ from metagym.reflectors.protocol import wait_for_all
 from metagym.spaces import PromptSpace
 from metagym.types import Completion, Message, Reflection, Trajectory, derive_seed, sum_usage
 
+EPISODES_SHARE = 0.75
+"""The share of a small context, without the reply, that episodes may take: the rest is for prompt and instructions."""
+
 
 class ModelRequest(NamedTuple):
     """One model call of a reflection."""
@@ -41,6 +44,7 @@ class ReflectionMethod(Extension):
     """A reflector whose fields are its model and its options.
 
     A subclass is a dataclass as well. All of its fields are in the fingerprint, except those with `compare=False`.
+    Its option `max_tokens`, if it has one, is lowered to what fits into the model's context, if that is known.
 
     >>> from metagym.testing import FakeChatModel
     >>> @dataclass(eq=False, repr=False)
@@ -55,11 +59,15 @@ class ReflectionMethod(Extension):
     """The instructions that the method gives to its model and that no option changes."""
 
     def __post_init__(self) -> None:
-        self.scripted = extension_of(self.model).scripted
+        about = extension_of(self.model)
+        self.scripted = about.scripted
         for item in fields(self):
             value, least = getattr(self, item.name), item.metadata.get("least")
             if least is not None and value < least:
                 raise ConfigError(f"{item.name} must be at least {least}, got {value}.")
+            if item.name == "max_tokens" and about.context_tokens is not None:
+                room = about.context_tokens - (about.max_reply_tokens or 0)
+                setattr(self, item.name, max(100, min(value, int(room * EPISODES_SHARE))))
 
     @property
     def fingerprint(self) -> dict[str, Any]:

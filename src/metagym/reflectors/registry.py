@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.imports import import_object
-from metagym.models import ChatModel, make_model
+from metagym.models import ChatModel, is_local, make_model
 from metagym.reflectors.protocol import Reflector, ReflectorSpec, as_reflector
 from metagym.reflectors.scripted_model import ScriptedReflectorModel
 
@@ -44,6 +44,7 @@ def make_reflector(
     - a reflector or a function;
     - a mapping: `method` (a name or an import path, by default `"ict"`), its `options`, and its model as for an
       actor, by default with 2,000 tokens per reply; `"model": "demo"` is the scripted stand-in for Gates;
+    - `"local"`: the method `ict` over the language model on this machine;
     - the name of a method that needs no model (`"fixed"`: no reflection), or `"demo"`;
     - the folder of a trained reflector or of any causal language model, which runs in this process;
     - an import path `"package.module:MyReflector"`.
@@ -52,6 +53,8 @@ def make_reflector(
         return _reflector_from_mapping(reflector)
     if not isinstance(reflector, str):
         return as_reflector(reflector)
+    if is_local(reflector):
+        return _reflector_from_mapping({"model": reflector})
     if reflector == "demo":
         if demo is None:
             raise ConfigError("This environment has no demo reflector. Name a model, or use 'fixed'.")
@@ -61,7 +64,7 @@ def make_reflector(
     if os.path.isdir(reflector):  # a plug-in plays it: training is in a layer above this one
         return as_reflector(find_method(CHECKPOINT_LOADER)(reflector))
     if ":" not in reflector:
-        remedy = "Or a model's folder, or an import path, 'package:Name'."
+        remedy = "Or 'local', a model's folder, or an import path, 'package:Name'."
         raise UnknownNameError.of("reflector", reflector, ("demo", *known), remedy=remedy)
     found: Any = import_object(reflector)
     return _reflector_from_mapping({"method": reflector}) if isinstance(found, type) else as_reflector(found)

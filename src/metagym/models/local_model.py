@@ -1,0 +1,196 @@
+"""The language model on this machine: `local`, a GGUF file behind a llama.cpp server that this process shares."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+
+from metagym.errors import ConfigError, ModelError
+from metagym.imports import package_versions
+from metagym.models.chat import Call
+from metagym.models.client_config import ClientConfig
+from metagym.models.local_server import LlamaCppConfig, ModelServer, require_llama_cpp
+from metagym.models.model_files import ModelFile, find_model
+from metagym.models.openai import OpenAIChatModel
+from metagym.types import Completion, Message
+
+LOCAL: Final = "local"
+_PREFIX: Final = f"{LOCAL}:"
+_START_TIMEOUT_S = 600.0
+_MAX_RETRY_S = 10.0
+"""A server on loopback that does not answer for this long does not come back."""
+DEFAULT_CLIENT = ClientConfig()
+DEFAULT_SERVER = LlamaCppConfig()
+
+
+def is_local(name: str) -> bool:
+    """Return whether a model's name is `local`, `local:NAME` or `local:PATH`."""
+    return name == LOCAL or name.startswith(_PREFIX)
+
+
+class GGUFChatModel(OpenAIChatModel):
+    """A real language model on this machine, without a network: a GGUF file, served by llama.cpp.
+
+    `model` is `local` (the fetched model, or METAGYM_LOCAL_MODEL), `local:NAME` or `local:PATH`. The server starts at
+    the first call, in a process of its own. All models of this process with the same file and `server` settings share
+    it. It ends when the last of them is closed, and when this process ends, even if it is killed.
+
+    At most as many calls are in flight as the server has slots, unless `client.max_concurrency` is given.
+    Equal seeds give equal replies with `sampling={"cache_prompt": False}`.
+
+    Raises:
+        ConfigError: there is no model file, or several to choose from.
+        MissingExtraError: the engine is not installed.
+    """
+
+    def __init__(
+        self,
+        model: str = LOCAL,
+        *,
+        server: LlamaCppConfig = DEFAULT_SERVER,
+        sampling: Mapping[str, Any] | None = None,
+        timeout_s: float = 600.0,
+        max_retries: int = 2,
+        client: ClientConfig = DEFAULT_CLIENT,
+        sha256: str | None = None,
+    ) -> None:
+        if not is_local(model):
+            raise ConfigError(f"A local model is named 'local', 'local:NAME' or 'local:PATH', got {model!r}.")
+        file = find_model(model.removeprefix(LOCAL).removeprefix(":"))
+        if sha256 is not None and file.sha256 != sha256:
+            raise ConfigError(
+                f"Expected the model file of the first process, with the SHA-256 digest {sha256}, got {file.path} with "
+                f"{file.sha256}. Copy the file."
+            )
+        if not client.offline:
+            require_llama_cpp()
+        given = client.model_fields_set
+        if "slots" not in server.model_fields_set and "max_concurrency" in given:
+            server = server.model_copy(update={"slots": min(server.slots, client.max_concurrency)})
+        defaults = {"max_concurrency": server.slots, "max_retry_s": _MAX_RETRY_S}
+        client = client.model_copy(update={name: value for name, value in defaults.items() if name not in given})
+        super().__init__(
+            file.name,
+            base_url="http://127.0.0.1/v1",  # the port is known when the server has started
+            sampling=sampling,
+            timeout_s=timeout_s,
+            max_retries=max_retries,
+            client=client,
+        )
+        self._local_arguments = (model, server, sampling, timeout_s, max_retries, client, file.sha256)
+        self._served, self._server = ServedFile(file.path, server), cast(ModelServer | None, None)
+        self.context_tokens = server.context_of(file)
+        self.fingerprint = {
+            "model": file.name,
+            "sha256": file.sha256,
+            "engine": package_versions("xllamacpp"),
+            "context_tokens": self.context_tokens,
+            "slots": server.slots,
+            "sampling": dict(self.sampling),
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _make_again, self._local_arguments
+
+    async def complete(self, messages: Sequence[Message], call: Call) -> Completion:
+        """Return the model's reply; see `ChatModel.complete`. The first call starts the server."""
+        if self.client.offline:
+            return await super().complete(messages, call)
+        if self._server is None or not self._server.is_running:
+            self._server = await asyncio.to_thread(SERVERS.start, self._served, id(self))
+        if self._address != self._server.base_url:  # a server that was started again has another port
+            self._address = self._server.base_url
+            for loop in {*self._connections} - {asyncio.get_running_loop()}:
+                del self._connections[loop]
+            await super().aclose()
+        try:
+            return await super().complete(messages, call)
+        except ModelError as error:
+            try:
+                self._server.check()
+            except ModelError as ended:  # its log says more
+                raise ended from error
+            raise
+
+    async def aclose(self) -> None:
+        """Close the connections, and end the server if no other model of this process uses it."""
+        await super().aclose()
+        self._server = None
+        await asyncio.to_thread(SERVERS.leave, self._served, id(self))
+
+
+def _make_again(model: str, *arguments: Any) -> GGUFChatModel:
+    """Make a model with the same arguments in another process, which has its own server."""
+    names = ("server", "sampling", "timeout_s", "max_retries", "client", "sha256")
+    return GGUFChatModel(model, **dict(zip(names, arguments, strict=True)))
+
+
+class ServedFile(NamedTuple):
+    """What one server serves: models that agree in it share the server."""
+
+    path: Path
+    config: LlamaCppConfig
+
+
+class SharedServers:
+    """The llama.cpp servers of this process, and who uses each. A server without users is ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._servers: dict[ServedFile, ModelServer] = {}
+        self._users: dict[ServedFile, set[int]] = {}
+        self._failures: dict[ServedFile, tuple[float, Exception]] = {}
+
+    def start(self, served: ServedFile, user: int) -> ModelServer:
+        """Return the running server; start it if it does not run, and wait until it answers."""
+        asked_at = time.monotonic()
+        with self._lock:
+            failed_at, error = self._failures.get(served, (float("-inf"), None))
+            if error is not None and failed_at >= asked_at:  # while this call waited: it would fail again
+                raise error
+            self._users.setdefault(served, set()).add(user)
+            server = self._servers.get(served)
+            if server is not None and not server.is_running:
+                server.close()
+                server = None
+            if server is None:
+                options = served.config.options(ModelFile(served.path))
+                server = ModelServer(str(served.path), engine="llama.cpp", options=options, timeout_s=_START_TIMEOUT_S)
+                try:
+                    self._servers[served] = server.start()
+                except Exception as error:
+                    self._failures[served] = time.monotonic(), error
+                    raise
+            return server
+
+    def leave(self, served: ServedFile, user: int) -> None:
+        """Say that `user` needs the server no longer."""
+        with self._lock:
+            users = self._users.get(served, set())
+            users.discard(user)
+            if not users and (server := self._servers.pop(served, None)) is not None:
+                server.close()
+
+    def close(self) -> None:
+        """End all servers. Calling it twice is fine."""
+        with self._lock:
+            servers, self._servers, self._users = self._servers, {}, {}
+            for server in servers.values():
+                server.close()
+
+    def forget(self) -> None:
+        """Reset in a forked child: the servers are its parent's."""
+        self.__init__()  # type: ignore[misc]
+
+
+# A server belongs to the process, as the loop in `metagym.background` does: it ends at exit at the latest.
+SERVERS = SharedServers()
+atexit.register(SERVERS.close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=SERVERS.forget)
