@@ -1,7 +1,7 @@
 """Five thousand calls against a server that misbehaves in every way it knows: what is lost, and does it end?
 
-Every fault of `metagym.testing.FAULTS` that does not end a run is switched on, each at `--rate`. At the end each episode
-has either finished or says why it failed, and the ledger is held against what the server delivered whole.
+Every fault of `metagym.testing.FAULTS` that does not end a run is switched on, each at `--rate`. At the end each
+episode has either finished or says why it failed, and the ledger is held against what the server delivered whole.
 
     python benchmarks/soak.py [--calls 5000] [--rate 0.02] [--seed 0]
 """

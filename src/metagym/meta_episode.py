@@ -141,7 +141,7 @@ def common_problem(trajectories: Sequence[Trajectory]) -> str:
         return "every reply was cut off: raise max_tokens in sampling, or switch the model's thinking off"
     if all(item.finish_reason == "content_filter" for item in completions):
         return "the server's content filter stopped every reply: look at the prompt and the observations"
-    if not any(item.text.strip() for item in completions):
+    if not any(item.text.strip() or item.tool_calls for item in completions):
         return "every reply was empty: raise max_tokens in sampling, or look at the server's log"
     return f"no action was valid, as in the first: {steps[0].action.problem or steps[0].action.text!r}"
 

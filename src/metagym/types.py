@@ -141,6 +141,8 @@ class Completion(Record):
     """The reply's tokens, if the server gives them."""
     logprobs: tuple[float, ...] | None = None
     """One log-probability for each token, if the server gives them."""
+    tool_calls: Texts = ()
+    """Calls of tools in the reply, each as the server's JSON."""
 
     @property
     def is_whole(self) -> bool:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from metagym.actor import ChatActor, read_reply
 from metagym.testing import FakeChatModel
+from metagym.types import Completion
 from tests.actor.acting import act
 from tests.conftest import reply
 
@@ -102,3 +103,16 @@ def test_in_the_form_act_the_whole_reply_is_the_action_unless_it_names_one(text:
 )
 def test_in_the_form_act_anything_else_is_no_action(text: str, problem: str) -> None:
     assert read_reply(reply(text), "act")[1:] == (None, problem)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "I will open it."])
+def test_a_reply_that_only_calls_a_tool_is_not_empty(text: str) -> None:
+    call = '{"id": "a", "function": {"name": "open", "arguments": "{}"}}'
+    thought, action, problem = read_reply(Completion(text=text, finish_reason="tool_calls", tool_calls=(call,)))
+    assert (thought, action) == (text.strip(), None)
+    assert problem == f"Your reply calls a tool ({call}), and there is none. Expected 'Action: <one action>'."
+
+
+def test_an_action_beside_the_call_of_a_tool_is_played() -> None:
+    completion = Completion(text="Action: push", finish_reason="tool_calls", tool_calls=('{"function": {}}',))
+    assert read_reply(completion)[1] == "push"

@@ -239,3 +239,14 @@ def test_a_cassette_of_another_version_is_refused(tmp_path: Path) -> None:
     db.close()
     with pytest.raises(ConfigError, match="its version is 99, this metagym reads 1"):
         Cassette(tmp_path / "c.sqlite")
+
+
+def test_a_reply_until_other_stop_strings_is_another_exchange(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    stopping = CALL._replace(stop=("\nObservation:",))
+    with Cassette(path, mode="record").open():
+        asyncio.run(ask(FakeChatModel(["whole"]), MESSAGES, CALL))
+        asyncio.run(ask(FakeChatModel(["stopped"]), MESSAGES, stopping))
+    with Cassette(path, mode="replay").open():
+        texts = [asyncio.run(ask(FakeChatModel([""]), MESSAGES, call)).text for call in (CALL, stopping)]
+    assert texts == ["whole", "stopped"]

@@ -294,3 +294,32 @@ def test_log_probabilities_that_are_no_numbers_are_left_out(value: Any) -> None:
     content = [{"logprob": -0.5}, {"logprob": value}]
     raw = json.dumps({"choices": [{"message": {"content": ""}, "logprobs": {"content": content}}]}).encode()
     assert read_completion(raw, "m")[0].logprobs in (None, (-0.5, 1.0))
+
+
+# Tools and typed parts -----------------------------------------------------------------------------------
+
+CALL = {"id": "a", "type": "function", "function": {"name": "open", "arguments": '{"door": 1}'}}
+
+
+@pytest.mark.parametrize(
+    ("message", "calls"),
+    [
+        ({"content": None, "tool_calls": [CALL]}, [CALL]),
+        ({"content": "I open it.", "tool_calls": [CALL, CALL]}, [CALL, CALL]),
+        ({"function_call": CALL["function"]}, [{"function": CALL["function"]}]),
+        ({"tool_calls": [{"function": {"name": "open", "arguments": {"door": 1}}}]}, None),
+        ({"content": "", "tool_calls": []}, []),
+        ({"content": "", "tool_calls": None, "function_call": None}, []),
+        ({"content": "", "tool_calls": [None, 1, {}, {"function": "open"}]}, []),
+        ({"content": "", "tool_calls": "open"}, []),
+    ],
+)
+def test_calls_of_tools_are_kept_as_the_server_sent_them(message: Any, calls: list[Any] | None) -> None:
+    kept = [json.loads(call) for call in read_completion(body(message), "m")[0].tool_calls]
+    assert kept == (message["tool_calls"] if calls is None else calls)
+
+
+def test_reasoning_among_typed_parts_is_kept_apart() -> None:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Iron."}]}
+    completion, _ = read_completion(body({"content": [thinking, {"type": "text", "text": "Action: push"}]}), "m")
+    assert (completion.text, completion.reasoning) == ("Action: push", "Iron.")

@@ -59,7 +59,7 @@ class ChatActor(Extension):
             "context_tokens": self.context_tokens,
             "list_actions": self.list_actions,
             "read_prompt": describe(self.read_prompt),
-            "reply_format": self._format._asdict(),
+            "reply_format": {**self._format._asdict(), "stop": list(self._format.stop)},
         }
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
@@ -68,7 +68,7 @@ class ChatActor(Extension):
         if self.read_prompt is not None:
             prompt = self.read_prompt(prompt, observation.goal, steps, observation)
         seed = step_seed(episode.seed, len(steps))
-        call = Call("actor", episode.arm, episode.meta_step, seed, episode.repetition)
+        call = Call("actor", episode.arm, episode.meta_step, seed, episode.repetition, self._format.stop)
         completion = await ask(self.model, self._fitted(prompt, steps, observation), call)
         thought, text, problem = read_reply(completion, self.reply_format)
         read = None if prompt == episode.prompt else prompt
@@ -95,7 +95,9 @@ class ChatActor(Extension):
     def _exchange(self, before: Step | None, step: Step) -> tuple[Message, Message]:
         action = step.action
         reply = action.completion.text if action.completion else f"Action: {action.text or ''}"
-        reply = reply if reply.strip() else "(no reply)"  # many servers refuse an empty assistant message
+        if not reply.strip():  # many servers refuse an empty assistant message
+            calls = action.completion.tool_calls if action.completion else ()
+            reply = "\n".join(calls) or "(no reply)"
         return (
             {"role": "user", "content": self._turn(before, step.observation)},
             {"role": "assistant", "content": reply},

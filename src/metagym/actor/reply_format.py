@@ -19,6 +19,8 @@ class ReplyFormat(NamedTuple):
     """The form, if no actions are listed."""
     text_with_actions: str
     """The form, if the available actions are listed; `{action}` stands for one of them."""
+    stop: tuple[str, ...] = ("\nObservation:",)
+    """Strings that end a reply: what follows is an observation that the model invents."""
 
     def instruction(self, actions: Sequence[str] | None) -> str:
         """Return the text for an episode whose first observation lists `actions`; the first of them is the example."""
@@ -68,6 +70,13 @@ def read_reply(completion: Completion, reply_format: str = "react") -> tuple[str
         return thought, None, "The server's content filter stopped your reply."
     if not completion.is_whole:
         return thought, None, "Your reply was cut off before its end. Be brief."
+    if completion.tool_calls and not actions and not (reply_format == "act" and text.strip()):
+        calls = ", ".join(completion.tool_calls)
+        return (
+            thought,
+            None,
+            f"Your reply calls a tool ({calls:.200}), and there is none. Expected {_EXPECTED[reply_format]}",
+        )
     if not text.strip():
         return "", None, "Your reply was empty. Expected " + _EXPECTED[reply_format]
     if not actions and (reply_format != "act" or markers):

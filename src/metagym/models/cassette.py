@@ -122,7 +122,7 @@ class Cassette:
         if calls is None:
             return Rows(tuple(self._all("SELECT * FROM messages")), tuple(self._all("SELECT * FROM exchanges")))
         by_call = "SELECT * FROM exchanges WHERE call = ?"
-        found = [row for call in calls for row in self._all(by_call, json.dumps(list(call)))]
+        found = [row for call in calls for row in self._all(by_call, json.dumps(call.caller))]
         digests = dict.fromkeys(name for row in found for name in json.loads(row[3])["messages"])
         by_digest = "SELECT * FROM messages WHERE digest = ?"
         return Rows(tuple(row for name in digests for row in self._all(by_digest, name)), tuple(found))
@@ -184,7 +184,7 @@ class Cassette:
             return "The nearest recorded request, of the same call, differs: " + self._difference(request, row[0])
         row = self._one("SELECT request, call FROM exchanges WHERE content = ? ORDER BY key", request.content)
         if row is not None:
-            pairs = zip(Call._fields, json.loads(row[1]), json.loads(request.call), strict=True)
+            pairs = zip(Call._fields[:-1], json.loads(row[1]), json.loads(request.call), strict=True)
             changes = ", ".join(f"{name} was {was!r}, is {now!r}" for name, was, now in pairs if was != now)
             return f"The same conversation is recorded for another call: {changes}."
         role = json.loads(request.call)[0]
@@ -221,8 +221,8 @@ class _Request:
             described = {name: value for name, value in described.items() if name != "base_url"}
         self.model, self.messages = described, messages
         self.digests = [digest(message, length=24) for message in messages]
-        self.call = json.dumps(list(call))
-        self.content = digest([described, self.digests], length=32)
+        self.call = json.dumps(call.caller)
+        self.content = digest([described, self.digests, *call.stop], length=32)
         self.key = digest([self.content, self.call], length=32)
 
 

@@ -18,6 +18,13 @@ class Call(NamedTuple):
     seed: int = 0
     """The seed of the sampling; sent to servers that take one."""
     repetition: int = 0
+    stop: tuple[str, ...] = ()
+    """Strings that end the reply: a wish of the caller, which the model's own sampling overrides."""
+
+    @property
+    def caller(self) -> tuple[str | int, ...]:
+        """Who calls, without the wish."""
+        return self[:-1]
 
 
 class ChatModel(Protocol):

@@ -146,5 +146,5 @@ def merge_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**DEFAULT_SAMPLING, **own}
     if merged.get("max_completion_tokens") is not None and "max_tokens" not in own:
         del merged["max_tokens"]
-    # The seed is no default: it comes with each call, and None removes it.
-    return {name: value for name, value in merged.items() if value is not None or name == "seed"}
+    # Seed and stop strings are no defaults: they come with each call, and None removes them.
+    return {name: value for name, value in merged.items() if value is not None or name in ("seed", "stop")}

@@ -15,7 +15,8 @@ from metagym.models.local_server import LlamaCppConfig
 from metagym.models.openai import OpenAIChatModel
 from metagym.types import Record
 
-MODEL_KEYS = ("model", "base_url", "api_key_env", "sampling", "timeout_s", "max_retries", "client", "server")
+_COMMON_KEYS = ("model", "base_url", "api_key_env", "sampling", "timeout_s", "max_retries", "system_role", "client")
+MODEL_KEYS = (*_COMMON_KEYS, "server")
 _KINDS: Mapping[str, Any] = {
     "model": str,
     "base_url": str | None,
@@ -23,6 +24,7 @@ _KINDS: Mapping[str, Any] = {
     "sampling": Mapping | None,
     "timeout_s": int | float,
     "max_retries": int,
+    "system_role": str,
     "client": Mapping,
     "server": Mapping,
     "history_steps": int | None,

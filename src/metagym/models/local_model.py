@@ -18,6 +18,7 @@ from metagym.models.client_config import ClientConfig
 from metagym.models.local_server import LlamaCppConfig, ModelServer, require_llama_cpp
 from metagym.models.model_files import ModelFile, find_model
 from metagym.models.openai import OpenAIChatModel
+from metagym.models.server_profile import SystemRole
 from metagym.types import Completion, Message
 
 LOCAL: Final = "local"
@@ -57,6 +58,7 @@ class GGUFChatModel(OpenAIChatModel):
         sampling: Mapping[str, Any] | None = None,
         timeout_s: float = 600.0,
         max_retries: int = 2,
+        system_role: SystemRole = "auto",
         client: ClientConfig = DEFAULT_CLIENT,
         sha256: str | None = None,
     ) -> None:
@@ -81,9 +83,10 @@ class GGUFChatModel(OpenAIChatModel):
             sampling=sampling,
             timeout_s=timeout_s,
             max_retries=max_retries,
+            system_role=system_role,
             client=client,
         )
-        self._local_arguments = (model, server, sampling, timeout_s, max_retries, client, file.sha256)
+        self._local_arguments = (model, server, sampling, timeout_s, max_retries, system_role, client, file.sha256)
         self._served, self._server = ServedFile(file.path, server), cast(ModelServer | None, None)
         self.context_tokens = server.context_of(file)
         self.fingerprint = {
@@ -93,6 +96,7 @@ class GGUFChatModel(OpenAIChatModel):
             "context_tokens": self.context_tokens,
             "slots": server.slots,
             "sampling": dict(self.sampling),
+            **({} if system_role == "auto" else {"system_role": system_role}),
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -127,7 +131,7 @@ class GGUFChatModel(OpenAIChatModel):
 
 def _make_again(model: str, *arguments: Any) -> GGUFChatModel:
     """Make a model with the same arguments in another process, which has its own server."""
-    names = ("server", "sampling", "timeout_s", "max_retries", "client", "sha256")
+    names = ("server", "sampling", "timeout_s", "max_retries", "system_role", "client", "sha256")
     return GGUFChatModel(model, **dict(zip(names, arguments, strict=True)))
 
 

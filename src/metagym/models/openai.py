@@ -7,11 +7,11 @@ import logging
 import os
 import weakref
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from metagym.background import LOOP
 from metagym.budget import Ledger
-from metagym.errors import ConfigError, ModelUnavailableError
+from metagym.errors import ConfigError, ModelUnavailableError, UnknownNameError
 from metagym.models.asking import Booking, Retrier, estimate_tokens, max_tokens
 from metagym.models.chat import Call
 from metagym.models.client_config import (
@@ -24,8 +24,8 @@ from metagym.models.client_config import (
 from metagym.models.exchange import TimeLimits, exchange
 from metagym.models.limiter import AdaptiveLimiter, Signal
 from metagym.models.server_failures import INCOMPLETE, AttemptFailedError, Breaker, read_failure
-from metagym.models.server_profile import ServerProfile
-from metagym.models.server_replies import read_completion
+from metagym.models.server_profile import ServerProfile, SystemRole
+from metagym.models.server_replies import end_at, read_completion
 from metagym.models.server_streams import is_stream
 from metagym.optional_attributes import Extension
 from metagym.types import Completion, Message, clean_text
@@ -44,8 +44,10 @@ class OpenAIChatModel(Extension):
     """A chat model behind an OpenAI-compatible server.
 
     `sampling` goes into each request unchanged, over the defaults temperature 0 and 500 tokens; the value None
-    removes a default (or the `seed`). `OPENAI_API_KEY` is sent only to the SDK's own address or OPENAI_BASE_URL; a
-    `base_url` that is given here gets the key in the environment variable `api_key_env`, or a placeholder.
+    removes a default (or the `seed`, or the caller's `stop`). `OPENAI_API_KEY` is sent only to the SDK's own address or
+    OPENAI_BASE_URL; a `base_url` that is given here gets the key in the environment variable `api_key_env`, or a
+    placeholder. `system_role` says whether the system message is sent as one or at the head of the first user message;
+    by default the server's first refusal decides.
 
     Replies are streamed if the server can. `timeout_s` limits the silence of the server, in seconds: not the whole
     reply. Connection errors, time-outs, broken replies and the statuses 408, 409, 429 and 5xx are retried, at most
@@ -67,13 +69,16 @@ class OpenAIChatModel(Extension):
         sampling: Mapping[str, Any] | None = None,
         timeout_s: float = 120.0,
         max_retries: int = 8,
+        system_role: SystemRole = "auto",
         client: ClientConfig = DEFAULT_CLIENT,
     ) -> None:
-        self._arguments = (model, base_url, api_key_env, sampling, timeout_s, max_retries, client)
+        self._arguments = (model, base_url, api_key_env, sampling, timeout_s, max_retries, system_role, client)
         if not model:
             raise ConfigError("model must name a model, got an empty text. Ask the server: GET {base_url}/models.")
         if timeout_s <= 0 or max_retries < 0:
             raise ConfigError(f"Expected timeout_s > 0 and max_retries >= 0, got {timeout_s} and {max_retries}.")
+        if system_role not in get_args(SystemRole):
+            raise UnknownNameError.of("system_role", system_role, get_args(SystemRole))
         self.model = model
         self.base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
         self._address, self._query = read_base_url(self.base_url)
@@ -85,10 +90,12 @@ class OpenAIChatModel(Extension):
         self.timeout_s, self.max_retries, self.client, self.prices = timeout_s, max_retries, client, client.prices
         # What decides the replies. It holds no key.
         self.fingerprint = {"model": model, "base_url": self.base_url, "sampling": dict(self.sampling)}
+        if system_role != "auto":
+            self.fingerprint["system_role"] = system_role
         self.ledger = Ledger()
         server = f"model {model!r} at {self.base_url or 'the OpenAI API'}"
         self._retrier = Retrier(server, max_retries=max_retries, config=client, breaker=Breaker(client))
-        self._profile = ServerProfile(stream=client.stream)
+        self._profile = ServerProfile(system_role, stream=client.stream, needs_stop="stop" in self.sampling)
         self._limits = TimeLimits(timeout_s, client.first_byte_timeout_s or timeout_s, client.reply_timeout_s)
         self._logged_names: set[str] = set()
         # An HTTP client and its waiting calls belong to the event loop that they were made on.
@@ -102,12 +109,14 @@ class OpenAIChatModel(Extension):
         """Return the server's reply; see `ChatModel.complete`. A ModelUnavailableError should stop the run."""
         booking = Booking(call, model=self.model, prices=self.prices, fallback=self.ledger)
         sdk, limiter = self._connect()
-        sampling = {"seed": call.seed, **self.sampling}
+        sampling = {"seed": call.seed, "stop": list(call.stop) or None, **self.sampling}
         # A lone surrogate cannot be sent; it is replaced as in a reply.
         sent = [{**message, "content": clean_text(message["content"])} for message in messages]
         request = {"model": self.model, "messages": sent}
         request |= {name: value for name, value in sampling.items() if value is not None}
         completion = await self._retrier.run(lambda: self._attempt(sdk, limiter, request, booking))
+        if call.stop and "stop" not in self.sampling:
+            completion = end_at(completion, call.stop)
         if completion.model and completion.model not in self._logged_names:
             self._logged_names.add(completion.model)
             # Servers answer with a dated snapshot of the name; any other name may be another model.
@@ -178,7 +187,7 @@ class OpenAIChatModel(Extension):
 
 def _make_again(address: str | None, model: str, *arguments: Any) -> OpenAIChatModel:
     """Make a model with the same arguments in another process, if it asks the same server there."""
-    names = ("base_url", "api_key_env", "sampling", "timeout_s", "max_retries", "client")
+    names = ("base_url", "api_key_env", "sampling", "timeout_s", "max_retries", "system_role", "client")
     made = OpenAIChatModel(model, **dict(zip(names, arguments, strict=True)))
     if made.base_url != address:
         raise ConfigError(

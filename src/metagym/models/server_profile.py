@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from metagym.models.server_failures import Failure
 from metagym.models.server_words import has_meaning
 from metagym.types import Completion
 
+SystemRole = Literal["auto", "system", "user"]
 _STREAM: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 _SCORES = ("logprobs", "return_token_ids")
 """Fields of `sampling` that ask for log-probabilities and token ids."""
@@ -21,28 +23,32 @@ class ServerProfile:
     made accordingly. Nothing here changes what a model replies.
     """
 
-    def __init__(self, *, stream: bool) -> None:
+    def __init__(self, system_role: SystemRole, *, stream: bool, needs_stop: bool) -> None:
         self._streams: bool | None = None if stream else False
         """Whether it streams, with a count of the tokens; None while that is not known."""
         self._may_stream = stream
         self._renamed: dict[str, str] = {}
-        self._has_system_role = True
+        self._system_role = system_role
+        self._needs_stop, self._takes_stop = needs_stop, True
 
     def body(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the request as this server takes it."""
         body = {self._renamed.get(name, name): value for name, value in request.items()}
-        if not self._has_system_role:
-            body["messages"] = merge_system(body["messages"])
+        if not self._takes_stop:
+            body.pop("stop", None)
+        body["messages"] = in_turns(body["messages"], system_role=self._system_role != "user")
         return body if self._streams is False else body | _STREAM
 
     def learn_failure(self, failure: Failure, request: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
         """Learn from a request that failed, sent as `sent`; return whether to make another one at once."""
         message, parameter = failure.message, failure.parameter
-        if has_meaning("system role", message):
-            self._has_system_role = False  # some chat templates (Gemma) know none
+        if self._system_role == "auto" and has_meaning("system role", message):
+            self._system_role = "user"  # some chat templates (Gemma) know no other
         if parameter == "max_tokens" and "max_completion_tokens" in message:
             self._renamed["max_tokens"] = "max_completion_tokens"  # newer models of OpenAI
         is_refused = not failure.may_pass or failure.kind == "HTTP 501"
+        if is_refused and "stop" in sent and has_meaning("stop", f"{parameter} {message}"):
+            self._takes_stop = self._needs_stop
         is_no_stream = failure.kind == "broken reply" and "stream" in sent and self._streams is None
         if is_no_stream or (is_refused and "stream" in sent and has_meaning("stream", f"{parameter} {message}")):
             self._streams = False
@@ -53,7 +59,12 @@ class ServerProfile:
     def learn_reply(
         self, completion: Completion, sent: Mapping[str, Any], *, is_stream: bool, is_counted: bool
     ) -> bool:
-        """Learn from a reply; return whether to ask again, because a stream left out what was asked for."""
+        """Learn from a reply; return whether to ask again, because the way of asking spoiled it."""
+        if "stop" in sent and completion.reasoning and not self._needs_stop:
+            # Many servers look for the strings in the reasoning, too. The reply never began if they found one there.
+            self._takes_stop = False
+            if not completion.text.strip() and completion.finish_reason == "stop":
+                return True
         if "stream" not in sent:
             return False
         lacks_scores = any(sent.get(name) for name in _SCORES) and not (completion.token_ids or completion.logprobs)
@@ -67,10 +78,20 @@ class ServerProfile:
         return False
 
 
-def merge_system(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Return the conversation with the system message at the head of the first user message."""
-    system = [message["content"] for message in messages if message["role"] == "system"]
-    others = [dict(message) for message in messages if message["role"] != "system"]
-    if others and system:
-        others[0]["content"] = "\n\n".join([*system, others[0]["content"]])
-    return others
+def in_turns(messages: Sequence[Mapping[str, str]], *, system_role: bool = True) -> Sequence[Mapping[str, str]]:
+    """Return the conversation with neighbours of one role as one message, as strict chat templates want it.
+
+    Without a `system_role` the system message is the head of the first user message.
+    """
+    roles = [message["role"] for message in messages]
+    if not system_role:
+        roles = ["user" if role == "system" else role for role in roles]
+    if system_role and all(role != other for role, other in itertools.pairwise(roles)):
+        return messages
+    turns: list[dict[str, str]] = []
+    for role, message in zip(roles, messages, strict=True):
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += "\n\n" + message["content"]
+        else:
+            turns.append({**message, "role": role})
+    return turns

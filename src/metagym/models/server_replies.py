@@ -105,8 +105,9 @@ def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
     if not isinstance(message, Mapping) or not _is_content(content):
         raise ReplyError(f"no choice with a message but {body[:200].decode(errors='replace')!r}")
     reasoning, text = split_reasoning(_text(content))
+    calls = message.get("tool_calls") or [{"function": message.get("function_call")}]  # the older form of one call
     # `reasoning_content`: DeepSeek, SGLang, vLLM, llama.cpp; `reasoning`: OpenRouter, newer vLLM.
-    reported = _text(message.get("reasoning_content")) or _text(message.get("reasoning"))
+    reported = _text(message.get("reasoning_content")) or _text(message.get("reasoning")) or _thinking(content)
     name = _text(_get(response, "model"))
     scored = _get(_get(choice, "logprobs"), "content")
     usage = read_usage(_get(response, "usage"))
@@ -117,8 +118,21 @@ def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
         usage=usage or Usage(num_calls=1),
         model="" if name == model else name,
         token_ids=_numbers(_get(choice, "token_ids"), int),
+        tool_calls=tuple(
+            json.dumps(call)
+            for call in (calls if isinstance(calls, list) else ())
+            if _get(_get(call, "function"), "name")
+        ),
         logprobs=_numbers([_get(token, "logprob") for token in scored] if isinstance(scored, list) else None, float),
     ), usage is not None
+
+
+def end_at(completion: Completion, stop: Sequence[str]) -> Completion:
+    """Return the reply up to the first of the strings, as if the server had stopped there."""
+    ends = [end for end in map(completion.text.find, stop) if end >= 0]
+    if not ends:
+        return completion
+    return completion.model_copy(update={"text": completion.text[: min(ends)], "finish_reason": "stop"})
 
 
 def read_usage(usage: Any) -> Usage | None:
@@ -172,8 +186,14 @@ def _first(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return "".join(_text(part["text"]) for part in value if part["type"] == "text")
+        return "".join(_text(_get(part, "text")) for part in value if _get(part, "type") == "text")
     return value if isinstance(value, str) else ""
+
+
+def _thinking(content: Any) -> str:
+    """Return the reasoning among typed parts (Mistral)."""
+    parts = content if isinstance(content, list) else ()
+    return "".join(_text(_get(part, "thinking")) for part in parts if _get(part, "type") == "thinking")
 
 
 def _is_content(content: Any) -> bool:

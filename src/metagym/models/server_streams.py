@@ -108,13 +108,17 @@ class _Whole:
             function, old = part.get("function"), known["function"]
             if isinstance(function, Mapping):
                 old["name"] = old.get("name") or function.get("name")
-                old["arguments"] = _joined([old.get("arguments"), function.get("arguments")])
+                old.setdefault("arguments", []).append(function.get("arguments") or "")
 
     def response(self) -> dict[str, Any]:
         """Return it as the server would have sent it without a stream."""
-        message = {"role": "assistant"} | {name: _joined(parts) for name, parts in self._texts.items()}
+        message: dict[str, Any] = {"role": "assistant"} | {name: _joined(parts) for name, parts in self._texts.items()}
         if self._tool_calls:
             message["tool_calls"] = [call for _, call in sorted(self._tool_calls.items())]
+            for call in message["tool_calls"]:
+                parts = call["function"].get("arguments", [])
+                is_text = all(isinstance(part, str) for part in parts)
+                call["function"]["arguments"] = "".join(parts) if is_text else parts[-1]
         choice = {**self.choice, "message": message, "token_ids": self._token_ids or None}
         return {**self._about, "choices": [{**choice, "logprobs": {"content": self._logprobs or None}}]}
 

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from metagym.types import WHOLE_REASONS
 
-Meaning = Literal["overflow", "credit", "filter", "loading", "rate", "system role", "stream", "only streams"]
+Meaning = Literal["overflow", "credit", "filter", "loading", "rate", "system role", "stream", "only streams", "stop"]
 
 CODES: Final[dict[Meaning, tuple[str, ...]]] = {
     "overflow": (
@@ -25,7 +25,7 @@ CODES: Final[dict[Meaning, tuple[str, ...]]] = {
         *("data_inspection_failed", "datainspectionfailed", "1301"),  # DashScope; Zhipu
     ),
     "loading": ("model_loading", "unavailable_error"),  # llama.cpp
-    **dict.fromkeys(("system role", "stream", "only streams"), ()),
+    **dict.fromkeys(("system role", "stream", "only streams", "stop"), ()),
     "rate": ("rate_limit_exceeded", "rate_limit_error", "too_many_requests", "resource_exhausted"),
 }
 """Codes and types of errors. They decide before any word does."""
@@ -68,6 +68,7 @@ WORDS: Final[dict[Meaning, tuple[str, ...]]] = {
         r"roles must alternate",  # Gemma and Mistral templates count the system message as a turn
     ),
     "stream": (r"\bstream(?:ing|s|_options)?\b",),  # in a refusal: OpenAI (o1, organisations), Mistral, Databricks
+    "stop": (r"\bstop(?:[ _]?(?:sequences?|strings?|words?))?\b",),  # in a refusal: OpenAI (o3, GPT-5), Vertex
     "only streams": (r"only supports? (?:the )?stream",),  # DashScope (QwQ)
     "rate": (r"rate limit|per (?:min|day|hour|second)|too many requests|\b[rt]p[md]\b",),
 }
