@@ -161,10 +161,11 @@ def _read_exception(error: Exception) -> Failure:
     """
     causes: list[BaseException] = [error]  # the root cause last
     for cause in causes:
-        inner = (cause.__cause__ or cause.__context__, *getattr(cause, "exceptions", ()))
+        members = cause.exceptions if isinstance(cause, BaseExceptionGroup) else ()
+        inner = (cause.__cause__ or cause.__context__, *members)
         causes += [other for other in inner if isinstance(other, BaseException) and other not in causes]
     names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
-    root = f"{type(causes[-1]).__name__}: {causes[-1]}"
+    root = f"{type(causes[-1]).__name__}: {_text_of(causes[-1])}"
     if names & _UNTRUSTED:
         remedy = "The server's certificate is not trusted: name its authority in SSL_CERT_FILE, or correct base_url."
         return Failure("no connection", root, remedy, ModelUnavailableError)
@@ -173,7 +174,7 @@ def _read_exception(error: Exception) -> Failure:
         return Failure("no request", root, remedy, ModelUnavailableError)
     if names & _NO_CONNECTION and not ("ClientError" in names and not names & _NO_CONNECTION_OF_AIOHTTP):
         remedy = "Nothing answers there: start the server, or correct base_url."
-        return Failure("no connection", str(causes[-1]) or root, remedy, may_pass=True, is_outage=True)
+        return Failure("no connection", _text_of(causes[-1]) or root, remedy, may_pass=True, is_outage=True)
     # The SDK's transport calls a connection that aiohttp lost a time-out.
     is_lost = "ClientError" in names and not names & {"TimeoutError", "ServerTimeoutError"}
     if names & _LATE and not is_lost:
@@ -185,6 +186,13 @@ def _read_exception(error: Exception) -> Failure:
         return Failure("cut", root, "Look at the server's log.", may_pass=True, maybe_paid=True)
     remedy = "This is a fault of the client or of a library below it: please report it."
     return Failure("client error", root, remedy, maybe_paid=True)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # some libraries' own exceptions fail at that
+        return ""
 
 
 def _read_answer(status: int, error: ServerError, headers: Any) -> Failure:
