@@ -17,11 +17,11 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatc
     path = tmp_path / "new" / "file.txt"
     write_whole(path, "first é")
 
-    def full_disk(self: Path, text: str, encoding: str) -> None:
-        self.write_bytes(text.encode()[:3])
+    def full_disk(self: Path, content: bytes) -> None:
+        self.write_text(content.decode()[:3])
         raise OSError("no space left")
 
-    monkeypatch.setattr(Path, "write_text", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="no space left"):
         write_whole(path, "second")
     assert path.read_bytes().decode() == "first é"

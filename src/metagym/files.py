@@ -11,11 +11,11 @@ CHUNK_BYTES = 4 << 20
 """A look at a growing file reads about this many bytes: a long file is read piece by piece."""
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file and its folder; a crash leaves the file as it was before, never a half one."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file and its folder; a crash leaves the file as it was before, never a half one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
+    part.write_bytes(content.encode() if isinstance(content, str) else content)
     part.replace(path)
 
 

@@ -48,7 +48,8 @@ def examples_of(name: str) -> list[list[str]]:
 
 def test_all_commands_are_there() -> None:
     alone = (
-        "demo show watch report plot runs run resume estimate serve verify evaluate compare arena export envs doctor"
+        "demo show watch report plot runs run resume repair estimate serve verify evaluate compare arena export envs"
+        " doctor"
     )
     in_train = {"train demo", "train collect", "train grpo", "train export"}
     in_groups = {"models list", "models get", "alfworld generate", "minihack levels"}

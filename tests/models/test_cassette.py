@@ -237,7 +237,7 @@ def test_a_cassette_of_another_version_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "c.sqlite") as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(ConfigError, match="its version is 99, this metagym reads 1"):
+    with pytest.raises(ConfigError, match="its version is 99, this metagym reads 2"):
         Cassette(tmp_path / "c.sqlite")
 
 

@@ -120,7 +120,7 @@ def test_a_broken_line_inside_is_an_error_that_names_it(finished: Path, line: st
     log = finished / LOG
     lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
     log.write_text("".join([*lines[:4], line, *lines[4:]]), encoding="utf-8")
-    with pytest.raises(RunFolderError, match=r"(?s)Line 5 of .*log.jsonl is broken: .*Delete that line and all"):
+    with pytest.raises(RunFolderError, match=r"(?s)Line 5 of .*log.jsonl is broken: .*metagym repair"):
         RunFolder.open(finished)
 
 

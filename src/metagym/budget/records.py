@@ -178,7 +178,11 @@ class CallLog:
             try:
                 attempt = Attempt.model_validate_json(line)
             except ValidationError as error:
-                raise RunFolderError(f"Line {number} of {self.path} is broken: {error}. Delete the line.") from error
+                first = error.errors()[0]
+                raise RunFolderError(
+                    f"Line {number} of {self.path} is broken: {'.'.join(map(str, first['loc']))} {first['msg']}. To "
+                    f"set it aside and keep the rest: metagym repair {self.path.parent}"
+                ) from error
             self._lost.pop(attempt.number, None)
             if attempt.outcome == "reserved":
                 self._lost[attempt.number] = attempt

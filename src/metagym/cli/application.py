@@ -21,6 +21,7 @@ from metagym.cli.measure import arena_command, compare_command, evaluate_command
 from metagym.cli.model_options import GUIDE
 from metagym.cli.models import models_get_command, models_list_command
 from metagym.cli.options import Command
+from metagym.cli.repair import repair_command
 from metagym.cli.report import plot_command, report_command
 from metagym.cli.run import demo_command, estimate_command, resume_command, run_command
 from metagym.cli.show import export_command, runs_command, show_command, verify_command
@@ -31,7 +32,7 @@ from metagym.errors import BudgetExceededError, InfrastructureError, MetaGymErro
 DEBUG_VARIABLE: Final = "METAGYM_DEBUG"
 PANELS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
     "See": (demo_command, show_command, watch_command, report_command, plot_command, runs_command),
-    "Run": (run_command, resume_command, estimate_command, machine.serve_command),
+    "Run": (run_command, resume_command, repair_command, estimate_command, machine.serve_command),
     "Measure": (verify_command, evaluate_command, compare_command, arena_command, export_command),
     "Environments": (machine.envs_command,),
     "Help": (machine.doctor_command,),
@@ -70,6 +71,7 @@ metagym run MetaGym/Gates-v0 --actor demo --reflector ace_style:demo -n 3
     metagym run my_module:MyMetaEnv --actor random --reflector my_module:MyReflector
 metagym resume runs/gates-v0-seed0
     metagym resume RUN --budget tokens=2000000
+metagym repair runs/gates-v0-seed0
 metagym estimate MetaGym/Gates-v0 -n 10 --seeds 5 --prices prompt=0.15,completion=0.6
     metagym estimate MetaGym/Gates-v0 --actor model.json --budget cost=20 --effect 0.1
 metagym serve Qwen/Qwen3-8B --engine vllm --port 8000

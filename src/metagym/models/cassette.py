@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,13 +18,23 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from metagym.budget import current_purpose
-from metagym.errors import CassetteMissError, ConfigError, ContentFilterError, ContextOverflowError, ConversationError
+from metagym.errors import (
+    CassetteMissError,
+    ConfigError,
+    ContentFilterError,
+    ContextOverflowError,
+    ConversationError,
+    ModelUnavailableError,
+)
 from metagym.models.chat import Call, ChatModel
 from metagym.optional_attributes import describe
 from metagym.types import Completion, Message, digest
 
+logger = logging.getLogger(__name__)
+
 Mode = Literal["record", "replay", "read-through"]
-CASSETTE_VERSION: Final = 1
+CASSETTE_VERSION: Final = 2
+"""Version 1 had no checksums; such a file is read, and gets the column."""
 
 _CASSETTE: ContextVar[Cassette | None] = ContextVar("metagym_cassette", default=None)
 open_cassette: Callable[[], Cassette | None] = _CASSETTE.get
@@ -31,18 +42,23 @@ open_cassette: Callable[[], Cassette | None] = _CASSETTE.get
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (digest TEXT PRIMARY KEY, message TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS exchanges (
-    key TEXT PRIMARY KEY, content TEXT NOT NULL, call TEXT NOT NULL, request TEXT NOT NULL, reply TEXT NOT NULL
+    key TEXT PRIMARY KEY, content TEXT NOT NULL, call TEXT NOT NULL, request TEXT NOT NULL, reply TEXT NOT NULL,
+    checksum TEXT
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_content ON exchanges (content);
 CREATE INDEX IF NOT EXISTS by_call ON exchanges (call);
 """
 
 
+_COLUMNS: Final = "key, content, call, request, reply, checksum"
+Exchange = tuple[str, str, str, str, str, str | None]
+
+
 class Rows(NamedTuple):
     """Exchanges as they are stored, to be copied from one cassette to another."""
 
     messages: tuple[tuple[str, str], ...] = ()
-    exchanges: tuple[tuple[str, str, str, str, str], ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
 
 
 class Cassette:
@@ -84,21 +100,26 @@ class Cassette:
         if self.mode == "record":
             return None
         request = _Request(model, messages, call)
-        row = self._one("SELECT reply FROM exchanges WHERE key = ?", request.key)
+        row = self._one(f"SELECT {_COLUMNS} FROM exchanges WHERE key = ?", request.key)
         if row is None and self.share and current_purpose() != "measurement":
-            row = self._one("SELECT reply FROM exchanges WHERE content = ? ORDER BY key", request.content)
+            row = self._one(f"SELECT {_COLUMNS} FROM exchanges WHERE content = ? ORDER BY key", request.content)
         if row is None and self.mode == "replay":
             raise CassetteMissError(
                 f"{self.path} holds no reply to this {call.role} call in meta-step {call.meta_step}. "
-                f"{self._explain(request)} Record it: mode='read-through'."
+                f"{self._explained(request)} Record it: mode='read-through'."
             )
         if row is None:
             return None
-        reply = json.loads(row[0])
-        for name, kind in (("overflow", ContextOverflowError), ("content filter", ContentFilterError)):
-            if name in reply:
-                raise kind(reply[name])
-        return Completion.model_validate(reply["completion"])
+        outcome = _read_outcome(row)
+        if outcome is None:
+            damaged = f"The reply to the {call.role} call of meta-step {call.meta_step} in {self.path} is damaged"
+            if self.mode == "replay":
+                raise CassetteMissError(f"{damaged}. Record it again: mode='read-through'.")
+            logger.warning("%s: the model is asked again.", damaged)
+            return None
+        if isinstance(outcome, ConversationError):
+            raise outcome
+        return outcome
 
     def keep(
         self, model: ChatModel, messages: Sequence[Message], call: Call, outcome: Completion | ConversationError
@@ -112,16 +133,18 @@ class Cassette:
         request = _Request(model, messages, call)
         rows = [(key, json.dumps(message)) for key, message in zip(request.digests, messages, strict=True)]
         stored = json.dumps({"model": request.model, "messages": request.digests})
-        exchange = (request.key, request.content, request.call, stored, reply)
-        self.adopt(Rows(tuple(rows), (exchange,)))
+        fields = (request.key, request.content, request.call, stored, reply)
+        self.adopt(Rows(tuple(rows), ((*fields, _checksum(fields)),)))
 
     def rows(self, calls: Iterable[Call] | None = None) -> Rows:
         """Return the exchanges of `calls`, or all."""
         if self._connection is None and not Path(self.path).exists():
             return Rows()  # reading creates no file
         if calls is None:
-            return Rows(tuple(self._all("SELECT * FROM messages")), tuple(self._all("SELECT * FROM exchanges")))
-        by_call = "SELECT * FROM exchanges WHERE call = ?"
+            return Rows(
+                tuple(self._all("SELECT * FROM messages")), tuple(self._all(f"SELECT {_COLUMNS} FROM exchanges"))
+            )
+        by_call = f"SELECT {_COLUMNS} FROM exchanges WHERE call = ?"
         found = [row for call in calls for row in self._all(by_call, json.dumps(call.caller))]
         digests = dict.fromkeys(name for row in found for name in json.loads(row[3])["messages"])
         by_digest = "SELECT * FROM messages WHERE digest = ?"
@@ -130,9 +153,25 @@ class Cassette:
     def adopt(self, rows: Rows) -> None:
         """Store exchanges of another cassette."""
         if rows.exchanges:
-            with self._lock, self._db:
+            with self._lock, self._reporting(), self._db:
                 self._db.executemany("INSERT OR IGNORE INTO messages VALUES (?, ?)", rows.messages)
-                self._db.executemany("INSERT OR REPLACE INTO exchanges VALUES (?, ?, ?, ?, ?)", rows.exchanges)
+                insert = f"INSERT OR REPLACE INTO exchanges ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
+                self._db.executemany(insert, rows.exchanges)
+
+    def damaged(self) -> list[Exchange]:
+        """Return the exchanges that cannot be read, or whose checksum does not fit."""
+        with self._lock, self._reporting():
+            self._db.text_factory = lambda data: data.decode("utf-8", "replace")
+            try:
+                rows = self._db.execute(f"SELECT {_COLUMNS} FROM exchanges ORDER BY key").fetchall()
+            finally:
+                self._db.text_factory = str
+        return [row for row in rows if _read_outcome(row) is None]
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Forget exchanges; the model is asked for them again."""
+        with self._lock, self._reporting(), self._db:
+            self._db.executemany("DELETE FROM exchanges WHERE key = ?", [(key,) for key in keys])
 
     def close(self) -> None:
         """Close the file, and leave one file that can be copied. Calling it twice is fine."""
@@ -155,12 +194,14 @@ class Cassette:
                 # Calls come from the loop's thread, `close` from another; the lock keeps them apart.
                 db = sqlite3.connect(self.path, check_same_thread=False, timeout=30.0)
                 version = db.execute("PRAGMA user_version").fetchone()[0]
-                if version not in (0, CASSETTE_VERSION):
+                if version not in range(CASSETTE_VERSION + 1):
                     raise sqlite3.DatabaseError(f"its version is {version}, this metagym reads {CASSETTE_VERSION}")
                 # Survives kill -9 of the process without waiting for the disk at each exchange.
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = NORMAL")
                 db.executescript(_SCHEMA)
+                if not any(name == "checksum" for _, name, *_ in db.execute("PRAGMA table_info(exchanges)")):
+                    db.execute("ALTER TABLE exchanges ADD COLUMN checksum TEXT")
                 db.execute(f"PRAGMA user_version = {CASSETTE_VERSION}")
                 db.commit()
             except sqlite3.Error as error:
@@ -174,8 +215,24 @@ class Cassette:
         return next(iter(self._all(f"{sql} LIMIT 1", *values)), None)
 
     def _all(self, sql: str, *values: str) -> list[Any]:
-        with self._lock:
+        with self._lock, self._reporting():
             return self._db.execute(sql, values).fetchall()
+
+    @contextlib.contextmanager
+    def _reporting(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise ModelUnavailableError(
+                f"Expected a cassette that can be read and written at {self.path}, got: {error}. If the disk is not "
+                "full, the file is damaged: metagym repair RUN sets it aside, and models are asked again."
+            ) from error
+
+    def _explained(self, request: _Request) -> str:
+        try:
+            return self._explain(request)
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+            return "A recorded request that is near to it is damaged."
 
     def _explain(self, request: _Request) -> str:
         """Return how the request differs from the nearest recorded one."""
@@ -210,6 +267,25 @@ class Cassette:
         around = slice(max(0, at - 20), at + 40)
         texts = f"was {was['content'][around]!r}, is {now['content'][around]!r}"
         return f"message {index} ({now['role']}) at character {at}: {texts}."
+
+
+def _checksum(fields: Sequence[str]) -> str:
+    return digest(list(fields))
+
+
+def _read_outcome(row: Exchange) -> Completion | ConversationError | None:
+    """Return the reply in a row, or the error that ended the conversation; None if the row is damaged."""
+    *fields, checksum = row
+    if checksum is not None and checksum != _checksum(fields):  # a row of version 1 has none
+        return None
+    try:
+        reply = json.loads(fields[-1])
+        for name, kind in (("overflow", ContextOverflowError), ("content filter", ContentFilterError)):
+            if name in reply:
+                return kind(reply[name])
+        return Completion.model_validate(reply["completion"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 class _Request:

@@ -4,6 +4,7 @@ folder.py        the run folder: write, read, resume      journal.py   an append
 store.py         records by kind and key                  manifest.py  what was asked for
 measurements.py  prompts and their scores                 running.py   run an experiment into a folder
 verification.py  play it again and compare                cost_estimate.py  what a run will cost
+lines.py         what a line of the log holds        repair.py    set aside what cannot be read
 watching/        follow a run as its folder grows
 """
 

@@ -17,62 +17,23 @@ import contextlib
 import json
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
-
-import pydantic_core
+from typing import Any, cast
 
 from metagym.budget import CallLog, Ledger
 from metagym.errors import RunFolderError
 from metagym.files import write_whole
 from metagym.models import Cassette
 from metagym.runs.journal import Journal, Place
+from metagym.runs.lines import Key as Key
+from metagym.runs.lines import Logged, LoggedMetaStep, LoggedReflection, OtherSchemaError, line_of, read_line
 from metagym.runs.manifest import MANIFEST, Manifest, read_manifest
-from metagym.runs.measurements import Learned, Measurement
 from metagym.runs.store import MemoryStore, R
-from metagym.types import SCHEMA_VERSION, Episode, MetaStep, Record, Reflection, Text, Trajectory
+from metagym.types import Episode, MetaStep, Record, Reflection, Trajectory
 
 LOG = "log.jsonl"
 CALLS = "calls.jsonl"
 REPLIES = "replies.sqlite"
 REPORT = "report.json"
-Key = tuple[int, Text, Text, int]
-"""(meta_step, arm, task id, repetition): with the prompt it names an episode of the run."""
-
-
-class _LoggedReflection(Record):
-    arm: Text = ""
-    """The meta-episode; empty if the run holds only one."""
-    index: int
-    """The meta-step on which it reflects."""
-    reflection: Reflection
-
-    @property
-    def key(self) -> tuple[str, int]:
-        return (self.arm, self.index)
-
-
-class _LoggedMetaStep(Record):
-    """Names its episodes, whose lines come before it."""
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    index: int
-    prompt: Text
-    reward: float | None
-    episodes: tuple[Key, ...]
-
-    @property
-    def key(self) -> int:
-        return self.index
-
-
-_KINDS: dict[str, type[_LoggedReflection | _LoggedMetaStep | Measurement | Learned]] = {
-    "reflection": _LoggedReflection,
-    "meta_step": _LoggedMetaStep,
-    "measurement": Measurement,
-    "learned": Learned,
-}
-_TAIL = b"}\n"
-_NAMES: dict[type[Record], str] = {kind: name for name, kind in _KINDS.items()}
 
 
 class RunFolder:
@@ -115,6 +76,9 @@ class RunFolder:
             run._journal.lock()
         try:
             run._read_log()
+            if writing:  # a broken line would be found only after the first call
+                for _ in CallLog(path / CALLS).read():
+                    pass
         except BaseException:
             run.close()
             raise
@@ -133,7 +97,7 @@ class RunFolder:
 
     def record_episode(self, trajectory: Trajectory) -> None:
         """Append a finished episode."""
-        episode, place = trajectory.episode, self._append("episode", trajectory)
+        episode, place = trajectory.episode, self._append(trajectory)
         self._episodes[episode.key, episode.prompt] = place, trajectory.score is None
 
     def recall_episode(self, episode: Episode) -> Trajectory | None:
@@ -154,11 +118,11 @@ class RunFolder:
         line = kept = record
         if isinstance(record, Reflection):
             arm, index = cast("tuple[str, int]", key)
-            line = _LoggedReflection(arm=arm, index=index, reflection=record)
+            line = LoggedReflection(arm=arm, index=index, reflection=record)
         elif isinstance(record, MetaStep):
             keys = tuple(trajectory.episode.key for trajectory in record.trajectories)
-            line = kept = _LoggedMetaStep(index=record.index, prompt=record.prompt, reward=record.reward, episodes=keys)
-            before = self._records.get(_LoggedMetaStep, key)
+            line = kept = LoggedMetaStep(index=record.index, prompt=record.prompt, reward=record.reward, episodes=keys)
+            before = self._records.get(LoggedMetaStep, key)
             if before == line:
                 return
             if before is not None:
@@ -166,20 +130,20 @@ class RunFolder:
                     f"The log of {self.path} holds a different meta-step {record.index}, so the run did not repeat "
                     "itself. Is its actor or its reflector random? Start a new run."
                 )
-        self._append(_NAMES[type(line)], line)
+        self._append(line)
         self._records.put(key, kept)
 
     def get(self, kind: type[R], key: Hashable) -> R | None:
         """Return the record of that kind and key, or None."""
         if issubclass(kind, MetaStep):
-            logged = self._records.get(_LoggedMetaStep, key)
+            logged = self._records.get(LoggedMetaStep, key)
             return None if logged is None else cast("R", self._meta_step(logged))
         return self._records.get(kind, key)
 
     def all(self, kind: type[R]) -> Mapping[Hashable, R]:
         """Return the records of a kind by their keys, in the order in which they were first kept."""
         if issubclass(kind, MetaStep):
-            found = {key: self._meta_step(logged) for key, logged in self._records.all(_LoggedMetaStep).items()}
+            found = {key: self._meta_step(logged) for key, logged in self._records.all(LoggedMetaStep).items()}
             return cast("dict[Hashable, R]", found)
         return self._records.all(kind)
 
@@ -225,35 +189,31 @@ class RunFolder:
         self.close()
 
     def _read_log(self) -> None:
-        num_read = 0
+        number = 0
         try:
             for place, line in self._journal.lines():
-                self._take(place, line)
-                num_read += 1
+                number += 1
+                self._take(place, read_line(line))
         except OSError as error:
             raise RunFolderError(f"Expected a log that can be read at {self.path / LOG}: {error}.") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except OtherSchemaError as error:
             raise RunFolderError(
-                f"Line {num_read + 1} of {self.path / LOG} is broken: {error}. Delete that line and all after it to "
-                "resume from there."
+                f"Line {number} of {self.path / LOG}: {error}. Install the version of metagym that wrote it."
+            ) from error
+        except ValueError as error:
+            raise RunFolderError(
+                f"Line {number} of {self.path / LOG} is broken: {error}. To set it aside and keep the rest: metagym "
+                f"repair {self.path}"
             ) from error
 
-    def _take(self, place: Place, text: bytes) -> None:
-        line = pydantic_core.from_json(text)
-        kind, record = line["kind"], line["record"]
-        if record.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
-            raise ValueError(f"schema_version is {record['schema_version']!r}, this metagym reads {SCHEMA_VERSION}")
-        if kind == "episode":
-            episode = record["episode"]
-            key: Key = (episode["meta_step"], episode["arm"], episode["task"]["id"], episode["repetition"])
-            self._episodes[key, episode["prompt"]] = place, record["score"] is None
-        elif kind in _KINDS:
-            logged = _KINDS[kind].model_validate(record)
-            self._records.put(logged.key, logged.reflection if isinstance(logged, _LoggedReflection) else logged)
+    def _take(self, place: Place, record: Trajectory | Logged) -> None:
+        if isinstance(record, Trajectory):
+            episode = record.episode
+            self._episodes[episode.key, episode.prompt] = place, record.score is None
         else:
-            raise ValueError(f"unknown kind {kind!r}")
+            self._records.put(record.key, record.reflection if isinstance(record, LoggedReflection) else record)
 
-    def _meta_step(self, logged: _LoggedMetaStep) -> MetaStep:
+    def _meta_step(self, logged: LoggedMetaStep) -> MetaStep:
         return MetaStep(
             index=logged.index,
             prompt=logged.prompt,
@@ -262,7 +222,7 @@ class RunFolder:
             reflection=self._records.get(Reflection, ("", logged.index - 1)),
         )
 
-    def _episode_of(self, key: Key, meta_step: _LoggedMetaStep) -> Trajectory:
+    def _episode_of(self, key: Key, meta_step: LoggedMetaStep) -> Trajectory:
         if (key, meta_step.prompt) not in self._episodes:
             raise RunFolderError(
                 f"{self.path / LOG} names the episode {key} in meta-step {meta_step.index}, but does not hold it: "
@@ -271,18 +231,10 @@ class RunFolder:
         return self._read_episode(self._episodes[key, meta_step.prompt][0])
 
     def _read_episode(self, place: Place) -> Trajectory:
-        line, head = self._journal.read(place), _head("episode")
-        # `_append` writes a line so; another tool may lay it out differently.
-        if line.startswith(head) and line.endswith(_TAIL):
-            return Trajectory.model_validate_json(line[len(head) : -len(_TAIL)])
-        return Trajectory.model_validate(pydantic_core.from_json(line)["record"])
+        return cast("Trajectory", read_line(self._journal.read(place)))
 
-    def _append(self, kind: str, record: Record) -> Place:
-        return self._journal.append(_head(kind) + record.model_dump_json().encode() + _TAIL)
-
-
-def _head(kind: str) -> bytes:
-    return f'{{"kind":"{kind}","record":'.encode()
+    def _append(self, record: Record) -> Place:
+        return self._journal.append(line_of(record))
 
 
 @contextlib.contextmanager
