@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from metagym.errors import ConfigError
-from metagym.types import Record
+from metagym.types import Record, Text
 
 _MAGIC: Final = b"GGUF"
 _SCALARS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -22,9 +22,9 @@ _MAX_TEXT = 64 << 20
 class GGUFHead(Record):
     """What a GGUF file says about its model. Texts are empty and numbers None if it does not say."""
 
-    architecture: str = ""
-    name: str = ""
-    licence: str = ""
+    architecture: Text = ""
+    name: Text = ""
+    licence: Text = ""
     context_tokens: int | None = None
     """The longest context that the model was trained for."""
 
