@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from metagym.actor import ChatActor, make_actor
+from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import ConfigError, MissingExtraError, ModelUnavailableError
 from metagym.models import Call, ClientConfig, GGUFChatModel, LlamaCppConfig, local_model, local_server, make_model
 from metagym.reflectors import make_reflector
@@ -222,3 +223,22 @@ def test_equal_seeds_give_equal_replies_without_the_prompt_cache() -> None:
     alone, together = asyncio.run(play())
     assert alone == together
     assert len(set(alone)) > 1
+
+
+@real
+@pytest.mark.slow
+@pytest.mark.local
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("reply_format", ["react", "act"])
+def test_a_real_model_gives_only_available_actions(reply_format: str) -> None:
+    actor = {
+        "model": f"local:{LOCAL_MODEL}",
+        "reply_format": reply_format,
+        "sampling": {"temperature": 1.0},
+        "server": {"threads": 1},
+    }
+    with GatesMetaEnv(actor, episodes_per_step=2, max_steps=3) as env:
+        env.reset(seed=0)
+        trajectories, _, _, _, info = env.step("Push.")
+    assert info["invalid_action_rate"] == 0
+    assert {step.action.completion.constraint for item in trajectories for step in item.steps} == {"grammar"}  # type: ignore[union-attr]

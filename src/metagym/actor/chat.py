@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from metagym.actor.reply_format import find_reply_format, read_reply
+from metagym.actor.reply_format import find_reply_format, read_reply, reply_form
 from metagym.actor.retrieval import ReadPrompt
 from metagym.errors import ConfigError
 from metagym.models import Call, ChatModel, ask, estimate_tokens
+from metagym.models.constraint import MAX_THOUGHT
 from metagym.optional_attributes import Extension, describe, extension_of
 from metagym.types import Action, Episode, Message, Observation, Step, compact, step_seed
 
@@ -25,6 +26,7 @@ class ChatActor(Extension):
     `read_prompt` picks the part of the prompt to send (see `retrieve_items`); the part that was sent is recorded.
     With `context_tokens`, the size of the model's context (if it is known, that is the default), the oldest turns
     after the first are left out if the conversation and the reply would not fit (see `fit_messages`).
+    With `constrain="auto"` the server holds each reply to the reply format, and the action to the list, if it can.
     Source of the turn format: Yao et al. 2022 (ReAct).
     """
 
@@ -37,7 +39,10 @@ class ChatActor(Extension):
         list_actions: bool = True,
         read_prompt: ReadPrompt | None = None,
         reply_format: str = "react",
+        constrain: str = "off",
     ) -> None:
+        if constrain not in ("auto", "off"):
+            raise ConfigError(f"constrain must be 'auto' or 'off', got {constrain!r}.")
         if history_steps is not None and history_steps < 0:
             raise ConfigError(f"history_steps must be 0 or more, or None for all, got {history_steps}.")
         if context_tokens is not None and context_tokens < 1:
@@ -46,6 +51,7 @@ class ChatActor(Extension):
         about = extension_of(model)
         self.model, self.context_tokens = model, context_tokens or about.context_tokens
         self.history_steps, self.list_actions, self.read_prompt = history_steps, list_actions, read_prompt
+        self.constrain, self._held_to = constrain, about.held_to if constrain == "auto" else None
         self.scripted, self._max_reply_tokens = about.scripted, about.max_reply_tokens or 0
         self._conversations = _Conversations()
 
@@ -60,6 +66,7 @@ class ChatActor(Extension):
             "list_actions": self.list_actions,
             "read_prompt": describe(self.read_prompt),
             "reply_format": {**self._format._asdict(), "stop": list(self._format.stop)},
+            "constrain": "off" if self._held_to is None else {"max_thought": MAX_THOUGHT},
         }
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
@@ -69,7 +76,11 @@ class ChatActor(Extension):
             prompt = self.read_prompt(prompt, observation.goal, steps, observation)
         seed = step_seed(episode.seed, len(steps))
         call = Call("actor", episode.arm, episode.meta_step, seed, episode.repetition, self._format.stop)
-        completion = await ask(self.model, self._fitted(prompt, steps, observation), call)
+        model = self.model
+        if self._held_to is not None:
+            actions = observation.available_actions if self.list_actions else None
+            model = self._held_to(reply_form(self.reply_format, actions, self._max_reply_tokens or None))
+        completion = await ask(model, self._fitted(prompt, steps, observation), call)
         thought, text, problem = read_reply(completion, self.reply_format)
         read = None if prompt == episode.prompt else prompt
         return compact(Action(text=text, thought=thought, problem=problem, completion=completion, prompt_read=read))

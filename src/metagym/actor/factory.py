@@ -12,7 +12,7 @@ from metagym.actor.chat import ChatActor
 from metagym.actor.retrieval import ReadPrompt, retrieve_items
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.imports import import_object
-from metagym.models import MODEL_KEYS, is_local, make_model, model_from_environment
+from metagym.models import MODEL_KEYS, GGUFChatModel, is_local, make_model, model_from_environment
 from metagym.optional_attributes import describe, extension_of
 from metagym.types import Action, Episode, Observation, Step
 
@@ -21,7 +21,7 @@ class ScriptedActorWarning(UserWarning):
     """Warns that a scripted stand-in plays, because no model was named."""
 
 
-ACTOR_KEYS = (*MODEL_KEYS, "history_steps", "context_tokens", "reply_format", "retrieve_items")
+ACTOR_KEYS = (*MODEL_KEYS, "history_steps", "context_tokens", "reply_format", "constrain", "retrieve_items")
 ActorSpec = Actor | Callable[..., Any] | Mapping[str, Any] | str | None
 
 
@@ -29,10 +29,10 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> 
     """Return the actor that `actor` names.
 
     A spec is an actor, a function, a mapping (`model`, `base_url`, `api_key_env`, `sampling`, `timeout_s`,
-    `max_retries`, `client`, `server`, `history_steps`, `context_tokens`, `reply_format`, and `retrieve_items`: its
-    `top_k` or a mapping of its arguments), `"demo"`, `"random"`, `"local"` (the language model on this machine), an
-    import path `"package.module:MyActor"`, or None. None means the model that METAGYM_MODEL names, else the demo actor,
-    with a warning.
+    `max_retries`, `client`, `server`, `history_steps`, `context_tokens`, `reply_format`, `constrain`, and
+    `retrieve_items`: its `top_k` or a mapping of its arguments), `"demo"`, `"random"`, `"local"` (the language model on
+    this machine, whose replies are held to their form), an import path `"package.module:MyActor"`, or None. None means
+    the model that METAGYM_MODEL names, else the demo actor, with a warning.
     """
     if actor is None:
         actor = model_from_environment()
@@ -54,6 +54,8 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> 
     if isinstance(actor, Mapping):
         model = make_model(actor, known=ACTOR_KEYS)
         options = {name: value for name, value in actor.items() if name not in (*MODEL_KEYS, "retrieve_items")}
+        if isinstance(model, GGUFChatModel):
+            options.setdefault("constrain", "auto")  # models of this size keep no form by themselves
         return ChatActor(model, **options, read_prompt=_read_prompt(actor.get("retrieve_items")))
     if isinstance(actor, str):
         return _actor_from_name(actor, demo)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from metagym.errors import UnknownNameError
+from metagym.models.constraint import JSON_MEANS, MAX_THOUGHT, ReplyForm, action_in_json
 from metagym.types import Completion
 
 _MARKER = re.compile(r"^[ \t>#*_`]*(thought|action)[*_`]*[ \t]*:[*_`]*[ \t]*", re.IGNORECASE | re.MULTILINE)
@@ -43,6 +44,7 @@ REPLY_FORMATS = {
 """The formats by name. "react" is the turn of Yao et al. 2022 (ReAct): a thought, then an action."""
 
 
+_MARKER_TOKENS = 16
 _EXPECTED = {"react": "'Action: <one action>'.", "act": "one action."}
 
 
@@ -53,12 +55,25 @@ def find_reply_format(name: str) -> ReplyFormat:
     return REPLY_FORMATS[name]
 
 
+def reply_form(name: str, actions: Sequence[str] | None, max_reply_tokens: int | None) -> ReplyForm:
+    """Return what a reply in that format is held to; the thought is short enough for the token limit of the reply."""
+    actions = tuple(dict.fromkeys(action for action in actions or () if action.strip() and "\n" not in action))
+    if name == "act":
+        return ReplyForm(actions, None)
+    longest = max(map(len, actions), default=0)
+    room = MAX_THOUGHT if max_reply_tokens is None else max_reply_tokens - longest - _MARKER_TOKENS
+    return ReplyForm(actions, max(1, min(MAX_THOUGHT, room)))
+
+
 def read_reply(completion: Completion, reply_format: str = "react") -> tuple[str, str | None, str]:
     """Read a reply in the form `reply_format`; return the thought, the action or None, and the problem.
 
     It is strict: one action, on one line, in a reply that was not cut off. Markdown emphasis around the marker or
     the whole action is removed. In the form "act" the line `Action:` may be left out.
     """
+    if completion.constraint == JSON_MEANS and completion.is_whole:
+        thought, found = action_in_json(completion.text)
+        return thought, found, "" if found is not None else "Your reply is no JSON object with an 'action'."
     text = completion.text
     markers = list(_MARKER.finditer(text))
     actions = [marker for marker in markers if marker.group(1).lower() == "action"]
@@ -84,7 +99,7 @@ def read_reply(completion: Completion, reply_format: str = "react") -> tuple[str
     if len(actions) > 1:
         return thought, None, f"Your reply holds {len(actions)} lines 'Action: ...'; give exactly one."
     action = text[actions[0].end() :].strip() if actions else text.strip()
-    for mark in ("**", "__", "*", "`"):
+    for mark in () if completion.constraint else ("**", "__", "*", "`"):
         # The marker's own emphasis may close after the action: **Action: knock**
         action = action.removeprefix(mark).removesuffix(mark).strip()
     if "\n" in action:

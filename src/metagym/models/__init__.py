@@ -5,6 +5,7 @@ asking           ask: through the open cassette, booked on the open ledger, with
 openai           OpenAIChatModel: the client
 exchange         one request and its answer, within a limit of silence
 limiter          the limiter of the calls in flight
+constraint       ReplyForm: a reply is held to its form by the server's own means
 client_config    ClientConfig: time limits, retries, rate limits, prices; the key
 server_profile   what a client finds out about its server by asking once
 server_replies   from a server's JSON to a Completion; server_streams: from a stream to that JSON

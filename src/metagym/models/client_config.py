@@ -61,7 +61,9 @@ class ClientConfig(Record):
     offline: bool = False
     """Make no calls and need no key: for the replay of a cassette."""
 
-    def connect(self, api_key: str, base_url: str | None, *, query: Mapping[str, str]) -> AsyncOpenAI:
+    def connect(
+        self, api_key: str, base_url: str | None, *, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> AsyncOpenAI:
         """Make the SDK's client for the running event loop; it makes no request yet and never retries."""
         import openai
 
@@ -69,6 +71,7 @@ class ClientConfig(Record):
             api_key=api_key,
             base_url=base_url or "https://api.openai.com/v1",  # an empty OPENAI_BASE_URL is as good as none
             default_query=dict(query),
+            default_headers=dict(headers),
             timeout=openai.Timeout(None, connect=self.connect_timeout_s),  # `exchange` has the other limits
             max_retries=0,  # `asking` retries
             http_client=openai.DefaultAioHttpClient(),

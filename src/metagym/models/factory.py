@@ -30,6 +30,8 @@ _KINDS: Mapping[str, Any] = {
     "history_steps": int | None,
     "context_tokens": int | None,
     "retrieve_items": int | Mapping | None,
+    "reply_format": str,
+    "constrain": str,
 }
 _RECORDS: Mapping[str, type[Record]] = {"client": ClientConfig, "server": LlamaCppConfig}
 

@@ -15,6 +15,7 @@ from metagym.errors import ConfigError, ModelError
 from metagym.imports import package_versions
 from metagym.models.chat import Call
 from metagym.models.client_config import ClientConfig
+from metagym.models.constraint import Constrainer, ReplyForm
 from metagym.models.local_server import LlamaCppConfig, ModelServer, require_llama_cpp
 from metagym.models.model_files import ModelFile, find_model
 from metagym.models.openai import OpenAIChatModel
@@ -86,6 +87,9 @@ class GGUFChatModel(OpenAIChatModel):
             system_role=system_role,
             client=client,
         )
+        # llama.cpp closes the connection after a stream, although it promises to keep it.
+        self._headers["Connection"] = "close"
+        self._constrainer = Constrainer(self.sampling, means="grammar")
         self._local_arguments = (model, server, sampling, timeout_s, max_retries, system_role, client, file.sha256)
         self._served, self._server = ServedFile(file.path, server), cast(ModelServer | None, None)
         self.context_tokens = server.context_of(file)
@@ -102,10 +106,10 @@ class GGUFChatModel(OpenAIChatModel):
     def __reduce__(self) -> tuple[Any, ...]:
         return _make_again, self._local_arguments
 
-    async def complete(self, messages: Sequence[Message], call: Call) -> Completion:
+    async def complete(self, messages: Sequence[Message], call: Call, *, form: ReplyForm | None = None) -> Completion:
         """Return the model's reply; see `ChatModel.complete`. The first call starts the server."""
         if self.client.offline:
-            return await super().complete(messages, call)
+            return await super().complete(messages, call, form=form)
         if self._server is None or not self._server.is_running:
             self._server = await asyncio.to_thread(SERVERS.start, self._served, id(self))
         if self._address != self._server.base_url:  # a server that was started again has another port
@@ -114,7 +118,7 @@ class GGUFChatModel(OpenAIChatModel):
                 del self._connections[loop]
             await super().aclose()
         try:
-            return await super().complete(messages, call)
+            return await super().complete(messages, call, form=form)
         except ModelError as error:
             try:
                 self._server.check()

@@ -21,6 +21,7 @@ from metagym.models.client_config import (
     merge_sampling,
     read_base_url,
 )
+from metagym.models.constraint import FIELDS, QUESTION, Constrainer, HeldModel, ReplyForm
 from metagym.models.exchange import TimeLimits, exchange
 from metagym.models.limiter import AdaptiveLimiter, Signal
 from metagym.models.server_failures import INCOMPLETE, AttemptFailedError, Breaker, read_failure
@@ -82,6 +83,7 @@ class OpenAIChatModel(Extension):
         self.model = model
         self.base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
         self._address, self._query = read_base_url(self.base_url)
+        self._headers: dict[str, str] = {}
         self._api_key = PLACEHOLDER_KEY if client.offline else find_key(base_url, self.base_url, api_key_env)
         self.sampling = merge_sampling(sampling or {})
         limits = (self.sampling.get("max_completion_tokens"), self.sampling.get("max_tokens"))
@@ -96,6 +98,7 @@ class OpenAIChatModel(Extension):
         server = f"model {model!r} at {self.base_url or 'the OpenAI API'}"
         self._retrier = Retrier(server, max_retries=max_retries, config=client, breaker=Breaker(client))
         self._profile = ServerProfile(system_role, stream=client.stream, needs_stop="stop" in self.sampling)
+        self._constrainer = Constrainer(self.sampling)
         self._limits = TimeLimits(timeout_s, client.first_byte_timeout_s or timeout_s, client.reply_timeout_s)
         self._logged_names: set[str] = set()
         # An HTTP client and its waiting calls belong to the event loop that they were made on.
@@ -105,15 +108,27 @@ class OpenAIChatModel(Extension):
         # No key travels: each process takes it from its own environment.
         return _make_again, (self.base_url, *self._arguments)
 
-    async def complete(self, messages: Sequence[Message], call: Call) -> Completion:
+    def held_to(self, form: ReplyForm) -> HeldModel:
+        """Return this model with its replies held to a form, if the server can."""
+        self._constrainer.check()
+        return HeldModel(self, form)
+
+    async def complete(self, messages: Sequence[Message], call: Call, *, form: ReplyForm | None = None) -> Completion:
         """Return the server's reply; see `ChatModel.complete`. A ModelUnavailableError should stop the run."""
+        if form is None:
+            return await self._complete(messages, call, {})
+        means = await self._constrainer.find(lambda fields: self._complete(QUESTION, call, fields))
+        completion = await self._complete(messages, call, {means: FIELDS[means](form)} if means else {})
+        return completion.model_copy(update={"constraint": means})
+
+    async def _complete(self, messages: Sequence[Message], call: Call, fields: Mapping[str, Any]) -> Completion:
         booking = Booking(call, model=self.model, prices=self.prices, fallback=self.ledger)
         sdk, limiter = self._connect()
         sampling = {"seed": call.seed, "stop": list(call.stop) or None, **self.sampling}
         # A lone surrogate cannot be sent; it is replaced as in a reply.
         sent = [{**message, "content": clean_text(message["content"])} for message in messages]
         request = {"model": self.model, "messages": sent}
-        request |= {name: value for name, value in sampling.items() if value is not None}
+        request |= {name: value for name, value in sampling.items() if value is not None} | dict(fields)
         completion = await self._retrier.run(lambda: self._attempt(sdk, limiter, request, booking))
         if call.stop and "stop" not in self.sampling:
             completion = end_at(completion, call.stop)
@@ -176,7 +191,7 @@ class OpenAIChatModel(Extension):
         loop = asyncio.get_running_loop()
         connection = self._connections.get(loop)
         if connection is None:
-            sdk = self.client.connect(self._api_key, self._address, query=self._query)
+            sdk = self.client.connect(self._api_key, self._address, query=self._query, headers=self._headers)
             limits = self.client.model_dump(include={"requests_per_minute", "tokens_per_minute"})
             limiter = AdaptiveLimiter(self.client.max_concurrency, **limits)
             connection = self._connections[loop] = sdk, limiter
