@@ -9,10 +9,11 @@ from types import MappingProxyType
 
 import numpy as np
 
+from metagym.bad_replies import ReplyCounts, common_problem
 from metagym.config import MetaEnvConfig
 from metagym.errors import BadBatchError, ConfigError, EpisodesFailedError, TasksExhaustedError, UnknownNameError
 from metagym.tasks import TaskSet
-from metagym.types import Episode, MetaStep, StopReason, Task, Trajectory, derive_seed
+from metagym.types import Episode, MetaStep, Task, Trajectory, derive_seed
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,9 @@ class MetaEpisode:
             check_batch_of(meta_step)  # no episode ever began
         elif problem := common_problem(trajectories):
             logger.warning("In all %d episodes %s.", len(trajectories), problem)
+        else:
+            for warning in ReplyCounts(trajectories).warnings:
+                logger.warning("Meta-step %d: %s", self.index, warning)
         self._queue.finish([item.task for item in trajectories])
         self.index += 1
         self._batch = self._draw_batch()
@@ -119,31 +123,6 @@ def meta_step_of(index: int, prompt: str, trajectories: tuple[Trajectory, ...]) 
     scores = [item.score for item in trajectories if item.score is not None]
     reward = float(np.mean(scores)) if scores else None
     return MetaStep(index=index, prompt=prompt, trajectories=trajectories, reward=reward)
-
-
-def common_problem(trajectories: Sequence[Trajectory]) -> str:
-    """Return what went wrong in all replies of a batch that a model played, and the remedy; empty if they differ."""
-    played = [item for item in trajectories if item.score is not None]
-    reasons = {item.stop_reason for item in played if not item.steps}
-    if played and not any(item.steps for item in played):
-        if reasons == {StopReason.CONTEXT_OVERFLOW}:
-            return (
-                "the first request did not fit into the model's context: lower max_tokens in sampling, or serve the "
-                "model with a larger context"
-            )
-        if reasons == {StopReason.CONTENT_FILTER}:
-            return "the server's content filter refused the first request: look at the prompt and the observations"
-    steps = [step for item in played for step in item.steps]
-    completions = [step.action.completion for step in steps if step.action.completion is not None]
-    if not steps or len(completions) < len(steps) or any(step.is_valid for step in steps):
-        return ""
-    if all(item.finish_reason == "length" for item in completions):
-        return "every reply was cut off: raise max_tokens in sampling, or switch the model's thinking off"
-    if all(item.finish_reason == "content_filter" for item in completions):
-        return "the server's content filter stopped every reply: look at the prompt and the observations"
-    if not any(item.text.strip() or item.tool_calls for item in completions):
-        return "every reply was empty: raise max_tokens in sampling, or look at the server's log"
-    return f"no action was valid, as in the first: {steps[0].action.problem or steps[0].action.text!r}"
 
 
 def check_batch_of(meta_step: MetaStep) -> None:

@@ -46,6 +46,7 @@ def show_command(
         if as_json:
             print_json(report)
         else:
+            _print_warnings(folder.warnings)
             console.print(*report_tables(report), sep="\n", highlight=False)
             print_text(f"\n{plural(folder.num_episodes, 'episode')} in {run}: metagym report {run} -o report.html")
     elif step is None:
@@ -78,6 +79,7 @@ def print_run(run: Path, *, as_json: bool = False) -> None:
                 "num_failed": [item.num_failed for item in history],
                 "prompts": [item.prompt for item in (*history, reflection) if item is not None],
                 "num_episodes": folder.num_episodes,
+                "warnings": folder.warnings,
                 "spending": [
                     {"role": role, "for": purpose, **dict(spent.usage), **spent.model_dump(include=SPENDING)}
                     for role, purpose, spent in _spending(run)
@@ -85,6 +87,7 @@ def print_run(run: Path, *, as_json: bool = False) -> None:
             }
         )
         return
+    _print_warnings(folder.warnings)
     if history:
         _print_history(history, scripted)
         _print_prompt("The first prompt", history[0].prompt)
@@ -94,6 +97,11 @@ def print_run(run: Path, *, as_json: bool = False) -> None:
         console.print("No meta-step was finished.")
     print_text(f"\n{plural(folder.num_episodes, 'episode')} in {run}: metagym show {run} --step 0")
     print_spending(run)
+
+
+def _print_warnings(warnings: tuple[str, ...]) -> None:
+    for warning in warnings:
+        console.print(f"[yellow]Warning:[/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
 
 
 def _print_history(history: tuple[MetaStep, ...], scripted: bool) -> None:

@@ -181,6 +181,7 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
         "endings": table_rows.ending_rows(run),
         "errors": table_rows.error_rows(run),
         "fingerprints": table_rows.fingerprints(group),
+        "warnings": [(item.name, warning) for item in group for warning in item.warnings],
         "problems": [(str(item.path), item.problem) for item in group if item.problem],
     }
 

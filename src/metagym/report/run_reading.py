@@ -51,6 +51,8 @@ class Run:
     episodes: tuple[Trajectory, ...] = ()
     """The episodes that the report shows: all of them, or a selection."""
     num_episodes: int = 0
+    warnings: tuple[str, ...] = ()
+    """What is wrong with more than a fifth of the replies or episodes."""
 
     @property
     def scripted(self) -> bool:
@@ -129,6 +131,7 @@ def _read_open(run: RunFolder, shown: set[Key]) -> Run:
         "name": folder.name if about is None else str(about.get("arm", folder.name)),
         "manifest": manifest,
         "num_episodes": run.num_episodes,
+        "warnings": run.warnings,
         "episodes": tuple(run.episodes(shown.__contains__)),
         "measurements": tuple(run.all(Measurement).values()),
         "reflections": run.all(Reflection),

@@ -19,6 +19,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from metagym.bad_replies import ReplyCounts
 from metagym.budget import CallLog, Ledger
 from metagym.errors import RunFolderError
 from metagym.files import write_whole
@@ -44,6 +45,7 @@ class RunFolder:
         self._journal = Journal(path / LOG)
         self._episodes: dict[tuple[Key, str], tuple[Place, bool]] = {}
         self._records = MemoryStore(manifest)  # all kinds except episodes
+        self._replies = ReplyCounts()
 
     @classmethod
     def create(cls, path: str | Path, manifest: Manifest) -> RunFolder:
@@ -98,6 +100,7 @@ class RunFolder:
     def record_episode(self, trajectory: Trajectory) -> None:
         """Append a finished episode."""
         episode, place = trajectory.episode, self._append(trajectory)
+        self._replies.add(trajectory)
         self._episodes[episode.key, episode.prompt] = place, trajectory.score is None
 
     def recall_episode(self, episode: Episode) -> Trajectory | None:
@@ -163,6 +166,11 @@ class RunFolder:
         return tuple(self.episodes())
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong with more than a fifth of the replies or episodes, one sentence each."""
+        return self._replies.warnings
+
+    @property
     def num_episodes(self) -> int:
         """The number of episodes in the log."""
         return len(self._episodes)
@@ -209,6 +217,7 @@ class RunFolder:
     def _take(self, place: Place, record: Trajectory | Logged) -> None:
         if isinstance(record, Trajectory):
             episode = record.episode
+            self._replies.add(record)
             self._episodes[episode.key, episode.prompt] = place, record.score is None
         else:
             self._records.put(record.key, record.reflection if isinstance(record, LoggedReflection) else record)
