@@ -54,6 +54,10 @@ class Comparison(NamedTuple):
     difference: Difference | None
 
 
+def _is_same(native: Turn, stock: Turn) -> bool:
+    return native._replace(progress=None) == stock  # TextWorld knows of no progress
+
+
 def compare(name: str, data: GameData, stock: Engine, *, num_steps: int | None, rng: random.Random) -> Comparison:
     """Play one game in both engines until they differ: `num_steps` commands, or only the walkthrough if None."""
     game, native = parse_game(data, name=name), NativeEngine()
@@ -61,12 +65,12 @@ def compare(name: str, data: GameData, stock: Engine, *, num_steps: int | None, 
     played: list[str] = []
     walkthrough = list(game.walkthrough)
     won = False
-    while turns[0] == turns[1] and (bool(walkthrough) if num_steps is None else len(played) < num_steps):
+    while _is_same(*turns) and (bool(walkthrough) if num_steps is None else len(played) < num_steps):
         command = walkthrough.pop(0) if num_steps is None else choose(turns[0], walkthrough, rng)
         played.append(command)
         turns = native.step(command), stock.step(command)
         won = won or (turns[0].won and not walkthrough)
-    difference = None if turns[0] == turns[1] else Difference(name, tuple(played), *turns)
+    difference = None if _is_same(*turns) else Difference(name, tuple(played), *turns)
     return Comparison(name, len(played), won, difference)
 
 

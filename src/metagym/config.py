@@ -24,6 +24,9 @@ class RolloutConfig(Record):
     """How often an episode is started if its inner environment fails. A model has its own retries."""
     invalid: Literal["reject", "execute"] = "reject"
     """An action that is not available: `reject` it with feedback to the actor, or `execute` it all the same."""
+    score: Literal["success", "progress"] = "success"
+    """An episode's score: `success`, 1 or 0 (the return if the inner environment reports no success); or `progress`,
+    the share of the goal that was reached, for a weak actor that never reaches all of it."""
 
 
 class MetaEnvConfig(RolloutConfig):

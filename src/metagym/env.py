@@ -21,7 +21,7 @@ from metagym.meta_episode import MetaEpisode, make_schedule, meta_step_of
 from metagym.optional_attributes import describe, extension_of
 from metagym.reflectors import Reflector
 from metagym.rendering import render_batch
-from metagym.rollout import Player, Recorder, default_score
+from metagym.rollout import Player, Recorder, default_score, progress_score
 from metagym.spaces import PromptSpace, TrajectorySpace
 from metagym.tasks import TaskSet, is_task_list
 from metagym.types import Episode, MetaStep, Task, Trajectory, clean_text, digest, sum_usage
@@ -62,6 +62,10 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         if render_mode not in (None, "ansi"):
             raise ConfigError(f"render_mode must be 'ansi' or None, got {render_mode!r}.")
         self.config = read_options({**self.default_options, **options})
+        if self.config.score != "success" and type(self).score is not MetaEnv.score:
+            raise ConfigError(
+                f"score={self.config.score!r} has no effect: {type(self).__name__} has a score of its own."
+            )
         make_schedule(self.config.schedule)  # so that an unknown name fails here, not at the first reset
         self.task_set = self.make_task_set()
         self.families = self.task_set.expand_families(self.config.families)
@@ -89,8 +93,8 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         raise _not_written(self, "make_task_set", "return metagym.TaskSet.from_seeds(self.make_inner_env, 500), say")
 
     def score(self, trajectory: Trajectory) -> float:
-        """Return the score of an episode: by default 1.0 or 0.0 by success, else the return."""
-        return default_score(trajectory)
+        """Return the score of an episode: by default 1.0 or 0.0 by success, else the return; see the option `score`."""
+        return progress_score(trajectory) if self.config.score == "progress" else default_score(trajectory)
 
     def inner_env_factory(self) -> Callable[[], gymnasium.Env[str, str]]:
         """Return a picklable function that makes an inner environment in a worker process.

@@ -255,6 +255,8 @@ class Trajectory(Record):
     """The end in the inner environment's own words (`reached the stairs`, `died`, ...)."""
     success: bool | None = None
     """Whether the goal was reached; None if the inner environment does not report it."""
+    progress: Finite | None = None
+    """How much of the goal was reached at the end, from 0 to 1; None if the inner environment does not report it."""
     score: Finite | None = None
     """The episode's number in the mean; None if it failed for infrastructure reasons."""
     usage: Usage = Usage()

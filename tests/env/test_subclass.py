@@ -10,9 +10,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from metagym import MetaEnv, TaskSet, TextAdapter
-from metagym.errors import (
-    ConfigError,
-)
+from metagym.errors import ConfigError, EpisodesFailedError
 from metagym.types import Trajectory
 from tests.env.playing import EAST, CorridorMetaEnv, played
 
@@ -32,6 +30,34 @@ def test_a_subclass_scores_and_prompts_as_it_likes(corridors: Any) -> None:
     trajectories, reward, *_ = env.step(info["default_prompt"])
     assert reward == np.mean([1 / len(item.steps) for item in trajectories])
     env.close()
+
+
+def test_an_environment_can_be_scored_by_progress(make_gates: Any) -> None:
+    env = make_gates("demo", score="progress", episodes_per_step=4)
+    _, info = env.reset(seed=0)
+    trajectories, reward, *_ = env.step(info["default_prompt"])
+    assert [item.score for item in trajectories] == [item.progress for item in trajectories]
+    assert reward not in (0.0, 1.0)
+    assert env.fingerprint["score"] == "progress"
+
+
+def test_progress_that_the_inner_environment_does_not_report_is_an_error(corridors: Any) -> None:
+    env = CorridorMetaEnv(EAST, episodes_per_step=2, score="progress")
+    env.reset(seed=0)
+    with pytest.raises(
+        EpisodesFailedError, match=r"score='progress' needs an inner environment that reports info\['progress'\]"
+    ):
+        env.step("Go east.")
+    env.close()
+
+
+def test_the_option_score_is_refused_if_a_subclass_has_a_score_of_its_own() -> None:
+    class Short(CorridorMetaEnv):
+        def score(self, trajectory: Trajectory) -> float:
+            return 0.0
+
+    with pytest.raises(ConfigError, match="score='progress' has no effect: Short has a score of its own"):
+        Short(EAST, score="progress")
 
 
 def test_a_meta_environment_over_a_gymnasium_environment_is_twenty_lines() -> None:

@@ -55,6 +55,10 @@ ODD: dict[str, tuple[Any, str]] = {
     "two rewards": (changed(reward=np.ones(2)), "a reward .* to be a finite number"),
     "a number that fails": (changed(reward=Endless()), "a reward .* got a value that cannot be shown .Endless."),
     "success in words": (changed(info={"success": "False"}), r"info\['success'\] .* to be True or False, got 'False'"),
+    "progress in percent": (
+        changed(info={"progress": 50}),
+        r"info\['progress'\] .* to be a number from 0 to 1, got 50",
+    ),
     "success as a number": (changed(info={"success": 0.0}), r"info\['success'\] .* Wrap the condition in bool"),
     "end in words": (changed(terminated="no"), "terminated .* to be True or False, got 'no'"),
     "end as a number": (changed(truncated=0), "truncated .* to be True or False, got 0 .int."),
@@ -103,6 +107,7 @@ def test_values_of_subclasses_become_plain_ones_and_unknown_keys_are_dropped() -
         "goal": Answer.NORTH,
         "available_actions": [Answer.NORTH, np.str_("south")],
         "success": np.bool_(False),
+        "progress": np.float32(0.5),
         "events": iter(["a"]),
         "outcome": None,
         "display": {"hp": np.int64(3)},
@@ -114,6 +119,7 @@ def test_values_of_subclasses_become_plain_ones_and_unknown_keys_are_dropped() -
         "goal": "north",
         "available_actions": ("north", "south"),
         "success": False,
+        "progress": 0.5,
         "events": ("a",),
         "display": {"hp": 3},
     }

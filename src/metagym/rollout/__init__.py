@@ -7,6 +7,15 @@ remote    episodes that are played on another machine: the request that goes the
 
 from metagym.config import RolloutConfig
 from metagym.rollout.engine import Player, Recorder, RolloutEngine
-from metagym.rollout.episode import default_score, match_command, run_episode
+from metagym.rollout.episode import default_score, match_command, progress_score, run_episode
 
-__all__ = ["Player", "Recorder", "RolloutConfig", "RolloutEngine", "default_score", "match_command", "run_episode"]
+__all__ = [
+    "Player",
+    "Recorder",
+    "RolloutConfig",
+    "RolloutEngine",
+    "default_score",
+    "match_command",
+    "progress_score",
+    "run_episode",
+]

@@ -28,6 +28,11 @@ def default_score(trajectory: Trajectory) -> float:
     return trajectory.episode_return if trajectory.success is None else float(trajectory.success)
 
 
+def progress_score(trajectory: Trajectory) -> float:
+    """Return how much of the goal was reached, from 0 to 1."""
+    return math.nan if trajectory.progress is None else trajectory.progress
+
+
 async def run_episode(
     episode: Episode,
     actor: Actor,
@@ -45,6 +50,11 @@ async def run_episode(
     """
     steps = [] if steps is None else steps
     frame = await env.reset(episode.task)
+    if config.score == "progress" and frame.info.get("progress") is None:
+        raise ContractError(
+            "score='progress' needs an inner environment that reports info['progress'], a number from 0 to 1; "
+            f"{episode.task.id!r} reported none. Use score='success'."
+        )
     observation, stop_reason = _observe(frame), StopReason.STEP_LIMIT
     while len(steps) < config.max_steps:
         try:
@@ -78,6 +88,7 @@ async def run_episode(
         stop_reason=stop_reason,
         stop_detail=frame.info.get("outcome", ""),
         success=frame.info.get("success"),
+        progress=frame.info.get("progress"),
     )
     return trajectory if score is None else _with_score(trajectory, score)
 

@@ -20,11 +20,20 @@ _INFO = {
     "goal": ("a str", "Leave the key out if there is no goal."),
     "available_actions": ("a tuple of str", "Write tuple(commands); leave the key out if any text may be tried."),
     "success": ("a bool", "Wrap it in bool(); leave the key out if success is not known."),
+    "progress": (
+        "a number from 0 to 1",
+        "Return the share of the goal that is reached; leave the key out if not known.",
+    ),
     "events": ("a tuple of str", "Write a tuple of the events that no action caused, or leave the key out."),
     "outcome": ("a str", "Describe the end in words, such as 'fell into a hole', or leave the key out."),
 }
 """The keys of `info` that equal episodes share: what the value must be, and the remedy."""
-_KINDS: Mapping[str, Any] = {"a str": str, "a bool": bool | None, "a tuple of str": tuple}
+_KINDS: Mapping[str, Any] = {
+    "a str": str,
+    "a bool": bool | None,
+    "a tuple of str": tuple,
+    "a number from 0 to 1": float | int | None,
+}
 
 
 def check_text_env(env: TextEnv, *, seed: int = 0, options: Options = None, num_steps: int = 30) -> None:
@@ -151,6 +160,9 @@ def _check_info(info: Mapping[str, Any]) -> Sequence[str]:
         texts = value if isinstance(value, tuple) else ()
         is_legal = isinstance(value, _KINDS[kind]) and all(isinstance(text, str) for text in texts)
         expect(is_legal or key not in info, f"info[{key!r}] to be {kind}", got=value, remedy=remedy)
+    kind, remedy = _INFO["progress"]
+    progress = info.get("progress")
+    expect(progress is None or 0 <= progress <= 1, f"info['progress'] to be {kind}", got=progress, remedy=remedy)
     remedy = "Turn arrays into lists (array.tolist()) and NaN into None."
     with expecting("info['display'] to be JSON", remedy=remedy):
         json.dumps(info.get("display"), allow_nan=False)

@@ -33,7 +33,7 @@ def frame_of_step(result: Any) -> Frame:
     text, reward, terminated, truncated, info = result
     return Frame(
         _text("an observation", text),
-        _number(reward),
+        _number("a reward", reward, "Return a float, 0.0 if nothing was earned."),
         _truth("terminated", terminated),
         _truth("truncated", truncated),
         _info(info),
@@ -52,6 +52,11 @@ def _info(info: Any) -> dict[str, Any]:
             kept[name] = _texts(f"info[{name!r}]", value)
     if (success := info.get("success")) is not None:
         kept["success"] = _truth("info['success']", success)
+    if (progress := info.get("progress")) is not None:
+        remedy = "Return the share of the goal that is reached, from 0 to 1."
+        kept["progress"] = _number("info['progress']", progress, remedy)
+        if not 0.0 <= kept["progress"] <= 1.0:
+            raise _expected("info['progress']", "to be a number from 0 to 1", progress, remedy)
     if (display := info.get("display")) is not None:
         kept["display"] = plain_display(display)
     return kept
@@ -76,14 +81,14 @@ def _truth(name: str, value: Any) -> bool:
     raise _expected(name, "to be True or False", value, "Wrap the condition in bool().")
 
 
-def _number(value: Any) -> float:
+def _number(name: str, value: Any, remedy: str) -> float:
     try:
         # A text has no __float__, although float() would read it.
         number = float(value) if hasattr(value, "__float__") or hasattr(value, "__index__") else math.nan
     except Exception:  # an array, or a number of the environment's own
         number = math.nan
     if not math.isfinite(number):
-        raise _expected("a reward", "to be a finite number", value, "Return a float, 0.0 if nothing was earned.")
+        raise _expected(name, "to be a finite number", value, remedy)
     return number
 
 

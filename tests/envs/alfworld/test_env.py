@@ -36,6 +36,31 @@ def test_it_passes_both_checkers() -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_progress_is_1_if_and_only_if_the_game_is_won(family: str, generated: GameCatalogue) -> None:
+    env, name = ALFWorldTextEnv(catalogue=generated), task_id(family, 5)
+    _, info = env.reset(options={"task_id": name})
+    seen = [info["progress"]]
+    for command in generated.game(name).walkthrough:
+        info = env.step(command)[-1]
+        seen.append(info["progress"])
+        assert (info["progress"] == 1.0) == info["success"]
+    assert seen[0] == 0.0
+    assert seen == sorted(seen)
+    assert 0.0 < seen[-2] < 1.0, "the stages before the last one count"
+
+
+def test_progress_falls_if_a_stage_is_undone(generated: GameCatalogue) -> None:
+    env, name = ALFWorldTextEnv(catalogue=generated), task_id("pick_and_place_simple", 5)
+    env.reset(options={"task_id": name})
+    walkthrough = generated.game(name).walkthrough
+    taken = next(index for index, command in enumerate(walkthrough) if command.startswith("take "))
+    infos = [env.step(command)[-1] for command in walkthrough[: taken + 1]]
+    thing, _, place = walkthrough[taken].removeprefix("take ").partition(" from ")
+    assert infos[-1]["progress"] == 0.5
+    assert env.step(f"move {thing} to {place}")[-1]["progress"] == 0.0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_walkthrough_earns_one_and_ends_the_game(family: str, generated: GameCatalogue) -> None:
     env, name = ALFWorldTextEnv(catalogue=generated), task_id(family, 3)
     _, info = env.reset(options={"task_id": name})

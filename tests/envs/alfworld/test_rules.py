@@ -128,7 +128,7 @@ def test_a_tool_need_not_be_open() -> None:
     assert play(*heated, "examine mug 2").text == "This is a hot mug 2."
     assert "move mug 2 to microwave 1" not in play(*heated).commands
     won = play(*heated, "open microwave 1", "move mug 2 to microwave 1")
-    assert won == Turn("You move the mug 2 to the microwave 1.", won.commands, True)
+    assert won == Turn("You move the mug 2 to the microwave 1.", won.commands, True, 1.0)
 
 
 def test_a_lamp_can_be_turned_on_again() -> None:
@@ -150,7 +150,7 @@ def test_a_command_that_is_not_admissible_changes_nothing() -> None:
     engine = NativeEngine()
     first = engine.start(Game("Your task is to: heat a mug.", Layout(read_problem(PROBLEM)), Wording(), ()))
     for command in ("", "dance", "LOOK", "take mug 2 from desk 1", "help"):
-        assert engine.step(command) == Turn("Nothing happens.", first.commands, False)
+        assert engine.step(command) == Turn("Nothing happens.", first.commands, False, 0.0)
     assert engine.step("  go to desk 1 ").text.startswith("You arrive at desk 1. On the desk 1, you see")
 
 

@@ -176,7 +176,8 @@ def test_the_meta_environment_plays_the_same_in_both_engines(stock: None) -> Non
             assert env.config.workers == ("local" if engine == "native" else 1)
             env.reset(seed=0)
             (meta_step,) = env.replay(["Do it."], [task_id(FAMILIES[0], 0), task_id(FAMILIES[3], 0)])
-            played.append(meta_step)
+            # TextWorld knows of no progress.
+            played.append([item.model_copy(update={"progress": None}) for item in meta_step.trajectories])
     assert played[0] == played[1]
 
 

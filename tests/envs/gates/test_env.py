@@ -32,6 +32,7 @@ def test_the_right_ways_pass_all_gates_and_earn_one() -> None:
     results = [env.step(right_way(gate)) for gate in level_of(3).gates]
     assert [result[1:4] for result in results] == [(0.0, False, False)] * 3 + [(1.0, True, False)]
     assert results[-1][4]["success"] is True
+    assert [result[4]["progress"] for result in results] == [0.25, 0.5, 0.75, 1.0]
     assert results[-1][4]["outcome"] == "passed the last gate"
 
 
@@ -72,7 +73,7 @@ def test_an_unknown_command_costs_nothing_and_is_answered() -> None:
 
 def test_info_carries_goal_ways_and_success() -> None:
     _, info = GatesEnv().reset(seed=3, options={"task_id": "law-0123/3"})
-    assert info == {"goal": GOAL, "available_actions": level_of(3).ways[0], "success": False}
+    assert info == {"goal": GOAL, "available_actions": level_of(3).ways[0], "success": False, "progress": 0.0}
 
 
 def test_the_task_id_names_law_and_level_whatever_the_seed() -> None:

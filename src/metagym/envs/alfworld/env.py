@@ -118,6 +118,7 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
             "goal": self._game.goal,
             "available_actions": self._turn.commands,
             "success": won,
+            "progress": self._turn.progress,
             "outcome": "reached the goal" if won else "",
             "display": {"at": self._facing, "carrying": self._carrying},
         }

@@ -71,6 +71,8 @@ class Turn(NamedTuple):
     commands: tuple[str, ...]
     """The admissible commands, sorted."""
     won: bool
+    progress: float | None = None
+    """How much of the goal is reached, from 0 to 1; None if the engine does not know it."""
 
 
 class Engine(Protocol):
@@ -104,7 +106,7 @@ class NativeEngine:
         """Execute `command`."""
         move = self._moves.get(command.strip())
         if move is None:
-            return Turn(observations.NOTHING_HAPPENS, tuple(self._moves), self._world.won())
+            return self._answer(observations.NOTHING_HAPPENS)
         self._world.apply(move)
         return self._turn(observations.feedback(self._world, move, self._game.wording))
 
@@ -113,4 +115,7 @@ class NativeEngine:
 
     def _turn(self, text: str) -> Turn:
         self._moves: dict[str, Move] = self._world.moves()
-        return Turn(text, tuple(self._moves), self._world.won())
+        return self._answer(text)
+
+    def _answer(self, text: str) -> Turn:
+        return Turn(text, tuple(self._moves), self._world.won(), self._world.progress())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from metagym.envs.alfworld.grammar import Wording
-from metagym.envs.alfworld.pddl import Atom, GroundGoal, PddlError, Problem, ground_goal
+from metagym.envs.alfworld.pddl import Atom, GroundGoal, Grounding, PddlError, Problem, ground_goal
 
 PLACES = ("atlocation", "objectatlocation", "inreceptacle", "holds", "holdsany", "opened")
 STATES = {"clean": "isclean", "heat": "ishot", "cool": "iscool", "use": "istoggled", "slice": "issliced"}
@@ -104,6 +104,27 @@ class World:
     def won(self) -> bool:
         """Return whether the goal holds."""
         return all(any(self.facts.issuperset(atoms) for atoms in part) for part in self.layout.goal)
+
+    def progress(self) -> float:
+        """Return how much of the goal is reached, from 0 (as at the start) to 1 (won).
+
+        It is the share of the goal's facts that hold, beyond those of the start; an object in the hand counts half of
+        one that was put. Parts of a goal have equal weight, and the best objects for a part count.
+        """
+        parts = [max(map(self._share, part), default=0.0) for part in self.layout.goal]
+        return max(0.0, sum(parts) / len(parts))
+
+    def _share(self, atoms: Grounding) -> float:
+        at_start = sum(atom in self.layout.start for atom in atoms)
+        if at_start == len(atoms):
+            return float(self.facts.issuperset(atoms))
+        agent, count = self.layout.agent, 0.0
+        for atom in atoms:
+            if atom in self.facts:
+                count += 1
+            elif atom[0] == "inreceptacle" and ("holds", agent, atom[1]) in self.facts:
+                count += 0.5
+        return (count - at_start) / (len(atoms) - at_start)
 
     def held(self) -> list[str]:
         """Return the objects that the agent holds."""
