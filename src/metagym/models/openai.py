@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULT_CLIENT = ClientConfig()
+_MASK = "***"
+_SECRET_FROM = 8  # characters: servers that need no key are given words such as "EMPTY", which replies may hold
 
 
 class OpenAIChatModel(Extension):
@@ -85,6 +87,7 @@ class OpenAIChatModel(Extension):
         self._address, self._query = read_base_url(self.base_url)
         self._headers: dict[str, str] = {}
         self._api_key = PLACEHOLDER_KEY if client.offline else find_key(base_url, self.base_url, api_key_env)
+        self._has_secret = self._api_key != PLACEHOLDER_KEY and len(self._api_key) >= _SECRET_FROM
         self.sampling = merge_sampling(sampling or {})
         limits = (self.sampling.get("max_completion_tokens"), self.sampling.get("max_tokens"))
         num_replies = max(self.sampling.get("n", 1), self.sampling.get("best_of", 1))  # all of them are paid
@@ -159,17 +162,22 @@ class OpenAIChatModel(Extension):
             body = self._profile.body(request)
             try:
                 answer = await exchange(sdk, body, self._limits)
+                if self._has_secret:  # a server may repeat the key
+                    answer = answer.replace(self._api_key.encode(), _MASK.encode())
                 completion, is_counted = read_completion(answer, self.model)
             except Exception as error:
                 failure = read_failure(error)
-                if self._api_key != PLACEHOLDER_KEY:  # a server may repeat the key
-                    failure = failure._replace(message=failure.message.replace(self._api_key, "***"))
+                is_leak = self._has_secret and self._api_key in f"{failure.message} {failure.remedy} {error!r}"
+                if is_leak:
+                    texts = {name: getattr(failure, name) for name in ("message", "remedy", "parameter")}
+                    failure = failure._replace(**{n: text.replace(self._api_key, _MASK) for n, text in texts.items()})
                 if failure.retry_after_s is not None:
                     limiter.pause(min(failure.retry_after_s, self.client.max_retry_s))
                 signal = "overload" if failure.overload else "other"
                 (booking.unknown if failure.maybe_paid else booking.refused)(f"{failure.kind}: {failure.message}")
                 is_lesson = self._profile.learn_failure(failure, request, body)
-                raise AttemptFailedError(failure._replace(is_lesson=is_lesson)) from error
+                # A traceback would show the key.
+                raise AttemptFailedError(failure._replace(is_lesson=is_lesson)) from (None if is_leak else error)
             signal = "success"
             if is_counted:
                 num_tokens = completion.usage.prompt_tokens + completion.usage.completion_tokens
