@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ PlayEpisode = Callable[[Episode, list[Step]], Awaitable[Trajectory]]
 """Plays an episode; the list receives its steps, also if the episode fails."""
 
 DEFAULT_CONFIG = RolloutConfig()
+_URL = re.compile(r"\b(https?://)[^\s'\"<>()]+")  # records are passed on, and addresses are nobody else's business
 
 
 def default_score(trajectory: Trajectory) -> float:
@@ -95,7 +97,8 @@ async def run_episode(
 
 def failed_episode(episode: Episode, actor: Actor, steps: Sequence[Step], failure: Exception) -> Trajectory:
     """Return the record of an episode that failed for infrastructure reasons, with the steps before the failure."""
-    about = {"stop_reason": StopReason.ERROR, "error": with_place(failure), "traceback": user_trace(failure).text}
+    error, traceback = (_URL.sub(r"\1...", text) for text in (with_place(failure), user_trace(failure).text))
+    about = {"stop_reason": StopReason.ERROR, "error": error, "traceback": traceback}
     return _record(episode, actor, steps, final_observation=None, **about)
 
 
