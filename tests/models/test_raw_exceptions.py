@@ -175,7 +175,7 @@ PASSING = (
     *(aiohttp.http_exceptions.HttpProcessingError, anyio.EndOfStream, anyio.BrokenResourceError),
     *(OSError, EOFError, TimeoutError, json.JSONDecodeError),
 )
-FINAL = (ssl.SSLCertVerificationError, HTTP.UnsupportedProtocol, HTTP.InvalidURL, UnicodeEncodeError, KeyError)
+FINAL = (ssl.SSLCertVerificationError, HTTP.UnsupportedProtocol, HTTP.InvalidURL, UnicodeEncodeError)
 
 
 def with_children(kind: type[Exception]) -> set[type[Exception]]:
@@ -197,4 +197,10 @@ def test_what_may_pass_is_retried(kind: type[Exception], point: str) -> None:
 def test_what_cannot_pass_is_not_retried(kind: type[Exception], point: str) -> None:
     [end] = asyncio.run(outcomes(point, [kind])).values()
     assert end in ("ModelError", "ModelUnavailableError")
+    assert TRANSPORT.num_requests == 1
+
+
+@pytest.mark.parametrize("point", ["stream", "iterate"])
+def test_a_fault_of_the_library_itself_is_not_retried(point: str) -> None:
+    assert asyncio.run(outcomes(point, [KeyError])) == {"builtins.KeyError": "ModelError"}
     assert TRANSPORT.num_requests == 1
