@@ -67,6 +67,12 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
         self._rngs: list[np.random.Generator] = []
         self._over = np.zeros(num_envs, dtype=np.bool_)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise ConfigError(
+            "A vector of meta-environments holds connections and environments, and cannot be copied or pickled. Make "
+            "another one with gymnasium.make_vec(id, num_envs=..., **options)."
+        )
+
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[tuple[Batch, ...], dict[str, Any]]:

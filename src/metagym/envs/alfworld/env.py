@@ -86,6 +86,12 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
         won = self._turn.won
         return self._turn.text, float(won), won, False, self._info()
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise ConfigError(
+            "A game of ALFWorld cannot be copied or pickled. Make another environment with the same options, "
+            "and reset it to the same task: reset(options={'task_id': ...}); then step it through the same commands."
+        )
+
     def close(self) -> None:
         """End the engine's process, if it has one."""
         self._engine.close()

@@ -137,6 +137,12 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
             info["outcome"] = self._describe_end(outcomes, truncated=truncated)
         return self._text(), reward, terminated, truncated, info
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise ConfigError(
+            "A game of NetHack cannot be copied or pickled. Make another environment with the same options, "
+            "and reset it to the same task: reset(options={'task_id': ...}); then step it through the same commands."
+        )
+
     def render(self) -> str | None:  # type: ignore[override, unused-ignore]
         """Return the text of the last screen if the render mode is `ansi`."""
         return self._text() if self.render_mode == "ansi" and self._game is not None else None
