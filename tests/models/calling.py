@@ -51,3 +51,18 @@ class Then:
 
     def __call__(self, request: ServerRequest) -> str | ServerReply:
         return self.replies[min(request.number, len(self.replies) - 1)]
+
+
+USAGE = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+
+
+def sse(*events: Any, done: bool = True, end: str = "\n\n") -> str:
+    lines = [event if isinstance(event, str) else f"data: {json.dumps(event)}" for event in events]
+    return "".join(line + end for line in (*lines, *(["data: [DONE]"] if done else [])))
+
+
+def chunk(content: str = "", finish: str | None = None, **fields: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": finish, **fields}]}
+
+
+ENDED = (chunk("ok", "stop"), {"choices": [], "usage": USAGE})
