@@ -173,8 +173,7 @@ class CallLog:
 
     def read(self) -> Iterator[Attempt]:
         """Yield the attempts written so far, so that a resumed run knows what was spent; drop a torn last line."""
-        lines = whole_lines(self.path) if self.path.exists() else ()
-        for number, (_, line) in enumerate(lines, start=1):
+        for number, (_, line) in enumerate(self._lines(), start=1):
             try:
                 attempt = Attempt.model_validate_json(line)
             except ValidationError as error:
@@ -187,6 +186,12 @@ class CallLog:
             if attempt.outcome == "reserved":
                 self._lost[attempt.number] = attempt
             yield attempt
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        try:
+            yield from whole_lines(self.path) if self.path.exists() else ()
+        except OSError as error:
+            raise RunFolderError(f"Expected a log of model calls at {self.path}: {error}.") from error
 
     def write(self, attempt: Attempt) -> None:
         """Append an attempt; a replayed reply cost nothing and is left out."""

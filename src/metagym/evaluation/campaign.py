@@ -199,5 +199,5 @@ def _read_reflector(reflector: ReflectorArgument) -> ReflectorArgument:
     file = Path(reflector) / "reflector.json"
     try:
         return cast("ReflectorArgument", json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"Expected a reflector's spec (a JSON mapping) in {file}: {error}.") from error

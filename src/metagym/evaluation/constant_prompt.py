@@ -15,6 +15,7 @@ from metagym.evaluation import evaluate
 from metagym.evaluation.config import EvaluationConfig
 from metagym.files import write_whole
 from metagym.reflectors import ReflectorSpec
+from metagym.runs import read_record
 from metagym.types import Record, Text, Texts, derive_seed
 
 
@@ -48,7 +49,7 @@ def tune_constant_prompt(
         )
     file = None if path is None else Path(path) / "constant_prompt.json"
     if file is not None and file.exists():
-        tuned = TunedPrompt.model_validate_json(file.read_text(encoding="utf-8"))
+        tuned = read_record(file, TunedPrompt)
         if tuned.train_families == tuple(train_families):
             return tuned
         wanted = tuple(train_families)

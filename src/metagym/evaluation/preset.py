@@ -83,7 +83,7 @@ def load_preset(name: str) -> Preset:
     file = Path(name) if name.endswith(".toml") else _PRESETS / f"{name}.toml"
     try:
         fields = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"Expected a preset in TOML at {name}: {error}.") from error
     try:
         preset = Preset.model_validate({"name": Path(name).stem, **fields})

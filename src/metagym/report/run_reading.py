@@ -117,7 +117,7 @@ def _read(folder: Path, shown: set[Key]) -> Run:
     try:
         manifest = read_manifest(folder)
     except RunFolderError:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             about = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["measurement"]
             problem = f"{problem} (it was written by metagym {about['metagym']})"
     return Run(path=folder, name=folder.name, kind="unreadable", manifest=manifest, problem=problem)

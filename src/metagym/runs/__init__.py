@@ -15,7 +15,7 @@ from metagym.runs.folder import RunFolder
 from metagym.runs.manifest import MANIFEST as MANIFEST
 from metagym.runs.manifest import Manifest, evaluation_size, read_manifest
 from metagym.runs.measurements import Learned, Measurement, Role, measure
-from metagym.runs.store import MemoryStore, RecordStore
+from metagym.runs.store import MemoryStore, RecordStore, read_record
 
 __all__ = [
     "Learned",
@@ -28,4 +28,5 @@ __all__ = [
     "evaluation_size",
     "measure",
     "read_manifest",
+    "read_record",
 ]

@@ -96,5 +96,5 @@ def read_manifest(path: Path) -> Manifest:
         raise RunFolderError(f"{expected}. `metagym runs FOLDER` lists the runs in a folder.") from error
     except OSError as error:
         raise RunFolderError(f"{expected}: {error}.") from error
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise RunFolderError(f"{path / MANIFEST} is broken: {error}") from error

@@ -11,12 +11,31 @@ learned       (family, seed)                 Learned
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
+from pydantic import ValidationError
+
+from metagym.errors import RunFolderError
 from metagym.runs.manifest import Manifest
 from metagym.types import Episode, Record, Trajectory
 
 R = TypeVar("R", bound=Record)
+
+
+def read_record(file: Path, kind: type[R]) -> R:
+    """Return the record in a JSON file; RunFolderError says what is wrong with the file."""
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise RunFolderError(f"Expected a {kind.__name__} in {file}: {error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RunFolderError(
+            f"Expected a {kind.__name__} in {file}, got a broken file: {place} {first['msg']}. Remove it, and give the "
+            "command again that wrote it."
+        ) from error
 
 
 class RecordStore(Protocol):

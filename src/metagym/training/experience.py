@@ -15,7 +15,7 @@ import gymnasium
 from pydantic import ValidationError
 
 from metagym.env import MetaEnv
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, RunFolderError
 from metagym.files import whole_lines, write_whole
 from metagym.imports import require
 from metagym.optimizers.meta_loop import optimize
@@ -174,7 +174,10 @@ def to_rows(experience: Sequence[Experience]) -> list[dict[str, Any]]:
 
 def read_lines(path: str | Path) -> list[dict[str, Any]]:
     """Return the JSON lines of a file; a torn last line, left by a crash, is dropped."""
-    return [json.loads(line) for _, line in whole_lines(Path(path))]
+    try:
+        return [json.loads(line) for _, line in whole_lines(Path(path))]
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunFolderError(f"Expected lines of JSON in {path}: {error}.") from error
 
 
 def chat_messages(meta_step: MetaStep) -> list[Message]:

@@ -154,8 +154,11 @@ def _sample_lines(
 
 def _check_settings(file: Path, settings: dict[str, Any]) -> None:
     if file.exists():
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        kept.setdefault("training", kept.get("loop"))  # its name in metagym 0.1
+        try:
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            kept.setdefault("training", kept.get("loop"))  # its name in metagym 0.1
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            raise RunFolderError(f"Expected the settings of a training run in {file}: {error}.") from error
         names = [name for name in settings if kept.get(name) != settings[name]]
         if names:
             raise RunFolderError(

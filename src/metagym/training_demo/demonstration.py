@@ -20,6 +20,7 @@ from metagym.envs.gates.env import GATES, WAYS
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.files import write_whole
 from metagym.imports import require
+from metagym.runs import read_record
 from metagym.training.experience import EXPERIENCE, Experience, read_experience, read_lines, to_experience, write_jsonl
 from metagym.training.grpo import GRPOConfig
 from metagym.training.policy import Policy
@@ -119,7 +120,7 @@ def run_once(folder: Path, seed: int, config: DemoConfig) -> RunReport:
     """Make a reflector, train it, measure it with its controls, write `report.json`; skip what the folder holds."""
     file = folder / "report.json"
     if file.exists():
-        return RunReport.model_validate_json(file.read_text(encoding="utf-8"))
+        return read_record(file, RunReport)
     trained = Policy.load(train_arm(folder, seed, config))
     shuffled = Policy.load(train_arm(folder, seed, config, shuffled=True)) if config.shuffled else None
     start = Policy.load(folder / "start")

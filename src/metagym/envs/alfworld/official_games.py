@@ -114,7 +114,7 @@ def _inspect(path: Path) -> str:
         return problem_with(json.loads(path.read_bytes()))
     except UnknownNameError:
         return f"the folder {task!r} names no known task: TYPE-OBJECT-None-RECEPTACLE-ROOM"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return f"cannot be read ({error})"
 
 
@@ -130,7 +130,7 @@ def _read_index(folder: Path) -> dict[str, _Entry]:
             stored = json.loads(path.read_bytes())
             if stored["version"] == INDEX_VERSION:
                 return {name: tuple(entry) for name, entry in stored["games"].items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             continue  # damaged, or of another version: the index is written again
     return {}
 
@@ -164,7 +164,7 @@ def read_official_game(folder: Path, name: str) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise GameFileError(f"Expected a game at {path}, found no file. Download the games again.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise GameFileError(f"The game {path} cannot be read: {error}. Download it again, or remove it.") from error
     if problem := problem_with(data):
         raise GameFileError(f"The file {path} holds no playable game: {problem}. Download it again, or remove it.")

@@ -18,6 +18,7 @@ from metagym.evaluation.comparison import compare
 from metagym.evaluation.controls import is_control
 from metagym.evaluation.gains import Array
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
+from metagym.runs import read_record
 from metagym.runs.measurements import Learned
 from metagym.statistics import Estimate, adjusted_p, macro_average, mean_interval
 from metagym.types import SCHEMA_VERSION, Record, Text, Texts
@@ -134,7 +135,7 @@ def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline
 
 def read_standings(folder: str | Path) -> Standings:
     """Return the standings that an arena wrote to this folder."""
-    return Standings.model_validate_json((Path(folder) / STANDINGS_FILE).read_text(encoding="utf-8"))
+    return read_record(Path(folder) / STANDINGS_FILE, Standings)
 
 
 def curves_of(reports: Sequence[EvaluationReport]) -> tuple[EffortCurve, ...]:
