@@ -23,6 +23,7 @@ import pytest
 from metagym import OpenAIChatModel
 from metagym.errors import MetaGymError, ModelError
 from metagym.models import ClientConfig
+from metagym.models.exchange import TimeLimits, exchange
 from tests.models.calling import CALL, ENDED, MESSAGES, sse
 
 # The SDK's generation of httpx: `httpx` up to openai 2, `httpx2` from openai 3 on.
@@ -203,3 +204,33 @@ def test_what_cannot_pass_is_not_retried(kind: type[Exception], point: str) -> N
 def test_a_fault_of_the_library_itself_is_not_retried(point: str) -> None:
     assert asyncio.run(outcomes(point, [KeyError])) == {"builtins.KeyError": "ModelError"}
     assert TRANSPORT.num_requests == 1
+
+
+def test_a_cancelled_call_stays_cancelled_though_the_connection_fails_to_close() -> None:
+    class Stuck(FaultyStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"data: {}"
+            waiting.set()
+            await asyncio.Event().wait()
+
+        async def aclose(self) -> None:
+            raise OSError("gone")
+
+    class Transport(Faulty):
+        async def handle_async_request(self, request: Any) -> Any:
+            return HTTP.Response(200, stream=Stuck(self), request=request)
+
+    async def main() -> None:
+        nonlocal waiting
+        waiting = asyncio.Event()
+        sdk = openai.AsyncOpenAI(
+            api_key="k", base_url="http://x/v1", http_client=HTTP.AsyncClient(transport=Transport())
+        )
+        call = asyncio.create_task(exchange(sdk, {}, TimeLimits(60, 60, 60)))
+        await waiting.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    waiting = asyncio.Event()
+    asyncio.run(main())

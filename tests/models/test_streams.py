@@ -73,6 +73,17 @@ def test_silence_within_a_reply_is_a_time_out_of_unknown_cost(serve: Serve) -> N
 
 
 @pytest.mark.timeout(20)
+def test_the_first_byte_of_a_stream_has_a_limit_of_its_own(serve: Serve) -> None:
+    reply = ServerReply(GOOD, chunk_delay_s=0.3)  # the head of the answer comes at once
+    client = ClientConfig(first_byte_timeout_s=0.05)
+    with pytest.raises(ModelError, match=r"It did not answer within 0.05 s"):
+        complete(model_at(serve(reply), max_retries=0, client=client))
+    patient = ClientConfig(first_byte_timeout_s=10)
+    with pytest.raises(ModelError, match=r"It sent nothing for 0.1 s within a reply"):
+        complete(model_at(serve(reply), timeout_s=0.1, max_retries=0, client=patient))
+
+
+@pytest.mark.timeout(20)
 def test_a_stream_that_never_ends_is_cut_off(serve: Serve) -> None:
     client = ClientConfig(reply_timeout_s=0.3)
     model = model_at(serve(ServerReply("w " * 500, chunk_delay_s=0.02)), max_retries=0, client=client)

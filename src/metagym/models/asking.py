@@ -196,6 +196,7 @@ class Retrier:
                 failure = error.failure
                 if failure.is_lesson and num_lessons < _MAX_LESSONS:
                     num_lessons += 1
+                    logger.info("Asking %s in another way from now on, after: %s", self.server, failure.message)
                     continue
                 # A refused key or model stops the run without the breaker.
                 if failure.may_pass and failure.kind not in _NOT_DOWN:

@@ -34,7 +34,7 @@ class ClientConfig(Record):
     connect_timeout_s: float = Field(default=10.0, gt=0)
     """For making the connection."""
     first_byte_timeout_s: float | None = Field(default=None, gt=0)
-    """Until the first byte of the answer; None means `timeout_s`.
+    """Until the first byte of the reply; None means `timeout_s`.
     A server that does not stream sends its first byte when the reply is finished."""
     reply_timeout_s: float = Field(default=3600.0, gt=0)
     """For a whole answer: a stream that never ends is cut off."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +26,7 @@ class TimeLimits(NamedTuple):
     silence: float
     """Without a byte from the server, after the first one."""
     first_byte: float
-    """Until the first byte of the answer."""
+    """Until the first byte of the reply: some servers send the head of their answer at once."""
     whole: float
     """For the whole answer, even if it never pauses."""
 
@@ -38,13 +39,13 @@ async def exchange(sdk: AsyncOpenAI, body: dict[str, Any], limits: TimeLimits) -
     """
     now = asyncio.get_running_loop().time
     ends_at = now() + limits.whole
-    answer, is_begun, is_complete = bytearray(), False, False
+    task = asyncio.current_task()
+    num_cancels = task.cancelling() if task else 0
+    answer, is_complete = bytearray(), False
     try:
         async with asyncio.timeout(min(limits.first_byte, limits.whole)) as timer:
             opened = await sdk.post("/chat/completions", body=body, cast_to=object, stream=True, stream_cls=_opened())
-            is_begun = True
             try:
-                timer.reschedule(min(now() + limits.silence, ends_at))
                 async for part in opened.response.aiter_bytes():
                     answer += part
                     # The connection ends right after the stream, or is not worth waiting for.
@@ -52,12 +53,15 @@ async def exchange(sdk: AsyncOpenAI, body: dict[str, Any], limits: TimeLimits) -
                     timer.reschedule(min(now() + silence, ends_at))
                 is_complete = True
             finally:
-                await opened.response.aclose()
+                with contextlib.suppress(Exception):  # the reply is whole, or its own failure counts
+                    await opened.response.aclose()
     except Exception as error:
+        if task and task.cancelling() > num_cancels:  # the connection failed to close after the call was cancelled
+            raise asyncio.CancelledError from error
         if is_complete or is_whole_stream(bytes(answer)):
             return bytes(answer)
         if timer.expired():
-            raise LateError(_remedy(limits, is_begun=is_begun, is_late=now() >= ends_at)) from error
+            raise LateError(_remedy(limits, is_begun=bool(answer), is_late=now() >= ends_at)) from error
         raise
     return bytes(answer)
 
