@@ -122,6 +122,11 @@ def test_the_fingerprint_holds_what_decides_a_reply(weights: Path) -> None:
     assert not model.scripted
 
 
+def test_a_reply_has_at_most_a_quarter_of_the_context(weights: Path) -> None:
+    for sampling, expected in (({"max_tokens": 5000}, 1024), ({"max_tokens": 7}, 7), ({"max_tokens": None}, None)):
+        assert GGUFChatModel(f"local:{weights}", sampling=sampling).max_reply_tokens == expected
+
+
 def test_a_copy_in_another_process_wants_the_same_file(weights: Path) -> None:
     model = GGUFChatModel(f"local:{weights}", sampling={"temperature": 0.5})
     data = pickle.dumps(model)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from metagym.errors import ConfigError, MissingExtraError, ModelUnavailableError
-from metagym.models import Call, ModelServer, OpenAIChatModel, local_server
+from metagym.models import Call, ModelServer, OpenAIChatModel, llama_cpp_engine, local_server
 from tests.conftest import SRC
 from tests.models.gguf_files import write_gguf
 
@@ -132,6 +132,12 @@ def test_a_gguf_file_is_served_by_llama_cpp(tmp_path: Path, monkeypatch: pytest.
     path.write_text("<html>")
     with pytest.raises(ConfigError, match=r"Expected a GGUF file at .*does not begin with 'GGUF'"):
         ModelServer(str(path))
+
+
+def test_a_machine_with_few_cores_keeps_one_for_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, threads in ((1, 1), (2, 1), (4, 3), (5, None)):
+        monkeypatch.setattr(llama_cpp_engine.os, "sched_getaffinity", lambda pid, n=cores: range(n), raising=False)
+        assert llama_cpp_engine.default_threads() == threads
 
 
 def test_a_log_is_removed_unless_the_server_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

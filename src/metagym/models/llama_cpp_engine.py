@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 
-MAX_PROMPT_CACHE_MIB, LOG_WARNINGS = 8192, 2
+MAX_PROMPT_CACHE_MIB, LOG_WARNINGS, FEW_CORES = 8192, 2, 4
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--alias", help="the model's name in replies")
     parser.add_argument("--ctx-size", type=int, default=8192, help="tokens of context, shared evenly by the slots")
     parser.add_argument("--parallel", type=int, default=1, help="slots: requests that are answered at once")
-    parser.add_argument("--threads", type=int, help="by default one for each core")
+    parser.add_argument("--threads", type=int, help="by default one for each core; see default_threads")
     parser.add_argument("--cache-ram", type=int, help="MiB for the prompts of conversations that have no slot")
     options = parser.parse_args()
 
@@ -37,8 +37,9 @@ def main() -> None:
     params.cache_ram_mib = prompt_cache_mib() if options.cache_ram is None else options.cache_ram
     if options.alias:
         params.model_alias = {options.alias}
-    if options.threads:
-        params.cpuparams.n_threads = options.threads
+    num_threads = options.threads or default_threads()
+    if num_threads is not None:
+        params.cpuparams.n_threads = num_threads
     params.verbosity = LOG_WARNINGS  # a line for each request would make the log long
     params.ui = False
     params.cors_origins = ""  # no page in a browser may ask
@@ -46,6 +47,17 @@ def main() -> None:
     print(f"{options.file} is served at {server.listening_address} by xllamacpp {xllamacpp.__version__}", flush=True)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the engine's own handler waits for the calls in flight
     threading.Event().wait()
+
+
+def default_threads() -> int | None:
+    """Return one thread less than there are cores, if they are few; None for the engine's default.
+
+    The threads wait for each other after each layer, busily. If one of them has no core for itself, because an
+    environment or another program works too, all of them wait: two threads on two busy cores are four times slower
+    than one.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores - 1) if cores <= FEW_CORES else None
 
 
 def prompt_cache_mib() -> int:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, cast
 from metagym.errors import ConfigError, ModelError
 from metagym.imports import package_versions
 from metagym.models.chat import Call
-from metagym.models.client_config import ClientConfig
+from metagym.models.client_config import ClientConfig, merge_sampling
 from metagym.models.constraint import Constrainer, ReplyForm
 from metagym.models.local_server import LlamaCppConfig, ModelServer, require_llama_cpp
 from metagym.models.model_files import ModelFile, find_model
@@ -43,7 +43,8 @@ class GGUFChatModel(OpenAIChatModel):
     the first call, in a process of its own. All models of this process with the same file and `server` settings share
     it. It ends when the last of them is closed, and when this process ends, even if it is killed.
 
-    At most as many calls are in flight as the server has slots, unless `client.max_concurrency` is given.
+    A reply has at most a quarter of the context, so that a conversation fits beside it. At most as many calls are in
+    flight as the server has slots, unless `client.max_concurrency` is given.
     Equal seeds give equal replies with `sampling={"cache_prompt": False}`.
 
     Raises:
@@ -78,6 +79,10 @@ class GGUFChatModel(OpenAIChatModel):
             server = server.model_copy(update={"slots": min(server.slots, client.max_concurrency)})
         defaults = {"max_concurrency": server.slots, "max_retry_s": _MAX_RETRY_S}
         client = client.model_copy(update={name: value for name, value in defaults.items() if name not in given})
+        self.context_tokens = server.context_of(file)
+        merged, room = merge_sampling(sampling or {}), max(1, self.context_tokens // 4)
+        names = merged.keys() & {"max_tokens", "max_completion_tokens"}
+        sampling = {**(sampling or {}), **{name: min(merged[name], room) for name in names}}
         super().__init__(
             file.name,
             base_url="http://127.0.0.1/v1",  # the port is known when the server has started
@@ -92,7 +97,6 @@ class GGUFChatModel(OpenAIChatModel):
         self._constrainer = Constrainer(self.sampling, means="grammar")
         self._local_arguments = (model, server, sampling, timeout_s, max_retries, system_role, client, file.sha256)
         self._served, self._server = ServedFile(file.path, server), cast(ModelServer | None, None)
-        self.context_tokens = server.context_of(file)
         self.fingerprint = {
             "model": file.name,
             "sha256": file.sha256,

@@ -38,7 +38,7 @@ class LlamaCppConfig(Record):
     """The longest conversation with its reply; by default what the model was trained for, at most 8,192. The memory
     for `slots` times this number is reserved at the start."""
     threads: int | None = Field(default=None, ge=1)
-    """Threads that compute; by default one for each core."""
+    """Threads that compute; by default one for each core, and one less on a machine with up to four cores."""
 
     def context_of(self, file: ModelFile) -> int:
         """Return the context of each slot, in tokens."""
