@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from metagym.errors import BudgetExceededError, EpisodesFailedError, ModelUnavai
 from metagym.optimizers.meta_loop import OptimizationResult
 from metagym.runs import Manifest, RunFolder
 from metagym.runs.running import run_experiment
-from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest
+from metagym.testing import FAULTS, FINAL_FAULTS, FakeOpenAIServer, ServerReply, ServerRequest, misbehave
 from metagym.types import Reflection
 from tests.conftest import MakeGates, Serve
 
@@ -151,3 +152,27 @@ def test_an_unreachable_reflector_stops_the_run_and_keeps_it(serve: Serve, tmp_p
     refused[0] = False
     result: OptimizationResult = run_experiment(manifest(server), tmp_path / "run", resume=True)
     assert result == expected
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_budget_is_never_exceeded_under_any_fault_or_lie_of_the_server(make_gates: MakeGates, stream: bool) -> None:
+    # A huge reply is longer than the token limit that the server was given: no client can foresee it.
+    faults = {name: 0.02 for name in FAULTS if name not in FINAL_FAULTS and name != "huge reply"}
+    with FakeOpenAIServer(misbehave(respond, faults, seed=2)) as server:
+        actor = {"model": "m", "base_url": server.base_url, "timeout_s": 1.0, "client": {**QUICK, "stream": stream}}
+        env = make_gates(actor, episodes_per_step=16, max_failure_rate=0.99, budget={"tokens": 150_000})
+        env.reset(seed=0)
+
+        def play() -> None:
+            for _ in range(1_000):
+                with contextlib.suppress(EpisodesFailedError):
+                    env.step("Be brave.")
+
+        with pytest.raises(BudgetExceededError, match="The budget of 150,000 tokens leaves"):
+            play()
+        delivered = sum(item.prompt_tokens + item.completion_tokens for item in server.delivered)
+        spent = env.ledger.spent()
+    assert 10_000 < delivered <= spent.max_tokens <= 150_000
+    assert spent.usage.prompt_tokens + spent.usage.completion_tokens == delivered
