@@ -220,9 +220,19 @@ def test_streams_can_be_switched_off(serve: Serve) -> None:
     assert asked_for_streams(server) == [False]
 
 
-def test_a_refusal_that_says_nothing_of_streams_is_final(serve: Serve) -> None:
-    server = serve(ServerReply("temperature must be 1", status=400, error={"param": "temperature"}))
-    with pytest.raises(ModelError, match="temperature must be 1"):
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        ServerReply("temperature must be 1", status=400, error={"param": "temperature"}),
+        ServerReply("the upstream provider refused", status=403),
+        ServerReply("prompt is too long to stream: 9 tokens > 8 maximum", status=400),
+        ServerReply("the stream was flagged", status=400, error={"code": "content_filter"}),
+    ],
+    ids=lambda reply: reply.text,
+)
+def test_a_refusal_that_is_not_for_the_stream_is_final(serve: Serve, refusal: ServerReply) -> None:
+    server = serve(refusal)
+    with pytest.raises(ModelError, match=refusal.text):
         complete(model_at(server))
     assert len(server.requests) == 1
 

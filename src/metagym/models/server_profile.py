@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from metagym.errors import ConversationError
 from metagym.models.server_failures import Failure
 from metagym.models.server_words import has_meaning
 from metagym.types import Completion
@@ -46,7 +47,8 @@ class ServerProfile:
             self._system_role = "user"  # some chat templates (Gemma) know no other
         if parameter == "max_tokens" and "max_completion_tokens" in message:
             self._renamed["max_tokens"] = "max_completion_tokens"  # newer models of OpenAI
-        is_refused = not failure.may_pass or failure.kind == "HTTP 501"
+        is_final = not failure.may_pass and not issubclass(failure.error, ConversationError)
+        is_refused = is_final or failure.kind == "HTTP 501"
         if is_refused and "stop" in sent and has_meaning("stop", f"{parameter} {message}"):
             self._takes_stop = self._needs_stop
         is_no_stream = failure.kind == "broken reply" and "stream" in sent and self._streams is None
