@@ -165,11 +165,13 @@ def test_steps_before_a_failure_come_back(play: Play) -> None:
     )
     assert remote == local
     assert len(remote.steps) == 1
-    assert remote.error.endswith("ValueError: as asked")
+    assert "ValueError: as asked (" in remote.error
 
 
 def test_a_missing_package_keeps_its_message(play: Play) -> None:
-    assert play(ScriptedActor(["go"]), missing_package, count=1)[0].error == "ImportError: pip install something"
+    assert play(ScriptedActor(["go"]), missing_package, count=1)[0].error.startswith(
+        "ImportError: pip install something ("
+    )
 
 
 class OddError(Exception):
@@ -186,7 +188,7 @@ class Failing:
 
 def test_a_failure_that_cannot_be_pickled_keeps_its_name_and_text(play: Play) -> None:
     assert play(Failing(), count=1) == play(Failing(), count=1, local=True)
-    assert play(Failing(), count=1)[0].error == "OddError: cannot travel"
+    assert play(Failing(), count=1)[0].error.startswith("OddError: cannot travel (")
 
 
 def test_a_users_score_need_not_be_picklable() -> None:

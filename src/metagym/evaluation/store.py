@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from metagym.evaluation.report import EvaluationReport, build_report
 from metagym.files import write_whole
 from metagym.runs import MANIFEST, REPORT, Learned, Manifest, Measurement, MemoryStore, RecordStore, RunFolder
 from metagym.types import Record, Reflection, sum_usage
+
+logger = logging.getLogger(__name__)
 
 
 def open_store(path: str | Path | None, manifest: Manifest) -> RecordStore:
@@ -53,6 +56,9 @@ def report_of(store: RecordStore) -> EvaluationReport:
         learn_from=manifest.evaluation["learn_from"],
     )
     write_report(store, report)
+    if isinstance(store, RunFolder) and store.is_writing:
+        for warning in store.warnings:
+            logger.warning("In %s: %s", store.path, warning)
     return report
 
 

@@ -14,11 +14,11 @@ from typing import Final, Literal
 import numpy as np
 
 from metagym.budget import Budget, BudgetUse
+from metagym.errors import RunFolderError
 from metagym.evaluation.comparison import compare
 from metagym.evaluation.controls import is_control
 from metagym.evaluation.gains import Array
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
-from metagym.runs import read_record
 from metagym.runs.measurements import Learned
 from metagym.statistics import Estimate, adjusted_p, macro_average, mean_interval
 from metagym.types import SCHEMA_VERSION, Record, Text, Texts
@@ -135,7 +135,11 @@ def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline
 
 def read_standings(folder: str | Path) -> Standings:
     """Return the standings that an arena wrote to this folder."""
-    return read_record(Path(folder) / STANDINGS_FILE, Standings)
+    file = Path(folder) / STANDINGS_FILE
+    try:
+        return Standings.model_validate_json(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"Expected the standings of an arena in {file}: {error}.") from error
 
 
 def curves_of(reports: Sequence[EvaluationReport]) -> tuple[EffortCurve, ...]:
