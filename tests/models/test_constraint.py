@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.errors import ConfigError
-from metagym.models import Call, OpenAIChatModel, ask
+from metagym.errors import ConfigError, ModelError
+from metagym.models import Call, ClientConfig, OpenAIChatModel, ask
 from metagym.models.constraint import FIELDS, JSON_MEANS, PROBE, ReplyForm, action_in_json
 from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest
 from metagym.types import Completion
@@ -72,6 +72,14 @@ def test_a_server_without_any_means_is_asked_without(serve: Serve) -> None:
     assert {(reply.constraint, reply.text) for reply in replies} == {("", "Hello! I push the gate.")}
     assert len(server.requests) == len(FIELDS) + 3
     assert not any(name in request.body for request in server.requests[-3:] for name in FIELDS)
+
+
+def test_a_server_that_is_away_is_not_taken_for_one_without_means(serve: Serve) -> None:
+    obey, refusals = server_with("grammar"), [ServerReply("later", status=503)] * 2
+    server = serve(lambda request: refusals.pop() if refusals else obey(request))
+    with pytest.raises(ModelError, match="503"):
+        play(server, 1, max_retries=0)
+    assert [reply.constraint for reply in play(server, 1, client=ClientConfig(first_pause_s=0))] == ["grammar"]
 
 
 def test_a_constraint_of_ones_own_is_not_overridden(serve: Serve) -> None:

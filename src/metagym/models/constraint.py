@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
@@ -19,10 +20,14 @@ from metagym.models.chat import Call
 from metagym.optional_attributes import Extension
 from metagym.types import Completion, Message, digest
 
+logger = logging.getLogger(__name__)
+
 MAX_THOUGHT: Final = 400
 """The most characters of a thought."""
 _MAX_ACTION: Final = 200
 """The most characters of an action, if there is no list of actions."""
+_AWAY: Final = frozenset({502, 503, 504})
+"""Statuses of a server that could not answer: they say nothing about a field."""
 _SPECIAL = re.compile(r"([\\.^$*+?{}\[\]()|/])")
 
 
@@ -133,11 +138,16 @@ class Constrainer:
                 reply = await ask({means: value(PROBE)})
             except (ModelUnavailableError, ConversationError):
                 raise
-            except ModelError:  # the server refuses the field
-                continue
+            except ModelError as error:
+                status = getattr(error.__cause__, "status_code", None)
+                if status is None or status in _AWAY:
+                    raise
+                continue  # the server refuses the field
             action = action_in_json(reply.text)[1] if means == JSON_MEANS else reply.text
             if action is not None and action.strip() == PROBE.actions[0]:
+                logger.info("The server holds replies to their form by %r.", means)
                 return means
+        logger.warning("The server cannot hold replies to their form; they are read as they come.")
         return ""
 
 

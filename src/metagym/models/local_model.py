@@ -114,10 +114,11 @@ class GGUFChatModel(OpenAIChatModel):
         """Return the model's reply; see `ChatModel.complete`. The first call starts the server."""
         if self.client.offline:
             return await super().complete(messages, call, form=form)
-        if self._server is None or not self._server.is_running:
-            self._server = await asyncio.to_thread(SERVERS.start, self._served, id(self))
-        if self._address != self._server.base_url:  # a server that was started again has another port
-            self._address = self._server.base_url
+        server = self._server
+        if server is None or not server.is_running:
+            server = self._server = await asyncio.to_thread(SERVERS.start, self._served, id(self))
+        if self._address != server.base_url:  # a server that was started again has another port
+            self._address = server.base_url
             for loop in {*self._connections} - {asyncio.get_running_loop()}:
                 del self._connections[loop]
             await super().aclose()
@@ -125,7 +126,7 @@ class GGUFChatModel(OpenAIChatModel):
             return await super().complete(messages, call, form=form)
         except ModelError as error:
             try:
-                self._server.check()
+                server.check()
             except ModelError as ended:  # its log says more
                 raise ended from error
             raise
