@@ -124,9 +124,9 @@ def test_sampling_reaches_the_server_for_each_role(command: Metagym, serve: Serv
     )
     assert done.code == 0, done.err
     sent = {
-        (item.body.get("temperature"), item.body["max_tokens"], str(item.body.get("stop"))) for item in server.requests
+        (item.body.get("temperature"), item.body["max_tokens"], tuple(item.body["stop"])) for item in server.requests
     }
-    assert sent == {(0.25, 60, "None"), (0.0, 700, "['a,b']")}
+    assert sent == {(0.25, 60, ("\nObservation:",)), (0.0, 700, ("a,b",))}
 
 
 def test_a_server_that_needs_a_key_gets_the_one_that_the_file_names(
