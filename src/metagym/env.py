@@ -228,6 +228,8 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         config = self.config.model_dump(
             exclude={"families", "schedule", "arm", "max_concurrency", "workers", "budget", "allow_bad_batches"}
         )
+        if self.config.score == "success":  # as in runs of 0.1, which had no such option
+            del config["score"]
         return {
             "metagym": __version__,
             "environment": f"{type(self).__module__}:{type(self).__qualname__}",

@@ -113,7 +113,7 @@ def test_run_takes_another_model_and_server_for_the_reflector(command: Metagym, 
     assert done.code == 0, done.err
     assert {request.body["model"] for request in actor.requests} == {"small"}
     assert {request.body["model"] for request in reflector.requests} == {"big"}
-    assert reflector.requests[0].body["max_tokens"] == 2_000
+    assert reflector.requests[0].body["max_tokens"] == 8_192
 
 
 def test_sampling_reaches_the_server_for_each_role(command: Metagym, serve: Serve) -> None:
@@ -126,7 +126,9 @@ def test_sampling_reaches_the_server_for_each_role(command: Metagym, serve: Serv
     sent = {
         (item.body.get("temperature"), item.body["max_tokens"], tuple(item.body["stop"])) for item in server.requests
     }
-    assert sent == {(0.25, 60, ("\nObservation:",)), (0.0, 700, ("a,b",))}
+    assert f"actor: m at {server.base_url}, temperature=0.25, max_tokens=60; all other sampling" in done.err
+    assert f"reflector: m at {server.base_url}, max_tokens=700, stop=['a,b']; all other sampling" in done.err
+    assert sent == {(0.25, 60, ("\nObservation:",)), (None, 700, ("a,b",))}
 
 
 def test_a_server_that_needs_a_key_gets_the_one_that_the_file_names(

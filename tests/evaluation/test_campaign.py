@@ -12,6 +12,7 @@ from metagym.evaluation.campaign import run_campaign
 from metagym.evaluation.controls import CONTROLS
 from metagym.evaluation.preset import load_preset
 from metagym.runs import evaluation_size
+from tests.conftest import Serve
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,14 @@ def test_a_campaign_evaluates_all_arms_and_resumes_in_its_folder(tmp_path: Path)
     played.clear()
     assert run() == [first]
     assert not played
+
+
+def test_the_sampling_of_a_preset_reaches_the_servers(tmp_path: Path, serve: Serve) -> None:
+    server = serve("ANALYSIS: So.\nIMPROVED PROMPT: Push.\nAction: push")
+    update = {"num_seeds": 1, "num_steps": 1, "num_validation": 1, "num_test": 1, "episodes_per_step": (1,)}
+    sampling = {"sampling": {"temperature": 0.5, "max_tokens": 60}, "reflector_sampling": {"max_tokens": 70}}
+    preset = load_preset("ict-small").model_copy(update={**update, **sampling})
+    model = {"model": "m", "base_url": server.base_url}
+    run_campaign(preset, actor=model, reflector=model, path=tmp_path, controls=())
+    sent = {(request.body.get("temperature"), request.body["max_tokens"]) for request in server.requests}
+    assert sent == {(0.5, 60), (None, 70)}

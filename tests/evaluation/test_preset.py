@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.evaluation.preset import load_preset, preset_names
+from metagym.evaluation.preset import load_preset, preset_names, with_sampling
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -15,6 +16,18 @@ def test_a_shipped_preset_gives_one_evaluation_for_each_environment_and_k(name: 
     preset = load_preset(name)
     assert preset.name == name
     assert len(preset.configs()) == len(preset.environments) * len(preset.episodes_per_step)
+
+
+def test_the_preset_of_the_paper_states_its_sampling_and_a_models_own_goes_over_it() -> None:
+    preset = load_preset("ict")
+    assert with_sampling({"model": "m"}, preset.sampling)["sampling"] == {"temperature": 0.0, "max_tokens": 500}
+    own = {"model": "m", "sampling": {"max_completion_tokens": 9}}
+    assert with_sampling(own, preset.sampling)["sampling"] == {"temperature": 0.0, "max_completion_tokens": 9}
+
+
+@pytest.mark.parametrize("spec", ["demo", {"model": "demo"}, {"method": "fixed"}, print])
+def test_what_is_no_language_model_gets_no_sampling(spec: Any) -> None:
+    assert with_sampling(spec, {"temperature": 0.0}) is spec
 
 
 def test_an_unknown_name_and_an_unknown_field_are_refused(tmp_path: Path) -> None:

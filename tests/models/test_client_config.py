@@ -71,7 +71,12 @@ def test_sampling_that_hides_a_price_a_key_or_nonsense_is_refused(given: dict[st
 
 @pytest.mark.parametrize(
     ("sampling", "expected"),
-    [({"n": 3}, 1500), ({"best_of": 4, "n": 2}, 2000), ({"max_completion_tokens": 10, "n": 2}, 20), ({}, 500)],
+    [
+        ({"n": 3}, 3 * 4_096),
+        ({"best_of": 4, "n": 2}, 4 * 4_096),
+        ({"max_completion_tokens": 10, "n": 2}, 20),
+        ({}, 4_096),
+    ],
 )
 def test_every_reply_that_is_paid_is_reserved(sampling: dict[str, Any], expected: int) -> None:
     assert OpenAIChatModel("m", base_url="http://x/v1", sampling=sampling).max_reply_tokens == expected

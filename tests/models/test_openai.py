@@ -26,15 +26,15 @@ def test_a_request_carries_model_messages_seed_and_default_sampling(serve: Serve
     server = serve("ok")
     complete(model_at(server))
     body = server.requests[0].body
-    assert body == {**STREAM, "model": "m", "messages": MESSAGES, "seed": 1234, "temperature": 0.0, "max_tokens": 500}
+    assert body == {**STREAM, "model": "m", "messages": MESSAGES, "seed": 1234, "max_tokens": 4_096}
 
 
 def test_sampling_overrides_the_defaults_and_none_removes_one(serve: Serve) -> None:
     server = serve("ok")
-    complete(model_at(server, sampling={"temperature": None, "top_p": 0.5, "stop": ["\n"], "seed": 7}))
+    complete(model_at(server, sampling={"max_tokens": None, "top_p": 0.5, "stop": ["\n"], "seed": 7}))
     body = server.requests[0].body
-    assert "temperature" not in body
-    assert (body["top_p"], body["stop"], body["max_tokens"], body["seed"]) == (0.5, ["\n"], 500, 7)
+    assert "max_tokens" not in body
+    assert (body["top_p"], body["stop"], body["seed"]) == (0.5, ["\n"], 7)
 
 
 def test_the_seed_can_be_removed_for_servers_that_refuse_it(serve: Serve) -> None:
@@ -211,7 +211,7 @@ def test_the_fingerprint_holds_model_server_and_sampling_and_no_key(monkeypatch:
     assert model.fingerprint == {
         "model": "m",
         "base_url": "http://x/v1",
-        "sampling": {"temperature": 0.0, "max_tokens": 500, "top_p": 0.5},
+        "sampling": {"max_tokens": 4_096, "top_p": 0.5},
     }
 
 

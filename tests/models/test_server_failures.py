@@ -218,8 +218,8 @@ def test_max_tokens_is_sent_under_the_name_that_the_server_wants(serve: Serve) -
     assert complete(model).text == "ok"
     assert [("max_tokens" in r.body, r.body.get("max_completion_tokens")) for r in server.requests] == [
         (True, None),
-        (False, 500),
-        (False, 500),
+        (False, 4_096),
+        (False, 4_096),
     ]
 
 

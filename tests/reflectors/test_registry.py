@@ -41,14 +41,14 @@ def test_a_mapping_names_method_model_and_options() -> None:
 def test_a_mapping_is_a_chat_reflector_with_room_for_a_long_reply() -> None:
     reflector: Any = make_reflector(LOCAL)
     assert isinstance(reflector, ChatReflector)
-    assert reflector.model.sampling == {"temperature": 0.0, "max_tokens": 2_000}
+    assert reflector.model.sampling == {"max_tokens": 8_192}
 
 
 def test_the_mappings_own_sampling_has_priority() -> None:
     few: Any = make_reflector({**LOCAL, "sampling": {"max_tokens": 7}})
     new: Any = make_reflector({**LOCAL, "sampling": {"max_completion_tokens": 8}})
     assert few.model.sampling["max_tokens"] == 7
-    assert new.model.sampling == {"temperature": 0.0, "max_completion_tokens": 8}
+    assert new.model.sampling == {"max_completion_tokens": 8}
 
 
 def test_names_paths_functions_and_objects_name_reflectors() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
 from metagym.cli import model_options
 from metagym.cli.console import JsonOption, console, print_json, print_text, progress, resumable
 from metagym.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from metagym.evaluation.preset import Preset
 
 ControlOption = Annotated[
     list[str] | None,
@@ -41,13 +44,15 @@ def evaluate_command(
 
     protocol = load_preset(preset)
     actor_spec = model_options.read_actor(actor, sampling)
+    reflector_spec = model_options.read_reflector(reflector, reflector_sampling, actor=actor_spec)
+    _print_models(protocol, actor_spec, reflector_spec)
     path = out or Path("runs") / f"evaluate-{protocol.name}"
     streams, found = [], []
     with resumable(path, f"the same command with --out {path}"), progress() as bars:
         bar = bars.add_task("episodes", total=None)
         arguments: dict[str, Any] = {
             "actor": actor_spec,
-            "reflector": model_options.read_reflector(reflector, reflector_sampling, actor=actor_spec),
+            "reflector": reflector_spec,
             "path": path,
             "budget": model_options.read_budget(budget),
             "on_episode": lambda trajectory: bars.advance(bar),
@@ -145,6 +150,8 @@ def arena_command(
     if learning_budget is not None:
         update["budget"] = Budget(**model_options.read_budget(learning_budget, option="--learning-budget"))
     protocol = protocol.model_copy(update=update)
+    model = model_options.read_shared_model(reflector_model, reflector_sampling, actor=actor_spec)
+    _print_models(protocol, actor_spec, model)
     path = out or Path("runs") / protocol.name
     with resumable(path, f"the same command with --out {path}"), progress() as bars:
         bar = bars.add_task("episodes", total=None)
@@ -152,7 +159,7 @@ def arena_command(
             protocol,
             methods or ["all"],
             actor=actor_spec,
-            model=model_options.read_shared_model(reflector_model, reflector_sampling, actor=actor_spec),
+            model=model,
             path=path,
             limits=model_options.read_budget(budget),
             on_arm=lambda name, num: bars.reset(bar, total=num, description=name),
@@ -168,6 +175,14 @@ def arena_command(
         print_text(f"The report to look at: {make_report([path], path / 'report.html').path}")
     except MissingExtraError as error:
         print_text(str(error))
+
+
+def _print_models(protocol: Preset, actor: Any, reflector: Any) -> None:
+    from metagym.evaluation.preset import with_sampling
+
+    model_options.print_models(
+        with_sampling(actor, protocol.sampling), with_sampling(reflector, protocol.reflector_sampling)
+    )
 
 
 def _read_controls(given: list[str] | None) -> tuple[str, ...] | None:

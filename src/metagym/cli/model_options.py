@@ -154,6 +154,25 @@ def read_model(option: str, spec: str, words: tuple[str, ...] = ()) -> dict[str,
     return {"model": spec}
 
 
+def print_models(actor: Any, reflector: Any = None) -> None:
+    """Print which models play and reflect, and how they sample, before the first call is paid for."""
+    from metagym.cli.console import errors, print_text
+    from metagym.models import is_local
+    from metagym.models.client_config import REFLECTOR_REPLY_TOKENS, REPLY_TOKENS
+
+    for role, spec, tokens in (("actor", actor, REPLY_TOKENS), ("reflector", reflector, REFLECTOR_REPLY_TOKENS)):
+        if _names_model(spec):
+            own = dict(spec.get("sampling") or {})
+            is_limited = "max_completion_tokens" in own or is_local(spec["model"])
+            sampling = own if is_limited else {"max_tokens": tokens, **own}
+            listed = (
+                ", ".join(f"{name}={value}" for name, value in sampling.items())
+                or "max_tokens=a quarter of its context"
+            )
+            at = f" at {spec['base_url']}" if spec.get("base_url") else ""
+            print_text(f"{role}: {spec['model']}{at}, {listed}; all other sampling is the server's default", to=errors)
+
+
 def replayed(spec: Any) -> Any:
     """Return the spec of an actor or reflector whose model asks no server: its replies come from a cassette."""
     return {**spec, "client": {**spec.get("client", {}), "offline": True}} if _names_model(spec) else spec

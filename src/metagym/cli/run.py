@@ -217,6 +217,7 @@ def _play(
     from metagym.models import Cassette
     from metagym.runs.running import run_experiment
 
+    model_options.print_models(manifest.env_options.get("actor"), manifest.reflector)
     after = functools.partial(print_spending, path, to=errors)
     with resumable(path / "manifest.json", f"metagym resume {path}", after=after), progress() as bars:
         meta_steps = bars.add_task("meta-steps", total=manifest.num_steps)

@@ -26,7 +26,7 @@ from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_conf
 from metagym.evaluation.controls import CONTROLS, Arm, control_arm
 from metagym.evaluation.family_stream import StreamReport, evaluate_stream
 from metagym.evaluation.plan import Plan
-from metagym.evaluation.preset import Preset, PresetEnvironment
+from metagym.evaluation.preset import Preset, PresetEnvironment, with_sampling
 from metagym.evaluation.report import EvaluationReport
 from metagym.reflectors import Reflector, make_reflector
 from metagym.registration import RESERVED, check_options, make
@@ -73,7 +73,8 @@ def run_campaign(
     its number of episodes before it is played. A second call with the same folder resumes an interrupted campaign.
     """
     wanted = preset.controls if controls is None else tuple(controls)
-    spec = _read_reflector(reflector)
+    actor = with_sampling(actor, preset.sampling)
+    spec = with_sampling(_read_reflector(reflector), preset.reflector_sampling)
     check_configs(preset.configs(), actor, controls=wanted)
     found = []
     for environment, config in preset.configs():
@@ -98,8 +99,9 @@ def run_streams(
     on_episode: OnEpisode | None = None,
 ) -> list[StreamReport]:
     """Run the reflector over the streams of a preset whose protocol is `stream`; one report per environment and k."""
+    actor = with_sampling(actor, preset.sampling)
     check_configs(preset.configs(), actor)
-    spec = _read_reflector(reflector)
+    spec = with_sampling(_read_reflector(reflector), preset.reflector_sampling)
     name = _arm_name(spec)
     reports = []
     for environment, config in preset.configs():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import Field, ValidationError
 
@@ -13,6 +14,7 @@ from metagym.errors import ConfigError, UnknownNameError, config_error
 from metagym.evaluation.config import EvaluationConfig
 from metagym.types import Json, Record, Text, Texts
 
+T = TypeVar("T")
 _PRESETS = Path(__file__).with_name("presets")
 
 
@@ -43,6 +45,10 @@ class Preset(Record):
     """The control arms that are evaluated in addition to the reflector."""
     budget: Budget | None = None
     """The learning budget of each meta-episode, in an arena."""
+    sampling: dict[Text, Json] = {}
+    """How the actor's model samples, if its mapping does not say otherwise; for protocols that follow a paper."""
+    reflector_sampling: dict[Text, Json] = {}
+    """The same of the reflector's model."""
     num_steps: int = 10
     episodes_per_step: tuple[int, ...] = Field(default=(5,), min_length=1)
     """The values of k; each gives one evaluation."""
@@ -62,6 +68,21 @@ class Preset(Record):
                 (environment, EvaluationConfig(**{**options, "episodes_per_step": k})) for k in self.episodes_per_step
             ]
         return found
+
+
+def with_sampling(spec: T, sampling: Mapping[str, Any]) -> T:
+    """Return a model's mapping with `sampling` under its own; return anything else as it is.
+
+    >>> with_sampling({"model": "m", "sampling": {"max_tokens": 9}}, {"max_tokens": 500, "temperature": 0.0})
+    {'model': 'm', 'sampling': {'temperature': 0.0, 'max_tokens': 9}}
+    """
+    if not sampling or not isinstance(spec, Mapping) or spec.get("model") in (None, "demo"):
+        return spec
+    own = spec.get("sampling") or {}
+    limits = ("max_tokens", "max_completion_tokens")
+    is_limited = any(name in own for name in limits)
+    below = {name: value for name, value in sampling.items() if not (is_limited and name in limits)}
+    return cast("T", {**spec, "sampling": {**below, **own}})
 
 
 def preset_names() -> list[str]:

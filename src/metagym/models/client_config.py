@@ -18,7 +18,9 @@ from metagym.types import Record
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-DEFAULT_SAMPLING: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 500}
+REPLY_TOKENS, REFLECTOR_REPLY_TOKENS = 4_096, 8_192
+"""The longest reply by default: it has room for a model that thinks. Nothing else is sent unless it is asked for."""
+DEFAULT_SAMPLING: Mapping[str, Any] = {"max_tokens": REPLY_TOKENS}
 _REFUSED_SAMPLING: Mapping[str, str] = {
     **dict.fromkeys(("extra_headers", "headers", "extra_query"), "headers may hold keys, and sampling is logged"),
     **dict.fromkeys(("api_key", "authorization", "Authorization"), "name the variable of the key with api_key_env"),

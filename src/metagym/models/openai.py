@@ -46,8 +46,8 @@ _SECRET_FROM = 8  # characters: servers that need no key are given words such as
 class OpenAIChatModel(Extension):
     """A chat model behind an OpenAI-compatible server.
 
-    `sampling` goes into each request unchanged, over the defaults temperature 0 and 500 tokens; the value None
-    removes a default (or the `seed`, or the caller's `stop`). `OPENAI_API_KEY` is sent only to the SDK's own address or
+    `sampling` goes into each request unchanged, over the default of 4,096 tokens for a reply; the value None removes
+    the default (or the `seed`, or the caller's `stop`). `OPENAI_API_KEY` is sent only to the SDK's own address or
     OPENAI_BASE_URL; a `base_url` that is given here gets the key in the environment variable `api_key_env`, or a
     placeholder. `system_role` says whether the system message is sent as one or at the head of the first user message;
     by default the server's first refusal decides.
@@ -58,7 +58,7 @@ class OpenAIChatModel(Extension):
     open ledger, else in `ledger`.
 
     >>> OpenAIChatModel("Qwen/Qwen3-8B", base_url="http://localhost:8000/v1").sampling
-    {'temperature': 0.0, 'max_tokens': 500}
+    {'max_tokens': 4096}
     """
 
     keeps_ledger = True

@@ -16,6 +16,7 @@ from typing import Any, Final
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.imports import import_object
 from metagym.models import ChatModel, is_local, make_model
+from metagym.models.client_config import REFLECTOR_REPLY_TOKENS
 from metagym.reflectors.protocol import Reflector, ReflectorSpec, as_reflector
 from metagym.reflectors.scripted_model import ScriptedReflectorModel
 
@@ -126,5 +127,5 @@ def _reflector_model(mapping: Mapping[str, Any]) -> ChatModel:
     if mapping == {"model": "demo"}:
         return ScriptedReflectorModel()
     own = mapping.get("sampling") or {}
-    sampling = own if "max_completion_tokens" in own else {"max_tokens": 2_000, **own}
+    sampling = own if "max_completion_tokens" in own else {"max_tokens": REFLECTOR_REPLY_TOKENS, **own}
     return make_model({**mapping, "sampling": sampling})

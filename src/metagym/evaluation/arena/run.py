@@ -33,7 +33,7 @@ from metagym.evaluation.campaign import (
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import Arm
 from metagym.evaluation.output.exports import write_standings
-from metagym.evaluation.preset import Preset
+from metagym.evaluation.preset import Preset, with_sampling
 from metagym.evaluation.report import EvaluationReport
 from metagym.imports import missing_extra
 from metagym.optimizers import BestOfN, Gepa, InTurn, Optimizer
@@ -88,6 +88,7 @@ def run_arena(
             f"Expected a preset of the protocol 'ict' for the arena, got {preset.protocol!r} ({preset.name}). Run it "
             "by `metagym evaluate`."
         )
+    actor, model = with_sampling(actor, preset.sampling), with_sampling(model, preset.reflector_sampling)
     places = [(environment, arena_config(config, preset.budget)) for environment, config in preset.configs()]
     check_configs(places, actor, controls=preset.controls)
     bouts = []
