@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from metagym.errors import InnerEnvError
-from metagym.plain_values import clean_text, plain_display
+from metagym.types.plain_values import clean_text, plain_display
 from metagym.workers.protocol import Frame
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+", re.IGNORECASE)  # it differs from process to process

@@ -16,11 +16,11 @@ from typing import Any, ClassVar, Final, Literal, TypedDict, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from metagym.plain_values import Display, Finite
-from metagym.plain_values import Json as Json
-from metagym.plain_values import Text as Text
-from metagym.plain_values import Texts as Texts
-from metagym.plain_values import clean_text as clean_text
+from metagym.types.plain_values import Display, Finite
+from metagym.types.plain_values import Json as Json
+from metagym.types.plain_values import Text as Text
+from metagym.types.plain_values import Texts as Texts
+from metagym.types.plain_values import clean_text as clean_text
 
 WHOLE_REASONS: Final = frozenset(
     {"stop", "tool_calls", "end_turn", "eos", "eos_token", "stop_sequence", "complete", "completed", "finished", "done"}
