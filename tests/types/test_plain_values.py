@@ -20,9 +20,9 @@ from pydantic import ValidationError
 
 import metagym
 from metagym.optimizers import OptimizationResult
-from metagym.types.plain_values import MAX_DEPTH, Display, Json, clean_text, plain_json
 from metagym.runs import Manifest
 from metagym.types import Action, Completion, Observation, Record, Reflection, Step, Trajectory
+from metagym.types.plain_values import MAX_DEPTH, Display, Json, clean_text, plain_json
 from tests.conftest import make_episode, make_meta_step, make_step, make_task, make_trajectory
 
 HALF = "a\ud800"
