@@ -161,7 +161,13 @@ def test_a_budget_is_never_exceeded_under_any_fault_or_lie_of_the_server(make_ga
     # A huge reply is longer than the token limit that the server was given: no client can foresee it.
     faults = {name: 0.02 for name in FAULTS if name not in FINAL_FAULTS and name != "huge reply"}
     with FakeOpenAIServer(misbehave(respond, faults, seed=2)) as server:
-        actor = {"model": "m", "base_url": server.base_url, "timeout_s": 1.0, "client": {**QUICK, "stream": stream}}
+        actor: dict[str, Any] = {
+            "model": "m",
+            "base_url": server.base_url,
+            "timeout_s": 1.0,
+            "client": {**QUICK, "stream": stream},
+        }
+        actor["sampling"] = {"max_tokens": 500}
         env = make_gates(actor, episodes_per_step=16, max_failure_rate=0.99, budget={"tokens": 150_000})
         env.reset(seed=0)
 

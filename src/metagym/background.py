@@ -82,6 +82,7 @@ class BackgroundLoop:
                 for task in tasks:
                     task.cancel()
             if not tasks:  # it has not started, and never will
+                coroutine.close()
                 ended.set()
 
         try:

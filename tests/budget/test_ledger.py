@@ -15,7 +15,7 @@ from metagym.budget import ledger as ledger_module
 from metagym.errors import BudgetExceededError, ConfigError
 from metagym.models import Call
 from metagym.models.asking import Booking
-from metagym.types import Usage
+from metagym.types import Completion, Usage
 from tests.conftest import make_trajectory
 
 PRICES = Prices(prompt=2.0, completion=10.0, cached=0.5)
@@ -29,7 +29,7 @@ def take(ledger: Ledger, tokens: int, *, role: str = "actor", bound: int | None 
     async def main() -> None:
         one = booking(ledger, role, **fields)
         await one.reserve(bound if bound is not None else tokens, 0)
-        one.whole(Usage(prompt_tokens=tokens))
+        one.whole(Completion(text="", usage=Usage(prompt_tokens=tokens)))
 
     asyncio.run(main())
 
@@ -90,7 +90,7 @@ def test_unknown_refused_and_replayed_attempts_are_kept_apart() -> None:
         await one.reserve(100, 50)
         one.refused("HTTP 500")
         await one.reserve(100, 50)
-        one.whole(Usage(prompt_tokens=30, completion_tokens=3))
+        one.whole(Completion(text="", usage=Usage(prompt_tokens=30, completion_tokens=3)))
         booking(ledger).replayed(Usage(prompt_tokens=30, num_calls=1))
 
     ledger = Ledger()
@@ -108,7 +108,7 @@ def test_waiting_and_working_time_are_kept_apart() -> None:
         await asyncio.sleep(0.02)
         await one.reserve(1, 1)
         await asyncio.sleep(0.01)
-        one.whole(Usage())
+        one.whole(Completion(text="", usage=Usage()))
 
     ledger = Ledger()
     asyncio.run(main(ledger))
@@ -162,9 +162,9 @@ def test_a_call_waits_for_others_that_may_use_less_than_they_reserved() -> None:
         waiting = asyncio.create_task(second.reserve(50, 0))
         await asyncio.sleep(0)
         assert not waiting.done()
-        first.whole(Usage(prompt_tokens=10))
+        first.whole(Completion(text="", usage=Usage(prompt_tokens=10)))
         await waiting
-        second.whole(Usage(prompt_tokens=50))
+        second.whole(Completion(text="", usage=Usage(prompt_tokens=50)))
 
     ledger = Ledger(Budget(tokens=100))
     asyncio.run(main())
@@ -196,7 +196,7 @@ def test_the_budget_is_never_exceeded_in_any_order_of_calls(budget: int, calls: 
         if lost:
             mine.unknown("cut")
         else:
-            mine.whole(Usage(prompt_tokens=bound * share // 100))
+            mine.whole(Completion(text="", usage=Usage(prompt_tokens=bound * share // 100)))
 
     async def main() -> None:
         async with asyncio.timeout(10):

@@ -12,7 +12,7 @@ from metagym.budget import Attempt, Budget, BudgetUse, CallLog, Ledger, Prices
 from metagym.errors import BudgetExceededError, ConfigError
 from metagym.models import Call
 from metagym.models.asking import Booking
-from metagym.types import Usage
+from metagym.types import Completion, Usage
 from tests.conftest import make_trajectory
 
 PRICES = Prices(prompt=1_000.0, completion=1_000.0)
@@ -27,7 +27,7 @@ def call(ledger: Ledger, tokens: int = 10, *, bound: int | None = None, end: str
                 return
             await booking.reserve(tokens if bound is None else bound, 0)
             if end == "whole":
-                booking.whole(Usage(prompt_tokens=tokens))
+                booking.whole(Completion(text="", usage=Usage(prompt_tokens=tokens)))
             else:
                 getattr(booking, end)("for the test")
 

@@ -126,7 +126,7 @@ def test_sampling_reaches_the_server_for_each_role(command: Metagym, serve: Serv
     sent = {
         (item.body.get("temperature"), item.body["max_tokens"], tuple(item.body["stop"])) for item in server.requests
     }
-    assert f"actor: m at {server.base_url}, temperature=0.25, max_tokens=60; all other sampling" in done.err
+    assert f"actor: m at {server.base_url}, max_tokens=60, temperature=0.25; all other sampling" in done.err
     assert f"reflector: m at {server.base_url}, max_tokens=700, stop=['a,b']; all other sampling" in done.err
     assert sent == {(0.25, 60, ("\nObservation:",)), (None, 700, ("a,b",))}
 

@@ -49,6 +49,30 @@ def test_a_completion_without_a_count_of_calls_is_one_call() -> None:
     assert ledger.spent().usage.num_calls == 1
 
 
+@pytest.mark.parametrize(
+    ("prompt", "reply", "text", "outcome"),
+    [
+        (10**9, 1, "hi", "unknown"),
+        (1, 10**9, "hi", "unknown"),
+        (1, 11, "hi", "unknown"),
+        (1, 10, "hi", "whole"),
+        (1, 400, "x" * 400, "whole"),  # the model ignored its limit, and the reply is there to see
+        (1, 401, "x" * 400, "unknown"),
+    ],
+)
+def test_a_count_above_what_was_possible_is_unknown(prompt: int, reply: int, text: str, outcome: str) -> None:
+    class Brief(FakeChatModel):
+        max_reply_tokens = 10
+
+    ledger, usage = Ledger(), Usage(prompt_tokens=prompt, completion_tokens=reply, num_calls=1)
+    messages: list[Message] = [{"role": "user", "content": "hello"}]
+    with ledger.open():
+        completion = asyncio.run(ask(Brief([Completion(text=text, usage=usage)]), messages, Call("actor")))
+    assert len(ledger.unknown) == (outcome == "unknown")
+    assert completion.usage == (usage if outcome == "whole" else Usage(num_calls=1))
+    assert ledger.spent().max_tokens == (prompt + reply if outcome == "whole" else max_tokens(messages) + 10)
+
+
 @given(st.lists(st.text(), min_size=1, max_size=5))
 def test_the_upper_bound_is_above_the_bytes_and_the_estimate(texts: list[str]) -> None:
     messages: list[Message] = [{"role": "user", "content": text} for text in texts]

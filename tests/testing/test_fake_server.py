@@ -18,7 +18,16 @@ from tests.models.calling import complete, model_at
 
 USER: Message = {"role": "user", "content": "one two three"}
 ANSWERS = {
-    *("slow", "empty reply", "huge reply", "wrong model", "no usage", "lying usage", "filtered reply"),
+    *(
+        "slow",
+        "empty reply",
+        "huge reply",
+        "wrong model",
+        "no usage",
+        "lying usage",
+        "boasting usage",
+        "filtered reply",
+    ),
     *("slow trickle", "no [DONE]", "comments", "no stream"),
 }
 """The faults that are still replies; the others are errors."""

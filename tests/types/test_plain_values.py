@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import importlib
 import json
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import metagym
+from metagym.errors import MissingExtraError
 from metagym.optimizers import OptimizationResult
 from metagym.runs import Manifest
 from metagym.types import Action, Completion, Observation, Record, Reflection, Step, Trajectory
@@ -35,7 +37,8 @@ NOT_WRITTEN = {"MetaEnvConfig.schedule"}
 def records() -> list[type[Record]]:
     for module in pkgutil.walk_packages(metagym.__path__, "metagym."):
         if not module.name.startswith(("metagym.__main__", "metagym.bridges")):
-            importlib.import_module(module.name)
+            with contextlib.suppress(MissingExtraError):
+                importlib.import_module(module.name)
     found: list[type[Record]] = [Record]
     for cls in found:
         found += [sub for sub in cls.__subclasses__() if sub.__module__.startswith("metagym") and sub not in found]

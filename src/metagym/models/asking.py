@@ -87,8 +87,7 @@ async def _complete(model: ChatModel, messages: Sequence[Message], call: Call) -
     except BaseException as error:
         booking.unknown(f"{type(error).__name__}: {error}")
         raise
-    booking.whole(completion.usage)
-    return completion
+    return booking.whole(completion)
 
 
 def _booking(model: ChatModel, call: Call) -> Booking:
@@ -106,6 +105,7 @@ class Booking:
         self._draft = Attempt(number=-1, purpose=current_purpose(), outcome="reserved", **about)
         self._mark = time.perf_counter()
         self._num_attempts = 0
+        self._most: tuple[int, int | None] = (0, None)
         self._attempt: Attempt | None = None
 
     async def reserve(self, prompt_tokens: int, completion_tokens: int | None) -> None:
@@ -121,7 +121,7 @@ class Booking:
                 f"A budget in money needs the prices of {self._draft.model or 'the model'}, got none. Add them: "
                 "client={'prices': {'prompt': P, 'completion': C}}, in money per million tokens."
             )
-        completion = completion_tokens or 0
+        completion, self._most = completion_tokens or 0, (prompt_tokens, completion_tokens)
         cost = None if self._prices is None else self._prices.at_most(prompt_tokens, completion)
         update = {"max_tokens": prompt_tokens + completion, "cost": cost, "retry": self._num_attempts}
         self._attempt = await self.ledger.reserve(self._draft.model_copy(update=update))
@@ -129,9 +129,22 @@ class Booking:
         now = time.perf_counter()
         self._waiting_s, self._mark = now - self._mark, now
 
-    def whole(self, usage: Usage) -> None:
-        """Settle the attempt: the reply arrived whole, and the server counted it."""
+    def whole(self, completion: Completion) -> Completion:
+        """Settle the attempt: the reply arrived whole, and the server counted it. Return it with what was booked.
+
+        A count that is above what was reserved cannot be true, unless the server ignored the token limit and the reply
+        itself is as long. It is booked as unknown, so that no claim of a server passes a budget.
+        """
+        usage, (prompt, reply) = completion.usage, self._most
+        if reply is not None and self._attempt is not None:
+            received = completion.text, completion.reasoning, *completion.tool_calls
+            reply = max(reply, sum(len(text.encode()) for text in received))
+            if usage.prompt_tokens > prompt or usage.completion_tokens > reply:
+                claim = f"{usage.prompt_tokens} and {usage.completion_tokens} tokens"
+                self.unknown(f"the server counted {claim}, and at most {prompt} and {reply} are possible")
+                return completion.model_copy(update={"usage": Usage(num_calls=1)})
         self._settle("whole", usage=usage.model_copy(update={"num_calls": 1}), cost=self._cost(usage))
+        return completion
 
     def refused(self, reason: str) -> None:
         """Settle the attempt: nothing was paid."""

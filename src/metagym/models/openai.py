@@ -180,8 +180,8 @@ class OpenAIChatModel(Extension):
                 raise AttemptFailedError(failure._replace(is_lesson=is_lesson)) from (None if is_leak else error)
             signal = "success"
             if is_counted:
+                completion = booking.whole(completion)
                 num_tokens = completion.usage.prompt_tokens + completion.usage.completion_tokens
-                booking.whole(completion.usage)
             else:
                 booking.unknown("the server did not count it")
             if self._profile.learn_reply(completion, body, is_stream=is_stream(answer), is_counted=is_counted):

@@ -33,6 +33,7 @@ FAULTS: Final[Mapping[str, Callable[[ServerReply], ServerReply]]] = {
     "wrong model": lambda reply: reply._replace(model="another-model"),
     "no usage": lambda reply: reply._replace(says_usage=False),
     "lying usage": lambda reply: reply._replace(usage={"prompt_tokens": -7, "completion_tokens": "many"}),
+    "boasting usage": lambda reply: reply._replace(usage={"prompt_tokens": 10**9, "completion_tokens": 10**9}),
     "error under 200": lambda reply: ServerReply(raw='{"error": {"message": "the worker died", "code": 502}}'),
     "error in a choice": lambda reply: reply._replace(choice_error={"message": "the worker died", "code": 502}),
     "loading": lambda reply: ServerReply("Loading model", status=503, error={"type": "unavailable_error"}),
