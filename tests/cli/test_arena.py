@@ -57,6 +57,7 @@ def test_json_and_compare_and_the_budget() -> None:
     assert json.loads(compared)[0]["second"] == "fixed"
 
 
+@pytest.mark.slow
 def test_models_are_ranked_within_a_budget_of_money(serve: Serve) -> None:
     def answer(request: ServerRequest) -> str:
         is_reflector = "IMPROVED PROMPT" in request.messages[0]["content"]

@@ -44,6 +44,7 @@ def test_single_runs_are_drawn_in_one_figure(tmp_path: Path) -> None:
     assert "b (SCRIPTED)" in drawn
 
 
+@pytest.mark.slow
 def test_the_arms_of_a_campaign_are_drawn_without_the_tuning(make_gates: MakeGates) -> None:
     kinds: dict[str, ArmKind] = {"demo": "method", "no-reflection": "null control", "tuning": "tuning"}
     for arm, kind in kinds.items():

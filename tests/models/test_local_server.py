@@ -140,6 +140,7 @@ def test_a_machine_with_few_cores_keeps_one_for_other_work(monkeypatch: pytest.M
         assert llama_cpp_engine.default_threads() == threads
 
 
+@pytest.mark.slow
 def test_a_log_is_removed_unless_the_server_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_server.tempfile, "tempdir", str(tmp_path))
     failing = ModelServer("m", command=[sys.executable, "-c", "raise SystemExit(3)"])

@@ -156,6 +156,7 @@ def test_an_evaluation_killed_with_9_thirty_times_gives_the_log_of_an_uninterrup
     kill_and_resume(tmp_path, whole, [rng.randrange(1, len(whole) // 15) for _ in range(30)])
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=15, deadline=None)
 def test_a_log_cut_at_any_byte_is_resumed_to_the_same_content(

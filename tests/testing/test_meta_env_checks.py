@@ -62,6 +62,7 @@ def test_an_environment_that_lists_no_actions_passes() -> None:
     check_meta_env(AnyText)
 
 
+@pytest.mark.slow
 def test_worker_processes_are_checked_if_the_options_ask_for_them() -> None:
     check_meta_env("MetaGym/Gates-v0", episodes_per_step=2, num_meta_steps=1, workers=1)
 

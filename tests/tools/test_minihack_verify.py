@@ -37,6 +37,7 @@ def test_a_seed_gives_the_level_of_minihacks_own_environment() -> None:
         game.close()
 
 
+@pytest.mark.slow
 def test_new_games_reused_games_and_another_process_play_the_same() -> None:
     fresh = play_levels(LEVELS, fresh=True)
     assert count_differences(fresh, play_levels(LEVELS)) == (0, 0)

@@ -89,6 +89,7 @@ def test_an_episode_is_not_blamed_if_another_takes_the_process_down() -> None:
     assert [item.stop_reason.value for item in played] == ["error", *["terminated"] * 5]
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_killed_and_replaced(play: Play, tmp_path: Path) -> None:
     once = functools.partial(Naughty, str(tmp_path / "mark"))
     played = play(["go", "hang", "go", "go"], count=2, make_env=once, step_timeout_s=0.3)

@@ -53,6 +53,7 @@ def worker() -> Iterator[EnvironmentProcess]:
     made.close()
 
 
+@pytest.mark.slow
 def test_one_process_hosts_many_environments(worker: EnvironmentProcess) -> None:
     first, second = worker.new_env(), worker.new_env()
     assert [worker.call(env, "add", 2) for env in (first, second, first)] == [2, 2, 4]
@@ -83,6 +84,7 @@ def test_a_dead_process_is_replaced(worker: EnvironmentProcess) -> None:
     assert worker.call(env, "process") != before
 
 
+@pytest.mark.slow
 def test_a_hung_process_is_killed_and_replaced() -> None:
     worker = EnvironmentProcess("tests.envs.alfworld.test_textworld_engine:Counter", timeout_s=20.0)
     worker.call(0, "add", 1)

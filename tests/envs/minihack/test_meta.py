@@ -40,6 +40,7 @@ def test_the_id_is_shown_only_on_request(goal: str) -> None:
     assert ("apple" in said.partition("Inventory")[0]) == (goal == "family")
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_trajectories() -> None:
     def play(workers: object) -> list[str]:
         with MiniHackMetaEnv(actor="demo", workers=workers, episodes_per_step=6) as env:

@@ -27,6 +27,7 @@ def test_equal_maps_are_one_level_whatever_the_hero_carries(tasks):
     assert len({tasks.find(f"{family}/{seed}").digest for seed in range(5)}) == 1
 
 
+@pytest.mark.slow
 def test_no_start_is_in_two_roles(tasks):
     drawn = {
         split: tasks.draw(40, rng=np.random.default_rng(1), families=["MiniHack-Room-Random-5x5-v0"], split=split)

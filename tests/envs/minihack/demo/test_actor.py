@@ -35,11 +35,13 @@ BEST = {
 }
 
 
+@pytest.mark.slow
 def test_the_default_prompt_instructs_nothing_and_seldom_succeeds(world):
     assert read_instructions(DEFAULT_PROMPT) == ()
     assert play_meta_step(world[0], DEFAULT_PROMPT, draw(world, 40)).reward <= 0.15
 
 
+@pytest.mark.slow
 def test_a_prompt_with_every_instruction_is_far_worse_than_the_best(world):
     tasks = draw(world, 30, seed=1)
     pasted = "\n".join(sorted(f"when {condition}, {skill}" for condition, skill in product(CONDITIONS, SKILLS)))

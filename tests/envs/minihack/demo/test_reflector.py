@@ -76,6 +76,7 @@ def test_the_loop_learns_keys_doors_and_skills(world, name):
     assert history[-1].reward >= 0.6
 
 
+@pytest.mark.slow
 def test_a_prompt_learned_on_skills_does_not_help_in_rooms(world):
     prompt = learn(*world, ["MiniHack-Read-v0"], seed=0, num_steps=4)[-1].prompt
     tasks = draw(world, 20, seed=3)
