@@ -75,7 +75,9 @@ def left_behind(mark: Path) -> list[str]:
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for leftovers in /proc")
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("workers", ["local", pytest.param("2", marks=pytest.mark.slow), pytest.param("ray", marks=needs_ray)])
+@pytest.mark.parametrize(
+    "workers", ["local", pytest.param("2", marks=pytest.mark.slow), pytest.param("ray", marks=needs_ray)]
+)
 def test_after_ctrl_c_in_a_meta_step_a_resume_ends_as_an_uninterrupted_run(
     workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
