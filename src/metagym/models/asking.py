@@ -140,8 +140,10 @@ class Booking:
             received = completion.text, completion.reasoning, *completion.tool_calls
             reply = max(reply, sum(len(text.encode()) for text in received))
             if usage.prompt_tokens > prompt or usage.completion_tokens > reply:
-                claim = f"{usage.prompt_tokens} and {usage.completion_tokens} tokens"
-                self.unknown(f"the server counted {claim}, and at most {prompt} and {reply} are possible")
+                claim = f"{usage.prompt_tokens} + {usage.completion_tokens} tokens"
+                self.unknown(
+                    f"the server did not count it: {claim} are more than {prompt} + {reply}, the most possible"
+                )
                 return completion.model_copy(update={"usage": Usage(num_calls=1)})
         self._settle("whole", usage=usage.model_copy(update={"num_calls": 1}), cost=self._cost(usage))
         return completion

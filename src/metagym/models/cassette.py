@@ -33,6 +33,7 @@ from metagym.types import Completion, Message, digest
 logger = logging.getLogger(__name__)
 
 Mode = Literal["record", "replay", "read-through"]
+_SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)  # its message may quote what is no text in a damaged file
 CASSETTE_VERSION: Final = 2
 """Version 1 had no checksums; such a file is read, and gets the column."""
 
@@ -177,7 +178,7 @@ class Cassette:
         """Close the file, and leave one file that can be copied. Calling it twice is fine."""
         with self._lock:
             if self._connection is not None:
-                with contextlib.suppress(sqlite3.Error):  # another process has it open
+                with contextlib.suppress(*_SQLITE_ERRORS):  # another process has it open
                     self._connection.execute("PRAGMA journal_mode = DELETE")
                 self._connection.close()
                 self._connection = None
@@ -204,7 +205,7 @@ class Cassette:
                     db.execute("ALTER TABLE exchanges ADD COLUMN checksum TEXT")
                 db.execute(f"PRAGMA user_version = {CASSETTE_VERSION}")
                 db.commit()
-            except sqlite3.Error as error:
+            except _SQLITE_ERRORS as error:
                 if db is not None:
                     db.close()
                 raise ConfigError(f"Expected a cassette at {self.path}, got another kind of file: {error}.") from error
@@ -222,7 +223,7 @@ class Cassette:
     def _reporting(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except _SQLITE_ERRORS as error:
             raise ModelUnavailableError(
                 f"Expected a cassette that can be read and written at {self.path}, got: {error}. If the disk is not "
                 "full, the file is damaged: metagym repair RUN sets it aside, and models are asked again."
