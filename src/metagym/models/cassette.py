@@ -277,6 +277,8 @@ def _checksum(fields: Sequence[str]) -> str:
 def _read_outcome(row: Exchange) -> Completion | ConversationError | None:
     """Return the reply in a row, or the error that ended the conversation; None if the row is damaged."""
     *fields, checksum = row
+    if not all(isinstance(field, str) for field in fields):  # sqlite takes any value in any column
+        return None
     if checksum is not None and checksum != _checksum(fields):  # a row of version 1 has none
         return None
     try:

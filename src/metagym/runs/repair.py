@@ -130,7 +130,7 @@ def _repair_cassette(file: Path) -> list[Removed]:
             rows = cassette.damaged()
             if rows:
                 with Path(f"{file}{REMOVED}").open("a", encoding="utf-8") as aside:
-                    aside.writelines(json.dumps(row) + "\n" for row in rows)
+                    aside.writelines(json.dumps(row, default=repr) + "\n" for row in rows)
                 cassette.remove([row[0] for row in rows])
         problem, count = "its checksum does not fit", len(rows)
         return [Removed(file=file.name, line=None, lost=LOSSES["reply"], problem=problem)] * count
