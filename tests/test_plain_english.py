@@ -26,6 +26,8 @@ WORDS = {
     r"(?<!there )\b(?:is|are) (?-i:none)\b": "there is no ..., returned no usable ..., invalid",
     r"\b(?:is|are|was|were) told\b": "is given the message, reports",
     r"\bmend(?:s|ed|ing)?\b": "fix",
+    r"\bstands? for\b": "means, is replaced by",
+    r"\btold apart\b": "differ",
     r"\bapparatus\b": "infrastructure error, failed for infrastructure reasons",
     r"\bso (?:many|long|often) (?:as|[a-z]+s\b)": "a number, a limit, up to N times",
     r"\bof (?:yours|one's own)\b": "your own",

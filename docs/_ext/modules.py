@@ -1,4 +1,4 @@
-"""Which modules the reference documents. `<!-- modules: a, b -->` in a page stands for packages with all in them."""
+"""Which modules the reference documents. `<!-- modules: a, b -->` in a page means packages with all in them."""
 
 import ast
 import importlib
@@ -21,7 +21,7 @@ def documented() -> list[str]:
 
 
 def expand(text: str) -> str:
-    """Return a page with a section for each module that a mark stands for, and with the constants of packages."""
+    """Return a page with a section for each module that a mark names, and with the constants of packages."""
     return _AUTOMODULE.sub(lambda found: found[0] + "".join(_constants(found[1])), _all_sections(text))
 
 

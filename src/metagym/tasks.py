@@ -83,7 +83,7 @@ class TaskSet(ABC):
         """Close what the set holds open."""
 
     def expand_families(self, families: Sequence[str] | None) -> tuple[str, ...]:
-        """Return the families that names of families and groups stand for; None means all."""
+        """Return the families that are named by themselves or by their groups; None means all."""
         if families is None:
             return self.families
         if isinstance(families, str) or not families:

@@ -19,7 +19,7 @@ class ReplyFormat(NamedTuple):
     text: str
     """The form, if no actions are listed."""
     text_with_actions: str
-    """The form, if the available actions are listed; `{action}` stands for one of them."""
+    """The form, if the available actions are listed; `{action}` is replaced by one of them."""
     stop: tuple[str, ...] = ("\nObservation:",)
     """Strings that end a reply: what follows is an observation that the model invents."""
 

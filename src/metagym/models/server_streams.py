@@ -1,4 +1,4 @@
-"""From the bytes of a stream of chunks to the one response that they stand for. It knows no HTTP."""
+"""From the bytes of a stream of chunks to the one response that they make up. It knows no HTTP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_whole_stream(body: bytes) -> bool:
 
 
 def read_stream(body: bytes) -> dict[str, Any]:
-    """Return a stream of chunks as the response that it stands for.
+    """Return a stream of chunks as the response that it makes up.
 
     Only the first choice is read. An error in the stream is the choice's `error`.
 

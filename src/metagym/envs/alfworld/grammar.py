@@ -30,7 +30,7 @@ KNOWN_GRAMMAR = "ec9acb75c70068d3"
 
 
 class Wording(NamedTuple):
-    """The texts and commands that differ between games. `{o}` and `{r}` stand for names."""
+    """The texts and commands that differ between games. `{o}` and `{r}` are replaced by names."""
 
     arrive: str = "You arrive at {r}."
     put_command: str = "move {o} to {r}"

@@ -176,7 +176,7 @@ def _set_axes(panel: Axes, label: str, score_range: Range) -> None:
 
 
 def _dashes(number: int) -> str:
-    return ("-", "--", "-.", ":")[number % 4]  # lines can be told apart without colours, too
+    return ("-", "--", "-.", ":")[number % 4]  # lines differ without colours, too
 
 
 def _label(text: str) -> str:

@@ -36,7 +36,7 @@ class CallUnderWay(Record):
 
 
 class FamilyCurve(Record):
-    """The scores of one family, or of a single meta-episode, so far. None stands for a score that is not known."""
+    """The scores of one family, or of a single meta-episode, so far. None means a score that is not known."""
 
     family: Text = ""
     """Empty in a single meta-episode, whose batches may mix families."""
