@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from metagym.actor import ChatActor, make_actor
-from metagym.actor.reply_format import read_reply, reply_form
+from metagym.actor.chat import read_reply, reply_form
 from metagym.errors import ConfigError
 from metagym.models.constraint import PROBE
 from metagym.testing import FakeChatModel, ServerRequest

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.models.limiter import AdaptiveLimiter, Grant
+from metagym.models.server_profile import AdaptiveLimiter, Grant
 from tests.models.clock import Clock
 
 

@@ -23,7 +23,7 @@ import pytest
 from metagym import OpenAIChatModel
 from metagym.errors import MetaGymError, ModelError
 from metagym.models import ClientConfig
-from metagym.models.exchange import TimeLimits, exchange
+from metagym.models.openai import TimeLimits, exchange
 from tests.models.calling import CALL, ENDED, MESSAGES, sse
 
 # The SDK's generation of httpx: `httpx` up to openai 2, `httpx2` from openai 3 on.

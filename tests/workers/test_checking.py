@@ -17,7 +17,7 @@ from metagym.spaces import TextSpace
 from metagym.testing import ScriptedActor
 from metagym.types import Episode, Task
 from metagym.workers import LocalWorkers, ProcessWorkers, Workers
-from metagym.workers.checking import frame_of_reset, frame_of_step
+from metagym.workers.local import frame_of_reset, frame_of_step
 
 
 class Answer(enum.StrEnum):

@@ -2,12 +2,10 @@
 
 chat             ChatModel: one method; Call: who asks, with which seed
 asking           ask: through the open cassette, booked on the open ledger, with retries
-openai           OpenAIChatModel: the client
-exchange         one request and its answer, within a limit of silence
-limiter          the limiter of the calls in flight
+openai           OpenAIChatModel: the client; one request and its answer, within a limit of silence
 constraint       ReplyForm: a reply is held to its form by the server's own means
 client_config    ClientConfig: time limits, retries, rate limits, prices; the key
-server_profile   what a client finds out about its server by asking once
+server_profile   what a client finds out about its server by asking once; the limiter of the calls in flight
 server_replies   from a server's JSON to a Completion; server_streams: from a stream to that JSON
 server_failures  from an exception to a Failure with its remedy; the breaker
 server_words     what servers say, as data

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
 import os
 import weakref
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from metagym.background import LOOP
 from metagym.budget import Ledger
@@ -22,12 +24,10 @@ from metagym.models.client_config import (
     read_base_url,
 )
 from metagym.models.constraint import FIELDS, QUESTION, Constrainer, HeldModel, ReplyForm
-from metagym.models.exchange import TimeLimits, exchange
-from metagym.models.limiter import AdaptiveLimiter, Signal
-from metagym.models.server_failures import INCOMPLETE, AttemptFailedError, Breaker, read_failure
-from metagym.models.server_profile import ServerProfile, SystemRole
+from metagym.models.server_failures import INCOMPLETE, AttemptFailedError, Breaker, LateError, read_failure
+from metagym.models.server_profile import AdaptiveLimiter, ServerProfile, Signal, SystemRole
 from metagym.models.server_replies import end_at, read_completion
-from metagym.models.server_streams import is_stream
+from metagym.models.server_streams import is_stream, is_whole_stream
 from metagym.optional_attributes import Extension
 from metagym.types import Completion, Message, clean_text
 
@@ -36,10 +36,16 @@ if TYPE_CHECKING:
 
     _Connection = tuple[AsyncOpenAI, AdaptiveLimiter]
 
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+
 logger = logging.getLogger(__name__)
 
 DEFAULT_CLIENT = ClientConfig()
 _MASK = "***"
+_ENDS = (b"\ndata: [DONE]", b"\ndata:[DONE]")
+_AFTER_END_S = 1.0
 _SECRET_FROM = 8  # characters: servers that need no key are given words such as "EMPTY", which replies may hold
 
 
@@ -219,3 +225,69 @@ def _make_again(address: str | None, model: str, *arguments: Any) -> OpenAIChatM
             "machines."
         )
     return made
+
+
+class TimeLimits(NamedTuple):
+    """The limits of one exchange, in seconds."""
+
+    silence: float
+    """Without a byte from the server, after the first one."""
+    first_byte: float
+    """Until the first byte of the reply: some servers send the head of their answer at once."""
+    whole: float
+    """For the whole answer, even if it never pauses."""
+
+
+async def exchange(sdk: AsyncOpenAI, body: dict[str, Any], limits: TimeLimits) -> bytes:
+    """Send a chat request, and return the whole answer as bytes, a stream or not.
+
+    A stream that breaks after its end is whole. Every other failure is raised as the SDK, the HTTP library or the
+    system raise it; a limit of time is a `LateError`.
+    """
+    now = asyncio.get_running_loop().time
+    ends_at = now() + limits.whole
+    task = asyncio.current_task()
+    num_cancels = task.cancelling() if task else 0
+    answer, is_complete = bytearray(), False
+    try:
+        async with asyncio.timeout(min(limits.first_byte, limits.whole)) as timer:
+            opened = await sdk.post("/chat/completions", body=body, cast_to=object, stream=True, stream_cls=_opened())
+            try:
+                async for part in opened.response.aiter_bytes():
+                    answer += part
+                    # The connection ends right after the stream, or is not worth waiting for.
+                    silence = _AFTER_END_S if answer[-32:].rstrip().endswith(_ENDS) else limits.silence
+                    timer.reschedule(min(now() + silence, ends_at))
+                is_complete = True
+            finally:
+                with contextlib.suppress(Exception):  # the reply is whole, or its own failure counts
+                    await opened.response.aclose()
+    except Exception as error:
+        if task and task.cancelling() > num_cancels:  # the connection failed to close after the call was cancelled
+            raise asyncio.CancelledError from error
+        if is_complete or is_whole_stream(bytes(answer)):
+            return bytes(answer)
+        if timer.expired():
+            raise LateError(_remedy(limits, is_begun=bool(answer), is_late=now() >= ends_at)) from error
+        raise
+    return bytes(answer)
+
+
+def _remedy(limits: TimeLimits, *, is_begun: bool, is_late: bool) -> str:
+    if is_late:
+        return f"The reply took longer than {limits.whole:g} s: lower max_tokens, or raise client.reply_timeout_s."
+    if is_begun:
+        return f"It sent nothing for {limits.silence:g} s within a reply: check the server, or raise timeout_s."
+    return f"It did not answer within {limits.first_byte:g} s: check the server, or raise timeout_s."
+
+
+@functools.cache
+def _opened() -> Any:
+    """Return the class in which the SDK returns a response whose body is not read yet."""
+    import openai
+
+    class Opened(openai.AsyncStream[Any]):
+        def __init__(self, *, response: Any, **rest: Any) -> None:
+            self.response = response
+
+    return Opened

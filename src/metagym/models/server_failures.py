@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple
 
 from metagym.errors import ContentFilterError, ContextOverflowError, ModelError, ModelUnavailableError
 from metagym.models.client_config import ClientConfig
-from metagym.models.exchange import LateError
 from metagym.models.server_replies import ReplyError, ServerError, read_error
 from metagym.models.server_words import has_meaning
 
@@ -53,6 +52,10 @@ _CUT = frozenset(
         *("OSError", "EOFError", "EndOfStream", "BrokenResourceError", "ClosedResourceError", "ProtocolError"),
     }
 )
+
+
+class LateError(TimeoutError):
+    """The server was silent for too long, or its reply took too long. The text is the remedy."""
 
 
 class Failure(NamedTuple):

@@ -1,14 +1,24 @@
-"""Inner environments in this process, pooled and reused."""
+"""Inner environments in this process, pooled and reused; what they return is checked and made plain.
+
+Only the keys of `info` that metagym reads are kept, so that an odd value in any other key harms nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import math
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
 
 from metagym.errors import InnerEnvError, in_words
 from metagym.types import Task
-from metagym.workers.checking import frame_of_reset, frame_of_step
+from metagym.types.plain_values import clean_text, plain_display
 from metagym.workers.protocol import Frame, InnerEnv, MakeEnv
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+", re.IGNORECASE)  # it differs from process to process
 
 
 class HostedEnv:
@@ -99,3 +109,85 @@ class _LocalEnv:
 
     async def step(self, command: str) -> Frame:
         return self.hosted.step(command)
+
+
+def frame_of_reset(result: Any) -> Frame:
+    """Return the frame of what `reset` returned; InnerEnvError if it is not `(observation, info)`."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise _expected("reset", "to return (observation, info)", result)
+    return Frame(_text("an observation", result[0]), 0.0, False, False, _info(result[1]))
+
+
+def frame_of_step(result: Any) -> Frame:
+    """Return the frame of what `step` returned; InnerEnvError if the five values are not what Gymnasium says."""
+    if not isinstance(result, tuple) or len(result) != 5:
+        raise _expected("step", "to return (observation, reward, terminated, truncated, info)", result)
+    text, reward, terminated, truncated, info = result
+    return Frame(
+        _text("an observation", text),
+        _number("a reward", reward, "Return a float, 0.0 if nothing was earned."),
+        _truth("terminated", terminated),
+        _truth("truncated", truncated),
+        _info(info),
+    )
+
+
+def _info(info: Any) -> dict[str, Any]:
+    if not isinstance(info, Mapping):
+        raise _expected("info", "to be a dict", info)
+    kept: dict[str, Any] = {}
+    for name in ("goal", "outcome"):
+        if (value := info.get(name)) is not None:
+            kept[name] = _text(f"info[{name!r}]", value)
+    for name in ("available_actions", "events"):
+        if (value := info.get(name)) is not None:
+            kept[name] = _texts(f"info[{name!r}]", value)
+    if (success := info.get("success")) is not None:
+        kept["success"] = _truth("info['success']", success)
+    if (progress := info.get("progress")) is not None:
+        remedy = "Return the share of the goal that is reached, from 0 to 1."
+        kept["progress"] = _number("info['progress']", progress, remedy)
+        if not 0.0 <= kept["progress"] <= 1.0:
+            raise _expected("info['progress']", "to be a number from 0 to 1", progress, remedy)
+    if (display := info.get("display")) is not None:
+        kept["display"] = plain_display(display)
+    return kept
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise _expected(name, "to be a str", value, "Wrap the environment in metagym.TextAdapter.")
+    return clean_text(value if type(value) is str else str.__str__(value))
+
+
+def _texts(name: str, values: Any) -> tuple[str, ...]:
+    # A set has another order in each process.
+    if isinstance(values, str | set | frozenset | Mapping) or not isinstance(values, Iterable):
+        raise _expected(name, "to be a tuple of str", values)
+    return tuple(_text(f"each of {name}", value) for value in values)
+
+
+def _truth(name: str, value: Any) -> bool:
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise _expected(name, "to be True or False", value, "Wrap the condition in bool().")
+
+
+def _number(name: str, value: Any, remedy: str) -> float:
+    try:
+        # A text has no __float__, although float() would read it.
+        number = float(value) if hasattr(value, "__float__") or hasattr(value, "__index__") else math.nan
+    except Exception:  # an array, or a number of the environment's own
+        number = math.nan
+    if not math.isfinite(number):
+        raise _expected(name, "to be a finite number", value, remedy)
+    return number
+
+
+def _expected(name: str, what: str, got: Any, remedy: str = "") -> InnerEnvError:
+    try:
+        shown = _ADDRESS.sub("", repr(got))[:100]
+    except Exception:
+        shown = "a value that cannot be shown"
+    text = f"Expected {name} of the inner environment {what}, got {shown} ({type(got).__name__}). {remedy}"
+    return InnerEnvError(text.rstrip())
