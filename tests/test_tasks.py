@@ -1,4 +1,4 @@
-"""Task sets: roles that divide tasks by content, and draws that never repeat a task."""
+"""Task sets: roles that divide tasks by content, and natural draws that never repeat a task id."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metagym.envs.gates.env import GatesEnv
+from metagym.envs.alfworld.tasks import GeneratedTaskSet
+from metagym.envs.gates.env import GatesEnv, GatesTaskSet
 from metagym.errors import ConfigError, TasksExhaustedError, UnknownNameError
+from metagym.meta_episode import TaskQueue
 from metagym.tasks import ROLES, ListedTaskSet, SeededTaskSet, TaskSet, first_observation, role_of
-from metagym.types import Task
 from tests.conftest import CorridorEnv, make_task, run_python
 
 
@@ -52,13 +53,13 @@ def test_seeds_of_equal_content_are_never_in_two_roles(num_contents: int) -> Non
 
 @given(st.integers(1, 60), st.sampled_from(ROLES), st.integers(0, 5))
 @settings(max_examples=60)
-def test_all_contents_of_a_role_are_drawn_once_and_then_the_family_is_exhausted(
+def test_all_tasks_of_a_role_are_drawn_once_and_then_the_family_is_exhausted(
     num_contents: int, split: str, seed: int
 ) -> None:
     tasks = SeededTaskSet(["f"], lambda family, seed: str(seed % num_contents), num_seeds=200)
-    expected = {tasks.find(f"f/{n}").digest for n in range(200) if tasks.find(f"f/{n}").split == split}
+    expected = {f"f/{n}" for n in range(200) if tasks.find(f"f/{n}").split == split}
     drawn = tasks.draw(len(expected), rng=np.random.default_rng(seed), split=split)
-    assert {task.digest for task in drawn} == expected
+    assert {task.id for task in drawn} == expected
     assert {task.split for task in drawn} <= {split}
     with pytest.raises(TasksExhaustedError, match=f"Expected {len(expected) + 1} new tasks"):
         tasks.draw(len(expected) + 1, rng=np.random.default_rng(seed), split=split)
@@ -68,10 +69,10 @@ def test_disjoint_roles_are_disjoint_levels_not_only_disjoint_seeds() -> None:
     """Few distinct levels behind many seeds: no level of one role is a level of another."""
     tasks = SeededTaskSet(["room"], lambda family, seed: f"level {seed % 50}", num_seeds=10_000)
     levels = {
-        role: {task.seed % 50 for task in tasks.draw(5, rng=np.random.default_rng(1), split=role)} for role in ROLES
+        role: {task.seed % 50 for task in tasks.draw(60, rng=np.random.default_rng(1), split=role)} for role in ROLES
     }
     assert all(not levels[a] & levels[b] for a, b in itertools.combinations(ROLES, 2))
-    assert all(len(found) == 5 for found in levels.values())
+    assert all(len(found) > 5 for found in levels.values())
 
 
 def test_equal_content_in_two_families_is_two_contents() -> None:
@@ -86,7 +87,60 @@ def test_equal_content_in_two_families_is_two_contents() -> None:
 @settings(max_examples=50)
 def test_a_draw_holds_no_task_twice(seed: int, num_tasks: int) -> None:
     drawn = listed().draw(num_tasks, rng=np.random.default_rng(seed))
-    assert len({task.digest for task in drawn}) == num_tasks
+    assert len({task.id for task in drawn}) == num_tasks
+
+
+def common_or_rare(family: str, seed: int) -> str:
+    """One content of four in five seeds, and as many rare ones as there are other seeds."""
+    return "common" if seed % 5 else f"rare {seed}"
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        SeededTaskSet(["f"], common_or_rare, num_seeds=1_000),
+        SeededTaskSet(["f"], common_or_rare),
+        TaskSet.from_seeds(CorridorEnv, 1_000, families=["f"], digest=lambda env, task: common_or_rare("f", task.seed)),
+        ListedTaskSet(
+            make_task(f"t{n}", family="f", seed=n, split="", digest=common_or_rare("f", n)) for n in range(1_000)
+        ),
+    ],
+    ids=["few seeds", "all seeds", "from_seeds", "listed"],
+)
+def test_each_meta_step_draws_contents_as_often_as_the_role_has_them(tasks: TaskSet) -> None:
+    split = next(role for role in ROLES if _share_of_common(tasks, role) > 0)
+    early, late = [], []
+    for seed in range(60):
+        queue = TaskQueue(tasks, rng=np.random.default_rng(seed), batch_size=5, families=["f"], split=split)
+        batches = [queue.draw() for _ in range(8)]
+        early += [task.seed % 5 > 0 for task in batches[0]]
+        late += [task.seed % 5 > 0 for task in batches[-1]]
+    natural = _share_of_common(tasks, split)
+    assert np.mean(early) == pytest.approx(natural, abs=0.07)  # three standard errors of 300 draws
+    assert np.mean(late) == pytest.approx(natural, abs=0.07)
+
+
+def _share_of_common(tasks: TaskSet, split: str) -> float:
+    stream = itertools.islice(tasks.candidates("f", np.random.default_rng(9)), 1_000)
+    common = [task.seed % 5 > 0 for task in stream if task.split == split]
+    return float(np.mean(common))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "family"), [(GatesTaskSet(), "law-0007"), (GeneratedTaskSet(), "pick_two_obj_and_place")]
+)
+@pytest.mark.parametrize("split", ROLES)
+def test_a_meta_episode_plays_a_familys_own_stream_without_the_other_roles(
+    tasks: TaskSet, family: str, split: str
+) -> None:
+    queue = TaskQueue(tasks, rng=_stream_of(family), batch_size=3, families=[family], split=split)
+    drawn = [task for _ in range(10) for task in queue.draw()]
+    natural = (task for task in tasks.candidates(family, _stream_of(family)) if task.split == split)
+    assert drawn == list(itertools.islice(natural, 30))
+
+
+def _stream_of(family: str) -> np.random.Generator:
+    return np.random.default_rng([3, *family.encode()])
 
 
 def test_equal_generators_draw_equal_tasks() -> None:
@@ -117,15 +171,15 @@ def test_an_exhausted_family_leaves_its_turns_to_the_others() -> None:
     assert Counter(task.family for task in drawn) == {"a": 1, "b": 5}
 
 
-def test_excluded_digests_are_not_drawn() -> None:
+def test_excluded_ids_are_not_drawn() -> None:
     first = listed(10).draw(6, rng=np.random.default_rng(0))
-    rest = listed(10).draw(4, rng=np.random.default_rng(0), exclude=[task.digest for task in first])
+    rest = listed(10).draw(4, rng=np.random.default_rng(0), exclude=[task.id for task in first])
     assert not {task.id for task in first} & {task.id for task in rest}
 
 
 def test_the_last_task_of_a_long_list_is_found() -> None:
     tasks = listed(6_000, families=("a",))
-    played = [tasks.find(f"task-{i}").digest for i in range(5_999)]
+    played = [f"task-{i}" for i in range(5_999)]
     for seed in range(5):
         assert tasks.draw(1, rng=np.random.default_rng(seed), exclude=played)[0].id == "task-5999"
 
@@ -138,12 +192,13 @@ def test_exhausted_tasks_are_an_error_with_the_remedy() -> None:
     assert "Ask for fewer episodes_per_step" in str(raised.value)
 
 
-def test_a_family_whose_endless_stream_gives_nothing_new_is_exhausted() -> None:
+def test_a_family_of_one_level_has_tasks_of_one_role_without_end() -> None:
     one_level = SeededTaskSet(["f"], lambda family, seed: "the only level")
     split = one_level.find("f/0").split
-    assert len(one_level.draw(1, rng=np.random.default_rng(0), split=split)) == 1
-    with pytest.raises(TasksExhaustedError):
-        one_level.draw(2, rng=np.random.default_rng(0), split=split)
+    assert len({task.id for task in one_level.draw(9, rng=np.random.default_rng(0), split=split)}) == 9
+    for other in {*ROLES} - {split}:
+        with pytest.raises(TasksExhaustedError):
+            one_level.draw(1, rng=np.random.default_rng(0), split=other)
 
 
 def test_a_draw_makes_few_levels_even_if_there_are_many_families() -> None:
@@ -229,21 +284,6 @@ def test_from_seeds_reads_the_role_from_the_first_observation() -> None:
     found = [tasks.find(f"default/{seed}") for seed in range(70)]
     assert len({task.digest for task in found}) == 7  # the corridor has seven lengths
     assert all(found[seed].digest == found[seed % 7].digest for seed in range(70))
-
-
-def test_from_seeds_never_draws_seeds_of_equal_content_twice() -> None:
-    tasks = TaskSet.from_seeds(CorridorEnv, 700)
-    sizes = {role: len({t.digest for t in _all_of(tasks, role)}) for role in ROLES}
-    assert sum(sizes.values()) == 7
-
-
-def _all_of(tasks: TaskSet, role: str) -> tuple[Task, ...]:
-    for size in itertools.count(1):
-        try:
-            drawn = tasks.draw(size, rng=np.random.default_rng(0), split=role)
-        except TasksExhaustedError:
-            return drawn if size > 1 else ()
-    raise AssertionError
 
 
 def test_from_seeds_takes_a_users_digest() -> None:

@@ -211,7 +211,7 @@ class TaskQueue:
         fresh = self._task_set.draw(
             num_tasks - len(again), rng=self._rng, families=names, split=self._split, exclude=self._seen
         )
-        self._seen.update(task.digest for task in fresh)
+        self._seen.update(task.id for task in fresh)
         self._returned = [task for task in self._returned if task not in again]
         return (*again, *fresh)
 

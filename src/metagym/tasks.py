@@ -1,7 +1,8 @@
-"""Task sets: families, splits by content, and seeded draws that never repeat a task.
+"""Task sets: families, splits by content, and seeded draws from the natural distribution of a role.
 
 A task's *role* (train, validation, test) follows from a digest of its content, not from its seed: two seeds that give
-the same level have the same role. This module knows no actors or prompts.
+the same level have the same role. Within a role, levels come as often as the family gives them. This module knows no
+actors or prompts.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from metagym.types import Task, digest
 ROLES = ("train", "validation", "test")
 ROLE_SHARES = (0.6, 0.2, 0.2)
 MAX_REJECTIONS = 2_000
-"""Levels that are rejected in a row (seen before, or of another role) before a family counts as exhausted."""
+"""Tasks that are passed over in a row (drawn before, or of another role) before a family counts as exhausted."""
 
 TextEnv = gymnasium.Env[str, str]
 
@@ -44,8 +45,8 @@ def first_observation(env: TextEnv, task: Task) -> str:
 class TaskSet(ABC):
     """The tasks of an environment, by family and split.
 
-    A subclass lists the tasks of one family (`candidates`) and finds a task by its id (`find`); this class draws
-    by role and without repeats.
+    A subclass lists the tasks of one family as they come (`candidates`) and finds a task by its id (`find`); this class
+    passes over the tasks of other roles.
 
     >>> from metagym.envs.gates import GatesTaskSet
     >>> tasks = GatesTaskSet()
@@ -60,7 +61,7 @@ class TaskSet(ABC):
     groups: dict[str, tuple[str, ...]]
     """Shorthand names for several families."""
     max_rejections: int | None = MAX_REJECTIONS
-    """Levels rejected in a row before a family counts as exhausted; None means no limit."""
+    """Tasks passed over in a row before a family counts as exhausted; None means no limit."""
 
     def __init__(
         self, families: Iterable[str], *, sources: Iterable[str] = (), groups: dict[str, tuple[str, ...]] | None = None
@@ -109,9 +110,11 @@ class TaskSet(ABC):
         split: str = "train",
         exclude: Iterable[str] = (),
     ) -> tuple[Task, ...]:
-        """Draw tasks without replacement, one family after another in random order.
+        """Draw different tasks, one family after another in random order.
 
-        `exclude` holds the digests of tasks that must not be drawn. Too few tasks are a TasksExhaustedError.
+        `exclude` holds the ids of tasks that must not be drawn. Too few tasks are a TasksExhaustedError. Tasks of equal
+        content may be drawn: passing over contents that were seen would prefer rare levels more and more, and these
+        can be easier or harder than the family.
         """
         names, seen = self.expand_families(families), set(exclude)
         self.check_split(split)
@@ -127,13 +130,13 @@ class TaskSet(ABC):
                     continue
                 stream = streams.setdefault(family, self.candidates(family, rng))
                 looked_at = itertools.islice(stream, self.max_rejections)
-                new = (item for item in looked_at if getattr(item, place) == split and item.digest not in seen)
+                new = (item for item in looked_at if getattr(item, place) == split and item.id not in seen)
                 task = next(new, None)
                 if task is None:
                     exhausted.add(family)
                 else:
                     drawn.append(task)
-                    seen.add(task.digest)
+                    seen.add(task.id)
         if len(drawn) < num_tasks:
             shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
             raise TasksExhaustedError(
@@ -154,8 +157,8 @@ class TaskSet(ABC):
         """Make a task set of your own environment: the seeds 0 to `num_seeds - 1` of each family.
 
         The environment gets the task in `reset(seed=seed, options={"task_id": "family/seed"})`.
-        `digest(env, task)` returns the content that decides the role, by default the first observation;
-        tasks of equal content are never drawn twice in a meta-episode and never have two roles.
+        `digest(env, task)` returns the content that decides the role, by default the first observation: tasks of
+        equal content never have two roles. Within a role, contents come as often as the seeds give them.
         """
         if num_seeds < 1:
             raise ConfigError(f"num_seeds must be at least 1, got {num_seeds}.")
@@ -192,8 +195,8 @@ class ListedTaskSet(TaskSet):
 class SeededTaskSet(TaskSet):
     """A task set whose tasks are made from seeds; the id of a task is `family/seed`.
 
-    Tasks are drawn lazily, and rejected until one has the wanted role. `content` maps (family, seed) to the
-    content of the level, as text.
+    Seeds are drawn as they come; a task of another role than the wanted one is passed over. `content` maps
+    (family, seed) to the content of the level, as text.
     """
 
     def __init__(

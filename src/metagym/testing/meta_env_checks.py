@@ -127,7 +127,7 @@ def _check_tasks(env: MetaEnv, other: MetaEnv, seed: int) -> None:
     wanted = 2 * env.config.episodes_per_step  # with fewer, the first meta-step would be the last
     remedy = (
         "Give the task set more tasks, or check with fewer episodes_per_step. Starts with the same first text "
-        "are one task to TaskSet.from_seeds, unless your own `digest` distinguishes them."
+        "have one role in TaskSet.from_seeds, unless your own `digest` distinguishes them."
     )
     num_drawn = len(_draw_tasks(env, own, wanted, seed))
     expected = f"{wanted} tasks with the split {own!r}, for two meta-steps"
@@ -176,11 +176,10 @@ def _check_no_task_twice(played: Played, env: MetaEnv) -> None:
     if env.config.schedule not in ("fresh", "blocked"):
         return  # such a schedule repeats tasks on purpose
     tasks = [trajectory.task for step in played for trajectory in step[0]]
-    for field in ("id", "digest"):
-        values = [getattr(task, field) for task in tasks]
-        twice = sorted({value for value in values if values.count(value) > 1})
-        remedy = "Let `candidates` yield each task once, with a digest of its content."
-        expect(not twice, f"no task {field} twice in a meta-episode", got=twice, remedy=remedy)
+    ids = [task.id for task in tasks]
+    twice = sorted({task_id for task_id in ids if ids.count(task_id) > 1})
+    remedy = "Give each task its own id; if you override `draw`, leave out the ids in `exclude`."
+    expect(not twice, "no task id twice in a meta-episode", got=twice, remedy=remedy)
 
 
 def _check_values(batch: Sequence[Trajectory], reward: Any, terminated: Any, truncated: Any, info: Any) -> None:

@@ -101,7 +101,7 @@ class MetaReward:
             return list(dict.fromkeys(task.id for task in tasks))
         # The seed is the batch's own ids: every candidate gets the same fresh tasks, at every call.
         rng = np.random.default_rng(derive_seed("fresh reward tasks", *(task.id for task in tasks)))
-        families, known = sorted({task.family for task in tasks}), {task.digest for task in tasks}
+        families, known = sorted({task.family for task in tasks}), {task.id for task in tasks}
         drawn = self.env.task_set.draw(len(tasks), rng=rng, families=families, split=tasks[0].split, exclude=known)
         return [task.id for task in drawn]
 

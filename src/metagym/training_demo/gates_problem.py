@@ -184,7 +184,7 @@ def measure_held_out(
     histories, prompts = play_loops(env, write, laws, num_steps=num_steps, seed=seed)
     finals = []
     for law, prompt, history in zip(laws, prompts, histories, strict=True):
-        known = {item.task.digest for meta_step in history for item in meta_step.trajectories}
+        known = {item.task.id for meta_step in history for item in meta_step.trajectories}
         tasks = env.task_set.draw(5, rng=_rng("final", seed, law), families=[law], split="test", exclude=known)
         finals += [_score(meta_step) for meta_step in env.replay([prompt], [task.id for task in tasks])]
     online = tuple(float(np.mean([_score(history[index]) for history in histories])) for index in range(num_steps))
