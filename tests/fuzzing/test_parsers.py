@@ -174,3 +174,7 @@ def test_the_time_of_a_parser_is_linear_in_the_length(name: str) -> None:
         if times > LIMIT:
             slow[piece, end] = f"{times:.0f} times as long"
     assert not slow
+
+
+def test_the_time_of_thousands_of_reasoning_blocks_is_linear() -> None:
+    assert growth(split_reasoning, lambda size: "<think></think>" * (size // 15), size=150_000) <= LIMIT

@@ -15,7 +15,7 @@ from metagym.errors import RunFolderError
 from metagym.models import Cassette
 from metagym.runs import LOG, MANIFEST, RunFolder
 from metagym.runs.folder import CALLS, REPLIES, REPORT
-from metagym.runs.repair import REMOVED, repair_run
+from metagym.runs.repair import LOSSES, REMOVED, repair_run
 from metagym.runs.running import run_experiment
 from metagym.testing import ServerReply
 from metagym.types import Trajectory
@@ -185,7 +185,7 @@ def test_a_changed_reply_is_found_set_aside_and_asked_for_again(paid: tuple[Path
     num_calls, log = len(server.requests), (path / LOG).read_bytes()
     assert change(path, sql) == 1
     (removed,) = repair_run(path).removed
-    assert (removed.file, removed.lost) == (REPLIES, "a recorded reply: the model is asked again")
+    assert (removed.file, removed.lost) == (REPLIES, LOSSES["reply"])
     assert len((path / f"{REPLIES}{REMOVED}").read_text(encoding="utf-8").splitlines()) == 1
     (path / LOG).unlink()
     run_experiment(about, path, resume=True)

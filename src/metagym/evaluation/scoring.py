@@ -127,12 +127,12 @@ class Scorer:
             yield
 
     def measure(self, requests: Iterable[Request]) -> None:
-        """Make the measurements that are not known yet."""
+        """Make the measurements that are not known yet, or are known of another prompt."""
         waiting: list[Request] = []
         for request in requests:
             key = (request.family, request.loop.seed, request.role.value, request.index)
             known = self.store.get(Measurement, key)
-            if known is None or None in known.scores:
+            if known is None or None in known.scores or known.prompt != request.prompt:
                 waiting.append(request)
             if sum(len(item.tasks) for item in waiting) >= CHUNK:
                 self._measure_now(waiting)

@@ -79,13 +79,13 @@ def split_reasoning(text: str) -> tuple[str, str]:
     >>> split_reasoning("<think>Iron. Push?</think>\\n\\nAction: push")
     ('Iron. Push?', 'Action: push')
     """
-    blocks: list[str] = []
-    while block := _THINK.match(text):
+    blocks, end = list[str](), 0
+    while block := _THINK.match(text, end):
         blocks.append(block["inside"].strip())
-        text = text[block.end() :].lstrip()
+        end = block.end()
     if not blocks and (tail := _THINK_TAIL.search(text)):
-        blocks, text = [text[: tail.start()].strip()], text[tail.end() :].lstrip()
-    return "\n\n".join(block for block in blocks if block), text
+        blocks, end = [text[: tail.start()].strip()], tail.end()
+    return "\n\n".join(block for block in blocks if block), text[end:].lstrip() if blocks else text
 
 
 def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:

@@ -168,6 +168,7 @@ def run_loop(
                 reflection = reflect_once(history)
                 if log is not None:
                     log.put(("", index), reflection)
+                    reflection = log.get(Reflection, ("", index)) or reflection  # with the prompt that was played
             prompts.append(meta_env.check_prompt(reflection.prompt))
             if ledger is not None:
                 outlays.append(ledger.used)

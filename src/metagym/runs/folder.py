@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +32,8 @@ from metagym.runs.manifest import MANIFEST, Manifest, read_manifest
 from metagym.runs.store import MemoryStore, R
 from metagym.types import Episode, MetaStep, Record, Reflection, Trajectory
 
+logger = logging.getLogger(__name__)
+
 LOG = "log.jsonl"
 CALLS = "calls.jsonl"
 REPLIES = "replies.sqlite"
@@ -44,6 +47,8 @@ class RunFolder:
         self.path, self.manifest = path, manifest
         self._journal = Journal(path / LOG)
         self._episodes: dict[tuple[Key, str], tuple[Place, bool]] = {}
+        self._prompts: dict[tuple[str, int], str] = {}
+        """The prompt of each meta-step that an earlier process played, by meta-episode and index."""
         self._records = MemoryStore(manifest)  # all kinds except episodes
         self._replies = ReplyCounts()
 
@@ -117,11 +122,15 @@ class RunFolder:
         return trajectory
 
     def put(self, key: Hashable, record: Record) -> None:
-        """Append a record of another kind. A meta-step that the log already holds is not written again."""
+        """Append a record of another kind. A meta-step that the log already holds is not written again.
+
+        A reflection that the log had lost, and that has now written another prompt, gets the prompt that was played.
+        """
         line = kept = record
         if isinstance(record, Reflection):
             arm, index = cast("tuple[str, int]", key)
-            line = LoggedReflection(arm=arm, index=index, reflection=record)
+            kept = self._with_played_prompt(arm, index, record)
+            line = LoggedReflection(arm=arm, index=index, reflection=kept)
         elif isinstance(record, MetaStep):
             keys = tuple(trajectory.episode.key for trajectory in record.trajectories)
             line = kept = LoggedMetaStep(index=record.index, prompt=record.prompt, reward=record.reward, episodes=keys)
@@ -219,8 +228,20 @@ class RunFolder:
             episode = record.episode
             self._replies.add(record)
             self._episodes[episode.key, episode.prompt] = place, record.score is None
+            self._prompts.setdefault((episode.arm, episode.meta_step), episode.prompt)
         else:
             self._records.put(record.key, record.reflection if isinstance(record, LoggedReflection) else record)
+
+    def _with_played_prompt(self, arm: str, index: int, reflection: Reflection) -> Reflection:
+        prompt = self._prompts.get((arm, index + 1), reflection.prompt)
+        if prompt == reflection.prompt:
+            return reflection
+        problem = (
+            f"The log had lost the reflection on meta-step {index}. It was made again, and wrote another prompt; the "
+            f"prompt that meta-step {index + 1} was played under is kept."
+        )
+        logger.warning("In %s: %s", self.path, problem)
+        return reflection.model_copy(update={"prompt": prompt, "problem": problem})
 
     def _meta_step(self, logged: LoggedMetaStep) -> MetaStep:
         return MetaStep(

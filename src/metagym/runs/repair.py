@@ -18,6 +18,7 @@ from metagym.budget import Attempt
 from metagym.errors import ConfigError, ModelUnavailableError, RunFolderError
 from metagym.files import write_whole
 from metagym.models import Cassette
+from metagym.rendering import plural
 from metagym.runs.folder import CALLS, LOG, REPLIES, REPORT
 from metagym.runs.journal import Journal
 from metagym.runs.lines import OtherSchemaError, read_line
@@ -29,17 +30,19 @@ REMOVED = ".removed"
 _KIND = re.compile(rb'^\{"kind": ?"(\w+)"')
 LOSSES = {
     "episode": "an episode: it is played again",
-    "reflection": "a reflection: it is made again; a recorded reply is not paid for again",
+    "reflection": "a reflection: it is made again; if the next meta-step was played, its prompt is kept",
     "meta_step": "the summary of a meta-step: it is made again from its episodes",
     "measurement": "a measurement: it is made again from its episodes",
     "learned": "the summary of a meta-episode: it is made again",
     "call": "the count of a model call: the budget does not know of it any more",
-    "reply": "a recorded reply: the model is asked again",
+    "reply": "a recorded reply: the model is asked, and paid, again, if the log does not hold what it was for",
     "torn": "the end of a line that a crash tore",
     "report": "the report: it is made again",
 }
 """What a missing line of each kind means when the run is resumed."""
-UNKNOWN_LOSS = "a line that says nothing: if it was an episode, it is played again"
+UNKNOWN_LOSS = "a line that says nothing: if it was an episode or a reflection, it is made again"
+NEEDS_MODELS = ("episode", "reflection", "")
+"""The kinds of lines that a resume asks models for again; an unknown line may be one of them."""
 
 
 class Removed(Record):
@@ -77,9 +80,11 @@ def repair_run(path: str | Path) -> Repair:
     with contextlib.closing(Journal(path / LOG)) as journal:
         journal.lock()
         try:
-            log, num_kept = _repair_lines(path / LOG, read_line, _kind_of)
+            replies, num_replies = _repair_cassette(path / REPLIES)
+            price = _price(num_replies, asked_models=(path / CALLS).exists())
+            log, num_kept = _repair_lines(path / LOG, read_line, _kind_of, price)
             calls, _ = _repair_lines(path / CALLS, Attempt.model_validate_json, lambda line: "call")
-            removed = [*log, *calls, *_repair_cassette(path / REPLIES), *_repair_report(path / REPORT)]
+            removed = [*log, *calls, *replies, *_repair_report(path / REPORT)]
         except OtherSchemaError as error:
             raise RunFolderError(f"{path} was written by another version: {error}. Install that version.") from error
         except OSError as error:
@@ -89,8 +94,15 @@ def repair_run(path: str | Path) -> Repair:
     return Repair(removed=tuple(removed), written=tuple(files), num_kept=num_kept, resume=resume)
 
 
+def _price(num_replies: int, *, asked_models: bool) -> str:
+    """Return what it costs to make a line again that models have a part in."""
+    if num_replies:
+        return f". {plural(num_replies, 'reply')} are recorded: models are asked, and paid, for others only"
+    return ". No reply is recorded: models are asked, and paid, again" if asked_models else ""
+
+
 def _repair_lines(
-    file: Path, read: Callable[[bytes], object], kind_of: Callable[[bytes], str]
+    file: Path, read: Callable[[bytes], object], kind_of: Callable[[bytes], str], price: str = ""
 ) -> tuple[list[Removed], int]:
     if not file.exists():
         return [], 0
@@ -109,7 +121,8 @@ def _repair_lines(
                     kept.append(line)
                     continue
             bad.append(line if line.endswith(b"\n") else line + b"\n")
-            removed.append(Removed(file=file.name, line=number, lost=LOSSES.get(kind, UNKNOWN_LOSS), problem=problem))
+            lost = LOSSES.get(kind, UNKNOWN_LOSS) + (price if kind in NEEDS_MODELS else "")
+            removed.append(Removed(file=file.name, line=number, lost=lost, problem=problem))
     if bad:
         with Path(f"{file}{REMOVED}").open("ab") as aside:
             aside.writelines(bad)
@@ -122,9 +135,10 @@ def _kind_of(line: bytes) -> str:
     return found[1].decode() if found else ""
 
 
-def _repair_cassette(file: Path) -> list[Removed]:
+def _repair_cassette(file: Path) -> tuple[list[Removed], int]:
+    """Return what was removed, and the number of replies that are left."""
     if not file.exists():
-        return []
+        return [], 0
     try:
         with contextlib.closing(Cassette(file)) as cassette:
             rows = cassette.damaged()
@@ -132,12 +146,13 @@ def _repair_cassette(file: Path) -> list[Removed]:
                 with Path(f"{file}{REMOVED}").open("a", encoding="utf-8") as aside:
                     aside.writelines(json.dumps(row, default=repr) + "\n" for row in rows)
                 cassette.remove([row[0] for row in rows])
+            num_left = len(cassette)
         problem, count = "its checksum does not fit", len(rows)
-        return [Removed(file=file.name, line=None, lost=LOSSES["reply"], problem=problem)] * count
+        return [Removed(file=file.name, line=None, lost=LOSSES["reply"], problem=problem)] * count, num_left
     except (ConfigError, ModelUnavailableError) as error:
         _move_aside(file)
-        lost = "all recorded replies: models are asked again for what is not in the log"
-        return [Removed(file=file.name, line=None, lost=lost, problem=str(error))]
+        lost = "all recorded replies: models are asked, and paid, again for what is not in the log"
+        return [Removed(file=file.name, line=None, lost=lost, problem=str(error))], 0
 
 
 def _repair_report(file: Path) -> list[Removed]:

@@ -132,7 +132,12 @@ class FakeOpenAIServer:
     async def _answer(self, http_request: web.Request) -> web.StreamResponse:
         request = ServerRequest(next(self._numbers), await http_request.json(), dict(http_request.headers))
         self.requests.append(request)
-        reply = as_reply(self._respond(request))
+        try:
+            return await self._send(http_request, request, as_reply(self._respond(request)))
+        except ConnectionError:  # the client has gone
+            return web.Response()
+
+    async def _send(self, http_request: web.Request, request: ServerRequest, reply: ServerReply) -> web.StreamResponse:
         if reply.delay_s == math.inf:
             await self._stop.wait()
         elif reply.delay_s:
