@@ -11,12 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from metagym.actor import ChatActor
-from metagym.bad_replies import REMEDIES, ReplyCounts, kind_of
+from metagym.bad_replies import REMEDIES, ReplyCounts, kind_of, unused_reflections
 from metagym.cli.application import app
 from metagym.report import make_report
 from metagym.runs import RunFolder
 from metagym.testing import FakeChatModel
-from metagym.types import Action, Completion, Step, StopReason, Trajectory
+from metagym.types import Action, Completion, Reflection, Step, StopReason, Trajectory
 from tests.conftest import MakeGates, make_meta_step, make_step, make_trajectory
 from tests.runs.conftest import manifest
 
@@ -73,6 +73,13 @@ def test_a_call_of_a_tool_and_an_action_without_a_model_are_not_empty(completion
 def test_episodes_that_failed_do_not_count_and_none_at_all_is_no_warning() -> None:
     assert ReplyCounts([episode(BAD["empty"], score=None)]).warnings == ()
     assert ReplyCounts().warnings == ()
+
+
+def test_reflections_that_could_not_be_used_are_a_warning() -> None:
+    fine, odd = Reflection(prompt="p"), Reflection(prompt="p", problem="The reply was empty; the old prompt was kept.")
+    assert unused_reflections([]) == unused_reflections([fine] * 4 + [odd]) == ()
+    (said,) = unused_reflections([fine, odd])
+    assert said == f"50 % of the reflections (1 of 2) had a problem, such as: {odd.problem}"
 
 
 def test_a_step_logs_the_warning(make_gates: MakeGates, caplog: pytest.LogCaptureFixture) -> None:

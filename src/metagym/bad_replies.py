@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from metagym.types import Step, StopReason, Trajectory
+from metagym.types import Reflection, Step, StopReason, Trajectory
 
 WARN_ABOVE: Final = 0.2
 """A larger share of bad replies, or of episodes that ended by one, is a warning."""
@@ -65,6 +65,16 @@ class ReplyCounts:
             if (count := self._ends[reason]) > WARN_ABOVE * self._num_episodes
         ]
         return tuple(found)
+
+
+def unused_reflections(reflections: Iterable[Reflection]) -> tuple[str, ...]:
+    """Return a sentence with the last problem, if the share of reflections that had one is above `WARN_ABOVE`."""
+    problems = [reflection.problem for reflection in reflections]
+    found = [problem for problem in problems if problem]
+    if len(found) <= WARN_ABOVE * len(problems):
+        return ()
+    counts = f"{_share(len(found), len(problems))} of the reflections ({len(found):,} of {len(problems):,})"
+    return (f"{counts} had a problem, such as: {found[-1]}",)
 
 
 def kind_of(step: Step) -> str:

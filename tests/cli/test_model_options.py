@@ -176,9 +176,11 @@ def test_the_methods_of_an_arena_share_one_model() -> None:
 
 
 def test_a_replay_asks_no_server() -> None:
-    assert replayed({**LOCAL, "client": {"max_concurrency": 4}})["client"] == {"max_concurrency": 4, "offline": True}
-    assert replayed("demo") == "demo"
-    assert replayed({"method": "ace_style", "model": "demo"}) == {"method": "ace_style", "model": "demo"}
+    client = replayed({**LOCAL, "client": {"max_concurrency": 4}}, "actor", "replies.sqlite")["client"]
+    assert client == {"max_concurrency": 4, "offline": True}
+    assert replayed("demo", "actor", "replies.sqlite") == "demo"
+    scripted = {"method": "ace_style", "model": "demo"}
+    assert replayed(scripted, "reflector", "replies.sqlite") == scripted
 
 
 # Budgets ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from metagym.models.client_config import PLACEHOLDER_KEY
 from metagym.runs import LOG, RunFolder
+from metagym.runs.recording import REPLIES, digest_of, read_recording
 from metagym.testing import FakeOpenAIServer, ServerReply
 from tests.cli.conftest import Metagym, rewards_in
 from tests.conftest import Serve, run_python
@@ -245,3 +247,34 @@ def test_a_run_replays_without_its_server(serve: Serve, command: Metagym) -> Non
     assert len(server.requests) == num_calls
     first, second = (sorted(Path(name, "log.jsonl").read_bytes().splitlines()) for name in ("run", "again"))
     assert first == second
+
+
+# The recorded run -------------------------------------------------------------------------------------
+
+
+def test_the_recorded_run_needs_no_model_and_is_not_called_scripted(command: Metagym) -> None:
+    done = command("demo", "--recorded", "--out", "run")
+    assert done.code == 0
+    assert done.err.startswith("A language model made this run, and its recorded replies are played.")
+    assert "SCRIPTED" not in done.out + done.err
+    assert command("verify", "run").code == 0
+
+
+def test_the_recorded_run_takes_no_other_options(command: Metagym) -> None:
+    done = command("demo", "--recorded", "--steps", 3)
+    assert done.code == 1
+    assert "--recorded plays one run as it was" in done.err
+
+
+def test_a_local_run_replays_without_its_model(command: Metagym) -> None:
+    manifest = read_recording().manifest
+    Path("replies.sqlite").write_bytes(gzip.decompress(REPLIES.read_bytes()))
+    options = dict(manifest.env_options)
+    for name, spec in (("actor", options.pop("actor")), ("reflector", manifest.reflector)):
+        Path(f"{name}.json").write_text(json.dumps({key: spec[key] for key in spec if key != "recorded"}))
+    arguments = ["--actor", "actor.json", "--reflector", "reflector.json", "--option", "replay=replies.sqlite"]
+    for name, value in options.items():
+        arguments += ["--option", f"{name}={json.dumps(value)}"]
+    done = command("run", manifest.env_id, *arguments, "--steps", manifest.num_steps, "--out", "run")
+    assert done.code == 0, done.err
+    assert digest_of(RunFolder.open(Path("run")).history) == read_recording().digest

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from metagym.budget import Budget, Ledger, spending_on
-from metagym.errors import CassetteMissError, ConfigError, ContextOverflowError
-from metagym.models import Call, Cassette, OpenAIChatModel, ask
+from metagym.errors import CassetteMissError, ConfigError, ContextOverflowError, ModelUnavailableError
+from metagym.models import Call, Cassette, OpenAIChatModel, ask, make_model
 from metagym.testing import FakeChatModel, ServerReply
 from metagym.types import Completion, Message, Usage
 from tests.conftest import Serve
@@ -250,3 +250,27 @@ def test_a_reply_until_other_stop_strings_is_another_exchange(tmp_path: Path) ->
     with Cassette(path, mode="replay").open():
         texts = [asyncio.run(ask(FakeChatModel([""]), MESSAGES, call)).text for call in (CALL, stopping)]
     assert texts == ["whole", "stopped"]
+
+
+def test_a_cassette_knows_the_models_that_answered(tmp_path: Path) -> None:
+    cassette = Cassette(tmp_path / "replies.sqlite", mode="record")
+    model = {"model": "m", "sampling": {"max_tokens": 9}}
+    for fingerprint, seed in ((model, 1), ({**model, "form": "abc"}, 2), ({**model, "form": "def"}, 3)):
+        answering = FakeChatModel(["yes"])
+        answering.fingerprint = fingerprint
+        complete(cassette, answering, call=CALL._replace(seed=seed))
+    assert cassette.models("actor") == [model]
+    assert cassette.models("reflector") == []
+
+
+def test_a_recorded_model_answers_from_its_cassette_and_by_no_other_way(tmp_path: Path) -> None:
+    path = tmp_path / "replies.sqlite"
+    fingerprint = {"model": "m", "context_tokens": 100, "sampling": {"max_tokens": 9}}
+    answering = FakeChatModel(["yes"])
+    answering.fingerprint = fingerprint
+    complete(Cassette(path, mode="record"), answering)
+    recorded = make_model({"model": "local", "recorded": fingerprint})
+    assert (recorded.model, recorded.context_tokens, recorded.max_reply_tokens) == ("m", 100, 9)
+    assert complete(Cassette(path, mode="replay"), recorded).text == "yes"
+    with pytest.raises(ModelUnavailableError, match="Expected a recorded reply of the model 'm' to this actor call"):
+        asyncio.run(ask(recorded, MESSAGES, CALL))

@@ -103,6 +103,22 @@ def test_no_more_than_max_concurrency_episodes_are_in_flight(limit: int, most: i
     assert asyncio.run(main()) <= most
 
 
+def test_no_more_episodes_are_in_flight_than_the_model_has_places_for() -> None:
+    gate = Gate()
+    gate.model = FakeChatModel(["unused"])  # type: ignore[attr-defined]
+    gate.model.max_conversations = 2  # type: ignore[attr-defined]
+
+    async def main() -> None:
+        run = asyncio.create_task(engine(gate, max_concurrency=8).run(episodes(10)))
+        await settle()
+        assert len(gate.waiting) == 2
+        gate.open.set()
+        await run
+
+    asyncio.run(main())
+    assert gate.most == 2
+
+
 def test_runs_at_the_same_time_share_the_limit_on_concurrency() -> None:
     """Reflectors with their own rollouts play at the same time."""
 

@@ -12,7 +12,7 @@ from metagym.actor.chat import ChatActor
 from metagym.actor.retrieval import ReadPrompt, retrieve_items
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.imports import import_object
-from metagym.models import MODEL_KEYS, GGUFChatModel, is_local, make_model, model_from_environment
+from metagym.models import MODEL_KEYS, is_local, make_model, model_from_environment
 from metagym.optional_attributes import describe, extension_of
 from metagym.types import Action, Episode, Observation, Step
 
@@ -54,7 +54,7 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> 
     if isinstance(actor, Mapping):
         model = make_model(actor, known=ACTOR_KEYS)
         options = {name: value for name, value in actor.items() if name not in (*MODEL_KEYS, "retrieve_items")}
-        if isinstance(model, GGUFChatModel):
+        if is_local(actor["model"]) and actor.get("base_url") is None:
             options.setdefault("constrain", "auto")  # models of this size keep no form by themselves
         return ChatActor(model, **options, read_prompt=_read_prompt(actor.get("retrieve_items")))
     if isinstance(actor, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
@@ -173,9 +174,25 @@ def print_models(actor: Any, reflector: Any = None) -> None:
             print_text(f"{role}: {spec['model']}{at}, {listed}; all other sampling is the server's default", to=errors)
 
 
-def replayed(spec: Any) -> Any:
-    """Return the spec of an actor or reflector whose model asks no server: its replies come from a cassette."""
-    return {**spec, "client": {**spec.get("client", {}), "offline": True}} if _names_model(spec) else spec
+def replayed(spec: Any, role: str, cassette: str) -> Any:
+    """Return the spec of an actor or reflector whose replies come from a cassette: its model asks no server.
+
+    A local model is taken as it was recorded, so that neither its file nor its engine is needed.
+    """
+    from metagym.models import Cassette, is_local
+
+    if not _names_model(spec):
+        return spec
+    if not is_local(spec["model"]):
+        return {**spec, "client": {**spec.get("client", {}), "offline": True}}
+    with contextlib.closing(Cassette(cassette, mode="replay")) as recorded:
+        models = recorded.models(role)
+    if len(models) != 1:
+        raise ConfigError(
+            f"Expected replies of one model to the {role} in {cassette}, found those of {len(models)}. Give the "
+            "cassette of a run with the same options."
+        )
+    return {**spec, "recorded": models[0]}
 
 
 def read_budget(text: str | None, *, option: str = "--budget", base: Mapping[str, Any] | None = None) -> dict[str, Any]:

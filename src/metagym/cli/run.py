@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from rich.table import Table
 from typer import Argument, Option
 
 from metagym.cli import model_options
-from metagym.cli.console import JsonOption, SeedOption, console, errors, print_json, progress, resumable
+from metagym.cli.console import JsonOption, SeedOption, console, errors, print_json, print_text, progress, resumable
 from metagym.cli.options import ENV_OPTION, EnvOption, read_assignments, read_pairs, read_text
 from metagym.cli.show import RunArgument, print_run, print_spending
 from metagym.errors import ConfigError
@@ -19,9 +19,12 @@ from metagym.rendering import plural
 
 if TYPE_CHECKING:
     from metagym.budget import Prices
+    from metagym.models import Cassette
     from metagym.runs import Manifest
     from metagym.runs.cost_estimate import Load
 
+GATES: Final = "MetaGym/Gates-v0"
+NUM_STEPS: Final = 10
 StepsOption = Annotated[
     int, Option("--steps", "-n", min=1, help="Meta-steps: each plays a batch of episodes, then reflects on it.")
 ]
@@ -38,15 +41,23 @@ RunOption = Annotated[
 
 
 def demo_command(
-    env: Annotated[str, Option("--env", help="A meta-environment; `metagym envs` lists them.")] = "MetaGym/Gates-v0",
-    steps: StepsOption = 10,
+    env: Annotated[str, Option("--env", help="A meta-environment; `metagym envs` lists them.")] = GATES,
+    steps: StepsOption = NUM_STEPS,
     seed: SeedOption = 0,
+    recorded: Annotated[
+        bool, Option("--recorded", help="Play a recorded run of a small language model again, without the model.")
+    ] = False,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """See a prompt get better over meta-steps: offline, with a scripted actor and a scripted reflector."""
     from metagym.runs import Manifest
 
+    if recorded:
+        if (env, steps, seed) != (GATES, NUM_STEPS, 0):
+            raise ConfigError("--recorded plays one run as it was: it takes no --env, --steps and --seed.")
+        _play_recorded(out or _new_folder("recorded"), as_json)
+        return
     manifest = Manifest(env_id=env, env_options={"actor": "demo"}, reflector="demo", seed=seed, num_steps=steps)
     _play(manifest, out or _new_folder(f"demo-{env}-seed{seed}"), as_json)
 
@@ -58,7 +69,7 @@ def run_command(
     budget: model_options.BudgetOption = None,
     sampling: model_options.SamplingOption = None,
     reflector_sampling: model_options.ReflectorSamplingOption = None,
-    steps: StepsOption = 10,
+    steps: StepsOption = NUM_STEPS,
     seed: SeedOption = 0,
     option: RunOption = None,
     out: OutOption = None,
@@ -68,6 +79,7 @@ def run_command(
 
     A key is read from the environment: OPENAI_API_KEY, or the variable that api_key_env names in FILE.json.
     """
+    from metagym.models import Cassette
     from metagym.registration import check_options
     from metagym.runs import Manifest
 
@@ -79,7 +91,8 @@ def run_command(
     options["actor"] = model_options.read_actor(actor, sampling)
     reflector_spec = model_options.read_reflector(reflector, reflector_sampling, actor=options["actor"])
     if replay is not None:
-        options["actor"], reflector_spec = map(model_options.replayed, (options["actor"], reflector_spec))
+        options["actor"] = model_options.replayed(options["actor"], "actor", replay)
+        reflector_spec = model_options.replayed(reflector_spec, "reflector", replay)
     if budget is not None:
         options["budget"] = model_options.read_budget(budget)
     manifest = Manifest(
@@ -90,7 +103,8 @@ def run_command(
         num_steps=steps,
         first_prompt=None if first_prompt is None else str(first_prompt),
     )
-    _play(manifest, out or _new_folder(f"{env}-seed{seed}"), as_json, replay=replay)
+    cassette = None if replay is None else Cassette(replay, mode="replay")
+    _play(manifest, out or _new_folder(f"{env}-seed{seed}"), as_json, replay=cassette)
 
 
 def resume_command(run: RunArgument, budget: model_options.BudgetOption = None, as_json: JsonOption = False) -> None:
@@ -107,7 +121,7 @@ def resume_command(run: RunArgument, budget: model_options.BudgetOption = None, 
 
 def estimate_command(
     env: Annotated[str, Argument(help="A meta-environment; `metagym envs` lists them.")],
-    steps: StepsOption = 10,
+    steps: StepsOption = NUM_STEPS,
     seeds: Annotated[int, Option(min=1, help="Runs, one for each seed.")] = 1,
     actor: model_options.ActorOption = None,
     reflector: model_options.ReflectorOption = None,
@@ -211,10 +225,24 @@ def estimate_command(
     console.print(table, *lines, sep="\n", highlight=False)
 
 
+def _play_recorded(path: Path, as_json: bool) -> None:
+    from metagym.runs.recording import read_recording, recorded_replies
+
+    recording = read_recording()
+    print_text(f"A language model made this run, and its recorded replies are played. {recording.about}", to=errors)
+    with recorded_replies() as replies:
+        _play(recording.manifest, path, as_json, replay=replies)
+
+
 def _play(
-    manifest: Manifest, path: Path, as_json: bool, *, resume: bool = False, budget: Any = None, replay: Any = None
+    manifest: Manifest,
+    path: Path,
+    as_json: bool,
+    *,
+    resume: bool = False,
+    budget: Any = None,
+    replay: Cassette | None = None,
 ) -> None:
-    from metagym.models import Cassette
     from metagym.runs.running import run_experiment
 
     model_options.print_models(manifest.env_options.get("actor"), manifest.reflector)
@@ -227,7 +255,7 @@ def _play(
             path,
             resume=resume,
             budget=budget,
-            cassette=None if replay is None else Cassette(replay, mode="replay"),
+            cassette=replay,
             on_episode=lambda: bars.advance(episodes),
             on_meta_step=lambda meta_step: bars.advance(meta_steps),
         )

@@ -10,6 +10,7 @@ server_replies   from a server's JSON to a Completion; server_streams: from a st
 server_failures  from an exception to a Failure with its remedy; the breaker
 server_words     what servers say, as data
 cassette         Cassette: every exchange in one file, to be replayed
+recorded_model   RecordedModel: a model of which only a cassette's replies are at hand
 factory          make_model: from a mapping or an environment variable to a model
 local_model      GGUFChatModel: `local`, a model on this machine behind a server that the process shares
 local_server     ModelServer: llama.cpp, vLLM or `transformers serve`, under local_server_supervisor

@@ -151,6 +151,17 @@ class Cassette:
         by_digest = "SELECT * FROM messages WHERE digest = ?"
         return Rows(tuple(row for name in digests for row in self._all(by_digest, name)), tuple(found))
 
+    def models(self, role: str) -> list[dict[str, Any]]:
+        """Return the fingerprints of the models that answered calls of `role`; see a model's key `recorded`."""
+        sql = (
+            "SELECT DISTINCT json_extract(request, '$.model') FROM exchanges WHERE json_extract(call, '$[0]') = ? "
+            "AND json_type(request, '$.model') = 'object' ORDER BY key"
+        )
+        models = [json.loads(row[0]) for row in self._all(sql, role)]
+        for model in models:
+            model.pop("form", None)  # of one reply; see `HeldModel`
+        return [model for index, model in enumerate(models) if model not in models[:index]]
+
     def adopt(self, rows: Rows) -> None:
         """Store exchanges of another cassette."""
         if rows.exchanges:

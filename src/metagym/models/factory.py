@@ -13,10 +13,11 @@ from metagym.models.client_config import ClientConfig
 from metagym.models.local_model import GGUFChatModel, is_local
 from metagym.models.local_server import LlamaCppConfig
 from metagym.models.openai import OpenAIChatModel
+from metagym.models.recorded_model import RecordedModel
 from metagym.types import Record
 
 _COMMON_KEYS = ("model", "base_url", "api_key_env", "sampling", "timeout_s", "max_retries", "system_role", "client")
-MODEL_KEYS = (*_COMMON_KEYS, "server")
+MODEL_KEYS = (*_COMMON_KEYS, "server", "recorded")
 _KINDS: Mapping[str, Any] = {
     "model": str,
     "base_url": str | None,
@@ -27,6 +28,7 @@ _KINDS: Mapping[str, Any] = {
     "system_role": str,
     "client": Mapping,
     "server": Mapping,
+    "recorded": Mapping,
     "history_steps": int | None,
     "context_tokens": int | None,
     "retrieve_items": int | Mapping | None,
@@ -36,11 +38,11 @@ _KINDS: Mapping[str, Any] = {
 _RECORDS: Mapping[str, type[Record]] = {"client": ClientConfig, "server": LlamaCppConfig}
 
 
-def make_model(mapping: Mapping[str, Any], *, known: Sequence[str] = MODEL_KEYS) -> OpenAIChatModel:
+def make_model(mapping: Mapping[str, Any], *, known: Sequence[str] = MODEL_KEYS) -> OpenAIChatModel | RecordedModel:
     """Return the chat model that a JSON mapping describes.
 
     A model named `local`, `local:NAME` or `local:PATH` without a `base_url` runs on this machine; `server` holds the
-    fields of `LlamaCppConfig`.
+    fields of `LlamaCppConfig`. With `recorded`, a fingerprint from `Cassette.models`, only a cassette answers.
     """
     if "api_key" in mapping:
         raise ConfigError(
@@ -56,6 +58,8 @@ def make_model(mapping: Mapping[str, Any], *, known: Sequence[str] = MODEL_KEYS)
         if not isinstance(value, _KINDS[name]):
             kind = str(_KINDS[name]).replace("collections.abc.", "")
             raise ConfigError(f"{name!r} in the mapping must be of type {kind}, got {value!r}.")
+    if "recorded" in mapping:
+        return RecordedModel(mapping["recorded"])
     options = {name: value for name, value in mapping.items() if name in MODEL_KEYS}
     for name in _RECORDS.keys() & options.keys():
         try:

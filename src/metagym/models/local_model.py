@@ -44,7 +44,8 @@ class GGUFChatModel(OpenAIChatModel):
     it. It ends when the last of them is closed, and when this process ends, even if it is killed.
 
     A reply has at most a quarter of the context, so that a conversation fits beside it. At most as many calls are in
-    flight as the server has slots, unless `client.max_concurrency` is given.
+    flight, and as many episodes are played at once, as the server has slots, unless `client.max_concurrency` is given:
+    each conversation keeps its slot, and its place in the prefix cache.
     Equal seeds give equal replies with `sampling={"cache_prompt": False}`.
 
     Raises:
@@ -79,7 +80,7 @@ class GGUFChatModel(OpenAIChatModel):
             server = server.model_copy(update={"slots": min(server.slots, client.max_concurrency)})
         defaults = {"max_concurrency": server.slots, "max_retry_s": _MAX_RETRY_S}
         client = client.model_copy(update={name: value for name, value in defaults.items() if name not in given})
-        self.context_tokens = server.context_of(file)
+        self.context_tokens, self.max_conversations = server.context_of(file), client.max_concurrency
         merged, room = merge_sampling(sampling or {}), max(1, self.context_tokens // 4)
         names = merged.keys() & {"max_tokens", "max_completion_tokens"}
         sampling = {**(sampling or {}), **{name: min(merged[name], room) for name in names}}

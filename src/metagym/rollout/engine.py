@@ -44,8 +44,10 @@ class RolloutEngine:
     ) -> None:
         self.actor, self.workers, self.config = actor, workers, config
         self._score, self._on_episode, self._recall = score, on_episode, recall
+        own_limit = extension_of(extension_of(actor).model).max_conversations
+        self.max_concurrency = min(config.max_concurrency, own_limit or config.max_concurrency)
         # Several runs may be under way at once (reflectors with their own rollouts): the limit holds for all of them.
-        self.slots = slots or asyncio.Semaphore(self.config.max_concurrency)
+        self.slots = slots or asyncio.Semaphore(self.max_concurrency)
 
     async def run(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
         """Play the episodes and return their records, in the order of `episodes`.
@@ -65,7 +67,7 @@ class RolloutEngine:
         play = play_on(self.workers, self.actor, self.config, self._score)
         loops = [
             asyncio.create_task(self._play_queue(queue, trajectories, stops, play))
-            for _ in range(min(self.config.max_concurrency, len(episodes)))
+            for _ in range(min(self.max_concurrency, len(episodes)))
         ]
         try:
             await asyncio.gather(*loops)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from metagym.bad_replies import ReplyCounts
+from metagym.bad_replies import ReplyCounts, unused_reflections
 from metagym.budget import CallLog, Ledger
 from metagym.errors import RunFolderError
 from metagym.files import write_whole
@@ -176,8 +176,8 @@ class RunFolder:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is wrong with more than a fifth of the replies or episodes, one sentence each."""
-        return self._replies.warnings
+        """What is wrong with more than a fifth of the replies, episodes or reflections, one sentence each."""
+        return (*self._replies.warnings, *unused_reflections(self.all(Reflection).values()))
 
     @property
     def num_episodes(self) -> int:

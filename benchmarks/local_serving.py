@@ -1,0 +1,125 @@
+"""What MetaEnv leaves of a local server's speed: 64 episodes against the same requests sent by a bare client.
+
+    python benchmarks/local_serving.py --model FILE.gguf [--episodes 64] [--rounds 2]
+
+MetaEnv and a bare aiohttp client take turns at one llama.cpp server. The bare client sends the very requests of the
+episodes that were played, with as many conversations in flight as the server has slots. Each turn puts another first
+line into the system prompt, so that nobody finds the other's prompts in the cache. Tokens are those that the server
+computed: replies, and prompts without what came from its cache. It needs the extras local and alfworld.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from collections import deque
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import aiohttp
+import gymnasium
+from measuring import Row, median_ratio, note, run
+
+from metagym import ChatActor, MetaEnv
+from metagym.models import GGUFChatModel
+from metagym.types import Trajectory, step_seed, sum_usage
+
+WORLDS = {"Gates": ("MetaGym/Gates-v0", 12), "ALFWorld": ("MetaGym/ALFWorld-v0", 12)}
+SLOTS, MAX_REPLY_TOKENS = 4, 60
+
+
+class Speed(NamedTuple):
+    """What one turn computed."""
+
+    seconds: float
+    sent: int
+    cached: int
+    replied: int
+
+    @property
+    def rate(self) -> float:
+        return (self.sent - self.cached + self.replied) / self.seconds
+
+
+def requests_of(actor: ChatActor, trajectory: Trajectory, number: int) -> list[dict[str, Any]]:
+    """Return the requests of an episode, with another first line."""
+    bodies = []
+    for index, step in enumerate(trajectory.steps):
+        messages = actor.messages(trajectory.episode.prompt, trajectory.steps[:index], step.observation)
+        head = messages[0]["content"].partition("\n")[2]
+        body = {"messages": [{"role": "system", "content": f"{first_line(number)}\n{head}"}, *messages[1:]]}
+        stream = {"stream": True, "stream_options": {"include_usage": True}}
+        seed = step_seed(trajectory.episode.seed, index)
+        bodies.append({**body, **stream, "seed": seed, "max_tokens": MAX_REPLY_TOKENS, "stop": ["\nObservation:"]})
+    return bodies
+
+
+def first_line(number: int) -> str:
+    """Return a line that is as long, and differs from its first token on, for each number."""
+    return f"{chr(ord('A') + number)}. Read this first."
+
+
+async def send(base_url: str, conversations: list[list[dict[str, Any]]]) -> Speed:
+    """Send the requests of each conversation one after another, `SLOTS` conversations at once."""
+    queue, usages = deque(conversations), list[dict[str, Any]]()
+
+    async def work() -> None:
+        while queue:
+            for body in queue.popleft():
+                async with session.post(f"{base_url}/chat/completions", json=body) as answer:
+                    lines = (await answer.text()).splitlines()
+                found = [json.loads(line[6:]).get("usage") for line in lines if line.startswith("data: {")]
+                usages.append(next(usage for usage in reversed(found) if usage))
+
+    start = time.perf_counter()
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
+        await asyncio.gather(*(work() for _ in range(SLOTS)))
+    cached = sum((usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0) for usage in usages)
+    sent, replied = (sum(usage[name] for usage in usages) for name in ("prompt_tokens", "completion_tokens"))
+    return Speed(time.perf_counter() - start, sent, cached, replied)
+
+
+def take_turns(world: str, model: Path, episodes: int, rounds: int) -> list[Row]:
+    """Return the rows of one world."""
+    env_id, max_steps = WORLDS[world]
+    actor = ChatActor(GGUFChatModel(f"local:{model}", sampling={"max_tokens": MAX_REPLY_TOKENS}))
+    options = {"episodes_per_step": episodes, "max_steps": max_steps, "allow_bad_batches": True}
+    speeds: dict[str, list[Speed]] = {"MetaEnv": [], "bare": []}
+    with closing(cast(MetaEnv, gymnasium.make(env_id, actor=actor, **options).unwrapped)) as env:
+        for number in range(rounds + 1):
+            _, info = env.reset(seed=number)
+            start = time.perf_counter()
+            played = env.step(f"{first_line(2 * number)}\n{info['default_prompt']}")[0]
+            seconds = time.perf_counter() - start
+            usage = sum_usage(trajectory.usage for trajectory in played)
+            own = Speed(seconds, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
+            conversations = [requests_of(actor, trajectory, 2 * number + 1) for trajectory in played]
+            bare = asyncio.run(send(actor.model._server.base_url, conversations))  # type: ignore[attr-defined]
+            if number:  # the first turns start the server and load the world
+                for name, speed in (("MetaEnv", own), ("bare", bare)):
+                    note(f"{world}, {name}: {speed.rate:.0f} tokens/s, {speed}")
+                    speeds[name].append(speed)
+    ratio = median_ratio({name: [speed.rate for speed in found] for name, found in speeds.items()}, "MetaEnv", "bare")
+    rows = [Row(f"{world}: tokens a second through MetaEnv, against the bare client", ratio, "", ">= 0.95")]
+    for name, found in speeds.items():
+        hits = sum(speed.cached for speed in found) / sum(speed.sent for speed in found)
+        limit = ">= 90" if name == "MetaEnv" else ""
+        rows.append(Row(f"{world}: prompt tokens from the cache, {name}", 100 * hits, "%", limit))
+    return rows
+
+
+def measure(arguments: argparse.Namespace) -> list[Row]:
+    """Measure in both worlds."""
+    episodes = 8 if arguments.quick else arguments.episodes
+    return [
+        row
+        for world in WORLDS
+        for row in take_turns(world, Path(arguments.model), episodes, 1 if arguments.quick else arguments.rounds)
+    ]
+
+
+if __name__ == "__main__":
+    run(measure, __doc__, model="", episodes=64, rounds=2)
