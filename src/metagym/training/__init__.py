@@ -1,6 +1,7 @@
 """Training reflectors with GRPO. Importing this package imports no torch.
 
     experience           the data to train on: collected by ICT loops, kept as JSON lines or Parquet (no torch)
+    meta_episode_env     a whole meta-episode as a conversation, for any trainer (no torch)
     reward               the reward of a reflection: its batch, replayed under its prompt (no torch)
     grpo                 the algorithm
     policy               the language model under training: it samples replies and gives their log-probabilities

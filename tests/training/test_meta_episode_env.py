@@ -1,0 +1,125 @@
+"""MetaEpisodeEnv: a meta-episode as a conversation, with the numbers of the meta-loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import metagym
+from metagym.envs.gates.env import GATES, law_of
+from metagym.errors import ConfigError, EpisodesFailedError
+from metagym.testing import FakeChatModel
+from metagym.training.experience import chat_messages
+from metagym.training.meta_episode_env import Answer, MetaEpisodeConfig, MetaEpisodeEnv, returns_to_go
+from tests.conftest import FailingEnv, gates_of
+
+LAW = "law-0007"
+LESSONS = [f"When the gate is {gate}, {way}." for gate, way in zip(GATES, law_of(LAW).opens, strict=True)]
+REPLIES = ["IMPROVED PROMPT: " + "\n".join(LESSONS[:2]), "I do not know.", "IMPROVED PROMPT: " + "\n".join(LESSONS)]
+
+
+@pytest.fixture
+def env() -> Iterator[Any]:
+    with metagym.make("MetaGym/Gates-v0", actor="demo", families=[LAW], episodes_per_step=4, score="progress") as made:
+        yield made
+
+
+def play(env: Any, seed: int = 3, **config: Any) -> tuple[MetaEpisodeEnv, list[Answer]]:
+    rollout = MetaEpisodeEnv(env, MetaEpisodeConfig(**config))
+    rollout.reset(seed=seed)
+    return rollout, [rollout.step(reply) for reply in REPLIES]
+
+
+def test_the_batches_are_those_of_the_meta_loop_with_the_same_replies(env: Any) -> None:
+    rollout, turns = play(env, reward="gain")
+    reflector = metagym.ChatReflector(FakeChatModel(lambda messages, call: REPLIES[call.meta_step]))
+    result = metagym.optimize(env, reflector, 3, seed=3)
+    assert [item.trajectories for item in rollout.history] == [item.trajectories for item in result.history]
+    assert [item.reward for item in rollout.history] == list(result.rewards)
+    assert tuple(rollout.prompts) == result.prompts
+    assert [bool(turn.problem) for turn in turns] == [False, True, False]
+
+
+def test_each_message_shows_what_a_reflector_is_shown(env: Any) -> None:
+    rollout = MetaEpisodeEnv(env, MetaEpisodeConfig(num_turns=2))
+    assert rollout.reset(seed=3) == chat_messages(rollout.history[0])
+    assert rollout.step(REPLIES[0]).message == chat_messages(rollout.history[1])[-1]
+    last = rollout.step(REPLIES[1])
+    assert last.message is None
+    assert last.done
+
+
+@pytest.mark.parametrize("reward", ["online", "test", "gain"])
+def test_the_parts_of_the_turns_add_up_to_the_whole(env: Any, reward: str) -> None:
+    by_turn, _ = play(env, reward=reward, credit="turn")
+    at_end, _ = play(env, reward=reward, credit="end")
+    assert at_end.rewards[:-1] == [0.0, 0.0]
+    assert math.isclose(sum(by_turn.rewards), at_end.rewards[-1], abs_tol=1e-12)
+    assert at_end.rewards[-1] > 0
+
+
+def test_online_is_the_mean_over_the_batches_under_written_prompts(env: Any) -> None:
+    rollout, turns = play(env, reward="online", credit="turn")
+    scores = [item.reward or 0.0 for item in rollout.history]
+    assert len(scores) == 4
+    assert rollout.rewards == [score / 3 for score in scores[1:]]
+    assert [turn.reward for turn in turns] == rollout.rewards
+
+
+def test_the_gain_is_that_of_the_last_prompt_over_the_first_on_tasks_of_their_own(env: Any) -> None:
+    rollout, turns = play(env, reward="gain", credit="turn", num_test=30)
+    assert rollout.rewards[1] == 0.0, "an unusable reply changes nothing"
+    assert [turn.reward for turn in turns[:2]] == [0.0, 0.0], "it is known only at the end"
+    (first, last) = env.unwrapped.replay(
+        [rollout.prompts[0], rollout.prompts[-1]], [f"{LAW}/{number}" for number in range(400)]
+    )
+    assert math.isclose(sum(rollout.rewards), last.reward - first.reward, abs_tol=0.15)
+
+
+def test_test_tasks_are_none_of_the_batches_and_equal_within_a_group(env: Any) -> None:
+    played: list[Any] = []
+    env.unwrapped.on_episode = played.append
+    play(env, reward="test", credit="end")
+    own = {item.task.id for item in played if not item.episode.arm.endswith("replay-0")}
+    tested = [item.task.id for item in played if item.task.id not in own]
+    assert len(own) == 12
+    assert len(tested) == 20
+    played.clear()
+    play(env, reward="test", credit="turn")
+    assert {item.task.id for item in played} == own | set(tested)
+
+
+def test_a_reply_without_a_prompt_costs_its_turn_the_penalty(env: Any) -> None:
+    plain, _ = play(env)
+    rollout, _ = play(env, format_penalty=0.5)
+    assert [one - other for one, other in zip(plain.rewards, rollout.rewards, strict=True)] == [0.0, 0.5, 0.0]
+
+
+def test_a_turn_too_many_is_refused(env: Any) -> None:
+    rollout = MetaEpisodeEnv(env, MetaEpisodeConfig(num_turns=1))
+    with pytest.raises(ConfigError, match=r"Expected reset\(\) before the first of 1 turns"):
+        rollout.step("IMPROVED PROMPT: p")
+    rollout.reset(seed=1)
+    rollout.step("IMPROVED PROMPT: p")
+    with pytest.raises(ConfigError, match="and after the last"):
+        rollout.step("IMPROVED PROMPT: p")
+
+
+def test_test_episodes_that_failed_are_no_reward() -> None:
+    closed: list[bool] = []  # no road is open once the batches are played
+    env = gates_of(lambda inner: FailingEnv(inner, lambda task_id: bool(closed)))("demo", families=[LAW])
+    rollout = MetaEpisodeEnv(env, MetaEpisodeConfig(num_turns=1, reward="test"))
+    rollout.reset(seed=0)
+    closed.append(True)
+    with pytest.raises(EpisodesFailedError, match=r"20 of 20 test episodes failed\. Leave this rollout out"):
+        rollout.step(REPLIES[0])
+    env.close()
+
+
+def test_returns_to_go_are_the_sums_of_what_follows() -> None:
+    assert returns_to_go([1.0, 0.0, 2.0]) == [3.0, 2.0, 2.0]
+    assert returns_to_go([1.0, 0.0, 2.0], discount=0.5) == [1.5, 1.0, 2.0]
+    assert returns_to_go([]) == []
