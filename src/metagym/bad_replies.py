@@ -45,7 +45,9 @@ class ReplyCounts:
             return
         self._num_episodes += 1
         self._num_replies += len(trajectory.steps)
-        self._bad.update(kind for step in trajectory.steps if (kind := kind_of(step)))
+        for step in trajectory.steps:
+            if kind := kind_of(step):
+                self._bad[kind] += 1
         if trajectory.stop_reason in END_REMEDIES:
             self._ends[trajectory.stop_reason] += 1
 

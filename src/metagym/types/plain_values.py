@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field, ValidationInfo
-from pydantic_core import to_jsonable_python
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler
+from pydantic_core import core_schema, to_jsonable_python
 
 MAX_DEPTH: Final = 64
 """The levels of a JSON value within a record. Readers of JSON allow 200 in all, and Python's own about 1,000."""
@@ -87,18 +88,30 @@ def plain_display(value: Any) -> Any:
         return f"not JSON: {type(error).__name__}: {clean_text(str(error))[:200]}"
 
 
-def _clean_display(value: Any, info: ValidationInfo) -> Any:
-    return value if value is None or info.mode == "json" else plain_display(value)  # "json": it comes from a file
+def _clean_display(value: Any) -> Any:
+    return None if value is None else plain_display(value)
 
 
 def _clean_json(value: Any) -> Any:
     return plain_json(value)
 
 
-Text = Annotated[str, AfterValidator(clean_text)]
+@dataclass(frozen=True)
+class _FromPython:
+    """Cleans a value that comes from Python. A value that is read from JSON needs nothing: UTF-8 has no surrogates."""
+
+    clean: Callable[[Any], Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        plain = handler(source)
+        cleaned = core_schema.no_info_after_validator_function(self.clean, plain)
+        return core_schema.json_or_python_schema(json_schema=plain, python_schema=cleaned)
+
+
+Text = Annotated[str, _FromPython(clean_text)]
 """A lone surrogate passes pydantic and then breaks the dump to JSON: it is replaced on the way in."""
 Texts = tuple[Text, ...]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Json = Annotated[Any, AfterValidator(_clean_json)]
 """A JSON value as it is read back from a file, so that a record equals its round trip."""
-Display = Annotated[Any, AfterValidator(_clean_display)]
+Display = Annotated[Any, _FromPython(_clean_display)]
