@@ -18,7 +18,7 @@ from tests.conftest import SRC
 MAX_UNITS = 38
 MAX_FLOORS = 14
 MAX_LINES = 350
-INNER = {"types", "tasks", "spaces", "errors", "imports"}
+INNER = {"types", "tasks", "spaces", "errors", "imports", "tools"}
 """What `envs/*/env.py` and the modules beside it may import."""
 META = INNER | {"env", "actor", "reflectors", "optional_attributes"}
 """What `envs/*/meta.py` may import."""

@@ -1,60 +1,50 @@
-"""An agent with tools: each action is a call in text, such as `refund(order=17)`, and has arguments."""
+"""An agent with tools: the methods of a class, with their types and docstrings, are what the agent may call."""
 
-import ast
-from typing import Any
-
-import gymnasium as gym
+from typing import Annotated, Any
 
 import metagym
-
-TOOLS = "find_orders(customer='...'), order(number=...), refund(number=...), reject(number=...)"
-
-
-def read_call(text: str) -> tuple[str, dict[str, Any]]:
-    """Read `name(argument=literal, ...)`. Nothing is executed: do not trust a model's reply."""
-    call = ast.parse(text.strip(), mode="eval").body
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
-        raise ValueError("expected name(argument=value)")
-    return call.func.id, {str(item.arg): ast.literal_eval(item.value) for item in call.keywords}
+from metagym.errors import ToolError
+from metagym.tools import ToolCall
 
 
-class Shop(gym.Env[str, str]):
+class Shop(metagym.ToolEnv):
     """A customer wants money back. The shop's rule: it pays up to a number of days after the order."""
 
-    def __init__(self) -> None:
-        self.observation_space = self.action_space = metagym.TextSpace()
+    goal = "Refund the order or reject the request, by the shop's rule."
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.limit = int((options or {}).get("task_id", "30 days/").split()[0])  # the family is the shop's rule
+    def start(self, family: str) -> str:
+        self.limit = int(family.split()[0]) if family != "default" else 14  # the family is the shop's rule
         self.number, self.age = (int(n) for n in self.np_random.integers((100, 1), (1000, 60)))
         self.customer = str(self.np_random.choice(["Ada", "Ben", "Cleo", "Dan"]))
-        return f"{self.customer} asks for a refund.", {"goal": f"Refund or reject, by the rule. Tools: {TOOLS}"}
+        self.paid: bool | None = None
+        return f"{self.customer} asks for a refund."
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        try:
-            name, given = read_call(action)
-        except (ValueError, SyntaxError, RecursionError) as error:  # answer in words; never raise
-            return f"Not a tool call: {error}. Tools: {TOOLS}", 0.0, False, False, {"success": False}
-        if name in ("refund", "reject"):
-            is_right = (name == "refund") == (self.age <= self.limit) and given.get(
-                "number", self.number
-            ) == self.number
-            info = {"success": is_right, "outcome": "right" if is_right else f"wrong: refunds end at {self.limit} days"}
-            return "The case is closed.", float(is_right), True, False, info
-        result = "Nothing was found."
-        if name == "find_orders" and given.get("customer") == self.customer:
-            result = f"[{self.number}]"
-        elif name == "order" and given.get("number") == self.number:
-            result = f"Order {self.number} is {self.age} days old."
-        return result, 0.0, False, False, {"success": False}
+    @metagym.tool
+    def find_orders(self, customer: Annotated[str, "The customer's first name."]) -> list[int]:
+        """Return the numbers of a customer's orders."""
+        return [self.number] if customer == self.customer else []
+
+    @metagym.tool
+    def order_age(self, number: int) -> str:
+        """Return the age of an order."""
+        if number != self.number:
+            raise ToolError(f"There is no order {number}.")  # the agent reads this as the result
+        return f"{self.age} days"
+
+    @metagym.tool
+    def decide(self, number: int, refund: bool) -> str:
+        """Close the case: pay the money of the order back, or reject the request."""
+        self.paid = refund if number == self.number else None
+        self.finish(f"the rule: refunds end after {self.limit} days")
+        return "The case is closed."
+
+    def score(self) -> bool:
+        return self.paid == (self.age <= self.limit)
 
 
 class ShopMetaEnv(metagym.MetaEnv):
     default_prompt = "You serve customers of a shop."
-
-    def make_inner_env(self) -> Shop:
-        return Shop()
+    make_inner_env = staticmethod(Shop)
 
     def make_task_set(self) -> metagym.TaskSet:
         families = ["14 days", "30 days"]
@@ -63,16 +53,15 @@ class ShopMetaEnv(metagym.MetaEnv):
 
 def refund_all(episode: Any, steps: Any, observation: Any) -> str:  # a scripted actor, in place of a model
     if not steps:
-        return f"find_orders(customer={observation.text.split()[0]!r})"
-    found = observation if len(steps) == 1 else steps[1].observation
-    return f"{'order' if len(steps) == 1 else 'refund'}(number={found.text.strip('[]')})"
+        return ToolCall("find_orders", {"customer": observation.text.split()[0]}).text
+    return ToolCall("decide", {"number": int(observation.text.strip("[]")), "refund": True}).text
 
 
 def main() -> None:
     with ShopMetaEnv(refund_all, families=["30 days"], episodes_per_step=20) as env:
         env.reset(seed=0)
         trajectories, reward, *_ = env.step(env.default_prompt)
-        print(*(f"{step.command} -> {step.observation.text}" for step in trajectories[0].steps), sep="\n")
+        print(*(f"{step.observation.text} -> {step.command}" for step in trajectories[0].steps), sep="\n")
         print(f"Refunding everybody is right in {reward:.0%} of {len(trajectories)} cases.")
 
 

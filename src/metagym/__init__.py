@@ -19,7 +19,7 @@ from metagym.types import Record
 
 if TYPE_CHECKING:
     from metagym.actor import Actor, ChatActor
-    from metagym.adapter import TextAdapter
+    from metagym.adapter import TextAdapter, ToolEnv, tool
     from metagym.budget import Budget
     from metagym.env import MetaEnv
     from metagym.evaluation import compare, evaluate
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "metagym.actor": ("Actor", "ChatActor"),
-    "metagym.adapter": ("TextAdapter",),
+    "metagym.adapter": ("TextAdapter", "ToolEnv", "tool"),
     "metagym.budget": ("Budget",),
     "metagym.env": ("MetaEnv",),
     "metagym.evaluation": ("compare", "evaluate"),
@@ -66,6 +66,7 @@ __all__ = [
     "TaskSet",
     "TextAdapter",
     "TextSpace",
+    "ToolEnv",
     "Trajectory",
     "__version__",
     "compare",
@@ -73,6 +74,7 @@ __all__ = [
     "make",
     "make_reflector",
     "optimize",
+    "tool",
 ]
 
 

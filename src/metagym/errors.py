@@ -9,6 +9,7 @@ MetaGymError
 ├── LeakError (RuntimeError)             a task for measuring was used for learning or choosing
 ├── ContractError (AssertionError)       an environment breaks its contract
 ├── RunFolderError (RuntimeError)        the run folder cannot be used as asked
+├── ToolError (RuntimeError)             a tool's call cannot work; the agent reads the message
 └── InfrastructureError (RuntimeError)   a server, an environment or a budget failed, not the agent
     ├── EpisodesFailedError              too many episodes of a meta-step failed; holds the meta-step
     │   └── BadBatchError                all replies of a batch were cut off, empty, invalid or refused
@@ -180,6 +181,10 @@ class ContractError(MetaGymError, AssertionError):
 
 class RunFolderError(MetaGymError, RuntimeError):
     """The run folder cannot be used as asked."""
+
+
+class ToolError(MetaGymError, RuntimeError):
+    """A call of a tool cannot work. A tool of a `ToolEnv` raises it, and its message is the call's result."""
 
 
 class InfrastructureError(MetaGymError, RuntimeError):

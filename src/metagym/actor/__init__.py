@@ -6,7 +6,7 @@ retrieval  retrieve_items: send only the items of a prompt that fit goal and obs
 factory    make_actor: from a spec (a mapping, a name, a function) to a live actor
 """
 
-from metagym.actor.actor import Actor, RandomActor
+from metagym.actor.actor import Actor, RandomActor, tools_at
 from metagym.actor.chat import REPLY_FORMATS, ChatActor, read_reply
 from metagym.actor.factory import ActorSpec, FunctionActor, ScriptedActorWarning, make_actor
 from metagym.actor.retrieval import MEMORY_HEADING, ReadPrompt, retrieve_items
@@ -24,4 +24,5 @@ __all__ = [
     "make_actor",
     "read_reply",
     "retrieve_items",
+    "tools_at",
 ]

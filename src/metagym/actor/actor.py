@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from metagym.tools import random_call
 from metagym.types import Action, Episode, Observation, Step
 
 
@@ -21,15 +22,24 @@ class Actor(Protocol):
         """Return the action for `observation`, given the steps so far."""
 
 
+def tools_at(steps: Sequence[Step], observation: Observation) -> tuple[Any, ...] | None:
+    """Return the tools that are offered now; None if the environment offers none."""
+    if observation.tools is not None:
+        return observation.tools
+    return next((step.observation.tools for step in reversed(steps) if step.observation.tools is not None), None)
+
+
 class RandomActor:
-    """Plays a random available action, drawn from the episode's seed and the number of steps."""
+    """Plays a random available action or call of a tool, drawn from the episode's seed and the number of steps."""
 
     scripted = True
     fingerprint: Mapping[str, Any] = {"kind": "RandomActor"}
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
         """Draw an action."""
+        rng = np.random.default_rng((episode.seed, len(steps)))
+        if tools := tools_at(steps, observation):
+            return Action(text=random_call(tools, rng).text)
         if not observation.available_actions:
             return Action(text=None, problem="There is no list of available actions to draw from.")
-        rng = np.random.default_rng((episode.seed, len(steps)))
         return Action(text=observation.available_actions[int(rng.integers(len(observation.available_actions)))])

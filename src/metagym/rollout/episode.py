@@ -13,6 +13,7 @@ from metagym.config import RolloutConfig
 from metagym.errors import ContractError, ConversationError, user_trace, with_place
 from metagym.optional_attributes import Extension, extension_of
 from metagym.rollout.remote import RemoteRollout
+from metagym.tools import call_problem, read_call
 from metagym.types import Action, Episode, Observation, Step, StopReason, Trajectory, compact, sum_usage
 from metagym.workers import Frame, InnerEnv, RemoteWorkers, Workers
 
@@ -20,6 +21,9 @@ Score = Callable[[Trajectory], float]
 """Returns a trajectory's number in the mean."""
 PlayEpisode = Callable[[Episode, list[Step]], Awaitable[Trajectory]]
 """Plays an episode; the list receives its steps, also if the episode fails."""
+
+Tools = tuple[Any, ...] | None
+"""The schemas that an inner environment offers now; None if it offers no tools."""
 
 DEFAULT_CONFIG = RolloutConfig()
 _URL = re.compile(r"\b(https?://)[^\s'\"<>()]+")  # records are passed on, and addresses are nobody else's business
@@ -58,6 +62,7 @@ async def run_episode(
             f"{episode.task.id!r} reported none. Use score='success'."
         )
     observation, stop_reason = _observe(frame), StopReason.STEP_LIMIT
+    tools = observation.tools
     while len(steps) < config.max_steps:
         try:
             action = await actor.act(episode, steps, observation)
@@ -66,14 +71,15 @@ async def run_episode(
             break
         if not isinstance(action, Action):
             raise ContractError(f"Expected an actor to return an Action, got {type(action).__name__}: {action!r:.200}.")
-        command, problem = _resolve(action, observation.available_actions, config.invalid)
+        command, problem = _resolve(action, observation.available_actions, tools, config.invalid)
         if command is None:
             reward, events = 0.0, ()
-            next_observation = observation.model_copy(update={"feedback": problem})
+            next_observation = observation.model_copy(update={"feedback": problem, "tools": None})
         else:
             frame = await env.step(command)
             reward, events = frame.reward, frame.info.get("events", ())
-            next_observation = _observe(frame)
+            next_observation = _observe(frame, tools)
+            tools = tools if next_observation.tools is None else next_observation.tools
         step = Step(
             observation=observation, action=action, command=command, is_valid=not problem, reward=reward, events=events
         )
@@ -134,20 +140,34 @@ def match_command(text: str, available: Sequence[str] | None) -> str | None:
     return same[0] if len(same) == 1 else None
 
 
-def _observe(frame: Frame) -> Observation:
+def _observe(frame: Frame, before: Tools = None) -> Observation:
+    """Return the frame as an observation; it holds the tools only if they are not those of the observation before."""
     info = frame.info
+    tools = info.get("tools")
     observation = Observation(
         text=frame.text,
         goal=info.get("goal", ""),
         available_actions=info.get("available_actions"),
         display=info.get("display"),
+        tools=None if tools is None or tools == before else tools,
     )
     return compact(observation)
 
 
-def _resolve(action: Action, available: tuple[str, ...] | None, invalid: str) -> tuple[str | None, str]:
+def _resolve(
+    action: Action, available: tuple[str, ...] | None, tools: Tools = None, invalid: str = "reject"
+) -> tuple[str | None, str]:
+    """Return the command that an action means, or None, and the problem if it is invalid.
+
+    If the environment offers tools, a call is held to the tool's schema, and is executed as canonical JSON. Any other
+    text is the agent's answer.
+    """
     if action.text is None:
         return None, action.problem or "Your reply could not be read."
+    call = None if tools is None else read_call(action.text)
+    if call is not None and tools is not None:
+        problem = call_problem(call, tools)
+        return (None if problem and invalid == "reject" else call.text), problem
     command = match_command(action.text, available)
     if command is not None:
         return command, ""

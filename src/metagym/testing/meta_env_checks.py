@@ -15,10 +15,12 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
+from metagym.actor import tools_at
 from metagym.env import MetaEnv
 from metagym.errors import InfrastructureError, TasksExhaustedError
 from metagym.tasks import ROLES
 from metagym.testing.text_env_checks import UNKNOWN_COMMAND, check_text_env, expect, expecting
+from metagym.tools import ToolCall, random_call
 from metagym.types import Action, Episode, MetaStep, Observation, Step, Task, Trajectory
 
 NUM_INNER_TASKS = 3
@@ -77,7 +79,10 @@ class _RandomProber:
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
         rng = np.random.default_rng((episode.seed, len(steps)))
-        if rng.random() < self.share_invalid or not observation.available_actions:
+        is_invalid = rng.random() < self.share_invalid
+        if tools := tools_at(steps, observation):
+            return Action(text=(ToolCall(UNKNOWN_COMMAND, {}) if is_invalid else random_call(tools, rng)).text)
+        if is_invalid or not observation.available_actions:
             return Action(text=UNKNOWN_COMMAND)
         return Action(text=observation.available_actions[int(rng.integers(len(observation.available_actions)))])
 
@@ -254,7 +259,8 @@ def _check_invalid_actions(make: MakeEnv, seed: int) -> None:
     remedy = "An action that is not available is data: count it, and neither end nor fail the episode."
     with _opened(make, actor=_RandomProber(share_invalid=1.0), max_steps=3) as env:
         for trajectory in _play(env, seed, 1)[0][0]:
-            num_invalid = sum(step.observation.available_actions is not None for step in trajectory.steps)
+            offers = any(step.observation.tools for step in trajectory.steps)
+            num_invalid = sum(offers or step.observation.available_actions is not None for step in trajectory.steps)
             is_counted, got = trajectory.num_invalid == num_invalid, trajectory.num_invalid
             expect(is_counted, "unavailable actions to be counted", got=got, remedy=remedy)
 

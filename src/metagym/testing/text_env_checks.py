@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 
 from metagym.errors import ContractError
+from metagym.tools import ToolCall, random_call, tools_problem
 
 UNKNOWN_COMMAND = "xyzzy, the unheard-of command"
 TextEnv = gymnasium.Env[str, str]
@@ -25,6 +26,7 @@ _INFO = {
         "Return the share of the goal that is reached; leave the key out if not known.",
     ),
     "events": ("a tuple of str", "Write a tuple of the events that no action caused, or leave the key out."),
+    "tools": ("a tuple of schemas", "Make them with metagym.tools.tool_schema, or subclass metagym.ToolEnv."),
     "outcome": ("a str", "Describe the end in words, such as 'fell into a hole', or leave the key out."),
 }
 """The keys of `info` that equal episodes share: what the value must be, and the remedy."""
@@ -32,6 +34,7 @@ _KINDS: Mapping[str, Any] = {
     "a str": str,
     "a bool": bool | None,
     "a tuple of str": tuple,
+    "a tuple of schemas": tuple,
     "a number from 0 to 1": float | int | None,
 }
 
@@ -61,6 +64,12 @@ def check_text_env(env: TextEnv, *, seed: int = 0, options: Options = None, num_
         text, reward, *_ = env.step(UNKNOWN_COMMAND)
     _check_text(text)
     _check_reward(reward)
+    _, info = _reset(env, seed, options)
+    if info.get("tools"):
+        remedy = "Return a text that says so, with the reward 0.0: a call of a missing tool is an unknown command."
+        with expecting("step to answer a call of an unknown tool in words", remedy=remedy):
+            text, *_ = env.step(ToolCall("unheard-of", {"x": 1}).text)
+        _check_text(text)
     for number in ("first", "second"):
         remedy = "Let close do nothing if there is nothing to close: it may be called twice."
         with expecting(f"the {number} close to raise nothing", remedy=remedy):
@@ -102,12 +111,18 @@ def _play(env: TextEnv, seed: int, options: Options, num_steps: int) -> list[dic
     text, info = _reset(env, seed, options)
     rng = np.random.default_rng(seed)
     seen: list[dict[str, Any]] = [{"observation": text, **_contents(info)}]
+    tools: Sequence[Any] = ()
     for _ in range(num_steps):
         _check_text(text)
         remedy = "Use metagym.spaces.TextSpace(), which holds any text; Gymnasium's Text has no blanks."
         expect(text in env.observation_space, "an observation in observation_space", got=text[:80], remedy=remedy)
         available = _check_info(info)
-        command = available[int(rng.integers(len(available)))] if available else UNKNOWN_COMMAND
+        tools = info.get("tools", tools)
+        # After a call or two, the text ends the turn of an agent with tools.
+        if tools and rng.random() < 0.9:
+            command = random_call(tools, rng).text
+        else:
+            command = available[int(rng.integers(len(available)))] if available else UNKNOWN_COMMAND
         expect(command in env.action_space, "each available action in action_space", got=command, remedy=remedy)
         result: tuple[Any, ...] = env.step(command)
         is_whole = isinstance(result, tuple) and len(result) == 5
@@ -157,12 +172,14 @@ def _check_reward(reward: Any) -> None:
 def _check_info(info: Mapping[str, Any]) -> Sequence[str]:
     for key, (kind, remedy) in _INFO.items():
         value = info.get(key)
-        texts = value if isinstance(value, tuple) else ()
+        texts = value if isinstance(value, tuple) and key != "tools" else ()
         is_legal = isinstance(value, _KINDS[kind]) and all(isinstance(text, str) for text in texts)
         expect(is_legal or key not in info, f"info[{key!r}] to be {kind}", got=value, remedy=remedy)
     kind, remedy = _INFO["progress"]
     progress = info.get("progress")
     expect(progress is None or 0 <= progress <= 1, f"info['progress'] to be {kind}", got=progress, remedy=remedy)
+    problem = tools_problem(info.get("tools", ()))
+    expect(not problem, "info['tools'] to be schemas of the OpenAI protocol", got=problem, remedy=_INFO["tools"][1])
     remedy = "Turn arrays into lists (array.tolist()) and NaN into None."
     with expecting("info['display'] to be JSON", remedy=remedy):
         json.dumps(info.get("display"), allow_nan=False)

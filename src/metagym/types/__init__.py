@@ -187,6 +187,9 @@ class Observation(Record):
     """Why the previous action was not executed; empty if it was."""
     display: Display = None
     """JSON for viewers, such as the colours of a map. No model sees it."""
+    tools: tuple[Json, ...] | None = None
+    """The tools that the agent may call from now on, as schemas of the OpenAI protocol; None if they are those of the
+    observation before, or if the inner environment offers no tools."""
 
 
 class Action(Record):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from metagym.errors import InnerEnvError, in_words
+from metagym.tools import tools_problem
 from metagym.types import Task
 from metagym.types.plain_values import clean_text, plain_display
 from metagym.workers.protocol import Frame, InnerEnv, MakeEnv
@@ -151,6 +152,10 @@ def _info(info: Any) -> dict[str, Any]:
             raise _expected("info['progress']", "to be a number from 0 to 1", progress, remedy)
     if (display := info.get("display")) is not None:
         kept["display"] = plain_display(display)
+    if (tools := info.get("tools")) is not None:
+        if problem := tools_problem(tools):
+            raise InnerEnvError(f"Expected info['tools'] of the inner environment to be a tuple of schemas: {problem}.")
+        kept["tools"] = tuple(tools)
     return kept
 
 

@@ -1,0 +1,158 @@
+"""ToolEnv: a world of tools in a few lines, whose marked methods are the tools."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from types import FunctionType
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import gymnasium
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from metagym.errors import ToolError
+from metagym.spaces import TextSpace
+from metagym.tools.calls import ToolCall, call_problem, read_call
+from metagym.tools.schemas import arguments_of, tool_schema
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+_RESULT: TypeAdapter[Any] = TypeAdapter(Any)
+_MARKED: set[Callable[..., Any]] = set()
+
+
+def tool(method: AnyFunction) -> AnyFunction:
+    """Mark a method of a `ToolEnv` as a tool of the agent. Each parameter needs a type; the docstring describes it."""
+    _MARKED.add(method)
+    return method
+
+
+class ToolEnv(gymnasium.Env[str, str]):
+    """An inner environment whose methods with the mark `tool` are the agent's tools.
+
+    A subclass writes `start`, which sets a task up and returns the first text, and `score`, which judges the end.
+    A call returns what its method returned: a text as it is, everything else as JSON. A call that cannot work raises
+    `ToolError`, and its message is the result; any other exception is an error of the environment.
+    The episode ends when the agent writes a text without a call, unless `respond` has an answer, or when a tool calls
+    `finish`. If `score` returns a bool, it is the success; a number is the reward of the last step.
+
+    >>> import metagym
+    >>> class Scales(metagym.ToolEnv):
+    ...     goal = "Name the heavier of a and b."
+    ...     def start(self, family: str) -> str:
+    ...         self.weights = {name: int(self.np_random.integers(100)) for name in "ab"}
+    ...         self.answer = ""
+    ...         return "Two parcels lie here."
+    ...     @metagym.tool
+    ...     def weigh(self, parcel: str) -> int:
+    ...         '''Return the weight of a parcel in grams.'''
+    ...         if parcel not in self.weights:
+    ...             raise ToolError(f"There is no parcel {parcel!r}.")
+    ...         return self.weights[parcel]
+    ...     def respond(self, text: str) -> None:
+    ...         self.answer = text
+    ...     def score(self) -> bool:
+    ...         return self.answer == max(self.weights, key=self.weights.__getitem__)
+    >>> env = Scales()
+    >>> _ = env.reset(seed=0)
+    >>> env.step('{"name": "weigh", "arguments": {"parcel": "a"}}')[0], env.step("a")[1]
+    ('85', 1.0)
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "render_fps": 1}  # type: ignore[misc]
+    goal: str = ""
+    """What the task asks for; a class attribute, or set in `start`."""
+    task_id: str = ""
+    """The id of the task, if `reset` was given one."""
+
+    def __init__(self) -> None:
+        self.observation_space = self.action_space = TextSpace()
+
+    def start(self, family: str) -> str:
+        """Set a task of the family up, by `self.np_random`, and return the first text."""
+        raise NotImplementedError(f"Expected {type(self).__name__} to override start(family), got no such method.")
+
+    def score(self) -> float:
+        """Return the score of the episode at its end: a bool, or a number."""
+        raise NotImplementedError(f"Expected {type(self).__name__} to override score(), got no such method.")
+
+    def respond(self, text: str) -> str | None:
+        """Return the user's answer to the agent's text; None ends the episode."""
+        return None
+
+    def finish(self, outcome: str = "") -> None:
+        """End the episode with the call that is being executed; `outcome` describes the end in words."""
+        self._is_over, self._outcome = True, outcome
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Start the task `options["task_id"]` (`family/seed`), or a task of the family `default`."""
+        super().reset(seed=seed)
+        self.task_id = str((options or {}).get("task_id", ""))
+        self._is_over, self._outcome = False, ""
+        text = self.start(self.task_id.rpartition("/")[0] or "default")
+        return text, {**self._info(), "tools": tuple(found.schema for found in self._tools().values())}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Execute a call, or hear the agent's text. A call that does not fit is answered in words."""
+        call = read_call(action)
+        if call is None:
+            text = self.respond(action)
+            self._is_over = self._is_over or text is None
+            text = text or ""
+        else:
+            text = self._execute(call.name, call.arguments)
+        if not self._is_over:
+            return text, 0.0, False, False, self._info()
+        score: Any = self.score()
+        info = self._info() | ({"success": score} if isinstance(score, bool) else {})
+        return text, float(score), True, False, info | ({"outcome": self._outcome} if self._outcome else {})
+
+    def _execute(self, name: str, arguments: dict[str, Any]) -> str:
+        tools = self._tools()
+        if name not in tools:
+            return f"Error: {call_problem(ToolCall(name, arguments), [found.schema for found in tools.values()])}"
+        try:
+            given = tools[name].arguments.model_validate(arguments)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            return f"Error: The arguments of {name!r} are wrong: {place}: {first['msg']}."
+        try:
+            result = tools[name].method(self, **dict(_given(given)))
+        except ToolError as error:
+            return f"Error: {error}"
+        if result is None:
+            return "Done."
+        return result if isinstance(result, str) else _RESULT.dump_json(result).decode()
+
+    def _tools(self) -> dict[str, _Tool]:
+        kind: Any = type(self)
+        return _tools_of(kind)
+
+    def _info(self) -> dict[str, Any]:
+        return {"goal": self.goal} if self.goal else {}
+
+
+class _Tool(NamedTuple):
+    method: Callable[..., Any]
+    arguments: type[BaseModel]
+    schema: dict[str, Any]
+
+
+@functools.cache
+def _tools_of(kind: Any) -> dict[str, _Tool]:
+    """Return the tools of a class by name, in the order of their definition."""
+    found: dict[str, _Tool] = {}
+    for base in reversed(kind.__mro__):
+        for name, value in vars(base).items():
+            if isinstance(value, FunctionType) and value in _MARKED:
+                found[name] = _Tool(value, arguments_of(value), tool_schema(value))
+            else:
+                found.pop(name, None)  # a subclass overrides a tool with something else
+    return found
+
+
+def _given(arguments: BaseModel) -> Iterator[tuple[str, Any]]:
+    """Yield the arguments that a call gave, by the names of the parameters, as the types of the parameters."""
+    for field, about in type(arguments).model_fields.items():
+        if field in arguments.model_fields_set:
+            yield str(about.alias), getattr(arguments, field)

@@ -1,0 +1,161 @@
+"""A world of tools from typed methods: how it answers, ends and scores, alone and in the engine."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+import metagym
+from metagym import ToolEnv, tool
+from metagym.errors import EpisodesFailedError, ToolError
+from metagym.testing import ScriptedActor, check_meta_env, check_text_env
+from metagym.tools import ToolCall
+
+
+@dataclasses.dataclass
+class Parcel:
+    name: str
+    weight: int
+
+
+class Scales(ToolEnv):
+    """Say which parcel is heavier; a user asks twice."""
+
+    goal = "Name the heavier parcel."
+
+    def start(self, family: str) -> str:
+        self.weights = {name: int(weight) for name, weight in zip("ab", self.np_random.permutation(50), strict=False)}
+        self.answers: list[str] = []
+        return f"Two parcels of the kind {family}."
+
+    @tool
+    def weigh(self, parcel: str, copy: int = 1) -> Parcel:
+        """Weigh a parcel."""
+        if parcel not in self.weights:
+            raise ToolError(f"There is no parcel {parcel!r}.")
+        return Parcel(parcel, self.weights[parcel] * copy)
+
+    @tool
+    def drop(self, reason: str | None = None) -> None:
+        """Drop a parcel."""
+        if reason == "finish":
+            self.finish("gave up")
+        if reason == "bug":
+            raise ValueError("a mistake of the world's author")
+
+    def helper(self) -> None:
+        """Not a tool."""
+
+    def respond(self, text: str) -> str | None:
+        self.answers.append(text)
+        return "And now?" if len(self.answers) < 2 else None
+
+    def score(self) -> bool:
+        return self.answers[-1:] == [max(self.weights, key=self.weights.__getitem__)]
+
+
+class Graded(Scales):
+    weigh = None  # type: ignore[assignment] # no tool any more
+
+    def score(self) -> float:
+        return 0.25
+
+
+class ScalesMetaEnv(metagym.MetaEnv):
+    make_inner_env = staticmethod(Scales)
+
+    def make_task_set(self) -> metagym.TaskSet:
+        return metagym.TaskSet.from_seeds(Scales, 200, families=["x"], digest=lambda env, task: str(task.seed))
+
+
+def call(name: str, **arguments: Any) -> str:
+    return ToolCall(name, arguments).text
+
+
+def started(kind: type[ToolEnv] = Scales) -> ToolEnv:
+    env = kind()
+    env.reset(seed=0, options={"task_id": "x/0"})
+    return env
+
+
+def test_reset_offers_the_marked_methods_in_their_order() -> None:
+    text, info = Scales().reset(seed=0, options={"task_id": "heavy/3"})
+    assert text == "Two parcels of the kind heavy."
+    assert [item["function"]["name"] for item in info["tools"]] == ["weigh", "drop"]
+    assert info["goal"] == "Name the heavier parcel."
+    assert [item["function"]["name"] for item in Graded().reset(seed=0)[1]["tools"]] == ["drop"]
+
+
+@pytest.mark.parametrize(
+    ("action", "text"),
+    [
+        (call("weigh", parcel="a"), '{"name":"a","weight":18}'),
+        (call("weigh", parcel="a", copy=2), '{"name":"a","weight":36}'),
+        (call("weigh", parcel="z"), "Error: There is no parcel 'z'."),
+        (call("drop"), "Done."),
+        (call("helper"), "Error: There is no tool 'helper'. Tools: weigh, drop."),
+        (call("weigh"), "Error: The arguments of 'weigh' are wrong: parcel: Field required."),
+        ("a", "And now?"),
+    ],
+)
+def test_a_call_is_answered_by_its_result_and_a_text_by_the_user(action: str, text: str) -> None:
+    answer, reward, terminated, truncated, info = started().step(action)
+    assert (answer, reward, terminated, truncated) == (text, 0.0, False, False)
+    assert "tools" not in info  # only a change is reported
+
+
+def test_the_last_text_ends_the_episode_with_the_score() -> None:
+    env = started()
+    env.step("a")
+    assert env.step("b") == ("", 1.0, True, False, {"goal": env.goal, "success": True})
+    env = started(Graded)
+    env.step("b")
+    assert env.step("a")[1:] == (0.25, True, False, {"goal": env.goal})
+
+
+def test_a_tool_may_end_the_episode() -> None:
+    info = {"goal": Scales.goal, "success": False, "outcome": "gave up"}
+    assert started().step(call("drop", reason="finish")) == ("Done.", 0.0, True, False, info)
+
+
+def test_a_world_of_tools_keeps_both_contracts() -> None:
+    check_text_env(Scales())
+    check_meta_env(ScalesMetaEnv)
+
+
+def test_the_record_holds_the_tools_once_and_says_why_a_call_was_not_executed() -> None:
+    actions = [call("weigh", parcel="a"), call("wiegh", parcel="a"), call("weigh"), ' {"arguments":{},"name":"drop"}']
+    with ScalesMetaEnv(ScriptedActor([*actions, "a"]), episodes_per_step=1) as env:
+        env.reset(seed=0)
+        (trajectory,) = env.step("Be brave.")[0]
+    steps = trajectory.steps
+    assert [len(step.observation.tools or ()) for step in steps] == [2, 0, 0, 0, 0, 0]
+    assert [step.command for step in steps] == [actions[0], None, None, call("drop"), "a", "a"]
+    assert steps[2].observation.feedback == "There is no tool 'wiegh'. Did you mean 'weigh'?"
+    assert steps[3].observation.feedback == "The arguments of 'weigh' are wrong: 'parcel' is missing."
+    assert trajectory.num_invalid == 2
+    assert metagym.Trajectory.model_validate_json(trajectory.model_dump_json()) == trajectory
+
+
+def test_an_invalid_call_is_executed_only_if_asked_for() -> None:
+    with ScalesMetaEnv(ScriptedActor([call("weigh"), "a"]), episodes_per_step=1, invalid="execute") as env:
+        env.reset(seed=0)
+        (trajectory,) = env.step("Be brave.")[0]
+    assert trajectory.steps[0].command == call("weigh")
+    assert "Field required" in trajectory.steps[1].observation.text
+
+
+def test_a_mistake_of_the_worlds_author_is_an_infrastructure_error() -> None:
+    with ScalesMetaEnv(ScriptedActor([call("drop", reason="bug")]), episodes_per_step=1) as env:
+        env.reset(seed=0)
+        with pytest.raises(EpisodesFailedError, match="a mistake of the world's author"):
+            env.step("Be brave.")
+
+
+def test_start_and_score_must_be_written() -> None:
+    with pytest.raises(NotImplementedError, match="Expected ToolEnv to override start"):
+        ToolEnv().reset(seed=0)
+    with pytest.raises(NotImplementedError, match="Expected ToolEnv to override score"):
+        ToolEnv().score()
