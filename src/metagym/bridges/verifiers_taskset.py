@@ -1,8 +1,7 @@
 """A meta-environment as a task set of verifiers: the question is a meta-step, the answer a new prompt.
 
 Written for verifiers 0.4.0. A task is one turn, as in the training of a reflector, so verifiers' evaluation, GEPA and
-trainers that read its task sets can use it. A complete meta-episode in one rollout is not possible: verifiers runs the
-agent in its own harness and runtime, and an environment cannot send it the next batch from outside.
+trainers that read its task sets can use it. `verifiers_env` makes a complete meta-episode one rollout.
 """
 
 from __future__ import annotations
