@@ -28,11 +28,17 @@ for _id, _meta_env, _vector_env in (
     ("MetaGym/Gates-v0", "metagym.envs.gates.meta:GatesMetaEnv", "metagym.registration:make_gates_vector"),
     ("MetaGym/MiniHack-v0", "metagym.envs.minihack.meta:MiniHackMetaEnv", "metagym.registration:make_minihack_vector"),
     ("MetaGym/ALFWorld-v0", "metagym.envs.alfworld.meta:ALFWorldMetaEnv", "metagym.registration:make_alfworld_vector"),
+    (
+        "MetaGym/Questions-v0",
+        "metagym.envs.questions.meta:QuestionsMetaEnv",
+        "metagym.registration:make_questions_vector",
+    ),
 ):
     register(_id, _meta_env, max_episode_steps=META_EPISODE_LENGTH, vector_entry_point=_vector_env)
 register("MetaGym/GatesText-v0", "metagym.envs.gates.env:GatesEnv")
 register("MetaGym/MiniHackText-v0", "metagym.envs.minihack.env:MiniHackTextEnv")
 register("MetaGym/ALFWorldText-v0", "metagym.envs.alfworld.env:ALFWorldTextEnv")
+register("MetaGym/QuestionsText-v0", "metagym.envs.questions.env:QuestionEnv")
 
 RESERVED: Final = {
     "actor": "write --actor SPEC",
@@ -152,3 +158,4 @@ def _make_vector(env_id: str, num_envs: int, **options: Any) -> MetaVectorEnv:
 make_gates_vector = functools.partial(_make_vector, "MetaGym/Gates-v0")
 make_minihack_vector = functools.partial(_make_vector, "MetaGym/MiniHack-v0")
 make_alfworld_vector = functools.partial(_make_vector, "MetaGym/ALFWorld-v0")
+make_questions_vector = functools.partial(_make_vector, "MetaGym/Questions-v0")

@@ -37,7 +37,12 @@ class Corridors(MetaEnv):
 
 @pytest.mark.parametrize(
     "env_id",
-    ["MetaGym/Gates-v0", "MetaGym/ALFWorld-v0", pytest.param("MetaGym/MiniHack-v0", marks=pytest.mark.slow)],
+    [
+        "MetaGym/Gates-v0",
+        "MetaGym/ALFWorld-v0",
+        "MetaGym/Questions-v0",
+        pytest.param("MetaGym/MiniHack-v0", marks=pytest.mark.slow),
+    ],
 )
 def test_the_environments_that_come_with_metagym_pass(env_id: str) -> None:
     if "MiniHack" in env_id:

@@ -7,6 +7,7 @@ actors or prompts.
 
 from __future__ import annotations
 
+import collections
 import itertools
 import re
 from abc import ABC, abstractmethod
@@ -17,6 +18,7 @@ import gymnasium
 import numpy as np
 
 from metagym.errors import ConfigError, TasksExhaustedError, UnknownNameError
+from metagym.tasks.questions import QuestionRow, Rows, Score, read_questions, read_score
 from metagym.types import Task, digest
 
 ROLES = ("train", "validation", "test")
@@ -166,6 +168,32 @@ class TaskSet(ABC):
             raise ConfigError(f"families must be a list of names, got the text {families!r}. Write [{families!r}].")
         return _EnvTaskSet(make_env, digest, families, num_seeds)
 
+    @staticmethod
+    def from_rows(
+        rows: Rows,
+        *,
+        question: str = "question",
+        answer: str | None = "answer",
+        family: str | None = None,
+        split: str | None = None,
+        score: str | Score = "exact",
+    ) -> QuestionTaskSet:
+        """Make a task set of questions: the rows of a JSONL, CSV or Parquet file, or a list of mappings.
+
+        `question`, `answer`, `family` and `split` name columns. An answer may be a list of accepted ones; None means
+        that `score` needs none. Without `family` all questions are of one family, named after the file. With `split`
+        (`train`, `validation` or `dev`, `test`) the official splits are the roles; without it the digest of the
+        question decides. `score` is `exact`, `numeric` (the last number counts), or a function `(reply, row)`, or its
+        import path, that returns a number from 0 to 1.
+
+        >>> tasks = TaskSet.from_rows([{"question": "2 + 3?", "answer": "5"}], score="numeric")
+        >>> tasks.families, tasks.score("questions/1", "It is 5.")
+        (('questions',), True)
+        """
+        return QuestionTaskSet(
+            read_questions(rows, question=question, answer=answer, family=family, split=split), score
+        )
+
 
 class ListedTaskSet(TaskSet):
     """A task set of listed tasks."""
@@ -180,6 +208,18 @@ class ListedTaskSet(TaskSet):
         sources = sorted({task.source for task in self._tasks.values()} - {""})
         super().__init__(self._by_family, sources=sources, groups=groups)
 
+    def draw(self, num_tasks: int, *, split: str = "train", **options: Any) -> tuple[Task, ...]:
+        """Draw different tasks, see `TaskSet.draw`; the error names a split that no listed task has."""
+        counts = collections.Counter(task.split for task in self._tasks.values())
+        if num_tasks and split in ROLES and not counts[split]:
+            there = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
+            raise TasksExhaustedError(
+                f"Expected tasks with the split {split!r}, and the list has none; it has {there}. Give some of the "
+                f"tasks the split {split!r}, or leave `split` empty in all of them: then the digest of a task's "
+                "content decides."
+            )
+        return super().draw(num_tasks, split=split, **options)
+
     def candidates(self, family: str, rng: np.random.Generator) -> Iterator[Task]:
         """Yield the family's tasks once each, shuffled."""
         tasks = self._by_family[family]
@@ -190,6 +230,27 @@ class ListedTaskSet(TaskSet):
         if task_id not in self._tasks:
             raise UnknownNameError.of("task id", task_id, self._tasks)
         return self._tasks[task_id]
+
+
+class QuestionTaskSet(ListedTaskSet):
+    """Questions with answers as tasks; `TaskSet.from_rows` makes it."""
+
+    def __init__(self, questions: Iterable[QuestionRow], score: str | Score = "exact") -> None:
+        self._questions = {question.task.id: question for question in questions}
+        self.scored_by = score
+        self._score = read_score(score, self._questions.values())
+        self.content_digest = digest(
+            [[item.task.id, item.task.split, item.text, item.answers] for item in self._questions.values()]
+        )
+        super().__init__(question.task for question in self._questions.values())
+
+    def question(self, task_id: str) -> QuestionRow:
+        """Return the question of that task, with its answers and its row."""
+        return self._questions[self.find(task_id).id]
+
+    def score(self, task_id: str, reply: str) -> float:
+        """Return the score of a reply from 0 to 1; True or False where there is nothing in between."""
+        return self._score(reply, self.question(task_id))
 
 
 class SeededTaskSet(TaskSet):
