@@ -83,6 +83,24 @@ def test_no_key_and_no_address_is_in_the_error_of_an_episode_or_in_a_file(
         assert KEY.encode() not in file.read_bytes(), file.name
 
 
+ENDS = {
+    "too long": ServerReply("This model's maximum context length is 10 tokens.", status=400),
+    "filtered": ServerReply("flagged", status=400, error={"code": "content_filter"}),
+}
+
+
+@pytest.mark.parametrize("name", [*FAILURES, *ENDS, "nothing there"])
+def test_no_file_but_the_manifest_holds_the_address(name: str, tmp_path: Path, serve: Serve) -> None:
+    replies = FAILURES | ENDS
+    url = serve(replies[name]).base_url if name in replies else "http://127.0.0.1:9/v1"
+    actor = {"model": "m", "base_url": url, "api_key_env": "MY_KEY", "client": CLIENT}
+    about = manifest(env_options={"actor": actor, "episodes_per_step": 2}, reflector="fixed", num_steps=1)
+    with pytest.raises(InfrastructureError):
+        run_experiment(about, tmp_path / "run")
+    host = b"127.0.0.1"
+    assert [file.name for file in (tmp_path / "run").iterdir() if host in file.read_bytes()] == ["manifest.json"]
+
+
 def test_the_address_in_an_error_of_the_users_own_model_is_not_recorded(make_gates: MakeGates) -> None:
     class Own(FakeChatModel):
         async def complete(self, messages: Any, call: Any) -> Any:

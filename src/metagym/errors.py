@@ -28,6 +28,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 _OURS = str(Path(__file__).parent) + os.sep
 _LIBRARIES = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _MAX_WORDS, _MAX_TRACE = 4_000, 12_000
+# A URL, a host as aiohttp names it, a socket's address as the system names it.
+_ADDRESS = re.compile(r"\b(https?://)[^\s'\"<>()]+|\b(host )[\w.\-\[\]:]+:\d+|(\()'[\w.:%-]*', \d+[\d, ]*(?=\))")
 
 
 def in_words(error: BaseException) -> str:
@@ -83,6 +86,15 @@ def keep_trace(error: BaseException, trace: UserTrace) -> None:
     """Give an error the trace that it had in another process."""
     with contextlib.suppress(AttributeError, TypeError):
         error._user_trace = trace  # type: ignore[attr-defined]
+
+
+def without_addresses(text: str) -> str:
+    """Return the text without the addresses of servers: records are passed on, and addresses are not meant for others.
+
+    >>> without_addresses("Expected a reply from http://10.1.2.3:8000/v1, got Connect call failed ('10.1.2.3', 8000)")
+    'Expected a reply from http://..., got Connect call failed (...)'
+    """
+    return _ADDRESS.sub(r"\1\2\3...", text)
 
 
 def with_place(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from typing import NoReturn, TypeVar
 
 from metagym.budget import Attempt, AttemptOutcome, Ledger, Prices, current_purpose, open_ledger
-from metagym.errors import ConfigError, ContextOverflowError, ConversationError, ModelError
+from metagym.errors import ConfigError, ContextOverflowError, ConversationError, ModelError, without_addresses
 from metagym.models.cassette import open_cassette
 from metagym.models.chat import Call, ChatModel
 from metagym.models.client_config import ClientConfig
@@ -150,11 +150,11 @@ class Booking:
 
     def refused(self, reason: str) -> None:
         """Settle the attempt: nothing was paid."""
-        self._settle("refused", reason=reason, cost=None)
+        self._settle("refused", reason=without_addresses(reason), cost=None)
 
     def unknown(self, reason: str) -> None:
         """Settle the attempt: it was cut off on the way, or the server did not count it."""
-        self._settle("unknown", reason=reason)
+        self._settle("unknown", reason=without_addresses(reason))
 
     def replayed(self, usage: Usage) -> None:
         """Book a reply from a cassette: nothing was paid, and no budget of the run is used."""

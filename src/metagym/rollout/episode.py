@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from metagym.actor import Actor
 from metagym.config import RolloutConfig
-from metagym.errors import ContractError, ConversationError, user_trace, with_place
+from metagym.errors import ContractError, ConversationError, user_trace, with_place, without_addresses
 from metagym.optional_attributes import Extension, extension_of
 from metagym.rollout.remote import RemoteRollout
 from metagym.tools import call_problem, read_call
@@ -26,7 +25,6 @@ Tools = tuple[Any, ...] | None
 """The schemas that an inner environment offers now; None if it offers no tools."""
 
 DEFAULT_CONFIG = RolloutConfig()
-_URL = re.compile(r"\b(https?://)[^\s'\"<>()]+")  # records are passed on, and addresses are nobody else's business
 
 
 def default_score(trajectory: Trajectory) -> float:
@@ -103,7 +101,7 @@ async def run_episode(
 
 def failed_episode(episode: Episode, actor: Actor, steps: Sequence[Step], failure: Exception) -> Trajectory:
     """Return the record of an episode that failed for infrastructure reasons, with the steps before the failure."""
-    error, traceback = (_URL.sub(r"\1...", text) for text in (with_place(failure), user_trace(failure).text))
+    error, traceback = map(without_addresses, (with_place(failure), user_trace(failure).text))
     about = {"stop_reason": StopReason.ERROR, "error": error, "traceback": traceback}
     return _record(episode, actor, steps, final_observation=None, **about)
 
