@@ -91,8 +91,8 @@ def keep_trace(error: BaseException, trace: UserTrace) -> None:
 def without_addresses(text: str) -> str:
     """Return the text without the addresses of servers: records are passed on, and addresses are not meant for others.
 
-    >>> without_addresses("Expected a reply from http://10.1.2.3:8000/v1, got Connect call failed ('10.1.2.3', 8000)")
-    'Expected a reply from http://..., got Connect call failed (...)'
+    >>> without_addresses("http://10.1.2.3:8000/v1 does not answer: Connect call failed ('10.1.2.3', 8000)")
+    'http://... does not answer: Connect call failed (...)'
     """
     return _ADDRESS.sub(r"\1\2\3...", text)
 
