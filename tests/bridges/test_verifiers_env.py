@@ -12,14 +12,10 @@ import pytest
 
 pytest.importorskip("verifiers.v1", reason="needs pip install verifiers")
 
-import metagym
-from metagym.testing import FakeChatModel, FakeOpenAIServer, ServerReply, ServerRequest
+from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest
+from tests.bridges.meta_episodes import OPTIONS, REPLIES, meta_loop_rewards
 
 pytestmark = [pytest.mark.bridge, pytest.mark.slow]
-
-LESSONS = ["When the gate is oak, push.", "When the gate is iron, push."]
-REPLIES = [f"IMPROVED PROMPT: {LESSONS[0]}", "I do not know.", f"IMPROVED PROMPT: {LESSONS[1]}"]
-OPTIONS = {"actor": "demo", "episodes_per_step": 3, "score": "progress"}
 
 
 def respond(request: ServerRequest) -> ServerReply:
@@ -42,8 +38,5 @@ def test_its_command_plays_meta_episodes_with_the_numbers_of_the_meta_loop(tmp_p
     episodes = [json.loads(line) for line in file.read_text().splitlines()]
     rewards = {item["task"]["data"]["seed"]: item["traces"][0]["metrics"] for item in episodes}
     assert sorted(rewards) == [0, 1]
-    with metagym.make("MetaGym/Gates-v0", **OPTIONS) as env:
-        reflector = metagym.ChatReflector(FakeChatModel(lambda messages, call: REPLIES[min(call.meta_step, 2)]))
-        for seed, metrics in rewards.items():
-            played = metagym.optimize(env, reflector, 4, seed=seed).rewards[1:]
-            assert [metrics[f"turn_{number}"] for number in range(3)] == [score / 3 for score in played]
+    for seed, metrics in rewards.items():
+        assert [metrics[f"turn_{number}"] for number in range(3)] == [score / 3 for score in meta_loop_rewards(seed)]

@@ -98,6 +98,15 @@ def test_a_reply_without_a_prompt_costs_its_turn_the_penalty(env: Any) -> None:
     assert [one - other for one, other in zip(plain.rewards, rollout.rewards, strict=True)] == [0.0, 0.5, 0.0]
 
 
+def test_turns_that_are_not_taken_play_the_old_prompt(env: Any) -> None:
+    rollout = MetaEpisodeEnv(env, MetaEpisodeConfig())
+    rollout.reset(seed=3)
+    rollout.step(REPLIES[2])
+    worth = rollout.finish()
+    assert rollout.prompts[1:] == ["\n".join(LESSONS)] * 3
+    assert worth == sum(rollout.rewards) == rollout.finish()
+
+
 def test_a_turn_too_many_is_refused(env: Any) -> None:
     rollout = MetaEpisodeEnv(env, MetaEpisodeConfig(num_turns=1))
     with pytest.raises(ConfigError, match=r"Expected reset\(\) before the first of 1 turns"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import shutil
 import subprocess
@@ -17,13 +18,21 @@ pytest.importorskip("torch", reason="needs metagym[train]")
 
 from metagym.envs.gates.env import GATES, law_of  # noqa: E402
 from metagym.errors import ConfigError  # noqa: E402
+from metagym.registration import make  # noqa: E402
 from metagym.training.experience import to_experience, write_jsonl  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
+from metagym.training.meta_episode_env import MetaEpisodeConfig, MetaEpisodeEnv  # noqa: E402
 from metagym.training.reward import MetaReward  # noqa: E402
-from metagym.training.trl import grpo_arguments, make_dataset, make_reward_function  # noqa: E402
+from metagym.training.trl import (  # noqa: E402
+    grpo_arguments,
+    make_dataset,
+    make_environment_factory,
+    make_reward_function,
+    meta_episode_rows,
+)
 from metagym.training_demo.gates_problem import GradedGatesMetaEnv, compact_messages, prompt_of  # noqa: E402
 from metagym.types import digest  # noqa: E402
-from tests.conftest import ROOT, SRC, MakeGates  # noqa: E402
+from tests.conftest import ROOT, SRC, FailingEnv, MakeGates, gates_of  # noqa: E402
 
 
 def experience_of(env: Any, num_laws: int = 4) -> Any:
@@ -76,6 +85,58 @@ def test_trl_trains_with_it(tiny_start: Path, make_gates: MakeGates, tmp_path: P
     )  # fmt: skip
     trainer.train()
     assert trainer.state.global_step == 2
+    assert any("reward" in entry for entry in trainer.state.log_history)
+
+
+def test_a_meta_episode_is_a_tool_of_one_name() -> None:
+    with make("MetaGym/Gates-v0", actor="demo", episodes_per_step=2, score="progress") as env:
+        tool = make_environment_factory(lambda: env, MetaEpisodeConfig(num_turns=2))()
+        names = {name for name, _ in inspect.getmembers(type(tool), inspect.isfunction) if not name.startswith("_")}
+        assert names == {"reset", "write_prompt", "get_reward"}
+        assert "<episodes>" in tool.reset(seed=3, prompt=[])
+        assert "<episodes>" in asyncio.run(tool.write_prompt("When the gate is oak, push."))
+        said = asyncio.run(tool.write_prompt(" "))
+        assert said == "The improved prompt is empty; the old prompt was kept.\n\nThat was the last time."
+        assert asyncio.run(tool.write_prompt("More.")) == "That was the last time. The prompt is not used."
+        rollout = MetaEpisodeEnv(env, MetaEpisodeConfig(num_turns=2))
+        rollout.reset(seed=3)
+        rollout.step("IMPROVED PROMPT: When the gate is oak, push.")
+        assert asyncio.run(tool.get_reward()) == rollout.finish()
+
+
+def test_a_meta_episode_that_failed_has_no_reward() -> None:
+    fails: list[bool] = []
+    env = gates_of(lambda inner: FailingEnv(inner, lambda task_id: bool(fails)))("demo", families=["law-0007"])
+    tool = make_environment_factory(lambda: env)()
+    tool.reset(seed=0)
+    fails.append(True)
+    assert asyncio.run(tool.get_reward()) is None
+    env.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("default")  # TRL's and accelerate's own
+def test_trl_trains_on_meta_episodes(tiny_start: Path, tmp_path: Path) -> None:
+    trl = pytest.importorskip("trl", reason="needs TRL: pip install trl")
+    import transformers
+    from trl import chat_template_utils
+
+    arguments = trl.GRPOConfig(
+        output_dir=str(tmp_path), max_steps=3, use_cpu=True, report_to="none", save_strategy="no",
+        **grpo_arguments(GRPOConfig(group_size=2, groups_per_step=1, max_new_tokens=8)),
+    )  # fmt: skip
+    options = {"actor": "demo", "episodes_per_step": 2, "score": "progress"}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_start)
+    tokenizer.chat_template = chat_template_utils.qwen3_chat_template  # the tiny model's own knows no tools
+    trainer = trl.GRPOTrainer(
+        model=str(tiny_start), args=arguments, train_dataset=meta_episode_rows(4), processing_class=tokenizer,
+        environment_factory=make_environment_factory(
+            lambda: make("MetaGym/Gates-v0", **options), MetaEpisodeConfig(num_turns=2)
+        ),
+    )  # fmt: skip
+    trainer.train()
+    assert trainer.state.global_step == 3
     assert any("reward" in entry for entry in trainer.state.log_history)
 
 

@@ -122,6 +122,12 @@ class MetaEpisodeEnv:
         message = None if done else self._render(self.history[-1])[-1]
         return Answer(message, self.rewards[-1], done, prompt, problem)
 
+    def finish(self) -> float:
+        """Play the turns that were not taken as turns without a usable reply; return what the whole is worth."""
+        while len(self.prompts) <= self.config.num_turns:
+            self.step("")
+        return sum(self.rewards)
+
     def _play(self, reflection: Reflection | None) -> None:
         trajectories, reward, *_ = self.env.step(self.prompts[-1])
         self.history.append(

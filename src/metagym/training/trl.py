@@ -1,4 +1,4 @@
-"""The TRL adapter: the same reward as an async reward function for `GRPOTrainer`, and its data set.
+"""The TRL adapter: the same reward as an async reward function for `GRPOTrainer`, and its data set; or meta-episodes.
 
 Written for TRL 1.16. TRL's defaults are not the GRPO of the paper: `grpo_arguments` sets those that differ.
 """
@@ -9,10 +9,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from metagym.errors import ConfigError
+import gymnasium
+
+from metagym.errors import ConfigError, InfrastructureError
 from metagym.imports import require
 from metagym.training.experience import Experience, Render, chat_messages
 from metagym.training.grpo import GRPOConfig
+from metagym.training.meta_episode_env import MetaEpisodeConfig, MetaEpisodeEnv
 from metagym.training.reward import MetaReward
 
 
@@ -43,6 +46,59 @@ def make_reward_function(reward: MetaReward, experience: Sequence[Experience]) -
         return rewards
 
     return meta_reward
+
+
+TOOL_PROMPT = """\
+You improve the system prompt of an agent that acts in an environment. You see the agent's current system prompt and \
+what it did under it. Call write_prompt with a better one: complete, and for new tasks of the same kind. The answer \
+shows what the agent did under it. Do so until the answer says that this was the last time."""
+
+
+class MetaEpisodeTool:
+    """One meta-episode as TRL's environment: `write_prompt` is a turn. `environment_factory` makes them."""
+
+    def __init__(self, env: gymnasium.Env[Any, str], config: MetaEpisodeConfig) -> None:
+        self._rollout = MetaEpisodeEnv(env, config)
+
+    def reset(self, *, seed: int, **row: Any) -> str:
+        """Play the first batch of the row's meta-episode, and return what is shown of it."""
+        return self._rollout.reset(seed=seed)[-1]["content"]
+
+    async def write_prompt(self, prompt: str) -> str:
+        """Write the agent's next system prompt, and see what the agent does under it.
+
+        Args:
+            prompt: The complete new system prompt.
+
+        Returns:
+            The agent's next episodes, under the new prompt.
+        """
+        if len(self._rollout.prompts) > self._rollout.config.num_turns:
+            return "That was the last time. The prompt is not used."
+        answer = await asyncio.to_thread(self._rollout.step, f"IMPROVED PROMPT: {prompt}")
+        shown = "That was the last time." if answer.message is None else answer.message["content"]
+        return f"{answer.problem}\n\n{shown}".strip()
+
+    async def get_reward(self) -> float | None:
+        """Return what the meta-episode is worth; None if its episodes failed for infrastructure reasons."""
+        try:
+            return await asyncio.to_thread(self._rollout.finish)
+        except InfrastructureError:
+            return None
+
+
+def make_environment_factory(
+    make_env: Callable[[], gymnasium.Env[Any, str]], config: MetaEpisodeConfig | None = None
+) -> Callable[[], MetaEpisodeTool]:
+    """Return the `environment_factory` of `GRPOTrainer` for meta-episodes, over `meta_episode_rows`."""
+    return lambda: MetaEpisodeTool(make_env(), config or MetaEpisodeConfig())
+
+
+def meta_episode_rows(num_episodes: int, *, first_seed: int = 0) -> Any:
+    """Return a `datasets.Dataset` of meta-episodes: the columns are `prompt` (messages) and `seed`."""
+    prompt = [{"role": "system", "content": TOOL_PROMPT}, {"role": "user", "content": ""}]
+    rows = [{"prompt": prompt, "seed": first_seed + number} for number in range(num_episodes)]
+    return require("datasets").Dataset.from_list(rows)
 
 
 def grpo_arguments(config: GRPOConfig, *, num_processes: int = 1) -> dict[str, Any]:
