@@ -329,3 +329,26 @@ def test_from_seeds_gives_the_family_to_the_environment() -> None:
 def test_from_seeds_takes_a_list_of_families() -> None:
     with pytest.raises(ConfigError, match=r"families must be a list of names, got the text 'east'. Write \['east'\]"):
         TaskSet.from_seeds(CorridorEnv, 5, families="east")
+
+
+def test_a_seed_of_your_own_environment_is_read_once() -> None:
+    resets: list[int | None] = []
+
+    class Counts(CorridorEnv):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            resets.append(seed)
+            return super().reset(seed=seed, options=options)
+
+    tasks = TaskSet.from_seeds(Counts, 40)
+    for _ in range(3):
+        tasks.draw(5, rng=np.random.default_rng(0))
+    assert len(resets) == len(set(resets))
+
+
+def test_a_long_search_says_that_it_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    tasks = TaskSet.from_seeds(CorridorEnv, 1_200, digest=lambda env, task: "one content")
+    (split,) = {task.split for task in (tasks.find("default/1"),)}
+    other = next(role for role in ROLES if role != split)
+    with pytest.raises(TasksExhaustedError):
+        tasks.draw(1, rng=np.random.default_rng(0), split=other)
+    assert [record.args[2] for record in caplog.records] == [500, 1000]  # type: ignore[index, call-overload]

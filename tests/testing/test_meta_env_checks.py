@@ -14,7 +14,7 @@ import pytest
 from metagym import MetaEnv, TaskSet
 from metagym.errors import ContractError
 from metagym.meta_episode import fresh
-from metagym.tasks import ListedTaskSet
+from metagym.tasks import ROLES, ListedTaskSet
 from metagym.testing import check_meta_env
 from metagym.types import Task
 from tests.conftest import CorridorEnv
@@ -257,10 +257,16 @@ class NoMetaEnv(gymnasium.Env[str, str]):
         (NoMetaEnv, "a subclass of metagym.MetaEnv"),
         (lambda **options: CorridorEnv(), "a metagym.MetaEnv, got a CorridorEnv.*check_text_env"),
         (type("E", (EnvOf,), {"inner": RaisesLate}), "ValueError: no way back|every episode to be played"),
-        (type("E", (EnvOf,), {"inner": RefusesTasks}), "the task 'corridor/.*' to be playable, got KeyError"),
+        (
+            type("E", (EnvOf,), {"inner": RefusesTasks}),
+            r"reset\(seed=\d+, options={'task_id': 'corridor/\d+'}\) to start an episode, got KeyError.*s.py:\d+\)",
+        ),
         (type("E", (EnvOf,), {"inner": ShowsItsTask}), "no task id in what the actor sees, 'corridor/"),
         (type("E", (EnvOf,), {"inner": CountsCopies}), "equal trajectories from equal seeds.*another copy"),
-        (type("E", (EnvOf,), {"inner": lambda: CorridorEnv(info={"goal": 1})}), r"task 'corr.* playable.*info\['goal'"),
+        (
+            type("E", (EnvOf,), {"inner": lambda: CorridorEnv(info={"goal": 1})}),
+            r"expected info\['goal'\] to be a str, got 1",
+        ),
         (tasks_of(*seeds(9, split="test")), "6 tasks with the split 'train', for two meta-steps, got 0"),
         (tasks_of(*seeds(5, split="train")), "6 tasks with the split 'train'.*got 5.*fewer episodes_per_step"),
         (RandomOrder, "equal tasks from equal seeds, in every copy.*from the generator it is given"),
@@ -284,6 +290,46 @@ class NoMetaEnv(gymnasium.Env[str, str]):
 def test_a_breach_is_named_with_its_remedy(env: Any, message: str) -> None:
     with pytest.raises(ContractError, match=message):
         check_meta_env(env)
+
+
+def test_a_fault_in_step_is_not_blamed_on_reset() -> None:
+    class Slips(CorridorEnv):
+        def step(self, action: str) -> Any:
+            raise KeyError("lamp")
+
+    with pytest.raises(ContractError, match=r"expected step\('\w+'\) to return.*'lamp' \(.*checks.py:\d+\)") as caught:
+        check_meta_env(type("E", (EnvOf,), {"inner": Slips}))
+    assert "reset" not in str(caught.value)
+
+
+def test_a_fault_in_reset_is_found_while_tasks_are_read() -> None:
+    class Seeds(EnvOf):
+        def make_task_set(self) -> Any:
+            return TaskSet.from_seeds(RefusesTasks, 50, families=["corridor"])
+
+    with pytest.raises(ContractError, match=r"expected the task set to list its tasks, got KeyError.*checks.py:\d+\)"):
+        check_meta_env(Seeds)
+
+
+def test_equal_starts_end_the_check_after_a_few_resets() -> None:
+    resets = []
+
+    class OneStart(CorridorEnv):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            resets.append(seed)
+            return super().reset(seed=5, options=options)
+
+    class Seeds(EnvOf):
+        def make_task_set(self) -> Any:
+            return TaskSet.from_seeds(OneStart, 500, families=["a"])
+
+    role = TaskSet.from_seeds(OneStart, 1, families=["a"]).find("a/0").split
+    resets.clear()
+    with pytest.raises(
+        ContractError, match=r"expected starts that differ.* got 40 tasks of equal content in each of \['a'\]"
+    ):
+        check_meta_env(Seeds, split=next(other for other in ROLES if other != role))
+    assert len(resets) <= 40
 
 
 def test_a_spec_that_json_cannot_hold_is_a_breach() -> None:

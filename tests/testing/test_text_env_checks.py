@@ -32,6 +32,20 @@ class RaisesOnUnknown(CorridorEnv):
         return super().step(action)
 
 
+class RaisesInStep(CorridorEnv):
+    """Has a slip in `step`, on the second turn."""
+
+    def step(self, action: str) -> Any:
+        if self._turns == 1:
+            {}["lamp"]
+        return super().step(action)
+
+
+class RaisesInReset(CorridorEnv):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        raise IndexError("no such room")
+
+
 class Unseeded(CorridorEnv):
     turns = 0
 
@@ -94,6 +108,15 @@ class NoSpace(CorridorEnv):
     ("env", "message"),
     [
         (RaisesOnUnknown(), "answer an unknown command in words, got KeyError.*Return a text that says so"),
+        (
+            RaisesInStep(),
+            r"expected step\('(east|west)'\) to return, as step 1 of the episode, got KeyError: 'lamp' "
+            r"\(tests/testing/test_text_env_checks.py:\d+\)\. The command was an available action\.",
+        ),
+        (
+            RaisesInReset(),
+            r"expected reset\(seed=0, options=None\) to start an episode, got IndexError: .*_checks.py:\d+\)",
+        ),
         (Unseeded(), "equal episodes from equal seeds, got a difference at turn 0.*Draw from self.np_random"),
         (KeepsItsTurns(), "equal episodes from equal seeds, got a difference at turn 1: observation was '1'"),
         (ClosesOnce(), "the second close to raise nothing, got RuntimeError: closed already"),

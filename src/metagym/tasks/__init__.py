@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import logging
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,24 +20,22 @@ import numpy as np
 
 from metagym.errors import ConfigError, TasksExhaustedError, UnknownNameError
 from metagym.tasks.questions import QuestionRow, Rows, Score, read_questions, read_score
+from metagym.tasks.roles import ROLES as ROLES
+from metagym.tasks.roles import role_of as role_of
+from metagym.tasks.roles import with_role as with_role
 from metagym.types import Task, digest
 
-ROLES = ("train", "validation", "test")
-ROLE_SHARES = (0.6, 0.2, 0.2)
 MAX_REJECTIONS = 2_000
 """Tasks that are passed over in a row (drawn before, or of another role) before a family counts as exhausted."""
+MAX_KNOWN_TASKS = 20_000
+"""Tasks of your own environment whose content is not read again."""
+LONG_SEARCH = 500
+"""Tasks passed over in a row after which the search says that it goes on."""
 
+logger = logging.getLogger(__name__)
 TextEnv = gymnasium.Env[str, str]
 
 _SEED = re.compile(r"0|[1-9][0-9]{0,17}")  # only one spelling of each number: a task has one id
-
-
-def role_of(content_digest: str) -> str:
-    """Return the role of a content; the roles divide all contents in the shares 60 : 20 : 20."""
-    position = int(digest(["role", content_digest], length=12), 16) / 16**12
-    if position < ROLE_SHARES[0]:
-        return "train"
-    return "validation" if position < ROLE_SHARES[0] + ROLE_SHARES[1] else "test"
 
 
 def first_observation(env: TextEnv, task: Task) -> str:
@@ -131,7 +130,7 @@ class TaskSet(ABC):
                 if family in exhausted:
                     continue
                 stream = streams.setdefault(family, self.candidates(family, rng))
-                looked_at = itertools.islice(stream, self.max_rejections)
+                looked_at = self._counted(itertools.islice(stream, self.max_rejections), family, split)
                 new = (item for item in looked_at if getattr(item, place) == split and item.id not in seen)
                 task = next(new, None)
                 if task is None:
@@ -147,6 +146,16 @@ class TaskSet(ABC):
                 "or for more families."
             )
         return tuple(drawn)
+
+    def _counted(self, looked_at: Iterator[Task], family: str, split: str) -> Iterator[Task]:
+        for number, task in enumerate(looked_at):
+            if number and number % LONG_SEARCH == 0 and self.max_rejections is not None:
+                logger.warning(
+                    "Searching family %r for a task with the split %r: the last %d tasks were of another role or drawn "
+                    "before. The search ends after %d.",
+                    *(family, split, number, self.max_rejections),
+                )
+            yield task
 
     @staticmethod
     def from_seeds(
@@ -307,6 +316,14 @@ class _EnvTaskSet(SeededTaskSet):
         super().__init__(families, self._read_content, num_seeds=num_seeds)
         self._make_env, self._read = make_env, read
         self._env: TextEnv | None = None
+        self._known: dict[tuple[str, int], Task] = {}
+
+    def _task(self, family: str, seed: int) -> Task:
+        # A reset may be slow, and a search for a rare role looks at the same seeds again for each draw.
+        task = self._known.get((family, seed)) or super()._task(family, seed)
+        if len(self._known) < MAX_KNOWN_TASKS:
+            self._known[family, seed] = task
+        return task
 
     def _read_content(self, family: str, seed: int) -> str:
         if self._env is None:
@@ -317,12 +334,6 @@ class _EnvTaskSet(SeededTaskSet):
         if self._env is not None:
             self._env.close()
             self._env = None
-
-
-def with_role(task: Task) -> Task:
-    """Return `task` with its digest (by default its id) and the role that the digest gives."""
-    content = task.digest or digest(task.id)
-    return task.model_copy(update={"digest": content, "split": task.split or role_of(content)})
 
 
 def is_task_list(value: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from metagym.errors import ContractError
+from metagym.errors import ContractError, TasksExhaustedError, with_place
 from metagym.tools import ToolCall, random_call, tools_problem
 
 UNKNOWN_COMMAND = "xyzzy, the unheard-of command"
@@ -87,8 +87,10 @@ def expecting(expected: str, *, remedy: str, errors: type[Exception] = Exception
     """Report an error of the kind `errors` that the body raises as a broken promise."""
     try:
         yield
+    except (ContractError, TasksExhaustedError):
+        raise  # it says by itself what is wrong
     except errors as error:
-        raise _report(expected, f"{type(error).__name__}: {error}", remedy) from error
+        raise _report(expected, with_place(error), remedy) from error
 
 
 def _report(expected: str, got: object, remedy: str) -> ContractError:
@@ -98,7 +100,10 @@ def _report(expected: str, got: object, remedy: str) -> ContractError:
 
 
 def _reset(env: TextEnv, seed: int, options: Options) -> tuple[Any, Any]:
-    start: Any = env.reset(seed=seed, options=None if options is None else dict(options))
+    call = f"reset(seed={seed}, options={options!r})"
+    remedy = "Make sure that reset starts every task that the task set draws, and draws one itself without a task_id."
+    with expecting(f"{call} to start an episode", remedy=remedy):
+        start: Any = env.reset(seed=seed, options=None if options is None else dict(options))
     is_pair = isinstance(start, tuple) and len(start) == 2
     expect(is_pair, "reset to return (observation, info)", got=start, remedy="Return both: `return text, {}`.")
     return start[0], start[1]
@@ -112,7 +117,7 @@ def _play(env: TextEnv, seed: int, options: Options, num_steps: int) -> list[dic
     rng = np.random.default_rng(seed)
     seen: list[dict[str, Any]] = [{"observation": text, **_contents(info)}]
     tools: Sequence[Any] = ()
-    for _ in range(num_steps):
+    for turn in range(num_steps):
         _check_text(text)
         remedy = "Use metagym.spaces.TextSpace(), which holds any text; Gymnasium's Text has no blanks."
         expect(text in env.observation_space, "an observation in observation_space", got=text[:80], remedy=remedy)
@@ -124,7 +129,10 @@ def _play(env: TextEnv, seed: int, options: Options, num_steps: int) -> list[dic
         else:
             command = available[int(rng.integers(len(available)))] if available else UNKNOWN_COMMAND
         expect(command in env.action_space, "each available action in action_space", got=command, remedy=remedy)
-        result: tuple[Any, ...] = env.step(command)
+        offered = "an available action" if available else "a command that the environment does not know"
+        remedy = f"The command was {offered}. Answer every command in words, and raise nothing."
+        with expecting(f"step({command!r}) to return, as step {turn} of the episode", remedy=remedy):
+            result: tuple[Any, ...] = env.step(command)
         is_whole = isinstance(result, tuple) and len(result) == 5
         got = f"{len(result)}" if isinstance(result, tuple) else result
         remedy = "Return (observation, reward, terminated, truncated, info)."
