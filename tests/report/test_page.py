@@ -108,7 +108,7 @@ def test_two_runs_of_one_name_are_called_by_their_folders(report: Report, campai
     shutil.copytree(campaign / "demo", tmp_path / "second")
     page = report(campaign / "demo", tmp_path / "second")
     assert headlines(page)[0].startswith(f"SCRIPTED {campaign / 'demo'} is not shown to differ from sp_0")
-    assert f"{tmp_path / 'second'} 0.000 [0.000, 0.000]" in words(page)
+    assert f"{tmp_path / 'second'} 0.000 [−0." in words(page)
     assert "share their randomness: give them two names" in words(page)
 
 

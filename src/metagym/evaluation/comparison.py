@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,23 +17,26 @@ from metagym.errors import ConfigError
 from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.gains import Array
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
+from metagym.evaluation.scale import Scale, scale_of
 from metagym.rendering import plural
 from metagym.runs.measurements import Role
 from metagym.statistics import (
     MIN_SEEDS_FOR_SIGN_FLIP,
     Estimate,
-    adjusted_p,
     detectable_effect,
     equivalence_p,
     finite_mean,
     macro_average,
     mean_interval,
     sign_flip_p,
+    together,
     two_way_bootstrap,
 )
 from metagym.types import Record, Text, Texts
 
 Endpoint = Literal["chosen", "last"]
+Tables = dict[str, Array]
+"""Scores by family, shape `[num_seeds, num_tasks]`."""
 _ROLES = {"chosen": Role.TEST_CHOSEN, "last": Role.TEST_LAST}
 
 
@@ -41,8 +44,9 @@ class FamilyDifference(Record):
     """The difference in one family."""
 
     difference: Estimate | None
+    """Its interval holds together with those of all families of all arms that were compared."""
     adjusted_p: float | None
-    """Holm's p over the families of this comparison."""
+    """Holm's p over all these."""
 
 
 class Comparison(Record):
@@ -55,7 +59,8 @@ class Comparison(Record):
     endpoint: Endpoint
     """`chosen`: the prompt chosen on validation. `last`: the last prompt."""
     difference: Estimate | None
-    """Student's t over the per-seed differences, families with equal weight: a claim about these tasks."""
+    """Student's t over the per-seed differences, families with equal weight: a claim about these tasks. If several
+    arms were compared, the interval holds together with theirs, and `adjusted_p` is Holm's."""
     families: dict[Text, FamilyDifference]
     sign_flip_p: float | None
     """Exact up to 20 seeds; None below six, because it cannot fall below 0.05 then."""
@@ -88,6 +93,8 @@ def compare(
 ) -> tuple[Comparison, ...]:
     """Compare the first arm with each of the others, and return the comparisons in their order.
 
+    The intervals of several comparisons hold together, and the words follow the p that is adjusted for their number.
+
     A pair (family, seed, task) that one arm misses is dropped from all arms. `margin` is the difference that would
     not matter: without it nothing is ever called equal. `seed` fixes the bootstrap.
 
@@ -105,12 +112,19 @@ def compare(
                 f"{'; '.join(named)}. Evaluate both in the same way, or force the comparison (--force): it will name "
                 "the difference."
             )
-    tables = _align(reports, _ROLES[endpoint])
+    tables, scale = _align(reports, _ROLES[endpoint])
     known = {family: np.all([np.isfinite(table[family]) for table in tables], axis=0) for family in tables[0]}
-    return tuple(
-        _compare(first, other, tables[0], table, known, endpoint, margin, seed, named)
-        for other, table, named in zip(others, tables[1:], differing, strict=True)
+    pairs = [_Pair.of(tables[0], table, known, scale) for table in tables[1:]]
+    overall = together({number: pair.difference for number, pair in enumerate(pairs)}, bounds=scale.of_differences)
+    by_family = together(
+        {(number, family): item for number, pair in enumerate(pairs) for family, item in pair.families.items()},
+        bounds=scale.of_differences,
     )
+    found = []
+    for number, (other, pair, named) in enumerate(zip(others, pairs, differing, strict=True)):
+        families = {family: by_family[number, family] for family in pair.families}
+        found.append(_comparison(first, other, pair, overall[number], families, endpoint, margin, seed, named))
+    return tuple(found)
 
 
 def differences(first: EvaluationReport, second: EvaluationReport) -> tuple[str, ...]:
@@ -126,8 +140,19 @@ def differences(first: EvaluationReport, second: EvaluationReport) -> tuple[str,
     return tuple(between(first.measurement, second.measurement, ""))
 
 
-def _align(reports: Sequence[EvaluationReport], role: Role) -> list[dict[str, Array]]:
-    """Return per arm and family the scores that all arms have in common, shape `[num_seeds, num_tasks]`."""
+def scores_by_seed(reports: Sequence[EvaluationReport], *, endpoint: Endpoint) -> tuple[Array, float]:
+    """Return the test scores of shape `[num_arms, num_seeds]` on what all arms have in common, and their resolution."""
+    tables, scale = _align(reports, _ROLES[endpoint])
+    missing = {family: np.any([np.isnan(table[family]) for table in tables], axis=0) for family in tables[0]}
+    rows = [
+        macro_average([finite_mean(np.where(missing[family], np.nan, cells)) for family, cells in table.items()])
+        for table in tables
+    ]
+    return np.array(rows), scale.resolution(*tables[0].values())
+
+
+def _align(reports: Sequence[EvaluationReport], role: Role) -> tuple[list[Tables], Scale]:
+    """Return per arm and family the scores that all arms have in common, and their scale."""
     cells = [
         {
             (item.family, item.seed, task_id): math.nan if score is None else score
@@ -150,38 +175,63 @@ def _align(reports: Sequence[EvaluationReport], role: Role) -> list[dict[str, Ar
     def table(cell: Mapping[tuple[str, int, str], float], family: str) -> Array:
         return np.array([[cell.get((family, seed, task), math.nan) for task in tasks_of[family]] for seed in seeds])
 
-    return [{family: table(cell, family) for family in tasks_of} for cell in cells]
+    tables = [{family: table(cell, family) for family in tasks_of} for cell in cells]
+    return tables, scale_of(reports[0].config, (score for cell in cells for score in cell.values()))
 
 
-def _compare(
+class _Pair(NamedTuple):
+    """Two arms on the pairs that all arms have."""
+
+    ours: Tables
+    theirs: Tables
+    cells: Tables
+    """Differences, NaN for a pair that is left out."""
+    per_seed: Array
+    resolution: float
+    scale: Scale
+
+    @classmethod
+    def of(cls, ours: Tables, theirs: Tables, known: Mapping[str, NDArray[np.bool_]], scale: Scale) -> _Pair:
+        cells = {family: np.where(known[family], ours[family] - theirs[family], np.nan) for family in ours}
+        per_seed = macro_average([finite_mean(table) for table in cells.values()])
+        return cls(ours, theirs, cells, per_seed, scale.resolution(*cells.values()), scale)
+
+    @property
+    def difference(self) -> Estimate | None:
+        return mean_interval(self.per_seed, resolution=self.resolution, bounds=self.scale.of_differences)
+
+    @property
+    def families(self) -> dict[str, Estimate | None]:
+        bounds = self.scale.of_differences
+        return {
+            family: mean_interval(finite_mean(table), resolution=self.scale.resolution(table), bounds=bounds)
+            for family, table in self.cells.items()
+        }
+
+    def filled_difference(self, our_guess: float, their_guess: float) -> float:
+        """Return the mean difference with a guess for each missing score of the two arms."""
+        filled = [
+            np.nan_to_num(self.ours[name], nan=our_guess) - np.nan_to_num(self.theirs[name], nan=their_guess)
+            for name in self.ours
+        ]
+        return float(np.mean([table.mean() for table in filled]))
+
+
+def _comparison(
     first: EvaluationReport,
     second: EvaluationReport,
-    ours: dict[str, Array],
-    theirs: dict[str, Array],
-    known: dict[str, NDArray[np.bool_]],
+    pair: _Pair,
+    difference: Estimate | None,
+    families: Mapping[str, Estimate | None],
     endpoint: Endpoint,
     margin: float | None,
     seed: int,
     forced: tuple[str, ...],
 ) -> Comparison:
-    cells = {family: np.where(known[family], ours[family] - theirs[family], np.nan) for family in ours}
-    rows = {family: finite_mean(table) for family, table in cells.items()}
-    per_seed = macro_average(list(rows.values()))
-    difference = mean_interval(per_seed)
     num_seeds, std = (0, None) if difference is None else (difference.num, difference.std)
-    estimates = {family: mean_interval(row) for family, row in rows.items()}
-    adjusted = adjusted_p(estimates)
-    equal_p = None if margin is None else equivalence_p(per_seed, margin)
-    least, greatest = first.config.score_range
+    equal_p = None if margin is None else equivalence_p(pair.per_seed, margin, resolution=pair.resolution)
+    least, greatest = pair.scale.of_scores
     scripted = first.scripted or second.scripted
-
-    def filled_difference(our_guess: float, their_guess: float) -> float:
-        """Return the mean difference with a guess for each missing score of the two arms."""
-        filled = [
-            np.nan_to_num(ours[name], nan=our_guess) - np.nan_to_num(theirs[name], nan=their_guess) for name in ours
-        ]
-        return float(np.mean([table.mean() for table in filled]))
-
     notes = [SCRIPTED_NOTE] if scripted else []
     if num_seeds < MIN_SEEDS_FOR_SIGN_FLIP:
         notes.append(f"With {plural(num_seeds, 'seed')} no exact sign-flip test can give p < 0.05.")
@@ -196,18 +246,18 @@ def _compare(
         endpoint=endpoint,
         difference=difference,
         families={
-            name: FamilyDifference(difference=estimate, adjusted_p=adjusted.get(name))
-            for name, estimate in estimates.items()
+            name: FamilyDifference(difference=item, adjusted_p=None if item is None else item.adjusted_p)
+            for name, item in families.items()
         },
-        sign_flip_p=sign_flip_p(per_seed) if num_seeds >= MIN_SEEDS_FOR_SIGN_FLIP else None,
-        new_tasks=two_way_bootstrap(list(cells.values()), rng=np.random.default_rng(seed)),
+        sign_flip_p=sign_flip_p(pair.per_seed) if num_seeds >= MIN_SEEDS_FOR_SIGN_FLIP else None,
+        new_tasks=two_way_bootstrap(list(pair.cells.values()), rng=np.random.default_rng(seed)),
         detectable=detectable_effect(std, num_seeds) if std else None,
         margin=margin,
         equivalence_p=equal_p,
         verdict=_verdict(first.arm, second.arm, difference, equal_p, margin),
-        num_pairs=int(sum(mask.sum() for mask in known.values())),
-        num_dropped=int(sum((~mask).sum() for mask in known.values())),
-        worst_case=(filled_difference(least, greatest), filled_difference(greatest, least)),
+        num_pairs=int(sum(np.isfinite(table).sum() for table in pair.cells.values())),
+        num_dropped=int(sum(np.isnan(table).sum() for table in pair.cells.values())),
+        worst_case=(pair.filled_difference(least, greatest), pair.filled_difference(greatest, least)),
         forced=forced,
         scripted=scripted,
         notes=tuple(notes),
@@ -218,11 +268,12 @@ def _verdict(first: str, second: str, difference: Estimate | None, equal_p: floa
     if difference is None:
         return "no interval: no seed has a score in both arms"
     is_equal = equal_p is not None and equal_p < 0.05
-    named = word(difference.mean, difference.low, difference.high, is_equal=is_equal)
+    named = word(difference, is_equal=is_equal)
     if named in ("better", "worse"):
         return f"{first} is {named} than {second}"
     if named == "no difference":
         return f"no difference of {margin:g} or more between {first} and {second}"
     if named == "no interval":
         return f"no interval: {first} and {second} share too few seeds; run more"
-    return f"no difference shown between {first} and {second}; {power_in_words(difference.std or 0.0, difference.num)}"
+    assert difference.std is not None  # there is an interval
+    return f"no difference shown between {first} and {second}; {power_in_words(difference.std, difference.num)}"

@@ -22,6 +22,7 @@ from metagym.evaluation.gains import MeasurementTable, mean_of
 from metagym.evaluation.learning import learn
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.report import SCRIPTED_NOTE
+from metagym.evaluation.scale import scale_of
 from metagym.evaluation.scoring import Loop, Request, Scorer
 from metagym.evaluation.store import open_store, write_report
 from metagym.meta_episode import TaskQueue
@@ -132,19 +133,24 @@ def _report(plan: Plan, store: RecordStore, loops: Sequence[Loop]) -> StreamRepo
     # The score on each family right after its block, minus that at the end; the last family had no time to be lost.
     lost = np.diagonal(retention, axis1=1, axis2=2)[:, :-1] - retention[:, -1, :-1]
     scripted = store.manifest.scripted or any(item.scripted for item in store.all(Measurement).values())
+    scale = scale_of(config, table.scores())
+    num_test, num_blocks, k = config.num_test, len(blocks), config.episodes_per_step
+
+    def score(values: NDArray[np.float64], num_episodes: int) -> Estimate | None:
+        return mean_interval(values, resolution=scale.of_one_in(num_episodes), bounds=scale.of_scores)
+
+    forgetting_scale = scale.of_one_in(num_test * max(1, num_blocks - 1))
     return StreamReport(
         arm=plan.arm,
         config=config,
         scripted=scripted,
-        online=_columns(online),
-        online_mean=mean_interval(online.mean(axis=1)),
-        first=mean_interval(first.mean(axis=1)),
-        retention=tuple(_columns(retention[:, block]) for block in blocks),
-        forgetting=mean_interval(lost.mean(axis=1)) if lost.size else None,
-        final=mean_interval(retention[:, -1].mean(axis=1)),
+        online=tuple(score(column, k) for column in online.T),
+        online_mean=score(online.mean(axis=1), k * len(steps)),
+        first=score(first.mean(axis=1), num_test * num_blocks),
+        retention=tuple(tuple(score(column, num_test) for column in retention[:, block].T) for block in blocks),
+        forgetting=mean_interval(lost.mean(axis=1), resolution=forgetting_scale, bounds=scale.of_differences)
+        if lost.size
+        else None,
+        final=score(retention[:, -1].mean(axis=1), num_test * num_blocks),
         notes=(SCRIPTED_NOTE,) if scripted else (),
     )
-
-
-def _columns(table: NDArray[np.float64]) -> tuple[Estimate | None, ...]:
-    return tuple(mean_interval(column) for column in table.T)

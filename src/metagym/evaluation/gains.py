@@ -6,15 +6,20 @@ seeds. Missing scores stay missing (NaN): a pair of scores counts only if both a
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.scale import Scale, scale_of
 from metagym.runs.measurements import Measurement, Role
 from metagym.statistics import Estimate, finite_mean, macro_average, mean_interval
+from metagym.statistics.intervals import Bounds
 from metagym.types import Record
 
 Array = NDArray[np.float64]
@@ -61,6 +66,10 @@ class MeasurementTable:
         self._by_key = {item.key: item for item in measurements}
         self.families = tuple(dict.fromkeys(item.family for item in self._by_key.values()))
         self.seeds = tuple(sorted({item.seed for item in self._by_key.values()}))
+
+    def scores(self) -> Iterator[float]:
+        """Yield all known scores."""
+        return (score for item in self._by_key.values() for score in item.scores if score is not None)
 
     def get(self, family: str, seed: int, role: Role, index: int | None = None) -> Measurement | None:
         """Return the measurement; without `index` the last one of that role."""
@@ -118,10 +127,12 @@ def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: 
     }
 
 
-def summarise(table: MeasurementTable, num_steps: int) -> tuple[Figures, dict[str, Figures]]:
+def summarise(table: MeasurementTable, config: EvaluationConfig) -> tuple[Figures, dict[str, Figures]]:
     """Return the figures over all families, and those of each."""
+    scale = scale_of(config, table.scores())
     rows = {
-        family: [figures_by_seed(table, family, seed, num_steps) for seed in table.seeds] for family in table.families
+        family: [figures_by_seed(table, family, seed, config.num_steps) for seed in table.seeds]
+        for family in table.families
     }
     by_family = {
         family: {name: np.array([row[name] for row in seeds], dtype=np.float64) for name in seeds[0]}
@@ -130,15 +141,39 @@ def summarise(table: MeasurementTable, num_steps: int) -> tuple[Figures, dict[st
     if not by_family:  # nothing was measured yet
         return Figures(), {}
     overall = {name: macro_average([columns[name] for columns in by_family.values()]) for name in Figures.model_fields}
-    return _figures(overall), {family: _figures(columns) for family, columns in by_family.items()}
-
-
-def _figures(columns: Mapping[str, Array]) -> Figures:
-    estimates = {
-        name: mean_interval(column) if column.ndim == 1 else tuple(map(mean_interval, column.T))
-        for name, column in columns.items()
+    return _figures(overall, config, scale, len(by_family)), {
+        family: _figures(columns, config, scale) for family, columns in by_family.items()
     }
+
+
+def _figures(columns: Mapping[str, Array], config: EvaluationConfig, scale: Scale, num_families: int = 1) -> Figures:
+    estimates: dict[str, Any] = {}
+    for name, column in columns.items():
+        num_episodes, bounds = _measured_on(name, config, scale)
+        one = functools.partial(mean_interval, resolution=scale.of_one_in(num_episodes * num_families), bounds=bounds)
+        estimates[name] = one(column) if column.ndim == 1 else tuple(map(one, column.T))
     return Figures.model_validate(estimates)
+
+
+def _measured_on(name: str, config: EvaluationConfig, scale: Scale) -> tuple[int, Bounds]:
+    """Return the number of episodes of one seed and family that a figure is a mean over, and its bounds."""
+    learning = config.num_steps * config.episodes_per_step
+    validation, width = config.num_validation, scale.width
+    if name.endswith("gain") and name not in ("replay_gain", "transfer_gain"):
+        return config.num_test, scale.of_differences
+    return {
+        "optimism": (min(validation, config.num_test), scale.of_differences),
+        "replay_gain": (learning, scale.of_differences),
+        "transfer_gain": (validation * config.num_steps, scale.of_differences),
+        "memorisation_gap": (min(learning, validation * config.num_steps), (-2 * width, 2 * width)),
+        "area": (validation * config.num_steps, scale.of_scores),
+        "regression_rate": (config.num_steps, (0.0, 1.0)),
+        "invalid_action_rate": (config.num_test, (0.0, 1.0)),
+        "invalid_action_rate_first": (config.num_test, (0.0, 1.0)),
+        "online": (config.episodes_per_step, scale.of_scores),
+        "online_cumulative": (config.episodes_per_step, scale.of_scores),
+        "validation": (validation, scale.of_scores),
+    }.get(name, (config.num_test, scale.of_scores))
 
 
 def _invalid_rate(measurement: Measurement | None) -> float:

@@ -11,7 +11,7 @@ from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.gains import Figures, MeasurementTable, summarise
 from metagym.rendering import plural
 from metagym.runs.measurements import Learned, Measurement, Role
-from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, detectable_effect
+from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, detectable_effect, together
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Usage, sum_usage
 
 SCRIPTED_NOTE = "SCRIPTED: a stand-in played or reflected; this says nothing about language models."
@@ -79,6 +79,13 @@ class EvaluationReport(Record):
         """The number of replicates of the primary endpoint."""
         return 0 if self.overall.gain is None else self.overall.gain.num
 
+    @property
+    def family_gains(self) -> dict[str, Estimate | None]:
+        """The gain of each family, with intervals that hold together and Holm's p over the families."""
+        least, greatest = self.config.score_range
+        bounds = (least - greatest, greatest - least)
+        return together({name: figures.gain for name, figures in self.families.items()}, bounds=bounds)
+
 
 def build_report(
     config: EvaluationConfig,
@@ -92,7 +99,7 @@ def build_report(
 ) -> EvaluationReport:
     """Return the report of the measurements. `about` holds further fields of it, such as the fingerprints."""
     table = MeasurementTable(measurements)
-    overall, families = summarise(table, config.num_steps)
+    overall, families = summarise(table, config)
     tests = [item for item in measurements if item.role in (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST)]
     is_scripted = scripted or any(item.scripted for item in measurements)
     notes = [SCRIPTED_NOTE] if is_scripted else []
@@ -119,31 +126,29 @@ def build_report(
     )
 
 
-def word(mean: float, low: float | None, high: float | None, *, is_equal: bool = False) -> str:
-    """Return the word for a difference with this interval; `is_equal` means that an equivalence test holds.
+def word(difference: Estimate, *, is_equal: bool = False) -> str:
+    """Return the word for a difference, by its p (adjusted, if there is one); `is_equal`: an equivalence test holds.
 
-    >>> word(0.2, 0.1, 0.3), word(0.0, -0.1, 0.1), word(0.0, -0.1, 0.1, is_equal=True)
-    ('better', 'not shown', 'no difference')
+    >>> word(Estimate(mean=0.2, low=0.1, high=0.3, p_value=0.01, num=9))
+    'better'
+    >>> word(Estimate(mean=0.2, low=0.0, high=0.3, p_value=0.01, adjusted_p=0.07, num=9))
+    'not shown'
     """
-    if low is None or high is None:
+    if difference.low is None or difference.high is None:
         return "no interval"
-    if low > 0:
-        return "better"
-    if high < 0:
-        return "worse"
-    return "no difference" if is_equal else "not shown"
+    shown = {1: "better", -1: "worse", 0: "no difference" if is_equal else "not shown"}
+    return shown[difference.sign]
 
 
 def power_in_words(std: float, num: int) -> str:
     """Return the true difference that would be found, computed from the variance alone."""
-    found = f"a true difference of {detectable_effect(std, num):.3f} would be found with 80 % power"
-    return found if std else "the same in every seed"
+    return f"a true difference of {detectable_effect(std, num):.3f} would be found with 80 % power"
 
 
 def _verdict(gain: Estimate | None) -> str:
     if gain is None:
         return "nothing measured: no task has a test score under both prompts"
-    named, seeds = word(gain.mean, gain.low, gain.high), plural(gain.num, "seed")
+    named, seeds = word(gain), plural(gain.num, "seed")
     if gain.low is None or gain.high is None or gain.std is None:
         return f"{named}: a gain of {gain.mean:+.3f} in {seeds}; run more seeds"
     numbers = f"gain {gain.mean:+.3f}, 95 % interval [{gain.low:+.3f}, {gain.high:+.3f}], {seeds}"

@@ -15,7 +15,7 @@ from metagym.env import MetaEnv, meta_env_of
 from metagym.errors import ConfigError
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.optional_attributes import extension_of
-from metagym.statistics import Estimate, finite_mean, mean_interval
+from metagym.statistics import Estimate, finite_mean, mean_interval, together
 from metagym.types import Record, Task, Texts, derive_seed
 
 
@@ -25,7 +25,7 @@ class TransferMatrix(Record):
     sources: Texts
     targets: Texts
     gains: tuple[tuple[Estimate | None, ...], ...]
-    """Entry `[source][target]`, over the seeds of the source's evaluation."""
+    """Entry `[source][target]`, over the seeds of the source's evaluation. All intervals hold together."""
     scripted: bool
     notes: Texts = ()
 
@@ -61,10 +61,11 @@ def transfer_matrix(
             rng = np.random.default_rng(derive_seed("transfer", task_seed, family))
             tasks = meta_env.task_set.draw(num_test, rng=rng, families=[family], split="test")
             columns[f"{name}: {family}"] = _gains(meta_env, list(rows.values()), tasks)
+    cells = together({(row, name): column[row] for name, column in columns.items() for row in range(len(rows))})
     return TransferMatrix(
         sources=tuple(rows),
         targets=tuple(columns),
-        gains=tuple(tuple(column[row] for column in columns.values()) for row in range(len(rows))),
+        gains=tuple(tuple(cells[row, name] for name in columns) for row in range(len(rows))),
         scripted=scripted,
         notes=(SCRIPTED_NOTE,) if scripted else (),
     )
@@ -78,4 +79,5 @@ def _gains(env: MetaEnv, rows: Sequence[Sequence[str]], tasks: Sequence[Task]) -
     scores = np.array([item.scores for item in played], dtype=np.float64)  # None becomes NaN
     means = finite_mean(scores[: len(flat)] - scores[len(flat) :])
     ends = np.cumsum([len(prompts) for prompts in rows])
-    return [mean_interval(part) for part in np.split(means, ends[:-1])]
+    resolution = float(np.ptp([0.0, 1.0, *scores[np.isfinite(scores)]])) / len(ids)
+    return [mean_interval(part, resolution=resolution) for part in np.split(means, ends[:-1])]

@@ -81,5 +81,7 @@ def standings_headline(standings: Standings) -> tuple[str, str]:
     if standings.scripted:
         return f"{plural(len(methods), 'method')} side by side with a scripted stand-in: no method is ranked", basis
     best = f"{methods[0].arm} scored highest, {format_mean(methods[0].test)}"
+    if standings.winner_by_split is not None:
+        best += f" (chosen on other seeds than scored on: {format_number(standings.winner_by_split)})"
     sentence = f"{plural(len(methods), 'method')} under equal budgets: {best}"
     return sentence, f"{basis} A difference whose interval contains 0 is not shown to exist."

@@ -12,7 +12,7 @@ from metagym.budget import Spending
 from metagym.errors import ConfigError
 from metagym.evaluation.arena import Standings
 from metagym.evaluation.comparison import Comparison, compare
-from metagym.evaluation.output.tables import effort_cells
+from metagym.evaluation.output.tables import effort_cells, rank_text
 from metagym.report.number_format import format_interval, format_mean, format_number, format_p
 from metagym.report.run_reading import Run
 from metagym.report.svg import domain_of, whisker
@@ -48,14 +48,15 @@ def family_rows(run: Run) -> list[Row]:
     if run.report is None:
         return []
     families = [*run.report.families.items(), ("all families", run.report.overall)]
-    domain = domain_of([figures.gain for _, figures in families])
+    gains = {**run.report.family_gains, "all families": run.report.overall.gain}
+    domain = domain_of(list(gains.values()))
     scores = ("test_first", "test_chosen", "test_last", "regression_rate")
     differences = ("gain", "optimism", "replay_gain", "transfer_gain", "memorisation_gap")
     return [
         {
             "name": name,
-            "graphic": whisker(figures.gain, domain),
-            "interval": format_interval(figures.gain, sign=True),
+            "graphic": whisker(gains[name], domain),
+            "interval": format_interval(gains[name], sign=True),
             **{field: format_mean(getattr(figures, field)) for field in scores},
             **{field: format_mean(getattr(figures, field), sign=True) for field in differences},
         }
@@ -81,7 +82,7 @@ def comparison_rows(group: Sequence[Run]) -> tuple[list[Row], str, list[str]]:
             "graphic": whisker(item.difference, domain, noise=noise),
             "difference": format_mean(item.difference, 3, sign=True),
             "interval": format_interval(item.difference, 3, sign=True),
-            "p": format_p(None if item.difference is None else item.difference.p_value),
+            "p": format_p(None if item.difference is None else item.difference.adjusted_p),
             "sign_flip": format_p(item.sign_flip_p),
             "new_tasks": f"{format_mean(item.new_tasks, 3, sign=True)} {format_interval(item.new_tasks, 3, sign=True)}",
             "detectable": format_number(item.detectable, 3),
@@ -107,7 +108,7 @@ def standings_rows(standings: Standings) -> list[dict[str, Any]]:
             "is_control": row.is_control,
             "test": format_mean(row.test),
             "gain": format_mean(row.gain, sign=True),
-            "gain_interval": format_interval(row.gain),
+            "rank": rank_text(row),
             "graphic": whisker(row.against_baseline, domain),
             "difference": format_mean(row.against_baseline, sign=True),
             "interval": format_interval(row.against_baseline),

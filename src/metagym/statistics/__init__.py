@@ -1,13 +1,13 @@
 """Statistics: intervals, tests and bounds over seeds, each with its source.
 
-intervals   mean, Student's t interval, sign flip, two-way bootstrap, Holm, equivalence
-student_t   Student's t without scipy, the power of the paired t test, and its inverses
+intervals      mean, Student's t interval, sign flip, two-way bootstrap, Holm, equivalence
+simultaneous   intervals of several estimates that hold together, ranks, the luck of the first row
+student_t      Student's t without scipy, the power of the paired t test, and its inverses
 """
 
 from metagym.statistics.intervals import (
     MIN_SEEDS_FOR_SIGN_FLIP,
     Estimate,
-    adjusted_p,
     equivalence_p,
     finite_mean,
     holm,
@@ -16,12 +16,13 @@ from metagym.statistics.intervals import (
     sign_flip_p,
     two_way_bootstrap,
 )
+from metagym.statistics.simultaneous import chosen_on_other_seeds, rank_intervals, together
 from metagym.statistics.student_t import detectable_effect, paired_power, seeds_needed, t_cdf, t_quantile, two_sided_p
 
 __all__ = [
     "MIN_SEEDS_FOR_SIGN_FLIP",
     "Estimate",
-    "adjusted_p",
+    "chosen_on_other_seeds",
     "detectable_effect",
     "equivalence_p",
     "finite_mean",
@@ -29,10 +30,12 @@ __all__ = [
     "macro_average",
     "mean_interval",
     "paired_power",
+    "rank_intervals",
     "seeds_needed",
     "sign_flip_p",
     "t_cdf",
     "t_quantile",
+    "together",
     "two_sided_p",
     "two_way_bootstrap",
 ]

@@ -6,7 +6,7 @@ The replicate is the meta-episode (seed): every function takes one number per se
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +15,9 @@ from metagym.errors import ConfigError
 from metagym.statistics.student_t import t_cdf, t_quantile, two_sided_p
 from metagym.types import Record
 
-CONFIDENCE = 0.95
+CONFIDENCE, ALPHA = 0.95, 0.05
+Bounds = tuple[float, float]
+UNBOUNDED: Bounds = (-math.inf, math.inf)
 MIN_SEEDS_FOR_SIGN_FLIP = 6
 """With fewer seeds the smallest two-sided p of an exact sign-flip test, 2 / 2^n, is above 0.05."""
 MAX_EXACT = 20
@@ -23,7 +25,7 @@ MAX_EXACT = 20
 
 
 class Estimate(Record):
-    """A mean over replicates with its interval. Without an interval (one replicate) the ends are None."""
+    """A mean over replicates with its interval; the ends are None without one (one replicate, or no variance)."""
 
     mean: float
     low: float | None = None
@@ -31,46 +33,59 @@ class Estimate(Record):
     high: float | None = None
     p_value: float | None = None
     """Two-sided, against a mean of 0."""
+    adjusted_p: float | None = None
+    """Holm's p, if the estimate is in a table of several; the interval then holds together with those of the others."""
     std: float | None = None
-    """Standard deviation over the replicates (n - 1 in the denominator)."""
+    """Standard deviation over the replicates that the interval rests on (n - 1 in the denominator)."""
     num: int
     """Replicates."""
 
     @property
-    def excludes_zero(self) -> bool:
-        """Whether the whole interval is on one side of 0."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+    def sign(self) -> int:
+        """1 or -1 if the mean is shown to be above or below 0 at 5 % (by the adjusted p, if there is one); else 0."""
+        p_value = self.p_value if self.adjusted_p is None else self.adjusted_p
+        is_shown = self.low is not None and p_value is not None and p_value < ALPHA
+        return int(math.copysign(1, self.mean)) if is_shown else 0
 
 
-def mean_interval(values: ArrayLike, *, confidence: float = CONFIDENCE) -> Estimate | None:
+def mean_interval(
+    values: ArrayLike, *, confidence: float = CONFIDENCE, resolution: float = 0.0, bounds: Bounds = UNBOUNDED
+) -> Estimate | None:
     """Return mean, Student's t interval and p of independent replicates without the NaN; None if there are none.
 
     For paired arms give the per-seed differences: this is then the paired t test. In simulated A/A comparisons it
     keeps its level from three seeds on; percentile bootstraps do not.
-    If all values are equal and not 0, t is undefined. Then p is that of the sign-flip test, 2 / 2^n, and there is
-    an interval (of no width) only if that p is small enough.
+
+    `resolution` is the change of one replicate if one of its episodes ends differently. By the rule of three, up to 3
+    of n episodes may still change after none did; their variance, 3 / num * resolution^2, is added. So equal
+    replicates give no certainty. Without a resolution they give no interval. The ends stay within `bounds`.
 
     >>> print(mean_interval([0.1, 0.3, 0.2]).p_value < 0.1)
     True
+    >>> mean_interval([0.0, 0.0], resolution=0.05, bounds=(-1.0, 1.0)).high > 0.5
+    True
 
-    Source: Student 1908, "The probable error of a mean".
+    Source: Student 1908, "The probable error of a mean"; Hanley & Lippman-Hand 1983, "If nothing goes wrong, is
+    everything all right?" (the rule of three).
     """
     sample = _finite(values)
     num = len(sample)
     if num < 2:
         return Estimate(mean=float(sample[0]), num=1) if num else None
     mean = float(sample.mean())
-    std = float(sample.std(ddof=1))
-    error = std / math.sqrt(num)
-    if error <= 1e-12 * max(1.0, abs(mean)):  # equal values, except for rounding
-        p_value = 1.0 if abs(mean) < 1e-12 else 2.0 / 2**num
-        is_sure = p_value == 1.0 or p_value < 1 - confidence
-        end = mean if is_sure else None
-        return Estimate(mean=mean, low=end, high=end, std=0.0, p_value=p_value, num=num)
-    half = t_quantile(0.5 + confidence / 2, num - 1) * error
-    return Estimate(
-        mean=mean, low=mean - half, high=mean + half, std=std, p_value=two_sided_p(mean / error, num - 1), num=num
-    )
+    std = _deviation(sample, 3 / num * resolution**2)
+    if std == 0:
+        return Estimate(mean=mean, std=0.0, p_value=1.0 if abs(mean) < 1e-12 else 2.0 / 2**num, num=num)
+    low, high = t_ends(mean, std, num, confidence=confidence, bounds=bounds)
+    p_value = two_sided_p(mean / (std / math.sqrt(num)), num - 1)
+    return Estimate(mean=mean, low=low, high=high, std=std, p_value=p_value, num=num)
+
+
+def t_ends(mean: float, std: float, num: int, *, confidence: float, bounds: Bounds) -> tuple[float, float]:
+    """Return the ends of Student's t interval, within the bounds."""
+    half = t_quantile(0.5 + confidence / 2, num - 1) * std / math.sqrt(num)
+    least, greatest = min(bounds[0], mean), max(bounds[1], mean)  # a mean outside shows that the bounds are wrong
+    return max(least, mean - half), min(greatest, mean + half)
 
 
 def sign_flip_p(differences: ArrayLike, *, rng: np.random.Generator | None = None, num_flips: int = 100_000) -> float:
@@ -127,10 +142,11 @@ def two_way_bootstrap(
         num_tasks = table.shape[1]
         tasks = rng.multinomial(num_tasks, np.full(num_tasks, 1 / num_tasks), size=num_resamples)
         resamples += _weighted_mean(table, seeds, tasks) / len(tables)
-    low, high = np.nanquantile(resamples, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(
-        mean=float(np.mean([np.nanmean(table) for table in tables])), low=float(low), high=float(high), num=num_seeds
-    )
+    mean = float(np.mean([np.nanmean(table) for table in tables]))
+    low, high = map(float, np.nanquantile(resamples, [(1 - confidence) / 2, (1 + confidence) / 2]))
+    if high - low < 1e-12:  # equal cells: resampling them shows nothing of what else may come
+        return Estimate(mean=mean, num=num_seeds)
+    return Estimate(mean=mean, low=low, high=high, num=num_seeds)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -149,28 +165,25 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def adjusted_p(estimates: Mapping[str, Estimate | None]) -> dict[str, float]:
-    """Return Holm's p of each estimate that has a p value, adjusted for their number."""
-    p_values = {name: item.p_value for name, item in estimates.items() if item and item.p_value is not None}
-    return dict(zip(p_values, holm(list(p_values.values())), strict=True))
-
-
-def equivalence_p(differences: ArrayLike, margin: float) -> float | None:
+def equivalence_p(differences: ArrayLike, margin: float, *, resolution: float = 0.0) -> float | None:
     """Return the p against "the mean differs from 0 by `margin` or more"; None below two replicates.
 
-    A small p speaks for no relevant difference. The method is two one-sided t tests.
+    A small p speaks for no relevant difference. The method is two one-sided t tests. With a `resolution` (see
+    `mean_interval`) the variance is not below that of the margin itself: if one arm never succeeds and the other one
+    does with probability `margin`, a replicate of m episodes varies by about margin / m. Without this, two seeds of
+    zeros would prove that nothing differs. Equal values without a resolution show nothing.
 
-    Source: Schuirmann 1987, "A comparison of the two one-sided tests procedure and the power approach".
+    Source: Schuirmann 1987, "A comparison of the two one-sided tests procedure and the power approach"; Farrington &
+    Manning 1990, "Test statistics and sample size formulae for comparative binomial trials" (variance at the margin).
     """
     if margin <= 0:
         raise ConfigError(f"The equivalence margin must be above 0, in units of the score, got {margin}.")
-    estimate = mean_interval(differences)
-    if estimate is None or estimate.std is None:
+    sample = _finite(differences)
+    num = len(sample)
+    if num < 2:
         return None
-    error = estimate.std / math.sqrt(estimate.num)
-    if error == 0:
-        return float(abs(estimate.mean) >= margin)
-    return 1 - t_cdf((margin - abs(estimate.mean)) / error, estimate.num - 1)
+    error = _deviation(sample, 3 / num * resolution**2, least=margin * resolution) / math.sqrt(num)
+    return 1 - t_cdf((margin - abs(float(sample.mean()))) / error, num - 1) if error else 1.0
 
 
 def macro_average(tables: Sequence[ArrayLike]) -> NDArray[np.float64]:
@@ -187,6 +200,14 @@ def finite_mean(values: ArrayLike) -> NDArray[np.float64]:
     known = np.isfinite(table)
     counts = known.sum(axis=-1)
     return np.where(counts > 0, np.where(known, table, 0.0).sum(axis=-1) / np.maximum(counts, 1), np.nan)
+
+
+def _deviation(sample: NDArray[np.float64], extra: float, *, least: float = 0.0) -> float:
+    """Return the standard deviation with `extra` variance added, at least the root of `least + extra`."""
+    variance = float(sample.var(ddof=1))
+    if variance <= 1e-24 * max(1.0, float(sample.mean()) ** 2):  # equal values, except for rounding
+        variance = 0.0
+    return math.sqrt(max(variance, least) + extra)
 
 
 def _finite(values: ArrayLike) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from metagym.evaluation.arena import Bout, Standings
 from metagym.evaluation.arena.standings import PLUMBING, build_standings
 from metagym.evaluation.report import EvaluationReport
 from metagym.runs import Role
-from metagym.statistics import holm, mean_interval
+from metagym.statistics import mean_interval, together
 
 
 def unscripted(bout: Bout) -> list[EvaluationReport]:
@@ -67,17 +67,37 @@ def test_differences_are_the_arms_minus_the_baseline_paired_by_seed_with_holms_p
         by_seed[report.arm] = np.array(
             [np.mean([item.mean for item in tests if item.seed == seed]) for seed in range(3)]  # type: ignore[list-item]
         )
-    expected = {arm: mean_interval(scores - by_seed["fixed"]) for arm, scores in by_seed.items() if arm != "fixed"}
-    ps = dict(zip(expected, holm([item.p_value for item in expected.values()]), strict=True))  # type: ignore[union-attr, misc]
+    scale = max(score for report in reports for item in report.tests for score in item.scores if score is not None)
+    expected = together(
+        {
+            arm: mean_interval(scores - by_seed["fixed"], resolution=scale / 2 / 4, bounds=(-scale, scale))
+            for arm, scores in by_seed.items()
+            if arm != "fixed"
+        },
+        bounds=(-scale, scale),
+    )
     for arm, estimate in expected.items():
         assert estimate is not None
         found = rows[arm].against_baseline
         assert found is not None
         for name in ("mean", "low", "high", "p_value"):
             assert getattr(found, name) == pytest.approx(getattr(estimate, name))
-        assert rows[arm].adjusted_p == pytest.approx(ps[arm])
+        assert rows[arm].adjusted_p == pytest.approx(estimate.adjusted_p)
     assert rows["ict"].against_baseline is not None
     assert rows["ict"].against_baseline.mean < 0 < rows["best_of_n(ict)"].against_baseline.mean  # type: ignore[union-attr]
+
+
+def test_methods_have_open_ranks_and_the_first_row_is_shown_without_its_luck(bout: Bout) -> None:
+    standings = build_standings(unscripted(bout), "here", baseline="fixed")
+    ranks = {row.arm: row.ranks for row in standings.rows}
+    assert ranks["same again (ict)"] is None  # controls have no rank
+    for place, row in enumerate(standings.rows[:4], start=1):
+        assert row.ranks is not None
+        assert row.ranks[0] <= place <= row.ranks[1]
+    assert standings.winner_by_split is not None
+    assert standings.winner_by_split == pytest.approx(standings.rows[0].test.mean, abs=0.1)  # type: ignore[union-attr]
+    assert standings.notes[0].startswith("The best of 4 noisy scores is too high (the winner's curse). The first row ")
+    assert (bout.standings.winner_by_split, bout.standings.rows[0].ranks) == (None, None)
 
 
 def test_what_learning_took_is_counted_per_meta_episode(bout: Bout) -> None:

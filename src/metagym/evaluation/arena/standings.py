@@ -15,12 +15,13 @@ import numpy as np
 
 from metagym.budget import Budget, BudgetUse
 from metagym.errors import RunFolderError
-from metagym.evaluation.comparison import compare
+from metagym.evaluation.comparison import compare, scores_by_seed
 from metagym.evaluation.controls import is_control
 from metagym.evaluation.gains import Array
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
+from metagym.evaluation.scale import Scale
 from metagym.runs.measurements import Learned
-from metagym.statistics import Estimate, adjusted_p, macro_average, mean_interval
+from metagym.statistics import Estimate, chosen_on_other_seeds, macro_average, mean_interval, rank_intervals
 from metagym.types import SCHEMA_VERSION, Record, Text, Texts
 
 Axis = Literal["meta-steps", "episodes", "tokens", "cost"]
@@ -52,11 +53,14 @@ class Standing(Record):
     test: Estimate | None
     """Test score of the prompt that was handed over, over seeds; families weigh equally."""
     gain: Estimate | None
-    """That minus the test score of `sp_0` on the same tasks, in the same arm."""
+    """That minus the test score of `sp_0` on the same tasks, in the same arm. Its interval is of this arm alone."""
     against_baseline: Estimate | None
-    """That minus the test score of the baseline's prompt, paired by seed; None for the baseline itself."""
+    """That minus the test score of the baseline's prompt, paired by seed; None for the baseline itself. The intervals
+    of all arms hold together."""
     adjusted_p: float | None
     """Holm's p of that difference over all methods and controls; None if a scripted stand-in took part."""
+    ranks: tuple[int, int] | None = None
+    """The best and the worst rank among the methods that the scores leave open, at 95 % for all methods at once."""
     outlay: BudgetUse
     """What one meta-episode took to learn, on average (whole numbers are rounded up)."""
     most: BudgetUse
@@ -86,6 +90,9 @@ class Standings(Record):
     baseline: Text
     scripted: bool
     rows: tuple[Standing, ...]
+    winner_by_split: float | None = None
+    """The score of the best method, if it is chosen on all seeds but one and scored on that one: the first row's score
+    is too high, because the best of several noisy scores is. None if nothing is ranked."""
     curves: tuple[EffortCurve, ...]
     notes: Texts = ()
 
@@ -97,21 +104,30 @@ def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline
     others = [report for report in reports if report is not base]
     found = compare([base, *others], endpoint="last") if others else ()
     against = {item.second: item.difference and _negated(item.difference) for item in found}
-    adjusted = {} if scripted else adjusted_p(against)
+    methods = [] if scripted else [report for report in reports if not is_control(report.kind)]
+    ranks: dict[str, tuple[int, int]] = {}
+    winner = None
+    if len(methods) > 1:
+        scores, resolution = scores_by_seed(methods, endpoint="last")
+        by_arm = {report.arm: row for report, row in zip(methods, scores, strict=True)}
+        ranks, winner = rank_intervals(by_arm, resolution=resolution), chosen_on_other_seeds(scores)
     rows = [
         Standing(
             arm=report.arm,
             is_control=is_control(report.kind),
             test=report.overall.test_last,
             gain=report.overall.last_gain,
-            against_baseline=against.get(report.arm),
-            adjusted_p=adjusted.get(report.arm),
+            against_baseline=item,
+            adjusted_p=None if scripted or item is None else item.adjusted_p,
+            ranks=ranks.get(report.arm),
             **_average_effort(report.learned),
         )
-        for report in reports
+        for report, item in ((report, against.get(report.arm)) for report in reports)
     ]
+    rows = rows if scripted else sorted(rows, key=_rank)
     notes = [
         *([PLUMBING] if scripted else []),
+        *([] if winner is None else [_winner_note(rows[0], len(methods), winner)]),
         *(note for report in reports for note in report.notes if note != SCRIPTED_NOTE),
         *(
             f"{report.arm}: {report.num_missing} test scores are missing (infrastructure errors)"
@@ -127,7 +143,8 @@ def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline
         families=first.config.families,
         baseline=baseline,
         scripted=scripted,
-        rows=tuple(rows if scripted else sorted(rows, key=_rank)),
+        winner_by_split=winner,
+        rows=tuple(rows),
         curves=curves_of(reports),
         notes=tuple(dict.fromkeys(notes)),
     )
@@ -164,6 +181,14 @@ def _rank(row: Standing) -> tuple[bool, float]:
     return row.is_control, float("inf") if row.test is None else -row.test.mean
 
 
+def _winner_note(first: Standing, num_methods: int, by_split: float) -> str:
+    score = "" if first.test is None else f" The first row has {first.test.mean:.3f};"
+    return (
+        f"The best of {num_methods} noisy scores is too high (the winner's curse).{score} the method that is best on "
+        f"all seeds but one has {by_split:.3f} on that one."
+    )
+
+
 def _average_effort(learned: Sequence[Learned]) -> dict[str, object]:
     num = max(1, len(learned))
     reasons = [item.stopped for item in learned if item.stopped]
@@ -185,7 +210,9 @@ def _scores(report: EvaluationReport, axis: Axis, grid: Array) -> tuple[Estimate
     for item in sorted(report.learned, key=lambda item: item.seed):
         tables.setdefault(item.family, []).append(_scores_along(item, scores.get(item.key, ()), axis, grid))
     averages = macro_average(list(tables.values()))
-    return tuple(map(mean_interval, averages.T))
+    scale = Scale(*report.config.score_range)
+    resolution = scale.of_one_in(report.config.num_validation * len(tables))
+    return tuple(mean_interval(column, resolution=resolution, bounds=scale.of_scores) for column in averages.T)
 
 
 def _scores_along(learned: Learned, scores: Sequence[float | None], axis: Axis, grid: Array) -> Array:

@@ -66,8 +66,7 @@ def write_standings(standings: Standings, folder: str | Path) -> list[Path]:
 
 def to_markdown(standings: Standings) -> str:
     """Return the standings as a Markdown table, with notes on how to read it below."""
-    head = [*score_columns(standings)[:-1], "Holm's p"]
-    head += ["episodes", "calls", "tokens", "money", "meta-steps", "stopped early"]
+    head = [*score_columns(standings), "episodes", "calls", "tokens", "money", "meta-steps", "stopped early"]
     rows = [(*score_cells(row), *effort_cells(row)) for row in standings.rows]
     lines = [f"# {standings_title(standings)}", "", _line(head), _line(["---"] * len(head)), *map(_line, rows), ""]
     notes = [f"The learning budget of each meta-episode: {budget_text(standings)}.", *standings.notes]
@@ -81,11 +80,12 @@ def to_csv(standings: Standings) -> str:
     estimates = ("test", "gain", f"minus_{standings.baseline}")
     ends = [f"{name}{end}" for name in estimates for end in ("", "_low", "_high")]
     effort = ("episodes", "calls", "tokens", "cost", "meta_steps", "num_stopped", "num_meta_episodes")
-    writer.writerow(["arm", "is_control", "scripted", *ends, "adjusted_p", *effort])
+    writer.writerow(["arm", "is_control", "scripted", *ends, "adjusted_p", "best_rank", "worst_rank", *effort])
     for row in standings.rows:
         cells = [cell for item in (row.test, row.gain, row.against_baseline) for cell in _cells(item)]
         numbers = [*dict(row.outlay).values(), row.meta_steps, row.num_stopped, row.num_meta_episodes]
-        writer.writerow([row.arm, row.is_control, standings.scripted, *cells, row.adjusted_p, *numbers])
+        ranks = row.ranks or (None, None)
+        writer.writerow([row.arm, row.is_control, standings.scripted, *cells, row.adjusted_p, *ranks, *numbers])
     return text.getvalue()
 
 

@@ -92,7 +92,7 @@ def plot_transfer(matrix: TransferMatrix) -> Figure:
     image = panel.imshow(means, cmap="RdBu", vmin=-reach, vmax=reach, aspect="auto")
     for (row, column), mean in np.ndenumerate(means):
         estimate = matrix.gains[row][column]
-        star = "*" if estimate is not None and estimate.excludes_zero else ""
+        star = "*" if estimate is not None and estimate.sign else ""
         panel.text(column, row, f"{mean:+.2f}{star}", ha="center", va="center", fontsize="small")
     panel.set_xticks(range(len(matrix.targets)), matrix.targets, rotation=45, ha="right")
     panel.set_yticks(range(len(matrix.sources)), matrix.sources)

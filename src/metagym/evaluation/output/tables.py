@@ -30,11 +30,12 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
     effects = _table(
         "family", "optimism", "replay", "transfer", "gap", "regressed", caption="\n".join(report.notes) or None
     )
+    gains = {**report.family_gains, "all": report.overall.gain}
     for name, figures in [*report.families.items(), ("all", report.overall)]:
         is_last_family = name == list(report.families)[-1]
         tests = (figures.test_first, figures.test_chosen, figures.test_last)
         effect = (figures.optimism, figures.replay_gain, figures.transfer_gain, figures.memorisation_gap)
-        scores.add_row(name, *map(mean_text, tests), interval_text(figures.gain), end_section=is_last_family)
+        scores.add_row(name, *map(mean_text, tests), interval_text(gains[name]), end_section=is_last_family)
         signed = (mean_text(item, "+") for item in effect)
         effects.add_row(name, *signed, mean_text(figures.regression_rate), end_section=is_last_family)
     tokens = (
@@ -79,7 +80,7 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
     first = comparisons[0]
     notes = list(dict.fromkeys(note for comparison in comparisons for note in comparison.notes))
     table = _table(
-        "against", "difference [95 %]", "p", "sign flip",
+        "against", "difference [95 %]", "p" if len(comparisons) == 1 else "Holm's p", "sign flip",
         title=f"{first.first} against each: test score of the {first.endpoint} prompt, paired by seed",
     )  # fmt: skip
     reach = _table("against", "on new tasks [95 %]", "detectable", "dropped", caption="\n".join(notes) or None)
@@ -87,7 +88,7 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
         dropped = f"{item.num_dropped}"
         if item.num_dropped:
             dropped += f" ({item.worst_case[0]:+.2f} to {item.worst_case[1]:+.2f})"
-        p_value = None if item.difference is None else item.difference.p_value
+        p_value = None if item.difference is None else item.difference.adjusted_p
         table.add_row(item.second, interval_text(item.difference), _p(p_value), _p(item.sign_flip_p))
         reach.add_row(item.second, interval_text(item.new_tasks), _number(item.detectable, ".3f"), dropped)
     # Lines, not a column: a terminal of 80 columns would break the sentences into syllables.
@@ -133,14 +134,22 @@ def budget_text(standings: Standings) -> str:
 
 def score_columns(standings: Standings) -> Sequence[str]:
     """Return the titles of the cells of `score_cells`."""
-    return "arm", "test", "gain [95 %]", f"minus {standings.baseline} [95 %]", "p"
+    return "arm", "rank", "test", "gain", f"minus {standings.baseline} [95 %]", "Holm's p"
 
 
 def score_cells(row: Standing) -> Sequence[str]:
-    """Return the arm, its test score, gain, difference to the baseline, and Holm's p."""
-    # The ends of intervals have no plus sign, so that 80 columns hold every cell.
-    intervals = (interval_text(item, 2, sign="") for item in (row.gain, row.against_baseline))
-    return row.arm, mean_text(row.test), *intervals, _p(row.adjusted_p)
+    """Return the arm, its open ranks, its test score, gain, difference to the baseline, and Holm's p."""
+    # The ends of the interval have no plus sign, so that 80 columns hold every cell.
+    interval = interval_text(row.against_baseline, 2, sign="")
+    return row.arm, rank_text(row), mean_text(row.test), mean_text(row.gain, "+"), interval, _p(row.adjusted_p)
+
+
+def rank_text(row: Standing) -> str:
+    """Return the ranks that are open to an arm, such as `2-5`; a dash if nothing is ranked."""
+    if row.ranks is None:
+        return "-"
+    best, worst = row.ranks
+    return f"{best}" if best == worst else f"{best}-{worst}"
 
 
 def effort_cells(row: Standing) -> Sequence[str]:
