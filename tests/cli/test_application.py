@@ -52,7 +52,7 @@ def test_all_commands_are_there() -> None:
         " doctor"
     )
     in_train = {"train demo", "train collect", "train grpo", "train export"}
-    in_groups = {"models list", "models get", "alfworld generate", "minihack levels"}
+    in_groups = {"models list", "models get", "alfworld generate", "minihack levels", "tasks check"}
     assert set(COMMANDS) == set(alone.split()) | in_train | in_groups
 
 

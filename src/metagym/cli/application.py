@@ -25,6 +25,7 @@ from metagym.cli.repair import repair_command
 from metagym.cli.report import plot_command, report_command
 from metagym.cli.run import demo_command, estimate_command, resume_command, run_command
 from metagym.cli.show import export_command, runs_command, show_command, verify_command
+from metagym.cli.tasks import tasks_check_command
 from metagym.cli.train import train_collect_command, train_demo_command, train_export_command, train_grpo_command
 from metagym.cli.watch import watch_command
 from metagym.errors import BudgetExceededError, InfrastructureError, MetaGymError, with_place
@@ -43,6 +44,7 @@ GROUPS: Final = (
     ("models", "Run", "Language models on this machine, for --actor local.", (models_list_command, models_get_command)),
     ("train", "Train", "Train reflectors: collect experience, run GRPO, see it learn.", TRAIN_COMMANDS),
     ("alfworld", "Environments", "ALFWorld: generate games.", (machine.alfworld_generate_command,)),
+    ("tasks", "Environments", "The tasks of an environment.", (tasks_check_command,)),
     (
         "minihack",
         "Environments",
@@ -98,6 +100,8 @@ metagym train grpo MetaGym/Gates-v0 --actor demo --reflector FOLDER --data data 
 metagym train export run -o turns.jsonl
 metagym envs
 metagym alfworld generate --out games --games 2
+metagym tasks check MetaGym/Gates-v0 --option families='["law-0007"]' --tasks 50
+    metagym tasks check MetaGym/MiniHack-v0 --option families='["MiniHack-Room-Dark-5x5-v0"]' --actor demo
 metagym minihack levels MiniHack-Read-v0 --seeds 50
 metagym doctor
     metagym doctor --actor Qwen/Qwen3-8B@http://localhost:8000/v1

@@ -13,6 +13,7 @@ from metagym.env import MetaEnv
 from metagym.errors import ConfigError, LeakError, TasksExhaustedError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import ArmKind
+from metagym.evaluation.difficulty import contents_of
 from metagym.optimizers import Optimizer
 from metagym.optional_attributes import describe, extension_of
 from metagym.reflectors import Reflector
@@ -40,6 +41,19 @@ class Plan:
         learning = [
             self._draw_tasks(env, name, "train", num_learning) for name in dict.fromkeys(self.learn_from.values())
         ]
+        by_family = dict(zip(dict.fromkeys(self.learn_from.values()), learning, strict=True))
+        self.contents = {
+            name: {
+                role: contents_of(tasks)
+                for role, tasks in (
+                    ("train", by_family[self.learn_from[name]]),
+                    ("validation", self.validation[name]),
+                    ("test", self.test[name]),
+                )
+            }
+            for name in families
+        }
+        """The contents among the tasks of each family and role; those of `train` as one meta-episode draws them."""
         self.roles = {
             "validation": [task for tasks in self.validation.values() for task in tasks],
             "test": [task for tasks in self.test.values() for task in tasks],
@@ -80,6 +94,10 @@ class Plan:
                 "config": self.config.model_dump(mode="json"),
                 "arm": self.arm,
                 "kind": self.kind,
+                "contents": {
+                    name: {role: item.model_dump(mode="json") for role, item in roles.items()}
+                    for name, roles in self.contents.items()
+                },
                 "learn_from": {name: other for name, other in self.learn_from.items() if name != other},
             },
         )

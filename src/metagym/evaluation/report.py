@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import ArmKind
-from metagym.evaluation.gains import Figures, MeasurementTable, summarise
+from metagym.evaluation.difficulty import Contents, FamilyDifficulty, family_difficulty
+from metagym.evaluation.gains import Figures, MeasurementTable, mean_of, summarise
+from metagym.evaluation.scale import scale_of
 from metagym.rendering import plural
 from metagym.runs.measurements import Learned, Measurement, Role
-from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, detectable_effect, together
+from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, detectable_effect, finite_mean, together
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Usage, sum_usage
 
 SCRIPTED_NOTE = "SCRIPTED: a stand-in played or reflected; this says nothing about language models."
@@ -72,6 +74,8 @@ class EvaluationReport(Record):
     """The validation scores of its prompts."""
     tests: tuple[Measurement, ...]
     """The test scores one by one; comparisons are made from them."""
+    difficulty: tuple[FamilyDifficulty, ...] = ()
+    """How hard each family is under `sp_0`, by role; and by meta-step, if no prompt was ever changed."""
     notes: Texts = ()
 
     @property
@@ -95,9 +99,13 @@ def build_report(
     reflector_usage: Usage | None = None,
     learned: Sequence[Learned] = (),
     scripted: bool = False,
+    contents: Mapping[str, Mapping[str, Any]] | None = None,
     **about: Any,
 ) -> EvaluationReport:
-    """Return the report of the measurements. `about` holds further fields of it, such as the fingerprints."""
+    """Return the report of the measurements. `about` holds further fields of it, such as the fingerprints.
+
+    `contents` are the contents of each family by role (see `metagym.evaluation.difficulty.Contents`).
+    """
     table = MeasurementTable(measurements)
     overall, families = summarise(table, config)
     tests = [item for item in measurements if item.role in (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST)]
@@ -108,6 +116,8 @@ def build_report(
             f"With {plural(len(table.seeds), 'seed')} no exact sign-flip test can give p < 0.05; run at least "
             f"{MIN_SEEDS_FOR_SIGN_FLIP}."
         )
+    difficulty = tuple(_difficulty(table, config, contents or {}))
+    notes += [warning for family in difficulty for warning in family.warnings]
     return EvaluationReport(
         arm=arm,
         config=config,
@@ -121,9 +131,41 @@ def build_report(
         learned=tuple(learned),
         prompt_scores=tuple(_prompt_scores(table, item, config.num_steps) for item in learned),
         tests=tuple(tests),
+        difficulty=difficulty,
         notes=tuple(notes),
         **about,
     )
+
+
+def _difficulty(
+    table: MeasurementTable, config: EvaluationConfig, contents: Mapping[str, Mapping[str, Any]]
+) -> Iterator[FamilyDifficulty]:
+    """Yield the difficulty of each family, from the episodes that were played under `sp_0` anyway."""
+    scale = scale_of(config, table.scores())
+    for family in table.families:
+        columns: dict[str, list[float]] = {}
+        for role, kind in (("train", Role.ONLINE), ("validation", Role.VALIDATION), ("test", Role.TEST_FIRST)):
+            played = [found for seed in table.seeds if (found := table.get(family, seed, kind, 0)) is not None]
+            by_task: dict[str, list[float]] = {}
+            for item in played:
+                for task_id, score in zip(item.task_ids, item.scores, strict=True):
+                    by_task.setdefault(task_id, []).extend([] if score is None else [score])
+            columns[role] = [float(finite_mean(scores)) for scores in by_task.values()]
+        yield family_difficulty(
+            family,
+            contents={role: Contents.model_validate(item) for role, item in contents.get(family, {}).items()},
+            scores=columns,
+            by_meta_step=_under_one_prompt(table, family, config.num_steps),
+            resolution=scale.of_one_in(config.episodes_per_step),
+        )
+
+
+def _under_one_prompt(table: MeasurementTable, family: str, num_steps: int) -> list[list[float]] | None:
+    """Return the online scores, shape `[num_seeds, num_steps]`, if all were played under the same prompt; else None."""
+    rows = [[table.get(family, seed, Role.ONLINE, index) for index in range(num_steps)] for seed in table.seeds]
+    if len({item.prompt for row in rows for item in row if item is not None}) != 1:
+        return None
+    return [[mean_of(item) for item in row] for row in rows]
 
 
 def word(difference: Estimate, *, is_equal: bool = False) -> str:

@@ -54,6 +54,7 @@ def report_of(store: RecordStore) -> EvaluationReport:
         measurement=manifest.measurement,
         reflector=manifest.reflector,
         learn_from=manifest.evaluation["learn_from"],
+        contents=manifest.evaluation.get("contents", {}),
     )
     write_report(store, report)
     if isinstance(store, RunFolder) and store.is_writing:

@@ -15,6 +15,7 @@ from metagym.statistics.intervals import (
     mean_interval,
     sign_flip_p,
     two_way_bootstrap,
+    welch_difference,
 )
 from metagym.statistics.simultaneous import chosen_on_other_seeds, rank_intervals, together
 from metagym.statistics.student_t import detectable_effect, paired_power, seeds_needed, t_cdf, t_quantile, two_sided_p
@@ -38,4 +39,5 @@ __all__ = [
     "together",
     "two_sided_p",
     "two_way_bootstrap",
+    "welch_difference",
 ]

@@ -1,0 +1,73 @@
+"""`metagym tasks check`: are the tasks of all roles and meta-steps equally hard?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from rich.table import Table
+from typer import Argument, Exit, Option
+
+from metagym.cli import model_options
+from metagym.cli.console import JsonOption, console, errors, print_json, print_text
+from metagym.cli.options import EnvOption, read_pairs
+
+
+def tasks_check_command(
+    env: Annotated[str, Argument(help="An id that `metagym envs` lists, or package.module:MyMetaEnv.")],
+    actor: model_options.ActorOption = "random",
+    sampling: model_options.SamplingOption = None,
+    tasks: Annotated[int, Option(min=2, help="Tasks of each role and family.")] = 100,
+    seeds: Annotated[int, Option(min=1, help="Meta-episodes of each family.")] = 10,
+    steps: Annotated[int, Option("--steps", "-n", min=1, help="Meta-steps of each meta-episode.")] = 10,
+    option: EnvOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that tasks are equally hard in all roles and at all meta-steps, under one constant prompt.
+
+    One actor plays; the random one needs no model. Exit code 1 if a warning is printed.
+    """
+    from metagym.evaluation.task_check import check_tasks
+    from metagym.registration import check_options, make
+
+    options = read_pairs(option)
+    check_options(env, options)
+    options["actor"] = "random" if actor == "random" else model_options.read_actor(actor, sampling)
+    with make(env, num_steps=steps, **options) as made:
+        found = check_tasks(
+            made,
+            num_tasks=tasks,
+            num_seeds=seeds,
+            num_steps=steps,
+            on_family=lambda name: errors.print(name, style="dim"),
+        )
+    if as_json:
+        print_json(found)
+    else:
+        console.print(_table(found), highlight=False)
+        for warning in found.warnings:
+            print_text(f"warning: {warning}")
+        if not found.warnings:
+            print_text("No difference between roles or meta-steps was found.")
+    if found.warnings:
+        raise Exit(1)
+
+
+def _table(found: Any) -> Table:
+    table = Table(
+        *("family", "role", "tasks", "contents", "commonest", "score [95 %]"),
+        title=f"{found.actor} under sp_0" + (" (SCRIPTED)" if found.scripted else ""),
+    )
+    for family in found.families:
+        for role, item in family.contents.items():
+            estimate = family.scores.get(role)
+            score = "-" if estimate is None else f"{estimate.mean:.2f}"
+            if estimate is not None and estimate.low is not None:
+                score += f" [{max(0.0, estimate.low):.2f}, {estimate.high:.2f}]"
+            row = (role, f"{item.num_tasks}", f"{item.num_contents}", f"{item.commonest:.0%}", score)
+            table.add_row(family.family, *row)
+        steps = " ".join("-" if score is None else f"{score:.2f}" for score in family.by_meta_step)
+        if family.trend is not None:
+            ends = "" if family.trend.low is None else f" [{family.trend.low:+.2f}, {family.trend.high:+.2f}]"
+            table.add_row("", "by meta-step", "", "", "", steps)
+            table.add_row("", "trend", "", "", "", f"{family.trend.mean:+.2f}{ends}", end_section=True)
+    return table

@@ -1,0 +1,98 @@
+"""Play one actor under `sp_0`, by role and by meta-step, to see whether tasks are equally hard everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from metagym.env import MetaEnv, meta_env_of
+from metagym.errors import TasksExhaustedError
+from metagym.evaluation.difficulty import Contents, FamilyDifficulty, contents_of, family_difficulty
+from metagym.meta_episode import TaskQueue, episodes_on
+from metagym.tasks import ROLES
+from metagym.types import Record, Task, Text, Texts, derive_seed
+
+
+class TaskCheck(Record):
+    """The difficulty of each family, for one actor."""
+
+    actor: Text
+    scripted: bool
+    families: tuple[FamilyDifficulty, ...]
+    notes: Texts = ()
+    """Roles that a family lacks."""
+
+    @property
+    def warnings(self) -> Texts:
+        """All that makes results on these families doubtful."""
+        return (*self.notes, *(warning for family in self.families for warning in family.warnings))
+
+
+def check_tasks(
+    env: gymnasium.Env[Any, Any],
+    *,
+    num_tasks: int = 100,
+    num_seeds: int = 10,
+    num_steps: int = 10,
+    seed: int = 0,
+    on_family: Callable[[str], Any] | None = None,
+) -> TaskCheck:
+    """Play `num_tasks` of each role, and `num_seeds` meta-episodes of `num_steps` batches, under the first prompt.
+
+    The environment's families are checked one by one. The prompt never changes, so the scores of the roles, and of the
+    meta-steps, differ by chance and by their tasks only.
+
+    >>> import metagym
+    >>> with metagym.make("MetaGym/Gates-v0", num_steps=10, actor="random", families=["law-0007"]) as env:
+    ...     found = check_tasks(env, num_tasks=20, num_seeds=3, num_steps=4)
+    >>> found.families[0].contents["test"].num_contents, found.warnings
+    (20, ())
+    """
+    meta_env = meta_env_of(env)
+    families, notes, scripted = [], [], False
+    for family in meta_env.families:
+        if on_family is not None:
+            on_family(family)
+        contents: dict[str, Contents] = {}
+        scores: dict[str, list[float]] = {}
+        for role in ROLES:
+            try:
+                rng = np.random.default_rng(derive_seed("task check", seed, role, family))
+                tasks = meta_env.task_set.draw(num_tasks, rng=rng, families=[family], split=role)
+            except TasksExhaustedError as error:
+                notes.append(f"{family} has too few {role} tasks: {error}")
+                continue
+            contents[role] = contents_of(tasks)
+            scores[role], is_scripted = _play(meta_env, tasks, f"{role} {seed}")
+            scripted |= is_scripted
+        table = _by_meta_step(meta_env, family, num_seeds, num_steps, seed) if "train" in contents else None
+        resolution = 1.0 / meta_env.config.episodes_per_step
+        found = family_difficulty(family, contents=contents, scores=scores, by_meta_step=table, resolution=resolution)
+        families.append(found)
+    actor = type(meta_env.actor).__name__
+    return TaskCheck(actor=actor, scripted=scripted, families=tuple(families), notes=tuple(notes))
+
+
+def _by_meta_step(env: MetaEnv, family: str, num_seeds: int, num_steps: int, seed: int) -> list[list[float]] | None:
+    rows = []
+    for number in range(num_seeds):
+        rng = np.random.default_rng(derive_seed("task check", seed, "meta-episode", family, number))
+        size = env.config.episodes_per_step
+        queue = TaskQueue(env.task_set, rng=rng, batch_size=size, families=[family], split="train")
+        try:
+            tasks = [task for _ in range(num_steps) for task in queue.draw()]
+        except TasksExhaustedError:  # a listed family with fewer tasks than a meta-episode needs
+            return None
+        scores, _ = _play(env, tasks, f"meta-episode {seed}/{number}")
+        rows.append(np.nanmean(np.reshape(scores, (num_steps, size)), axis=1).tolist())
+    return rows
+
+
+def _play(env: MetaEnv, tasks: Sequence[Task], name: str) -> tuple[list[float], bool]:
+    arm = f"task check/{name}"
+    played = env.play(episodes_on(tasks, env.default_prompt, run_seed=0, arm=arm, meta_step=0))
+    scores = [np.nan if item.score is None else item.score for item in played]
+    return scores, any(item.scripted for item in played)

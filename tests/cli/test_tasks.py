@@ -1,0 +1,17 @@
+"""`metagym tasks check`."""
+
+from __future__ import annotations
+
+import json
+
+from tests.cli.conftest import Metagym
+
+
+def test_tasks_check_prints_roles_contents_and_the_trend(command: Metagym) -> None:
+    arguments = ("tasks", "check", "MetaGym/Gates-v0", "--option", 'families=["law-0007"]', "--tasks", "12")
+    done = command(*arguments, "--seeds", "3", "--steps", "3")
+    assert "RandomActor under sp_0" in done.out
+    assert "validation" in done.out
+    assert "No difference between roles or meta-steps was found." in done.out
+    found = json.loads(command(*arguments, "--seeds", "2", "--steps", "2", "--json").out)
+    assert found["families"][0]["contents"]["test"] == {"num_tasks": 12, "num_contents": 12, "commonest": 1 / 12}
