@@ -26,13 +26,13 @@ import numpy as np
 from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.evaluation import EvaluationConfig, evaluate
-from metagym.evaluation.scale import Scale
+from metagym.evaluation.scale import ScoreScale
 from metagym.statistics import Estimate, equivalence_p, mean_interval, together, two_way_bootstrap
 
 FAMILIES = ("law-0007", "law-0500")
 NUM_TEST = 20
 SEEDS: Final = (3, 5, 10, 30)
-SCALE: Final = Scale(0.0, 1.0)
+SCALE: Final = ScoreScale(0.0, 1.0)
 Tables = list[np.ndarray[Any, Any]]
 """Test scores, per family of shape `[num_seeds, num_tasks]`."""
 Law = Callable[[np.random.Generator, int], Tables]

@@ -17,7 +17,7 @@ from metagym.errors import ConfigError
 from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.gains import Array
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
-from metagym.evaluation.scale import Scale, scale_of
+from metagym.evaluation.scale import ScoreScale, scale_of
 from metagym.rendering import plural
 from metagym.runs.measurements import Role
 from metagym.statistics import (
@@ -151,7 +151,7 @@ def scores_by_seed(reports: Sequence[EvaluationReport], *, endpoint: Endpoint) -
     return np.array(rows), scale.resolution(*tables[0].values())
 
 
-def _align(reports: Sequence[EvaluationReport], role: Role) -> tuple[list[Tables], Scale]:
+def _align(reports: Sequence[EvaluationReport], role: Role) -> tuple[list[Tables], ScoreScale]:
     """Return per arm and family the scores that all arms have in common, and their scale."""
     cells = [
         {
@@ -188,10 +188,10 @@ class _Pair(NamedTuple):
     """Differences, NaN for a pair that is left out."""
     per_seed: Array
     resolution: float
-    scale: Scale
+    scale: ScoreScale
 
     @classmethod
-    def of(cls, ours: Tables, theirs: Tables, known: Mapping[str, NDArray[np.bool_]], scale: Scale) -> _Pair:
+    def of(cls, ours: Tables, theirs: Tables, known: Mapping[str, NDArray[np.bool_]], scale: ScoreScale) -> _Pair:
         cells = {family: np.where(known[family], ours[family] - theirs[family], np.nan) for family in ours}
         per_seed = macro_average([finite_mean(table) for table in cells.values()])
         return cls(ours, theirs, cells, per_seed, scale.resolution(*cells.values()), scale)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.scale import Scale, scale_of
+from metagym.evaluation.scale import ScoreScale, scale_of
 from metagym.runs.measurements import Measurement, Role
 from metagym.statistics import Estimate, finite_mean, macro_average, mean_interval
 from metagym.statistics.intervals import Bounds
@@ -146,7 +146,9 @@ def summarise(table: MeasurementTable, config: EvaluationConfig) -> tuple[Figure
     }
 
 
-def _figures(columns: Mapping[str, Array], config: EvaluationConfig, scale: Scale, num_families: int = 1) -> Figures:
+def _figures(
+    columns: Mapping[str, Array], config: EvaluationConfig, scale: ScoreScale, num_families: int = 1
+) -> Figures:
     estimates: dict[str, Any] = {}
     for name, column in columns.items():
         num_episodes, bounds = _measured_on(name, config, scale)
@@ -155,7 +157,7 @@ def _figures(columns: Mapping[str, Array], config: EvaluationConfig, scale: Scal
     return Figures.model_validate(estimates)
 
 
-def _measured_on(name: str, config: EvaluationConfig, scale: Scale) -> tuple[int, Bounds]:
+def _measured_on(name: str, config: EvaluationConfig, scale: ScoreScale) -> tuple[int, Bounds]:
     """Return the number of episodes of one seed and family that a figure is a mean over, and its bounds."""
     learning = config.num_steps * config.episodes_per_step
     validation, width = config.num_validation, scale.width

@@ -13,10 +13,10 @@ from metagym.evaluation.config import EvaluationConfig
 from metagym.statistics.intervals import Bounds
 
 
-class Scale(NamedTuple):
+class ScoreScale(NamedTuple):
     """The least and the greatest score.
 
-    >>> Scale(0.0, 1.0).resolution(np.zeros((3, 20)), np.zeros((3, 20)))
+    >>> ScoreScale(0.0, 1.0).resolution(np.zeros((3, 20)), np.zeros((3, 20)))
     0.025
     """
 
@@ -50,8 +50,8 @@ class Scale(NamedTuple):
         return self.width / max(1, num_episodes)
 
 
-def scale_of(config: EvaluationConfig, scores: Iterable[float]) -> Scale:
+def scale_of(config: EvaluationConfig, scores: Iterable[float]) -> ScoreScale:
     """Return the score range of the protocol, extended to any score outside it."""
     least, greatest = config.score_range
     known = [score for score in scores if math.isfinite(score)]
-    return Scale(min([least, *known]), max([greatest, *known]))
+    return ScoreScale(min([least, *known]), max([greatest, *known]))
