@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from metagym.rendering import CHARACTERS_PER_TOKEN, render_batch, render_outcome, render_trajectory, visible
 from metagym.types import Action, Observation, StopReason
+from tests.adapter.playing import called, play_scales
 from tests.conftest import SRC, make_episode, make_step, make_task, make_trajectory, reply
 
 
@@ -214,3 +215,16 @@ def test_one_line_of_any_text_is_printable(text: str) -> None:
     shown = visible(text, one_line=True)
     assert shown.isprintable()
     assert shown == text or not text.isprintable()
+
+
+def test_a_call_is_shown_as_a_call_with_its_result_below() -> None:
+    trajectory, *_ = play_scales(called("First both.", "a", "z"), called("", "b"), "a", "b")
+    assert render_trajectory(trajectory).splitlines()[1:8] == [
+        "[Step 1] Observation: Two parcels of the kind x.",
+        'Action: weigh(parcel="a")',
+        '[Step 2] Observation: {"name":"a","weight":18}',
+        'Action: weigh(parcel="z")',
+        "[Step 3] Observation: Error: There is no parcel 'z'.",
+        'Action: weigh(parcel="b")',
+        '[Step 4] Observation: {"name":"b","weight":23}',
+    ]

@@ -18,7 +18,7 @@ from metagym.registration import make
 from metagym.types import Record
 
 if TYPE_CHECKING:
-    from metagym.actor import Actor, ChatActor
+    from metagym.actor import Actor, ChatActor, ToolActor
     from metagym.adapter import TextAdapter, ToolEnv, tool
     from metagym.budget import Budget
     from metagym.env import MetaEnv
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from metagym.types import Completion, MetaStep, Reflection, Task, Trajectory
 
 _EXPORTS = {
-    "metagym.actor": ("Actor", "ChatActor"),
+    "metagym.actor": ("Actor", "ChatActor", "ToolActor"),
     "metagym.adapter": ("TextAdapter", "ToolEnv", "tool"),
     "metagym.budget": ("Budget",),
     "metagym.env": ("MetaEnv",),
@@ -66,6 +66,7 @@ __all__ = [
     "TaskSet",
     "TextAdapter",
     "TextSpace",
+    "ToolActor",
     "ToolEnv",
     "Trajectory",
     "__version__",

@@ -13,6 +13,7 @@ import numpy as np
 from metagym import background
 from metagym._version import __version__
 from metagym.actor import Actor, ActorSpec, make_actor
+from metagym.adapter import ToolEnv
 from metagym.budget import Ledger
 from metagym.config import read_options
 from metagym.errors import BudgetExceededError, ConfigError
@@ -50,6 +51,9 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     """`sp_0`, the first prompt of a meta-episode."""
     default_options: ClassVar[Mapping[str, Any]] = {}
     """A subclass's defaults for the fields of `MetaEnvConfig`."""
+    offers_tools: ClassVar[bool | None] = None
+    """Whether the inner environment offers tools, so that a model acts by calling them. None means: if
+    `make_inner_env` is a subclass of `ToolEnv`."""
 
     def __init__(
         self,
@@ -70,7 +74,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         self.task_set = self.make_task_set()
         self.families = self.task_set.expand_families(self.config.families)
         self.task_set.check_split(self.config.split)
-        self.actor: Actor = make_actor(actor, demo=self.make_demo_actor)
+        self.actor: Actor = make_actor(actor, demo=self.make_demo_actor, offers_tools=self._offers_tools())
         self.render_mode = render_mode
         self._prompts = self.action_space = PromptSpace()
         self.observation_space = TrajectorySpace()
@@ -95,6 +99,11 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     def score(self, trajectory: Trajectory) -> float:
         """Return the score of an episode: by default 1.0 or 0.0 by success, else the return; see the option `score`."""
         return progress_score(trajectory) if self.config.score == "progress" else default_score(trajectory)
+
+    def _offers_tools(self) -> bool:
+        make = self.make_inner_env
+        is_tool_env = isinstance(make, type) and issubclass(make, ToolEnv)
+        return is_tool_env if self.offers_tools is None else self.offers_tools
 
     def inner_env_factory(self) -> Callable[[], gymnasium.Env[str, str]]:
         """Return a picklable function that makes an inner environment in a worker process.

@@ -34,6 +34,8 @@ class Extension:
     """Chat models: the most episodes to play at once; with more, a server's cache would hold none of them for long."""
     held_to: Any = None
     """Chat models: `held_to(form)` returns the model held to a `metagym.models.constraint.ReplyForm`."""
+    with_tools: Any = None
+    """Chat models: `with_tools(tools)` returns the model with tools that it may call; without it, tools are text."""
     prices: Any = None
     """Chat models: what tokens cost, as `metagym.budget.Prices`; a budget in money needs them."""
     model: Any = None

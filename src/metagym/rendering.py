@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from metagym.tools import read_call
 from metagym.types import Step, StopReason, Trajectory
 
 CHARACTERS_PER_TOKEN = 4
@@ -38,8 +39,10 @@ def render_trajectory(
     final = trajectory.final_observation
     first = trajectory.steps[0].observation if trajectory.steps else final
     head = f"Goal: {first.goal}" if first and first.goal else ""
+    has_tools = any(step.observation.tools is not None for step in trajectory.steps)
     blocks = [
-        _render_step(number, step, show_thoughts, show_actions) for number, step in enumerate(trajectory.steps, start=1)
+        _render_step(number, step, show_thoughts, show_actions, has_tools)
+        for number, step in enumerate(trajectory.steps, start=1)
     ]
     end = f"[End] Observation: {final.text}" if final else ""
     outcome = render_outcome(trajectory) if show_outcome else ""
@@ -76,7 +79,7 @@ def render_outcome(trajectory: Trajectory) -> str:
     return f"Outcome: {success}Total reward {trajectory.episode_return:g}; {why}{detail}."
 
 
-def _render_step(number: int, step: Step, thoughts: bool, actions: bool) -> str:
+def _render_step(number: int, step: Step, thoughts: bool, actions: bool, has_tools: bool) -> str:
     observation, action = step.observation, step.action
     lines = [f"[Step {number}] Observation: {observation.text}"]
     if actions and observation.available_actions is not None:
@@ -85,8 +88,10 @@ def _render_step(number: int, step: Step, thoughts: bool, actions: bool) -> str:
         lines.append(f"Thought: {action.thought}")
     reply = action.text
     if reply is None and action.completion is not None:
-        reply = _cut_text(action.completion.text, 400)
-    lines.append(f"Action: {reply or '(none)'}")
+        completion = action.completion
+        reply = _cut_text("\n".join((completion.text, *completion.tool_calls)).strip(), 400)
+    call = read_call(reply) if has_tools and reply else None
+    lines.append(f"Action: {call or reply or '(none)'}")
     if not step.is_valid:
         executed = "executed all the same" if step.command is not None else "not executed"
         lines.append(f"Invalid ({executed}): {action.problem or 'it was not an available action.'}")

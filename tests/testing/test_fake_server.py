@@ -29,6 +29,14 @@ ANSWERS = {
         "filtered reply",
     ),
     *("slow trickle", "no [DONE]", "comments", "no stream"),
+    *(
+        "half a call",
+        "unknown tool",
+        "calls with one id",
+        "calls and text",
+        "arguments as an object",
+        "call in the text",
+    ),
 }
 """The faults that are still replies; the others are errors."""
 

@@ -11,6 +11,7 @@ from metagym.actor import ChatActor
 from metagym.testing import FakeChatModel
 from metagym.training.experience import Experience
 from metagym.training.export import FIELDS, actor_turns, reflector_turns, supervised_pairs, write_turns
+from tests.adapter.playing import play_scales
 from tests.conftest import MakeGates
 
 
@@ -34,6 +35,19 @@ def test_actor_turns_are_what_was_sent_and_replied(make_gates: MakeGates) -> Non
     assert {turn["reward"] for turn in turns} == {meta_step.reward}
     scripted = make_gates()
     assert list(actor_turns(scripted.replay(["p"], ["law-0042/1"])[0].trajectories, actor)) == []
+
+
+def test_turns_of_an_actor_with_tools_keep_calls_and_tools() -> None:
+    trajectory, actor, _ = play_scales()
+    turns = list(actor_turns([trajectory], actor))
+    assert [len(turn["messages"]) for turn in turns] == [2, 5, 7]
+    assert [len(turn["tool_calls"]) for turn in turns] == [2, 0, 0]
+    assert turns[1]["messages"][2]["tool_calls"] == turns[0]["tool_calls"]
+    assert [item["function"]["name"] for item in turns[2]["tools"]] == ["weigh", "drop"]
+    worse = {**turns[0], "reward": 0.0, "completion": "worse", "tool_calls": []}
+    (pair,) = supervised_pairs([worse, turns[0]])
+    reply = {"role": "assistant", "content": "First both.", "tool_calls": turns[0]["tool_calls"]}
+    assert pair == {"messages": [*turns[0]["messages"], reply], "tools": turns[0]["tools"]}
 
 
 @pytest.mark.train

@@ -71,6 +71,11 @@ class ChatActor(Extension):
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
         """Ask the model for the next action. A reply that cannot be read is an action without text."""
+        if observation.tools and not steps:
+            raise ConfigError(
+                "The environment offers tools, and ChatActor shows none to its model. Set offers_tools = True in the "
+                "meta-environment's class, write act='tools' in the actor's mapping, or use ToolActor."
+            )
         prompt = episode.prompt
         if self.read_prompt is not None:
             prompt = self.read_prompt(prompt, observation.goal, steps, observation)

@@ -10,9 +10,10 @@ from typing import Any, cast
 from metagym.actor.actor import Actor, RandomActor
 from metagym.actor.chat import ChatActor
 from metagym.actor.retrieval import ReadPrompt, retrieve_items
+from metagym.actor.tools import ToolActor
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.imports import import_object
-from metagym.models import MODEL_KEYS, is_local, make_model, model_from_environment
+from metagym.models import MODEL_KEYS, ChatModel, is_local, make_model, model_from_environment
 from metagym.optional_attributes import describe, extension_of
 from metagym.types import Action, Episode, Observation, Step
 
@@ -21,18 +22,22 @@ class ScriptedActorWarning(UserWarning):
     """Warns that a scripted stand-in plays, because no model was named."""
 
 
-ACTOR_KEYS = (*MODEL_KEYS, "history_steps", "context_tokens", "reply_format", "constrain", "retrieve_items")
+ACTOR_KEYS = (*MODEL_KEYS, "history_steps", "context_tokens", "reply_format", "constrain", "retrieve_items", "act")
+WAYS_TO_ACT = ("auto", "text", "tools")
+"""How a model acts: `tools` by calling them, `text` by a line of text; `auto` by tools if the environment offers some.
+"""
 ActorSpec = Actor | Callable[..., Any] | Mapping[str, Any] | str | None
 
 
-def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> Actor:
+def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None, offers_tools: bool = False) -> Actor:
     """Return the actor that `actor` names.
 
     A spec is an actor, a function, a mapping (`model`, `base_url`, `api_key_env`, `sampling`, `timeout_s`,
-    `max_retries`, `client`, `server`, `history_steps`, `context_tokens`, `reply_format`, `constrain`, and
-    `retrieve_items`: its `top_k` or a mapping of its arguments), `"demo"`, `"random"`, `"local"` (the language model on
-    this machine, whose replies are held to their form), an import path `"package.module:MyActor"`, or None. None means
-    the model that METAGYM_MODEL names, else the demo actor, with a warning.
+    `max_retries`, `client`, `server`, `history_steps`, `context_tokens`, `reply_format`, `constrain`, `act` (see
+    `WAYS_TO_ACT`), and `retrieve_items`: its `top_k` or a mapping of its arguments), `"demo"`, `"random"`, `"local"`
+    (the language model on this machine, whose replies are held to their form), an import path
+    `"package.module:MyActor"`, or None. None means the model that METAGYM_MODEL names, else the demo actor, with a
+    warning. `offers_tools` says whether the environment offers tools.
     """
     if actor is None:
         actor = model_from_environment()
@@ -53,7 +58,9 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> 
         actor = {"model": actor}
     if isinstance(actor, Mapping):
         model = make_model(actor, known=ACTOR_KEYS)
-        options = {name: value for name, value in actor.items() if name not in (*MODEL_KEYS, "retrieve_items")}
+        options = {name: value for name, value in actor.items() if name not in (*MODEL_KEYS, "retrieve_items", "act")}
+        if _acts_by_tools(actor.get("act", "auto"), offers_tools):
+            return _tool_actor(model, options, _read_prompt(actor.get("retrieve_items")))
         if is_local(actor["model"]) and actor.get("base_url") is None:
             options.setdefault("constrain", "auto")  # models of this size keep no form by themselves
         return ChatActor(model, **options, read_prompt=_read_prompt(actor.get("retrieve_items")))
@@ -64,6 +71,21 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None) -> 
     if callable(actor):
         return FunctionActor(actor)
     raise ConfigError(f"Expected an actor, a function, a mapping or a name, got {type(actor).__name__}.")
+
+
+def _acts_by_tools(act: Any, offers_tools: bool) -> bool:
+    if act not in WAYS_TO_ACT:
+        raise UnknownNameError.of("act", act, WAYS_TO_ACT)
+    return bool(act == "tools" or (act == "auto" and offers_tools))
+
+
+def _tool_actor(model: ChatModel, options: Mapping[str, Any], read_prompt: ReadPrompt | None) -> ToolActor:
+    if others := sorted(options.keys() - {"context_tokens"}):
+        raise ConfigError(
+            f"{others[0]!r} is for an actor that writes its actions as text, and this one calls tools. Remove it, or "
+            "write act='text'."
+        )
+    return ToolActor(model, **options, read_prompt=read_prompt)
 
 
 def _read_prompt(items: int | Mapping[str, Any] | None) -> ReadPrompt | None:

@@ -40,7 +40,7 @@ GUIDE: Final = (
         "FILE.json",
         'a model with all its settings: {"model": NAME, "base_url": URL, "api_key_env": VARIABLE, "sampling": {...}, '
         '"timeout_s": 60, "max_retries": 2, "client": {"max_concurrency": 4, "prices": {"prompt": 0.15, "completion": '
-        "0.6}}}; for an actor also history_steps, context_tokens, reply_format, constrain, "
+        "0.6}}}; for an actor also history_steps, context_tokens, reply_format, constrain, act, "
         'retrieve_items; for a reflector also "method" and "options". A budget in cost needs the prices, '
         "per million tokens",
     ),

@@ -149,7 +149,7 @@ def train_export_command(
     option: EnvOption = None,
 ) -> None:
     """Write reflector turns, actor turns or supervised pairs as JSON lines, for other trainers."""
-    from metagym.actor import ChatActor
+    from metagym.actor import ChatActor, ToolActor
     from metagym.training.experience import read_experience
     from metagym.training.export import actor_turns, reflector_turns, supervised_pairs, write_turns
     from metagym.types import digest
@@ -160,7 +160,7 @@ def train_export_command(
         with _make_env(env, option, model_options.read_actor(actor, sampling)) as made:
             meta_env: Any = made.unwrapped
             player, fingerprint = meta_env.actor, digest(meta_env.fingerprint)
-        if not isinstance(player, ChatActor):
+        if not isinstance(player, ChatActor | ToolActor):
             raise ConfigError(f"Expected an actor with a model, got {type(player).__name__}: it receives no messages.")
         experience = read_experience(source, fingerprint=fingerprint)
         turns = actor_turns([item for each in experience for item in each.meta_step.trajectories], player)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from metagym.budget import Attempt, AttemptOutcome, Ledger, Prices, current_purpose, open_ledger
 from metagym.errors import ConfigError, ContextOverflowError, ConversationError, ModelError, without_addresses
@@ -284,6 +285,17 @@ def max_tokens(messages: Sequence[Message]) -> int:
     return sum(_num_bytes(message) + _MESSAGE_TOKENS for message in messages) + _TEMPLATE_TOKENS
 
 
+def conversation_of(request: Mapping[str, Any]) -> list[Message]:
+    """Return the messages of a request, with its tools as one more: a server writes them into the prompt."""
+    # Some chat templates indent them.
+    tools = [json.dumps(tool, indent=4) for tool in request.get("tools") or ()]
+    return [*request["messages"], *({"role": "system", "content": text} for text in tools)]
+
+
 def _num_bytes(message: Message) -> int:
     content = message["content"]
-    return len(content) if content.isascii() else len(content.encode("utf-8", "surrogatepass"))
+    num_bytes = len(content) if content.isascii() else len(content.encode("utf-8", "surrogatepass"))
+    if len(message) > 2:
+        rest = {name: value for name, value in message.items() if name not in ("role", "content")}
+        num_bytes += len(json.dumps(rest))
+    return num_bytes

@@ -160,7 +160,8 @@ class Cassette:
         )
         models = [json.loads(row[0]) for row in self._all(sql, role)]
         for model in models:
-            model.pop("form", None)  # of one reply; see `HeldModel`
+            for name in ("form", "tools"):  # of one reply; see `HeldModel` and `ModelWithTools`
+                model.pop(name, None)
         return [model for index, model in enumerate(models) if model not in models[:index]]
 
     def adopt(self, rows: Rows) -> None:

@@ -26,7 +26,7 @@ MAX_THOUGHT: Final = 400
 """The most characters of a thought."""
 _MAX_ACTION: Final = 200
 """The most characters of an action, if there is no list of actions."""
-_AWAY: Final = frozenset({502, 503, 504})
+AWAY: Final = frozenset({502, 503, 504})
 """Statuses of a server that could not answer: they say nothing about a field."""
 _SPECIAL = re.compile(r"([\\.^$*+?{}\[\]()|/])")
 
@@ -140,7 +140,7 @@ class Constrainer:
                 raise
             except ModelError as error:
                 status = getattr(error.__cause__, "status_code", None)
-                if status is None or status in _AWAY:
+                if status is None or status in AWAY:
                     raise
                 continue  # the server refuses the field
             action = action_in_json(reply.text)[1] if means == JSON_MEANS else reply.text

@@ -34,6 +34,7 @@ _KINDS: Mapping[str, Any] = {
     "retrieve_items": int | Mapping | None,
     "reply_format": str,
     "constrain": str,
+    "act": str,
 }
 _RECORDS: Mapping[str, type[Record]] = {"client": ClientConfig, "server": LlamaCppConfig}
 

@@ -20,6 +20,7 @@ from metagym.models.local_server import LlamaCppConfig, ModelServer, require_lla
 from metagym.models.model_files import ModelFile, find_model
 from metagym.models.openai import OpenAIChatModel
 from metagym.models.server_profile import SystemRole
+from metagym.models.tool_calling import Tools
 from metagym.types import Completion, Message
 
 LOCAL: Final = "local"
@@ -111,10 +112,12 @@ class GGUFChatModel(OpenAIChatModel):
     def __reduce__(self) -> tuple[Any, ...]:
         return _make_again, self._local_arguments
 
-    async def complete(self, messages: Sequence[Message], call: Call, *, form: ReplyForm | None = None) -> Completion:
+    async def complete(
+        self, messages: Sequence[Message], call: Call, *, form: ReplyForm | None = None, tools: Tools | None = None
+    ) -> Completion:
         """Return the model's reply; see `ChatModel.complete`. The first call starts the server."""
         if self.client.offline:
-            return await super().complete(messages, call, form=form)
+            return await super().complete(messages, call, form=form, tools=tools)
         server = self._server
         if server is None or not server.is_running:
             server = self._server = await asyncio.to_thread(SERVERS.start, self._served, id(self))
@@ -124,7 +127,7 @@ class GGUFChatModel(OpenAIChatModel):
                 del self._connections[loop]
             await super().aclose()
         try:
-            return await super().complete(messages, call, form=form)
+            return await super().complete(messages, call, form=form, tools=tools)
         except ModelError as error:
             try:
                 server.check()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from metagym.background import LOOP
 from metagym.budget import Ledger
 from metagym.errors import ConfigError, ModelUnavailableError, UnknownNameError
-from metagym.models.asking import Booking, Retrier, estimate_tokens, max_tokens
+from metagym.models.asking import Booking, Retrier, conversation_of, estimate_tokens, max_tokens
 from metagym.models.chat import Call
 from metagym.models.client_config import (
     PLACEHOLDER_KEY,
@@ -28,6 +28,7 @@ from metagym.models.server_failures import INCOMPLETE, AttemptFailedError, Break
 from metagym.models.server_profile import AdaptiveLimiter, ServerProfile, Signal, SystemRole
 from metagym.models.server_replies import end_at, read_completion
 from metagym.models.server_streams import is_stream, is_whole_stream
+from metagym.models.tool_calling import ModelWithTools, Tools, ToolSender
 from metagym.optional_attributes import Extension
 from metagym.types import Completion, Message, clean_text
 
@@ -107,7 +108,7 @@ class OpenAIChatModel(Extension):
         server = f"model {model!r} at {self.base_url or 'the OpenAI API'}"
         self._retrier = Retrier(server, max_retries=max_retries, config=client, breaker=Breaker(client))
         self._profile = ServerProfile(system_role, stream=client.stream, needs_stop="stop" in self.sampling)
-        self._constrainer = Constrainer(self.sampling)
+        self._constrainer, self._tool_sender = Constrainer(self.sampling), ToolSender(self.sampling)
         self._limits = TimeLimits(timeout_s, client.first_byte_timeout_s or timeout_s, client.reply_timeout_s)
         self._logged_names: set[str] = set()
         # An HTTP client and its waiting calls belong to the event loop that they were made on.
@@ -122,8 +123,18 @@ class OpenAIChatModel(Extension):
         self._constrainer.check()
         return HeldModel(self, form)
 
-    async def complete(self, messages: Sequence[Message], call: Call, *, form: ReplyForm | None = None) -> Completion:
+    def with_tools(self, tools: Tools) -> ModelWithTools:
+        """Return this model with tools that it may call, natively if the server can, else as text."""
+        self._tool_sender.check()
+        return ModelWithTools(self, tools, about=self)
+
+    async def complete(
+        self, messages: Sequence[Message], call: Call, *, form: ReplyForm | None = None, tools: Tools | None = None
+    ) -> Completion:
         """Return the server's reply; see `ChatModel.complete`. A ModelUnavailableError should stop the run."""
+        if tools is not None:
+            send = self._tool_sender.complete
+            return await send(messages, tools, lambda sent, fields: self._complete(sent, call, fields))
         if form is None:
             return await self._complete(messages, call, {})
         means = await self._constrainer.find(lambda fields: self._complete(QUESTION, call, fields))
@@ -135,7 +146,7 @@ class OpenAIChatModel(Extension):
         sdk, limiter = self._connect()
         sampling = {"seed": call.seed, "stop": list(call.stop) or None, **self.sampling}
         # A lone surrogate cannot be sent; it is replaced as in a reply.
-        sent = [{**message, "content": clean_text(message["content"])} for message in messages]
+        sent: list[Message] = [{**message, "content": clean_text(message["content"])} for message in messages]
         request = {"model": self.model, "messages": sent}
         request |= {name: value for name, value in sampling.items() if value is not None} | dict(fields)
         completion = await self._retrier.run(lambda: self._attempt(sdk, limiter, request, booking))
@@ -159,7 +170,7 @@ class OpenAIChatModel(Extension):
         self, sdk: AsyncOpenAI, limiter: AdaptiveLimiter, request: dict[str, Any], booking: Booking
     ) -> Completion:
         """Ask once, within the limits; the ledger books the attempt whatever happens."""
-        messages, limit = request["messages"], self.max_reply_tokens
+        messages, limit = conversation_of(request), self.max_reply_tokens
         grant = await limiter.acquire(estimate_tokens(messages) + (limit or 0))
         signal: Signal = "other"
         num_tokens = None

@@ -8,6 +8,7 @@ from typing import Any
 from metagym.errors import ModelUnavailableError
 from metagym.models.chat import Call
 from metagym.models.constraint import HeldModel, ReplyForm
+from metagym.models.tool_calling import ModelWithTools, Tools
 from metagym.optional_attributes import Extension
 from metagym.types import Completion, Message
 
@@ -28,7 +29,13 @@ class RecordedModel(Extension):
         """Return this model with its replies held to a form, as they were recorded."""
         return HeldModel(self, form)
 
-    async def complete(self, messages: Sequence[Message], call: Call, *, form: ReplyForm | None = None) -> Completion:
+    def with_tools(self, tools: Tools) -> ModelWithTools:
+        """Return this model with tools that it may call, as they were recorded."""
+        return ModelWithTools(self, tools, about=self)
+
+    async def complete(
+        self, messages: Sequence[Message], call: Call, *, form: ReplyForm | None = None, tools: Tools | None = None
+    ) -> Completion:
         """Raise ModelUnavailableError: this call is not in the cassette."""
         raise ModelUnavailableError(
             f"Expected a recorded reply of the model {self.model!r} to this {call.role} call, got none, and the model "

@@ -41,13 +41,15 @@ class ServerProfile:
         self._renamed: dict[str, str] = {}
         self._system_role = system_role
         self._needs_stop, self._takes_stop = needs_stop, True
+        self._wants_reasoning = False
 
     def body(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the request as this server takes it."""
         body = {self._renamed.get(name, name): value for name, value in request.items()}
         if not self._takes_stop:
             body.pop("stop", None)
-        body["messages"] = in_turns(body["messages"], system_role=self._system_role != "user")
+        messages = in_turns(body["messages"], system_role=self._system_role != "user")
+        body["messages"] = [sent_form(message, with_reasoning=self._wants_reasoning) for message in messages]
         return body if self._streams is False else body | _STREAM
 
     def learn_failure(self, failure: Failure, request: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
@@ -61,6 +63,8 @@ class ServerProfile:
         is_refused = is_final or failure.kind == "HTTP 501"
         if is_refused and "stop" in sent and has_meaning("stop", f"{parameter} {message}"):
             self._takes_stop = self._needs_stop
+        if is_refused and has_meaning("reasoning", f"{parameter} {message}"):
+            self._wants_reasoning = True  # models that think between calls (DeepSeek, Kimi)
         is_no_stream = failure.kind == "broken reply" and "stream" in sent and self._streams is None
         if is_no_stream or (is_refused and "stream" in sent and has_meaning("stream", f"{parameter} {message}")):
             self._streams = False
@@ -90,7 +94,17 @@ class ServerProfile:
         return False
 
 
-def in_turns(messages: Sequence[Mapping[str, str]], *, system_role: bool = True) -> Sequence[Mapping[str, str]]:
+def sent_form(message: Mapping[str, Any], *, with_reasoning: bool) -> Mapping[str, Any]:
+    """Return a message as it is sent: null for the text of one that holds only calls, and reasoning only if wanted."""
+    if message["role"] != "assistant" or (len(message) == 2 and not with_reasoning):
+        return message
+    sent = {name: value for name, value in message.items() if name != "reasoning_content"}
+    if "tool_calls" in sent and not sent["content"]:
+        sent["content"] = None  # an empty text is refused by some servers
+    return sent | ({"reasoning_content": message.get("reasoning_content", "")} if with_reasoning else {})
+
+
+def in_turns(messages: Sequence[Mapping[str, Any]], *, system_role: bool = True) -> Sequence[Mapping[str, Any]]:
     """Return the conversation with neighbours of one role as one message, as strict chat templates want it.
 
     Without a `system_role` the system message is the head of the first user message.
@@ -98,11 +112,12 @@ def in_turns(messages: Sequence[Mapping[str, str]], *, system_role: bool = True)
     roles = [message["role"] for message in messages]
     if not system_role:
         roles = ["user" if role == "system" else role for role in roles]
-    if system_role and all(role != other for role, other in itertools.pairwise(roles)):
+    if system_role and all(role != other or role == "tool" for role, other in itertools.pairwise(roles)):
         return messages
-    turns: list[dict[str, str]] = []
+    turns: list[dict[str, Any]] = []
     for role, message in zip(roles, messages, strict=True):
-        if turns and turns[-1]["role"] == role:
+        # A message with calls, or with the result of one, stays as it is.
+        if turns and turns[-1]["role"] == role and len(message) == 2 and len(turns[-1]) == 2:
             turns[-1]["content"] += "\n\n" + message["content"]
         else:
             turns.append({**message, "role": role})

@@ -104,7 +104,8 @@ class _Whole:
                 continue
             index = part.get("index")
             known = self._tool_calls.setdefault(index if isinstance(index, int) else number, {"function": {}})
-            known |= {name: part[name] for name in ("id", "type") if part.get(name)}
+            # Further fields (Gemini's signature of a thought) belong to the call, and are sent back with it.
+            known |= {name: value for name, value in part.items() if name not in ("index", "function") and value}
             function, old = part.get("function"), known["function"]
             if isinstance(function, Mapping):
                 old["name"] = old.get("name") or function.get("name")

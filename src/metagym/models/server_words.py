@@ -10,7 +10,9 @@ from typing import Final, Literal
 
 from metagym.types import WHOLE_REASONS
 
-Meaning = Literal["overflow", "credit", "filter", "loading", "rate", "system role", "stream", "only streams", "stop"]
+Meaning = Literal[
+    "overflow", "credit", "filter", "loading", "rate", "system role", "stream", "only streams", "stop", "reasoning"
+]
 
 CODES: Final[dict[Meaning, tuple[str, ...]]] = {
     "overflow": (
@@ -25,7 +27,7 @@ CODES: Final[dict[Meaning, tuple[str, ...]]] = {
         *("data_inspection_failed", "datainspectionfailed", "1301"),  # DashScope; Zhipu
     ),
     "loading": ("model_loading", "unavailable_error"),  # llama.cpp
-    **dict.fromkeys(("system role", "stream", "only streams", "stop"), ()),
+    **dict.fromkeys(("system role", "stream", "only streams", "stop", "reasoning"), ()),
     "rate": ("rate_limit_exceeded", "rate_limit_error", "too_many_requests", "resource_exhausted"),
 }
 """Codes and types of errors. They decide before any word does."""
@@ -69,6 +71,7 @@ WORDS: Final[dict[Meaning, tuple[str, ...]]] = {
     ),
     "stream": (r"\bstream(?:ing|s|_options)?\b",),  # in a refusal: OpenAI (o1, organisations), Mistral, Databricks
     "stop": (r"\bstop(?:[ _]?(?:sequences?|strings?|words?))?\b",),  # in a refusal: OpenAI (o3, GPT-5), Vertex
+    "reasoning": (r"reasoning_content.{0,60}(?:missing|must be passed back|required)",),  # DeepSeek, Kimi
     "only streams": (r"only supports? (?:the )?stream",),  # DashScope (QwQ)
     "rate": (r"rate limit|per (?:min|day|hour|second)|too many requests|\b[rt]p[md]\b",),
 }

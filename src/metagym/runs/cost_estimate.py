@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from metagym.actor import ChatActor, RandomActor
+from metagym.actor import ChatActor, RandomActor, ToolActor, tools_at
 from metagym.budget import Prices
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError
 from metagym.models import ChatModel, estimate_tokens
+from metagym.models.asking import conversation_of
 from metagym.reflectors import ChatReflector
 from metagym.types import MetaStep, Record, Trajectory, Usage
 
@@ -54,7 +55,7 @@ def estimate_meta_step(env: MetaEnv, *, reply_tokens: int, reflection_tokens: in
     trajectories, reward, *_ = env.step(prompt)
     meta_step = MetaStep(index=0, prompt=prompt, trajectories=trajectories, reward=reward)
     no_model = cast(ChatModel, None)  # only the messages are made
-    per_episode = [_actor_load(item, ChatActor(no_model), prompt, reply_tokens) for item in trajectories]
+    per_episode = [_actor_load(item, no_model, prompt, reply_tokens) for item in trajectories]
     at_most = [_stretch(item, load, env.config.max_steps) for item, load in zip(trajectories, per_episode, strict=True)]
     reflection = estimate_tokens(ChatReflector(no_model).messages(meta_step))
     return CostEstimate(
@@ -66,11 +67,15 @@ def estimate_meta_step(env: MetaEnv, *, reply_tokens: int, reflection_tokens: in
     )
 
 
-def _actor_load(trajectory: Trajectory, actor: ChatActor, prompt: str, reply_tokens: int) -> Load:
+def _actor_load(trajectory: Trajectory, no_model: ChatModel, prompt: str, reply_tokens: int) -> Load:
     steps, prompt_tokens = trajectory.steps, 0
+    tools = tools_at(steps, steps[-1].observation) if steps else None
+    actor = ChatActor(no_model) if tools is None else ToolActor(no_model)
+    offered = estimate_tokens(conversation_of({"messages": (), "tools": tools}))
     for turn, step in enumerate(steps):
         # A reply of the pilot is one action; a reply of a model has `reply_tokens` and stays in the history.
-        prompt_tokens += estimate_tokens(actor.messages(prompt, steps[:turn], step.observation)) + turn * reply_tokens
+        messages = actor.messages(prompt, steps[:turn], step.observation)
+        prompt_tokens += estimate_tokens(messages) + offered + turn * reply_tokens
     return Load(num_calls=len(steps), prompt_tokens=prompt_tokens, completion_tokens=len(steps) * reply_tokens)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -46,11 +47,37 @@ FAULTS: Final[Mapping[str, Callable[[ServerReply], ServerReply]]] = {
     "no [DONE]": lambda reply: reply._replace(says_done=False),
     "comments": lambda reply: reply._replace(num_comments=3),
     "no stream": lambda reply: reply._replace(streams=False),
+    "half a call": lambda reply: _with_calls(reply, arguments=lambda text: text[: max(1, len(text) // 2)]),
+    "unknown tool": lambda reply: _with_calls(reply, name=lambda name: f"{name}_v2"),
+    "calls with one id": lambda reply: _with_calls(reply, own_id="x"),
+    "calls and text": lambda reply: reply._replace(text="Let me see.") if reply.tool_calls else reply,
+    "arguments as an object": lambda reply: _with_calls(reply, arguments=json.loads),
+    "call in the text": lambda reply: _in_text(reply),
 }
-"""All faults by name: each makes a bad reply from the good one. Those of streams leave other replies good."""
+"""All faults by name: each makes a bad reply from the good one. Those of streams and calls leave other replies good."""
 
 FINAL_FAULTS: Final = frozenset({"empty account"})
 """Faults that stop a run at once; they occur only if they are named."""
+
+
+def _with_calls(reply: ServerReply, *, own_id: str = "", **change: Callable[[Any], Any]) -> ServerReply:
+    def changed(function: Mapping[str, Any]) -> dict[str, Any]:
+        return {**function, **{name: make(function[name]) for name, make in change.items()}}
+
+    if not reply.tool_calls:
+        return reply
+    calls = [
+        {**call, "id": own_id or call.get("id"), "function": changed(call["function"])} for call in reply.tool_calls
+    ]
+    return reply._replace(tool_calls=calls)
+
+
+def _in_text(reply: ServerReply) -> ServerReply:
+    texts = [
+        f'<tool_call>{{"name": "{call["function"]["name"]}", "arguments": {call["function"]["arguments"]}}}</tool_call>'
+        for call in reply.tool_calls
+    ]
+    return reply._replace(text="\n".join([reply.text, *texts]), tool_calls=()) if texts else reply
 
 
 class Misbehaviour:

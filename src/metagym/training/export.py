@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metagym.actor import ChatActor
+from metagym.actor import ChatActor, ToolActor, read_calls, tools_at
 from metagym.errors import ConfigError
 from metagym.training.experience import read_lines
-from metagym.types import Trajectory
+from metagym.types import Step, Trajectory
 
 FIELDS = ("role", "messages", "completion", "reward", "group", "token_ids", "logprobs")
 """The fields of a turn. `reward` is None if an episode failed; `token_ids` and `logprobs` are None if unknown.
@@ -27,17 +27,18 @@ def reflector_turns(run: str | Path) -> Iterator[dict[str, Any]]:
         yield {name: turn[name] for name in FIELDS}
 
 
-def actor_turns(trajectories: Iterable[Trajectory], actor: ChatActor) -> Iterator[dict[str, Any]]:
+def actor_turns(trajectories: Iterable[Trajectory], actor: ChatActor | ToolActor) -> Iterator[dict[str, Any]]:
     """Yield the actor's turns: the messages that it got, its reply, and the score of the episode as the reward.
 
     Messages are not stored; `actor`, which must be the one that played, rebuilds them from the record. Steps of an
-    actor without a model have no completion, and give no turn.
+    actor without a model have no completion, and give no turn. A turn of a `ToolActor` also has `tools`, the schemas
+    that were offered, and `tool_calls`, the calls of the reply.
     """
     for trajectory in trajectories:
         for index, step in enumerate(trajectory.steps):
             prompt = step.action.prompt_read or trajectory.episode.prompt
             if (completion := step.action.completion) is not None:
-                yield {
+                turn = {
                     "role": "actor",
                     "messages": actor.messages(prompt, trajectory.steps[:index], step.observation),
                     "completion": completion.text,
@@ -46,6 +47,14 @@ def actor_turns(trajectories: Iterable[Trajectory], actor: ChatActor) -> Iterato
                     "token_ids": completion.token_ids,
                     "logprobs": completion.logprobs,
                 }
+                yield turn | (_calls(trajectory.steps[:index], step) if isinstance(actor, ToolActor) else {})
+
+
+def _calls(before: Sequence[Step], step: Step) -> dict[str, Any]:
+    assert step.action.completion is not None
+    text, calls = read_calls(step.action.completion)
+    tools = list(tools_at(before, step.observation) or ())
+    return {"completion": text, "tool_calls": [call.message for call in calls], "tools": tools}
 
 
 def supervised_pairs(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -61,7 +70,10 @@ def supervised_pairs(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]
     for group in groups.values():
         best = max(group, key=lambda turn: turn["reward"])
         if best["reward"] > min(turn["reward"] for turn in group):
-            pairs.append({"messages": [*best["messages"], {"role": "assistant", "content": best["completion"]}]})
+            reply = {"role": "assistant", "content": best["completion"]}
+            reply |= {"tool_calls": best["tool_calls"]} if best.get("tool_calls") else {}
+            tools = {"tools": best["tools"]} if "tools" in best else {}
+            pairs.append({"messages": [*best["messages"], reply], **tools})
     return pairs
 
 

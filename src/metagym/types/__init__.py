@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Literal, TypedDict, TypeVar
+from typing import Any, ClassVar, Final, Literal, NotRequired, TypedDict, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -81,8 +81,15 @@ def _fields_of(cls: type[Record]) -> set[str]:
 class Message(TypedDict):
     """One chat message, as the OpenAI protocol has it."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    """The text; empty if an assistant's message holds only calls."""
+    tool_calls: NotRequired[list[dict[str, Any]]]
+    """An assistant's calls of tools."""
+    tool_call_id: NotRequired[str]
+    """The id of the call whose result a message of the role `tool` holds."""
+    reasoning_content: NotRequired[str]
+    """An assistant's reasoning; sent only to servers that ask for it."""
 
 
 class Task(Record):

@@ -12,6 +12,7 @@ from metagym.evaluation.output.atif import to_atif, write_atif
 from metagym.evaluation.output.exports import COLUMNS, write_parquet
 from metagym.runs import Measurement, RunFolder
 from metagym.types import Action, Completion, Observation, Usage
+from tests.adapter.playing import play_scales
 from tests.conftest import MakeGates, make_step, make_trajectory
 
 CONFIG = EvaluationConfig(families=("law-0007",), num_steps=2, num_seeds=2, num_validation=3, num_test=4)
@@ -63,3 +64,19 @@ def test_a_models_reply_keeps_its_tokens_and_its_reasoning() -> None:
     extra = document["extra"]
     assert (extra["score"], extra["stop_reason"], extra["repetition"]) == (1.0, "terminated", 0)
     assert {"task", "arm", "meta_step", "success", "scripted"} < extra.keys()
+
+
+def test_calls_of_one_reply_are_one_step_each_with_its_result() -> None:
+    atif = pytest.importorskip("atif")
+    document = to_atif(play_scales()[0], trajectory_id="a", model_name="m")
+    parsed = atif.Trajectory.model_validate(document)
+    agent = parsed.steps[2]
+    assert agent.message == "First both."
+    assert [(item.function_name, item.arguments) for item in agent.tool_calls] == [
+        ("weigh", {"parcel": "a"}),
+        ("weigh", {"parcel": "b"}),
+    ]
+    assert [item.source_call_id for item in agent.observation.results] == [i.tool_call_id for i in agent.tool_calls]
+    assert agent.observation.results[0].content == '{"name":"a","weight":18}'
+    assert [item["function"]["name"] for item in parsed.agent.tool_definitions] == ["weigh", "drop"]
+    assert [(step.message, step.tool_calls) for step in parsed.steps[3:]] == [("a", None), ("b", None)]

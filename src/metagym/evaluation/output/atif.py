@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from metagym._version import __version__
+from metagym.actor.tool_turns import ReplyCall, ToolTurn, turns_of
 from metagym.runs import RunFolder
 from metagym.types import Step, Trajectory
 
@@ -34,7 +35,8 @@ def to_atif(trajectory: Trajectory, *, trajectory_id: str, model_name: str | Non
     """Return an episode as an ATIF v1.7 document.
 
     The prompt is the system step and the first observation the user step. Each turn is an agent step with the
-    observation that followed. `extra` holds everything that ATIF has no field for (scores, validity, feedback).
+    observation that followed; if the agent called tools, its step has all calls of the reply, each with its result.
+    `extra` holds everything that ATIF has no field for (scores, validity, feedback).
     """
     prompt = trajectory.episode.prompt
     steps: list[dict[str, Any]] = [{"source": "system", "message": prompt}]
@@ -43,14 +45,19 @@ def to_atif(trajectory: Trajectory, *, trajectory_id: str, model_name: str | Non
     if seen:
         goal = f"Goal: {seen[0].goal}\n" if seen[0].goal else ""
         steps.append({"source": "user", "message": goal + seen[0].text})
-    for turn, step in enumerate(trajectory.steps):
-        answer = seen[turn + 1] if turn + 1 < len(seen) else None
-        steps.append(_turn(step, None if answer is None else answer.feedback or answer.text))
+    number = 1
+    for turn in turns_of(trajectory.steps):
+        answers = seen[number : number + len(turn.steps)]
+        steps.append(_agent_step(turn, [answer.feedback or answer.text for answer in answers]))
+        number += len(turn.steps)
+    tools = [tool for step in trajectory.steps for tool in step.observation.tools or ()]
     usage = trajectory.usage
     return {
         "schema_version": ATIF_VERSION,
         "trajectory_id": trajectory_id,
-        "agent": _known(name="metagym", version=__version__, model_name=model_name),
+        "agent": _known(
+            name="metagym", version=__version__, model_name=model_name, tool_definitions=_distinct(tools) or None
+        ),
         "steps": [{"step_id": number, **step} for number, step in enumerate(steps, start=1)],
         "final_metrics": {
             "total_prompt_tokens": usage.prompt_tokens,
@@ -66,18 +73,24 @@ def to_atif(trajectory: Trajectory, *, trajectory_id: str, model_name: str | Non
     }
 
 
-def _turn(step: Step, answer: str | None) -> dict[str, Any]:
-    action, completion = step.action, step.action.completion
-    extra = _known(command=step.command, is_valid=step.is_valid, reward=step.reward, problem=action.problem or None)
-    turn = _known(
+def _agent_step(turn: ToolTurn, answers: list[str]) -> dict[str, Any]:
+    first, completion = turn.steps[0], turn.completion
+    extra = [_extra(step) for step in turn.steps]
+    results: list[dict[str, Any]] = [{"content": text} for text in answers]
+    if turn.calls:
+        pairs = zip(turn.calls, answers, strict=False)
+        results = [{"source_call_id": call.id, "content": text} for call, text in pairs]
+    text = first.action.text or "" if completion is None else completion.text
+    step = _known(
         source="agent",
-        message=completion.text if completion is not None else action.text or "",
-        observation=None if answer is None else {"results": [{"content": answer}]},
-        extra=extra,
+        message=turn.thought if turn.calls else text,
+        tool_calls=[_call(call) for call in turn.calls] or None,
+        observation={"results": results} if results else None,
+        extra=extra[0] if len(extra) == 1 else {"calls": extra},
         llm_call_count=0 if completion is None else 1,
     )
     if completion is None:
-        return turn
+        return step
     usage = completion.usage
     metrics = _known(
         prompt_tokens=usage.prompt_tokens,
@@ -86,7 +99,20 @@ def _turn(step: Step, answer: str | None) -> dict[str, Any]:
         completion_token_ids=None if completion.token_ids is None else list(completion.token_ids),
         logprobs=None if completion.logprobs is None else list(completion.logprobs),
     )
-    return {**turn, "metrics": metrics, **_known(reasoning_content=completion.reasoning or None)}
+    return {**step, "metrics": metrics, **_known(reasoning_content=completion.reasoning or None)}
+
+
+def _extra(step: Step) -> dict[str, Any]:
+    problem = step.action.problem or None
+    return _known(command=step.command, is_valid=step.is_valid, reward=step.reward, problem=problem)
+
+
+def _call(call: ReplyCall) -> dict[str, Any]:
+    return {"tool_call_id": call.id, "function_name": call.name, "arguments": call.arguments or {}}
+
+
+def _distinct(tools: list[Any]) -> list[Any]:
+    return [tool for index, tool in enumerate(tools) if tool not in tools[:index]]
 
 
 def _known(**fields: Any) -> dict[str, Any]:

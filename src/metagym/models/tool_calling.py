@@ -1,0 +1,155 @@
+"""Tools in requests: sent as the server takes them, natively or as text. One question finds out which.
+
+Servers without a parser for calls refuse the field, or pass over it in silence: then the model never sees the tools. So
+a client asks its server once for a call of a tool that is described only there.
+Sources: documentation and issues of vLLM, SGLang, llama.cpp, Ollama and NIM, 2024 to 2026. The text form is that of the
+Hermes models, which Qwen and many others were trained on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import weakref
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any, Final, Literal, Protocol
+
+from metagym.errors import ConfigError, ConversationError, ModelError, ModelUnavailableError
+from metagym.models.chat import Call
+from metagym.models.constraint import AWAY
+from metagym.optional_attributes import Extension, describe
+from metagym.types import Completion, Message, digest
+
+logger = logging.getLogger(__name__)
+
+Tools = Sequence[Mapping[str, Any]]
+"""Schemas, as in the OpenAI protocol."""
+Ask = Callable[[Sequence[Message], Mapping[str, Any]], Awaitable[Completion]]
+"""Sends a conversation with further fields of the request."""
+CALL_START: Final = "<tool_call>"
+CALL_END: Final = "</tool_call>"
+
+TEXT_FORM: Final = """\
+You may call these tools, each described by one line of JSON:
+{tools}
+
+To call a tool, write its name and its arguments as JSON between these marks, and nothing after it:
+<tool_call>
+{"name": "<name>", "arguments": {"<argument>": "<value>"}}
+</tool_call>
+You may write several calls, one after another. A reply without a call is your answer."""
+"""The tools in the system message of a server that takes none; `{tools}` is replaced by their descriptions."""
+
+_PROBE_NAME: Final = "open_gate_7"
+PROBE: Final = [
+    {
+        "type": "function",
+        "function": {
+            "name": _PROBE_NAME,
+            "description": "Open gate 7.",
+            "parameters": {"type": "object", "properties": {}},
+        },
+    }
+]
+QUESTION: Final[list[Message]] = [{"role": "user", "content": "Call the tool that opens a gate, now."}]
+
+
+class ToolCallingModel(Protocol):
+    """A chat model that sends tools."""
+
+    async def complete(self, messages: Sequence[Message], call: Call, *, tools: Tools | None = None) -> Completion:
+        """Return the reply to a conversation in which these tools are offered."""
+
+
+class ModelWithTools(Extension):
+    """A chat model that offers tools to itself; everything else is as in the model behind it.
+
+    Conversations are written in the native form, whatever the server takes, so that records and cassettes do not depend
+    on it. A model without `with_tools` of its own gets them as text.
+    """
+
+    keeps_ledger = True
+
+    def __init__(self, model: Any, tools: Tools, *, about: Extension) -> None:
+        self._model, self._tools, self._is_native = model, tools, about.with_tools is not None
+        self.max_reply_tokens, self.prices, self.model = about.max_reply_tokens, about.prices, about.model
+        self.context_tokens, self.scripted, self.keeps_ledger = about.context_tokens, about.scripted, about.keeps_ledger
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """The model's, and the tools."""
+        own = describe(self._model)
+        return {**(own if isinstance(own, dict) else {"kind": own}), "tools": digest(list(self._tools))}
+
+    async def complete(self, messages: Sequence[Message], call: Call) -> Completion:
+        """Return the model's reply; see `ChatModel.complete`."""
+        if not self._is_native:
+            completion: Completion = await self._model.complete(in_text(messages, self._tools), call)
+            return completion
+        calling: ToolCallingModel = self._model
+        return await calling.complete(messages, call, tools=self._tools)
+
+
+class ToolSender:
+    """Sends tools to one server; the first call finds out how it takes them."""
+
+    def __init__(self, sampling: Mapping[str, Any]) -> None:
+        self._has_own = "tools" in sampling
+        self._means: Literal["native", "text"] | None = None
+        """None while it is not known."""
+        self._locks: MutableMapping[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+
+    def check(self) -> None:
+        """Raise ConfigError if the sampling holds tools of its own."""
+        if self._has_own:
+            raise ConfigError("The environment offers its own tools, and sampling holds 'tools'. Remove them there.")
+
+    async def complete(self, messages: Sequence[Message], tools: Tools, ask: Ask) -> Completion:
+        """Return the reply to a conversation in which these tools are offered."""
+        if not tools:
+            return await ask(in_text(messages, ()), {})
+        lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        async with lock:
+            if self._means is None:
+                self._means = await self._find(ask)
+        if self._means == "text":
+            return await ask(in_text(messages, tools), {})
+        # `tool_choice` is not sent: "auto" is the default, and some servers refuse the word (NIM).
+        return await ask(messages, {"tools": list(tools)})
+
+    async def _find(self, ask: Ask) -> Literal["native", "text"]:
+        try:
+            reply = await ask(QUESTION, {"tools": PROBE})
+        except (ModelUnavailableError, ConversationError):
+            raise
+        except ModelError as error:
+            status = getattr(error.__cause__, "status_code", None)
+            if status is None or status in AWAY:
+                raise
+            logger.warning("The server refuses tools (%s): they are described in the prompt.", error)
+            return "text"
+        # A model that writes the call as text was shown the tool; only the server's parser of calls is missing.
+        if reply.tool_calls or _PROBE_NAME in reply.text:
+            return "native"
+        logger.warning("The model called no tool when it was asked to: the tools are described in the prompt.")
+        return "text"
+
+
+def in_text(messages: Sequence[Message], tools: Tools) -> list[Message]:
+    """Return a conversation with its tools, calls and results as plain text."""
+    described = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
+    form = TEXT_FORM.replace("{tools}", described) if tools else ""
+    written: list[Message] = []
+    for number, message in enumerate(messages):
+        text, role = message["content"], message["role"]
+        if number == 0 and role == "system" and form:
+            text = f"{text}\n\n{form}"
+        for called in message.get("tool_calls", ()):
+            function = called["function"]
+            call = f'{{"name": {json.dumps(function["name"])}, "arguments": {function["arguments"]}}}'
+            text = f"{text}\n{CALL_START}\n{call}\n{CALL_END}".lstrip()
+        if role == "tool":
+            role, text = "user", f"<tool_response>\n{text}\n</tool_response>"
+        written.append({"role": role, "content": text})
+    return written
