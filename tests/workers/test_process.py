@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import multiprocessing
 import os
 import pickle
@@ -218,6 +219,25 @@ def test_an_environment_that_cannot_be_pickled_is_refused_at_once() -> None:
         ProcessWorkers(lambda: Naughty(), 1)
     with pytest.raises(ConfigError, match="num_processes >= 1"):
         ProcessWorkers(Naughty, 0)
+
+
+def test_closing_a_worker_that_nobody_waits_for_any_more_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """As after Ctrl-C while it starts."""
+
+    async def main() -> None:
+        workers = ProcessWorkers(Naughty, 1)
+        lease = asyncio.ensure_future(workers.lease().__aenter__())
+        await asyncio.sleep(0.01)
+        lease.cancel()
+        await asyncio.gather(lease, return_exceptions=True)
+        workers.close()
+        await asyncio.sleep(0.01)
+        workers._workers.clear()  # the task that starts the process is freed
+        gc.collect()
+
+    asyncio.run(main())
+    gc.collect()
+    assert not caplog.records
 
 
 def test_workers_may_be_closed_twice() -> None:

@@ -99,7 +99,7 @@ class _Worker:
     def __init__(self, factory: bytes, limits: ProcessLimits) -> None:
         self.num_leases = 0
         self.is_lost = False
-        self._why_lost = ""
+        self._why_lost, self._is_closed = "", False
         self._num_episodes, self._limits = 0, limits
         self._timeout_s = START_TIMEOUT_S
         self._slots = itertools.count()
@@ -120,6 +120,7 @@ class _Worker:
         self._loop = asyncio.get_running_loop()
         self.start = asyncio.ensure_future(self._begin())
         """Ends when the process has imported what it needs."""
+        self.start.add_done_callback(lambda start: start.cancelled() or start.exception())  # nothing may wait for it
 
     @property
     def is_worn(self) -> bool:
@@ -150,11 +151,11 @@ class _Worker:
             raise failure.error()
         return value
 
-    def kill(self, why: str = "it was closed") -> None:
+    def kill(self, why: str = "") -> None:
         """End the process, and fail the requests under way. Calling it twice is fine."""
         if self.is_lost:
             return
-        self.is_lost, self._why_lost = True, why
+        self.is_lost, self._is_closed, self._why_lost = True, not why, why or "it was closed"
         if self._timer is not None:
             self._timer.cancel()
         _kill_group(self._process)
@@ -221,7 +222,9 @@ class _Worker:
             self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self.kill, why)
 
     def _lost(self, *, is_culprit: bool) -> WorkerLostError:
-        logger.warning("A worker process was lost: %s.", self._why_lost)
+        logger.log(
+            logging.DEBUG if self._is_closed else logging.WARNING, "A worker process was lost: %s.", self._why_lost
+        )
         error = WorkerLostError(
             f"The worker process that hosted the inner environment was lost: {self._why_lost}. "
             "Its episodes are played again in a new one."
