@@ -9,6 +9,14 @@ from typing import Any
 
 import pytest
 
+from metagym.errors import (
+    BadBatchError,
+    BudgetExceededError,
+    ConfigError,
+    InnerEnvError,
+    MetaGymError,
+    ModelUnavailableError,
+)
 from tests.cli.conftest import Metagym
 from tests.conftest import run_python
 
@@ -51,6 +59,65 @@ def test_an_unexpected_error_is_a_sentence_that_says_how_to_see_more(command: Me
     assert "metagym doctor --json" in done.err
     assert "Resume with: metagym resume mine" in done.err
     assert "Traceback" not in done.err
+
+
+FAULTY = """
+import gymnasium, metagym
+
+class Lamp(gymnasium.Env):
+    observation_space = action_space = metagym.TextSpace()
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return f"Lamp {seed}.", {"available_actions": ("up",)}
+
+    def step(self, action):
+        return {}["lamp"], 0.0, True, False, {}
+
+class LampMetaEnv(metagym.MetaEnv):
+    make_inner_env = staticmethod(Lamp)
+
+    def make_task_set(self):
+        return metagym.TaskSet.from_seeds(Lamp, 60)
+"""
+
+
+def test_a_fault_of_the_users_environment_is_not_blamed_on_a_server(
+    command: Metagym, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("lamps.py").write_text(FAULTY, encoding="utf-8")
+    monkeypatch.syspath_prepend(os.getcwd())
+    monkeypatch.delitem(sys.modules, "lamps", raising=False)
+    done = command("run", "lamps:LampMetaEnv", "--actor", "random", "--reflector", "fixed", "--out", "mine")
+    assert done.code == 1
+    assert "KeyError: 'lamp' (lamps.py:12)" in done.err
+    assert "The fault is in your own code, at the line in brackets." in done.err
+    assert "server" not in done.err
+    assert "doctor" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (ModelUnavailableError("no server"), "metagym doctor"),
+        (InnerEnvError("broken"), "The fault is in the environment"),
+        (BudgetExceededError("spent"), ""),
+        (BadBatchError("all empty"), ""),
+        (ConfigError("wrong"), ""),
+    ],
+)
+def test_the_hint_fits_what_failed(
+    command: Metagym, monkeypatch: pytest.MonkeyPatch, error: MetaGymError, hint: str
+) -> None:
+    def fail() -> None:
+        raise error.with_traceback(None)
+
+    monkeypatch.setattr("metagym.registration.meta_env_ids", fail)
+    monkeypatch.setattr("metagym.errors._is_users", lambda file: False)  # this file would count as the user's
+    done = command("envs")
+    assert done.code == 1
+    lines = done.err.strip().splitlines()
+    assert (hint in lines[-1] and len(lines) == 2) if hint else len(lines) == 1
 
 
 @pytest.mark.usefixtures("lessons")

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from metagym.errors import ConfigError
-from metagym.evaluation.campaign import run_campaign
+from metagym.evaluation.campaign import folder_of, run_campaign
+from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import CONTROLS
-from metagym.evaluation.preset import load_preset
+from metagym.evaluation.preset import PresetEnvironment, load_preset
 from metagym.runs import evaluation_size
 from tests.conftest import Serve
 
@@ -60,3 +61,9 @@ def test_the_sampling_of_a_preset_reaches_the_servers(tmp_path: Path, serve: Ser
     run_campaign(preset, actor=model, reflector=model, path=tmp_path, controls=())
     sent = {(request.body.get("temperature"), request.body["max_tokens"]) for request in server.requests}
     assert sent == {(0.5, 60), (None, 70)}
+
+
+def test_a_folder_of_a_users_class_carries_no_colon(tmp_path: Path) -> None:
+    environment = PresetEnvironment(id="my.games:LampMetaEnv", families=("a",))
+    folder = folder_of(tmp_path, environment, EvaluationConfig(episodes_per_step=3))
+    assert folder == tmp_path / "my.games-lampmetaenv-k3"

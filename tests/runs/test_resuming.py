@@ -36,12 +36,12 @@ def test_resuming_a_finished_run_plays_nothing_and_gives_the_same(finished: Path
 
 
 def test_resuming_with_another_reflector_is_refused(finished: Path) -> None:
-    with pytest.raises(RunFolderError, match=r"cannot be resumed, because its fingerprint differs \(reflector: was"):
+    with pytest.raises(RunFolderError, match=r"because its fingerprint differs \(reflector.kind: was"):
         run_experiment(manifest(reflector="fixed"), finished, resume=True)
 
 
 def test_resuming_with_other_options_is_refused(finished: Path) -> None:
-    with pytest.raises(RunFolderError, match=r"max_steps: was 25, is 9"):
+    with pytest.raises(RunFolderError, match=r"differs \(max_steps: was 25, is 9\)"):
         run_experiment(manifest(env_options={**OPTIONS, "max_steps": 9}), finished, resume=True)
 
 
@@ -121,3 +121,9 @@ def test_failed_episodes_are_played_again_on_resuming(tmp_path: Path, make_gates
         line["record"]["episode"]["task"]["id"] for line in lines_of(tmp_path / "run") if line["kind"] == "episode"
     )
     assert {task_id for task_id, times in played.items() if times > 1} == {ids[2]}
+
+
+def test_only_the_fields_that_differ_are_named(finished: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"differs \(max_steps: was 25, is 9; ") as caught:
+        run_experiment(manifest(env_options={**OPTIONS, "max_steps": 9}, reflector="fixed"), finished, resume=True)
+    assert "episodes_per_step" not in str(caught.value)

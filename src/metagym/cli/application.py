@@ -28,7 +28,17 @@ from metagym.cli.show import export_command, runs_command, show_command, verify_
 from metagym.cli.tasks import tasks_check_command
 from metagym.cli.train import train_collect_command, train_demo_command, train_export_command, train_grpo_command
 from metagym.cli.watch import watch_command
-from metagym.errors import BudgetExceededError, InfrastructureError, MetaGymError, with_place
+from metagym.errors import (
+    BadBatchError,
+    BudgetExceededError,
+    EpisodesFailedError,
+    InfrastructureError,
+    InnerEnvError,
+    MetaGymError,
+    user_trace,
+    with_place,
+)
+from metagym.workers.protocol import WorkerLostError
 
 DEBUG_VARIABLE: Final = "METAGYM_DEBUG"
 PANELS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
@@ -163,6 +173,20 @@ def options(
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler])
 
 
+def _hint(error: MetaGymError) -> str:
+    """Return where an infrastructure error comes from and what to do; empty if its message says so itself."""
+    if not isinstance(error, InfrastructureError) or isinstance(error, BudgetExceededError | BadBatchError):
+        return ""
+    meta_step = error.meta_step if isinstance(error, EpisodesFailedError) else None
+    failed = [item for item in (meta_step.trajectories if meta_step else ()) if item.error]
+    if user_trace(error).place or any(item.traceback for item in failed):
+        return "The fault is in your own code, at the line in brackets. To see its traceback: add --debug."
+    name = failed[0].error.partition(":")[0] if failed else type(error).__name__
+    if name in (InnerEnvError.__name__, WorkerLostError.__name__):
+        return "The fault is in the environment, and in no server or key. To see its traceback: add --debug."
+    return "To check the server, the key and the installation: metagym doctor"
+
+
 def main() -> None:
     """Run the command line. An error ends in a sentence and exit code 1; `--debug` shows its traceback."""
     # An installed script does not look for `lessons:MyReflector` in the folder in which it is called.
@@ -180,8 +204,8 @@ def main() -> None:
             raise
         if isinstance(error, MetaGymError):
             errors.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-            if isinstance(error, InfrastructureError) and not isinstance(error, BudgetExceededError):
-                print_text("To check the server, the key and the installation: metagym doctor", to=errors)
+            if hint := _hint(error):
+                print_text(hint, to=errors)
         else:
             name, _, message = with_place(error).partition(": ")
             errors.print(f"[red]Unexpected {name}:[/red] {escape(message)}", highlight=False)

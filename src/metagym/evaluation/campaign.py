@@ -184,7 +184,7 @@ def control_arms(
 
 def folder_of(path: str | Path, environment: PresetEnvironment, config: EvaluationConfig) -> Path:
     """Return the folder of one environment and k; each arm has a folder in it."""
-    return Path(path) / f"{environment.id.split('/')[-1]}-k{config.episodes_per_step}".lower()
+    return Path(path) / folder_name(f"{environment.id.split('/')[-1]}-k{config.episodes_per_step}".lower())
 
 
 def _arm_name(spec: ReflectorArgument) -> str:

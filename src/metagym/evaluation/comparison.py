@@ -7,8 +7,8 @@ so that it cancels; subtracting two noisy measurements of it would only add nois
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from metagym.evaluation.gains import Array
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
 from metagym.evaluation.scale import ScoreScale, scale_of
 from metagym.rendering import plural
+from metagym.runs.manifest import differing_fields
 from metagym.runs.measurements import Role
 from metagym.statistics import (
     MIN_SEEDS_FOR_SIGN_FLIP,
@@ -130,14 +131,10 @@ def compare(
 def differences(first: EvaluationReport, second: EvaluationReport) -> tuple[str, ...]:
     """Return the differences between two measurement fingerprints in words; empty if there are none."""
 
-    def between(one: Any, two: Any, path: str) -> Iterator[str]:
-        if isinstance(one, Mapping) and isinstance(two, Mapping):
-            for name in dict.fromkeys([*one, *two]):
-                yield from between(one.get(name), two.get(name), f"{path}.{name}" if path else name)
-        elif one != two:
-            yield f"{path} ({one!r:.80} and {two!r:.80})"
-
-    return tuple(between(first.measurement, second.measurement, ""))
+    return tuple(
+        f"{path} ({one!r:.80} and {two!r:.80})"
+        for path, one, two in differing_fields(first.measurement, second.measurement)
+    )
 
 
 def scores_by_seed(reports: Sequence[EvaluationReport], *, endpoint: Endpoint) -> tuple[Array, float]:

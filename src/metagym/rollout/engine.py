@@ -122,7 +122,11 @@ class RolloutEngine:
                 failure = error
                 # The end of a budget is no failure: the caller who asked for the episodes decides what it means.
                 level = logging.INFO if isinstance(error, BudgetExceededError) else logging.WARNING
-                logger.log(level, "Episode %s failed at attempt %d: %s", episode.key, attempt, with_place(error))
+                logger.log(
+                    level,
+                    "The episode on the task %r in meta-step %d failed at attempt %d: %s",
+                    *(episode.task.id, episode.meta_step, attempt, with_place(error)),
+                )
                 logger.debug("Its traceback:", exc_info=error)
                 if isinstance(error, InfrastructureError) and error.stops_run:
                     stops.append(error)

@@ -28,7 +28,7 @@ from metagym.models import Cassette
 from metagym.runs.journal import Journal, Place
 from metagym.runs.lines import Key as Key
 from metagym.runs.lines import Logged, LoggedMetaStep, LoggedReflection, OtherSchemaError, line_of, read_line
-from metagym.runs.manifest import MANIFEST, Manifest, read_manifest
+from metagym.runs.manifest import MANIFEST, Manifest, differing_fields, read_manifest
 from metagym.runs.store import MemoryStore, R
 from metagym.types import Episode, MetaStep, Record, Reflection, Trajectory
 
@@ -95,11 +95,13 @@ class RunFolder:
         """Raise RunFolderError unless the run is resumed with the measurement and the arm that it started with."""
         now = json.loads(json.dumps({**measurement, "reflector": arm}))
         then = {**self.manifest.measurement, "reflector": self.manifest.arm}
-        names = [name for name in sorted({*now, *then}) if now.get(name) != then.get(name)]
-        changes = "; ".join(f"{name}: was {then.get(name)!r}, is {now.get(name)!r}" for name in names)
+        changes = [
+            f"{name}: was {before!r:.80}, is {after!r:.80}" for name, before, after in differing_fields(then, now)
+        ]
         if changes:
             raise RunFolderError(
-                f"{self.path} cannot be resumed, because its fingerprint differs ({changes}). Start a new run."
+                f"{self.path} cannot be resumed, because its fingerprint differs ({'; '.join(changes)}). Start a new "
+                "run (--out FOLDER), or give the command with what the run was started with."
             )
 
     def record_episode(self, trajectory: Trajectory) -> None:
@@ -116,7 +118,8 @@ class RunFolder:
         trajectory = self._read_episode(place)
         if trajectory.episode != episode:
             raise RunFolderError(
-                f"The log of {self.path} holds a different episode at {episode.key}: its task or its seed differs. "
+                f"The log of {self.path} holds another episode on the task {episode.task.id!r} of meta-step "
+                f"{episode.meta_step}: its task or its seed differs. "
                 "Another run wrote it. Start a new run."
             )
         return trajectory

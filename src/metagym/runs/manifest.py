@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,3 +98,16 @@ def read_manifest(path: Path) -> Manifest:
         raise RunFolderError(f"{expected}: {error}.") from error
     except (ValueError, AttributeError, RecursionError) as error:
         raise RunFolderError(f"{path / MANIFEST} is broken: {error}") from error
+
+
+def differing_fields(then: Any, now: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield each field whose values differ: its path, such as `evaluation.num_test`, and both values.
+
+    >>> list(differing_fields({"actor": {"model": "a", "seed": 1}}, {"actor": {"model": "b", "seed": 1}}))
+    [('actor.model', 'a', 'b')]
+    """
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        for name in dict.fromkeys([*then, *now]):
+            yield from differing_fields(then.get(name), now.get(name), f"{path}.{name}" if path else name)
+    elif then != now:
+        yield path, then, now
