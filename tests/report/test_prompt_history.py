@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.report.prompt_history import MAX_CELLS, word_diff
+from metagym.report.prompt_history import MAX_CELLS, _rows, word_diff
 
 TEXTS = st.text(alphabet=" \nabc.-", max_size=60)
 
@@ -45,3 +45,9 @@ def test_a_long_text_is_compared_by_lines_and_one_that_is_too_long_is_replaced_a
     old, new = ("\n".join(f"{mark}{number}" for number in range(3_000)) for mark in "ab")
     assert MAX_CELLS < 3_000**2
     assert word_diff(old, new) == [("-", old), ("+", new)]
+
+
+def test_a_prompt_that_changes_a_tools_description_names_the_part() -> None:
+    prompts = ["Pay.", "Pay twice.", "Pay twice.\n\n## Tool: pay\nPay once."]
+    rows = _rows((prompt, None, {"score": 0.0}) for prompt in prompts)
+    assert [row.get("parts") for row in rows] == [None, None, ("Tool: pay",)]

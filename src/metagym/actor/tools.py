@@ -13,6 +13,7 @@ from metagym.models import Call, ChatModel, ask, estimate_tokens
 from metagym.models.asking import conversation_of
 from metagym.models.tool_calling import TEXT_FORM, ModelWithTools
 from metagym.optional_attributes import Extension, describe, extension_of
+from metagym.tools import read_parts
 from metagym.types import Action, Completion, Episode, Message, Observation, Step, compact, digest, step_seed
 
 Tools = tuple[Mapping[str, Any], ...]
@@ -21,11 +22,11 @@ Tools = tuple[Mapping[str, Any], ...]
 class ToolActor(Extension):
     """A language model that acts by calling tools.
 
-    The system message is the prompt; goal and first observation are the first user message. The tools that the
-    environment offers go with each request, natively, or as text to a server that takes none (one question finds out).
-    The calls of one reply are played in its order, one step each; then the model gets all results. A reply without a
-    call is the agent's answer. A call that cannot be read, names no tool or does not fit its schema is not executed:
-    its result is the reason.
+    The system message is the prompt without its sections `## Tool: NAME`: these replace descriptions of tools. Goal and
+    first observation are the first user message. The tools that the environment offers go with each request, natively,
+    or as text to a server that takes none (one question finds out). The calls of one reply are played in its order, one
+    step each; then the model gets all results. A reply without a call is the agent's answer. A call that cannot be
+    read, names no tool or does not fit its schema is not executed: its result is the reason.
     `read_prompt` picks the part of the prompt to send (see `retrieve_items`). With `context_tokens` (by default the
     model's, if it is known) the oldest turns are left out if the conversation and the reply would not fit.
     """
@@ -67,9 +68,14 @@ class ToolActor(Extension):
         if self.read_prompt is not None:
             prompt = self.read_prompt(prompt, observation.goal, steps, observation)
         call = Call("actor", episode.arm, episode.meta_step, step_seed(episode.seed, len(steps)), episode.repetition)
+        tools = self.tools(prompt, steps, observation)
         completion = await ask(self._with(tools), self._fitted(prompt, steps, observation, tools), call)
         read = None if prompt == episode.prompt else prompt
         return compact(first_action(completion).model_copy(update={"completion": completion, "prompt_read": read}))
+
+    def tools(self, prompt: str, steps: Sequence[Step], observation: Observation) -> Tools:
+        """Return the tools that are offered for `observation`, as the prompt describes them."""
+        return read_parts(prompt, tools_at(steps, observation) or ())[1]
 
     def messages(self, prompt: str, steps: Sequence[Step], observation: Observation) -> list[Message]:
         """Return the conversation that is sent for `observation` after `steps`, in the native form."""
@@ -78,6 +84,7 @@ class ToolActor(Extension):
     def _groups(self, prompt: str, steps: Sequence[Step], observation: Observation) -> list[list[Message]]:
         """Return the head of the conversation, then the messages of each turn."""
         first = steps[0].observation if steps else observation
+        prompt, _ = read_parts(prompt, tools_at(steps, observation) or ())
         goal = f"Goal: {first.goal}\n\n" if first.goal else ""
         head: list[Message] = [{"role": "system", "content": prompt}, {"role": "user", "content": goal + first.text}]
         groups, seen = [head], [*(step.observation for step in steps[1:]), observation]

@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel
 
 from metagym.reflectors.method import History, ReflectionMethod, memory_of, option
-from metagym.reflectors.prompt_document import Verb, distinct, document, read_json_reply, request
+from metagym.reflectors.prompt_document import Verb, distinct, document, read_json_reply, request, shown_tools
+from metagym.tools import offered_tools
 from metagym.types import Reflection
 
 INSTRUCTIONS = """\
@@ -32,6 +33,11 @@ Reply with one JSON mapping:
  "operations": [{"type": "ADD", "section": "<a short heading>", "text": "<one item>"},
                 {"type": "UPDATE", "id": 2, "text": "<the item, corrected>"},
                 {"type": "REMOVE", "id": 3}]}"""
+
+
+TOOL_ITEMS = """\
+The agent acts by calling tools, which you see. An item that holds for one tool goes under the heading "Tool: NAME": \
+it is then added to the description of that tool."""
 
 
 class _Tag(BaseModel):
@@ -56,11 +62,16 @@ class Delta(BaseModel):
 
 @dataclass(eq=False, repr=False)
 class AceStyle(ReflectionMethod):
-    """Keeps a playbook. Memory: `{"items": [{"id", "section", "text", "helpful", "harmful"}], "next_id": int}`."""
+    """Keeps a playbook. Memory: `{"items": [{"id", "section", "text", "helpful", "harmful"}], "next_id": int}`.
+
+    With `show_tools` it sees the tools that the agent was offered; items under the heading `Tool: NAME` are added to
+    the description of that tool.
+    """
 
     _: KW_ONLY
     max_items: int = option(40, least=1)
     max_tokens: int = 24_000
+    show_tools: bool = False
     wording = (INSTRUCTIONS,)
 
     async def reflect(self, history: History) -> Reflection:
@@ -70,15 +81,24 @@ class AceStyle(ReflectionMethod):
             f"[{item['id']}] helpful={item['helpful']} harmful={item['harmful']} ({item['section']}) {item['text']}"
             for item in memory["items"]
         )
-        text = request(history[-1], self.max_tokens, playbook=listed or "(no item yet)")
-        completion = await self.ask_once(history, INSTRUCTIONS, text)
+        tools = shown_tools(history[0]) if self.show_tools else {}  # without the items that were added since
+        text = request(history[-1], self.max_tokens, playbook=listed or "(no item yet)", **tools)
+        instructions = f"{INSTRUCTIONS}\n\n{TOOL_ITEMS}" if tools else INSTRUCTIONS
+        completion = await self.ask_once(history, instructions, text)
         delta, problem = read_json_reply(completion, Delta)
         if delta is None:
             return self.keep(history, problem, [completion])
         memory = apply_delta(memory, delta, max_items=self.max_items)
+        offered = offered_tools(history[0].trajectories) if self.show_tools else ()
+        functions = [tool["function"] for tool in offered]
+        described = {
+            f"Tool: {item['name']}": f"## Tool: {item['name']}\n{item.get('description', '')}" for item in functions
+        }
         sections: dict[str, list[str]] = {}
         for item in memory["items"]:
-            sections.setdefault(f"## Playbook: {' '.join(item['section'].split())}", []).append(item["text"])
+            name = " ".join(item["section"].split())
+            heading = described.get(name, f"## Playbook: {name}")
+            sections.setdefault(heading, []).append(item["text"])
         prompt = document(history[0].prompt, sections)
         return self.write(history, prompt, memory, [completion], analysis=delta.analysis)
 

@@ -10,7 +10,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from metagym.models import ask
 from metagym.reflectors.method import History, ModelRequest, ReflectionMethod, call_about, option
-from metagym.reflectors.prompt_document import read_marked_reply, tagged
+from metagym.reflectors.prompt_document import TOOL_INSTRUCTIONS, read_marked_reply, shown_tools, tagged
 from metagym.rendering import render_batch
 from metagym.spaces import PromptSpace
 from metagym.types import Completion, Message, MetaStep, Reflection
@@ -32,6 +32,7 @@ class ChatReflector(ReflectionMethod):
     It reads the last meta-step: the prompt and its trajectories, rendered into at most `max_tokens` (shared
     evenly; whole steps are cut from the middle of an episode). If a reply is cut off or holds no improved
     prompt, the old one is kept, and `Reflection.problem` says why. `show_outcome=False` hides success and reward.
+    With `show_tools` it also sees the tools that the agent was offered, and may write sections `## Tool: NAME`.
     """
 
     _: KW_ONLY
@@ -39,6 +40,7 @@ class ChatReflector(ReflectionMethod):
     show_outcome: bool = True
     show_thoughts: bool = False
     show_actions: bool = False
+    show_tools: bool = False
     instructions: str = REFLECTOR_PROMPT
 
     async def reflect(self, history: History) -> Reflection:
@@ -63,7 +65,9 @@ class ChatReflector(ReflectionMethod):
             show_actions=self.show_actions,
             max_tokens=self.max_tokens,
         )
-        return ModelRequest(self.instructions, tagged(current_prompt=meta_step.prompt, episodes=episodes)).messages
+        tools = shown_tools(meta_step) if self.show_tools else {}
+        instructions = f"{self.instructions}\n\n{TOOL_INSTRUCTIONS}" if tools else self.instructions
+        return ModelRequest(instructions, tagged(current_prompt=meta_step.prompt, **tools, episodes=episodes)).messages
 
 
 def read_reflection(completion: Completion) -> tuple[str, str | None, str]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from metagym.actor import MEMORY_HEADING as MEMORY_HEADING
 from metagym.rendering import render_batch
+from metagym.tools import offered_tools, render_tools
 from metagym.types import Completion, MetaStep
 
 CUT_OFF = "The reply was cut off before its end"
@@ -68,6 +69,19 @@ def request(meta_step: MetaStep, max_tokens: int, **parts: str) -> str:
     """Return the text that most methods show to their model: the current prompt, `parts`, and the last episodes."""
     episodes = render_batch(meta_step.trajectories, max_tokens=max_tokens)
     return tagged(current_prompt=meta_step.prompt, **parts, episodes=episodes)
+
+
+TOOL_INSTRUCTIONS = """\
+The agent acts by calling tools, which you see as it sees them. The system prompt may hold sections "## Tool: NAME" at \
+its end: each replaces the description of that tool, and only that. Put what holds for one tool into its section, \
+written as a complete description; leave the sections out for tools whose description is right."""
+"""What a reflector that may improve descriptions of tools is told in addition."""
+
+
+def shown_tools(meta_step: MetaStep) -> dict[str, str]:
+    """Return the tools of the episodes as a part of a request; nothing if no tools were offered."""
+    tools = offered_tools(meta_step.trajectories)
+    return {"tools": render_tools(meta_step.prompt, tools)} if tools else {}
 
 
 def distinct(texts: Iterable[str], known: Iterable[str] = ()) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from metagym.evaluation.gains import MeasurementTable
 from metagym.report.run_reading import Run
 from metagym.runs import Role
+from metagym.tools import changed_parts
 from metagym.types import Reflection
 
 Change = tuple[Literal["=", "-", "+"], str]
@@ -93,6 +94,9 @@ def _rows(prompts: Iterable[ScoredPrompt]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"prompt": prompt, **score}
         if rows:
             row["changes"] = word_diff(rows[-1]["prompt"], prompt)
+            parts = changed_parts(rows[-1]["prompt"], prompt)
+            if any(name.startswith("Tool: ") for name in parts):
+                row["parts"] = parts
         if reflection is not None:
             row |= {"analysis": reflection.analysis, "problem": reflection.problem, "scripted": reflection.scripted}
             if reflection.completion is not None:

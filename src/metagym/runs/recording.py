@@ -46,5 +46,8 @@ def recorded_replies() -> Iterator[Cassette]:
 
 
 def digest_of(history: tuple[MetaStep, ...]) -> str:
-    """Return the digest of all that was observed, done, scored and written in a run."""
-    return digest([meta_step.model_dump(mode="json") for meta_step in history])
+    """Return the digest of all that was observed, done, scored and written in a run.
+
+    A field that is not used, such as one of a later version, does not change it.
+    """
+    return digest([meta_step.model_dump(mode="json", exclude_defaults=True) for meta_step in history])

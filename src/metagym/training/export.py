@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metagym.actor import ChatActor, ToolActor, read_calls, tools_at
+from metagym.actor import ChatActor, ToolActor, read_calls
 from metagym.errors import ConfigError
 from metagym.training.experience import read_lines
 from metagym.types import Step, Trajectory
@@ -47,13 +47,15 @@ def actor_turns(trajectories: Iterable[Trajectory], actor: ChatActor | ToolActor
                     "token_ids": completion.token_ids,
                     "logprobs": completion.logprobs,
                 }
-                yield turn | (_calls(trajectory.steps[:index], step) if isinstance(actor, ToolActor) else {})
+                if isinstance(actor, ToolActor):
+                    turn |= _calls(actor, prompt, trajectory.steps[:index], step)
+                yield turn
 
 
-def _calls(before: Sequence[Step], step: Step) -> dict[str, Any]:
+def _calls(actor: ToolActor, prompt: str, before: Sequence[Step], step: Step) -> dict[str, Any]:
     assert step.action.completion is not None
     text, calls = read_calls(step.action.completion)
-    tools = list(tools_at(before, step.observation) or ())
+    tools = list(actor.tools(prompt, before, step.observation))
     return {"completion": text, "tool_calls": [call.message for call in calls], "tools": tools}
 
 

@@ -33,6 +33,7 @@ function version(row, position, rows, single) {
       el("span", { class: "name" }, single ? `meta-step ${position}` : `prompt ${position}`), " ",
       el("div", { class: "score" }, number(row.score)), move(row, rows[position - 1]),
       row.online === undefined || row.online === null ? null : el("span", { class: "small" }, `online ${number(row.online)}`),
+      row.parts ? el("span", { class: "small" }, `changed: ${row.parts.join(", ")}`) : null,
       row.chosen ? el("span", { class: "chip mark" }, "chosen") : null,
       row.failed ? el("span", { class: "small no" }, `! ${row.failed} failed`) : null),
     el("div", {}, row.problem ? el("p", { class: "result flag" }, "\u2298 The reply could not be used, and the old prompt was kept: ", line(row.problem)) : null,
