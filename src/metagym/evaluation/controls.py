@@ -136,7 +136,7 @@ def permute_outcomes(batch: Trajectories, rng: np.random.Generator) -> Trajector
 
 
 def scramble_observations(batch: Trajectories, rng: np.random.Generator) -> Trajectories:
-    """Shuffle the words of each observation and feedback, and remove displays; actions, rewards and outcome stay."""
+    """Shuffle the words of each observation, and remove feedback and displays; actions, rewards and outcome stay."""
 
     def shuffled(text: str) -> str:
         parts = re.split(r"(\s+)", text)  # the white space between the words stays in its place
@@ -144,7 +144,7 @@ def scramble_observations(batch: Trajectories, rng: np.random.Generator) -> Traj
         return "".join(parts)
 
     def scrambled(observation: Observation) -> Observation:
-        update = {"text": shuffled(observation.text), "feedback": shuffled(observation.feedback), "display": None}
+        update = {"text": shuffled(observation.text), "feedback": "", "display": None}
         return observation.model_copy(update=update)
 
     def changed(item: Trajectory) -> Trajectory:

@@ -74,6 +74,8 @@ class EvaluationReport(Record):
     """The validation scores of its prompts."""
     tests: tuple[Measurement, ...]
     """The test scores one by one; comparisons are made from them."""
+    task_reads: dict[Text, int] = {}
+    """Fields of `task` that a reflector in Python read, and in how many reflections."""
     difficulty: tuple[FamilyDifficulty, ...] = ()
     """How hard each family is under `sp_0`, by role; and by meta-step, if no prompt was ever changed."""
     notes: Texts = ()
@@ -117,6 +119,9 @@ def build_report(
             f"{MIN_SEEDS_FOR_SIGN_FLIP}."
         )
     difficulty = tuple(_difficulty(table, config, contents or {}))
+    if reads := about.get("task_reads"):
+        named = ", ".join(f"{name} ({plural(count, 'time')})" for name, count in sorted(reads.items()))
+        notes.append(f"The reflector read fields of `task`, which no model sees: {named}. They can give answers away.")
     notes += [warning for family in difficulty for warning in family.warnings]
     return EvaluationReport(
         arm=arm,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from pathlib import Path
 
 from metagym.errors import RunFolderError
@@ -42,7 +43,8 @@ def report_of(store: RecordStore) -> EvaluationReport:
         raise RunFolderError("Expected an evaluation, got a single meta-episode: `metagym show` shows that.")
     if manifest.kind == "stream":
         raise RunFolderError(f"Expected an evaluation by the ICT protocol, got a stream: its report is in {REPORT}.")
-    completions = [item.completion for item in store.all(Reflection).values()]
+    reflections = list(store.all(Reflection).values())
+    completions = [item.completion for item in reflections]
     report = build_report(
         EvaluationConfig.model_validate(manifest.evaluation["config"]),
         tuple(store.all(Measurement).values()),
@@ -54,6 +56,7 @@ def report_of(store: RecordStore) -> EvaluationReport:
         measurement=manifest.measurement,
         reflector=manifest.reflector,
         learn_from=manifest.evaluation["learn_from"],
+        task_reads=dict(Counter(name for item in reflections for name in item.task_reads)),
         contents=manifest.evaluation.get("contents", {}),
     )
     write_report(store, report)

@@ -22,6 +22,8 @@ from metagym.env import MetaEnv, meta_env_of
 from metagym.errors import BudgetExceededError, ConfigError, InfrastructureError
 from metagym.meta_episode import check_batch_of
 from metagym.reflectors import ReflectorSpec, as_reflector, reflect
+from metagym.reflectors.method import ReflectionMethod
+from metagym.reflectors.task_reads import noting_task_reads, watched
 from metagym.types import MetaStep, Record, Reflection, Text, Trajectory
 
 logger = logging.getLogger(__name__)
@@ -109,9 +111,16 @@ def optimize(
     """
     meta_env, policy = meta_env_of(env), as_reflector(reflector)
 
+    seen: list[MetaStep] = []  # the history, with tasks that note what is read of them
+
     def reflect_once(history: Sequence[MetaStep]) -> Reflection:
         with meta_env.ledger.open():
-            return reflect(policy, history, replay=meta_env.replay_async)
+            if isinstance(policy, ReflectionMethod):  # the library's methods show no task to their model
+                return reflect(policy, history, replay=meta_env.replay_async)
+            seen.extend(map(watched, history[len(seen) :]))
+            with noting_task_reads() as read:
+                reflection = reflect(policy, seen, replay=meta_env.replay_async)
+            return reflection.model_copy(update={"task_reads": tuple(sorted(read))}) if read else reflection
 
     with contextlib.nullcontext() if budget is None else method_ledger(meta_env, budget) as ledger:
         return run_loop(

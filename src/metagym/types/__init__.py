@@ -311,6 +311,8 @@ class Reflection(Record):
     """The model's raw reply; None for a reflector without a model."""
     scripted: bool = False
     """Whether a scripted stand-in wrote it."""
+    task_reads: Texts = ()
+    """Fields of `task` (such as `family` or `seed`) that a reflector in Python read. No model sees any of them."""
 
 
 class MetaStep(Record):

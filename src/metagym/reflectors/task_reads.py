@@ -1,0 +1,47 @@
+"""Notice which fields of `task` a reflector in Python reads: id, family, split and seed can give an answer away.
+
+No model sees a task. A Python reflector has the whole record, so that it can replay; what it read is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from metagym.types import MetaStep, Task, Trajectory
+
+_READ: ContextVar[set[str] | None] = ContextVar("task fields that were read", default=None)
+_FIELDS = frozenset(Task.model_fields)
+
+
+class WatchedTask(Task):
+    """A task that notes which of its fields are read while `noting_task_reads` is open."""
+
+    def __getattribute__(self, name: str) -> object:
+        if name in _FIELDS or name == "__dict__":  # a serializer reads the whole mapping
+            read = _READ.get()
+            if read is not None:
+                read.update(_FIELDS if name == "__dict__" else (name,))
+        return super().__getattribute__(name)
+
+
+def watched(meta_step: MetaStep) -> MetaStep:
+    """Return the meta-step with watched tasks."""
+    return meta_step.model_copy(update={"trajectories": tuple(map(_watched, meta_step.trajectories))})
+
+
+@contextmanager
+def noting_task_reads() -> Iterator[set[str]]:
+    """Give a set, to which the fields of watched tasks are added that the code inside reads."""
+    read: set[str] = set()
+    token = _READ.set(read)
+    try:
+        yield read
+    finally:
+        _READ.reset(token)
+
+
+def _watched(trajectory: Trajectory) -> Trajectory:
+    task = WatchedTask.model_construct(**dict(trajectory.task))
+    return trajectory.model_copy(update={"episode": trajectory.episode.model_copy(update={"task": task})})
