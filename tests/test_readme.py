@@ -23,6 +23,17 @@ def test_the_readmes_python_blocks_run(
     namespace: dict[str, object] = {"__name__": "readme"}
     for number, block in enumerate(blocks, start=1):
         exec(compile(block, f"README.md, Python block {number}", "exec"), namespace)
+    printed = capsys.readouterr().out
+    for shown in re.findall(r"^<!-- printed -->\n```text\n(.*?)^```", readme.read_text(encoding="utf-8"), re.M | re.S):
+        for line in shown.splitlines():
+            assert line == "..." or line in printed, f"README.md shows {line!r}, which its Python does not print"
+
+
+def test_the_first_example_shows_a_reflection_that_helps() -> None:
+    shown = re.search(r"^<!-- printed -->\n```text\n\((.*?)\)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+    assert shown is not None
+    first, *rest = map(float, shown[1].split(", "))
+    assert min(rest) >= first + 0.5
 
 
 def test_the_file_map_is_the_tree() -> None:
