@@ -2,8 +2,10 @@
 
 Every fault of `metagym.testing.FAULTS` that does not end a run is switched on, each at `--rate`. At the end each
 episode has either finished or says why it failed, and the ledger is held against what the server delivered whole.
+Every call is reserved in a budget of tokens, calls and money. `--tokens` is the budget's limit: a small one ends the
+soak before `--calls`, and no reply may pass it, whatever the server says of its usage.
 
-    python benchmarks/soak.py [--calls 5000] [--rate 0.02] [--seed 0]
+    python benchmarks/soak.py [--calls 5000] [--rate 0.02] [--seed 0] [--tokens 1000000000]
 """
 
 from __future__ import annotations
@@ -16,11 +18,15 @@ from collections import Counter
 import gymnasium as gym
 
 import metagym
-from metagym.errors import EpisodesFailedError
-from metagym.testing import FAULTS, FINAL_FAULTS, FakeOpenAIServer, ServerRequest, misbehave
+from metagym.errors import BudgetExceededError, EpisodesFailedError
+from metagym.testing import FAULTS, FINAL_FAULTS, FakeOpenAIServer, ServerReply, ServerRequest, misbehave
 
 WAYS = ("knock", "push", "pull", "sing", "whistle", "wait")
-CLIENT = {"first_pause_s": 0.02, "max_pause_s": 0.5, "breaker_s": 10.0, "max_concurrency": 64}
+PRICES = {"prompt": 1.0, "completion": 4.0}
+CLIENT = {"first_pause_s": 0.02, "max_pause_s": 0.5, "breaker_s": 10.0, "max_concurrency": 64, "prices": PRICES}
+REPLY_TOKENS, TIMEOUT_S = 200, 4.0
+LIMITED = ("huge reply",)
+"""Faults that a budget cannot bound: the server ignores the limit of a reply."""
 
 
 def respond(request: ServerRequest) -> str:
@@ -33,34 +39,47 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.02)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--retries", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=10**9)
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)  # the log would be as long as the soak
-    faulty = misbehave(
-        respond, {name: arguments.rate for name in FAULTS if name not in FINAL_FAULTS}, seed=arguments.seed
-    )
+    left_out = {*FINAL_FAULTS, *(LIMITED if arguments.tokens < 10**9 else ())}
+    faulty = misbehave(respond, {name: arguments.rate for name in FAULTS if name not in left_out}, seed=arguments.seed)
+    num_paid = 0
+
+    def counted(request: ServerRequest) -> ServerReply:
+        nonlocal num_paid
+        reply = faulty(request)
+        if reply.status == 200 and not reply.raw:  # the provider bills it, delivered or not
+            num_paid += len(" ".join([*(item["content"] for item in request.messages), reply.text]).split())
+        return reply
+
     start = time.perf_counter()
     outcomes: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     num_steps = 0
-    with FakeOpenAIServer(faulty) as server:
+    with FakeOpenAIServer(counted) as server:
         env = gym.make(
             "MetaGym/Gates-v0",
             max_episode_steps=10_000,
             episodes_per_step=64,
             max_failure_rate=0.99,
+            budget={"tokens": arguments.tokens, "calls": 10**6, "cost": 10**6},
             actor={
                 "model": "soaked",
                 "base_url": server.base_url,
-                "timeout_s": 1.0,
+                "timeout_s": TIMEOUT_S,
                 "max_retries": arguments.retries,
+                "sampling": {"max_tokens": REPLY_TOKENS},
                 "client": CLIENT,
             },
         )
         _, info = env.reset(seed=arguments.seed)
         while len(server.requests) < arguments.calls:
+            is_spent = False
             try:
                 trajectories, *_ = env.step(info["default_prompt"])
-            except EpisodesFailedError as error:
+            except (EpisodesFailedError, BudgetExceededError) as error:
+                is_spent = isinstance(error, BudgetExceededError)
                 trajectories = error.meta_step.trajectories if error.meta_step else ()
             for trajectory in trajectories:
                 outcomes[trajectory.stop_reason.value] += 1
@@ -68,6 +87,8 @@ def main() -> None:
                 if trajectory.score is None:
                     assert trajectory.error, "a failed episode must say why"
                     reasons[trajectory.error.split(", got ")[-1][:60]] += 1
+            if is_spent:
+                break
         ledger = env.unwrapped.ledger
         spent = ledger.spent()
         env.close()
@@ -96,8 +117,10 @@ def main() -> None:
         print(f"{name:28}{ours:>12,}{theirs:>12,}{'' if ours == theirs else '   DIFFERS'}")
     kinds = Counter(attempt.reason.split(":")[0] for attempt in ledger.unknown)
     print(f"cost unknown: {spent.num_unknown} calls, at most {spent.unknown_tokens:,} tokens: {dict(kinds)}")
+    print(f"budget of {arguments.tokens:,} tokens: booked {spent.max_tokens:,} at most, the server used {num_paid:,}")
     print(f"retries {spent.num_retries}, waiting {spent.waiting_s:.1f} s, working {spent.working_s:.1f} s (summed)")
     assert all(ours == theirs for ours, theirs in pairs.values()), "the ledger and the server differ"
+    assert num_paid <= spent.max_tokens <= arguments.tokens, "the budget was passed"
 
 
 if __name__ == "__main__":
