@@ -105,12 +105,12 @@ def test_turns_and_pairs_are_exported(command: Metagym, tiny_start: Path) -> Non
         *("train", "grpo", *GATES, "--reflector", tiny_start, "--data", "data", "--out", "run", "-n", 1),
         *("--grpo", "group_size=2", "--grpo", "groups_per_step=2", "--grpo", "max_new_tokens=8"),
     )
-    assert command("train", "export", "run", "--out", "turns.jsonl")[:2] == (0, "4 turns in turns.jsonl\n")
+    assert command("train", "export", "run", "--out", "turns.jsonl")[:2] == (0, "4 lines in turns.jsonl\n")
     turns = [json.loads(line) for line in Path("turns.jsonl").read_text().splitlines()]
     assert {turn["role"] for turn in turns} == {"reflector"}
-    code, out, err = command("train", "export", "run", "--pairs", "--out", "pairs.jsonl")
+    code, out, err = command("train", "export", "run", "--kind", "best", "--out", "pairs.jsonl")
     assert code == 0, err
-    assert out.endswith("pairs in pairs.jsonl\n")
+    assert out.endswith("lines in pairs.jsonl\n")
 
 
 def test_actor_turns_are_exported_as_they_were_sent(command: Metagym) -> None:
@@ -122,7 +122,7 @@ def test_actor_turns_are_exported_as_they_were_sent(command: Metagym) -> None:
     code, out, err = command(*arguments)
     assert code == 0, err
     turns = [json.loads(line) for line in Path("turns.jsonl").read_text().splitlines()]
-    assert out == f"{len(turns)} turns in turns.jsonl\n"
+    assert out == f"{len(turns)} lines in turns.jsonl\n"
     assert {turn["role"] for turn in turns} == {"actor"}
     assert {turn["completion"] for turn in turns} == {"Action: knock"}
     assert {turn["messages"][0]["role"] for turn in turns} == {"system"}

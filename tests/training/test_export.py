@@ -10,7 +10,15 @@ import pytest
 from metagym.actor import ChatActor
 from metagym.testing import FakeChatModel
 from metagym.training.experience import Experience
-from metagym.training.export import FIELDS, actor_turns, reflector_turns, supervised_pairs, write_turns
+from metagym.training.export import (
+    FIELDS,
+    actor_turns,
+    best_turns,
+    good_turns,
+    preferences,
+    reflector_turns,
+    write_turns,
+)
 from tests.adapter.playing import play_scales
 from tests.conftest import MakeGates
 
@@ -20,9 +28,53 @@ def test_missing_rewards_and_equal_rewards_give_no_pair(tmp_path: Path) -> None:
         return {"group": group, "reward": reward, "completion": completion, "messages": [{"role": "user"}]}
 
     turns = [turn("a", 0.1, "x"), turn("a", 0.9, "y"), turn("b", 0.5, "z"), turn("b", 0.5, "w"), turn("c", None, "v")]
-    pairs = supervised_pairs(turns)
+    pairs = best_turns(turns)
     assert pairs == [{"messages": [{"role": "user"}, {"role": "assistant", "content": "y"}]}]
     assert write_turns(turns, tmp_path / "turns.jsonl") == 5
+
+
+def test_preferences_are_the_best_and_the_worst_reply_to_one_conversation() -> None:
+    def turn(group: str, reward: float | None, completion: str, asked: str = "?") -> dict[str, Any]:
+        messages = [{"role": "user", "content": asked}]
+        return {"group": group, "reward": reward, "completion": completion, "messages": messages}
+
+    turns = [turn("a", 0.5, "x"), turn("a", 0.1, "w"), turn("a", 0.9, "y"), turn("a", None, "v")]
+    other = [turn("b", 0.0, "x"), turn("b", 1.0, "y", "another question"), turn("c", 0.5, "z"), turn("c", 0.5, "z")]
+    assert preferences([*turns, *other]) == [
+        {
+            "prompt": [{"role": "user", "content": "?"}],
+            "chosen": [{"role": "assistant", "content": "y"}],
+            "rejected": [{"role": "assistant", "content": "w"}],
+        }
+    ]
+
+
+def test_distilled_turns_are_those_of_good_episodes_under_the_prompt_in_place(make_gates: MakeGates) -> None:
+    replies = {"knock": "Thought: well\nAction: knock"}
+    actor = ChatActor(FakeChatModel(lambda messages, call: replies["knock"]))
+    env = make_gates(actor, score="progress")
+    played = [meta_step.trajectories[0] for meta_step in env.replay(["Be brave."] * 2, ["law-0000/1"])]
+    failed = played[1].model_copy(update={"score": 0.0})
+    turns = list(actor_turns([played[0], failed], actor, prompt_in_place="Walk."))
+    assert {turn["messages"][0]["content"].partition("\n")[0] for turn in turns} == {"Walk."}
+    examples = good_turns(turns)
+    assert len(examples) == len(played[0].steps)
+    assert examples[0]["messages"][-1] == {"role": "assistant", "content": replies["knock"]}
+
+
+@pytest.mark.train
+def test_the_loader_of_trainers_reads_them_back(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="needs metagym[train]")
+    messages = [{"role": "user", "content": "?"}]
+    turns = [{"group": "a", "reward": reward, "completion": f"{reward}", "messages": messages} for reward in (0.0, 1.0)]
+    for name, made in (("best", best_turns(turns)), ("preferences", preferences(turns)), ("good", good_turns(turns))):
+        file = tmp_path / f"{name}.jsonl"
+        write_turns(made, file)
+        found = datasets.load_dataset("json", data_files=str(file), cache_dir=str(tmp_path))["train"]
+        assert found.to_list() == made
+        if name == "preferences":
+            data_utils = pytest.importorskip("trl.data_utils", reason="needs TRL: pip install trl")
+            assert data_utils.is_conversational(found[0])
 
 
 def test_actor_turns_are_what_was_sent_and_replied(make_gates: MakeGates) -> None:
@@ -45,7 +97,7 @@ def test_turns_of_an_actor_with_tools_keep_calls_and_tools() -> None:
     assert turns[1]["messages"][2]["tool_calls"] == turns[0]["tool_calls"]
     assert [item["function"]["name"] for item in turns[2]["tools"]] == ["weigh", "drop"]
     worse = {**turns[0], "reward": 0.0, "completion": "worse", "tool_calls": []}
-    (pair,) = supervised_pairs([worse, turns[0]])
+    (pair,) = best_turns([worse, turns[0]])
     reply = {"role": "assistant", "content": "First both.", "tool_calls": turns[0]["tool_calls"]}
     assert pair == {"messages": [*turns[0]["messages"], reply], "tools": turns[0]["tools"]}
 
@@ -62,7 +114,7 @@ def test_samples_are_exported_as_turns_and_pairs(
     assert all(tuple(turn) == FIELDS for turn in turns)
     assert all(len(turn["token_ids"]) == len(turn["logprobs"]) for turn in turns)
     groups = {turn["group"] for turn in turns}
-    pairs = supervised_pairs(turns)
+    pairs = best_turns(turns)
     assert 0 < len(pairs) <= len(groups)
     best = {(turn["group"], turn["reward"], turn["completion"]) for turn in turns}
     for pair in pairs:

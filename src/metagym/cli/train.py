@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -137,10 +138,19 @@ def train_grpo_command(
     console.print(f"The trained reflector: {last}", soft_wrap=True, highlight=False)
 
 
+class ExportKind(StrEnum):
+    """What `metagym train export` makes of turns."""
+
+    TURNS = "turns"
+    BEST = "best"
+    PREFERENCES = "preferences"
+    DISTILLED = "distilled"
+
+
 def train_export_command(
     source: Annotated[Path, Argument(help="A training run; with --env, what `metagym train collect` wrote.")],
     out: Annotated[Path, Option("--out", "-o", help="The JSONL file.")],
-    pairs: Annotated[bool, Option("--pairs", help="Only the best of each group, for fine-tuning.")] = False,
+    kind: Annotated[ExportKind, Option(help="What is made of the turns; see below.")] = ExportKind.TURNS,
     env: Annotated[
         str | None, Option(help="Export the actor's turns instead: the environment in which they were played.")
     ] = None,
@@ -148,24 +158,38 @@ def train_export_command(
     sampling: model_options.SamplingOption = None,
     option: EnvOption = None,
 ) -> None:
-    """Write reflector turns, actor turns or supervised pairs as JSON lines, for other trainers."""
+    """Write reflector turns or actor turns as JSON lines, for other trainers.
+
+    turns: as they are, with rewards. best: the best of each group, for fine-tuning. preferences: the best and the worst
+    of each group, for DPO. distilled: the actor's turns in episodes with a positive score, with the environment's own
+    prompt in place of the one that was learned, so that the weights learn it.
+    """
     from metagym.actor import ChatActor, ToolActor
+    from metagym.training import export
     from metagym.training.experience import read_experience
-    from metagym.training.export import actor_turns, reflector_turns, supervised_pairs, write_turns
     from metagym.types import digest
 
     if env is None:
-        turns = reflector_turns(source)
+        if kind is ExportKind.DISTILLED:
+            raise ConfigError("--kind distilled takes the actor's turns. Name its environment: --env.")
+        turns = export.reflector_turns(source)
     else:
         with _make_env(env, option, model_options.read_actor(actor, sampling)) as made:
             meta_env: Any = made.unwrapped
-            player, fingerprint = meta_env.actor, digest(meta_env.fingerprint)
+            player, fingerprint, prompt = meta_env.actor, digest(meta_env.fingerprint), meta_env.default_prompt
         if not isinstance(player, ChatActor | ToolActor):
             raise ConfigError(f"Expected an actor with a model, got {type(player).__name__}: it receives no messages.")
         experience = read_experience(source, fingerprint=fingerprint)
-        turns = actor_turns([item for each in experience for item in each.meta_step.trajectories], player)
-    count = write_turns(supervised_pairs(turns) if pairs else turns, out)
-    console.print(f"{count} {'pairs' if pairs else 'turns'} in {out}", soft_wrap=True, highlight=False)
+        played = [item for each in experience for item in each.meta_step.trajectories]
+        in_place = prompt if kind is ExportKind.DISTILLED else None
+        turns = export.actor_turns(played, player, prompt_in_place=in_place)
+    made_of: dict[ExportKind, Callable[[Iterator[dict[str, Any]]], list[dict[str, Any]]]] = {
+        ExportKind.TURNS: list,
+        ExportKind.BEST: export.best_turns,
+        ExportKind.PREFERENCES: export.preferences,
+        ExportKind.DISTILLED: export.good_turns,
+    }
+    console.print(f"{export.write_turns(made_of[kind](turns), out)} lines in {out}", soft_wrap=True, highlight=False)
 
 
 def _make_env(

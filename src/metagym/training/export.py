@@ -1,4 +1,4 @@
-"""Export turns of the reflector or the actor, and supervised pairs, as JSON lines for other trainers. No torch."""
+"""Export turns of the reflector or the actor, and what is made of them for fine-tuning, as JSON lines. No torch."""
 
 from __future__ import annotations
 
@@ -27,16 +27,20 @@ def reflector_turns(run: str | Path) -> Iterator[dict[str, Any]]:
         yield {name: turn[name] for name in FIELDS}
 
 
-def actor_turns(trajectories: Iterable[Trajectory], actor: ChatActor | ToolActor) -> Iterator[dict[str, Any]]:
+def actor_turns(
+    trajectories: Iterable[Trajectory], actor: ChatActor | ToolActor, *, prompt_in_place: str | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the actor's turns: the messages that it got, its reply, and the score of the episode as the reward.
 
     Messages are not stored; `actor`, which must be the one that played, rebuilds them from the record. Steps of an
     actor without a model have no completion, and give no turn. A turn of a `ToolActor` also has `tools`, the schemas
-    that were offered, and `tool_calls`, the calls of the reply.
+    that were offered, and `tool_calls`, the calls of the reply. `prompt_in_place` replaces the prompt that was
+    played in the messages: weights that are tuned on them learn what that prompt said.
     """
     for trajectory in trajectories:
         for index, step in enumerate(trajectory.steps):
             prompt = step.action.prompt_read or trajectory.episode.prompt
+            prompt = prompt if prompt_in_place is None else prompt_in_place
             if (completion := step.action.completion) is not None:
                 turn = {
                     "role": "actor",
@@ -59,24 +63,54 @@ def _calls(actor: ToolActor, prompt: str, before: Sequence[Step], step: Step) ->
     return {"completion": text, "tool_calls": [call.message for call in calls], "tools": tools}
 
 
-def supervised_pairs(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the best turn of each group as a pair for fine-tuning: `{"messages": [..., assistant's reply]}`.
+def best_turns(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the best turn of each group as an example for fine-tuning: `{"messages": [..., assistant's reply]}`.
 
-    A group in which all known rewards are equal gives no pair. Of several best turns the first is used.
+    A group in which all known rewards are equal gives none. Of several best turns the first is used.
     """
+    return [{"messages": [*best["messages"], _reply(best)], **_tools(best)} for _, best in _extremes(turns)]
+
+
+def preferences(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the best and the worst turn of each group: `{"prompt": messages, "chosen": [reply], "rejected": [reply]}`.
+
+    A group in which all known rewards are equal gives none, nor does one whose turns answer different conversations.
+    """
+    return [
+        {"prompt": list(best["messages"]), "chosen": [_reply(best)], "rejected": [_reply(worst)], **_tools(best)}
+        for worst, best in _extremes(turns)
+        if best["messages"] == worst["messages"]
+    ]
+
+
+def good_turns(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return each turn with a positive reward as an example for fine-tuning, as `best_turns` does."""
+    return [
+        {"messages": [*turn["messages"], _reply(turn)], **_tools(turn)}
+        for turn in turns
+        if turn["reward"] is not None and turn["reward"] > 0
+    ]
+
+
+def _extremes(turns: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Yield the first worst and the first best turn of each group in which rewards differ."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for turn in turns:
         if turn["reward"] is not None:
             groups.setdefault(turn["group"], []).append(turn)
-    pairs = []
     for group in groups.values():
-        best = max(group, key=lambda turn: turn["reward"])
-        if best["reward"] > min(turn["reward"] for turn in group):
-            reply = {"role": "assistant", "content": best["completion"]}
-            reply |= {"tool_calls": best["tool_calls"]} if best.get("tool_calls") else {}
-            tools = {"tools": best["tools"]} if "tools" in best else {}
-            pairs.append({"messages": [*best["messages"], reply], **tools})
-    return pairs
+        worst, best = (choose(group, key=lambda turn: turn["reward"]) for choose in (min, max))
+        if best["reward"] > worst["reward"]:
+            yield worst, best
+
+
+def _reply(turn: Mapping[str, Any]) -> dict[str, Any]:
+    calls = {"tool_calls": turn["tool_calls"]} if turn.get("tool_calls") else {}
+    return {"role": "assistant", "content": turn["completion"], **calls}
+
+
+def _tools(turn: Mapping[str, Any]) -> dict[str, Any]:
+    return {"tools": turn["tools"]} if "tools" in turn else {}
 
 
 def write_turns(turns: Iterable[Mapping[str, Any]], path: str | Path) -> int:
