@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from metagym.evaluation.memorisation import copied
-from tests.conftest import make_step, make_trajectory
+from metagym.evaluation import EvaluationConfig, evaluate
+from metagym.evaluation.memorisation import WithoutCopies, copied
+from metagym.reflectors import reflect
+from metagym.types import MetaStep
+from tests.conftest import MakeGates, make_step, make_trajectory
 
 
 def test_names_numbers_and_sentences_of_the_learning_tasks_are_found_in_the_prompt() -> None:
@@ -21,3 +24,24 @@ def test_a_lesson_in_new_words_copies_nothing() -> None:
     found = copied("Search open places before closed ones, and remember what you saw.", learned)
     assert (found.ngram_share, found.names, found.sentences) == (0.0, (), ())
     assert copied("", learned).ngram_share == 0.0
+
+
+def test_a_prompt_that_copies_is_refused_and_an_honest_one_is_not() -> None:
+    learned = make_trajectory([make_step("The mug stands on shelf 3.")])
+    history = [MetaStep(index=0, prompt="Look around.", trajectories=(learned,), reward=0.0)]
+    refused = reflect(WithoutCopies(lambda history: "Look on shelf 3."), history)
+    assert refused.prompt == "Look around."
+    assert refused.problem == "The prompt copies from the episodes: 'shelf 3'. The old prompt was kept."
+    assert reflect(WithoutCopies(lambda history: "Look on shelves."), history).prompt == "Look on shelves."
+
+
+def test_a_report_counts_the_prompts_that_copy(make_gates: MakeGates) -> None:
+    config = EvaluationConfig(families=("law-0007",), num_steps=2, num_seeds=2, num_validation=2, num_test=2)
+    parrot = evaluate(
+        make_gates(), lambda history: history[-1].trajectories[0].steps[0].observation.text, config=config
+    )
+    # The second seed's copy is in the first seed's episodes, too: it is the language of the road.
+    assert [bool(item.names or item.sentences) for item in parrot.copies] == [True, False]
+    assert any(note.startswith("1 of 2 last prompts hold names or sentences of the episodes") for note in parrot.notes)
+    silent = evaluate(make_gates(), lambda history: "Walk on.", config=config)
+    assert not any("last prompts hold" in note for note in silent.notes)

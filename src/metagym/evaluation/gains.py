@@ -41,8 +41,11 @@ class Figures(Record):
     """The gain of a reflection on the batch that it saw, averaged over the reflections."""
     transfer_gain: Estimate | None = None
     """The gain of the same reflections on the validation tasks, which they did not see."""
+    kinds_gain: Estimate | None = None
+    """The gain of the same reflections on fresh tasks of the kinds that they saw, if the task set names kinds."""
     memorisation_gap: Estimate | None = None
-    """Replay gain minus transfer gain: the gain on the seen tasks only."""
+    """Replay gain minus the gain on tasks that were not seen (of the same kinds, if there are kinds; else on the
+    validation tasks): the gain on the seen tasks only."""
     area: Estimate | None = None
     """Area under the raw validation curve, divided by N."""
     regression_rate: Estimate | None = None
@@ -106,6 +109,16 @@ def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: 
     steps = np.array([paired_difference(new, old) for old, new in itertools.pairwise(validations)])
     replay_gain = float(finite_mean([*map(paired_difference, replays, onlines)]))
     transfer_gain = float(finite_mean(steps))
+    kinds_gain = float(
+        finite_mean(
+            [
+                paired_difference(
+                    table.get(family, seed, Role.KINDS_AFTER, index), table.get(family, seed, Role.KINDS_BEFORE, index)
+                )
+                for index in range(num_steps)
+            ]
+        )
+    )
     chosen_validation = math.nan if chosen is None else float(validation[chosen.index])
     return {
         "gain": paired_difference(chosen, first),
@@ -116,7 +129,8 @@ def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: 
         "optimism": chosen_validation - mean_of(chosen),
         "replay_gain": replay_gain,
         "transfer_gain": transfer_gain,
-        "memorisation_gap": replay_gain - transfer_gain,
+        "kinds_gain": kinds_gain,
+        "memorisation_gap": replay_gain - (transfer_gain if math.isnan(kinds_gain) else kinds_gain),
         "area": float(np.mean((validation[:-1] + validation[1:]) / 2)),
         "regression_rate": float(finite_mean(np.where(np.isfinite(steps), steps < 0, np.nan))),
         "invalid_action_rate": _invalid_rate(chosen),
@@ -161,11 +175,12 @@ def _measured_on(name: str, config: EvaluationConfig, scale: ScoreScale) -> tupl
     """Return the number of episodes of one seed and family that a figure is a mean over, and its bounds."""
     learning = config.num_steps * config.episodes_per_step
     validation, width = config.num_validation, scale.width
-    if name.endswith("gain") and name not in ("replay_gain", "transfer_gain"):
+    if name in ("gain", "last_gain"):
         return config.num_test, scale.of_differences
     return {
         "optimism": (min(validation, config.num_test), scale.of_differences),
         "replay_gain": (learning, scale.of_differences),
+        "kinds_gain": (learning, scale.of_differences),
         "transfer_gain": (validation * config.num_steps, scale.of_differences),
         "memorisation_gap": (min(learning, validation * config.num_steps), (-2 * width, 2 * width)),
         "area": (validation * config.num_steps, scale.of_scores),

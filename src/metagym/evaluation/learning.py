@@ -13,6 +13,7 @@ from metagym import background
 from metagym.budget import Ledger
 from metagym.env import MetaEnv
 from metagym.errors import BudgetExceededError
+from metagym.evaluation.memorisation import keep_copies
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.scoring import Loop, LoopLog, Scorer
 from metagym.optimizers import OptimizationResult, Optimizer, optimize
@@ -20,7 +21,7 @@ from metagym.optimizers.meta_loop import result_of
 from metagym.optional_attributes import extension_of
 from metagym.reflectors import Reflector
 from metagym.runs import Learned, Role, measure
-from metagym.types import MetaStep, Reflection
+from metagym.types import MetaStep, Reflection, Trajectory
 
 T = TypeVar("T")
 
@@ -37,9 +38,13 @@ def learn(plan: Plan, env: MetaEnv, reflector: Reflector, scorer: Scorer, loops:
             on_meta_step=functools.partial(_keep_online, scorer, loop),
         )
 
+    # The first batch of the seed before: a text that is in it, too, is the language of the family.
+    others: dict[str, tuple[Trajectory, ...]] = {}
     for loop, result in _side_by_side(plan, env, loops, learn_one):
         loop.prompts = list(result.prompts)
         loop.batches = [tuple(item.task for item in meta_step.trajectories) for meta_step in result.history]
+        keep_copies(scorer.store, loop, result.history, others.get(loop.family, ()))
+        others[loop.family] = result.history[0].trajectories
 
 
 def learn_within_budget(

@@ -9,7 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from metagym.types import Record, Texts, Trajectory
+from metagym.evaluation.scoring import Loop
+from metagym.optional_attributes import describe, extension_of
+from metagym.reflectors import ReflectorSpec, Replay, as_reflector, bind
+from metagym.runs import Copies, RecordStore
+from metagym.types import MetaStep, Record, Reflection, Texts, Trajectory
 
 _SENTENCE_END = re.compile(r"[.!?\n]+")
 _WORD = re.compile(r"[\w']+")
@@ -44,6 +48,43 @@ def copied(
         names=tuple(sorted(_names([prompt]) & _names(known) - _names(common))),
         sentences=tuple(sorted(_sentences([prompt]) & _sentences(known) - _sentences(common))),
     )
+
+
+def keep_copies(store: RecordStore, loop: Loop, history: Sequence[MetaStep], others: Sequence[Trajectory]) -> None:
+    """Keep what the last prompt of a meta-episode copies from its episodes, and not from `sp_0` or from `others`."""
+    learned_on = [item for meta_step in history for item in meta_step.trajectories]
+    found = copied(loop.prompts[-1], learned_on, others=others, first_prompt=loop.prompts[0])
+    record = Copies(family=loop.family, seed=loop.seed, **dict(found))
+    if store.get(Copies, record.key) is None:
+        store.put(record.key, record)
+
+
+class WithoutCopies:
+    """A reflector whose prompt is refused, and the old one kept, if it copies names or sentences from episodes.
+
+    >>> WithoutCopies(lambda history: "Look on shelf 3.").fingerprint["kind"]
+    'WithoutCopies'
+    """
+
+    def __init__(self, reflector: ReflectorSpec) -> None:
+        self.reflector = as_reflector(reflector)
+        self.scripted: bool = extension_of(self.reflector).scripted
+        self.fingerprint = {"kind": "WithoutCopies", "reflector": describe(self.reflector)}
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+        """Return the wrapped reflector's reflection, or one that keeps the prompt and says what was copied."""
+        reflection = await self.reflector.reflect(history)
+        learned_on = [item for meta_step in history for item in meta_step.trajectories]
+        found = copied(reflection.prompt, learned_on, first_prompt=history[0].prompt)
+        parts = (*found.names, *found.sentences)
+        if not parts:
+            return reflection
+        problem = f"The prompt copies from the episodes: {', '.join(map(repr, parts[:5]))}. The old prompt was kept."
+        return reflection.model_copy(update={"prompt": history[-1].prompt, "problem": problem})
+
+    def bound_to(self, replay: Replay) -> WithoutCopies:
+        """Return this reflector around the bound one."""
+        return WithoutCopies(bind(self.reflector, replay))
 
 
 def _texts(trajectories: Iterable[Trajectory]) -> list[str]:

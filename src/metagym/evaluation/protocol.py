@@ -25,6 +25,7 @@ from metagym.evaluation.learning import learn, learn_within_budget
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.scoring import Loop, Request, Scorer
+from metagym.evaluation.seen_kinds import on_seen_kinds
 from metagym.evaluation.store import open_store, report_of
 from metagym.optimizers import InTurn, Optimizer
 from metagym.reflectors import ReflectorSpec, make_reflector
@@ -83,6 +84,7 @@ def evaluate(
                 learn_within_budget(plan, meta_env, optimizer, policy, scorer, loops)
             if config.replay:
                 scorer.measure(_replays(loops))
+                scorer.measure(request for loop in loops for request in on_seen_kinds(meta_env.task_set, loop))
             scorer.guard.open("validation")
             scorer.measure(_validations(plan, loops))
             chosen = [_choose(scorer, loop) for loop in loops]

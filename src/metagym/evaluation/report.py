@@ -12,7 +12,7 @@ from metagym.evaluation.difficulty import Contents, FamilyDifficulty, family_dif
 from metagym.evaluation.gains import Figures, MeasurementTable, mean_of, summarise
 from metagym.evaluation.scale import scale_of
 from metagym.rendering import plural
-from metagym.runs.measurements import Learned, Measurement, Role
+from metagym.runs.measurements import Copies, Learned, Measurement, Role
 from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, detectable_effect, finite_mean, together
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Usage, sum_usage
 
@@ -74,6 +74,8 @@ class EvaluationReport(Record):
     """The validation scores of its prompts."""
     tests: tuple[Measurement, ...]
     """The test scores one by one; comparisons are made from them."""
+    copies: tuple[Copies, ...] = ()
+    """What the last prompt of each meta-episode has from its learning episodes, word for word."""
     task_reads: dict[Text, int] = {}
     """Fields of `task` that a reflector in Python read, and in how many reflections."""
     difficulty: tuple[FamilyDifficulty, ...] = ()
@@ -85,12 +87,11 @@ class EvaluationReport(Record):
         """The number of replicates of the primary endpoint."""
         return 0 if self.overall.gain is None else self.overall.gain.num
 
-    @property
-    def family_gains(self) -> dict[str, Estimate | None]:
-        """The gain of each family, with intervals that hold together and Holm's p over the families."""
-        least, greatest = self.config.score_range
-        bounds = (least - greatest, greatest - least)
-        return together({name: figures.gain for name, figures in self.families.items()}, bounds=bounds)
+    def over_families(self, figure: str) -> dict[str, Estimate | None]:
+        """Return a figure (`gain`, ...) of each family, with intervals that hold together and Holm's p."""
+        width = (self.config.score_range[1] - self.config.score_range[0]) * (2 if figure == "memorisation_gap" else 1)
+        found = {name: getattr(figures, figure) for name, figures in self.families.items()}
+        return together(found, bounds=(-width, width))
 
 
 def build_report(
@@ -119,6 +120,13 @@ def build_report(
             f"{MIN_SEEDS_FOR_SIGN_FLIP}."
         )
     difficulty = tuple(_difficulty(table, config, contents or {}))
+    copied = [item for item in about.get("copies", ()) if item.names or item.sentences]
+    if copied:
+        parts = ", ".join(repr(part) for part in (*copied[0].names, *copied[0].sentences)[:3])
+        notes.append(
+            f"{len(copied)} of {len(about['copies'])} last prompts hold names or sentences of the episodes that they "
+            f"were learned on, such as {parts}. A copied word is no proof of harm: see the gap."
+        )
     if reads := about.get("task_reads"):
         named = ", ".join(f"{name} ({plural(count, 'time')})" for name, count in sorted(reads.items()))
         notes.append(f"The reflector read fields of `task`, which no model sees: {named}. They can give answers away.")

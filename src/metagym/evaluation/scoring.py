@@ -64,7 +64,7 @@ class Request:
         """Return the episodes to play."""
         # Each prompt has its own chance: two that are equal are two samples, as in an A/A run.
         arm = f"{self.loop.name}/{self.role.value}"
-        if self.role in (Role.VALIDATION, Role.REPLAY, Role.STREAM_TEST):
+        if self.role in (Role.VALIDATION, Role.REPLAY, Role.STREAM_TEST, Role.KINDS_BEFORE, Role.KINDS_AFTER):
             arm = f"{arm}-{self.index}"
         run_seed = int(np.random.default_rng(self.loop.rng_seed).integers(2**31))  # as in the meta-episode
         return episodes_on(self.tasks, self.prompt, run_seed=run_seed, arm=arm, meta_step=self.loop.num_steps)

@@ -12,7 +12,7 @@ from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import recorded_kind
 from metagym.evaluation.report import EvaluationReport, build_report
 from metagym.files import write_whole
-from metagym.runs import MANIFEST, REPORT, Learned, Manifest, Measurement, MemoryStore, RecordStore, RunFolder
+from metagym.runs import MANIFEST, REPORT, Copies, Learned, Manifest, Measurement, MemoryStore, RecordStore, RunFolder
 from metagym.types import Record, Reflection, sum_usage
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ def report_of(store: RecordStore) -> EvaluationReport:
         measurement=manifest.measurement,
         reflector=manifest.reflector,
         learn_from=manifest.evaluation["learn_from"],
+        copies=tuple(store.all(Copies).values()),
         task_reads=dict(Counter(name for item in reflections for name in item.task_reads)),
         contents=manifest.evaluation.get("contents", {}),
     )

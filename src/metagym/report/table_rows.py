@@ -48,7 +48,8 @@ def family_rows(run: Run) -> list[Row]:
     if run.report is None:
         return []
     families = [*run.report.families.items(), ("all families", run.report.overall)]
-    gains = {**run.report.family_gains, "all families": run.report.overall.gain}
+    gains = {**run.report.over_families("gain"), "all families": run.report.overall.gain}
+    gaps = {**run.report.over_families("memorisation_gap"), "all families": run.report.overall.memorisation_gap}
     domain = domain_of(list(gains.values()))
     scores = ("test_first", "test_chosen", "test_last", "regression_rate")
     differences = ("gain", "optimism", "replay_gain", "transfer_gain", "memorisation_gap")
@@ -57,6 +58,7 @@ def family_rows(run: Run) -> list[Row]:
             "name": name,
             "graphic": whisker(gains[name], domain),
             "interval": format_interval(gains[name], sign=True),
+            "gap_interval": format_interval(gaps[name], sign=True),
             **{field: format_mean(getattr(figures, field)) for field in scores},
             **{field: format_mean(getattr(figures, field), sign=True) for field in differences},
         }

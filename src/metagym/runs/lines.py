@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import pydantic_core
 from pydantic import ValidationError
 
-from metagym.runs.measurements import Learned, Measurement
+from metagym.runs.measurements import Copies, Learned, Measurement
 from metagym.types import SCHEMA_VERSION, Record, Reflection, Text, Trajectory
 
 Key = tuple[int, Text, Text, int]
@@ -45,13 +45,14 @@ class LoggedMetaStep(Record):
         return self.index
 
 
-Logged = LoggedReflection | LoggedMetaStep | Measurement | Learned
+Logged = LoggedReflection | LoggedMetaStep | Measurement | Learned | Copies
 KINDS: Final[dict[str, type[Trajectory | Logged]]] = {
     "episode": Trajectory,
     "reflection": LoggedReflection,
     "meta_step": LoggedMetaStep,
     "measurement": Measurement,
     "learned": Learned,
+    "copies": Copies,
 }
 _NAMES: dict[type[Record], str] = {kind: name for name, kind in KINDS.items()}
 _TAIL = b"}\n"

@@ -19,6 +19,10 @@ class Role(StrEnum):
     """The fresh batch of meta-step `index`, before the reflection on it."""
     REPLAY = "replay"
     """The batch of meta-step `index`, played again under the prompt that was written after it."""
+    KINDS_BEFORE = "seen kinds before"
+    """Fresh tasks of the kinds that batch `index` had, under the prompt that the batch was played under."""
+    KINDS_AFTER = "seen kinds after"
+    """The same tasks under the prompt that was written after the batch."""
     VALIDATION = "validation"
     """Prompt `index` on the fixed tasks that choose the prompt."""
     TEST_CHOSEN = "test chosen"
@@ -83,6 +87,25 @@ class Learned(Record):
     """The number of finished batches or evaluations."""
     stopped: Text = ""
     """Why it ended early; empty if all meta-steps were played."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The name of the meta-episode within an evaluation."""
+        return (self.family, self.seed)
+
+
+class Copies(Record):
+    """What the last prompt of one meta-episode has from its learning episodes, word for word."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    family: Text
+    seed: int
+    ngram_share: float
+    """Share of all runs of five words in the prompt."""
+    names: Texts
+    """Numbered names and coordinates (`shelf 3`, `(4, 2)`, `17`)."""
+    sentences: Texts
+    """Whole sentences of at least four words."""
 
     @property
     def key(self) -> tuple[str, int]:

@@ -6,6 +6,7 @@ reflection    (meta-episode, meta-step)      Reflection; the meta-episode is "" 
 meta_step     meta-step                      MetaStep
 measurement   (family, seed, role, index)    Measurement
 learned       (family, seed)                 Learned
+copies        (family, seed)                 Copies
 """
 
 from __future__ import annotations

@@ -107,6 +107,8 @@ class Task(Record):
     """Where the task comes from, if there are several places (such as folders of games)."""
     digest: Text = ""
     """Digest of the task's content. Equal content gives an equal digest and an equal role."""
+    kind: Text = ""
+    """A kind within the family, if there are kinds: memorisation is then measured on fresh tasks of that kind."""
 
 
 class Usage(Record):

@@ -28,16 +28,18 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
         title=f"{report.arm}: test scores, {plural(report.num_seeds, 'seed')}",
     )  # fmt: skip
     effects = _table(
-        "family", "optimism", "replay", "transfer", "gap", "regressed", caption="\n".join(report.notes) or None
+        "family", "optimism", "replay", "transfer", "gap [95 %]", "regressed", caption="\n".join(report.notes) or None
     )
-    gains = {**report.family_gains, "all": report.overall.gain}
+    gains = {**report.over_families("gain"), "all": report.overall.gain}
+    gaps = {**report.over_families("memorisation_gap"), "all": report.overall.memorisation_gap}
     for name, figures in [*report.families.items(), ("all", report.overall)]:
         is_last_family = name == list(report.families)[-1]
         tests = (figures.test_first, figures.test_chosen, figures.test_last)
-        effect = (figures.optimism, figures.replay_gain, figures.transfer_gain, figures.memorisation_gap)
+        effect = (figures.optimism, figures.replay_gain, figures.kinds_gain or figures.transfer_gain)
         scores.add_row(name, *map(mean_text, tests), interval_text(gains[name]), end_section=is_last_family)
         signed = (mean_text(item, "+") for item in effect)
-        effects.add_row(name, *signed, mean_text(figures.regression_rate), end_section=is_last_family)
+        gap = interval_text(gaps[name], 2)
+        effects.add_row(name, *signed, gap, mean_text(figures.regression_rate), end_section=is_last_family)
     tokens = (
         f"{part} {usage.prompt_tokens + usage.completion_tokens:,} in {usage.num_calls:,} calls"
         for part, usage in report.usage.items()

@@ -1,0 +1,38 @@
+"""Fresh tasks of the kinds that a batch had: they tell an honest learner of a few kinds from a memoriser of tasks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from metagym.evaluation.scoring import Loop, Request
+from metagym.runs import Role
+from metagym.tasks import MAX_REJECTIONS, TaskSet
+from metagym.types import Task, derive_seed
+
+
+def on_seen_kinds(task_set: TaskSet, loop: Loop) -> Iterator[Request]:
+    """Yield, for each reflection, the scores before and after it on fresh training tasks of its batch's kinds.
+
+    Nothing is yielded if the batch's tasks name no kind (`Task.kind`).
+    """
+    rng = np.random.default_rng(derive_seed("seen kinds", loop.rng_seed))
+    used = {task.id for batch in loop.batches for task in batch}
+    for index, batch in enumerate(loop.batches):
+        found = [_another(task_set, task, used, rng) for task in batch if task.kind]
+        tasks = [task for task in found if task is not None]
+        if tasks:
+            for role, number in ((Role.KINDS_BEFORE, index), (Role.KINDS_AFTER, index + 1)):
+                yield Request(loop, loop.family, role, index, loop.prompts[number], tasks)
+
+
+def _another(task_set: TaskSet, like: Task, used: set[str], rng: np.random.Generator) -> Task | None:
+    """Return a fresh task of the same family, role and kind; None if none is found."""
+    stream = itertools.islice(task_set.candidates(like.family, rng), MAX_REJECTIONS)
+    place = (like.split, like.kind)
+    found = next((task for task in stream if (task.split, task.kind) == place and task.id not in used), None)
+    if found is not None:
+        used.add(found.id)
+    return found

@@ -1,0 +1,146 @@
+"""Memorisation in a family of several kinds: an honest learner is cleared, a memoriser is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+import pytest
+
+import metagym
+from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
+from metagym.spaces import TextSpace
+from metagym.tasks import SeededTaskSet, TaskSet
+from metagym.types import Action, Episode, MetaStep, Observation, Step, Task, derive_seed
+
+COLOURS = ("red", "blue", "green", "white", "black", "brown", "grey", "pink", "gold", "teal", "plum", "sand")
+WORDS = ("apple", "river", "stone", "cloud")
+
+
+def word_of(seed: int) -> str:
+    """A door opens to the word of its colour."""
+    return WORDS[derive_seed("word", seed % len(COLOURS)) % len(WORDS)]
+
+
+class Doors(gymnasium.Env[str, str]):
+    """A numbered door of some colour, and one try."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "render_fps": 1}  # type: ignore[misc]
+
+    def __init__(self) -> None:
+        self.observation_space, self.action_space = TextSpace(), TextSpace()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        self.seed = int((options or {"task_id": f"doors/{seed}"})["task_id"].split("/")[1])
+        return f"Door {self.seed} is {COLOURS[self.seed % len(COLOURS)]}.", {"success": False}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        is_open = action == word_of(self.seed)
+        said = f"The word was {word_of(self.seed)}."
+        return said, float(is_open), True, False, {"success": is_open}
+
+
+class DoorTasks(SeededTaskSet):
+    """Doors, whose colour is their kind."""
+
+    def __init__(self, *, has_kinds: bool) -> None:
+        self._has_kinds = has_kinds
+        super().__init__(["doors"], lambda family, seed: str(seed), num_seeds=20_000)
+
+    def _task(self, family: str, seed: int) -> Task:
+        kind = COLOURS[seed % len(COLOURS)] if self._has_kinds else ""
+        return super()._task(family, seed).model_copy(update={"kind": kind})
+
+
+class DoorMetaEnv(metagym.MetaEnv):
+    default_prompt = "Say a word."
+    has_kinds = True
+
+    def make_inner_env(self) -> Doors:
+        return Doors()
+
+    def make_task_set(self) -> TaskSet:
+        return DoorTasks(has_kinds=self.has_kinds)
+
+
+class DoorsWithoutKinds(DoorMetaEnv):
+    has_kinds = False
+
+
+def obedient(episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
+    """Say what the prompt says of this door, by number or by colour; else a random word."""
+    number, colour = re.findall(r"Door (\d+) is (\w+)", observation.text)[0]
+    notes = dict(re.findall(r"^- (\w+): (\w+)$", episode.prompt, re.MULTILINE))
+    chance = str(np.random.default_rng(episode.seed).choice(WORDS))
+    return Action(text=notes.get(number) or notes.get(colour) or chance)
+
+
+def lessons(history: Sequence[MetaStep], group: int) -> str:
+    found = []
+    for item in history[-1].trajectories:
+        assert item.final_observation is not None
+        seen = re.findall(r"Door (\d+) is (\w+)", item.steps[0].observation.text)[0][group]
+        found.append(f"- {seen}: {item.final_observation.text.split()[-1].strip('.')}")
+    return "\n".join([history[-1].prompt, *found])
+
+
+def honest(history: Sequence[MetaStep]) -> str:
+    """Note the words of the colours in the batch."""
+    return lessons(history, 1)
+
+
+def memoriser(history: Sequence[MetaStep]) -> str:
+    """Note the words of the very doors of the batch."""
+    return lessons(history, 0)
+
+
+def report_of(env: type[DoorMetaEnv], reflector: Any) -> EvaluationReport:
+    config = EvaluationConfig(num_steps=3, episodes_per_step=3, num_seeds=8, num_validation=24, num_test=24)
+    with env(obedient) as made:
+        return evaluate(made, reflector, config=config)
+
+
+@pytest.fixture(scope="module")
+def honest_report() -> EvaluationReport:
+    return report_of(DoorMetaEnv, honest)
+
+
+def test_an_honest_learner_of_the_kinds_that_it_saw_has_no_gap(honest_report: EvaluationReport) -> None:
+    figures = honest_report.overall
+    assert figures.gain is not None
+    assert figures.gain.sign == 1
+    assert figures.kinds_gain is not None
+    assert figures.kinds_gain.mean > 0.3
+    assert figures.memorisation_gap is not None
+    assert figures.memorisation_gap.sign == 0
+
+
+def test_without_kinds_the_validation_tasks_accuse_it() -> None:
+    figures = report_of(DoorsWithoutKinds, honest).overall
+    assert figures.kinds_gain is None
+    assert figures.memorisation_gap is not None
+    assert figures.memorisation_gap.sign == 1
+
+
+def test_a_memoriser_has_a_gap_all_the_same() -> None:
+    figures = report_of(DoorMetaEnv, memoriser).overall
+    assert figures.memorisation_gap is not None
+    assert figures.memorisation_gap.mean > 0.5
+    assert figures.memorisation_gap.sign == 1
+
+
+def test_the_fresh_tasks_are_new_and_of_the_same_kinds(honest_report: EvaluationReport) -> None:
+    assert honest_report.overall.replay_gain is not None
+    with DoorMetaEnv(obedient) as env:
+        from metagym.evaluation.scoring import Loop
+        from metagym.evaluation.seen_kinds import on_seen_kinds
+
+        batch = env.task_set.draw(3, rng=np.random.default_rng(0))
+        loop = Loop("doors", 0, "arm", 1, ("doors",), 1, prompts=["a", "b"], batches=[batch])
+        before, after = on_seen_kinds(env.task_set, loop)
+    assert [task.kind for task in before.tasks] == [task.kind for task in batch]
+    assert not {task.id for task in before.tasks} & {task.id for task in batch}
+    assert (before.prompt, after.prompt, before.tasks) == ("a", "b", after.tasks)
