@@ -29,7 +29,7 @@ from metagym.models import GGUFChatModel
 from metagym.types import Trajectory, step_seed, sum_usage
 
 WORLDS = {"Gates": ("MetaGym/Gates-v0", 10), "ALFWorld": ("MetaGym/ALFWorld-v0", 10)}
-SLOTS, MAX_REPLY_TOKENS = 4, 30
+SLOTS, MAX_REPLY_TOKENS = 4, 12
 
 
 class Speed(NamedTuple):
@@ -76,7 +76,8 @@ async def send(base_url: str, conversations: list[list[dict[str, Any]]]) -> Spee
                 usages.append(next(usage for usage in reversed(found) if usage))
 
     start = time.perf_counter()
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
+    connector = aiohttp.TCPConnector(force_close=True)  # llama.cpp closes a connection after a stream
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
         await asyncio.gather(*(work() for _ in range(SLOTS)))
     cached = sum((usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0) for usage in usages)
     sent, replied = (sum(usage[name] for usage in usages) for name in ("prompt_tokens", "completion_tokens"))

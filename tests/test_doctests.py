@@ -22,6 +22,8 @@ def _modules_with_examples() -> list[str]:
 
 @pytest.mark.parametrize("name", _modules_with_examples())
 def test_docstring_examples_print_what_they_say(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "babyai" in name:
+        pytest.importorskip("minigrid", reason="needs the extra metagym[babyai]")
     if "minihack" in name:
         pytest.importorskip("minihack", reason="needs the extra metagym[minihack]")
     monkeypatch.chdir(tmp_path)

@@ -28,6 +28,7 @@ for _id, _meta_env, _vector_env in (
     ("MetaGym/Gates-v0", "metagym.envs.gates.meta:GatesMetaEnv", "metagym.registration:make_gates_vector"),
     ("MetaGym/MiniHack-v0", "metagym.envs.minihack.meta:MiniHackMetaEnv", "metagym.registration:make_minihack_vector"),
     ("MetaGym/ALFWorld-v0", "metagym.envs.alfworld.meta:ALFWorldMetaEnv", "metagym.registration:make_alfworld_vector"),
+    ("MetaGym/BabyAI-v0", "metagym.envs.babyai.meta:BabyAIMetaEnv", "metagym.registration:make_babyai_vector"),
     (
         "MetaGym/Questions-v0",
         "metagym.envs.questions.meta:QuestionsMetaEnv",
@@ -38,8 +39,11 @@ for _id, _meta_env, _vector_env in (
 register("MetaGym/GatesText-v0", "metagym.envs.gates.env:GatesEnv")
 register("MetaGym/MiniHackText-v0", "metagym.envs.minihack.env:MiniHackTextEnv")
 register("MetaGym/ALFWorldText-v0", "metagym.envs.alfworld.env:ALFWorldTextEnv")
+register("MetaGym/BabyAIText-v0", "metagym.envs.babyai.env:BabyAITextEnv")
 register("MetaGym/QuestionsText-v0", "metagym.envs.questions.env:QuestionEnv")
 
+NEEDS: Final = {"MetaGym/MiniHack-v0": ("minihack", "minihack"), "MetaGym/BabyAI-v0": ("babyai", "minigrid")}
+"""The ids that need an extra: its name, and a package that it brings."""
 RESERVED: Final = {
     "actor": "write --actor SPEC",
     "budget": "write --budget tokens=N,calls=N,cost=X,episodes=N",
@@ -144,8 +148,8 @@ def meta_env_ids() -> list[str]:
 
 def missing_package(env_id: str) -> str | None:
     """Return the extra that must be installed before the id can be made; None if nothing is missing."""
-    is_missing = env_id == "MetaGym/MiniHack-v0" and importlib.util.find_spec("minihack") is None
-    return "minihack" if is_missing else None
+    extra, package = NEEDS.get(env_id, ("", ""))
+    return extra if extra and importlib.util.find_spec(package) is None else None
 
 
 def _make_vector(env_id: str, num_envs: int, **options: Any) -> MetaVectorEnv:
@@ -156,6 +160,7 @@ def _make_vector(env_id: str, num_envs: int, **options: Any) -> MetaVectorEnv:
 
 # For `gymnasium.make_vec`, which wants an import path.
 make_gates_vector = functools.partial(_make_vector, "MetaGym/Gates-v0")
+make_babyai_vector = functools.partial(_make_vector, "MetaGym/BabyAI-v0")
 make_minihack_vector = functools.partial(_make_vector, "MetaGym/MiniHack-v0")
 make_alfworld_vector = functools.partial(_make_vector, "MetaGym/ALFWorld-v0")
 make_questions_vector = functools.partial(_make_vector, "MetaGym/Questions-v0")

@@ -75,7 +75,7 @@ TOOL_INSTRUCTIONS = """\
 The agent acts by calling tools, which you see as it sees them. The system prompt may hold sections "## Tool: NAME" at \
 its end: each replaces the description of that tool, and only that. Put what holds for one tool into its section, \
 written as a complete description; leave the sections out for tools whose description is right."""
-"""What a reflector that may improve descriptions of tools is told in addition."""
+"""Instructions for a reflector that may improve descriptions of tools, besides its own."""
 
 
 def shown_tools(meta_step: MetaStep) -> dict[str, str]:

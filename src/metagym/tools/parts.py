@@ -59,7 +59,7 @@ def write_part(prompt: str, name: str, description: str) -> str:
 
 
 def changed_parts(old: str, new: str) -> tuple[str, ...]:
-    """Return the names of the parts in which two prompts differ: `Tool: NAME`, or `system prompt` for the rest.
+    r"""Return the names of the parts in which two prompts differ: `Tool: NAME`, or `system prompt` for the rest.
 
     >>> changed_parts("Be brave.", "Be brave.\n\n## Tool: pay\nPay once.")
     ('Tool: pay',)

@@ -1,0 +1,109 @@
+"""BabyAI's inner environment, a plain `gymnasium.Env[str, str]`: the observation is a text, the action a name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import gymnasium
+
+from metagym.envs.babyai.families import DEFAULT_FAMILIES, make_level
+from metagym.envs.babyai.view import name_of, view_of
+from metagym.spaces import TextSpace
+
+ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
+"""BabyAI's actions, in the order of their numbers."""
+NUM_SEEDS = 2**31
+
+
+class BabyAITextEnv(gymnasium.Env[str, str]):
+    """BabyAI's levels in text. The same task gives the same episode in any process.
+
+    `reset(options={"task_id": "BabyAI-GoToLocal-v0/123"})` names a level by family and seed; without a task id,
+    `np_random` draws one of `families` and a seed. The mission is the goal. The reward is BabyAI's: 1 for a mission
+    that is done at once, down to 0.1 at the limit of steps.
+
+    >>> env = BabyAITextEnv()
+    >>> text, info = env.reset(options={"task_id": "BabyAI-GoToLocal-v0/1"})
+    >>> info["goal"]
+    'go to the purple box'
+    >>> print(env.step("turn left")[0].splitlines()[0])
+    You turn left.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "render_fps": 1}  # type: ignore[misc]
+
+    def __init__(self, *, families: Sequence[str] = DEFAULT_FAMILIES) -> None:
+        self.observation_space: TextSpace = TextSpace()
+        self.action_space: TextSpace = TextSpace()
+        self._families = tuple(families)
+        self._levels: dict[str, Any] = {}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Start the level `options["task_id"]` (`family/seed`); without an id, draw one."""
+        super().reset(seed=seed)
+        task_id = (options or {}).get("task_id")
+        if task_id is None:
+            family = self._families[int(self.np_random.integers(len(self._families)))]
+            task_id = f"{family}/{self.np_random.integers(NUM_SEEDS)}"
+        family, _, number = task_id.rpartition("/")
+        if family not in self._levels:
+            self._levels[family] = make_level(family)
+        self._level = self._levels[family]
+        self._level.reset(seed=int(number))
+        return view_of(self._level), self._info()
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Execute an action; an unknown one costs nothing and says so."""
+        if action not in ACTIONS:
+            return f"There is no action {action!r}.\n{view_of(self._level)}", 0.0, False, False, self._info()
+        before = _State(self._level)
+        _, reward, terminated, truncated, _ = self._level.step(ACTIONS.index(action))
+        text = f"{before.outcome(action, self._level)}\n{view_of(self._level)}"
+        success = terminated and reward > 0
+        info = self._info(success=success)
+        if terminated:
+            info |= {"outcome": "the mission is done" if success else "the mission failed", "available_actions": ()}
+        return text, float(reward), terminated, truncated, info
+
+    def close(self) -> None:
+        """Close the levels."""
+        for level in self._levels.values():
+            level.close()
+        self._levels.clear()
+
+    def _info(self, *, success: bool = False) -> dict[str, Any]:
+        return {"goal": self._level.mission, "available_actions": ACTIONS, "success": success}
+
+
+class _State:
+    """What an action may change, as it was before the action."""
+
+    def __init__(self, level: Any) -> None:
+        self.place, self.carrying = tuple(level.agent_pos), level.carrying
+        self.ahead = level.grid.get(*level.front_pos)
+        self.ahead_name = None if self.ahead is None else name_of(self.ahead)
+
+    def outcome(self, action: str, level: Any) -> str:
+        """Return what the action did, in words."""
+        if action in ("turn left", "turn right"):
+            return f"You {action}."
+        if action == "go forward":
+            is_moved = tuple(level.agent_pos) != self.place
+            return "You go forward." if is_moved else f"You cannot go forward: {self.ahead_name} is in the way."
+        if action == "pick up":
+            if self.carrying is None and level.carrying is not None:
+                return f"You pick up {name_of(level.carrying)}."
+            held = "" if self.carrying is None else f", and you carry {name_of(self.carrying)}"
+            return f"You pick up nothing{held}. Ahead is {self.ahead_name or 'a free square'}."
+        if action == "drop":
+            if self.carrying is None:
+                return "You carry nothing that you could drop."
+            held = name_of(self.carrying)
+            return f"You drop {held}." if level.carrying is None else f"You cannot drop {held} here."
+        now = level.grid.get(*level.front_pos)
+        if now is not self.ahead:
+            return f"You open {self.ahead_name}. In it is {'nothing' if now is None else name_of(now)}."
+        if now is None or name_of(now) == self.ahead_name:
+            return f"Nothing happens. Ahead is {self.ahead_name or 'a free square'}."
+        return f"Ahead is now {name_of(now)}."

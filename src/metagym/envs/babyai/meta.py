@@ -1,0 +1,31 @@
+"""BabyAI's meta-environment: write the prompt under which an actor does missions in a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from metagym.env import MetaEnv
+from metagym.envs.babyai.env import BabyAITextEnv
+from metagym.envs.babyai.families import DEFAULT_FAMILIES, BabyAITaskSet
+from metagym.imports import package_versions
+
+
+class BabyAIMetaEnv(MetaEnv):
+    """The meta-environment over BabyAI: `gym.make("MetaGym/BabyAI-v0")`.
+
+    A family is a BabyAI id; `families` takes ids and kinds of missions (`GoToLocal`, `KeyCorridor`, ...). There is no
+    scripted stand-in for a language model; `actor="metagym.envs.babyai.expert:BabyAIExpert"` is BabyAI's own bot.
+    """
+
+    default_prompt = (
+        "You stand in a room of square tiles and have a mission. Turn and walk to what it names. You pick up, and "
+        "toggle (open, close, unlock), what is one step ahead of you. A locked door needs the key of its colour."
+    )
+    default_options: ClassVar[Mapping[str, Any]] = {"families": DEFAULT_FAMILIES, "max_steps": 60}
+    make_inner_env = staticmethod(BabyAITextEnv)
+    make_task_set = staticmethod(BabyAITaskSet)
+
+    def inner_fingerprint(self) -> dict[str, Any]:
+        """Return the version of minigrid, which makes the levels."""
+        return {"packages": package_versions("minigrid")}
