@@ -43,6 +43,10 @@ class Extension:
     bound_to: Any = None
     """Reflectors that need their own rollouts: `bound_to(replay)` returns the reflector that plays by `replay`."""
 
+    needs_chance: str = ""
+    """Reflectors and optimizers: `actor` or `reflector`, if they compare several samples of it; at temperature 0 these
+    are equal."""
+
     async def aclose(self) -> None:
         """Close connections. Calling it twice is fine."""
 

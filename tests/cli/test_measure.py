@@ -89,7 +89,7 @@ def test_a_measurement_wants_an_explicit_actor_and_reflector() -> None:
 
 
 def test_the_shipped_presets_are_complete() -> None:
-    assert preset_names() == ["arena-small", "ict", "ict-small", "stream"]
+    assert preset_names() == ["arena-small", "ict", "ict-paper-line", "ict-small", "stream"]
     for name in preset_names():
         assert load_preset(name).configs()
     ict = load_preset("ict")

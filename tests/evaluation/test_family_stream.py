@@ -10,7 +10,7 @@ import pytest
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.errors import ConfigError, LeakError, RunFolderError
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.family_stream import StreamReport, evaluate_stream
+from metagym.evaluation.family_stream import StreamReport, compare_streams, evaluate_stream
 from metagym.evaluation.store import read_report
 from metagym.runs import Measurement, Role, RunFolder
 from tests.conftest import MakeGates
@@ -42,6 +42,19 @@ def test_no_reflection_forgets_nothing(make_gates: MakeGates) -> None:
     assert report.forgetting is not None
     assert report.forgetting.mean == 0.0
     assert StreamReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_streams_are_compared_by_their_online_scores(make_gates: MakeGates) -> None:
+    arms = [("demo", "demo", "method"), ("fixed", "no reflection", "null control")]
+    reports = [evaluate_stream(make_gates(), name, config=CONFIG, arm=arm, kind=kind) for name, arm, kind in arms]  # type: ignore[arg-type]
+    (found,) = compare_streams(reports)
+    assert found.online is not None
+    expected = reports[0].online_mean.mean - reports[1].online_mean.mean  # type: ignore[union-attr]
+    assert found.online.mean == pytest.approx(expected)
+    assert (found.second_kind, found.verdict) == ("null control", "demo is better than no reflection")
+    other = evaluate_stream(make_gates(), "fixed", config=CONFIG.model_copy(update={"num_steps": 2}))
+    with pytest.raises(ConfigError, match="to be streams of one protocol, got two"):
+        compare_streams([reports[0], other])
 
 
 def test_a_stream_goes_on_over_its_folder(make_gates: MakeGates, tmp_path: Path) -> None:

@@ -25,6 +25,26 @@ def test_the_preset_of_the_paper_states_its_sampling_and_a_models_own_goes_over_
     assert with_sampling(own, preset.sampling)["sampling"] == {"temperature": 0.0, "max_completion_tokens": 9}
 
 
+@pytest.mark.parametrize("name", ["ict", "ict-paper-line", "ict-small", "stream"])
+def test_presets_have_the_a_a_run_and_controls_by_default(name: str) -> None:
+    controls = load_preset(name).controls
+    assert controls[:2] == ("same again", "no reflection")
+    assert len(controls) >= 4
+
+
+def test_the_papers_line_differs_from_ict_in_the_task_line_and_the_steps_only() -> None:
+    ict, line = load_preset("ict"), load_preset("ict-paper-line")
+    plain = [environment.model_copy(update={"options": {}}) for environment in line.environments]
+    assert tuple(plain) == ict.environments
+    assert [environment.options for environment in line.environments] == [
+        {"max_steps": 25},
+        {"goal": "paper_task_line", "max_steps": 25},
+    ]
+    assert line.model_dump(exclude={"name", "about", "guessed", "environments"}) == ict.model_dump(
+        exclude={"name", "about", "guessed", "environments"}
+    )
+
+
 @pytest.mark.parametrize("spec", ["demo", {"model": "demo"}, {"method": "fixed"}, print])
 def test_what_is_no_language_model_gets_no_sampling(spec: Any) -> None:
     assert with_sampling(spec, {"temperature": 0.0}) is spec

@@ -24,7 +24,7 @@ FolderOption = Annotated[
 
 
 def evaluate_command(
-    preset: Annotated[str, Option(help="`ict`, `ict-small`, `stream`, or your own .toml file.")],
+    preset: Annotated[str, Option(help="`ict`, `ict-paper-line`, `ict-small`, `stream`, or your own .toml file.")],
     actor: model_options.ActorOption = None,
     reflector: model_options.ReflectorOption = None,
     budget: model_options.BudgetOption = None,
@@ -39,7 +39,7 @@ def evaluate_command(
     The budget holds for each environment and each batch size k of the preset.
     """
     from metagym.evaluation.campaign import run_campaign, run_streams
-    from metagym.evaluation.output.tables import comparison_tables, report_tables, stream_tables
+    from metagym.evaluation.output.tables import comparison_tables, interval_text, report_tables, stream_tables
     from metagym.evaluation.preset import load_preset
 
     protocol = load_preset(preset)
@@ -47,7 +47,8 @@ def evaluate_command(
     reflector_spec = model_options.read_reflector(reflector, reflector_sampling, actor=actor_spec)
     _print_models(protocol, actor_spec, reflector_spec)
     path = out or Path("runs") / f"evaluate-{protocol.name}"
-    streams, found = [], []
+    streams: list[Any] = []
+    found: list[Any] = []
     with resumable(path, f"the same command with --out {path}"), progress() as bars:
         bar = bars.add_task("episodes", total=None)
         arguments: dict[str, Any] = {
@@ -55,25 +56,25 @@ def evaluate_command(
             "reflector": reflector_spec,
             "path": path,
             "budget": model_options.read_budget(budget),
+            "controls": _read_controls(control),
+            "on_arm": lambda name, num: bars.reset(bar, total=num, description=name),
             "on_episode": lambda trajectory: bars.advance(bar),
         }
         if protocol.protocol == "stream":
             streams = run_streams(protocol, **arguments)
         else:
-            found = run_campaign(
-                protocol,
-                **arguments,
-                controls=_read_controls(control),
-                on_arm=lambda name, num: bars.reset(bar, total=num, description=name),
-            )
+            found = run_campaign(protocol, **arguments)
     if as_json:
-        for result in (*streams, *(evaluated.reports for evaluated in found)):
-            print_json(result)
+        for evaluated in (*streams, *found):
+            print_json(evaluated.reports)
         return
     for guess in protocol.guessed:
         console.print(f"guessed: {guess}", highlight=False, markup=False)
     for stream in streams:
-        console.print(*stream_tables(stream), sep="\n", highlight=False)
+        console.print(*stream_tables(stream.reports[0]), sep="\n", highlight=False)
+        for comparison in stream.comparisons:
+            print_text(f"online score, minus {comparison.second}: {interval_text(comparison.online)}")
+            print_text(f"verdict: {comparison.verdict}")
     for evaluated in found:
         console.print(*report_tables(evaluated.reports[0]), sep="\n", highlight=False)
         if evaluated.comparisons:

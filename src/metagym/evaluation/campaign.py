@@ -24,7 +24,7 @@ from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_config
 from metagym.evaluation.controls import CONTROLS, Arm, control_arm
-from metagym.evaluation.family_stream import StreamReport, evaluate_stream
+from metagym.evaluation.family_stream import StreamComparison, StreamReport, compare_streams, evaluate_stream
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.preset import Preset, PresetEnvironment, with_sampling
 from metagym.evaluation.report import EvaluationReport
@@ -46,6 +46,14 @@ _RESERVED = {
 """Options that a protocol sets itself, so that a preset cannot."""
 OnArm = Callable[[str, int], Any]
 OnEpisode = Callable[[Trajectory], None]
+
+
+class Streamed(NamedTuple):
+    """One environment and k of a stream: the reports of its arms, the reflector's first, and their comparisons."""
+
+    folder: Path
+    reports: tuple[StreamReport, ...]
+    comparisons: tuple[StreamComparison, ...]
 
 
 class Evaluated(NamedTuple):
@@ -95,21 +103,35 @@ def run_streams(
     actor: ActorSpec,
     reflector: ReflectorArgument,
     path: str | Path,
+    controls: Sequence[str] | None = None,
     budget: Mapping[str, Any] | None = None,
+    on_arm: OnArm | None = None,
     on_episode: OnEpisode | None = None,
-) -> list[StreamReport]:
-    """Run the reflector over the streams of a preset whose protocol is `stream`; one report per environment and k."""
+) -> list[Streamed]:
+    """Run the reflector and its controls over the streams of a preset of the protocol `stream`; see `run_campaign`."""
+    wanted = preset.controls if controls is None else tuple(controls)
+    if unfit := {"other family", "constant prompt"} & set(wanted):
+        raise ConfigError(f"A stream goes through all families: the controls {sorted(unfit)} have no meaning there.")
     actor = with_sampling(actor, preset.sampling)
-    check_configs(preset.configs(), actor)
+    check_configs(preset.configs(), actor, controls=wanted)
     spec = with_sampling(_read_reflector(reflector), preset.reflector_sampling)
-    name = _arm_name(spec)
-    reports = []
+    found = []
     for environment, config in preset.configs():
         length = config.num_steps * len(config.families)
-        with opened(environment, length, actor, budget=budget, on_episode=on_episode) as (env, _):
-            place = folder_of(path, environment, config) / name
-            reports.append(evaluate_stream(env, spec, config=config, arm=name, path=place))
-    return reports
+        folder = folder_of(path, environment, config)
+        with opened(environment, length, actor, budget=budget, on_episode=on_episode) as (env, meta_env):
+            policy = make_reflector(spec, demo=meta_env.make_demo_reflector)
+            arms = [Arm(_arm_name(spec), policy), *(control_arm(name, policy) for name in wanted)]
+            reports = []
+            for arm in arms:
+                if on_arm is not None:
+                    blocks = len(config.families)
+                    tests = blocks * (blocks + 1) * config.num_test
+                    on_arm(arm.name, config.num_seeds * (length * config.episodes_per_step + tests))
+                about: dict[str, Any] = {"arm": arm.name, "kind": arm.kind, "path": folder / folder_name(arm.name)}
+                reports.append(evaluate_stream(env, arm.reflector, config=config, **about))
+        found.append(Streamed(folder, tuple(reports), compare_streams(reports)))
+    return found
 
 
 def check_configs(

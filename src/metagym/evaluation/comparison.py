@@ -56,7 +56,9 @@ class Comparison(Record):
     first: Text
     second: Text
     second_kind: ArmKind = "method"
-    """With `same again` the difference is the noise floor."""
+    """With `same again` the difference is the noise floor, unless it has no chance."""
+    second_misses_chance: bool = False
+    """Whether `second` needs chance that its models do not have: an A/A run of them is no noise floor."""
     endpoint: Endpoint
     """`chosen`: the prompt chosen on validation. `last`: the last prompt."""
     difference: Estimate | None
@@ -234,12 +236,15 @@ def _comparison(
         notes.append(f"With {plural(num_seeds, 'seed')} no exact sign-flip test can give p < 0.05.")
     if first.arm == second.arm:
         notes.append(f"Both arms are named {first.arm!r}, so that they share their randomness: give them two names.")
+    if second.misses_chance:
+        notes.append(f"{second.arm} needs chance, and its models have none (temperature 0).")
     if forced:
         notes.append("FORCED: the measurements differ in " + "; ".join(forced))
     return Comparison(
         first=first.arm,
         second=second.arm,
         second_kind=second.kind,
+        second_misses_chance=second.misses_chance,
         endpoint=endpoint,
         difference=difference,
         families={
@@ -251,7 +256,7 @@ def _comparison(
         detectable=detectable_effect(std, num_seeds) if std else None,
         margin=margin,
         equivalence_p=equal_p,
-        verdict=_verdict(first.arm, second.arm, difference, equal_p, margin),
+        verdict=verdict_between(first.arm, second.arm, difference, equal_p, margin),
         num_pairs=int(sum(np.isfinite(table).sum() for table in pair.cells.values())),
         num_dropped=int(sum(np.isnan(table).sum() for table in pair.cells.values())),
         worst_case=(pair.filled_difference(least, greatest), pair.filled_difference(greatest, least)),
@@ -261,7 +266,10 @@ def _comparison(
     )
 
 
-def _verdict(first: str, second: str, difference: Estimate | None, equal_p: float | None, margin: float | None) -> str:
+def verdict_between(
+    first: str, second: str, difference: Estimate | None, equal_p: float | None, margin: float | None
+) -> str:
+    """Return the words for a difference of two arms; they follow the (adjusted) p."""
     if difference is None:
         return "no interval: no seed has a score in both arms"
     is_equal = equal_p is not None and equal_p < 0.05

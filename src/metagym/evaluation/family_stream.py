@@ -17,7 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metagym.env import meta_env_of
+from metagym.errors import ConfigError
+from metagym.evaluation.comparison import verdict_between
 from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.gains import MeasurementTable, mean_of
 from metagym.evaluation.learning import learn
 from metagym.evaluation.plan import Plan
@@ -28,7 +31,7 @@ from metagym.evaluation.store import open_store, write_report
 from metagym.meta_episode import TaskQueue
 from metagym.reflectors import ReflectorSpec, make_reflector
 from metagym.runs import Measurement, RecordStore, Role
-from metagym.statistics import Estimate, mean_interval
+from metagym.statistics import Estimate, mean_interval, together
 from metagym.types import SCHEMA_VERSION, Record, Task, Text, Texts, derive_seed
 
 
@@ -37,6 +40,7 @@ class StreamReport(Record):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     arm: Text
+    kind: ArmKind = "method"
     config: EvaluationConfig
     """`num_steps` is the length of one family's block."""
     scripted: bool
@@ -54,7 +58,20 @@ class StreamReport(Record):
     the block in place of the best one, which would be chosen by its own luck)."""
     final: Estimate | None
     """Test score at the end over all families."""
+    online_by_seed: tuple[float | None, ...] = ()
+    """The mean online score of each seed; None if a part of it is missing. Arms are compared by these."""
     notes: Texts = ()
+
+
+class StreamComparison(Record):
+    """One stream against another by its online score: a positive difference speaks for `first`."""
+
+    first: Text
+    second: Text
+    second_kind: ArmKind = "method"
+    online: Estimate | None
+    """Student's t over the per-seed differences; with several arms the intervals hold together."""
+    verdict: Text
 
 
 def evaluate_stream(
@@ -63,13 +80,14 @@ def evaluate_stream(
     *,
     config: EvaluationConfig,
     arm: str = "reflector",
+    kind: ArmKind = "method",
     path: str | Path | None = None,
 ) -> StreamReport:
     """Run a reflector over streams of families, and return the report; with `path` in a run folder, as `evaluate`."""
     meta_env = meta_env_of(env)
     policy = make_reflector(reflector, demo=meta_env.make_demo_reflector)
     # Nothing is chosen in a stream, so that no validation tasks are needed.
-    plan = Plan(meta_env, config.model_copy(update={"num_validation": 1, "replay": False}), {}, arm)
+    plan = Plan(meta_env, config.model_copy(update={"num_validation": 1, "replay": False}), {}, arm, kind)
     manifest = plan.manifest(env, policy)
     manifest = manifest.model_copy(update={"evaluation": {**(manifest.evaluation or {}), "protocol": "stream"}})
     store = open_store(path, manifest)
@@ -142,6 +160,7 @@ def _report(plan: Plan, store: RecordStore, loops: Sequence[Loop]) -> StreamRepo
     forgetting_scale = scale.of_one_in(num_test * max(1, num_blocks - 1))
     return StreamReport(
         arm=plan.arm,
+        kind=plan.kind,
         config=config,
         scripted=scripted,
         online=tuple(score(column, k) for column in online.T),
@@ -152,5 +171,35 @@ def _report(plan: Plan, store: RecordStore, loops: Sequence[Loop]) -> StreamRepo
         if lost.size
         else None,
         final=score(retention[:, -1].mean(axis=1), num_test * num_blocks),
+        online_by_seed=tuple(None if np.isnan(value) else float(value) for value in online.mean(axis=1)),
         notes=(SCRIPTED_NOTE,) if scripted else (),
+    )
+
+
+def compare_streams(reports: Sequence[StreamReport]) -> tuple[StreamComparison, ...]:
+    """Compare the first stream with each other one by its online score, paired by seed; the intervals hold together.
+
+    Raises:
+        ConfigError: the streams have other seeds or families.
+    """
+    first, *others = reports
+    protocol = {"config": first.config.model_dump()}
+    found = {}
+    for number, other in enumerate(others):
+        if {"config": other.config.model_dump()} != protocol:
+            raise ConfigError(f"Expected {first.arm!r} and {other.arm!r} to be streams of one protocol, got two.")
+        pairs = np.array([first.online_by_seed, other.online_by_seed], dtype=np.float64)  # None becomes NaN
+        scale = scale_of(first.config, pairs.flat)
+        resolution = scale.of_one_in(len(first.online) * first.config.episodes_per_step)
+        found[number] = mean_interval(pairs[0] - pairs[1], resolution=resolution, bounds=scale.of_differences)
+    together_found = together(found)
+    return tuple(
+        StreamComparison(
+            first=first.arm,
+            second=other.arm,
+            second_kind=other.kind,
+            online=together_found[number],
+            verdict=verdict_between(first.arm, other.arm, together_found[number], None, None),
+        )
+        for number, other in enumerate(others)
     )

@@ -94,6 +94,9 @@ class Plan:
                 "config": self.config.model_dump(mode="json"),
                 "arm": self.arm,
                 "kind": self.kind,
+                "needs_chance": "either"
+                if self.kind == "same again"
+                else extension_of(optimizer).needs_chance or extension_of(reflector).needs_chance,
                 "contents": {
                     name: {role: item.model_dump(mode="json") for role, item in roles.items()}
                     for name, roles in self.contents.items()

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from metagym.evaluation.chance import Needs, misses
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.difficulty import Contents, FamilyDifficulty, family_difficulty
@@ -74,6 +75,8 @@ class EvaluationReport(Record):
     """The validation scores of its prompts."""
     tests: tuple[Measurement, ...]
     """The test scores one by one; comparisons are made from them."""
+    needs_chance: Needs = ""
+    """Whose chance the arm needs, if it compares samples."""
     copies: tuple[Copies, ...] = ()
     """What the last prompt of each meta-episode has from its learning episodes, word for word."""
     task_reads: dict[Text, int] = {}
@@ -81,6 +84,11 @@ class EvaluationReport(Record):
     difficulty: tuple[FamilyDifficulty, ...] = ()
     """How hard each family is under `sp_0`, by role; and by meta-step, if no prompt was ever changed."""
     notes: Texts = ()
+
+    @property
+    def misses_chance(self) -> bool:
+        """Whether the arm needs chance that its models do not have: they sample at temperature 0."""
+        return misses(self.needs_chance, self.measurement.get("actor"), self.reflector)
 
     @property
     def num_seeds(self) -> int:
@@ -120,6 +128,8 @@ def build_report(
             f"{MIN_SEEDS_FOR_SIGN_FLIP}."
         )
     difficulty = tuple(_difficulty(table, config, contents or {}))
+    if misses(about.get("needs_chance", ""), about.get("measurement", {}).get("actor"), about.get("reflector")):
+        notes.append(f"{arm} needs chance, and its models have none (temperature 0): its samples are all equal.")
     copied = [item for item in about.get("copies", ()) if item.names or item.sentences]
     if copied:
         parts = ", ".join(repr(part) for part in (*copied[0].names, *copied[0].sentences)[:3])
@@ -130,6 +140,11 @@ def build_report(
     if reads := about.get("task_reads"):
         named = ", ".join(f"{name} ({plural(count, 'time')})" for name, count in sorted(reads.items()))
         notes.append(f"The reflector read fields of `task`, which no model sees: {named}. They can give answers away.")
+    if len(table.seeds) > 1:
+        notes.append(
+            f"Intervals are over {len(table.seeds)} seeds on the same test tasks. For a trained reflector they speak "
+            "of this one reflector, not of its training."
+        )
     notes += [warning for family in difficulty for warning in family.warnings]
     return EvaluationReport(
         arm=arm,
@@ -138,7 +153,7 @@ def build_report(
         overall=overall,
         families=families,
         prompts=tuple(_chosen_prompts(table)),
-        verdict=_verdict(overall.gain),
+        verdict=_verdict(overall.gain, overall.last_gain),
         num_missing=sum(score is None for item in tests for score in item.scores),
         usage=_usages(measurements, reflector_usage or Usage(), learned),
         learned=tuple(learned),
@@ -200,7 +215,14 @@ def power_in_words(std: float, num: int) -> str:
     return f"a true difference of {detectable_effect(std, num):.3f} would be found with 80 % power"
 
 
-def _verdict(gain: Estimate | None) -> str:
+def _verdict(gain: Estimate | None, last: Estimate | None) -> str:
+    """Return the primary endpoint in words, and the last prompt's gain: validation can hide a harmful reflector."""
+    harmful = last is not None and last.sign < 0
+    further = "" if last is None or last.low is None else f"; the last prompt: gain {last.mean:+.3f}"
+    return _primary_verdict(gain) + further + (", worse than sp_0" if harmful else "")
+
+
+def _primary_verdict(gain: Estimate | None) -> str:
     if gain is None:
         return "nothing measured: no task has a test score under both prompts"
     named, seeds = word(gain), plural(gain.num, "seed")

@@ -56,6 +56,7 @@ def report_of(store: RecordStore) -> EvaluationReport:
         measurement=manifest.measurement,
         reflector=manifest.reflector,
         learn_from=manifest.evaluation["learn_from"],
+        needs_chance=manifest.evaluation.get("needs_chance", ""),
         copies=tuple(store.all(Copies).values()),
         task_reads=dict(Counter(name for item in reflections for name in item.task_reads)),
         contents=manifest.evaluation.get("contents", {}),

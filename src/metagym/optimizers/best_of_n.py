@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from metagym.budget import Budget
 from metagym.env import MetaEnv
@@ -33,6 +33,8 @@ class BestOfN:
     >>> result.last_reflection.analysis
     'All 3 candidates are equal.'
     """
+
+    needs_chance: ClassVar[str] = "reflector"
 
     n: int = 4
     """Candidates a meta-step."""

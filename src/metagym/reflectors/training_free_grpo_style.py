@@ -71,6 +71,7 @@ class TrainingFreeGRPOStyle(ReflectionMethod):
     max_tokens: int = 24_000
     replay: Replay | None = field(default=None, compare=False)
     wording = (COMPARE, MERGE)
+    needs_chance = "actor"
 
     def bound_to(self, replay: Replay) -> TrainingFreeGRPOStyle:
         """Return a copy that plays its rollouts by `replay`."""

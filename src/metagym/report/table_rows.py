@@ -75,7 +75,8 @@ def comparison_rows(group: Sequence[Run]) -> tuple[list[Row], str, list[str]]:
         comparisons = compare(reports)
     except ConfigError as error:
         return [], str(error), []
-    noise = next((item.difference for item in comparisons if item.second_kind == "same again"), None)
+    floors = [item for item in comparisons if item.second_kind == "same again" and not item.second_misses_chance]
+    noise = floors[0].difference if floors else None
     domain = domain_of([item.difference for item in comparisons])
     names = [run.name for run in group[1:] if run.report is not None]
     rows = [
@@ -90,6 +91,7 @@ def comparison_rows(group: Sequence[Run]) -> tuple[list[Row], str, list[str]]:
             "detectable": format_number(item.detectable, 3),
             "dropped": _dropped(item),
             "verdict": item.verdict,
+            "has_floor": noise is not None,
         }
         for name, item in zip(names, comparisons, strict=True)
     ]

@@ -61,6 +61,8 @@ class Standing(Record):
     """Holm's p of that difference over all methods and controls; None if a scripted stand-in took part."""
     ranks: tuple[int, int] | None = None
     """The best and the worst rank among the methods that the scores leave open, at 95 % for all methods at once."""
+    misses_chance: bool = False
+    """Whether it needs chance that its models do not have (temperature 0): its samples are all equal."""
     outlay: BudgetUse
     """What one meta-episode took to learn, on average (whole numbers are rounded up)."""
     most: BudgetUse
@@ -120,6 +122,7 @@ def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline
             against_baseline=item,
             adjusted_p=None if scripted or item is None else item.adjusted_p,
             ranks=ranks.get(report.arm),
+            misses_chance=report.misses_chance,
             **_average_effort(report.learned),
         )
         for report, item in ((report, against.get(report.arm)) for report in reports)

@@ -108,7 +108,8 @@ def plot_differences(comparisons: Sequence[Comparison]) -> Figure:
     figure, (panel,) = _make_figure(1, scripted, size=size)
     shown = [(item, item.difference) for item in comparisons if item.difference is not None]
     for row, (item, estimate) in enumerate(shown):
-        if item.second_kind == "same again" and estimate.low is not None and estimate.high is not None:
+        is_floor = item.second_kind == "same again" and not item.second_misses_chance
+        if is_floor and estimate.low is not None and estimate.high is not None:
             panel.axvspan(estimate.low, estimate.high, color="0.85", label="A/A band")
             panel.legend(fontsize="small")
         panel.errorbar(estimate.mean, row, xerr=_error(estimate), fmt="o", color="C0", capsize=3)

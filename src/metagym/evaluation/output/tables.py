@@ -143,7 +143,8 @@ def score_cells(row: Standing) -> Sequence[str]:
     """Return the arm, its open ranks, its test score, gain, difference to the baseline, and Holm's p."""
     # The ends of the interval have no plus sign, so that 80 columns hold every cell.
     interval = interval_text(row.against_baseline, 2, sign="")
-    return row.arm, rank_text(row), mean_text(row.test), mean_text(row.gain, "+"), interval, _p(row.adjusted_p)
+    arm = f"{row.arm} (no chance)" if row.misses_chance else row.arm
+    return arm, rank_text(row), mean_text(row.test), mean_text(row.gain, "+"), interval, _p(row.adjusted_p)
 
 
 def rank_text(row: Standing) -> str:
