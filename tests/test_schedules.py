@@ -13,7 +13,7 @@ from metagym.meta_episode import TaskQueue, blocked, check_batch, fresh, make_sc
 from metagym.tasks import TaskSet
 from metagym.types import Task
 from tests.conftest import make_task
-from tests.test_tasks import listed
+from tests.tasks.test_tasks import listed
 
 
 def queue_of(task_set: TaskSet, *, seed: int = 0, **options: Any) -> TaskQueue:

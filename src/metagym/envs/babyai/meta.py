@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from metagym.env import MetaEnv
 from metagym.envs.babyai.env import BabyAITextEnv
+from metagym.envs.babyai.expert import BabyAIExpert
 from metagym.envs.babyai.families import DEFAULT_FAMILIES, BabyAITaskSet
 from metagym.imports import package_versions
 
@@ -14,8 +15,8 @@ from metagym.imports import package_versions
 class BabyAIMetaEnv(MetaEnv):
     """The meta-environment over BabyAI: `gym.make("MetaGym/BabyAI-v0")`.
 
-    A family is a BabyAI id; `families` takes ids and kinds of missions (`GoToLocal`, `KeyCorridor`, ...). There is no
-    scripted stand-in for a language model; `actor="metagym.envs.babyai.expert:BabyAIExpert"` is BabyAI's own bot.
+    A family is a BabyAI id; `families` takes ids and kinds of missions (`GoToLocal`, `KeyCorridor`, ...). The demo
+    actor is BabyAI's own bot: it sees the whole level and reads no prompt, so there is no demo reflector.
     """
 
     default_prompt = (
@@ -25,6 +26,7 @@ class BabyAIMetaEnv(MetaEnv):
     default_options: ClassVar[Mapping[str, Any]] = {"families": DEFAULT_FAMILIES, "max_steps": 60}
     make_inner_env = staticmethod(BabyAITextEnv)
     make_task_set = staticmethod(BabyAITaskSet)
+    make_demo_actor = staticmethod(BabyAIExpert)
 
     def inner_fingerprint(self) -> dict[str, Any]:
         """Return the version of minigrid, which makes the levels."""
