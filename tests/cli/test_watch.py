@@ -170,6 +170,7 @@ def in_terminal() -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], int]]
         os.close(handle)
 
 
+@pytest.mark.slow
 @needs_terminal
 def test_q_leaves_a_run_that_goes_on_and_the_terminal_as_it_was(run: RunFolder, in_terminal: Any) -> None:
     import termios
@@ -183,6 +184,7 @@ def test_q_leaves_a_run_that_goes_on_and_the_terminal_as_it_was(run: RunFolder, 
     assert run.is_writing
 
 
+@pytest.mark.slow
 @needs_terminal
 def test_ctrl_c_leaves_with_130_and_without_a_traceback(run: RunFolder, in_terminal: Any) -> None:
     following, terminal = in_terminal(run.path)
@@ -201,6 +203,7 @@ def test_a_terminal_without_a_keyboard_is_drawn_on_all_the_same(run: RunFolder, 
     assert following.wait(timeout=60) == 0
 
 
+@pytest.mark.slow
 @needs_terminal
 def test_a_dumb_terminal_gets_plain_lines(run: RunFolder, in_terminal: Any) -> None:
     play(run, 0)

@@ -140,6 +140,7 @@ def kill_and_resume(path: Path, whole: bytes, moments: list[int]) -> None:
     assert sorted((path / "log.jsonl").read_bytes().splitlines()) == sorted(whole.splitlines())
 
 
+@pytest.mark.slow
 def test_an_evaluation_killed_with_9_four_times_gives_the_log_of_an_uninterrupted_one(
     tmp_path: Path, whole: bytes
 ) -> None:
