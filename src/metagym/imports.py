@@ -12,6 +12,9 @@ from typing import Any
 
 from metagym.errors import ConfigError, MissingExtraError
 
+BY_THEIR_OWN_COMMAND = {"bfcl-eval": "pip install --no-deps bfcl-eval==2026.3.23 mpmath==1.3.0"}
+"""Packages that no extra can have: they pin versions that nothing here needs, so they come without dependencies."""
+
 
 def import_object(path: str) -> Any:
     """Import and return the object at `package.module:name`."""
@@ -47,6 +50,8 @@ def install_command(extra: str) -> str:
     'pip install minihack==1.0.2 nle==1.3.0'
     """
     wanted = re.compile(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""") if extra else re.compile(r"^((?!extra).)*$")
+    if extra in BY_THEIR_OWN_COMMAND:
+        return BY_THEIR_OWN_COMMAND[extra]
     packages = []
     for line in declared_requirements():
         requirement, _, marker = (part.strip() for part in line.partition(";"))

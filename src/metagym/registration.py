@@ -29,6 +29,7 @@ for _id, _meta_env, _vector_env in (
     ("MetaGym/MiniHack-v0", "metagym.envs.minihack.meta:MiniHackMetaEnv", "metagym.registration:make_minihack_vector"),
     ("MetaGym/ALFWorld-v0", "metagym.envs.alfworld.meta:ALFWorldMetaEnv", "metagym.registration:make_alfworld_vector"),
     ("MetaGym/BabyAI-v0", "metagym.envs.babyai.meta:BabyAIMetaEnv", "metagym.registration:make_babyai_vector"),
+    ("MetaGym/Tools-v0", "metagym.envs.tools.meta:ToolsMetaEnv", "metagym.registration:make_tools_vector"),
     (
         "MetaGym/Questions-v0",
         "metagym.envs.questions.meta:QuestionsMetaEnv",
@@ -40,10 +41,15 @@ register("MetaGym/GatesText-v0", "metagym.envs.gates.env:GatesEnv")
 register("MetaGym/MiniHackText-v0", "metagym.envs.minihack.env:MiniHackTextEnv")
 register("MetaGym/ALFWorldText-v0", "metagym.envs.alfworld.env:ALFWorldTextEnv")
 register("MetaGym/BabyAIText-v0", "metagym.envs.babyai.env:BabyAITextEnv")
+register("MetaGym/ToolsText-v0", "metagym.envs.tools.env:ToolsEnv")
 register("MetaGym/QuestionsText-v0", "metagym.envs.questions.env:QuestionEnv")
 
-NEEDS: Final = {"MetaGym/MiniHack-v0": ("minihack", "minihack"), "MetaGym/BabyAI-v0": ("babyai", "minigrid")}
-"""The ids that need an extra: its name, and a package that it brings."""
+NEEDS: Final = {
+    "MetaGym/MiniHack-v0": ("minihack", "minihack"),
+    "MetaGym/BabyAI-v0": ("babyai", "minigrid"),
+    "MetaGym/Tools-v0": ("bfcl-eval", "bfcl_eval"),
+}
+"""The ids that need an extra (or a package with a command of its own): its name, and a module that it brings."""
 RESERVED: Final = {
     "actor": "write --actor SPEC",
     "budget": "write --budget tokens=N,calls=N,cost=X,episodes=N",
@@ -147,7 +153,7 @@ def meta_env_ids() -> list[str]:
 
 
 def missing_package(env_id: str) -> str | None:
-    """Return the extra that must be installed before the id can be made; None if nothing is missing."""
+    """Return the extra (or package) that must be installed before the id can be made; None if nothing is missing."""
     extra, package = NEEDS.get(env_id, ("", ""))
     return extra if extra and importlib.util.find_spec(package) is None else None
 
@@ -163,4 +169,5 @@ make_gates_vector = functools.partial(_make_vector, "MetaGym/Gates-v0")
 make_babyai_vector = functools.partial(_make_vector, "MetaGym/BabyAI-v0")
 make_minihack_vector = functools.partial(_make_vector, "MetaGym/MiniHack-v0")
 make_alfworld_vector = functools.partial(_make_vector, "MetaGym/ALFWorld-v0")
+make_tools_vector = functools.partial(_make_vector, "MetaGym/Tools-v0")
 make_questions_vector = functools.partial(_make_vector, "MetaGym/Questions-v0")

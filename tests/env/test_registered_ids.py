@@ -24,6 +24,8 @@ def made(env_id: str, **options: Any) -> Any:
     for name in ("MiniHack", "ALFWorld"):
         if name in env_id:
             pytest.importorskip(name.lower(), reason=f"needs the extra metagym[{name.lower()}]")
+    if "Tools" in env_id:
+        pytest.importorskip("bfcl_eval", reason="needs bfcl-eval")
     return gymnasium.make(env_id, **options)
 
 

@@ -127,7 +127,7 @@ def test_each_known_keyword_is_checked_and_an_unknown_one_passed_over(value: Any
         ([tool_schema(book)] * 2, "expected different names, got 'book' twice"),
         ([{"type": "function", "function": {"name": "a", "description": 1}}], "expected the description of 'a'"),
         ([{"type": "function", "function": {"name": "a", "parameters": {"type": "array"}}}], "JSON schema of an obj"),
-        ([{"type": "function", "function": {"name": "a", "parameters": {"default": {1, 2}}}}], "is no JSON"),
+        ([{"type": "function", "function": {"name": "a", "parameters": {"default": {1, 2}}}}], "a schema in JSON"),
     ],
 )
 def test_what_is_no_list_of_tools_is_named(tools: Any, problem: str) -> None:

@@ -24,7 +24,7 @@ from metagym.errors import MissingExtraError
 from metagym.optimizers import OptimizationResult
 from metagym.runs import Manifest
 from metagym.types import Action, Completion, Observation, Record, Reflection, Step, Trajectory
-from metagym.types.plain_values import MAX_DEPTH, Display, Json, clean_text, plain_json
+from metagym.types.plain_values import MAX_DEPTH, Display, Json, clean_text, plain_json, shared_json
 from tests.conftest import make_episode, make_meta_step, make_step, make_task, make_trajectory
 
 HALF = "a\ud800"
@@ -45,7 +45,7 @@ def records() -> list[type[Record]]:
     return found[1:]
 
 
-CLEANERS = {clean_text, Display.__metadata__[0].clean, Json.__metadata__[0].func}
+CLEANERS = {clean_text, Display.__metadata__[0].clean, Json.__metadata__[0].func, shared_json}
 
 
 def open_fields(schema: Any) -> Iterator[str]:
@@ -65,6 +65,14 @@ def open_fields(schema: Any) -> Iterator[str]:
     elif isinstance(schema, list | tuple):
         for part in schema:
             yield from open_fields(part)
+
+
+def test_a_shared_value_is_as_a_plain_one_and_equal_values_are_one_object() -> None:
+    value = {"a": (1, 2), "b": float("nan"), HALF: HALF}
+    assert shared_json(value) == plain_json(value) == {"a": [1, 2], "b": None, CLEAN: CLEAN}
+    assert shared_json({"a": (1, "x")}) is shared_json({"a": [1, "x"]})
+    with pytest.raises(ValueError, match="expected JSON, got a set"):
+        shared_json({"a": {1}})
 
 
 def test_every_text_and_every_json_value_of_every_record_is_cleaned() -> None:

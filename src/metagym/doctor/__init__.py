@@ -6,7 +6,14 @@ from collections.abc import Iterator, Mapping
 
 from metagym.doctor.finding import Finding, State
 from metagym.doctor.machine import check_folders, check_gpu, check_terminal
-from metagym.doctor.packages import check_games, check_minihack, check_namesake, check_packages, check_python
+from metagym.doctor.packages import (
+    check_games,
+    check_minihack,
+    check_namesake,
+    check_packages,
+    check_python,
+    check_tools,
+)
 from metagym.doctor.server import check_server
 
 __all__ = ["Finding", "State", "examine"]
@@ -24,6 +31,7 @@ def examine(
     yield from check_packages()
     yield from check_minihack()
     yield check_games()
+    yield check_tools()
     yield from check_folders(environ)
     yield check_terminal()
     yield check_gpu()

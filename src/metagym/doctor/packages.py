@@ -126,6 +126,21 @@ def check_games() -> Finding:
     return ok("games", f"ALFWorld plays the official games in {folder}")
 
 
+def check_tools() -> Finding:
+    """Check that the package of `MetaGym/Tools-v0` is there, and loads."""
+    if version_of("bfcl-eval") is None:
+        return ok("tools", f"bfcl-eval is not installed. To install it: {install_command('bfcl-eval')}")
+    from metagym.envs.tools import load_tasks
+
+    try:
+        number = len(load_tasks())
+    except Exception as error:
+        message = f"bfcl-eval is installed, but does not load: {type(error).__name__}: {error}"
+        remedy = install_command("bfcl-eval").replace("install", "install --force-reinstall", 1)
+        return problem("tools", message, remedy)
+    return ok("tools", f"bfcl-eval {version_of('bfcl-eval')} has {number} tasks for MetaGym/Tools-v0")
+
+
 def _check_group(extra: str, group: list[Requirement], *, signs: set[str]) -> Finding:
     """Check the base (`extra` is empty) or an extra, which counts as installed if one of `signs` is installed."""
     topic, remedy = f"metagym[{extra}]" if extra else "metagym", install_command(extra)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import json
 import math
 import operator
 import re
@@ -92,24 +94,37 @@ def tools_problem(tools: Any) -> str:
         return f"expected a tuple of schemas, got {tools!r:.200}"
     names: set[str] = set()
     for item in tools:
-        function = item.get("function") if isinstance(item, Mapping) else None
-        if not isinstance(function, Mapping) or item.get("type") != "function" or "name" not in function:
-            form = "{'type': 'function', 'function': {'name': ..., 'parameters': {...}}}"
-            return f"expected {form}, got {item!r:.200}"
-        name, parameters = function["name"], function.get("parameters", {})
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            return f"expected a name of 1 to 64 letters, digits, _ and -, got {name!r:.200}"
+        try:
+            problem = _tool_problem(json.dumps(item))
+        except (TypeError, ValueError, RecursionError) as error:
+            problem = f"expected a schema in JSON, got {item!r:.200} ({error})"
+        if problem:
+            return problem
+        name = item["function"]["name"]
         if name in names:
             return f"expected different names, got {name!r} twice"
-        if not isinstance(function.get("description", ""), str):
-            return f"expected the description of {name!r} as a text, got {function['description']!r:.200}"
-        if not isinstance(parameters, Mapping) or parameters.get("type", "object") != "object":
-            return f"expected the parameters of {name!r} as the JSON schema of an object, got {parameters!r:.200}"
-        try:
-            plain_json(item)
-        except ValueError as error:
-            return f"the schema of {name!r} is no JSON: {error}"
         names.add(name)
+    return ""
+
+
+@functools.lru_cache(maxsize=1024)
+def _tool_problem(text: str) -> str:
+    item = json.loads(text)
+    function = item.get("function") if isinstance(item, Mapping) else None
+    if not isinstance(function, Mapping) or item.get("type") != "function" or "name" not in function:
+        form = "{'type': 'function', 'function': {'name': ..., 'parameters': {...}}}"
+        return f"expected {form}, got {item!r:.200}"
+    name, parameters = function["name"], function.get("parameters", {})
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return f"expected a name of 1 to 64 letters, digits, _ and -, got {name!r:.200}"
+    if not isinstance(function.get("description", ""), str):
+        return f"expected the description of {name!r} as a text, got {function['description']!r:.200}"
+    if not isinstance(parameters, Mapping) or parameters.get("type", "object") != "object":
+        return f"expected the parameters of {name!r} as the JSON schema of an object, got {parameters!r:.200}"
+    try:
+        plain_json(item)
+    except ValueError as error:
+        return f"the schema of {name!r} is no JSON: {error}"
     return ""
 
 

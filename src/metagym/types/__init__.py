@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from metagym.types.plain_values import Display, Finite
 from metagym.types.plain_values import Json as Json
+from metagym.types.plain_values import SharedJson as SharedJson
 from metagym.types.plain_values import Text as Text
 from metagym.types.plain_values import Texts as Texts
 from metagym.types.plain_values import clean_text as clean_text
@@ -196,7 +197,7 @@ class Observation(Record):
     """Why the previous action was not executed; empty if it was."""
     display: Display = None
     """JSON for viewers, such as the colours of a map. No model sees it."""
-    tools: tuple[Json, ...] | None = None
+    tools: tuple[SharedJson, ...] | None = None
     """The tools that the agent may call from now on, as schemas of the OpenAI protocol; None if they are those of the
     observation before, or if the inner environment offers no tools."""
 

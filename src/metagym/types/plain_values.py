@@ -5,6 +5,8 @@ What an environment, a model or a reflector hands over is cleaned or refused her
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -65,6 +67,23 @@ def plain_json(value: Any, *, odd: Callable[[Any], Any] | None = None) -> Any:
     return walk(value, MAX_DEPTH)
 
 
+def shared_json(value: Any) -> Any:
+    """Return a JSON value as it is read back from a file; equal values are one object, which nobody may change.
+
+    It is much faster than `plain_json` for large values that come again, such as the schemas of tools.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        text = "\\ud"
+    return plain_json(value) if "\\ud" in text else _read_shared(text)  # a half character, or no JSON
+
+
+@functools.lru_cache(maxsize=256)
+def _read_shared(text: str) -> Any:
+    return plain_json(json.loads(text))
+
+
 def _key(key: Any, odd: Callable[[Any], Any] | None) -> str:
     if isinstance(key, str):
         return clean_text(str.__str__(key))
@@ -114,4 +133,6 @@ Texts = tuple[Text, ...]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Json = Annotated[Any, AfterValidator(_clean_json)]
 """A JSON value as it is read back from a file, so that a record equals its round trip."""
+SharedJson = Annotated[Any, AfterValidator(shared_json)]
+"""A JSON value that comes again and again."""
 Display = Annotated[Any, _FromPython(_clean_display)]
