@@ -21,6 +21,7 @@ SLOW = {
     "models get",
     "evaluate",
     "compare",
+    "gate",
     "arena",
     "train demo",
     "train grpo",
@@ -48,8 +49,8 @@ def examples_of(name: str) -> list[list[str]]:
 
 def test_all_commands_are_there() -> None:
     alone = (
-        "demo show watch report plot runs run resume repair estimate serve verify evaluate compare arena export envs"
-        " doctor"
+        "demo show watch report plot runs run resume repair estimate serve verify evaluate compare gate arena export"
+        " envs doctor"
     )
     in_train = {"train demo", "train collect", "train grpo", "train export"}
     in_groups = {"models list", "models get", "alfworld generate", "minihack levels", "tasks check"}

@@ -17,6 +17,7 @@ from typer import Context, Exit, Option, Typer
 from metagym._version import __version__
 from metagym.cli import machine
 from metagym.cli.console import console, errors, print_text
+from metagym.cli.gate import gate_command
 from metagym.cli.measure import arena_command, compare_command, evaluate_command
 from metagym.cli.model_options import GUIDE
 from metagym.cli.models import models_get_command, models_list_command
@@ -44,7 +45,7 @@ DEBUG_VARIABLE: Final = "METAGYM_DEBUG"
 PANELS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
     "See": (demo_command, show_command, watch_command, report_command, plot_command, runs_command),
     "Run": (run_command, resume_command, repair_command, estimate_command, machine.serve_command),
-    "Measure": (verify_command, evaluate_command, compare_command, arena_command, export_command),
+    "Measure": (verify_command, evaluate_command, compare_command, gate_command, arena_command, export_command),
     "Environments": (machine.envs_command,),
     "Help": (machine.doctor_command,),
 }
@@ -99,6 +100,8 @@ metagym evaluate --preset ict-small --actor demo
     metagym evaluate --preset mine.toml --actor NAME@URL --reflector my_module:MyReflector
 metagym compare runs/evaluate-ict-small
     metagym compare A B --margin 0.05
+metagym gate old.md new.md --actor demo
+    metagym gate old.md new.md --env MetaGym/ALFWorld-v0 --actor NAME@URL --episodes 400 --markdown
 metagym arena --preset arena-small --actor demo
     metagym arena ict 'best_of_n(ict)' gepa --preset ict --actor NAME@URL --learning-budget episodes=50
 metagym export runs/demo-gates-v0-seed0 --atif episodes

@@ -1,0 +1,126 @@
+"""A gate for a prompt that is kept in git: old and new are played on the same tasks, and one of three words comes out.
+
+The replicate is the task: both prompts are fixed texts, so the claim is about fresh tasks of these families.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from metagym.env import meta_env_of
+from metagym.errors import ConfigError
+from metagym.evaluation.report import SCRIPTED_NOTE
+from metagym.evaluation.scale import ScoreScale
+from metagym.statistics import Estimate, detectable_effect, finite_mean, mean_interval
+from metagym.types import Record, Text, Texts, derive_seed
+
+MIN_TASKS = 10
+"""Fewer tasks decide nothing: scores of single episodes are far from normal."""
+
+
+class Decision(StrEnum):
+    """What to do with the new prompt."""
+
+    KEEP = "keep"
+    """It is shown to be better."""
+    REVERT = "revert"
+    """It is shown to be worse."""
+    UNDECIDED = "cannot tell"
+    """Neither is shown."""
+
+
+class GateResult(Record):
+    """The comparison of two prompts on the same tasks."""
+
+    decision: Decision
+    difference: Estimate
+    """New minus old, over the tasks (the mean of each family weighs by its tasks, of equal number)."""
+    old: float
+    new: float
+    """Mean scores."""
+    detectable: float
+    """The smallest true difference that this number of tasks finds with 80 % power."""
+    families: Texts
+    num_tasks: int
+    num_repetitions: int
+    num_missing: int
+    """Tasks that are left out because of infrastructure errors."""
+    scripted: bool
+    notes: Texts = ()
+
+    @property
+    def markdown(self) -> Text:
+        """The result as text for a pull request."""
+        low, high = self.difference.low or 0.0, self.difference.high or 0.0
+        rows = (
+            ("old", f"{self.old:.3f}"),
+            ("new", f"{self.new:.3f}"),
+            ("difference [95 %]", f"{self.difference.mean:+.3f} [{low:+.3f}, {high:+.3f}]"),
+            ("smallest difference that would be found (80 % power)", f"{self.detectable:.3f}"),
+            ("tasks", f"{self.num_tasks} of {', '.join(self.families)}, {self.num_repetitions} times each"),
+        )
+        lines = [f"**Prompt gate: {self.decision}**", "", "| | |", "| --- | --- |"]
+        return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows), "", *self.notes]).strip()
+
+
+def gate(
+    env: gymnasium.Env[Any, Any], old: str, new: str, *, num_episodes: int = 200, repetitions: int = 1, seed: int = 0
+) -> GateResult:
+    """Play both prompts on the same fresh test tasks, within `num_episodes`, and decide.
+
+    The tasks are divided over the environment's families. Each prompt has its own chance, so a prompt against itself
+    is an A/A run: it is decided wrongly in at most 5 % of the cases. The sign of a paired t test decides.
+
+    >>> import metagym
+    >>> from metagym.envs.gates.env import law_of, GATES
+    >>> right = "\\n".join(f"- when the gate is {g}, {w}" for g, w in zip(GATES, law_of("law-0007").opens))
+    >>> with metagym.make("MetaGym/Gates-v0", actor="demo", families=["law-0007"]) as env:
+    ...     gate(env, "Walk.", right, num_episodes=60).decision.value
+    'keep'
+
+    Raises:
+        ConfigError: the budget is too small to decide anything.
+    """
+    meta_env = meta_env_of(env)
+    families = meta_env.families
+    each = num_episodes // (2 * repetitions * len(families))
+    if each * len(families) < MIN_TASKS:
+        raise ConfigError(
+            f"Expected episodes for at least {MIN_TASKS} tasks under two prompts, {repetitions} times each, got "
+            f"{num_episodes} for {len(families)} families. Raise the budget, or name fewer families."
+        )
+    tasks = [
+        task.id
+        for family in families
+        for task in meta_env.task_set.draw(
+            each, rng=np.random.default_rng(derive_seed("gate", seed, family)), families=[family], split="test"
+        )
+    ]
+    played = meta_env.replay([meta_env.check_prompt(old), meta_env.check_prompt(new)], tasks, repetitions=repetitions)
+    scores = np.array([step.scores for step in played], dtype=np.float64).reshape(2, len(tasks), repetitions)
+    means = finite_mean(scores)
+    known = np.isfinite(means).all(axis=0)
+    scale = ScoreScale(min(0.0, np.nanmin(scores)), max(1.0, np.nanmax(scores)))
+    difference = mean_interval(
+        means[1, known] - means[0, known], resolution=scale.of_one_in(repetitions), bounds=scale.of_differences
+    )
+    if difference is None or difference.std is None:
+        raise ConfigError("Expected scores of both prompts on two tasks at least; nearly all episodes failed.")
+    scripted = any(step.scripted for step in played)
+    return GateResult(
+        decision={1: Decision.KEEP, -1: Decision.REVERT, 0: Decision.UNDECIDED}[difference.sign],
+        difference=difference,
+        old=float(means[0, known].mean()),
+        new=float(means[1, known].mean()),
+        detectable=detectable_effect(difference.std, difference.num),
+        families=families,
+        num_tasks=int(known.sum()),
+        num_repetitions=repetitions,
+        num_missing=int((~known).sum()),
+        scripted=scripted,
+        notes=(SCRIPTED_NOTE,) if scripted else (),
+    )

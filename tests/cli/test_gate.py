@@ -1,0 +1,26 @@
+"""`metagym gate OLD NEW`: exit codes and the text for a pull request."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Metagym
+from tests.evaluation.planted import PLAIN, right_prompt
+
+ENV = ("--actor", "demo", "--option", 'families=["law-0007"]', "--episodes", "60")
+
+
+def test_the_exit_code_says_keep_revert_or_cannot_tell(command: Metagym, tmp_path: Path) -> None:
+    old, new = tmp_path / "old.md", tmp_path / "new.md"
+    old.write_text(PLAIN)
+    new.write_text(right_prompt("law-0007"))
+    kept = command("gate", old, new, *ENV, "--markdown")
+    assert kept.code == 0
+    assert kept.out.startswith("**Prompt gate: keep**")
+    reverted = command("gate", new, old, *ENV)
+    assert reverted.code == 1
+    assert reverted.out.startswith("revert: new 0.")
+    unknown = command("gate", old, old, *ENV, "--json")
+    assert unknown.code == 2
+    assert json.loads(unknown.out)["decision"] == "cannot tell"

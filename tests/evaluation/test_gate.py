@@ -1,0 +1,60 @@
+"""The gate: a better prompt is kept, a worse one reverted, and an equal one seldom decided."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from metagym.envs.gates.demo import GatesDemoActor
+from metagym.envs.gates.env import GATES, law_of
+from metagym.errors import ConfigError
+from metagym.evaluation.gate import Decision, GateResult, gate
+from tests.conftest import MakeGates
+from tests.evaluation.planted import PLAIN, right_prompt
+
+FAMILY = "law-0007"
+
+
+@pytest.fixture
+def wrong_prompt() -> str:
+    backfires = law_of(FAMILY).backfires
+    return "\n".join([PLAIN, *(f"- when the gate is {g}, {w}" for g, w in zip(GATES, backfires, strict=True))])
+
+
+def test_a_better_prompt_is_kept_and_a_worse_one_is_reverted(make_gates: MakeGates, wrong_prompt: str) -> None:
+    env = make_gates(GatesDemoActor(slip=0.1), families=[FAMILY])
+    better = gate(env, PLAIN, right_prompt(FAMILY), num_episodes=80)
+    assert better.decision is Decision.KEEP
+    assert (better.num_tasks, better.num_missing) == (40, 0)
+    assert gate(env, right_prompt(FAMILY), wrong_prompt, num_episodes=80).decision is Decision.REVERT
+
+
+def test_what_it_could_have_seen_is_said_if_it_cannot_tell(make_gates: MakeGates) -> None:
+    found = gate(make_gates(GatesDemoActor(slip=0.3), families=[FAMILY]), PLAIN, PLAIN, num_episodes=40)
+    assert found.decision is Decision.UNDECIDED
+    assert found.detectable > 0.1
+    assert "**Prompt gate: cannot tell**" in found.markdown
+    assert f"| smallest difference that would be found (80 % power) | {found.detectable:.3f} |" in found.markdown
+    assert "SCRIPTED" in found.markdown
+    assert GateResult.model_validate_json(found.model_dump_json()) == found
+
+
+def test_families_share_the_budget_and_repetitions_are_of_one_task(make_gates: MakeGates) -> None:
+    env = make_gates(GatesDemoActor(slip=0.3), families=[FAMILY, "law-0500"])
+    before = env.ledger.num_episodes
+    found = gate(env, PLAIN, PLAIN + "!", num_episodes=90, repetitions=2)
+    assert (found.num_tasks, found.num_repetitions) == (22, 2)
+    assert env.ledger.num_episodes - before == 88
+
+
+def test_a_budget_that_can_decide_nothing_is_refused(make_gates: MakeGates) -> None:
+    with pytest.raises(ConfigError, match="episodes for at least 10 tasks under two prompts, 1 times each, got 18"):
+        gate(make_gates(families=[FAMILY]), PLAIN, PLAIN, num_episodes=18)
+
+
+@pytest.mark.slow
+def test_a_prompt_against_itself_is_seldom_decided(make_gates: MakeGates) -> None:
+    env = make_gates(GatesDemoActor(slip=0.3), families=[FAMILY])
+    prompt = right_prompt(FAMILY, 3)
+    decided = [gate(env, prompt, prompt, num_episodes=60, seed=seed).decision for seed in range(100)]
+    assert np.mean([item is not Decision.UNDECIDED for item in decided]) <= 0.1  # 5 % and three standard errors
