@@ -24,7 +24,7 @@ from metagym.testing import FAULTS, FINAL_FAULTS, FakeOpenAIServer, ServerReply,
 WAYS = ("knock", "push", "pull", "sing", "whistle", "wait")
 PRICES = {"prompt": 1.0, "completion": 4.0}
 CLIENT = {"first_pause_s": 0.02, "max_pause_s": 0.5, "breaker_s": 10.0, "max_concurrency": 64, "prices": PRICES}
-REPLY_TOKENS, TIMEOUT_S = 200, 4.0
+REPLY_TOKENS = 200
 LIMITED = ("huge reply",)
 """Faults that a budget cannot bound: the server ignores the limit of a reply."""
 
@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--retries", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=10**9)
+    parser.add_argument("--timeout", type=float, default=10.0, help="a busy machine that is later counts as silent")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)  # the log would be as long as the soak
     left_out = {*FINAL_FAULTS, *(LIMITED if arguments.tokens < 10**9 else ())}
@@ -67,7 +68,7 @@ def main() -> None:
             actor={
                 "model": "soaked",
                 "base_url": server.base_url,
-                "timeout_s": TIMEOUT_S,
+                "timeout_s": arguments.timeout,
                 "max_retries": arguments.retries,
                 "sampling": {"max_tokens": REPLY_TOKENS},
                 "client": CLIENT,

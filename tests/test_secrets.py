@@ -116,6 +116,20 @@ def test_the_address_in_an_error_of_the_users_own_model_is_not_recorded(make_gat
     assert "user:pass" not in failed.error + failed.traceback
 
 
+@pytest.mark.parametrize("key", ["sk-a/b+c/0123456789", KEY])
+def test_a_key_that_json_spells_in_another_way_is_masked(
+    key: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from metagym import background
+
+    monkeypatch.setenv("MY_KEY", key)
+    spelled = key.replace("/", "\\/").replace("sk", "\\u0073k")
+    raw = '{"choices": [{"message": {"content": "Your key is ' + spelled + '"}, "finish_reason": "stop"}]}'
+    model = OpenAIChatModel("m", base_url=serve(ServerReply(raw=raw)).base_url, api_key_env="MY_KEY")
+    completion = background.run(ask(model, [{"role": "user", "content": "Hi."}], Call("actor")))
+    assert completion.text == "Your key is ***"
+
+
 def test_a_caller_who_asks_the_model_is_given_the_address() -> None:
     from metagym import background
 

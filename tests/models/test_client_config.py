@@ -58,6 +58,10 @@ def test_sampling_is_taken_as_users_of_the_sdk_expect(given: dict[str, Any], sen
         ({"extra_headers": {"Authorization": "x"}}, "is refused: headers may hold keys"),
         ({"extra_query": {"key": "x"}}, "is refused: headers may hold keys"),
         ({"api_key": "x"}, "is refused: name the variable"),
+        ({"x-api-key": "x"}, "is refused: name the variable"),
+        ({"extra_body": {"access_token": "x"}}, "is refused: name the variable"),
+        ({"n_predict": 100_000}, "is refused: write max_tokens"),
+        ({"extra_body": {"n_cmpl": 8}}, "is refused: write n"),
         ({"extra_body": {"Authorization": "x"}}, "is refused: name the variable"),
         ({"stream": False}, "is refused: the client sets it"),
         ({"extra_body": {"stream_options": {}}}, "is refused: the client sets it"),
@@ -75,6 +79,7 @@ def test_sampling_that_hides_a_price_a_key_or_nonsense_is_refused(given: dict[st
         ({"n": 3}, 3 * 4_096),
         ({"best_of": 4, "n": 2}, 4 * 4_096),
         ({"max_completion_tokens": 10, "n": 2}, 20),
+        ({"max_completion_tokens": 10, "max_tokens": 90}, 90),
         ({}, 4_096),
     ],
 )
@@ -109,6 +114,9 @@ def test_a_plain_query_of_an_address_is_sent_along(url: str | None, address: str
         "https://x/v1?API_KEY=abc",
         "https://x/v1?sig=abc",
         "https://x/v1?a=b&access_token=c",
+        "https://x/v1?abc-0123456789",
+        "https://x/v1?code=abc",
+        "https://x/v1#token=abc",
     ],
 )
 def test_an_address_with_a_secret_is_refused_without_repeating_it(url: str) -> None:

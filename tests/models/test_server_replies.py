@@ -221,14 +221,28 @@ def test_a_deep_body_is_an_error_and_not_the_end(raw: bytes) -> None:
         {"prompt_tokens": True, "completion_tokens": True},
         {"prompt_tokens": 0, "completion_tokens": 0},
         {"prompt_tokens": 100, "completion_tokens": 20, "prompt_tokens_details": {"cached_tokens": 101}},
+        {"prompt_tokens": 100, "completion_tokens": 20, "prompt_tokens_details": {"cached_tokens": "9"}},
+        {"prompt_tokens": 0, "completion_tokens": 20},
+        {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 20},
+        {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": -120},
     ],
 )
 def test_a_usage_that_cannot_be_true_is_unknown(usage: Any) -> None:
     assert read_usage(usage) is None
 
 
-def test_reasoning_that_is_counted_apart_belongs_to_the_completion() -> None:
-    counted = read_usage({"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 520})
+def test_a_reply_of_no_tokens_that_has_a_text_is_not_counted() -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 0}
+    for text in ("Action: push", ""):
+        raw = json.dumps({"choices": [{"message": {"content": text}}], "usage": usage}).encode()
+        assert read_completion(raw, "m")[1] is not bool(text)
+
+
+@pytest.mark.parametrize(
+    "more", [{"total_tokens": 520}, {"total_tokens": 120, "completion_tokens_details": {"reasoning_tokens": 400}}]
+)
+def test_reasoning_that_is_counted_apart_belongs_to_the_completion(more: dict[str, Any]) -> None:
+    counted = read_usage({"prompt_tokens": 100, "completion_tokens": 20, **more})
     assert counted is not None
     assert counted.completion_tokens == 420
 
@@ -283,6 +297,14 @@ def test_comments_before_the_json_are_passed_over() -> None:
         "<THINK>a</THINK>b",
         "a[/THINK]b",
         "<think>a</think>\n<think></think>b",
+        "<think >a</think>b",
+        "<longcat_think>a</longcat_think>b",
+        "◁think▷a◁/think▷b",
+        "<|begin_of_thought|>a<|end_of_thought|>\n<|begin_of_solution|>b<|end_of_solution|>",
+        "<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>b<|END_RESPONSE|>",
+        "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b<|return|>",
+        "<|channel|>analysis<|message|>a<|start|>assistant<|channel|>final<|message|>b",
+        "<unused94>thought\na<unused95>b",
     ],
 )
 def test_reasoning_in_any_known_mark_is_no_part_of_the_reply(text: str) -> None:

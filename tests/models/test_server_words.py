@@ -50,6 +50,12 @@ OVERFLOWS = (
     "Requested tokens (5049) exceed context window of 4096",
     "Token limit exceeded: the request exceeds the model's context window",
     "maximum sequence length of 2048 exceeded",
+    "Prompt sequence length is greater than 4096, perhaps consider using `truncate_sequence`?",
+    "Requested generation length 1 is not possible! The provided prompt is 4097 tokens long, but the maximum supported "
+    "sequence length is just 4096!",
+    "Total tokens of image and text exceed max message tokens. Request id: 02",
+    "max tokens of 4096 exceeded",
+    "internal error happened, status code ResponseType.INPUT_LENGTH_ERROR",
 )
 NO_OVERFLOWS = (
     "max_tokens is too large: 100000. This model supports at most 16384 completion tokens.",
@@ -66,14 +72,26 @@ NO_OVERFLOWS = (
     "Conversation roles must alternate user/assistant/user/assistant",
     "Unknown field context_length in the request",
     "The context parameter is not supported",
+    "The maximum length of `user` is 512 characters",
+    "The queue is too long, please try again later",
+    "Invalid schema for response_format: the schema exceeds the maximum nesting of 5 levels",
 )
 FILTERS = (
     "The response was filtered due to the prompt triggering the content management policy.",
     "Your chosen model requires moderation and your input was flagged for violence",
     "Your request was rejected as a result of our safety system.",
     "Output data may contain inappropriate content.",
+    "Content Exists Risk",
+    "The request was rejected because it was considered high risk",
+    "Sorry, the request violates our usage policies",
+    "Input text sensitive, please adjust",
 )
-CREDITS = ("Insufficient Balance", "Your credit balance is too low to access the API", "You have insufficient funds")
+CREDITS = (
+    *("Insufficient Balance", "Your credit balance is too low to access the API", "You have insufficient funds"),
+    *("Access denied, please make sure your account is in good standing.", "Account balance not enough"),
+    "The free tier of the model has been exhausted.",
+)
+LOADING = ("Model org/Model-7B is currently loading", "Server is starting", "the engine is not ready", "Loading model")
 
 
 @pytest.mark.parametrize("message", OVERFLOWS)
@@ -97,6 +115,11 @@ def test_a_content_filter_is_recognised(message: str) -> None:
 def test_an_empty_account_is_recognised(message: str) -> None:
     assert has_meaning("credit", message)
     assert not has_meaning("overflow", message)
+
+
+@pytest.mark.parametrize("message", LOADING)
+def test_a_server_that_loads_is_recognised(message: str) -> None:
+    assert has_meaning("loading", message)
 
 
 @pytest.mark.parametrize(

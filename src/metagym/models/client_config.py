@@ -23,10 +23,16 @@ REPLY_TOKENS, REFLECTOR_REPLY_TOKENS = 4_096, 8_192
 DEFAULT_SAMPLING: Mapping[str, Any] = {"max_tokens": REPLY_TOKENS}
 _REFUSED_SAMPLING: Mapping[str, str] = {
     **dict.fromkeys(("extra_headers", "headers", "extra_query"), "headers may hold keys, and sampling is logged"),
-    **dict.fromkeys(("api_key", "authorization", "Authorization"), "name the variable of the key with api_key_env"),
     **dict.fromkeys(("model", "messages", "stream", "stream_options"), "the client sets it"),
+    **dict.fromkeys(("n_predict", "num_predict", "max_new_tokens", "max_output_tokens"), "write max_tokens"),
+    **dict.fromkeys(("n_cmpl", "num_return_sequences"), "write n"),
 }
-_SECRET = re.compile(r"key|token|secret|password|signature|\bsig\b", re.IGNORECASE)
+_SECRET = re.compile(r"key|token|secret|passw|pwd|signature|\bsig\b|auth|credential|bearer|jwt|\bcode\b", re.IGNORECASE)
+_SECRET_SAMPLING = re.compile(
+    r"(?:x[_-])?(?:api[_-]?key|(?:proxy[_-])?auth\w*|(?:\w+[_-])?(?:access|auth|bearer)[_-]token|token|secret|"
+    r"password|cookie|bearer)",
+    re.IGNORECASE,
+)
 PLACEHOLDER_KEY = "no-key"  # the SDK does not start without a key, even for a server that needs none
 
 
@@ -119,7 +125,9 @@ def read_base_url(url: str | None) -> tuple[str | None, dict[str, str]]:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"base_url must be a URL such as 'http://localhost:8000/v1', got {url!r}.")
     query = dict(parse_qsl(parts.query))
-    if parts.username or parts.password or any(_SECRET.search(name) for name in query):
+    is_key = any(_SECRET.search(name) for name in (*query, parts.fragment))
+    is_key |= any(part and "=" not in part for part in parts.query.split("&"))  # a word alone may be the key itself
+    if parts.username or parts.password or is_key:
         raise ConfigError(
             "base_url must hold no password and no key, as it is written into env.spec and logs. Put the key into an "
             "environment variable, and name it: api_key_env='MY_KEY'."
@@ -142,8 +150,9 @@ def merge_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"sampling['extra_body'] must be a mapping, got {extra!r}.")
     own |= extra
     for name in own:
-        if name in _REFUSED_SAMPLING:
-            raise ConfigError(f"sampling[{name!r}] is refused: {_REFUSED_SAMPLING[name]}.")
+        why = "name the variable of the key with api_key_env" if _SECRET_SAMPLING.fullmatch(name) else ""
+        if why := _REFUSED_SAMPLING.get(name, why):
+            raise ConfigError(f"sampling[{name!r}] is refused: {why}.")
     for name in ("max_tokens", "max_completion_tokens", "n", "best_of"):
         count = own.get(name)
         if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):

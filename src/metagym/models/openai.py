@@ -96,9 +96,9 @@ class OpenAIChatModel(Extension):
         self._api_key = PLACEHOLDER_KEY if client.offline else find_key(base_url, self.base_url, api_key_env)
         self._has_secret = self._api_key != PLACEHOLDER_KEY and len(self._api_key) >= _SECRET_FROM
         self.sampling = merge_sampling(sampling or {})
-        limits = (self.sampling.get("max_completion_tokens"), self.sampling.get("max_tokens"))
+        limits = [limit for name in ("max_completion_tokens", "max_tokens") if (limit := self.sampling.get(name))]
         num_replies = max(self.sampling.get("n", 1), self.sampling.get("best_of", 1))  # all of them are paid
-        self.max_reply_tokens = next((limit * num_replies for limit in limits if isinstance(limit, int)), None)
+        self.max_reply_tokens = max(limits) * num_replies if limits else None
         self.timeout_s, self.max_retries, self.client, self.prices = timeout_s, max_retries, client, client.prices
         # What decides the replies. It holds no key.
         self.fingerprint = {"model": model, "base_url": self.base_url, "sampling": dict(self.sampling)}
@@ -182,6 +182,8 @@ class OpenAIChatModel(Extension):
                 if self._has_secret:  # a server may repeat the key
                     answer = answer.replace(self._api_key.encode(), _MASK.encode())
                 completion, is_counted = read_completion(answer, self.model)
+                if self._has_secret:  # JSON may have spelled it in another way
+                    completion = self._without_key(completion)
             except Exception as error:
                 failure = read_failure(error)
                 is_leak = self._has_secret and self._api_key in f"{failure.message} {failure.remedy} {error!r}"
@@ -209,6 +211,13 @@ class OpenAIChatModel(Extension):
             raise
         finally:
             limiter.release(grant, signal, num_tokens)
+
+    def _without_key(self, completion: Completion) -> Completion:
+        texts = {name: getattr(completion, name) for name in ("text", "reasoning", "model", "finish_reason")}
+        texts = {name: text.replace(self._api_key, _MASK) for name, text in texts.items() if self._api_key in text}
+        calls = tuple(call.replace(self._api_key, _MASK) for call in completion.tool_calls)
+        is_leak = texts or calls != completion.tool_calls
+        return completion.model_copy(update={**texts, "tool_calls": calls}) if is_leak else completion
 
     def _connect(self) -> _Connection:
         if self.client.offline:

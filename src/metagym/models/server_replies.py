@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metagym.models.server_streams import is_stream, read_stream
-from metagym.models.server_words import REASONS
+from metagym.models.server_words import REASONING, REASONS, REPLY
 from metagym.types import Completion, Usage
 
-_TAGS = "think|thinking|reasoning|thought|seed:think"
-_THINK = re.compile(
-    rf"\s*(?:<(?P<tag>{_TAGS})>|\[THINK\])(?P<inside>.*?)(?:(?(tag)</(?P=tag)>|\[/THINK\])|\Z)", re.I | re.S
-)
-_THINK_TAIL = re.compile(rf"</(?:{_TAGS})>|\[/THINK\]", re.I)
+_THINK = re.compile("|".join(rf"\s*(?:{opens})(.*?)(?:{closes}|\Z)" for opens, closes in REASONING), re.I | re.S)
+_THINK_TAIL = re.compile("|".join(closes for _, closes in REASONING[:-1]), re.I)
+_REPLY_OPENS, _REPLY_CLOSES = re.compile(REPLY[0]), re.compile(rf"(?:{REPLY[1]})\Z")
 _FAILED_REASONS = frozenset({"error", "network_error", "abort", "insufficient_system_resource"})
 
 
@@ -81,11 +79,14 @@ def split_reasoning(text: str) -> tuple[str, str]:
     """
     blocks, end = list[str](), 0
     while block := _THINK.match(text, end):
-        blocks.append(block["inside"].strip())
+        blocks.append(block[block.lastindex or 0].strip())
         end = block.end()
     if not blocks and (tail := _THINK_TAIL.search(text)):
         blocks, end = [text[: tail.start()].strip()], tail.end()
-    return "\n\n".join(block for block in blocks if block), text[end:].lstrip() if blocks else text
+    reply = text[end:].lstrip() if blocks else text
+    if blocks and (opening := _REPLY_OPENS.match(reply)):
+        reply = _REPLY_CLOSES.sub("", reply[opening.end() :].rstrip())
+    return "\n\n".join(block for block in blocks if block), reply
 
 
 def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
@@ -111,6 +112,8 @@ def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
     name = _text(_get(response, "model"))
     scored = _get(_get(choice, "logprobs"), "content")
     usage = read_usage(_get(response, "usage"))
+    if usage is not None and not usage.completion_tokens and (text or reasoning or reported):
+        usage = None  # no reply has no tokens
     return Completion(
         text=text,
         reasoning="\n\n".join(part for part in (reported, reasoning) if part),
@@ -138,15 +141,16 @@ def end_at(completion: Completion, stop: Sequence[str]) -> Completion:
 def read_usage(usage: Any) -> Usage | None:
     """Return the tokens that the server counted; None if its numbers cannot be true.
 
-    Reasoning that is counted apart from the completion belongs to it: the total decides.
+    Reasoning that is counted apart from the completion belongs to it: its own count shows that, or the total.
     """
-    prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    if prompt is None or completion is None or prompt + completion == 0:
+    prompt, completion = (_count(usage, name, missing=-1) for name in ("prompt_tokens", "completion_tokens"))
+    total = _count(usage, "total_tokens")
+    cached = _count(_get(usage, "prompt_tokens_details"), "cached_tokens")
+    reasoning = _count(_get(usage, "completion_tokens_details"), "reasoning_tokens")
+    is_odd = min(prompt, completion, total, cached, reasoning) < 0 or not prompt or cached > prompt
+    if is_odd or 0 < total < prompt + completion:
         return None
-    total, cached = _count(usage, "total_tokens"), _count(_get(usage, "prompt_tokens_details"), "cached_tokens") or 0
-    if cached > prompt:
-        return None
-    completion = max(completion, (total or 0) - prompt)
+    completion = max(completion + (reasoning if reasoning > completion else 0), total - prompt)
     return Usage(prompt_tokens=prompt, cached_tokens=cached, completion_tokens=completion, num_calls=1)
 
 
@@ -205,9 +209,12 @@ def _is_content(content: Any) -> bool:
     return content is None or isinstance(content, str)
 
 
-def _count(value: Any, name: str) -> int | None:
+def _count(value: Any, name: str, *, missing: int = 0) -> int:
+    """Return the count of that name, or -1 if it is none."""
     count = _get(value, name)
-    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
+    if count is None:
+        return missing
+    return count if isinstance(count, int) and not isinstance(count, bool) else -1
 
 
 def _numbers(values: Any, kind: type) -> Any:

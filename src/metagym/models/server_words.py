@@ -19,8 +19,12 @@ CODES: Final[dict[Meaning, tuple[str, ...]]] = {
         *("context_length_exceeded", "exceed_context_size_error"),  # OpenAI, Azure, Groq, Cerebras, Mistral; llama.cpp
         *("model_context_window_exceeded", "request_too_large"),  # Anthropic, Z.ai; Anthropic
         *("context_window_exceeded", "contextwindowexceedederror", "1261"),  # LiteLLM; Zhipu
+        "input_length_error",  # LMDeploy
     ),
-    "credit": ("insufficient_quota", "insufficient_balance", "billing_hard_limit_reached", "1113"),
+    "credit": (
+        *("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"),  # OpenAI
+        *("insufficient_balance", "arrearage", "1113"),  # DeepSeek; DashScope; Zhipu
+    ),
     "filter": (
         *("content_filter", "responsibleaipolicyviolation"),  # Azure, and its inner code
         *("content_policy_violation", "moderation_blocked", "prohibited_content"),  # OpenAI; OpenAI; Gemini
@@ -52,18 +56,27 @@ WORDS: Final[dict[Meaning, tuple[str, ...]]] = {
         r"context the overflows|tokens to keep from the initial prompt",  # LM Studio
         r"context shift is disabled",  # llama.cpp
         r"range of input length should be",  # DashScope
+        r"\blength is (?:greater|longer|larger) than \d|maximum supported sequence length",  # mistral.rs; SambaNova
+        r"exceed max message tokens|max tokens of \d+ exceeded|too many total text bytes",  # Ark; Snowflake; Bedrock
     ),
     "credit": (
         r"insufficient (?:balance|credits?|funds|quota)",
         r"credit balance|out of credits?|no credits? left|requires more credits",
-        r"payment required|account .{0,20}(?:overdue|arrears|suspended)",
+        r"payment required|account .{0,20}(?:overdue|arrears|suspended|not active)",
+        r"account is in good standing|balance (?:is )?not enough|credits? (?:are|is) depleted",  # DashScope; Gemini
+        r"free (?:tier|trial|quota)\b.{0,40}exhausted",  # DashScope
     ),
     "filter": (
         r"content (?:filter|management policy|policy|moderation)",
         r"(?:input|prompt|output) (?:was|is|has been) (?:flagged|blocked|filtered)",
         r"requires moderation|safety system|inappropriate content|sensitive (?:content|words?)",
+        r"content exists risk|considered high risk|text sensitive",  # DeepSeek; Moonshot; MiniMax
+        r"violat\w+ .{0,40}polic(?:y|ies)|blocked by .{0,20}guardrails?|content flagged",
     ),
-    "loading": (r"(?:model|server) is (?:currently |still )?loading|loading model|starting up|warming up",),
+    "loading": (
+        r"(?:model|server)\b.{0,80} is (?:currently |still |now )?(?:loading|starting|being (?:loaded|downloaded))",
+        r"(?:model|server) is starting|loading model|starting up|warming up|(?:model|engine|server)\b.{0,20} not ready",
+    ),
     "system role": (
         r"system.{0,30}not (?:supported|allowed)|not support.{0,30}system",  # Gemma
         r"only (?:the )?user and assistant roles",  # Mistral
@@ -94,6 +107,23 @@ REASONS: Final[dict[str, str]] = {
     ),
 }
 """The standard name of each server's name for the end of a reply, lower-cased."""
+
+_TAGS = ("think", "thinking", "thoughts?", "reasoning", "seed:think", "longcat_think")
+REASONING: Final[tuple[tuple[str, str], ...]] = (
+    *((rf"<{tag}\s*>", f"</{tag}>") for tag in _TAGS),  # DeepSeek, Qwen, GLM, ...; Seed-OSS; LongCat
+    (r"\[THINK\]", r"\[/THINK\]"),  # Mistral
+    ("◁think▷", "◁/think▷"),  # Kimi-VL
+    (r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>"),  # OpenThinker, Sky-T1
+    (r"<\|START_THINKING\|>", r"<\|END_THINKING\|>"),  # Command A
+    ("<unused94>thought", "<unused95>"),  # MedGemma
+    (r"<\|channel\|>analysis<\|message\|>", r"<\|end\|>|(?=<\|start\|>)"),  # gpt-oss: the end of any message
+)
+"""How a block of reasoning opens and closes in the text of a reply, as regular expressions."""
+REPLY: Final[tuple[str, str]] = (
+    r"<\|begin_of_solution\|>|<\|START_RESPONSE\|>|<\|start\|>assistant<\|channel\|>final<\|message\|>",
+    r"<\|end_of_solution\|>|<\|END_RESPONSE\|>|<\|return\|>|<\|end\|>",
+)
+"""How the reply after such a block may open and close."""
 
 _COMPILED = {meaning: re.compile("|".join(f"(?:{word})" for word in words)) for meaning, words in WORDS.items()}
 
