@@ -214,7 +214,10 @@ def test_an_episode_is_recalled_by_its_key_and_only_if_it_is_the_same(tmp_path: 
         assert run.recall_episode(make_episode("Another prompt.", seed=1)) is None
         assert run.recall_episode(make_episode(seed=1, meta_step=1)) is None
         assert run.recall_episode(make_episode(seed=1, task=make_task("other"))) is None
-        with pytest.raises(RunFolderError, match=r"holds another episode on the task 'law-0000/1' of meta-step 0: its task or its seed differs"):
+        with pytest.raises(
+            RunFolderError,
+            match=r"holds another episode on the task 'law-0000/1' of meta-step 0: its task or its seed differs",
+        ):
             run.recall_episode(make_episode(seed=2))
 
 

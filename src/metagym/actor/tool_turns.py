@@ -137,13 +137,29 @@ def _arguments(given: Any, name: str) -> tuple[dict[str, Any] | None, str]:
 
 
 def _written(text: str) -> tuple[str, list[ReplyCall]]:
-    """Read calls between marks, or a text that is nothing but a call."""
+    """Read calls between marks, or a text that is nothing but calls."""
     before, *parts = text.split(CALL_START)
     if parts:
         return before.strip(), [_written_call(part.partition(CALL_END)[0].strip()) for part in parts]
     fenced = _FENCED.match(text)
-    call = read_call(fenced["inside"] if fenced else text)
-    return ("", [ReplyCall("", call.name, call.arguments)]) if call is not None else (text, [])
+    calls = _bare_calls(fenced["inside"].strip() if fenced else text)
+    return ("", [ReplyCall("", call.name, call.arguments) for call in calls]) if calls else (text, [])
+
+
+def _bare_calls(text: str) -> list[ToolCall]:
+    """Return the calls of a text that is one call after another, as small models write them; empty if it is not."""
+    calls: list[ToolCall] = []
+    while text.startswith("{"):
+        try:
+            _, end = json.JSONDecoder().raw_decode(text)
+        except (ValueError, RecursionError):
+            return []
+        call = read_call(text[:end])
+        if call is None:
+            return []
+        calls.append(call)
+        text = text[end:].lstrip(" \t\r\n,;")
+    return [] if text else calls
 
 
 def _written_call(text: str) -> ReplyCall:

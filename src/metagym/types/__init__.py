@@ -198,8 +198,7 @@ class Observation(Record):
     display: Display = None
     """JSON for viewers, such as the colours of a map. No model sees it."""
     tools: tuple[SharedJson, ...] | None = None
-    """The tools that the agent may call from now on, as schemas of the OpenAI protocol; None if they are those of the
-    observation before, or if the inner environment offers no tools."""
+    """Schemas of the tools that may be called from now on; None if they are as before, or if there are no tools."""
 
 
 class Action(Record):

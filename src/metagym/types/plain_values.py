@@ -70,7 +70,7 @@ def plain_json(value: Any, *, odd: Callable[[Any], Any] | None = None) -> Any:
 def shared_json(value: Any) -> Any:
     """Return a JSON value as it is read back from a file; equal values are one object, which nobody may change.
 
-    It is much faster than `plain_json` for large values that come again, such as the schemas of tools.
+    It is much faster than `plain_json` for large values that are handed over often, such as the schemas of tools.
     """
     try:
         text = json.dumps(value, allow_nan=False)
@@ -134,5 +134,5 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Json = Annotated[Any, AfterValidator(_clean_json)]
 """A JSON value as it is read back from a file, so that a record equals its round trip."""
 SharedJson = Annotated[Any, AfterValidator(shared_json)]
-"""A JSON value that comes again and again."""
+"""A large JSON value that is handed over often."""
 Display = Annotated[Any, _FromPython(_clean_display)]
