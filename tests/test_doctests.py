@@ -24,6 +24,8 @@ def _modules_with_examples() -> list[str]:
 def test_docstring_examples_print_what_they_say(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if "babyai" in name:
         pytest.importorskip("minigrid", reason="needs the extra metagym[babyai]")
+    if "reasoning" in name.split("."):
+        pytest.importorskip("reasoning_gym", reason="needs the extra metagym[reasoning]")
     if "minihack" in name:
         pytest.importorskip("minihack", reason="needs the extra metagym[minihack]")
     monkeypatch.chdir(tmp_path)

@@ -31,6 +31,11 @@ for _id, _meta_env, _vector_env in (
     ("MetaGym/BabyAI-v0", "metagym.envs.babyai.meta:BabyAIMetaEnv", "metagym.registration:make_babyai_vector"),
     ("MetaGym/Tools-v0", "metagym.envs.tools.meta:ToolsMetaEnv", "metagym.registration:make_tools_vector"),
     (
+        "MetaGym/Reasoning-v0",
+        "metagym.envs.reasoning.meta:ReasoningMetaEnv",
+        "metagym.registration:make_reasoning_vector",
+    ),
+    (
         "MetaGym/Questions-v0",
         "metagym.envs.questions.meta:QuestionsMetaEnv",
         "metagym.registration:make_questions_vector",
@@ -42,11 +47,13 @@ register("MetaGym/MiniHackText-v0", "metagym.envs.minihack.env:MiniHackTextEnv")
 register("MetaGym/ALFWorldText-v0", "metagym.envs.alfworld.env:ALFWorldTextEnv")
 register("MetaGym/BabyAIText-v0", "metagym.envs.babyai.env:BabyAITextEnv")
 register("MetaGym/ToolsText-v0", "metagym.envs.tools.env:ToolsEnv")
+register("MetaGym/ReasoningText-v0", "metagym.envs.reasoning.env:ReasoningEnv")
 register("MetaGym/QuestionsText-v0", "metagym.envs.questions.env:QuestionEnv")
 
 NEEDS: Final = {
     "MetaGym/MiniHack-v0": ("minihack", "minihack"),
     "MetaGym/BabyAI-v0": ("babyai", "minigrid"),
+    "MetaGym/Reasoning-v0": ("reasoning", "reasoning_gym"),
     "MetaGym/Tools-v0": ("bfcl-eval", "bfcl_eval"),
 }
 """The ids that need an extra (or a package with a command of its own): its name, and a module that it brings."""
@@ -167,6 +174,7 @@ def _make_vector(env_id: str, num_envs: int, **options: Any) -> MetaVectorEnv:
 # For `gymnasium.make_vec`, which wants an import path.
 make_gates_vector = functools.partial(_make_vector, "MetaGym/Gates-v0")
 make_babyai_vector = functools.partial(_make_vector, "MetaGym/BabyAI-v0")
+make_reasoning_vector = functools.partial(_make_vector, "MetaGym/Reasoning-v0")
 make_minihack_vector = functools.partial(_make_vector, "MetaGym/MiniHack-v0")
 make_alfworld_vector = functools.partial(_make_vector, "MetaGym/ALFWorld-v0")
 make_tools_vector = functools.partial(_make_vector, "MetaGym/Tools-v0")

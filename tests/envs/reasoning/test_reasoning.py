@@ -1,0 +1,99 @@
+"""Reasoning: questions of reasoning-gym by family and seed, judged by their own scorers."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("reasoning_gym", reason="needs the extra reasoning")
+
+import metagym
+from metagym.envs.reasoning.env import (
+    DEFAULT_FAMILIES,
+    LEFT_OUT,
+    ReasoningEnv,
+    ReasoningTaskSet,
+    make_question,
+)
+from metagym.errors import ConfigError, UnknownNameError
+from metagym.testing import check_meta_env, check_text_env
+from tests.conftest import run_python
+
+pytestmark = pytest.mark.reasoning
+QUICK = [name for name in generators() if name not in ("figlet_font", "group_anagrams", "knight_swap", "codeio")]
+
+
+def test_it_keeps_the_contract_of_an_inner_environment() -> None:
+    check_text_env(ReasoningEnv())
+
+
+@pytest.mark.slow
+def test_it_keeps_the_contract_of_a_meta_environment() -> None:
+    check_meta_env("MetaGym/Reasoning-v0", episodes_per_step=3)
+
+
+@pytest.mark.parametrize("family", DEFAULT_FAMILIES)
+def test_the_answer_of_a_question_scores_one_and_another_less(family: str) -> None:
+    for seed in range(5):
+        question = make_question(family, seed, 0)
+        assert question.score(question.answer) == 1.0
+        assert question.score("I do not know") < 1.0
+        assert "\n" not in question.answer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", QUICK)
+def test_every_family_has_answers_of_one_line_that_score_one(family: str) -> None:
+    for seed in range(10):
+        question = make_question(family, seed, 0)
+        assert question.score(question.answer) == 1.0
+        assert "\n" not in question.answer
+
+
+SCRIPT = """
+import json, sys
+from metagym.envs.reasoning.env import make_question
+print(json.dumps([make_question(name, seed, 0)[:2] for name in json.loads(sys.argv[1]) for seed in (5, 1)]))
+"""
+
+
+@pytest.mark.slow
+def test_equal_seeds_are_equal_questions_in_any_process() -> None:
+    done = run_python(SCRIPT, json.dumps(QUICK))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [[*make_question(name, seed, 0)[:2]] for name in QUICK for seed in (5, 1)]
+
+
+@pytest.mark.slow
+def test_no_question_is_in_two_roles() -> None:
+    tasks = ReasoningTaskSet()
+    found = {
+        role: {
+            make_question(task.family, task.seed, 0).text
+            for task in tasks.draw(24, rng=np.random.default_rng(0), families=DEFAULT_FAMILIES, split=role)
+        }
+        for role in ("train", "validation", "test")
+    }
+    assert not found["train"] & found["test"]
+    assert not found["train"] & found["validation"]
+    assert not found["validation"] & found["test"]
+
+
+def test_a_level_makes_questions_harder_and_is_in_the_fingerprint() -> None:
+    easy, hard = (make_question("number_sequence", 1, level).text for level in (0, 2))
+    assert len(hard) > len(easy)
+    with metagym.make("MetaGym/Reasoning-v0", actor="demo", level=2) as env:
+        assert env.unwrapped.inner_fingerprint()["level"] == 2
+        _, info = env.reset(seed=1)
+        assert env.step(info["default_prompt"])[1] == 1.0
+    with pytest.raises(ConfigError, match="Expected level=0 for acre: it has no parameters of difficulty"):
+        make_question("acre", 1, 2)
+
+
+def test_what_is_left_out_says_why() -> None:
+    assert not set(generators()) & set(LEFT_OUT)
+    assert len(generators()) == 80
+    with pytest.raises(UnknownNameError, match="list_functions is left out: equal seeds do not give equal questions"):
+        make_question("list_functions", 1, 0)
