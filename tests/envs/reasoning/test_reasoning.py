@@ -15,6 +15,7 @@ from metagym.envs.reasoning.env import (
     LEFT_OUT,
     ReasoningEnv,
     ReasoningTaskSet,
+    generators,
     make_question,
 )
 from metagym.errors import ConfigError, UnknownNameError
