@@ -210,7 +210,7 @@ def _is_content(content: Any) -> bool:
 
 
 def _count(value: Any, name: str, *, missing: int = 0) -> int:
-    """Return the count of that name, or -1 if it is none."""
+    """Return the count of that name, or -1 if it is no count."""
     count = _get(value, name)
     if count is None:
         return missing
