@@ -24,6 +24,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from metagym.cli import app
+from metagym.cli.options import FLAGS, SHORTHANDS
 from tests.conftest import ROOT, SRC
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -116,6 +117,10 @@ def test_a_pages_commands_exist(page: Path) -> None:
                     check_command(shlex.split(line, comments=True)[1:], f"{name(page)}, line {fence.line}: {line}")
 
 
+ALSO_KNOWN = {"--help", *FLAGS, *(name for names in SHORTHANDS.values() for name in names)}
+"""Options that no parameter has: those of a plan, and shorthands."""
+
+
 def check_command(words: list[str], where: str) -> None:
     """Fail where a command or an option is unknown; values are not looked at."""
     command, context = typer.main.get_command(app), None
@@ -127,7 +132,7 @@ def check_command(words: list[str], where: str) -> None:
         assert words[0] in command.commands, f"{where}: no command {words[0]!r}"
         command, words = command.commands[words[0]], words[1:]
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in known | {"--help"}]
+    unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in known | ALSO_KNOWN]
     assert not unknown, f"{where}: no option {unknown}"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import inspect
+import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
@@ -67,6 +68,8 @@ RESERVED: Final = {
 }
 """Names that a user cannot give as an option in text (on a command line, in a preset), and what to do instead."""
 
+_VERSIONED = re.compile(r"-v\d+$")
+
 
 def make(env_id: str, *, num_steps: int | None = None, **options: Any) -> gymnasium.Env[Any, str]:
     """Make a meta-environment whose meta-episode is at least `num_steps` long; by default as registered.
@@ -79,6 +82,8 @@ def make(env_id: str, *, num_steps: int | None = None, **options: Any) -> gymnas
     5
     """
     found = _find_class(env_id)
+    module, _, name = env_id.rpartition(":")
+    env_id = name if module and name in gymnasium.registry else env_id
     known = _option_types(found)
     for name in options:
         if name == "max_episode_steps":
@@ -113,13 +118,19 @@ def check_options(env_id: str, options: Mapping[str, Any], *, reserved: Mapping[
 def _find_class(env_id: str) -> type[MetaEnv]:
     from metagym.env import MetaEnv
 
-    path, known = env_id, meta_env_ids()
-    if env_id in known:
-        path = str(gymnasium.spec(env_id).entry_point)
-    elif ":" not in env_id:
-        remedy = "Name your own class by its import path: package.module:MyMetaEnv."
-        raise UnknownNameError.of("meta-environment", env_id, known, remedy=remedy)
-    found = import_object(path)
+    path: Any = env_id
+    module, _, name = env_id.rpartition(":")
+    if module and _VERSIONED.search(name):  # as in Gymnasium: import the module, which registers the id
+        import_object(f"{module}:__name__")
+    if name in gymnasium.registry:
+        path = gymnasium.spec(name).entry_point
+    elif not module:
+        remedy = (
+            "Name your own class by its import path, package.module:MyMetaEnv, or the id that your module "
+            "registers: package.module:MyId-v0."
+        )
+        raise UnknownNameError.of("meta-environment", env_id, meta_env_ids(), remedy=remedy)
+    found = import_object(path) if isinstance(path, str) else path
     if isinstance(found, type) and issubclass(found, MetaEnv):
         return found
     raise ConfigError(f"Expected the import path of a subclass of metagym.MetaEnv, got {env_id!r}.")

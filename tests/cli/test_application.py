@@ -53,7 +53,15 @@ def test_all_commands_are_there() -> None:
         " envs doctor"
     )
     in_train = {"train demo", "train collect", "train grpo", "train export"}
-    in_groups = {"models list", "models get", "alfworld generate", "minihack levels", "tasks check"}
+    in_groups = {
+        "presets list",
+        "presets show",
+        "models list",
+        "models get",
+        "alfworld generate",
+        "minihack levels",
+        "tasks check",
+    }
     assert set(COMMANDS) == set(alone.split()) | in_train | in_groups
 
 

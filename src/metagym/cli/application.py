@@ -21,7 +21,8 @@ from metagym.cli.gate import gate_command
 from metagym.cli.measure import arena_command, compare_command, evaluate_command
 from metagym.cli.model_options import GUIDE
 from metagym.cli.models import models_get_command, models_list_command
-from metagym.cli.options import Command
+from metagym.cli.options import FLAGS, Command
+from metagym.cli.presets import presets_list_command, presets_show_command
 from metagym.cli.repair import repair_command
 from metagym.cli.report import plot_command, report_command
 from metagym.cli.run import demo_command, estimate_command, resume_command, run_command
@@ -53,6 +54,12 @@ PANELS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
 TRAIN_COMMANDS: Final = (train_demo_command, train_collect_command, train_grpo_command, train_export_command)
 GROUPS: Final = (
     ("models", "Run", "Language models on this machine, for --actor local.", (models_list_command, models_get_command)),
+    (
+        "presets",
+        "Measure",
+        "Protocols with a name, for evaluate and arena.",
+        (presets_list_command, presets_show_command),
+    ),
     ("train", "Train", "Train reflectors: collect experience, run GRPO, see it learn.", TRAIN_COMMANDS),
     ("alfworld", "Environments", "ALFWorld: generate games.", (machine.alfworld_generate_command,)),
     ("tasks", "Environments", "The tasks of an environment.", (tasks_check_command,)),
@@ -64,7 +71,10 @@ GROUPS: Final = (
     ),
 )
 """The groups of commands: name, panel, help and commands."""
-DEFAULT_COMMANDS: Final[dict[str, Callable[[], None]]] = {"models": models_list_command}
+DEFAULT_COMMANDS: Final[dict[str, Callable[[], None]]] = {
+    "models": models_list_command,
+    "presets": presets_list_command,
+}
 """What the name of a group alone does, if it does something."""
 EXAMPLES: Final = """
 metagym demo
@@ -78,6 +88,7 @@ metagym plot runs/demo-gates-v0-seed0 -o curve.svg
 metagym runs
     metagym runs FOLDER --json
 metagym run MetaGym/Gates-v0 --actor demo --reflector ace_style:demo -n 3
+    metagym run MetaGym/Gates-v0 --actor gpt-4o-mini --dry-run
     metagym run MetaGym/Gates-v0 --actor Qwen/Qwen3-8B@http://localhost:8000/v1 -n 5
     metagym run MetaGym/Gates-v0 --actor local --reflector local -n 2
     metagym run MetaGym/ALFWorld-v0 --actor gpt-4o-mini --reflector opro_style:gpt-4o --budget tokens=500000
@@ -86,6 +97,7 @@ metagym resume runs/gates-v0-seed0
     metagym resume RUN --budget tokens=2000000
 metagym repair runs/gates-v0-seed0
 metagym estimate MetaGym/Gates-v0 -n 10 --seeds 5 --prices prompt=0.15,completion=0.6
+    metagym estimate --preset ict --prices prompt=0.15,completion=0.6
     metagym estimate MetaGym/Gates-v0 --actor model.json --budget cost=20 --effect 0.1
 metagym serve Qwen/Qwen3-8B --engine vllm --port 8000
     metagym serve smollm2-135m
@@ -95,9 +107,13 @@ metagym models get smollm2-135m
     metagym models get https://example.org/model.gguf --sha256 DIGEST
     metagym models get Qwen/Qwen3-8B-GGUF:Q4_K_M
 metagym verify runs/demo-gates-v0-seed0
-metagym evaluate --preset ict-small --actor demo
-    metagym evaluate --preset ict --actor gpt-4o-mini --reflector gpt-4o --budget tokens=5000000
-    metagym evaluate --preset mine.toml --actor NAME@URL --reflector my_module:MyReflector
+metagym evaluate ict-small --actor demo
+    metagym evaluate MetaGym/Gates-v0 --families law-0007,law-0500 --seeds 5 --steps 3 --actor demo --dry-run
+    metagym evaluate MetaGym/Questions-v0 --option rows=questions.jsonl --option num_test=20 --actor NAME@URL
+    metagym evaluate ict --actor gpt-4o-mini --reflector gpt-4o --budget tokens=5000000
+    metagym evaluate mine.toml --actor NAME@URL --reflector my_module:MyReflector
+metagym presets list
+metagym presets show ict-small
 metagym compare runs/evaluate-ict-small
     metagym compare A B --margin 0.05
 metagym gate old.md new.md --actor demo
@@ -162,16 +178,21 @@ for _name, _panel, _help, _commands in GROUPS:
 
 @app.callback(invoke_without_command=True)
 def options(
+    context: Context,
     version: Annotated[bool, Option("--version", help="Print the version and leave.")] = False,
     verbose: Annotated[bool, Option("--verbose", "-v", help="Print what the library logs.")] = False,
     debug: Annotated[
         bool, Option("--debug", help=f"Show the traceback of an error; so does {DEBUG_VARIABLE}=1.")
     ] = False,
+    yes: Annotated[bool, Option("--yes", help=FLAGS["--yes"])] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help=FLAGS["--dry-run"])] = False,
 ) -> None:
     """Learn to write better system prompts for language agents, from experience."""
     if version:
         console.print(__version__, highlight=False)
         raise Exit
+    for flag, is_given in (("--yes", yes), ("--dry-run", dry_run)):
+        context.meta[f"metagym {flag}"] = is_given
     handler = RichHandler(console=errors, show_path=False)
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler])
 

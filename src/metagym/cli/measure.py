@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
 from metagym.cli import model_options
 from metagym.cli.console import JsonOption, console, print_json, print_text, progress, resumable
-from metagym.errors import ConfigError, MissingExtraError
+from metagym.cli.options import read_pairs
+from metagym.cli.plan import announce
+from metagym.errors import ConfigError, MissingExtraError, UnknownNameError
 
 if TYPE_CHECKING:
     from metagym.evaluation.preset import Preset
@@ -23,40 +26,73 @@ FolderOption = Annotated[
 ]
 
 
+ProtocolOption = Annotated[
+    list[str] | None,
+    Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="A field of the protocol, repeatable: num_test=20, num_validation=10, episodes_per_step='[3, 5]', "
+        "control='no reflection' (in place of the protocol's; control=none for none); or an option of the "
+        "environment: rows=questions.jsonl.",
+    ),
+]
+
+
 def evaluate_command(
-    preset: Annotated[str, Option(help="`ict`, `ict-paper-line`, `ict-small`, `stream`, or your own .toml file.")],
+    context: Context,
+    protocol_name: Annotated[
+        str,
+        Argument(
+            metavar="PRESET or ENV",
+            help="A preset (`metagym presets list`), your own .toml file, or an environment: an id that `metagym "
+            "envs` lists, package.module:MyMetaEnv.",
+        ),
+    ],
     actor: model_options.ActorOption = None,
     reflector: model_options.ReflectorOption = None,
     budget: model_options.BudgetOption = None,
     sampling: model_options.SamplingOption = None,
-    reflector_sampling: model_options.ReflectorSamplingOption = None,
-    control: ControlOption = None,
+    families: Annotated[
+        str | None, Option(metavar="A,B,...", help="Families to evaluate; by default the preset's, or all.")
+    ] = None,
+    seeds: Annotated[int | None, Option(min=1, help="Meta-episodes of each family: the replicates.")] = None,
+    steps: Annotated[int | None, Option("--steps", "-n", min=1, help="Meta-steps of each meta-episode.")] = None,
+    option: ProtocolOption = None,
     out: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate a reflector on held-out families, together with its noise floor and null controls.
 
-    The budget holds for each environment and each batch size k of the preset.
+    The budget holds for each environment and each batch size k. --dry-run prints the plan; --yes asks nothing.
     """
     from metagym.evaluation.campaign import run_campaign, run_streams
     from metagym.evaluation.output.tables import comparison_tables, interval_text, report_tables, stream_tables
-    from metagym.evaluation.preset import load_preset
+    from metagym.evaluation.planned_use import plan
 
-    protocol = load_preset(preset)
+    controls = _read_controls([value for name, value in _pairs(option) if name == "control"] or None)
+    fields = read_pairs(f"{name}={value}" for name, value in _pairs(option) if name != "control")
+    reflector_sampling = fields.pop("reflector_sampling", None)
+    given = {"families": families.split(",") if families else None, "num_seeds": seeds, "num_steps": steps}
+    protocol = _read_protocol(
+        protocol_name, {**fields, **{name: value for name, value in given.items() if value is not None}}
+    )
     actor_spec = model_options.read_actor(actor, sampling)
     reflector_spec = model_options.read_reflector(reflector, reflector_sampling, actor=actor_spec)
     _print_models(protocol, actor_spec, reflector_spec)
+    is_stream = protocol.protocol == "stream"
+    limits, wanted = model_options.read_budget(budget), protocol.controls if controls is None else controls
+    planned = plan(protocol.configs(), controls=wanted, is_stream=is_stream)
+    shared: dict[str, Any] = {"actor": actor_spec, "reflector": reflector_spec, "budget": limits}
+    announce(context, planned, protocol.configs(), **shared, as_json=as_json)
     path = out or Path("runs") / f"evaluate-{protocol.name}"
     streams: list[Any] = []
     found: list[Any] = []
     with resumable(path, f"the same command with --out {path}"), progress() as bars:
         bar = bars.add_task("episodes", total=None)
         arguments: dict[str, Any] = {
-            "actor": actor_spec,
-            "reflector": reflector_spec,
+            **shared,
             "path": path,
-            "budget": model_options.read_budget(budget),
-            "controls": _read_controls(control),
+            "controls": controls,
             "on_arm": lambda name, num: bars.reset(bar, total=num, description=name),
             "on_episode": lambda trajectory: bars.advance(bar),
         }
@@ -107,6 +143,7 @@ def compare_command(
 
 
 def arena_command(
+    context: Context,
     methods: Annotated[
         list[str] | None,
         Argument(help="ict, best_of_n(ict), gepa, package.module:MyReflector, ...; by default all."),
@@ -137,11 +174,14 @@ def arena_command(
 ) -> None:
     """Run methods side by side: the same tasks and seeds, equal learning budgets, together with null controls.
 
-    --budget holds for everything that is played on one environment with one batch size k.
+    --budget holds for everything that is played on one environment with one batch size k. --dry-run prints the plan;
+    --yes asks nothing.
     """
     from metagym.budget import Budget
     from metagym.evaluation.arena import run_arena
+    from metagym.evaluation.arena.run import arena_config, num_entrants
     from metagym.evaluation.output.tables import standings_tables
+    from metagym.evaluation.planned_use import plan
     from metagym.evaluation.preset import load_preset
     from metagym.report import make_report
 
@@ -153,16 +193,21 @@ def arena_command(
     protocol = protocol.model_copy(update=update)
     model = model_options.read_shared_model(reflector_model, reflector_sampling, actor=actor_spec)
     _print_models(protocol, actor_spec, model)
+    limits = model_options.read_budget(budget)
+    names = methods or ["all"]
+    configs = [(place, arena_config(config, protocol.budget)) for place, config in protocol.configs()]
+    planned = plan(configs, controls=protocol.controls, num_methods=num_entrants(names))
+    announce(context, planned, configs, actor=actor_spec, reflector=model, budget=limits, as_json=as_json)
     path = out or Path("runs") / protocol.name
     with resumable(path, f"the same command with --out {path}"), progress() as bars:
         bar = bars.add_task("episodes", total=None)
         bouts = run_arena(
             protocol,
-            methods or ["all"],
+            names,
             actor=actor_spec,
             model=model,
             path=path,
-            limits=model_options.read_budget(budget),
+            limits=limits,
             on_arm=lambda name, num: bars.reset(bar, total=num, description=name),
             on_episode=lambda trajectory: bars.advance(bar),
         )
@@ -176,6 +221,40 @@ def arena_command(
         print_text(f"The report to look at: {make_report([path], path / 'report.html').path}")
     except MissingExtraError as error:
         print_text(str(error))
+
+
+def _pairs(options: list[str] | None) -> list[tuple[str, str]]:
+    split = [option.partition("=") for option in options or ()]
+    if wrong := next((name for name, equals, _ in split if not equals), None):
+        raise ConfigError(f"--option expects NAME=VALUE, got {wrong!r}.")
+    return [(name, value) for name, _, value in split]
+
+
+def _read_protocol(name: str, given: dict[str, Any]) -> Preset:
+    """Return the preset of that name, or the protocol of an own measurement, with what the options change."""
+    from metagym.evaluation.preset import Preset, PresetEnvironment, load_preset, preset_for, preset_names, with_fields
+    from metagym.registration import meta_env_ids
+
+    known = {*Preset.model_fields, *PresetEnvironment.model_fields}
+    fields = {key: value for key, value in given.items() if key in known}
+    if isinstance(fields.get("episodes_per_step"), int):
+        fields["episodes_per_step"] = [fields["episodes_per_step"]]
+    options = {key: value for key, value in given.items() if key not in known}
+    if name.endswith(".toml") or name in preset_names():
+        found = load_preset(name)
+        places = [{**item.options, **options} for item in found.environments]
+        found = found.model_copy(
+            update={
+                "environments": tuple(
+                    item.model_copy(update={"options": own})
+                    for item, own in zip(found.environments, places, strict=True)
+                )
+            }
+        )
+        return with_fields(found, fields)
+    if ":" not in name and name not in meta_env_ids() and not re.search(r"-v\d+$", name):
+        raise UnknownNameError.of("preset or environment", name, (*preset_names(), *meta_env_ids()))
+    return with_fields(preset_for(name, families=fields.get("families"), options=options), fields)
 
 
 def _print_models(protocol: Preset, actor: Any, reflector: Any) -> None:

@@ -8,13 +8,16 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from typer import Option
 
 from metagym.cli.options import read_assignments, read_json_file
 from metagym.errors import ConfigError
+
+if TYPE_CHECKING:
+    from metagym.budget import Prices
 
 ACTOR_WORDS: Final = ("demo", "random")
 REFLECTOR_WORDS: Final = ("demo",)
@@ -162,7 +165,7 @@ def print_models(actor: Any, reflector: Any = None) -> None:
     from metagym.models.client_config import REFLECTOR_REPLY_TOKENS, REPLY_TOKENS
 
     for role, spec, tokens in (("actor", actor, REPLY_TOKENS), ("reflector", reflector, REFLECTOR_REPLY_TOKENS)):
-        if _names_model(spec):
+        if names_model(spec):
             own = dict(spec.get("sampling") or {})
             is_limited = "max_completion_tokens" in own or is_local(spec["model"])
             sampling = own if is_limited else {"max_tokens": tokens, **own}
@@ -181,7 +184,7 @@ def replayed(spec: Any, role: str, cassette: str) -> Any:
     """
     from metagym.models import Cassette, is_local
 
-    if not _names_model(spec):
+    if not names_model(spec):
         return spec
     if not is_local(spec["model"]):
         return {**spec, "client": {**spec.get("client", {}), "offline": True}}
@@ -215,10 +218,25 @@ def read_budget(text: str | None, *, option: str = "--budget", base: Mapping[str
 def _with_sampling(option: str, spec: Any, text: str | None) -> Any:
     if text is None:
         return spec
-    if not _names_model(spec):
+    if not names_model(spec):
         raise ConfigError(f"{option} says how a model on a server samples, and {spec!r} is not one.")
     return {**spec, "sampling": {**(spec.get("sampling") or {}), **read_assignments(option, text)}}
 
 
-def _names_model(spec: Any) -> bool:
+def names_model(spec: Any) -> bool:
+    """Whether a spec names a language model: not a scripted part, and not a class."""
     return isinstance(spec, Mapping) and spec.get("model", "demo") != "demo"
+
+
+def prices_of(spec: Any) -> Prices | None:
+    """Return the prices that a model's spec states; None if it states none."""
+    from metagym.budget import Prices
+
+    prices = spec.get("client", {}).get("prices") if isinstance(spec, dict) else None
+    return None if prices is None else Prices.model_validate(prices)
+
+
+def longest_reply(spec: Any, tokens: int) -> int:
+    """Return the tokens of a reply: `tokens`, or the limit in the spec's sampling if that is lower."""
+    sampling = spec.get("sampling") or {} if isinstance(spec, dict) else {}
+    return min(tokens, int(sampling.get("max_tokens", sampling.get("max_completion_tokens", tokens))))

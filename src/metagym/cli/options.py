@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from typer import Option
+from typer import Context, Option
 from typer.core import TyperCommand
 
 from metagym.errors import ConfigError, config_error
@@ -22,6 +22,12 @@ ENV_OPTION: Final = (
 EnvOption = Annotated[list[str] | None, Option("--option", metavar="NAME=VALUE", help=ENV_OPTION)]
 
 _FILE = '--actor FILE.json, and in the file {"model": NAME, "base_url": URL, "api_key_env": VARIABLE, "client": {...}}'
+FLAGS: Final = {
+    "--yes": "Start without asking, however large the plan is.",
+    "--dry-run": "Print the plan of run, evaluate or arena, and start nothing.",
+}
+PLANNING: Final = ("run", "evaluate", "arena")
+"""The commands that print a plan before they start, and take `FLAGS` in any place."""
 INSTEAD: Final = {
     "--model": "--actor NAME@URL, or --actor NAME for OpenAI; the reflector has the same model by default",
     "--base-url": "the server behind the model's name: --actor NAME@URL",
@@ -46,11 +52,27 @@ _NAME = re.compile(r"\s*(\w+)\s*=\s*")
 _END = re.compile(r"\s*(?:,|$)")
 
 
+SHORTHANDS: Final = {
+    "evaluate": {
+        "--preset": "",
+        "--control": "--option=control=",
+        "--reflector-sampling": "--option=reflector_sampling=",
+    }
+}
+"""By command: options that are short for an argument, or for an option with a prefix before their value."""
+
+
 class Command(TyperCommand):
-    """A command that names the new spelling if it is given an old one."""
+    """A command that takes the flags of a plan in any place, and names the new spelling if it is given an old one."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments, or refuse an old option in one sentence."""
+        args = _expanded(args, SHORTHANDS.get(self.name or "", {}))
+        if self.name in PLANNING:
+            ctx.meta.update({f"metagym {flag}": True for flag in FLAGS if flag in args})
+            args = [word for word in args if word not in FLAGS]
+        elif ctx.meta.get("metagym --dry-run"):
+            ctx.fail(f"--dry-run is for {', '.join(PLANNING)}.")
         known = {name for parameter in self.params for name in parameter.opts}
         instead = INSTEAD | ({"--model": "--reflector FOLDER, or a hub name"} if self.name == "grpo" else {})
         for word in args:
@@ -58,6 +80,22 @@ class Command(TyperCommand):
             if old in instead and old not in known:
                 ctx.fail(f"{old} is no longer an option: write {instead[old]}.")
         return super().parse_args(ctx, args)
+
+
+def _expanded(args: list[str], shorthands: dict[str, str]) -> list[str]:
+    expanded, rest = list[str](), iter(args)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if name not in shorthands:
+            expanded.append(word)
+        elif equals or (value := next(rest, "")):
+            expanded.append(f"{shorthands[name]}{value}")
+    return expanded
+
+
+def flag_is_set(context: Context, flag: str) -> bool:
+    """Whether one of `FLAGS` was given to the command that runs."""
+    return bool(context.meta.get(f"metagym {flag}"))
 
 
 def read_pairs(options: Iterable[str] | None, *, name: str = "--option") -> dict[str, Any]:

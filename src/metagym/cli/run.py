@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from rich.table import Table
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
 from metagym.cli import model_options
 from metagym.cli.console import JsonOption, SeedOption, console, errors, print_json, print_text, progress, resumable
 from metagym.cli.options import ENV_OPTION, EnvOption, read_assignments, read_pairs, read_text
+from metagym.cli.plan import announce, estimated, plan_lines
 from metagym.cli.show import RunArgument, print_run, print_spending
 from metagym.errors import ConfigError
 from metagym.rendering import plural
@@ -63,6 +64,7 @@ def demo_command(
 
 
 def run_command(
+    context: Context,
     env: Annotated[str, Argument(help="An id that `metagym envs` lists, or package.module:MyMetaEnv.")],
     actor: model_options.ActorOption = None,
     reflector: model_options.ReflectorOption = None,
@@ -103,6 +105,8 @@ def run_command(
         num_steps=steps,
         first_prompt=None if first_prompt is None else str(first_prompt),
     )
+    if replay is None:
+        _announce(context, manifest, as_json)
     cassette = None if replay is None else Cassette(replay, mode="replay")
     _play(manifest, out or _new_folder(f"{env}-seed{seed}"), as_json, replay=cassette)
 
@@ -120,7 +124,8 @@ def resume_command(run: RunArgument, budget: model_options.BudgetOption = None, 
 
 
 def estimate_command(
-    env: Annotated[str, Argument(help="A meta-environment; `metagym envs` lists them.")],
+    env: Annotated[str | None, Argument(help="A meta-environment; `metagym envs` lists them.")] = None,
+    preset: Annotated[str | None, Option(help="A preset of `metagym evaluate`, in place of an environment.")] = None,
     steps: StepsOption = NUM_STEPS,
     seeds: Annotated[int, Option(min=1, help="Runs, one for each seed.")] = 1,
     actor: model_options.ActorOption = None,
@@ -146,8 +151,8 @@ def estimate_command(
 ) -> None:
     """Estimate what a run will use before it starts, and how many seeds a wanted effect needs. Calls no model.
 
-    It takes the options of `metagym run`: of actor and reflector it uses the prices and the max_tokens of their
-    sampling, and it says which limits of the budget the run would exceed.
+    --preset NAME estimates a whole evaluation. It takes the options of `metagym run`: of actor and reflector it uses
+    the prices and the max_tokens of their sampling, and it says which limits of the budget the run would exceed.
     """
     from pydantic import ValidationError
 
@@ -159,7 +164,8 @@ def estimate_command(
     from metagym.statistics import seeds_needed
 
     options = read_pairs(option)
-    check_options(env, options)
+    if (env is None) == (preset is None):
+        raise ConfigError("Expected an environment or --preset NAME, and not both: metagym estimate --preset ict.")
     player = None if actor is None else model_options.read_actor(actor, sampling)
     asks = actor is not None or reflector is not None
     writer = model_options.read_reflector(reflector, reflector_sampling, actor=player) if asks else None
@@ -169,7 +175,13 @@ def estimate_command(
             given = Prices.model_validate(read_assignments("--prices", prices))
     except ValidationError:
         raise ConfigError(f"--prices expects prompt=X,completion=Y (and cached=Z), got {prices!r}.") from None
-    reply, reflection = _longest_reply(player, reply_tokens), _longest_reply(writer, 800)
+    if preset is not None:
+        given_prices = {"reply_tokens": reply_tokens, "prices": given, "like": like}
+        _estimate_preset(preset, player, writer, as_json, **given_prices)
+        return
+    assert env is not None
+    check_options(env, options)
+    reply, reflection = model_options.longest_reply(player, reply_tokens), model_options.longest_reply(writer, 800)
     with make(env, num_steps=steps, actor="random", **options) as made:
         pilot = estimate_meta_step(made.unwrapped, reply_tokens=reply, reflection_tokens=reflection)
 
@@ -177,7 +189,7 @@ def estimate_command(
         times = load.times(steps * seeds)
         return times, None if price is None else times.cost(price)
 
-    actor_prices, reflector_prices = _prices_of(player) or given, _prices_of(writer) or given
+    actor_prices, reflector_prices = model_options.prices_of(player) or given, model_options.prices_of(writer) or given
     rows = {
         "actor": row(pilot.actor, actor_prices),
         "actor, at most": row(pilot.actor_at_most, actor_prices),
@@ -225,6 +237,46 @@ def estimate_command(
     console.print(table, *lines, sep="\n", highlight=False)
 
 
+def _estimate_preset(preset: str, actor: Any, reflector: Any, as_json: bool, **given: Any) -> None:
+    from metagym.evaluation.planned_use import plan
+    from metagym.evaluation.preset import load_preset
+
+    found = load_preset(preset)
+    is_stream = found.protocol == "stream"
+    planned = plan(found.configs(), controls=found.controls, is_stream=is_stream)
+    planned = estimated(planned, found.configs(), actor=actor, reflector=reflector, **given)
+    if as_json:
+        print_json(planned)
+    else:
+        print_text("\n".join(plan_lines(planned)))
+
+
+def _announce(context: Context, manifest: Manifest, as_json: bool) -> None:
+    from metagym.evaluation.config import EvaluationConfig
+    from metagym.evaluation.planned_use import PlannedUse
+    from metagym.evaluation.preset import PresetEnvironment
+    from metagym.registration import make
+
+    options = dict(manifest.env_options)
+    actor, budget = options.pop("actor"), options.pop("budget", None)
+    with make(manifest.env_id, actor="random", **options) as env:
+        families, k = env.unwrapped.families, env.unwrapped.config.episodes_per_step
+    planned = PlannedUse(
+        environment=manifest.env_id,
+        episodes_per_step=k,
+        num_families=len(families),
+        num_seeds=1,
+        num_arms=1,
+        num_episodes=manifest.num_steps * k,
+        num_reflections=manifest.num_steps,
+    )
+    place = PresetEnvironment(id=manifest.env_id, families=families, options=options)
+    configs = [(place, EvaluationConfig(families=families, episodes_per_step=k))]
+    announce(
+        context, [planned], configs, actor=actor, reflector=manifest.reflector, budget=budget or {}, as_json=as_json
+    )
+
+
 def _play_recorded(path: Path, as_json: bool) -> None:
     from metagym.runs.recording import read_recording, recorded_replies
 
@@ -268,15 +320,3 @@ def _new_folder(name: str) -> Path:
     while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
         number += 1
     return path
-
-
-def _prices_of(spec: Any) -> Prices | None:
-    from metagym.budget import Prices
-
-    prices = spec.get("client", {}).get("prices") if isinstance(spec, dict) else None
-    return None if prices is None else Prices.model_validate(prices)
-
-
-def _longest_reply(spec: Any, tokens: int) -> int:
-    sampling = spec.get("sampling") or {} if isinstance(spec, dict) else {}
-    return min(tokens, int(sampling.get("max_tokens", sampling.get("max_completion_tokens", tokens))))

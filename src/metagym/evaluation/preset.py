@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from pydantic import Field, ValidationError
 
 from metagym.budget import Budget
+from metagym.env import meta_env_of
 from metagym.errors import ConfigError, UnknownNameError, config_error
 from metagym.evaluation.config import EvaluationConfig
+from metagym.registration import make
 from metagym.types import Json, Record, Text, Texts
 
 T = TypeVar("T")
+MAX_FAMILIES = 100
+"""The most families that are evaluated without being named."""
 _PRESETS = Path(__file__).with_name("presets")
 
 
@@ -88,6 +93,58 @@ def with_sampling(spec: T, sampling: Mapping[str, Any]) -> T:
 def preset_names() -> list[str]:
     """Return the names of the presets that come with the library."""
     return sorted(path.stem for path in _PRESETS.glob("*.toml"))
+
+
+def preset_for(
+    env_id: str, *, families: Sequence[str] | None = None, options: Mapping[str, Any] | None = None
+) -> Preset:
+    """Return the protocol of an own measurement: one environment, five meta-steps, five seeds, and two controls.
+
+    The controls are an A/A run and a null control. `env_id` is an id or `package.module:MyMetaEnv`; without `families`
+    all families of the environment are evaluated.
+
+    >>> preset_for("MetaGym/Gates-v0", families=["law-0007"]).num_seeds
+    5
+    """
+    given = dict(options or {})
+    if families is None:
+        with make(env_id, actor="random", **given) as env:
+            families = meta_env_of(env).families
+        if len(families) > MAX_FAMILIES:
+            raise ConfigError(
+                f"{env_id} has {len(families)} families, such as {families[0]!r}: name those to evaluate, "
+                "--families a,b."
+            )
+    environment = PresetEnvironment(id=env_id, families=tuple(families), options=given)
+    name = re.sub(r"[^\w.]+", "-", env_id.removeprefix("MetaGym/")).strip("-").lower()
+    controls = ("same again", "no reflection")
+    return Preset(name=name, environments=(environment,), controls=controls, num_steps=5, num_seeds=5)
+
+
+def with_fields(preset: Preset, fields: Mapping[str, Any]) -> Preset:
+    """Return the preset with some fields changed; a field of the table of an environment is changed in each.
+
+    Raises:
+        ConfigError: a field is unknown or has no legal value, or `families` are given for several environments.
+    """
+    own = {name: value for name, value in fields.items() if name in PresetEnvironment.model_fields}
+    if "families" in own and len(preset.environments) > 1:
+        ids = ", ".join(item.id for item in preset.environments)
+        raise ConfigError(f"The preset {preset.name} has several environments ({ids}), each with its own families.")
+    shared = {name: value for name, value in fields.items() if name in Preset.model_fields}
+    try:
+        places = [item.model_dump() | own for item in preset.environments]
+        changed = Preset.model_validate({**preset.model_dump(), **shared, "environments": places})
+        changed.configs()
+    except ValidationError as error:
+        raise config_error(error, "field of the protocol", sorted(Preset.model_fields)) from None
+    return changed
+
+
+def preset_text(name: str) -> str:
+    """Return the TOML of a preset that comes with the library."""
+    load_preset(name)
+    return (_PRESETS / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def load_preset(name: str) -> Preset:

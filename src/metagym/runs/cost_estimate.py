@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from metagym.actor import ChatActor, RandomActor, ToolActor, tools_at
@@ -25,6 +27,9 @@ class Load(Record):
     def times(self, factor: float) -> Load:
         """Return this load, multiplied by `factor`."""
         return Load(**{name: value * factor for name, value in dict(self).items()})
+
+    def __add__(self, other: Load) -> Load:
+        return _sum((self, other))
 
     def cost(self, prices: Prices) -> float:
         """Return the price if no token comes from a cache."""
@@ -52,7 +57,8 @@ def estimate_meta_step(env: MetaEnv, *, reply_tokens: int, reflection_tokens: in
         raise ConfigError(f"Expected an environment with actor='random', got {type(env.actor).__name__}.")
     _, info = env.reset(seed=seed)
     prompt = str(info["default_prompt"])
-    trajectories, reward, *_ = env.step(prompt)
+    with _quiet():  # that random actions are invalid is no news
+        trajectories, reward, *_ = env.step(prompt)
     meta_step = MetaStep(index=0, prompt=prompt, trajectories=trajectories, reward=reward)
     no_model = cast(ChatModel, None)  # only the messages are made
     per_episode = [_actor_load(item, no_model, prompt, reply_tokens) for item in trajectories]
@@ -65,6 +71,16 @@ def estimate_meta_step(env: MetaEnv, *, reply_tokens: int, reflection_tokens: in
         num_pilot_episodes=len(trajectories),
         longest_episode=max(len(item.steps) for item in trajectories),
     )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    log = logging.getLogger("metagym.meta_episode")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def _actor_load(trajectory: Trajectory, no_model: ChatModel, prompt: str, reply_tokens: int) -> Load:

@@ -121,13 +121,21 @@ def make_entrants(
     A name is that of a method (`ict`), `best_of_n(NAME)` around one, `gepa`, `demo`, or the import path of a reflector;
     `all` means every method that is installed. `model` is the spec of the chat model that methods ask.
     """
-    expanded = [name for given in names for name in (all_names() if given == "all" else (given,))]
-    if BASELINE not in expanded:
-        expanded = [BASELINE, *expanded]
+    expanded = _expanded(names)
     if len(set(expanded)) < len(expanded):
         twice = sorted({name for name in expanded if expanded.count(name) > 1})
         raise ConfigError(f"Expected each method once, got {', '.join(map(repr, twice))} twice. Leave one out.")
     return [_entrant(name, model, demo, num_steps) for name in expanded]
+
+
+def num_entrants(names: Sequence[str]) -> int:
+    """Return how many methods these names mean: `all` is every one, and `fixed` always takes part."""
+    return len(_expanded(names))
+
+
+def _expanded(names: Sequence[str]) -> list[str]:
+    expanded = [name for given in names for name in (all_names() if given == "all" else (given,))]
+    return expanded if BASELINE in expanded else [BASELINE, *expanded]
 
 
 def all_names() -> tuple[str, ...]:

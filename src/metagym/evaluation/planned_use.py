@@ -1,0 +1,119 @@
+"""What a protocol will use, before it starts: episodes, reflections, calls, tokens and money. No model is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from metagym.budget import Prices
+from metagym.env import meta_env_of
+from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.constant_prompt import tuning_config
+from metagym.evaluation.preset import PresetEnvironment
+from metagym.registration import make
+from metagym.runs import RunFolder, evaluation_size
+from metagym.runs.cost_estimate import Load, estimate_meta_step, read_load
+from metagym.runs.folder import load_ledger
+from metagym.types import Record, Text
+
+WITHOUT_REFLECTION = ("no reflection", "constant prompt")
+"""The controls that ask no reflector."""
+
+
+class PlannedUse(Record):
+    """What will be played on one environment with one batch size k, all arms together."""
+
+    environment: Text
+    episodes_per_step: int
+    num_families: int
+    num_seeds: int
+    num_arms: int
+    num_episodes: int
+    """The most episodes: equal prompts are validated once, so that fewer may be played."""
+    num_reflections: int
+    load: Load | None = None
+    """Calls and tokens of actor and reflector, if they were estimated."""
+    cost: float | None = None
+    """The price of the load, if the prices are known."""
+
+
+def plan(
+    configs: Sequence[tuple[PresetEnvironment, EvaluationConfig]],
+    *,
+    controls: Sequence[str] = (),
+    num_methods: int = 1,
+    is_stream: bool = False,
+) -> list[PlannedUse]:
+    """Return what each of a preset's evaluations will play: `num_methods` arms, and the controls around the first."""
+    found = []
+    for environment, config in configs:
+        num_loops, num_arms = len(config.families) * config.num_seeds, num_methods + len(controls)
+        reflecting = num_methods + sum(name not in WITHOUT_REFLECTION for name in controls)
+        num_episodes = num_arms * evaluation_size(dict(config), is_stream=is_stream)[1]
+        num_reflections = reflecting * num_loops * config.num_steps
+        if "constant prompt" in controls and (train := environment.train_families):
+            num_episodes += evaluation_size(dict(tuning_config(config, train)))[1]
+            num_episodes += (1 + len(train)) * len(train) * config.num_validation
+            num_reflections += len(train) * config.num_steps
+        found.append(
+            PlannedUse(
+                environment=environment.id,
+                episodes_per_step=config.episodes_per_step,
+                num_families=len(config.families),
+                num_seeds=config.num_seeds,
+                num_arms=num_arms,
+                num_episodes=num_episodes,
+                num_reflections=num_reflections,
+            )
+        )
+    return found
+
+
+def with_loads(
+    planned: Sequence[PlannedUse],
+    configs: Sequence[tuple[PresetEnvironment, EvaluationConfig]],
+    *,
+    reply_tokens: int,
+    reflection_tokens: int,
+    prices: tuple[Prices | None, Prices | None] = (None, None),
+    like: Path | None = None,
+) -> list[PlannedUse]:
+    """Return the plans with calls, tokens and cost, by the lengths of random episodes or of the earlier run `like`.
+
+    `prices` are those of the actor's and of the reflector's model.
+    """
+    earlier = None if like is None else _load_of_run(like)
+    pilots: dict[str, tuple[Load, Load]] = {}
+    found = []
+    for item, (environment, config) in zip(planned, configs, strict=True):
+        if earlier is not None:
+            load = earlier.times(item.num_episodes)
+            cost = None if prices[0] is None else load.cost(prices[0])
+        else:
+            key = environment.model_dump_json()
+            if key not in pilots:
+                pilots[key] = _pilot(environment, config, reply_tokens, reflection_tokens)
+            actor, reflector = (
+                each.times(factor)
+                for each, factor in zip(pilots[key], (item.num_episodes, item.num_reflections), strict=True)
+            )
+            load, known = actor + reflector, [price for price in prices if price is not None]
+            cost = actor.cost(known[0]) + reflector.cost(known[1]) if len(known) == len(prices) else None
+        found.append(item.model_copy(update={"load": load, "cost": cost}))
+    return found
+
+
+def _pilot(
+    environment: PresetEnvironment, config: EvaluationConfig, reply_tokens: int, reflection_tokens: int
+) -> tuple[Load, Load]:
+    """Return the loads of one episode and of one reflection."""
+    options = {**environment.options, "families": list(config.families), "episodes_per_step": config.episodes_per_step}
+    with make(environment.id, actor="random", **options) as env:
+        estimate = estimate_meta_step(meta_env_of(env), reply_tokens=reply_tokens, reflection_tokens=reflection_tokens)
+    return estimate.actor.times(1 / estimate.num_pilot_episodes), estimate.reflector
+
+
+def _load_of_run(path: Path) -> Load:
+    """Return the load of one episode of an earlier run, with its share of the reflections."""
+    with RunFolder.open(path) as run:
+        return read_load(load_ledger(path).rows(), max(1, run.num_episodes))
