@@ -4,7 +4,7 @@
     python benchmarks/real_models.py prompts FILE.gguf ... --out prompts.jsonl [--laws 8]
 
 Each row is appended to the file as soon as it is measured, and a row that is there is not measured again: a run that
-was stopped goes on. It needs the extras local, alfworld and minihack.
+was stopped goes on. The tables are in docs/results/real_models.md. It needs the extras local, alfworld and minihack.
 """
 
 from __future__ import annotations
