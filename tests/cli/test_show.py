@@ -7,9 +7,13 @@ import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from metagym.budget import Ledger
+from metagym.cli import show
 from metagym.errors import ConfigError
 from metagym.runs import LOG
+from metagym.types import Usage
 from tests.cli.conftest import Metagym, invoke, rewards_in
 from tests.conftest import Serve
 from tests.test_spending_limits import respond
@@ -79,9 +83,9 @@ def test_what_was_spent_is_shown_by_role_and_purpose(serve: Serve, command: Meta
     options = ("--option", "episodes_per_step=2", "--steps", 3, "--out", "run")
     assert command("run", "MetaGym/Gates-v0", "--actor", "model.json", *options).code == 0
     shown = command("show", "run").out
-    rows = re.findall(r"^│ (actor|reflector) +│ learning +│ +([\d,]+) +│", shown, re.MULTILINE)
+    rows = re.findall(r"^(actor|reflector), learning: ([\d,]+) calls?, [\d,]+ prompt tokens", shown, re.MULTILINE)
     assert sum(int(number.replace(",", "")) for _, number in rows) == len(server.requests)
-    assert re.search(r"│ 0\.\d{4} +│", shown)
+    assert re.search(r", cost 0\.\d{4}, waited \d+ s, worked \d+ s$", shown, re.MULTILINE)
 
 
 def test_export_writes_episodes_as_atif_and_wants_a_format(command: Metagym) -> None:
@@ -89,3 +93,24 @@ def test_export_writes_episodes_as_atif_and_wants_a_format(command: Metagym) -> 
     assert "10 episodes in atif" in invoke("export", "mine", "--atif", "atif")
     with pytest.raises(ConfigError, match="Say what to write"):
         invoke("export", "mine")
+
+
+def test_no_number_of_what_was_spent_is_cut_on_a_narrow_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    usage = Usage(num_calls=12_345, prompt_tokens=115_678_901, cached_tokens=90_123_456, completion_tokens=8_765_432)
+    ledger = Ledger()
+    spent = ledger.spent().model_copy(update={"usage": usage, "cost": 1234.5678, "max_cost": 1234.5678})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(show, "_spending", lambda run: [("reflector", "learning", spent)])
+        show.print_spending(Path("run"), to=Console(width=80, force_terminal=True, color_system=None))
+    printed = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in printed.splitlines())
+    for number in ("12,345", "115,678,901", "90,123,456", "8,765,432", "1234.5678"):
+        assert number in printed
+
+
+def test_one_episode_of_a_meta_step_is_shown(command: Metagym) -> None:
+    command("demo", "-n", 2, "--out", "mine")
+    one, both = command("show", "mine", "--step", 1, "--episode", 4).out, command("show", "mine", "--step", 1).out
+    assert one.count("Goal:") == 1 < both.count("Goal:")
+    assert json.loads(command("show", "mine", "--episode", 0, "--json").out)["episode"]["meta_step"] == 0
+    assert "--episode must be from 0 to 4, got 5" in command("show", "mine", "--episode", 5).err

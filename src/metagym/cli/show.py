@@ -26,9 +26,11 @@ SPENDING = {"num_retries", "num_unknown", "unknown_tokens", "cost"}  # in the JS
 def show_command(
     run: RunArgument,
     step: Annotated[int | None, Option(help="Show the episodes of this meta-step.")] = None,
+    episode: Annotated[int | None, Option(help="Show this episode only; --step's, or of meta-step 0.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a run: its rewards and prompts, the episodes of one meta-step, or the result of an evaluated arm."""
+    step = 0 if step is None and episode is not None else step
     from metagym.evaluation.output.tables import report_tables
     from metagym.evaluation.store import report_of
     from metagym.runs import RunFolder
@@ -52,10 +54,16 @@ def show_command(
     elif step is None:
         print_run(run, as_json=as_json)
     elif 0 <= step < len(history):
+        shown = history[step].trajectories
+        if episode is not None:
+            if not 0 <= episode < len(shown):
+                raise ConfigError(f"--episode must be from 0 to {len(shown) - 1}, got {episode}.")
+            shown = shown[episode : episode + 1]
         if as_json:
-            print_json(history[step])
+            print_json(history[step] if episode is None else shown[0])
         else:
-            console.print(render_batch(history[step].trajectories, show_thoughts=True), markup=False, highlight=False)
+            text = render_batch(shown, show_thoughts=True)
+            console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
     elif not history:
         raise ConfigError(f"No meta-step was finished in {run}, so there is nothing to show.")
     else:
@@ -120,18 +128,25 @@ def _print_prompt(title: str, prompt: str) -> None:
 
 
 def print_spending(run: Path, *, to: Console = console) -> None:
-    """Print what the model calls of a run folder used, by role and purpose; nothing if there were no calls."""
-    numbers = ("calls", "retries", "prompt", "cached", "completion", "unknown", "cost", "waiting", "working")
-    table = Table("role", "for", *numbers)
+    """Print what the model calls of a run folder used, by role and purpose, in words; nothing if there were no calls.
+
+    On a narrow terminal a line is broken between numbers; a table would cut them.
+    """
     for role, purpose, spent in _spending(run):
         usage = spent.usage
-        counts = (usage.num_calls, spent.num_retries, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
-        unknown = f"{spent.num_unknown} (< {spent.unknown_tokens:,} tokens)" if spent.num_unknown else "0"
-        cost = f"{spent.cost:.4f}" if spent.max_cost else "-"
-        times = (f"{seconds:.0f} s" for seconds in (spent.waiting_s, spent.working_s))
-        table.add_row(role, purpose, *(f"{count:,}" for count in counts), unknown, cost, *times)
-    if table.rows:
-        to.print(table)
+        parts = [
+            plural(usage.num_calls, "call"),
+            f"{usage.prompt_tokens:,} prompt tokens" + f" ({usage.cached_tokens:,} cached)" * bool(usage.cached_tokens),
+            f"{usage.completion_tokens:,} completion tokens",
+        ]
+        if spent.num_retries:
+            parts.append(f"{spent.num_retries:,} retries")
+        if spent.num_unknown:
+            parts.append(f"{spent.num_unknown:,} of unknown outcome (< {spent.unknown_tokens:,} tokens)")
+        if spent.max_cost:
+            parts.append(f"cost {spent.cost:.4f}")
+        parts.append(f"waited {spent.waiting_s:,.0f} s, worked {spent.working_s:,.0f} s")
+        to.print(f"{role}, {purpose}: {', '.join(parts)}", markup=False, highlight=False, soft_wrap=not to.is_terminal)
 
 
 def _spending(run: Path) -> list[tuple[str, str, Spending]]:
