@@ -29,6 +29,7 @@ html_theme = "furo"
 html_title = f"metagym {version}"
 html_css_files = ["metagym.css"]
 html_static_path = ["_static"]
+html_extra_path = ["_extra"]  # llms.txt, for coding agents
 html_show_sphinx = False
 copybutton_exclude = ".linenos, .gp, .go"
 

@@ -214,3 +214,9 @@ def test_the_files_that_pages_name_exist() -> None:
         )
         missing = [path for path in named if not (ROOT / path).exists()]
         assert missing == [], f"{name(page)} names {missing}"
+
+
+def test_the_pages_that_llms_txt_names_exist() -> None:
+    named = re.findall(r"\]\((\w+)\.html\)", (ROOT / "docs" / "_extra" / "llms.txt").read_text(encoding="utf-8"))
+    assert "agents" in named
+    assert [page for page in named if not (ROOT / "docs" / f"{page}.md").exists()] == []
