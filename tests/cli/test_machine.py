@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from metagym.doctor.finding import ok, problem, warning
 from metagym.errors import ConfigError
 from metagym.models import local_server
 from tests.cli.conftest import Metagym, invoke
@@ -81,6 +82,25 @@ def test_a_games_folder_that_is_not_there_is_a_problem(
     assert "-> alfworld-download, then export ALFWORLD_DATA=FOLDER" in done.out
     monkeypatch.delenv("ALFWORLD_DATA")
     assert "ALFWorld plays generated games" in command("doctor").out
+
+
+def test_fix_prints_one_command_and_leaves_the_rest_to_a_person(
+    command: Metagym, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [
+        problem("a", "missing", "pip install x 'y>=2'"),
+        warning("b", "missing", "pip install x z"),
+        problem("proxy", "in the way", "export NO_PROXY=localhost"),
+        problem("games", "missing", "alfworld-download, then export ALFWORLD_DATA=FOLDER; or unset it"),
+        ok("c", "fine"),
+    ]
+    monkeypatch.setattr("metagym.doctor.examine", lambda *given, **more: found)
+    done = command("doctor", "--fix")
+    assert done.out == "pip install x 'y>=2' z && export NO_PROXY=localhost\n"
+    assert done.err == "By hand: games: alfworld-download, then export ALFWORLD_DATA=FOLDER; or unset it\n"
+    assert done.code == 1
+    monkeypatch.setattr("metagym.doctor.examine", lambda *given, **more: [ok("c", "fine")])
+    assert command("doctor", "--fix").out == "# No command is needed.\n"
 
 
 def test_the_doctor_leaves_nothing_behind_and_loads_neither_torch_nor_alfworld(tmp_path: Path) -> None:

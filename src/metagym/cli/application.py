@@ -133,6 +133,7 @@ metagym tasks check MetaGym/Gates-v0 --option families='["law-0007"]' --tasks 50
     metagym tasks check MetaGym/MiniHack-v0 --option families='["MiniHack-Room-Dark-5x5-v0"]' --actor demo
 metagym minihack levels MiniHack-Read-v0 --seeds 50
 metagym doctor
+    metagym doctor --fix
     metagym doctor --actor Qwen/Qwen3-8B@http://localhost:8000/v1
 """
 """The examples in each command's help: its first, which runs without a model, and below it the others."""

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from typer import Argument, Exit, Option
 
-from metagym.cli.console import JsonOption, console, print_json, print_text
+from metagym.cli.console import JsonOption, console, errors, print_json, print_text
 from metagym.cli.model_options import read_model
 from metagym.errors import ConfigError
 from metagym.rendering import plural
@@ -85,16 +85,24 @@ def doctor_command(
             "METAGYM_MODEL.",
         ),
     ] = None,
+    fix: Annotated[
+        bool, Option("--fix", help="Print only the one command that fixes all that a command can fix.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find the problems of this installation, and print the command that fixes each. Exit code 1 if there is one."""
-    from metagym.doctor import State, examine
+    from metagym.doctor import State, examine, fix_command
 
     model = {} if actor is None else read_model("--actor", actor)
     named = {name: model.get(name) for name in ("model", "base_url", "api_key_env")}
     findings = list(examine(os.environ, **named))
     problems, warnings = (sum(item.state is state for item in findings) for state in (State.PROBLEM, State.WARNING))
-    if as_json:
+    if fix:
+        one, by_hand = fix_command(findings)
+        print_text(one or "# No command is needed.")
+        for finding in by_hand:
+            print_text(f"By hand: {finding.topic}: {finding.remedy}", to=errors)
+    elif as_json:
         print_json(findings)
     else:
         width = max(len(finding.topic) for finding in findings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from metagym.doctor.finding import Finding, State
+from metagym.doctor.finding import Finding, State, fix_command
 from metagym.doctor.machine import check_folders, check_gpu, check_terminal
 from metagym.doctor.packages import (
     check_games,
@@ -16,7 +16,7 @@ from metagym.doctor.packages import (
 )
 from metagym.doctor.server import check_server
 
-__all__ = ["Finding", "State", "examine"]
+__all__ = ["Finding", "State", "examine", "fix_command"]
 
 
 def examine(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from enum import StrEnum
 
 from metagym.types import Record, Text
@@ -41,3 +43,27 @@ def warning(topic: str, message: str, remedy: str) -> Finding:
 def problem(topic: str, message: str, remedy: str) -> Finding:
     """Return a finding of something that does not work."""
     return Finding(topic=topic, state=State.PROBLEM, message=message, remedy=remedy)
+
+
+def fix_command(findings: Iterable[Finding]) -> tuple[str, tuple[Finding, ...]]:
+    """Return one shell command that fixes what a command can fix, and the findings that are left for a person.
+
+    >>> fix_command([problem("a", "", "pip install x"), warning("b", "", "pip install y x")])[0]
+    'pip install x y'
+    """
+    packages: dict[str, None] = {}
+    commands, by_hand = [], []
+    for finding in findings:
+        if not finding.remedy:
+            continue
+        is_complete = not re.search(r"\b[A-Z]{4,}$|FOLDER|FILE|HOST|, then |; or ", finding.remedy)
+        words = finding.remedy.split()
+        if words[:2] == ["pip", "install"] and not any(word.startswith("-") for word in words) and is_complete:
+            packages.update(dict.fromkeys(words[2:]))
+        elif words[0] in ("pip", "export") and is_complete:
+            commands.append(finding.remedy)
+        else:
+            by_hand.append(finding)
+    if packages:
+        commands.insert(0, " ".join(["pip", "install", *packages]))
+    return " && ".join(commands), tuple(by_hand)
