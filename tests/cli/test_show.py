@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,15 @@ def test_one_episode_of_a_meta_step_is_shown(command: Metagym) -> None:
     assert one.count("Goal:") == 1 < both.count("Goal:")
     assert json.loads(command("show", "mine", "--episode", 0, "--json").out)["episode"]["meta_step"] == 0
     assert "--episode must be from 0 to 4, got 5" in command("show", "mine", "--episode", 5).err
+
+
+def test_the_list_of_runs_names_the_model_and_the_day(serve: Serve, command: Metagym) -> None:
+    server = serve(respond)
+    options = ("--option", "episodes_per_step=1", "--steps", 1)
+    command("run", "MetaGym/Gates-v0", "--actor", f"my-model@{server.base_url}", *options, "--out", "runs/a")
+    command("demo", "-n", 1, "--out", "runs/b")
+    rows = {row["run"]: row for row in json.loads(command("runs", "--json").out)}
+    assert [rows[f"runs/{name}"]["model"] for name in "ab"] == ["my-model", "demo"]
+    written = datetime.fromtimestamp(Path("runs/a/manifest.json").stat().st_mtime)
+    assert rows["runs/a"]["started"].startswith(f"{written:%Y-%m-%dT%H:%M}")
+    assert f"{written:%Y-%m-%d %H:%M}" in command("runs").out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -161,7 +162,7 @@ def runs_command(
     folder: Annotated[Path, Argument(help="The folder to search, with all folders below it.")] = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
-    """List the runs in a folder."""
+    """List the runs in a folder: environment, arm, the actor's model, when it was started, and its state."""
     from metagym.runs import MANIFEST, read_manifest
 
     rows: list[dict[str, Any]] = []
@@ -180,17 +181,27 @@ def runs_command(
             arm="" if about is None else about["arm"],
             finished=about is None or (file.parent / "report.json").exists(),
             scripted=manifest.scripted,
+            model=_model_of(manifest.env_options.get("actor")),
+            # No record holds a time; the file system knows when the manifest was written.
+            started=datetime.fromtimestamp(file.stat().st_mtime).astimezone().isoformat(timespec="minutes"),
         )
     if as_json:
         print_json(rows)
         return
     # A name that is cut off names nothing: on a narrow terminal the folder goes into further lines.
-    table = Table(*(Column(name, overflow="fold") for name in ("run", "environment", "arm", "")))
+    table = Table(*(Column(name, overflow="fold") for name in ("run", "environment", "arm", "model", "started", "")))
     for row in rows:
         marks = ["SCRIPTED"] * bool(row.get("scripted")) + ["unfinished"] * (not row.get("finished"))
         state = row.get("problem", " ".join(marks))
-        table.add_row(row["run"], row.get("environment", ""), row.get("arm", ""), state)
+        started = row.get("started", "")[:16].replace("T", " ")
+        table.add_row(*(row.get(name, "") for name in ("run", "environment", "arm", "model")), started, state)
     console.print(table if rows else f"No run in {folder}.")
+
+
+def _model_of(actor: Any) -> str:
+    """Return the name of the actor's model, or the name of an actor without one."""
+    name = actor.get("model") or actor.get("kind") if isinstance(actor, dict) else actor
+    return str(name or "")
 
 
 def verify_command(run: RunArgument, as_json: JsonOption = False) -> None:
