@@ -169,6 +169,8 @@ def _texts(name: str, values: Any) -> tuple[str, ...]:
     # A set has another order in each process.
     if isinstance(values, str | set | frozenset | Mapping) or not isinstance(values, Iterable):
         raise _expected(name, "to be a tuple of str", values)
+    if type(values) is tuple and set(map(type, values)) <= {str} and "".join(values).isascii():
+        return values  # the usual case: a step has ten actions or more
     return tuple(_text(f"each of {name}", value) for value in values)
 
 
