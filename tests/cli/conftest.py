@@ -50,11 +50,11 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def invoke(*arguments: object) -> str:
-    """Run a command and return its output with single spaces; raise what it raised."""
+    """Run a command and return what it printed with single spaces, JSON without messages; raise what it raised."""
     result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
-    return re.sub(r"\s+", " ", result.output)
+    return re.sub(r"\s+", " ", result.stdout if "--json" in arguments else result.output)
 
 
 def rewards_in(text: str) -> list[float]:

@@ -232,7 +232,8 @@ def prices_of(spec: Any) -> Prices | None:
     """Return the prices that a model's spec states; None if it states none."""
     from metagym.budget import Prices
 
-    prices = spec.get("client", {}).get("prices") if isinstance(spec, dict) else None
+    client = spec.get("client") if isinstance(spec, dict) else None
+    prices = client.get("prices") if isinstance(client, dict) else None
     return None if prices is None else Prices.model_validate(prices)
 
 
