@@ -124,16 +124,16 @@ def _find_class(env_id: str) -> type[MetaEnv]:
         import_object(f"{module}:__name__")
     if name in gymnasium.registry:
         path = gymnasium.spec(name).entry_point
-    elif not module:
-        remedy = (
-            "Name your own class by its import path, package.module:MyMetaEnv, or the id that your module "
-            "registers: package.module:MyId-v0."
-        )
-        raise UnknownNameError.of("meta-environment", env_id, meta_env_ids(), remedy=remedy)
-    found = import_object(path) if isinstance(path, str) else path
+    found = import_object(path) if isinstance(path, str) and ":" in path else path
     if isinstance(found, type) and issubclass(found, MetaEnv):
         return found
-    raise ConfigError(f"Expected the import path of a subclass of metagym.MetaEnv, got {env_id!r}.")
+    if module:
+        raise ConfigError(f"Expected the import path of a subclass of metagym.MetaEnv, got {env_id!r}.")
+    remedy = (
+        "Name your own class by its import path, package.module:MyMetaEnv, or the id that your module registers: "
+        "package.module:MyId-v0."
+    )
+    raise UnknownNameError.of("meta-environment", env_id, meta_env_ids(), remedy=remedy)
 
 
 def _check_name(name: str, known: Collection[str]) -> None:
