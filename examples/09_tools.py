@@ -40,7 +40,7 @@ class ShopMetaEnv(metagym.MetaEnv):
 
 def clerk(episode: Any, steps: Any, observation: Any) -> str:
     """Read the descriptions of the tools as a model does: an order that is too old for the rule is rejected."""
-    _, (decide,) = read_parts(episode.prompt, tools_at(steps, observation))
+    _, (decide,) = read_parts(episode.prompt, tools_at(steps, observation) or ())
     rule = re.search(r"up to (\d+) days", decide["function"]["description"])
     age = int(re.findall(r"\d+", observation.text)[0])
     return ToolCall("decide", {"refund": rule is None or age <= int(rule[1])}).text
