@@ -10,6 +10,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from metagym.envs.gates.env import GatesEnv
+from metagym.registration import NEEDS
 from metagym.testing import check_text_env
 
 pytestmark = pytest.mark.timeout(60)
@@ -21,11 +22,9 @@ OUTER = [env_id for env_id in IDS_IN_METAGYM if env_id not in INNER]
 
 
 def made(env_id: str, **options: Any) -> Any:
-    for name in ("MiniHack", "ALFWorld"):
-        if name in env_id:
-            pytest.importorskip(name.lower(), reason=f"needs the extra metagym[{name.lower()}]")
-    if "Tools" in env_id:
-        pytest.importorskip("bfcl_eval", reason="needs bfcl-eval")
+    extra, package = NEEDS.get(env_id.replace("Text-v0", "-v0"), ("", ""))
+    if extra:
+        pytest.importorskip(package, reason=f"needs {extra}: see metagym envs")
     return gymnasium.make(env_id, **options)
 
 

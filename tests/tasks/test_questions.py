@@ -156,6 +156,8 @@ def test_a_wrong_row_or_file_is_refused_in_words(rows: Any, options: dict[str, A
     ],
 )
 def test_a_damaged_file_is_refused_in_words(tmp_path: Path, name: str, content: bytes) -> None:
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow", reason="needs the extra report")
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=r"Expected a (JSON mapping in|file of questions at) "):
         TaskSet.from_rows(tmp_path / name)
