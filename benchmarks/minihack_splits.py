@@ -12,10 +12,10 @@ import itertools
 import numpy as np
 
 from metagym.envs.minihack.engine import GamePool
-from metagym.envs.minihack.env import parse_task_id
 from metagym.envs.minihack.families import DEFAULT_FAMILIES
 from metagym.envs.minihack.tasks import MiniHackTaskSet
 from metagym.tasks import ROLES
+from metagym.tasks.seeds import read_seeded_id
 
 
 def main(num_draws: int = 2000) -> None:
@@ -28,7 +28,7 @@ def main(num_draws: int = 2000) -> None:
         for task in tasks.candidates(family, np.random.default_rng(0)):
             if drawn[task.split] < num_draws:
                 drawn[task.split] += 1
-                game.start(parse_task_id(task.id)[1])
+                game.start(read_seeded_id(task.id)[1])
                 maps[task.split].add(game.screen().map_text)
             if min(drawn.values()) == num_draws:
                 break

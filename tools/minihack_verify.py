@@ -22,9 +22,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from metagym.envs.minihack.engine import GamePool, NetHackGame, import_minihack
-from metagym.envs.minihack.env import MiniHackTextEnv, parse_task_id
+from metagym.envs.minihack.env import MiniHackTextEnv
 from metagym.envs.minihack.families import FAMILIES, GROUPS
 from metagym.envs.minihack.screen import Screen, read_screen
+from metagym.tasks.seeds import read_seeded_id
 from metagym.types import digest
 
 DATES = {
@@ -79,7 +80,7 @@ def first_screen_of_minihack(task_id: str) -> Screen:
     import_minihack()
     import gymnasium
 
-    family, seed = parse_task_id(task_id)
+    family, seed = read_seeded_id(task_id)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         env: Any = gymnasium.make(family, disable_env_checker=True, seeds=[seed], fix_moon_phase=True).unwrapped
@@ -92,7 +93,7 @@ def first_screen_of_minihack(task_id: str) -> Screen:
 
 def first_screen(game: NetHackGame, task_id: str) -> Screen:
     """Return the first screen of a re-used game."""
-    game.start(parse_task_id(task_id)[1])
+    game.start(read_seeded_id(task_id)[1])
     return game.screen()
 
 
@@ -133,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     total, games = 0, {family: NetHackGame(family) for family in families}
     differing = sum(
-        first_screen(games[parse_task_id(task_id)[0]], task_id) != first_screen_of_minihack(task_id)
+        first_screen(games[read_seeded_id(task_id)[0]], task_id) != first_screen_of_minihack(task_id)
         for task_id in task_ids
     )
     for game in games.values():

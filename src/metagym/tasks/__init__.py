@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import itertools
 import logging
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -23,6 +22,7 @@ from metagym.tasks.questions import QuestionRow, Rows, Score, read_questions, re
 from metagym.tasks.roles import ROLES as ROLES
 from metagym.tasks.roles import role_of as role_of
 from metagym.tasks.roles import with_role as with_role
+from metagym.tasks.seeds import NUM_SEEDS, read_seeded_id
 from metagym.types import Task, digest
 
 MAX_REJECTIONS = 2_000
@@ -34,8 +34,6 @@ LONG_SEARCH = 500
 
 logger = logging.getLogger(__name__)
 TextEnv = gymnasium.Env[str, str]
-
-_SEED = re.compile(r"0|[1-9][0-9]{0,17}")  # only one spelling of each number: a task has one id
 
 
 def first_observation(env: TextEnv, task: Task) -> str:
@@ -258,7 +256,7 @@ class QuestionTaskSet(ListedTaskSet):
         return self._questions[self.find(task_id).id]
 
     def score(self, task_id: str, reply: str) -> float:
-        """Return the score of a reply from 0 to 1; True or False where there is nothing in between."""
+        """Return the score of a reply from 0 to 1; True or False if there is nothing in between."""
         return self._score(reply, self.question(task_id))
 
 
@@ -274,7 +272,7 @@ class SeededTaskSet(TaskSet):
         families: Iterable[str],
         content: Callable[[str, int], str],
         *,
-        num_seeds: int = 2**31,
+        num_seeds: int = NUM_SEEDS,
         groups: dict[str, tuple[str, ...]] | None = None,
     ) -> None:
         super().__init__(families, groups=groups)
@@ -293,14 +291,9 @@ class SeededTaskSet(TaskSet):
 
     def find(self, task_id: str) -> Task:
         """Return the task of that id."""
-        family, _, seed = task_id.rpartition("/")
-        if family not in self.families:
+        if task_id.rpartition("/")[0] not in self.families:
             raise UnknownNameError.of("task id", task_id, (f"{name}/0" for name in self.families))
-        if not (_SEED.fullmatch(seed) and int(seed) < self._num_seeds):
-            raise UnknownNameError(
-                f"Unknown task id {task_id!r}: expected {family}/SEED with a seed from 0 to {self._num_seeds - 1}."
-            )
-        return self._task(family, int(seed))
+        return self._task(*read_seeded_id(task_id, num_seeds=self._num_seeds))
 
 
 class _EnvTaskSet(SeededTaskSet):

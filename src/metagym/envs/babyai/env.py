@@ -10,10 +10,10 @@ import gymnasium
 from metagym.envs.babyai.families import DEFAULT_FAMILIES, make_level
 from metagym.envs.babyai.view import name_of, view_of
 from metagym.spaces import TextSpace
+from metagym.tasks.seeds import asked_task
 
 ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
 """BabyAI's actions, in the order of their numbers."""
-NUM_SEEDS = 2**31
 
 
 class BabyAITextEnv(gymnasium.Env[str, str]):
@@ -42,15 +42,11 @@ class BabyAITextEnv(gymnasium.Env[str, str]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Start the level `options["task_id"]` (`family/seed`); without an id, draw one."""
         super().reset(seed=seed)
-        task_id = (options or {}).get("task_id")
-        if task_id is None:
-            family = self._families[int(self.np_random.integers(len(self._families)))]
-            task_id = f"{family}/{self.np_random.integers(NUM_SEEDS)}"
-        family, _, number = task_id.rpartition("/")
+        family, number = asked_task(options, self.np_random, self._families)
         if family not in self._levels:
             self._levels[family] = make_level(family)
         self._level = self._levels[family]
-        self._level.reset(seed=int(number))
+        self._level.reset(seed=number)
         return view_of(self._level), self._info()
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:

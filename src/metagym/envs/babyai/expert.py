@@ -8,6 +8,7 @@ from typing import Any
 
 from metagym.envs.babyai.env import ACTIONS
 from metagym.envs.babyai.families import make_level
+from metagym.tasks.seeds import read_seeded_id
 from metagym.types import Action, Episode, Observation, Step
 
 MAX_STEPS = 500
@@ -32,9 +33,9 @@ def plan_of(task_id: str) -> tuple[str, ...]:
     """Return the actions of BabyAI's bot in a level, up to its end; it may fail, as on a few of the large families."""
     from minigrid.utils import baby_ai_bot
 
-    family, _, seed = task_id.rpartition("/")
+    family, seed = read_seeded_id(task_id)
     level = make_level(family)
-    level.reset(seed=int(seed))
+    level.reset(seed=seed)
     bot: Any = baby_ai_bot.BabyAIBot(level)  # type: ignore[no-untyped-call, unused-ignore]
     plan, action, is_over = list[str](), None, False
     try:

@@ -16,6 +16,7 @@ import gymnasium
 from metagym.errors import UnknownNameError
 from metagym.spaces import TextSpace
 from metagym.tasks import SeededTaskSet
+from metagym.tasks.seeds import asked_task
 from metagym.types import derive_seed, digest
 
 NUM_TURNS = 10
@@ -102,12 +103,9 @@ class GatesEnv(gymnasium.Env[str, str]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Start the level `options["task_id"]` (`family/seed`); without an id, draw one."""
         super().reset(seed=seed)
-        task_id = (options or {}).get("task_id")
-        if task_id is None:
-            task_id = f"{FAMILIES[self.np_random.integers(len(FAMILIES))]}/{self.np_random.integers(2**31)}"
-        family, _, level_seed = task_id.rpartition("/")
+        family, level_seed = asked_task(options, self.np_random, FAMILIES)
         self._law = law_of(family)
-        self._level = level_of(int(level_seed))
+        self._level = level_of(level_seed)
         self._passed, self._turns = 0, NUM_TURNS
         return self._place(), self._info()
 

@@ -14,8 +14,8 @@ from metagym.envs.minihack.questions import Question, read_question
 from metagym.envs.minihack.screen import DEFAULT_PARTS, Screen, check_parts, render_display, render_text
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.spaces import TextSpace
+from metagym.tasks.seeds import asked_task
 
-NUM_SEEDS = 2**31
 MAX_AUTO_ANSWERS = 50
 """The limit of automatic answers in one step: NetHack may ask again for ever."""
 
@@ -97,9 +97,8 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Start the level `options["task_id"]`; without an id, draw one from `np_random`."""
         super().reset(seed=seed)
-        task_id = (options or {}).get("task_id")
-        family, level_seed = self._draw_task() if task_id is None else parse_task_id(task_id)
-        game = self._game = self._take_game(family)
+        family, level_seed = asked_task(options, self.np_random, self._families)
+        game = self._game = self._take_game(check_family(family))
         game.reads_colors, game.reads_descriptions = self._display, "legend" in self._parts
         game.start(level_seed)
         goals = {"family": goal_of(family), "none": "", "paper_task_line": f"play {family}"}
@@ -155,10 +154,6 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         if self._owns_pool:
             self._pool.close()
         self._is_over = True
-
-    def _draw_task(self) -> tuple[str, int]:
-        family = self._families[int(self.np_random.integers(len(self._families)))]
-        return family, int(self.np_random.integers(NUM_SEEDS))
 
     def _take_game(self, family: str) -> NetHackGame:
         if self._game is not None:
@@ -223,14 +218,3 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         if self._display:
             info["display"] = render_display(self.screen)
         return info
-
-
-def parse_task_id(task_id: object) -> tuple[str, int]:
-    """Return the family and the seed in a task id `family/seed`."""
-    family, _, seed = str(task_id).rpartition("/")
-    if not (seed.isascii() and seed.isdigit() and int(seed) < NUM_SEEDS):
-        raise UnknownNameError(
-            f"Unknown task id {task_id!r}: expected FAMILY/SEED with a seed from 0 to {NUM_SEEDS - 1}, "
-            "such as 'MiniHack-Room-5x5-v0/123'."
-        )
-    return check_family(family), int(seed)

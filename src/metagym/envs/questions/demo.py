@@ -1,4 +1,4 @@
-"""The demo of questions: a scripted pupil, who multiplies roughly unless told otherwise, and a scripted reflector."""
+"""The demo of questions: a scripted pupil, who multiplies roughly unless the prompt forbids it, and a reflector."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from metagym.errors import ConfigError, UnknownNameError
 from metagym.imports import require
 from metagym.spaces import TextSpace
 from metagym.tasks import SeededTaskSet
+from metagym.tasks.seeds import asked_task
 
 DEFAULT_FAMILIES = (
     "basic_arithmetic",
@@ -55,7 +56,6 @@ LEFT_OUT: Final = {
     ),
 }
 """Generators that are no families, and why."""
-NUM_SEEDS: Final = 2**31
 
 
 @cache
@@ -127,12 +127,8 @@ class ReasoningEnv(gymnasium.Env[str, str]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Ask the question `options["task_id"]` (`family/seed`); without an id, draw one."""
         super().reset(seed=seed)
-        task_id = (options or {}).get("task_id")
-        if task_id is None:
-            family = self._families[int(self.np_random.integers(len(self._families)))]
-            task_id = f"{family}/{self.np_random.integers(NUM_SEEDS)}"
-        family, _, number = task_id.rpartition("/")
-        self._question = make_question(family, int(number), self._level)
+        family, number = asked_task(options, self.np_random, self._families)
+        self._question = make_question(family, number, self._level)
         return self._question.text, {}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:

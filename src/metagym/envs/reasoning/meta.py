@@ -10,6 +10,7 @@ from metagym.actor import ActorSpec
 from metagym.env import MetaEnv
 from metagym.envs.reasoning.env import DEFAULT_FAMILIES, ReasoningEnv, ReasoningTaskSet, make_question
 from metagym.imports import package_versions
+from metagym.tasks.seeds import read_seeded_id
 from metagym.types import Action, Episode, Observation, Step
 
 
@@ -24,8 +25,7 @@ class ReasoningExpert:
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
         """Return the answer."""
-        family, _, seed = episode.task.id.rpartition("/")
-        return Action(text=make_question(family, int(seed), self._level).answer)
+        return Action(text=make_question(*read_seeded_id(episode.task.id), self._level).answer)
 
 
 class ReasoningMetaEnv(MetaEnv):
