@@ -7,16 +7,15 @@ Sources: the documentation of llama.cpp (GBNF), vLLM 0.9 and 0.12 (structured ou
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import re
-import weakref
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from metagym.errors import ConfigError, ConversationError, ModelError, ModelUnavailableError
+from metagym.errors import ConfigError, ModelError
 from metagym.models.chat import Call
+from metagym.models.probing import AskedOnce, reply_or_refusal
 from metagym.optional_attributes import Extension
 from metagym.types import Completion, Message, digest
 
@@ -26,8 +25,6 @@ MAX_THOUGHT: Final = 400
 """The most characters of a thought."""
 _MAX_ACTION: Final = 200
 """The most characters of an action, if there is no list of actions."""
-AWAY: Final = frozenset({502, 503, 504})
-"""Statuses of a server that could not answer: they say nothing about a field."""
 _SPECIAL = re.compile(r"([\\.^$*+?{}\[\]()|/])")
 
 
@@ -112,9 +109,7 @@ class Constrainer:
 
     def __init__(self, sampling: Mapping[str, Any], *, means: str | None = None) -> None:
         self._own = sorted(sampling.keys() & {*FIELDS, "tools"})
-        self._means = means
-        """The field that works, empty if none does; None while that is not known."""
-        self._locks: MutableMapping[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+        self._means = AskedOnce(means)
 
     def check(self) -> None:
         """Raise ConfigError if the sampling holds a constraint of its own: servers obey only one."""
@@ -126,23 +121,13 @@ class Constrainer:
 
     async def find(self, ask: Callable[[Mapping[str, Any]], Awaitable[Completion]]) -> str:
         """Return the means, empty if there is none. `ask` sends the probe with further fields."""
-        lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-        async with lock:
-            if self._means is None:
-                self._means = await self._try_all(ask)
-        return self._means
+        return await self._means.get(lambda: self._try_all(ask))
 
     async def _try_all(self, ask: Callable[[Mapping[str, Any]], Awaitable[Completion]]) -> str:
         for means, value in FIELDS.items():
-            try:
-                reply = await ask({means: value(PROBE)})
-            except (ModelUnavailableError, ConversationError):
-                raise
-            except ModelError as error:
-                status = getattr(error.__cause__, "status_code", None)
-                if status is None or status in AWAY:
-                    raise
-                continue  # the server refuses the field
+            reply = await reply_or_refusal(ask({means: value(PROBE)}))
+            if isinstance(reply, ModelError):
+                continue
             action = action_in_json(reply.text)[1] if means == JSON_MEANS else reply.text
             if action is not None and action.strip() == PROBE.actions[0]:
                 logger.info("The server holds replies to their form by %r.", means)

@@ -8,16 +8,14 @@ Hermes models, which Qwen and many others were trained on.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import weakref
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
 
-from metagym.errors import ConfigError, ConversationError, ModelError, ModelUnavailableError
+from metagym.errors import ConfigError, ModelError
 from metagym.models.chat import Call
-from metagym.models.constraint import AWAY
+from metagym.models.probing import AskedOnce, reply_or_refusal
 from metagym.optional_attributes import Extension, describe
 from metagym.types import Completion, Message, digest
 
@@ -96,9 +94,7 @@ class ToolSender:
 
     def __init__(self, sampling: Mapping[str, Any]) -> None:
         self._has_own = "tools" in sampling
-        self._means: Literal["native", "text"] | None = None
-        """None while it is not known."""
-        self._locks: MutableMapping[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+        self._means = AskedOnce()
 
     def check(self) -> None:
         """Raise ConfigError if the sampling holds tools of its own."""
@@ -109,25 +105,15 @@ class ToolSender:
         """Return the reply to a conversation in which these tools are offered."""
         if not tools:
             return await ask(in_text(messages, ()), {})
-        lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-        async with lock:
-            if self._means is None:
-                self._means = await self._find(ask)
-        if self._means == "text":
+        if await self._means.get(lambda: self._find(ask)) == "text":
             return await ask(in_text(messages, tools), {})
         # `tool_choice` is not sent: "auto" is the default, and some servers refuse the word (NIM).
         return await ask(messages, {"tools": list(tools)})
 
     async def _find(self, ask: Ask) -> Literal["native", "text"]:
-        try:
-            reply = await ask(QUESTION, {"tools": PROBE})
-        except (ModelUnavailableError, ConversationError):
-            raise
-        except ModelError as error:
-            status = getattr(error.__cause__, "status_code", None)
-            if status is None or status in AWAY:
-                raise
-            logger.warning("The server refuses tools (%s): they are described in the prompt.", error)
+        reply = await reply_or_refusal(ask(QUESTION, {"tools": PROBE}))
+        if isinstance(reply, ModelError):
+            logger.warning("The server refuses tools (%s): they are described in the prompt.", reply)
             return "text"
         # A model that writes the call as text was shown the tool; only the server's parser of calls is missing.
         if reply.tool_calls or _PROBE_NAME in reply.text:
