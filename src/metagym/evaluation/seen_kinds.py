@@ -1,4 +1,4 @@
-"""Fresh tasks of the kinds that a batch had: they tell an honest learner of a few kinds from a memoriser of tasks."""
+"""Fresh tasks of the kinds that a batch had: an honest learner of a few kinds gains on them, a memoriser does not."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def together(
     (True, True)
 
     Source: Holm 1979; Strassburger & Bretz 2008, "Compatible simultaneous lower confidence bounds for the Holm
-    procedure and other Bonferroni-based closed tests", Statistics in Medicine 27 (an end at 0 where Holm rejects).
+    procedure and other Bonferroni-based closed tests", Statistics in Medicine 27 (an end at 0 if Holm rejects).
     """
     alpha = round(1 - confidence, 12)
     tested = {name: item for name, item in estimates.items() if item is not None and item.p_value is not None}
