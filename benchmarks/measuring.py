@@ -141,3 +141,10 @@ def cpu_s() -> float:
 def note(text: str) -> None:
     """Tell the reader something beside the table."""
     print(text, file=sys.stderr)
+
+
+def print_table(*rows: tuple[Any, ...]) -> None:
+    """Print a table in Markdown; the first row is its head."""
+    head, *rest = rows
+    for row in (head, ["---"] * len(head), *rest):
+        print(f"| {' | '.join(map(str, row))} |")

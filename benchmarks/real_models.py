@@ -1,10 +1,9 @@
-"""Let real models play: how many of their actions are invalid, and whether their play depends on the prompt.
+"""Let real models play under the default prompt: how many of their actions are invalid, and what a step costs.
 
-    python benchmarks/real_models.py actions FILE.gguf ... --out actions.jsonl [--steps 200]
-    python benchmarks/real_models.py prompts FILE.gguf ... --out prompts.jsonl [--laws 8]
+    python benchmarks/real_models.py FILE.gguf ... --out actions.jsonl [--steps 200]
 
 Each row is appended to the file as soon as it is measured, and a row that is there is not measured again: a run that
-was stopped goes on. The tables are in docs/results/real_models.md. It needs the extras local, alfworld and minihack.
+was stopped goes on. The table is in docs/results/real_models.md. It needs the extras local, alfworld and minihack.
 """
 
 from __future__ import annotations
@@ -19,11 +18,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import gymnasium
-from measuring import note
+from measuring import note, print_table
 
 from metagym import MetaEnv
-from metagym.envs.gates.env import FAMILIES, GATES, law_of
-from metagym.statistics import mean_interval
 from metagym.types import Trajectory
 
 WORLDS: dict[str, dict[str, Any]] = {
@@ -74,44 +71,11 @@ def measure_actions(world: str, model: Path, constrain: str, reply_format: str, 
     }
 
 
-def lessons(ways: tuple[str, ...]) -> str:
-    """Return the lines that say one way for each gate, in the order of `GATES`."""
-    return "\n".join(f"When the gate is {gate}, {way}." for gate, way in zip(GATES, ways, strict=True))
-
-
-def lessons_of(law: str) -> dict[str, str]:
-    """Return what each of four prompts adds to `sp_0` in this law. Wrong lessons name the way that backfires."""
-    right = law_of(law)
-    shares_none = (
-        other
-        for other in FAMILIES[FAMILIES.index(law) :] + FAMILIES
-        if all(a != b for a, b in zip(law_of(other).opens, right.opens, strict=True))
-    )
-    return {
-        "sp_0": "",
-        "right": lessons(right.opens),
-        "wrong": lessons(right.backfires),
-        "other law": lessons(law_of(next(shares_none)).opens),
-    }
-
-
-def measure_prompt(model: Path, law: str, prompt: str, constrain: str, reply_format: str) -> dict[str, Any]:
-    """Play the same four roads of a law under one of the four prompts; return the gates passed on each."""
-    with closing(make("MetaGym/Gates-v0", model, constrain, reply_format, families=[law])) as env:
-        _, info = env.reset(seed=FAMILIES.index(law))
-        played = env.step(f"{info['default_prompt']}\n\n{lessons_of(law)[prompt]}".strip())[0]
-    invalid = sum(not step.is_valid for trajectory in played for step in trajectory.steps)
-    gates = [round(len(GATES) * (trajectory.score or 0.0)) for trajectory in played]
-    return {"gates": gates, "steps": sum(len(trajectory.steps) for trajectory in played), "invalid": invalid}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=["actions", "prompts"])
     parser.add_argument("models", nargs="*", type=Path, help="GGUF files; without any, only the table is printed")
     parser.add_argument("--out", type=Path, required=True, help="the rows, as JSON lines")
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--laws", type=int, default=8)
     parser.add_argument("--reply-format", default="react", choices=["react", "act"])
     parser.add_argument("--constrain", nargs="+", default=["auto", "off"], choices=["auto", "off"])
     options = parser.parse_args()
@@ -129,24 +93,10 @@ def main() -> None:
     for model in options.models:
         for constrain in options.constrain:
             key = {"model": model.stem, "constrain": constrain, "reply": reply}
-            if options.what == "actions":
-                for world in WORLDS:
-                    measure(
-                        {**key, "world": world}, partial(measure_actions, world, model, constrain, reply, options.steps)
-                    )
-            else:
-                for law in FAMILIES[:: len(FAMILIES) // options.laws][: options.laws]:
-                    for prompt in lessons_of(law):
-                        measured = partial(measure_prompt, model, law, prompt, constrain, reply)
-                        measure({**key, "law": law, "prompt": prompt}, measured)
-    print_actions(rows) if options.what == "actions" else print_prompts(rows)
-
-
-def print_table(*rows: tuple[Any, ...]) -> None:
-    """Print a table in Markdown; the first row is its head."""
-    head, *rest = rows
-    for row in (head, ["---"] * len(head), *rest):
-        print(f"| {' | '.join(map(str, row))} |")
+            for world in WORLDS:
+                measured = partial(measure_actions, world, model, constrain, reply, options.steps)
+                measure({**key, "world": world}, measured)
+    print_actions(rows)
 
 
 def print_actions(rows: list[dict[str, Any]]) -> None:
@@ -167,23 +117,6 @@ def print_actions(rows: list[dict[str, Any]]) -> None:
         for row in rows
     ]
     print_table(head, *lines)
-
-
-def print_prompts(rows: list[dict[str, Any]]) -> None:
-    """Print the gates passed under each prompt, and the difference to `sp_0`, with t intervals over the laws."""
-    lines = []
-    for key in dict.fromkeys(tuple(row[name] for name in (*SETTING, "prompt")) for row in rows):
-        *setting, prompt = key
-        chosen = [row for row in rows if [row[name] for name in SETTING] == setting]
-        means = {(row["law"], row["prompt"]): sum(row["gates"]) / len(row["gates"]) for row in chosen}
-        own = [row for row in chosen if row["prompt"] == prompt]
-        gain = mean_interval([means[row["law"], prompt] - means[row["law"], "sp_0"] for row in own])
-        gates = [gates for row in own for gates in row["gates"]]
-        has_gain = gain is not None and gain.low is not None and prompt != "sp_0"
-        shown = f"{gain.mean:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]" if has_gain else ""
-        invalid = sum(row["invalid"] for row in own) / sum(row["steps"] for row in own)
-        lines.append((*key, len(own), len(gates), f"{sum(gates) / len(gates):.2f}", shown, f"{invalid:.0%}"))
-    print_table((*SETTING, "prompt", "laws", "roads", "gates", "minus sp_0 [95 %]", "invalid"), *lines)
 
 
 if __name__ == "__main__":

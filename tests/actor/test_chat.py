@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,15 +12,23 @@ from metagym import ChatActor
 from metagym.actor import REPLY_FORMATS, retrieve_items
 from metagym.errors import ConfigError
 from metagym.testing import FakeChatModel
-from metagym.types import Action, Observation, Step
+from metagym.types import Action, Message, Observation, Step
 from tests.actor.acting import HERE, WAYS, act
 from tests.conftest import make_step, make_task, reply
+
+THE_SAME = "The available actions are the same."
+LONG_LIST = tuple(f"go to shelf {number}" for number in range(20))
 
 
 def spoken(number: int) -> Step:
     step = make_step(f"Room {number}.", f"go {number}", goal="Get out.", available_actions=WAYS)
     action = Action(text=f"go {number}", completion=reply(f"Thought: t{number}\nAction: go {number}"))
     return step.model_copy(update={"action": action})
+
+
+def with_long_list(step: Step) -> Step:
+    observation = step.observation.model_copy(update={"available_actions": LONG_LIST})
+    return step.model_copy(update={"observation": observation})
 
 
 def test_the_first_message_is_the_prompt_and_the_reply_format() -> None:
@@ -42,22 +51,43 @@ def test_the_example_stays_that_of_the_first_turn() -> None:
     assert actor.messages("p", steps, later)[0] == actor.messages("p", (), HERE)[0]
 
 
-def test_a_list_of_actions_is_not_repeated_until_it_changes() -> None:
-    later = HERE.model_copy(update={"available_actions": ("sing",)})
-    messages = ChatActor(FakeChatModel([""])).messages("p", [spoken(1), spoken(2)], later)
-    lists = [message["content"].split("Available actions: ")[1] for message in messages[1::2]]
-    assert lists == ["knock, push", "as before.", "sing"]
+def last_parts(messages: Sequence[Message]) -> list[str]:
+    return [message["content"].rsplit("\n\n", 1)[1] for message in messages[1::2]]
 
 
-@pytest.mark.parametrize("options", [{"history_steps": 2}, {"context_tokens": 130}])
+def test_a_short_list_of_actions_is_repeated_in_each_turn() -> None:
+    messages = ChatActor(FakeChatModel([""])).messages("p", [spoken(1), spoken(2)], HERE)
+    assert last_parts(messages) == ["Available actions: knock, push"] * 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "shown"),
+    [
+        ({}, THE_SAME),
+        ({"available_actions": ("sing",)}, "Available actions: sing"),
+        ({"feedback": "'climb' is not an available action."}, f"Available actions: {', '.join(LONG_LIST)}"),
+    ],
+)
+def test_a_long_list_is_left_out_until_it_changes_or_an_action_is_not_executed(
+    changed: dict[str, Any], shown: str
+) -> None:
+    steps = [with_long_list(spoken(1)), with_long_list(spoken(2))]
+    later = steps[0].observation.model_copy(update=changed)
+    messages = ChatActor(FakeChatModel([""])).messages("p", steps, later)
+    assert last_parts(messages)[1:] == [THE_SAME, shown]
+
+
+@pytest.mark.parametrize("options", [{"history_steps": 2}, {"context_tokens": 300}])
 def test_after_turns_that_are_left_out_the_list_is_shown_again(options: dict[str, Any]) -> None:
-    steps = [spoken(number) for number in range(6)]
-    messages = ChatActor(FakeChatModel([""]), **options).messages("p", steps, HERE)
+    steps = [with_long_list(spoken(number)) for number in range(12)]
+    here = steps[0].observation
+    messages = ChatActor(FakeChatModel([""]), **options).messages("p", steps, here)
     if "context_tokens" in options:
-        messages = ChatActor(FakeChatModel([""]), **options)._fitted("p", steps, HERE)
+        messages = ChatActor(FakeChatModel([""]), **options)._fitted("p", steps, here)
     assert "left out" in messages[1]["content"]
-    assert messages[1]["content"].endswith("Available actions: knock, push")
-    assert {message["content"].rsplit("\n\n", 1)[1] for message in messages[3::2]} == {"Available actions: as before."}
+    first, *later = last_parts(messages)
+    assert first == f"Available actions: {', '.join(LONG_LIST)}"
+    assert set(later) == {THE_SAME}
 
 
 def test_in_the_form_act_the_action_stands_alone() -> None:

@@ -28,6 +28,8 @@ from tests.conftest import reply
         "  Thought: It is shut.\n  Action: knock",
         "Thought: It is shut.\nAction:\nknock",
         "It is shut.\nAction: knock",
+        "Thought: It is shut. Action: knock",
+        "It is shut. **Action:** knock",
     ],
 )
 def test_markdown_around_markers_and_action_is_removed(text: str) -> None:
@@ -57,6 +59,7 @@ def test_any_reply_is_either_an_action_or_a_problem(text: str) -> None:
         (" \n ", "stop", "Your reply was empty. Expected 'Action: <one action>'."),
         ("knock", "stop", "Your reply holds no line 'Action: <one action>'."),
         ("I choose the Action: knock", "stop", "Your reply holds no line 'Action: <one action>'."),
+        ("It is oak. Action: knock. Action: push", "stop", "Your reply holds 2 lines 'Action: ...'; give exactly one."),
         ("Action: knock\nAction: push", "stop", "Your reply holds 2 lines 'Action: ...'; give exactly one."),
         ("Action: knock\nObservation: It opens.", "stop", "Expected one line after 'Action:' and nothing behind it."),
         ("Action:", "stop", "The line 'Action:' is empty."),

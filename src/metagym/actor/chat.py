@@ -13,6 +13,8 @@ from metagym.models.constraint import JSON_MEANS, MAX_THOUGHT, ReplyForm, action
 from metagym.optional_attributes import Extension, describe, extension_of
 from metagym.types import Action, Completion, Episode, Message, Observation, Step, compact, step_seed
 
+MAX_REPEATED_LIST = 200
+"""Characters of a list of actions that is repeated in each turn. A small model copies what stands near."""
 Exchange = Callable[[Step | None, Step], tuple[Message, Message]]
 """Returns a step as its two messages, given the step before it."""
 
@@ -21,8 +23,9 @@ class ChatActor(Extension):
     """A language model that plays in turns.
 
     The system message is the prompt and the reply format ("react": a thought and an action, or "act": the action
-    alone); each observation is a user message. A list of actions that is the same as in the turn before is not
-    repeated. With `history_steps`, only that number of the last steps is sent; the goal stays, and the roles alternate.
+    alone); each observation is a user message. A long list of actions that is the same as in the turn before is not
+    repeated, unless the last action was not executed. With `history_steps`, only that number of the last steps is
+    sent; the goal stays, and the roles alternate.
     `read_prompt` picks the part of the prompt to send (see `retrieve_items`); the part that was sent is recorded.
     With `context_tokens`, the size of the model's context (if it is known, that is the default), the oldest turns
     after the first are left out if the conversation and the reply would not fit (see `fit_messages`).
@@ -142,8 +145,10 @@ class ChatActor(Extension):
             parts.insert(0, f"Not executed: {observation.feedback}")
         actions = observation.available_actions if self.list_actions else None
         if actions is not None:
+            listed = ", ".join(actions)
             is_known = before is not None and before.observation.available_actions == actions
-            parts.append("Available actions: " + ("as before." if is_known else ", ".join(actions)))
+            is_left_out = is_known and not observation.feedback and len(listed) > MAX_REPEATED_LIST
+            parts.append("The available actions are the same." if is_left_out else f"Available actions: {listed}")
         return "\n\n".join(parts)
 
     async def aclose(self) -> None:
@@ -213,6 +218,7 @@ def fit_messages(
 
 
 _MARKER = re.compile(r"^[ \t>#*_`]*(thought|action)[*_`]*[ \t]*:[*_`]*[ \t]*", re.IGNORECASE | re.MULTILINE)
+_INLINE = re.compile(r"(?<=[.!?] )[*_`]*action[*_`]*[ \t]*:[*_`]*[ \t]*", re.IGNORECASE)
 
 
 class ReplyFormat(NamedTuple):
@@ -270,15 +276,16 @@ def reply_form(name: str, actions: Sequence[str] | None, max_reply_tokens: int |
 def read_reply(completion: Completion, reply_format: str = "react") -> tuple[str, str | None, str]:
     """Read a reply in the form `reply_format`; return the thought, the action or None, and the problem.
 
-    It is strict: one action, on one line, in a reply that was not cut off. Markdown emphasis around the marker or
-    the whole action is removed. In the form "act" the line `Action:` may be left out.
+    It is strict: one action, at the end of one line, in a reply that was not cut off. The marker begins a line or, if
+    no line begins with one, follows a sentence. Markdown emphasis around the marker or the whole action is removed. In
+    the form "act" the line `Action:` may be left out.
     """
     if completion.constraint == JSON_MEANS and completion.is_whole:
         thought, found = action_in_json(completion.text)
         return thought, found, "" if found is not None else "Your reply is no JSON object with an 'action'."
     text = completion.text
     markers = list(_MARKER.finditer(text))
-    actions = [marker for marker in markers if marker.group(1).lower() == "action"]
+    actions = [marker for marker in markers if marker.group(1).lower() == "action"] or list(_INLINE.finditer(text))
     thought = text[: actions[0].start()] if actions else text
     if markers and markers[0].group(1).lower() == "thought":
         thought = thought[markers[0].end() :]

@@ -1,5 +1,6 @@
 // The messages that were sent, rebuilt as ChatActor builds them (actor.py, models/context.py); a test compares the two.
 
+const MAX_REPEATED_LIST = 200;
 const utf8 = new TextEncoder();
 const tokens = (messages) => messages.reduce((sum, message) => sum + Math.floor(utf8.encode(message.content).length / 4) + 4, 0);
 
@@ -10,7 +11,9 @@ function turn(actor, episode, before, step) {
   if (step.feedback) parts.unshift(`Not executed: ${step.feedback}`);
   const actions = listedActions(actor, episode, step);
   const isKnown = before && JSON.stringify(listedActions(actor, episode, before)) === JSON.stringify(actions);
-  if (actions) parts.push("Available actions: " + (isKnown ? "as before." : actions.join(", ")));
+  const listed = (actions ?? []).join(", ");
+  const isLeftOut = isKnown && !step.feedback && [...listed].length > MAX_REPEATED_LIST;
+  if (actions) parts.push(isLeftOut ? "The available actions are the same." : `Available actions: ${listed}`);
   return parts.join("\n\n");
 }
 

@@ -1,0 +1,194 @@
+"""Question (a) of the plan: does play depend on the prompt? Each model plays the same tasks under four prompts.
+
+    python benchmarks/reference_prompts.py CASSETTE [--model FILE.gguf] [--worlds Gates,ALFWorld,MiniHack]
+
+With a model, the replies that the cassette does not hold are asked for, so a run that was stopped goes on. Without one,
+all is played again from the cassette (`CASSETTE.gz` is read as well) through the real environments, and the same table
+is printed. It needs the extras alfworld and minihack; with a model also local. See docs/results/plan.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import gymnasium
+from measuring import note, print_table
+
+from metagym import MetaEnv
+from metagym.cli.model_options import replayed
+from metagym.envs.alfworld.demo import LESSONS as ALFWORLD_LESSONS
+from metagym.envs.gates.env import FAMILIES, GATES, law_of
+from metagym.models import Cassette
+from metagym.statistics import holm, mean_interval
+from metagym.types import Trajectory
+
+EPISODES = 4
+"""The episodes of one cluster; also the local server's slots."""
+PROMPTS = ("default", "right", "wrong", "other family")
+
+
+class Cluster(NamedTuple):
+    """The tasks that share a family and a seed; intervals are over clusters."""
+
+    family: str
+    seed: int
+    lessons: Mapping[str, str]
+    """What each prompt adds to the default prompt."""
+
+
+class World(NamedTuple):
+    """One environment of the plan."""
+
+    options: Mapping[str, Any]
+    clusters: tuple[Cluster, ...]
+
+
+def lines(lessons: Mapping[str, str]) -> str:
+    """Return one line for each condition and what to do then."""
+    return "\n".join(f"When {condition}, {do}." for condition, do in lessons.items())
+
+
+def exchanged(lessons: Mapping[str, str]) -> dict[str, str]:
+    """Return the lessons with their conclusions moved on by one."""
+    conclusions = list(lessons.values())
+    return dict(zip(lessons, [*conclusions[1:], conclusions[0]], strict=True))
+
+
+def gates() -> World:
+    """Eight laws; wrong lessons name the way that backfires, and the other law shares no gate."""
+
+    def lessons_of(law: str) -> dict[str, str]:
+        right = law_of(law)
+        shares_none = (
+            other
+            for other in FAMILIES[FAMILIES.index(law) :] + FAMILIES
+            if all(a != b for a, b in zip(law_of(other).opens, right.opens, strict=True))
+        )
+        ways = {"right": right.opens, "wrong": right.backfires, "other family": law_of(next(shares_none)).opens}
+        conditions = [f"the gate is {gate}" for gate in GATES]
+        return {name: lines(dict(zip(conditions, ways[name], strict=True))) for name in ways}
+
+    laws = FAMILIES[:: len(FAMILIES) // 8][:8]
+    clusters = tuple(Cluster(law, FAMILIES.index(law), lessons_of(law)) for law in laws)
+    return World({"max_steps": 12, "score": "progress"}, clusters)
+
+
+def alfworld() -> World:
+    """Two families of four seeds, generated games; the lessons are those of the scripted reflector."""
+    own = {ALFWORLD_LESSONS[name].condition: ALFWORLD_LESSONS[name].do for name in ("open", "lamp")}
+    other = {
+        ALFWORLD_LESSONS[name].condition: ALFWORLD_LESSONS[name].do for name in ("clean", "heat", "cool", "second")
+    }
+    lessons = {"right": lines(own), "wrong": lines(exchanged(own)), "other family": lines(other)}
+    families = ("pick_and_place_simple", "look_at_obj_in_light")
+    clusters = tuple(Cluster(family, seed, lessons) for family in families for seed in range(4))
+    return World({"max_steps": 20, "score": "progress", "source": "generated"}, clusters)
+
+
+def minihack() -> World:
+    """Eight seeds of one room; the other family's lessons are those of rooms with items to use."""
+    own = {"the stairs are in sight": "walk to them", "the stairs are out of sight": "explore"}
+    other = {
+        "an item is in sight": "fetch it",
+        "you hold a key": "unlock it",
+        "a closed door is in sight": "kick it open",
+    }
+    lessons = {"right": lines(own), "wrong": lines(exchanged(own)), "other family": lines(other)}
+    family = "MiniHack-Room-Random-5x5-v0"
+    return World({"max_steps": 25}, tuple(Cluster(family, seed, lessons) for seed in range(8)))
+
+
+WORLDS = {"Gates": gates, "ALFWorld": alfworld, "MiniHack": minihack}
+
+
+def play(world: str, options: Mapping[str, Any], cluster: Cluster, prompt: str, actor: Any) -> tuple[Trajectory, ...]:
+    """Play the tasks of a cluster under one of the four prompts."""
+    made = gymnasium.make(
+        f"MetaGym/{world}-v0",
+        actor=actor,
+        families=[cluster.family],
+        episodes_per_step=EPISODES,
+        allow_bad_batches=True,
+        **options,
+    )
+    with closing(cast(MetaEnv, made.unwrapped)) as env:
+        _, info = env.reset(seed=cluster.seed)
+        added = cluster.lessons.get(prompt, "")
+        return env.step(f"{info['default_prompt']}\n\n{added}".strip())[0]
+
+
+def means_of(world: str, actor: Any) -> dict[str, list[float]]:
+    """Play a world; return the mean score of each cluster under each prompt."""
+    made = WORLDS[world]()
+    means: dict[str, list[float]] = {prompt: [] for prompt in PROMPTS}
+    for cluster in made.clusters:
+        for prompt in PROMPTS:
+            played = play(world, made.options, cluster, prompt, actor)
+            means[prompt].append(sum(trajectory.score or 0.0 for trajectory in played) / len(played))
+            note(f"{world} {cluster.family} {cluster.seed} {prompt}: {means[prompt][-1]:.3f}")
+    return means
+
+
+def print_results(model: str, results: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """Print one line for each world and prompt; `p` is that of the primary comparisons, Holm over the worlds."""
+    gains = {
+        (world, prompt): mean_interval([a - b for a, b in zip(means[prompt], means["default"], strict=True)])
+        for world, means in results.items()
+        for prompt in PROMPTS[1:]
+    }
+    primary = (gains[world, "right"] for world in results)
+    p_values = holm([1.0 if gain is None or gain.p_value is None else gain.p_value for gain in primary])
+    adjusted = dict(zip(results, p_values, strict=True))
+    rows = []
+    for world, means in results.items():
+        for prompt in PROMPTS:
+            gain = gains.get((world, prompt))
+            has_ends = gain is not None and gain.low is not None
+            shown = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain is not None and has_ends else ""
+            p = f"{adjusted[world]:.3f}" if prompt == "right" else ""
+            num = len(means[prompt])
+            rows.append(
+                (model, world, prompt, f"{num} / {num * EPISODES}", f"{sum(means[prompt]) / num:.3f}", shown, p)
+            )
+    print_table(("model", "world", "prompt", "clusters / episodes", "score", "minus default [95 %]", "p (Holm)"), *rows)
+
+
+def unpacked(path: Path, folder: str) -> Path:
+    """Return the cassette as a file that can be opened; `.gz` is unpacked into `folder`."""
+    if path.suffix != ".gz":
+        return path
+    target = Path(folder) / path.stem
+    target.write_bytes(gzip.decompress(path.read_bytes()))
+    return target
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("cassette", type=Path)
+    parser.add_argument("--model", type=Path, help="a GGUF file; without one the cassette is replayed")
+    parser.add_argument("--worlds", default=",".join(WORLDS))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = unpacked(options.cassette, folder)
+        actor: dict[str, Any] = {
+            "model": f"local:{options.model}" if options.model else "local",
+            "constrain": "auto",
+            "reply_format": "act",
+            "sampling": {"max_tokens": 40},
+        }
+        if options.model is None:
+            actor = replayed(actor, "actor", str(path))
+        with closing(Cassette(path, mode="read-through" if options.model else "replay")) as cassette, cassette.open():
+            results = {world: means_of(world, actor) for world in options.worlds.split(",")}
+            model = cassette.models("actor")[0]["model"]
+    print_results(model, results)
+
+
+if __name__ == "__main__":
+    main()
