@@ -82,6 +82,16 @@ def test_feedback_names_the_mistake_and_then_disappears() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("eats", "'eats' is"), ("east, west", "'east, west' is"), ("e" * 9_000, f"'{'e' * 200}...' is")],
+)
+def test_feedback_names_the_nearest_action(text: str, named: str) -> None:
+    feedback = play(ScriptedActor([text, "east"])).steps[1].observation.feedback
+    such_as = "" if text.startswith("ee") else ", such as 'east'"
+    assert feedback == f"{named} not an available action. Copy one of them letter by letter{such_as}."
+
+
 def test_an_action_without_text_or_problem_is_reported_as_unreadable() -> None:
     steps = play(ScriptedActor([Action(text=None), "east"])).steps
     assert steps[1].observation.feedback == "Your reply could not be read."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import math
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +26,8 @@ Tools = tuple[Any, ...] | None
 """The schemas that an inner environment offers now; None if it offers no tools."""
 
 DEFAULT_CONFIG = RolloutConfig()
+MAX_QUOTED = 200
+"""Characters of an invalid action that its feedback quotes."""
 
 
 def default_score(trajectory: Trajectory) -> float:
@@ -169,10 +172,16 @@ def _resolve(
     command = match_command(action.text, available)
     if command is not None:
         return command, ""
-    problem = "Your action was empty."
-    if action.text.strip():
-        problem = f"{action.text!r} is not an available action. Copy one of them letter by letter."
+    problem = _not_available(action.text, available or ()) if action.text.strip() else "Your action was empty."
     return (action.text if invalid == "execute" else None), problem
+
+
+def _not_available(text: str, available: Sequence[str]) -> str:
+    """Return the problem with an action that is not available, with the one that comes nearest."""
+    text = text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}..."
+    near = [action for action in available if text.startswith(action)] or difflib.get_close_matches(text, available, 1)
+    such_as = f", such as {max(near, key=len)!r}" if near else ""
+    return f"{text!r} is not an available action. Copy one of them letter by letter{such_as}."
 
 
 def _record(episode: Episode, actor: Actor, steps: Sequence[Step], **fields: Any) -> Trajectory:
