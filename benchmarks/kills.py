@@ -1,13 +1,14 @@
 """Kill `run`, `evaluate` and `arena` at random moments, resume them, and hold the result against an uninterrupted one.
 
 Each command plays Gates with a model on a server that is paid: a process of its own, which decides each reply by the
-request alone, and counts what it was asked. Signals take turns (KILL, TERM, INT), and every second folder is played
-with worker processes. It fails if a resumed log or report differs, if a reply was paid for twice that was not under
-way at a kill, if a call is not in the books, or if a process outlives the kill by `ORPHAN_S`.
+request alone, and counts what it was asked. Signals take turns (KILL, TERM, INT), and so do folders with worker
+processes and folders without. It fails if a resumed log or report differs, if a reply was paid for twice that was not
+under way at a kill, if a call is not in the books, or if a process outlives the kill by `ORPHAN_S`.
 
-    python benchmarks/kills.py [--kills 90] [--seed 0] [--commands run,evaluate,arena]
+    python benchmarks/kills.py [--kills 180] [--seed 0] [--commands run,evaluate,arena]
 
-`--kills` is the number for each command: with 90, each of the three signals kills it 30 times.
+`--kills` is the number for each command: with 180, each of the three signals kills it 30 times with worker processes,
+and 30 times without.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from metagym.testing import FakeOpenAIServer, ServerReply, ServerRequest
 
 COMMANDS = ("run", "evaluate", "arena")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+WORKERS = (2, 0)
 ORPHAN_S = 10.0
 LIMIT_S = 120.0
 KILLS_EACH = 6
@@ -185,8 +187,9 @@ class Contest:
         self._name, self._num_kills, self._server, self._folder, self._rng = name, num_kills, server, folder, rng
         first = COMMANDS.index(name)
         self._signals = (*SIGNALS[first:], *SIGNALS[:first])  # so that a few kills are of different kinds
-        self.kills: Counter[str] = Counter()
-        self.num_folders = self.num_with_workers = self.num_in_flight = self.num_paid_twice = 0
+        self.kills: Counter[tuple[signal.Signals, int]] = Counter()
+        """How often each signal killed it, with each number of workers."""
+        self.num_folders = self.num_in_flight = self.num_paid_twice = 0
         self.orphan_s = 0.0
         """The longest time that a process outlived a kill."""
         self.problems: list[str] = []
@@ -199,21 +202,27 @@ class Contest:
         self._whole, self._asked = result_of(whole / "out"), self._server.counts()
         print(f"{self._name}: {self._asked.total()} calls of the uninterrupted one", flush=True)
         while self.kills.total() < self._num_kills and len(self.problems) < 3:
-            self._kill_until_it_ends(self._folder / f"{self._name}-{self.num_folders}", 2 * (1 - self.num_folders % 2))
-            print(f"  {self.num_folders} folders, {dict(self.kills)}, {len(self.problems)} problems", flush=True)
+            workers = min(WORKERS, key=lambda number: sum(self.kills[own, number] for own in SIGNALS))
+            self._kill_until_it_ends(self._folder / f"{self._name}-{self.num_folders}", workers)
+            print(f"  {self.num_folders} folders, {self.counts()}, {len(self.problems)} problems", flush=True)
+
+    def counts(self) -> str:
+        """Return how often each signal killed it, with and without workers."""
+        return ", ".join(
+            f"{own.name[3:]} {self.kills[own, WORKERS[0]]} + {self.kills[own, WORKERS[1]]}" for own in SIGNALS
+        )
 
     def _kill_until_it_ends(self, folder: Path, workers: int) -> None:
         num_left, is_done, num_kills, num_problems = self._asked.total(), False, 0, len(self.problems)
         while not is_done and len(self.problems) == num_problems:
             may_kill = num_kills < KILLS_EACH and self.kills.total() < self._num_kills
-            own = min(self._signals, key=lambda one: self.kills[one.name]) if may_kill else None
+            own = min(self._signals, key=lambda one: self.kills[one, workers]) if may_kill else None
             # Most moments are while it plays; some while it starts, or reads what was played.
             num_more = self._rng.randint(1, max(2, num_left)) if self._rng.random() < 0.8 else 0
             before = self._server.num_asked
             is_done = self._play_on(folder, workers, own, num_more)
             num_left -= self._server.num_asked - before
             num_kills += not is_done
-            self.num_with_workers += not is_done and workers > 0
         self.num_folders += 1
         if is_done:
             self._compare(folder / "out", num_kills)
@@ -244,7 +253,7 @@ class Contest:
         if own is None or not is_killed or (own is signal.SIGINT and num_more and "Traceback" in said):
             self._report(f"{self._name} ended with {process.returncode} after {own!r}: {said[-2_000:]}")
         else:
-            self.kills[own.name] += 1
+            self.kills[own, workers] += 1
         return False
 
     def _report(self, problem: str) -> None:
@@ -270,7 +279,7 @@ class Contest:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=90)
+    parser.add_argument("--kills", type=int, default=180)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--commands", default=",".join(COMMANDS))
     arguments = parser.parse_args()
@@ -284,8 +293,8 @@ def main() -> int:
             own.run()
             num_problems += len(own.problems)
             print(
-                f"{name}: killed {dict(own.kills)}, {own.num_with_workers} of them with workers, in {own.num_folders} "
-                f"folders; {own.num_in_flight} calls under way at the kills, {own.num_paid_twice} paid twice; the last "
+                f"{name}: killed {own.counts()} times (with workers + without), in {own.num_folders} folders; "
+                f"{own.num_in_flight} calls under way at the kills, {own.num_paid_twice} paid twice; the last "
                 f"process ended {own.orphan_s:.2f} s after a kill; {time.perf_counter() - began_at:.0f} s"
             )
     server.close()
