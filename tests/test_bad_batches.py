@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -58,6 +59,29 @@ def test_a_batch_that_went_wrong_alike_stops_a_loop(
 @pytest.mark.parametrize("name", ["cut off", "empty", "filtered", "tools", "overflow", "refused"])
 def test_who_wants_it_goes_on(serve: Serve, make_gates: MakeGates, name: str) -> None:
     assert optimise(make_gates, serve(ALIKE[name][0]), allow_bad_batches=True).rewards == (0.0,)
+
+
+MIXED = {
+    "a first request too long or refused": (("overflow", "refused"), "too long for the model, or refused"),
+    "cut off or empty": (("cut off", "empty"), "no action was valid"),
+    "filtered or no command": (("filtered", "no command"), "no action was valid"),
+}
+
+
+@pytest.mark.parametrize(("names", "message"), MIXED.values(), ids=MIXED)
+def test_a_batch_without_one_valid_action_stops_a_loop_though_the_reasons_differ(
+    serve: Serve, make_gates: MakeGates, names: tuple[str, str], message: str
+) -> None:
+    server = serve(lambda request: ALIKE[names[request.number % 2]][0])
+    with pytest.raises(BadBatchError, match=message):
+        optimise(make_gates, server)
+
+
+def test_a_refusal_in_a_field_of_its_own_is_quoted(serve: Serve, make_gates: MakeGates) -> None:
+    message = {"role": "assistant", "content": None, "refusal": "I cannot help with gates."}
+    raw = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    with pytest.raises(BadBatchError, match="no action was valid, as in the first"):
+        optimise(make_gates, serve(ServerReply(raw=raw)))
 
 
 @pytest.mark.parametrize("name", ["cut off", "empty", "filtered", "no action", "tools", "overflow", "refused"])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import dataclasses
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +101,67 @@ def test_an_error_in_a_circle_ends() -> None:
     assert user_trace(one) == UserTrace()
 
 
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A place that cannot be changed."""
+
+    x: int
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenError(Exception):
+    """An error whose traceback `contextlib` cannot set."""
+
+    code: int
+
+
+class AskingError(Exception):
+    """An error that hands all attributes on to another one, which it does not have yet."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+def test_the_place_is_in_a_file_and_not_in_code_that_a_library_made() -> None:
+    def own() -> None:
+        Point(1).x = 2  # type: ignore[misc]
+
+    assert user_trace(raised(own)).place == f"{HERE}:{line_of('Point(1).x = 2  # type: ignore[misc]')}"
+    assert user_trace(raised(eval, "1 / 0")).place.startswith(HERE)
+
+
+def test_an_error_that_a_context_cannot_pass_on_is_the_error() -> None:
+    @contextlib.contextmanager
+    def context() -> Any:
+        yield
+
+    def own() -> None:
+        with context():
+            raise FrozenError(7)
+
+    error = raised(own)
+    assert with_place(error) == f"FrozenError: 7 ({HERE}:{line_of('raise FrozenError(7)')})"
+
+
+def test_an_error_that_looks_up_attributes_without_an_end_is_described() -> None:
+    def own() -> None:
+        raise AskingError("boom")
+
+    error, raising = raised(own), 'raise AskingError("boom")'
+    assert with_place(error) == f"AskingError: boom ({HERE}:{line_of(raising)})"
+    assert "AskingError: boom" in user_trace(error).text
+    keep_trace(error, UserTrace("game.py:1", "text"))
+    assert user_trace(error).place == "game.py:1"
+
+
+def test_a_group_names_its_first_error() -> None:
+    group = ExceptionGroup("unhandled", [ExceptionGroup("inner", [LookupError("the real one")]), OSError("other")])
+    said = (
+        "ExceptionGroup: unhandled (2 sub-exceptions): ExceptionGroup: inner (1 sub-exception): LookupError: the real"
+    )
+    assert in_words(group).startswith(said)
+
+
 # In records and messages -----------------------------------------------------------------------------------
 
 
@@ -117,6 +182,19 @@ class BrokenModel(FakeChatModel):
 
     async def complete(self, messages: Any, call: Any) -> Any:
         raise LookupError("my model's own defect")
+
+
+async def cancelled_actor(episode: Any, steps: Any, observation: Any) -> str:
+    inner = asyncio.create_task(asyncio.sleep(60))
+    inner.cancel()
+    await inner
+    return "push"
+
+
+def test_an_actor_whose_own_task_was_cancelled_fails_its_episode(make_gates: MakeGates) -> None:
+    error = failed(make_gates, FunctionActor(cancelled_actor))
+    assert error.meta_step is not None
+    assert re.fullmatch(r"CancelledError:  \(.*:\d+\)", error.meta_step.trajectories[0].error)
 
 
 def broken_score(env: Any, trajectory: Any) -> float:

@@ -108,6 +108,11 @@ def common_problem(trajectories: Sequence[Trajectory]) -> str:
             )
         if reasons == {StopReason.CONTENT_FILTER}:
             return f"the server's content filter refused the first request: {REMEDIES['stopped by the content filter']}"
+        if reasons == set(END_REMEDIES):
+            return (
+                "the first request was too long for the model, or refused by the server's content filter: look at the "
+                "prompt and the observations, and serve the model with a larger context"
+            )
     steps = [step for item in played for step in item.steps]
     completions = [step.action.completion for step in steps if step.action.completion is not None]
     if not steps or len(completions) < len(steps) or any(step.is_valid for step in steps):

@@ -19,7 +19,7 @@ from metagym.config import read_options
 from metagym.errors import BudgetExceededError, ConfigError
 from metagym.imports import package_versions
 from metagym.meta_episode import MetaEpisode, make_schedule, meta_step_of
-from metagym.optional_attributes import describe, extension_of
+from metagym.optional_attributes import describe, extension_of, import_path, plain_fingerprint
 from metagym.reflectors import Reflector
 from metagym.rendering import render_batch
 from metagym.rollout import Player, Recorder, default_score, progress_score
@@ -247,7 +247,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             "schedule": describe(self.config.schedule),
             "action_grammar": ACTION_GRAMMAR,
             "actor": describe(self.actor),
-            "inner": self.inner_fingerprint(),
+            "inner": plain_fingerprint(self.inner_fingerprint(), import_path(self)),
             "packages": package_versions("gymnasium", "numpy"),
         }
 

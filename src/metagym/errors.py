@@ -45,16 +45,26 @@ if TYPE_CHECKING:
 _OURS = str(Path(__file__).parent) + os.sep
 _LIBRARIES = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _MAX_WORDS, _MAX_TRACE = 4_000, 12_000
+_KEPT = "_user_trace"
 # A URL, a host as aiohttp names it, a socket's address as the system names it.
 _ADDRESS = re.compile(r"\b(https?://)[^\s'\"<>()]+|\b(host )[\w.\-\[\]:]+:\d+|(\()'[\w.:%-]*', \d+[\d, ]*(?=\))")
 
 
 def in_words(error: BaseException) -> str:
-    """Return the name and the message of any exception, even of one whose message cannot be made."""
+    """Return the name and the message of any exception, even of one whose message cannot be made.
+
+    The first member of a group is named too: the group's own message does not say what went wrong.
+    """
+    error = _raised(error)
     try:
-        return f"{type(error).__name__}: {str(error)[:_MAX_WORDS]}"
-    except Exception:
-        return f"{type(error).__name__}: its message cannot be shown"
+        text = f"{type(error).__name__}: {str(error)[:_MAX_WORDS]}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        text = f"{type(error).__name__}: its message cannot be shown"
+    if isinstance(error, BaseExceptionGroup):
+        return f"{text}: {in_words(error.exceptions[0])}"[: 2 * _MAX_WORDS]
+    return text
 
 
 class UserTrace(NamedTuple):
@@ -71,21 +81,20 @@ def user_trace(error: BaseException) -> UserTrace:
 
     An error that comes from another process brings it along (`keep_trace`), so that it is the same in every process.
     """
-    kept = getattr(error, "_user_trace", None)
+    kept = vars(error).get(_KEPT)  # no attribute: an exception may look up unknown ones in its own way
     if isinstance(kept, UserTrace):
         return kept
-    for link in _chain(error):
+    for link in _chain(_raised(error)):
         own = [part for part in _parts(link.__traceback__) if _is_users(part.tb_frame.f_code.co_filename)]
         if own:
-            lines = traceback.format_exception(type(link), link, own[0])
-            return UserTrace(_place(own[-1]), _shortened("".join(lines)))
+            written = [part for part in own if not part.tb_frame.f_code.co_filename.startswith("<")]
+            return UserTrace(_place((written or own)[-1]), _shortened(_formatted(link, own[0])))
     return UserTrace()
 
 
 def keep_trace(error: BaseException, trace: UserTrace) -> None:
     """Give an error the trace that it had in another process."""
-    with contextlib.suppress(AttributeError, TypeError):
-        error._user_trace = trace  # type: ignore[attr-defined]
+    vars(error)[_KEPT] = trace
 
 
 def without_addresses(text: str) -> str:
@@ -110,6 +119,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _raised(error: BaseException) -> BaseException:
+    """Return the error itself. `contextlib` raises another one in place of a frozen dataclass."""
+    is_replaced = type(error).__name__ == "FrozenInstanceError" and "'__traceback__'" in str(error)
+    return error.__context__ or error if is_replaced else error
+
+
+def _formatted(error: BaseException, part: TracebackType) -> str:
+    try:
+        return "".join(traceback.format_exception(type(error), error, part))
+    except Exception:  # it is the error's own code that fails
+        return "".join([*traceback.format_tb(part), in_words(error)])
 
 
 def _parts(part: TracebackType | None) -> Iterator[TracebackType]:

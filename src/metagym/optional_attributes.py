@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from metagym.errors import ConfigError
+from metagym.types.plain_values import plain_json
+
 
 class Extension:
     """The optional attributes, and their defaults. Subclass it, or define only the attributes that differ.
@@ -68,11 +71,23 @@ def extension_of(part: object) -> Extension:
 
 
 def describe(part: object) -> Any:
-    """Return the identity of a part for a fingerprint: its own `fingerprint`, else its qualified name."""
+    """Return the identity of a part for a fingerprint: its own `fingerprint`, else its qualified name.
+
+    Raises:
+        ConfigError: its `fingerprint` is no JSON, so that a run could not be resumed.
+    """
     if part is None or isinstance(part, str | int | float | bool):
         return part
     own = extension_of(part).fingerprint
-    return import_path(part) if own is None else own
+    return import_path(part) if own is None else plain_fingerprint(own, import_path(part))
+
+
+def plain_fingerprint(fingerprint: Any, name: str) -> Any:
+    """Return a fingerprint as it is read back from a file; ConfigError if it is no JSON."""
+    try:
+        return plain_json(fingerprint)
+    except ValueError as error:
+        raise ConfigError(f"The fingerprint of {name} must be JSON, so that a run can be resumed: {error}.") from error
 
 
 def import_path(part: object) -> str:

@@ -6,9 +6,11 @@ The classes are found by introspection, so that a new version of the SDK is cove
 from __future__ import annotations
 
 import asyncio
+import copy
 import importlib
 import inspect
 import json
+import pickle
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
@@ -21,10 +23,11 @@ import openai
 import pytest
 
 from metagym import OpenAIChatModel
-from metagym.errors import MetaGymError, ModelError
+from metagym.errors import ConfigError, MetaGymError, ModelError, ModelUnavailableError
 from metagym.models import ClientConfig
 from metagym.models.openai import TimeLimits, exchange
-from tests.models.calling import CALL, ENDED, MESSAGES, sse
+from metagym.models.server_replies import ServerError, read_completion, read_error
+from tests.models.calling import CALL, ENDED, MESSAGES, complete, sse
 
 # The SDK's generation of httpx: `httpx` up to openai 2, `httpx2` from openai 3 on.
 HTTP: Any = next(
@@ -204,6 +207,62 @@ def test_what_cannot_pass_is_not_retried(kind: type[Exception], point: str) -> N
 def test_a_fault_of_the_library_itself_is_not_retried(point: str) -> None:
     assert asyncio.run(outcomes(point, [KeyError])) == {"builtins.KeyError": "ModelError"}
     assert TRANSPORT.num_requests == 1
+
+
+@pytest.mark.parametrize("levels", [300, 900, 3_000])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"error":', "}")])
+def test_an_error_of_many_levels_is_one_of_ours(opening: str, closing: str, levels: int) -> None:
+    assert isinstance(read_error(f'{{"error":{opening * levels}"x"{closing * levels}}}'.encode()), ServerError)
+
+
+def test_an_error_with_half_a_character_can_be_printed() -> None:
+    read_error(rb'{"error": {"message": "a \ud800 b"}}').message.encode()
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize("field", [{"token_ids": [HUGE]}, {"logprobs": {"content": [{"logprob": HUGE}]}}])
+def test_a_number_too_large_for_a_float_is_left_out_of_the_reply(field: dict[str, Any]) -> None:
+    choice = {"message": {"content": "ok"}, "finish_reason": "stop", **field}
+    completion, _ = read_completion(json.dumps({"choices": [choice]}).encode(), "m")
+    assert (completion.text, completion.token_ids, completion.logprobs) == ("ok", None, None)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1/v1", "http://x:99999/v1", "http://x:abc/v1", "http://a..b/v1", f"http://{'a' * 70}.com/v1"]
+)
+def test_an_address_that_no_library_takes_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ConfigError, match="base_url must be a URL such as"):
+        OpenAIChatModel("m", base_url=url)
+
+
+@pytest.mark.parametrize("host", ["256.256.256.256", "x\x00y"])
+def test_an_address_that_the_http_library_refuses_stops_the_run(host: str) -> None:
+    with pytest.raises(ModelUnavailableError, match=r"base_url cannot be used: InvalidURL"):
+        complete(OpenAIChatModel("m", base_url=f"http://{host}/v1"))
+
+
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", [nested(5_000), "\ud800", {"a": "\udfff"}], ids=["deep", "half", "half inside"])
+def test_a_field_of_sampling_that_cannot_be_sent_is_refused_at_once(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"sampling\['guided'\] must be JSON"):
+        OpenAIChatModel("m", base_url="http://x/v1", sampling={"guided": value})
+
+
+class OwnModel(OpenAIChatModel):
+    """A client of the user's own."""
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_of_a_model_is_of_its_own_class(copied: Any) -> None:
+    assert type(copied(OwnModel("m", base_url="http://x/v1"))) is OwnModel
 
 
 def test_a_cancelled_call_stays_cancelled_though_the_connection_fails_to_close() -> None:

@@ -42,6 +42,7 @@ WHOLE = {
     "a second choice": sse(
         chunk("ok"), {"choices": [{"index": 1, "delta": {"content": "no"}, "finish_reason": "stop"}]}, *ENDED[1:]
     ),
+    "an error after the end": sse(*ENDED, {"error": {"message": "the client has gone"}}),
     "typed parts": sse(
         {"choices": [{"delta": {"content": [{"type": "text", "text": "o"}]}}]}, chunk("k", "stop"), ENDED[1]
     ),
@@ -64,6 +65,8 @@ ERRORS = {
     "a text": sse(chunk("o"), "engine died".join(('data: "', '"'))),
     "in the choice": sse(chunk("o", error={"message": "engine died"})),
     "FastAPI": sse({"detail": "engine died"}, done=False),
+    "a proxy, as plain JSON": sse(chunk("o"), '{"error": {"message": "engine died", "code": 502}}', done=False),
+    "a proxy, on several lines": sse(chunk("o"), '{\n"error":\n"engine died"\n}', done=False),
 }
 
 
@@ -88,6 +91,32 @@ def test_the_calls_of_tools_in_a_stream_are_joined() -> None:
         {"name": "wait", "arguments": "{}"},
     ]
     assert [call["id"] for call in calls] == ["a", "b"]
+
+
+@pytest.mark.parametrize("index", [{"index": 0}, {}], ids=["one index for all, as Gemini", "no index"])
+def test_calls_of_other_ids_are_other_calls(index: dict[str, int]) -> None:
+    parts: list[dict[str, Any]] = [
+        {"id": "a", "function": {"name": "open", "arguments": '{"door"'}},
+        {"id": "a", "function": {"arguments": ": 1}"}},
+        {"id": "b", "function": {"name": "wait", "arguments": "{}"}},
+        {"id": "", "function": {"arguments": " "}},
+    ]
+    chunks = [{"choices": [{"delta": {"tool_calls": [part | index]}}]} for part in parts]
+    response = read_stream(sse(*chunks, chunk("", "tool_calls")).encode())
+    calls = response["choices"][0]["message"]["tool_calls"]
+    assert [(call["id"], call["function"]["arguments"]) for call in calls] == [("a", '{"door": 1}'), ("b", "{} ")]
+
+
+def test_a_late_stop_hides_no_reply_that_was_cut_off() -> None:
+    response = read_stream(sse(chunk("ok", "length"), chunk("", "stop"), ENDED[1]).encode())
+    assert response["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("refusal", [sse({"choices": [{"delta": {"refusal": "I cannot."}}]}, chunk("", "stop")), None])
+def test_a_refusal_in_a_field_of_its_own_is_the_reply(refusal: str | None) -> None:
+    message = {"role": "assistant", "content": None, "refusal": "I cannot."}
+    body = refusal or json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]})
+    assert read_completion(body.encode(), "m")[0].text == "I cannot."
 
 
 def test_a_prefix_of_a_stream_is_whole_only_from_its_end() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from metagym import ChatActor
@@ -167,10 +168,11 @@ def test_a_score_that_raises_ends_the_episode_with_an_error() -> None:
     assert (trajectory.stop_reason, trajectory.score) == (StopReason.ERROR, None)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_score_that_is_not_finite_ends_the_episode_with_an_error(value: float) -> None:
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "0.5", b"1", None, 1j, 10**400, np.ones(2), [1.0]])
+def test_a_score_that_is_no_finite_number_ends_the_episode_with_an_error(value: Any) -> None:
     trajectory = play(EAST, score=lambda trajectory: value)
     assert (trajectory.stop_reason, trajectory.score) == (StopReason.ERROR, None)
+    assert trajectory.error.startswith("ContractError: A score must be a finite number, got ")
 
 
 def test_the_usage_is_the_sum_over_the_steps() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 import signal
@@ -9,13 +10,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from metagym import optimize
-from metagym.errors import EpisodesFailedError, RunFolderError
+from metagym.errors import ConfigError, EpisodesFailedError, RunFolderError
 from metagym.runs import LOG, RunFolder
 from metagym.runs.running import run_experiment
 from metagym.testing import ScriptedActor
+from metagym.types import Reflection
 from tests.conftest import (
     FailingEnv,
     MakeGates,
@@ -33,6 +36,46 @@ def test_resuming_a_finished_run_plays_nothing_and_gives_the_same(finished: Path
     assert (finished / LOG).read_bytes() == before
     assert result.history == run.history
     assert told == []
+
+
+class Odd:
+    """A reflector whose fingerprint a test sets."""
+
+    scripted = True
+    fingerprint: Any = None
+
+    async def reflect(self, history: Any) -> Reflection:
+        return Reflection(prompt=history[-1].prompt)
+
+
+def endless() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    "value", [math.nan, [-math.inf], "half \ud800", (1, (2,)), {1: 2}, np.float32(0.5), np.arange(2)], ids=repr
+)
+def test_a_run_with_odd_values_in_a_fingerprint_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any
+) -> None:
+    monkeypatch.setattr(Odd, "fingerprint", {"value": value})
+    about = manifest(reflector="tests.runs.test_resuming:Odd", num_steps=1)
+    result = run_experiment(about, tmp_path / "run")
+    assert run_experiment(about, tmp_path / "run", resume=True).history == result.history
+
+
+@pytest.mark.parametrize(
+    "value", [{3}, b"x", object(), 10**400, endless()], ids=["set", "bytes", "object", "int", "deep"]
+)
+def test_a_fingerprint_that_cannot_be_read_back_is_refused_before_anything_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any
+) -> None:
+    monkeypatch.setattr(Odd, "fingerprint", {"value": value})
+    with pytest.raises(ConfigError, match=r"fingerprint of tests.runs.test_resuming:Odd must be JSON, so that"):
+        run_experiment(manifest(reflector="tests.runs.test_resuming:Odd"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_resuming_with_another_reflector_is_refused(finished: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import re
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -15,7 +17,7 @@ from metagym.errors import InnerEnvError
 from metagym.rollout import RolloutConfig, RolloutEngine
 from metagym.spaces import TextSpace
 from metagym.testing import ScriptedActor
-from metagym.types import Episode, Task
+from metagym.types import Episode, Task, Trajectory
 from metagym.workers import LocalWorkers, ProcessWorkers, Workers
 from metagym.workers.local import frame_of_reset, frame_of_step
 
@@ -126,6 +128,71 @@ def test_values_of_subclasses_become_plain_ones_and_unknown_keys_are_dropped() -
     assert {type(frame.text), type(frame.info["goal"]), type(frame.info["available_actions"][1])} == {str}
 
 
+class Failing(Mapping[str, Any]):
+    """A mapping of the environment's own that fails."""
+
+    def __getitem__(self, key: str) -> Any:
+        raise RuntimeError("no entry")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+class ExitError(Exception):
+    """An error whose words end the program."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+    __repr__ = __str__
+
+
+class AskingError(Exception):
+    """An error that hands all attributes on to another one, which it does not have yet."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+def failing() -> Iterator[str]:
+    yield "a"
+    raise LookupError("in the middle")
+
+
+def raising(error: Exception) -> Any:
+    raise error
+
+
+def tool(**fields: Any) -> dict[str, Any]:
+    return {
+        "type": "function",
+        "function": {"name": "go", "parameters": {"type": "object", "properties": {}}},
+        **fields,
+    }
+
+
+FAILING: dict[str, tuple[Callable[[], Any], str]] = {
+    "a mapping that fails": (lambda: changed(info=Failing()), "result of .* cannot be read: RuntimeError: no entry"),
+    "an iterator that fails": (
+        lambda: changed(info={"events": failing()}),
+        "result of .* cannot be read: LookupError: in the middle",
+    ),
+    "words that exit": (lambda: raising(ExitError()), "ExitError: its message cannot be shown"),
+    "a value whose words exit": (lambda: changed(text=ExitError()), "got a value that cannot be shown"),
+    "attributes without an end": (lambda: raising(AskingError("boom")), "AskingError: boom"),
+    "many errors": (
+        lambda: raising(ExceptionGroup("two", [OSError("closed"), KeyError("k")])),
+        r"ExceptionGroup: two \(2 sub-exceptions\): OSError: closed",
+    ),
+    "a tool with a function": (lambda: changed(info={"tools": (tool(strict=len, x=lambda: 0),)}), "a schema in JSON"),
+    "tools of a generator": (lambda: changed(info={"tools": (tool() for _ in "a")}), "a tuple of schemas, got <gen"),
+    "texts of another class in a tool": (lambda: changed(info={"tools": (tool(note=Answer.NORTH),)}), ""),
+}
+
+
 class OddEnv(gymnasium.Env[str, str]):
     """Answers a command with the value of that name."""
 
@@ -137,20 +204,25 @@ class OddEnv(gymnasium.Env[str, str]):
 
     def step(self, action: str) -> Any:
         """Answer."""
-        return ODD[action][0]
+        return FAILING[action][0]() if action in FAILING else ODD[action][0]
+
+
+def play(workers: Workers) -> list[Trajectory]:
+    episode = Episode(prompt="p", task=Task(id="t/0", family="t", split="train", seed=0), seed=0)
+    records = []
+    for name in (*ODD, *FAILING):
+        engine = RolloutEngine(ScriptedActor([name]), workers, config=RolloutConfig(max_steps=3, attempts=1))
+        records += background.run(engine.run([episode]))
+    return records
 
 
 def test_the_records_are_the_same_in_this_process_and_in_another() -> None:
-    def play(workers: Workers) -> list[str]:
-        records = []
-        for name in ODD:
-            engine = RolloutEngine(ScriptedActor([name]), workers, config=RolloutConfig(max_steps=3, attempts=1))
-            records += background.run(engine.run([episode]))
-        return [item.model_dump_json() for item in records if item.error.startswith("InnerEnvError: Expected ")]
-
-    episode = Episode(prompt="p", task=Task(id="t/0", family="t", split="train", seed=0), seed=0)
     away = ProcessWorkers(OddEnv, 1)
     records = play(LocalWorkers(OddEnv))
-    assert len(records) == len(ODD)
     assert play(away) == records
     away.close()
+    for record in records[: len(ODD)]:
+        assert record.error.startswith("InnerEnvError: Expected ")
+    for record, (name, (_, problem)) in zip(records[len(ODD) :], FAILING.items(), strict=True):
+        assert re.search(problem, record.error), name
+        assert record.error.startswith("InnerEnvError: ") or not problem

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import reprlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -121,8 +122,13 @@ def read_base_url(url: str | None) -> tuple[str | None, dict[str, str]]:
     """Return the address without its query, and the query; a plain query such as `api-version=` is sent along."""
     if url is None:
         return None, {}
-    parts = urlsplit(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url.strip())
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # a port that is no number, brackets of half an address, a part of a name that is too long
+        is_url = False
+    if not is_url:
         raise ConfigError(f"base_url must be a URL such as 'http://localhost:8000/v1', got {url!r}.")
     query = dict(parse_qsl(parts.query))
     is_key = any(_SECRET.search(name) for name in (*query, parts.fragment))
@@ -140,10 +146,11 @@ def merge_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
     own = {}
     for name, value in sampling.items():
         try:  # a number of numpy is a number
-            own[name] = json.loads(json.dumps(value, allow_nan=False, default=lambda number: number.item()))
+            text = json.dumps(value, allow_nan=False, ensure_ascii=False, default=lambda number: number.item())
+            own[name] = json.loads(text.encode())
         except (TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ConfigError(
-                f"sampling[{name!r}] must be JSON with finite numbers, got {value!r}: {error}."
+                f"sampling[{name!r}] must be JSON with finite numbers, got {reprlib.repr(value)}: {error}."
             ) from error
     extra = own.pop("extra_body", None) or {}
     if not isinstance(extra, dict):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from metagym.background import LOOP
 from metagym.budget import Ledger
-from metagym.errors import ConfigError, ModelUnavailableError, UnknownNameError
+from metagym.errors import ConfigError, ModelUnavailableError, UnknownNameError, in_words
 from metagym.models.asking import Booking, Retrier, conversation_of, estimate_tokens, max_tokens
 from metagym.models.chat import Call
 from metagym.models.client_config import (
@@ -116,7 +116,7 @@ class OpenAIChatModel(Extension):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # No key travels: each process takes it from its own environment.
-        return _make_again, (self.base_url, *self._arguments)
+        return _make_again, (type(self), self.base_url, *self._arguments)
 
     def held_to(self, form: ReplyForm) -> HeldModel:
         """Return this model with its replies held to a form, if the server can."""
@@ -225,7 +225,10 @@ class OpenAIChatModel(Extension):
         loop = asyncio.get_running_loop()
         connection = self._connections.get(loop)
         if connection is None:
-            sdk = self.client.connect(self._api_key, self._address, query=self._query, headers=self._headers)
+            try:
+                sdk = self.client.connect(self._api_key, self._address, query=self._query, headers=self._headers)
+            except Exception as error:  # the HTTP library checks an address in its own way
+                raise ModelUnavailableError(f"base_url cannot be used: {in_words(error)}. Correct it.") from error
             limits = self.client.model_dump(include={"requests_per_minute", "tokens_per_minute"})
             limiter = AdaptiveLimiter(self.client.max_concurrency, **limits)
             connection = self._connections[loop] = sdk, limiter
@@ -234,10 +237,10 @@ class OpenAIChatModel(Extension):
         return connection
 
 
-def _make_again(address: str | None, model: str, *arguments: Any) -> OpenAIChatModel:
+def _make_again(kind: type[OpenAIChatModel], address: str | None, model: str, *arguments: Any) -> OpenAIChatModel:
     """Make a model with the same arguments in another process, if it asks the same server there."""
     names = ("base_url", "api_key_env", "sampling", "timeout_s", "max_retries", "system_role", "client")
-    made = OpenAIChatModel(model, **dict(zip(names, arguments, strict=True)))
+    made = kind(model, **dict(zip(names, arguments, strict=True)))
     if made.base_url != address:
         raise ConfigError(
             f"Expected the server {address or 'of the OpenAI API'}, as in the first process, got {made.base_url!r} "

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from metagym.models.server_streams import is_stream, read_stream
 from metagym.models.server_words import REASONING, REASONS, REPLY
-from metagym.types import Completion, Usage
+from metagym.types import Completion, Usage, clean_text
 
 _THINK = re.compile("|".join(rf"\s*(?:{opens})(.*?)(?:{closes}|\Z)" for opens, closes in REASONING), re.I | re.S)
 _THINK_TAIL = re.compile("|".join(closes for _, closes in REASONING[:-1]), re.I)
@@ -43,20 +43,23 @@ def read_error(body: bytes | Any) -> ServerError:
     >>> read_error(b'{"detail": [{"loc": ["body", "seed"], "msg": "Not an integer"}]}').message
     'body.seed: Not an integer'
     """
-    if isinstance(body, bytes):
-        text = body.decode("utf-8", "replace").strip()
-        try:
-            body = json.loads(text)
-        except (ValueError, RecursionError):
-            return ServerError(text[:2_000])
+    text = body.decode("utf-8", "replace").strip() if isinstance(body, bytes) else "an error of many levels"
+    try:
+        found = _read_error(json.loads(text) if isinstance(body, bytes) else body)
+    except (ValueError, RecursionError):
+        found = ServerError(text[:2_000])
+    return found._replace(message=clean_text(found.message))
+
+
+def _read_error(body: Any) -> ServerError:
     if isinstance(body, Sequence) and not isinstance(body, str):
-        found = [read_error(part) for part in body[:5]]
+        found = [_read_error(part) for part in body[:5]]
         return found[0]._replace(message="; ".join(part.message for part in found)) if found else ServerError("")
     if not isinstance(body, Mapping):
         return ServerError("" if body is None else str(body)[:2_000])
     for name in ("error", "detail", "errors"):
         if body.get(name):
-            inner = read_error(body[name])
+            inner = _read_error(body[name])
             return inner._replace(codes=inner.codes | _codes(body), status=inner.status or _status(body))
     message = next((str(body[name]) for name in ("message", "msg", "error_msg", "title") if body.get(name)), "")
     place = ".".join(map(str, body["loc"])) if isinstance(body.get("loc"), Sequence) else ""
@@ -105,7 +108,7 @@ def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
     content = _get(message, "content")
     if not isinstance(message, Mapping) or not _is_content(content):
         raise ReplyError(f"no choice with a message but {body[:200].decode(errors='replace')!r}")
-    reasoning, text = split_reasoning(_text(content))
+    reasoning, text = split_reasoning(_text(content) or _text(message.get("refusal")))
     calls = message.get("tool_calls") or [{"function": message.get("function_call")}]  # the older form of one call
     # `reasoning_content`: DeepSeek, SGLang, vLLM, llama.cpp; `reasoning`: OpenRouter, newer vLLM.
     reported = _text(message.get("reasoning_content")) or _text(message.get("reasoning")) or _thinking(content)
@@ -190,7 +193,8 @@ def _first(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return "".join(_text(_get(part, "text")) for part in value if _get(part, "type") == "text")
+        texts = (_get(part, "text") for part in value if _get(part, "type") == "text")
+        return "".join(text for text in texts if isinstance(text, str))
     return value if isinstance(value, str) else ""
 
 
@@ -218,6 +222,10 @@ def _count(value: Any, name: str, *, missing: int = 0) -> int:
 
 
 def _numbers(values: Any, kind: type) -> Any:
-    if isinstance(values, list) and all(isinstance(value, int | float) and math.isfinite(value) for value in values):
-        return tuple(kind(value) for value in values)
+    """Return the numbers as a tuple; None if one is no number, or too large for a float."""
+    try:
+        if isinstance(values, list) and all(isinstance(value, int | float) for value in values):
+            return tuple(kind(value) for value in values) if all(map(math.isfinite, values)) else None
+    except OverflowError:
+        pass
     return None

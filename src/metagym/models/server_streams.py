@@ -8,6 +8,7 @@ from typing import Any
 
 _DONE = b"[DONE]"
 _DATA = (b"data:", b"error:")  # llama.cpp sent errors in a field of their own
+_OTHER_FIELDS = (b"event:", b"id:", b"retry:", b":")
 _ERROR_NAMES = ("error", "detail", "errors", "message", "error_type")
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 
@@ -46,6 +47,8 @@ def read_stream(body: bytes) -> dict[str, Any]:
         whole.add(chunk)
     is_done = any(line.startswith(b"data:") and _data_of(line) == _DONE for line in lines[-16:])
     if not (is_done or whole.choice["finish_reason"] or whole.choice["error"]):
+        whole.add(_error_outside(lines))
+    if not (is_done or whole.choice["finish_reason"] or whole.choice["error"]):
         raise ValueError(f"a stream without an end ({len(chunks)} chunks)")
     if not (whole.num_choices or whole.choice["error"]):
         raise ValueError("a stream without a choice")
@@ -60,7 +63,9 @@ class _Whole:
         self.num_choices = 0
         self._about: dict[str, Any] = {"model": None, "usage": None}
         self._texts: dict[str, list[Any]] = {name: [] for name in _TEXTS}
-        self._tool_calls: dict[Any, dict[str, Any]] = {}
+        self._tool_calls: list[dict[str, Any]] = []
+        self._call_at: dict[Any, dict[str, Any]] = {}
+        """The last call at each index."""
         self._logprobs: list[Any] = []
         self._token_ids: list[Any] = []
 
@@ -69,9 +74,11 @@ class _Whole:
         if not isinstance(chunk, Mapping):
             self.choice["error"] = self.choice["error"] or chunk
             return
+        is_ended = self.choice["finish_reason"]  # an error after the end takes nothing from the reply
         for name in self._about:
             self._about[name] = chunk.get(name) or self._about[name]
-        if chunk.get("error") or ("choices" not in chunk and any(chunk.get(name) for name in _ERROR_NAMES)):
+        is_error = chunk.get("error") or ("choices" not in chunk and any(chunk.get(name) for name in _ERROR_NAMES))
+        if is_error and not is_ended:
             self.choice["error"] = self.choice["error"] or chunk.get("error") or dict(chunk)
         choices = chunk.get("choices")
         for choice in choices if isinstance(choices, list) else ():
@@ -80,8 +87,9 @@ class _Whole:
 
     def _add_choice(self, choice: Mapping[str, Any]) -> None:
         self.num_choices += 1
-        for name in self.choice:
-            self.choice[name] = choice.get(name) or self.choice[name]
+        self.choice["error"] = choice.get("error") or self.choice["error"]
+        if self.choice["finish_reason"] in (None, "", "stop"):  # a "stop" at the very end hides no "length"
+            self.choice["finish_reason"] = choice.get("finish_reason") or self.choice["finish_reason"]
         delta = choice.get("delta")
         delta = delta if isinstance(delta, Mapping) else choice.get("message")
         if isinstance(delta, Mapping):
@@ -102,8 +110,12 @@ class _Whole:
         for number, part in enumerate(parts if isinstance(parts, list) else ()):
             if not isinstance(part, Mapping):
                 continue
-            index = part.get("index")
-            known = self._tool_calls.setdefault(index if isinstance(index, int) else number, {"function": {}})
+            index = part["index"] if isinstance(part.get("index"), int) else number
+            known = self._call_at.get(index)
+            # Gemini gives all calls the index 0, and some servers give none: another id is another call.
+            if known is None or (part.get("id") and known.get("id") not in (None, part["id"])):
+                known = self._call_at[index] = {"function": {}}
+                self._tool_calls.append(known)
             # Further fields (Gemini's signature of a thought) belong to the call, and are sent back with it.
             known |= {name: value for name, value in part.items() if name not in ("index", "function") and value}
             function, old = part.get("function"), known["function"]
@@ -115,7 +127,7 @@ class _Whole:
         """Return it as the server would have sent it without a stream."""
         message: dict[str, Any] = {"role": "assistant"} | {name: _joined(parts) for name, parts in self._texts.items()}
         if self._tool_calls:
-            message["tool_calls"] = [call for _, call in sorted(self._tool_calls.items())]
+            message["tool_calls"] = self._tool_calls
             for call in message["tool_calls"]:
                 parts = call["function"].get("arguments", [])
                 is_text = all(isinstance(part, str) for part in parts)
@@ -133,6 +145,16 @@ def _joined(parts: Iterable[Any]) -> Any:
     for part in found:
         typed += part if isinstance(part, list) else [{"type": "text", "text": part}]
     return typed
+
+
+def _error_outside(lines: Sequence[bytes]) -> dict[str, Any]:
+    """Return the error that a proxy wrote as plain JSON after the last event; empty if there is none."""
+    rest = b"\n".join(line for line in lines if not line.startswith((*_DATA, *_OTHER_FIELDS)))
+    try:
+        found = json.loads(rest)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _data_of(line: bytes) -> bytes:

@@ -114,11 +114,15 @@ class RolloutEngine:
         self, episode: Episode, stops: list[InfrastructureError], play: PlayEpisode
     ) -> Trajectory:
         attempt, losses = 1, 0
+        failure: BaseException
         while attempt <= self.config.attempts:
             steps: list[Step] = []
             try:
                 return await play(episode, steps)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                task = asyncio.current_task()
+                if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                    raise  # this episode is cancelled, not a task of the actor's own
                 failure = error
                 # The end of a budget is no failure: the caller who asked for the episodes decides what it means.
                 level = logging.INFO if isinstance(error, BudgetExceededError) else logging.WARNING

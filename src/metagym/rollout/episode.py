@@ -102,7 +102,7 @@ async def run_episode(
     return trajectory if score is None else _with_score(trajectory, score)
 
 
-def failed_episode(episode: Episode, actor: Actor, steps: Sequence[Step], failure: Exception) -> Trajectory:
+def failed_episode(episode: Episode, actor: Actor, steps: Sequence[Step], failure: BaseException) -> Trajectory:
     """Return the record of an episode that failed for infrastructure reasons, with the steps before the failure."""
     error, traceback = map(without_addresses, (with_place(failure), user_trace(failure).text))
     about = {"stop_reason": StopReason.ERROR, "error": error, "traceback": traceback}
@@ -197,7 +197,11 @@ def _record(episode: Episode, actor: Actor, steps: Sequence[Step], **fields: Any
 
 
 def _with_score(trajectory: Trajectory, score: Score) -> Trajectory:
-    value = float(score(trajectory))
+    given: Any = score(trajectory)
+    try:
+        value = math.nan if isinstance(given, str | bytes) else float(given)
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
     if not math.isfinite(value):
-        raise ContractError(f"A score must be a finite number, got {value!r}. Fix the environment's `score`.")
+        raise ContractError(f"A score must be a finite number, got {given!r:.100}. Fix the environment's `score`.")
     return trajectory.model_copy(update={"score": value})

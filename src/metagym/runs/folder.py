@@ -14,7 +14,6 @@ are read on demand, so that a long run opens quickly; no environment is needed t
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
@@ -31,6 +30,7 @@ from metagym.runs.lines import Logged, LoggedMetaStep, LoggedReflection, OtherSc
 from metagym.runs.manifest import MANIFEST, Manifest, differing_fields, read_manifest
 from metagym.runs.store import MemoryStore, R
 from metagym.types import Episode, MetaStep, Record, Reflection, Trajectory
+from metagym.types.plain_values import plain_json
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class RunFolder:
 
     def check_fingerprints(self, measurement: Mapping[str, Any], arm: Any) -> None:
         """Raise RunFolderError unless the run is resumed with the measurement and the arm that it started with."""
-        now = json.loads(json.dumps({**measurement, "reflector": arm}))
+        now = plain_json({**measurement, "reflector": arm})
         then = {**self.manifest.measurement, "reflector": self.manifest.arm}
         changes = [
             f"{name}: was {before!r:.80}, is {after!r:.80}" for name, before, after in differing_fields(then, now)

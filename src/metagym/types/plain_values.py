@@ -60,6 +60,8 @@ def plain_json(value: Any, *, odd: Callable[[Any], Any] | None = None) -> Any:
             return [walk(part, room - 1) for part in item]
         if hasattr(item, "tolist"):  # numpy
             return walk(item.tolist(), room - 1)
+        if odd is None and isinstance(item, int):
+            raise ValueError(f"expected numbers of at most {_MAX_BITS:,} bits, got one of {item.bit_length():,}")
         if odd is None:
             raise ValueError(f"expected JSON, got a {type(item).__name__} in it: write it as text, numbers and lists")
         return walk(odd(item), room - 1)

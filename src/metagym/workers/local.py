@@ -16,7 +16,7 @@ import numpy as np
 from metagym.errors import InnerEnvError, in_words
 from metagym.tools import tools_problem
 from metagym.types import Task
-from metagym.types.plain_values import clean_text, plain_display
+from metagym.types.plain_values import clean_text, plain_display, shared_json
 from metagym.workers.protocol import Frame, InnerEnv, MakeEnv
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+", re.IGNORECASE)  # it differs from process to process
@@ -69,6 +69,9 @@ class HostedEnv:
         except InnerEnvError:
             self.broken = True
             raise
+        except Exception as error:  # a mapping or an iterator of the environment's own
+            self.broken = True
+            raise InnerEnvError(f"The result of the inner environment cannot be read: {in_words(error)}") from error
 
 
 class LocalWorkers:
@@ -154,8 +157,9 @@ def _info(info: Any) -> dict[str, Any]:
         kept["display"] = plain_display(display)
     if (tools := info.get("tools")) is not None:
         if problem := tools_problem(tools):
-            raise InnerEnvError(f"Expected info['tools'] of the inner environment to be a tuple of schemas: {problem}.")
-        kept["tools"] = tuple(tools)
+            text = f"Expected info['tools'] of the inner environment to be a tuple of schemas: {problem}."
+            raise InnerEnvError(_ADDRESS.sub("", text))
+        kept["tools"] = tuple(shared_json(list(tools)))
     return kept
 
 
@@ -194,7 +198,9 @@ def _number(name: str, value: Any, remedy: str) -> float:
 def _expected(name: str, what: str, got: Any, remedy: str = "") -> InnerEnvError:
     try:
         shown = _ADDRESS.sub("", repr(got))[:100]
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         shown = "a value that cannot be shown"
     text = f"Expected {name} of the inner environment {what}, got {shown} ({type(got).__name__}). {remedy}"
     return InnerEnvError(text.rstrip())
