@@ -37,7 +37,8 @@ COMMANDS = ("run", "evaluate", "arena")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 WORKERS = (2, 0)
 ORPHAN_S = 10.0
-LIMIT_S = 120.0
+LIMIT_S = 300.0
+"""For a command that plays to its end, on a machine that others use too, and for the end after a kill."""
 KILLS_EACH = 6
 """After this number of kills what is in a folder is left to end."""
 MARK = "METAGYM_KILLS"
@@ -239,7 +240,11 @@ class Contest:
                 time.sleep(0.002)
             time.sleep(self._rng.random() * (0.03 if num_more else 1.5))
             process.send_signal(own)  # nothing happens if it has ended
-        said = process.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
+        try:
+            said = process.communicate(timeout=LIMIT_S)[1].decode(errors="replace")
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said = f"it did not end within {LIMIT_S:.0f} s: {process.communicate()[1].decode(errors='replace')}"
         killed_at = time.monotonic()
         while (orphans := left_behind(str(folder))) and time.monotonic() < killed_at + ORPHAN_S:
             time.sleep(0.01)
