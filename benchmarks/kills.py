@@ -254,7 +254,9 @@ class Contest:
         if process.returncode == 0:
             return True
         is_killed = own is not None and process.returncode in (-own, 130)
-        is_killed |= own is signal.SIGINT and not num_more and "KeyboardInterrupt" in said  # while Python starts
+        # While Python starts; numpy makes an ImportError of it.
+        is_early = not num_more and ("KeyboardInterrupt" in said or "ImportError" in said)
+        is_killed |= own is signal.SIGINT and is_early
         if own is None or not is_killed or (own is signal.SIGINT and num_more and "Traceback" in said):
             self._report(f"{self._name} ended with {process.returncode} after {own!r}: {said[-2_000:]}")
         else:
