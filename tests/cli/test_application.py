@@ -20,6 +20,7 @@ SLOW = {
     "serve",
     "models get",
     "evaluate",
+    "extend",
     "compare",
     "gate",
     "arena",
@@ -49,8 +50,8 @@ def examples_of(name: str) -> list[list[str]]:
 
 def test_all_commands_are_there() -> None:
     alone = (
-        "demo show watch report plot runs run resume repair estimate serve verify evaluate compare gate arena export"
-        " envs doctor"
+        "demo show watch report plot runs run resume repair estimate serve verify evaluate extend compare gate arena"
+        " export envs doctor"
     )
     in_train = {"train demo", "train collect", "train grpo", "train export"}
     in_groups = {

@@ -17,6 +17,7 @@ from typer import Context, Exit, Option, Typer
 from metagym._version import __version__
 from metagym.cli import machine
 from metagym.cli.console import console, errors, print_text
+from metagym.cli.extend import extend_command
 from metagym.cli.gate import gate_command
 from metagym.cli.measure import arena_command, compare_command, evaluate_command
 from metagym.cli.model_options import GUIDE
@@ -46,7 +47,15 @@ DEBUG_VARIABLE: Final = "METAGYM_DEBUG"
 PANELS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
     "See": (demo_command, show_command, watch_command, report_command, plot_command, runs_command),
     "Run": (run_command, resume_command, repair_command, estimate_command, machine.serve_command),
-    "Measure": (verify_command, evaluate_command, compare_command, gate_command, arena_command, export_command),
+    "Measure": (
+        verify_command,
+        evaluate_command,
+        extend_command,
+        compare_command,
+        gate_command,
+        arena_command,
+        export_command,
+    ),
     "Environments": (machine.envs_command,),
     "Help": (machine.doctor_command,),
 }
@@ -112,6 +121,7 @@ metagym evaluate ict-small --actor demo
     metagym evaluate MetaGym/Questions-v0 --option rows=questions.jsonl --option num_test=20 --actor NAME@URL
     metagym evaluate ict --actor gpt-4o-mini --reflector gpt-4o --budget tokens=5000000
     metagym evaluate mine.toml --actor NAME@URL --reflector my_module:MyReflector
+metagym extend runs/evaluate-ict-small --seeds 10
 metagym presets list
 metagym presets show ict-small
 metagym compare runs/evaluate-ict-small

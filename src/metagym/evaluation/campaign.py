@@ -1,5 +1,6 @@
 """A campaign: a preset, an actor and a reflector, evaluated with its control arms into a folder of run folders.
 
+OUT/campaign.json   the preset and the models, so that `metagym extend` can add seeds
 OUT/ENV-kK/ARM/     one run folder per environment, k and arm; an interrupted campaign resumes in them
 """
 
@@ -12,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import gymnasium
 
@@ -28,10 +29,11 @@ from metagym.evaluation.family_stream import StreamComparison, StreamReport, com
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.preset import Preset, PresetEnvironment, with_sampling
 from metagym.evaluation.report import EvaluationReport
+from metagym.files import write_whole
 from metagym.reflectors import Reflector, make_reflector
 from metagym.registration import RESERVED, check_options, make
 from metagym.runs import evaluation_size
-from metagym.types import Trajectory
+from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Trajectory
 
 _MODEL_FILES = ("config.json", "adapter_config.json", "metagym.json")
 """Each of these marks the folder of a model: as transformers or peft save it, or as `metagym train` names one."""
@@ -46,6 +48,20 @@ _RESERVED = {
 """Options that a protocol sets itself, so that a preset cannot."""
 OnArm = Callable[[str, int], Any]
 OnEpisode = Callable[[Trajectory], None]
+
+
+CAMPAIGN = "campaign.json"
+
+
+class Campaign(Record):
+    """What a campaign was started with, if all of it can be written down."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    preset: Preset
+    actor: Json
+    reflector: Json
+    controls: Texts
+    budget: dict[Text, Json] = {}
 
 
 class Streamed(NamedTuple):
@@ -84,6 +100,7 @@ def run_campaign(
     actor = with_sampling(actor, preset.sampling)
     spec = with_sampling(_read_reflector(reflector), preset.reflector_sampling)
     check_configs(preset.configs(), actor, controls=wanted)
+    _keep_campaign(Path(path), preset, actor, reflector, wanted, budget)
     found = []
     for environment, config in preset.configs():
         folder = folder_of(path, environment, config)
@@ -95,6 +112,22 @@ def run_campaign(
         comparisons = compare(reports) if len(reports) > 1 else ()
         found.append(Evaluated(folder, tuple(reports), comparisons))
     return found
+
+
+def _keep_campaign(
+    path: Path,
+    preset: Preset,
+    actor: ActorSpec,
+    reflector: ReflectorArgument,
+    controls: Sequence[str],
+    budget: Mapping[str, Any] | None,
+) -> None:
+    if (path / CAMPAIGN).exists() or not all(isinstance(spec, str | Mapping) for spec in (actor, reflector)):
+        return  # as it began; a live object cannot be written down
+    specs = {"actor": actor, "reflector": reflector, "controls": tuple(controls), "budget": dict(budget or {})}
+    campaign = Campaign.model_validate({"preset": preset, **specs})
+    path.mkdir(parents=True, exist_ok=True)
+    write_whole(path / CAMPAIGN, campaign.model_dump_json(indent=2) + "\n")
 
 
 def run_streams(

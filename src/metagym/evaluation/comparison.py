@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from metagym.errors import ConfigError
 from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.gains import Array
-from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
+from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, looks_in_words, power_in_words, word
 from metagym.evaluation.scale import ScoreScale, scale_of
 from metagym.rendering import plural
 from metagym.runs.manifest import differing_fields
@@ -24,6 +24,7 @@ from metagym.runs.measurements import Role
 from metagym.statistics import (
     MIN_SEEDS_FOR_SIGN_FLIP,
     Estimate,
+    at_any_look,
     detectable_effect,
     equivalence_p,
     finite_mean,
@@ -64,6 +65,11 @@ class Comparison(Record):
     difference: Estimate | None
     """Student's t over the per-seed differences, families with equal weight: a claim about these tasks. If several
     arms were compared, the interval holds together with theirs, and `adjusted_p` is Holm's."""
+    looks: tuple[int, ...] = ()
+    """The numbers of seeds at which there was a result in any of the arms."""
+    difference_at_any_look: Estimate | None = None
+    """The difference with an interval that holds however often seeds were added (for several arms at once:
+    Bonferroni). After a second look the verdict follows it."""
     families: dict[Text, FamilyDifference]
     sign_flip_p: float | None
     """Exact up to 20 seeds; None below six, because it cannot fall below 0.05 then."""
@@ -123,10 +129,14 @@ def compare(
         {(number, family): item for number, pair in enumerate(pairs) for family, item in pair.families.items()},
         bounds=scale.of_differences,
     )
+    looks = tuple(sorted({look for report in reports for look in report.looks}))
     found = []
     for number, (other, pair, named) in enumerate(zip(others, pairs, differing, strict=True)):
         families = {family: by_family[number, family] for family in pair.families}
-        found.append(_comparison(first, other, pair, overall[number], families, endpoint, margin, seed, named))
+        at_looks = _at_any_look(pair, len(pairs), looks)
+        found.append(
+            _comparison(first, other, pair, overall[number], at_looks, families, endpoint, margin, seed, named)
+        )
     return tuple(found)
 
 
@@ -216,11 +226,25 @@ class _Pair(NamedTuple):
         return float(np.mean([table.mean() for table in filled]))
 
 
+class _AtAnyLook(NamedTuple):
+    difference: Estimate | None
+    looks: tuple[int, ...]
+
+
+def _at_any_look(pair: _Pair, num_pairs: int, looks: tuple[int, ...]) -> _AtAnyLook:
+    if pair.difference is None:
+        return _AtAnyLook(None, looks)
+    found = at_any_look(pair.difference, confidence=1 - 0.05 / num_pairs, bounds=pair.scale.of_differences)
+    adjusted = None if found.p_value is None else min(1.0, num_pairs * found.p_value)
+    return _AtAnyLook(found.model_copy(update={"adjusted_p": adjusted}), looks)
+
+
 def _comparison(
     first: EvaluationReport,
     second: EvaluationReport,
     pair: _Pair,
     difference: Estimate | None,
+    at_looks: _AtAnyLook,
     families: Mapping[str, Estimate | None],
     endpoint: Endpoint,
     margin: float | None,
@@ -247,6 +271,8 @@ def _comparison(
         second_misses_chance=second.misses_chance,
         endpoint=endpoint,
         difference=difference,
+        looks=at_looks.looks,
+        difference_at_any_look=at_looks.difference,
         families={
             name: FamilyDifference(difference=item, adjusted_p=None if item is None else item.adjusted_p)
             for name, item in families.items()
@@ -256,7 +282,9 @@ def _comparison(
         detectable=detectable_effect(std, num_seeds) if std else None,
         margin=margin,
         equivalence_p=equal_p,
-        verdict=verdict_between(first.arm, second.arm, difference, equal_p, margin),
+        verdict=verdict_between(first.arm, second.arm, difference, equal_p, margin)
+        if len(at_looks.looks) < 2
+        else _verdict_after_looks(first.arm, second.arm, at_looks, margin),
         num_pairs=int(sum(np.isfinite(table).sum() for table in pair.cells.values())),
         num_dropped=int(sum(np.isnan(table).sum() for table in pair.cells.values())),
         worst_case=(pair.filled_difference(least, greatest), pair.filled_difference(greatest, least)),
@@ -282,3 +310,19 @@ def verdict_between(
         return f"no interval: {first} and {second} share too few seeds; run more"
     assert difference.std is not None  # there is an interval
     return f"no difference shown between {first} and {second}; {power_in_words(difference.std, difference.num)}"
+
+
+def _verdict_after_looks(first: str, second: str, found: _AtAnyLook, margin: float | None) -> str:
+    """Return the words that follow the interval for any number of looks; equal is what it puts within the margin."""
+    item = found.difference
+    if item is None or item.low is None or item.high is None:
+        return verdict_between(first, second, item, None, margin)
+    is_equal = margin is not None and max(-item.low, item.high) < margin
+    words = {
+        "better": f"{first} is better than {second}",
+        "worse": f"{first} is worse than {second}",
+        "no difference": f"no difference of {margin} or more between {first} and {second}",
+    }
+    return words.get(
+        word(item, is_equal=is_equal), f"no difference shown between {first} and {second}"
+    ) + looks_in_words(found.looks)

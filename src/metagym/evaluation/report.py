@@ -14,7 +14,7 @@ from metagym.evaluation.gains import Figures, MeasurementTable, mean_of, summari
 from metagym.evaluation.scale import scale_of
 from metagym.rendering import plural
 from metagym.runs.measurements import Copies, Learned, Measurement, Role
-from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, detectable_effect, finite_mean, together
+from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, at_any_look, detectable_effect, finite_mean, together
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Usage, sum_usage
 
 SCRIPTED_NOTE = "SCRIPTED: a stand-in played or reflected; this says nothing about language models."
@@ -83,6 +83,11 @@ class EvaluationReport(Record):
     """Fields of `task` that a reflector in Python read, and in how many reflections."""
     difficulty: tuple[FamilyDifficulty, ...] = ()
     """How hard each family is under `sp_0`, by role; and by meta-step, if no prompt was ever changed."""
+    looks: tuple[int, ...] = ()
+    """The numbers of seeds at which there was a result: as begun, and after each `metagym extend`."""
+    gain_at_any_look: Estimate | None = None
+    """The gain with an interval that holds however often seeds were added. After a second look the verdict follows
+    it."""
     notes: Texts = ()
 
     @property
@@ -146,6 +151,12 @@ def build_report(
             "of this one reflector, not of its training."
         )
     notes += [warning for family in difficulty for warning in family.warnings]
+    bounds = scale_of(config, table.scores()).of_differences
+    gain, last = (
+        None if item is None else at_any_look(item, bounds=bounds) for item in (overall.gain, overall.last_gain)
+    )
+    looks = about.get("looks", ())
+    verdict = _verdict(gain, last, looks) if len(looks) > 1 else _verdict(overall.gain, overall.last_gain)
     return EvaluationReport(
         arm=arm,
         config=config,
@@ -153,7 +164,8 @@ def build_report(
         overall=overall,
         families=families,
         prompts=tuple(_chosen_prompts(table)),
-        verdict=_verdict(overall.gain, overall.last_gain),
+        verdict=verdict,
+        gain_at_any_look=gain,
         num_missing=sum(score is None for item in tests for score in item.scores),
         usage=_usages(measurements, reflector_usage or Usage(), learned),
         learned=tuple(learned),
@@ -215,23 +227,37 @@ def power_in_words(std: float, num: int) -> str:
     return f"a true difference of {detectable_effect(std, num):.3f} would be found with 80 % power"
 
 
-def _verdict(gain: Estimate | None, last: Estimate | None) -> str:
+def looks_in_words(looks: Sequence[int]) -> str:
+    """Return at which numbers of seeds there was a result, if there was more than one; else nothing.
+
+    >>> looks_in_words((5, 10))
+    ' (looked at after 5, 10 seeds: the interval holds for any number of looks)'
+    """
+    if len(looks) < 2:
+        return ""
+    seeds = ", ".join(map(str, looks))
+    return f" (looked at after {seeds} seeds: the interval holds for any number of looks)"
+
+
+def _verdict(gain: Estimate | None, last: Estimate | None, looks: Sequence[int] = ()) -> str:
     """Return the primary endpoint in words, and the last prompt's gain: validation can hide a harmful reflector."""
     harmful = last is not None and last.sign < 0
     further = "" if last is None or last.low is None else f"; the last prompt: gain {last.mean:+.3f}"
-    return _primary_verdict(gain) + further + (", worse than sp_0" if harmful else "")
+    return _primary_verdict(gain, looks) + further + (", worse than sp_0" if harmful else "")
 
 
-def _primary_verdict(gain: Estimate | None) -> str:
+def _primary_verdict(gain: Estimate | None, looks: Sequence[int]) -> str:
     if gain is None:
         return "nothing measured: no task has a test score under both prompts"
     named, seeds = word(gain), plural(gain.num, "seed")
     if gain.low is None or gain.high is None or gain.std is None:
         return f"{named}: a gain of {gain.mean:+.3f} in {seeds}; run more seeds"
     numbers = f"gain {gain.mean:+.3f}, 95 % interval [{gain.low:+.3f}, {gain.high:+.3f}], {seeds}"
+    numbers += looks_in_words(looks)
     if named != "not shown":
         return f"{named} than sp_0: {numbers}"
-    return f"not shown to differ from sp_0: {numbers}; {power_in_words(gain.std, gain.num)}"
+    power = "" if len(looks) > 1 else f"; {power_in_words(gain.std, gain.num)}"  # that of the fixed t test
+    return f"not shown to differ from sp_0: {numbers}{power}"
 
 
 def _chosen_prompts(table: MeasurementTable) -> Iterator[ChosenPrompt]:

@@ -5,14 +5,27 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from metagym.errors import RunFolderError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import recorded_kind
 from metagym.evaluation.report import EvaluationReport, build_report
 from metagym.files import write_whole
-from metagym.runs import MANIFEST, REPORT, Copies, Learned, Manifest, Measurement, MemoryStore, RecordStore, RunFolder
+from metagym.runs import (
+    MANIFEST,
+    REPORT,
+    AddedSeeds,
+    Copies,
+    Learned,
+    Manifest,
+    Measurement,
+    MemoryStore,
+    RecordStore,
+    RunFolder,
+)
 from metagym.types import Record, Reflection, sum_usage
 
 logger = logging.getLogger(__name__)
@@ -29,11 +42,26 @@ def open_store(path: str | Path | None, manifest: Manifest) -> RecordStore:
     try:
         if run.manifest.evaluation is None:
             raise RunFolderError(f"{path} holds a single meta-episode, no evaluation. Name another folder.")
-        run.check_fingerprints(manifest.measurement, manifest.arm)
+        looks, measurement = looks_of(run), manifest.measurement
+        if measurement["evaluation"]["num_seeds"] in looks:  # as it was begun, or as it was extended
+            measurement = with_num_seeds(measurement, looks[0])
+        run.check_fingerprints(measurement, manifest.arm)
     except RunFolderError:
         run.close()
         raise
     return run
+
+
+def looks_of(store: RecordStore) -> tuple[int, ...]:
+    """Return the numbers of seeds at which an evaluation had, or will have, a result: as begun, then as extended."""
+    assert store.manifest.evaluation is not None
+    begun = store.manifest.evaluation["config"]["num_seeds"]
+    return (begun, *(item.num_seeds for item in store.all(AddedSeeds).values()))
+
+
+def with_num_seeds(measurement: Mapping[str, Any], num_seeds: int) -> dict[str, Any]:
+    """Return the measurement fingerprint of an evaluation with another number of seeds."""
+    return {**measurement, "evaluation": {**measurement["evaluation"], "num_seeds": num_seeds}}
 
 
 def report_of(store: RecordStore) -> EvaluationReport:
@@ -43,23 +71,25 @@ def report_of(store: RecordStore) -> EvaluationReport:
         raise RunFolderError("Expected an evaluation, got a single meta-episode: `metagym show` shows that.")
     if manifest.kind == "stream":
         raise RunFolderError(f"Expected an evaluation by the ICT protocol, got a stream: its report is in {REPORT}.")
+    looks = looks_of(store)
     reflections = list(store.all(Reflection).values())
     completions = [item.completion for item in reflections]
     report = build_report(
-        EvaluationConfig.model_validate(manifest.evaluation["config"]),
+        EvaluationConfig.model_validate({**manifest.evaluation["config"], "num_seeds": looks[-1]}),
         tuple(store.all(Measurement).values()),
         arm=manifest.evaluation["arm"],
         kind=recorded_kind(manifest.evaluation),
         reflector_usage=sum_usage(item.usage for item in completions if item is not None),
         learned=tuple(store.all(Learned).values()),
         scripted=manifest.scripted,
-        measurement=manifest.measurement,
+        measurement=with_num_seeds(manifest.measurement, looks[-1]) if len(looks) > 1 else manifest.measurement,
         reflector=manifest.reflector,
         learn_from=manifest.evaluation["learn_from"],
         needs_chance=manifest.evaluation.get("needs_chance", ""),
         copies=tuple(store.all(Copies).values()),
         task_reads=dict(Counter(name for item in reflections for name in item.task_reads)),
         contents=manifest.evaluation.get("contents", {}),
+        looks=looks,
     )
     write_report(store, report)
     if isinstance(store, RunFolder) and store.is_writing:

@@ -14,10 +14,11 @@ from metagym.runs.folder import Key as Key
 from metagym.runs.folder import RunFolder
 from metagym.runs.manifest import MANIFEST as MANIFEST
 from metagym.runs.manifest import Manifest, evaluation_size, read_manifest
-from metagym.runs.measurements import Copies, Learned, Measurement, Role, measure
+from metagym.runs.measurements import AddedSeeds, Copies, Learned, Measurement, Role, measure
 from metagym.runs.store import MemoryStore, RecordStore, read_record
 
 __all__ = [
+    "AddedSeeds",
     "Copies",
     "Learned",
     "Manifest",

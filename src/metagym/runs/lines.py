@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import pydantic_core
 from pydantic import ValidationError
 
-from metagym.runs.measurements import Copies, Learned, Measurement
+from metagym.runs.measurements import AddedSeeds, Copies, Learned, Measurement
 from metagym.types import SCHEMA_VERSION, Record, Reflection, Text, Trajectory
 
 Key = tuple[int, Text, Text, int]
@@ -45,7 +45,7 @@ class LoggedMetaStep(Record):
         return self.index
 
 
-Logged = LoggedReflection | LoggedMetaStep | Measurement | Learned | Copies
+Logged = LoggedReflection | LoggedMetaStep | Measurement | Learned | Copies | AddedSeeds
 KINDS: Final[dict[str, type[Trajectory | Logged]]] = {
     "episode": Trajectory,
     "reflection": LoggedReflection,
@@ -53,6 +53,7 @@ KINDS: Final[dict[str, type[Trajectory | Logged]]] = {
     "measurement": Measurement,
     "learned": Learned,
     "copies": Copies,
+    "added_seeds": AddedSeeds,
 }
 _NAMES: dict[type[Record], str] = {kind: name for name, kind in KINDS.items()}
 _TAIL = b"}\n"

@@ -113,6 +113,19 @@ class Copies(Record):
         return (self.family, self.seed)
 
 
+class AddedSeeds(Record):
+    """A decision to add seeds to a finished evaluation: what was there had been looked at."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    num_seeds: int
+    """Meta-episodes of each family from then on, the earlier ones included."""
+
+    @property
+    def key(self) -> int:
+        """The name of the extension within an evaluation."""
+        return self.num_seeds
+
+
 def measure(
     family: str, seed: int, role: Role, *, index: int, prompt: str, trajectories: tuple[Trajectory, ...]
 ) -> Measurement:

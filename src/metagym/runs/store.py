@@ -7,6 +7,7 @@ meta_step     meta-step                      MetaStep
 measurement   (family, seed, role, index)    Measurement
 learned       (family, seed)                 Learned
 copies        (family, seed)                 Copies
+added_seeds   number of seeds                AddedSeeds
 """
 
 from __future__ import annotations

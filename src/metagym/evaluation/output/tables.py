@@ -50,6 +50,7 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
         f"invalid actions on the test tasks: {mean_text(report.overall.invalid_action_rate)} under the chosen prompt, "
         f"{mean_text(report.overall.invalid_action_rate_first)} under sp_0",
         "tokens: " + ", ".join(tokens),
+        f"gain if looked at after any seed: {interval_text(report.gain_at_any_look)}",
         f"verdict: {report.verdict}",
     )
     return [scores, effects, *map(Text, lines)]

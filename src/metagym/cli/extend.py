@@ -1,0 +1,48 @@
+"""`metagym extend RUN --seeds N`: more seeds for a finished evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from metagym.cli import model_options
+from metagym.cli.console import JsonOption, console, print_json, print_text, progress, resumable
+
+
+def extend_command(
+    run: Annotated[Path, Argument(help="The folder of a finished `metagym evaluate` (its --out).")],
+    seeds: Annotated[
+        int, Option(min=2, help="Meta-episodes of each family that there shall be, the earlier ones included.")
+    ],
+    budget: model_options.BudgetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add seeds to a finished evaluation, and compare its arms again.
+
+    The first seeds stay as they are. Each look is recorded, and from the second one on the verdict follows an interval
+    that holds for any number of looks.
+    """
+    from metagym.evaluation.extension import extend_campaign
+    from metagym.evaluation.output.tables import comparison_tables, report_tables
+
+    limits = None if budget is None else model_options.read_budget(budget)
+    with resumable(run, "the same command"), progress() as bars:
+        bar = bars.add_task("episodes", total=None)
+        found = extend_campaign(
+            run,
+            seeds,
+            budget=limits,
+            on_arm=lambda name, num: bars.reset(bar, total=num, description=name),
+            on_episode=lambda trajectory: bars.advance(bar),
+        )
+    if as_json:
+        for evaluated in found:
+            print_json(evaluated.reports)
+        return
+    for evaluated in found:
+        console.print(*report_tables(evaluated.reports[0]), sep="\n", highlight=False)
+        if evaluated.comparisons:
+            console.print(*comparison_tables(evaluated.comparisons), sep="\n", highlight=False)
+        print_text(f"\nThe records are in {evaluated.folder}: metagym report {evaluated.folder} -o report.html\n")

@@ -1,0 +1,125 @@
+"""More seeds later: the first ones stay, the numbers are those of a longer evaluation, and looks are recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
+from metagym.errors import ConfigError, RunFolderError
+from metagym.evaluation import EvaluationConfig, EvaluationReport, compare, evaluate
+from metagym.evaluation.campaign import run_campaign
+from metagym.evaluation.extension import extend, extend_campaign
+from metagym.evaluation.preset import Preset
+from metagym.evaluation.report import build_report
+from metagym.evaluation.store import read_report
+from metagym.runs import LOG
+from metagym.runs.measurements import Measurement, Role
+from metagym.types import Usage
+from tests.conftest import MakeGates
+
+CONFIG = EvaluationConfig(families=("law-0007",), num_steps=2, episodes_per_step=2, num_validation=2, num_test=4)
+NOISY = GatesDemoActor(slip=0.2)
+
+
+def with_seeds(num: int) -> EvaluationConfig:
+    return CONFIG.model_copy(update={"num_seeds": num})
+
+
+def without_looks(report: EvaluationReport) -> dict[str, Any]:
+    return report.model_dump(exclude={"looks", "verdict"})
+
+
+def test_an_extended_evaluation_has_the_numbers_of_one_that_began_with_all_seeds(
+    make_gates: MakeGates, tmp_path: Path
+) -> None:
+    env, reflector = make_gates(NOISY), GatesDemoReflector()
+    evaluate(env, reflector, config=with_seeds(2), path=tmp_path)
+    before = (tmp_path / LOG).read_bytes()
+    extended = extend(tmp_path, 4, env=env, reflector=reflector)
+    assert (tmp_path / LOG).read_bytes().startswith(before)
+    whole = evaluate(env, reflector, config=with_seeds(4))
+    assert without_looks(extended) == without_looks(whole)
+    assert (extended.looks, whole.looks) == ((2, 4), (4,))
+    assert read_report(tmp_path) == extended
+    assert "looked at after 2, 4 seeds" in extended.verdict
+    assert compare([extended, whole.model_copy(update={"arm": "whole"})])[0].looks == (2, 4)
+
+
+def test_an_interrupted_extension_goes_on_and_counts_as_one_look(make_gates: MakeGates, tmp_path: Path) -> None:
+    played: list[Any] = []
+
+    def stop_after(num: int) -> Any:
+        def on_episode(trajectory: Any) -> None:
+            played.append(trajectory)
+            if len(played) == num:
+                raise KeyboardInterrupt
+
+        return on_episode
+
+    env, reflector = make_gates(NOISY), GatesDemoReflector()
+    evaluate(env, reflector, config=with_seeds(2), path=tmp_path)
+    env.on_episode = stop_after(5)
+    with pytest.raises(KeyboardInterrupt):
+        extend(tmp_path, 3, env=env, reflector=reflector)
+    env.on_episode = None
+    extended = extend(tmp_path, 3, env=env, reflector=reflector)
+    assert without_looks(extended) == without_looks(evaluate(env, reflector, config=with_seeds(3)))
+    assert extended.looks == (2, 3)
+
+
+def test_an_unfinished_evaluation_and_fewer_seeds_are_refused(make_gates: MakeGates, tmp_path: Path) -> None:
+    env, reflector = make_gates(NOISY), GatesDemoReflector()
+    evaluate(env, reflector, config=with_seeds(2), path=tmp_path)
+    with pytest.raises(RunFolderError, match=r"Expected more seeds than the 2 that .* has, got 2"):
+        extend(tmp_path, 2, env=env, reflector=reflector)
+    lines = (tmp_path / LOG).read_bytes().splitlines(keepends=True)
+    (tmp_path / LOG).write_bytes(b"".join(line for line in lines if b'"test last"' not in line))
+    with pytest.raises(RunFolderError, match=r"is not finished: 0 of 2 meta-episodes have test scores"):
+        extend(tmp_path, 3, env=env, reflector=reflector)
+
+
+def test_a_campaign_is_extended_with_all_its_arms(preset: Preset, tmp_path: Path) -> None:
+    places = tuple(item.model_copy(update={"families": item.families[:1]}) for item in preset.environments)
+    update = {"num_seeds": 1, "num_steps": 1, "num_test": 2, "controls": ("no reflection",), "environments": places}
+    small = preset.model_copy(update=update)
+    run_campaign(small, actor="demo", reflector="demo", path=tmp_path)
+    (extended,) = extend_campaign(tmp_path, 2)
+    (whole,) = run_campaign(
+        small.model_copy(update={"num_seeds": 2}), actor="demo", reflector="demo", path=tmp_path / "whole"
+    )
+    assert [*map(without_looks, extended.reports)] == [*map(without_looks, whole.reports)]
+    assert {report.looks for report in extended.reports} == {(1, 2)}
+    assert extended.comparisons[0].difference == whole.comparisons[0].difference
+    with pytest.raises(ConfigError, match=r"one with campaign.json in it"):
+        extend_campaign(extended.folder, 4)
+
+
+def measured(num_seeds: int, gains: list[float]) -> list[Measurement]:
+    def scored(seed: int, role: Role, score: float) -> Measurement:
+        return Measurement(
+            family="f", seed=seed, role=role, index=1, prompt="p", usage=Usage(), task_ids=tuple(map(str, range(50))),
+            scores=(score,) * 50,
+            num_steps=1, num_invalid=0, scripted=False,
+        )  # fmt: skip
+
+    roles = {Role.TEST_FIRST: 0.0, Role.TEST_CHOSEN: 1.0, Role.TEST_LAST: 1.0}
+    return [scored(seed, role, share * gains[seed]) for seed in range(num_seeds) for role, share in roles.items()]
+
+
+def test_after_a_second_look_the_words_follow_the_interval_for_any_number_of_looks() -> None:
+    gains = [0.05, 0.25, 0.30, 0.10, 0.20, 0.02]
+    config = EvaluationConfig(num_steps=1, num_test=50)
+    once = build_report(config, measured(6, gains), arm="a", looks=(6,))
+    twice = build_report(config, measured(6, gains), arm="b", looks=(3, 6))
+    assert once.overall == twice.overall
+    assert once.verdict.startswith("better than sp_0")
+    assert twice.verdict.startswith("not shown to differ from sp_0")
+    assert twice.gain_at_any_look == once.gain_at_any_look
+    assert once.gain_at_any_look is not None
+    assert f"[{once.gain_at_any_look.low:+.3f}, {once.gain_at_any_look.high:+.3f}]" in twice.verdict
+    floor = build_report(config, measured(6, [0.0] * 6), arm="floor", looks=(6,))
+    assert compare([once, floor])[0].verdict == "a is better than floor"
+    assert compare([twice, floor])[0].verdict.startswith("no difference shown between b and floor (looked at after")
