@@ -19,10 +19,11 @@ from typing import Any
 
 import torch
 
-from metagym.training.grpo import GRPO, GRPOConfig
+from metagym.training.grpo import GRPO, GRPOConfig, single_turns
 from metagym.training.policy import Policy
 from metagym.training.trl import grpo_arguments
 from metagym.training_demo.tiny_reflector import make_tokenizer
+from metagym.types import Message
 
 QWEN2_HALF_B = {
     "hidden_size": 896,
@@ -48,9 +49,10 @@ def make_model(path: Path, shape: dict[str, int]) -> None:
 def time_plain(model: Path, prompts: list[str], config: GRPOConfig, rank: int | None, steps: int) -> list[float]:
     policy = Policy.load(model, lora_rank=rank, dtype="bfloat16")
     reference = None if rank else Policy.load(model, dtype="bfloat16", frozen=True)
-    encoded = [policy.encode([{"role": "user", "content": prompt}]) for prompt in prompts]
+    conversations: list[list[Message]] = [[{"role": "user", "content": prompt}] for prompt in prompts]
     reward = lambda row, replies: [float(reply.token_ids[0] % 7) for reply in replies]  # noqa: E731
-    algorithm = GRPO(policy, encoded, reward, config=config, seed=0, reference=reference)
+    play = single_turns(conversations, reward)
+    algorithm = GRPO(policy, play, len(conversations), config=config, seed=0, reference=reference)
     times = []
     for step in range(steps):
         began = time.perf_counter()

@@ -14,10 +14,10 @@ torch: Any = pytest.importorskip("torch", reason="needs metagym[train]")
 pytest.importorskip("transformers", reason="needs metagym[train]")
 
 from metagym.errors import ConfigError  # noqa: E402
-from metagym.training.grpo import GRPO, GRPOConfig, advantages, clipped_loss  # noqa: E402
+from metagym.training.grpo import GRPO, GRPOConfig, advantages, clipped_loss, single_turns  # noqa: E402
 from metagym.training.metrics import group_metrics  # noqa: E402
 from metagym.training.policy import Policy  # noqa: E402
-from metagym.types import Completion  # noqa: E402
+from metagym.types import Completion, Message  # noqa: E402
 
 
 def slow_advantages(groups: list[list[float | None]]) -> list[list[float]]:
@@ -105,9 +105,12 @@ def test_tokens_after_the_end_do_not_change_loss_or_gradient() -> None:
     assert new.grad[1].all()
 
 
+CONVERSATIONS: list[list[Message]] = [[{"role": "user", "content": text}] for text in ("oak", "iron", "glass gate")]
+
+
 def make_grpo(policy: Policy, reward: Any, **config: Any) -> GRPO:
     options = {"group_size": 4, "groups_per_step": 2, "kl": 0.0, "max_new_tokens": 6, **config}
-    return GRPO(policy, [[5, 6], [7, 8], [9, 10, 11]], reward, seed=0, config=GRPOConfig(**options))
+    return GRPO(policy, single_turns(CONVERSATIONS, reward), 3, seed=0, config=GRPOConfig(**options))
 
 
 def weights(policy: Policy) -> dict[str, Any]:
@@ -128,8 +131,8 @@ def test_a_step_makes_rewarded_replies_more_likely(tiny_start: Path) -> None:
     policy = Policy.load(tiny_start)
     grpo = make_grpo(policy, lambda row, replies: [float(len(set(r.text))) for r in replies], learning_rate=1e-3)
     _, groups = grpo.step(0)
-    samples = [sample for _, group, _ in groups for sample in group]
-    gains = advantages(np.array([rewards for _, _, rewards in groups])).reshape(-1)
+    samples = [sample for group in groups for sample in group.samples]
+    gains = advantages(np.array([group.rewards for group in groups])).reshape(-1)
     with torch.no_grad():
         now, mask = policy.logprobs([s.prompt_ids for s in samples], [s.token_ids for s in samples])
     moved = now.sum(-1).numpy() - np.array([sum(s.logprobs) for s in samples])
@@ -156,7 +159,7 @@ def test_missing_rewards_are_counted_and_left_out(tiny_start: Path) -> None:
     metrics = group_metrics(groups)
     assert metrics["missing_rewards"] == 0.25
     assert metrics["reward"] == 1.0
-    assert all(math.isnan(rewards[0]) for _, _, rewards in groups)
+    assert all(math.isnan(group.rewards[0]) for group in groups)
 
 
 def test_a_step_without_any_reward_changes_no_weights(tiny_start: Path) -> None:
@@ -189,7 +192,8 @@ def test_each_experience_is_used_once_per_epoch(policy: Policy) -> None:
 def test_each_epoch_has_a_new_order_that_the_seed_decides(policy: Policy) -> None:
     def epochs(seed: int) -> list[list[int]]:
         config = GRPOConfig(group_size=2, groups_per_step=20, kl=0.0)
-        grpo = GRPO(policy, [[5]] * 20, lambda row, replies: [0.0] * len(replies), seed=seed, config=config)
+        play = single_turns([CONVERSATIONS[0]] * 20, lambda row, replies: [0.0] * len(replies))
+        grpo = GRPO(policy, play, 20, seed=seed, config=config)
         return [grpo.rows(step) for step in range(3)]
 
     first, again, other = epochs(0), epochs(0), epochs(1)
@@ -230,6 +234,28 @@ def test_trained_weights_stay_float32_with_bfloat16_arithmetic(tiny_start: Path,
     assert {value.dtype for value in before.values()} == {torch.float32}
     reward = lambda row, replies: [float(number) for number in range(len(replies))]  # noqa: E731
     config = GRPOConfig(group_size=4, groups_per_step=2, max_new_tokens=6, kl=0.01)
-    metrics, _ = GRPO(policy, [[5, 6], [7, 8]], reward, seed=0, config=config, reference=reference).step(0)
+    metrics, _ = GRPO(policy, single_turns(CONVERSATIONS, reward), 2, seed=0, config=config, reference=reference).step(
+        0
+    )
     assert metrics["skipped_updates"] == 0.0
     assert any(not torch.equal(value, before[name]) for name, value in weights(policy).items())
+
+
+def test_a_turn_is_worth_its_reward_and_those_of_the_later_turns(policy: Policy) -> None:
+    asked: list[list[str]] = []
+
+    def play(start: int, size: int) -> Any:
+        replies: Any = [None] * size
+        for turn in range(3):
+            asked.append([f"{start} {turn}" for _ in replies])
+            replies = yield [[{"role": "user", "content": text}] for text in asked[-1]]
+        return [[1.0, 0.0], [2.0, 0.0], [4.0, None]]
+
+    grpo = GRPO(policy, play, 2, seed=0, config=GRPOConfig(group_size=2, groups_per_step=2, kl=0.0, max_new_tokens=3))
+    _, groups = grpo.step(0)
+    assert [group.turn for group in groups] == [0, 1, 2] * 2
+    assert [group.rewards[0] for group in groups[:3]] == [7.0, 6.0, 4.0]
+    assert all(math.isnan(group.rewards[1]) for group in groups)
+    shown = [conversation[0]["content"] for group in groups for conversation in group.conversations]
+    assert sorted(shown) == sorted(text for turn in asked for text in turn)
+    assert group_metrics(groups)["reward"] == 7.0

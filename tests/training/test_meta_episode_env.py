@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -13,7 +14,14 @@ from metagym.envs.gates.env import GATES, law_of
 from metagym.errors import ConfigError, EpisodesFailedError
 from metagym.testing import FakeChatModel
 from metagym.training.experience import chat_messages
-from metagym.training.meta_episode_env import Answer, MetaEpisodeConfig, MetaEpisodeEnv, returns_to_go
+from metagym.training.meta_episode_env import (
+    Answer,
+    MetaEpisodeConfig,
+    MetaEpisodeEnv,
+    MetaEpisodeGroups,
+    returns_to_go,
+)
+from metagym.types import Completion, derive_seed
 from tests.conftest import FailingEnv, gates_of
 
 LAW = "law-0007"
@@ -132,3 +140,56 @@ def test_returns_to_go_are_the_sums_of_what_follows() -> None:
     assert returns_to_go([1.0, 0.0, 2.0]) == [3.0, 2.0, 2.0]
     assert returns_to_go([1.0, 0.0, 2.0], discount=0.5) == [1.5, 1.0, 2.0]
     assert returns_to_go([]) == []
+
+
+def play_group(groups: MetaEpisodeGroups, *replies: list[str]) -> tuple[list[Any], Any]:
+    """Play a group, one list of replies for each turn; return the conversations of each turn, and the rewards."""
+    play = groups.play(3, len(replies[0]))
+    asked = [next(play)]
+    for turn in replies:
+        try:
+            asked.append(play.send([Completion(text=text) for text in turn]))
+        except StopIteration as end:
+            return asked, end.value
+    raise AssertionError("the group should have ended")
+
+
+def make_gates() -> Any:
+    return metagym.make("MetaGym/Gates-v0", actor="demo", families=[LAW], episodes_per_step=4, score="progress")
+
+
+def test_the_rollouts_of_a_group_are_meta_episodes_on_the_same_tasks(env: Any) -> None:
+    with closing(MetaEpisodeGroups(make_gates, MetaEpisodeConfig(), seed=5)) as groups:
+        asked, rewards = play_group(groups, *([REPLIES[turn], "Nothing."] for turn in range(3)))
+    assert asked[0][0] == asked[0][1]
+    assert [len(turn[0]) for turn in asked] == [2, 4, 6]
+    alone, _ = play(env, seed=derive_seed("meta-episode", 5, 3))
+    assert [turn[0] for turn in rewards] == alone.rewards
+    assert sum(turn[1] for turn in rewards) < sum(alone.rewards)
+
+
+def test_a_group_uses_its_environments_again() -> None:
+    made: list[Any] = []
+
+    def make() -> Any:
+        made.append(make_gates())
+        return made[-1]
+
+    with closing(MetaEpisodeGroups(make, MetaEpisodeConfig(num_turns=1), seed=5)) as groups:
+        assert play_group(groups, REPLIES[:2])[1] == play_group(groups, REPLIES[:2])[1]
+    assert len(made) == 2
+
+
+def test_a_rollout_whose_episodes_fail_has_no_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = MetaEpisodeEnv.step
+
+    def failing(self: MetaEpisodeEnv, reply: Any) -> Answer:
+        if reply.text == "fail":
+            raise EpisodesFailedError("All episodes failed.", self.history[-1])
+        return step(self, reply)
+
+    monkeypatch.setattr(MetaEpisodeEnv, "step", failing)
+    with closing(MetaEpisodeGroups(make_gates, MetaEpisodeConfig(num_turns=2), seed=5)) as groups:
+        _, rewards = play_group(groups, [REPLIES[0], "fail"], [REPLIES[1], REPLIES[1]])
+    assert [turn[1] for turn in rewards] == [None, None]
+    assert all(turn[0] is not None for turn in rewards)

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metagym.training.metrics import append_lines, drop_from, group_metrics
+from metagym.training.metrics import Group, append_lines, drop_from, group_metrics
 
 
 def group(*rewards: float, lengths: tuple[int, ...] | None = None) -> Any:
     lengths = lengths or (2,) * len(rewards)
     samples = [SimpleNamespace(token_ids=(0,) * length, is_finished=length < 4) for length in lengths]
-    return 0, samples, np.array(rewards)
+    return Group(0, 0, [[]] * len(samples), samples, np.array(rewards))  # type: ignore[arg-type]
 
 
 def test_missing_rewards_are_left_out_and_counted() -> None:

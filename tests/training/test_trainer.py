@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -22,13 +23,15 @@ from metagym.errors import ConfigError, RunFolderError  # noqa: E402
 from metagym.training.experience import Experience, read_lines, write_jsonl  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
 from metagym.training.local_reflector import load_reflector, weights_digest  # noqa: E402
+from metagym.training.meta_episode_env import MetaEpisodeConfig  # noqa: E402
 from metagym.training.policy import Policy  # noqa: E402
 from metagym.training.reward import MetaReward  # noqa: E402
-from metagym.training.trainer import TrainingConfig, train  # noqa: E402
+from metagym.training.trainer import TrainingConfig, train, train_meta_episodes  # noqa: E402
 from metagym.training_demo.gates_problem import GradedGatesMetaEnv, compact_messages  # noqa: E402
 from metagym.types import (  # noqa: E402
     Completion,
     MetaStep,
+    Trajectory,
 )
 from tests.conftest import SRC  # noqa: E402
 
@@ -163,22 +166,59 @@ def test_experience_of_another_environment_is_refused(
         run(tiny_start, experience, other, tmp_path)
 
 
+class TextGates(GradedGatesMetaEnv):
+    """A score that an untrained model can earn: it depends on the prompt's text alone."""
+
+    def score(self, trajectory: Trajectory) -> float:
+        return len(set(trajectory.episode.prompt)) / 100
+
+
+def run_meta_episodes(start: Path, path: Path, steps: int = 4) -> Path:
+    """Train on meta-episodes of two turns; the whole reply is the prompt."""
+
+    def read(completion: Completion) -> tuple[str, str, str]:
+        return "", completion.text or "?", ""
+
+    with mock.patch("metagym.training.meta_episode_env.read_reflection", read):
+        return train_meta_episodes(
+            start, lambda: TextGates("demo", episodes_per_step=2), path, num_starts=3, grpo=GRPO,
+            meta_episode=MetaEpisodeConfig(num_turns=2), config=TrainingConfig(num_steps=steps, save_every=2),
+            render=compact_messages,
+        )  # fmt: skip
+
+
+def test_training_on_meta_episodes_resumes_to_the_same_bits(tiny_start: Path, tmp_path: Path) -> None:
+    whole = run_meta_episodes(tiny_start, tmp_path / "whole")
+    run_meta_episodes(tiny_start, tmp_path / "parts", steps=2)
+    parts = run_meta_episodes(tiny_start, tmp_path / "parts")
+    assert weights_digest(Policy.load(whole)) == weights_digest(Policy.load(parts))
+    assert weights_digest(Policy.load(whole)) != weights_digest(Policy.load(tiny_start))
+    samples = lines(tmp_path / "whole" / "samples.jsonl")
+    assert samples == lines(tmp_path / "parts" / "samples.jsonl")
+    assert [len(line["messages"]) for line in samples if line["turn"] == 1][:1] == [len(samples[0]["messages"]) + 2]
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from metagym.training.experience import read_experience
-from tests.training.test_trainer import run
+from tests.training.test_trainer import run, run_meta_episodes
 from metagym.training_demo.gates_problem import GradedGatesMetaEnv
+what, start, data, path = sys.argv[1:]
 with GradedGatesMetaEnv("demo", episodes_per_step=2) as env:
-    run(Path(sys.argv[1]), read_experience(sys.argv[2]), env, Path(sys.argv[3]), steps=12)
+    if what == "meta-episodes":
+        run_meta_episodes(Path(start), Path(path), steps=12)
+    else:
+        run(Path(start), read_experience(data), env, Path(path), steps=12)
 """
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("what", ["reflections", "meta-episodes"])
 def test_killed_with_9_and_resumed_it_ends_in_the_same_bits(
-    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+    what: str, tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
 ) -> None:
     data = tmp_path / "data.jsonl"
     write_jsonl(experience, data)
@@ -186,7 +226,7 @@ def test_killed_with_9_and_resumed_it_ends_in_the_same_bits(
     environment = {**os.environ, "PYTHONPATH": f"{SRC.parent}:{root}", "OMP_NUM_THREADS": "1"}
 
     def start(path: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", SCRIPT, str(tiny_start), str(data), str(path)]
+        command = [sys.executable, "-c", SCRIPT, what, str(tiny_start), str(data), str(path)]
         return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
     assert start(tmp_path / "whole").wait(timeout=100) == 0

@@ -18,12 +18,13 @@ Turns of the same `group` answer the same conversation (reflector) or play the s
 
 
 def reflector_turns(run: str | Path) -> Iterator[dict[str, Any]]:
-    """Yield the reflections of a training run as turns; the G candidates of an experience have the same `group`."""
+    """Yield the reflections of a training run as turns; the G candidates of a group's turn have the same `group`."""
     file = Path(run) / "samples.jsonl"
     if not file.is_file():
         raise ConfigError(f"Expected a training run (a folder with samples.jsonl) at {run}, found no such file.")
     for line in read_lines(file):
-        turn = {**line, "role": "reflector", "group": f"{line['step']}/{line['experience']}"}
+        later = f"/{line['turn']}" if line.get("turn") else ""
+        turn = {**line, "role": "reflector", "group": f"{line['step']}/{line['experience']}{later}"}
         yield {name: turn[name] for name in FIELDS}
 
 

@@ -1,8 +1,10 @@
 """GRPO for reflectors, in plain torch: the whole algorithm in one file.
 
-For each experience (a prompt and the batch played under it) the policy writes a group of G reflections.
-The reward of a reflection is the mean score of the same batch, replayed under its prompt. Its advantage is the
-reward, normalised within the group. The update moves the policy towards the better half of each group.
+For each start the policy takes part in a group of G rollouts, and each of its turns is a reflection. With one turn
+(`single_turns`), a start is an experience (a prompt and the batch played under it), and the reward of a reflection is
+the mean score of the same batch, replayed under its prompt. With more, a rollout is a whole meta-episode, and a turn is
+worth its own reward and those of all later turns. Its advantage is that sum, normalised within the group's turn. The
+update moves the policy towards the better half of each group.
 
 Sources: Shao et al. 2024, arXiv 2402.03300 (GRPO); Shalev, Ding, Jamnik 2026, arXiv 2605.20477 (its use here).
 How this differs from the second paper, whose full text was not available:
@@ -17,18 +19,24 @@ How this differs from the second paper, whose full text was not available:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import numpy as np
 
 from metagym.errors import ConfigError
 from metagym.imports import require
+from metagym.training.meta_episode_env import returns_to_go
 from metagym.training.metrics import Group, mean_or_nan
 from metagym.training.policy import Policy, Sample, Tensor
-from metagym.types import Completion, Record, derive_seed
+from metagym.types import Completion, Message, Record, derive_seed
 
 torch = require("torch", extra="train")
+Conversation = Sequence[Message]
+Rewards = Sequence[Sequence[float | None]]
+Rollouts = Generator[Sequence[Conversation], Sequence[Completion], Rewards]
+"""Plays a group of G rollouts: it yields the G conversations of a turn, is sent the G replies, and returns the rewards,
+of shape `[num_turns, G]`; None is a missing one."""
 
 
 class GRPOConfig(Record):
@@ -85,17 +93,29 @@ def clipped_loss(
     return (token_loss * mask).sum(-1) / count + config.kl * kl, kl
 
 
+def single_turns(
+    conversations: Sequence[Conversation], reward: Callable[[int, Sequence[Completion]], Sequence[float | None]]
+) -> Callable[[int, int], Rollouts]:
+    """Return how groups of one turn are played: all reply to the same conversation, and `reward` is sent its index."""
+
+    def play(start: int, size: int) -> Rollouts:
+        replies = yield [conversations[start]] * size
+        return [reward(start, replies)]
+
+    return play
+
+
 class GRPO:
     """The algorithm with its optimizer. The seed and the number of a step decide everything that is random.
 
-    `reward` gets the index of an experience and the G replies on it, and returns G rewards; None is a missing one.
+    `play(start, G)` plays a group of rollouts from one of `num_starts` starts; all groups have equally many turns.
     """
 
     def __init__(
         self,
         policy: Policy,
-        prompts: Sequence[Sequence[int]],
-        reward: Callable[[int, Sequence[Completion]], Sequence[float | None]],
+        play: Callable[[int, int], Rollouts],
+        num_starts: int,
         *,
         config: GRPOConfig,
         seed: int,
@@ -106,30 +126,51 @@ class GRPO:
         if config.kl and reference is None and not hasattr(policy.model, "disable_adapter"):
             raise ConfigError("A KL weight needs a reference: pass the start model as reference=, or set kl=0.")
         self.policy, self.reference, self.config, self.seed = policy, reference, config, seed
-        self.prompts, self.reward = prompts, reward
+        self.play, self.num_starts = play, num_starts
         self.optimizer = torch.optim.AdamW(policy.trainable().values(), lr=config.learning_rate, weight_decay=0.0)
 
     def step(self, step: int) -> tuple[dict[str, float], list[Group]]:
-        """Sample, reward, update; return the update's metrics, and the step's groups."""
-        rows, samples = self.rows(step), self._sample(step)
-        groups = _chunks(samples, self.config.group_size)
-        replies = [[sample.completion for sample in group] for group in groups]
-        rewards = np.array([self.reward(row, group) for row, group in zip(rows, replies, strict=True)], float)
-        gains, known = advantages(rewards), ~np.isnan(rewards)
+        """Sample, reward, update; return the update's metrics, and a group for each start and turn."""
+        groups = self._roll_out(step)
+        gains = advantages(np.array([group.rewards for group in groups]))
+        known = ~np.isnan([group.rewards for group in groups])
+        samples = [sample for group in groups for sample in group.samples]
         kept = [sample for sample, is_known in zip(samples, known.ravel(), strict=True) if is_known]
-        return self._update(kept, gains[known]), list(zip(rows, groups, rewards, strict=True))
+        return self._update(kept, gains[known]), groups
 
     def rows(self, step: int) -> list[int]:
-        """Return the experiences of a step. Each is used once per epoch, in a new order that the seed decides."""
-        size, first = len(self.prompts), step * self.config.groups_per_step
+        """Return the starts of a step. Each is used once per epoch, in a new order that the seed decides."""
+        size, first = self.num_starts, step * self.config.groups_per_step
         places = [divmod(place, size) for place in range(first, first + self.config.groups_per_step)]
         return [int(np.random.default_rng((self.seed, epoch)).permutation(size)[index]) for epoch, index in places]
 
-    def _sample(self, step: int) -> list[Sample]:
-        config, generator = self.config, self.policy.generator(derive_seed("samples", self.seed, step))
-        prompts = [self.prompts[row] for row in self.rows(step) for _ in range(config.group_size)]
+    def _roll_out(self, step: int) -> list[Group]:
+        """Play the groups of a step, turn by turn, so that the replies of all groups are sampled together."""
+        size, generator = self.config.group_size, self.policy.generator(derive_seed("samples", self.seed, step))
+        starts = self.rows(step)
+        plays = [self.play(start, size) for start in starts]
+        turns: list[list[tuple[Sequence[Conversation], list[Sample]]]] = [[] for _ in plays]
+        asked, rewards = [next(play) for play in plays], list[Rewards]()
+        while not rewards:
+            sampled = self._sample([conversation for group in asked for conversation in group], generator)
+            for number, samples in enumerate(_chunks(sampled, size)):
+                turns[number].append((asked[number], samples))
+                try:
+                    asked[number] = plays[number].send([sample.completion for sample in samples])
+                except StopIteration as end:
+                    rewards.append(end.value)
+        returns = [np.array([returns_to_go(own) for own in np.array(values, float).T]).T for values in rewards]
+        return [
+            Group(start, turn, *turns[number][turn], returns[number][turn])
+            for number, start in enumerate(starts)
+            for turn in range(len(turns[number]))
+        ]
+
+    def _sample(self, conversations: Sequence[Conversation], generator: Any) -> list[Sample]:
+        config, distinct = self.config, {id(conversation): conversation for conversation in conversations}
+        encoded = {key: self.policy.encode(conversation) for key, conversation in distinct.items()}
         options = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature}
-        batches = _chunks(prompts, config.sample_batch)
+        batches = _chunks([encoded[id(conversation)] for conversation in conversations], config.sample_batch)
         return [sample for batch in batches for sample in self.policy.sample(batch, generator=generator, **options)]
 
     def _update(self, samples: Sequence[Sample], gains: np.ndarray[Any, Any]) -> dict[str, float]:

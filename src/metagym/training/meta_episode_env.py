@@ -6,7 +6,7 @@ batch, played under that prompt; and so on. Its batches are those of `optimize` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import gymnasium
@@ -17,7 +17,7 @@ from metagym.env import meta_env_of
 from metagym.errors import ConfigError, EpisodesFailedError
 from metagym.reflectors import read_reflection
 from metagym.training.experience import Render, chat_messages
-from metagym.types import Completion, Message, MetaStep, Record, Reflection, Text, derive_seed
+from metagym.types import Completion, Message, MetaStep, Record, Reflection, Text, derive_seed, digest
 
 
 class MetaEpisodeConfig(Record):
@@ -191,3 +191,60 @@ def returns_to_go(rewards: Sequence[float], *, discount: float = 1.0) -> list[fl
         total = reward + discount * total
         returns.append(total)
     return returns[::-1]
+
+
+class MetaEpisodeGroups:
+    """Groups of meta-episodes for GRPO: the rollouts of a group have equal tasks, and each has an environment.
+
+    `make_env` makes one more environment whenever all are in use; a budget of theirs counts for each of them alone.
+    The rollouts of a turn are played one after the other, the episodes of each batch at the same time.
+    """
+
+    def __init__(
+        self,
+        make_env: Callable[[], gymnasium.Env[Any, str]],
+        config: MetaEpisodeConfig,
+        *,
+        seed: int,
+        render: Render = chat_messages,
+    ) -> None:
+        self.config, self.seed, self._make_env, self._render = config, seed, make_env, render
+        self._free = [self._make()]
+        self.fingerprint = {"env": digest(meta_env_of(self._free[0].env).fingerprint), **config.model_dump()}
+        """The environment and the settings that decide the rewards."""
+
+    def play(
+        self, start: int, size: int
+    ) -> Generator[list[list[Message]], Sequence[Completion], list[list[float | None]]]:
+        """Play a group of `size` rollouts; `start` decides their tasks. See `metagym.training.grpo.Rollouts`.
+
+        If episodes of a rollout fail for infrastructure reasons, all its rewards are missing.
+        """
+        rollouts = [self._free.pop() if self._free else self._make() for _ in range(size)]
+        seed = derive_seed("meta-episode", self.seed, start)
+        conversations = [rollout.reset(seed=seed) for rollout in rollouts]
+        failed = set[int]()
+        for _ in range(self.config.num_turns):
+            replies = yield list(conversations)
+            for number, reply in enumerate(replies):
+                try:
+                    answer = None if number in failed else rollouts[number].step(reply)
+                except EpisodesFailedError:
+                    failed.add(number)
+                    continue
+                if answer is not None and answer.message is not None:
+                    said: Message = {"role": "assistant", "content": reply.text}
+                    conversations[number] = [*conversations[number], said, answer.message]
+        self._free += rollouts
+        return [
+            [None if number in failed else rollout.rewards[turn] for number, rollout in enumerate(rollouts)]
+            for turn in range(self.config.num_turns)
+        ]
+
+    def _make(self) -> MetaEpisodeEnv:
+        return MetaEpisodeEnv(self._make_env(), self.config, render=self._render)
+
+    def close(self) -> None:
+        """Close the environments."""
+        for rollout in self._free:
+            rollout.env.close()

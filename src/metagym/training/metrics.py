@@ -9,32 +9,44 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from metagym.files import write_whole
 from metagym.training.experience import read_lines
+from metagym.types import Message
 
 if TYPE_CHECKING:
     from metagym.training.policy import Sample
 
 logger = logging.getLogger(__name__)
-Group = tuple[int, "Sequence[Sample]", np.ndarray[Any, Any]]
-"""The index of an experience, the G reflections on it, and their rewards (NaN for a missing one)."""
+
+
+class Group(NamedTuple):
+    """One turn of a group of G rollouts."""
+
+    start: int
+    """The index of the experience, or of the meta-episode."""
+    turn: int
+    conversations: Sequence[Sequence[Message]]
+    samples: Sequence[Sample]
+    """The G reflections."""
+    rewards: np.ndarray[Any, Any]
+    """What is compared: each reward with those of the later turns, of shape `[G]`; NaN for a missing one."""
 
 
 def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """Return the means over a step's groups; NaN if no reward is known.
 
-    `reward` is the mean over candidates, `reward_spread` the standard deviation in a group. `no_signal` is the share
-    of groups whose known rewards are all equal, `missing_rewards` the share of candidates that failed for
+    `reward` is the mean over rollouts, `reward_spread` the standard deviation in a group's turn. `no_signal` is the
+    share of turns whose known rewards are all equal, `missing_rewards` the share of candidates that failed for
     infrastructure reasons, `cut_off` the share of replies that reached the length limit. `length` is in tokens.
     """
-    known = [rewards[~np.isnan(rewards)] for _, _, rewards in groups]
-    samples = [sample for _, group, _ in groups for sample in group]
+    known = [group.rewards[~np.isnan(group.rewards)] for group in groups]
+    samples = [sample for group in groups for sample in group.samples]
     return {
-        "reward": mean_or_nan(np.concatenate(known)),
+        "reward": mean_or_nan(np.concatenate([known[i] for i, group in enumerate(groups) if group.turn == 0])),
         "reward_spread": mean_or_nan([np.std(rewards) for rewards in known if len(rewards)]),
         "missing_rewards": 1 - sum(map(len, known)) / len(samples),
         "no_signal": mean_or_nan([len(set(rewards)) < 2 for rewards in known]),

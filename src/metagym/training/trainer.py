@@ -17,17 +17,21 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import gymnasium
 
 from metagym.errors import ConfigError, RunFolderError
 from metagym.files import write_whole
 from metagym.imports import require
 from metagym.optional_attributes import import_path
 from metagym.training.experience import Experience, Render, chat_messages, read_lines
-from metagym.training.grpo import GRPO, GRPOConfig
+from metagym.training.grpo import GRPO, GRPOConfig, Rollouts, single_turns
 from metagym.training.local_reflector import Evaluate, Served
+from metagym.training.meta_episode_env import MetaEpisodeConfig, MetaEpisodeGroups
 from metagym.training.metrics import Group, append_lines, drop_from, group_metrics, tensorboard
 from metagym.training.policy import Policy
 from metagym.training.reward import MetaReward
@@ -51,6 +55,15 @@ class TrainingConfig(Record):
     dtype: Text = "float32"
 
 
+class Starts(NamedTuple):
+    """What rollouts start from."""
+
+    names: Sequence[str]
+    play: Callable[[int, int], Rollouts]
+    settings: dict[str, Any]
+    """What decides the rewards; a resumed run must have the same."""
+
+
 def train(
     start: str | Path,
     experience: Sequence[Experience],
@@ -67,28 +80,75 @@ def train(
     If `path` holds this run already, resume from its last checkpoint. The weights are then equal to those of a
     run that was never stopped: to the bit, in float32 on one CPU thread.
     """
-    path, grpo, config = Path(path), grpo or GRPOConfig(), config or TrainingConfig()
     found, wanted = {item.fingerprint for item in experience}, digest(reward.env.fingerprint)
     if found != {wanted}:
         raise ConfigError(
             f"Expected experience of this environment (fingerprint {wanted}), got {sorted(found) or 'none'}. Collect "
             "it with the environment, actor and options that the reward replays."
         )
+    starts = Starts(
+        names=[item.id for item in experience],
+        play=single_turns(
+            [render(item.meta_step) for item in experience],
+            lambda start, replies: reward(experience[start].meta_step, replies),
+        ),
+        settings={
+            "experience": digest([item.id + item.fingerprint + item.prompt for item in experience]),
+            "reward": reward.fingerprint,
+        },
+    )
+    return _train(start, starts, Path(path), grpo or GRPOConfig(), config or TrainingConfig(), render, evaluate)
+
+
+def train_meta_episodes(
+    start: str | Path,
+    make_env: Callable[[], gymnasium.Env[Any, str]],
+    path: str | Path,
+    *,
+    meta_episode: MetaEpisodeConfig | None = None,
+    num_starts: int = 128,
+    grpo: GRPOConfig | None = None,
+    config: TrainingConfig | None = None,
+    render: Render = chat_messages,
+    evaluate: Evaluate | None = None,
+) -> Path:
+    """Train the model at `start` on whole meta-episodes, as `train` does on single reflections.
+
+    A start is the seed of a meta-episode; there are `num_starts`. The batches follow the policy: from the second turn
+    on, they are played under the prompts that it wrote. `make_env` makes a meta-environment for each rollout of a
+    step, so it must make equal ones; a budget counts for each alone.
+    """
+    config = config or TrainingConfig()
+    with closing(
+        MetaEpisodeGroups(make_env, meta_episode or MetaEpisodeConfig(), seed=config.seed, render=render)
+    ) as groups:
+        settings = {"meta_episode": groups.fingerprint, "num_starts": num_starts}
+        starts = Starts([f"meta-episode/{number}" for number in range(num_starts)], groups.play, settings)
+        return _train(start, starts, Path(path), grpo or GRPOConfig(), config, render, evaluate)
+
+
+def _train(
+    start: str | Path,
+    starts: Starts,
+    path: Path,
+    grpo: GRPOConfig,
+    config: TrainingConfig,
+    render: Render,
+    evaluate: Evaluate | None,
+) -> Path:
     settings = {
         "start": str(start),
-        "experience": digest([item.id + item.fingerprint + item.prompt for item in experience]),
-        "reward": reward.fingerprint,
+        **starts.settings,
         "grpo": grpo.model_dump(),
         "training": config.model_dump(exclude={"num_steps", "save_every", "evaluate_every"}),
     }
     _check_settings(path / "config.json", settings)
     policy = Policy.load(start, lora_rank=config.lora_rank, dtype=config.dtype)
     needs_reference = grpo.kl > 0 and config.lora_rank is None
-    conversations = [render(item.meta_step) for item in experience]
     algorithm = GRPO(
         policy,
-        [policy.encode(messages) for messages in conversations],
-        lambda row, replies: reward(experience[row].meta_step, replies),
+        starts.play,
+        len(starts.names),
         config=grpo,
         seed=config.seed,
         reference=Policy.load(start, dtype=config.dtype, frozen=True) if needs_reference else None,
@@ -124,7 +184,7 @@ def train(
         for step in range(done, config.num_steps):
             updated, groups = algorithm.step(step)
             metrics = {**group_metrics(groups), **updated}
-            append_lines(path / "samples.jsonl", _sample_lines(step, groups, experience, conversations))
+            append_lines(path / "samples.jsonl", _sample_lines(step, groups, starts.names))
             append_lines(path / "metrics.jsonl", [{"step": step, **metrics}])
             write(metrics, step)
             logger.info("step %d: reward %.3f, kl %.3f", step, metrics["reward"], metrics["kl"])
@@ -134,21 +194,20 @@ def train(
     return checkpoints(path / "checkpoints")[-1]
 
 
-def _sample_lines(
-    step: int, groups: Sequence[Group], experience: Sequence[Experience], conversations: Sequence[Any]
-) -> list[dict[str, Any]]:
+def _sample_lines(step: int, groups: Sequence[Group], names: Sequence[str]) -> list[dict[str, Any]]:
     return [
         {
             "step": step,
-            "experience": experience[row].id,
-            "messages": conversations[row],
+            "experience": names[group.start],
+            "turn": group.turn,
+            "messages": messages,
             "completion": sample.text,
             "reward": float(value),
             "token_ids": sample.token_ids,
             "logprobs": sample.logprobs,
         }
-        for row, group, rewards in groups
-        for sample, value in zip(group, rewards, strict=True)
+        for group in groups
+        for messages, sample, value in zip(group.conversations, group.samples, group.rewards, strict=True)
     ]
 
 
