@@ -68,6 +68,7 @@ def test_an_interrupted_extension_goes_on_and_counts_as_one_look(make_gates: Mak
     extended = extend(tmp_path, 3, env=env, reflector=reflector)
     assert without_looks(extended) == without_looks(evaluate(env, reflector, config=with_seeds(3)))
     assert extended.looks == (2, 3)
+    assert (tmp_path / LOG).read_bytes().count(b'"kind":"added_seeds"') == 1
 
 
 def test_an_unfinished_evaluation_and_fewer_seeds_are_refused(make_gates: MakeGates, tmp_path: Path) -> None:

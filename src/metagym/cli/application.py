@@ -108,6 +108,7 @@ metagym repair runs/gates-v0-seed0
 metagym estimate MetaGym/Gates-v0 -n 10 --seeds 5 --prices prompt=0.15,completion=0.6
     metagym estimate --preset ict --prices prompt=0.15,completion=0.6
     metagym estimate MetaGym/Gates-v0 --actor model.json --budget cost=20 --effect 0.1
+    metagym estimate --like runs/evaluate-ict-small/gates-v0-k5/reflector
 metagym serve Qwen/Qwen3-8B --engine vllm --port 8000
     metagym serve smollm2-135m
     metagym serve model.gguf --engine-option=--parallel=8 --engine-option=--ctx-size=32768

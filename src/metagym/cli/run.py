@@ -14,6 +14,7 @@ from metagym.cli import model_options
 from metagym.cli.console import JsonOption, SeedOption, console, errors, print_json, print_text, progress, resumable
 from metagym.cli.options import ENV_OPTION, EnvOption, read_assignments, read_pairs, read_text
 from metagym.cli.plan import announce, estimated, plan_lines
+from metagym.cli.purchases import print_what_it_buys
 from metagym.cli.show import RunArgument, print_run, print_spending
 from metagym.errors import ConfigError
 from metagym.rendering import plural
@@ -151,8 +152,10 @@ def estimate_command(
 ) -> None:
     """Estimate what a run will use before it starts, and how many seeds a wanted effect needs. Calls no model.
 
-    --preset NAME estimates a whole evaluation. It takes the options of `metagym run`: of actor and reflector it uses
-    the prices and the max_tokens of their sampling, and it says which limits of the budget the run would exceed.
+    --like RUN alone shows the sources of the noise of a finished evaluation, and what its cost, spent again on seeds,
+    test tasks or repetitions, would buy. --preset NAME estimates a whole evaluation. It takes the options of `metagym
+    run`: of actor and reflector it uses the prices and the max_tokens of their sampling, and it says which limits of
+    the budget the run would exceed.
     """
     from pydantic import ValidationError
 
@@ -164,6 +167,9 @@ def estimate_command(
     from metagym.statistics import seeds_needed
 
     options = read_pairs(option)
+    if env is None and preset is None and like is not None:
+        print_what_it_buys(like, as_json)
+        return
     if (env is None) == (preset is None):
         raise ConfigError("Expected an environment or --preset NAME, and not both: metagym estimate --preset ict.")
     player = None if actor is None else model_options.read_actor(actor, sampling)

@@ -33,6 +33,8 @@ class EvaluationConfig(Record):
     """Tasks of a family that choose the prompt: the same for all prompts, seeds and arms."""
     num_test: int = Field(default=50, ge=1)
     """Tasks of a family that choose nothing: the same for all seeds and arms."""
+    test_repetitions: int = Field(default=1, ge=1)
+    """Episodes of a prompt on each test task. From two on, the chance of the actor's sampling is known apart."""
     task_seed: int = 0
     """Draws the validation and the test tasks."""
     first_prompt: Text | None = None

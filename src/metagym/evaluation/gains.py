@@ -91,9 +91,9 @@ def paired_difference(first: Measurement | None, second: Measurement | None) -> 
     """Return the mean of `first - second` over the tasks with both scores; NaN without any."""
     if first is None or second is None:
         return math.nan
-    others = dict(zip(second.task_ids, second.scores, strict=True))
-    pairs = [(score, others.get(task_id)) for task_id, score in zip(first.task_ids, first.scores, strict=True)]
-    return float(finite_mean([one - two for one, two in pairs if one is not None and two is not None]))
+    others = second.by_task
+    pairs = [(scores, others.get(task_id)) for task_id, scores in first.by_task.items()]
+    return float(finite_mean([finite_mean(one) - finite_mean(two) for one, two in pairs if one and two]))
 
 
 def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: int) -> dict[str, float | Array]:
@@ -175,22 +175,23 @@ def _measured_on(name: str, config: EvaluationConfig, scale: ScoreScale) -> tupl
     """Return the number of episodes of one seed and family that a figure is a mean over, and its bounds."""
     learning = config.num_steps * config.episodes_per_step
     validation, width = config.num_validation, scale.width
+    num_test = config.num_test * config.test_repetitions
     if name in ("gain", "last_gain"):
-        return config.num_test, scale.of_differences
+        return num_test, scale.of_differences
     return {
-        "optimism": (min(validation, config.num_test), scale.of_differences),
+        "optimism": (min(validation, num_test), scale.of_differences),
         "replay_gain": (learning, scale.of_differences),
         "kinds_gain": (learning, scale.of_differences),
         "transfer_gain": (validation * config.num_steps, scale.of_differences),
         "memorisation_gap": (min(learning, validation * config.num_steps), (-2 * width, 2 * width)),
         "area": (validation * config.num_steps, scale.of_scores),
         "regression_rate": (config.num_steps, (0.0, 1.0)),
-        "invalid_action_rate": (config.num_test, (0.0, 1.0)),
-        "invalid_action_rate_first": (config.num_test, (0.0, 1.0)),
+        "invalid_action_rate": (num_test, (0.0, 1.0)),
+        "invalid_action_rate_first": (num_test, (0.0, 1.0)),
         "online": (config.episodes_per_step, scale.of_scores),
         "online_cumulative": (config.episodes_per_step, scale.of_scores),
         "validation": (validation, scale.of_scores),
-    }.get(name, (config.num_test, scale.of_scores))
+    }.get(name, (num_test, scale.of_scores))
 
 
 def _invalid_rate(measurement: Measurement | None) -> float:

@@ -62,9 +62,12 @@ class Plan:
 
     def fingerprint(self, env: MetaEnv) -> dict[str, Any]:
         """Return what must match before evaluations are compared: all except the reflector and where it learned."""
+        exclude = {"first_prompt", "retries", "primary_endpoint"}
+        if self.config.test_repetitions == 1:  # so that evaluations match that were made before there were any
+            exclude.add("test_repetitions")
         return {
             **env.fingerprint,
-            "evaluation": self.config.model_dump(mode="json", exclude={"first_prompt", "retries", "primary_endpoint"}),
+            "evaluation": self.config.model_dump(mode="json", exclude=exclude),
             "sp_0": self.first_prompt,
             "task_lists": {role: digest([task.digest for task in tasks]) for role, tasks in self.roles.items()},
         }

@@ -60,6 +60,7 @@ class Preset(Record):
     num_seeds: int = 10
     num_validation: int = 25
     num_test: int = 50
+    test_repetitions: int = 1
     task_seed: int = 0
 
     def configs(self) -> list[tuple[PresetEnvironment, EvaluationConfig]]:

@@ -136,4 +136,5 @@ def _tests(plan: Plan, loops: Sequence[Loop], chosen: Sequence[int]) -> Iterator
     for loop, index in zip(loops, chosen, strict=True):
         numbers = {Role.TEST_CHOSEN: index, Role.TEST_FIRST: 0, Role.TEST_LAST: len(loop.prompts) - 1}
         for role, number in numbers.items():
-            yield Request(loop, loop.family, role, number, loop.prompts[number], plan.test[loop.family])
+            tasks = plan.test[loop.family] * plan.config.test_repetitions
+            yield Request(loop, loop.family, role, number, loop.prompts[number], tasks)

@@ -71,7 +71,10 @@ def evaluation_size(config: Mapping[str, Any], *, is_stream: bool = False) -> tu
     Equal prompts are scored on the validation tasks only once, so that fewer episodes may be played.
     """
     num_loops = len(config["families"]) * config["num_seeds"]
-    num_steps, num_test = config["num_steps"], config["num_test"]
+    num_steps, num_test = (
+        config["num_steps"],
+        config["num_test"] * (1 if is_stream else config.get("test_repetitions", 1)),
+    )
     learning = num_steps * config["episodes_per_step"] * (2 if config["replay"] and not is_stream else 1)
     if is_stream:  # sp_0 on the test tasks of all families, and again after each family's block
         scoring = (len(config["families"]) + 1) * num_test

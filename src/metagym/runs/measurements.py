@@ -48,8 +48,9 @@ class Measurement(Record):
     """The meta-step of an online or a replay measurement; otherwise the number of the prompt, 0 for `sp_0`."""
     prompt: Text
     task_ids: Texts
+    """A task that is played several times is listed as often: first all tasks once, then all of them again."""
     scores: tuple[float | None, ...]
-    """One score per task; None if the episode failed for infrastructure reasons."""
+    """One score per episode; None if the episode failed for infrastructure reasons."""
     num_steps: int
     """Steps of all episodes."""
     num_invalid: int
@@ -63,8 +64,17 @@ class Measurement(Record):
         return (self.family, self.seed, self.role.value, self.index)
 
     @property
+    def by_task(self) -> dict[str, list[float]]:
+        """The known scores of each task, one for each repetition."""
+        found: dict[str, list[float]] = {task_id: [] for task_id in self.task_ids}
+        for task_id, score in zip(self.task_ids, self.scores, strict=True):
+            if score is not None:
+                found[task_id].append(score)
+        return found
+
+    @property
     def mean(self) -> float | None:
-        """Mean score over the tasks with a score; None without any."""
+        """Mean score over the episodes with a score; None without any."""
         known = [score for score in self.scores if score is not None]
         return sum(known) / len(known) if known else None
 

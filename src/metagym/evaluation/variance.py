@@ -1,0 +1,143 @@
+"""Where the noise of a gain comes from, and what more seeds, tasks or repetitions would buy for the same cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metagym.errors import ConfigError
+from metagym.evaluation.report import EvaluationReport
+from metagym.runs.measurements import Measurement, Role
+from metagym.statistics import t_quantile
+from metagym.types import Record, Text
+
+
+class VarianceParts(Record):
+    """The variance of the gain of one episode pair, by its sources. A part that comes out below 0 is 0."""
+
+    seeds: float
+    """Of meta-episodes: some learn more than others."""
+    tasks: float
+    """Of tasks: some gain more than others, whatever the seed."""
+    seeds_and_tasks: float
+    """Of both together: a prompt that helps on one task and not on another. Without repetitions it includes
+    `sampling`."""
+    sampling: float | None
+    """Of the actor's own chance under one prompt on one task; None without repetitions."""
+
+
+class Purchase(Record):
+    """What one way to spend the cost of the whole evaluation again would give."""
+
+    what: Text
+    num_seeds: int
+    num_test: int
+    test_repetitions: int
+    num_episodes: int
+    """Of one arm, in all."""
+    these_tasks: float | None
+    """Half the width of the 95 % interval of the gain on these tasks; None below two seeds."""
+    new_tasks: float | None
+    """The same for new tasks of these families."""
+
+
+def variance_parts(report: EvaluationReport) -> VarianceParts:
+    """Return the parts of the variance of the gain, averaged over families, by the method of moments.
+
+    Two-way random effects: seeds and tasks are crossed, repetitions are within. Cells with a missing score are filled
+    with the mean of their seed.
+
+    Source: Searle, Casella & McCulloch 1992, "Variance components", ch. 4 (expected mean squares).
+
+    Raises:
+        ConfigError: there are fewer than two seeds or tasks.
+    """
+    found = [_parts_of(_gains_of(report, family)) for family in report.families]
+    known = [item.sampling for item in found if item.sampling is not None]
+    return VarianceParts(
+        seeds=float(np.mean([item.seeds for item in found])),
+        tasks=float(np.mean([item.tasks for item in found])),
+        seeds_and_tasks=float(np.mean([item.seeds_and_tasks for item in found])),
+        sampling=float(np.mean(known)) if known else None,
+    )
+
+
+def what_it_buys(report: EvaluationReport) -> list[Purchase]:
+    """Return the evaluation as it is, and with its cost spent again on seeds, on test tasks, or on repetitions.
+
+    The cost is counted in episodes. A new seed learns, chooses and is tested; a task or a repetition is only tested.
+    Without repetitions in the report, what they would buy is not known, and they are left out.
+    """
+    parts, config = variance_parts(report), report.config
+    families, seeds, tasks, times = len(report.families), config.num_seeds, config.num_test, config.test_repetitions
+    test = 3 * tasks * times
+    learning = config.num_steps * config.episodes_per_step * (2 if config.replay else 1)
+    seed = learning + (config.num_steps + 1) * config.num_validation + test
+    factor = 1 + seed / test  # the tests of all seeds that the same money pays
+
+    def purchase(what: str, num_seeds: int, num_test: int, repetitions: int) -> Purchase:
+        episodes = families * num_seeds * (seed - test + 3 * num_test * repetitions)
+        sizes = {"num_seeds": num_seeds, "num_test": num_test, "test_repetitions": repetitions}
+        widths = [_half_width(parts, families, *sizes.values(), is_new=is_new) for is_new in (False, True)]
+        return Purchase(what=what, **sizes, num_episodes=episodes, these_tasks=widths[0], new_tasks=widths[1])
+
+    found = [
+        purchase("as it is", seeds, tasks, times),
+        purchase("more seeds", 2 * seeds, tasks, times),
+        purchase("more test tasks", seeds, math.floor(tasks * factor), times),
+    ]
+    return (
+        found
+        if parts.sampling is None
+        else [*found, purchase("more repetitions", seeds, tasks, math.floor(times * factor))]
+    )
+
+
+def _half_width(
+    parts: VarianceParts, families: int, seeds: int, tasks: int, times: int, *, is_new: bool
+) -> float | None:
+    if seeds < 2:
+        return None
+    variance = parts.seeds / seeds + parts.seeds_and_tasks / (seeds * tasks)
+    variance += (parts.sampling or 0.0) / (seeds * tasks * times) + (parts.tasks / tasks if is_new else 0.0)
+    return t_quantile(0.975, seeds - 1) * math.sqrt(variance / families)
+
+
+def _gains_of(report: EvaluationReport, family: str) -> NDArray[np.float64]:
+    """Return the gains of episode pairs, shape `[num_seeds, num_tasks, num_repetitions]`."""
+    found: dict[Role, list[Measurement]] = {Role.TEST_CHOSEN: [], Role.TEST_FIRST: []}
+    for item in report.tests:
+        if item.family == family and item.role in found:
+            found[item.role].append(item)
+    times = report.config.test_repetitions
+    tables = [_table(sorted(items, key=lambda item: item.seed), times) for items in found.values()]
+    if tables[0].shape != tables[1].shape or min(tables[0].shape[:2]) < 2:
+        raise ConfigError("Expected a finished evaluation of at least two seeds and two test tasks.")
+    gains = tables[0] - tables[1]
+    means = np.nanmean(gains, axis=(1, 2), keepdims=True)
+    return np.where(np.isfinite(gains), gains, means)
+
+
+def _table(items: Sequence[Measurement], times: int) -> NDArray[np.float64]:
+    rows = [[np.nan if score is None else score for score in item.scores] for item in items]
+    if len({len(row) for row in rows}) != 1:
+        return np.empty((0, 0, times))
+    return np.array(rows, dtype=np.float64).reshape(len(rows), times, -1).transpose(0, 2, 1)
+
+
+def _parts_of(gains: NDArray[np.float64]) -> VarianceParts:
+    seeds, tasks, times = gains.shape
+    cells = gains.mean(axis=2)
+    by_seed, by_task = cells.mean(axis=1), cells.mean(axis=0)
+    rest = cells - by_seed[:, None] - by_task[None, :] + cells.mean()
+    square = float((rest**2).sum() / ((seeds - 1) * (tasks - 1)))
+    sampling = float(gains.var(axis=2, ddof=1).mean()) if times > 1 else None
+    return VarianceParts(
+        seeds=max(0.0, float(by_seed.var(ddof=1)) - square / tasks),
+        tasks=max(0.0, float(by_task.var(ddof=1)) - square / seeds),
+        seeds_and_tasks=max(0.0, square - (sampling or 0.0) / times),
+        sampling=sampling,
+    )
