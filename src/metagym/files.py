@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,14 @@ def write_whole(path: Path, content: str | bytes) -> None:
     part = path.with_name(f"{path.name}.part")
     part.write_bytes(content.encode() if isinstance(content, str) else content)
     part.replace(path)
+
+
+def written_at(path: Path) -> float:
+    """Return when the file was last written, in seconds since 1970; minus infinity without a file."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return -math.inf
 
 
 def whole_lines(path: Path, start: int = 0, *, growing: bool = False) -> Iterator[tuple[int, bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from metagym.budget import Ledger
 from metagym.cli import show
 from metagym.errors import ConfigError
-from metagym.runs import LOG
+from metagym.runs import LOG, MANIFEST
 from metagym.types import Usage
 from tests.cli.conftest import Metagym, invoke, rewards_in
 from tests.conftest import Serve
@@ -33,8 +34,47 @@ def test_the_prompt_after_the_last_reflection_is_printed_unplayed(command: Metag
     done = command("demo", "-n", 2, "--out", "mine")
     printed = json.loads(command("show", "mine", "--json").out)
     assert (len(printed["rewards"]), len(printed["prompts"])) == (2, 3)
-    assert f"The prompt after the last reflection\n{printed['prompts'][-1]}" in done.out
     assert command("show", "mine").out == done.out
+    assert f"The prompt after the last reflection\n{printed['prompts'][-1]}" in command("show", "mine", "--details").out
+
+
+def test_show_prints_the_change_of_the_prompt_instead_of_two_prompts(command: Metagym) -> None:
+    done = command("demo", "-n", 3, "--out", "mine")
+    first, *_, last = json.loads(command("show", "mine", "--json").out)["prompts"]
+    added = [line for line in last.splitlines() if line not in first.splitlines()]
+    assert added
+    assert all(f"\n+ {line}\n" in done.out for line in added)
+    assert done.out.count(first) == 1
+
+
+def test_show_and_runs_say_who_played_when_and_what_was_used(serve: Serve, command: Metagym) -> None:
+    server = serve(respond)
+    options = ("--option", "episodes_per_step=1", "--steps", 1, "--out", "runs/a")
+    command("run", "MetaGym/Gates-v0", "--actor", f"my-model@{server.base_url}", *options)
+    written = (Path("runs/a") / MANIFEST).stat().st_mtime
+    os.utime(Path("runs/a") / LOG, (written + 3_725, written + 3_725))
+    shown, row = command("show", "runs/a").out, json.loads(command("runs", "--json").out)[0]
+    assert shown.startswith(
+        f"actor my-model, reflector my-model\nstarted {datetime.fromtimestamp(written):%Y-%m-%d %H:%M}"
+    )
+    assert f"took 1 h 2 min; {len(server.requests)} calls, {row['num_tokens']:,} tokens" in shown
+    assert row["num_tokens"] > 0
+    assert (row["state"], row["reflector"], row["num_calls"]) == ("finished", "my-model", len(server.requests))
+    assert "took 1 h 2 min" in command("runs").out
+
+
+def test_show_of_an_evaluation_begins_with_the_verdict_and_keeps_its_tables_behind_details(command: Metagym) -> None:
+    protocol = ("--families", "law-0007", "--seeds", 2, "--steps", 1, "--option", "num_test=4", "--control", "none")
+    command("evaluate", "MetaGym/Gates-v0", "--actor", "demo", *protocol, "--option", "num_validation=4", "--out", "e")
+    (arm,) = [row["run"] for row in json.loads(command("runs", "e", "--json").out)]
+    short, whole = command("show", arm).out, command("show", arm, "--details").out
+    assert short.splitlines()[2].startswith("verdict: ")
+    assert ("┃" in short, "┃" in whole) == (False, True)
+    listed = command("runs", "e").out
+    assert listed.startswith(f"{arm}  finished  score ")
+    assert short.splitlines()[2].removeprefix("verdict: ") in listed
+    assert command("show", arm, "--episode", 1).out.count("Goal:") == 1
+    assert "--episode must be from 0 to" in command("show", arm, "--episode", 9_999).err
 
 
 def test_show_prints_the_episodes_of_a_meta_step(command: Metagym) -> None:

@@ -27,7 +27,8 @@ from metagym.cli.presets import presets_list_command, presets_show_command
 from metagym.cli.repair import repair_command
 from metagym.cli.report import plot_command, report_command
 from metagym.cli.run import demo_command, estimate_command, resume_command, run_command
-from metagym.cli.show import export_command, runs_command, show_command, verify_command
+from metagym.cli.runs import runs_command
+from metagym.cli.show import export_command, show_command, verify_command
 from metagym.cli.tasks import tasks_check_command
 from metagym.cli.train import train_collect_command, train_demo_command, train_export_command, train_grpo_command
 from metagym.cli.watch import watch_command

@@ -1,23 +1,26 @@
-"""`metagym show`, `runs`, `verify` and `export`: what run folders hold, and what their model calls used."""
+"""`metagym show`, `verify` and `export`: what a run folder holds, and what its model calls used."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import difflib
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 from typer import Argument, Exit, Option
 
 from metagym.cli.console import JsonOption, console, print_json, print_text
-from metagym.errors import ConfigError, RunFolderError
+from metagym.errors import ConfigError
 from metagym.rendering import plural, render_batch
-from metagym.types import MetaStep, Reflection
+from metagym.types import MetaStep, Record, Reflection, Trajectory
 
 if TYPE_CHECKING:
     from metagym.budget import Spending
+    from metagym.runs import RunFolder
 
 RunArgument = Annotated[Path, Argument(help="The run folder.")]
 SCRIPTED = "SCRIPTED: a stand-in played, this says nothing about language models."
@@ -27,19 +30,30 @@ SPENDING = {"num_retries", "num_unknown", "unknown_tokens", "cost"}  # in the JS
 def show_command(
     run: RunArgument,
     step: Annotated[int | None, Option(help="Show the episodes of this meta-step.")] = None,
-    episode: Annotated[int | None, Option(help="Show this episode only; --step's, or of meta-step 0.")] = None,
+    episode: Annotated[
+        int | None, Option(help="Show this episode only: of --step, or of meta-step 0; of an evaluation, in its log.")
+    ] = None,
+    details: Annotated[
+        bool, Option("--details", help="Print the whole prompts of a run, or all tables of an evaluation.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show a run: its rewards and prompts, the episodes of one meta-step, or the result of an evaluated arm."""
-    step = 0 if step is None and episode is not None else step
-    from metagym.evaluation.output.tables import report_tables
+    from metagym.evaluation.output.tables import report_lines, report_tables
     from metagym.evaluation.store import report_of
     from metagym.runs import RunFolder
 
     folder = RunFolder.open(run)
     history = folder.history
     about = folder.manifest.evaluation
-    if about is not None:
+    if about is None and episode is not None:
+        step = step or 0
+    if about is not None and step is None and episode is not None:
+        found = list(itertools.islice(folder.episodes(), episode, episode + 1)) if episode >= 0 else []
+        if not found:
+            raise ConfigError(f"--episode must be from 0 to {folder.num_episodes - 1}, got {episode}.")
+        _print_episodes(found, as_json=as_json, record=found[0])
+    elif about is not None:
         if step is not None or about.get("protocol") == "stream":
             raise ConfigError(
                 f"{run} is an evaluation, many meta-episodes rather than one. Its figures and its episodes: metagym "
@@ -49,30 +63,50 @@ def show_command(
         if as_json:
             print_json(report)
         else:
+            _print_summary(folder)
             _print_warnings(folder.warnings)
-            console.print(*report_tables(report), sep="\n", highlight=False)
-            print_text(f"\n{plural(folder.num_episodes, 'episode')} in {run}: metagym report {run} -o report.html")
+            shown = report_tables(report) if details else report_lines(report)
+            console.print(*shown, sep="\n", highlight=False, soft_wrap=not (details or console.is_terminal))
+            more = "" if details else f"metagym show {run} --details, "
+            print_text(
+                f"\n{plural(folder.num_episodes, 'episode')} in {run}: {more}metagym report {run} -o report.html"
+            )
     elif step is None:
-        print_run(run, as_json=as_json)
+        print_run(run, as_json=as_json, details=details)
     elif 0 <= step < len(history):
         shown = history[step].trajectories
         if episode is not None:
             if not 0 <= episode < len(shown):
                 raise ConfigError(f"--episode must be from 0 to {len(shown) - 1}, got {episode}.")
             shown = shown[episode : episode + 1]
-        if as_json:
-            print_json(history[step] if episode is None else shown[0])
-        else:
-            text = render_batch(shown, show_thoughts=True)
-            console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+        _print_episodes(shown, as_json=as_json, record=history[step] if episode is None else shown[0])
     elif not history:
         raise ConfigError(f"No meta-step was finished in {run}, so there is nothing to show.")
     else:
         raise ConfigError(f"--step must be from 0 to {len(history) - 1}, got {step}.")
 
 
-def print_run(run: Path, *, as_json: bool = False) -> None:
-    """Print a run of one meta-episode: rewards, prompts, and the tokens and calls of its models."""
+def _print_episodes(shown: Sequence[Trajectory], *, as_json: bool, record: Record) -> None:
+    if as_json:
+        print_json(record)
+        return
+    text = render_batch(shown, show_thoughts=True)
+    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def _print_summary(folder: RunFolder) -> None:
+    from metagym.runs.folder import load_ledger
+    from metagym.runs.summary import summary_of
+
+    summary = summary_of(folder.path, folder.manifest, load_ledger(folder.path).spent())
+    console.print(summary.text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def print_run(run: Path, *, as_json: bool = False, details: bool = False) -> None:
+    """Print a run of one meta-episode: who played, rewards, what the prompt became, and the calls of its models.
+
+    With `details` the first and the last prompt are printed whole.
+    """
     from metagym.runs import RunFolder
 
     folder = RunFolder.open(run)
@@ -96,12 +130,17 @@ def print_run(run: Path, *, as_json: bool = False) -> None:
             }
         )
         return
+    _print_summary(folder)
     _print_warnings(folder.warnings)
     if history:
         _print_history(history, scripted)
-        _print_prompt("The first prompt", history[0].prompt)
-        title = "The prompt after the last reflection" if reflection else f"The prompt of meta-step {history[-1].index}"
-        _print_prompt(title, (reflection or history[-1]).prompt)
+        last = "after the last reflection" if reflection else f"of meta-step {history[-1].index}"
+        prompts = history[0].prompt, (reflection or history[-1]).prompt
+        if details:
+            _print_prompt("The first prompt", prompts[0])
+            _print_prompt(f"The prompt {last}", prompts[1])
+        else:
+            _print_change(f"The first prompt, and its changes (+, -) in the prompt {last}", *prompts)
     else:
         console.print("No meta-step was finished.")
     print_text(f"\n{plural(folder.num_episodes, 'episode')} in {run}: metagym show {run} --step 0")
@@ -126,6 +165,14 @@ def _print_history(history: tuple[MetaStep, ...], scripted: bool) -> None:
 
 def _print_prompt(title: str, prompt: str) -> None:
     console.print(f"\n[bold]{title}[/bold]", escape(prompt), sep="\n", highlight=False)
+
+
+def _print_change(title: str, first: str, last: str) -> None:
+    console.print(f"\n[bold]{title}[/bold]", highlight=False)
+    for line in difflib.ndiff(first.splitlines(), last.splitlines()):
+        if not line.startswith("?"):  # ndiff points at the characters that differ in such lines
+            style = {"+": "green", "-": "red"}.get(line[0])
+            console.print(line, style=style, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def print_spending(run: Path, *, to: Console = console) -> None:
@@ -156,52 +203,6 @@ def _spending(run: Path) -> list[tuple[str, str, Spending]]:
     ledger = load_ledger(run)
     keys = sorted({key[:2] for key in ledger.rows()})
     return [(role, purpose, ledger.spent(role=role, purpose=purpose)) for role, purpose in keys]
-
-
-def runs_command(
-    folder: Annotated[Path, Argument(help="The folder to search, with all folders below it.")] = Path("runs"),
-    as_json: JsonOption = False,
-) -> None:
-    """List the runs in a folder: environment, arm, the actor's model, when it was started, and its state."""
-    from metagym.runs import MANIFEST, read_manifest
-
-    rows: list[dict[str, Any]] = []
-    for file in sorted(folder.rglob(MANIFEST)):
-        row: dict[str, Any] = {"run": str(file.parent)}
-        rows.append(row)
-        try:
-            manifest = read_manifest(file.parent)
-        except RunFolderError as error:
-            row.update(kind="unreadable", problem=str(error))
-            continue
-        about = manifest.evaluation
-        row.update(
-            kind="run" if about is None else "evaluation",
-            environment=manifest.env_id,
-            arm="" if about is None else about["arm"],
-            finished=about is None or (file.parent / "report.json").exists(),
-            scripted=manifest.scripted,
-            model=_model_of(manifest.env_options.get("actor")),
-            # No record holds a time; the file system knows when the manifest was written.
-            started=datetime.fromtimestamp(file.stat().st_mtime).astimezone().isoformat(timespec="minutes"),
-        )
-    if as_json:
-        print_json(rows)
-        return
-    # A name that is cut off names nothing: on a narrow terminal the folder goes into further lines.
-    table = Table(*(Column(name, overflow="fold") for name in ("run", "environment", "arm", "model", "started", "")))
-    for row in rows:
-        marks = ["SCRIPTED"] * bool(row.get("scripted")) + ["unfinished"] * (not row.get("finished"))
-        state = row.get("problem", " ".join(marks))
-        started = row.get("started", "")[:16].replace("T", " ")
-        table.add_row(*(row.get(name, "") for name in ("run", "environment", "arm", "model")), started, state)
-    console.print(table if rows else f"No run in {folder}.")
-
-
-def _model_of(actor: Any) -> str:
-    """Return the name of the actor's model, or the name of an actor without one."""
-    name = actor.get("model") or actor.get("kind") if isinstance(actor, dict) else actor
-    return str(name or "")
 
 
 def verify_command(run: RunArgument, as_json: JsonOption = False) -> None:

@@ -62,7 +62,10 @@ def sparkline(values: Sequence[float | None], *, ascii_only: bool = False) -> st
 
 
 def _run_lines(state: RunState, ascii_only: bool) -> list[Text]:
-    lines = [_head(state), Text(f"progress     {_progress(state)}")]
+    lines = [_head(state)]
+    if state.summary is not None:
+        lines += [Text(_plain(line)) for line in state.summary.text.split("\n")]
+    lines.append(Text(f"progress     {_progress(state)}"))
     spent = state.spent
     if spent.usage.num_calls or spent.num_replayed or spent.num_refused or state.under_way:
         lines.append(Text(f"calls        {_spent(state)}"))

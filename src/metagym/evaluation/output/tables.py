@@ -20,8 +20,18 @@ if TYPE_CHECKING:
     from metagym.evaluation.arena.standings import Standing, Standings
 
 
+def report_lines(report: EvaluationReport) -> list[RenderableType]:
+    """Return a report in a few lines: the verdict, the test scores, and the notes."""
+    overall = report.overall
+    tests = {"sp_0": overall.test_first, "chosen": overall.test_chosen, "last": overall.test_last}
+    scores = ", ".join(f"{name} {mean_text(estimate)}" for name, estimate in tests.items())
+    size = f"{plural(len(report.families), 'family')}, {plural(report.num_seeds, 'seed')}"
+    lines = (f"verdict: {report.verdict}", f"{report.arm}, test scores: {scores} ({size})", *report.notes)
+    return [*map(Text, lines)]
+
+
 def report_tables(report: EvaluationReport) -> list[RenderableType]:
-    """Return a report as two tables, one row a family and one for all, with its curves and verdict in lines."""
+    """Return a report as its verdict, two tables (one row a family and one for all), and its curves in lines."""
     # Two tables rather than one: 80 columns hold both, and a number that is cut off is worthless.
     scores = _table(
         "family", "sp_0", "chosen", "last", "gain [95 %]",
@@ -51,9 +61,8 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
         f"{mean_text(report.overall.invalid_action_rate_first)} under sp_0",
         "tokens: " + ", ".join(tokens),
         f"gain if looked at after any seed: {interval_text(report.gain_at_any_look)}",
-        f"verdict: {report.verdict}",
     )
-    return [scores, effects, *map(Text, lines)]
+    return [Text(f"verdict: {report.verdict}"), scores, effects, *map(Text, lines)]
 
 
 def stream_tables(report: StreamReport) -> list[RenderableType]:

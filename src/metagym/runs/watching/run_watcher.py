@@ -12,10 +12,11 @@ import pydantic_core
 
 from metagym.budget import Attempt, Spending, add_attempt
 from metagym.errors import RunFolderError
-from metagym.files import Tail
+from metagym.files import Tail, written_at
 from metagym.runs import LOG, MANIFEST, REPORT, Manifest, Measurement, Role, read_manifest
 from metagym.runs.folder import CALLS
 from metagym.runs.journal import LOCK, has_writer, living_writer
+from metagym.runs.summary import RunSummary, summary_of
 from metagym.types import Record, Text
 
 QUIET_S = 30.0
@@ -73,6 +74,8 @@ class RunState(Record):
     under_way: tuple[CallUnderWay, ...] = ()
     idle_s: float | None = None
     """Seconds since the last line was written; None before the first one."""
+    summary: RunSummary | None = None
+    """Who plays, since when, and what was used; None if the manifest cannot be read."""
     problem: Text = ""
     """What cannot be read; empty if there is no problem."""
 
@@ -162,14 +165,14 @@ class RunWatcher:
             return
         if attempt.outcome == "reserved":
             # A call that started before the watcher is at least as old as the last change of the file.
-            since = now if self._has_caught_up else min(now, _written_at(self.path / CALLS))
+            since = now if self._has_caught_up else min(now, written_at(self.path / CALLS))
             self._under_way[attempt.number] = attempt, since
         else:
             self._under_way.pop(attempt.number, None)
             self._spent = add_attempt(self._spent, attempt)
 
     def _state(self, manifest: Manifest, now: float) -> RunState:
-        written_at = max(_written_at(self.path / name) for name in (LOG, CALLS, MANIFEST))
+        last = max(written_at(self.path / name) for name in (LOG, CALLS, MANIFEST))
         status = self._status(manifest, now)
         max_meta_steps, max_episodes = manifest.size
         calls = [
@@ -192,7 +195,8 @@ class RunWatcher:
             curves=self._curves(),
             spent=self._spent,
             under_way=tuple(calls) if status == "running" else (),
-            idle_s=None if written_at == -math.inf else max(0.0, now - written_at),
+            idle_s=None if last == -math.inf else max(0.0, now - last),
+            summary=summary_of(self.path, manifest, self._spent),
             problem=f"{self._num_unreadable} lines cannot be read" if self._num_unreadable else "",
         )
 
@@ -206,7 +210,7 @@ class RunWatcher:
             is_old = str(manifest.measurement.get("metagym")).startswith("0.1.")
             is_finished = is_finished and self._num_reflections + is_old >= len(self._rewards)
         else:
-            is_finished = -math.inf < _written_at(self.path / LOG) <= _written_at(self.path / REPORT)
+            is_finished = -math.inf < written_at(self.path / LOG) <= written_at(self.path / REPORT)
         if is_finished:
             return "finished"
         is_written = has_writer(self.path / LOCK)
@@ -257,11 +261,3 @@ def _filled(values: Mapping[int, float | None]) -> tuple[float | None, ...]:
 def _mean(values: Collection[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
-
-
-def _written_at(path: Path) -> float:
-    """Return when the file was last written, in seconds since 1970; minus infinity without a file."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return -math.inf
