@@ -98,7 +98,12 @@ def test_repetitions_are_played_on_every_test_task_and_the_first_ones_stay(make_
         assert two.scores[:5] == one.scores
     assert twice.tests != once.tests
     assert variance_parts(twice).sampling is not None
-    assert compare([twice, twice])[0].num_pairs == 10
+    assert twice.overall.test_chosen is not None
+    assert once.overall.test_chosen is not None
+    (compared,) = compare([twice, once], force=True)
+    assert compared.num_pairs == 10
+    assert compared.difference is not None
+    assert compared.difference.mean == pytest.approx(twice.overall.test_chosen.mean - once.overall.test_chosen.mean)
     assert "test_repetitions" not in once.measurement["evaluation"]  # as in evaluations of before
 
 

@@ -66,12 +66,10 @@ def extend_campaign(
     """
     if not (Path(path) / CAMPAIGN).exists():
         raise ConfigError(
-            f"Expected the folder of a `metagym evaluate` (one with {CAMPAIGN} in it), got {path}. For an evaluation "
-            "that was made in Python: metagym.evaluation.extension.extend."
+            f"Expected the folder of a `metagym evaluate` (one with {CAMPAIGN} in it), got {path}. Streams and arenas "
+            "cannot be extended; for an evaluation that was made in Python: metagym.evaluation.extension.extend."
         )
     campaign = read_record(Path(path) / CAMPAIGN, Campaign)
-    if campaign.preset.protocol == "stream":
-        raise ConfigError(f"{path} holds a stream: only evaluations by the ICT protocol can be extended.")
     arms = [file.parent for file in sorted(Path(path).glob(f"*/*/{MANIFEST}"))]
     arms = [arm for arm in arms if (read_manifest(arm).evaluation or {}).get("kind") != "tuning"]
     for arm in arms:  # all of them, before the first one is changed
