@@ -65,16 +65,23 @@ def test_a_short_list_of_actions_is_repeated_in_each_turn() -> None:
     [
         ({}, THE_SAME),
         ({"available_actions": ("sing",)}, "Available actions: sing"),
-        ({"feedback": "'climb' is not an available action."}, f"Available actions: {', '.join(LONG_LIST)}"),
     ],
 )
-def test_a_long_list_is_left_out_until_it_changes_or_an_action_is_not_executed(
-    changed: dict[str, Any], shown: str
-) -> None:
+def test_a_long_list_is_left_out_until_it_changes(changed: dict[str, Any], shown: str) -> None:
     steps = [with_long_list(spoken(1)), with_long_list(spoken(2))]
     later = steps[0].observation.model_copy(update=changed)
     messages = ChatActor(FakeChatModel([""])).messages("p", steps, later)
     assert last_parts(messages)[1:] == [THE_SAME, shown]
+
+
+def test_after_an_action_that_was_not_executed_the_turn_ends_with_list_and_form() -> None:
+    """A small model copies what stands near: without them, its own faulty reply."""
+    steps = [with_long_list(spoken(1))]
+    later = steps[0].observation.model_copy(update={"feedback": "'climb' is not an available action."})
+    turn = ChatActor(FakeChatModel([""])).messages("p", steps, later)[-1]["content"]
+    assert turn.startswith("Not executed: 'climb' is not an available action.\n\n")
+    listed, form = f"Available actions: {', '.join(LONG_LIST)}", REPLY_FORMATS["react"].instruction(LONG_LIST)
+    assert turn.endswith(f"\n\n{listed}\n\n{form}")
 
 
 @pytest.mark.parametrize("options", [{"history_steps": 2}, {"context_tokens": 300}])

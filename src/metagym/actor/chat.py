@@ -24,8 +24,8 @@ class ChatActor(Extension):
 
     The system message is the prompt and the reply format ("react": a thought and an action, or "act": the action
     alone); each observation is a user message. A long list of actions that is the same as in the turn before is not
-    repeated, unless the last action was not executed. With `history_steps`, only that number of the last steps is
-    sent; the goal stays, and the roles alternate.
+    repeated, unless the last action was not executed: then the turn ends with the list and the reply format. With
+    `history_steps`, only that number of the last steps is sent; the goal stays, and the roles alternate.
     `read_prompt` picks the part of the prompt to send (see `retrieve_items`); the part that was sent is recorded.
     With `context_tokens`, the size of the model's context (if it is known, that is the default), the oldest turns
     after the first are left out if the conversation and the reply would not fit (see `fit_messages`).
@@ -149,6 +149,8 @@ class ChatActor(Extension):
             is_known = before is not None and before.observation.available_actions == actions
             is_left_out = is_known and not observation.feedback and len(listed) > MAX_REPEATED_LIST
             parts.append("The available actions are the same." if is_left_out else f"Available actions: {listed}")
+        if observation.feedback:
+            parts.append(self._format.instruction(actions))
         return "\n\n".join(parts)
 
     async def aclose(self) -> None:

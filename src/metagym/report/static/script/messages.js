@@ -6,6 +6,12 @@ const tokens = (messages) => messages.reduce((sum, message) => sum + Math.floor(
 
 const listedActions = (actor, episode, step) => (actor.list_actions ? actionsOf(episode, step) : null) ?? null;
 
+function replyForm(actor, actions) {
+  const [example] = actions ?? [];
+  const { text, text_with_actions } = actor.reply_format;
+  return example === undefined ? text : text_with_actions.replace("{action}", () => example);
+}
+
 function turn(actor, episode, before, step) {
   const parts = [step.text ?? ""];
   if (step.feedback) parts.unshift(`Not executed: ${step.feedback}`);
@@ -14,6 +20,7 @@ function turn(actor, episode, before, step) {
   const listed = (actions ?? []).join(", ");
   const isLeftOut = isKnown && !step.feedback && [...listed].length > MAX_REPEATED_LIST;
   if (actions) parts.push(isLeftOut ? "The available actions are the same." : `Available actions: ${listed}`);
+  if (step.feedback) parts.push(replyForm(actor, actions));
   return parts.join("\n\n");
 }
 
@@ -22,8 +29,7 @@ function conversation(actor, episode, prompt, count) {
   const kept = actor.history_steps === null ? count : Math.min(actor.history_steps, count);
   let head = step.goal ? `Goal: ${step.goal}\n\n` : "";
   if (kept < count) head += `[${count - kept} earlier turns are left out.]\n\n`;
-  const [example] = listedActions(actor, episode, episode.steps[0]) ?? [];
-  const form = example === undefined ? actor.reply_format.text : actor.reply_format.text_with_actions.replace("{action}", () => example);
+  const form = replyForm(actor, listedActions(actor, episode, episode.steps[0]));
   const messages = [{ role: "system", content: `${prompt}\n\n${form}` }];
   let before = null;
   for (const past of episode.steps.slice(count - kept, count)) {
