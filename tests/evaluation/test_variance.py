@@ -110,3 +110,12 @@ def test_repetitions_are_played_on_every_test_task_and_the_first_ones_stay(make_
 def test_one_seed_has_no_parts() -> None:
     with pytest.raises(ConfigError, match=r"at least two seeds and two test tasks"):
         variance_parts(report_with(0.1, 0.1, 0.1, 0.1, times=1, num=1))
+
+
+def test_a_comparison_takes_the_mean_over_the_repetitions_of_a_task() -> None:
+    varied, still = (report_with(0.1, 0.1, 0.1, sampling, times=3, num=5) for sampling in (0.5, 0.0))
+    assert varied.overall.test_chosen is not None
+    assert still.overall.test_chosen is not None
+    (found,) = compare([varied, still])
+    assert found.difference is not None
+    assert found.difference.mean == pytest.approx(varied.overall.test_chosen.mean - still.overall.test_chosen.mean)
