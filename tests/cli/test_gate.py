@@ -24,3 +24,14 @@ def test_the_exit_code_says_keep_revert_or_cannot_tell(command: Metagym, tmp_pat
     unknown = command("gate", old, old, *ENV, "--json")
     assert unknown.code == 2
     assert json.loads(unknown.out)["decision"] == "cannot tell"
+
+
+def test_the_plan_is_printed_before_the_first_episode(command: Metagym, tmp_path: Path) -> None:
+    prompt = tmp_path / "prompt.md"
+    prompt.write_text(PLAIN)
+    planned = command("gate", prompt, prompt, *ENV, "--repetitions", 2, "--dry-run")
+    assert (planned.code, planned.out) == (0, "")
+    assert "at most 60 episodes, 0 reflections" in planned.err
+    played = command("gate", prompt, prompt, *ENV, "--repetitions", 2)
+    assert played.err.startswith(planned.err)
+    assert "on 15 tasks" in played.out

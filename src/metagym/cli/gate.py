@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from typer import Argument, Exit, Option
+from typer import Argument, Context, Exit, Option
 
 from metagym.cli import model_options
 from metagym.cli.console import JsonOption, SeedOption, print_json, print_text
 from metagym.cli.options import EnvOption, read_pairs, read_text
+from metagym.cli.plan import announce
 
 EXIT_CODES = {"keep": 0, "revert": 1, "cannot tell": 2}
 
 
 def gate_command(
+    context: Context,
     old: Annotated[Path, Argument(help="A file with the prompt that is in use.")],
     new: Annotated[Path, Argument(help="A file with the changed prompt.")],
     env: Annotated[str, Option("--env", help="A meta-environment; `metagym envs` lists them.")] = "MetaGym/Gates-v0",
     actor: model_options.ActorOption = None,
     sampling: model_options.SamplingOption = None,
+    budget: model_options.BudgetOption = None,
     episodes: Annotated[int, Option(min=2, help="Episodes to play, both prompts together.")] = 200,
     repetitions: Annotated[int, Option(min=1, help="Episodes of a prompt on each task.")] = 1,
     seed: SeedOption = 0,
@@ -30,7 +33,7 @@ def gate_command(
     """Play two prompts on the same tasks, and say whether to keep the new one.
 
     Exit code 0: keep, it is better. 1: revert, it is worse. 2: cannot tell, with the smallest difference that these
-    tasks would have shown.
+    tasks would have shown. --dry-run prints the plan; --yes asks nothing.
     """
     from metagym.evaluation.gate import gate
     from metagym.registration import check_options, make
@@ -38,8 +41,11 @@ def gate_command(
     options = read_pairs(option)
     check_options(env, options)
     options["actor"] = model_options.read_actor(actor, sampling)
+    if budget is not None:
+        options["budget"] = model_options.read_budget(budget)
+    prompts = [read_text("gate", file) for file in (old, new)]
     with make(env, **options) as made:
-        prompts = [read_text("gate", file) for file in (old, new)]
+        _announce(context, env, options, made.unwrapped.families, episodes, repetitions, as_json=as_json)
         found = gate(made, *prompts, num_episodes=episodes, repetitions=repetitions, seed=seed)
     if as_json:
         print_json(found)
@@ -56,3 +62,35 @@ def gate_command(
             print_text(note)
     if code := EXIT_CODES[found.decision]:
         raise Exit(code)
+
+
+def _announce(
+    context: Context,
+    env: str,
+    options: dict[str, Any],
+    families: tuple[str, ...],
+    episodes: int,
+    repetitions: int,
+    *,
+    as_json: bool,
+) -> None:
+    from metagym.evaluation.config import EvaluationConfig
+    from metagym.evaluation.gate import tasks_of_a_family
+    from metagym.evaluation.planned_use import PlannedUse
+    from metagym.evaluation.preset import PresetEnvironment
+
+    each = tasks_of_a_family(len(families), episodes, repetitions)
+    planned = PlannedUse(
+        environment=env,
+        episodes_per_step=each * len(families) * repetitions,
+        num_families=len(families),
+        num_seeds=1,
+        num_arms=2,
+        num_episodes=2 * each * len(families) * repetitions,
+        num_reflections=0,
+    )
+    own = {name: value for name, value in options.items() if name not in ("actor", "budget", "families")}
+    own.pop("episodes_per_step", None)
+    configs = [(PresetEnvironment(id=env, families=families, options=own), EvaluationConfig(families=families))]
+    budget = options.get("budget") or {}
+    announce(context, [planned], configs, actor=options["actor"], reflector=None, budget=budget, as_json=as_json)

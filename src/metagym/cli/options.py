@@ -24,9 +24,9 @@ EnvOption = Annotated[list[str] | None, Option("--option", metavar="NAME=VALUE",
 _FILE = '--actor FILE.json, and in the file {"model": NAME, "base_url": URL, "api_key_env": VARIABLE, "client": {...}}'
 FLAGS: Final = {
     "--yes": "Start without asking, however large the plan is.",
-    "--dry-run": "Print the plan of run, evaluate or arena, and start nothing.",
+    "--dry-run": "Print the plan of run, evaluate, arena or gate, and start nothing.",
 }
-PLANNING: Final = ("run", "evaluate", "arena")
+PLANNING: Final = ("run", "evaluate", "arena", "gate")
 """The commands that print a plan before they start, and take `FLAGS` in any place."""
 INSTEAD: Final = {
     "--model": "--actor NAME@URL, or --actor NAME for OpenAI; the reflector has the same model by default",

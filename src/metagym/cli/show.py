@@ -65,8 +65,8 @@ def show_command(
         else:
             _print_summary(folder)
             _print_warnings(folder.warnings)
-            shown = report_tables(report) if details else report_lines(report)
-            console.print(*shown, sep="\n", highlight=False, soft_wrap=not (details or console.is_terminal))
+            lines = report_tables(report) if details else report_lines(report)
+            console.print(*lines, sep="\n", highlight=False, soft_wrap=not (details or console.is_terminal))
             more = "" if details else f"metagym show {run} --details, "
             print_text(
                 f"\n{plural(folder.num_episodes, 'episode')} in {run}: {more}metagym report {run} -o report.html"

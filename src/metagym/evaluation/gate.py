@@ -67,6 +67,21 @@ class GateResult(Record):
         return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows), "", *self.notes]).strip()
 
 
+def tasks_of_a_family(num_families: int, num_episodes: int, repetitions: int) -> int:
+    """Return on how many tasks of each family two prompts are played, within `num_episodes`.
+
+    Raises:
+        ConfigError: the budget is too small to decide anything.
+    """
+    each = num_episodes // (2 * repetitions * num_families)
+    if each * num_families < MIN_TASKS:
+        raise ConfigError(
+            f"Expected episodes for at least {MIN_TASKS} tasks under two prompts, {repetitions} times each, got "
+            f"{num_episodes} for {num_families} families. Raise the budget, or name fewer families."
+        )
+    return each
+
+
 def gate(
     env: gymnasium.Env[Any, Any], old: str, new: str, *, num_episodes: int = 200, repetitions: int = 1, seed: int = 0
 ) -> GateResult:
@@ -87,12 +102,7 @@ def gate(
     """
     meta_env = meta_env_of(env)
     families = meta_env.families
-    each = num_episodes // (2 * repetitions * len(families))
-    if each * len(families) < MIN_TASKS:
-        raise ConfigError(
-            f"Expected episodes for at least {MIN_TASKS} tasks under two prompts, {repetitions} times each, got "
-            f"{num_episodes} for {len(families)} families. Raise the budget, or name fewer families."
-        )
+    each = tasks_of_a_family(len(families), num_episodes, repetitions)
     tasks = [
         task.id
         for family in families
