@@ -1,4 +1,4 @@
-"""The terminal: the streams of output, errors and progress."""
+"""The terminal: the streams of output and of errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 from pydantic_core import to_jsonable_python
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from typer import Option
 
 from metagym.errors import ConfigError, RunFolderError
@@ -21,12 +20,6 @@ AGAIN = "the same command again"  # the remedy of commands that resume by themse
 
 JsonOption = Annotated[bool, Option("--json", help="Print JSON.")]
 SeedOption = Annotated[int, Option(help="Decides which tasks are drawn, and everything else that is random.")]
-
-
-def progress() -> Progress:
-    """Return progress bars on the error stream; nothing is drawn if that is not a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)
 
 
 def print_json(value: Any) -> None:

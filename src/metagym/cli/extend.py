@@ -8,7 +8,8 @@ from typing import Annotated
 from typer import Argument, Option
 
 from metagym.cli import model_options
-from metagym.cli.console import JsonOption, console, print_json, print_text, progress, resumable
+from metagym.cli.console import JsonOption, console, print_json, print_text, resumable
+from metagym.cli.progress import progress
 
 
 def extend_command(
@@ -28,7 +29,7 @@ def extend_command(
     from metagym.evaluation.output.tables import comparison_tables, report_tables
 
     limits = None if budget is None else model_options.read_budget(budget)
-    with resumable(run, "the same command"), progress() as bars:
+    with resumable(run, "the same command"), progress(run) as bars:
         bar = bars.add_task("episodes", total=None)
         found = extend_campaign(
             run,

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Context, Option
 
 from metagym.cli import model_options
-from metagym.cli.console import JsonOption, console, print_json, print_text, progress, resumable
+from metagym.cli.console import JsonOption, console, print_json, print_text, resumable
 from metagym.cli.options import read_pairs
 from metagym.cli.plan import announce
+from metagym.cli.progress import progress
 from metagym.errors import ConfigError, MissingExtraError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def evaluate_command(
     path = out or Path("runs") / f"evaluate-{protocol.name}"
     streams: list[Any] = []
     found: list[Any] = []
-    with resumable(path, f"the same command with --out {path}"), progress() as bars:
+    with resumable(path, f"the same command with --out {path}"), progress(path) as bars:
         bar = bars.add_task("episodes", total=None)
         arguments: dict[str, Any] = {
             **shared,
@@ -199,7 +200,7 @@ def arena_command(
     planned = plan(configs, controls=protocol.controls, num_methods=num_entrants(names))
     announce(context, planned, configs, actor=actor_spec, reflector=model, budget=limits, as_json=as_json)
     path = out or Path("runs") / protocol.name
-    with resumable(path, f"the same command with --out {path}"), progress() as bars:
+    with resumable(path, f"the same command with --out {path}"), progress(path) as bars:
         bar = bars.add_task("episodes", total=None)
         bouts = run_arena(
             protocol,

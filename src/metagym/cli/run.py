@@ -11,9 +11,10 @@ from rich.table import Table
 from typer import Argument, Context, Option
 
 from metagym.cli import model_options
-from metagym.cli.console import JsonOption, SeedOption, console, errors, print_json, print_text, progress, resumable
+from metagym.cli.console import JsonOption, SeedOption, console, errors, print_json, print_text, resumable
 from metagym.cli.options import ENV_OPTION, EnvOption, read_assignments, read_pairs, read_text
 from metagym.cli.plan import announce, estimated, plan_lines
+from metagym.cli.progress import progress
 from metagym.cli.purchases import print_what_it_buys
 from metagym.cli.show import RunArgument, print_run, print_spending
 from metagym.errors import ConfigError
@@ -305,7 +306,7 @@ def _play(
 
     model_options.print_models(manifest.env_options.get("actor"), manifest.reflector)
     after = functools.partial(print_spending, path, to=errors)
-    with resumable(path / "manifest.json", f"metagym resume {path}", after=after), progress() as bars:
+    with resumable(path / "manifest.json", f"metagym resume {path}", after=after), progress(path) as bars:
         meta_steps = bars.add_task("meta-steps", total=manifest.num_steps)
         episodes = bars.add_task("episodes", total=None)
         run_experiment(

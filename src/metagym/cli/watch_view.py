@@ -42,7 +42,8 @@ def view(seen: Watched, *, ascii_only: bool = False, in_full: bool = True) -> Te
 def change_lines(before: Watched | None, after: Watched) -> list[str]:
     """Return one plain line for each run that changed in something other than the clock and the calls."""
     then = {state.name: _noteworthy(state) for state in before.runs} if before is not None else {}
-    return [_line(state) for state in after.runs if then.get(state.name) != _noteworthy(state)]
+    rate = after.episodes_per_min
+    return [_line(state, rate) for state in after.runs if then.get(state.name) != _noteworthy(state)]
 
 
 def sparkline(values: Sequence[float | None], *, ascii_only: bool = False) -> str:
@@ -130,12 +131,15 @@ def _spent(state: RunState) -> str:
     return ", ".join(parts)
 
 
-def _line(state: RunState) -> str:
+def _line(state: RunState, episodes_per_min: float | None) -> str:
     parts = [f"{_plain(state.name)}: {state.status}", _progress(state)]
     scores = [(curve.family, curve.online[-1]) for curve in state.curves if curve.online]
     parts += [f"{_plain(family) or 'score'} {score:.2f}" for family, score in scores if score is not None]
     if state.spent.usage.num_calls:
         parts.append(_spent(state))
+    if episodes_per_min and state.status == "running" and state.max_episodes > state.num_episodes:
+        left = _age(60 * (state.max_episodes - state.num_episodes) / episodes_per_min)
+        parts.append(f"{'at most ' * (state.kind == 'evaluation')}about {left} left")
     parts += [_plain(state.phase)] * (state.kind != "run") + ["SCRIPTED"] * state.scripted
     return ", ".join(part for part in parts if part) + _problem(state)
 
