@@ -45,7 +45,7 @@ def test_evaluate_prints_the_report_and_the_comparisons_and_compare_finds_them_a
     assert json.loads(compared)[0]["second"] == "no reflection"
     compared = json.loads(invoke("compare", "out", "--json"))  # its own arm against each control, without tuned prompts
     assert [(item["first"], item["second"]) for item in compared] == [("demo", "no reflection"), ("demo", "same again")]
-    shown = invoke("show", "out/gates-v0-k3/demo")
+    shown = invoke("show", "out/gates-v0-k3/demo", "--details")
     assert "demo: test scores, 2 seeds" in shown
     assert "metagym report out/gates-v0-k3/demo -o report.html" in shown
     assert json.loads(invoke("show", "out/gates-v0-k3/demo", "--json"))["arm"] == "demo"
