@@ -259,12 +259,3 @@ def test_a_call_asks_to_stop_before_an_invented_observation() -> None:
     model = FakeChatModel(["Action: knock"])
     act(ChatActor(model))
     assert model.calls[0][1].stop == tuple(ChatActor(model).fingerprint["reply_format"]["stop"]) == ("\nObservation:",)
-
-
-def test_a_call_of_a_tool_is_sent_back_and_never_an_empty_message() -> None:
-    call = '{"function": {"name": "open"}}'
-    texts = []
-    for completion in (reply("", tool_calls=(call,)), reply("  "), reply("Hm.", tool_calls=(call,))):
-        step = make_step().model_copy(update={"action": Action(text=None, completion=completion)})
-        texts.append(ChatActor(FakeChatModel([""])).messages("p", [step], HERE)[2]["content"])
-    assert texts == [call, "(no reply)", "Hm."]

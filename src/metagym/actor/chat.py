@@ -15,8 +15,8 @@ from metagym.types import Action, Completion, Episode, Message, Observation, Ste
 
 MAX_REPEATED_LIST = 200
 """Characters of a list of actions that is repeated in each turn. A small model copies what stands near."""
-Exchange = Callable[[Step | None, Step], tuple[Message, Message]]
-"""Returns a step as its two messages, given the step before it."""
+Exchange = Callable[[Step | None, Step], tuple[Message, ...]]
+"""Returns a step as its two messages, given the step before it; nothing for a reply that could not be read."""
 
 
 class ChatActor(Extension):
@@ -24,7 +24,8 @@ class ChatActor(Extension):
 
     The system message is the prompt and the reply format ("react": a thought and an action, or "act": the action
     alone); each observation is a user message. A long list of actions that is the same as in the turn before is not
-    repeated, unless the last action was not executed: then the turn ends with the list and the reply format. With
+    repeated, unless the last action was not executed: then the turn ends with the list and the reply format. A reply
+    that could not be read is not sent back, since small models copy it; the next turn says what was wrong. With
     `history_steps`, only that number of the last steps is sent; the goal stays, and the roles alternate.
     `read_prompt` picks the part of the prompt to send (see `retrieve_items`); the part that was sent is recorded.
     With `context_tokens`, the size of the model's context (if it is known, that is the default), the oldest turns
@@ -111,12 +112,11 @@ class ChatActor(Extension):
         messages[1] = {"role": "user", "content": head + messages[1]["content"]}
         return messages
 
-    def _exchange(self, before: Step | None, step: Step) -> tuple[Message, Message]:
+    def _exchange(self, before: Step | None, step: Step) -> tuple[Message, ...]:
         action = step.action
-        reply = action.completion.text if action.completion else f"Action: {action.text or ''}"
-        if not reply.strip():  # many servers refuse an empty assistant message
-            calls = action.completion.tool_calls if action.completion else ()
-            reply = "\n".join(calls) or "(no reply)"
+        if action.text is None:  # the next turn holds the same observation, and says what was wrong
+            return ()
+        reply = action.completion.text if action.completion else f"Action: {action.text}"
         return (
             {"role": "user", "content": self._turn(before, step.observation)},
             {"role": "assistant", "content": reply},
@@ -134,8 +134,8 @@ class ChatActor(Extension):
             known = (estimate_tokens(first), completion.usage.prompt_tokens)
 
         def without_history(index: int) -> str:
-            shown = [step.observation for step in steps[len(steps) - len(messages) // 2 + 1 :]] + [observation]
-            return self._turn(None, shown[index])
+            shown = [step.observation for step in steps if step.action.text is not None] + [observation]
+            return self._turn(None, shown[len(shown) - len(messages) // 2 + index])
 
         return fit_messages(messages, limit, known=known, without_history=without_history)
 
@@ -168,20 +168,20 @@ class _Conversations:
     MAX_EPISODES = 256
 
     def __init__(self) -> None:
-        self._entries: dict[int, tuple[Sequence[Step], list[Message]]] = {}
+        self._entries: dict[int, tuple[Sequence[Step], int, list[Message]]] = {}
 
     def __reduce__(self) -> tuple[type[_Conversations], tuple[()]]:
         return _Conversations, ()  # the addresses are wrong in another process
 
     def until(self, steps: Sequence[Step], exchange: Exchange) -> list[Message]:
-        known, messages = self._entries.pop(id(steps), (None, []))
+        known, num_steps, messages = self._entries.pop(id(steps), (None, 0, []))
         # A new list may have the address of an old one that was freed; the entry holds the list that it was made from.
-        if known is not steps or len(messages) > 2 * len(steps):
-            messages = []
-        for index in range(len(messages) // 2, len(steps)):
+        if known is not steps or num_steps > len(steps):
+            num_steps, messages = 0, []
+        for index in range(num_steps, len(steps)):
             messages.extend(exchange(steps[index - 1] if index else None, steps[index]))
         if steps:
-            self._entries[id(steps)] = (steps, messages)
+            self._entries[id(steps)] = (steps, len(steps), messages)
             if len(self._entries) > self.MAX_EPISODES:
                 del self._entries[next(iter(self._entries))]
         return messages

@@ -6,6 +6,8 @@ const tokens = (messages) => messages.reduce((sum, message) => sum + Math.floor(
 
 const listedActions = (actor, episode, step) => (actor.list_actions ? actionsOf(episode, step) : null) ?? null;
 
+const hasAction = (step) => (step.action ?? null) !== null;
+
 function replyForm(actor, actions) {
   const [example] = actions ?? [];
   const { text, text_with_actions } = actor.reply_format;
@@ -33,9 +35,11 @@ function conversation(actor, episode, prompt, count) {
   const messages = [{ role: "system", content: `${prompt}\n\n${form}` }];
   let before = null;
   for (const past of episode.steps.slice(count - kept, count)) {
-    const reply = past.completion ? past.completion.text ?? "" : `Action: ${past.action ?? ""}`;
-    messages.push({ role: "user", content: turn(actor, episode, before, past) });
-    messages.push({ role: "assistant", content: reply.trim() ? reply : "(no reply)" });
+    if (hasAction(past)) {
+      const reply = past.completion ? past.completion.text ?? "" : `Action: ${past.action}`;
+      messages.push({ role: "user", content: turn(actor, episode, before, past) });
+      messages.push({ role: "assistant", content: reply });
+    }
     before = past;
   }
   messages.push({ role: "user", content: turn(actor, episode, before, step) });
@@ -67,7 +71,7 @@ function messagesOf(episode, count) {
   const opening = episode.steps[0];
   const known = count && opening.completion
     ? [tokens(conversation(actor, episode, opening.sent || prompt, 0)), opening.completion.usage?.prompt_tokens ?? 0] : null;
-  const shown = episode.steps.slice(count + 1 - messages.length / 2, count + 1);
+  const shown = [...episode.steps.slice(0, count).filter(hasAction), episode.steps[count]].slice(-messages.length / 2);
   return fitted(messages, actor.context_tokens - actor.max_reply_tokens, known, (index) => turn(actor, episode, null, shown[index]));
 }
 
