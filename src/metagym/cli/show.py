@@ -63,8 +63,8 @@ def show_command(
         if as_json:
             print_json(report)
         else:
-            _print_summary(folder)
             _print_warnings(folder.warnings)
+            _print_summary(folder)
             lines = report_tables(report) if details else report_lines(report)
             console.print(*lines, sep="\n", highlight=False, soft_wrap=not (details or console.is_terminal))
             more = "" if details else f"metagym show {run} --details, "
@@ -130,8 +130,8 @@ def print_run(run: Path, *, as_json: bool = False, details: bool = False) -> Non
             }
         )
         return
-    _print_summary(folder)
     _print_warnings(folder.warnings)
+    _print_summary(folder)
     if history:
         _print_history(history, scripted)
         last = "after the last reflection" if reflection else f"of meta-step {history[-1].index}"
