@@ -141,6 +141,17 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun[:-1]}ies" if noun.endswith("y") else f"{count:,} {noun}s"
 
 
+def duration_text(seconds: float) -> str:
+    """Return a time in words, in hours, minutes or seconds.
+
+    >>> duration_text(7_384), duration_text(100), duration_text(7)
+    ('2.1 h', '1.7 min', '7.0 s')
+    """
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.1f} s"
+
+
 def visible(text: str, *, one_line: bool = False) -> str:
     """Return `text` with a sign for each invisible or direction-changing character: `␀`, `␛`, `[U+202E]`.
 

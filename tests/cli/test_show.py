@@ -57,10 +57,10 @@ def test_show_and_runs_say_who_played_when_and_what_was_used(serve: Serve, comma
     assert shown.startswith(
         f"actor my-model, reflector my-model\nstarted {datetime.fromtimestamp(written):%Y-%m-%d %H:%M}"
     )
-    assert f"took 1 h 2 min; {len(server.requests)} calls, {row['num_tokens']:,} tokens" in shown
+    assert f"took 62.1 min; {len(server.requests)} calls, {row['num_tokens']:,} tokens" in shown
     assert row["num_tokens"] > 0
     assert (row["state"], row["reflector"], row["num_calls"]) == ("finished", "my-model", len(server.requests))
-    assert "took 1 h 2 min" in command("runs").out
+    assert "took 62.1 min" in command("runs").out
 
 
 def test_show_of_an_evaluation_begins_with_the_verdict_and_keeps_its_tables_behind_details(command: Metagym) -> None:

@@ -28,7 +28,7 @@ def test_keys_step_through_an_episode_and_from_one_to_the_next(show: Show, with_
     assert "thought 2" in seen.text(".stage")
     assert seen.page.evaluate("[...document.querySelectorAll('.map .hero')].map(one => one.textContent)") == ["."]
     seen.press("ArrowRight", "#/episode/1/step/3")
-    assert "What stood there at the end" in seen.text(".stage")
+    assert "The last observation" in seen.text(".stage")
     seen.press("ArrowLeft", "#/episode/1/step/2")
     seen.press("ArrowDown", "#/episode/2")
     assert seen.text("#episode h1").startswith("Episode 2: law-0000/2")

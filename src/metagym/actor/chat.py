@@ -14,7 +14,7 @@ from metagym.optional_attributes import Extension, describe, extension_of
 from metagym.types import Action, Completion, Episode, Message, Observation, Step, compact, step_seed
 
 MAX_REPEATED_LIST = 200
-"""Characters of a list of actions that is repeated in each turn. A small model copies what stands near."""
+"""Characters of a list of actions that is repeated in each turn. A small model copies what is near."""
 Exchange = Callable[[Step | None, Step], tuple[Message, ...]]
 """Returns a step as its two messages, given the step before it; nothing for a reply that could not be read."""
 

@@ -253,6 +253,9 @@ def _comparison(
 ) -> Comparison:
     num_seeds, std = (0, None) if difference is None else (difference.num, difference.std)
     equal_p = None if margin is None else equivalence_p(pair.per_seed, margin, resolution=pair.resolution)
+    followed, is_equal = difference, equal_p is not None and equal_p < 0.05
+    if len(at_looks.looks) > 1:
+        followed, is_equal = at_looks.difference, _is_within(at_looks.difference, margin)
     least, greatest = pair.scale.of_scores
     scripted = first.scripted or second.scripted
     notes = [SCRIPTED_NOTE] if scripted else []
@@ -282,9 +285,14 @@ def _comparison(
         detectable=detectable_effect(std, num_seeds) if std else None,
         margin=margin,
         equivalence_p=equal_p,
-        verdict=verdict_between(first.arm, second.arm, difference, equal_p, margin)
-        if len(at_looks.looks) < 2
-        else _verdict_after_looks(first.arm, second.arm, at_looks, margin),
+        verdict=verdict_between(
+            first.arm,
+            second.arm,
+            followed,
+            is_equal=is_equal,
+            margin=margin,
+            looks=at_looks.looks,
+        ),
         num_pairs=int(sum(np.isfinite(table).sum() for table in pair.cells.values())),
         num_dropped=int(sum(np.isnan(table).sum() for table in pair.cells.values())),
         worst_case=(pair.filled_difference(least, greatest), pair.filled_difference(greatest, least)),
@@ -295,34 +303,30 @@ def _comparison(
 
 
 def verdict_between(
-    first: str, second: str, difference: Estimate | None, equal_p: float | None, margin: float | None
+    first: str,
+    second: str,
+    difference: Estimate | None,
+    *,
+    is_equal: bool = False,
+    margin: float | None = None,
+    looks: Sequence[int] = (),
 ) -> str:
-    """Return the words for a difference of two arms; they follow the (adjusted) p."""
+    """Return the words for a difference of two arms; they follow the (adjusted) p, and name several `looks`."""
     if difference is None:
         return "no interval: no seed has a score in both arms"
-    is_equal = equal_p is not None and equal_p < 0.05
-    named = word(difference, is_equal=is_equal)
+    named, seen = word(difference, is_equal=is_equal), looks_in_words(looks)
     if named in ("better", "worse"):
-        return f"{first} is {named} than {second}"
+        return f"{first} is {named} than {second}{seen}"
     if named == "no difference":
-        return f"no difference of {margin:g} or more between {first} and {second}"
+        return f"no difference of {margin:g} or more between {first} and {second}{seen}"
     if named == "no interval":
         return f"no interval: {first} and {second} share too few seeds; run more"
     assert difference.std is not None  # there is an interval
-    return f"no difference shown between {first} and {second}; {power_in_words(difference.std, difference.num)}"
+    power = seen or f"; {power_in_words(difference.std, difference.num)}"  # the power is that of the fixed t test
+    return f"no difference shown between {first} and {second}{power}"
 
 
-def _verdict_after_looks(first: str, second: str, found: _AtAnyLook, margin: float | None) -> str:
-    """Return the words that follow the interval for any number of looks; equal is what it puts within the margin."""
-    item = found.difference
-    if item is None or item.low is None or item.high is None:
-        return verdict_between(first, second, item, None, margin)
-    is_equal = margin is not None and max(-item.low, item.high) < margin
-    words = {
-        "better": f"{first} is better than {second}",
-        "worse": f"{first} is worse than {second}",
-        "no difference": f"no difference of {margin} or more between {first} and {second}",
-    }
-    return words.get(
-        word(item, is_equal=is_equal), f"no difference shown between {first} and {second}"
-    ) + looks_in_words(found.looks)
+def _is_within(difference: Estimate | None, margin: float | None) -> bool:
+    if difference is None or difference.low is None or difference.high is None or margin is None:
+        return False
+    return max(-difference.low, difference.high) < margin

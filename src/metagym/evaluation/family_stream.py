@@ -199,7 +199,7 @@ def compare_streams(reports: Sequence[StreamReport]) -> tuple[StreamComparison, 
             second=other.arm,
             second_kind=other.kind,
             online=together_found[number],
-            verdict=verdict_between(first.arm, other.arm, together_found[number], None, None),
+            verdict=verdict_between(first.arm, other.arm, together_found[number]),
         )
         for number, other in enumerate(others)
     )

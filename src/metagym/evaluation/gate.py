@@ -77,7 +77,7 @@ def tasks_of_a_family(num_families: int, num_episodes: int, repetitions: int) ->
     if each * num_families < MIN_TASKS:
         raise ConfigError(
             f"Expected episodes for at least {MIN_TASKS} tasks under two prompts, {repetitions} times each, got "
-            f"{num_episodes} for {num_families} families. Raise the budget, or name fewer families."
+            f"{num_episodes} for {num_families} families. Raise num_episodes (--episodes), or name fewer families."
         )
     return each
 

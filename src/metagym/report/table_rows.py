@@ -13,6 +13,7 @@ from metagym.errors import ConfigError
 from metagym.evaluation.arena import Standings
 from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.output.tables import effort_cells, rank_text
+from metagym.rendering import duration_text
 from metagym.report.number_format import format_interval, format_mean, format_number, format_p
 from metagym.report.run_reading import Run
 from metagym.report.svg import domain_of, whisker
@@ -152,8 +153,8 @@ def _cost_row(name: str, spending: Spending) -> Row:
     return {
         **_token_row(name, spending.usage),
         "cost": cost if spending.cost or spending.unknown_cost else "–",
-        "time": _duration(spending.working_s),
-        "waiting": _duration(spending.waiting_s),
+        "time": duration_text(spending.working_s),
+        "waiting": duration_text(spending.waiting_s),
         **_grouped(retries=spending.num_retries, refused=spending.num_refused),
         **_grouped(unknown=spending.num_unknown, replayed=spending.num_replayed),
     }
@@ -161,12 +162,6 @@ def _cost_row(name: str, spending: Spending) -> Row:
 
 def _grouped(**counts: int) -> Row:
     return {name: f"{count:,}" for name, count in counts.items()}
-
-
-def _duration(seconds: float) -> str:
-    if seconds >= 5400:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.1f} s"
 
 
 def ending_rows(run: Run) -> list[Row]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from metagym.budget import Spending
 from metagym.files import written_at
-from metagym.rendering import plural
+from metagym.rendering import duration_text, plural
 from metagym.runs.folder import CALLS, LOG, REPORT
 from metagym.runs.manifest import MANIFEST, Manifest
 from metagym.types import Record, Text
@@ -70,16 +70,3 @@ def player_name(spec: Any) -> str:
     model = spec.get("model") or spec.get("kind")
     named = (spec.get("method"), player_name(model) if isinstance(model, dict) else model)
     return ": ".join(str(name) for name in named if name) or "not recorded"
-
-
-def duration_text(seconds: float) -> str:
-    """Return a time in the two largest units.
-
-    >>> duration_text(7_384)
-    '2 h 3 min'
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours:,} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -19,33 +19,28 @@ How this differs from the second paper, whose full text was not available:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from metagym.errors import ConfigError
 from metagym.imports import require
-from metagym.training.meta_episode_env import returns_to_go
+from metagym.training.meta_episode_env import Conversation, Rewards, Rollouts, returns_to_go
 from metagym.training.metrics import Group, mean_or_nan
 from metagym.training.policy import Policy, Sample, Tensor
-from metagym.types import Completion, Message, Record, derive_seed
+from metagym.types import Completion, Record, derive_seed
 
 torch = require("torch", extra="train")
-Conversation = Sequence[Message]
-Rewards = Sequence[Sequence[float | None]]
-Rollouts = Generator[Sequence[Conversation], Sequence[Completion], Rewards]
-"""Plays a group of G rollouts: it yields the G conversations of a turn, is sent the G replies, and returns the rewards,
-of shape `[num_turns, G]`; None is a missing one."""
 
 
 class GRPOConfig(Record):
     """The settings of the algorithm."""
 
     group_size: int = 8
-    """G, the number of reflections for each experience; at least 2: a group of one has no spread, so no signal."""
+    """G, the number of rollouts in a group; at least 2: a group of one has no spread, so no signal."""
     groups_per_step: int = 8
-    """Experiences per step."""
+    """Starts per step."""
     learning_rate: float = 3e-6
     clip: float = 0.2
     """The ratio of new to old probability is clipped to [1 - clip, 1 + clip]."""

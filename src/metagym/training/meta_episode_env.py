@@ -19,6 +19,12 @@ from metagym.reflectors import read_reflection
 from metagym.training.experience import Render, chat_messages
 from metagym.types import Completion, Message, MetaStep, Record, Reflection, Text, derive_seed, digest
 
+Conversation = Sequence[Message]
+Rewards = Sequence[Sequence[float | None]]
+Rollouts = Generator[Sequence[Conversation], Sequence[Completion], Rewards]
+"""Plays a group of G rollouts: it yields the G conversations of a turn, is sent the G replies, and returns the rewards,
+of shape `[num_turns, G]`; None is a missing one."""
+
 
 class MetaEpisodeConfig(Record):
     """The length of a meta-episode, and what is rewarded.
@@ -213,10 +219,8 @@ class MetaEpisodeGroups:
         self.fingerprint = {"env": digest(meta_env_of(self._free[0].env).fingerprint), **config.model_dump()}
         """The environment and the settings that decide the rewards."""
 
-    def play(
-        self, start: int, size: int
-    ) -> Generator[list[list[Message]], Sequence[Completion], list[list[float | None]]]:
-        """Play a group of `size` rollouts; `start` decides their tasks. See `metagym.training.grpo.Rollouts`.
+    def play(self, start: int, size: int) -> Rollouts:
+        """Play a group of `size` rollouts; `start` decides their tasks.
 
         If episodes of a rollout fail for infrastructure reasons, all its rewards are missing.
         """

@@ -1,6 +1,6 @@
-"""The training run: GRPO on a data set, with metrics, checkpoints, exact resume and evaluations.
+"""The training run: GRPO on a data set or on meta-episodes, with metrics, checkpoints, exact resume and evaluations.
 
-RUN/config.json        the settings and the fingerprint of the experience; a resumed run must have the same
+RUN/config.json        the settings, and what decides the rewards; a resumed run must have the same
 RUN/start/             names the start model; this path is a reflector, the untrained one
 RUN/metrics.jsonl      one line per step; RUN/tensorboard/ has the same if tensorboard is installed
 RUN/evaluations.jsonl  one line per evaluation; the first is before any training
@@ -29,9 +29,9 @@ from metagym.files import write_whole
 from metagym.imports import require
 from metagym.optional_attributes import import_path
 from metagym.training.experience import Experience, Render, chat_messages, read_lines
-from metagym.training.grpo import GRPO, GRPOConfig, Rollouts, single_turns
+from metagym.training.grpo import GRPO, GRPOConfig, single_turns
 from metagym.training.local_reflector import Evaluate, Served
-from metagym.training.meta_episode_env import MetaEpisodeConfig, MetaEpisodeGroups
+from metagym.training.meta_episode_env import MetaEpisodeConfig, MetaEpisodeGroups, Rollouts
 from metagym.training.metrics import Group, append_lines, drop_from, group_metrics, tensorboard
 from metagym.training.policy import Policy
 from metagym.training.reward import MetaReward

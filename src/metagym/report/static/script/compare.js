@@ -67,7 +67,7 @@ async function showPair(left, right, at) {
   );
 }
 
-/** The prompt of one of a pair; where both differ, the lines that the other one lacks are marked. */
+/** The prompt of one of a pair; if they differ, the lines that the other one lacks are marked. */
 function promptChange(pair, episode) {
   const other = pair[0] === episode ? pair[1] : pair[0];
   if (other.prompt === episode.prompt) return details("The prompt (the same on both sides)", () => textBlock(episode.prompt));

@@ -39,7 +39,7 @@ function pour(node, text) {
   return node;
 }
 
-/** Fill `node` with a text, cut where it is long, with a button for the rest. */
+/** Fill `node` with a text, cut if it is long, with a button for the rest. */
 function fill(node, text, cut = CUT) {
   if (text.length <= cut * 1.25) return pour(node, text);
   pour(node, text.slice(0, cut));

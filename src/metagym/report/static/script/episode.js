@@ -72,7 +72,7 @@ function stepPanes(episode, at, bounds) {
   const step = episode.steps[at];
   if (!step) {
     return [
-      el("div", { class: "pane" }, el("h2", {}, "What stood there at the end"), episode.final ? seen(episode, episode.final, bounds) : el("p", { class: "note" }, "The environment never answered.")),
+      el("div", { class: "pane" }, el("h2", {}, "The last observation"), episode.final ? seen(episode, episode.final, bounds) : el("p", { class: "note" }, "The environment never answered.")),
       el("div", { class: "pane" }, el("h2", {}, "Outcome"), ending(episode)),
     ];
   }
