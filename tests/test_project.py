@@ -15,7 +15,7 @@ from metagym.doctor.packages import own_requirements, read_requirement, version_
 from tests.conftest import ROOT
 
 LOCKED_EXTRAS = {"", "minihack", "report", "dev"}
-CAPPED = {"gymnasium", "pydantic", "openai", "torch", "transformers", "peft", "gepa"}
+CAPPED = {"gymnasium", "pydantic", "openai", "torch", "transformers", "peft", "gepa", "mcp"}
 """Packages with an upper bound, and why: CONTRIBUTING.md."""
 EXACT = {"alfworld", "textworld", "minigrid", "minihack", "nle", "reasoning-gym"}
 """Packages that decide what an episode is."""

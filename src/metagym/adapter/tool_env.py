@@ -88,8 +88,9 @@ class ToolEnv(gymnasium.Env[str, str]):
         super().reset(seed=seed)
         self.task_id = str((options or {}).get("task_id", ""))
         self._is_over, self._outcome = False, ""
-        text = self.start(self.task_id.rpartition("/")[0] or "default")
-        return text, {**self._info(), "tools": tuple(found.schema for found in self._tools().values())}
+        family = self.task_id.rpartition("/")[0] or "default"
+        self._open(family)
+        return self.start(family), {**self._info(), "tools": self._schemas()}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Execute a call, or hear the agent's text. A call that does not fit is answered in words."""
@@ -106,10 +107,16 @@ class ToolEnv(gymnasium.Env[str, str]):
         info = self._info() | ({"success": score} if isinstance(score, bool) else {})
         return text, float(score), True, False, info | ({"outcome": self._outcome} if self._outcome else {})
 
+    def _open(self, family: str) -> None:
+        """Open what the tools of a task need, before `start`."""
+
+    def _schemas(self) -> tuple[dict[str, Any], ...]:
+        return tuple(found.schema for found in self._tools().values())
+
     def _execute(self, name: str, arguments: dict[str, Any]) -> str:
         tools = self._tools()
         if name not in tools:
-            return f"Error: {call_problem(ToolCall(name, arguments), [found.schema for found in tools.values()])}"
+            return f"Error: {call_problem(ToolCall(name, arguments), self._schemas())}"
         try:
             given = tools[name].arguments.model_validate(arguments)
         except ValidationError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import shutil
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from pydantic import Field
 
 from metagym.errors import ConfigError, MissingExtraError, ModelUnavailableError
 from metagym.imports import missing_extra
+from metagym.models.local_server_supervisor import supervised
 from metagym.models.model_files import ModelFile, find_model, is_model_file
 from metagym.types import Record
 
@@ -128,10 +128,9 @@ class ModelServer:
     def start(self) -> ModelServer:
         """Start the server and wait until it answers."""
         logger.info("Starting %s; its log is %s", " ".join(self._command), self.log)
-        supervisor = Path(__file__).with_name("local_server_supervisor.py")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", str(supervisor), str(os.getpid()), *self._command],
+                supervised(self._command),
                 stdin=subprocess.PIPE,  # when it closes, the supervisor knows that this process ended
                 stdout=log,
                 stderr=subprocess.STDOUT,
