@@ -53,6 +53,20 @@ def test_grpo_trains_on_what_was_collected(command: Metagym, tiny_start: Path) -
     assert "episodes in runs/gates-v0-seed0" in out
 
 
+@pytest.mark.train
+def test_grpo_without_data_trains_on_whole_meta_episodes(command: Metagym, tiny_start: Path) -> None:
+    code, out, err = command(
+        *("train", "grpo", *GATES, "--reflector", tiny_start, "--out", "run", "-n", 1, "--starts", 3),
+        *("--grpo", "group_size=2", "--grpo", "groups_per_step=1", "--grpo", "max_new_tokens=8"),
+        *("--meta-episode", "num_turns=2", "--render", "metagym.training_demo.gates_problem:compact_messages"),
+    )
+    assert code == 0, err
+    assert "step 1 of 1: 1 of 8 tokens sampled" in err
+    assert "The trained reflector: run/checkpoints/000001" in out
+    lines = [json.loads(line) for line in Path("run/samples.jsonl").read_text().splitlines()]
+    assert [line["turn"] for line in lines] == [0, 0, 1, 1]
+
+
 EVALUATION = (
     *("--evaluation", 'families=["law-0042"]', "--evaluation", "num_steps=1", "--evaluation", "num_seeds=2"),
     *("--evaluation", "num_validation=2", "--evaluation", "num_test=2"),
@@ -164,6 +178,7 @@ class SpeakingActor(ChatActor):
         (("--reflector", "."), "Expected a causal language model"),
         (("--data", "nowhere"), "Make it: metagym train collect"),
         (("--option", "episodes_per_step=3"), "Expected experience of this environment"),
+        (("--meta-episode", "num_turns=2"), "--meta-episode is for whole meta-episodes: leave out --data"),
     ],
 )
 def test_a_wrong_option_is_a_sentence(

@@ -17,7 +17,7 @@ from metagym.evaluation.comparison import compare  # noqa: E402
 from metagym.evaluation.store import read_report  # noqa: E402
 from metagym.optimizers.meta_loop import optimize  # noqa: E402
 from metagym.reflectors import make_reflector  # noqa: E402
-from metagym.training.experience import Experience, to_experience  # noqa: E402
+from metagym.training.experience import Experience  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
 from metagym.training.local_reflector import (  # noqa: E402
     LocalChatModel,
@@ -28,7 +28,6 @@ from metagym.training.local_reflector import (  # noqa: E402
 )
 from metagym.training.policy import Policy  # noqa: E402
 from metagym.training_demo.gates_problem import compact_messages  # noqa: E402
-from metagym.types import digest  # noqa: E402
 from tests.conftest import MakeGates  # noqa: E402
 from tests.training.test_trainer import run  # noqa: E402
 
@@ -38,13 +37,11 @@ CONFIG = EvaluationConfig(
 )
 
 
-def experience_of(env: Any) -> Any:
-    return to_experience([env.replay([env.default_prompt], ["law-0007/1"])], fingerprint=digest(env.fingerprint))
-
-
 def test_the_metrics_are_the_figures_of_the_protocol(tiny_start: Path, make_gates: MakeGates, tmp_path: Path) -> None:
     env, policy = make_gates(), Policy.load(tiny_start)
-    evaluated = evaluate_by_ict(evaluate, env, experience_of(env), CONFIG, tmp_path, grpo=GRPO, render=compact_messages)
+    evaluated = evaluate_by_ict(
+        evaluate, env, CONFIG, tmp_path, trained_on=["law-0007"], grpo=GRPO, render=compact_messages
+    )
     found = evaluated(policy, 0)
     reflector = LocalReflector(LocalChatModel(policy, max_new_tokens=24), compact_messages)
     report = evaluate(env, reflector, config=CONFIG, arm="after 0 steps")
@@ -56,7 +53,9 @@ def test_the_metrics_are_the_figures_of_the_protocol(tiny_start: Path, make_gate
 
 def test_two_evaluations_of_a_training_are_compared(tiny_start: Path, make_gates: MakeGates, tmp_path: Path) -> None:
     env, policy = make_gates(), Policy.load(tiny_start)
-    evaluated = evaluate_by_ict(evaluate, env, experience_of(env), CONFIG, tmp_path, grpo=GRPO, render=compact_messages)
+    evaluated = evaluate_by_ict(
+        evaluate, env, CONFIG, tmp_path, trained_on=["law-0007"], grpo=GRPO, render=compact_messages
+    )
     evaluated(policy, 0)
     next(iter(policy.trainable().values())).data.zero_()
     evaluated(policy, 5)
@@ -66,14 +65,16 @@ def test_two_evaluations_of_a_training_are_compared(tiny_start: Path, make_gates
 
 @pytest.mark.parametrize(
     ("families", "message"),
-    [((), "Expected held-out families to evaluate on, got none"), (("law-0007",), "which the experience is from")],
+    [((), "Expected held-out families to evaluate on, got none"), (("law-0007",), "which the training is on")],
 )
 def test_families_that_are_not_held_out_are_refused(
     make_gates: MakeGates, tmp_path: Path, families: tuple[str, ...], message: str
 ) -> None:
     env = make_gates()
     with pytest.raises(ConfigError, match=message):
-        evaluate_by_ict(evaluate, env, experience_of(env), EvaluationConfig(families=families), tmp_path, grpo=GRPO)
+        evaluate_by_ict(
+            evaluate, env, EvaluationConfig(families=families), tmp_path, trained_on=["law-0007"], grpo=GRPO
+        )
 
 
 def test_a_checkpoints_path_is_a_reflector(

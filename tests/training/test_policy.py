@@ -12,7 +12,7 @@ torch: Any = pytest.importorskip("torch", reason="needs metagym[train]")
 pytest.importorskip("transformers", reason="needs metagym[train]")
 
 from metagym.errors import ConfigError  # noqa: E402
-from metagym.training.policy import Policy  # noqa: E402
+from metagym.training.policy import Policy, Sample  # noqa: E402
 
 
 def test_left_padding_equals_no_padding(policy: Policy) -> None:
@@ -57,6 +57,67 @@ def test_sampling_follows_from_the_generator(policy: Policy) -> None:
     )
     assert first == again
     assert first != other
+
+
+def plain(policy: Policy) -> Policy:
+    """The same policy, each reply behind a prompt of its own."""
+    found = Policy(policy.model, policy.tokenizer)
+    found.shares_prompts = False
+    return found
+
+
+PROMPTS = [[5, 6, 7], [5, 6, 7], [5, 6, 7], [8], [9, 10], [9, 10]]
+REPLIES = [[20], [21, 22, 23], [24, 25], [26, 27], [28, 29, 30], [31]]
+
+
+def test_the_gradient_behind_a_shared_prompt_is_that_of_replies_alone(policy: Policy) -> None:
+    assert policy.shares_prompts
+    found = []
+    for reader in (policy, plain(policy)):
+        policy.model.zero_grad()
+        logprobs, mask = reader.logprobs(PROMPTS, REPLIES, temperature=0.7)
+        (logprobs * torch.arange(1, 7)[:, None]).sum().backward()
+        gradients = [value.grad.clone() for value in policy.trainable().values()]
+        found.append((logprobs.detach(), mask, *gradients))
+    policy.model.zero_grad()
+    assert all(torch.allclose(shared, alone, rtol=1e-4, atol=1e-5) for shared, alone in zip(*found, strict=True))
+
+
+def test_replies_that_share_a_prompt_are_sampled_as_alone(policy: Policy) -> None:
+    shared, alone = (
+        reader.sample(PROMPTS, max_new_tokens=8, generator=torch.Generator().manual_seed(1))
+        for reader in (policy, plain(policy))
+    )
+    for one, other in zip(shared, alone, strict=True):
+        assert one.token_ids == other.token_ids
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
+
+
+def test_a_model_with_a_window_of_attention_shares_no_prompt(policy: Policy) -> None:
+    config = policy.model.config.__class__(**{**policy.model.config.to_dict(), "layer_types": ["sliding_attention"]})
+    model = policy.model.__class__._from_config(config)
+    assert not Policy(model, policy.tokenizer).shares_prompts
+
+
+@pytest.mark.parametrize(
+    ("max_samples", "max_tokens", "sizes"),
+    [(64, 64, [6]), (2, 64, [2, 2, 2]), (64, 9, [3, 3]), (64, 8, [2, 2, 2]), (64, 1, [1] * 6)],
+)
+def test_a_pass_takes_as_many_replies_as_its_limits_allow(
+    policy: Policy, max_samples: int, max_tokens: int, sizes: list[int]
+) -> None:
+    samples = [
+        Sample(tuple(prompt), tuple(reply), (), "", True) for prompt, reply in zip(PROMPTS, REPLIES, strict=True)
+    ]
+    parts = policy.micro_batches(samples, max_samples, max_tokens)
+    assert [len(samples[part]) for part in parts] == sizes
+    assert [sample for part in parts for sample in samples[part]] == samples
+
+
+def test_the_number_of_tokens_is_told_while_sampling(policy: Policy) -> None:
+    told: list[int] = []
+    samples = policy.sample(PROMPTS, max_new_tokens=5, generator=policy.generator(0), on_token=told.append)
+    assert told == list(range(1, 1 + max(len(sample.token_ids) for sample in samples)))
 
 
 def test_an_unknown_dtype_is_refused(tiny_start: Path) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import gymnasium
 from rich.table import Table
 from typer import Argument, Option
 
 from metagym.cli import model_options
-from metagym.cli.console import AGAIN, SeedOption, console, resumable, thinned
+from metagym.cli.console import AGAIN, SeedOption, console, errors, print_text, resumable, thinned
 from metagym.cli.options import EnvOption, read_config, read_pairs
+from metagym.cli.progress import PERIOD_S
 from metagym.errors import ConfigError
+
+if TYPE_CHECKING:
+    from metagym.training.trainer import TrainingProgress
 
 
 def train_demo_command(
@@ -72,17 +78,29 @@ def train_collect_command(
 
 
 def train_grpo_command(
-    env: Annotated[str, Argument(help="The meta-environment that the experience comes from.")],
-    reflector: Annotated[str, Option(metavar="MODEL", help="The reflector to train: a model's folder or a hub name.")],
-    data: Annotated[Path, Option(help="The folder that `metagym train collect` wrote.")],
+    env: Annotated[str, Argument(help="The meta-environment to train on; with --data, the one that it comes from.")],
+    reflector: Annotated[
+        str,
+        Option(metavar="MODEL", help="The reflector to train: a folder, a hub name, a GGUF file or a fetched model."),
+    ],
     out: Annotated[Path, Option("--out", "-o", help="The folder of the training run; a stopped one is resumed.")],
+    data: Annotated[
+        Path | None, Option(help="Train single reflections on what `metagym train collect` wrote to this folder.")
+    ] = None,
     actor: model_options.ActorOption = None,
     budget: model_options.BudgetOption = None,
     sampling: model_options.SamplingOption = None,
     option: EnvOption = None,
     steps: Annotated[int, Option("--steps", "-n", min=1, help="GRPO steps.")] = 25,
+    meta_episode: Annotated[
+        list[str] | None,
+        Option(help="NAME=JSON, a field of MetaEpisodeConfig, such as num_turns=3. Only without --data."),
+    ] = None,
+    starts: Annotated[int, Option(min=1, help="Without --data: the number of different meta-episodes.")] = 128,
     grpo_option: Annotated[list[str] | None, Option("--grpo", help="NAME=JSON, a field of GRPOConfig.")] = None,
-    reward_option: Annotated[list[str] | None, Option("--reward", help="NAME=JSON, a field of RewardConfig.")] = None,
+    reward_option: Annotated[
+        list[str] | None, Option("--reward", help="NAME=JSON, a field of RewardConfig. Only with --data.")
+    ] = None,
     lora_rank: Annotated[int | None, Option(min=1, help="Train a LoRA adapter of this rank.")] = None,
     dtype: Annotated[str, Option(help="float32 or bfloat16.")] = "float32",
     evaluate_every: Annotated[int, Option(min=0, help="Steps between evaluations on held-out families; 0: none.")] = 0,
@@ -95,41 +113,63 @@ def train_grpo_command(
     ),
     seed: SeedOption = 0,
 ) -> None:
-    """Train a reflector with GRPO on collected experience; the actor must be the one that collected it."""
+    """Train a reflector with GRPO: on whole meta-episodes, or with --data on single reflections.
+
+    With --data, environment, actor and options must be those of the collection.
+    """
     from metagym.evaluation import EvaluationConfig
     from metagym.evaluation import evaluate as evaluate_reflector
     from metagym.imports import import_object, require
     from metagym.training.experience import read_experience, read_lines
     from metagym.training.grpo import GRPOConfig
     from metagym.training.local_reflector import evaluate_by_ict
+    from metagym.training.meta_episode_env import MetaEpisodeConfig
     from metagym.training.reward import MetaReward, RewardConfig
-    from metagym.training.trainer import TrainingConfig, train
+    from metagym.training.trainer import TrainingConfig, train, train_meta_episodes
 
     require("transformers", extra="train")
     if evaluation and not evaluate_every:
         raise ConfigError("--evaluation says how to evaluate, but not when: add --evaluate-every N.")
-    algorithm = read_config(GRPOConfig, grpo_option, name="--grpo")
-    shown, experience = import_object(render), read_experience(data)
-    with _make_env(env, option, model_options.read_actor(actor, sampling), budget) as made, resumable(out, AGAIN):
+    if data is None and reward_option:
+        raise ConfigError("--reward is for single reflections: add --data DIR, or write --meta-episode reward=...")
+    if data is not None and meta_episode:
+        raise ConfigError("--meta-episode is for whole meta-episodes: leave out --data.")
+    player = model_options.read_actor(actor, sampling)
+    experience = () if data is None else read_experience(data)
+    settings: dict[str, Any] = {
+        "grpo": read_config(GRPOConfig, grpo_option, name="--grpo"),
+        "config": TrainingConfig(
+            num_steps=steps, seed=seed, lora_rank=lora_rank, dtype=dtype, evaluate_every=evaluate_every
+        ),
+        "render": import_object(render),
+    }
+    with _make_env(env, option, player, budget) as made, resumable(out, AGAIN), _training_progress() as on_progress:
         meta_env: Any = made.unwrapped
-        evaluate_policy = None
         if evaluate_every:
-            protocol = read_config(EvaluationConfig, evaluation, name="--evaluation")
-            evaluate_policy = evaluate_by_ict(
-                evaluate_reflector, meta_env, experience, protocol, out / "evaluations", grpo=algorithm, render=shown
+            trained_on = {item.task.family for each in experience for item in each.meta_step.trajectories}
+            settings["evaluate"] = evaluate_by_ict(
+                evaluate_reflector,
+                meta_env,
+                read_config(EvaluationConfig, evaluation, name="--evaluation"),
+                out / "evaluations",
+                trained_on=trained_on or meta_env.families,
+                grpo=settings["grpo"],
+                render=settings["render"],
             )
-        last = train(
-            reflector,
-            experience,
-            MetaReward(meta_env, read_config(RewardConfig, reward_option, name="--reward")),
-            out,
-            grpo=algorithm,
-            config=TrainingConfig(
-                num_steps=steps, seed=seed, lora_rank=lora_rank, dtype=dtype, evaluate_every=evaluate_every
-            ),
-            render=shown,
-            evaluate=evaluate_policy,
-        )
+        if data is not None:
+            reward = MetaReward(meta_env, read_config(RewardConfig, reward_option, name="--reward"))
+            last = train(reflector, experience, reward, out, **settings, on_progress=on_progress)
+        else:
+            whole = read_config(MetaEpisodeConfig, meta_episode, name="--meta-episode")
+            last = train_meta_episodes(
+                reflector,
+                lambda: _make_env(env, option, player, budget),
+                out,
+                meta_episode=whole,
+                num_starts=starts,
+                **settings,
+                on_progress=on_progress,
+            )
     rewards = [line["reward"] for line in read_lines(out / "metrics.jsonl")]
     for line in read_lines(out / "evaluations.jsonl") if evaluate_every else ():
         interval = f" [{line['gain_low']:+.3f}, {line['gain_high']:+.3f}]" if "gain_low" in line else ""
@@ -200,6 +240,24 @@ def _make_env(
     options = read_pairs(option)
     check_options(env, options)
     return make(env, num_steps=num_steps, **options, actor=actor, budget=model_options.read_budget(budget))
+
+
+@contextlib.contextmanager
+def _training_progress() -> Iterator[Callable[[TrainingProgress], None]]:
+    """Show what a training run does: a line that changes in a terminal, and a line every 30 seconds in a pipe."""
+    printed_at = time.monotonic() - PERIOD_S
+
+    def show(progress: TrainingProgress) -> None:
+        nonlocal printed_at
+        text = progress.text()
+        if errors.is_terminal:
+            status.update(text)
+        elif time.monotonic() - printed_at >= PERIOD_S:
+            printed_at = time.monotonic()
+            print_text(text, to=errors)
+
+    with errors.status("loading the model") as status:
+        yield show
 
 
 def _curve(rewards: Sequence[float | None]) -> str:

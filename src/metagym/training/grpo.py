@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,9 @@ class GRPOConfig(Record):
     num_updates: int = 1
     """Optimizer steps on the same samples; from the second on the ratio differs from one."""
     micro_batch: int = 64
-    """Completions in one backward pass; gradients are accumulated over the passes of a step."""
+    """Completions in one backward pass, at most; gradients are accumulated over the passes of a step."""
+    micro_batch_tokens: int = 2048
+    """Tokens in one backward pass, at most: they decide the memory. Replies to one prompt share it."""
     sample_batch: int = 64
     """Completions that are sampled at the same time."""
     max_new_tokens: int = 1024
@@ -104,6 +107,7 @@ class GRPO:
     """The algorithm with its optimizer. The seed and the number of a step decide everything that is random.
 
     `play(start, G)` plays a group of rollouts from one of `num_starts` starts; all groups have equally many turns.
+    `on_progress(doing, done, total)` is called for each token that is sampled, and each pass of an update.
     """
 
     def __init__(
@@ -115,13 +119,14 @@ class GRPO:
         config: GRPOConfig,
         seed: int,
         reference: Policy | None = None,
+        on_progress: Callable[[str, int, int], Any] = lambda doing, done, total: None,
     ) -> None:
         if config.group_size < 2:
             raise ConfigError(f"group_size must be at least 2, got {config.group_size}: a single reply has no rank.")
         if config.kl and reference is None and not hasattr(policy.model, "disable_adapter"):
             raise ConfigError("A KL weight needs a reference: pass the start model as reference=, or set kl=0.")
         self.policy, self.reference, self.config, self.seed = policy, reference, config, seed
-        self.play, self.num_starts = play, num_starts
+        self.play, self.num_starts, self._on_progress = play, num_starts, on_progress
         self.optimizer = torch.optim.AdamW(policy.trainable().values(), lr=config.learning_rate, weight_decay=0.0)
 
     def step(self, step: int) -> tuple[dict[str, float], list[Group]]:
@@ -129,9 +134,8 @@ class GRPO:
         groups = self._roll_out(step)
         gains = advantages(np.array([group.rewards for group in groups]))
         known = ~np.isnan([group.rewards for group in groups])
-        samples = [sample for group in groups for sample in group.samples]
-        kept = [sample for sample, is_known in zip(samples, known.ravel(), strict=True) if is_known]
-        return self._update(kept, gains[known]), groups
+        samples = (sample for group in groups for sample in group.samples)
+        return self._update(list(compress(samples, known.ravel())), gains[known]), groups
 
     def rows(self, step: int) -> list[int]:
         """Return the starts of a step. Each is used once per epoch, in a new order that the seed decides."""
@@ -164,14 +168,18 @@ class GRPO:
     def _sample(self, conversations: Sequence[Conversation], generator: Any) -> list[Sample]:
         config, distinct = self.config, {id(conversation): conversation for conversation in conversations}
         encoded = {key: self.policy.encode(conversation) for key, conversation in distinct.items()}
-        options = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature}
+        options: dict[str, Any] = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature}
+        options["on_token"] = lambda done: self._on_progress("tokens sampled", done, config.max_new_tokens)
         batches = _chunks([encoded[id(conversation)] for conversation in conversations], config.sample_batch)
         return [sample for batch in batches for sample in self.policy.sample(batch, generator=generator, **options)]
 
     def _update(self, samples: Sequence[Sample], gains: np.ndarray[Any, Any]) -> dict[str, float]:
         """Take the optimizer's steps on samples with their advantages, of shape `[num_samples]`."""
         config, parameters = self.config, list(self.policy.trainable().values())
-        batches = list(zip(_chunks(samples, config.micro_batch), _chunks(gains, config.micro_batch), strict=True))
+        parts = self.policy.micro_batches(samples, config.micro_batch, config.micro_batch_tokens)
+        batches = [
+            (samples[part], gains[part]) for part in parts if config.kl or gains[part].any()
+        ]  # others: gradient 0
         old: list[Tensor] = []
         kls, norms, skipped = [], [], 0
         for _ in range(config.num_updates if samples else 0):
@@ -184,6 +192,7 @@ class GRPO:
                 loss, kl = clipped_loss(logprobs, old[number], self._reference(batch), advantage, mask, config)
                 (loss.sum() / len(samples)).backward()
                 kls += kl.tolist()
+                self._on_progress("passes of the update", number + 1, len(batches))
             norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm))
             if math.isfinite(norm):
                 self.optimizer.step()

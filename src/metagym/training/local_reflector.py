@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from metagym.imports import import_object, require
 from metagym.models import Call
 from metagym.optional_attributes import import_path
 from metagym.reflectors import ChatReflector
-from metagym.training.experience import Experience, Render, chat_messages
+from metagym.training.experience import Render, chat_messages
 from metagym.training.grpo import GRPOConfig
 from metagym.training.policy import Policy, Sample
 from metagym.types import Completion, Message, MetaStep, Record, Text, digest
@@ -115,14 +115,16 @@ def load_reflector(path: str | Path) -> LocalReflector:
 def evaluate_by_ict(
     evaluate: Callable[..., Any],
     env: MetaEnv,
-    experience: Sequence[Experience],
     config: Any,
     path: str | Path,
     *,
+    trained_on: Collection[str],
     grpo: GRPOConfig,
     render: Render = chat_messages,
 ) -> Evaluate:
     """Return a function that evaluates the policy by the protocol in `config`, for `train(evaluate=)`.
+
+    `trained_on` are the families of the training.
 
     `evaluate` is `metagym.evaluation.evaluate`, and `config` its `EvaluationConfig` with held-out families: training is
     a layer that does not know them. Each evaluation is a run folder, `path/NNNNNN` after NNNNNN steps; two of them are
@@ -131,9 +133,8 @@ def evaluate_by_ict(
     """
     if not config.families:
         raise ConfigError("Expected held-out families to evaluate on, got none. Name them: families=[...].")
-    trained_on = {item.task.family for each in experience for item in each.meta_step.trajectories}
-    if shared := sorted(trained_on & set(env.task_set.expand_families(config.families))):
-        raise ConfigError(f"Expected held-out families, got {shared}, which the experience is from. Name others.")
+    if shared := sorted(set(trained_on) & set(env.task_set.expand_families(config.families))):
+        raise ConfigError(f"Expected held-out families, got {shared}, which the training is on. Name others.")
 
     def evaluate_policy(policy: Policy, step: int) -> dict[str, float]:
         model = LocalChatModel(policy, max_new_tokens=grpo.max_new_tokens, temperature=grpo.temperature)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from metagym.errors import ConfigError
 from metagym.imports import require
+from metagym.training.gguf_weights import trainable_model
+from metagym.training.packing import RoomyLayer, pack_replies
 from metagym.types import Completion, Message, Usage
 
 torch = require("torch", extra="train")
@@ -71,7 +73,7 @@ class Policy:
         frozen: bool = False,
         device: str | None = None,
     ) -> Policy:
-        """Load a model from a folder or by a hub name; with `lora_rank`, only a new LoRA adapter is trainable.
+        """Load a model from a folder, a GGUF file or the hub; with `lora_rank`, only a new LoRA adapter is trainable.
 
         `dtype` (float32 or bfloat16) is the type of the arithmetic, and of weights that are not trained (`frozen`,
         or under an adapter). Trained weights are float32: at the learning rates of GRPO, bfloat16 would round an
@@ -79,10 +81,10 @@ class Policy:
         base model is loaded and the adapter is merged into it.
         """
         transformers = require("transformers", extra="train")
-        source = str(path)
         weights = _dtype(dtype) if frozen or lora_rank is not None else torch.float32
         try:
             with _without_progress_bars():
+                source = trainable_model(str(path))
                 if (Path(source) / "adapter_config.json").is_file():
                     adapted = require("peft", extra="train").AutoPeftModelForCausalLM
                     model = adapted.from_pretrained(source, dtype=weights).merge_and_unload()
@@ -92,7 +94,7 @@ class Policy:
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"Expected a causal language model (a folder with config.json, weights and tokenizer, or a hub name), "
-                f"got {source!r}: {str(error).splitlines()[0]}"
+                f"got {str(path)!r}: {str(error).splitlines()[0]}"
             ) from error
         if lora_rank is not None:
             peft = require("peft", extra="train")
@@ -123,22 +125,56 @@ class Policy:
         text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
+    @functools.cached_property
+    def shares_prompts(self) -> bool:
+        """Whether replies to the same prompt are computed behind one copy of it: in models with full attention alone.
+
+        It is found by trying: two replies behind one prompt, and each behind its own.
+        """
+        config = self.model.config
+        kinds = set(getattr(config, "layer_types", None) or ())
+        if kinds - {"full_attention"} or (not kinds and getattr(config, "sliding_window", None)):
+            return False
+        first, last = (id % config.vocab_size for id in (3, 11))
+        prompts, replies = [[first, last, first]] * 2, [[last, first], [first, last, last]]
+        with torch.no_grad():
+            alone = self._logprobs(prompts, replies, share=False)[0]
+            try:
+                together = self._logprobs(prompts, replies, share=True)[0]
+            except (RuntimeError, TypeError, ValueError):  # a kind of attention that takes no mask of our own
+                return False
+        return bool(torch.allclose(alone, together, atol=1e-3 if self.dtype is torch.float32 else 0.05))
+
     @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]
     def sample(
-        self, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, generator: Any, temperature: float = 1.0
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        generator: Any,
+        temperature: float = 1.0,
+        on_token: Callable[[int], Any] | None = None,
     ) -> list[Sample]:
-        """Sample one completion per prompt with `generator`; temperature 0 takes the most likely tokens."""
-        ids, mask = self._pad(prompts, side="left")
+        """Sample one completion per prompt with `generator`; temperature 0 takes the most likely tokens.
+
+        `on_token` is called with the number of tokens so far.
+        """
+        distinct = list(dict.fromkeys(map(tuple, prompts))) if self.shares_prompts else list(prompts)
+        row_of = {prompt: row for row, prompt in enumerate(distinct)} if self.shares_prompts else {}
+        ids, mask = self._pad(distinct)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        out = self._forward(ids, mask, positions, use_cache=True, logits_to_keep=1)
+        # transformers 5.24 renamed the cache. The name in the model's output is the name that it takes.
+        name = "cache" if "cache" in out else "past_key_values"
+        cache, logits = out[name], out.logits
+        if self.shares_prompts:
+            rows = torch.tensor([row_of[tuple(prompt)] for prompt in prompts], device=ids.device)
+            cache.layers = [RoomyLayer(layer, rows, max_new_tokens) for layer in cache.layers]
+            logits, mask = logits[rows], mask[rows]
         alive = torch.ones(len(prompts), dtype=torch.bool, device=ids.device)
-        past: dict[str, Any] = {}
         tokens, logprobs = [], []
-        for _ in range(max_new_tokens):
-            positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-            out = self._forward(ids, mask, positions, use_cache=True, **past)
-            # transformers 5.24 renamed the cache. The name in the model's output is the name that it takes.
-            name = "cache" if "cache" in out else "past_key_values"
-            past = {name: out[name]}
-            log_p = torch.log_softmax(out.logits[:, -1].float() / (temperature or 1.0), -1)
+        while True:
+            log_p = torch.log_softmax(logits[:, -1].float() / (temperature or 1.0), -1)
             if temperature:
                 drawn = torch.multinomial(log_p.exp(), 1, generator=generator)
             else:
@@ -147,9 +183,12 @@ class Policy:
             logprobs.append(log_p.gather(-1, drawn)[:, 0])
             mask = torch.cat([mask, alive[:, None].long()], 1)
             alive = alive & (drawn[:, 0] != self.end_id)
-            ids = tokens[-1][:, None]
-            if not alive.any():
+            if on_token is not None:
+                on_token(len(tokens))
+            if len(tokens) == max_new_tokens or not alive.any():
                 break
+            positions = (mask.cumsum(-1) - 1)[:, -1:]
+            logits = self._forward(tokens[-1][:, None], mask, positions, use_cache=True, **{name: cache}).logits
         lengths = (mask[:, -len(tokens) :]).sum(-1).tolist()
         written, scores = torch.stack(tokens, 1).tolist(), torch.stack(logprobs, 1).tolist()
         return [
@@ -169,26 +208,50 @@ class Policy:
         """Return the log-probability of each completion's tokens, and the mask of real ones.
 
         Both are float32 of shape `[num_completions, longest completion]`, padded on the right. The mask is 1 up to
-        and including the end token, and 0 after it.
+        and including the end token, and 0 after it. Completions of equal prompts that follow each other share one
+        sequence, if the model allows it (`shares_prompts`).
         """
-        ids, mask = self._pad(prompts, side="left")
-        answer, real = self._pad(completions, side="right")
-        length = answer.shape[1]
-        ids, mask = torch.cat([ids, answer], 1), torch.cat([mask, real], 1)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        # Logits of the completion only: they have the size of the vocabulary, and cost the most memory.
-        logits = self._forward(ids, mask, positions, use_cache=False, logits_to_keep=length + 1).logits
-        log_p = torch.log_softmax(logits[:, -length - 1 : -1].float() / (temperature or 1.0), -1)
-        return log_p.gather(-1, answer[..., None])[..., 0] * real, real.float()
+        return self._logprobs(prompts, completions, share=self.shares_prompts, temperature=temperature)
+
+    def _logprobs(
+        self,
+        prompts: Sequence[Sequence[int]],
+        completions: Sequence[Sequence[int]],
+        *,
+        share: bool,
+        temperature: float = 1.0,
+    ) -> tuple[Tensor, Tensor]:
+        packed = pack_replies(prompts, completions, pad_id=self.pad_id, share=share).to(self.model.device)
+        # Logits of the completions only: they have the size of the vocabulary, and cost the most memory.
+        kept = packed.ids.shape[1] - packed.first_place
+        mask = packed.attention_mask(self.dtype)
+        logits = self._forward(packed.ids, mask, packed.positions, use_cache=False, logits_to_keep=kept).logits
+        log_p = torch.log_softmax(logits[:, -kept:].float() / (temperature or 1.0), -1)
+        return log_p[packed.rows, packed.places - packed.first_place, packed.tokens] * packed.real, packed.real.float()
+
+    def micro_batches(self, samples: Sequence[Sample], max_samples: int, max_tokens: int) -> list[slice]:
+        """Return which samples each forward pass takes, so that none exceeds a limit; at least one.
+
+        A prompt counts once for the samples behind it that share its sequence.
+        """
+        starts = [0]
+        num_tokens = 0
+        for number, sample in enumerate(samples):
+            is_shared = bool(number) and self.shares_prompts and samples[number - 1].prompt_ids == sample.prompt_ids
+            num_tokens += len(sample.token_ids) + (0 if is_shared else len(sample.prompt_ids))
+            if number > starts[-1] and (number - starts[-1] == max_samples or num_tokens > max_tokens):
+                starts.append(number)
+                num_tokens = len(sample.prompt_ids) + len(sample.token_ids)
+        return [slice(start, end) for start, end in zip(starts, [*starts[1:], len(samples)], strict=True)]
 
     def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, **options: Any) -> Any:
         with torch.autocast(self.model.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32):
             return self.model(input_ids=ids, attention_mask=mask, position_ids=positions, **options)
 
-    def _pad(self, rows: Sequence[Sequence[int]], *, side: str) -> tuple[Tensor, Tensor]:
-        """Return the rows padded on one side, and the mask that is 1 at real tokens: int64 of equal shape."""
+    def _pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Return the rows padded on the left, and the mask that is 1 at real tokens: int64 of equal shape."""
         tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
-        pad = functools.partial(torch.nn.utils.rnn.pad_sequence, batch_first=True, padding_side=side)
+        pad = functools.partial(torch.nn.utils.rnn.pad_sequence, batch_first=True, padding_side="left")
         ids, mask = pad(tensors, padding_value=self.pad_id), pad([torch.ones_like(row) for row in tensors])
         return ids.to(self.model.device), mask.to(self.model.device)
 

@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -28,6 +29,7 @@ from metagym.errors import ConfigError, RunFolderError
 from metagym.files import write_whole
 from metagym.imports import require
 from metagym.optional_attributes import import_path
+from metagym.rendering import duration_text
 from metagym.training.experience import Experience, Render, chat_messages, read_lines
 from metagym.training.grpo import GRPO, GRPOConfig, single_turns
 from metagym.training.local_reflector import Evaluate, Served
@@ -55,6 +57,56 @@ class TrainingConfig(Record):
     dtype: Text = "float32"
 
 
+class TrainingProgress(NamedTuple):
+    """What a training run does at the moment."""
+
+    step: int
+    """The step that is under way, from 0."""
+    num_steps: int
+    doing: str
+    done: int
+    total: int
+    """How much of `doing` is done, of how much."""
+    reward: float | None
+    """The mean reward of the step before, if there is one."""
+    left_s: float | None
+    """Seconds left, by the mean of the steps so far; None in the first."""
+
+    def text(self) -> str:
+        """Return a line about it.
+
+        >>> TrainingProgress(2, 25, "tokens sampled", 96, 150, 0.31, 720.0).text()
+        'step 3 of 25: 96 of 150 tokens sampled; reward 0.310; 12.0 min left'
+        """
+        parts = [f"step {self.step + 1} of {self.num_steps}: {self.done} of {self.total} {self.doing}"]
+        parts += [] if self.reward is None else [f"reward {self.reward:.3f}"]
+        parts += [] if self.left_s is None else [f"{duration_text(self.left_s)} left"]
+        return "; ".join(parts)
+
+
+OnProgress = Callable[[TrainingProgress], Any]
+
+
+class _Reporter:
+    """Tells how far a run is; called by the algorithm, and after each step."""
+
+    def __init__(self, first: int, num_steps: int, on_progress: OnProgress | None) -> None:
+        self._first, self._num_steps, self._on_progress = first, num_steps, on_progress
+        self._step, self._started_at = first, time.monotonic()
+        self._reward: float | None = None
+        self._step_s: float | None = None
+
+    def __call__(self, doing: str, done: int, total: int) -> None:
+        if self._on_progress is not None:
+            left_s = None if self._step_s is None else self._step_s * (self._num_steps - self._step)
+            self._on_progress(TrainingProgress(self._step, self._num_steps, doing, done, total, self._reward, left_s))
+
+    def finish(self, step: int, reward: float) -> None:
+        """Count a step."""
+        self._step, self._reward = step + 1, reward
+        self._step_s = (time.monotonic() - self._started_at) / (self._step - self._first)
+
+
 class Starts(NamedTuple):
     """What rollouts start from."""
 
@@ -74,6 +126,7 @@ def train(
     config: TrainingConfig | None = None,
     render: Render = chat_messages,
     evaluate: Evaluate | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Path:
     """Train the model at `start` (a folder or a hub name) on `experience`; return the last checkpoint.
 
@@ -97,7 +150,9 @@ def train(
             "reward": reward.fingerprint,
         },
     )
-    return _train(start, starts, Path(path), grpo or GRPOConfig(), config or TrainingConfig(), render, evaluate)
+    return _train(
+        start, starts, Path(path), grpo or GRPOConfig(), config or TrainingConfig(), render, evaluate, on_progress
+    )
 
 
 def train_meta_episodes(
@@ -111,6 +166,7 @@ def train_meta_episodes(
     config: TrainingConfig | None = None,
     render: Render = chat_messages,
     evaluate: Evaluate | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Path:
     """Train the model at `start` on whole meta-episodes, as `train` does on single reflections.
 
@@ -124,7 +180,7 @@ def train_meta_episodes(
     ) as groups:
         settings = {"meta_episode": groups.fingerprint, "num_starts": num_starts}
         starts = Starts([f"meta-episode/{number}" for number in range(num_starts)], groups.play, settings)
-        return _train(start, starts, Path(path), grpo or GRPOConfig(), config, render, evaluate)
+        return _train(start, starts, Path(path), grpo or GRPOConfig(), config, render, evaluate, on_progress)
 
 
 def _train(
@@ -135,6 +191,7 @@ def _train(
     config: TrainingConfig,
     render: Render,
     evaluate: Evaluate | None,
+    on_progress: OnProgress | None,
 ) -> Path:
     settings = {
         "start": str(start),
@@ -144,6 +201,8 @@ def _train(
     }
     _check_settings(path / "config.json", settings)
     policy = Policy.load(start, lora_rank=config.lora_rank, dtype=config.dtype)
+    saved = checkpoints(path / "checkpoints")
+    reporter = _Reporter(int(saved[-1].name) if saved else 0, config.num_steps, on_progress)
     needs_reference = grpo.kl > 0 and config.lora_rank is None
     algorithm = GRPO(
         policy,
@@ -152,6 +211,7 @@ def _train(
         config=grpo,
         seed=config.seed,
         reference=Policy.load(start, dtype=config.dtype, frozen=True) if needs_reference else None,
+        on_progress=reporter,
     )
     if not (path / "config.json").exists():  # only now: a run that could not start must not block the next attempt
         write_whole(path / "config.json", json.dumps(settings, indent=2) + "\n")
@@ -160,7 +220,6 @@ def _train(
     )
     model = str(Path(start).resolve()) if Path(start).exists() else str(start)  # a hub name is kept as it is
     served.model_copy(update={"model": model}).write(path / "start")
-    saved = checkpoints(path / "checkpoints")
     done = load_checkpoint(saved[-1], policy, algorithm.optimizer) if saved else 0
     evaluations = path / "evaluations.jsonl"
     drop_from(path / "metrics.jsonl", done)
@@ -187,6 +246,7 @@ def _train(
             append_lines(path / "samples.jsonl", _sample_lines(step, groups, starts.names))
             append_lines(path / "metrics.jsonl", [{"step": step, **metrics}])
             write(metrics, step)
+            reporter.finish(step, metrics["reward"])
             logger.info("step %d: reward %.3f, kl %.3f", step, metrics["reward"], metrics["kl"])
             if is_due(step + 1, config.save_every) or is_due(step + 1, config.evaluate_every):
                 served.write(save_checkpoint(path / "checkpoints", policy, algorithm.optimizer, step=step + 1))
@@ -216,6 +276,7 @@ def _check_settings(file: Path, settings: dict[str, Any]) -> None:
         try:
             kept = json.loads(file.read_text(encoding="utf-8"))
             kept.setdefault("training", kept.get("loop"))  # its name in metagym 0.1
+            kept["grpo"] = GRPOConfig.model_validate(kept.get("grpo")).model_dump()  # with settings that came later
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise RunFolderError(f"Expected the settings of a training run in {file}: {error}.") from error
         names = [name for name in settings if kept.get(name) != settings[name]]
