@@ -93,6 +93,23 @@ def test_an_adapter_is_resumed_and_served(
     assert digests != {weights_digest(Policy.load(tiny_start))}
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # peft calls it
+def test_an_adapter_on_an_adapter_keeps_what_the_first_learned(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
+    first = run(tiny_start, experience, env, tmp_path / "first", lora_rank=2)
+    second = train(
+        first,
+        experience,
+        TextReward(env),
+        tmp_path / "second",
+        grpo=GRPO.model_copy(update={"learning_rate": 0.0}),
+        config=TrainingConfig(num_steps=1, lora_rank=2),
+        render=compact_messages,
+    )
+    assert weights_digest(Policy.load(second)) == weights_digest(Policy.load(first))
+
+
 def test_metrics_are_written_per_step(tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path) -> None:
     run(tiny_start, experience, env, tmp_path, steps=2)
     found = lines(tmp_path / "metrics.jsonl")

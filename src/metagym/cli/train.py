@@ -25,9 +25,14 @@ if TYPE_CHECKING:
 
 def train_demo_command(
     runs: Annotated[int, Option(min=2, max=10, help="Training runs: the replicates of the t interval.")] = 5,
-    steps: Annotated[int, Option("--steps", "-n", min=1, help="GRPO steps of a run.")] = 80,
+    steps: Annotated[
+        int | None, Option("--steps", "-n", min=1, help="GRPO steps of a run; 80, or 40 of a real model.")
+    ] = None,
     processes: Annotated[int, Option(min=1, help="Runs at the same time, each on one core.")] = 2,
     shuffled: Annotated[bool, Option(help="Also train each run on shuffled rewards.")] = True,
+    model: Annotated[
+        str, Option(help="A real model in place of the tiny one, such as smollm2-135m: hours, not minutes.")
+    ] = "",
     seed: SeedOption = 0,
     out: Annotated[Path, Option("--out", "-o", help="Folder of the runs; finished ones are not run again.")] = (
         Path("runs/train-demo")
@@ -35,14 +40,16 @@ def train_demo_command(
 ) -> None:
     """See GRPO teach a tiny reflector to read outcomes: several runs, held-out laws, controls. On the CPU."""
     from metagym.imports import require
-    from metagym.training_demo.demonstration import DemoConfig, run_demo
+    from metagym.training_demo.demonstration import DemoConfig, run_demo, with_real_model
 
     require("transformers", extra="train")
 
     def print_rewards(report: Any) -> None:
         console.print(f"run {report.seed}: reward {_curve(report.rewards)}", highlight=False)
 
-    seeds, config = range(seed, seed + runs), DemoConfig(num_steps=steps, shuffled=shuffled)
+    config = with_real_model(model) if model else DemoConfig()
+    seeds, asked = range(seed, seed + runs), {"num_steps": steps or config.num_steps, "shuffled": shuffled}
+    config = config.model_copy(update=asked)
     with resumable(out, AGAIN):
         reports = run_demo(out, seeds, config, num_processes=min(processes, runs), on_run=print_rewards)
     _print_reports(reports)

@@ -112,6 +112,10 @@ class Policy:
             self.model.save_pretrained(str(path))
             self.tokenizer.save_pretrained(str(path))
 
+    def merged(self) -> Policy:
+        """Return the policy with its adapter merged into the weights; this one must not be used any more."""
+        return Policy(self.model.merge_and_unload(), self.tokenizer, dtype=str(self.dtype).removeprefix("torch."))
+
     def trainable(self) -> dict[str, Tensor]:
         """Return the trained parameters by name."""
         return {name: value for name, value in self.model.named_parameters() if value.requires_grad}

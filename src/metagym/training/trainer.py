@@ -2,6 +2,7 @@
 
 RUN/config.json        the settings, and what decides the rewards; a resumed run must have the same
 RUN/start/             names the start model; this path is a reflector, the untrained one
+RUN/merged/            only for an adapter on an adapter: the start model with its own adapter merged
 RUN/metrics.jsonl      one line per step; RUN/tensorboard/ has the same if tensorboard is installed
 RUN/evaluations.jsonl  one line per evaluation; the first is before any training
 RUN/samples.jsonl      one line per reflection; `export.py` reads them
@@ -15,8 +16,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -27,9 +26,9 @@ import gymnasium
 
 from metagym.errors import ConfigError, RunFolderError
 from metagym.files import write_whole
-from metagym.imports import require
 from metagym.optional_attributes import import_path
 from metagym.rendering import duration_text
+from metagym.training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from metagym.training.experience import Experience, Render, chat_messages, read_lines
 from metagym.training.grpo import GRPO, GRPOConfig, single_turns
 from metagym.training.local_reflector import Evaluate, Served
@@ -39,9 +38,7 @@ from metagym.training.policy import Policy
 from metagym.training.reward import MetaReward
 from metagym.types import Record, Text, digest
 
-torch = require("torch", extra="train")
 logger = logging.getLogger(__name__)
-STATE = "state.pt"
 
 
 class TrainingConfig(Record):
@@ -200,7 +197,8 @@ def _train(
         "training": config.model_dump(exclude={"num_steps", "save_every", "evaluate_every"}),
     }
     _check_settings(path / "config.json", settings)
-    policy = Policy.load(start, lora_rank=config.lora_rank, dtype=config.dtype)
+    base = start if config.lora_rank is None else _without_adapter(start, path / "merged")
+    policy = Policy.load(base, lora_rank=config.lora_rank, dtype=config.dtype)
     saved = checkpoints(path / "checkpoints")
     reporter = _Reporter(int(saved[-1].name) if saved else 0, config.num_steps, on_progress)
     needs_reference = grpo.kl > 0 and config.lora_rank is None
@@ -254,6 +252,21 @@ def _train(
     return checkpoints(path / "checkpoints")[-1]
 
 
+def _without_adapter(start: str | Path, folder: Path) -> str | Path:
+    """Return the model that a new adapter is trained on; if `start` is an adapter itself, its merged model in `folder`.
+
+    A checkpoint names the model under its adapter. If that were the one under the start's, what the start had learned
+    would be lost.
+    """
+    if not (Path(start) / "adapter_config.json").is_file():
+        return start
+    if not folder.exists():
+        part = folder.with_name(f"{folder.name}.part")
+        Policy.load(start, frozen=True).save(part)
+        part.replace(folder)
+    return folder
+
+
 def _sample_lines(step: int, groups: Sequence[Group], names: Sequence[str]) -> list[dict[str, Any]]:
     return [
         {
@@ -285,44 +298,3 @@ def _check_settings(file: Path, settings: dict[str, Any]) -> None:
                 f"Expected the settings with which the training run in {file.parent} was started, got another "
                 f"{', '.join(names)}. Use the same settings, or name a new folder."
             )
-
-
-def save_checkpoint(folder: str | Path, policy: Policy, optimizer: Any, *, step: int, keep: int = 2) -> Path:
-    """Save what `load_checkpoint` needs to resume after `step` finished steps; keep the newest `keep` checkpoints."""
-    folder = Path(folder)
-    # The folder gets its name only when it is complete: after a crash while writing, the one before is the newest.
-    final, part = folder / f"{step:06d}", folder / f"{step:06d}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    policy.save(part)
-    trained = {name: value.detach().cpu() for name, value in policy.trainable().items()}
-    with (part / STATE).open("wb") as file:
-        torch.save({"step": step, "trained": trained, "optimizer": optimizer.state_dict()}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    shutil.rmtree(final, ignore_errors=True)
-    part.replace(final)
-    for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
-    return final
-
-
-def checkpoints(folder: str | Path) -> list[Path]:
-    """Return the complete checkpoints, the oldest first."""
-    found = Path(folder).glob("*/" + STATE)
-    return sorted(path.parent for path in found if path.parent.name.isdecimal())
-
-
-def load_checkpoint(path: str | Path, policy: Policy, optimizer: Any) -> int:
-    """Load a checkpoint's parameters and optimizer state; return the number of finished steps."""
-    state = torch.load(Path(path) / STATE, map_location="cpu", weights_only=True)
-    parameters, saved = policy.trainable(), state["trained"]
-    if {name: value.shape for name, value in parameters.items()} != {name: saved[name].shape for name in saved}:
-        raise RunFolderError(
-            f"Expected a checkpoint of this model at {path}, got other parameters. Resume with the start model."
-        )
-    with torch.no_grad():
-        for name, value in parameters.items():
-            value.copy_(saved[name])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])

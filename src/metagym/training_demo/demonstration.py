@@ -27,8 +27,8 @@ from metagym.training.policy import Policy
 from metagym.training.reward import MetaReward, RewardConfig
 from metagym.training.trainer import TrainingConfig, train
 from metagym.training_demo import gates_problem as toy
-from metagym.training_demo.tiny_reflector import EPISODES_PER_STEP, make_start
-from metagym.types import Completion, MetaStep, Record, derive_seed, digest
+from metagym.training_demo.tiny_reflector import EPISODES_PER_STEP, make_real_start, make_start
+from metagym.types import Completion, MetaStep, Record, Text, derive_seed, digest
 
 torch = require("torch", extra="train")
 
@@ -36,6 +36,11 @@ torch = require("torch", extra="train")
 class DemoConfig(Record):
     """The size of the demonstration."""
 
+    model: Text = ""
+    """What the reflector starts from: a fetched model, a GGUF file, a folder or a hub name. Empty: a tiny model that is
+    made on the spot."""
+    lora_rank: int = 8
+    """The rank of the adapter that is trained; of the tiny model all weights are trained."""
     num_steps: int = 80
     """GRPO steps of a run."""
     supervised_steps: int = 800
@@ -49,6 +54,12 @@ class DemoConfig(Record):
         group_size=8, groups_per_step=8, learning_rate=1e-3, kl=0.02, max_new_tokens=toy.MAX_NEW_TOKENS
     )
     reward: RewardConfig = RewardConfig(format_penalty=0.3)
+
+
+def with_real_model(model: str) -> DemoConfig:
+    """Return a size that two cores play in an hour or two a run, for a model of about 135M parameters."""
+    grpo = GRPOConfig(group_size=8, groups_per_step=4, learning_rate=2e-4, kl=0.0, max_new_tokens=toy.MAX_NEW_TOKENS)
+    return DemoConfig(model=model, num_steps=40, supervised_steps=60, num_loops=48, num_laws=48, grpo=grpo)
 
 
 class RunReport(Record):
@@ -93,7 +104,7 @@ def prepare(folder: Path, seed: int, config: DemoConfig) -> list[Experience]:
     """Make the start model and its experience on train laws, unless the folder holds them; return the experience."""
     with _environment(toy.GradedGatesMetaEnv) as env:
         if not (folder / EXPERIENCE).exists():
-            start = make_start(folder / "start", seed=seed, num_steps=config.supervised_steps)
+            start = _make_start(folder / "start", seed, config)
             laws = _some_train_laws("train laws", seed, config.num_loops)
             histories, _ = toy.play_loops(env, toy.write_with(start, seed=seed), laws, num_steps=4, seed=seed)
             write_jsonl(to_experience(histories, fingerprint=digest(env.fingerprint)), folder / EXPERIENCE)
@@ -110,7 +121,12 @@ def train_arm(folder: Path, seed: int, config: DemoConfig, *, shuffled: bool = F
             (ShuffledReward if shuffled else MetaReward)(env, config.reward),
             folder / ("shuffled" if shuffled else "trained"),
             grpo=config.grpo,
-            config=TrainingConfig(num_steps=config.num_steps, seed=seed, save_every=20),
+            config=TrainingConfig(
+                num_steps=config.num_steps,
+                seed=seed,
+                save_every=5 if config.model else 20,
+                lora_rank=config.lora_rank if config.model else None,
+            ),
             render=toy.compact_messages,
         )
     return last
@@ -190,6 +206,15 @@ def run_demo(
         except BaseException:
             pool.shutdown(cancel_futures=True)  # or the other runs would continue to the end
             raise
+
+
+def _make_start(path: Path, seed: int, config: DemoConfig) -> Policy:
+    if not config.model:
+        return make_start(path, seed=seed, num_steps=config.supervised_steps)
+    if (path / "config.json").exists():
+        return Policy.load(path)
+    num_steps, rank = config.supervised_steps, config.lora_rank
+    return make_real_start(config.model, path, seed=seed, num_steps=num_steps, lora_rank=rank)
 
 
 def _environment(kind: type[GatesMetaEnv], **options: Any) -> GatesMetaEnv:

@@ -1,4 +1,4 @@
-"""The tiny reflector: tokenizer, model and a short supervised phase, made on the spot. It knows no reward.
+"""The start of a demonstration: a tiny reflector, made on the spot, or a real model; and its supervised phase.
 
 The supervised phase teaches the format of a reply, and to copy a way that was *attempted*: for each gate, a way drawn
 uniformly from the facts that name it, whatever their outcomes. In three of ten examples (`INFORMED_SHARE`) the way
@@ -29,6 +29,8 @@ CHATML = (
 REPLY = "IMPROVED PROMPT:\n"
 NUM_EXAMPLES = 2048
 INFORMED_SHARE = 0.3
+REAL_BATCH = 8
+"""Examples in a supervised step of a real model."""
 EPISODES_PER_STEP = 2
 """A batch of two roads reveals only a part of the law, so that the reflector must accumulate over meta-steps."""
 
@@ -129,10 +131,20 @@ def supervise(
 
 
 def make_start(path: str | Path, *, seed: int, num_steps: int = 800) -> Policy:
-    """Make the tiny reflector before GRPO, save it to the folder `path`, and return it."""
+    """Make the tiny reflector before GRPO, save it to the folder `path`, and return it. It knows no reward."""
     pairs = make_examples(NUM_EXAMPLES, seed=seed)
     tokenizer = make_tokenizer([messages[0]["content"] + "\n" + reply for messages, reply in pairs])
     policy = Policy(make_tiny_model(len(tokenizer), seed=seed), tokenizer)  # type: ignore[arg-type]
     supervise(policy, pairs, seed=seed, num_steps=num_steps)
     policy.save(path)
     return policy
+
+
+def make_real_start(model: str, path: str | Path, *, seed: int, num_steps: int, lora_rank: int) -> Policy:
+    """Teach a language model the same format, save it to the folder `path`, and return it. It knows no reward."""
+    policy = Policy.load(model, lora_rank=lora_rank)
+    pairs = make_examples(num_steps * REAL_BATCH, seed=seed)
+    supervise(policy, pairs, seed=seed, num_steps=num_steps, batch_size=REAL_BATCH, learning_rate=1e-3)
+    taught = policy.merged()
+    taught.save(path)
+    return taught
