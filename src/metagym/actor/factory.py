@@ -13,7 +13,7 @@ from metagym.actor.retrieval import ReadPrompt, retrieve_items
 from metagym.actor.tools import ToolActor
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.imports import import_object
-from metagym.models import MODEL_KEYS, ChatModel, is_local, make_model, model_from_environment
+from metagym.models import MODEL_KEYS, ChatModel, is_local, is_model_name, make_model, model_from_environment
 from metagym.optional_attributes import describe, extension_of
 from metagym.types import Action, Episode, Observation, Step
 
@@ -54,7 +54,7 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None, off
                 stacklevel=2,
             )
             return demo()
-    if isinstance(actor, str) and is_local(actor):
+    if isinstance(actor, str) and is_model_name(actor):
         actor = {"model": actor}
     if isinstance(actor, Mapping):
         model = make_model(actor, known=ACTOR_KEYS)

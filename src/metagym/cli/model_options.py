@@ -51,6 +51,7 @@ GUIDE: Final = (
         "local",
         "the language model on this machine, see `metagym models`; also local:NAME, and the path of a GGUF file",
     ),
+    ("litellm:NAME", "a model of any provider through LiteLLM (extra litellm): litellm:anthropic/NAME"),
     ("package.module:Name", "your own class or function"),
     ("demo, random", "scripted: the environment's stand-in, and random actions (actors only)"),
     ("METHOD", "reflectors: a method's name (ict, ace_style, fixed, ...), over the actor's model if it asks one"),
@@ -62,7 +63,7 @@ GUIDE: Final = (
 
 def read_actor(spec: str | None, sampling: str | None = None) -> Any:
     """Return the actor that `--actor` and `--sampling` ask for, as `make_actor` takes it."""
-    from metagym.models import is_local
+    from metagym.models import is_model_name
 
     if spec is None:
         raise ConfigError(
@@ -70,7 +71,7 @@ def read_actor(spec: str | None, sampling: str | None = None) -> Any:
             "model on a server, such as Qwen/Qwen3-8B@http://localhost:8000/v1), --actor NAME (with OPENAI_API_KEY "
             "set), --actor local (a small model on this machine), or --actor demo for the scripted one."
         )
-    is_name = spec in ACTOR_WORDS or (re.fullmatch(_IMPORT_PATH, spec) and not is_local(spec))
+    is_name = spec in ACTOR_WORDS or (re.fullmatch(_IMPORT_PATH, spec) and not is_model_name(spec))
     return _with_sampling("--sampling", spec if is_name else read_model("--actor", spec, ACTOR_WORDS), sampling)
 
 
@@ -79,7 +80,7 @@ def read_reflector(spec: str | None, sampling: str | None = None, *, actor: Any)
 
     `actor` is what `read_actor` returned: its model is the default, without its sampling.
     """
-    from metagym.models import is_local
+    from metagym.models import is_model_name
     from metagym.reflectors import method_names, takes_model
 
     model, methods = _shared_model(actor), method_names()
@@ -96,7 +97,7 @@ def read_reflector(spec: str | None, sampling: str | None = None, *, actor: Any)
     else:
         method, _, over = spec.partition(":")
         if method not in methods:
-            parts = None if is_local(spec) else re.fullmatch(rf"({_IMPORT_PATH})(?::(.+))?", spec)
+            parts = None if is_model_name(spec) else re.fullmatch(rf"({_IMPORT_PATH})(?::(.+))?", spec)
             method, over = (parts[1], parts[2]) if parts else ("", "")  # it names a model
         if method:
             found = {**read_model("--reflector", over), "method": method} if over else method

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from metagym.doctor.finding import Finding, ok, problem, warning
 from metagym.errors import ConfigError, MissingExtraError
 from metagym.imports import install_command
-from metagym.models import is_local, make_model, model_from_environment
+from metagym.models import is_local, is_model_name, make_model, model_from_environment
 from metagym.models.client_config import find_key
 from metagym.models.model_files import FIRST_MODEL
 
@@ -55,6 +55,9 @@ def check_server(
         model = model or (model_from_environment() or {}).get("model")
         if model is not None and is_local(model) and base_url is None:
             yield _check_local_model(model)
+            return
+        if model is not None and is_model_name(model) and base_url is None:
+            yield ok("model", f"{model} is asked through LiteLLM, which has no list of models to look at")
             return
         url = base_url or environ.get("OPENAI_BASE_URL") or None
         if model is None and url is None:

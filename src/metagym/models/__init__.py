@@ -13,6 +13,7 @@ server_words     what servers say, as data
 cassette         Cassette: every exchange in one file, to be replayed
 recorded_model   RecordedModel: a model of which only a cassette's replies are at hand
 factory          make_model: from a mapping or an environment variable to a model
+litellm_model    LiteLLMChatModel: `litellm:NAME`, a model that the SDK of LiteLLM asks
 local_model      GGUFChatModel: `local`, a model on this machine behind a server that the process shares
 local_server     ModelServer: llama.cpp, vLLM or `transformers serve`, under local_server_supervisor
 llama_cpp_engine the script that serves a GGUF file with llama.cpp, in a process of its own
@@ -24,7 +25,7 @@ from metagym.models.asking import ask, estimate_tokens, sample
 from metagym.models.cassette import Cassette
 from metagym.models.chat import Call, ChatModel
 from metagym.models.client_config import ClientConfig
-from metagym.models.factory import MODEL_KEYS, make_model, model_from_environment
+from metagym.models.factory import MODEL_KEYS, is_model_name, make_model, model_from_environment
 from metagym.models.local_model import GGUFChatModel, is_local
 from metagym.models.local_server import LlamaCppConfig, ModelServer
 from metagym.models.openai import OpenAIChatModel
@@ -42,6 +43,7 @@ __all__ = [
     "ask",
     "estimate_tokens",
     "is_local",
+    "is_model_name",
     "make_model",
     "model_from_environment",
     "sample",

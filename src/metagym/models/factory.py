@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from metagym.errors import ConfigError, UnknownNameError, config_error
 from metagym.models.client_config import ClientConfig
+from metagym.models.litellm_model import LiteLLMChatModel, is_litellm
 from metagym.models.local_model import GGUFChatModel, is_local
 from metagym.models.local_server import LlamaCppConfig
 from metagym.models.openai import OpenAIChatModel
@@ -43,7 +44,8 @@ def make_model(mapping: Mapping[str, Any], *, known: Sequence[str] = MODEL_KEYS)
     """Return the chat model that a JSON mapping describes.
 
     A model named `local`, `local:NAME` or `local:PATH` without a `base_url` runs on this machine; `server` holds the
-    fields of `LlamaCppConfig`. With `recorded`, a fingerprint from `Cassette.models`, only a cassette answers.
+    fields of `LlamaCppConfig`. LiteLLM asks a model named `litellm:NAME`. With `recorded`, a fingerprint from
+    `Cassette.models`, only a cassette answers.
     """
     if "api_key" in mapping:
         raise ConfigError(
@@ -71,7 +73,14 @@ def make_model(mapping: Mapping[str, Any], *, known: Sequence[str] = MODEL_KEYS)
     for name in ("api_key_env", "base_url") if here else ("server",):
         if options.pop(name, None) is not None:
             raise ConfigError(f"{name!r} does not belong to the {'local ' * here}model {mapping['model']!r}.")
-    return GGUFChatModel(**options) if here else OpenAIChatModel(**options)
+    if here:
+        return GGUFChatModel(**options)
+    return LiteLLMChatModel(**options) if is_litellm(options["model"]) else OpenAIChatModel(**options)
+
+
+def is_model_name(name: str) -> bool:
+    """Return whether a name by itself is that of a model, and not an import path: `local...` or `litellm:NAME`."""
+    return is_local(name) or is_litellm(name)
 
 
 def model_from_environment() -> dict[str, Any] | None:

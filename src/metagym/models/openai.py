@@ -107,7 +107,7 @@ class OpenAIChatModel(Extension):
         self.ledger = Ledger()
         server = f"model {model!r} at {self.base_url or 'the OpenAI API'}"
         self._retrier = Retrier(server, max_retries=max_retries, config=client, breaker=Breaker(client))
-        self._profile = ServerProfile(system_role, stream=client.stream, needs_stop="stop" in self.sampling)
+        self._profile = ServerProfile(system_role, stream=client.stream, own=self.sampling)
         self._constrainer, self._tool_sender = Constrainer(self.sampling), ToolSender(self.sampling)
         self._limits = TimeLimits(timeout_s, client.first_byte_timeout_s or timeout_s, client.reply_timeout_s)
         self._logged_names: set[str] = set()
@@ -178,7 +178,7 @@ class OpenAIChatModel(Extension):
             await booking.reserve(max_tokens(messages), limit)
             body = self._profile.body(request)
             try:
-                answer = await exchange(sdk, body, self._limits)
+                answer = await self._exchange(sdk, body)
                 if self._has_secret:  # a server may repeat the key
                     answer = answer.replace(self._api_key.encode(), _MASK.encode())
                 completion, is_counted = read_completion(answer, self.model)
@@ -211,6 +211,10 @@ class OpenAIChatModel(Extension):
             raise
         finally:
             limiter.release(grant, signal, num_tokens)
+
+    async def _exchange(self, sdk: AsyncOpenAI, body: dict[str, Any]) -> bytes:
+        """Send a request, and return the whole answer."""
+        return await exchange(sdk, body, self._limits)
 
     def _without_key(self, completion: Completion) -> Completion:
         texts = {name: getattr(completion, name) for name in ("text", "reasoning", "model", "finish_reason")}

@@ -227,7 +227,7 @@ def _read_answer(status: int, error: ServerError, headers: Any) -> Failure:
     if status in (401, 403):
         remedy = "Check the key: set OPENAI_API_KEY, or name its variable with api_key_env."
         return Failure(kind, message, remedy, ModelUnavailableError)
-    if status in (404, 405):
+    if status in (404, 405) and not means("no tools"):  # the model is there, and takes no tools
         remedy = "Check the model's name (GET {base_url}/models lists them) and that base_url ends in /v1."
         return Failure(kind, message, remedy, ModelUnavailableError)
     refused = {error.parameter or "name": None}

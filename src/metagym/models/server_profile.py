@@ -7,7 +7,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from metagym.errors import ConversationError
@@ -22,6 +22,9 @@ Signal = Literal["success", "overload", "other"]
 _WINDOW_S = 60.0
 _LOG_WAITS_FROM_S = 5.0
 SystemRole = Literal["auto", "system", "user"]
+Wish = Literal["stop", "seed"]
+_WISHES: frozenset[Wish] = frozenset({"stop", "seed"})
+"""Fields that the client sends by itself, and leaves out for a server that refuses them."""
 _STREAM: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 _SCORES = ("logprobs", "return_token_ids")
 """Fields of `sampling` that ask for log-probabilities and token ids."""
@@ -31,23 +34,25 @@ class ServerProfile:
     """The requests that a server takes.
 
     A refused request costs nothing, so that the first one may find out what the server takes; all later requests are
-    made accordingly. Nothing here changes what a model replies.
+    made accordingly. Nothing here changes what a model replies, but for a `seed` that the server does not take.
+    `own` holds the fields that the user asked for: they are sent, whatever the server says.
     """
 
-    def __init__(self, system_role: SystemRole, *, stream: bool, needs_stop: bool) -> None:
+    def __init__(self, system_role: SystemRole, *, stream: bool, own: Collection[str]) -> None:
         self._streams: bool | None = None if stream else False
         """Whether it streams, with a count of the tokens; None while that is not known."""
         self._may_stream = stream
         self._renamed: dict[str, str] = {}
         self._system_role = system_role
-        self._needs_stop, self._takes_stop = needs_stop, True
+        self._wishes = _WISHES - {*own}
+        self._refused: set[Wish] = set()
         self._wants_reasoning = False
 
     def body(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the request as this server takes it."""
         body = {self._renamed.get(name, name): value for name, value in request.items()}
-        if not self._takes_stop:
-            body.pop("stop", None)
+        for name in self._refused:
+            body.pop(name, None)
         messages = in_turns(body["messages"], system_role=self._system_role != "user")
         body["messages"] = [sent_form(message, with_reasoning=self._wants_reasoning) for message in messages]
         return body if self._streams is False else body | _STREAM
@@ -61,8 +66,9 @@ class ServerProfile:
             self._renamed["max_tokens"] = "max_completion_tokens"  # newer models of OpenAI
         is_final = not failure.may_pass and not issubclass(failure.error, ConversationError)
         is_refused = is_final or failure.kind == "HTTP 501"
-        if is_refused and "stop" in sent and has_meaning("stop", f"{parameter} {message}"):
-            self._takes_stop = self._needs_stop
+        for name in self._wishes:
+            if is_refused and name in sent and has_meaning(name, f"{parameter} {message}"):
+                self._refused.add(name)
         if is_refused and has_meaning("reasoning", f"{parameter} {message}"):
             self._wants_reasoning = True  # models that think between calls (DeepSeek, Kimi)
         is_no_stream = failure.kind == "broken reply" and "stream" in sent and self._streams is None
@@ -76,9 +82,9 @@ class ServerProfile:
         self, completion: Completion, sent: Mapping[str, Any], *, is_stream: bool, is_counted: bool
     ) -> bool:
         """Learn from a reply; return whether to ask again, because the way of asking spoiled it."""
-        if "stop" in sent and completion.reasoning and not self._needs_stop:
+        if "stop" in sent and completion.reasoning and "stop" in self._wishes:
             # Many servers look for the strings in the reasoning, too. The reply never began if they found one there.
-            self._takes_stop = False
+            self._refused.add("stop")
             if not completion.text.strip() and completion.finish_reason == "stop":
                 return True
         if "stream" not in sent:

@@ -11,7 +11,18 @@ from typing import Final, Literal
 from metagym.types import WHOLE_REASONS
 
 Meaning = Literal[
-    "overflow", "credit", "filter", "loading", "rate", "system role", "stream", "only streams", "stop", "reasoning"
+    "overflow",
+    "credit",
+    "filter",
+    "loading",
+    "rate",
+    "system role",
+    "stream",
+    "only streams",
+    "stop",
+    "seed",
+    "reasoning",
+    "no tools",
 ]
 
 CODES: Final[dict[Meaning, tuple[str, ...]]] = {
@@ -31,7 +42,7 @@ CODES: Final[dict[Meaning, tuple[str, ...]]] = {
         *("data_inspection_failed", "datainspectionfailed", "1301"),  # DashScope; Zhipu
     ),
     "loading": ("model_loading", "unavailable_error"),  # llama.cpp
-    **dict.fromkeys(("system role", "stream", "only streams", "stop", "reasoning"), ()),
+    **dict.fromkeys(("system role", "stream", "only streams", "stop", "seed", "reasoning", "no tools"), ()),
     "rate": ("rate_limit_exceeded", "rate_limit_error", "too_many_requests", "resource_exhausted"),
 }
 """Codes and types of errors. They decide before any word does."""
@@ -84,6 +95,8 @@ WORDS: Final[dict[Meaning, tuple[str, ...]]] = {
     ),
     "stream": (r"\bstream(?:ing|s|_options)?\b",),  # in a refusal: OpenAI (o1, organisations), Mistral, Databricks
     "stop": (r"\bstop(?:[ _]?(?:sequences?|strings?|words?))?\b",),  # in a refusal: OpenAI (o3, GPT-5), Vertex
+    "seed": (r"\bseed\b",),  # in a refusal: Gemini, Mistral, LiteLLM
+    "no tools": (r"no endpoints found that support (?:the provided )?.?tool",),  # OpenRouter, as a 404
     "reasoning": (r"reasoning_content.{0,60}(?:missing|must be passed back|required)",),  # DeepSeek, Kimi
     "only streams": (r"only supports? (?:the )?stream",),  # DashScope (QwQ)
     "rate": (r"rate limit|per (?:min|day|hour|second)|too many requests|\b[rt]p[md]\b",),

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.imports import import_object
-from metagym.models import ChatModel, is_local, make_model
+from metagym.models import ChatModel, is_model_name, make_model
 from metagym.models.client_config import REFLECTOR_REPLY_TOKENS
 from metagym.reflectors.protocol import Reflector, ReflectorSpec, as_reflector
 from metagym.reflectors.scripted_model import ScriptedReflectorModel
@@ -54,7 +54,7 @@ def make_reflector(
         return _reflector_from_mapping(reflector)
     if not isinstance(reflector, str):
         return as_reflector(reflector)
-    if is_local(reflector):
+    if is_model_name(reflector):
         return _reflector_from_mapping({"model": reflector})
     if reflector == "demo":
         if demo is None:

@@ -269,7 +269,7 @@ def _reported(request: ServerRequest, reply: ServerReply) -> Any:
 def _usage(request: ServerRequest, reply: ServerReply) -> Usage:
     if not reply.says_usage or reply.usage is not None:
         return Usage()
-    num_prompt = sum(len((message["content"] or "").split()) for message in request.messages)
+    num_prompt = sum(len((message.get("content") or "").split()) for message in request.messages)
     return Usage(prompt_tokens=num_prompt, completion_tokens=len(f"{reply.text} {reply.reasoning}".split()))
 
 
