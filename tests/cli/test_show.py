@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,8 @@ from rich.console import Console
 from metagym.budget import Ledger
 from metagym.cli import show
 from metagym.errors import ConfigError
-from metagym.runs import LOG, MANIFEST
+from metagym.runs import LOG
+from metagym.runs.times import TIMES, Session, Times
 from metagym.types import Usage
 from tests.cli.conftest import Metagym, invoke, rewards_in
 from tests.conftest import Serve
@@ -51,11 +51,12 @@ def test_show_and_runs_say_who_played_when_and_what_was_used(serve: Serve, comma
     server = serve(respond)
     options = ("--option", "episodes_per_step=1", "--steps", 1, "--out", "runs/a")
     command("run", "MetaGym/Gates-v0", "--actor", f"my-model@{server.base_url}", *options)
-    written = (Path("runs/a") / MANIFEST).stat().st_mtime
-    os.utime(Path("runs/a") / LOG, (written + 3_725, written + 3_725))
+    begun = datetime(2026, 3, 1, 12, 0).astimezone()
+    session = Session(started=begun, ended=begun + timedelta(seconds=3_725))
+    (Path("runs/a") / TIMES).write_text(Times(sessions=(session,)).model_dump_json())
     shown, row = command("show", "runs/a").out, json.loads(command("runs", "--json").out)[0]
     assert shown.startswith(
-        f"actor my-model, reflector my-model\nstarted {datetime.fromtimestamp(written):%Y-%m-%d %H:%M}"
+        "actor my-model, reflector my-model\nstarted 2026-03-01 12:00, ended 13:02, took 62.1 min; "
     )
     assert f"took 62.1 min; {len(server.requests)} calls, {row['num_tokens']:,} tokens" in shown
     assert row["num_tokens"] > 0

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import sys
+from datetime import datetime, timedelta
 from importlib import resources
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from metagym.evaluation.store import read_report
 from metagym.report import make_report
 from metagym.report.page import SCRIPT
 from metagym.runs import LOG, MANIFEST, RunFolder
+from metagym.runs.times import TIMES, Session, Times
 from metagym.types import StopReason, Usage
 from tests.conftest import MakeGates
 from tests.report.conftest import Report, WriteRun, manifest, played
@@ -89,6 +91,15 @@ def test_what_model_calls_used_is_shown_by_role_and_purpose(report: Report, lear
     told = words(report(learning))
     assert "actor, learning 2 2,400 400 68 0.5 3.0 min 2.5 s 1 0 0 0" in told
     assert "reflector, learning 0 0 0 0 0 + up to 0.5 1.5 min 0.0 s 0 0 1 0" in told
+
+
+def test_the_page_says_who_played_when_and_what_was_used(report: Report, learning: Path) -> None:
+    begun = datetime(2026, 3, 1, 12, 0).astimezone()
+    session = Session(started=begun, ended=begun + timedelta(hours=2))
+    (learning / TIMES).write_text(Times(sessions=(session,)).model_dump_json())
+    told = words(report(learning))
+    head = told[: told.index("Learning curve")]
+    assert "Reflector demo When started 2026-03-01 12:00, ended 14:00, took 2.0 h Used no model calls" in head
 
 
 def test_runs_that_were_not_measured_alike_are_separate_and_the_reason_is_shown(

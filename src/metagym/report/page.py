@@ -155,6 +155,7 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
         "path": str(run.path),
         "headline": sentence,
         "basis": basis,
+        "summary": table_rows.summary_rows(group),
         "scripted": scripted,
         "panels": [
             {"title": panel.title, "svg": draw_panel(panel, scripted=scripted, is_alone=len(panels) == 1)}

@@ -23,6 +23,7 @@ from metagym.evaluation.store import report_of
 from metagym.report.episode_selection import by_importance, share_out
 from metagym.runs import LOG, MANIFEST, REPORT, Key, Manifest, Measurement, RunFolder, read_manifest
 from metagym.runs.folder import load_ledger
+from metagym.runs.summary import RunSummary, summary_of
 from metagym.types import MetaStep, Reflection, Trajectory
 
 UNREADABLE = (MetaGymError, OSError, ValueError)
@@ -51,6 +52,8 @@ class Run:
     episodes: tuple[Trajectory, ...] = ()
     """The episodes that the report shows: all of them, or a selection."""
     num_episodes: int = 0
+    summary: RunSummary | None = None
+    """Who played, when, how long it took and what it used; None if the run cannot be read."""
     warnings: tuple[str, ...] = ()
     """What is wrong with more than a fifth of the replies or episodes."""
 
@@ -138,7 +141,9 @@ def _read_open(run: RunFolder, shown: set[Key]) -> Run:
     }
     problem = ""
     try:
-        common["spending"] = load_ledger(folder).rows()
+        ledger = load_ledger(folder)
+        common["spending"] = ledger.rows()
+        common["summary"] = summary_of(folder, manifest, ledger.spent())
     except RunFolderError as error:
         problem = str(error)
     if about is None:

@@ -13,10 +13,11 @@ from metagym.errors import ConfigError
 from metagym.evaluation.arena import Standings
 from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.output.tables import effort_cells, rank_text
-from metagym.rendering import duration_text
+from metagym.rendering import duration_text, plural
 from metagym.report.number_format import format_interval, format_mean, format_number, format_p
 from metagym.report.run_reading import Run
 from metagym.report.svg import domain_of, whisker
+from metagym.runs.summary import summary_of_all
 from metagym.types import Usage, digest
 
 _json = functools.partial(json.dumps, indent=2, ensure_ascii=False)
@@ -42,6 +43,16 @@ def tiles(run: Run) -> list[Row]:
         for name, label, note, sign in TILES
         if (found := getattr(run.report.overall, name)) is not None
     ]
+
+
+def summary_rows(group: Sequence[Run]) -> list[tuple[str, str]]:
+    """Return who played a group, when, how long it took and what it used, as names and texts."""
+    known = [run.summary for run in group if run.summary is not None]
+    if not known:
+        return []
+    found = summary_of_all(known)
+    runs = f" ({plural(len(known), 'run')})" if len(known) > 1 else ""
+    return [("Actor", found.actor), ("Reflector", found.reflector), ("When", found.when + runs), ("Used", found.used)]
 
 
 def family_rows(run: Run) -> list[Row]:

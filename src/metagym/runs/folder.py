@@ -4,6 +4,7 @@
     RUN/log.jsonl       one line for each finished episode, reflection, meta-step and measurement
     RUN/calls.jsonl     the model calls and what they used       RUN/replies.sqlite   the models' replies
     RUN/report.json     the figures of an evaluation, when it ends
+    RUN/times.json      when each process that wrote to the run started and ended
     RUN/lock            held by the one process that writes
 
 No line of the log is ever changed. A run is resumed by running it again over the log: the tasks drawn
@@ -29,6 +30,7 @@ from metagym.runs.lines import Key as Key
 from metagym.runs.lines import Logged, LoggedMetaStep, LoggedReflection, OtherSchemaError, line_of, read_line
 from metagym.runs.manifest import MANIFEST, Manifest, differing_fields, read_manifest
 from metagym.runs.store import MemoryStore, R
+from metagym.runs.times import Clock, SessionTimes, utc_now
 from metagym.types import Episode, MetaStep, Record, Reflection, Trajectory
 from metagym.types.plain_values import plain_json
 
@@ -43,8 +45,9 @@ REPORT = "report.json"
 class RunFolder:
     """An open run folder: a `RecordStore` for `MetaEnv.record_to` and `optimize`. Make one with `create` or `open`."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, *, clock: Clock = utc_now) -> None:
         self.path, self.manifest = path, manifest
+        self._times = SessionTimes(path, path / LOG, clock)
         self._journal = Journal(path / LOG)
         self._episodes: dict[tuple[Key, str], tuple[Place, bool]] = {}
         self._prompts: dict[tuple[str, int], str] = {}
@@ -53,10 +56,10 @@ class RunFolder:
         self._replies = ReplyCounts()
 
     @classmethod
-    def create(cls, path: str | Path, manifest: Manifest) -> RunFolder:
+    def create(cls, path: str | Path, manifest: Manifest, *, clock: Clock = utc_now) -> RunFolder:
         """Make a new run folder and become its only writer; a folder that already holds a run is refused."""
         path = Path(path)
-        run = cls(path, manifest)
+        run = cls(path, manifest, clock=clock)
         try:
             if (path / MANIFEST).exists():
                 raise RunFolderError(
@@ -65,22 +68,24 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             run._journal.lock()
             write_whole(path / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+            run._times.start()
         except OSError as error:
             run.close()
             raise RunFolderError(f"Expected a folder that can be written at {path}: {error}.") from error
         return run
 
     @classmethod
-    def open(cls, path: str | Path, *, writing: bool = False) -> RunFolder:
+    def open(cls, path: str | Path, *, writing: bool = False, clock: Clock = utc_now) -> RunFolder:
         """Open a run folder and read its log, without a torn last line; with `writing`, become its only writer.
 
         Raises:
             RunFolderError: there is no run, its schema is another one, its log is broken, or it has a writer.
         """
         path = Path(path)
-        run = cls(path, read_manifest(path))
+        run = cls(path, read_manifest(path), clock=clock)
         if writing:
             run._journal.lock()
+            run._times.start()
         try:
             run._read_log()
             if writing:  # a broken line would be found only after the first call
@@ -200,6 +205,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Close the log and release its lock. A second call does nothing."""
+        self._times.end()  # before the lock is free for another writer
         self._journal.close()
 
     def __enter__(self) -> RunFolder:
@@ -267,6 +273,7 @@ class RunFolder:
         return cast("Trajectory", read_line(self._journal.read(place)))
 
     def _append(self, record: Record) -> Place:
+        self._times.add_line()
         return self._journal.append(line_of(record))
 
 

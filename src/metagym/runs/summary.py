@@ -1,10 +1,12 @@
 """Who played a run, when, how long it took and what it used. It does not know the results.
 
-Records hold no clock, so that a run that is played again gives equal records. The times are those of the files.
+Records hold no clock, so that a run that is played again gives equal records. The times are those that the run folder
+keeps beside them; for older folders, those of the files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from metagym.files import written_at
 from metagym.rendering import duration_text, plural
 from metagym.runs.folder import CALLS, LOG, REPORT
 from metagym.runs.manifest import MANIFEST, Manifest
+from metagym.runs.times import read_times
 from metagym.types import Record, Text
 
 
@@ -25,9 +28,11 @@ class RunSummary(Record):
     reflector: Text
     """The method and the name of its model."""
     started: Text
-    """The time at which the manifest was written: ISO 8601 in local time, to the minute."""
+    """When the first process began to write: ISO 8601 in local time, to the minute."""
+    ended: Text
+    """When the last process ended, or wrote its last line if it still runs or crashed."""
     duration_s: float
-    """Seconds from the manifest to the last line, pauses included; a copied folder may show 0."""
+    """Seconds in which a process wrote to the run. Pauses are included only for older folders."""
     num_calls: int
     num_tokens: int
     cost: float
@@ -36,27 +41,60 @@ class RunSummary(Record):
     @property
     def text(self) -> str:
         """The summary in two lines."""
-        used = "no model calls"
-        if self.num_calls:
-            cost = f", cost {self.cost:.4f}" if self.cost else ""
-            used = f"{plural(self.num_calls, 'call')}, {self.num_tokens:,} tokens{cost}"
-        when = f"started {self.started[:16].replace('T', ' ')}, took {duration_text(self.duration_s)}; {used}"
-        return f"actor {self.actor}, reflector {self.reflector}\n{when}"
+        return f"actor {self.actor}, reflector {self.reflector}\n{self.when}; {self.used}"
+
+    @property
+    def used(self) -> str:
+        """The use in words."""
+        cost = f", cost {self.cost:.4f}" if self.cost else ""
+        return (
+            f"{plural(self.num_calls, 'call')}, {self.num_tokens:,} tokens{cost}"
+            if self.num_calls
+            else "no model calls"
+        )
+
+    @property
+    def when(self) -> str:
+        """The times in words; the date of the end is left out on the same day."""
+        started, ended = (text[:16].replace("T", " ") for text in (self.started, self.ended))
+        ended = ended[11:] if ended[:10] == started[:10] else ended
+        return f"started {started}, ended {ended}, took {duration_text(self.duration_s)}"
 
 
 def summary_of(path: Path, manifest: Manifest, spent: Spending) -> RunSummary:
     """Return the summary of the run folder at `path`, whose model calls used `spent`."""
-    begun = written_at(path / MANIFEST)
-    ended = max(written_at(path / name) for name in (MANIFEST, LOG, CALLS, REPORT))
+    last_change = max(written_at(path / name) for name in (MANIFEST, LOG, CALLS, REPORT))
+    sessions = read_times(path, last_change=last_change).sessions
+    periods = [(item.started.timestamp(), item.ended.timestamp()) for item in sessions if item.ended is not None]
+    periods = periods or [(written_at(path / MANIFEST), last_change)]
     return RunSummary(
         actor=player_name(manifest.env_options.get("actor")),
         reflector=player_name(manifest.reflector),
-        started=datetime.fromtimestamp(begun).astimezone().isoformat(timespec="minutes"),
-        duration_s=ended - begun,
+        started=_local_time(periods[0][0]),
+        ended=_local_time(periods[-1][1]),
+        duration_s=sum(ended - started for started, ended in periods),
         num_calls=spent.usage.num_calls,
         num_tokens=spent.usage.prompt_tokens + spent.usage.completion_tokens,
         cost=spent.cost,
     )
+
+
+def summary_of_all(summaries: Sequence[RunSummary]) -> RunSummary:
+    """Return one summary of at least one run: all names, the first start, the last end, and the sums of the rest."""
+    return RunSummary(
+        actor=", ".join(dict.fromkeys(item.actor for item in summaries)),
+        reflector=", ".join(dict.fromkeys(item.reflector for item in summaries)),
+        started=min((item.started for item in summaries), key=datetime.fromisoformat),
+        ended=max((item.ended for item in summaries), key=datetime.fromisoformat),
+        duration_s=sum(item.duration_s for item in summaries),
+        num_calls=sum(item.num_calls for item in summaries),
+        num_tokens=sum(item.num_tokens for item in summaries),
+        cost=sum(item.cost for item in summaries),
+    )
+
+
+def _local_time(timestamp: float) -> str:
+    return datetime.fromtimestamp(timestamp).astimezone().isoformat(timespec="minutes")
 
 
 def player_name(spec: Any) -> str:

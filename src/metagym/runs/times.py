@@ -1,0 +1,86 @@
+"""When a run was worked on: a file beside the records. Records hold no clock, and nothing compares this file."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from metagym.files import write_whole, written_at
+from metagym.types import Record
+
+TIMES = "times.json"
+
+Clock = Callable[[], datetime]
+
+
+class Session(Record):
+    """One process that wrote to the run."""
+
+    started: datetime
+    ended: datetime | None = None
+    """None while it writes, and after a crash until the next process opens the run."""
+
+
+class Times(Record):
+    """The sessions of a run in order."""
+
+    sessions: tuple[Session, ...] = ()
+
+
+def utc_now() -> datetime:
+    """Return the time, to the second, in UTC."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def read_times(folder: Path, *, last_change: float) -> Times:
+    """Return the times of the run in `folder`. A session without an end ended at `last_change`, in seconds since 1970.
+
+    A folder of an earlier version has no times, and a file that cannot be read counts as none.
+    """
+    try:
+        times = Times.model_validate_json((folder / TIMES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return Times()
+    if not times.sessions or times.sessions[-1].ended is not None:
+        return times
+    *before, last = times.sessions
+    ended = max(last.started, datetime.fromtimestamp(max(0.0, last_change), UTC))
+    return Times(sessions=(*before, last.model_copy(update={"ended": ended})))
+
+
+class SessionTimes:
+    """Keeps the times of this process in the file. Nothing is written for a process that added no line."""
+
+    def __init__(self, folder: Path, log: Path, clock: Clock) -> None:
+        self._folder, self._log, self._clock = folder, log, clock
+        self._mutex = threading.Lock()
+        self._started: datetime | None = None
+        self._before: tuple[Session, ...] | None = None
+
+    def start(self) -> None:
+        """Take the time at which this process became the writer."""
+        self._started = self._clock()
+
+    def add_line(self) -> None:
+        """Write the start of this session, once."""
+        with self._mutex:
+            if self._started is not None and self._before is None:
+                self._before = read_times(self._folder, last_change=written_at(self._log)).sessions
+                self._write(None)
+
+    def end(self) -> None:
+        """Write the end of this session, if its start was written."""
+        with self._mutex:
+            if self._started is not None and self._before is not None:
+                self._write(self._clock())
+            self._started = None
+
+    def _write(self, ended: datetime | None) -> None:
+        assert self._started is not None
+        session = Session(started=self._started, ended=ended)
+        times = Times(sessions=(*(self._before or ()), session))
+        with contextlib.suppress(OSError):  # a full disk is reported by the log, which holds what was paid for
+            write_whole(self._folder / TIMES, times.model_dump_json() + "\n")
