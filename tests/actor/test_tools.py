@@ -221,6 +221,17 @@ def test_the_oldest_turns_are_left_out_with_their_results() -> None:
     assert len(messages) < 12
 
 
+@pytest.mark.parametrize(("history_steps", "num_left_out"), [(None, 0), (4, 0), (3, 1), (2, 2), (0, 2)])
+def test_only_the_turns_of_the_last_steps_are_sent(history_steps: int | None, num_left_out: int) -> None:
+    replies = iter([OPEN, BOTH, "a weighs more?", BOTH._replace(text="Once more."), "b"])
+    _, requests = play(lambda request: next(replies), history_steps=history_steps)
+    messages = requests[3].body["messages"]
+    assert len(messages) == 2 + sum((3, 2, 3)[num_left_out:])
+    assert messages[1]["content"].endswith("turns are left out here.]" if num_left_out else "of the kind x.")
+    assert messages[-3]["content"] == "Once more."
+    assert [item["role"] for item in messages[-2:]] == ["tool", "tool"]
+
+
 def test_a_budget_reserves_the_tools_and_the_calls_of_the_history() -> None:
     messages: list[Message] = [{"role": "user", "content": "Weigh them."}]
     called: list[Message] = [{"role": "assistant", "content": "", "tool_calls": [call("weigh", parcel="a")]}]
@@ -237,8 +248,8 @@ def test_act_says_how_a_model_acts() -> None:
     assert isinstance(metagym.make("MetaGym/Gates-v0", actor=at).unwrapped.actor, ChatActor)  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match="Unknown act 'tolls'"):
         ScalesMetaEnv({**at, "act": "tolls"})
-    with pytest.raises(ConfigError, match="'history_steps' is for an actor that writes its actions as text"):
-        ScalesMetaEnv({**at, "history_steps": 3})
+    with pytest.raises(ConfigError, match="'reply_format' is for an actor that writes its actions as text"):
+        ScalesMetaEnv({**at, "reply_format": "act"})
 
 
 def test_an_actor_that_does_not_fit_the_environment_is_named() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import runpy
 from typing import Any
 
 import pytest
@@ -11,11 +13,12 @@ from metagym.actor import ChatActor
 from metagym.budget import Budget
 from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError, MissingExtraError
 from metagym.optimizers import Gepa
+from metagym.optimizers.gepa import PromptParts
 from metagym.reflectors import ChatReflector, FixedReflector
 from metagym.reflectors.scripted_model import ScriptedReflectorModel
 from metagym.testing import FakeChatModel
-from metagym.types import Trajectory
-from tests.conftest import FailingEnv, MakeGates, gates_of
+from metagym.types import Completion, Trajectory
+from tests.conftest import ROOT, FailingEnv, MakeGates, gates_of
 
 needs_gepa = pytest.mark.skipif(importlib.util.find_spec("gepa") is None, reason="needs the extra metagym[gepa]")
 BUDGET = Budget(episodes=60)
@@ -131,6 +134,51 @@ def test_a_reflector_without_a_model_or_a_budget_without_episodes_is_refused(mak
     for reflector, budget in ((FixedReflector(), BUDGET), (ChatReflector(ScriptedReflectorModel()), Budget())):
         with pytest.raises(ConfigError, match=r"GEPA needs a reflector over a chat model .* and a budget in episodes"):
             Gepa()(make_seeded(), reflector, budget=budget)
+
+
+class RuleReader:
+    """A scripted reflection model: it writes the rule that the episodes end with, whatever it is asked to improve."""
+
+    scripted = True
+
+    def __init__(self, *, is_null: bool = False) -> None:
+        self.is_null, self.asked = is_null, list[str]()
+
+    async def complete(self, messages: Any, call: Any) -> Completion:
+        self.asked.append(messages[0]["content"])
+        limit = re.findall(r"refunds end (\d+) days", self.asked[-1])[0]
+        rule = "Be kind." if self.is_null else f"Pay the money back up to {limit} days after the order, else reject."
+        return Completion(text=f"```\n{rule}\n```")
+
+
+@needs_gepa
+@pytest.mark.parametrize(
+    ("show_tools", "is_null", "has_effect"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_a_true_rule_reaches_the_description_of_a_tool_only_as_a_component(
+    show_tools: bool, is_null: bool, has_effect: bool
+) -> None:
+    shop = runpy.run_path(str(ROOT / "examples" / "09_tools.py"))
+    model = RuleReader(is_null=is_null)
+    with shop["ShopMetaEnv"](shop["clerk"], families=["14 days"]) as env:
+        env.reset(seed=0)
+        found = Gepa(show_tools=show_tools)(env, ChatReflector(model), budget=Budget(episodes=80))
+        # The clerk reads the description, and not the prompt.
+        assert ("## Tool: decide\nPay the money back up to 14 days" in found.last_prompt) == has_effect
+        tasks = [f"14 days/{seed}" for seed in range(200, 300)]
+        before, after = env.replay([env.default_prompt, found.last_prompt], tasks)
+    assert (after.reward - before.reward > 0.3) == has_effect
+    assert has_effect or after.reward == before.reward
+    assert any("calls the tool decide, and reads" in text for text in model.asked) == show_tools
+
+
+def test_the_parts_of_a_prompt_are_components_and_unchanged_ones_make_no_section() -> None:
+    tools = [{"type": "function", "function": {"name": name, "description": "Try."}} for name in ("pay", "ask")]
+    parts = PromptParts("Be brave.\n\n## Tool: pay\nPay once.", tools)
+    assert parts.components == {"prompt": "Be brave.", "Tool: pay": "Pay once.", "Tool: ask": "Try."}
+    assert parts.prompt_of(parts.components) == parts.prompt
+    assert parts.prompt_of({**parts.components, "Tool: pay": " "}) == "Be brave."
+    assert PromptParts("Be brave.", ()).templates is None
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gepa") is not None, reason="the extra metagym[gepa] is installed")

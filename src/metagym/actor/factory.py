@@ -80,7 +80,7 @@ def _acts_by_tools(act: Any, offers_tools: bool) -> bool:
 
 
 def _tool_actor(model: ChatModel, options: Mapping[str, Any], read_prompt: ReadPrompt | None) -> ToolActor:
-    if others := sorted(options.keys() - {"context_tokens"}):
+    if others := sorted(options.keys() - {"context_tokens", "history_steps"}):
         raise ConfigError(
             f"{others[0]!r} is for an actor that writes its actions as text, and this one calls tools. Remove it, or "
             "write act='text'."

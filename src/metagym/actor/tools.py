@@ -27,17 +27,25 @@ class ToolActor(Extension):
     or as text to a server that takes none (one question finds out). The calls of one reply are played in its order, one
     step each; then the model gets all results. A reply without a call is the agent's answer. A call that cannot be
     read, names no tool or does not fit its schema is not executed: its result is the reason.
-    `read_prompt` picks the part of the prompt to send (see `retrieve_items`). With `context_tokens` (by default the
-    model's, if it is known) the oldest turns are left out if the conversation and the reply would not fit.
+    `read_prompt` picks the part of the prompt to send (see `retrieve_items`). With `history_steps`, only the turns of
+    that number of last steps are sent; the last turn, with its results, always is. With `context_tokens` (by default
+    the model's, if it is known) the oldest turns are left out if the conversation and the reply would not fit.
     """
 
     def __init__(
-        self, model: ChatModel, *, context_tokens: int | None = None, read_prompt: ReadPrompt | None = None
+        self,
+        model: ChatModel,
+        *,
+        history_steps: int | None = None,
+        context_tokens: int | None = None,
+        read_prompt: ReadPrompt | None = None,
     ) -> None:
+        if history_steps is not None and history_steps < 0:
+            raise ConfigError(f"history_steps must be 0 or more, or None for all, got {history_steps}.")
         if context_tokens is not None and context_tokens < 1:
             raise ConfigError(f"context_tokens must be positive, or None for no limit, got {context_tokens}.")
         about = extension_of(model)
-        self.model, self.read_prompt = model, read_prompt
+        self.model, self.history_steps, self.read_prompt = model, history_steps, read_prompt
         self.context_tokens = context_tokens or about.context_tokens
         self.scripted, self._max_reply_tokens = about.scripted, about.max_reply_tokens or 0
         self._about = about
@@ -48,6 +56,7 @@ class ToolActor(Extension):
         return {
             "kind": "ToolActor",
             "model": describe(self.model),
+            "history_steps": self.history_steps,
             "context_tokens": self.context_tokens,
             "read_prompt": describe(self.read_prompt),
             "text_form": digest(TEXT_FORM),
@@ -79,7 +88,8 @@ class ToolActor(Extension):
 
     def messages(self, prompt: str, steps: Sequence[Step], observation: Observation) -> list[Message]:
         """Return the conversation that is sent for `observation` after `steps`, in the native form."""
-        return [message for group in self._groups(prompt, steps, observation) for message in group]
+        groups = self._groups(prompt, steps, observation)
+        return _without_oldest(groups, self._num_left_out(steps))
 
     def _groups(self, prompt: str, steps: Sequence[Step], observation: Observation) -> list[list[Message]]:
         """Return the head of the conversation, then the messages of each turn."""
@@ -93,22 +103,31 @@ class ToolActor(Extension):
             groups.append([_reply_message(turn), *_answer_messages(turn, answers)])
         return groups
 
+    def _num_left_out(self, steps: Sequence[Step]) -> int:
+        """Return the number of oldest turns that lie before the last `history_steps` steps; the last turn stays."""
+        if self.history_steps is None:
+            return 0
+        turns, num_steps = turns_of(steps), len(steps)
+        for number, turn in enumerate(turns[:-1]):
+            num_steps -= len(turn.steps)
+            if num_steps < self.history_steps:
+                return number
+        return max(0, len(turns) - 1)
+
     def _fitted(self, prompt: str, steps: Sequence[Step], observation: Observation, tools: Tools) -> list[Message]:
-        groups = self._groups(prompt, steps, observation)
+        groups, num_left_out = self._groups(prompt, steps, observation), self._num_left_out(steps)
+        if self.context_tokens is None:
+            return _without_oldest(groups, num_left_out)
         sizes = [estimate_tokens(group) for group in groups]
         offered = estimate_tokens(conversation_of({"messages": (), "tools": tools}))
         first = steps[0].action.completion.usage.prompt_tokens if steps and steps[0].action.completion else 0
         scale = first / (sizes[0] + offered) if first else 1.0  # the server's own count corrects the estimate
-        limit = float("inf") if self.context_tokens is None else self.context_tokens - self._max_reply_tokens
-        excess, num_left_out = (sum(sizes) + offered) * scale - limit, 0
+        sent = sizes[0] + sum(sizes[num_left_out + 1 :]) + offered
+        excess = sent * scale - (self.context_tokens - self._max_reply_tokens)
         while excess > 0 and num_left_out + 2 < len(groups):  # the last turn stays
             num_left_out += 1
             excess -= sizes[num_left_out] * scale
-        if num_left_out:
-            system, user = groups[0]
-            note = f"{user['content']}\n\n[{num_left_out} turns are left out here.]"
-            groups = [[system, {"role": "user", "content": note}], *groups[num_left_out + 1 :]]
-        return [message for group in groups for message in group]
+        return _without_oldest(groups, num_left_out)
 
     def _with(self, tools: Tools) -> ChatModel:
         own = self._about.with_tools
@@ -118,6 +137,15 @@ class ToolActor(Extension):
     async def aclose(self) -> None:
         """Close the model's connections, if it has any."""
         await self._about.aclose()
+
+
+def _without_oldest(groups: list[list[Message]], num_turns: int) -> list[Message]:
+    """Return the messages without those of the oldest turns, which a note counts."""
+    if num_turns:
+        system, user = groups[0]
+        note = f"{user['content']}\n\n[{num_turns} turns are left out here.]"
+        groups = [[system, {"role": "user", "content": note}], *groups[num_turns + 1 :]]
+    return [message for group in groups for message in group]
 
 
 def first_action(completion: Completion) -> Action:

@@ -26,11 +26,29 @@ from metagym.optimizers.meta_loop import OptimizationResult, method_ledger, resu
 from metagym.optional_attributes import extension_of
 from metagym.reflectors import ReflectorSpec
 from metagym.rendering import render_outcome, render_trajectory
-from metagym.types import Message, MetaStep, Trajectory, derive_seed
+from metagym.tools import read_call, read_parts, write_part
+from metagym.tools.calls import Tool
+from metagym.types import Message, MetaStep, Task, Trajectory, derive_seed
 
 logger = logging.getLogger(__name__)
 COMPONENT: Final = "prompt"
 """GEPA's name for the text that it evolves."""
+TOOL: Final = "Tool: "
+"""How the name of a component that is a tool's description begins; the tool's name follows."""
+TOOL_TEMPLATE: Final = """\
+An agent calls the tool {name}, and reads this description of it:
+```
+<curr_param>
+```
+
+These are episodes of the agent, with feedback:
+```
+<side_info>
+```
+
+Write a better description of the tool: what it does, when to call it, and each rule of it that the episodes show. The
+agent cannot see these episodes. Provide the new description within ``` blocks."""
+"""GEPA's request for a better description; it fills the two placeholders in."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +62,9 @@ class Gepa:
     minibatch_size: int = 3
     num_validation: int | None = None
     """Training tasks of the Pareto set; by default a fifth of the budget's episodes, 2 to 50."""
+    show_tools: bool = False
+    """Whether the description of each tool that the environment offers is evolved too, as a component of its own.
+    The tools are those of one training task of each family."""
     max_tokens: int = 24_000
     """Tokens that the episodes of a minibatch may take in the reflection, shared evenly."""
 
@@ -65,13 +86,15 @@ class Gepa:
         num_episodes = 2 * self.minibatch_size + num_validation
         with method_ledger(env, budget) as ledger:
             _, info = env.reset()
-            run = _GepaRun(env, model, ledger, info["default_prompt"], self.max_tokens)
             # The training tasks of the minibatches and those of the Pareto set are different ones.
             tasks = env.task_set.draw(num_episodes, rng=env.np_random, families=env.families, split=env.config.split)
             ids = [task.id for task in tasks]
+            candidate = PromptParts(info["default_prompt"], tools_of(env, tasks) if self.show_tools else ())
+            run = _GepaRun(env, model, ledger, candidate, self.max_tokens)
             try:
                 gepa.optimize(
-                    seed_candidate={COMPONENT: info["default_prompt"]},
+                    seed_candidate=candidate.components,
+                    reflection_prompt_template=candidate.templates,
                     trainset=ids[num_validation:],
                     valset=ids[:num_validation],
                     adapter=run,
@@ -90,26 +113,73 @@ class Gepa:
             return run.result()
 
 
+class PromptParts:
+    """The components that GEPA evolves, and the prompt that they make: the text, and descriptions of tools.
+
+    >>> parts = PromptParts("Be brave.", [{"function": {"name": "pay", "description": "Pay."}}])
+    >>> parts.components
+    {'prompt': 'Be brave.', 'Tool: pay': 'Pay.'}
+    >>> print(parts.prompt_of({"prompt": "Be brave.", "Tool: pay": "Pay once."}))
+    Be brave.
+    <BLANKLINE>
+    ## Tool: pay
+    Pay once.
+    """
+
+    def __init__(self, prompt: str, tools: Sequence[Tool]) -> None:
+        self.prompt = prompt
+        self._own = {TOOL + tool["function"]["name"]: tool["function"].get("description", "") for tool in tools}
+        text, described = read_parts(prompt, tools)
+        texts = {TOOL + tool["function"]["name"]: tool["function"].get("description", "") for tool in described}
+        self.components: dict[str, str] = {COMPONENT: text, **texts}
+
+    @property
+    def templates(self) -> dict[str, str] | None:
+        """GEPA's requests for the descriptions of tools; None for its own wording of everything."""
+        return {name: TOOL_TEMPLATE.replace("{name}", name.removeprefix(TOOL)) for name in self._own} or None
+
+    def prompt_of(self, candidate: Mapping[str, str]) -> str:
+        """Return the prompt; a description that is empty, or the environment's own, makes no section."""
+        prompt = candidate[COMPONENT]
+        for name, own in self._own.items():
+            if (text := candidate[name].strip()) and text != own:
+                prompt = write_part(prompt, name.removeprefix(TOOL), text)
+        return prompt
+
+
+def tools_of(env: MetaEnv, tasks: Sequence[Task]) -> tuple[Tool, ...]:
+    """Return the tools that the environment offers at the start of one task of each family; no episode is played."""
+    found: dict[str, Tool] = {}
+    with contextlib.closing(env.make_inner_env()) as inner:
+        for task in {task.family: task for task in tasks}.values():
+            _, info = inner.reset(seed=task.seed, options={"task_id": task.id})
+            for tool in info.get("tools") or ():
+                found.setdefault(tool["function"]["name"], tool)
+    return tuple(found.values())
+
+
 class _GepaRun:
     """One run of GEPA: its adapter, its reflection model, its observer and its log, so that all know of each other."""
 
     propose_new_texts = None  # GEPA's own wording of the reflection
 
-    def __init__(self, env: MetaEnv, model: ChatModel, ledger: Ledger, first_prompt: str, max_tokens: int) -> None:
+    def __init__(self, env: MetaEnv, model: ChatModel, ledger: Ledger, parts: PromptParts, max_tokens: int) -> None:
         self.env, self.model, self.ledger, self._max_tokens = env, model, ledger, max_tokens
         self.seed = int(env.np_random.integers(2**31))
         self.stopped = ""
         self.history: list[MetaStep] = []
         self.outlays: list[BudgetUse] = [ledger.used]
-        self._first_prompt = first_prompt
+        self._parts = parts
         self._played: MetaStep | None = None
         self._num_calls = 0
 
     def evaluate(self, batch: list[str], candidate: dict[str, str], capture_traces: bool = False) -> Any:
         """Play the tasks under the candidate: one episode each, booked once, as learning."""
         evaluation = require("gepa").EvaluationBatch
-        prompt = candidate[COMPONENT]
-        if not prompt.strip() or not self.env.action_space.contains(prompt):  # it is not played, and earns nothing
+        prompt = self._parts.prompt_of(candidate)
+        if not candidate[COMPONENT].strip() or not self.env.action_space.contains(
+            prompt
+        ):  # it is not played, and earns nothing
             self._played = None
             return evaluation([None] * len(batch), [0.0] * len(batch), [None] * len(batch), num_metric_calls=0)
         with _stopping():
@@ -126,7 +196,11 @@ class _GepaRun:
     ) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Return each episode as text, with its outcome as the feedback."""
         share = self._max_tokens // max(1, len(eval_batch.trajectories))
-        return {COMPONENT: [_example(item, share) for item in eval_batch.trajectories if item is not None]}
+        played = [item for item in eval_batch.trajectories if item is not None]
+        return {
+            name: [_example(item, share) for item in _calling(played, name.removeprefix(TOOL)) or played]
+            for name in components_to_update
+        }
 
     def reflect(self, prompt: str | list[dict[str, Any]]) -> str:
         """Ask the model, as GEPA words it."""
@@ -164,10 +238,16 @@ class _GepaRun:
 
     def result(self) -> OptimizationResult:
         """Return what was found so far."""
-        prompt, outlays = self._first_prompt, self.outlays
+        prompt, outlays = self._parts.prompt, self.outlays
         if self.history:
             prompt, outlays = self.history[-1].prompt, [*self.outlays, self.ledger.used]
         return result_of(self.history, prompt, outlays=tuple(outlays), stopped=self.stopped)
+
+
+def _calling(trajectories: Sequence[Trajectory], tool: str) -> list[Trajectory]:
+    """Return the episodes in which a tool was called."""
+    calls = ((item, read_call(step.action.text or "")) for item in trajectories for step in item.steps)
+    return list({id(item): item for item, call in calls if call is not None and call.name == tool}.values())
 
 
 def _example(trajectory: Trajectory, max_tokens: int) -> dict[str, str]:
