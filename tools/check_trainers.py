@@ -17,11 +17,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SLOW_TOO = "slow or not slow"
+VERL_NEEDS = ("cachetools", "uvicorn", "fastapi", "TransferQueue", "pyzmq", "msgspec")
 CHECKS: dict[str, tuple[list[str], list[str]]] = {
     "textarena": (["textarena"], ["tests/bridges/test_textarena.py"]),
     "verifiers": (["verifiers"], ["tests/bridges/test_verifiers.py", "tests/bridges/test_verifiers_env.py"]),
     "skyrl-gym": (["skyrl-gym"], ["tests/bridges/test_skyrl.py"]),
     "openenv": (["openenv"], ["tests/bridges/test_openenv.py"]),
+    "verl": (
+        ["torch==2.13.0", "verl==0.9.1", "transformers<5.11", *VERL_NEEDS],
+        ["tests/training/test_verl_contract.py"],
+    ),
     "trl": (["torch==2.13.0", "trl", "-e", f"{ROOT}[train]"], ["tests/training/test_trl.py"]),
 }
 """By package: what is installed beside metagym, and the tests."""

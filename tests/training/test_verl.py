@@ -14,8 +14,9 @@ from metagym.envs.gates.env import GATES, law_of
 from metagym.errors import ConfigError, InfrastructureError
 from metagym.registration import make
 from metagym.training.experience import Experience, collect
+from metagym.training.meta_episode_env import MetaEpisodeConfig
 from metagym.training.reward import MetaReward
-from metagym.training.verl import DATA_SOURCE, compute_score, write_verl_parquet
+from metagym.training.verl import DATA_SOURCE, compute_score, write_verl_meta_episodes, write_verl_parquet
 from metagym.training_demo.gates_problem import prompt_of
 
 pytestmark = pytest.mark.train
@@ -39,6 +40,16 @@ def test_the_columns_are_those_that_verl_reads(rows: Any) -> None:
     assert table[0]["data_source"] == DATA_SOURCE
     assert [message["role"] for message in table[0]["prompt"]] == ["system", "user"]
     assert json.loads(table[0]["reward_model"]["ground_truth"])["env_id"] == "MetaGym/Gates-v0"
+
+
+def test_rows_of_meta_episodes_name_their_agent_loop_and_their_seed(tmp_path: Path) -> None:
+    config = MetaEpisodeConfig(num_turns=2)
+    path = tmp_path / "meta.parquet"
+    write_verl_meta_episodes(2, path, env_id="MetaGym/Gates-v0", env_options=OPTIONS, config=config, first_seed=7)
+    table = parquet.read_table(path).to_pylist()
+    assert [(row["agent_name"], row["extra_info"]["seed"]) for row in table] == [("metagym", 7), ("metagym", 8)]
+    spec = json.loads(table[0]["extra_info"]["meta_episode"])
+    assert spec == {"env_id": "MetaGym/Gates-v0", "env_options": OPTIONS, "config": config.model_dump()}
 
 
 def test_the_reward_is_that_of_the_library(rows: Any) -> None:

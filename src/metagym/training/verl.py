@@ -12,6 +12,7 @@ from typing import Any
 
 from metagym.errors import ConfigError
 from metagym.training.experience import Experience, Render, chat_messages, write_rows
+from metagym.training.meta_episode_env import MetaEpisodeConfig
 from metagym.training.reward import RewardConfig, reward_reply
 
 DATA_SOURCE = "metagym"
@@ -42,6 +43,34 @@ def write_verl_parquet(
                 "extra_info": {"index": row, "id": item.id, "split": "train"},
             }
         )
+    write_rows(rows, path)
+
+
+def write_verl_meta_episodes(
+    num_episodes: int,
+    path: str | Path,
+    *,
+    env_id: str,
+    env_options: dict[str, Any],
+    config: MetaEpisodeConfig | None = None,
+    first_seed: int = 0,
+) -> None:
+    """Write rows of whole meta-episodes, which `metagym.bridges.verl` plays: `agent_name` is `metagym`.
+
+    The conversation is ours: what a row has as its prompt is not used.
+    """
+    spec = {"env_id": env_id, "env_options": env_options, "config": (config or MetaEpisodeConfig()).model_dump()}
+    rows = [
+        {
+            "data_source": DATA_SOURCE,
+            "agent_name": "metagym",
+            "prompt": [{"role": "user", "content": "A meta-episode."}],
+            "ability": "reflection",
+            "reward_model": {"style": "rule", "ground_truth": ""},
+            "extra_info": {"index": number, "seed": first_seed + number, "meta_episode": json.dumps(spec)},
+        }
+        for number in range(num_episodes)
+    ]
     write_rows(rows, path)
 
 
