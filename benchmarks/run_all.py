@@ -30,16 +30,17 @@ BENCHMARKS = {
     "parallel": "A CPU-heavy environment over workers and Ray",
     "minihack_speed": "MiniHack against a bare loop over the same game",
     "alfworld_speed": "ALFWorld: the native engine against TextWorld",
+    "tools_speed": "Tools: the right calls of all 200 base tasks of BFCL through the engine",
     "import_time": "Import",
 }
-NEEDS = {"minihack_speed": "minihack"}
+NEEDS = {"minihack_speed": "minihack", "tools_speed": "bfcl_eval"}
 """The package that a benchmark needs; other benchmarks report themselves what they leave out."""
 
 
 def run_one(name: str, arguments: argparse.Namespace) -> list[Row]:
     """Run one benchmark in a process of its own; without rows if it is left out."""
     if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
-        note(f"{name} is left out: it needs the extra {NEEDS[name]}")
+        note(f"{name} is left out: it needs the package {NEEDS[name]}")
         return []
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "rows.json"

@@ -6,6 +6,7 @@ remembered if one of the first four instructions `when it helps, call NAME` of t
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,8 +31,7 @@ class ToolsExpert:
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
         """Return the next action of the solution."""
-        actions = list(self.plan(episode))
-        return actions[len(steps)] if len(steps) < len(actions) else Action(text=DONE)
+        return next(itertools.islice(self.plan(episode), len(steps), None), Action(text=DONE))
 
     def plan(self, episode: Episode) -> Iterator[Action]:
         """Yield all actions of the episode."""
