@@ -1,9 +1,9 @@
 """Replay the right calls of all 200 base tasks of MetaGym/Tools-v0: calls a second through the engine, and bare.
 
-python benchmarks/tools_speed.py
+    python benchmarks/tools_speed.py [--runs 5]
 
-It needs the package bfcl-eval. Tasks are read before the clock starts. CPU time of this process is what is counted, so that
-a busy machine changes little; the ratio is of runs in turn.
+It needs the package bfcl-eval. Tasks are read before the clock starts. CPU time of this process is counted, so that a
+busy machine changes little; the ratio is of runs in turn.
 """
 
 from __future__ import annotations
