@@ -29,6 +29,7 @@ BENCHMARKS = {
     "growth": "Growth with the batch and with the run",
     "parallel": "A CPU-heavy environment over workers and Ray",
     "minihack_speed": "MiniHack against a bare loop over the same game",
+    "world_speed": "The other worlds against a bare loop over the same inner environment",
     "alfworld_speed": "ALFWorld: the native engine against TextWorld",
     "tools_speed": "Tools: the right calls of all 200 base tasks of BFCL through the engine",
     "import_time": "Import",

