@@ -1,0 +1,116 @@
+"""Question (b) of the plan: can a small model reflect? Methods and controls on equal budgets, each law a replicate.
+
+    python benchmarks/reference_reflectors.py CASSETTE OUT [--model FILE.gguf] [--laws 5]
+
+OUT is the arena's folder; a run that was stopped goes on. With a model, the replies that the cassette does not hold are
+asked for. Without one, all is played again from the cassette (`CASSETTE.gz` is read as well), and the same table is
+printed. See docs/results/plan.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from measuring import note, print_table
+from reference_prompts import unpacked
+
+from metagym.cli.model_options import replayed
+from metagym.envs.gates.env import FAMILIES, GATES, law_of
+from metagym.evaluation import EvaluationReport
+from metagym.evaluation.arena import Entrant, run_arena
+from metagym.evaluation.preset import Preset, PresetEnvironment
+from metagym.models import Cassette
+from metagym.optimizers import InTurn
+from metagym.reflectors import as_reflector
+from metagym.statistics import holm, mean_interval
+from metagym.types import MetaStep
+
+METHODS = ("fixed", "ict", "ace_style", "exemplars", "best_of_n(ict)")
+BATCH = 4
+ACTOR = {"constrain": "auto", "reply_format": "act", "sampling": {"max_tokens": 40}}
+
+
+def expert(history: Sequence[MetaStep]) -> str:
+    """Write one true line more: the positive control, which knows the law."""
+    last = history[-1]
+    law = law_of(last.trajectories[0].task.family)
+    lines = [f"When the gate is {gate}, {way}." for gate, way in zip(GATES, law.opens, strict=True)]
+    missing = [line for line in lines if line not in last.prompt]
+    return "\n".join([last.prompt, *missing[:1]])
+
+
+def preset(num_laws: int) -> Preset:
+    """Return the protocol: three batches of four roads, then eight test roads, each law once."""
+    laws = FAMILIES[81 :: len(FAMILIES) // 20][:num_laws]
+    others = FAMILIES[40 :: len(FAMILIES) // 20][:num_laws]
+    options = {"max_steps": 12, "score": "progress", "allow_bad_batches": True}
+    return Preset(
+        name="reference reflectors",
+        environments=(PresetEnvironment(id="MetaGym/Gates-v0", families=laws, train_families=others, options=options),),
+        controls=("same again", "permuted outcomes", "other family"),
+        num_steps=3,
+        episodes_per_step=(BATCH,),
+        num_seeds=1,
+        num_validation=1,
+        num_test=2 * BATCH,
+    )
+
+
+def score_of(report: EvaluationReport, law: str) -> float:
+    """Return the test score of the last prompt on a law."""
+    found = report.families[law].test_last
+    assert found is not None
+    return found.mean
+
+
+def print_results(reports: Sequence[EvaluationReport], laws: Sequence[str]) -> None:
+    """Print one line for each arm; the differences are paired by law, and Holm's p is over all arms."""
+    scores = {report.arm: [score_of(report, law) for law in laws] for report in reports}
+    arms = [arm for arm in scores if arm != "fixed"]
+    gains = {arm: mean_interval([a - b for a, b in zip(scores[arm], scores["fixed"], strict=True)]) for arm in arms}
+    p_values = holm([1.0 if gain is None or gain.p_value is None else gain.p_value for gain in gains.values()])
+    adjusted = dict(zip(arms, p_values, strict=True))
+    rows = []
+    for arm, own in scores.items():
+        gain = gains.get(arm)
+        has_ends = gain is not None and gain.low is not None
+        shown = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain is not None and has_ends else ""
+        p = f"{adjusted[arm]:.3f}" if arm in adjusted else ""
+        rows.append((arm, str(len(own)), f"{sum(own) / len(own):.3f}", shown, p))
+    print_table(("arm", "laws", "test score", "minus fixed [95 %]", "p (Holm)"), *rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("cassette", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--model", type=Path, help="a GGUF file; without one the cassette is replayed")
+    parser.add_argument("--laws", type=int, default=5)
+    asked = parser.parse_args()
+    plan = preset(asked.laws)
+    with tempfile.TemporaryDirectory() as folder:
+        path = unpacked(asked.cassette, folder)
+        name = f"local:{asked.model}" if asked.model else "local"
+        actor: dict[str, Any] = {"model": name, **ACTOR}
+        model: dict[str, Any] = {"model": name, "sampling": {"max_tokens": 600}}
+        if asked.model is None:
+            actor, model = replayed(actor, "actor", str(path)), replayed(model, "reflector", str(path))
+        with closing(Cassette(path, mode="read-through" if asked.model else "replay")) as cassette, cassette.open():
+            (bout,) = run_arena(
+                plan,
+                [*METHODS, Entrant("expert", as_reflector(expert), InTurn())],
+                actor=actor,
+                model=model,
+                path=asked.out,
+                on_arm=lambda name, episodes: note(f"{name}: {episodes} episodes"),
+            )
+    print_results(bout.reports, plan.environments[0].families)
+
+
+if __name__ == "__main__":
+    main()
