@@ -140,6 +140,9 @@ def test_actor_turns_are_exported_as_they_were_sent(command: Metagym) -> None:
     assert {turn["role"] for turn in turns} == {"actor"}
     assert {turn["completion"] for turn in turns} == {"Action: knock"}
     assert {turn["messages"][0]["role"] for turn in turns} == {"system"}
+    assert command(*arguments, "--kind", "branches")[0] == 0
+    branches = [json.loads(line) for line in Path("turns.jsonl").read_text().splitlines()]
+    assert len(branches) == 4 * len(turns), "the action that was taken, and three others"
     code, _, err = command(*arguments, "--option", "episodes_per_step=3")
     assert code == 1
     assert "Expected experience with the fingerprint" in err.replace("\n", " ")

@@ -192,6 +192,7 @@ class ExportKind(StrEnum):
     BEST = "best"
     PREFERENCES = "preferences"
     DISTILLED = "distilled"
+    BRANCHES = "branches"
 
 
 def train_export_command(
@@ -209,34 +210,50 @@ def train_export_command(
 
     turns: as they are, with rewards. best: the best of each group, for fine-tuning. preferences: the best and the worst
     of each group, for DPO. distilled: the actor's turns in episodes with a positive score, with the environment's own
-    prompt in place of the one that was learned, so that the weights learn it.
+    prompt in place of the one that was learned, so that the weights learn it. branches: at every step of the actor,
+    what the environment answers to the action that was taken, and to three others.
     """
-    from metagym.actor import ChatActor, ToolActor
     from metagym.training import export
-    from metagym.training.experience import read_experience
-    from metagym.types import digest
 
-    if env is None:
-        if kind is ExportKind.DISTILLED:
-            raise ConfigError("--kind distilled takes the actor's turns. Name its environment: --env.")
-        turns = export.reflector_turns(source)
+    if env is not None:
+        turns = _actor_turns(source, kind, env, option, model_options.read_actor(actor, sampling))
+    elif kind in (ExportKind.DISTILLED, ExportKind.BRANCHES):
+        raise ConfigError(f"--kind {kind} takes the actor's turns. Name its environment: --env.")
     else:
-        with _make_env(env, option, model_options.read_actor(actor, sampling)) as made:
-            meta_env: Any = made.unwrapped
-            player, fingerprint, prompt = meta_env.actor, digest(meta_env.fingerprint), meta_env.default_prompt
-        if not isinstance(player, ChatActor | ToolActor):
-            raise ConfigError(f"Expected an actor with a model, got {type(player).__name__}: it receives no messages.")
-        experience = read_experience(source, fingerprint=fingerprint)
-        played = [item for each in experience for item in each.meta_step.trajectories]
-        in_place = prompt if kind is ExportKind.DISTILLED else None
-        turns = export.actor_turns(played, player, prompt_in_place=in_place)
+        turns = export.reflector_turns(source)
     made_of: dict[ExportKind, Callable[[Iterator[dict[str, Any]]], list[dict[str, Any]]]] = {
         ExportKind.TURNS: list,
+        ExportKind.BRANCHES: list,
         ExportKind.BEST: export.best_turns,
         ExportKind.PREFERENCES: export.preferences,
         ExportKind.DISTILLED: export.good_turns,
     }
     console.print(f"{export.write_turns(made_of[kind](turns), out)} lines in {out}", soft_wrap=True, highlight=False)
+
+
+def _actor_turns(
+    source: Path, kind: ExportKind, env: str, option: list[str] | None, actor: Any
+) -> Iterator[dict[str, Any]]:
+    from metagym.actor import ChatActor, ToolActor
+    from metagym.training import export
+    from metagym.training.branching import branches
+    from metagym.training.experience import read_experience
+    from metagym.types import digest
+
+    with _make_env(env, option, actor) as made:
+        meta_env: Any = made.unwrapped
+        player = meta_env.actor
+        if not isinstance(player, ChatActor | ToolActor):
+            raise ConfigError(f"Expected an actor with a model, got {type(player).__name__}: it receives no messages.")
+        experience = read_experience(source, fingerprint=digest(meta_env.fingerprint))
+        played = [item for each in experience for item in each.meta_step.trajectories]
+        if kind is not ExportKind.BRANCHES:
+            in_place = meta_env.default_prompt if kind is ExportKind.DISTILLED else None
+            yield from export.actor_turns(played, player, prompt_in_place=in_place)
+        elif isinstance(player, ChatActor):
+            yield from branches(played, meta_env.make_inner_env, player)
+        else:
+            raise ConfigError("--kind branches needs an actor that writes actions as text, not as calls of tools.")
 
 
 def _make_env(
