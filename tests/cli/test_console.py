@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from metagym.cli.console import console, paged, print_text
 from metagym.errors import (
     BadBatchError,
     BudgetExceededError,
@@ -170,3 +171,49 @@ def test_a_shell_completes_commands() -> None:
     code = "import sys; sys.argv[0] = 'metagym'; from metagym.cli import main; main()"
     done = run_python(code, env=env)
     assert done.stdout.split() == ["doctor"]
+
+
+# The pager --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A terminal of ten lines, whose pager writes what it was given to the returned file."""
+    screen = tmp_path / "paged"
+    pager = f"{sys.executable} -c \"import sys; open('{screen}', 'w').write(sys.stdin.read())\""
+    monkeypatch.setenv("PAGER", pager)
+    monkeypatch.setattr(console, "_force_terminal", True)
+    monkeypatch.setattr(console, "_height", 10)
+    return screen
+
+
+def test_long_output_goes_to_the_pager_of_a_terminal(terminal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with paged():
+        print_text("\n".join(map(str, range(10))))
+    assert terminal.read_text().split() == [str(number) for number in range(10)]
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("why", ["short", "--no-pager", "PAGER is empty", "PAGER is not installed", "a pipe"])
+def test_other_output_is_printed_at_once(
+    why: str, terminal: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if why == "a pipe":
+        monkeypatch.setattr(console, "_force_terminal", False)
+    if why.startswith("PAGER"):
+        monkeypatch.setenv("PAGER", "" if why.endswith("empty") else "no-such-pager-here")
+    with paged(why != "--no-pager"):
+        print_text("\n".join("123456789" if why == "short" else "123456789abc"))
+    assert "9" in capsys.readouterr().out
+    assert not terminal.exists()
+
+
+def test_what_was_printed_before_an_error_is_not_lost(terminal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    @paged()
+    def print_and_fail() -> None:
+        print_text("before")
+        raise ConfigError("the rest cannot be read")
+
+    with pytest.raises(ConfigError):
+        print_and_fail()
+    assert capsys.readouterr().out == "before\n"

@@ -35,3 +35,13 @@ def test_the_plan_is_printed_before_the_first_episode(command: Metagym, tmp_path
     played = command("gate", prompt, prompt, *ENV, "--repetitions", 2)
     assert played.err.startswith(planned.err)
     assert "on 15 tasks" in played.out
+
+
+def test_the_plan_of_too_few_episodes_shows_what_would_be_enough(command: Metagym, tmp_path: Path) -> None:
+    prompt = tmp_path / "prompt.md"
+    prompt.write_text(PLAIN)
+    refused = command("gate", prompt, prompt, "--actor", "demo", "--dry-run")
+    plan, amount, problem = refused.err.splitlines()
+    assert (refused.code, plan[: plan.index(",")]) == (1, "plan: MetaGym/Gates-v0")
+    assert "at most 2,592 episodes" in amount
+    assert "Expected at least 2,592 episodes for two prompts on 1,296 families" in problem

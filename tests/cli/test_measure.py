@@ -37,9 +37,11 @@ def preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_evaluate_prints_the_report_and_the_comparisons_and_compare_finds_them_again(preset: Path) -> None:
     printed = invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "out")
-    assert "demo: test scores, 2 seeds" in printed
+    assert printed.count("verdict: ") == 3
     assert "SCRIPTED" in printed
-    assert "demo against each" in printed
+    assert "│" not in printed
+    assert "Tables: metagym show out/gates-v0-k3/demo --details metagym compare out/gates-v0-k3" in printed
+    assert "demo against each" in invoke("compare", "out/gates-v0-k3")
     assert invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "out") == printed
     compared = invoke("compare", "out/gates-v0-k3/demo", "out/gates-v0-k3/no-reflection", "--json")
     assert json.loads(compared)[0]["second"] == "no reflection"
@@ -75,7 +77,7 @@ def test_the_list_of_runs_cuts_no_name_off_on_a_narrow_terminal(preset: Path, mo
 def test_one_seed_is_printed_in_the_singular(preset: Path) -> None:
     preset.write_text(SMALL.replace("num_seeds = 2", "num_seeds = 1"))
     printed = invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "out")
-    assert "test scores, 1 seed " in printed
+    assert "(1 family, 1 seed)" in printed
     assert "1 seeds" not in printed
 
 
@@ -145,5 +147,5 @@ def test_a_folder_is_a_reflector_by_its_spec(preset: Path, tmp_path: Path) -> No
 def test_evaluate_takes_a_method_by_name_and_names_the_arm_after_it(preset: Path) -> None:
     arguments = ("--reflector", "training_free_grpo_style:demo", "--control", "none")
     printed = invoke("evaluate", "--preset", preset, "--actor", "demo", *arguments, "--out", "out")
-    assert "training_free_grpo_style: test scores, 2 seeds" in printed
+    assert "training_free_grpo_style, test scores: sp_0 " in printed
     assert (Path("out") / "gates-v0-k3" / "training_free_grpo_style" / "report.json").exists()

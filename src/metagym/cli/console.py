@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import os
+import shlex
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic_core import to_jsonable_python
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 from typer import Option
 
 from metagym.errors import ConfigError, RunFolderError
@@ -30,6 +34,39 @@ def print_json(value: Any) -> None:
 def print_text(text: str, *, to: Console = console) -> None:
     """Print text as it is: no markup, no colours, no added line breaks."""
     to.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_parts(parts: Iterable[RenderableType]) -> None:
+    """Print tables and lines of text; a line is broken only in a terminal, so that a pipe can be searched."""
+    for part in parts:
+        console.print(part, highlight=False, soft_wrap=isinstance(part, Text) and not console.is_terminal)
+
+
+@contextlib.contextmanager
+def paged(is_wanted: bool = True) -> Iterator[None]:
+    """Show in a pager what is printed inside and is longer than the terminal; in a pipe it is printed as it comes.
+
+    `PAGER` names the pager, as for git; an empty one means none.
+    """
+    pager = os.environ.get("PAGER", "less")
+    if not (is_wanted and pager.strip() and console.is_terminal):
+        yield
+        return
+    capture = console.capture()
+    try:
+        with capture:
+            yield
+    finally:
+        _page(capture.get(), shlex.split(pager))
+
+
+def _page(text: str, pager: Sequence[str]) -> None:
+    if text.count("\n") >= console.height:
+        with contextlib.suppress(OSError):  # it is not installed
+            # F: leave if it fits, R: show colours, X: leave the text on the screen.
+            subprocess.run(pager, input=text.encode(), env={"LESS": "FRX", **os.environ}, check=False)
+            return
+    console.file.write(text)
 
 
 def thinned(values: Sequence[float | None], width: int) -> list[float | None]:

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from typer import Argument, Context, Exit, Option
 
 from metagym.cli import model_options
-from metagym.cli.console import JsonOption, SeedOption, print_json, print_text
+from metagym.cli.console import JsonOption, SeedOption, errors, print_json, print_text
 from metagym.cli.options import EnvOption, read_pairs, read_text
-from metagym.cli.plan import announce
+from metagym.cli.plan import announce, plan_lines
+from metagym.errors import ConfigError
 
 EXIT_CODES = {"keep": 0, "revert": 1, "cannot tell": 2}
 
@@ -75,11 +76,14 @@ def _announce(
     as_json: bool,
 ) -> None:
     from metagym.evaluation.config import EvaluationConfig
-    from metagym.evaluation.gate import tasks_of_a_family
+    from metagym.evaluation.gate import MIN_TASKS, tasks_of_a_family
     from metagym.evaluation.planned_use import PlannedUse
     from metagym.evaluation.preset import PresetEnvironment
 
-    each = tasks_of_a_family(len(families), episodes, repetitions)
+    try:
+        each, refusal = tasks_of_a_family(len(families), episodes, repetitions), None
+    except ConfigError as error:  # the plan shows what would be enough
+        each, refusal = -(-MIN_TASKS // len(families)), error
     planned = PlannedUse(
         environment=env,
         episodes_per_step=each * len(families) * repetitions,
@@ -89,6 +93,10 @@ def _announce(
         num_episodes=2 * each * len(families) * repetitions,
         num_reflections=0,
     )
+    if refusal is not None:
+        for line in plan_lines([planned]):
+            print_text(line, to=errors)
+        raise refusal
     own = {name: value for name, value in options.items() if name not in ("actor", "budget", "families")}
     own.pop("episodes_per_step", None)
     configs = [(PresetEnvironment(id=env, families=families, options=own), EvaluationConfig(families=families))]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Context, Option
 
 from metagym.cli import model_options
-from metagym.cli.console import JsonOption, console, print_json, print_text, resumable
+from metagym.cli.console import JsonOption, console, print_json, print_parts, print_text, resumable
 from metagym.cli.options import read_pairs
 from metagym.cli.plan import announce
 from metagym.cli.progress import progress
@@ -66,8 +66,13 @@ def evaluate_command(
 
     The budget holds for each environment and each batch size k. --dry-run prints the plan; --yes asks nothing.
     """
-    from metagym.evaluation.campaign import run_campaign, run_streams
-    from metagym.evaluation.output.tables import comparison_tables, interval_text, report_tables, stream_tables
+    from metagym.evaluation.campaign import folder_name, run_campaign, run_streams
+    from metagym.evaluation.output.tables import (
+        comparison_lines,
+        interval_text,
+        report_lines,
+        stream_tables,
+    )
     from metagym.evaluation.planned_use import plan
 
     controls = _read_controls([value for name, value in _pairs(option) if name == "control"] or None)
@@ -108,15 +113,16 @@ def evaluate_command(
     for guess in protocol.guessed:
         console.print(f"guessed: {guess}", highlight=False, markup=False)
     for stream in streams:
-        console.print(*stream_tables(stream.reports[0]), sep="\n", highlight=False)
+        print_parts(stream_tables(stream.reports[0]))
         for comparison in stream.comparisons:
             print_text(f"online score, minus {comparison.second}: {interval_text(comparison.online)}")
             print_text(f"verdict: {comparison.verdict}")
     for evaluated in found:
-        console.print(*report_tables(evaluated.reports[0]), sep="\n", highlight=False)
-        if evaluated.comparisons:
-            console.print(*comparison_tables(evaluated.comparisons), sep="\n", highlight=False)
-        print_text(f"\nThe records are in {evaluated.folder}: metagym report {evaluated.folder} -o report.html\n")
+        print_parts([*report_lines(evaluated.reports[0]), *comparison_lines(evaluated.comparisons)])
+        folder = evaluated.folder
+        print_text(f"\nThe records are in {folder}: metagym report {folder} -o report.html")
+        print_text(f"Tables: metagym show {folder / folder_name(evaluated.reports[0].arm)} --details")
+        print_text(f"        metagym compare {folder}\n" if evaluated.comparisons else "")
 
 
 def compare_command(
@@ -140,7 +146,7 @@ def compare_command(
     if as_json:
         print_json(comparisons)
     else:
-        console.print(*comparison_tables(comparisons), sep="\n", highlight=False)
+        print_parts(comparison_tables(comparisons))
 
 
 def arena_command(
@@ -216,7 +222,7 @@ def arena_command(
         print_json([bout.standings for bout in bouts])
         return
     for bout in bouts:
-        console.print(*standings_tables(bout.standings), sep="\n", highlight=False)
+        print_parts(standings_tables(bout.standings))
         print_text(f"\nThe records, the standings (arena.md, .csv, .json) and their curves are in {bout.folder}.")
     try:
         print_text(f"The report to look at: {make_report([path], path / 'report.html').path}")

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer import Argument, Exit, Option
 
-from metagym.cli.console import JsonOption, console, print_json, print_text
+from metagym.cli.console import JsonOption, console, paged, print_json, print_parts, print_text
 from metagym.errors import ConfigError
 from metagym.rendering import plural, render_batch
 from metagym.types import MetaStep, Record, Reflection, Trajectory
@@ -36,9 +36,17 @@ def show_command(
     details: Annotated[
         bool, Option("--details", help="Print the whole prompts of a run, or all tables of an evaluation.")
     ] = False,
+    no_pager: Annotated[
+        bool, Option("--no-pager", help="Print long output at once. Else a terminal gets it in $PAGER, or less.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show a run: its rewards and prompts, the episodes of one meta-step, or the result of an evaluated arm."""
+    with paged(not (no_pager or as_json)):
+        _show(run, step, episode, details=details, as_json=as_json)
+
+
+def _show(run: Path, step: int | None, episode: int | None, *, details: bool, as_json: bool) -> None:
     from metagym.evaluation.output.tables import report_lines, report_tables
     from metagym.evaluation.store import report_of
     from metagym.runs import RunFolder
@@ -65,8 +73,7 @@ def show_command(
         else:
             _print_warnings(folder.warnings)
             _print_summary(folder)
-            lines = report_tables(report) if details else report_lines(report)
-            console.print(*lines, sep="\n", highlight=False, soft_wrap=not (details or console.is_terminal))
+            print_parts(report_tables(report) if details else report_lines(report))
             more = "" if details else f"metagym show {run} --details, "
             print_text(
                 f"\n{plural(folder.num_episodes, 'episode')} in {run}: {more}metagym report {run} -o report.html"

@@ -15,6 +15,7 @@ from metagym.env import meta_env_of
 from metagym.errors import ConfigError
 from metagym.evaluation.report import SCRIPTED_NOTE
 from metagym.evaluation.scale import ScoreScale
+from metagym.rendering import plural
 from metagym.statistics import Estimate, detectable_effect, finite_mean, mean_interval
 from metagym.types import Record, Text, Texts, derive_seed
 
@@ -75,9 +76,12 @@ def tasks_of_a_family(num_families: int, num_episodes: int, repetitions: int) ->
     """
     each = num_episodes // (2 * repetitions * num_families)
     if each * num_families < MIN_TASKS:
+        least = 2 * repetitions * num_families * -(-MIN_TASKS // num_families)
+        families = "1 family" if num_families == 1 else f"{num_families:,} families"
         raise ConfigError(
-            f"Expected episodes for at least {MIN_TASKS} tasks under two prompts, {repetitions} times each, got "
-            f"{num_episodes} for {num_families} families. Raise num_episodes (--episodes), or name fewer families."
+            f"Expected at least {least:,} episodes for two prompts on {families} (at least {MIN_TASKS} tasks, "
+            f"{plural(repetitions, 'repetition')}), got {num_episodes:,}. Raise num_episodes (--episodes), or name "
+            """fewer families (--option families='["NAME"]')."""
         )
     return each
 

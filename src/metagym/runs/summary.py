@@ -102,9 +102,15 @@ def player_name(spec: Any) -> str:
 
     >>> player_name({"model": "Qwen/Qwen3-8B", "method": "ict"})
     'ict: Qwen/Qwen3-8B'
+    >>> player_name({"kind": "ChatReflector", "model": {"kind": "OpenAIChatModel", "model": "Qwen/Qwen3-8B"}})
+    'ChatReflector: Qwen/Qwen3-8B'
+    >>> player_name({"kind": "function", "name": "lessons:reflect"})
+    'lessons:reflect'
     """
     if not isinstance(spec, dict):
         return str(spec or "not recorded")
-    model = spec.get("model") or spec.get("kind")
-    named = (spec.get("method"), player_name(model) if isinstance(model, dict) else model)
+    inner = spec.get("model") or spec.get("reflector")
+    named: tuple[Any, Any] = (spec.get("method"), inner or spec.get("name") or spec.get("kind"))
+    if isinstance(inner, dict):  # a fingerprint, such as that of an object
+        named = (spec.get("method") or spec.get("kind"), player_name(inner))
     return ": ".join(str(name) for name in named if name) or "not recorded"

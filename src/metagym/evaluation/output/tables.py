@@ -87,6 +87,11 @@ def stream_tables(report: StreamReport) -> list[RenderableType]:
     return [table, *(Text(f"{name}: {interval_text(estimate)}") for name, estimate in figures.items())]
 
 
+def comparison_lines(comparisons: Sequence[Comparison]) -> list[RenderableType]:
+    """Return the verdict of each comparison, in a line."""
+    return [Text(f"verdict: {item.verdict}") for item in comparisons]
+
+
 def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]:
     """Return comparisons as two tables, one row each, and one table of their families."""
     first = comparisons[0]
@@ -104,7 +109,7 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
         table.add_row(item.second, interval_text(item.difference), _p(p_value), _p(item.sign_flip_p))
         reach.add_row(item.second, interval_text(item.new_tasks), _number(item.detectable, ".3f"), dropped)
     # Lines, not a column: a terminal of 80 columns would break the sentences into syllables.
-    verdicts = [Text(f"verdict: {item.verdict}") for item in comparisons]
+    verdicts = comparison_lines(comparisons)
     if len(first.families) < 2:
         return [table, reach, *verdicts]
     family_table = Table("against", "family", "difference [95 %]", "Holm's p")
