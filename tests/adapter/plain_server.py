@@ -48,7 +48,8 @@ def main() -> None:
         elif request["method"] == "tools/call" and parameters["name"] != "refuse":
             reply["result"] = answer(parameters["name"], parameters.get("arguments") or {})
         else:
-            reply["error"] = {"code": -32602, "message": "no such thing"}
+            code = -32000 if parameters.get("arguments") == {"path": "busy"} else -32602
+            reply["error"] = {"code": code, "message": "no such thing"}
         if "id" in request:
             print(json.dumps({"jsonrpc": "2.0", "id": request["id"], **reply}), flush=True)
     if "STAY" in os.environ:  # some servers stay when their input ends

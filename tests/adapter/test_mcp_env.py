@@ -123,16 +123,17 @@ def test_the_tools_of_all_pages_are_offered_by_names_that_models_take(session: M
 
 @needs_mcp
 @pytest.mark.parametrize(
-    ("name", "result"),
+    ("name", "path", "result"),
     [
-        ("files_read_text", McpResult("files/read.text of a", is_error=False)),
-        ("picture", McpResult("Look:\n[image, image/png]", is_error=False)),
-        ("fields", McpResult('{"level": 3}', is_error=False)),
-        ("refuse", McpResult("no such thing", is_error=True)),
+        ("files_read_text", "a", McpResult("files/read.text of a", is_error=False)),
+        ("picture", "a", McpResult("Look:\n[image, image/png]", is_error=False)),
+        ("fields", "a", McpResult('{"level": 3}', is_error=False)),
+        ("refuse", "a", McpResult("no such thing", is_error=True)),
+        ("refuse", "busy", McpResult("no such thing", is_error=True)),  # the code of a lost connection, and it is not
     ],
 )
-def test_a_result_is_a_text_and_a_refusal_is_data(session: McpSession, name: str, result: McpResult) -> None:
-    assert session.call(name, {"path": "a"}) == result
+def test_a_result_is_a_text_and_a_refusal_is_data(session: McpSession, name: str, path: str, result: McpResult) -> None:
+    assert session.call(name, {"path": path}) == result
 
 
 @needs_mcp

@@ -28,8 +28,8 @@ CLOSE_S: Final = 15.0
 _LOG_LINES: Final = 10
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _MAX_NAME: Final = 64
-_LOST: Final = frozenset({-32000, -32001})
-"""The SDK's codes for a connection that was closed, and for a request without an answer in time."""
+_CLOSED: Final = -32000
+"""The SDK's code for a connection that was closed; servers use it for errors of their own, too."""
 
 
 class McpResult(NamedTuple):
@@ -61,7 +61,7 @@ class McpSession:
         program, *arguments = supervised(command, pass_input=True)
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         parameters = sdk.StdioServerParameters(command=program, args=arguments, env=dict(environment))
-        self._client = sdk.Client(sdk.stdio_client(parameters, errlog=self._log), read_timeout_seconds=timeout_s)
+        self._client = sdk.Client(sdk.stdio_client(parameters, errlog=self._log))
         self._error: type[Exception] = sdk.MCPError
         self._loop, self._closing = asyncio.new_event_loop(), asyncio.Event()
         self._listed: concurrent.futures.Future[list[Any]] = concurrent.futures.Future()
@@ -94,7 +94,7 @@ class McpSession:
         except TimeoutError:
             raise self._failure(f"did not answer {name!r} within {self._timeout_s:g} s") from None
         except self._error as error:
-            if getattr(error, "code", None) in _LOST:
+            if getattr(error, "code", None) == _CLOSED and not self._answers():
                 raise self._failure(f"did not answer {name!r}: {error}") from error
             return McpResult(str(error), is_error=True)
         except Exception as error:
@@ -111,6 +111,13 @@ class McpSession:
             self._log.seek(0)
             self._last_words = "".join(self._log.readlines()[-_LOG_LINES:]).strip()
             self._log.close()
+
+    def _answers(self) -> bool:
+        try:
+            self._wait(self._client.list_tools(cache_mode="refresh"))
+        except Exception:
+            return False
+        return True
 
     def _wait(self, answer: Coroutine[Any, Any, T]) -> T:
         try:
