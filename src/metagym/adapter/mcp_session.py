@@ -12,6 +12,7 @@ import contextlib
 import json
 import re
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
@@ -58,7 +59,8 @@ class McpSession:
             raise ConfigError(f"There is no program {command[0]!r}. Install it, or write its whole path.")
         sdk = require("mcp", extra="mcp")
         self._timeout_s, self._program = timeout_s, command[0]
-        program, *arguments = supervised(command, pass_input=True)
+        # On Windows the SDK itself ties the server to this process, by a job.
+        program, *arguments = command if sys.platform == "win32" else supervised(command, pass_input=True)
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         parameters = sdk.StdioServerParameters(command=program, args=arguments, env=dict(environment))
         self._client = sdk.Client(sdk.stdio_client(parameters, errlog=self._log))
