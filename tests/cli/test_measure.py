@@ -68,6 +68,26 @@ def test_evaluate_json_and_the_stream(preset: Path) -> None:
     assert "test scores along the stream" in invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "b")
 
 
+def test_what_was_learned_on_one_world_is_scored_on_another_and_read_again(preset: Path) -> None:
+    command = ("evaluate", "--train-on", preset, "--actor", "demo", "--out", "out", "--test-on")
+    printed = invoke(*command, "MetaGym/Questions-v0")
+    assert "learned in law-0007; scored in MetaGym/Questions-v0" in printed
+    assert "plan: MetaGym/Questions-v0, k = 3, 2 families, 2 seeds, 3 arms" in printed
+    assert "at most 96 episodes, 0 reflections" in printed
+    assert "verdict: it is not shown that what demo learned carries over" in printed
+    (file,) = Path("out/gates-v0-k3").glob("transfer-*.json")
+    kept = json.loads(file.read_text())
+    assert list(kept["gains"]) == ["demo", "same again", "no reflection"]
+    assert list(kept["differences"]) == ["same again", "no reflection"]
+    assert kept["scripted"]
+    file.write_text(json.dumps(kept | {"verdict": "kept"}))
+    assert "verdict: kept" in invoke(*command, "MetaGym/Questions-v0")
+    assert "scored in MetaGym/Gates-v0:law-0900" in invoke(*command, "MetaGym/Gates-v0:law-0900")
+    preset.write_text(SMALL.replace("num_steps", 'protocol = "stream"\nnum_steps').replace("[3]", "[1]"))
+    with pytest.raises(ConfigError, match="--test-on expects a protocol of evaluations, got a stream"):
+        invoke(*command, "MetaGym/Questions-v0")
+
+
 def test_the_list_of_runs_cuts_no_name_off_on_a_narrow_terminal(preset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "a-folder-with-quite-a-long-name")
     monkeypatch.setattr(console, "_width", 80)

@@ -7,7 +7,7 @@ import pytest
 from metagym.envs.gates.demo import GatesDemoActor
 from metagym.errors import ConfigError
 from metagym.evaluation import EvaluationConfig, evaluate
-from metagym.evaluation.transfer import transfer_matrix
+from metagym.evaluation.transfer import transfer_matrix, transfer_to
 from tests.conftest import MakeGates
 from tests.evaluation import planted
 
@@ -31,3 +31,37 @@ def test_a_prompt_learned_in_one_law_helps_there_and_not_in_another(make_gates: 
 def test_an_empty_matrix_is_refused() -> None:
     with pytest.raises(ConfigError, match="Expected an evaluation and an environment at least, got 0 and 0"):
         transfer_matrix({}, {})
+
+
+def test_what_helps_in_another_world_is_more_than_what_its_controls_gain(make_gates: MakeGates) -> None:
+    config = EvaluationConfig(families=FAMILIES[:1], num_steps=1, num_seeds=4, num_validation=4, num_test=4)
+    arms = {"oracle": "method", "again": "same again", "none": "null control"}
+    reports = [
+        evaluate(
+            make_gates(), planted.Oracle() if arm != "none" else planted.Identity(), config=config, arm=arm, kind=kind
+        )
+        for arm, kind in arms.items()
+    ]
+    there = transfer_to(reports, make_gates(families=FAMILIES[:1]), num_test=10)
+    assert there.verdict.startswith("what oracle learned helps in the other world, by +")
+    assert list(there.differences) == ["again", "none"]
+    assert there.differences["again"].mean == 0.0
+    assert there.differences["none"].mean == there.gains["oracle"].mean - there.gains["none"].mean
+    elsewhere = transfer_to(reports, make_gates(families=FAMILIES[1:]), num_test=10)
+    assert "it is not shown that what oracle learned carries over" in elsewhere.verdict
+
+
+def test_a_gain_that_a_null_control_has_too_is_not_called_learned(make_gates: MakeGates) -> None:
+    config = EvaluationConfig(families=FAMILIES[:1], num_steps=1, num_seeds=4, num_validation=4, num_test=4)
+    report = evaluate(make_gates(), planted.Oracle(), config=config, arm="oracle")
+    null = report.model_copy(update={"arm": "scrambled", "kind": "null control"})
+    there = transfer_to([report, null], make_gates(families=FAMILIES[:1]), num_test=10)
+    assert there.verdict.endswith("but it is not shown to be more than scrambled gains.")
+
+
+def test_arms_of_other_seeds_are_not_paired(make_gates: MakeGates) -> None:
+    config = EvaluationConfig(families=FAMILIES[:1], num_steps=1, num_seeds=1, num_validation=1, num_test=1)
+    one = evaluate(make_gates(), planted.Oracle(), config=config)
+    other = one.model_copy(update={"arm": "b", "config": config.model_copy(update={"num_seeds": 2})})
+    with pytest.raises(ConfigError, match="arms of different names with equal seeds"):
+        transfer_to([one, other], make_gates())

@@ -13,6 +13,7 @@ from metagym.cli.console import JsonOption, console, print_json, print_parts, pr
 from metagym.cli.options import read_pairs
 from metagym.cli.plan import announce
 from metagym.cli.progress import progress
+from metagym.cli.transfer import other_world, plan_transfer, score_there
 from metagym.errors import ConfigError, MissingExtraError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ ProtocolOption = Annotated[
         metavar="NAME=VALUE",
         help="A field of the protocol, repeatable: num_test=20, num_validation=10, episodes_per_step='[3, 5]', "
         "control='no reflection' (in place of the protocol's; control=none for none); or an option of the "
-        "environment: rows=questions.jsonl.",
+        "environment: rows=questions.jsonl. --test-on ENV[:FAMILY,...] also scores what was learned, and each control, "
+        "in another environment.",
     ),
 ]
 
@@ -72,12 +74,13 @@ def evaluate_command(
         interval_text,
         report_lines,
         stream_tables,
+        transfer_tables,
     )
     from metagym.evaluation.planned_use import plan
 
     controls = _read_controls([value for name, value in _pairs(option) if name == "control"] or None)
     fields = read_pairs(f"{name}={value}" for name, value in _pairs(option) if name != "control")
-    reflector_sampling = fields.pop("reflector_sampling", None)
+    reflector_sampling, test_on = fields.pop("reflector_sampling", None), fields.pop("test_on", None)
     given = {"families": families.split(",") if families else None, "num_seeds": seeds, "num_steps": steps}
     protocol = _read_protocol(
         protocol_name, {**fields, **{name: value for name, value in given.items() if value is not None}}
@@ -89,7 +92,13 @@ def evaluate_command(
     limits, wanted = model_options.read_budget(budget), protocol.controls if controls is None else controls
     planned = plan(protocol.configs(), controls=wanted, is_stream=is_stream)
     shared: dict[str, Any] = {"actor": actor_spec, "reflector": reflector_spec, "budget": limits}
-    announce(context, planned, protocol.configs(), **shared, as_json=as_json)
+    configs = protocol.configs()
+    elsewhere = None if test_on is None else other_world(test_on, protocol)
+    if elsewhere is not None:
+        more = plan_transfer(planned, elsewhere, protocol)
+        there = [config.model_copy(update={"families": elsewhere.families}) for _, config in configs]
+        planned, configs = [*planned, *more], [*configs, *((elsewhere, config) for config in there)]
+    announce(context, planned, configs, **shared, as_json=as_json)
     path = out or Path("runs") / f"evaluate-{protocol.name}"
     streams: list[Any] = []
     found: list[Any] = []
@@ -106,9 +115,12 @@ def evaluate_command(
             streams = run_streams(protocol, **arguments)
         else:
             found = run_campaign(protocol, **arguments)
+        carried = [score_there(item, elsewhere, protocol, actor_spec, limits) for item in found if elsewhere]
     if as_json:
         for evaluated in (*streams, *found):
             print_json(evaluated.reports)
+        for item in carried:
+            print_json(item)
         return
     for guess in protocol.guessed:
         console.print(f"guessed: {guess}", highlight=False, markup=False)
@@ -123,6 +135,8 @@ def evaluate_command(
         print_text(f"\nThe records are in {folder}: metagym report {folder} -o report.html")
         print_text(f"Tables: metagym show {folder / folder_name(evaluated.reports[0].arm)} --details")
         print_text(f"        metagym compare {folder}\n" if evaluated.comparisons else "")
+    for item in carried:
+        print_parts(transfer_tables(item, test_on or ""))
 
 
 def compare_command(

@@ -55,6 +55,8 @@ _END = re.compile(r"\s*(?:,|$)")
 SHORTHANDS: Final = {
     "evaluate": {
         "--preset": "",
+        "--train-on": "",
+        "--test-on": "--option=test_on=",
         "--control": "--option=control=",
         "--reflector-sampling": "--option=reflector_sampling=",
     }

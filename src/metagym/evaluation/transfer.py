@@ -1,6 +1,6 @@
 """Transfer: the prompts that evaluations chose are scored in another family or environment, or with another actor.
 
-Nothing is learned or chosen here. Each cell is the gain over the `sp_0` of the target, on tasks that chose nothing.
+Nothing is learned or chosen here. A gain is over the `sp_0` of the target, on test tasks, which chose nothing.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import numpy.typing as npt
 
 from metagym.env import MetaEnv, meta_env_of
 from metagym.errors import ConfigError
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.optional_attributes import extension_of
 from metagym.statistics import Estimate, finite_mean, mean_interval, together
-from metagym.types import Record, Task, Texts, derive_seed
+from metagym.statistics.intervals import ALPHA
+from metagym.types import Record, Task, Text, Texts, derive_seed
 
 
 class TransferMatrix(Record):
@@ -58,9 +60,9 @@ def transfer_matrix(
         wanted = meta_env.families if families is None else [item for item in families if item in meta_env.families]
         scripted = scripted or extension_of(meta_env.actor).scripted
         for family in wanted:
-            rng = np.random.default_rng(derive_seed("transfer", task_seed, family))
-            tasks = meta_env.task_set.draw(num_test, rng=rng, families=[family], split="test")
-            columns[f"{name}: {family}"] = _gains(meta_env, list(rows.values()), tasks)
+            tasks = _test_tasks(meta_env, family, num_test, task_seed)
+            gains, resolution = _gains(meta_env, list(rows.values()), tasks)
+            columns[f"{name}: {family}"] = [mean_interval(row, resolution=resolution) for row in gains]
     cells = together({(row, name): column[row] for name, column in columns.items() for row in range(len(rows))})
     return TransferMatrix(
         sources=tuple(rows),
@@ -71,8 +73,91 @@ def transfer_matrix(
     )
 
 
-def _gains(env: MetaEnv, rows: Sequence[Sequence[str]], tasks: Sequence[Task]) -> list[Estimate | None]:
-    """Return the gain of each row's prompts, one a seed, over `sp_0`, which is played again for each of them."""
+class WorldTransfer(Record):
+    """The arms of one evaluation, scored in another world: what the method learned there, beside its controls."""
+
+    learned_in: Texts
+    """The families of the evaluation."""
+    scored_in: Texts
+    """The families of the other world. Their test tasks are the same for all arms and seeds."""
+    gains: dict[Text, Estimate | None]
+    """By arm: its chosen prompts over the `sp_0` of the other world; one number a seed, families of equal weight."""
+    differences: dict[Text, Estimate | None]
+    """By control: the gain of the method minus that of the control, paired by seed."""
+    verdict: Text
+    scripted: bool
+    notes: Texts = ()
+
+
+def transfer_to(
+    reports: Sequence[EvaluationReport], env: gymnasium.Env[Any, Any], *, num_test: int = 50, task_seed: int = 0
+) -> WorldTransfer:
+    """Score the chosen prompts of an evaluation's arms, the method's first, in another world.
+
+    The gains have intervals that hold together, and so have the differences from the controls.
+    """
+    meta_env, method = meta_env_of(env), reports[0]
+    arms = {report.arm: [item.chosen_prompt for item in report.prompts] for report in reports}
+    if len(arms) < len(reports) or any(report.config.seeds != method.config.seeds for report in reports):
+        raise ConfigError(f"Expected arms of different names with equal seeds, got {[item.arm for item in reports]}.")
+    seeds = np.array([item.seed for item in method.prompts])
+    gains: dict[str, list[npt.NDArray[np.float64]]] = {arm: [] for arm in arms}
+    resolutions = []
+    for family in meta_env.families:
+        tasks = _test_tasks(meta_env, family, num_test, task_seed)
+        rows, resolution = _gains(meta_env, list(arms.values()), tasks)
+        resolutions.append(resolution / len(method.families) / len(meta_env.families))
+        for arm, row in zip(arms, rows, strict=True):
+            gains[arm].append(np.array([finite_mean(row[seeds == seed]) for seed in method.config.seeds]))
+    means = {arm: np.mean(by_family, axis=0) for arm, by_family in gains.items()}
+    resolution = max(resolutions)
+    own, *controls = means
+    differences = together({arm: mean_interval(means[own] - means[arm], resolution=resolution) for arm in controls})
+    scripted = any(report.scripted for report in reports) or extension_of(meta_env.actor).scripted
+    over_first = together({arm: mean_interval(mean, resolution=resolution) for arm, mean in means.items()})
+    nulls = {report.arm: differences[report.arm] for report in reports[1:] if report.kind != "same again"}
+    return WorldTransfer(
+        learned_in=tuple(method.families),
+        scored_in=meta_env.families,
+        gains=over_first,
+        differences=differences,
+        verdict=_verdict(own, over_first[own], nulls),
+        scripted=scripted,
+        notes=(SCRIPTED_NOTE,) if scripted else (),
+    )
+
+
+def _verdict(arm: str, gain: Estimate | None, against: Mapping[str, Estimate | None]) -> str:
+    """Return the verdict in words; `against` holds the differences from the controls that learned nothing."""
+    if gain is None or gain.adjusted_p is None:
+        return "too few seeds to say whether anything carries over."
+    if not _is_shown(gain):
+        return f"it is not shown that what {arm} learned carries over, to the better or to the worse."
+    if gain.mean < 0:
+        return f"what {arm} learned harms in the other world, by {gain.mean:+.2f}."
+    if equal := [name for name, item in against.items() if item is None or item.mean <= 0 or not _is_shown(item)]:
+        return (
+            f"the prompts of {arm} gain {gain.mean:+.2f} there, but it is not shown to be more than {equal[0]} gains."
+        )
+    return f"what {arm} learned helps in the other world, by {gain.mean:+.2f}."
+
+
+def _is_shown(estimate: Estimate) -> bool:
+    return estimate.adjusted_p is not None and estimate.adjusted_p < ALPHA
+
+
+def _test_tasks(env: MetaEnv, family: str, num_test: int, task_seed: int) -> tuple[Task, ...]:
+    rng = np.random.default_rng(derive_seed("transfer", task_seed, family))
+    return env.task_set.draw(num_test, rng=rng, families=[family], split="test")
+
+
+def _gains(
+    env: MetaEnv, rows: Sequence[Sequence[str]], tasks: Sequence[Task]
+) -> tuple[list[npt.NDArray[np.float64]], float]:
+    """Return the gain of each prompt of each row over `sp_0`, and how much one episode changes it.
+
+    `sp_0` is played again for each prompt, so that gains do not share its noise.
+    """
     flat = [prompt for prompts in rows for prompt in prompts]
     ids = [task.id for task in tasks]
     played = env.replay([*flat, *[env.default_prompt] * len(flat)], ids)
@@ -80,4 +165,4 @@ def _gains(env: MetaEnv, rows: Sequence[Sequence[str]], tasks: Sequence[Task]) -
     means = finite_mean(scores[: len(flat)] - scores[len(flat) :])
     ends = np.cumsum([len(prompts) for prompts in rows])
     resolution = float(np.ptp([0.0, 1.0, *scores[np.isfinite(scores)]])) / len(ids)
-    return [mean_interval(part, resolution=resolution) for part in np.split(means, ends[:-1])]
+    return np.split(means, ends[:-1]), resolution

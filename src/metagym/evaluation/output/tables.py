@@ -18,6 +18,7 @@ from metagym.statistics import Estimate
 
 if TYPE_CHECKING:
     from metagym.evaluation.arena.standings import Standing, Standings
+    from metagym.evaluation.transfer import WorldTransfer
 
 
 def report_lines(report: EvaluationReport) -> list[RenderableType]:
@@ -117,6 +118,20 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
         for name, family in item.families.items():
             family_table.add_row(item.second, name, interval_text(family.difference), _p(family.adjusted_p))
     return [table, reach, *verdicts, family_table]
+
+
+def transfer_tables(transfer: WorldTransfer, world: str) -> list[RenderableType]:
+    """Return what was learned on one world and scored on another: one row an arm, the method first."""
+    table = _table(
+        "arm", "over its sp_0 [95 %]", "Holm's p", "method minus it [95 %]",
+        title=f"learned in {', '.join(transfer.learned_in)}; scored in {world}",
+        caption="\n".join(transfer.notes) or None,
+    )  # fmt: skip
+    for arm, gain in transfer.gains.items():
+        p_value = None if gain is None else gain.adjusted_p
+        difference = interval_text(transfer.differences[arm]) if arm in transfer.differences else ""
+        table.add_row(arm, interval_text(gain), _p(p_value), difference)
+    return [table, Text(f"verdict: {transfer.verdict}")]
 
 
 def standings_tables(standings: Standings) -> list[RenderableType]:
