@@ -14,7 +14,7 @@ from metagym.cli import app
 from tests.cli.conftest import Metagym
 from tests.test_docs import check_command
 
-WITHOUT_JSON = {"serve", "export", "plot", "train demo", "train collect", "train grpo", "train export"}
+WITHOUT_JSON = {"serve", "note", "export", "plot", "train demo", "train collect", "train grpo", "train export"}
 """Commands that print no data: they serve, or write files."""
 SLOW = {
     "serve",
@@ -50,8 +50,8 @@ def examples_of(name: str) -> list[list[str]]:
 
 def test_all_commands_are_there() -> None:
     alone = (
-        "demo show watch report plot runs run resume repair estimate serve verify evaluate extend compare gate arena"
-        " export envs doctor"
+        "demo show watch report note plot runs run resume repair estimate serve verify evaluate extend compare gate"
+        " arena export envs doctor"
     )
     in_train = {"train demo", "train collect", "train grpo", "train export"}
     in_groups = {

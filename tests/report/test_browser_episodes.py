@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import pytest
 
 from metagym.actor import ChatActor
 from metagym.runs import RunFolder
+from metagym.runs.notes import add_note
 from metagym.testing import FakeChatModel
 from metagym.types import Message, Observation
 from tests.conftest import MakeGates
-from tests.report.chromium import BROWSER, Show
+from tests.report.chromium import BROWSER, Seen, Show
 from tests.report.conftest import WriteRun, manifest, on_map, played
 
 pytestmark = BROWSER
@@ -92,6 +94,67 @@ def test_the_filters_filter_and_the_place_remembers_them(show: Show, learning: P
     seen.page.wait_for_selector("#episode h1")
     assert seen.place == "#/episode/3"
     assert "1 of 1" in seen.text(".tools")
+
+
+def first_column(seen: Seen) -> list[str]:
+    return [cell.inner_text() for cell in seen.page.query_selector_all("#list tr[data-go] td:first-child")]
+
+
+def test_every_column_sorts_the_list_and_a_second_click_turns_it(show: Show, learning: Path) -> None:
+    seen = show([learning], "#/episodes")
+    for number, column in enumerate(seen.page.eval_on_selector_all("#list th", "all => all.map(one => one.innerText)")):
+        seen.page.click(f"#list th:nth-child({number + 1}) button")
+        up = first_column(seen)
+        seen.page.click(f"#list th:nth-child({number + 1}) button")
+        assert seen.page.get_attribute(f"#list th:nth-child({number + 1})", "aria-sort"), column
+        assert sorted(up) == sorted(first_column(seen)) == list("123456"), column
+    seen.go("#/episodes?sort=-score")
+    assert first_column(seen) == list("351246")  # an episode without a score is last in both directions
+    seen.press("/", "#/episodes?sort=-score")
+
+
+def test_the_list_is_grouped_with_the_mean_score_of_each_family(show: Show, campaign: Path) -> None:
+    seen = show([campaign], "#/episodes?group=family&phase=learning")
+    groups = [row.inner_text() for row in seen.page.query_selector_all("#list .grouped")]
+    assert [group.split()[0] for group in groups] == ["law-0007", "law-0500"]
+    assert all("81 episodes · mean score 0." in group for group in groups)
+    seen.page.select_option("[name=group]", "run")
+    assert len(seen.page.query_selector_all("#list .grouped")) == 3
+
+
+def test_what_is_filtered_can_be_taken_as_csv(show: Show, write_run: WriteRun) -> None:
+    batch = [played(number, success=number > 1, stop_detail=f"=1+{number}, so it is") for number in (1, 2, 3)]
+    seen = show([write_run([batch])], "#/episodes?outcome=success&sort=-%23")
+    with seen.page.expect_download() as download:
+        seen.page.click("#csv")
+    rows = list(csv.DictReader(Path(download.value.path()).read_text(encoding="utf-8").splitlines()))
+    assert [(row["#"], row["outcome"], row["task"]) for row in rows] == [
+        ("3", "success", "law-0000/3"),
+        ("2", "success", "law-0000/2"),
+    ]
+    assert rows[0]["ended by"].endswith("=1+3, so it is")
+    assert {row["number in the log"] for row in rows} == {"1", "2"}
+
+
+def test_all_episodes_of_a_prompt_are_one_click_away(show: Show, learning: Path) -> None:
+    seen = show([learning])
+    seen.page.click(".version:nth-child(2) .links a")
+    seen.page.wait_for_selector("#list tr[data-go]")
+    assert seen.place == "#/episodes?run=0&prompt=1"
+    assert first_column(seen) == ["3", "4"]
+
+
+def test_a_note_is_kept_in_the_folder_and_shown_beside_its_episode(show: Show, learning: Path) -> None:
+    with RunFolder.open(learning) as run:
+        add_note(run, 3, "<b>forgets</b> the iron gate")
+    seen = show([learning], "#/episodes?text=forgets")
+    seen.page.wait_for_selector("#list tr[data-go]")
+    assert first_column(seen) == ["4"]
+    seen.page.click("#list tr[data-go]")
+    seen.page.wait_for_selector("#episode .notice")
+    assert seen.text("#episode .notice") == "Note: <b>forgets</b> the iron gate"
+    seen.page.click("#episode summary:has-text('Write a note')")
+    assert f'metagym note {learning} 3 "TEXT"' in seen.text("#episode")
 
 
 def test_the_same_task_is_shown_side_by_side_under_two_prompts(show: Show, campaign: Path) -> None:

@@ -22,6 +22,7 @@ from metagym.cli.gate import gate_command
 from metagym.cli.measure import arena_command, compare_command, evaluate_command
 from metagym.cli.model_options import GUIDE
 from metagym.cli.models import models_get_command, models_list_command
+from metagym.cli.note import note_command
 from metagym.cli.options import FLAGS, Command
 from metagym.cli.presets import presets_list_command, presets_show_command
 from metagym.cli.repair import repair_command
@@ -46,7 +47,7 @@ from metagym.workers.protocol import WorkerLostError
 
 DEBUG_VARIABLE: Final = "METAGYM_DEBUG"
 PANELS: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
-    "See": (demo_command, show_command, watch_command, report_command, plot_command, runs_command),
+    "See": (demo_command, show_command, watch_command, report_command, note_command, plot_command, runs_command),
     "Run": (run_command, resume_command, repair_command, estimate_command, machine.serve_command),
     "Measure": (
         verify_command,
@@ -94,6 +95,7 @@ metagym show runs/demo-gates-v0-seed0 --step 0
 metagym watch runs/demo-gates-v0-seed0
     metagym watch RUN --once --json
 metagym report runs/demo-gates-v0-seed0 -o report.html
+metagym note runs/demo-gates-v0-seed0 3 "knocks at the iron gate"
 metagym plot runs/demo-gates-v0-seed0 -o curve.svg
 metagym runs
     metagym runs FOLDER --json

@@ -11,7 +11,7 @@ from typing import Any
 
 from metagym.report.episode_selection import phase_of
 from metagym.report.run_reading import Run
-from metagym.types import Observation, Step, Trajectory
+from metagym.types import Observation, Step, Trajectory, digest
 
 CHUNK_BYTES = 600_000
 """A chunk ends above this number of bytes of JSON: it is unpacked in a few hundredths of a second."""
@@ -55,6 +55,7 @@ def _about(run: Run) -> dict[str, Any]:
     actor = measurement.get("actor")
     return {
         "name": run.name,
+        "path": str(run.path),
         "kind": run.kind,
         "env": run.env_id,
         "actor": _chat_actor(actor) if isinstance(actor, dict) and _is_chat_actor(actor) else None,
@@ -83,7 +84,12 @@ def _row(trajectory: Trajectory, run: Run) -> dict[str, Any]:
     if run.report is not None and phase.name.startswith("test"):
         place = (phase.name, phase.family, phase.seed, trajectory.episode.prompt)
         index = next((i.index for i in run.report.tests if (i.role.value, i.family, i.seed, i.prompt) == place), 0)
+    key, prompt = trajectory.episode.key, trajectory.episode.prompt
+    usage = trajectory.usage
     row = {
+        "log": run.numbers[key, prompt],
+        "note": run.notes.get((key, digest(prompt))),
+        "tokens": usage.prompt_tokens + usage.completion_tokens if usage.num_calls else None,
         "task": task.id,
         "family": task.family,
         "phase": phase.name,

@@ -23,6 +23,7 @@ from metagym.evaluation.store import report_of
 from metagym.report.episode_selection import by_importance, share_out
 from metagym.runs import LOG, MANIFEST, REPORT, Key, Manifest, Measurement, RunFolder, read_manifest
 from metagym.runs.folder import load_ledger
+from metagym.runs.notes import read_notes
 from metagym.runs.summary import RunSummary, summary_of
 from metagym.types import MetaStep, Reflection, Trajectory
 
@@ -52,6 +53,10 @@ class Run:
     episodes: tuple[Trajectory, ...] = ()
     """The episodes that the report shows: all of them, or a selection."""
     num_episodes: int = 0
+    numbers: dict[tuple[Key, str], int] = field(default_factory=dict)
+    """The number of each episode in the log, by its key and prompt."""
+    notes: dict[tuple[Key, str], str] = field(default_factory=dict)
+    """Notes of people on episodes, by the key and the digest of the prompt."""
     summary: RunSummary | None = None
     """Who played, when, how long it took and what it used; None if the run cannot be read."""
     warnings: tuple[str, ...] = ()
@@ -134,6 +139,8 @@ def _read_open(run: RunFolder, shown: set[Key]) -> Run:
         "name": folder.name if about is None else str(about.get("arm", folder.name)),
         "manifest": manifest,
         "num_episodes": run.num_episodes,
+        "numbers": run.numbers,
+        "notes": read_notes(folder),
         "warnings": run.warnings,
         "episodes": tuple(run.episodes(shown.__contains__)),
         "measurements": tuple(run.all(Measurement).values()),

@@ -4,6 +4,7 @@
     RUN/log.jsonl       one line for each finished episode, reflection, meta-step and measurement
     RUN/calls.jsonl     the model calls and what they used       RUN/replies.sqlite   the models' replies
     RUN/report.json     the figures of an evaluation, when it ends
+    RUN/notes.jsonl     notes of people on episodes
     RUN/times.json      when each process that wrote to the run started and ended
     RUN/lock            held by the one process that writes
 
@@ -196,6 +197,12 @@ class RunFolder:
     def keys(self) -> tuple[Key, ...]:
         """The keys of all episodes, without reading them; a key that several prompts share is listed once."""
         return tuple(dict.fromkeys(key for key, _ in self._episodes))
+
+    @property
+    def numbers(self) -> dict[tuple[Key, str], int]:
+        """The number of each episode, by its key and prompt: from 0, in the order in which they finished."""
+        places = sorted(self._episodes.items(), key=lambda item: item[1][0])
+        return {name: number for number, (name, _) in enumerate(places)}
 
     def episodes(self, keep: Callable[[Key], bool] | None = None) -> Iterator[Trajectory]:
         """Read and yield the episodes that `keep` accepts, one by one, in the order in which they finished."""

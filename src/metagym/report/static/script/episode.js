@@ -29,12 +29,15 @@ function done(step) {
   return [
     step.thought ? textBlock(step.thought, { cls: "text said" }) : null,
     el("p", { class: "decided" }, said === null ? el("span", { class: "flag" }, "\u2298 no action could be read") : line(said, "command"),
-      el("span", { class: "reward" }, "reward ", el("b", { class: step.reward > 0 ? "ok" : step.reward < 0 ? "no" : "" }, number(step.reward, Number.isInteger(step.reward) ? 0 : 3, true)))),
+      el("span", { class: "reward" }, "reward ", el("b", { class: step.reward > 0 ? "ok" : step.reward < 0 ? "no" : "" }, number(step.reward, Number.isInteger(step.reward) ? 0 : 3, true))),
+      step.completion?.usage ? el("span", { class: "reward" }, tokensOf(step.completion.usage)) : null),
     step.invalid ? el("p", { class: "result" }, el("span", { class: "flag" }, step.command === undefined ? "\u2298 Invalid, not executed: " : "\u2298 Invalid, executed all the same: "), line(step.problem ?? "it was not an available action.")) : null,
     step.command !== undefined && step.command !== said ? el("p", { class: "result" }, "Executed: ", line(step.command, "command")) : null,
     step.events ? el("p", { class: "result" }, "Done by the environment itself: ", line(step.events.join(", "))) : null,
   ];
 }
+
+const tokensOf = (usage) => `${(usage.prompt_tokens ?? 0).toLocaleString("en")} + ${(usage.completion_tokens ?? 0).toLocaleString("en")} tokens`;
 
 function completionOf(step) {
   const completion = step.completion;
@@ -100,6 +103,10 @@ function dialogue(episode, at, go) {
   return el("ol", { class: "talk" }, turns);
 }
 
+/** A file cannot write to the run folder: the command that does. */
+const noteCommand = (episode) => el("p", { class: "note" }, "Notes are kept in the run folder, and shown in the next report: ",
+  el("code", {}, `metagym note ${shown(episode.run.path)} ${episode.row.log} "TEXT"`));
+
 let mode = "";
 let open = null;
 
@@ -136,7 +143,9 @@ async function showEpisode(position, at) {
       el("span", {}, short(row.family)), el("span", {}, `${shown(episode.run.name)}, ${playedFor(row)}${seedOf(row)}`),
       el("span", {}, `${row.steps} steps`), row.invalid ? el("span", { class: "no" }, `\u2298 ${row.invalid} invalid`) : null,
       el("span", {}, `ended: ${shown(row.detail ? `${row.stop}, ${row.detail}` : row.stop)}`)),
-    details("The prompt it played under", () => textBlock(episode.prompt)),
+    row.note ? el("p", { class: "notice" }, "Note: ", line(row.note)) : "",
+    details("The prompt it played under", () => [textBlock(episode.prompt), el("p", { class: "note" }, episodesOf(row.run, episode.prompt))]),
+    details("Write a note", () => noteCommand(episode)),
     strip(episode, at, go),
     goal ? el("p", { class: "goal" }, "Goal: ", line(goal)) : "",
     style === "step" ? el("div", { class: "stage", "data-step": at + 1 }, stepPanes(episode, at, bounds)) : dialogue(episode, at, go),

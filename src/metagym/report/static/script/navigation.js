@@ -67,6 +67,8 @@ document.addEventListener("pointerover", (event) => {
   tip.style.top = `${box.top > 60 ? box.top - tip.offsetHeight - 6 : box.bottom + 6}px`;
 });
 
+addEventListener("beforeprint", () => { $("signs").open = true; });
+
 const THEMES = ["auto", "light", "dark"];
 function theme(name) {
   if (name === "auto") delete document.documentElement.dataset.theme;

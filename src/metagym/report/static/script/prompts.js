@@ -17,7 +17,14 @@ function move(row, before) {
   return el("span", { class: `move ${by > 0 ? "up" : "down"}` }, `${by > 0 ? "\u25b2" : "\u25bc"} ${number(by, 2, true)}`);
 }
 
-function version(row, position, rows, single) {
+/** A link to all episodes that a run played under a prompt; null if none is in this file. */
+function episodesOf(run, prompt) {
+  const place = index.prompts.indexOf(prompt);
+  const number_ = index.episodes.filter((row) => row.run === run && row.prompt === place).length;
+  return number_ ? el("a", { href: `#/episodes?run=${run}&prompt=${place}` }, number_ === 1 ? "Its episode" : `All ${number_} episodes`) : null;
+}
+
+function version(row, position, rows, single, run) {
   const isSame = row.changes && row.changes.every(([kind]) => kind === "=");
   const body = el("div");
   const draw = (whole) => body.replaceChildren(
@@ -37,7 +44,7 @@ function version(row, position, rows, single) {
       row.chosen ? el("span", { class: "chip mark" }, "chosen") : null,
       row.failed ? el("span", { class: "small no" }, `! ${row.failed} failed`) : null),
     el("div", {}, row.problem ? el("p", { class: "result flag" }, "\u2298 The reply could not be used, and the old prompt was kept: ", line(row.problem)) : null,
-      body, el("div", { class: "links" }, button,
+      body, el("div", { class: "links" }, button, episodesOf(run, row.prompt),
         row.analysis ? details("Why: the reflector's analysis", () => textBlock(row.analysis)) : null,
         row.completion ? details("The reflector's raw reply", () => textBlock(row.completion)) : null)));
 }
@@ -50,7 +57,7 @@ async function showPrompts() {
     const own = histories.filter((history_) => history_.run >= Number(place.dataset.from) && history_.run < Number(place.dataset.to));
     if (!own.length) { place.replaceChildren(el("p", { class: "note" }, "No prompt was played yet.")); continue; }
     const list = el("ol", { class: "versions" });
-    const show = (history_) => list.replaceChildren(...history_.rows.map((row, position) => version(row, position, history_.rows, history_.seed === null)));
+    const show = (history_) => list.replaceChildren(...history_.rows.map((row, position) => version(row, position, history_.rows, history_.seed === null, history_.run)));
     const run = (number_) => index.runs[number_];
     const label = (history_) => shown([run(history_.run).name, history_.family, history_.seed === null ? "" : `seed ${history_.seed}`].filter(Boolean).join(" \u00b7 "));
     const select = el("select", { onchange: (event) => show(own[Number(event.target.value)]) }, own.map((history_, number_) => el("option", { value: number_ }, label(history_))));
