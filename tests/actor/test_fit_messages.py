@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -36,8 +37,17 @@ def test_the_oldest_turns_after_the_first_observation_are_left_out_and_counted()
     cut = fit_messages(messages, estimate_tokens(messages) - 40)
     text = cut[1]["content"]
     assert text.startswith("observation 0")
-    assert "[2 turns are left out here.]\n\nobservation 2" in text
-    assert cut[2:] == messages[6:]  # the reply to observation 2, and all that follows
+    assert "[3 turns are left out here.]\n\nobservation 3" in text
+    assert cut[2:] == messages[8:]  # the reply to observation 3, and all that follows
+
+
+def test_turns_are_left_out_several_at_once_so_that_a_prefix_cache_holds() -> None:
+    whole, limit = conversation(60), estimate_tokens(conversation(12))
+    sent = [fit_messages(whole[: 2 * turn + 2], limit) for turn in range(61)]
+    assert all(estimate_tokens(messages) <= limit + 10 for messages in sent)  # and the note of what is missing
+    anew = [later[: len(before)] != before for before, later in pairwise(sent)]
+    assert anew[:12] == [False] * 12
+    assert sum(anew[12:]) == 12, "every fourth turn"
 
 
 @given(num_turns=st.integers(0, 20), limit=st.integers(0, 500), counted=st.integers(1, 400))

@@ -13,6 +13,8 @@ from metagym.models.constraint import JSON_MEANS, MAX_THOUGHT, ReplyForm, action
 from metagym.optional_attributes import Extension, describe, extension_of
 from metagym.types import Action, Completion, Episode, Message, Observation, Step, compact, step_seed
 
+FILLED_AGAIN = 0.75
+"""The share of the context that is filled after turns were left out."""
 MAX_REPEATED_LIST = 200
 """Characters of a list of actions that is repeated in each turn. A small model copies what is near."""
 Exchange = Callable[[Step | None, Step], tuple[Message, ...]]
@@ -187,6 +189,27 @@ class _Conversations:
         return messages
 
 
+def num_left_out(added: Sequence[float], removed: Sequence[float], limit: float, *, num_kept: int = 0) -> int:
+    """Return how many of the oldest turns to leave out, so that the conversation has at most `limit` tokens.
+
+    `added` are the sizes of what stays in any case, and of each turn; `removed` are the sizes of what goes with each
+    turn. The last `num_kept` turns stay. If the conversation does not fit, turns are left out until a quarter of the
+    limit is free, and then none for some turns: after each change the server reads the whole conversation again, which
+    takes a small model on a CPU minutes.
+
+    >>> [num_left_out([10, *[10] * turns], [10] * turns, 60) for turns in range(9)]
+    [0, 0, 0, 0, 0, 0, 3, 3, 3]
+    """
+    total, left_out = 0.0, 0
+    for turn, size in enumerate(added):
+        total += size
+        if total > limit:
+            while left_out < turn - num_kept and total > FILLED_AGAIN * limit:
+                total -= removed[left_out]
+                left_out += 1
+    return left_out
+
+
 def fit_messages(
     messages: list[Message],
     limit: int,
@@ -204,16 +227,15 @@ def fit_messages(
     """
     scale = known[1] / known[0] if known and known[0] and known[1] else 1.0
     sizes = [estimate_tokens([message]) * scale for message in messages]
-    excess = sum(sizes) - limit
     first = next((index for index, message in enumerate(messages) if message["role"] == "user"), len(messages))
-    kept = first  # index of the user message that is appended to the first one
-    while excess > 0 and kept + 2 < len(messages):
-        # Leave out the reply, and the observation before it unless it is the first.
-        excess -= sizes[kept + 1] + (sizes[kept] if kept > first else 0)
-        kept += 2
-    if kept == first:
+    replies = range(first + 1, len(messages), 2)
+    added = [sum(sizes[: first + 1]), *(sizes[reply] + sizes[reply + 1] for reply in replies)]
+    # With a reply the observation before it is left out, unless it is the first.
+    removed = [sizes[reply] + (sizes[reply - 1] if reply > first + 1 else 0) for reply in replies]
+    num_turns = num_left_out(added, removed, limit)
+    if not num_turns:
         return messages
-    num_turns = (kept - first) // 2
+    kept = first + 2 * num_turns  # index of the user message that is appended to the first one
     rest = messages[kept]["content"] if without_history is None else without_history(num_turns)
     text = f"{messages[first]['content']}\n\n[{num_turns} turns are left out here.]\n\n{rest}"
     return [*messages[:first], {"role": "user", "content": text}, *messages[kept + 1 :]]

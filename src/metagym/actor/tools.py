@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metagym.actor.actor import tools_at
+from metagym.actor.chat import num_left_out as turns_left_out
 from metagym.actor.retrieval import ReadPrompt
 from metagym.actor.tool_turns import ToolTurn, last_turn, read_calls, turns_of
 from metagym.errors import ConfigError
@@ -122,11 +123,9 @@ class ToolActor(Extension):
         offered = estimate_tokens(conversation_of({"messages": (), "tools": tools}))
         first = steps[0].action.completion.usage.prompt_tokens if steps and steps[0].action.completion else 0
         scale = first / (sizes[0] + offered) if first else 1.0  # the server's own count corrects the estimate
-        sent = sizes[0] + sum(sizes[num_left_out + 1 :]) + offered
-        excess = sent * scale - (self.context_tokens - self._max_reply_tokens)
-        while excess > 0 and num_left_out + 2 < len(groups):  # the last turn stays
-            num_left_out += 1
-            excess -= sizes[num_left_out] * scale
+        limit = (self.context_tokens - self._max_reply_tokens) / scale
+        turns = sizes[num_left_out + 1 :]
+        num_left_out += turns_left_out([sizes[0] + offered, *turns], turns, limit, num_kept=1)
         return _without_oldest(groups, num_left_out)
 
     def _with(self, tools: Tools) -> ChatModel:
