@@ -24,7 +24,8 @@ def examine(
 ) -> Iterator[Finding]:
     """Check the installation, the data, the machine and the model server; one problem hides no other.
 
-    Each check comes after those that it depends on. It plays nothing, changes nothing, and asks no model for a reply.
+    Each check comes after those that it depends on. It plays nothing, changes nothing, and
+    asks a model for a reply only if its server is on this machine.
     """
     yield check_python()
     yield from check_namesake()

@@ -7,9 +7,11 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from metagym.doctor.finding import Finding, ok, problem, warning
+from metagym.doctor.fit import check_template, check_window
 from metagym.errors import ConfigError, MissingExtraError
 from metagym.imports import install_command
 from metagym.models import is_local, is_model_name, make_model, model_from_environment
@@ -50,7 +52,7 @@ def _is_proxied_loopback(environ: Mapping[str, str], url: str) -> bool:
 def check_server(
     environ: Mapping[str, str], *, model: str | None = None, base_url: str | None = None, api_key_env: str | None = None
 ) -> Iterator[Finding]:
-    """Ask the server for its list of models. No completion is requested, so it costs nothing."""
+    """Ask the server for its list of models, and one on this machine for one token. Neither costs anything."""
     try:
         model = model or (model_from_environment() or {}).get("model")
         if model is not None and is_local(model) and base_url is None:
@@ -75,10 +77,11 @@ def check_server(
     url = (url or DEFAULT_URL).rstrip("/")
     yield from check_proxies(environ, url)
     try:
-        names = _list_models(url, key)
+        entries = _list_models(url, key)
     except (OSError, http.client.HTTPException, KeyError, TypeError, ValueError) as error:
         yield _explain(error, url, key_name=api_key_env or "OPENAI_API_KEY")
         return
+    names = list(entries)
     if model is None:
         remedy = f"--actor {names[0] if names else 'NAME'}@{url}"
         yield warning("model", f"{url} answers, but no model is named", remedy)
@@ -87,6 +90,8 @@ def check_server(
         yield problem("model", message, f"--actor {names[0]}@{url}, or export METAGYM_MODEL={names[0]}")
     else:
         yield ok("model", f"{model} at {url}")
+        yield from check_window(url, entries.get(model, {}), key=key, timeout_s=TIMEOUT_S)
+        yield from check_template(url, model, key=key, timeout_s=TIMEOUT_S)
 
 
 def _check_local_model(model: str) -> Finding:
@@ -100,10 +105,10 @@ def _check_local_model(model: str) -> Finding:
     return ok("model", f"{found.model} on this machine, sha256 {found.fingerprint['sha256'][:12]}")
 
 
-def _list_models(url: str, key: str) -> list[str]:
+def _list_models(url: str, key: str) -> dict[str, dict[str, Any]]:
     request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {key}"})
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
-        return [str(item["id"]) for item in json.load(reply)["data"]]
+        return {str(item["id"]): item for item in json.load(reply)["data"]}
 
 
 def _explain(error: Exception, url: str, *, key_name: str) -> Finding:
