@@ -85,3 +85,11 @@ def test_times_that_cannot_be_read_are_those_of_the_files(tmp_path: Path) -> Non
     write(tmp_path / "run", Clock(), minutes=7)
     (tmp_path / "run" / TIMES).write_text("torn")
     assert summary(tmp_path / "run").duration_s < 60
+
+
+def test_a_model_on_this_machine_is_named_by_its_file(tmp_path: Path) -> None:
+    model = {"model": {"model": "smollm2-135m", "sha256": "b179"}}
+    local = {"env_options": {"actor": {"model": "local"}}, "reflector": {"model": "local", "method": "ict"}}
+    write(tmp_path / "run", Clock(), minutes=1)
+    found = summary_of(tmp_path / "run", manifest(**local, measurement={"actor": model}, arm=model), Spending())
+    assert (found.actor, found.reflector) == ("local (smollm2-135m)", "ict: local (smollm2-135m)")

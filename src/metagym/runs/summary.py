@@ -68,8 +68,8 @@ def summary_of(path: Path, manifest: Manifest, spent: Spending) -> RunSummary:
     periods = [(item.started.timestamp(), item.ended.timestamp()) for item in sessions if item.ended is not None]
     periods = periods or [(written_at(path / MANIFEST), last_change)]
     return RunSummary(
-        actor=player_name(manifest.env_options.get("actor")),
-        reflector=player_name(manifest.reflector),
+        actor=_with_file(player_name(manifest.env_options.get("actor")), manifest.measurement.get("actor")),
+        reflector=_with_file(player_name(manifest.reflector), manifest.arm),
         started=_local_time(periods[0][0]),
         ended=_local_time(periods[-1][1]),
         duration_s=sum(ended - started for started, ended in periods),
@@ -91,6 +91,13 @@ def summary_of_all(summaries: Sequence[RunSummary]) -> RunSummary:
         num_tokens=sum(item.num_tokens for item in summaries),
         cost=sum(item.cost for item in summaries),
     )
+
+
+def _with_file(name: str, fingerprint: Any) -> str:
+    """Return the name with the file that `local` stood for."""
+    model = fingerprint.get("model") if isinstance(fingerprint, dict) else None
+    is_local = name == "local" or name.endswith(": local")
+    return f"{name} ({model['model']})" if is_local and isinstance(model, dict) and model.get("model") else name
 
 
 def _local_time(timestamp: float) -> str:
