@@ -89,8 +89,8 @@ def test_what_model_calls_used_is_shown_by_role_and_purpose(report: Report, lear
         log.write(attempt.model_copy(update=change))
     log.close()
     told = words(report(learning))
-    assert "actor, learning 2 2,400 400 68 0.5 3.0 min 2.5 s 1 0 0 0" in told
-    assert "reflector, learning 0 0 0 0 0 + up to 0.5 1.5 min 0.0 s 0 0 1 0" in told
+    assert "actor, learning 2 2,400 400 68 0.5 3.0 min 1.5 min 2.5 s 1 0 0 0" in told
+    assert "reflector, learning 0 0 0 0 0 + up to 0.5 1.5 min – 0.0 s 0 0 1 0" in told
 
 
 def test_the_page_says_who_played_when_and_what_was_used(report: Report, learning: Path) -> None:

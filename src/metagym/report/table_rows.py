@@ -165,6 +165,7 @@ def _cost_row(name: str, spending: Spending) -> Row:
         **_token_row(name, spending.usage),
         "cost": cost if spending.cost or spending.unknown_cost else "–",
         "time": duration_text(spending.working_s),
+        "time_a_call": duration_text(spending.working_s / calls) if (calls := spending.usage.num_calls) else "–",
         "waiting": duration_text(spending.waiting_s),
         **_grouped(retries=spending.num_retries, refused=spending.num_refused),
         **_grouped(unknown=spending.num_unknown, replayed=spending.num_replayed),
