@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -98,6 +99,10 @@ class NoInfo(CorridorEnv):
         return super().reset(seed=seed, options=options)[0], None
 
 
+class Bare(gymnasium.Env[str, str]):
+    """Forgot its spaces."""
+
+
 class NoSpace(CorridorEnv):
     def __init__(self) -> None:
         super().__init__()
@@ -122,6 +127,7 @@ class NoSpace(CorridorEnv):
         (ClosesOnce(), "the second close to raise nothing, got RuntimeError: closed already"),
         (OneValueFromReset(), r"reset to return \(observation, info\), got Field"),
         (NoInfo(), "info to be a dict, got None.*Return a dict"),
+        (Bare(), r"observation_space to be a Gymnasium space, got AttributeError.*TextSpace\(\)"),
         (NoSpace(), r"observation_space to be a Gymnasium space, got None.*TextSpace\(\)"),
         (FourTuple(), "step to return five values, got 4"),
         (Answers(text=np.zeros(2)), "an observation to be a str, got a ndarray.*TextAdapter"),

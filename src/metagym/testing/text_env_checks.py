@@ -110,8 +110,10 @@ def _reset(env: TextEnv, seed: int, options: Options) -> tuple[Any, Any]:
 
 
 def _play(env: TextEnv, seed: int, options: Options, num_steps: int) -> list[dict[str, Any]]:
-    for name, space in (("observation_space", env.observation_space), ("action_space", env.action_space)):
+    for name in ("observation_space", "action_space"):
         remedy = f"Set self.{name} = metagym.spaces.TextSpace() in __init__."
+        with expecting(f"{name} to be a Gymnasium space", remedy=remedy):
+            space = getattr(env, name)
         expect(isinstance(space, gymnasium.Space), f"{name} to be a Gymnasium space", got=space, remedy=remedy)
     text, info = _reset(env, seed, options)
     rng = np.random.default_rng(seed)
