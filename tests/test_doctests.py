@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from metagym.errors import MissingExtraError
 from tests.conftest import SRC
 
 
@@ -32,6 +33,10 @@ def test_docstring_examples_print_what_they_say(name: str, tmp_path: Path, monke
     if "minihack" in name:
         pytest.importorskip("minihack", reason="needs the extra metagym[minihack]")
     monkeypatch.chdir(tmp_path)
-    results = doctest.testmod(importlib.import_module(name))
+    try:
+        module = importlib.import_module(name)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    results = doctest.testmod(module)
     assert results.attempted > 0
     assert results.failed == 0

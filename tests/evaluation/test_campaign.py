@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from metagym.errors import ConfigError
 from metagym.evaluation.campaign import folder_of, run_campaign
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.controls import CONTROLS
+from metagym.evaluation.controls import FILLER
 from metagym.evaluation.preset import PresetEnvironment, load_preset
 from metagym.runs import evaluation_size
 from tests.conftest import Serve
@@ -42,14 +43,30 @@ def test_a_campaign_evaluates_all_arms_and_resumes_in_its_folder(tmp_path: Path)
         return run_campaign(preset, actor="demo", reflector="demo", path=tmp_path, on_episode=played.append)
 
     (first,) = run()
-    assert [report.arm for report in first.reports] == ["demo", *CONTROLS]
-    assert [found.second for found in first.comparisons] == list(CONTROLS)
+    assert [report.arm for report in first.reports] == ["demo", *preset.controls]
+    assert [found.second for found in first.comparisons] == list(preset.controls)
     assert [report.kind for report in first.reports] == ["method", "same again", *["null control"] * 6]
     most = 8 * evaluation_size(dict(first.reports[0].config))[1]
     assert most // 2 < len(played) < most + 500
     played.clear()
     assert run() == [first]
     assert not played
+
+
+def test_the_long_prompt_is_as_long_as_what_was_learned_and_stays(tmp_path: Path) -> None:
+    update = {"num_seeds": 2, "num_steps": 2, "num_validation": 3, "num_test": 3, "controls": ("long prompt",)}
+    preset = load_preset("ict-small").model_copy(update=update)
+    ((folder, (method, control), _),) = run_campaign(preset, actor="demo", reflector="demo", path=tmp_path)
+    (text,) = {item.last_prompt for item in control.prompts}
+    assert (folder / "long_prompt.txt").read_text() == text
+    lengths = [len(item.last_prompt) for item in method.prompts]
+    assert abs(len(text) - sum(lengths) / len(lengths)) <= len(FILLER)
+    first = next(item.prompt for item in method.tests if item.index == 0)
+    assert set(text.removeprefix(first).splitlines()) <= {"", FILLER}
+    (folder / "long_prompt.txt").write_text("as it was")
+    shutil.rmtree(folder / "long-prompt")
+    ((_, (_, control), _),) = run_campaign(preset, actor="demo", reflector="demo", path=tmp_path)
+    assert {item.last_prompt for item in control.prompts} == {"as it was"}
 
 
 def test_the_sampling_of_a_preset_reaches_the_servers(tmp_path: Path, serve: Serve) -> None:

@@ -17,6 +17,7 @@ from metagym.evaluation.controls import (
     ChangedExperience,
     ConstantPrompt,
     control_arm,
+    hide_goals,
     permute_outcomes,
     scramble_observations,
     take_away,
@@ -78,6 +79,17 @@ def test_scrambled_observations_scramble_text_and_show_no_feedback_and_no_displa
 def test_empty_experience_shows_only_that_episodes_were_played(batch: tuple[Trajectory, ...]) -> None:
     texts = {text.split("\n", 1)[1] for text in render_batch(take_away(batch, RNG(0))).split("\n\n")}
     assert texts == {"Outcome: Total reward 0; the environment's time limit was reached."}
+
+
+def test_a_hidden_goal_stands_nowhere_and_all_else_stays() -> None:
+    seen = Observation(text="Your task: Get out.\nYou see a door.", goal="Get out.")
+    played = make_trajectory([make_step().model_copy(update={"observation": seen})], final_observation=seen)
+    (changed,) = hide_goals((played,), RNG(0))
+    for observation in (changed.steps[0].observation, changed.final_observation):
+        assert observation is not None
+        assert (observation.goal, observation.text) == ("", "Your task: \nYou see a door.")
+    assert "Get out." not in render_batch((changed,))
+    assert [step.action for step in changed.steps] == [step.action for step in played.steps]
 
 
 def test_a_control_is_the_same_for_equal_histories_and_keeps_the_prompts(batch: tuple[Trajectory, ...]) -> None:

@@ -18,17 +18,18 @@ from typing import Any, Literal, NamedTuple, cast
 import gymnasium
 
 from metagym.actor import ActorSpec
-from metagym.env import MetaEnv
+from metagym.env import MetaEnv, meta_env_of
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation import evaluate
 from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_config
-from metagym.evaluation.controls import CONTROLS, Arm, control_arm
+from metagym.evaluation.controls import CONTROLS, Arm, control_arm, long_prompt
 from metagym.evaluation.family_stream import StreamComparison, StreamReport, compare_streams, evaluate_stream
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.preset import Preset, PresetEnvironment, with_sampling
 from metagym.evaluation.report import EvaluationReport
+from metagym.evaluation.store import read_report
 from metagym.files import write_whole
 from metagym.reflectors import Reflector, make_reflector
 from metagym.registration import RESERVED, check_options, make
@@ -106,7 +107,7 @@ def run_campaign(
         folder = folder_of(path, environment, config)
         with opened(environment, config.num_steps, actor, budget=budget, on_episode=on_episode) as (env, meta_env):
             policy = make_reflector(spec, demo=meta_env.make_demo_reflector)
-            controlled = control_arms(env, policy, environment, config, wanted, folder)
+            controlled = control_arms(env, policy, environment, config, wanted, folder, _arm_name(spec))
             arms = itertools.chain([Arm(_arm_name(spec), policy)], controlled)
             reports = evaluate_arms(env, arms, config, folder, on_arm)
         comparisons = compare(reports) if len(reports) > 1 else ()
@@ -143,7 +144,7 @@ def run_streams(
 ) -> list[Streamed]:
     """Run the reflector and its controls over the streams of a preset of the protocol `stream`; see `run_campaign`."""
     wanted = preset.controls if controls is None else tuple(controls)
-    if unfit := {"other family", "constant prompt"} & set(wanted):
+    if unfit := {"other family", "constant prompt", "long prompt"} & set(wanted):
         raise ConfigError(f"A stream goes through all families: the controls {sorted(unfit)} have no meaning there.")
     actor = with_sampling(actor, preset.sampling)
     check_configs(preset.configs(), actor, controls=wanted)
@@ -227,14 +228,30 @@ def control_arms(
     config: EvaluationConfig,
     controls: Sequence[str],
     folder: Path,
+    around: str,
 ) -> Iterator[Arm]:
-    """Yield the control arms around the reflector. The constant prompt is tuned, in the folder, just before its arm."""
+    """Yield the control arms around the reflector, whose own arm `around` is finished when the first is asked for.
+
+    The constant prompt is tuned, in the folder, just before its arm.
+    """
     train, prompt = environment.train_families, None
     for control in controls:
         if control == "constant prompt":
             tuned = tune_constant_prompt(env, reflector, train_families=train, config=config, path=folder / "tuning")
             prompt = tuned.prompt
+        elif control == "long prompt":
+            first = meta_env_of(env).default_prompt if config.first_prompt is None else config.first_prompt
+            prompt = _kept_long_prompt(first, folder, around)
         yield control_arm(control, reflector, families=config.families, other_families=train, constant_prompt=prompt)
+
+
+def _kept_long_prompt(first: str, folder: Path, around: str) -> str:
+    """Return the long prompt of the arm; it stays as it is if seeds are added later."""
+    file = folder / "long_prompt.txt"
+    if not file.exists():
+        report = read_report(folder / folder_name(around))
+        write_whole(file, long_prompt(first, [item.last_prompt for item in report.prompts]))
+    return file.read_text(encoding="utf-8")
 
 
 def folder_of(path: str | Path, environment: PresetEnvironment, config: EvaluationConfig) -> Path:

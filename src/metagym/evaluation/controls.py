@@ -30,8 +30,11 @@ CONTROLS: Final = (
     "permuted outcomes",
     "other family",
     "constant prompt",
+    "hidden goal",
+    "long prompt",
 )
 """The names of the controls. `same again` measures the noise floor; the others are null controls."""
+FILLER: Final = "This line is here for its length."
 
 
 class Arm(NamedTuple):
@@ -162,7 +165,33 @@ def take_away(batch: Trajectories, rng: np.random.Generator) -> Trajectories:
     return tuple(item.model_copy(update=empty) for item in batch)
 
 
+def hide_goals(batch: Trajectories, rng: np.random.Generator) -> Trajectories:
+    """Take the goal out of each observation, also if its words stand in the text."""
+
+    def without_goal(observation: Observation) -> Observation:
+        text = observation.text.replace(observation.goal, "") if observation.goal else observation.text
+        return observation.model_copy(update={"goal": "", "text": text})
+
+    def changed(item: Trajectory) -> Trajectory:
+        steps = [step.model_copy(update={"observation": without_goal(step.observation)}) for step in item.steps]
+        final = item.final_observation and without_goal(item.final_observation)
+        return item.model_copy(update={"steps": tuple(steps), "final_observation": final})
+
+    return tuple(map(changed, batch))
+
+
+def long_prompt(first: str, learned: Sequence[str]) -> str:
+    """Return the first prompt with lines that tell nothing, as long as the learned prompts are on average.
+
+    >>> long_prompt("Play.", ["Play. When the gate is oak, push."])
+    'Play.\\nThis line is here for its length.'
+    """
+    wanted = sum(map(len, learned)) / max(1, len(learned))
+    return "\n".join([first, *[FILLER] * max(0, round((wanted - len(first)) / (len(FILLER) + 1)))])
+
+
 _CHANGES: Final[Mapping[str, ChangeBatch]] = {
+    "hidden goal": hide_goals,
     "empty experience": take_away,
     "scrambled observations": scramble_observations,
     "permuted outcomes": permute_outcomes,
@@ -180,7 +209,7 @@ def control_arm(
     """Return the arm of the control with this name.
 
     With `other family` the reflector learns on `other_families`; without them, each of `families` learns on the next
-    one. `constant prompt` needs `constant_prompt`; see `metagym.evaluation.constant_prompt.tune_constant_prompt`.
+    one. `constant prompt` and `long prompt` need `constant_prompt`; see `tune_constant_prompt` and `long_prompt`.
 
     Raises:
         ConfigError: there is no such control, or something that it needs is missing.
@@ -195,9 +224,9 @@ def control_arm(
         own = FixedReflector()
     elif control == "other family":
         learn_from = _other_families(families, other_families)
-    elif control == "constant prompt":
+    elif control in ("constant prompt", "long prompt"):
         if constant_prompt is None:
-            raise ConfigError("'constant prompt' needs a prompt, got none. Tune one on the meta-train families.")
+            raise ConfigError(f"{control!r} needs a prompt, got none. Tune one on the meta-train families.")
         own = ConstantPrompt(constant_prompt)
     return Arm(control, own, learn_from, _kind_of_control(control))
 

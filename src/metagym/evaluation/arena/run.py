@@ -97,7 +97,7 @@ def run_arena(
         with opened(environment, config.num_steps, actor, budget=limits, on_episode=on_episode) as (env, meta_env):
             entrants = _entrants(methods, model, meta_env, config)
             around = next((item for item in entrants if item.name != BASELINE), entrants[0])
-            controls = control_arms(env, around.reflector, environment, config, preset.controls, folder)
+            controls = control_arms(env, around.reflector, environment, config, preset.controls, folder, around.name)
             arms = itertools.chain(
                 (Arm(item.name, item.reflector, optimizer=item.optimizer) for item in entrants),
                 (arm._replace(name=f"{arm.name} ({around.name})", optimizer=around.optimizer) for arm in controls),
