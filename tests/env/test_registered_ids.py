@@ -16,9 +16,16 @@ from metagym.testing import check_text_env
 pytestmark = pytest.mark.timeout(60)
 
 
+def with_marks(env_ids: list[str]) -> list[Any]:
+    """Return the ids as parameters; those whose world starts Java are slow."""
+    marks = [pytest.mark.slow, pytest.mark.java]
+    return [pytest.param(name, marks=marks) if "TextWorldExpress" in name else name for name in env_ids]
+
+
 IDS_IN_METAGYM = sorted(spec.id for spec in gymnasium.registry.values() if spec.namespace == "MetaGym")
-INNER = [env_id for env_id in IDS_IN_METAGYM if gymnasium.spec(env_id).name.endswith("Text")]
-OUTER = [env_id for env_id in IDS_IN_METAGYM if env_id not in INNER]
+IDS_OF_TEXT = [env_id for env_id in IDS_IN_METAGYM if gymnasium.spec(env_id).name.endswith("Text")]
+INNER = with_marks(IDS_OF_TEXT)
+OUTER = with_marks([env_id for env_id in IDS_IN_METAGYM if env_id not in IDS_OF_TEXT])
 
 
 def made(env_id: str, **options: Any) -> Any:
