@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from metagym.budget import Attempt, AttemptOutcome, CallLog
+from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.evaluation import EvaluationConfig, evaluate
+from metagym.evaluation.extension import extend
 from metagym.evaluation.family_stream import evaluate_stream
 from metagym.runs import LOG, MANIFEST, Manifest, Role, RunFolder
 from metagym.runs.running import run_experiment
@@ -150,6 +152,15 @@ def test_an_evaluations_curves_are_those_of_its_report(make_gates: MakeGates, tm
         assert curve.validation == pytest.approx([item.mean for item in figures.validation if item])
         assert figures.test_chosen is not None
         assert curve.tests[Role.TEST_CHOSEN] == pytest.approx(figures.test_chosen.mean)
+
+
+def test_an_evaluation_that_is_extended_has_the_size_of_all_its_seeds(make_gates: MakeGates, tmp_path: Path) -> None:
+    env = make_gates()
+    evaluate(env, GatesDemoReflector(), config=CONFIG, path=tmp_path / "run")
+    extend(tmp_path / "run", 3, env=env, reflector=GatesDemoReflector())
+    state = look(tmp_path / "run")
+    assert (state.status, state.num_meta_steps, state.max_meta_steps) == ("finished", 12, 12)
+    assert state.num_episodes <= state.max_episodes == 6 * (2 * 2 * 2 + 3 * 3 + 3 * 4)
 
 
 def test_an_evaluation_without_a_report_after_its_last_line_is_not_finished(

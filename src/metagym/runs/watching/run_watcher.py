@@ -13,7 +13,7 @@ import pydantic_core
 from metagym.budget import Attempt, Spending, add_attempt
 from metagym.errors import RunFolderError
 from metagym.files import Tail, written_at
-from metagym.runs import LOG, MANIFEST, REPORT, Manifest, Measurement, Role, read_manifest
+from metagym.runs import LOG, MANIFEST, REPORT, Manifest, Measurement, Role, evaluation_size, read_manifest
 from metagym.runs.folder import CALLS
 from metagym.runs.journal import LOCK, has_writer, living_writer
 from metagym.runs.summary import RunSummary, summary_of
@@ -132,6 +132,7 @@ class RunWatcher:
         self._phase = ""
         self._rewards: dict[int, float | None] = {}
         self._num_reflections = 0
+        self._num_seeds: int | None = None
         self._means: dict[tuple[str, int, str, int], float | None] = {}
         self._spent = Spending()
         self._under_way: dict[int, tuple[Attempt, float]] = {}
@@ -154,6 +155,8 @@ class RunWatcher:
             elif kind == "measurement":
                 found = Measurement.model_validate(record)
                 self._means[found.key] = found.mean
+            elif kind == "added_seeds":
+                self._num_seeds = int(record["num_seeds"])
         except (ValueError, KeyError, TypeError):  # a watcher continues; `metagym show` reports what is broken
             self._num_unreadable += 1
 
@@ -174,7 +177,7 @@ class RunWatcher:
     def _state(self, manifest: Manifest, now: float) -> RunState:
         last = max(written_at(self.path / name) for name in (LOG, CALLS, MANIFEST))
         status = self._status(manifest, now)
-        max_meta_steps, max_episodes = manifest.size
+        max_meta_steps, max_episodes = self._size(manifest)
         calls = [
             CallUnderWay(role=item.role, model=item.model, retry=item.retry, age_s=max(0.0, now - since))
             for item, since in self._under_way.values()
@@ -199,6 +202,11 @@ class RunWatcher:
             summary=summary_of(self.path, manifest, self._spent),
             problem=f"{self._num_unreadable} lines cannot be read" if self._num_unreadable else "",
         )
+
+    def _size(self, manifest: Manifest) -> tuple[int, int]:
+        if self._num_seeds is None or manifest.evaluation is None:
+            return manifest.size
+        return evaluation_size({**manifest.evaluation["config"], "num_seeds": self._num_seeds})  # it was extended
 
     def _status(self, manifest: Manifest, now: float) -> Status:
         if manifest.evaluation is None:

@@ -1,6 +1,7 @@
-// The messages that were sent, rebuilt as ChatActor builds them (actor.py, models/context.py); a test compares the two.
+// The messages that were sent, rebuilt as ChatActor builds them (actor/chat.py); a test compares the two.
 
 const MAX_REPEATED_LIST = 200;
+const FILLED_AGAIN = 0.75;
 const utf8 = new TextEncoder();
 const tokens = (messages) => messages.reduce((sum, message) => sum + Math.floor(utf8.encode(message.content).length / 4) + 4, 0);
 
@@ -50,15 +51,20 @@ function conversation(actor, episode, prompt, count) {
 function fitted(messages, limit, known, withoutHistory) {
   const scale = known && known[0] && known[1] ? known[1] / known[0] : 1;
   const sizes = messages.map((message) => tokens([message]) * scale);
-  let excess = sizes.reduce((sum, size) => sum + size, 0) - limit;
   const first = 1;
-  let kept = first;
-  while (excess > 0 && kept + 2 < messages.length) {
-    excess -= sizes[kept + 1] + (kept > first ? sizes[kept] : 0);
-    kept += 2;
+  let total = sizes[0] + sizes[first];
+  let turns = 0;
+  for (let reply = first + 1; reply < messages.length; reply += 2) {
+    total += sizes[reply] + sizes[reply + 1];
+    if (total <= limit) continue;
+    while (total > FILLED_AGAIN * limit && first + 2 * turns < reply) {
+      const left = first + 2 * turns;
+      total -= sizes[left + 1] + (left > first ? sizes[left] : 0);
+      turns += 1;
+    }
   }
-  if (kept === first) return messages;
-  const turns = (kept - first) / 2;
+  if (!turns) return messages;
+  const kept = first + 2 * turns;
   const content = `${messages[first].content}\n\n[${turns} turns are left out here.]\n\n${withoutHistory(turns)}`;
   return [...messages.slice(0, first), { role: "user", content }, ...messages.slice(kept + 1)];
 }
