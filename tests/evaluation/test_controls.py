@@ -141,7 +141,7 @@ def test_the_demo_reflector_beats_each_null_control_and_not_itself(make_gates: M
         assert found.difference is not None
         assert found.difference.low is not None
         assert (found.second_kind == "same again") is (found.second == "same again")
-        if found.second_kind == "same again":
+        if found.second in ("same again", "hidden goal"):  # the demo reflector reads no goal
             assert found.difference.sign == 0
         else:
             assert found.difference.low > 0.3, found.second
