@@ -153,9 +153,9 @@ def test_a_note_is_kept_in_the_folder_and_shown_beside_its_episode(show: Show, l
     seen.page.click("#list tr[data-go]")
     seen.page.wait_for_selector("#episode .notice")
     assert seen.text("#episode .notice") == "Note: <b>forgets</b> the iron gate"
-    told = seen.page.text_content("#episode")  # also what is folded up
-    assert told is not None
-    assert f'metagym note {learning} 3 "TEXT"' in told
+    seen.page.click("#episode summary:has-text('Write a note')")
+    seen.page.wait_for_selector("#episode code:has-text('metagym note')")  # it is written when it is unfolded
+    assert f'metagym note {learning} 3 "TEXT"' in seen.text("#episode")
 
 
 def test_the_same_task_is_shown_side_by_side_under_two_prompts(show: Show, campaign: Path) -> None:
