@@ -68,7 +68,7 @@ def in_words(error: BaseException) -> str:
 
 
 class UserTrace(NamedTuple):
-    """The part of an error's traceback that is the user's own code; empty texts if there is none."""
+    """The part of an error's traceback that is the user's own code; empty texts without such a part."""
 
     place: str = ""
     """The last line of the user's own code: `games.py:12`."""

@@ -13,6 +13,8 @@ torch: Any = pytest.importorskip("torch", reason="needs metagym[train]")
 pytest.importorskip("transformers", reason="needs metagym[train]")
 
 from metagym.training.grpo import GRPOConfig  # noqa: E402
+from metagym.training.local_reflector import weights_digest  # noqa: E402
+from metagym.training.policy import Policy  # noqa: E402
 from metagym.training.reward import MetaReward  # noqa: E402
 from metagym.training_demo.demonstration import DemoConfig, ShuffledReward, run_demo, run_once  # noqa: E402
 from tests.conftest import MakeGates  # noqa: E402
@@ -49,6 +51,19 @@ def test_a_run_in_miniature_reports_everything(tmp_path: Path) -> None:
     assert len(report.rewards) == 1
     assert report.shuffled is not None
     assert len(report.untrained.online) == 4
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # peft calls it
+def test_a_run_from_a_given_model_trains_an_adapter_on_what_the_supervised_phase_left(
+    tiny_start: Path, tmp_path: Path
+) -> None:
+    given = MINIATURE.model_copy(update={"model": str(tiny_start), "lora_rank": 2, "supervised_steps": 2})
+    report = run_once(tmp_path, 3, given)
+    assert len(report.rewards) == 1
+    assert (tmp_path / "start" / "config.json").exists()
+    assert list((tmp_path / "trained" / "checkpoints").glob("*/adapter_config.json"))
+    digests = {weights_digest(Policy.load(path)) for path in (tiny_start, tmp_path / "start")}
+    assert len(digests) == 2, "the supervised phase changed the weights"
 
 
 @pytest.mark.slow

@@ -3,6 +3,6 @@
 textarena            games of TextArena as a meta-environment
 verifiers            a task set of verifiers as a meta-environment
 verifiers_taskset    a meta-environment as a task set of verifiers: a reflection is a rollout
-skyrl, openenv       a meta-episode as an environment of SkyRL, and served by OpenEnv
+skyrl, openenv, verl a meta-episode as an environment of SkyRL, served by OpenEnv, and as an agent loop of verl
 verifiers_env        a meta-environment as an environment of verifiers: a meta-episode is a rollout
 """

@@ -265,7 +265,7 @@ class Ledger:
             self._add(attempt.model_copy(update={"outcome": "whole", "usage": usage}))
 
     def _find_shortage(self, attempt: Attempt, reserved: Collection[Attempt]) -> str:
-        """Return the budget that is too small for the attempt and the `reserved` ones; empty if there is none."""
+        """Return the budget that is too small for the attempt and the `reserved` ones; empty if all suffice."""
         total, budget = self._total, self.budget
         if budget.tokens is not None:
             left = budget.tokens - total.max_tokens - sum(other.max_tokens for other in reserved)

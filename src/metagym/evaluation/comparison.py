@@ -141,7 +141,7 @@ def compare(
 
 
 def differences(first: EvaluationReport, second: EvaluationReport) -> tuple[str, ...]:
-    """Return the differences between two measurement fingerprints in words; empty if there are none."""
+    """Return the differences between two measurement fingerprints in words; empty if they are equal."""
 
     return tuple(
         f"{path} ({one!r:.80} and {two!r:.80})"

@@ -166,7 +166,7 @@ def take_away(batch: Trajectories, rng: np.random.Generator) -> Trajectories:
 
 
 def hide_goals(batch: Trajectories, rng: np.random.Generator) -> Trajectories:
-    """Take the goal out of each observation, also if its words stand in the text."""
+    """Remove the goal from each observation, and from its text."""
 
     def without_goal(observation: Observation) -> Observation:
         text = observation.text.replace(observation.goal, "") if observation.goal else observation.text
@@ -181,7 +181,7 @@ def hide_goals(batch: Trajectories, rng: np.random.Generator) -> Trajectories:
 
 
 def long_prompt(first: str, learned: Sequence[str]) -> str:
-    """Return the first prompt with lines that tell nothing, as long as the learned prompts are on average.
+    """Return the first prompt with lines without any content, as long as the learned prompts are on average.
 
     >>> long_prompt("Play.", ["Play. When the gate is oak, push."])
     'Play.\\nThis line is here for its length.'

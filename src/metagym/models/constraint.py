@@ -120,7 +120,7 @@ class Constrainer:
             )
 
     async def find(self, ask: Callable[[Mapping[str, Any]], Awaitable[Completion]]) -> str:
-        """Return the means, empty if there is none. `ask` sends the probe with further fields."""
+        """Return the means; empty if the server has no such means. `ask` sends the probe with further fields."""
         return await self._means.get(lambda: self._try_all(ask))
 
     async def _try_all(self, ask: Callable[[Mapping[str, Any]], Awaitable[Completion]]) -> str:

@@ -148,7 +148,7 @@ def _joined(parts: Iterable[Any]) -> Any:
 
 
 def _error_outside(lines: Sequence[bytes]) -> dict[str, Any]:
-    """Return the error that a proxy wrote as plain JSON after the last event; empty if there is none."""
+    """Return the error that a proxy wrote as plain JSON after the last event; empty without such an error."""
     rest = b"\n".join(line for line in lines if not line.startswith((*_DATA, *_OTHER_FIELDS)))
     try:
         found = json.loads(rest)

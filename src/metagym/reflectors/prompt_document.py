@@ -61,7 +61,7 @@ def tagged(**parts: str) -> str:
 
 
 def numbered(texts: Sequence[str], *, nothing: str = "(empty)") -> str:
-    """Return the texts numbered from 1; `nothing` if there are none."""
+    """Return the texts numbered from 1; `nothing` without texts."""
     return "\n".join(f"{number}. {text}" for number, text in enumerate(texts, start=1)) or nothing
 
 

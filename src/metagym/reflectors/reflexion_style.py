@@ -35,7 +35,7 @@ class ReflexionStyle(ReflectionMethod):
     wording = (INSTRUCTIONS,)
 
     async def reflect(self, history: History) -> Reflection:
-        """Write a lesson from the last meta-step's failures; if there are none, ask nothing and change nothing."""
+        """Write a lesson from the last meta-step's failures; without failures, ask nothing and change nothing."""
         last = history[-1]
         counted = [item for item in last.trajectories if item.score is not None]
         failures = tuple(item for item in counted if not has_succeeded(item))

@@ -26,7 +26,7 @@ TILES = (
     ("gain", "Gain", "chosen prompt minus sp_0, on test tasks", True),
     ("last_gain", "Last prompt", "its gain, without choosing on validation", True),
     ("optimism", "Optimism", "validation minus test score of the chosen prompt", True),
-    ("memorisation_gap", "Memorisation gap", "replay gain minus transfer gain", True),
+    ("memorisation_gap", "Memorisation gap", "replay gain minus the gain on fresh tasks", True),
     ("regression_rate", "Regressions", "share of reflections that made it worse", False),
     ("invalid_action_rate", "Invalid actions", "share on test tasks, chosen prompt", False),
 )

@@ -51,7 +51,7 @@ class Estimate(Record):
 def mean_interval(
     values: ArrayLike, *, confidence: float = CONFIDENCE, resolution: float = 0.0, bounds: Bounds = UNBOUNDED
 ) -> Estimate | None:
-    """Return mean, Student's t interval and p of independent replicates without the NaN; None if there are none.
+    """Return mean, Student's t interval and p of independent replicates without the NaN; None without any.
 
     For paired arms give the per-seed differences: this is then the paired t test. In simulated A/A comparisons it
     keeps its level from three seeds on; percentile bootstraps do not.
@@ -218,7 +218,7 @@ def macro_average(tables: Sequence[ArrayLike]) -> NDArray[np.float64]:
 
 
 def finite_mean(values: ArrayLike) -> NDArray[np.float64]:
-    """Return the mean of the finite values over the last axis; NaN if there are none."""
+    """Return the mean of the finite values over the last axis; NaN without any."""
     table = np.asarray(values, dtype=np.float64)
     known = np.isfinite(table)
     counts = known.sum(axis=-1)

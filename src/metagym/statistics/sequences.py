@@ -17,7 +17,7 @@ def at_any_look(estimate: Estimate, *, confidence: float = CONFIDENCE, bounds: B
     likelihood ratio of a mixture of effects to no effect, in units of the unknown deviation, is a martingale: it ever
     reaches 1 / alpha with probability alpha at most (Ville 1939). The interval holds the means that it does not reject.
     Like Student's t, it takes replicates for normal. Its ends stay within `bounds`; with few replicates they are the
-    bounds, or None if there are none.
+    bounds, or None without bounds.
 
     >>> fixed = Estimate(mean=0.3, low=0.18, high=0.42, p_value=0.0003, std=0.17, num=10)
     >>> found = at_any_look(fixed, bounds=(-1.0, 1.0))

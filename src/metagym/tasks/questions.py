@@ -101,7 +101,7 @@ def numeric(reply: str, answers: Iterable[str]) -> bool:
 
 
 def last_number(text: str) -> float | None:
-    """Return the last number in a text; None if there is none."""
+    """Return the last number in a text; None without a number."""
     found = _NUMBER.findall(text)
     return float(found[-1].replace(",", "")) if found else None
 

@@ -1,4 +1,4 @@
-"""Each prompt is computed once: the replies to it stand behind one copy of it, and a cache has room for them."""
+"""Each prompt is computed once: the replies follow one copy of it, and a cache has room for them."""
 
 from __future__ import annotations
 

@@ -145,6 +145,7 @@ def make_real_start(model: str, path: str | Path, *, seed: int, num_steps: int, 
     policy = Policy.load(model, lora_rank=lora_rank)
     pairs = make_examples(num_steps * REAL_BATCH, seed=seed)
     supervise(policy, pairs, seed=seed, num_steps=num_steps, batch_size=REAL_BATCH, learning_rate=1e-3)
-    taught = policy.merged()
-    taught.save(path)
+    taught, part = policy.merged(), Path(f"{path}.part")
+    taught.save(part)
+    part.replace(path)  # it gets its name only when it is complete
     return taught

@@ -154,7 +154,7 @@ class NetHackGame:
         return self._env._perform_known_steps(observation, is_over, exceptions=True)
 
     def cause_of_end(self) -> str:
-        """Return NetHack's own description of the death (`killed by a jackal`); empty if there is none."""
+        """Return NetHack's own description of the death (`killed by a jackal`); empty if it gives no reason."""
         path = Path(self._env.nethack._vardir, "xlogfile")
         fields = path.read_text(encoding="latin-1").strip().split("\n")[-1].split("\t")
         return next((field[len("death=") :] for field in fields if field.startswith("death=")), "")

@@ -111,7 +111,7 @@ class Screen:
 
     @cached_property
     def bounds(self) -> tuple[int, int, int, int] | None:
-        """The first and last row and the first and last column of the known squares; None if there are none."""
+        """The first and last row and the first and last column of the known squares; None if no square is known."""
         rows = [index for index, line in enumerate(self.map) if not line.isspace()]
         if not rows:
             return None

@@ -58,7 +58,7 @@ class Scene:
         return self.find(symbol for symbol in set(self.squares.values()) if symbol.isalpha() or symbol in _MONSTERS)
 
     def holds(self, *words: str) -> str | None:
-        """Return the letter of an item whose description contains one of the words; None if there is none."""
+        """Return the letter of an item whose description contains one of the words; None without such an item."""
         # A ring mail is not a ring.
         wanted = re.compile(rf"\b(?:{'|'.join(words)})s?\b(?! mail)")
         return next((letter for letter, name in self.items if words and wanted.search(name)), None)
