@@ -1,18 +1,22 @@
 """Question (a) of the plan: does play depend on the prompt? Each model plays the same tasks under four prompts.
 
-    python benchmarks/reference_prompts.py CASSETTE [--model FILE.gguf] [--worlds Gates,ALFWorld,MiniHack]
+    python benchmarks/reference_prompts.py CASSETTE [--model FILE.gguf] [--worlds Gates,ALFWorld,MiniHack] [--out FILE]
 
 With a model, the replies that the cassette does not hold are asked for, so a run that was stopped goes on. Without one,
 all is played again from the cassette (`CASSETTE.gz` is read as well) through the real environments, and the same table
-is printed. It needs the extras alfworld and minihack; with a model also local. See docs/results/plan.md.
+is printed. `--out` writes each episode as one line of JSON. It needs the extras alfworld and minihack; with a model
+also local. See docs/results/plan.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gzip
+import json
+import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -21,6 +25,7 @@ import gymnasium
 from measuring import note, print_table
 
 from metagym import MetaEnv
+from metagym.actor import Actor, make_actor
 from metagym.cli.model_options import replayed
 from metagym.envs.alfworld.demo import LESSONS as ALFWORLD_LESSONS
 from metagym.envs.gates.env import FAMILIES, GATES, law_of
@@ -107,7 +112,7 @@ def minihack() -> World:
 WORLDS = {"Gates": gates, "ALFWorld": alfworld, "MiniHack": minihack}
 
 
-def play(world: str, options: Mapping[str, Any], cluster: Cluster, prompt: str, actor: Any) -> tuple[Trajectory, ...]:
+def play(world: str, options: Mapping[str, Any], cluster: Cluster, prompt: str, actor: Actor) -> tuple[Trajectory, ...]:
     """Play the tasks of a cluster under one of the four prompts."""
     made = gymnasium.make(
         f"MetaGym/{world}-v0",
@@ -123,13 +128,16 @@ def play(world: str, options: Mapping[str, Any], cluster: Cluster, prompt: str, 
         return env.step(f"{info['default_prompt']}\n\n{added}".strip())[0]
 
 
-def means_of(world: str, actor: Any) -> dict[str, list[float]]:
-    """Play a world; return the mean score of each cluster under each prompt."""
+def means_of(world: str, actor: Actor, keep: Callable[[str], object]) -> dict[str, list[float]]:
+    """Play a world; return the mean score of each cluster under each prompt. `keep` gets each episode's line."""
     made = WORLDS[world]()
     means: dict[str, list[float]] = {prompt: [] for prompt in PROMPTS}
     for cluster in made.clusters:
         for prompt in PROMPTS:
             played = play(world, made.options, cluster, prompt, actor)
+            for trajectory in played:
+                told = {"world": world, "cluster": [cluster.family, cluster.seed], "prompt": prompt}
+                keep(json.dumps({**told, "episode": trajectory.model_dump(mode="json")}) + "\n")
             means[prompt].append(sum(trajectory.score or 0.0 for trajectory in played) / len(played))
             note(f"{world} {cluster.family} {cluster.seed} {prompt}: {means[prompt][-1]:.3f}")
     return means
@@ -173,6 +181,7 @@ def main() -> None:
     parser.add_argument("cassette", type=Path)
     parser.add_argument("--model", type=Path, help="a GGUF file; without one the cassette is replayed")
     parser.add_argument("--worlds", default=",".join(WORLDS))
+    parser.add_argument("--out", type=Path, default=Path(os.devnull), help="each episode as one line of JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = unpacked(options.cassette, folder)
@@ -184,9 +193,17 @@ def main() -> None:
         }
         if options.model is None:
             actor = replayed(actor, "actor", str(path))
-        with closing(Cassette(path, mode="read-through" if options.model else "replay")) as cassette, cassette.open():
-            results = {world: means_of(world, actor) for world in options.worlds.split(",")}
-            model = cassette.models("actor")[0]["model"]
+        player = make_actor(actor)  # one for all cells: the model is loaded once
+        try:
+            with (
+                closing(Cassette(path, mode="read-through" if options.model else "replay")) as cassette,
+                cassette.open(),
+                options.out.open("w", encoding="utf-8") as out,
+            ):
+                results = {world: means_of(world, player, out.write) for world in options.worlds.split(",")}
+                model = cassette.models("actor")[0]["model"]
+        finally:
+            asyncio.run(player.aclose())
     print_results(model, results)
 
 
