@@ -1,4 +1,4 @@
-"""Question (a) of the plan: does play depend on the prompt? Each model plays the same tasks under four prompts.
+"""Questions (a) and (d) of the plan: does play depend on the prompt? Each model plays equal tasks under four prompts.
 
     python benchmarks/reference_prompts.py CASSETTE [--model FILE.gguf] [--worlds Gates,ALFWorld,MiniHack] [--out FILE]
 
@@ -35,6 +35,7 @@ from metagym.types import Trajectory
 
 EPISODES = 4
 """The episodes of one cluster; also the local server's slots."""
+MAX_REPLY_TOKENS = {"act": 40, "react": 300}
 PROMPTS = ("default", "right", "wrong", "other family")
 
 
@@ -181,15 +182,17 @@ def main() -> None:
     parser.add_argument("cassette", type=Path)
     parser.add_argument("--model", type=Path, help="a GGUF file; without one the cassette is replayed")
     parser.add_argument("--worlds", default=",".join(WORLDS))
+    parser.add_argument("--constrain", default="auto", choices=["auto", "off"], help="question (d)")
+    parser.add_argument("--reply-format", default="act", choices=[*MAX_REPLY_TOKENS], help="question (d)")
     parser.add_argument("--out", type=Path, default=Path(os.devnull), help="each episode as one line of JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = unpacked(options.cassette, folder)
         actor: dict[str, Any] = {
             "model": f"local:{options.model}" if options.model else "local",
-            "constrain": "auto",
-            "reply_format": "act",
-            "sampling": {"max_tokens": 40},
+            "constrain": options.constrain,
+            "reply_format": options.reply_format,
+            "sampling": {"max_tokens": MAX_REPLY_TOKENS[options.reply_format]},
         }
         if options.model is None:
             actor = replayed(actor, "actor", str(path))
