@@ -1,0 +1,45 @@
+"""The reference results are what their cassettes play, without a model, and the page shows exactly that."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from tests.conftest import ROOT
+
+FOLDER = ROOT / "benchmarks"
+PAGE = ROOT / "docs" / "results" / "reference.md"
+README = ROOT / "README.md"
+PLAYED = {"prompts-gates-1.5b": ("--worlds", "Gates")}
+
+
+@pytest.mark.parametrize("name", PLAYED)
+def test_a_cassette_plays_the_table_of_the_page(name: str, tmp_path: Path) -> None:
+    cassette, episodes = FOLDER / "cassettes" / f"{name}.gz", tmp_path / "episodes.jsonl"
+    script = [sys.executable, str(FOLDER / "reference_prompts.py"), str(cassette), *PLAYED[name]]
+    done = subprocess.run([*script, "--out", str(episodes)], capture_output=True, text=True, check=True)
+    assert done.stdout in PAGE.read_text(encoding="utf-8")
+    told = [json.loads(line) for line in episodes.read_text(encoding="utf-8").splitlines()]
+    for row in done.stdout.splitlines()[2:]:
+        _, _, world, prompt, size, score, *_ = (cell.strip() for cell in row.split("|"))
+        scores = [one["episode"]["score"] for one in told if (one["world"], one["prompt"]) == (world, prompt)]
+        assert (size.split(" / ")[1], score) == (str(len(scores)), f"{fmean(scores):.3f}")
+
+
+def test_the_readme_shows_figures_of_the_page() -> None:
+    table = PAGE.read_text(encoding="utf-8")
+    shown = re.findall(r"^\| (?:default|with (?:right|wrong) lessons) \|.*$", README.read_text(encoding="utf-8"), re.M)
+    assert len(shown) == 3
+    for figure in re.findall(r"[+-]?\.\d{3}", " ".join(shown)):
+        assert figure.replace(".", "0.") in table
+
+
+def test_every_cassette_is_played() -> None:
+    assert {path.stem for path in (FOLDER / "cassettes").iterdir()} == PLAYED.keys()
+    assert sum(path.stat().st_size for path in (FOLDER / "cassettes").iterdir()) < 5_000_000
