@@ -21,8 +21,10 @@ def test_an_evaluation_says_what_to_buy_and_is_extended(tmp_path: Path, monkeypa
     monkeypatch.setattr(console, "_width", 200)
     invoke(*SMALL, "--out", "out")
     printed = invoke("estimate", "--like", "out/gates-v0-k5/demo")
-    assert "The variance of the gain, by source: seeds" in printed
+    assert "where the noise of the gain comes from" in printed
     assert "more repetitions" in printed
+    assert printed.strip() in invoke("show", "out/gates-v0-k5/demo", "--details")
+    assert "noise of the gain: " in invoke("show", "out/gates-v0-k5/demo")
     extended = json.loads(invoke("extend", "out", "--seeds", 3, "--json"))
     assert extended[0]["looks"] == [2, 3]
     assert "looked at after 2, 3 seeds" in invoke("extend", "out", "--seeds", 3)

@@ -9,7 +9,7 @@ from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
 from metagym.errors import ConfigError
 from metagym.evaluation import EvaluationConfig, EvaluationReport, compare, evaluate
 from metagym.evaluation.report import build_report
-from metagym.evaluation.variance import variance_parts, what_it_buys
+from metagym.evaluation.variance import noise_in_words, noise_sources, variance_parts, what_it_buys
 from metagym.runs.measurements import Measurement, Role
 from metagym.types import Usage
 from tests.conftest import MakeGates
@@ -107,7 +107,28 @@ def test_repetitions_are_played_on_every_test_task_and_the_first_ones_stay(make_
     assert "test_repetitions" not in once.measurement["evaluation"]  # as in evaluations of before
 
 
+def test_the_shares_of_the_sources_are_those_of_the_interval_on_new_tasks() -> None:
+    report = report_with(0.3, 0.5, 0.4, 0.6, times=2)
+    shares = {item.what: item.share or 0.0 for item in noise_sources(report)}
+    assert sum(shares.values()) == pytest.approx(1)
+    now = what_it_buys(report)[0]
+    assert now.these_tasks is not None
+    assert now.new_tasks is not None
+    assert 1 - shares["tasks"] == pytest.approx((now.these_tasks / now.new_tasks) ** 2, abs=0.001)
+    assert f"{100 * shares['tasks']:.0f} % tasks" in noise_in_words(report)
+
+
+def test_gains_that_are_all_equal_promise_no_interval_of_width_zero() -> None:
+    report = report_with(0, 0, 0, 0, times=1, num=3)
+    gain, (now, *_) = report.overall.gain, what_it_buys(report)
+    assert gain is not None
+    assert gain.high is not None
+    assert now.these_tasks == pytest.approx(gain.high - gain.mean)
+    assert "nothing is known" in noise_in_words(report)
+
+
 def test_one_seed_has_no_parts() -> None:
+    assert noise_in_words(report_with(0.1, 0.1, 0.1, 0.1, times=1, num=1)) == ""
     with pytest.raises(ConfigError, match=r"at least two seeds and two test tasks"):
         variance_parts(report_with(0.1, 0.1, 0.1, 0.1, times=1, num=1))
 

@@ -20,6 +20,7 @@ from metagym.evaluation import EvaluationConfig
 from metagym.evaluation.comparison import compare
 from metagym.evaluation.family_stream import evaluate_stream
 from metagym.evaluation.store import read_report
+from metagym.evaluation.variance import noise_sources, what_it_buys
 from metagym.report import make_report
 from metagym.report.page import SCRIPT
 from metagym.runs import LOG, MANIFEST, RunFolder
@@ -70,6 +71,10 @@ def test_an_evaluation_is_shown_with_its_interval_its_controls_and_both_fingerpr
         assert item.verdict in told
     with RunFolder.open(campaign / "demo") as run:
         assert json.dumps(run.manifest.measurement, indent=2)[:60].split("\n")[1].strip() in told.replace("&#34;", '"')
+    for source in noise_sources(evaluated):
+        assert source.what in told.replace("&#39;", "'")
+    for purchase in what_it_buys(evaluated):
+        assert f"±{purchase.new_tasks:.3f}" in told
     assert told.count("SCRIPTED") > 8
     assert page.count('class="chart"') == 3
     assert page.count('class="heat"') == 2

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from metagym.errors import ConfigError
 from metagym.evaluation.report import EvaluationReport
+from metagym.evaluation.scale import ScoreScale, scale_of
 from metagym.runs.measurements import Measurement, Role
 from metagym.statistics import t_quantile
 from metagym.types import Record, Text
@@ -27,6 +28,16 @@ class VarianceParts(Record):
     `sampling`."""
     sampling: float | None
     """Of the actor's own chance under one prompt on one task; None without repetitions."""
+
+
+class NoiseSource(Record):
+    """One source of the noise of a gain."""
+
+    what: Text
+    variance: float | None
+    """Of the gain of one episode pair; None if it is not known apart."""
+    share: float | None
+    """Of the variance of the evaluation's gain, as a claim about new tasks; None if nothing varied."""
 
 
 class Purchase(Record):
@@ -65,6 +76,54 @@ def variance_parts(report: EvaluationReport) -> VarianceParts:
     )
 
 
+def noise_sources(report: EvaluationReport) -> list[NoiseSource]:
+    """Return the sources of the noise, each with its share of the variance that the mean gain has on new tasks.
+
+    With few seeds or tasks the shares are rough.
+
+    Raises:
+        ConfigError: there are fewer than two seeds or tasks.
+    """
+    parts, config = variance_parts(report), report.config
+    seeds, tasks = config.num_seeds, config.num_test
+    together = "seeds and tasks together" + (" with the sampling of the actor" if parts.sampling is None else "")
+    found = {
+        "seeds (meta-episodes)": (parts.seeds, seeds),
+        "tasks": (parts.tasks, tasks),
+        together: (parts.seeds_and_tasks, seeds * tasks),
+        "the sampling of the actor": (parts.sampling, seeds * tasks * config.test_repetitions),
+    }
+    total = sum((variance or 0.0) / num for variance, num in found.values())
+
+    def share(variance: float | None, num: int) -> float | None:
+        return None if variance is None or not total else variance / num / total
+
+    return [NoiseSource(what=what, variance=item[0], share=share(*item)) for what, item in found.items()]
+
+
+def noise_in_words(report: EvaluationReport) -> str:
+    """Return where the noise of the gain comes from and the best purchase, in a line; empty below two seeds or tasks.
+
+    The best purchase is the one with the narrowest expected interval.
+    """
+    try:
+        sources, (now, *others) = noise_sources(report), what_it_buys(report)
+    except ConfigError:
+        return ""
+    shares = [f"{round(100 * item.share)} % {item.what}" for item in sources if item.share is not None]
+    if now.these_tasks is None or now.new_tasks is None:
+        return ""
+    if not shares:
+        return "noise of the gain: every task gained the same in every seed, so nothing is known of it"
+    here = min(others, key=lambda item: item.these_tasks or math.inf)
+    new = min(others, key=lambda item: item.new_tasks or math.inf)
+    return (
+        f"noise of the gain: {'; '.join(shares)}. The same cost again is best spent on {here.what} "
+        f"(+-{here.these_tasks:.3f} instead of +-{now.these_tasks:.3f}); for a claim about new tasks, on {new.what} "
+        f"(+-{new.new_tasks:.3f} instead of +-{now.new_tasks:.3f})"
+    )
+
+
 def what_it_buys(report: EvaluationReport) -> list[Purchase]:
     """Return the evaluation as it is, and with its cost spent again on seeds, on test tasks, or on repetitions.
 
@@ -74,14 +133,16 @@ def what_it_buys(report: EvaluationReport) -> list[Purchase]:
     parts, config = variance_parts(report), report.config
     families, seeds, tasks, times = len(report.families), config.num_seeds, config.num_test, config.test_repetitions
     test = 3 * tasks * times
-    learning = config.num_steps * config.episodes_per_step * (2 if config.replay else 1)
+    scale = scale_of(config, (score for item in report.tests for score in item.scores if score is not None))
+    plays = 1 + config.replay + 2 * (report.overall.kinds_gain is not None)
+    learning = config.num_steps * config.episodes_per_step * plays
     seed = learning + (config.num_steps + 1) * config.num_validation + test
     factor = 1 + seed / test  # the tests of all seeds that the same money pays
 
     def purchase(what: str, num_seeds: int, num_test: int, repetitions: int) -> Purchase:
         episodes = families * num_seeds * (seed - test + 3 * num_test * repetitions)
         sizes = {"num_seeds": num_seeds, "num_test": num_test, "test_repetitions": repetitions}
-        widths = [_half_width(parts, families, *sizes.values(), is_new=is_new) for is_new in (False, True)]
+        widths = [_half_width(parts, scale, families, *sizes.values(), is_new=is_new) for is_new in (False, True)]
         return Purchase(what=what, **sizes, num_episodes=episodes, these_tasks=widths[0], new_tasks=widths[1])
 
     found = [
@@ -97,13 +158,15 @@ def what_it_buys(report: EvaluationReport) -> list[Purchase]:
 
 
 def _half_width(
-    parts: VarianceParts, families: int, seeds: int, tasks: int, times: int, *, is_new: bool
+    parts: VarianceParts, scale: ScoreScale, families: int, seeds: int, tasks: int, times: int, *, is_new: bool
 ) -> float | None:
+    """Return half the width of the interval that `mean_interval` would give, the rule of three included."""
     if seeds < 2:
         return None
     variance = parts.seeds / seeds + parts.seeds_and_tasks / (seeds * tasks)
     variance += (parts.sampling or 0.0) / (seeds * tasks * times) + (parts.tasks / tasks if is_new else 0.0)
-    return t_quantile(0.975, seeds - 1) * math.sqrt(variance / families)
+    unseen = 3 / seeds**2 * scale.of_one_in(families * tasks * times) ** 2
+    return min(scale.width, t_quantile(0.975, seeds - 1) * math.sqrt(variance / families + unseen))
 
 
 def _gains_of(report: EvaluationReport, family: str) -> NDArray[np.float64]:

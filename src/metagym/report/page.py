@@ -174,6 +174,7 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
         "standings": [] if standings is None else table_rows.standings_rows(standings),
         "baseline": "" if standings is None else standings.baseline,
         "families": table_rows.family_rows(run),
+        "noise": table_rows.noise_rows(run),
         "comparisons": compared,
         "refused": refused,
         "notes": list(dict.fromkeys([*own_notes, *notes])),

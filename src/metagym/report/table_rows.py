@@ -13,6 +13,7 @@ from metagym.errors import ConfigError
 from metagym.evaluation.arena import Standings
 from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.output.tables import effort_cells, rank_text
+from metagym.evaluation.variance import noise_in_words, noise_sources, what_it_buys
 from metagym.rendering import duration_text, plural
 from metagym.report.number_format import format_interval, format_mean, format_number, format_p
 from metagym.report.run_reading import Run
@@ -76,6 +77,31 @@ def family_rows(run: Run) -> list[Row]:
         }
         for name, figures in families
     ]
+
+
+def noise_rows(run: Run) -> tuple[list[Row], list[Row]]:
+    """Return the sources of the noise of the gain, and what as much cost again would buy; empty if not known."""
+    if run.report is None or not noise_in_words(run.report):
+        return [], []
+    sources = [
+        {
+            "what": item.what,
+            "variance": "not known apart" if item.variance is None else format_number(item.variance, 4),
+            "share": "–" if item.share is None else f"{100 * item.share:.0f} %",
+        }
+        for item in noise_sources(run.report)
+    ]
+    bought = [
+        {
+            "what": item.what,
+            **_grouped(seeds=item.num_seeds, tasks=item.num_test, repetitions=item.test_repetitions),
+            **_grouped(episodes=item.num_episodes),
+            "these_tasks": f"±{format_number(item.these_tasks, 3)}",
+            "new_tasks": f"±{format_number(item.new_tasks, 3)}",
+        }
+        for item in what_it_buys(run.report)
+    ]
+    return sources, bought
 
 
 def comparison_rows(group: Sequence[Run]) -> tuple[list[Row], str, list[str]]:

@@ -13,6 +13,7 @@ from rich.text import Text
 from metagym.evaluation.comparison import Comparison
 from metagym.evaluation.family_stream import StreamReport
 from metagym.evaluation.report import EvaluationReport
+from metagym.evaluation.variance import noise_in_words, noise_sources, what_it_buys
 from metagym.rendering import plural
 from metagym.statistics import Estimate
 
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 
 
 def report_lines(report: EvaluationReport) -> list[RenderableType]:
-    """Return a report in a few lines: the verdict, the test scores, and the notes."""
+    """Return a report in a few lines: the verdict, the test scores, the sources of noise, and the notes."""
     overall = report.overall
     tests = {"sp_0": overall.test_first, "chosen": overall.test_chosen, "last": overall.test_last}
     scores = ", ".join(f"{name} {mean_text(estimate)}" for name, estimate in tests.items())
     size = f"{plural(len(report.families), 'family')}, {plural(report.num_seeds, 'seed')}"
-    lines = (f"verdict: {report.verdict}", f"{report.arm}, test scores: {scores} ({size})", *report.notes)
-    return [*map(Text, lines)]
+    lines = (f"verdict: {report.verdict}", f"{report.arm}, test scores: {scores} ({size})")
+    return [*map(Text, [*lines, *filter(None, [noise_in_words(report)]), *report.notes])]
 
 
 def report_tables(report: EvaluationReport) -> list[RenderableType]:
@@ -63,7 +64,30 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
         "tokens: " + ", ".join(tokens),
         f"gain if looked at after any seed: {interval_text(report.gain_at_any_look)}",
     )
-    return [Text(f"verdict: {report.verdict}"), scores, effects, *map(Text, lines)]
+    noise = noise_tables(report) if noise_in_words(report) else []
+    return [Text(f"verdict: {report.verdict}"), scores, effects, *map(Text, lines), *noise]
+
+
+def noise_tables(report: EvaluationReport) -> list[RenderableType]:
+    """Return where the noise of the gain comes from, and what the cost of the evaluation, spent again, would buy.
+
+    Raises:
+        ConfigError: there are fewer than two seeds or tasks.
+    """
+    sources = _table("where the noise of the gain comes from", "variance", "share of the interval")
+    for source in noise_sources(report):
+        share = None if source.share is None else 100 * source.share
+        variance = "not known apart: test_repetitions=2" if source.variance is None else f"{source.variance:.4f}"
+        sources.add_row(source.what, variance, "-" if share is None else f"{share:.0f} %")
+    bought = _table(
+        "as much cost again", "seeds", "tasks", "repetitions", "episodes", "these tasks", "new tasks",
+        caption="The last columns: half the expected 95 % interval of the gain.",
+    )  # fmt: skip
+    for item in what_it_buys(report):
+        sizes = (item.num_seeds, item.num_test, item.test_repetitions, item.num_episodes)
+        widths = ("-" if half is None else f"+-{half:.3f}" for half in (item.these_tasks, item.new_tasks))
+        bought.add_row(item.what, *(f"{size:,}" for size in sizes), *widths)
+    return [sources, bought]
 
 
 def stream_tables(report: StreamReport) -> list[RenderableType]:
