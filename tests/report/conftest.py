@@ -10,13 +10,16 @@ from typing import Any
 import gymnasium
 import pytest
 
+from metagym.actor import ChatActor
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.controls import control_arm
 from metagym.report import make_report
 from metagym.runs import Manifest, RunFolder
+from metagym.runs.folder import keeping_model_calls
+from metagym.testing import FakeChatModel
 from metagym.types import Action, MetaStep, Observation, Reflection, Step, StopReason, Trajectory
-from tests.conftest import make_episode, make_step, make_task, make_trajectory
+from tests.conftest import MakeGates, make_episode, make_step, make_task, make_trajectory
 from tests.report.chromium import browser, show  # noqa: F401 - fixtures
 
 WriteRun = Callable[..., Path]
@@ -117,6 +120,18 @@ def learning(write_run: WriteRun) -> Path:
         [played(5, prompt=last, meta_step=2), played(6, prompt=last, meta_step=2, final_observation=None, **failed)],
     ]
     return write_run(batches, name="learning", analysis="Iron gates want a push.")
+
+
+@pytest.fixture
+def called(make_gates: MakeGates, tmp_path: Path) -> Path:
+    """A run of two episodes of two steps, whose actor asks a model, with its log of calls."""
+    env = make_gates(ChatActor(FakeChatModel(["Action: push"])), episodes_per_step=2, max_steps=2)
+    folder = RunFolder.create(tmp_path / "called", manifest(measurement=env.fingerprint))
+    with folder as run, keeping_model_calls(run.path, env.ledger):
+        env.record_to(run)
+        env.reset(seed=0)
+        env.step("Push.")
+    return tmp_path / "called"
 
 
 @pytest.fixture

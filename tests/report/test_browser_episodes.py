@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,13 @@ def test_the_same_task_is_shown_side_by_side_under_two_prompts(show: Show, campa
     for summary in seen.page.query_selector_all(".stage.both summary:has-text('the other side lacks')"):
         summary.click()
     assert "when the gate is" in seen.text(".stage.both ins")
+
+
+def test_a_step_shows_its_tokens_and_how_long_the_model_took(show: Show, called: Path) -> None:
+    seen = show([called], "#/episode/1/step/2")
+    assert re.search(r"reward 0 \d+ \+ 2 tokens 0\.\d\d s", seen.text(".turn[aria-current] .decided"))
+    seen.page.click(".turn[aria-current] summary:has-text('Raw completion')")
+    assert re.search(r"replied in 0\.\d\d s", seen.text(".turn[aria-current] .raw"))
 
 
 class Counted(FakeChatModel):

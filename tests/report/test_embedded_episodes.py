@@ -8,8 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from metagym.budget.records import CallLog
 from metagym.report.embedded_episodes import pack, pack_episodes
 from metagym.report.run_reading import read_runs
+from metagym.types import step_seed
 
 
 def unpack(text: str) -> Any:
@@ -38,6 +40,25 @@ def test_each_row_of_the_index_finds_its_episode(learning: Path) -> None:
     assert [row["invalid"] for row in index["episodes"]] == [0, 0, 1, 0, 0, 0]
     assert whole[0][2]["lists"] == [["push", "pull"]]
     assert whole[0][5]["error"] == "the road is closed"
+
+
+def test_each_step_has_the_time_of_its_own_model_call_and_the_records_have_none(called: Path) -> None:
+    log = CallLog(called / "calls.jsonl")
+    calls = [attempt for attempt in log.read() if attempt.outcome == "whole"]
+    slower = [call.model_copy(update={"working_s": 1.5 + call.number, "waiting_s": 0.25}) for call in calls]
+    log.path.unlink()
+    for attempt in slower:
+        log.write(attempt)
+    log.close()
+    runs = read_runs([called], max_episodes=100)
+    _, chunks = pack_episodes(runs)
+    seconds = {call.seed: call.working_s for call in slower}
+    assert len(set(seconds.values())) == len(calls) == 4
+    for episode, trajectory in zip(unpack(chunks[0]), runs[0].episodes, strict=True):
+        seeds = [step_seed(trajectory.episode.seed, number) for number in range(len(trajectory.steps))]
+        assert [step["took"]["s"] for step in episode["steps"]] == [seconds[seed] for seed in seeds]
+        assert all(step["took"]["waited"] == 0.25 for step in episode["steps"])
+    assert "working_s" not in (called / "log.jsonl").read_text(encoding="utf-8")
 
 
 def test_a_tested_prompt_has_the_number_that_it_was_chosen_by(campaign: Path) -> None:

@@ -97,6 +97,8 @@ class Attempt(Record):
     meta_step: int
     arm: Text = ""
     model: Text = ""
+    seed: int = 0
+    """The seed of the call: with the arm and the meta-step, it names the step of the episode that the actor played."""
     retry: int = 0
     """How many attempts at the same call came before."""
     outcome: AttemptOutcome

@@ -102,7 +102,7 @@ class Booking:
     def __init__(self, call: Call, *, model: str, prices: Prices | None, fallback: Ledger | None = None) -> None:
         self.ledger = open_ledger() or fallback or Ledger()
         self._prices = prices
-        about = {"role": call.role, "meta_step": call.meta_step, "arm": call.arm, "model": model}
+        about = {"role": call.role, "meta_step": call.meta_step, "arm": call.arm, "model": model, "seed": call.seed}
         self._draft = Attempt(number=-1, purpose=current_purpose(), outcome="reserved", **about)
         self._mark = time.perf_counter()
         self._num_attempts = 0

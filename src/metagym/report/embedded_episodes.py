@@ -9,8 +9,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from metagym.budget import Attempt
 from metagym.report.episode_selection import phase_of
-from metagym.report.run_reading import Run
+from metagym.report.run_reading import Run, step_key
 from metagym.types import Observation, Step, Trajectory, digest
 
 CHUNK_BYTES = 600_000
@@ -45,7 +46,7 @@ def pack_episodes(runs: Sequence[Run]) -> tuple[dict[str, Any], list[str]]:
             prompt = prompts.setdefault(trajectory.episode.prompt, len(prompts))
             place = {"run": number, "prompt": prompt, "chunk": len(chunks) - 1, "at": len(chunks[-1])}
             rows.append({**place, **_row(trajectory, run)})
-            chunks[-1].append(_json(_episode(trajectory)))
+            chunks[-1].append(_json(_episode(trajectory, run)))
     index = {"runs": [_about(run) for run in runs], "prompts": list(prompts), "episodes": rows}
     return index, [_pack_text(f"[{','.join(texts)}]") for texts in chunks]
 
@@ -106,12 +107,15 @@ def _row(trajectory: Trajectory, run: Run) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None and value != ""}
 
 
-def _episode(trajectory: Trajectory) -> dict[str, Any]:
+def _episode(trajectory: Trajectory, run: Run) -> dict[str, Any]:
     """Return the parts of a trajectory that the page shows; equal lists of actions are kept once."""
     lists: dict[tuple[str, ...], int] = {}
     final = trajectory.final_observation
     return _compact(
-        steps=[_step(step, lists) for step in trajectory.steps],
+        steps=[
+            _step(step, lists) | _latency(run.calls.get(step_key(trajectory.episode, number)))
+            for number, step in enumerate(trajectory.steps)
+        ],
         final=None if final is None else _observation(final, lists),
         lists=list(lists),
         error=trajectory.error,
@@ -133,6 +137,13 @@ def _step(step: Step, lists: dict[tuple[str, ...], int]) -> dict[str, Any]:
     )
     sent = {} if action.prompt_read is None else {"sent": action.prompt_read}  # an empty prompt is shown, too
     return _observation(step.observation, lists) | about | sent
+
+
+def _latency(call: Attempt | None) -> dict[str, Any]:
+    """Return how long the model took for a step, from the log of calls: records hold no clock."""
+    if call is None:
+        return {}
+    return {"took": {"s": round(call.working_s, 3), "waited": round(call.waiting_s, 3), "retries": call.retry}}
 
 
 def _observation(observation: Observation, lists: dict[tuple[str, ...], int]) -> dict[str, Any]:

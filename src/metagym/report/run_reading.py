@@ -6,12 +6,12 @@ import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from metagym.budget import Spending
+from metagym.budget import Attempt, CallLog, Ledger, Spending
 from metagym.budget.ledger import SpendingKey
 from metagym.errors import MetaGymError, RunFolderError
 from metagym.evaluation.arena import Standings
@@ -22,12 +22,13 @@ from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import report_of
 from metagym.report.episode_selection import by_importance, share_out
 from metagym.runs import LOG, MANIFEST, REPORT, Key, Manifest, Measurement, RunFolder, read_manifest
-from metagym.runs.folder import load_ledger
+from metagym.runs.folder import CALLS
 from metagym.runs.notes import read_notes
 from metagym.runs.summary import RunSummary, summary_of
-from metagym.types import MetaStep, Reflection, Trajectory
+from metagym.types import Episode, MetaStep, Reflection, Trajectory, step_seed
 
 UNREADABLE = (MetaGymError, OSError, ValueError)
+StepKey = tuple[str, int, int]  # the arm, the meta-step, and the seed of the step
 Kind = Literal["meta-episode", "evaluation", "stream", "unreadable"]
 
 
@@ -50,6 +51,8 @@ class Run:
     reflections: dict[tuple[str, int], Reflection] = field(default_factory=dict)
     spending: dict[SpendingKey, Spending] = field(default_factory=dict)
     """Model calls by role, purpose and meta-step."""
+    calls: dict[StepKey, Attempt] = field(default_factory=dict)
+    """The call that returned the reply, for each step of the shown episodes that a model played."""
     episodes: tuple[Trajectory, ...] = ()
     """The episodes that the report shows: all of them, or a selection."""
     num_episodes: int = 0
@@ -145,10 +148,12 @@ def _read_open(run: RunFolder, shown: set[Key]) -> Run:
         "episodes": tuple(run.episodes(shown.__contains__)),
         "measurements": tuple(run.all(Measurement).values()),
         "reflections": run.all(Reflection),
+        "calls": {},
     }
     problem = ""
     try:
-        ledger = load_ledger(folder)
+        ledger = Ledger()
+        ledger.load(_noting_calls(folder, common["calls"], common["episodes"]))
         common["spending"] = ledger.rows()
         common["summary"] = summary_of(folder, manifest, ledger.spent())
     except RunFolderError as error:
@@ -170,6 +175,21 @@ def _read_open(run: RunFolder, shown: set[Key]) -> Run:
     if not (folder / REPORT).exists():
         problem = "This evaluation is not finished: the figures cover what was measured so far."
     return Run(kind="evaluation", report=report_of(run), problem=problem, **common)
+
+
+def step_key(episode: Episode, step: int) -> StepKey:
+    """Return the key of the model call that decided a step, as the log of calls has it."""
+    return episode.arm, episode.meta_step, step_seed(episode.seed, step)
+
+
+def _noting_calls(folder: Path, calls: dict[StepKey, Attempt], episodes: Sequence[Trajectory]) -> Iterator[Attempt]:
+    """Yield the logged attempts, and note in `calls` those that returned a reply for a step of the episodes."""
+    wanted = {step_key(item.episode, step) for item in episodes for step in range(len(item.steps))}
+    for attempt in CallLog(folder / CALLS).read():
+        key = attempt.arm, attempt.meta_step, attempt.seed
+        if attempt.outcome == "whole" and attempt.role == "actor" and key in wanted:
+            calls[key] = attempt
+        yield attempt
 
 
 def standings_of(group: Sequence[Run]) -> Standings | None:

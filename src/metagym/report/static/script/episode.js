@@ -30,7 +30,8 @@ function done(step) {
     step.thought ? textBlock(step.thought, { cls: "text said" }) : null,
     el("p", { class: "decided" }, said === null ? el("span", { class: "flag" }, "\u2298 no action could be read") : line(said, "command"),
       el("span", { class: "reward" }, "reward ", el("b", { class: step.reward > 0 ? "ok" : step.reward < 0 ? "no" : "" }, number(step.reward, Number.isInteger(step.reward) ? 0 : 3, true))),
-      step.completion?.usage ? el("span", { class: "reward" }, tokensOf(step.completion.usage)) : null),
+      step.completion?.usage ? el("span", { class: "reward" }, tokensOf(step.completion.usage)) : null,
+      step.took ? el("span", { class: "reward" }, secondsOf(step.took.s)) : null),
     step.invalid ? el("p", { class: "result" }, el("span", { class: "flag" }, step.command === undefined ? "\u2298 Invalid, not executed: " : "\u2298 Invalid, executed all the same: "), line(step.problem ?? "it was not an available action.")) : null,
     step.command !== undefined && step.command !== said ? el("p", { class: "result" }, "Executed: ", line(step.command, "command")) : null,
     step.events ? el("p", { class: "result" }, "Done by the environment itself: ", line(step.events.join(", "))) : null,
@@ -39,11 +40,14 @@ function done(step) {
 
 const tokensOf = (usage) => `${(usage.prompt_tokens ?? 0).toLocaleString("en")} + ${(usage.completion_tokens ?? 0).toLocaleString("en")} tokens`;
 
+const secondsOf = (seconds) => `${number(seconds, seconds < 10 ? 2 : 0)} s`;
+
 function completionOf(step) {
   const completion = step.completion;
   if (!completion) return el("p", { class: "note" }, "No model was called for this step: a stand-in or a function decided.");
   const usage = completion.usage ?? {};
-  const facts = [`finish: ${completion.finish_reason ?? "stop"}`, completion.model, usage.prompt_tokens && `${usage.prompt_tokens} prompt tokens`, usage.completion_tokens && `${usage.completion_tokens} completion tokens`];
+  const facts = [`finish: ${completion.finish_reason ?? "stop"}`, completion.model, usage.prompt_tokens && `${usage.prompt_tokens} prompt tokens`, usage.completion_tokens && `${usage.completion_tokens} completion tokens`, usage.cached_tokens && `${usage.cached_tokens} of them cached`,
+    step.took && `replied in ${secondsOf(step.took.s)}`, step.took?.waited >= 0.01 && `waited ${secondsOf(step.took.waited)} before`, step.took?.retries && `after ${step.took.retries} failed ${step.took.retries === 1 ? "try" : "tries"}`];
   return el("div", { class: "raw" },
     completion.reasoning ? el("div", { class: "message" }, el("b", {}, "reasoning"), textBlock(completion.reasoning)) : null,
     el("div", { class: "message" }, el("b", {}, short(facts.filter(Boolean).join(" \u00b7 "))), textBlock(completion.text ?? "")),
