@@ -164,10 +164,10 @@ def _align(reports: Sequence[EvaluationReport], role: Role) -> tuple[list[Tables
     """Return per arm and family the scores that all arms have in common, and their scale."""
     cells = [
         {
-            (item.family, item.seed, task_id): float(finite_mean(scores))
+            (item.family, item.seed, task_id): mean
             for item in report.tests
             if item.role is role
-            for task_id, scores in item.by_task.items()
+            for task_id, mean in item.task_means.items()
         }
         for report in reports
     ]

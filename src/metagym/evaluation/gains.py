@@ -67,6 +67,7 @@ class MeasurementTable:
 
     def __init__(self, measurements: Iterable[Measurement]) -> None:
         self._by_key = {item.key: item for item in measurements}
+        self._last = {key[:3]: item for key, item in self._by_key.items()}
         self.families = tuple(dict.fromkeys(item.family for item in self._by_key.values()))
         self.seeds = tuple(sorted({item.seed for item in self._by_key.values()}))
 
@@ -76,10 +77,8 @@ class MeasurementTable:
 
     def get(self, family: str, seed: int, role: Role, index: int | None = None) -> Measurement | None:
         """Return the measurement; without `index` the last one of that role."""
-        if index is not None:
-            return self._by_key.get((family, seed, role.value, index))
-        found = [item for key, item in self._by_key.items() if key[:3] == (family, seed, role.value)]
-        return found[-1] if found else None
+        key = (family, seed, role.value)
+        return self._last.get(key) if index is None else self._by_key.get((*key, index))
 
 
 def mean_of(measurement: Measurement | None) -> float:
@@ -91,9 +90,8 @@ def paired_difference(first: Measurement | None, second: Measurement | None) -> 
     """Return the mean of `first - second` over the tasks with both scores; NaN without any."""
     if first is None or second is None:
         return math.nan
-    others = second.by_task
-    pairs = [(scores, others.get(task_id)) for task_id, scores in first.by_task.items()]
-    return float(finite_mean([finite_mean(one) - finite_mean(two) for one, two in pairs if one and two]))
+    ours, theirs = first.task_means, second.task_means
+    return float(finite_mean([ours[task_id] - theirs[task_id] for task_id in ours if task_id in theirs]))
 
 
 def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: int) -> dict[str, float | Array]:

@@ -73,6 +73,11 @@ class Measurement(Record):
         return found
 
     @property
+    def task_means(self) -> dict[str, float]:
+        """The mean score of each task with a known score."""
+        return {task_id: sum(scores) / len(scores) for task_id, scores in self.by_task.items() if scores}
+
+    @property
     def mean(self) -> float | None:
         """Mean score over the episodes with a score; None without any."""
         known = [score for score in self.scores if score is not None]
