@@ -204,6 +204,9 @@ class MissingExtraError(MetaGymError, ImportError):
 class TasksExhaustedError(MetaGymError, RuntimeError):
     """Too few tasks are left for another meta-step."""
 
+    num_left: int | None = None
+    """How many are left, if that is known."""
+
 
 class LeakError(MetaGymError, RuntimeError):
     """A task for measuring was used for learning or choosing, so that the measurement would mean nothing."""

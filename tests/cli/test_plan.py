@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def test_ict_is_45600_episodes_and_somebody_is_told(command: Metagym) -> None:
 def test_an_environment_is_evaluated_without_a_file(command: Metagym) -> None:
     done = command(*GATES, *SMALL, "--actor", "demo", "--option", "control=none")
     assert done.code == 0, done.err
-    assert "plan: MetaGym/Gates-v0, k = 2, 1 family, 1 seed\n" in done.err
+    assert "plan: MetaGym/Gates-v0, 2 episodes a meta-step, 1 family, 1 seed\n" in done.err
     assert (Path("runs/evaluate-gates-v0/gates-v0-k2/demo") / "report.json").exists()
 
 
@@ -51,6 +52,17 @@ def test_the_plan_is_an_upper_bound_of_what_is_played(command: Metagym) -> None:
     played = sum(len(log.read_text().split('"kind":"episode"')) - 1 for log in Path("out").rglob("log.jsonl"))
     assert 0 < played <= planned["num_episodes"]
     assert planned["num_arms"] == 3
+
+
+def test_the_plan_of_a_set_with_too_few_questions_says_what_to_lower(command: Metagym) -> None:
+    rows = "".join(f'{{"question": "What is {n} + {n}?", "answer": "{2 * n}"}}\n' for n in range(100))
+    Path("questions.jsonl").write_text(rows)
+    own = ("evaluate", "MetaGym/Questions-v0", "--option", "rows=questions.jsonl", "--actor", "demo", "--dry-run")
+    refused = command(*own)
+    assert refused.code == 1
+    assert re.search(r"too few test tasks .*: it asks for 50, and there are \d+\. Lower num_test", refused.err)
+    assert command(*own, "--option", "num_test=15", "--option", "num_validation=10").code == 0
+    assert not Path("runs").exists()
 
 
 def test_calls_tokens_and_cost_are_those_of_random_episodes(command: Metagym) -> None:

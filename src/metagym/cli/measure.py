@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Context, Option
 
 from metagym.cli import model_options
-from metagym.cli.console import JsonOption, console, print_json, print_parts, print_text, resumable
-from metagym.cli.options import read_pairs
+from metagym.cli.console import JsonOption, print_json, print_parts, print_text, resumable
+from metagym.cli.options import flag_is_set, read_pairs
 from metagym.cli.plan import announce
 from metagym.cli.progress import progress
 from metagym.cli.transfer import other_world, plan_transfer, score_there
@@ -35,8 +35,7 @@ ProtocolOption = Annotated[
         metavar="NAME=VALUE",
         help="A field of the protocol, repeatable: num_test=20, num_validation=10, episodes_per_step='[3, 5]', "
         "control='no reflection' (in place of the protocol's; control=none for none); or an option of the "
-        "environment: rows=questions.jsonl. --test-on ENV[:FAMILY,...] also scores what was learned, and each control, "
-        "in another environment.",
+        "environment: rows=questions.jsonl.",
     ),
 ]
 
@@ -67,6 +66,7 @@ def evaluate_command(
     """Evaluate a reflector on held-out families, together with its noise floor and null controls.
 
     The budget holds for each environment and each batch size k. --dry-run prints the plan; --yes asks nothing.
+    --test-on ENV[:FAMILY,...] also scores what was learned, and each control, in another environment.
     """
     from metagym.evaluation.campaign import folder_name, run_campaign, run_streams
     from metagym.evaluation.output.tables import (
@@ -76,7 +76,9 @@ def evaluate_command(
         stream_tables,
         transfer_tables,
     )
+    from metagym.evaluation.plan import check_task_lists
     from metagym.evaluation.planned_use import plan
+    from metagym.evaluation.preset import preset_names
 
     controls = _read_controls([value for name, value in _pairs(option) if name == "control"] or None)
     fields = read_pairs(f"{name}={value}" for name, value in _pairs(option) if name != "control")
@@ -98,6 +100,8 @@ def evaluate_command(
         more = plan_transfer(planned, elsewhere, protocol)
         there = [config.model_copy(update={"families": elsewhere.families}) for _, config in configs]
         planned, configs = [*planned, *more], [*configs, *((elsewhere, config) for config in there)]
+    if flag_is_set(context, "--dry-run") and protocol_name not in preset_names() and not is_stream:
+        check_task_lists(protocol.configs())
     announce(context, planned, configs, **shared, as_json=as_json)
     path = out or Path("runs") / f"evaluate-{protocol.name}"
     streams: list[Any] = []
@@ -123,7 +127,7 @@ def evaluate_command(
             print_json(item)
         return
     for guess in protocol.guessed:
-        console.print(f"guessed: {guess}", highlight=False, markup=False)
+        print_text(f"guessed: {guess}")
     for stream in streams:
         print_parts(stream_tables(stream.reports[0]))
         for comparison in stream.comparisons:

@@ -92,10 +92,10 @@ def plan_lines(planned: Sequence[PlannedUse]) -> list[str]:
     """Return the plan in lines that fit on a terminal of 80 columns."""
     lines = []
     for item in planned:
-        families = "1 family" if item.num_families == 1 else f"{item.num_families} families"
+        families = "1 family" if item.num_families == 1 else f"{item.num_families:,} families"
         arms = f", {plural(item.num_arms, 'arm')}" if item.num_arms > 1 else ""
         lines.append(
-            f"plan: {item.environment}, k = {item.episodes_per_step}, {families}, "
+            f"plan: {item.environment}, {plural(item.episodes_per_step, 'episode')} a meta-step, {families}, "
             f"{plural(item.num_seeds, 'seed')}{arms}"
         )
         lines += _amounts([item])

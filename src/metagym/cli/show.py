@@ -171,7 +171,9 @@ def _print_history(history: tuple[MetaStep, ...], scripted: bool) -> None:
 
 
 def _print_prompt(title: str, prompt: str) -> None:
-    console.print(f"\n[bold]{title}[/bold]", escape(prompt), sep="\n", highlight=False)
+    console.print(
+        f"\n[bold]{title}[/bold]", escape(prompt), sep="\n", highlight=False, soft_wrap=not console.is_terminal
+    )
 
 
 def _print_change(title: str, first: str, last: str) -> None:
@@ -223,7 +225,7 @@ def verify_command(run: RunArgument, as_json: JsonOption = False) -> None:
         for difference in report.differences[:10]:
             place = f"{difference.task_id}, step {difference.step}, {difference.field}:"
             then, now = f"  recorded {difference.recorded:.300}", f"  again    {difference.again:.300}"
-            console.print(f"{place}\n{then}\n{now}", markup=False, highlight=False)
+            print_text(f"{place}\n{then}\n{now}")
         skipped = f", {report.num_skipped} failed ones skipped" if report.num_skipped else ""
         played = f"{plural(report.num_episodes, 'episode')}, {plural(report.num_steps, 'step')}"
         console.print(f"{played}{skipped}: {len(report.differences)} differ.", highlight=False)

@@ -9,16 +9,25 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 
-from metagym.env import MetaEnv
+from metagym.env import MetaEnv, meta_env_of
 from metagym.errors import ConfigError, LeakError, TasksExhaustedError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.difficulty import contents_of
+from metagym.evaluation.preset import PresetEnvironment
 from metagym.optimizers import Optimizer
 from metagym.optional_attributes import describe, extension_of
 from metagym.reflectors import Reflector
+from metagym.registration import make
 from metagym.runs import Manifest
 from metagym.types import Task, derive_seed, digest
+
+TASKS_ARE_SET_BY = {
+    "train": "num_steps or episodes_per_step",
+    "validation": "num_validation",
+    "test": "num_test",
+}
+"""What sets the number of tasks of each role."""
 
 
 class Plan:
@@ -113,10 +122,24 @@ class Plan:
         try:
             return env.task_set.draw(num_tasks, rng=rng, families=[family], split=role)
         except TasksExhaustedError as error:
+            found = "" if error.num_left is None else f", and there are {error.num_left}"
             raise TasksExhaustedError(
-                f"Family {family!r} has too few {role} tasks for this protocol (it asks for {num_tasks}): {error} "
-                "Lower num_validation, num_test, num_steps or episodes_per_step."
+                f"Family {family!r} has too few {role} tasks for this protocol: it asks for {num_tasks}{found}. "
+                f"Lower {TASKS_ARE_SET_BY[role]} (on the command line: --option NAME=N)."
             ) from error
+
+
+def check_task_lists(places: Sequence[tuple[PresetEnvironment, EvaluationConfig]]) -> None:
+    """Draw the task lists of evaluations as they would be drawn, and play nothing.
+
+    Raises:
+        TasksExhaustedError: a family has too few tasks of a role.
+        LeakError: a content has two roles.
+    """
+    for environment, config in places:
+        options = {**environment.options, "families": list(config.families)}
+        with make(environment.id, actor="random", **options) as env:
+            Plan(meta_env_of(env), config, {}, "")
 
 
 def check_disjoint(roles: Mapping[str, Sequence[Task]]) -> None:

@@ -138,11 +138,13 @@ class TaskSet(ABC):
                     seen.add(task.id)
         if len(drawn) < num_tasks:
             shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            raise TasksExhaustedError(
+            error = TasksExhaustedError(
                 f"Expected {num_tasks} new tasks with split {split!r} from {shown}; only {len(drawn)} of them "
                 f"are left after {len(seen) - len(drawn)} played. Ask for fewer episodes_per_step or meta-steps, "
                 "or for more families."
             )
+            error.num_left = len(drawn)
+            raise error
         return tuple(drawn)
 
     def _counted(self, looked_at: Iterator[Task], family: str, split: str) -> Iterator[Task]:
