@@ -2,7 +2,8 @@
 
 First, synthetic laws: `flat` scores around .5; `floor`, two successes in a hundred, so that ties abound; `unequal`
 families (10 tasks at .9, 40 at .05); `skewed`, where one meta-episode in ten finds the trick. Both arms of a
-comparison, all ten of an arena, follow the same law.
+comparison, all ten of an arena, follow the same law. `--looks-only` looks at such comparisons after every seed, and at
+the most skewed difference of mean 0.
 
 Then a pool of real meta-episodes, played by the stochastic demo actor (`slip`): `--pool` meta-episodes of the demo
 reflector, each with the prompt that validation chose, and every chosen prompt played `--repetitions` times on each
@@ -11,12 +12,14 @@ seed, a meta-episode of the pool and one episode per test task: what `evaluate` 
 thousandth of the cost. As both arms draw from one pool, the true difference is 0; the true gain of an arm over
 sp_0 is the pool's mean.
 
-    python benchmarks/false_positives.py [--comparisons 4000] [--pool 60] [--repetitions 200]
+    python benchmarks/false_positives.py [--comparisons 4000] [--laws-only | --looks-only] [--pool 60]
+        [--repetitions 200]
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -27,7 +30,15 @@ from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.scale import ScoreScale
-from metagym.statistics import Estimate, equivalence_p, mean_interval, together, two_way_bootstrap
+from metagym.statistics import (
+    Estimate,
+    at_any_look,
+    at_any_look_bounded,
+    equivalence_p,
+    mean_interval,
+    together,
+    two_way_bootstrap,
+)
 
 FAMILIES = ("law-0007", "law-0500")
 NUM_TEST = 20
@@ -36,6 +47,8 @@ SCALE: Final = ScoreScale(0.0, 1.0)
 Tables = list[np.ndarray[Any, Any]]
 """Test scores, per family of shape `[num_seeds, num_tasks]`."""
 Law = Callable[[np.random.Generator, int], Tables]
+Draw = Callable[[np.random.Generator, int], np.ndarray[Any, Any]]
+"""Differences of two equal arms, one for each seed."""
 
 
 def flat(rng: np.random.Generator, num_seeds: int) -> Tables:
@@ -97,6 +110,51 @@ def simulate_law(law: Law, mean: float, num_seeds: int, num_comparisons: int) ->
         assert score.high is not None
         counts["covered"] += score.low <= mean <= score.high
     return {name: count / num_comparisons for name, count in counts.items()}
+
+
+def differences_of(law: Law, rng: np.random.Generator, num_seeds: int) -> np.ndarray[Any, Any]:
+    """Return the per-seed differences of two arms of the same law."""
+    ours, theirs = law(rng, num_seeds), law(rng, num_seeds)
+    return np.mean([(np.asarray(a, float) - b).mean(axis=1) for a, b in zip(ours, theirs, strict=True)], axis=0)
+
+
+def lopsided(rng: np.random.Generator, num_seeds: int) -> np.ndarray[Any, Any]:
+    """Return per-seed differences of mean 0: seven of eight lose .1, one gains .7."""
+    return np.where(rng.random(num_seeds) < 0.125, 0.7, -0.1)
+
+
+def simulate_looks(draw: Draw, num_comparisons: int) -> dict[str, tuple[float, list[float]]]:
+    """Look after each seed, from the third to the thirtieth, by three intervals.
+
+    Returns for each the share of comparisons that any look called different, and half the mean width at `SEEDS`.
+    """
+    rng, bounds = np.random.default_rng(num_comparisons), SCALE.of_differences
+    wrong = dict.fromkeys(("fixed", "any look", "any look, bounded"), 0)
+    widths = {name: dict.fromkeys(SEEDS, 0.0) for name in wrong}
+    for _ in range(num_comparisons):
+        values, seen = draw(rng, max(SEEDS)), dict.fromkeys(wrong, False)
+        for num in range(3, max(SEEDS) + 1):
+            fixed = mean_interval(values[:num], resolution=1 / 40, bounds=bounds)
+            assert fixed is not None
+            bounded = at_any_look_bounded(values[:num], bounds=bounds)
+            for name, item in zip(wrong, (fixed, at_any_look(fixed, bounds=bounds), bounded), strict=True):
+                assert item is not None
+                assert item.low is not None
+                assert item.high is not None
+                seen[name] |= bool(item.sign)
+                if num in SEEDS:
+                    widths[name][num] += (item.high - item.low) / 2 / num_comparisons
+        wrong = {name: wrong[name] + seen[name] for name in wrong}
+    return {name: (count / num_comparisons, list(widths[name].values())) for name, count in wrong.items()}
+
+
+def print_looks(num_comparisons: int) -> None:
+    """Print what looks after each seed do to equal arms of each law."""
+    print(f"{'law':>8} {'interval':>18} {'different':>10}   half its width at {', '.join(map(str, SEEDS))} seeds")
+    draws: dict[str, Draw] = {name: functools.partial(differences_of, law) for name, (law, _) in LAWS.items()}
+    for name, draw in {**draws, "lopsided": lopsided}.items():
+        for interval, (share, halves) in simulate_looks(draw, num_comparisons).items():
+            print(f"{name:>8} {interval:>18} {share:>10.4f}   {' '.join(f'{half:.3f}' for half in halves)}", flush=True)
 
 
 def simulate_equivalence(num_seeds: int, num_comparisons: int) -> float:
@@ -176,10 +234,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--comparisons", type=int, default=4_000)
     parser.add_argument("--laws-only", action="store_true", help="no pool of real meta-episodes")
+    parser.add_argument("--looks-only", action="store_true", help="looks after each seed, and nothing else")
     parser.add_argument("--pool", type=int, default=60)
     parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument("--slip", type=float, default=0.15)
     arguments = parser.parse_args()
+    if arguments.looks_only:
+        print_looks(arguments.comparisons)
+        return
     names = ("A/A", "six arms", "ten arms", "ten arms, unadjusted", "covered")
     print(f"{'law':>8} {'seeds':>6} " + " ".join(f"{name:>20}" for name in names))
     for name, (law, mean) in LAWS.items():

@@ -17,6 +17,7 @@ from metagym.evaluation.report import build_report
 from metagym.evaluation.store import read_report
 from metagym.runs import LOG
 from metagym.runs.measurements import Measurement, Role
+from metagym.statistics import at_any_look_bounded
 from metagym.types import Usage
 from tests.conftest import MakeGates
 
@@ -122,5 +123,17 @@ def test_after_a_second_look_the_words_follow_the_interval_for_any_number_of_loo
     assert once.gain_at_any_look is not None
     assert f"[{once.gain_at_any_look.low:+.3f}, {once.gain_at_any_look.high:+.3f}]" in twice.verdict
     floor = build_report(config, measured(6, [0.0] * 6), arm="floor", looks=(6,))
+    bounded = twice.gain_at_any_look_bounded
+    expected = at_any_look_bounded(gains, bounds=(-1.0, 1.0))
+    assert bounded is not None
+    assert expected is not None
+    assert (bounded.low, bounded.high) == pytest.approx((expected.low, expected.high))
+    note = f"By the bounds of the scores alone the 95 % interval is [{bounded.low:+.3f}, {bounded.high:+.3f}]"
+    of_comparison = compare([twice, floor])[0]
+    assert of_comparison.difference_at_any_look_bounded is not None
+    assert of_comparison.difference_at_any_look_bounded.high == pytest.approx(bounded.high)
+    for looked_at in (twice, of_comparison):
+        assert any(note in item for item in looked_at.notes)
+    assert not any(note in item for item in once.notes)
     assert compare([once, floor])[0].verdict == "a is better than floor"
     assert compare([twice, floor])[0].verdict.startswith("no difference shown between b and floor (looked at after")

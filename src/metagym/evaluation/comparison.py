@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from metagym.errors import ConfigError
 from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.gains import Array
-from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, looks_in_words, power_in_words, word
+from metagym.evaluation.looks import AtLooks, at_looks, looks_in_words
+from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
 from metagym.evaluation.scale import ScoreScale, scale_of
 from metagym.rendering import plural
 from metagym.runs.manifest import differing_fields
@@ -24,7 +25,6 @@ from metagym.runs.measurements import Role
 from metagym.statistics import (
     MIN_SEEDS_FOR_SIGN_FLIP,
     Estimate,
-    at_any_look,
     detectable_effect,
     equivalence_p,
     finite_mean,
@@ -70,6 +70,8 @@ class Comparison(Record):
     difference_at_any_look: Estimate | None = None
     """The difference with an interval that holds however often seeds were added (for several arms at once:
     Bonferroni). After a second look the verdict follows it."""
+    difference_at_any_look_bounded: Estimate | None = None
+    """The same by the bounds of the scores alone: wider, and right however skewed the seeds are."""
     families: dict[Text, FamilyDifference]
     sign_flip_p: float | None
     """Exact up to 20 seeds; None below six, because it cannot fall below 0.05 then."""
@@ -133,10 +135,8 @@ def compare(
     found = []
     for number, (other, pair, named) in enumerate(zip(others, pairs, differing, strict=True)):
         families = {family: by_family[number, family] for family in pair.families}
-        at_looks = _at_any_look(pair, len(pairs), looks)
-        found.append(
-            _comparison(first, other, pair, overall[number], at_looks, families, endpoint, margin, seed, named)
-        )
+        seen = at_looks(pair.difference, pair.per_seed, looks, bounds=scale.of_differences, num_arms=len(pairs))
+        found.append(_comparison(first, other, pair, overall[number], seen, families, endpoint, margin, seed, named))
     return tuple(found)
 
 
@@ -226,25 +226,12 @@ class _Pair(NamedTuple):
         return float(np.mean([table.mean() for table in filled]))
 
 
-class _AtAnyLook(NamedTuple):
-    difference: Estimate | None
-    looks: tuple[int, ...]
-
-
-def _at_any_look(pair: _Pair, num_pairs: int, looks: tuple[int, ...]) -> _AtAnyLook:
-    if pair.difference is None:
-        return _AtAnyLook(None, looks)
-    found = at_any_look(pair.difference, confidence=1 - 0.05 / num_pairs, bounds=pair.scale.of_differences)
-    adjusted = None if found.p_value is None else min(1.0, num_pairs * found.p_value)
-    return _AtAnyLook(found.model_copy(update={"adjusted_p": adjusted}), looks)
-
-
 def _comparison(
     first: EvaluationReport,
     second: EvaluationReport,
     pair: _Pair,
     difference: Estimate | None,
-    at_looks: _AtAnyLook,
+    seen: AtLooks,
     families: Mapping[str, Estimate | None],
     endpoint: Endpoint,
     margin: float | None,
@@ -254,8 +241,8 @@ def _comparison(
     num_seeds, std = (0, None) if difference is None else (difference.num, difference.std)
     equal_p = None if margin is None else equivalence_p(pair.per_seed, margin, resolution=pair.resolution)
     followed, is_equal = difference, equal_p is not None and equal_p < 0.05
-    if len(at_looks.looks) > 1:
-        followed, is_equal = at_looks.difference, _is_within(at_looks.difference, margin)
+    if len(seen.looks) > 1:
+        followed, is_equal = seen.normal, _is_within(seen.normal, margin)
     least, greatest = pair.scale.of_scores
     scripted = first.scripted or second.scripted
     notes = [SCRIPTED_NOTE] if scripted else []
@@ -265,6 +252,7 @@ def _comparison(
         notes.append(f"Both arms are named {first.arm!r}, so that they share their randomness: give them two names.")
     if second.misses_chance:
         notes.append(f"{second.arm} needs chance, and its models have none (temperature 0).")
+    notes += seen.notes
     if forced:
         notes.append("FORCED: the measurements differ in " + "; ".join(forced))
     return Comparison(
@@ -274,8 +262,9 @@ def _comparison(
         second_misses_chance=second.misses_chance,
         endpoint=endpoint,
         difference=difference,
-        looks=at_looks.looks,
-        difference_at_any_look=at_looks.difference,
+        looks=seen.looks,
+        difference_at_any_look=seen.normal,
+        difference_at_any_look_bounded=seen.bounded,
         families={
             name: FamilyDifference(difference=item, adjusted_p=None if item is None else item.adjusted_p)
             for name, item in families.items()
@@ -291,7 +280,7 @@ def _comparison(
             followed,
             is_equal=is_equal,
             margin=margin,
-            looks=at_looks.looks,
+            looks=seen.looks,
         ),
         num_pairs=int(sum(np.isfinite(table).sum() for table in pair.cells.values())),
         num_dropped=int(sum(np.isnan(table).sum() for table in pair.cells.values())),

@@ -23,6 +23,8 @@ from metagym.statistics.intervals import Bounds
 from metagym.types import Record
 
 Array = NDArray[np.float64]
+ROLES_OF_GAIN = (Role.TEST_CHOSEN, Role.TEST_FIRST)
+"""The primary endpoint is the first minus the second."""
 
 
 class Figures(Record):
@@ -137,6 +139,16 @@ def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: 
         "online_cumulative": np.cumsum(online) / np.arange(1, num_steps + 1),
         "validation": validation,
     }
+
+
+def gains_by_seed(table: MeasurementTable) -> Array:
+    """Return the primary endpoint of each seed, families with equal weight; NaN if a family is missing."""
+    return macro_average(
+        [
+            [paired_difference(*(table.get(family, seed, role) for role in ROLES_OF_GAIN)) for seed in table.seeds]
+            for family in table.families
+        ]
+    )
 
 
 def summarise(table: MeasurementTable, config: EvaluationConfig) -> tuple[Figures, dict[str, Figures]]:

@@ -10,11 +10,19 @@ from metagym.evaluation.chance import Needs, misses
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.difficulty import Contents, FamilyDifficulty, family_difficulty
-from metagym.evaluation.gains import Figures, MeasurementTable, mean_of, summarise
+from metagym.evaluation.gains import Figures, MeasurementTable, gains_by_seed, mean_of, summarise
+from metagym.evaluation.looks import at_looks, looks_in_words
 from metagym.evaluation.scale import scale_of
 from metagym.rendering import plural
 from metagym.runs.measurements import Copies, Learned, Measurement, Role
-from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, at_any_look, detectable_effect, finite_mean, together
+from metagym.statistics import (
+    MIN_SEEDS_FOR_SIGN_FLIP,
+    Estimate,
+    at_any_look,
+    detectable_effect,
+    finite_mean,
+    together,
+)
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Usage, sum_usage
 
 SCRIPTED_NOTE = "SCRIPTED: a stand-in played or reflected; this says nothing about language models."
@@ -88,6 +96,8 @@ class EvaluationReport(Record):
     gain_at_any_look: Estimate | None = None
     """The gain with an interval that holds however often seeds were added. After a second look the verdict follows
     it."""
+    gain_at_any_look_bounded: Estimate | None = None
+    """The same by the bounds of the scores alone: wider, and right however skewed the seeds are."""
     notes: Texts = ()
 
     @property
@@ -151,12 +161,11 @@ def build_report(
             "of this one reflector, not of its training."
         )
     notes += [warning for family in difficulty for warning in family.warnings]
-    bounds = scale_of(config, table.scores()).of_differences
-    gain, last = (
-        None if item is None else at_any_look(item, bounds=bounds) for item in (overall.gain, overall.last_gain)
-    )
-    looks = about.get("looks", ())
-    verdict = _verdict(gain, last, looks) if len(looks) > 1 else _verdict(overall.gain, overall.last_gain)
+    bounds, looks = scale_of(config, table.scores()).of_differences, about.get("looks", ())
+    gain = at_looks(overall.gain, gains_by_seed(table), looks, bounds=bounds)
+    last = None if overall.last_gain is None else at_any_look(overall.last_gain, bounds=bounds)
+    notes += gain.notes
+    verdict = _verdict(gain.normal, last, looks) if len(looks) > 1 else _verdict(overall.gain, overall.last_gain)
     return EvaluationReport(
         arm=arm,
         config=config,
@@ -165,7 +174,8 @@ def build_report(
         families=families,
         prompts=tuple(_chosen_prompts(table)),
         verdict=verdict,
-        gain_at_any_look=gain,
+        gain_at_any_look=gain.normal,
+        gain_at_any_look_bounded=gain.bounded,
         num_missing=sum(score is None for item in tests for score in item.scores),
         usage=_usages(measurements, reflector_usage or Usage(), learned),
         learned=tuple(learned),
@@ -225,18 +235,6 @@ def word(difference: Estimate, *, is_equal: bool = False) -> str:
 def power_in_words(std: float, num: int) -> str:
     """Return the true difference that would be found, computed from the variance alone."""
     return f"a true difference of {detectable_effect(std, num):.3f} would be found with 80 % power"
-
-
-def looks_in_words(looks: Sequence[int]) -> str:
-    """Return at which numbers of seeds there was a result, if there was more than one; else nothing.
-
-    >>> looks_in_words((5, 10))
-    ' (looked at after 5, 10 seeds: the interval holds for any number of looks)'
-    """
-    if len(looks) < 2:
-        return ""
-    seeds = ", ".join(map(str, looks))
-    return f" (looked at after {seeds} seeds: the interval holds for any number of looks)"
 
 
 def _verdict(gain: Estimate | None, last: Estimate | None, looks: Sequence[int] = ()) -> str:

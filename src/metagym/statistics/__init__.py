@@ -2,7 +2,7 @@
 
 intervals      mean, Student's t interval, sign flip, two-way bootstrap, Holm, equivalence
 simultaneous   intervals of several estimates that hold together, ranks, the luck of the first row
-sequences      an interval that may be looked at after each seed
+sequences      intervals that may be looked at after each seed
 student_t      Student's t without scipy, the power of the paired t test, and its inverses
 """
 
@@ -18,7 +18,7 @@ from metagym.statistics.intervals import (
     two_way_bootstrap,
     welch_difference,
 )
-from metagym.statistics.sequences import at_any_look
+from metagym.statistics.sequences import at_any_look, at_any_look_bounded
 from metagym.statistics.simultaneous import chosen_on_other_seeds, rank_intervals, together
 from metagym.statistics.student_t import detectable_effect, paired_power, seeds_needed, t_cdf, t_quantile, two_sided_p
 
@@ -26,6 +26,7 @@ __all__ = [
     "MIN_SEEDS_FOR_SIGN_FLIP",
     "Estimate",
     "at_any_look",
+    "at_any_look_bounded",
     "chosen_on_other_seeds",
     "detectable_effect",
     "equivalence_p",

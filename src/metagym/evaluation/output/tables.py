@@ -62,7 +62,8 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
         f"invalid actions on the test tasks: {mean_text(report.overall.invalid_action_rate)} under the chosen prompt, "
         f"{mean_text(report.overall.invalid_action_rate_first)} under sp_0",
         "tokens: " + ", ".join(tokens),
-        f"gain if looked at after any seed: {interval_text(report.gain_at_any_look)}",
+        f"gain if looked at after any seed: {interval_text(report.gain_at_any_look)} (seeds taken for normal), "
+        f"{interval_text(report.gain_at_any_look_bounded)} (by the bounds of the scores alone)",
     )
     noise = noise_tables(report) if noise_in_words(report) else []
     return [Text(f"verdict: {report.verdict}"), scores, effects, *map(Text, lines), *noise]
