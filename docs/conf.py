@@ -21,7 +21,7 @@ copyright = author
 version = release = metagym.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx_copybutton"]
-extensions += ["modules", "docstrings", "commands"]  # in _ext/
+extensions += ["modules", "docstrings", "commands", "example_report"]  # in _ext/
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 

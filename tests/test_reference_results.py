@@ -11,6 +11,7 @@ from statistics import fmean
 
 import pytest
 
+from metagym.runs.verification import verify_run
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "benchmarks"
@@ -38,6 +39,11 @@ def test_the_readme_shows_figures_of_the_page() -> None:
     assert len(shown) == 3
     for figure in re.findall(r"[+-]?\.\d{3}", " ".join(shown)):
         assert figure.replace(".", "0.") in table
+
+
+def test_the_environment_answers_the_commands_of_the_example_run_as_it_did() -> None:
+    report = verify_run(PAGE.with_name("example_run"))
+    assert (report.num_episodes, report.differences) == (16, ())
 
 
 def test_every_cassette_is_played() -> None:
