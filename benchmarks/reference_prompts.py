@@ -11,7 +11,6 @@ also local. See docs/results/plan.md.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gzip
 import json
 import os
@@ -24,12 +23,13 @@ from typing import Any, NamedTuple, cast
 import gymnasium
 from measuring import note, print_table
 
-from metagym import MetaEnv
+from metagym import MetaEnv, background
 from metagym.actor import Actor, make_actor
 from metagym.cli.model_options import replayed
 from metagym.envs.alfworld.demo import LESSONS as ALFWORLD_LESSONS
 from metagym.envs.gates.env import FAMILIES, GATES, law_of
 from metagym.models import Cassette
+from metagym.optional_attributes import extension_of
 from metagym.statistics import holm, mean_interval
 from metagym.types import Trajectory
 
@@ -206,7 +206,7 @@ def main() -> None:
                 results = {world: means_of(world, player, out.write) for world in options.worlds.split(",")}
                 model = cassette.models("actor")[0]["model"]
         finally:
-            asyncio.run(player.aclose())
+            background.run_or_start(extension_of(player).aclose())
     print_results(model, results)
 
 
