@@ -143,12 +143,11 @@ def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: 
 
 def gains_by_seed(table: MeasurementTable) -> Array:
     """Return the primary endpoint of each seed, families with equal weight; NaN if a family is missing."""
-    return macro_average(
-        [
-            [paired_difference(*(table.get(family, seed, role) for role in ROLES_OF_GAIN)) for seed in table.seeds]
-            for family in table.families
-        ]
-    )
+    gains = [
+        [paired_difference(*(table.get(family, seed, role) for role in ROLES_OF_GAIN)) for seed in table.seeds]
+        for family in table.families
+    ]
+    return macro_average(gains) if gains else np.empty(0)
 
 
 def summarise(table: MeasurementTable, config: EvaluationConfig) -> tuple[Figures, dict[str, Figures]]:
