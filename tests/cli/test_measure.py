@@ -92,6 +92,7 @@ def test_the_list_of_runs_cuts_no_name_off_on_a_narrow_terminal(preset: Path, mo
     invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "a-folder-with-quite-a-long-name")
     monkeypatch.setattr(console, "_width", 80)
     assert "…" not in invoke("runs", ".")
+    assert "No run in none. Name the folder that holds them: metagym runs FOLDER" in invoke("runs", "none")
 
 
 def test_one_seed_is_printed_in_the_singular(preset: Path) -> None:

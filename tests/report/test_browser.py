@@ -86,6 +86,22 @@ def test_a_phone_needs_no_scrolling_to_the_side(show: Show, campaign: Path) -> N
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= 390, place
 
 
+def test_the_numbers_of_a_single_curve_are_readable_on_a_phone(show: Show, learning: Path) -> None:
+    seen = show([learning], width=390)
+    heights = seen.page.eval_on_selector_all(
+        ".chart.alone .tick", "all => all.map(one => one.getBoundingClientRect().height)"
+    )
+    assert heights
+    assert min(heights) >= 9
+
+
+def test_scroll_bars_have_the_colours_of_the_theme(show: Show, learning: Path) -> None:
+    colour = "getComputedStyle(document.querySelector('.scroll')).scrollbarColor"
+    light, dark = (show([learning], theme=theme).page.evaluate(colour) for theme in ("light", "dark"))
+    assert "auto" not in (light, dark)
+    assert light != dark
+
+
 def test_the_theme_follows_the_system_until_it_is_chosen(show: Show, learning: Path) -> None:
     seen = show([learning], theme="dark")
     background = "getComputedStyle(document.body).backgroundColor"

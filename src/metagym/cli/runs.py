@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument
 
-from metagym.cli.console import JsonOption, console, print_json, print_text
+from metagym.cli.console import JsonOption, print_json, print_text
 from metagym.errors import RunFolderError
 from metagym.rendering import visible
 
@@ -60,7 +60,7 @@ def runs_command(
         for line in _lines(row):
             print_text(visible(line, one_line=True))
     if not rows:
-        console.print(f"No run in {folder}.")
+        print_text(f"No run in {folder}. Name the folder that holds them: metagym runs FOLDER")
 
 
 def _lines(row: dict[str, Any]) -> list[str]:

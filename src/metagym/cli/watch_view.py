@@ -8,7 +8,7 @@ from rich.text import Text
 
 from metagym.cli.console import thinned
 from metagym.evaluation.report import SCRIPTED_NOTE
-from metagym.rendering import visible
+from metagym.rendering import plural, visible
 from metagym.runs.watching import FamilyCurve, RunState, Watched
 
 BLOCKS, DIGITS = "▁▂▃▄▅▆▇█", "0123456789"
@@ -122,7 +122,7 @@ def _progress(state: RunState) -> str:
 
 def _spent(state: RunState) -> str:
     spent, usage = state.spent, state.spent.usage
-    parts = [f"{usage.num_calls:,} calls", f"{usage.prompt_tokens + usage.completion_tokens:,} tokens"]
+    parts = [plural(usage.num_calls, "call"), f"{usage.prompt_tokens + usage.completion_tokens:,} tokens"]
     if spent.max_cost:
         parts.append(f"cost {spent.cost:.4f}")
     names = ("replayed", "retries", "refused", "of unknown outcome")
