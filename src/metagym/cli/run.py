@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from pathlib import Path
@@ -22,7 +23,6 @@ from metagym.rendering import plural
 
 if TYPE_CHECKING:
     from metagym.budget import Prices
-    from metagym.models import Cassette
     from metagym.runs import Manifest
     from metagym.runs.cost_estimate import Load
 
@@ -109,8 +109,11 @@ def run_command(
     )
     if replay is None:
         _announce(context, manifest, as_json)
-    cassette = None if replay is None else Cassette(replay, mode="replay")
-    _play(manifest, out or _new_folder(f"{env}-seed{seed}"), as_json, replay=cassette)
+    with contextlib.ExitStack() as stack:
+        if replay is not None:
+            cassette = stack.enter_context(contextlib.closing(Cassette(replay, mode="replay")))
+            stack.enter_context(cassette.open())
+        _play(manifest, out or _new_folder(f"{env}-seed{seed}"), as_json)
 
 
 def resume_command(run: RunArgument, budget: model_options.BudgetOption = None, as_json: JsonOption = False) -> None:
@@ -289,8 +292,8 @@ def _play_recorded(path: Path, as_json: bool) -> None:
 
     recording = read_recording()
     print_text(f"A language model made this run, and its recorded replies are played. {recording.about}", to=errors)
-    with recorded_replies() as replies:
-        _play(recording.manifest, path, as_json, replay=replies)
+    with recorded_replies():
+        _play(recording.manifest, path, as_json)
 
 
 def _play(
@@ -300,7 +303,6 @@ def _play(
     *,
     resume: bool = False,
     budget: Any = None,
-    replay: Cassette | None = None,
 ) -> None:
     from metagym.runs.running import run_experiment
 
@@ -314,7 +316,6 @@ def _play(
             path,
             resume=resume,
             budget=budget,
-            cassette=replay,
             on_episode=lambda: bars.advance(episodes),
             on_meta_step=lambda meta_step: bars.advance(meta_steps),
         )
