@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from rich.table import Table
+from rich.text import Text
 from typer import Argument, Context, Option
 
 from metagym.cli import model_options
-from metagym.cli.console import JsonOption, SeedOption, console, errors, print_json, print_text, resumable
+from metagym.cli.console import JsonOption, SeedOption, errors, print_json, print_parts, print_text, resumable
 from metagym.cli.options import ENV_OPTION, EnvOption, read_assignments, read_pairs, read_text
 from metagym.cli.plan import announce, estimated, plan_lines
 from metagym.cli.progress import progress
@@ -244,7 +245,7 @@ def estimate_command(
             f"To find a difference of {effect:g} with sd {assumed:.3g}{source}: {needed} seeds "
             "(paired t test, two-sided 5 %, power 80 %)."
         )
-    console.print(table, *lines, sep="\n", highlight=False)
+    print_parts([table, *map(Text, lines)])
 
 
 def _estimate_preset(preset: str, actor: Any, reflector: Any, as_json: bool, **given: Any) -> None:
