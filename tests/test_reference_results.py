@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 FOLDER = ROOT / "benchmarks"
 PAGE = ROOT / "docs" / "results" / "reference.md"
 README = ROOT / "README.md"
-PLAYED = {"prompts-gates-1.5b": ("--worlds", "Gates"), "prompts-gates-0.5b": ("--worlds", "Gates")}
+PLAYED = {f"prompts-gates-{size}": ("--worlds", "Gates") for size in ("1.5b", "0.5b", "135m")}
 
 
 @pytest.mark.parametrize("name", PLAYED)
