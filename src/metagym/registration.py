@@ -37,6 +37,11 @@ for _id, _meta_env, _vector_env in (
         "metagym.registration:make_reasoning_vector",
     ),
     (
+        "MetaGym/ScienceWorld-v0",
+        "metagym.envs.scienceworld.meta:ScienceWorldMetaEnv",
+        "metagym.registration:make_scienceworld_vector",
+    ),
+    (
         "MetaGym/TextWorldExpress-v0",
         "metagym.envs.textworldexpress.meta:TextWorldExpressMetaEnv",
         "metagym.registration:make_textworldexpress_vector",
@@ -54,6 +59,7 @@ register("MetaGym/ALFWorldText-v0", "metagym.envs.alfworld.env:ALFWorldTextEnv")
 register("MetaGym/BabyAIText-v0", "metagym.envs.babyai.env:BabyAITextEnv")
 register("MetaGym/ToolsText-v0", "metagym.envs.tools.env:ToolsEnv")
 register("MetaGym/ReasoningText-v0", "metagym.envs.reasoning.env:ReasoningEnv")
+register("MetaGym/ScienceWorldText-v0", "metagym.envs.scienceworld.env:ScienceWorldEnv")
 register("MetaGym/TextWorldExpressText-v0", "metagym.envs.textworldexpress.env:TextWorldExpressEnv")
 register("MetaGym/QuestionsText-v0", "metagym.envs.questions.env:QuestionEnv")
 
@@ -61,6 +67,7 @@ NEEDS: Final = {
     "MetaGym/MiniHack-v0": ("minihack", "minihack"),
     "MetaGym/BabyAI-v0": ("babyai", "minigrid"),
     "MetaGym/Reasoning-v0": ("reasoning", "reasoning_gym"),
+    "MetaGym/ScienceWorld-v0": ("scienceworld", "scienceworld"),
     "MetaGym/TextWorldExpress-v0": ("textworld-express", "textworld_express"),
     "MetaGym/Tools-v0": ("bfcl-eval", "bfcl_eval"),
 }
@@ -196,5 +203,6 @@ make_reasoning_vector = functools.partial(_make_vector, "MetaGym/Reasoning-v0")
 make_minihack_vector = functools.partial(_make_vector, "MetaGym/MiniHack-v0")
 make_alfworld_vector = functools.partial(_make_vector, "MetaGym/ALFWorld-v0")
 make_tools_vector = functools.partial(_make_vector, "MetaGym/Tools-v0")
+make_scienceworld_vector = functools.partial(_make_vector, "MetaGym/ScienceWorld-v0")
 make_textworldexpress_vector = functools.partial(_make_vector, "MetaGym/TextWorldExpress-v0")
 make_questions_vector = functools.partial(_make_vector, "MetaGym/Questions-v0")

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.timeout(60)
 def with_marks(env_ids: list[str]) -> list[Any]:
     """Return the ids as parameters; those whose world starts Java are slow."""
     marks = [pytest.mark.slow, pytest.mark.java]
-    return [pytest.param(name, marks=marks) if "TextWorldExpress" in name else name for name in env_ids]
+    java = ("MetaGym/ScienceWorld", "MetaGym/TextWorldExpress")
+    return [pytest.param(name, marks=marks) if name.startswith(java) else name for name in env_ids]
 
 
 IDS_IN_METAGYM = sorted(spec.id for spec in gymnasium.registry.values() if spec.namespace == "MetaGym")

