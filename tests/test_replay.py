@@ -28,7 +28,8 @@ from metagym.runs import Manifest
 
 source, target, spec = sys.argv[1:]
 cassette = Cassette(source, mode="replay")
-run_experiment(Manifest.model_validate_json(spec), target, cassette=cassette)
+with cassette.open():
+    run_experiment(Manifest.model_validate_json(spec), target)
 cassette.close()
 """
 
@@ -83,6 +84,9 @@ def test_a_replay_that_leaves_the_record_stops_and_says_where(serve: Serve, tmp_
     run_experiment(manifest("MetaGym/Gates-v0", model), tmp_path / "recorded")
     cassette = Cassette(tmp_path / "recorded" / "replies.sqlite", mode="replay")
     changed = manifest("MetaGym/Gates-v0", model).model_copy(update={"first_prompt": "Another one."})
-    with pytest.raises(EpisodesFailedError, match=r"message 0 \(system\) at character 0: was .*, is 'Another one"):
-        run_experiment(changed, tmp_path / "again", cassette=cassette)
+    with (
+        cassette.open(),
+        pytest.raises(EpisodesFailedError, match=r"message 0 \(system\) at character 0: was .*, is 'Another one"),
+    ):
+        run_experiment(changed, tmp_path / "again")
     cassette.close()

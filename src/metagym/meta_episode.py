@@ -89,9 +89,10 @@ class MetaEpisode:
             failed = [item for item in trajectories if item.score is None]
             self._queue.give_back([item.task for item in failed])
             self._batch = self._draw_batch()
+            first = (failed[0].error or "").rstrip(".")
             error = EpisodesFailedError(
                 f"{len(failed)} of {len(trajectories)} episodes failed, more than max_failure_rate={rate:g} allows. "
-                f"The first failure: {failed[0].error} The finished episodes are in this error's .meta_step; "
+                f"The first failure: {first}. The finished episodes are in this error's .meta_step; "
                 "the next step plays the failed tasks again.",
                 meta_step,
             )

@@ -157,6 +157,17 @@ def test_piped_output_holds_no_control_codes_and_no_progress(tmp_path: Path) -> 
     assert "The first prompt" in done.stdout
 
 
+def test_in_a_pipe_no_sentence_is_wrapped(tmp_path: Path) -> None:
+    program = "import sys, logging; from metagym.cli import main\nsys.argv[1:] = ['doctor']\ntry: main()\nfinally: "
+    done = run_python(f"{program}logging.getLogger('metagym').warning('word ' * 40)", cwd=tmp_path)
+    assert f"WARNING {'word ' * 40}\n" in done.stderr
+    run_python(CLI, "demo", "-n", "1", "--out", "mine", cwd=tmp_path)
+    shown = run_python(CLI, "show", "mine", "--details", cwd=tmp_path).stdout
+    assert "You walk a road with four gates. Find out how each gate opens, and pass them before dusk.\n" in shown
+    estimate = run_python(CLI, "estimate", "MetaGym/Gates-v0", "--steps", "1", "--seeds", "2", cwd=tmp_path).stdout
+    assert "80 tokens a reply, four bytes a token.\n" in estimate
+
+
 def test_letters_that_the_output_does_not_know_are_replaced(tmp_path: Path) -> None:
     locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""}
     done = run_python(CLI, "demo", "-n", "2", env=locale, cwd=tmp_path)

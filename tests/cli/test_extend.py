@@ -21,7 +21,12 @@ def test_an_evaluation_says_what_to_buy_and_is_extended(tmp_path: Path, monkeypa
     monkeypatch.setattr(console, "_width", 200)
     invoke(*SMALL, "--out", "out")
     printed = invoke("estimate", "--like", "out/gates-v0-k5/demo")
-    assert "where the noise of the gain comes from" in printed
+    assert "the noise of the gain comes from" in printed
+    with monkeypatch.context() as narrow:
+        narrow.setattr(console, "_width", 80)
+        assert "\u2026" not in invoke("estimate", "--like", "out/gates-v0-k5/demo")  # no cell is cut
+        assert "\u2026" not in invoke("show", "out/gates-v0-k5/demo", "--details")
+    assert "as much again" in printed
     assert "more repetitions" in printed
     assert printed.strip() in invoke("show", "out/gates-v0-k5/demo", "--details")
     assert "noise of the gain: " in invoke("show", "out/gates-v0-k5/demo")

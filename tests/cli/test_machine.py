@@ -92,12 +92,19 @@ def test_fix_prints_one_command_and_leaves_the_rest_to_a_person(
         warning("b", "missing", "pip install x z"),
         problem("proxy", "in the way", "export NO_PROXY=localhost"),
         problem("games", "missing", "alfworld-download, then export ALFWORLD_DATA=FOLDER; or unset it"),
+        warning("model", "none is named", "export METAGYM_MODEL=NAME with OPENAI_API_KEY, or write --actor NAME@URL"),
+        problem("key", "missing", "export OPENAI_API_KEY=..."),
+        problem("local", "no file", "metagym models get smollm2-135m"),
         ok("c", "fine"),
     ]
     monkeypatch.setattr("metagym.doctor.examine", lambda *given, **more: found)
     done = command("doctor", "--fix")
-    assert done.out == "pip install x 'y>=2' z && export NO_PROXY=localhost\n"
-    assert done.err == "By hand: games: alfworld-download, then export ALFWORLD_DATA=FOLDER; or unset it\n"
+    assert done.out == "pip install x 'y>=2' z && export NO_PROXY=localhost && metagym models get smollm2-135m\n"
+    assert done.err == (
+        "By hand: games: alfworld-download, then export ALFWORLD_DATA=FOLDER; or unset it\n"
+        "By hand: model: export METAGYM_MODEL=NAME with OPENAI_API_KEY, or write --actor NAME@URL\n"
+        "By hand: key: export OPENAI_API_KEY=...\n"
+    )
     assert done.code == 1
     monkeypatch.setattr("metagym.doctor.examine", lambda *given, **more: [ok("c", "fine")])
     assert command("doctor", "--fix").out == "# No command is needed.\n"

@@ -45,6 +45,8 @@ def test_show_prints_the_change_of_the_prompt_instead_of_two_prompts(command: Me
     assert added
     assert all(f"\n+ {line}\n" in done.out for line in added)
     assert done.out.count(first) == 1
+    same = command("run", "MetaGym/Gates-v0", "--actor", "demo", "--reflector", "fixed", "-n", 1, "--out", "same")
+    assert f"\nThe prompt after the last reflection is the first prompt\n  {first}\n" in same.out
 
 
 def test_show_and_runs_say_who_played_when_and_what_was_used(serve: Serve, command: Metagym) -> None:

@@ -8,7 +8,7 @@ from tests.cli.conftest import Metagym
 
 
 def test_tasks_check_prints_roles_contents_and_the_trend(command: Metagym) -> None:
-    arguments = ("tasks", "check", "MetaGym/Gates-v0", "--option", 'families=["law-0007"]', "--tasks", "12")
+    arguments = ("tasks", "check", "MetaGym/Gates-v0", "--families", "law-0007", "--tasks", "12")
     done = command(*arguments, "--seeds", "3", "--steps", "3")
     assert "RandomActor under sp_0" in done.out
     assert "validation" in done.out

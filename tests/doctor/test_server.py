@@ -62,10 +62,17 @@ def test_a_model_that_is_served_is_fine(serve: Serve) -> None:
     assert look(model="tiny", base_url=url + "/").state is State.OK
 
 
-def test_no_model_at_all_is_a_warning_with_what_to_set() -> None:
+def test_no_model_at_all_is_a_warning_with_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METAGYM_CACHE", str(tmp_path))
     found = look()
     assert found.state is State.WARNING
     assert "export METAGYM_MODEL=NAME" in found.remedy
+    assert "metagym models get" in found.remedy
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "small.gguf").write_bytes(b"GGUF")
+    found = look()
+    assert "metagym models get" not in found.remedy
+    assert found.remedy.endswith("on this machine: --actor local")
 
 
 def test_a_key_without_a_model_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from metagym.errors import MetaGymError
 from metagym.evaluation import EvaluationConfig, evaluate
+from metagym.models import Cassette
+from metagym.models.cassette import Mode
 from metagym.testing import ServerReply, ServerRequest
 from tests.conftest import MakeGates, Serve
 
@@ -24,8 +27,8 @@ def answer(request: ServerRequest) -> str:
     return WRITTEN.format(number=request.number) if is_reflector else PLAYED
 
 
-def make(make_gates: MakeGates, url: str) -> tuple[Any, dict[str, str]]:
-    model = {"model": "m", "base_url": url}
+def make(make_gates: MakeGates, url: str, **options: Any) -> tuple[Any, dict[str, Any]]:
+    model = {"model": "m", "base_url": url, **options}
     return make_gates(model), model
 
 
@@ -38,6 +41,24 @@ def test_learning_and_measuring_are_booked_apart(make_gates: MakeGates, serve: S
     assert ledger.spent(role="actor", purpose="measurement").usage == report.usage["measuring"]
     assert ledger.spent(role="reflector").usage == report.usage["reflector"]
     assert report.usage["measuring"].num_calls > report.usage["learning"].num_calls > 0
+
+
+def test_an_open_cassette_takes_the_replies_of_an_evaluation_and_plays_it_again(
+    make_gates: MakeGates, serve: Serve, tmp_path: Path
+) -> None:
+    server, path = serve(answer), tmp_path / "replies.sqlite"
+
+    def run(folder: str, mode: Mode, **options: Any) -> bytes:
+        env, model = make(make_gates, server.base_url, **options)
+        with contextlib.closing(Cassette(path, mode=mode)) as cassette, cassette.open():
+            evaluate(env, model, config=CONFIG, path=tmp_path / folder)
+        assert not (tmp_path / folder / "replies.sqlite").exists()
+        return (tmp_path / folder / "log.jsonl").read_bytes()
+
+    first, num_requests = run("first", "read-through"), len(server.requests)
+    again = run("again", "replay", client={"offline": True})
+    assert sorted(first.splitlines()) == sorted(again.splitlines())
+    assert len(server.requests) == num_requests
 
 
 def test_a_run_that_a_server_stopped_resumes_without_asking_again(

@@ -11,8 +11,8 @@ from metagym.runs.running import run_experiment
 
 def test_the_recorded_run_plays_again_to_the_byte(tmp_path: Path) -> None:
     recording = read_recording()
-    with recorded_replies() as replies:
-        run_experiment(recording.manifest, tmp_path / "run", cassette=replies)
+    with recorded_replies():
+        run_experiment(recording.manifest, tmp_path / "run")
     history = RunFolder.open(tmp_path / "run").history
     assert digest_of(history) == recording.digest, "run tools/record_run.py again, if this change is meant"
     assert len(history) == recording.manifest.num_steps

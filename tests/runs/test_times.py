@@ -74,10 +74,12 @@ def test_after_a_crash_the_last_line_is_the_end(tmp_path: Path) -> None:
     write(tmp_path / "run", clock, minutes=9, is_closed=False)
     crashed = (BEGUN + timedelta(minutes=4)).timestamp()
     os.utime(tmp_path / "run" / LOG, (crashed, crashed))
+    assert (summary(tmp_path / "run").has_ended, "last line" in summary(tmp_path / "run").when) == (False, True)
     write(tmp_path / "run", clock, minutes=1)
     first, second = read_times(tmp_path / "run", last_change=0).sessions
     assert first.ended == BEGUN + timedelta(minutes=4)
     assert second.ended is not None
+    assert "ended" in summary(tmp_path / "run").when
     assert second.ended - second.started == timedelta(minutes=1)
 
 

@@ -311,7 +311,7 @@ def test_a_fault_in_reset_is_found_while_tasks_are_read() -> None:
         check_meta_env(Seeds)
 
 
-def test_equal_starts_end_the_check_after_a_few_resets() -> None:
+def test_equal_starts_end_the_check_after_a_few_resets(caplog: pytest.LogCaptureFixture) -> None:
     resets = []
 
     class OneStart(CorridorEnv):
@@ -330,6 +330,11 @@ def test_equal_starts_end_the_check_after_a_few_resets() -> None:
     ):
         check_meta_env(Seeds, split=next(other for other in ROLES if other != role))
     assert len(resets) <= 40
+    check_meta_env(Seeds, split=role)
+    assert (
+        "tasks of equal content in each of ['a'], so that an evaluation will find no tasks of other roles"
+        in caplog.text
+    )
 
 
 def test_a_spec_that_json_cannot_hold_is_a_breach() -> None:

@@ -115,7 +115,7 @@ class NoSpace(CorridorEnv):
         (RaisesOnUnknown(), "answer an unknown command in words, got KeyError.*Return a text that says so"),
         (
             RaisesInStep(),
-            r"expected step\('(east|west)'\) to return, as step 1 of the episode, got KeyError: 'lamp' "
+            r"expected step\('(east|west)'\) to return, as step 2 of the episode, got KeyError: 'lamp' "
             r"\(tests/testing/test_text_env_checks.py:\d+\)\. The command was an available action\.",
         ),
         (

@@ -159,7 +159,9 @@ def _add(group: Typer, panel: str | None, command: Callable[..., Any]) -> None:
     epilog = ["[bold]For example[/bold]", *(escape(line.strip()) for line in found.strip().splitlines())]
     if "sampling" in inspect.signature(command).parameters:  # it asks models
         epilog += ["[bold]SPEC[/bold]", *(f"[bold]{form}[/bold]: {escape(meaning)}" for form, meaning in GUIDE)]
-    group.command(name.split()[-1], cls=Command, rich_help_panel=panel, epilog="\n\n".join(epilog))(command)
+    paragraphs = [" ".join(lines.split()) for lines in (inspect.getdoc(command) or "").split("\n\n")]
+    about, more = "\n\n".join(paragraphs), "\n\n".join(epilog)
+    group.command(name.split()[-1], cls=Command, rich_help_panel=panel, help=about, epilog=more)(command)
 
 
 def _callback(default: Callable[[], None] | None) -> Callable[[Context], None]:
@@ -208,8 +210,11 @@ def options(
         raise Exit
     for flag, is_given in (("--yes", yes), ("--dry-run", dry_run)):
         context.meta[f"metagym {flag}"] = is_given
-    handler = RichHandler(console=errors, show_path=False)
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler])
+    handler = RichHandler(console=errors, show_path=False) if errors.is_terminal else logging.StreamHandler()
+    if not errors.is_terminal:  # nothing is wrapped in a pipe or a log, so that it can be searched
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler])
 
 
 def _hint(error: MetaGymError) -> str:

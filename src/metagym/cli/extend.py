@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from metagym.cli import model_options
-from metagym.cli.console import JsonOption, console, print_json, print_text, resumable
+from metagym.cli.console import JsonOption, print_json, print_parts, print_text, resumable
 from metagym.cli.progress import progress
 
 
@@ -43,7 +43,7 @@ def extend_command(
             print_json(evaluated.reports)
         return
     for evaluated in found:
-        console.print(*report_tables(evaluated.reports[0]), sep="\n", highlight=False)
+        print_parts(report_tables(evaluated.reports[0]))
         if evaluated.comparisons:
-            console.print(*comparison_tables(evaluated.comparisons), sep="\n", highlight=False)
+            print_parts(comparison_tables(evaluated.comparisons))
         print_text(f"\nThe records are in {evaluated.folder}: metagym report {evaluated.folder} -o report.html\n")

@@ -94,10 +94,8 @@ def plan_lines(planned: Sequence[PlannedUse]) -> list[str]:
     for item in planned:
         families = "1 family" if item.num_families == 1 else f"{item.num_families:,} families"
         arms = f", {plural(item.num_arms, 'arm')}" if item.num_arms > 1 else ""
-        lines.append(
-            f"plan: {item.environment}, {plural(item.episodes_per_step, 'episode')} a meta-step, {families}, "
-            f"{plural(item.num_seeds, 'seed')}{arms}"
-        )
+        size = f"{plural(item.episodes_per_step, 'episode')} a meta-step, " if item.num_reflections else ""  # a gate
+        lines.append(f"plan: {item.environment}, {size}{families}, {plural(item.num_seeds, 'seed')}{arms}")
         lines += _amounts([item])
     if len(planned) > 1:
         lines += ["in all:", *_amounts(planned)]

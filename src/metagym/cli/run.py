@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from rich.table import Table
+from rich.text import Text
 from typer import Argument, Context, Option
 
 from metagym.cli import model_options
-from metagym.cli.console import JsonOption, SeedOption, console, errors, print_json, print_text, resumable
+from metagym.cli.console import JsonOption, SeedOption, errors, print_json, print_parts, print_text, resumable
 from metagym.cli.options import ENV_OPTION, EnvOption, read_assignments, read_pairs, read_text
 from metagym.cli.plan import announce, estimated, plan_lines
 from metagym.cli.progress import progress
@@ -22,7 +24,6 @@ from metagym.rendering import plural
 
 if TYPE_CHECKING:
     from metagym.budget import Prices
-    from metagym.models import Cassette
     from metagym.runs import Manifest
     from metagym.runs.cost_estimate import Load
 
@@ -109,8 +110,11 @@ def run_command(
     )
     if replay is None:
         _announce(context, manifest, as_json)
-    cassette = None if replay is None else Cassette(replay, mode="replay")
-    _play(manifest, out or _new_folder(f"{env}-seed{seed}"), as_json, replay=cassette)
+    with contextlib.ExitStack() as stack:
+        if replay is not None:
+            cassette = stack.enter_context(contextlib.closing(Cassette(replay, mode="replay")))
+            stack.enter_context(cassette.open())
+        _play(manifest, out or _new_folder(f"{env}-seed{seed}"), as_json)
 
 
 def resume_command(run: RunArgument, budget: model_options.BudgetOption = None, as_json: JsonOption = False) -> None:
@@ -241,7 +245,7 @@ def estimate_command(
             f"To find a difference of {effect:g} with sd {assumed:.3g}{source}: {needed} seeds "
             "(paired t test, two-sided 5 %, power 80 %)."
         )
-    console.print(table, *lines, sep="\n", highlight=False)
+    print_parts([table, *map(Text, lines)])
 
 
 def _estimate_preset(preset: str, actor: Any, reflector: Any, as_json: bool, **given: Any) -> None:
@@ -289,8 +293,8 @@ def _play_recorded(path: Path, as_json: bool) -> None:
 
     recording = read_recording()
     print_text(f"A language model made this run, and its recorded replies are played. {recording.about}", to=errors)
-    with recorded_replies() as replies:
-        _play(recording.manifest, path, as_json, replay=replies)
+    with recorded_replies():
+        _play(recording.manifest, path, as_json)
 
 
 def _play(
@@ -300,7 +304,6 @@ def _play(
     *,
     resume: bool = False,
     budget: Any = None,
-    replay: Cassette | None = None,
 ) -> None:
     from metagym.runs.running import run_experiment
 
@@ -314,7 +317,6 @@ def _play(
             path,
             resume=resume,
             budget=budget,
-            cassette=replay,
             on_episode=lambda: bars.advance(episodes),
             on_meta_step=lambda meta_step: bars.advance(meta_steps),
         )

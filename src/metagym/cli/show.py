@@ -147,7 +147,8 @@ def print_run(run: Path, *, as_json: bool = False, details: bool = False) -> Non
             _print_prompt("The first prompt", prompts[0])
             _print_prompt(f"The prompt {last}", prompts[1])
         else:
-            _print_change(f"The first prompt, and its changes (+, -) in the prompt {last}", *prompts)
+            title = f"The first prompt, and its changes (+, -) in the prompt {last}"
+            _print_change(title if prompts[0] != prompts[1] else f"The prompt {last} is the first prompt", *prompts)
     else:
         console.print("No meta-step was finished.")
     print_text(f"\n{plural(folder.num_episodes, 'episode')} in {run}: metagym show {run} --step 0")
@@ -156,11 +157,12 @@ def print_run(run: Path, *, as_json: bool = False, details: bool = False) -> Non
 
 def _print_warnings(warnings: tuple[str, ...]) -> None:
     for warning in warnings:
-        console.print(f"[yellow]Warning:[/yellow] {escape(warning)}", highlight=False, soft_wrap=True)
+        text = f"[yellow]Warning:[/yellow] {escape(warning)}"
+        console.print(text, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def _print_history(history: tuple[MetaStep, ...], scripted: bool) -> None:
-    table = Table("meta-step", "reward", "", "episodes", "failed", "invalid", caption=SCRIPTED if scripted else None)
+    table = Table("meta-step", "reward", "", "episodes", "failed", "invalid")
     for meta_step in history:
         trajectories = meta_step.trajectories
         bar = "█" * round(20 * max(0.0, min(1.0, meta_step.reward or 0.0)))
@@ -168,6 +170,8 @@ def _print_history(history: tuple[MetaStep, ...], scripted: bool) -> None:
         shown = "-" if meta_step.reward is None else f"{meta_step.reward:.2f}"
         table.add_row(str(meta_step.index), shown, bar, *map(str, counts))
     console.print(table)
+    if scripted:
+        print_text(SCRIPTED)
 
 
 def _print_prompt(title: str, prompt: str) -> None:

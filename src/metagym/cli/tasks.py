@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
+from rich.box import SIMPLE
 from rich.table import Table
 from typer import Argument, Exit, Option
 
@@ -11,11 +12,18 @@ from metagym.cli import model_options
 from metagym.cli.console import JsonOption, console, errors, print_json, print_text
 from metagym.cli.options import EnvOption, read_pairs
 
+COLUMNS: Final = (
+    "contents: tasks with different content; commonest: the share of the tasks that have the commonest content",
+    "by meta-step: the mean score of each meta-step; trend: the last of them minus the first, on a straight line",
+)
+"""What the columns and rows of the table mean."""
+
 
 def tasks_check_command(
     env: Annotated[str, Argument(help="An id that `metagym envs` lists, or package.module:MyMetaEnv.")],
     actor: model_options.ActorOption = "random",
     sampling: model_options.SamplingOption = None,
+    families: Annotated[str | None, Option(metavar="A,B,...", help="Families to check; by default all.")] = None,
     tasks: Annotated[int, Option(min=2, help="Tasks of each role and family.")] = 100,
     seeds: Annotated[int, Option(min=1, help="Meta-episodes of each family.")] = 10,
     steps: Annotated[int, Option("--steps", "-n", min=1, help="Meta-steps of each meta-episode.")] = 10,
@@ -29,7 +37,7 @@ def tasks_check_command(
     from metagym.evaluation.task_check import check_tasks
     from metagym.registration import check_options, make
 
-    options = read_pairs(option)
+    options = read_pairs(option) | ({"families": families.split(",")} if families else {})
     check_options(env, options)
     options["actor"] = "random" if actor == "random" else model_options.read_actor(actor, sampling)
     with make(env, num_steps=steps, **options) as made:
@@ -44,6 +52,8 @@ def tasks_check_command(
         print_json(found)
     else:
         console.print(_table(found), highlight=False)
+        for line in COLUMNS:
+            print_text(line)
         for warning in found.warnings:
             print_text(f"warning: {warning}")
         if not found.warnings:
@@ -55,7 +65,10 @@ def tasks_check_command(
 def _table(found: Any) -> Table:
     table = Table(
         *("family", "role", "tasks", "contents", "commonest", "score [95 %]"),
-        title=f"{found.actor} under sp_0" + (" (SCRIPTED)" if found.scripted else ""),
+        title=f"{found.actor} under sp_0, the first prompt" + (" (SCRIPTED)" if found.scripted else ""),
+        box=SIMPLE,
+        show_edge=False,
+        collapse_padding=True,
     )
     for family in found.families:
         for role, item in family.contents.items():

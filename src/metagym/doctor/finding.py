@@ -56,11 +56,12 @@ def fix_command(findings: Iterable[Finding]) -> tuple[str, tuple[Finding, ...]]:
     for finding in findings:
         if not finding.remedy:
             continue
-        is_complete = not re.search(r"\b[A-Z]{4,}$|FOLDER|FILE|HOST|, then |; or ", finding.remedy)
+        # Prose has ", " or "; " in it; words in capitals and "..." are for a person to fill in.
+        is_complete = not re.search(r"\b[A-Z]{4,}$|=NAME\b|FOLDER|FILE|HOST|\.\.\.|[,;] ", finding.remedy)
         words = finding.remedy.split()
         if words[:2] == ["pip", "install"] and not any(word.startswith("-") for word in words) and is_complete:
             packages.update(dict.fromkeys(words[2:]))
-        elif words[0] in ("pip", "export") and is_complete:
+        elif words[0] in ("pip", "export", "metagym") and is_complete:
             commands.append(finding.remedy)
         else:
             by_hand.append(finding)

@@ -16,7 +16,7 @@ from metagym.errors import ConfigError, MissingExtraError
 from metagym.imports import install_command
 from metagym.models import is_local, is_model_name, make_model, model_from_environment
 from metagym.models.client_config import find_key
-from metagym.models.model_files import FIRST_MODEL
+from metagym.models.model_files import FIRST_MODEL, list_models
 
 DEFAULT_URL = "https://api.openai.com/v1"
 TIMEOUT_S = 5.0
@@ -64,9 +64,10 @@ def check_server(
         url = base_url or environ.get("OPENAI_BASE_URL") or None
         if model is None and url is None:
             message = "no model is named, so only the scripted demo plays"
+            fetch = "" if list_models() else f"metagym models get {FIRST_MODEL}, then "
             remedy = (
                 "export METAGYM_MODEL=NAME with OPENAI_API_KEY or OPENAI_BASE_URL, or write --actor NAME@URL, or play "
-                "with a small model on this machine: metagym models get smollm2-135m, then --actor local"
+                f"with a small model on this machine: {fetch}--actor local"
             )
             yield warning("model", message, remedy)
             return

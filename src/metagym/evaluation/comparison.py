@@ -281,6 +281,7 @@ def _comparison(
             is_equal=is_equal,
             margin=margin,
             looks=seen.looks,
+            largest=pair.scale.of_differences[1],
         ),
         num_pairs=int(sum(np.isfinite(table).sum() for table in pair.cells.values())),
         num_dropped=int(sum(np.isnan(table).sum() for table in pair.cells.values())),
@@ -299,6 +300,7 @@ def verdict_between(
     is_equal: bool = False,
     margin: float | None = None,
     looks: Sequence[int] = (),
+    largest: float = math.inf,
 ) -> str:
     """Return the words for a difference of two arms; they follow the (adjusted) p, and name several `looks`."""
     if difference is None:
@@ -311,7 +313,8 @@ def verdict_between(
     if named == "no interval":
         return f"no interval: {first} and {second} share too few seeds; run more"
     assert difference.std is not None  # there is an interval
-    power = seen or f"; {power_in_words(difference.std, difference.num)}"  # the power is that of the fixed t test
+    # The power is that of the fixed t test.
+    power = seen or f"; {power_in_words(difference.std, difference.num, largest=largest)}"
     return f"no difference shown between {first} and {second}{power}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -165,7 +166,8 @@ def build_report(
     gain = at_looks(overall.gain, gains_by_seed(table), looks, bounds=bounds)
     last = None if overall.last_gain is None else at_any_look(overall.last_gain, bounds=bounds)
     notes += gain.notes
-    verdict = _verdict(gain.normal, last, looks) if len(looks) > 1 else _verdict(overall.gain, overall.last_gain)
+    followed = (gain.normal, last) if len(looks) > 1 else (overall.gain, overall.last_gain)
+    verdict = _verdict(*followed, looks=looks if len(looks) > 1 else (), largest=bounds[1])
     return EvaluationReport(
         arm=arm,
         config=config,
@@ -232,19 +234,28 @@ def word(difference: Estimate, *, is_equal: bool = False) -> str:
     return shown[difference.sign]
 
 
-def power_in_words(std: float, num: int) -> str:
-    """Return the true difference that would be found, computed from the variance alone."""
-    return f"a true difference of {detectable_effect(std, num):.3f} would be found with 80 % power"
+def power_in_words(std: float, num: int, *, largest: float = math.inf) -> str:
+    """Return the true difference that would be found, computed from the variance alone; `largest`: what scores allow.
+
+    >>> power_in_words(0.1, 10)
+    'a true difference of 0.100 would be found with 80 % power'
+    >>> power_in_words(0.5, 2, largest=1.0)
+    '2 seeds are too few to find any difference with 80 % power'
+    """
+    found = detectable_effect(std, num)
+    if found > largest:
+        return f"{plural(num, 'seed')} are too few to find any difference with 80 % power"
+    return f"a true difference of {found:.3f} would be found with 80 % power"
 
 
-def _verdict(gain: Estimate | None, last: Estimate | None, looks: Sequence[int] = ()) -> str:
+def _verdict(gain: Estimate | None, last: Estimate | None, *, looks: Sequence[int], largest: float) -> str:
     """Return the primary endpoint in words, and the last prompt's gain: validation can hide a harmful reflector."""
     harmful = last is not None and last.sign < 0
     further = "" if last is None or last.low is None else f"; the last prompt: gain {last.mean:+.3f}"
-    return _primary_verdict(gain, looks) + further + (", worse than sp_0" if harmful else "")
+    return _primary_verdict(gain, looks, largest) + further + (", worse than sp_0" if harmful else "")
 
 
-def _primary_verdict(gain: Estimate | None, looks: Sequence[int]) -> str:
+def _primary_verdict(gain: Estimate | None, looks: Sequence[int], largest: float) -> str:
     if gain is None:
         return "nothing measured: no task has a test score under both prompts"
     named, seeds = word(gain), plural(gain.num, "seed")
@@ -254,7 +265,8 @@ def _primary_verdict(gain: Estimate | None, looks: Sequence[int]) -> str:
     numbers += looks_in_words(looks)
     if named != "not shown":
         return f"{named} than sp_0: {numbers}"
-    power = "" if len(looks) > 1 else f"; {power_in_words(gain.std, gain.num)}"  # that of the fixed t test
+    # The power is that of the fixed t test.
+    power = "" if len(looks) > 1 else f"; {power_in_words(gain.std, gain.num, largest=largest)}"
     return f"not shown to differ from sp_0: {numbers}{power}"
 
 

@@ -119,8 +119,8 @@ def noise_in_words(report: EvaluationReport) -> str:
     new = min(others, key=lambda item: item.new_tasks or math.inf)
     return (
         f"noise of the gain: {'; '.join(shares)}. The same cost again is best spent on {here.what} "
-        f"(+-{here.these_tasks:.3f} instead of +-{now.these_tasks:.3f}); for a claim about new tasks, on {new.what} "
-        f"(+-{new.new_tasks:.3f} instead of +-{now.new_tasks:.3f})"
+        f"(±{here.these_tasks:.3f} instead of ±{now.these_tasks:.3f}); for a claim about new tasks, on {new.what} "
+        f"(±{new.new_tasks:.3f} instead of ±{now.new_tasks:.3f})"
     )
 
 

@@ -25,7 +25,7 @@ from metagym.bad_replies import ReplyCounts, unused_reflections
 from metagym.budget import CallLog, Ledger
 from metagym.errors import RunFolderError
 from metagym.files import write_whole
-from metagym.models import Cassette
+from metagym.models.cassette import Cassette, open_cassette
 from metagym.runs.journal import Journal, Place
 from metagym.runs.lines import Key as Key
 from metagym.runs.lines import Logged, LoggedMetaStep, LoggedReflection, OtherSchemaError, line_of, read_line
@@ -285,19 +285,19 @@ class RunFolder:
 
 
 @contextlib.contextmanager
-def keeping_model_calls(folder: Path, ledger: Ledger, cassette: Cassette | None = None) -> Iterator[None]:
+def keeping_model_calls(folder: Path, ledger: Ledger) -> Iterator[None]:
     """Count what earlier calls in the run folder used, and log the calls and replies of the `with` block there.
 
-    A resumed run pays for no call twice. Replies are kept in `cassette` if one is given, instead of the folder.
+    A resumed run pays for no call twice. If a cassette is open, it keeps the replies, and not the folder.
     """
     with contextlib.ExitStack() as stack:
         calls = stack.enter_context(contextlib.closing(CallLog(folder / CALLS)))
         ledger.load(calls.read())
         stack.callback(setattr, ledger, "on_attempt", ledger.on_attempt)
         ledger.on_attempt = calls.write
-        if cassette is None:
+        if open_cassette() is None:
             cassette = stack.enter_context(contextlib.closing(Cassette(folder / REPLIES)))
-        stack.enter_context(cassette.open())
+            stack.enter_context(cassette.open())
         yield
 
 

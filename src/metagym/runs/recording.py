@@ -36,13 +36,13 @@ def read_recording() -> Recording:
 
 
 @contextlib.contextmanager
-def recorded_replies() -> Iterator[Cassette]:
-    """Open the recorded replies, to be replayed."""
+def recorded_replies() -> Iterator[None]:
+    """Answer every model call inside by the recorded replies."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "replies.sqlite"
         path.write_bytes(gzip.decompress(REPLIES.read_bytes()))
-        with contextlib.closing(Cassette(path, mode="replay")) as cassette:
-            yield cassette
+        with contextlib.closing(Cassette(path, mode="replay")) as cassette, cassette.open():
+            yield
 
 
 def digest_of(history: tuple[MetaStep, ...]) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 from metagym.budget import Budget
 from metagym.env import meta_env_of
-from metagym.models import Cassette
 from metagym.optimizers.meta_loop import OptimizationResult, optimize
 from metagym.optional_attributes import describe, extension_of
 from metagym.reflectors import make_reflector
@@ -25,14 +24,13 @@ def run_experiment(
     *,
     resume: bool = False,
     budget: Budget | None = None,
-    cassette: Cassette | None = None,
     on_episode: Callable[[], Any] | None = None,
     on_meta_step: Callable[[MetaStep], Any] | None = None,
 ) -> OptimizationResult:
     """Run the experiment that `manifest` describes in a new folder `path`; with `resume`, continue the one in it.
 
     `budget` replaces the environment's own budget; what earlier runs in the folder used counts against it.
-    `cassette` keeps the models' replies, so that none is paid for twice; by default it is in the folder.
+    The folder keeps the models' replies, so that none is paid for twice; if a cassette is open, it keeps them.
 
     Raises:
         ConfigError: the manifest names something that does not exist.
@@ -53,7 +51,7 @@ def run_experiment(
         with run, contextlib.ExitStack() as stack:
             if resume:
                 run.check_fingerprints(meta_env.fingerprint, arm)
-            stack.enter_context(keeping_model_calls(run.path, meta_env.ledger, cassette))
+            stack.enter_context(keeping_model_calls(run.path, meta_env.ledger))
             if budget is not None:
                 meta_env.ledger.budget = budget
             meta_env.record_to(run)

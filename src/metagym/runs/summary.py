@@ -16,7 +16,7 @@ from metagym.files import written_at
 from metagym.rendering import duration_text, plural
 from metagym.runs.folder import CALLS, LOG, REPORT
 from metagym.runs.manifest import MANIFEST, Manifest
-from metagym.runs.times import read_times
+from metagym.runs.times import is_open, read_times
 from metagym.types import Record, Text
 
 
@@ -31,6 +31,8 @@ class RunSummary(Record):
     """When the first process began to write: ISO 8601 in local time, to the minute."""
     ended: Text
     """When the last process ended, or wrote its last line if it still runs or crashed."""
+    has_ended: bool = True
+    """Whether the last process ended by itself; otherwise it still runs, or crashed."""
     duration_s: float
     """Seconds in which a process wrote to the run. Pauses are included only for older folders."""
     num_calls: int
@@ -56,9 +58,10 @@ class RunSummary(Record):
     @property
     def when(self) -> str:
         """The times in words; the date of the end is left out on the same day."""
+        end = "ended" if self.has_ended else "last line"
         started, ended = (text[:16].replace("T", " ") for text in (self.started, self.ended))
         ended = ended[11:] if ended[:10] == started[:10] else ended
-        return f"started {started}, ended {ended}, took {duration_text(self.duration_s)}"
+        return f"started {started}, {end} {ended}, took {duration_text(self.duration_s)}"
 
 
 def summary_of(path: Path, manifest: Manifest, spent: Spending) -> RunSummary:
@@ -72,6 +75,7 @@ def summary_of(path: Path, manifest: Manifest, spent: Spending) -> RunSummary:
         reflector=_with_file(player_name(manifest.reflector), manifest.arm),
         started=_local_time(periods[0][0]),
         ended=_local_time(periods[-1][1]),
+        has_ended=not is_open(path),
         duration_s=sum(ended - started for started, ended in periods),
         num_calls=spent.usage.num_calls,
         num_tokens=spent.usage.prompt_tokens + spent.usage.completion_tokens,
@@ -86,6 +90,7 @@ def summary_of_all(summaries: Sequence[RunSummary]) -> RunSummary:
         reflector=", ".join(dict.fromkeys(item.reflector for item in summaries)),
         started=min((item.started for item in summaries), key=datetime.fromisoformat),
         ended=max((item.ended for item in summaries), key=datetime.fromisoformat),
+        has_ended=all(item.has_ended for item in summaries),
         duration_s=sum(item.duration_s for item in summaries),
         num_calls=sum(item.num_calls for item in summaries),
         num_tokens=sum(item.num_tokens for item in summaries),

@@ -29,6 +29,11 @@ class Times(Record):
 
     sessions: tuple[Session, ...] = ()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the last process still writes, or crashed."""
+        return bool(self.sessions) and self.sessions[-1].ended is None
+
 
 def utc_now() -> datetime:
     """Return the time, to the second, in UTC."""
@@ -40,15 +45,24 @@ def read_times(folder: Path, *, last_change: float) -> Times:
 
     A folder of an earlier version has no times, and a file that cannot be read counts as none.
     """
-    try:
-        times = Times.model_validate_json((folder / TIMES).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return Times()
-    if not times.sessions or times.sessions[-1].ended is not None:
+    times = _read(folder)
+    if not times.is_open:
         return times
     *before, last = times.sessions
     ended = max(last.started, datetime.fromtimestamp(max(0.0, last_change), UTC))
     return Times(sessions=(*before, last.model_copy(update={"ended": ended})))
+
+
+def is_open(folder: Path) -> bool:
+    """Whether the last process that wrote to the run in `folder` still writes, or crashed."""
+    return _read(folder).is_open
+
+
+def _read(folder: Path) -> Times:
+    try:
+        return Times.model_validate_json((folder / TIMES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return Times()
 
 
 class SessionTimes:

@@ -133,7 +133,7 @@ def _play(env: TextEnv, seed: int, options: Options, num_steps: int) -> list[dic
         expect(command in env.action_space, "each available action in action_space", got=command, remedy=remedy)
         offered = "an available action" if available else "a command that the environment does not know"
         remedy = f"The command was {offered}. Answer every command in words, and raise nothing."
-        with expecting(f"step({command!r}) to return, as step {turn} of the episode", remedy=remedy):
+        with expecting(f"step({command!r}) to return, as step {turn + 1} of the episode", remedy=remedy):
             result: tuple[Any, ...] = env.step(command)
         is_whole = isinstance(result, tuple) and len(result) == 5
         got = f"{len(result)}" if isinstance(result, tuple) else result

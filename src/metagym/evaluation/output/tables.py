@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.box import SIMPLE
 from rich.console import RenderableType
@@ -21,12 +21,31 @@ if TYPE_CHECKING:
     from metagym.evaluation.arena.standings import Standing, Standings
     from metagym.evaluation.transfer import WorldTransfer
 
+EFFECTS: Final = (
+    "sp_0: the first prompt; chosen: the best on the validation tasks; gain: chosen minus sp_0, on the test tasks",
+    "optimism: validation minus test score of the chosen prompt; regressed: share of reflections with a lower score",
+    "replay, transfer: mean change by a reflection, on the tasks just played and on others; gap: replay minus transfer",
+)
+"""What the columns of a report mean."""
+REACH: Final = (
+    "sign flip: p of the exact sign-flip test; detectable: the difference that would be found with 80 % power",
+    "dropped: scores left out of all arms, because one of them is missing (and the difference in the worst cases)",
+)
+"""What the columns of a comparison mean."""
+NOISE: Final = (
+    "share: of the variance of the mean gain on new tasks; as much again: what the same cost, spent again, would buy",
+    "these tasks, new tasks: half the expected 95 % interval of the gain",
+)
+"""What the columns of the noise mean."""
+_OPEN: Final[dict[str, Any]] = {"box": SIMPLE, "show_edge": False, "collapse_padding": True}  # the narrowest
+
 
 def report_lines(report: EvaluationReport) -> list[RenderableType]:
     """Return a report in a few lines: the verdict, the test scores, the sources of noise, and the notes."""
     overall = report.overall
     tests = {"sp_0": overall.test_first, "chosen": overall.test_chosen, "last": overall.test_last}
     scores = ", ".join(f"{name} {mean_text(estimate)}" for name, estimate in tests.items())
+    scores = scores.replace("sp_0", "sp_0 (the first prompt)", 1)
     size = f"{plural(len(report.families), 'family')}, {plural(report.num_seeds, 'seed')}"
     lines = (f"verdict: {report.verdict}", f"{report.arm}, test scores: {scores} ({size})")
     return [*map(Text, [*lines, *filter(None, [noise_in_words(report)]), *report.notes])]
@@ -39,9 +58,7 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
         "family", "sp_0", "chosen", "last", "gain [95 %]",
         title=f"{report.arm}: test scores, {plural(report.num_seeds, 'seed')}",
     )  # fmt: skip
-    effects = _table(
-        "family", "optimism", "replay", "transfer", "gap [95 %]", "regressed", caption="\n".join(report.notes) or None
-    )
+    effects = _table("family", "optimism", "replay", "transfer", "gap [95 %]", "regressed")
     gains = {**report.over_families("gain"), "all": report.overall.gain}
     gaps = {**report.over_families("memorisation_gap"), "all": report.overall.memorisation_gap}
     for name, figures in [*report.families.items(), ("all", report.overall)]:
@@ -57,6 +74,8 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
         for part, usage in report.usage.items()
     )
     lines = (
+        *EFFECTS,
+        *report.notes,
         f"online score per meta-step:  {' '.join(map(mean_text, report.overall.online))}",
         f"validation score per prompt: {' '.join(map(mean_text, report.overall.validation))}",
         f"invalid actions on the test tasks: {mean_text(report.overall.invalid_action_rate)} under the chosen prompt, "
@@ -75,20 +94,21 @@ def noise_tables(report: EvaluationReport) -> list[RenderableType]:
     Raises:
         ConfigError: there are fewer than two seeds or tasks.
     """
-    sources = _table("where the noise of the gain comes from", "variance", "share of the interval")
+    sources = _table("the noise of the gain comes from", "variance", "share", **_OPEN)
     for source in noise_sources(report):
         share = None if source.share is None else 100 * source.share
         variance = "not known apart: test_repetitions=2" if source.variance is None else f"{source.variance:.4f}"
         sources.add_row(source.what, variance, "-" if share is None else f"{share:.0f} %")
     bought = _table(
-        "as much cost again", "seeds", "tasks", "repetitions", "episodes", "these tasks", "new tasks",
-        caption="The last columns: half the expected 95 % interval of the gain.",
+        "as much again", "seeds", "tasks", "repetitions", "episodes", "these tasks", "new tasks", **_OPEN
     )  # fmt: skip
+    for column in (*sources.columns[:2], bought.columns[0]):
+        column.no_wrap, column.overflow = False, "fold"
     for item in what_it_buys(report):
         sizes = (item.num_seeds, item.num_test, item.test_repetitions, item.num_episodes)
-        widths = ("-" if half is None else f"+-{half:.3f}" for half in (item.these_tasks, item.new_tasks))
+        widths = ("-" if half is None else f"±{half:.3f}" for half in (item.these_tasks, item.new_tasks))
         bought.add_row(item.what, *(f"{size:,}" for size in sizes), *widths)
-    return [sources, bought]
+    return [sources, bought, *map(Text, NOISE)]
 
 
 def stream_tables(report: StreamReport) -> list[RenderableType]:
@@ -97,7 +117,6 @@ def stream_tables(report: StreamReport) -> list[RenderableType]:
     table = Table(
         "after block", *(f"family {block + 1}" for block in blocks), "online in the block",
         title=f"{report.arm}: test scores along the stream",
-        caption="\n".join(report.notes) or None,
     )  # fmt: skip
     for block, row in enumerate(report.retention):
         steps = report.online[block * report.config.num_steps : (block + 1) * report.config.num_steps]
@@ -110,7 +129,8 @@ def stream_tables(report: StreamReport) -> list[RenderableType]:
         "at the end": report.final,
         "forgetting": report.forgetting,
     }
-    return [table, *(Text(f"{name}: {interval_text(estimate)}") for name, estimate in figures.items())]
+    lines = (*report.notes, *(f"{name}: {interval_text(estimate)}" for name, estimate in figures.items()))
+    return [table, *map(Text, lines)]
 
 
 def comparison_lines(comparisons: Sequence[Comparison]) -> list[RenderableType]:
@@ -122,11 +142,9 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
     """Return comparisons as two tables, one row each, and one table of their families."""
     first = comparisons[0]
     notes = list(dict.fromkeys(note for comparison in comparisons for note in comparison.notes))
-    table = _table(
-        "against", "difference [95 %]", "p" if len(comparisons) == 1 else "Holm's p", "sign flip",
-        title=f"{first.first} against each: test score of the {first.endpoint} prompt, paired by seed",
-    )  # fmt: skip
-    reach = _table("against", "on new tasks [95 %]", "detectable", "dropped", caption="\n".join(notes) or None)
+    title = Text(f"{first.first} against each: test score of the {first.endpoint} prompt, paired by seed")
+    table = _table("against", "difference [95 %]", "p" if len(comparisons) == 1 else "Holm's p", "sign flip")
+    reach = _table("against", "on new tasks [95 %]", "detectable", "dropped")
     for item in comparisons:
         dropped = f"{item.num_dropped}"
         if item.num_dropped:
@@ -135,14 +153,14 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
         table.add_row(item.second, interval_text(item.difference), _p(p_value), _p(item.sign_flip_p))
         reach.add_row(item.second, interval_text(item.new_tasks), _number(item.detectable, ".3f"), dropped)
     # Lines, not a column: a terminal of 80 columns would break the sentences into syllables.
-    verdicts = comparison_lines(comparisons)
+    lines = [*map(Text, (*REACH, *notes)), *comparison_lines(comparisons)]
     if len(first.families) < 2:
-        return [table, reach, *verdicts]
+        return [title, table, reach, *lines]
     family_table = Table("against", "family", "difference [95 %]", "Holm's p")
     for item in comparisons:
         for name, family in item.families.items():
             family_table.add_row(item.second, name, interval_text(family.difference), _p(family.adjusted_p))
-    return [table, reach, *verdicts, family_table]
+    return [title, table, reach, *lines, family_table]
 
 
 def transfer_tables(transfer: WorldTransfer, world: str) -> list[RenderableType]:
@@ -150,21 +168,19 @@ def transfer_tables(transfer: WorldTransfer, world: str) -> list[RenderableType]
     table = _table(
         "arm", "over its sp_0 [95 %]", "Holm's p", "method minus it [95 %]",
         title=f"learned in {', '.join(transfer.learned_in)}; scored in {world}",
-        caption="\n".join(transfer.notes) or None,
     )  # fmt: skip
     for arm, gain in transfer.gains.items():
         p_value = None if gain is None else gain.adjusted_p
         difference = interval_text(transfer.differences[arm]) if arm in transfer.differences else ""
         table.add_row(arm, interval_text(gain), _p(p_value), difference)
-    return [table, Text(f"verdict: {transfer.verdict}")]
+    return [table, *map(Text, (*transfer.notes, f"verdict: {transfer.verdict}"))]
 
 
 def standings_tables(standings: Standings) -> list[RenderableType]:
     """Return the standings of an arena as two tables: scores, and what learning took."""
-    style: dict[str, Any] = {"box": SIMPLE, "show_edge": False, "collapse_padding": True}
     columns = ("arm", "episodes", "calls", "tokens", "money", "steps", "stopped")
-    scores = _table(*score_columns(standings), title=standings_title(standings), **style)
-    effort = _table(*columns, title="what learning took", **style)
+    scores = _table(*score_columns(standings), title=standings_title(standings), **_OPEN)
+    effort = _table(*columns, title="what learning took", **_OPEN)
     for table in (scores, effort):
         table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
     for before, row in zip([None, *standings.rows], standings.rows, strict=False):

@@ -78,7 +78,7 @@ const COLUMNS = [
   { name: "tokens", head: "n slim", value: (row) => row.tokens, cell: (row) => (row.tokens === undefined ? "\u2013" : row.tokens.toLocaleString("en")) },
   { name: "task", head: "task", value: (row) => row.task },
   { name: "family", head: "slim", value: (row) => row.family },
-  { name: "run", head: "slim", value: (row) => index.runs[row.run].name },
+  { name: "run", head: "slim wide", value: (row) => index.runs[row.run].name },
   { name: "played for", head: "slim", value: (row) => playedFor(row) + seedOf(row) },
   { name: "ended by", head: "slim wide", value: (row) => (row.detail ? `${row.stop}: ${row.detail}` : row.stop) },
   { name: "note", head: "slim wide", value: (row) => row.note ?? "" },
