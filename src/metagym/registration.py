@@ -95,7 +95,7 @@ def make(env_id: str, *, num_steps: int | None = None, **options: Any) -> gymnas
     ...     env.unwrapped.config.episodes_per_step
     5
     """
-    found = _find_class(env_id)
+    found = find_class(env_id)
     module, _, name = env_id.rpartition(":")
     env_id = name if module and name in gymnasium.registry else env_id
     known = _option_types(found)
@@ -118,7 +118,7 @@ def check_options(env_id: str, options: Mapping[str, Any], *, reserved: Mapping[
     """
     from pydantic import TypeAdapter, ValidationError
 
-    types = _option_types(_find_class(env_id))
+    types = _option_types(find_class(env_id))
     for name, value in options.items():
         if name in reserved:
             raise ConfigError(f"{name!r} is not an option of the environment: {reserved[name]}.")
@@ -129,7 +129,8 @@ def check_options(env_id: str, options: Mapping[str, Any], *, reserved: Mapping[
             raise ConfigError(f"Option {name!r} got {value!r}: {error.errors()[0]['msg']}.") from None
 
 
-def _find_class(env_id: str) -> type[MetaEnv]:
+def find_class(env_id: str) -> type[MetaEnv]:
+    """Return the class of a meta-environment by its id or import path, without making one."""
     from metagym.env import MetaEnv
 
     path: Any = env_id
@@ -193,7 +194,7 @@ def missing_package(env_id: str) -> str | None:
 def _make_vector(env_id: str, num_envs: int, **options: Any) -> MetaVectorEnv:
     from metagym.vector import MetaVectorEnv
 
-    return MetaVectorEnv(_find_class(env_id), num_envs, **options)
+    return MetaVectorEnv(find_class(env_id), num_envs, **options)
 
 
 # For `gymnasium.make_vec`, which wants an import path.

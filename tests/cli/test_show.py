@@ -78,6 +78,13 @@ def test_show_of_an_evaluation_begins_with_the_verdict_and_keeps_its_tables_behi
     assert short.splitlines()[2].removeprefix("verdict: ") in listed
     assert command("show", arm, "--episode", 1).out.count("Goal:") == 1
     assert "--episode must be from 0 to" in command("show", arm, "--episode", 9_999).err
+    clean = command("show", arm, "--copies")
+    assert (clean.out, clean.code) == ("0 of 2 last prompts copy names or sentences of their episodes.\n", 0)
+    log = Path(arm, LOG)
+    log.write_text(log.read_text().replace('"names":[]', '"names":["shelf 3"]', 1))
+    copying = command("show", arm, "--copies")
+    assert "seed 0: 'shelf 3'" in copying.out
+    assert copying.code == 1
 
 
 def test_show_prints_the_episodes_of_a_meta_step(command: Metagym) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 import metagym
-from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
+from metagym.evaluation import EvaluationConfig, EvaluationReport, compare, evaluate
+from metagym.runs import RunFolder
 from metagym.spaces import TextSpace
 from metagym.tasks import SeededTaskSet, TaskSet
 from metagym.types import Action, Episode, MetaStep, Observation, Step, Task, derive_seed
@@ -57,7 +59,7 @@ class DoorTasks(SeededTaskSet):
 
 class DoorMetaEnv(metagym.MetaEnv):
     default_prompt = "Say a word."
-    has_kinds = True
+    has_kinds = names_kinds = True
 
     def make_inner_env(self) -> Doors:
         return Doors()
@@ -67,7 +69,7 @@ class DoorMetaEnv(metagym.MetaEnv):
 
 
 class DoorsWithoutKinds(DoorMetaEnv):
-    has_kinds = False
+    has_kinds = names_kinds = False
 
 
 def obedient(episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
@@ -125,11 +127,26 @@ def test_without_kinds_the_validation_tasks_accuse_it() -> None:
     assert figures.memorisation_gap.sign == 1
 
 
-def test_a_memoriser_has_a_gap_all_the_same() -> None:
-    figures = report_of(DoorMetaEnv, memoriser).overall
-    assert figures.memorisation_gap is not None
-    assert figures.memorisation_gap.mean > 0.5
-    assert figures.memorisation_gap.sign == 1
+def test_a_memoriser_has_a_gap_all_the_same_and_one_to_the_honest_learner(honest_report: EvaluationReport) -> None:
+    report = report_of(DoorMetaEnv, memoriser)
+    gap, honest_gap = report.overall.memorisation_gap, honest_report.overall.memorisation_gap
+    assert gap is not None
+    assert honest_gap is not None
+    assert gap.mean > 0.5
+    assert gap.sign == 1
+    (compared,) = compare([report, honest_report])
+    assert compared.gap is not None
+    assert compared.gap.sign == 1
+    assert compared.gap.mean == pytest.approx(gap.mean - honest_gap.mean)
+
+
+def test_the_plan_of_an_environment_that_names_kinds_counts_their_episodes(tmp_path: Path) -> None:
+    config = EvaluationConfig(num_steps=2, episodes_per_step=3, num_seeds=1, num_validation=2, num_test=2)
+    for env, num in ((DoorMetaEnv, 4 * 6 + 3 * 2 + 3 * 2), (DoorsWithoutKinds, 2 * 6 + 3 * 2 + 3 * 2)):
+        with env(obedient) as made:
+            evaluate(made, memoriser, config=config, path=tmp_path / env.__name__)
+        with RunFolder.open(tmp_path / env.__name__) as run:
+            assert run.num_episodes == run.manifest.size[1] == num
 
 
 def test_the_fresh_tasks_are_new_and_of_the_same_kinds(honest_report: EvaluationReport) -> None:

@@ -36,14 +36,39 @@ def show_command(
     details: Annotated[
         bool, Option("--details", help="Print the whole prompts of a run, or all tables of an evaluation.")
     ] = False,
+    copies: Annotated[
+        bool,
+        Option("--copies", help="Print what prompts copy from their learning episodes; the exit code is 1 if any."),
+    ] = False,
     no_pager: Annotated[
         bool, Option("--no-pager", help="Print long output at once. Else a terminal gets it in $PAGER, or less.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show a run: its rewards and prompts, the episodes of one meta-step, or the result of an evaluated arm."""
+    if copies:
+        _show_copies(run, as_json=as_json)
+        return
     with paged(not (no_pager or as_json)):
         _show(run, step, episode, details=details, as_json=as_json)
+
+
+def _show_copies(run: Path, *, as_json: bool) -> None:
+    """Print what the last prompt of each meta-episode copies, and leave with 1 if one does."""
+    from metagym.evaluation.store import read_report
+
+    found = read_report(run).copies
+    if not found:
+        raise ConfigError(f"{run} has no record of copied text: its arm was an optimizer, or it is not finished.")
+    copying = [item for item in found if item.names or item.sentences]
+    if as_json:
+        print_json(list(found))
+    else:
+        for item in copying:
+            print_text(f"{item.family}, seed {item.seed}: {', '.join(map(repr, (*item.names, *item.sentences)))}")
+        print_text(f"{len(copying)} of {plural(len(found), 'last prompt')} copy names or sentences of their episodes.")
+    if copying:
+        raise Exit(1)
 
 
 def _show(run: Path, step: int | None, episode: int | None, *, details: bool, as_json: bool) -> None:

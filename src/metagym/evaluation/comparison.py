@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from metagym.errors import ConfigError
 from metagym.evaluation.controls import ArmKind
-from metagym.evaluation.gains import Array
+from metagym.evaluation.gains import Array, gap_difference
 from metagym.evaluation.looks import AtLooks, at_looks, looks_in_words
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
 from metagym.evaluation.scale import ScoreScale, scale_of
@@ -77,6 +77,9 @@ class Comparison(Record):
     """Exact up to 20 seeds; None below six, because it cannot fall below 0.05 then."""
     new_tasks: Estimate | None
     """Two-way bootstrap over seeds and tasks: the interval for a claim about new tasks of these families."""
+    gap: Estimate | None = None
+    """Memorisation gap of `first` minus that of `second`, paired by seed: against `permuted outcomes`, the part of the
+    gap that comes from what happened. If several arms were compared, the interval holds together with theirs."""
     detectable: float | None
     """The true difference that this number of seeds of this variance finds with 80 % power."""
     margin: float | None
@@ -131,12 +134,16 @@ def compare(
         {(number, family): item for number, pair in enumerate(pairs) for family, item in pair.families.items()},
         bounds=scale.of_differences,
     )
+    gaps = together(
+        {number: gap_difference(first.config, first.gaps, other.gaps) for number, other in enumerate(others)}
+    )
     looks = tuple(sorted({look for report in reports for look in report.looks}))
     found = []
     for number, (other, pair, named) in enumerate(zip(others, pairs, differing, strict=True)):
         families = {family: by_family[number, family] for family in pair.families}
         seen = at_looks(pair.difference, pair.per_seed, looks, bounds=scale.of_differences, num_arms=len(pairs))
-        found.append(_comparison(first, other, pair, overall[number], seen, families, endpoint, margin, seed, named))
+        compared = _comparison(first, other, pair, overall[number], seen, families, endpoint, margin, seed, named)
+        found.append(compared.model_copy(update={"gap": gaps[number]}))
     return tuple(found)
 
 

@@ -150,6 +150,29 @@ def gains_by_seed(table: MeasurementTable) -> Array:
     return macro_average(gains) if gains else np.empty(0)
 
 
+def gaps_by_seed(table: MeasurementTable, num_steps: int) -> dict[int, float]:
+    """Return the memorisation gap of each seed, families with equal weight; without the seeds that miss it."""
+    rows = [
+        [figures_by_seed(table, family, seed, num_steps)["memorisation_gap"] for seed in table.seeds]
+        for family in table.families
+    ]
+    means = macro_average([np.array(row, dtype=np.float64) for row in rows]) if rows else np.array([])
+    return {seed: float(gap) for seed, gap in zip(table.seeds, means, strict=True) if math.isfinite(gap)}
+
+
+def gap_difference(
+    config: EvaluationConfig, first: Mapping[int, float], second: Mapping[int, float]
+) -> Estimate | None:
+    """Return the difference of two arms' memorisation gaps (`gaps_by_seed`), paired by seed; None without any."""
+    scale = ScoreScale(*config.score_range)
+    episodes = config.num_steps * min(config.episodes_per_step, config.num_validation) * len(config.families)
+    return mean_interval(
+        [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())],
+        resolution=scale.of_one_in(episodes),
+        bounds=(-4 * scale.width, 4 * scale.width),
+    )
+
+
 def summarise(table: MeasurementTable, config: EvaluationConfig) -> tuple[Figures, dict[str, Figures]]:
     """Return the figures over all families, and those of each."""
     scale = scale_of(config, table.scores())

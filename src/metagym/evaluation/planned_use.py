@@ -10,7 +10,7 @@ from metagym.env import meta_env_of
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.constant_prompt import tuning_config
 from metagym.evaluation.preset import PresetEnvironment
-from metagym.registration import make
+from metagym.registration import find_class, make
 from metagym.runs import RunFolder, evaluation_size
 from metagym.runs.cost_estimate import Load, estimate_meta_step, read_load
 from metagym.runs.folder import load_ledger
@@ -49,10 +49,11 @@ def plan(
     for environment, config in configs:
         num_loops, num_arms = len(config.families) * config.num_seeds, num_methods + len(controls)
         reflecting = num_methods + sum(name not in WITHOUT_REFLECTION for name in controls)
-        num_episodes = num_arms * evaluation_size(dict(config), is_stream=is_stream)[1]
+        has_kinds = find_class(environment.id).names_kinds
+        num_episodes = num_arms * evaluation_size(dict(config), is_stream=is_stream, has_kinds=has_kinds)[1]
         num_reflections = reflecting * num_loops * config.num_steps
         if "constant prompt" in controls and (train := environment.train_families):
-            num_episodes += evaluation_size(dict(tuning_config(config, train)))[1]
+            num_episodes += evaluation_size(dict(tuning_config(config, train)), has_kinds=has_kinds)[1]
             num_episodes += (1 + len(train)) * len(train) * config.num_validation
             num_reflections += len(train) * config.num_steps
         found.append(

@@ -11,7 +11,7 @@ from metagym.evaluation.chance import Needs, misses
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.difficulty import Contents, FamilyDifficulty, family_difficulty
-from metagym.evaluation.gains import Figures, MeasurementTable, gains_by_seed, mean_of, summarise
+from metagym.evaluation.gains import Figures, MeasurementTable, gains_by_seed, gaps_by_seed, mean_of, summarise
 from metagym.evaluation.looks import at_looks, looks_in_words
 from metagym.evaluation.scale import scale_of
 from metagym.rendering import plural
@@ -88,6 +88,8 @@ class EvaluationReport(Record):
     """Whose chance the arm needs, if it compares samples."""
     copies: tuple[Copies, ...] = ()
     """What the last prompt of each meta-episode has from its learning episodes, word for word."""
+    gaps: dict[int, float] = {}
+    """The memorisation gap of each seed, over all families; comparisons with controls are made from them."""
     task_reads: dict[Text, int] = {}
     """Fields of `task` that a reflector in Python read, and in how many reflections."""
     difficulty: tuple[FamilyDifficulty, ...] = ()
@@ -178,6 +180,7 @@ def build_report(
         verdict=verdict,
         gain_at_any_look=gain.normal,
         gain_at_any_look_bounded=gain.bounded,
+        gaps=gaps_by_seed(table, config.num_steps),
         num_missing=sum(score is None for item in tests for score in item.scores),
         usage=_usages(measurements, reflector_usage or Usage(), learned),
         learned=tuple(learned),

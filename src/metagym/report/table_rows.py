@@ -128,6 +128,7 @@ def comparison_rows(group: Sequence[Run]) -> tuple[list[Row], str, list[str]]:
             "new_tasks": f"{format_mean(item.new_tasks, 3, sign=True)} {format_interval(item.new_tasks, 3, sign=True)}",
             "detectable": format_number(item.detectable, 3),
             "dropped": _dropped(item),
+            "gap": f"{format_mean(item.gap, 3, sign=True)} {format_interval(item.gap, 3, sign=True)}",
             "verdict": item.verdict,
             "has_floor": noise is not None,
         }

@@ -60,22 +60,25 @@ class Manifest(Record):
             batch = self.measurement.get("episodes_per_step")
             return self.num_steps, self.num_steps * batch if isinstance(batch, int) else 0
         try:
-            return evaluation_size(self.evaluation["config"], is_stream=self.kind == "stream")
+            has_kinds = self.evaluation.get("has_kinds", False)
+            return evaluation_size(self.evaluation["config"], is_stream=self.kind == "stream", has_kinds=has_kinds)
         except (KeyError, TypeError):
             return 0, 0
 
 
-def evaluation_size(config: Mapping[str, Any], *, is_stream: bool = False) -> tuple[int, int]:
+def evaluation_size(config: Mapping[str, Any], *, is_stream: bool = False, has_kinds: bool = False) -> tuple[int, int]:
     """Return how many meta-steps and, at most, how many episodes an `EvaluationConfig`, given as a mapping, asks for.
 
-    Equal prompts are scored on the validation tasks only once, so that fewer episodes may be played.
+    Equal prompts are scored on the validation tasks only once, so that fewer episodes may be played. With `has_kinds`
+    each reflection is also scored on fresh tasks of the kinds of its batch, before and after it.
     """
     num_loops = len(config["families"]) * config["num_seeds"]
     num_steps, num_test = (
         config["num_steps"],
         config["num_test"] * (1 if is_stream else config.get("test_repetitions", 1)),
     )
-    learning = num_steps * config["episodes_per_step"] * (2 if config["replay"] and not is_stream else 1)
+    plays = 1 + (1 + 2 * has_kinds if config["replay"] and not is_stream else 0)
+    learning = num_steps * config["episodes_per_step"] * plays
     if is_stream:  # sp_0 on the test tasks of all families, and again after each family's block
         scoring = (len(config["families"]) + 1) * num_test
     else:

@@ -39,6 +39,12 @@ def test_trials_of_a_task_have_one_role_and_one_digest(catalogue: GameCatalogue)
     assert all(len(roles) == 1 for roles in by_folder.values())
 
 
+def test_the_object_is_the_kind_of_a_task(catalogue: GameCatalogue, generated: GameCatalogue) -> None:
+    drawn = make_task_set(generated).draw(20, rng=np.random.default_rng(0))
+    for task in [*OfficialTaskSet(catalogue), *drawn]:
+        assert task.kind == cluster_of(task.id).target
+
+
 def test_roles_partition_the_source_and_the_other_folders_have_none(catalogue: GameCatalogue) -> None:
     tasks = list(OfficialTaskSet(catalogue, source="train"))
     assert {task.split for task in tasks if task.id.startswith("train/")} == {"train", "validation", "test"}

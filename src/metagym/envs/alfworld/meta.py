@@ -35,6 +35,7 @@ class ALFWorldMetaEnv(MetaEnv):
         "and put it where the task wants it."
     )
     default_options: ClassVar[Mapping[str, Any]] = {"max_steps": 50}
+    names_kinds = True
     make_demo_actor = staticmethod(ALFWorldDemoActor)
     make_demo_reflector = staticmethod(ALFWorldDemoReflector)
 

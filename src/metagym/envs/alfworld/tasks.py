@@ -64,6 +64,7 @@ class OfficialTaskSet(ListedTaskSet):
                     seed=derive_seed("alfworld", task_id),
                     source=place,
                     digest=cluster.digest,
+                    kind=cluster.target,
                 )
             )
         families = {task.family for task in tasks}
@@ -105,7 +106,8 @@ class GeneratedTaskSet(TaskSet):
     def _task(family: str, seed: int) -> Task:
         name, cluster = games.task_id(family, seed), games.cluster_of_seed(family, seed)
         split, content = role_in(cluster), cluster.digest
-        return Task(id=name, family=family, split=split, seed=seed, source=games.SOURCE, digest=content)
+        place = games.SOURCE
+        return Task(id=name, family=family, split=split, seed=seed, source=place, digest=content, kind=cluster.target)
 
 
 def data_digest(catalogue: GameCatalogue) -> str:

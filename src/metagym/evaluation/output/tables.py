@@ -153,14 +153,21 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
         table.add_row(item.second, interval_text(item.difference), _p(p_value), _p(item.sign_flip_p))
         reach.add_row(item.second, interval_text(item.new_tasks), _number(item.detectable, ".3f"), dropped)
     # Lines, not a column: a terminal of 80 columns would break the sentences into syllables.
+    gaps: list[RenderableType] = []
+    if any(item.gap is not None for item in comparisons):
+        memorised = _table("against", "memorisation gap minus its gap [95 %]", "p")
+        for item in comparisons:
+            p_value = None if item.gap is None else item.gap.adjusted_p or item.gap.p_value
+            memorised.add_row(item.second, interval_text(item.gap), _p(p_value))
+        gaps = [memorised]
     lines = [*map(Text, (*REACH, *notes)), *comparison_lines(comparisons)]
     if len(first.families) < 2:
-        return [title, table, reach, *lines]
+        return [title, table, reach, *gaps, *lines]
     family_table = Table("against", "family", "difference [95 %]", "Holm's p")
     for item in comparisons:
         for name, family in item.families.items():
             family_table.add_row(item.second, name, interval_text(family.difference), _p(family.adjusted_p))
-    return [title, table, reach, *lines, family_table]
+    return [title, table, reach, *gaps, *lines, family_table]
 
 
 def transfer_tables(transfer: WorldTransfer, world: str) -> list[RenderableType]:

@@ -206,7 +206,8 @@ class RunWatcher:
     def _size(self, manifest: Manifest) -> tuple[int, int]:
         if self._num_seeds is None or manifest.evaluation is None:
             return manifest.size
-        return evaluation_size({**manifest.evaluation["config"], "num_seeds": self._num_seeds})  # it was extended
+        config = {**manifest.evaluation["config"], "num_seeds": self._num_seeds}  # it was extended
+        return evaluation_size(config, has_kinds=manifest.evaluation.get("has_kinds", False))
 
     def _status(self, manifest: Manifest, now: float) -> Status:
         if manifest.evaluation is None:
