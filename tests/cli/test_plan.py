@@ -31,10 +31,10 @@ def terminal(command: Metagym, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return asked
 
 
-def test_ict_is_45600_episodes_and_somebody_is_told(command: Metagym) -> None:
+def test_ict_is_48800_episodes_and_somebody_is_told(command: Metagym) -> None:
     done = command("evaluate", "ict", "--option", "control=none", "--actor", "demo", "--dry-run")
     assert done.code == 0, done.err
-    assert "in all:\n  at most 45,600 episodes, 1,200 reflections" in done.err
+    assert "in all:\n  at most 48,800 episodes, 1,200 reflections" in done.err
     assert not Path("runs").exists()
 
 
@@ -145,7 +145,7 @@ def test_a_control_without_reflection_asks_no_reflector() -> None:
 
 def test_presets_are_listed_and_printed_as_toml(command: Metagym) -> None:
     listed = json.loads(command("presets", "list", "--json").out)
-    assert {row["name"]: row["num_episodes"] for row in listed}["ict"] >= 45_600
+    assert {row["name"]: row["num_episodes"] for row in listed}["ict"] >= 48_800
     Path("mine.toml").write_text(command("presets", "show", "ict-small").out)
     mine = load_preset("mine.toml")
     assert mine.model_copy(update={"name": "ict-small"}) == load_preset("ict-small")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 
 from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES, GROUPS, Cluster, cluster_of
-from metagym.envs.alfworld.tasks import GeneratedTaskSet, OfficialTaskSet, data_digest, make_task_set
+from metagym.envs.alfworld.tasks import GeneratedTaskSet, OfficialTaskSet, RolesBy, data_digest, make_task_set
 from metagym.errors import TasksExhaustedError, UnknownNameError
+from metagym.tasks import ROLES
 from tests.envs.alfworld.test_official_games import put_game
 
 NUM_FOLDERS = 60
@@ -51,6 +53,26 @@ def test_roles_partition_the_source_and_the_other_folders_have_none(catalogue: G
     assert {task.split for task in tasks if task.id.startswith("valid_seen/")} == {"valid_seen"}
     seen = list(OfficialTaskSet(catalogue, source="valid_seen"))
     assert {task.split for task in seen if task.id.startswith("train/")} == {"train_all"}
+
+
+@pytest.mark.parametrize(("roles_by", "part"), [("room", "room"), ("object", "target")])
+def test_no_room_or_object_is_in_two_roles_of_any_family_if_so_asked(
+    catalogue: GameCatalogue, generated: GameCatalogue, roles_by: RolesBy, part: str
+) -> None:
+    rng = np.random.default_rng(0)
+    tasks = make_task_set(generated, roles_by=roles_by)
+    drawn = [tasks.draw(6, rng=rng, families=[family], split=split) for family in FAMILIES for split in ROLES]
+    official = [task for task in OfficialTaskSet(catalogue, roles_by=roles_by) if task.split in ROLES]
+    held: dict[str, set[object]] = defaultdict(set)
+    for task in [*itertools.chain(*drawn), *official]:
+        held[task.split].add(getattr(cluster_of(task.id), part))
+    assert set(held) == set(ROLES)
+    assert not any(held[one] & held[other] for one, other in itertools.combinations(ROLES, 2))
+
+
+def test_an_unknown_part_for_roles_is_refused(generated: GameCatalogue) -> None:
+    with pytest.raises(UnknownNameError, match=r"roles_by"):
+        make_task_set(generated, roles_by="rooms")  # type: ignore[arg-type]
 
 
 def test_held_out_families_give_a_third_each_to_validation_and_test() -> None:

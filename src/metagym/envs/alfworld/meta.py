@@ -14,7 +14,7 @@ from metagym.envs.alfworld.demo import ALFWorldDemoActor, ALFWorldDemoReflector
 from metagym.envs.alfworld.env import ALFWorldTextEnv, EngineName, check_engine
 from metagym.envs.alfworld.game import Engine, NativeEngine
 from metagym.envs.alfworld.generated.games import TRIAL_PREFIX
-from metagym.envs.alfworld.tasks import data_digest, make_task_set
+from metagym.envs.alfworld.tasks import RolesBy, data_digest, make_task_set
 from metagym.imports import package_versions
 from metagym.tasks import TaskSet
 
@@ -23,8 +23,9 @@ class ALFWorldMetaEnv(MetaEnv):
     """The meta-environment over ALFWorld: `gym.make("MetaGym/ALFWorld-v0")`.
 
     `data`, `data_dir`, `engine` and `accept_both_spellings` are the options of `ALFWorldTextEnv`. `source` is the
-    official folder whose tasks are divided into `train`, `validation` and `test`. By default a command that is not
-    admissible never reaches the game, so `accept_both_spellings` needs `invalid="execute"`.
+    official folder whose tasks are divided into `train`, `validation` and `test`: by the task's folder, or with
+    `roles_by="room"` or `"object"` so that no room, or no object of a task, is in two roles. By default a
+    command that is not admissible never reaches the game, so `accept_both_spellings` needs `invalid="execute"`.
 
     The families are ALFWorld's six task types. `families=["paper-train"]` and `["paper-test"]` are the split of
     arXiv 2605.20477, which holds out cool-and-place and pick-two.
@@ -46,6 +47,7 @@ class ALFWorldMetaEnv(MetaEnv):
         data: DataName | None = None,
         data_dir: str | None = None,
         source: str = "train",
+        roles_by: RolesBy = "task",
         engine: EngineName = "native",
         accept_both_spellings: bool = False,
         **options: Any,
@@ -63,6 +65,7 @@ class ALFWorldMetaEnv(MetaEnv):
         self._games: dict[str, Any] = {"data": data, "data_dir": data_dir}
         self.catalogue = GameCatalogue(**self._games)
         self._source, self._engine_name, self._accept_both = source, engine, accept_both_spellings
+        self._roles_by: RolesBy = roles_by
         super().__init__(actor, **options)
 
     def make_inner_env(self) -> ALFWorldTextEnv:
@@ -76,7 +79,7 @@ class ALFWorldMetaEnv(MetaEnv):
 
     def make_task_set(self) -> TaskSet:
         """Make the task set of the official or generated games."""
-        return make_task_set(self.catalogue, source=self._source)
+        return make_task_set(self.catalogue, source=self._source, roles_by=self._roles_by)
 
     def inner_fingerprint(self) -> dict[str, Any]:
         """Return what decides the play: the games, the engine and the spelling."""
@@ -86,6 +89,7 @@ class ALFWorldMetaEnv(MetaEnv):
             "data_digest": data_digest(self.catalogue),
             "num_generated_among_official": sum(f"/{TRIAL_PREFIX}" in name for name in names),
             "source": self._source if names else "generated",
+            **({} if self._roles_by == "task" else {"roles_by": self._roles_by}),
             "spelling": self.catalogue.game(self.catalogue.sample_ids(per_family=1)[0]).wording.spelling,
             "accept_both_spellings": self._accept_both,
             "engine": self._engine_name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -23,32 +24,48 @@ HELD_OUT_SHARE = 0.3
 533 and 813 games of them, so each share has at least 100 games. In the other families the share is 0.2."""
 
 
-def role_in(cluster: Cluster) -> str:
-    """Return the role of a task, decided by its content alone."""
+RolesBy = Literal["task", "room", "object"]
+"""What all tasks of one role have to themselves: the task's folder, the room, or the object that is named."""
+OBJECT_SALT = 4
+"""Mixed into the digests of objects: the least number with which each role of each family has two objects or more."""
+
+
+def role_in(cluster: Cluster, by: RolesBy = "task") -> str:
+    """Return the role of a task, decided by its content alone: by its room or object only, if so asked.
+
+    The role of a room, and of an object, is the same in all families.
+    """
+    if by == "room":
+        return role_of(digest(["alfworld room", cluster.room]))
+    if by == "object":
+        return role_of(digest(["alfworld object", OBJECT_SALT, cluster.target]))
     if cluster.family not in GROUPS["paper-test"]:
         return role_of(cluster.digest)
     position = int(digest(["role", cluster.digest], length=12), 16) / 16**12
     return "test" if position < HELD_OUT_SHARE else "validation" if position < 2 * HELD_OUT_SHARE else "train"
 
 
-def make_task_set(catalogue: GameCatalogue, *, source: str = "train") -> TaskSet:
+def make_task_set(catalogue: GameCatalogue, *, source: str = "train", roles_by: RolesBy = "task") -> TaskSet:
     """Return the task set of a catalogue's games.
 
     The roles `train`, `validation` and `test` partition the tasks of the folder `source`; all trials of a task have
     the same role. `split="train_all"`, `"valid_seen"` or `"valid_unseen"` draws from a whole folder instead.
-    Generated games have the one source `generated`, and their number has no limit.
+    Generated games have the one source `generated`, and their number has no limit. With `roles_by="room"` no room is
+    in two roles, with `"object"` no object of a task.
     """
+    if roles_by not in get_args(RolesBy):
+        raise UnknownNameError.of("roles_by", roles_by, get_args(RolesBy))
     if catalogue.folder is None:
-        return GeneratedTaskSet()
+        return GeneratedTaskSet(roles_by=roles_by)
     if source not in SOURCES:
         raise UnknownNameError.of("source", source, SOURCES)
-    return OfficialTaskSet(catalogue, source=source)
+    return OfficialTaskSet(catalogue, source=source, roles_by=roles_by)
 
 
 class OfficialTaskSet(ListedTaskSet):
     """The official games. An id is the path of the game's folder, `source/task/trial`."""
 
-    def __init__(self, catalogue: GameCatalogue, *, source: str = "train") -> None:
+    def __init__(self, catalogue: GameCatalogue, *, source: str = "train", roles_by: RolesBy = "task") -> None:
         listing = catalogue.listing()
         self._problems = listing.problems
         tasks = []
@@ -60,7 +77,7 @@ class OfficialTaskSet(ListedTaskSet):
                     id=task_id,
                     family=cluster.family,
                     # Only the tasks of `source` have roles; the split of any other game is its folder.
-                    split=role_in(cluster) if origin == source else place,
+                    split=role_in(cluster, roles_by) if origin == source else place,
                     seed=derive_seed("alfworld", task_id),
                     source=place,
                     digest=cluster.digest,
@@ -90,7 +107,8 @@ class OfficialTaskSet(ListedTaskSet):
 class GeneratedTaskSet(TaskSet):
     """The generated games. An id is `generated/task/generated_SEED`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, roles_by: RolesBy = "task") -> None:
+        self._roles_by: RolesBy = roles_by
         super().__init__(FAMILIES, sources=(games.SOURCE,), groups=dict(GROUPS))
 
     def candidates(self, family: str, rng: np.random.Generator) -> Iterator[Task]:
@@ -102,10 +120,9 @@ class GeneratedTaskSet(TaskSet):
         cluster, seed = games.read_task_id(task_id)
         return self._task(cluster.family, seed)
 
-    @staticmethod
-    def _task(family: str, seed: int) -> Task:
+    def _task(self, family: str, seed: int) -> Task:
         name, cluster = games.task_id(family, seed), games.cluster_of_seed(family, seed)
-        split, content = role_in(cluster), cluster.digest
+        split, content = role_in(cluster, self._roles_by), cluster.digest
         place = games.SOURCE
         return Task(id=name, family=family, split=split, seed=seed, source=place, digest=content, kind=cluster.target)
 
