@@ -95,7 +95,7 @@ class ScienceWorldEnv(JavaGameEnv):
     >>> text, info = env.reset(options={"task_id": "find-plant/3"})
     >>> info["goal"].splitlines()[0][:38]
     'Your task is to find a(n) plant. First'
-    >>> env.step("open door to hallway")[0]
+    >>> env.step("open door to kitchen")[0]
     'The door is now open.'
     """
 
