@@ -22,7 +22,7 @@ from metagym.env import meta_env_of
 from metagym.errors import MissingExtraError
 from metagym.types import Action, Episode, Observation, Step
 
-WORLDS = ("MetaGym/BabyAI-v0", "MetaGym/Reasoning-v0", "MetaGym/TextWorldExpress-v0")
+WORLDS = ("MetaGym/BabyAI-v0", "MetaGym/Reasoning-v0", "MetaGym/ScienceWorld-v0", "MetaGym/TextWorldExpress-v0")
 MAX_STEPS = 25
 
 

@@ -2,8 +2,8 @@
 
     METAGYM_ENV=MetaGym/Gates-v0 METAGYM_OPTIONS='{"actor": "demo"}' uvicorn metagym.bridges.openenv:app
 
-The index of a task is the seed of its meta-episode (`reset(split="train", index=12)`): a `seed` is dropped on its way
-to the server (issue 1102 of OpenEnv).
+The index of a task is the seed of its meta-episode (`reset(split="train", index=12)`), as in OpenEnv's Task API. Then
+no client depends on `seed`, which other environments may ignore (issue 1102 of OpenEnv).
 """
 
 from __future__ import annotations
