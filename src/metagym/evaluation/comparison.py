@@ -20,7 +20,7 @@ from metagym.evaluation.looks import AtLooks, at_looks, looks_in_words
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
 from metagym.evaluation.scale import ScoreScale, scale_of
 from metagym.rendering import plural
-from metagym.runs.manifest import differing_fields
+from metagym.runs.manifest import differences_in_words
 from metagym.runs.measurements import Role
 from metagym.statistics import (
     MIN_SEEDS_FOR_SIGN_FLIP,
@@ -149,11 +149,7 @@ def compare(
 
 def differences(first: EvaluationReport, second: EvaluationReport) -> tuple[str, ...]:
     """Return the differences between two measurement fingerprints in words; empty if they are equal."""
-
-    return tuple(
-        f"{path} ({one!r:.80} and {two!r:.80})"
-        for path, one, two in differing_fields(first.measurement, second.measurement)
-    )
+    return tuple(differences_in_words(first.measurement, second.measurement, "{} ({} and {})"))
 
 
 def scores_by_seed(reports: Sequence[EvaluationReport], *, endpoint: Endpoint) -> tuple[Array, float]:

@@ -29,7 +29,7 @@ from metagym.models.cassette import Cassette, open_cassette
 from metagym.runs.journal import Journal, Place
 from metagym.runs.lines import Key as Key
 from metagym.runs.lines import Logged, LoggedMetaStep, LoggedReflection, OtherSchemaError, line_of, read_line
-from metagym.runs.manifest import MANIFEST, Manifest, differing_fields, read_manifest
+from metagym.runs.manifest import MANIFEST, Manifest, differences_in_words, read_manifest
 from metagym.runs.store import MemoryStore, R
 from metagym.runs.times import Clock, SessionTimes, utc_now
 from metagym.types import Episode, MetaStep, Record, Reflection, Trajectory
@@ -101,9 +101,7 @@ class RunFolder:
         """Raise RunFolderError unless the run is resumed with the measurement and the arm that it started with."""
         now = plain_json({**measurement, "reflector": arm})
         then = {**self.manifest.measurement, "reflector": self.manifest.arm}
-        changes = [
-            f"{name}: was {before!r:.80}, is {after!r:.80}" for name, before, after in differing_fields(then, now)
-        ]
+        changes = differences_in_words(then, now, "{}: was {}, is {}")
         if changes:
             raise RunFolderError(
                 f"{self.path} cannot be resumed, because its fingerprint differs ({'; '.join(changes)}). Start a new "

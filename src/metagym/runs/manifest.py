@@ -117,3 +117,19 @@ def differing_fields(then: Any, now: Any, path: str = "") -> Iterator[tuple[str,
             yield from differing_fields(then.get(name), now.get(name), f"{path}.{name}" if path else name)
     elif then != now:
         yield path, then, now
+
+
+def differences_in_words(then: Any, now: Any, form: str) -> list[str]:
+    """Return each field that differs, its path and both values in `form`; the digest of a role's tasks is not shown.
+
+    >>> then, now = {"num_test": 10, "task_lists": {"test": "3fa8"}}, {"num_test": 20, "task_lists": {"test": "9bc2"}}
+    >>> differences_in_words(then, now, "{}: was {}, is {}")
+    ['num_test: was 10, is 20', 'the tasks of the role test differ']
+    """
+    found = []
+    for path, one, two in differing_fields(then, now):
+        fields = path.split(".")
+        is_task_list = "task_lists" in fields[:-1] and one and two
+        said = form.format(path, f"{one!r:.80}", f"{two!r:.80}")
+        found.append(f"the tasks of the role {fields[-1]} differ" if is_task_list else said)
+    return found
