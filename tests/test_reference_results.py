@@ -20,7 +20,9 @@ README = ROOT / "README.md"
 PLAYED = {f"prompts-gates-{size}": ("--worlds", "Gates") for size in ("1.5b", "0.5b", "135m")}
 
 
-@pytest.mark.parametrize("name", PLAYED)
+@pytest.mark.parametrize(
+    "name", [name if "1.5b" in name else pytest.param(name, marks=pytest.mark.slow) for name in PLAYED]
+)
 def test_a_cassette_plays_the_table_of_the_page(name: str, tmp_path: Path) -> None:
     cassette, episodes = FOLDER / "cassettes" / f"{name}.gz", tmp_path / "episodes.jsonl"
     script = [sys.executable, str(FOLDER / "reference_prompts.py"), str(cassette), *PLAYED[name]]
