@@ -205,7 +205,7 @@ def opened(
 def evaluate_arms(
     env: gymnasium.Env[Any, Any], arms: Iterable[Arm], config: EvaluationConfig, folder: Path, on_arm: OnArm | None
 ) -> list[EvaluationReport]:
-    """Evaluate each arm into a run folder of its own."""
+    """Evaluate each arm into its own run folder."""
     reports = []
     for arm in arms:
         if on_arm is not None:

@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.scale import ScoreScale, scale_of
+from metagym.evaluation.scale import ScoreScale
 from metagym.runs.measurements import Measurement, Role
 from metagym.statistics import Estimate, finite_mean, macro_average, mean_interval
 from metagym.statistics.intervals import Bounds
 from metagym.types import Record
 
 Array = NDArray[np.float64]
-ROLES_OF_GAIN = (Role.TEST_CHOSEN, Role.TEST_FIRST)
-"""The primary endpoint is the first minus the second."""
+FiguresBySeed = Mapping[str, Mapping[str, Array]]
+"""By family and name: an array of shape `[num_seeds]`, or `[num_seeds, N]` for a curve."""
 
 
 class Figures(Record):
@@ -141,54 +141,44 @@ def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: 
     }
 
 
-def gains_by_seed(table: MeasurementTable) -> Array:
-    """Return the primary endpoint of each seed, families with equal weight; NaN if a family is missing."""
-    gains = [
-        [paired_difference(*(table.get(family, seed, role) for role in ROLES_OF_GAIN)) for seed in table.seeds]
-        for family in table.families
-    ]
-    return macro_average(gains) if gains else np.empty(0)
+def figures_of_all(table: MeasurementTable, num_steps: int) -> FiguresBySeed:
+    """Return the figures of all meta-episodes."""
+    rows = {
+        family: [figures_by_seed(table, family, seed, num_steps) for seed in table.seeds] for family in table.families
+    }
+    return {
+        family: {name: np.array([row[name] for row in seeds], dtype=np.float64) for name in seeds[0]}
+        for family, seeds in rows.items()
+    }
 
 
-def gaps_by_seed(table: MeasurementTable, num_steps: int) -> dict[int, float]:
-    """Return the memorisation gap of each seed, families with equal weight; without the seeds that miss it."""
-    rows = [
-        [figures_by_seed(table, family, seed, num_steps)["memorisation_gap"] for seed in table.seeds]
-        for family in table.families
-    ]
-    means = macro_average([np.array(row, dtype=np.float64) for row in rows]) if rows else np.array([])
-    return {seed: float(gap) for seed, gap in zip(table.seeds, means, strict=True) if math.isfinite(gap)}
+def over_families(figures: FiguresBySeed, name: str) -> Array:
+    """Return one figure of each seed, families with equal weight; NaN if a family is missing, empty without any."""
+    return macro_average([columns[name] for columns in figures.values()]) if figures else np.empty(0)
 
 
 def gap_difference(
     config: EvaluationConfig, first: Mapping[int, float], second: Mapping[int, float]
 ) -> Estimate | None:
-    """Return the difference of two arms' memorisation gaps (`gaps_by_seed`), paired by seed; None without any."""
+    """Return the difference of two arms' memorisation gaps by seed, paired by seed; None without any."""
     scale = ScoreScale(*config.score_range)
-    episodes = config.num_steps * min(config.episodes_per_step, config.num_validation) * len(config.families)
+    num_episodes, (least, greatest) = _measured_on("memorisation_gap", config, scale)
     return mean_interval(
         [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())],
-        resolution=scale.of_one_in(episodes),
-        bounds=(-4 * scale.width, 4 * scale.width),
+        resolution=scale.of_one_in(num_episodes * len(config.families)),
+        bounds=(least - greatest, greatest - least),
     )
 
 
-def summarise(table: MeasurementTable, config: EvaluationConfig) -> tuple[Figures, dict[str, Figures]]:
+def summarise(
+    figures: FiguresBySeed, config: EvaluationConfig, scale: ScoreScale
+) -> tuple[Figures, dict[str, Figures]]:
     """Return the figures over all families, and those of each."""
-    scale = scale_of(config, table.scores())
-    rows = {
-        family: [figures_by_seed(table, family, seed, config.num_steps) for seed in table.seeds]
-        for family in table.families
-    }
-    by_family = {
-        family: {name: np.array([row[name] for row in seeds], dtype=np.float64) for name in seeds[0]}
-        for family, seeds in rows.items()
-    }
-    if not by_family:  # nothing was measured yet
+    if not figures:  # nothing was measured yet
         return Figures(), {}
-    overall = {name: macro_average([columns[name] for columns in by_family.values()]) for name in Figures.model_fields}
-    return _figures(overall, config, scale, len(by_family)), {
-        family: _figures(columns, config, scale) for family, columns in by_family.items()
+    overall = {name: over_families(figures, name) for name in Figures.model_fields}
+    return _figures(overall, config, scale, len(figures)), {
+        family: _figures(columns, config, scale) for family, columns in figures.items()
     }
 
 

@@ -11,19 +11,12 @@ from metagym.evaluation.chance import Needs, misses
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.difficulty import Contents, FamilyDifficulty, family_difficulty
-from metagym.evaluation.gains import Figures, MeasurementTable, gains_by_seed, gaps_by_seed, mean_of, summarise
+from metagym.evaluation.gains import Figures, MeasurementTable, figures_of_all, mean_of, over_families, summarise
 from metagym.evaluation.looks import at_looks, looks_in_words
 from metagym.evaluation.scale import scale_of
 from metagym.rendering import plural
 from metagym.runs.measurements import Copies, Learned, Measurement, Role
-from metagym.statistics import (
-    MIN_SEEDS_FOR_SIGN_FLIP,
-    Estimate,
-    at_any_look,
-    detectable_effect,
-    finite_mean,
-    together,
-)
+from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, at_any_look, detectable_effect, finite_mean, together
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Usage, sum_usage
 
 SCRIPTED_NOTE = "SCRIPTED: a stand-in played or reflected; this says nothing about language models."
@@ -136,7 +129,8 @@ def build_report(
     `contents` are the contents of each family by role (see `metagym.evaluation.difficulty.Contents`).
     """
     table = MeasurementTable(measurements)
-    overall, families = summarise(table, config)
+    figures, scale = figures_of_all(table, config.num_steps), scale_of(config, table.scores())
+    overall, families = summarise(figures, config, scale)
     tests = [item for item in measurements if item.role in (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST)]
     is_scripted = scripted or any(item.scripted for item in measurements)
     notes = [SCRIPTED_NOTE] if is_scripted else []
@@ -164,12 +158,13 @@ def build_report(
             "of this one reflector, not of its training."
         )
     notes += [warning for family in difficulty for warning in family.warnings]
-    bounds, looks = scale_of(config, table.scores()).of_differences, about.get("looks", ())
-    gain = at_looks(overall.gain, gains_by_seed(table), looks, bounds=bounds)
+    bounds, looks = scale.of_differences, about.get("looks", ())
+    gain = at_looks(overall.gain, over_families(figures, "gain"), looks, bounds=bounds)
     last = None if overall.last_gain is None else at_any_look(overall.last_gain, bounds=bounds)
     notes += gain.notes
     followed = (gain.normal, last) if len(looks) > 1 else (overall.gain, overall.last_gain)
     verdict = _verdict(*followed, looks=looks if len(looks) > 1 else (), largest=bounds[1])
+    gaps = over_families(figures, "memorisation_gap")
     return EvaluationReport(
         arm=arm,
         config=config,
@@ -180,7 +175,7 @@ def build_report(
         verdict=verdict,
         gain_at_any_look=gain.normal,
         gain_at_any_look_bounded=gain.bounded,
-        gaps=gaps_by_seed(table, config.num_steps),
+        gaps={seed: gap for seed, gap in zip(table.seeds, gaps.tolist(), strict=True) if math.isfinite(gap)},
         num_missing=sum(score is None for item in tests for score in item.scores),
         usage=_usages(measurements, reflector_usage or Usage(), learned),
         learned=tuple(learned),

@@ -99,9 +99,7 @@ def noise_tables(report: EvaluationReport) -> list[RenderableType]:
         share = None if source.share is None else 100 * source.share
         variance = "not known apart: test_repetitions=2" if source.variance is None else f"{source.variance:.4f}"
         sources.add_row(source.what, variance, "-" if share is None else f"{share:.0f} %")
-    bought = _table(
-        "as much again", "seeds", "tasks", "repetitions", "episodes", "these tasks", "new tasks", **_OPEN
-    )  # fmt: skip
+    bought = _table("as much again", "seeds", "tasks", "repetitions", "episodes", "these tasks", "new tasks", **_OPEN)
     for column in (*sources.columns[:2], bought.columns[0]):
         column.no_wrap, column.overflow = False, "fold"
     for item in what_it_buys(report):
@@ -152,7 +150,6 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
         p_value = None if item.difference is None else item.difference.adjusted_p
         table.add_row(item.second, interval_text(item.difference), _p(p_value), _p(item.sign_flip_p))
         reach.add_row(item.second, interval_text(item.new_tasks), _number(item.detectable, ".3f"), dropped)
-    # Lines, not a column: a terminal of 80 columns would break the sentences into syllables.
     gaps: list[RenderableType] = []
     if any(item.gap is not None for item in comparisons):
         memorised = _table("against", "memorisation gap minus its gap [95 %]", "p")
@@ -160,6 +157,7 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
             p_value = None if item.gap is None else item.gap.adjusted_p or item.gap.p_value
             memorised.add_row(item.second, interval_text(item.gap), _p(p_value))
         gaps = [memorised]
+    # Lines, not a column: a terminal of 80 columns would break the sentences into syllables.
     lines = [*map(Text, (*REACH, *notes)), *comparison_lines(comparisons)]
     if len(first.families) < 2:
         return [title, table, reach, *gaps, *lines]
