@@ -69,9 +69,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             raise ConfigError(f"render_mode must be 'ansi' or None, got {render_mode!r}.")
         self.config = read_options({**self.default_options, **options})
         if self.config.score != "success" and type(self).score is not MetaEnv.score:
-            raise ConfigError(
-                f"score={self.config.score!r} has no effect: {type(self).__name__} has a score of its own."
-            )
+            raise ConfigError(f"score={self.config.score!r} has no effect: {type(self).__name__} has its own score.")
         make_schedule(self.config.schedule)  # so that an unknown name fails here, not at the first reset
         self.task_set = self.make_task_set()
         self.families = self.task_set.expand_families(self.config.families)

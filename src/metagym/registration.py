@@ -71,7 +71,7 @@ NEEDS: Final = {
     "MetaGym/TextWorldExpress-v0": ("textworld-express", "textworld_express"),
     "MetaGym/Tools-v0": ("bfcl-eval", "bfcl_eval"),
 }
-"""The ids that need an extra (or a package with a command of its own): its name, and a module that it brings."""
+"""The ids that need an extra (or a package with its own command): its name, and a module that it brings."""
 RESERVED: Final = {
     "actor": "write --actor SPEC",
     "budget": "write --budget tokens=N,calls=N,cost=X,episodes=N",

@@ -1,6 +1,6 @@
 """Turns of an agent with tools: the calls in a model's reply, and the steps of an episode grouped by reply.
 
-One reply may hold several calls. Each is a step of its own, in the order of the reply; the first of these steps has the
+One reply may hold several calls. Each is its own step, in the order of the reply; the first of these steps has the
 reply (`Action.completion`), the others have no completion.
 """
 

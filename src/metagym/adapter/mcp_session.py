@@ -1,7 +1,7 @@
 """McpSession: a running MCP server, and the connection to it, for synchronous code. It knows no environments.
 
 The server runs under a supervisor, so that it ends with this process, even if that is killed. The SDK is asynchronous:
-the connection has a thread with an event loop of its own, since environments are stepped inside other loops.
+the connection has a thread with its own event loop, since environments are stepped inside other loops.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LOG_LINES: Final = 10
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _MAX_NAME: Final = 64
 _CLOSED: Final = -32000
-"""The SDK's code for a connection that was closed; servers use it for errors of their own, too."""
+"""The SDK's code for a connection that was closed; servers use it for their own errors, too."""
 
 
 class McpResult(NamedTuple):

@@ -21,8 +21,8 @@ _OPTIONS: Final = (
 class JavaMachine:
     """Runs the jar of a package in a process, until the last reference to it is gone or this process ends.
 
-    The machine watches its standard input, which the system closes if this process is killed. Each live game needs a
-    machine of its own: in one machine, two games of the same seed share objects.
+    The machine watches its standard input, which the system closes if this process is killed. Each live game needs
+    its own machine: in one machine, two games of the same seed share objects.
     """
 
     def __init__(self, package: str, jar: str) -> None:

@@ -34,7 +34,7 @@ class GameTurn(NamedTuple):
 
 
 class JavaGame(ABC):
-    """The games of a package, one at a time, on a Java machine of its own."""
+    """The games of a package, one at a time, on its own Java machine."""
 
     machine: JavaMachine
 
@@ -112,7 +112,7 @@ class JavaGameEnv(gymnasium.Env[str, str]):
 
 
 class FoldedTaskSet(SeededTaskSet):
-    """The games of a package with folds of its own; `content` maps a family and a seed to what the game is."""
+    """The games of a package with its own folds; `content` maps a family and a seed to what the game is."""
 
     max_rejections = None  # the folds are finite
 

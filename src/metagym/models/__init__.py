@@ -16,7 +16,7 @@ factory          make_model: from a mapping or an environment variable to a mode
 litellm_model    LiteLLMChatModel: `litellm:NAME`, a model that the SDK of LiteLLM asks
 local_model      GGUFChatModel: `local`, a model on this machine behind a server that the process shares
 local_server     ModelServer: llama.cpp, vLLM or `transformers serve`, under local_server_supervisor
-llama_cpp_engine the script that serves a GGUF file with llama.cpp, in a process of its own
+llama_cpp_engine the script that serves a GGUF file with llama.cpp, in its own process
 model_files      GGUF files on this machine, and which one `local` means; gguf reads their heads
 model_download   get_model: out of a package of the index, by URL, or from a hub
 """

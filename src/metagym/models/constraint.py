@@ -112,7 +112,7 @@ class Constrainer:
         self._means = AskedOnce(means)
 
     def check(self) -> None:
-        """Raise ConfigError if the sampling holds a constraint of its own: servers obey only one."""
+        """Raise ConfigError if the sampling holds its own constraint: servers obey only one."""
         if self._own:
             raise ConfigError(
                 f"constrain='auto' holds replies to a form, and sampling[{self._own[0]!r}] to another. Remove it, or "

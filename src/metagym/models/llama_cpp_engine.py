@@ -2,7 +2,7 @@
 
     python -P llama_cpp_engine.py FILE --port N [--alias NAME] [--ctx-size N] [--parallel N] [--threads N]
 
-It is a script, and a process of its own: the engine holds threads and handles signals.
+It is a script that runs in its own process: the engine holds threads and handles signals.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class GGUFChatModel(OpenAIChatModel):
     """A real language model on this machine, without a network: a GGUF file, served by llama.cpp.
 
     `model` is `local` (the fetched model, or METAGYM_LOCAL_MODEL), `local:NAME` or `local:PATH`. The server starts at
-    the first call, in a process of its own. All models of this process with the same file and `server` settings share
+    the first call, in its own process. All models of this process with the same file and `server` settings share
     it. It ends when the last of them is closed, and when this process ends, even if it is killed.
 
     A reply has at most a quarter of the context, so that a conversation fits beside it. At most as many calls are in

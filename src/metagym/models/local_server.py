@@ -109,7 +109,7 @@ class ModelServer:
 
     @property
     def log(self) -> Path:
-        """The log file. Without a path of its own it is in a new folder, which is removed unless the server fails."""
+        """The log file. Without its own path it is in a new folder, which is removed unless the server fails."""
         if self._log is None:
             self._folder = Path(tempfile.mkdtemp(prefix="metagym-serve-"))
             self._log = self._folder / "server.log"

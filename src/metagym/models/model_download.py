@@ -46,7 +46,7 @@ PACKAGED: Final = {
         "SmolLM2-135M-Instruct, 4 bits, 94 MiB, Apache-2.0",
     )
 }
-"""The models that have a name of their own."""
+"""The models that have their own name."""
 
 
 def get_model(source: str, *, sha256: str | None = None, on_progress: OnProgress | None = None) -> ModelFile:

@@ -100,4 +100,4 @@ def _listed(files: Iterable[ModelFile]) -> str:
 
 
 def _how_to_get(name: str = "") -> str:
-    return f"Get one: metagym models get {name or FIRST_MODEL}, or name a GGUF file of your own: local:PATH."
+    return f"Get one: metagym models get {name or FIRST_MODEL}, or name your own GGUF file: local:PATH."

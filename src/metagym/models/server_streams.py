@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _DONE = b"[DONE]"
-_DATA = (b"data:", b"error:")  # llama.cpp sent errors in a field of their own
+_DATA = (b"data:", b"error:")  # llama.cpp sent errors in their own field
 _OTHER_FIELDS = (b"event:", b"id:", b"retry:", b":")
 _ERROR_NAMES = ("error", "detail", "errors", "message", "error_type")
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")

@@ -64,7 +64,7 @@ class ModelWithTools(Extension):
     """A chat model that offers tools to itself; everything else is as in the model behind it.
 
     Conversations are written in the native form, whatever the server takes, so that records and cassettes do not depend
-    on it. A model without `with_tools` of its own gets them as text.
+    on it. A model without its own `with_tools` gets them as text.
     """
 
     keeps_ledger = True
@@ -97,7 +97,7 @@ class ToolSender:
         self._means = AskedOnce()
 
     def check(self) -> None:
-        """Raise ConfigError if the sampling holds tools of its own."""
+        """Raise ConfigError if the sampling holds its own tools."""
         if self._has_own:
             raise ConfigError("The environment offers its own tools, and sampling holds 'tools'. Remove them there.")
 

@@ -63,7 +63,7 @@ class Gepa:
     num_validation: int | None = None
     """Training tasks of the Pareto set; by default a fifth of the budget's episodes, 2 to 50."""
     show_tools: bool = False
-    """Whether the description of each tool that the environment offers is evolved too, as a component of its own.
+    """Whether the description of each tool that the environment offers is evolved too, as its own component.
     The tools are those of one training task of each family."""
     max_tokens: int = 24_000
     """Tokens that the episodes of a minibatch may take in the reflection, shared evenly."""

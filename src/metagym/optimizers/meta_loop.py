@@ -71,7 +71,7 @@ class Log(Protocol):
 
 
 class Optimizer(Protocol):
-    """Drives a meta-episode with rollouts of its own, and returns the prompt that it ends with.
+    """Drives a meta-episode with its own rollouts, and returns the prompt that it ends with.
 
     It starts with `env.reset()`, plays by `env.step` and `env.replay` (on training tasks only), and takes no more
     than `budget` for all of that, reflections included. It may have a `fingerprint`, a JSON mapping of everything

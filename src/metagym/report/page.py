@@ -118,7 +118,7 @@ def render(runs: Sequence[Run]) -> str:
 
 
 def arrange(runs: Sequence[Run]) -> list[list[Run]]:
-    """Group the evaluations that were measured alike, controls last; every other run is a group of its own.
+    """Group the evaluations that were measured alike, controls last; every other run is its own group.
 
     The arms of an arena are in the order of its standings. The tuning run of a control is not a result: it is last.
     """

@@ -44,7 +44,7 @@ class QuestionRow(NamedTuple):
     answers: tuple[str, ...]
     """The accepted answers; none if your own function scores without them."""
     row: Row
-    """All columns, for a score of your own."""
+    """All columns, for your own score."""
 
 
 def read_questions(

@@ -36,7 +36,7 @@ class MetaEpisodeConfig(Record):
     """Reflections, each a turn of the model."""
     reward: Literal["online", "test", "gain"] = "online"
     """What the whole is worth. `online`: the mean score of the batches under the prompts that the model wrote, the last
-    one included. `test`: the score of the last prompt on tasks of their own. `gain`: that score minus the score of the
+    one included. `test`: the score of the last prompt on separate tasks. `gain`: that score minus the score of the
     first prompt on the same tasks."""
     credit: Literal["turn", "end"] = "turn"
     """`end`: the last turn gets all. `turn`: each turn gets its part, and the parts add up to the whole: the score of

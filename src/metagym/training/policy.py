@@ -145,7 +145,7 @@ class Policy:
             alone = self._logprobs(prompts, replies, share=False)[0]
             try:
                 together = self._logprobs(prompts, replies, share=True)[0]
-            except (RuntimeError, TypeError, ValueError):  # a kind of attention that takes no mask of our own
+            except (RuntimeError, TypeError, ValueError):  # a kind of attention that takes no mask from us
                 return False
         return bool(torch.allclose(alone, together, atol=1e-3 if self.dtype is torch.float32 else 0.05))
 

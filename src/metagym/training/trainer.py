@@ -85,7 +85,7 @@ OnProgress = Callable[[TrainingProgress], Any]
 
 
 class _Reporter:
-    """Tells how far a run is; called by the algorithm, and after each step."""
+    """Reports how far a run is; called by the algorithm, and after each step."""
 
     def __init__(self, first: int, num_steps: int, on_progress: OnProgress | None) -> None:
         self._first, self._num_steps, self._on_progress = first, num_steps, on_progress

@@ -189,7 +189,7 @@ def run_demo(
     ):
 
         def run(seed: int) -> RunReport:
-            # The parts of a run are tasks of their own: with five whole runs on two cores, the last leaves one idle.
+            # The parts of a run are separate tasks: with five whole runs on two cores, the last leaves one idle.
             place = Path(folder) / f"seed-{seed}"
             if not (place / "report.json").exists():
                 pool.submit(prepare, place, seed, config).result()

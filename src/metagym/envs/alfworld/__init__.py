@@ -9,7 +9,7 @@ game.py               one game, read and ready to play; the native engine
 pddl.py, grammar.py   read what a game's file holds
 rules.py              the state of the household: what can be done, and what it changes
 observations.py       the texts that the player reads
-textworld_engine.py   the reference engine, TextWorld, in a process of its own
+textworld_engine.py   the reference engine, TextWorld, in its own process
 """
 
 from metagym.envs.alfworld.env import ALFWorldTextEnv

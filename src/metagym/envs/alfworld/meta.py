@@ -73,7 +73,7 @@ class ALFWorldMetaEnv(MetaEnv):
         return ALFWorldTextEnv(catalogue=self.catalogue, engine=self._engine, accept_both_spellings=self._accept_both)
 
     def inner_env_factory(self) -> Callable[[], ALFWorldTextEnv]:
-        """Return a function that makes an inner environment in a worker process, with a catalogue of its own."""
+        """Return a function that makes an inner environment in a worker process, with its own catalogue."""
         engine: Callable[[], Engine] = NativeEngine if self._process is None else textworld.TextWorldEngine
         return partial(ALFWorldTextEnv, **self._games, engine=engine, accept_both_spellings=self._accept_both)
 

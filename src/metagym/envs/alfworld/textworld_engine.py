@@ -1,4 +1,4 @@
-"""The reference engine: ALFWorld's games in TextWorld, in a process of its own. It is slow.
+"""The reference engine: ALFWorld's games in TextWorld, in its own process. It is slow.
 
 TextWorld's parsers keep global state, its planner library leaks memory, and a step blocks for long. So TextWorld runs
 in a spawned process, which is replaced if it dies or hangs.

@@ -63,7 +63,7 @@ class MiniHackMetaEnv(MetaEnv):
         return MiniHackTextEnv(pool=self._pool, **self._inner)
 
     def inner_env_factory(self) -> Callable[[], MiniHackTextEnv]:
-        """Return a function that makes an inner environment with a pool of its own."""
+        """Return a function that makes an inner environment with its own pool."""
         return partial(MiniHackTextEnv, **self._inner)
 
     def make_task_set(self) -> TaskSet:

@@ -26,7 +26,7 @@ class ScienceWorldMetaEnv(MetaEnv):
 
     A family is a kind of task; `families` also takes topics (`matter`, `biology`, ...). `simplifications` and
     `list_commands` are those of `ScienceWorldEnv`. The demo actor plays the gold paths and reads no prompt, so there is
-    no demo reflector. Each episode under way has a Java machine of its own, so `max_concurrency` is 4 by default.
+    no demo reflector. Each episode under way has its own Java machine, so `max_concurrency` is 4 by default.
     """
 
     default_prompt = (

@@ -22,7 +22,7 @@ class TextWorldExpressMetaEnv(MetaEnv):
     """The meta-environment over TextWorldExpress: `gym.make("MetaGym/TextWorldExpress-v0")`.
 
     A family is a kind of game. The demo actor plays the gold paths and reads no prompt, so there is no demo reflector.
-    Each episode under way has a Java machine of its own, so `max_concurrency` is 4 by default.
+    Each episode under way has its own Java machine, so `max_concurrency` is 4 by default.
     """
 
     default_prompt = (
