@@ -56,7 +56,7 @@ def test_the_option_score_is_refused_if_a_subclass_has_a_score_of_its_own() -> N
         def score(self, trajectory: Trajectory) -> float:
             return 0.0
 
-    with pytest.raises(ConfigError, match="score='progress' has no effect: Short has a score of its own"):
+    with pytest.raises(ConfigError, match="score='progress' has no effect: Short has its own score"):
         Short(EAST, score="progress")
 
 
