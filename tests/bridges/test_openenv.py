@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,13 @@ def test_sessions_do_not_disturb_each_other(address: str) -> None:
         other.reset(split="train", index=4)
         found = [[client.step({"reply": reply}).reward for reply in REPLIES] for client in (one, other)]
     assert found == [[score / 3 for score in meta_loop_rewards(seed)] for seed in (3, 4)]
+
+
+def test_the_validation_of_openenv_passes(address: str) -> None:
+    command = [str(Path(sys.executable).with_name("openenv")), "validate", "--url", address]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "Verdict: PASS" in found.stdout
 
 
 def test_an_index_is_needed() -> None:
