@@ -22,7 +22,7 @@ CHECKS: dict[str, tuple[list[str], list[str]]] = {
     "textarena": (["textarena"], ["tests/bridges/test_textarena.py"]),
     "verifiers": (["verifiers"], ["tests/bridges/test_verifiers.py", "tests/bridges/test_verifiers_env.py"]),
     "skyrl-gym": (["skyrl-gym"], ["tests/bridges/test_skyrl.py"]),
-    "openenv": (["openenv"], ["tests/bridges/test_openenv.py"]),
+    "openenv": (["openenv"], ["tests/bridges/test_openenv.py", "tests/bridges/test_openenv_client.py"]),
     "verl": (
         ["torch==2.13.0", "verl==0.9.1", "transformers<5.11", *VERL_NEEDS],
         ["tests/training/test_verl_contract.py"],

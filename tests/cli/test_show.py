@@ -163,6 +163,7 @@ def test_one_episode_of_a_meta_step_is_shown(command: Metagym) -> None:
     command("demo", "-n", 2, "--out", "mine")
     one, both = command("show", "mine", "--step", 1, "--episode", 4).out, command("show", "mine", "--step", 1).out
     assert one.count("Goal:") == 1 < both.count("Goal:")
+    assert one.startswith("Goal:")  # no number: `--episode` counts from 0, and the titles of a batch from 1
     assert json.loads(command("show", "mine", "--episode", 0, "--json").out)["episode"]["meta_step"] == 0
     assert "--episode must be from 0 to 4, got 5" in command("show", "mine", "--episode", 5).err
 

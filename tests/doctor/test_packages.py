@@ -107,6 +107,12 @@ def test_a_package_of_two_extras_is_no_sign_of_either(install: Install) -> None:
     assert found["metagym[report]"].message == "pyarrow 17, matplotlib 3.9"
 
 
+@pytest.mark.parametrize("extra", ["dev", "docs", "browser"])
+def test_the_extras_for_work_on_metagym_are_not_checked(install: Install, extra: str) -> None:
+    install({"gymnasium": "1.2.0", "openai": "2.1", "sphinx": "8.2"})
+    assert f"metagym[{extra}]" not in by_topic(*BASE, Requirement("sphinx", "", extra))
+
+
 def test_a_base_package_that_is_missing_or_wrong_is_a_problem(install: Install) -> None:
     install({"gymnasium": "1.2.0"})
     found = by_topic(*BASE)["metagym"]

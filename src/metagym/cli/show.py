@@ -15,7 +15,7 @@ from typer import Argument, Exit, Option
 
 from metagym.cli.console import JsonOption, console, paged, print_json, print_parts, print_text
 from metagym.errors import ConfigError
-from metagym.rendering import plural, render_batch
+from metagym.rendering import plural, render_batch, render_trajectory
 from metagym.types import MetaStep, Record, Reflection, Trajectory
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ def _print_episodes(shown: Sequence[Trajectory], *, as_json: bool, record: Recor
     if as_json:
         print_json(record)
         return
-    text = render_batch(shown, show_thoughts=True)
+    one = len(shown) == 1
+    text = render_trajectory(shown[0], show_thoughts=True) if one else render_batch(shown, show_thoughts=True)
     console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 

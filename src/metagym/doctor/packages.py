@@ -7,7 +7,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from metagym._version import __version__
 from metagym.doctor.finding import Finding, ok, problem, warning
@@ -16,6 +16,8 @@ from metagym.imports import declared_requirements, install_command, is_own, pack
 
 MIN_PYTHON = (3, 11)
 _REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[^\]]*\])?([^;]*)")
+NOT_CHECKED: Final = frozenset({"all", "dev", "browser", "docs"})
+"""The extra that is all others, and those for work on metagym."""
 _EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
 _BOUND = re.compile(r"(==|>=|<=|<|>|~=|!=)\s*([\w.*+]+)")
 
@@ -55,10 +57,10 @@ def check_packages(requirements: Iterable[Requirement] | None = None) -> Iterato
         message = f"metagym {__version__} has no package metadata, so the versions that it needs are not known"
         yield warning("metagym", message, "in a checkout: pip install -e .")
         return
-    for extra in sorted({item.extra for item in found} - {"all", "dev"}):
+    for extra in sorted({item.extra for item in found} - NOT_CHECKED):
         group = [item for item in found if item.extra == extra]
         # A package of another extra is no sign that this extra was installed.
-        others = {item.name for item in found if item.extra not in (extra, "all", "dev")}
+        others = {item.name for item in found if item.extra not in {extra, *NOT_CHECKED}}
         yield _check_group(extra, group, signs={item.name for item in group} - others)
     yield from _check_pins()
 
