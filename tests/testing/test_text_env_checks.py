@@ -99,6 +99,12 @@ class NoInfo(CorridorEnv):
         return super().reset(seed=seed, options=options)[0], None
 
 
+class ProgressAtTheEnd(CorridorEnv):
+    def step(self, action: str) -> Any:
+        *rest, info = super().step(action)
+        return *rest, info | {"progress": 0.5}
+
+
 class Bare(gymnasium.Env[str, str]):
     """Forgot its spaces."""
 
@@ -127,6 +133,10 @@ class NoSpace(CorridorEnv):
         (ClosesOnce(), "the second close to raise nothing, got RuntimeError: closed already"),
         (OneValueFromReset(), r"reset to return \(observation, info\), got Field"),
         (NoInfo(), "info to be a dict, got None.*Return a dict"),
+        (
+            ProgressAtTheEnd(),
+            r"info\['progress'\] in each info, or in none, got it from some steps only. Return 0.0 in",
+        ),
         (Bare(), r"observation_space to be a Gymnasium space, got AttributeError.*TextSpace\(\)"),
         (NoSpace(), r"observation_space to be a Gymnasium space, got None.*TextSpace\(\)"),
         (FourTuple(), "step to return five values, got 4"),

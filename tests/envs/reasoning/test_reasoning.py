@@ -93,6 +93,13 @@ def test_a_level_makes_questions_harder_and_is_in_the_fingerprint() -> None:
         make_question("acre", 1, 2)
 
 
+def test_a_reply_that_cannot_be_read_scores_zero_by_both_scores() -> None:
+    for score in ("success", "progress"):
+        with metagym.make("MetaGym/Reasoning-v0", actor="random", score=score) as env:
+            _, info = env.reset(seed=1)
+            assert env.step(info["default_prompt"])[1] == 0.0
+
+
 def test_what_is_left_out_says_why() -> None:
     assert not set(generators()) & set(LEFT_OUT)
     assert len(generators()) == 80

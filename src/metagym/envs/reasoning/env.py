@@ -129,7 +129,7 @@ class ReasoningEnv(gymnasium.Env[str, str]):
         super().reset(seed=seed)
         family, number = asked_task(options, self.np_random, self._families)
         self._question = make_question(family, number, self._level)
-        return self._question.text, {}
+        return self._question.text, {"success": False, "progress": 0.0}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Score the reply."""
