@@ -17,7 +17,7 @@ import metagym
 from metagym.spaces import TextSpace
 from metagym.tasks import SeededTaskSet
 from metagym.tasks.seeds import read_seeded_id
-from metagym.types import Action, Episode, Observation, Step, Task, derive_seed
+from metagym.types import Action, Episode, Observation, Step, derive_seed
 
 WORDS = ("apple", "river", "stone", "cloud", "candle", "ladder", "needle", "window")
 HOUSES = {
@@ -73,11 +73,12 @@ class DoorTasks(SeededTaskSet):
     """Doors by house; in a house of several colours, a door's colour is its kind."""
 
     def __init__(self) -> None:
-        super().__init__(HOUSES, lambda house, number: f"{house} {number}", num_seeds=1_000_000)
-
-    def _task(self, family: str, seed: int) -> Task:
-        kind = colour_of(family, seed) if len(HOUSES[family]) > 1 else ""
-        return super()._task(family, seed).model_copy(update={"kind": kind})
+        super().__init__(
+            HOUSES,
+            lambda house, number: f"{house} {number}",
+            num_seeds=1_000_000,
+            kind=lambda house, number: colour_of(house, number) if len(HOUSES[house]) > 1 else "",
+        )
 
 
 class DoorsMetaEnv(metagym.MetaEnv):

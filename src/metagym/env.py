@@ -51,8 +51,9 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     """`sp_0`, the first prompt of a meta-episode."""
     default_options: ClassVar[Mapping[str, Any]] = {}
     """A subclass's defaults for the fields of `MetaEnvConfig`."""
-    names_kinds: ClassVar[bool] = False
-    """Whether tasks name a kind within their family (`Task.kind`): plans count the episodes on fresh tasks of kinds."""
+    names_kinds: ClassVar[bool | None] = None
+    """Whether tasks name a kind within their family (`Task.kind`): plans count the episodes on fresh tasks of kinds.
+    None means: as the task set says, so that a plan makes the environment to know it."""
     offers_tools: ClassVar[bool | None] = None
     """Whether the inner environment offers tools, so that a model acts by calling them. None means: if
     `make_inner_env` is a subclass of `ToolEnv`."""

@@ -13,10 +13,12 @@ import pytest
 
 import metagym
 from metagym.evaluation import EvaluationConfig, EvaluationReport, compare, evaluate
+from metagym.evaluation.planned_use import plan
+from metagym.evaluation.preset import PresetEnvironment
 from metagym.runs import RunFolder
 from metagym.spaces import TextSpace
-from metagym.tasks import SeededTaskSet, TaskSet
-from metagym.types import Action, Episode, MetaStep, Observation, Step, Task, derive_seed
+from metagym.tasks import TaskSet
+from metagym.types import Action, Episode, MetaStep, Observation, Step, derive_seed
 
 COLOURS = ("red", "blue", "green", "white", "black", "brown", "grey", "pink", "gold", "teal", "plum", "sand")
 WORDS = ("apple", "river", "stone", "cloud")
@@ -37,7 +39,8 @@ class Doors(gymnasium.Env[str, str]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         self.seed = int((options or {"task_id": f"doors/{seed}"})["task_id"].split("/")[1])
-        return f"Door {self.seed} is {COLOURS[self.seed % len(COLOURS)]}.", {"success": False}
+        colour = COLOURS[self.seed % len(COLOURS)]
+        return f"Door {self.seed} is {colour}.", {"success": False, "colour": colour}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         is_open = action == word_of(self.seed)
@@ -45,31 +48,19 @@ class Doors(gymnasium.Env[str, str]):
         return said, float(is_open), True, False, {"success": is_open}
 
 
-class DoorTasks(SeededTaskSet):
-    """Doors, whose colour is their kind."""
-
-    def __init__(self, *, has_kinds: bool) -> None:
-        self._has_kinds = has_kinds
-        super().__init__(["doors"], lambda family, seed: str(seed), num_seeds=20_000)
-
-    def _task(self, family: str, seed: int) -> Task:
-        kind = COLOURS[seed % len(COLOURS)] if self._has_kinds else ""
-        return super()._task(family, seed).model_copy(update={"kind": kind})
-
-
 class DoorMetaEnv(metagym.MetaEnv):
     default_prompt = "Say a word."
-    has_kinds = names_kinds = True
+    kind: str | None = "colour"
 
     def make_inner_env(self) -> Doors:
         return Doors()
 
     def make_task_set(self) -> TaskSet:
-        return DoorTasks(has_kinds=self.has_kinds)
+        return TaskSet.from_seeds(Doors, 20_000, families=["doors"], kind=self.kind)
 
 
 class DoorsWithoutKinds(DoorMetaEnv):
-    has_kinds = names_kinds = False
+    kind = None
 
 
 def obedient(episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
@@ -141,12 +132,16 @@ def test_a_memoriser_has_a_gap_all_the_same_and_one_to_the_honest_learner(honest
 
 
 def test_the_plan_of_an_environment_that_names_kinds_counts_their_episodes(tmp_path: Path) -> None:
-    config = EvaluationConfig(num_steps=2, episodes_per_step=3, num_seeds=1, num_validation=2, num_test=2)
+    sizes = {"num_steps": 2, "episodes_per_step": 3, "num_seeds": 1, "num_validation": 2, "num_test": 2}
+    config = EvaluationConfig(families=("doors",), **sizes)
     for env, num in ((DoorMetaEnv, 4 * 6 + 3 * 2 + 3 * 2), (DoorsWithoutKinds, 2 * 6 + 3 * 2 + 3 * 2)):
         with env(obedient) as made:
             evaluate(made, memoriser, config=config, path=tmp_path / env.__name__)
         with RunFolder.open(tmp_path / env.__name__) as run:
             assert run.num_episodes == run.manifest.size[1] == num
+        path = f"{__name__}:{env.__name__}"
+        (planned,) = plan([(PresetEnvironment(id=path, families=("doors",)), config)])
+        assert planned.num_episodes == num
 
 
 def test_the_fresh_tasks_are_new_and_of_the_same_kinds(honest_report: EvaluationReport) -> None:

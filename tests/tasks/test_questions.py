@@ -51,6 +51,16 @@ def test_without_official_splits_every_role_has_questions_and_an_equal_question_
         assert tasks.find(f"questions/{number}").split == tasks.find(f"questions/{number + 60}").split
 
 
+def test_a_column_names_the_kind_of_a_question() -> None:
+    rows = [{**row, "topic": "even" if number % 2 else "odd"} for number, row in enumerate(ROWS)]
+    tasks = TaskSet.from_rows(rows, kind="topic")
+    assert tasks.names_kinds
+    assert [tasks.find(f"questions/{number}").kind for number in (1, 2, 3)] == ["odd", "even", "odd"]
+    assert not TaskSet.from_rows(rows).names_kinds
+    with pytest.raises(UnknownNameError, match=r"Unknown column of row 1 'subject'.*that holds the kind"):
+        TaskSet.from_rows(rows, kind="subject")
+
+
 def test_official_splits_are_the_roles() -> None:
     tasks = TaskSet.from_rows(split_rows("train", "dev", "test"), split="fold")
     assert [tasks.find(f"questions/{number}").split for number in (1, 2, 3)] == ["train", "validation", "test"]

@@ -312,11 +312,6 @@ def test_from_seeds_needs_a_seed() -> None:
         TaskSet.from_seeds(CorridorEnv, 0)
 
 
-def test_the_default_content_is_the_text_after_reset() -> None:
-    task = make_task("law-0007/3", family="law-0007", seed=3)
-    assert first_observation(GatesEnv(), task) == GatesEnv().reset(seed=3, options={"task_id": task.id})[0]
-
-
 def test_from_seeds_gives_the_family_to_the_environment() -> None:
     content = lambda env, task: f"{first_observation(env, task)} {task.seed}"  # noqa: E731
     tasks = TaskSet.from_seeds(GatesEnv, 60, families=["law-0007", "law-0008"], digest=content)

@@ -116,6 +116,7 @@ class OpenEnvMetaEnv(MetaEnv):
 
     default_prompt = "You act in an environment. Read each observation, and reach the goal."
     default_options: ClassVar[Mapping[str, Any]] = {"max_concurrency": 4}
+    names_kinds = False
 
     def __init__(
         self,

@@ -113,6 +113,7 @@ class TextArenaMetaEnv(MetaEnv):
     """A meta-environment over TextArena games; each game is a family."""
 
     default_prompt = "You play a text game. Read its rules, and win."
+    names_kinds = False
 
     def __init__(self, actor: ActorSpec = None, *, games: Sequence[str] = GAMES, **options: Any) -> None:
         if isinstance(games, str) or not games:

@@ -60,6 +60,7 @@ class VerifiersMetaEnv(MetaEnv):
     """
 
     default_prompt = "Answer the question."
+    names_kinds = False
 
     def __init__(
         self,

@@ -209,7 +209,7 @@ def evaluate_arms(
     reports = []
     for arm in arms:
         if on_arm is not None:
-            on_arm(arm.name, evaluation_size(dict(config), has_kinds=meta_env_of(env).names_kinds)[1])
+            on_arm(arm.name, evaluation_size(dict(config), has_kinds=meta_env_of(env).task_set.names_kinds)[1])
         about: dict[str, Any] = {"kind": arm.kind, "learn_from": arm.learn_from, "optimizer": arm.optimizer}
         place = folder / folder_name(arm.name)
         reports.append(evaluate(env, arm.reflector, config=config, arm=arm.name, path=place, **about))

@@ -113,7 +113,7 @@ class Plan:
                     name: {role: item.model_dump(mode="json") for role, item in roles.items()}
                     for name, roles in self.contents.items()
                 },
-                **({"has_kinds": True} if env.names_kinds else {}),
+                **({"has_kinds": True} if env.task_set.names_kinds else {}),
                 "learn_from": {name: other for name, other in self.learn_from.items() if name != other},
             },
         )

@@ -49,7 +49,7 @@ def plan(
     for environment, config in configs:
         num_loops, num_arms = len(config.families) * config.num_seeds, num_methods + len(controls)
         reflecting = num_methods + sum(name not in WITHOUT_REFLECTION for name in controls)
-        has_kinds = find_class(environment.id).names_kinds
+        has_kinds = _names_kinds(environment)
         num_episodes = num_arms * evaluation_size(dict(config), is_stream=is_stream, has_kinds=has_kinds)[1]
         num_reflections = reflecting * num_loops * config.num_steps
         if "constant prompt" in controls and (train := environment.train_families):
@@ -68,6 +68,14 @@ def plan(
             )
         )
     return found
+
+
+def _names_kinds(environment: PresetEnvironment) -> bool:
+    named = find_class(environment.id).names_kinds
+    if named is None:
+        with make(environment.id, actor="random", **environment.options) as env:
+            named = meta_env_of(env).task_set.names_kinds
+    return named
 
 
 def with_loads(

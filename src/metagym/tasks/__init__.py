@@ -12,12 +12,14 @@ import itertools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
-import gymnasium
 import numpy as np
 
 from metagym.errors import ConfigError, TasksExhaustedError, UnknownNameError
+from metagym.tasks.contents import ReadText, TextEnv, kind_in_info
+from metagym.tasks.contents import first_observation as first_observation
 from metagym.tasks.questions import QuestionRow, Rows, Score, read_questions, read_score
 from metagym.tasks.roles import ROLES as ROLES
 from metagym.tasks.roles import role_of as role_of
@@ -33,12 +35,6 @@ LONG_SEARCH = 500
 """Tasks passed over in a row after which the search says that it goes on."""
 
 logger = logging.getLogger(__name__)
-TextEnv = gymnasium.Env[str, str]
-
-
-def first_observation(env: TextEnv, task: Task) -> str:
-    """Return the first text of `task`: the default content of a task."""
-    return env.reset(seed=task.seed, options={"task_id": task.id})[0]
 
 
 class TaskSet(ABC):
@@ -61,6 +57,8 @@ class TaskSet(ABC):
     """Shorthand names for several families."""
     max_rejections: int | None = MAX_REJECTIONS
     """Tasks passed over in a row before a family counts as exhausted; None means no limit."""
+    names_kinds: bool = False
+    """Whether tasks name a kind within their family (`Task.kind`): memorisation is then measured by kind."""
 
     def __init__(
         self, families: Iterable[str], *, sources: Iterable[str] = (), groups: dict[str, tuple[str, ...]] | None = None
@@ -163,19 +161,23 @@ class TaskSet(ABC):
         num_seeds: int,
         *,
         families: Sequence[str] = ("default",),
-        digest: Callable[[TextEnv, Task], str] = first_observation,
+        digest: ReadText = first_observation,
+        kind: str | ReadText | None = None,
     ) -> TaskSet:
         """Make a task set of your own environment: the seeds 0 to `num_seeds - 1` of each family.
 
         The environment gets the task in `reset(seed=seed, options={"task_id": "family/seed"})`.
         `digest(env, task)` returns the content that decides the role, by default the first observation: tasks of
         equal content never have two roles. Within a role, contents come as often as the seeds give them.
+        `kind` names the kind of a task within its family: a key of the `info` that `reset` returns, or a function
+        `(env, task)`. Memorisation is then measured on fresh tasks of the kinds that a reflector saw.
         """
         if num_seeds < 1:
             raise ConfigError(f"num_seeds must be at least 1, got {num_seeds}.")
         if isinstance(families, str):
             raise ConfigError(f"families must be a list of names, got the text {families!r}. Write [{families!r}].")
-        return _EnvTaskSet(make_env, digest, families, num_seeds)
+        read_kind = partial(kind_in_info, kind) if isinstance(kind, str) else kind
+        return _EnvTaskSet(make_env, digest, families, num_seeds, read_kind)
 
     @staticmethod
     def from_rows(
@@ -185,22 +187,24 @@ class TaskSet(ABC):
         answer: str | None = "answer",
         family: str | None = None,
         split: str | None = None,
+        kind: str | None = None,
         score: str | Score = "exact",
     ) -> QuestionTaskSet:
         """Make a task set of questions: the rows of a JSONL, CSV or Parquet file, or a list of mappings.
 
-        `question`, `answer`, `family` and `split` name columns. An answer may be a list of accepted ones; None means
-        that `score` needs none. Without `family` all questions are of one family, named after the file. With `split`
-        (`train`, `validation` or `dev`, `test`) the official splits are the roles; without it the digest of the
-        question decides. `score` is `exact`, `numeric` (the last number counts), or a function `(reply, row)`, or its
-        import path, that returns a number from 0 to 1.
+        `question`, `answer`, `family`, `split` and `kind` name columns. An answer may be a list of accepted ones; None
+        means that `score` needs none. Without `family` all questions are of one family, named after the file. With
+        `split` (`train`, `validation` or `dev`, `test`) the official splits are the roles; without it the digest of the
+        question decides. `kind` is the kind of a question within its family (see `from_seeds`). `score` is `exact`,
+        `numeric` (the last number counts), or a function `(reply, row)`, or its import path, that returns a number from
+        0 to 1.
 
         >>> tasks = TaskSet.from_rows([{"question": "2 + 3?", "answer": "5"}], score="numeric")
         >>> tasks.families, tasks.score("questions/1", "It is 5.")
         (('questions',), True)
         """
         return QuestionTaskSet(
-            read_questions(rows, question=question, answer=answer, family=family, split=split), score
+            read_questions(rows, question=question, answer=answer, family=family, split=split, kind=kind), score
         )
 
 
@@ -211,6 +215,7 @@ class ListedTaskSet(TaskSet):
 
     def __init__(self, tasks: Iterable[Task], *, groups: dict[str, tuple[str, ...]] | None = None) -> None:
         self._tasks = {task.id: with_role(task) for task in tasks}
+        self.names_kinds = any(task.kind for task in self._tasks.values())
         self._by_family: dict[str, list[Task]] = {}
         for task in self._tasks.values():
             self._by_family.setdefault(task.family, []).append(task)
@@ -266,7 +271,7 @@ class SeededTaskSet(TaskSet):
     """A task set whose tasks are made from seeds; the id of a task is `family/seed`.
 
     Seeds are drawn as they come; a task of another role than the wanted one is passed over. `content` maps
-    (family, seed) to the content of the level, as text.
+    (family, seed) to the content of the level, as text, and `kind` to its kind within the family.
     """
 
     def __init__(
@@ -276,14 +281,17 @@ class SeededTaskSet(TaskSet):
         *,
         num_seeds: int = NUM_SEEDS,
         groups: dict[str, tuple[str, ...]] | None = None,
+        kind: Callable[[str, int], str] | None = None,
     ) -> None:
         super().__init__(families, groups=groups)
-        self._content = content
+        self._content, self._kind = content, kind
         self._num_seeds = num_seeds
+        self.names_kinds = kind is not None
 
     def _task(self, family: str, seed: int) -> Task:
         content = digest([family, self._content(family, seed)])
-        return with_role(Task(id=f"{family}/{seed}", family=family, split="", seed=seed, digest=content))
+        kind = "" if self._kind is None else self._kind(family, seed)
+        return with_role(Task(id=f"{family}/{seed}", family=family, seed=seed, digest=content, kind=kind))
 
     def candidates(self, family: str, rng: np.random.Generator) -> Iterator[Task]:
         """Yield tasks of random seeds: each seed once up to 100,000 seeds, without end beyond."""
@@ -304,12 +312,14 @@ class _EnvTaskSet(SeededTaskSet):
     def __init__(
         self,
         make_env: Callable[[], TextEnv],
-        read: Callable[[TextEnv, Task], str],
+        read: ReadText,
         families: Sequence[str],
         num_seeds: int,
+        read_kind: ReadText | None,
     ) -> None:
-        super().__init__(families, self._read_content, num_seeds=num_seeds)
-        self._make_env, self._read = make_env, read
+        kind = None if read_kind is None else partial(self._read_of, read_kind)
+        super().__init__(families, partial(self._read_of, read), num_seeds=num_seeds, kind=kind)
+        self._make_env = make_env
         self._env: TextEnv | None = None
         self._known: dict[tuple[str, int], Task] = {}
 
@@ -320,10 +330,10 @@ class _EnvTaskSet(SeededTaskSet):
             self._known[family, seed] = task
         return task
 
-    def _read_content(self, family: str, seed: int) -> str:
+    def _read_of(self, read: ReadText, family: str, seed: int) -> str:
         if self._env is None:
             self._env = self._make_env()
-        return self._read(self._env, Task(id=f"{family}/{seed}", family=family, split="", seed=seed))
+        return read(self._env, Task(id=f"{family}/{seed}", family=family, seed=seed))
 
     def close(self) -> None:
         if self._env is not None:

@@ -48,7 +48,7 @@ class QuestionRow(NamedTuple):
 
 
 def read_questions(
-    rows: Rows, *, question: str, answer: str | None, family: str | None, split: str | None
+    rows: Rows, *, question: str, answer: str | None, family: str | None, split: str | None, kind: str | None = None
 ) -> list[QuestionRow]:
     """Return the questions of the rows. The arguments are the names of columns; see `TaskSet.from_rows`.
 
@@ -69,7 +69,8 @@ def read_questions(
                 f"{text!r:.80}. A measurement would repeat what was learned. Remove one of them."
             )
         name = default if family is None else _text(row, family, "family", number)
-        task = Task(id=f"{name}/{number}", family=name, split=role, seed=number, digest=content)
+        like = "" if kind is None else _text(row, kind, "kind", number)
+        task = Task(id=f"{name}/{number}", family=name, split=role, seed=number, digest=content, kind=like)
         found.append(QuestionRow(task, text, () if answer is None else _answers(row, answer, number), row))
     if not found:
         raise ConfigError(

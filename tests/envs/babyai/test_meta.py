@@ -11,6 +11,7 @@ import pytest
 import metagym
 from metagym.envs.babyai.expert import BabyAIExpert
 from metagym.envs.babyai.families import DEFAULT_FAMILIES, BabyAITaskSet, families, groups, make_level
+from metagym.envs.babyai.meta import BabyAIMetaEnv
 from metagym.testing import check_meta_env
 
 
@@ -75,3 +76,13 @@ def test_families_are_ids_and_groups_are_kinds_of_missions(tasks: BabyAITaskSet)
 def test_the_fingerprint_names_the_version_that_makes_the_levels() -> None:
     with metagym.make("MetaGym/BabyAI-v0", actor="random") as env:
         assert set(env.unwrapped.inner_fingerprint()["packages"]) == {"minigrid"}
+
+
+def test_the_kind_of_a_task_is_what_its_mission_does_with_which_objects(tasks: BabyAITaskSet) -> None:
+    for family, kinds in (
+        ("BabyAI-GoToLocal-v0", {"go ball", "go box", "go key"}),
+        ("BabyAI-UnlockLocal-v0", {"open door"}),
+    ):
+        assert {tasks.find(f"{family}/{seed}").kind for seed in range(20)} == kinds
+    assert tasks.names_kinds
+    assert BabyAIMetaEnv.names_kinds

@@ -107,6 +107,8 @@ class OfficialTaskSet(ListedTaskSet):
 class GeneratedTaskSet(TaskSet):
     """The generated games. An id is `generated/task/generated_SEED`."""
 
+    names_kinds = True
+
     def __init__(self, *, roles_by: RolesBy = "task") -> None:
         self._roles_by: RolesBy = roles_by
         super().__init__(FAMILIES, sources=(games.SOURCE,), groups=dict(GROUPS))

@@ -27,6 +27,8 @@ DEFAULT_FAMILIES = (
 _LEFT_OUT = re.compile(r"Carrying|KeyInBox|Debug")
 """Families that BabyAI's bot cannot play, and those for finding mistakes in BabyAI."""
 _SIZE = re.compile(r"(?<=[a-z])[SN]\d.*$")
+_MISSION_WORDS = ("go", "pick", "open", "put", "ball", "box", "door", "key")
+"""What a mission may ask for, and the kinds of objects: together they are the kind of a task."""
 
 
 @cache
@@ -68,16 +70,33 @@ def content_of(level: Any) -> str:
     return digest([grid.shape, grid.tobytes().hex(), place, level.mission])
 
 
+def mission_kind(mission: str) -> str:
+    """Return the kind of a mission within its family: what is done with which kinds of objects, whatever their colour.
+
+    >>> mission_kind("go to the purple box"), mission_kind("put a key next to the red key")
+    ('go box', 'put key')
+    """
+    words = mission.replace(",", "").split()
+    return " ".join(word for word in _MISSION_WORDS if word in words)
+
+
 class BabyAITaskSet(SeededTaskSet):
-    """The tasks of BabyAI: a level for each family and seed. Its content decides its role."""
+    """The tasks of BabyAI: a level for each family and seed. Its content decides its role, its mission the kind."""
 
     def __init__(self) -> None:
         self._levels: dict[str, Any] = {}
-        super().__init__(families(), self._content_of_seed, groups=groups())
+        self._started: tuple[str, int] | None = None
+        super().__init__(
+            families(),
+            lambda family, seed: content_of(self._level(family, seed)),
+            groups=groups(),
+            kind=lambda family, seed: mission_kind(self._level(family, seed).mission),
+        )
 
-    def _content_of_seed(self, family: str, seed: int) -> str:
+    def _level(self, family: str, seed: int) -> Any:
         if family not in self._levels:
             self._levels[family] = make_level(family)
-        level = self._levels[family]
-        level.reset(seed=seed)
-        return content_of(level)
+        if self._started != (family, seed):
+            self._levels[family].reset(seed=seed)
+            self._started = (family, seed)
+        return self._levels[family]

@@ -24,6 +24,7 @@ class BabyAIMetaEnv(MetaEnv):
         "toggle (open, close, unlock), what is one step ahead of you. A locked door needs the key of its colour."
     )
     default_options: ClassVar[Mapping[str, Any]] = {"families": DEFAULT_FAMILIES, "max_steps": 60}
+    names_kinds = True
     make_inner_env = staticmethod(BabyAITextEnv)
     make_task_set = staticmethod(BabyAITaskSet)
     make_demo_actor = staticmethod(BabyAIExpert)

@@ -18,6 +18,7 @@ class GatesMetaEnv(MetaEnv):
 
     default_prompt = "You walk a road with four gates. Find out how each gate opens, and pass them before dusk."
     default_options: ClassVar[Mapping[str, Any]] = {"schedule": "blocked"}
+    names_kinds = False
     make_inner_env = staticmethod(GatesEnv)
     make_task_set = staticmethod(GatesTaskSet)
     make_demo_actor = staticmethod(GatesDemoActor)

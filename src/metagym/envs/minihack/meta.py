@@ -32,6 +32,7 @@ class MiniHackMetaEnv(MetaEnv):
 
     default_prompt = DEFAULT_PROMPT
     default_options: ClassVar[Mapping[str, Any]] = {"families": DEFAULT_FAMILIES}
+    names_kinds = False
     make_demo_actor = staticmethod(MiniHackDemoActor)
     make_demo_reflector = staticmethod(MiniHackDemoReflector)
 

@@ -17,8 +17,9 @@ from metagym.tasks import QuestionTaskSet, TaskSet
 class QuestionsMetaEnv(MetaEnv):
     """The meta-environment over a file of questions: `gym.make("MetaGym/Questions-v0", rows="questions.jsonl")`.
 
-    `rows`, `question`, `answer`, `family` and `score` are those of `metagym.TaskSet.from_rows`, and `split_column` is
-    its `split`: the option `split` says which role is played. Without `rows` a sample of sums and products is asked.
+    `rows`, `question`, `answer`, `family`, `kind` and `score` are those of `metagym.TaskSet.from_rows`, and
+    `split_column` is its `split`: the option `split` says which role is played. Without `rows` a sample of sums and
+    products is asked.
     """
 
     default_prompt = "Answer the question. Your action is the answer alone, without a sentence around it."
@@ -35,13 +36,14 @@ class QuestionsMetaEnv(MetaEnv):
         answer: str | None = "answer",
         family: str | None = None,
         split_column: str | None = None,
+        kind: str | None = None,
         score: str | Callable[..., Any] = "exact",
         **options: Any,
     ) -> None:
         if rows is None:
             self._questions = sample_questions()
         else:
-            columns = {"question": question, "answer": answer, "family": family, "split": split_column}
+            columns = {"question": question, "answer": answer, "family": family, "split": split_column, "kind": kind}
             self._questions = TaskSet.from_rows(rows, **columns, score=score)  # type: ignore[arg-type]
         super().__init__(actor, **options)
 

@@ -37,6 +37,7 @@ class ReasoningMetaEnv(MetaEnv):
 
     default_prompt = "Answer the question. Reply with the answer alone."
     default_options: ClassVar[Mapping[str, Any]] = {"families": DEFAULT_FAMILIES, "max_steps": 1}
+    names_kinds = False
 
     def __init__(self, actor: ActorSpec = None, *, level: int = 0, **options: Any) -> None:
         self._level = level

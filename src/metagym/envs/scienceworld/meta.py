@@ -38,6 +38,7 @@ class ScienceWorldMetaEnv(MetaEnv):
         "max_steps": 200,
         "max_concurrency": 4,
     }
+    names_kinds = False
 
     def __init__(
         self,

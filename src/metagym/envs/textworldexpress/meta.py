@@ -29,6 +29,7 @@ class TextWorldExpressMetaEnv(MetaEnv):
         "You play a text game. Each action is one of the listed commands. Explore, then do what the task says."
     )
     default_options: ClassVar[Mapping[str, Any]] = {"max_steps": 120, "max_concurrency": 4}
+    names_kinds = False
     make_inner_env = staticmethod(TextWorldExpressEnv)
     make_task_set = staticmethod(TextWorldExpressTaskSet)
     make_demo_actor = staticmethod(TextWorldExpressExpert)

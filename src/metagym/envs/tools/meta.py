@@ -24,6 +24,7 @@ class ToolsMetaEnv(MetaEnv):
 
     default_prompt = "You are an assistant with access to functions. Call them to do what the user asks for."
     default_options: ClassVar[Mapping[str, Any]] = {"max_steps": 40, "families": ("base",)}
+    names_kinds = False
     offers_tools = True
     make_task_set = staticmethod(tools_task_set)
     make_demo_actor = staticmethod(ToolsDemoActor)

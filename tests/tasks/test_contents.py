@@ -1,0 +1,38 @@
+"""The content and the kind of a task of your own environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from metagym.envs.gates.env import GatesEnv
+from metagym.errors import UnknownNameError
+from metagym.tasks import TaskSet, first_observation
+from tests.conftest import CorridorEnv, make_task
+
+
+def test_the_default_content_is_the_text_after_reset() -> None:
+    task = make_task("law-0007/3", family="law-0007", seed=3)
+    assert first_observation(GatesEnv(), task) == GatesEnv().reset(seed=3, options={"task_id": task.id})[0]
+
+
+@pytest.mark.parametrize("kind", ["length", lambda env, task: env.reset(seed=task.seed)[1]["length"]])
+def test_from_seeds_takes_the_kind_of_a_task_from_info_or_a_function(kind: Any) -> None:
+    class Named(CorridorEnv):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            text, info = super().reset(seed=seed, options=options)
+            return text, {**info, "length": text.split()[-1]}
+
+    tasks = TaskSet.from_seeds(Named, 70, kind=kind)
+    assert tasks.names_kinds
+    assert not TaskSet.from_seeds(Named, 70).names_kinds
+    found = [tasks.find(f"default/{seed}").kind for seed in range(70)]
+    assert len(set(found)) == 7
+    assert found == [*found[:7]] * 10
+
+
+def test_a_kind_that_info_lacks_is_an_error() -> None:
+    tasks = TaskSet.from_seeds(CorridorEnv, 70, kind="colour")
+    with pytest.raises(UnknownNameError, match=r"Unknown key of info 'colour'.*Let reset return the kind"):
+        tasks.find("default/1")
