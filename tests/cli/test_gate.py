@@ -45,3 +45,20 @@ def test_the_plan_of_too_few_episodes_shows_what_would_be_enough(command: Metagy
     assert (refused.code, plan[: plan.index(",")]) == (1, "plan: MetaGym/Gates-v0")
     assert "at most 2,592 episodes" in amount
     assert "Expected at least 2,592 episodes for two prompts on 1,296 families" in problem
+
+
+def talkative(*_: object) -> str:
+    """Play like nobody on the tasks of the gate."""
+    return "knock at door 4711"
+
+
+def test_a_prompt_that_copies_from_its_run_is_reverted(command: Metagym, tmp_path: Path) -> None:
+    run, old, new = tmp_path / "run", tmp_path / "old.md", tmp_path / "new.md"
+    actor = f"{__name__}:{talkative.__name__}"
+    command("run", "MetaGym/Gates-v0", "--actor", actor, "--reflector", "fixed", "--steps", 1, "--out", run)
+    old.write_text(PLAIN)
+    new.write_text(f"{right_prompt('law-0007')}\nDo not knock at door 4711.")
+    free, held = command("gate", old, new, *ENV), command("gate", old, new, *ENV, "--learned-in", run, "--markdown")
+    assert (free.code, held.code) == (0, 1)
+    assert held.out.startswith("**Prompt gate: revert**")
+    assert "The new prompt copies from its learning episodes: 'door 4711'." in held.out

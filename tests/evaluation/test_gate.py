@@ -9,7 +9,8 @@ from metagym.envs.gates.demo import GatesDemoActor
 from metagym.envs.gates.env import GATES, law_of
 from metagym.errors import ConfigError
 from metagym.evaluation.gate import Decision, GateResult, gate
-from tests.conftest import MakeGates
+from metagym.evaluation.memorisation import Copied
+from tests.conftest import MakeGates, make_step, make_trajectory
 from tests.evaluation.planted import PLAIN, right_prompt
 
 FAMILY = "law-0007"
@@ -53,6 +54,22 @@ def test_a_budget_that_can_decide_nothing_is_refused(make_gates: MakeGates) -> N
         match=r"at least 20 episodes for two prompts on 1 family .*, got 18",
     ):
         gate(make_gates(families=[FAMILY]), PLAIN, PLAIN, num_episodes=18)
+
+
+def test_a_better_prompt_that_copies_from_its_episodes_is_reverted(make_gates: MakeGates) -> None:
+    env = make_gates(GatesDemoActor(slip=0.1), families=[FAMILY])
+    played = env.replay([PLAIN], ["law-0007/1"])[0].trajectories
+    learned_on = [*played, make_trajectory([make_step("On 12 June the stone gate opened.")])]
+    said = played[0].steps[0].observation.text  # the test tasks begin with such texts, too
+    right = f"{right_prompt(FAMILY)}\n{said}"
+    found = gate(env, PLAIN, right, num_episodes=80, learned_on=learned_on)
+    assert (found.decision, found.copied) == (Decision.KEEP, Copied(ngram_share=0.0, names=(), sentences=()))
+    copying = f"{right}\nOn 12 June the stone gate opened."
+    found = gate(env, PLAIN, copying, num_episodes=80, learned_on=learned_on)
+    assert (found.difference.sign, found.decision) == (1, Decision.REVERT)
+    assert "copies from its learning episodes: 'on 12', 'on 12 june the stone gate opened'." in found.markdown
+    old = f"{PLAIN}\nOn 12 June the stone gate opened."
+    assert gate(env, old, copying, num_episodes=80, learned_on=learned_on).decision is Decision.KEEP
 
 
 @pytest.mark.slow

@@ -27,17 +27,22 @@ def gate_command(
     episodes: Annotated[int, Option(min=2, help="Episodes to play, both prompts together.")] = 200,
     repetitions: Annotated[int, Option(min=1, help="Episodes of a prompt on each task.")] = 1,
     seed: SeedOption = 0,
+    learned_in: Annotated[
+        Path | None,
+        Option(metavar="RUN", help="The run that wrote NEW: revert if NEW copies names or sentences of its episodes."),
+    ] = None,
     option: EnvOption = None,
     markdown: Annotated[bool, Option("--markdown", help="Print a text for a pull request.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Play two prompts on the same tasks, and say whether to keep the new one.
 
-    Exit code 0: keep, it is better. 1: revert, it is worse. 2: cannot tell, with the smallest difference that these
-    tasks would have shown. --dry-run prints the plan; --yes asks nothing.
+    Exit code 0: keep, it is better. 1: revert, it is worse, or copies. 2: cannot tell, with the smallest difference
+    that these tasks would have shown. --dry-run prints the plan; --yes asks nothing.
     """
     from metagym.evaluation.gate import gate
     from metagym.registration import check_options, make
+    from metagym.runs import RunFolder
 
     options = read_pairs(option)
     check_options(env, options)
@@ -45,9 +50,12 @@ def gate_command(
     if budget is not None:
         options["budget"] = model_options.read_budget(budget)
     prompts = [read_text("gate", file) for file in (old, new)]
+    learned_on = None
+    if learned_in is not None:
+        learned_on = [episode for step in RunFolder.open(learned_in).history for episode in step.trajectories]
     with make(env, **options) as made:
         _announce(context, env, options, made.unwrapped.families, episodes, repetitions, as_json=as_json)
-        found = gate(made, *prompts, num_episodes=episodes, repetitions=repetitions, seed=seed)
+        found = gate(made, *prompts, num_episodes=episodes, repetitions=repetitions, seed=seed, learned_on=learned_on)
     if as_json:
         print_json(found)
     elif markdown:

@@ -5,6 +5,7 @@ The replicate is the task: both prompts are fixed texts, so the claim is about f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -13,11 +14,12 @@ import numpy as np
 
 from metagym.env import meta_env_of
 from metagym.errors import ConfigError
+from metagym.evaluation.memorisation import Copied, copied
 from metagym.evaluation.report import SCRIPTED_NOTE
 from metagym.evaluation.scale import ScoreScale
 from metagym.rendering import plural
 from metagym.statistics import Estimate, detectable_effect, finite_mean, mean_interval
-from metagym.types import Record, Text, Texts, derive_seed
+from metagym.types import Record, Text, Texts, Trajectory, derive_seed
 
 MIN_TASKS = 10
 """Fewer tasks decide nothing: scores of single episodes are far from normal."""
@@ -29,7 +31,7 @@ class Decision(StrEnum):
     KEEP = "keep"
     """It is shown to be better."""
     REVERT = "revert"
-    """It is shown to be worse."""
+    """It is shown to be worse, or it copies from the episodes that it was learned on."""
     UNDECIDED = "cannot tell"
     """Neither is shown."""
 
@@ -51,6 +53,8 @@ class GateResult(Record):
     num_missing: int
     """Tasks that are left out because of infrastructure errors."""
     scripted: bool
+    copied: Copied | None = None
+    """What the new prompt copies, and the old one does not, if the episodes that it was learned on were given."""
     notes: Texts = ()
 
     @property
@@ -87,12 +91,21 @@ def tasks_of_a_family(num_families: int, num_episodes: int, repetitions: int) ->
 
 
 def gate(
-    env: gymnasium.Env[Any, Any], old: str, new: str, *, num_episodes: int = 200, repetitions: int = 1, seed: int = 0
+    env: gymnasium.Env[Any, Any],
+    old: str,
+    new: str,
+    *,
+    num_episodes: int = 200,
+    repetitions: int = 1,
+    seed: int = 0,
+    learned_on: Sequence[Trajectory] | None = None,
 ) -> GateResult:
     """Play both prompts on the same fresh test tasks, within `num_episodes`, and decide.
 
     The tasks are divided over the environment's families. Each prompt has its own chance, so a prompt against itself
-    is an A/A run: it is decided wrongly in at most 5 % of the cases. The sign of a paired t test decides.
+    is an A/A run: it is decided wrongly in at most 5 % of the cases. The sign of a paired t test decides. With
+    `learned_on`, a new prompt that copies names or sentences from these episodes, and not from the old prompt or from
+    what is said on the test tasks, too, is reverted whatever its score.
 
     >>> import metagym
     >>> from metagym.envs.gates.env import law_of, GATES
@@ -125,8 +138,17 @@ def gate(
     if difference is None or difference.std is None:
         raise ConfigError("Expected scores of both prompts on two tasks at least; nearly all episodes failed.")
     scripted = any(step.scripted for step in played)
+    decision = {1: Decision.KEEP, -1: Decision.REVERT, 0: Decision.UNDECIDED}[difference.sign]
+    notes = [SCRIPTED_NOTE] if scripted else []
+    copies = None
+    if learned_on is not None:
+        others = [episode for step in played for episode in step.trajectories]
+        copies = copied(new, learned_on, others=others, first_prompt=old)
+        if parts := (*copies.names, *copies.sentences):
+            decision = Decision.REVERT
+            notes.insert(0, f"The new prompt copies from its learning episodes: {', '.join(map(repr, parts[:5]))}.")
     return GateResult(
-        decision={1: Decision.KEEP, -1: Decision.REVERT, 0: Decision.UNDECIDED}[difference.sign],
+        decision=decision,
         difference=difference,
         old=float(means[0, known].mean()),
         new=float(means[1, known].mean()),
@@ -136,5 +158,6 @@ def gate(
         num_repetitions=repetitions,
         num_missing=int((~known).sum()),
         scripted=scripted,
-        notes=(SCRIPTED_NOTE,) if scripted else (),
+        copied=copies,
+        notes=tuple(notes),
     )
