@@ -94,7 +94,7 @@ def alfworld() -> World:
     lessons = {"right": lines(own), "wrong": lines(exchanged(own)), "other family": lines(other)}
     families = ("pick_and_place_simple", "look_at_obj_in_light")
     clusters = tuple(Cluster(family, seed, lessons) for family in families for seed in range(4))
-    return World({"max_steps": 20, "score": "progress", "source": "generated"}, clusters)
+    return World({"max_steps": 20, "score": "progress", "data": "generated"}, clusters)
 
 
 def minihack() -> World:

@@ -123,7 +123,9 @@ def test_the_list_of_actions_can_be_left_out() -> None:
 def test_feedback_is_shown_to_the_actor() -> None:
     observation = HERE.model_copy(update={"feedback": "'fly' is not an available action."})
     messages = ChatActor(FakeChatModel([""])).messages("p", (), observation)
-    assert "Not executed: 'fly' is not an available action.\n\nYou see a door." in messages[-1]["content"]
+    content = messages[-1]["content"]
+    assert "Not executed: 'fly' is not an available action.\n\nNothing has changed since" in content
+    assert "observation:\nYou see a door." in content
 
 
 def test_the_models_own_words_are_sent_back() -> None:

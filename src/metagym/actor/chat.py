@@ -17,6 +17,8 @@ FILLED_AGAIN = 0.75
 """The share of the context that is filled after turns were left out."""
 MAX_REPEATED_LIST = 200
 """Characters of a list of actions that is repeated in each turn. A small model copies what is near."""
+NOTHING_NEW = "Nothing has changed since the last observation:"
+"""What precedes an observation that is repeated, so that its events are not read as new ones."""
 Exchange = Callable[[Step | None, Step], tuple[Message, ...]]
 """Returns a step as its two messages, given the step before it; nothing for a reply that could not be read."""
 
@@ -144,7 +146,7 @@ class ChatActor(Extension):
     def _turn(self, before: Step | None, observation: Observation) -> str:
         parts = [observation.text]
         if observation.feedback:
-            parts.insert(0, f"Not executed: {observation.feedback}")
+            parts = [f"Not executed: {observation.feedback}", f"{NOTHING_NEW}\n{observation.text}"]
         actions = observation.available_actions if self.list_actions else None
         if actions is not None:
             listed = ", ".join(actions)

@@ -83,7 +83,7 @@ def test_what_an_action_did_is_said(env: BabyAITextEnv) -> None:
         "You turn left.",
         "You go forward.",
         "You pick up a COLOUR key.",
-        "You drop a COLOUR ball.",
+        "You drop a COLOUR ball ahead of you.",
         "Ahead is now an open COLOUR door.",
     } <= said
 
@@ -99,6 +99,36 @@ def test_an_action_without_effect_says_why(env: BabyAITextEnv) -> None:
         "fly": "There is no action 'fly'.",
     }
     assert {action: env.step(action)[0].splitlines()[0] for action in expected} == expected
+
+
+def test_a_part_of_a_mission_that_is_done_is_said_and_counted(env: BabyAITextEnv) -> None:
+    task_id = "BabyAI-BossLevel-v0/4"
+    _, info = env.reset(options={"task_id": task_id})
+    assert info["goal"] == (
+        "go to the red key and open the purple door, then pick up the yellow ball and open the red door"
+    )
+    played = [env.step(action) for action in plan_of(task_id)]
+    said = [line for text, *_ in played for line in re.findall(r"Done: .*?\.", text)]
+    assert said == [
+        "Done: go to the red key.",
+        "Done: open the purple door.",
+        "Done: open the red door.",
+        "Done: pick up the yellow ball.",
+    ]
+    assert sorted({info["progress"] for *_, info in played}) == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+def test_full_hands_and_a_full_square_are_said(env: BabyAITextEnv) -> None:
+    reset(env, "BabyAI-PutNextLocal-v0/0")
+    for action in ("go forward", "go forward", "pick up"):
+        text = env.step(action)[0]
+    assert text.startswith("You pick up a green ball.")
+    env.step("turn right")
+    said = [env.step(action)[0].splitlines()[0] for action in ("pick up", "drop")]
+    assert said == [
+        "You pick up nothing: you carry a green ball, and can carry one thing. Ahead is a green key.",
+        "You cannot drop a green ball here: ahead is a green key.",
+    ]
 
 
 def test_the_mission_ends_the_episode(env: BabyAITextEnv) -> None:

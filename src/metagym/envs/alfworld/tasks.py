@@ -13,7 +13,7 @@ from metagym.envs.alfworld.families import FAMILIES, GROUPS, Cluster, cluster_of
 from metagym.envs.alfworld.generated import games
 from metagym.envs.alfworld.generated.rooms import problem_text
 from metagym.envs.alfworld.official_games import SOURCES
-from metagym.errors import UnknownNameError
+from metagym.errors import ConfigError, UnknownNameError
 from metagym.tasks import ListedTaskSet, TaskSet, role_of
 from metagym.types import Task, derive_seed, digest
 
@@ -57,6 +57,9 @@ def make_task_set(catalogue: GameCatalogue, *, source: str = "train", roles_by: 
         raise UnknownNameError.of("roles_by", roles_by, get_args(RolesBy))
     if catalogue.folder is None:
         return GeneratedTaskSet(roles_by=roles_by)
+    if source == games.SOURCE:
+        expected = f"expected source to be one of {SOURCES} of the official games in {catalogue.folder}"
+        raise ConfigError(f"{expected}, got {source!r}. For generated games: data={source!r}.")
     if source not in SOURCES:
         raise UnknownNameError.of("source", source, SOURCES)
     return OfficialTaskSet(catalogue, source=source, roles_by=roles_by)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import gymnasium
@@ -21,7 +21,8 @@ class BabyAITextEnv(gymnasium.Env[str, str]):
 
     `reset(options={"task_id": "BabyAI-GoToLocal-v0/123"})` names a level by family and seed; without a task id,
     `np_random` draws one of `families` and a seed. The mission is the goal. The reward is BabyAI's: 1 for a mission
-    that is done at once, down to 0.1 at the limit of steps.
+    that is done at once, down to 0.1 at the limit of steps. `progress` is the share of the mission's parts that are
+    done ("go to the red door and pick up a ball" has two).
 
     >>> env = BabyAITextEnv()
     >>> text, info = env.reset(options={"task_id": "BabyAI-GoToLocal-v0/1"})
@@ -47,15 +48,18 @@ class BabyAITextEnv(gymnasium.Env[str, str]):
             self._levels[family] = make_level(family)
         self._level = self._levels[family]
         self._level.reset(seed=number)
+        self._parts = tuple(_parts(self._level))
         return view_of(self._level), self._info()
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Execute an action; an unknown one costs nothing and says so."""
         if action not in ACTIONS:
             return f"There is no action {action!r}.\n{view_of(self._level)}", 0.0, False, False, self._info()
-        before = _State(self._level)
+        before, done_before = _State(self._level), self._done()
         _, reward, terminated, truncated, _ = self._level.step(ACTIONS.index(action))
-        text = f"{before.outcome(action, self._level)}\n{view_of(self._level)}"
+        said = [before.outcome(action, self._level)]
+        said += [f"Done: {part.text}." for part in self._done() if part not in done_before]
+        text = "\n".join([" ".join(said), view_of(self._level)])
         success = terminated and reward > 0
         info = self._info(success=success)
         if terminated:
@@ -68,8 +72,39 @@ class BabyAITextEnv(gymnasium.Env[str, str]):
             level.close()
         self._levels.clear()
 
+    def _done(self) -> list[_Part]:
+        return [part for part in self._parts if part.is_done]
+
     def _info(self, *, success: bool = False) -> dict[str, Any]:
-        return {"goal": self._level.mission, "available_actions": ACTIONS, "success": success}
+        progress = 1.0 if success else len(self._done()) / max(1, len(self._parts))
+        about = {"goal": self._level.mission, "available_actions": ACTIONS}
+        return {**about, "success": success, "progress": progress}
+
+
+class _Part:
+    """A part of a mission, such as `go to the red door` of `go to the red door and pick up a ball`."""
+
+    def __init__(self, text: str, whole: Any, flag: str) -> None:
+        self.text, self._whole, self._flag = text, whole, flag
+
+    @property
+    def is_done(self) -> bool:
+        """Whether BabyAI counts it as done."""
+        return bool(getattr(self._whole, self._flag) == "success")
+
+
+def _parts(level: Any, whole: Any = None) -> Iterator[_Part]:
+    """Yield the parts of a mission that has several; to be called at the start only.
+
+    BabyAI's `surface` looks again for the things that a mission means.
+    """
+    whole = level.instrs if whole is None else whole
+    for name, flag in (("instr_a", "a_done"), ("instr_b", "b_done")):
+        part = getattr(whole, name, None)
+        if hasattr(part, "instr_a"):
+            yield from _parts(level, part)
+        elif part is not None:
+            yield _Part(part.surface(level), whole, flag)
 
 
 class _State:
@@ -90,16 +125,19 @@ class _State:
         if action == "pick up":
             if self.carrying is None and level.carrying is not None:
                 return f"You pick up {name_of(level.carrying)}."
-            held = "" if self.carrying is None else f", and you carry {name_of(self.carrying)}"
-            return f"You pick up nothing{held}. Ahead is {self.ahead_name or 'a free square'}."
+            full = "" if self.carrying is None else f": you carry {name_of(self.carrying)}, and can carry one thing"
+            return f"You pick up nothing{full}. Ahead is {self.ahead_name or 'a free square'}."
         if action == "drop":
             if self.carrying is None:
                 return "You carry nothing that you could drop."
             held = name_of(self.carrying)
-            return f"You drop {held}." if level.carrying is None else f"You cannot drop {held} here."
+            if level.carrying is None:
+                return f"You drop {held} ahead of you."
+            return f"You cannot drop {held} here: ahead is {self.ahead_name}."
         now = level.grid.get(*level.front_pos)
         if now is not self.ahead:
-            return f"You open {self.ahead_name}. In it is {'nothing' if now is None else name_of(now)}."
+            found = "nothing was in it" if now is None else f"ahead is now {name_of(now)}, which was in it"
+            return f"You open {self.ahead_name}, and it is gone: {found}."
         if now is None or name_of(now) == self.ahead_name:
             return f"Nothing happens. Ahead is {self.ahead_name or 'a free square'}."
         return f"Ahead is now {name_of(now)}."

@@ -20,8 +20,10 @@ class BabyAIMetaEnv(MetaEnv):
     """
 
     default_prompt = (
-        "You stand in a room of square tiles and have a mission. Turn and walk to what it names. You pick up, and "
-        "toggle (open, close, unlock), what is one step ahead of you. A locked door needs the key of its colour."
+        "You stand in a room of square tiles and have a mission. You see up to six steps ahead and three to each side. "
+        "Turn and walk to what the mission names: you have gone to a thing when it is one step ahead of you. There you "
+        "pick up, drop, and toggle (open, close, unlock). You carry one thing at a time. A box that you open is gone. "
+        "A locked door needs the key of its colour."
     )
     default_options: ClassVar[Mapping[str, Any]] = {"families": DEFAULT_FAMILIES, "max_steps": 60}
     names_kinds = True

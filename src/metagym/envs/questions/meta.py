@@ -45,6 +45,8 @@ class QuestionsMetaEnv(MetaEnv):
         else:
             columns = {"question": question, "answer": answer, "family": family, "split": split_column, "kind": kind}
             self._questions = TaskSet.from_rows(rows, **columns, score=score)  # type: ignore[arg-type]
+        if score == "numeric" or rows is None:
+            self.default_prompt += " Write numbers in digits; the last one in your reply counts."
         super().__init__(actor, **options)
 
     def make_inner_env(self) -> QuestionEnv:

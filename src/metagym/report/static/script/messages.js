@@ -1,6 +1,7 @@
 // The messages that were sent, rebuilt as ChatActor builds them (actor/chat.py); a test compares the two.
 
 const MAX_REPEATED_LIST = 200;
+const NOTHING_NEW = "Nothing has changed since the last observation:";
 const FILLED_AGAIN = 0.75;
 const utf8 = new TextEncoder();
 const tokens = (messages) => messages.reduce((sum, message) => sum + Math.floor(utf8.encode(message.content).length / 4) + 4, 0);
@@ -16,8 +17,8 @@ function replyForm(actor, actions) {
 }
 
 function turn(actor, episode, before, step) {
-  const parts = [step.text ?? ""];
-  if (step.feedback) parts.unshift(`Not executed: ${step.feedback}`);
+  const text = step.text ?? "";
+  const parts = step.feedback ? [`Not executed: ${step.feedback}`, `${NOTHING_NEW}\n${text}`] : [text];
   const actions = listedActions(actor, episode, step);
   const isKnown = before && JSON.stringify(listedActions(actor, episode, before)) === JSON.stringify(actions);
   const listed = (actions ?? []).join(", ");
