@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,40 +30,65 @@ def read_measurements(run: Path) -> dict[Key, dict[str, Any]]:
 
 def mean(item: dict[str, Any] | None) -> float:
     """Return the mean of the known scores; NaN without any."""
-    known = [score for score in (item or {"scores": []})["scores"] if score is not None]
-    return float(np.mean(known)) if known else float("nan")
+    return mean_of_known((item or {"scores": []})["scores"])
+
+
+def mean_of_known(values: Iterable[float | None]) -> float:
+    """Return the mean of the values that are no None and no NaN; NaN without any."""
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
 
 
 def minus(one: dict[str, Any] | None, other: dict[str, Any] | None) -> float:
-    """Return the mean difference over the tasks with both scores."""
+    """Return the mean difference over the tasks with both scores; the repetitions of a task are averaged first."""
     if one is None or other is None:
-        return float("nan")
-    scores = dict(zip(other["task_ids"], other["scores"], strict=True))
-    pairs = [(a, scores.get(task)) for task, a in zip(one["task_ids"], one["scores"], strict=True)]
-    known = [a - b for a, b in pairs if a is not None and b is not None]
-    return float(np.mean(known)) if known else float("nan")
+        return math.nan
+    ours, theirs = by_task(one), by_task(other)
+    return mean_of_known(ours[task] - theirs[task] for task in ours if task in theirs)
+
+
+def by_task(item: dict[str, Any]) -> dict[str, float]:
+    """Return the mean score of each task."""
+    scores: dict[str, list[float | None]] = {}
+    for task, score in zip(item["task_ids"], item["scores"], strict=True):
+        scores.setdefault(task, []).append(score)
+    return {task: mean_of_known(found) for task, found in scores.items()}
+
+
+def invalid_rate(item: dict[str, Any] | None) -> float:
+    """Return the share of invalid actions."""
+    return item["num_invalid"] / item["num_steps"] if item and item["num_steps"] else math.nan
 
 
 def figures_of(get: Callable[..., dict[str, Any] | None], num_steps: int) -> dict[str, float | list[float]]:
     """Return the figures of one family and seed; `get(role, index)` finds a measurement."""
+    steps = range(num_steps)
     chosen, first, last = get("test chosen"), get("test first"), get("test last")
     validation = [mean(get("validation", index)) for index in range(num_steps + 1)]
-    online = [mean(get("online", index)) for index in range(num_steps)]
-    found: dict[str, float | list[float]] = {
+    changes = [minus(get("validation", index + 1), get("validation", index)) for index in steps]
+    online = [mean(get("online", index)) for index in steps]
+    replay = mean_of_known(minus(get("replay", index), get("online", index)) for index in steps)
+    kinds = mean_of_known(minus(get("seen kinds after", index), get("seen kinds before", index)) for index in steps)
+    transfer = mean_of_known(changes)
+    return {
         "gain": minus(chosen, first),
         "last_gain": minus(last, first),
         "test_chosen": mean(chosen),
         "test_first": mean(first),
         "test_last": mean(last),
-        "optimism": validation[chosen["index"]] - mean(chosen) if chosen else float("nan"),
+        "optimism": validation[chosen["index"]] - mean(chosen) if chosen else math.nan,
+        "replay_gain": replay,
+        "transfer_gain": transfer,
+        "kinds_gain": kinds,
+        "memorisation_gap": replay - (transfer if math.isnan(kinds) else kinds),
         "area": float(np.mean([(a + b) / 2 for a, b in itertools.pairwise(validation)])),
+        "regression_rate": mean_of_known(float(change < 0) for change in changes if not math.isnan(change)),
+        "invalid_action_rate": invalid_rate(chosen),
+        "invalid_action_rate_first": invalid_rate(first),
         "online": online,
+        "online_cumulative": [float(np.mean(online[: index + 1])) for index in steps],
         "validation": validation,
     }
-    replays = [minus(get("replay", index), get("online", index)) for index in range(num_steps)]
-    if not np.isnan(replays).all():
-        found["replay_gain"] = float(np.nanmean(replays))
-    return found
 
 
 def compare(run: Path) -> tuple[int, list[str]]:
