@@ -135,6 +135,7 @@ def test_after_a_second_look_the_words_follow_the_interval_for_any_number_of_loo
     assert of_comparison.difference_at_any_look_bounded.high == pytest.approx(bounded.high)
     for looked_at in (twice, of_comparison):
         assert any(note in item for item in looked_at.notes)
+    assert any(item.startswith("b against floor: ") for item in of_comparison.notes)
     assert not any(note in item for item in once.notes)
     assert compare([once, floor])[0].verdict == "a is better than floor"
     assert compare([twice, floor])[0].verdict.startswith("no difference shown between b and floor (looked at after")

@@ -94,14 +94,12 @@ def noise_tables(report: EvaluationReport) -> list[RenderableType]:
     Raises:
         ConfigError: there are fewer than two seeds or tasks.
     """
-    sources = _table("the noise of the gain comes from", "variance", "share", **_OPEN)
+    sources = _table("the noise of the gain comes from", "variance", "share", num_names=2, **_OPEN)
     for source in noise_sources(report):
         share = None if source.share is None else 100 * source.share
         variance = "not known apart: test_repetitions=2" if source.variance is None else f"{source.variance:.4f}"
         sources.add_row(source.what, variance, "-" if share is None else f"{share:.0f} %")
     bought = _table("as much again", "seeds", "tasks", "repetitions", "episodes", "these tasks", "new tasks", **_OPEN)
-    for column in (*sources.columns[:2], bought.columns[0]):
-        column.no_wrap, column.overflow = False, "fold"
     for item in what_it_buys(report):
         sizes = (item.num_seeds, item.num_test, item.test_repetitions, item.num_episodes)
         widths = ("-" if half is None else f"±{half:.3f}" for half in (item.these_tasks, item.new_tasks))
@@ -161,7 +159,7 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
     lines = [*map(Text, (*REACH, *notes)), *comparison_lines(comparisons)]
     if len(first.families) < 2:
         return [title, table, reach, *gaps, *lines]
-    family_table = Table("against", "family", "difference [95 %]", "Holm's p")
+    family_table = _table("against", "family", "difference [95 %]", "Holm's p", num_names=2)
     for item in comparisons:
         for name, family in item.families.items():
             family_table.add_row(item.second, name, interval_text(family.difference), _p(family.adjusted_p))
@@ -186,8 +184,6 @@ def standings_tables(standings: Standings) -> list[RenderableType]:
     columns = ("arm", "episodes", "calls", "tokens", "money", "steps", "stopped")
     scores = _table(*score_columns(standings), title=standings_title(standings), **_OPEN)
     effort = _table(*columns, title="what learning took", **_OPEN)
-    for table in (scores, effort):
-        table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
     for before, row in zip([None, *standings.rows], standings.rows, strict=False):
         if before is not None and row.is_control and not before.is_control:
             scores.add_section()
@@ -253,8 +249,10 @@ def mean_text(estimate: Estimate | None, sign: str = "") -> str:
     return _number(None if estimate is None else estimate.mean, f"{sign}.2f")
 
 
-def _table(*columns: str, **style: Any) -> Table:
-    return Table(*(Column(name, no_wrap=True) for name in columns), **style)
+def _table(*columns: str, num_names: int = 1, **style: Any) -> Table:
+    """Make a table whose first columns, names, may break into lines, so that no number is cut off."""
+    places = enumerate(columns)
+    return Table(*(Column(name, no_wrap=place >= num_names, overflow="fold") for place, name in places), **style)
 
 
 def _p(value: float | None) -> str:
