@@ -32,11 +32,11 @@ WORLDS: dict[str, dict[str, Any]] = {
     "MetaGym/Gates-v0": {"max_steps": 12, "score": "progress"},
     "MetaGym/ALFWorld-v0": {"max_steps": 25, "score": "progress"},
     "MetaGym/MiniHack-v0": {"max_steps": 25, "families": ["MiniHack-Room-Random-5x5-v0"]},
-    "MetaGym/BabyAI-v0": {"max_steps": 20},
+    "MetaGym/BabyAI-v0": {"max_steps": 25},
     "MetaGym/Questions-v0": {},
     "MetaGym/Reasoning-v0": {"score": "progress"},
-    "MetaGym/ScienceWorld-v0": {"max_steps": 20, "score": "progress"},
-    "MetaGym/TextWorldExpress-v0": {"max_steps": 20, "score": "progress"},
+    "MetaGym/ScienceWorld-v0": {"max_steps": 25, "score": "progress"},
+    "MetaGym/TextWorldExpress-v0": {"max_steps": 25, "score": "progress"},
 }
 """Tools is played by `tool_models.py`, because its replies are calls."""
 FORM_WORLDS = list(WORLDS)[:3]
@@ -61,10 +61,10 @@ def make(world: str, model: Path, constrain: str, reply_format: str, **options: 
 
 
 def measure_actions(
-    world: str, model: Path, constrain: str, reply_format: str, *, num_steps: int, num_episodes: int
+    world: str, model: Path, constrain: str, reply_format: str, *, num_steps: int, num_episodes: int, **options: Any
 ) -> dict[str, Any]:
     """Play batches under the default prompt up to a number of steps and episodes; return shares and means over them."""
-    with closing(make(world, model, constrain, reply_format)) as env:
+    with closing(make(world, model, constrain, reply_format, **options)) as env:
         played: list[Trajectory] = []
         _, info = env.reset(seed=7)
         start = time.perf_counter()
@@ -79,7 +79,7 @@ def measure_actions(
         "steps": len(steps),
         "invalid": sum(not step.is_valid for step in steps),
         "unreadable": sum(step.action.text is None for step in steps),
-        **beside_the_floor(world, played),
+        **beside_the_floor(world, played, **options),
         "prompt_tokens": prompt_tokens / len(steps),
         "reply_tokens": sum(usage.completion_tokens for usage in usages) / len(steps),
         "cache_hits": sum(usage.cached_tokens for usage in usages) / prompt_tokens,
@@ -87,9 +87,9 @@ def measure_actions(
     }
 
 
-def beside_the_floor(world: str, played: Sequence[Trajectory]) -> dict[str, Any]:
+def beside_the_floor(world: str, played: Sequence[Trajectory], **options: Any) -> dict[str, Any]:
     """Return the mean score, that of the random actor on the same tasks, and the 95 % interval of their difference."""
-    options = {**WORLDS[world], **FLOOR_OPTIONS.get(world, {})}
+    options = {**WORLDS[world], **FLOOR_OPTIONS.get(world, {}), **options}
     with closing(cast(MetaEnv, gymnasium.make(world, actor="random", **options).unwrapped)) as env:
         (step,) = env.replay([env.default_prompt], [trajectory.task.id for trajectory in played])
     scores, floor = (np.array([item.score for item in items]) for items in (played, step.trajectories))
@@ -108,6 +108,7 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="+", metavar="ID", default=FORM_WORLDS, help="ids of worlds, or all")
     parser.add_argument("--steps", type=int, default=200, help="at least so many steps in each world")
     parser.add_argument("--episodes", type=int, default=1, help="at least so many episodes in each world")
+    parser.add_argument("--max-steps", type=int, help="at most so many steps in each episode; by default see WORLDS")
     parser.add_argument("--reply-format", default="react", choices=["react", "act"])
     parser.add_argument("--constrain", nargs="+", default=["auto", "off"], choices=["auto", "off"])
     options = parser.parse_args()
@@ -126,7 +127,9 @@ def main() -> None:
         for constrain in options.constrain:
             key = {"model": model.stem, "constrain": constrain, "reply": reply}
             for world in WORLDS if options.worlds == ["all"] else options.worlds:
-                limits = {"num_steps": options.steps, "num_episodes": options.episodes}
+                limits: dict[str, Any] = {"num_steps": options.steps, "num_episodes": options.episodes}
+                if options.max_steps is not None and "max_steps" in WORLDS[world]:
+                    limits["max_steps"] = options.max_steps
                 try:
                     measure({**key, "world": world}, partial(measure_actions, world, model, constrain, reply, **limits))
                 except MissingExtraError as error:
