@@ -15,3 +15,9 @@ def test_tasks_check_prints_roles_contents_and_the_trend(command: Metagym) -> No
     assert "No difference between roles or meta-steps was found." in done.out
     found = json.loads(command(*arguments, "--seeds", "2", "--steps", "2", "--json").out)
     assert found["families"][0]["contents"]["test"] == {"num_tasks": 12, "num_contents": 12, "commonest": 1 / 12}
+
+
+def test_tasks_check_says_that_equal_scores_show_no_difference(command: Metagym) -> None:
+    done = command("tasks", "check", "MetaGym/Questions-v0", "--tasks", "3", "--seeds", "2", "--steps", "2")
+    assert "All episodes have the same score in sums, products: with this actor the check cannot see" in done.out
+    assert "No difference between roles" not in done.out

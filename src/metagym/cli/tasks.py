@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 from rich.box import SIMPLE
-from rich.table import Table
+from rich.table import Column, Table
 from typer import Argument, Exit, Option
 
 from metagym.cli import model_options
@@ -56,15 +56,21 @@ def tasks_check_command(
             print_text(line)
         for warning in found.warnings:
             print_text(f"warning: {warning}")
-        if not found.warnings:
+        if len(found.equal_scores) < len(found.families) and not found.warnings:
             print_text("No difference between roles or meta-steps was found.")
+        if found.equal_scores:
+            print_text(
+                f"All episodes have the same score in {', '.join(found.equal_scores)}: with this actor the check "
+                "cannot see a difference there. Name one that succeeds in some episodes: --actor SPEC."
+            )
     if found.warnings:
         raise Exit(1)
 
 
 def _table(found: Any) -> Table:
     table = Table(
-        *("family", "role", "tasks", "contents", "commonest", "score [95 %]"),
+        Column("family", overflow="fold"),
+        *("role", "tasks", "contents", "commonest", "score [95 %]"),
         title=f"{found.actor} under sp_0, the first prompt" + (" (SCRIPTED)" if found.scripted else ""),
         box=SIMPLE,
         show_edge=False,

@@ -24,6 +24,8 @@ class TaskCheck(Record):
     families: tuple[FamilyDifficulty, ...]
     notes: Texts = ()
     """Roles that a family lacks."""
+    equal_scores: Texts = ()
+    """Families in which all episodes have one score, so that no difference can be seen with this actor."""
 
     @property
     def warnings(self) -> Texts:
@@ -52,7 +54,7 @@ def check_tasks(
     (20, ())
     """
     meta_env = meta_env_of(env)
-    families, notes, scripted = [], [], False
+    families, notes, equal_scores, scripted = [], [], [], False
     for family in meta_env.families:
         if on_family is not None:
             on_family(family)
@@ -72,8 +74,11 @@ def check_tasks(
         resolution = 1.0 / meta_env.config.episodes_per_step
         found = family_difficulty(family, contents=contents, scores=scores, by_meta_step=table, resolution=resolution)
         families.append(found)
-    actor = type(meta_env.actor).__name__
-    return TaskCheck(actor=actor, scripted=scripted, families=tuple(families), notes=tuple(notes))
+        known = np.concatenate([*scores.values(), np.ravel(table or [])])
+        if len(set(known[np.isfinite(known)])) == 1:
+            equal_scores.append(family)
+    about = {"notes": tuple(notes), "equal_scores": tuple(equal_scores)}
+    return TaskCheck(actor=type(meta_env.actor).__name__, scripted=scripted, families=tuple(families), **about)
 
 
 def _by_meta_step(env: MetaEnv, family: str, num_seeds: int, num_steps: int, seed: int) -> list[list[float]] | None:
