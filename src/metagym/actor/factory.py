@@ -83,7 +83,7 @@ def _tool_actor(model: ChatModel, options: Mapping[str, Any], read_prompt: ReadP
     if others := sorted(options.keys() - {"context_tokens", "history_steps"}):
         raise ConfigError(
             f"{others[0]!r} is for an actor that writes its actions as text, and this one calls tools. Remove it, or "
-            "write act='text'."
+            "write act='text' if the environment offers no tools."
         )
     return ToolActor(model, **options, read_prompt=read_prompt)
 

@@ -18,19 +18,20 @@ DEFAULT_FAMILIES = (
     "basic_arithmetic",
     "calendar_arithmetic",
     "coin_flip",
+    "leg_counting",
     "letter_counting",
     "number_sequence",
     "number_sorting",
     "spell_backward",
-    "family_relationships",
 )
 LEFT_OUT: Final = {
     **dict.fromkeys(
         ("list_functions", "isomorphic_strings", "polynomial_multiplication", "ransom_note", "word_ladder"),
         "equal seeds do not give equal questions in another process",
     ),
-    **dict.fromkeys(("bf",), "it prints"),
-    **dict.fromkeys(("composite",), "it is a mixture of others, which must be named"),
+    "bf": "it prints",
+    "family_relationships": "for in-laws, nieces and nephews its answer names the other of the two persons",
+    "composite": "it is a mixture of others, which must be named",
     **dict.fromkeys(
         ("boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour"),
         "they come without an answer that their scorer calls right",

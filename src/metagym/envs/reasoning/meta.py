@@ -35,7 +35,9 @@ class ReasoningMetaEnv(MetaEnv):
     reads no prompt.
     """
 
-    default_prompt = "Answer the question. Reply with the answer alone."
+    default_prompt = (
+        "Answer the question. Your action is the answer alone: no sentence, no full stop, and numbers in digits."
+    )
     default_options: ClassVar[Mapping[str, Any]] = {"families": DEFAULT_FAMILIES, "max_steps": 1}
     names_kinds = False
 

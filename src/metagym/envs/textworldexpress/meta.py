@@ -26,7 +26,8 @@ class TextWorldExpressMetaEnv(MetaEnv):
     """
 
     default_prompt = (
-        "You play a text game. Each action is one of the listed commands. Explore, then do what the task says."
+        "You play a text game. Each action is one of the listed commands. Explore, read what the task speaks of, then "
+        "do what it says: in some games one wrong action is the end. An oven roasts, a stove fries, a barbeque grills."
     )
     default_options: ClassVar[Mapping[str, Any]] = {"max_steps": 120, "max_concurrency": 4}
     names_kinds = False

@@ -19,7 +19,10 @@ from metagym.spaces import TextSpace
 from metagym.tools import ToolCall, call_problem, read_call
 
 Check = Literal["state", "calls"]
-GOAL = "Do what the user asks for, by calling functions. When a request is done, or cannot be done, say so in words."
+GOAL = (
+    "Do what the user asks for, by calling functions. When a request is done, or cannot be done, say so in words: that "
+    "ends your turn, and what you did is judged. The user answers no questions."
+)
 
 
 def check_name(check: str) -> None:
