@@ -49,3 +49,10 @@ def test_a_gate_seldom_decides_between_equal_prompts(benchmark: Any, law: str) -
     module = benchmark("false_positives_by_command")
     found = module.simulate_gate(module.NULLS[law], 100, 400)
     assert found.yes["gate"] / found.all["gate"] <= most(400)
+
+
+def test_of_the_intervals_of_a_skewed_score_only_those_by_bounds_cover(benchmark: Any) -> None:
+    found = benchmark("score_intervals").simulate("skewed", 5, 60, 50)
+    assert found["bets"][0] == found["empirical Bernstein"][0] == 1.0
+    assert all(found[name][0] < 0.9 for name in ("Student", "Johnson", "bootstrap t"))
+    assert found["Student"][1] < found["bets"][1] < found["empirical Bernstein"][1]
