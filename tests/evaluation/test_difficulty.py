@@ -84,3 +84,10 @@ def test_the_check_warns_of_few_contents() -> None:
     (family,) = found.families
     assert len(family.by_meta_step) == 3
     assert found.actor == "RandomActor"
+
+
+def test_intervals_of_scores_from_0_to_1_stay_within_these() -> None:
+    few = family_difficulty("f", contents={}, scores={"test": [0.0, 1.0], "train": [0.0, 0.0]})
+    assert (few.scores["test"].low, few.scores["test"].high) == (0.0, 1.0)
+    returns = family_difficulty("f", contents={}, scores={"test": [-3.0, 4.0]})
+    assert returns.scores["test"].low < -3.0

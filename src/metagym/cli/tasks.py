@@ -24,7 +24,7 @@ def tasks_check_command(
     actor: model_options.ActorOption = "random",
     sampling: model_options.SamplingOption = None,
     families: Annotated[str | None, Option(metavar="A,B,...", help="Families to check; by default all.")] = None,
-    tasks: Annotated[int, Option(min=2, help="Tasks of each role and family.")] = 100,
+    tasks: Annotated[int, Option(min=2, help="Tasks of each role and family, or all that there are.")] = 100,
     seeds: Annotated[int, Option(min=1, help="Meta-episodes of each family.")] = 10,
     steps: Annotated[int, Option("--steps", "-n", min=1, help="Meta-steps of each meta-episode.")] = 10,
     option: EnvOption = None,
@@ -34,6 +34,8 @@ def tasks_check_command(
 
     One actor plays; the random one needs no model. Exit code 1 if a warning is printed.
     """
+    from metagym.env import meta_env_of
+    from metagym.evaluation.preset import check_number
     from metagym.evaluation.task_check import check_tasks
     from metagym.registration import check_options, make
 
@@ -41,6 +43,8 @@ def tasks_check_command(
     check_options(env, options)
     options["actor"] = "random" if actor == "random" else model_options.read_actor(actor, sampling)
     with make(env, num_steps=steps, **options) as made:
+        if not families:
+            check_number(env, meta_env_of(made).families)
         found = check_tasks(
             made,
             num_tasks=tasks,
@@ -69,21 +73,23 @@ def tasks_check_command(
 
 def _table(found: Any) -> Table:
     table = Table(
-        Column("family", overflow="fold"),
-        *("role", "tasks", "contents", "commonest", "score [95 %]"),
+        Column("family", overflow="fold"),  # a name may break into lines, and no number is cut off
+        *(Column(name, no_wrap=True) for name in ("role", "tasks", "contents", "commonest")),
+        Column("score [95 %]", min_width=len("+0.00 [-0.00, +0.00]")),
         title=f"{found.actor} under sp_0, the first prompt" + (" (SCRIPTED)" if found.scripted else ""),
         box=SIMPLE,
         show_edge=False,
         collapse_padding=True,
     )
     for family in found.families:
+        name = family.family
         for role, item in family.contents.items():
             estimate = family.scores.get(role)
             score = "-" if estimate is None else f"{estimate.mean:.2f}"
             if estimate is not None and estimate.low is not None:
-                score += f" [{max(0.0, estimate.low):.2f}, {estimate.high:.2f}]"
-            row = (role, f"{item.num_tasks}", f"{item.num_contents}", f"{item.commonest:.0%}", score)
-            table.add_row(family.family, *row)
+                score += f" [{estimate.low:.2f}, {estimate.high:.2f}]"
+            table.add_row(name, role, f"{item.num_tasks}", f"{item.num_contents}", f"{item.commonest:.0%}", score)
+            name = ""
         steps = " ".join("-" if score is None else f"{score:.2f}" for score in family.by_meta_step)
         if family.trend is not None:
             ends = "" if family.trend.low is None else f" [{family.trend.low:+.2f}, {family.trend.high:+.2f}]"

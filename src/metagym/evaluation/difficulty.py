@@ -110,7 +110,8 @@ def family_difficulty(
         for one, other in itertools.combinations(samples, 2)
     }
     width = float(np.ptp(np.concatenate([*samples.values(), [0.0, 1.0]])))
-    means = {role: mean_interval(values, resolution=width) for role, values in samples.items()}
+    bounds = (0.0, 1.0) if width == 1.0 else (-np.inf, np.inf)  # a return may be any number
+    means = {role: mean_interval(values, resolution=width, bounds=bounds) for role, values in samples.items()}
     table = np.full((0, 0), np.nan) if by_meta_step is None else np.asarray(by_meta_step, dtype=np.float64)
     known = [None if np.isnan(column).all() else float(np.nanmean(column)) for column in table.T]
     return FamilyDifficulty(

@@ -111,15 +111,19 @@ def preset_for(
     if families is None:
         with make(env_id, actor="random", **given) as env:
             families = meta_env_of(env).families
-        if len(families) > MAX_FAMILIES:
-            raise ConfigError(
-                f"{env_id} has {len(families)} families, such as {families[0]!r}: name those to evaluate, "
-                "--families a,b."
-            )
+        check_number(env_id, families)
     environment = PresetEnvironment(id=env_id, families=tuple(families), options=given)
     name = re.sub(r"[^\w.]+", "-", env_id.removeprefix("MetaGym/")).strip("-").lower()
     controls = ("same again", "no reflection")
     return Preset(name=name, environments=(environment,), controls=controls, num_steps=5, num_seeds=5)
+
+
+def check_number(env_id: str, families: Sequence[str]) -> None:
+    """Raise ConfigError if an environment has too many families to play all of them."""
+    if len(families) > MAX_FAMILIES:
+        raise ConfigError(
+            f"{env_id} has {len(families)} families, such as {families[0]!r}: name those to evaluate, --families a,b."
+        )
 
 
 def with_fields(preset: Preset, fields: Mapping[str, Any]) -> Preset:

@@ -12,6 +12,7 @@ from metagym.env import MetaEnv, meta_env_of
 from metagym.errors import TasksExhaustedError
 from metagym.evaluation.difficulty import Contents, FamilyDifficulty, contents_of, family_difficulty
 from metagym.meta_episode import TaskQueue, episodes_on
+from metagym.rendering import plural
 from metagym.tasks import ROLES
 from metagym.types import Record, Task, Text, Texts, derive_seed
 
@@ -42,10 +43,10 @@ def check_tasks(
     seed: int = 0,
     on_family: Callable[[str], Any] | None = None,
 ) -> TaskCheck:
-    """Play `num_tasks` of each role, and `num_seeds` meta-episodes of `num_steps` batches, under the first prompt.
+    """Play tasks of each role, and `num_seeds` meta-episodes of `num_steps` batches, under the first prompt.
 
-    The environment's families are checked one by one. The prompt never changes, so the scores of the roles, and of the
-    meta-steps, differ by chance and by their tasks only.
+    `num_tasks` of each role are played, or all that it has. The environment's families are checked one by one. The
+    prompt never changes, so the scores of the roles, and of the meta-steps, differ by chance and by their tasks only.
 
     >>> import metagym
     >>> with metagym.make("MetaGym/Gates-v0", num_steps=10, actor="random", families=["law-0007"]) as env:
@@ -61,11 +62,9 @@ def check_tasks(
         contents: dict[str, Contents] = {}
         scores: dict[str, list[float]] = {}
         for role in ROLES:
-            try:
-                rng = np.random.default_rng(derive_seed("task check", seed, role, family))
-                tasks = meta_env.task_set.draw(num_tasks, rng=rng, families=[family], split=role)
-            except TasksExhaustedError as error:
-                notes.append(f"{family} has too few {role} tasks: {error}")
+            tasks = _drawn(meta_env, family, role, num_tasks, seed)
+            if len(tasks) < 2:
+                notes.append(f"{family} has {plural(len(tasks), f'{role} task')}: too few to compare the roles.")
                 continue
             contents[role] = contents_of(tasks)
             scores[role], is_scripted = _play(meta_env, tasks, f"{role} {seed}")
@@ -79,6 +78,19 @@ def check_tasks(
             equal_scores.append(family)
     about = {"notes": tuple(notes), "equal_scores": tuple(equal_scores)}
     return TaskCheck(actor=type(meta_env.actor).__name__, scripted=scripted, families=tuple(families), **about)
+
+
+def _drawn(env: MetaEnv, family: str, role: str, num_tasks: int, seed: int) -> tuple[Task, ...]:
+    """Return drawn tasks, or all that the role has if these are fewer."""
+
+    def draw(number: int) -> tuple[Task, ...]:
+        rng = np.random.default_rng(derive_seed("task check", seed, role, family))
+        return env.task_set.draw(number, rng=rng, families=[family], split=role)
+
+    try:
+        return draw(num_tasks)
+    except TasksExhaustedError as error:
+        return draw(error.num_left) if error.num_left else ()
 
 
 def _by_meta_step(env: MetaEnv, family: str, num_seeds: int, num_steps: int, seed: int) -> list[list[float]] | None:
