@@ -15,6 +15,9 @@ import metagym
 from metagym.evaluation import EvaluationConfig, EvaluationReport, compare, evaluate
 from metagym.evaluation.planned_use import plan
 from metagym.evaluation.preset import PresetEnvironment
+from metagym.report.number_format import format_mean
+from metagym.report.run_reading import read_runs
+from metagym.report.table_rows import family_rows
 from metagym.runs import RunFolder
 from metagym.spaces import TextSpace
 from metagym.tasks import TaskSet
@@ -107,6 +110,7 @@ def test_an_honest_learner_of_the_kinds_that_it_saw_has_no_gap(honest_report: Ev
     assert figures.gain.sign == 1
     assert figures.kinds_gain is not None
     assert figures.kinds_gain.mean > 0.3
+    assert figures.fresh_gain == figures.kinds_gain
     assert figures.memorisation_gap is not None
     assert figures.memorisation_gap.sign == 0
 
@@ -114,6 +118,7 @@ def test_an_honest_learner_of_the_kinds_that_it_saw_has_no_gap(honest_report: Ev
 def test_without_kinds_the_validation_tasks_accuse_it() -> None:
     figures = report_of(DoorsWithoutKinds, honest).overall
     assert figures.kinds_gain is None
+    assert figures.fresh_gain == figures.transfer_gain
     assert figures.memorisation_gap is not None
     assert figures.memorisation_gap.sign == 1
 
@@ -156,3 +161,13 @@ def test_the_fresh_tasks_are_new_and_of_the_same_kinds(honest_report: Evaluation
     assert [task.kind for task in before.tasks] == [task.kind for task in batch]
     assert not {task.id for task in before.tasks} & {task.id for task in batch}
     assert (before.prompt, after.prompt, before.tasks) == ("a", "b", after.tasks)
+
+
+def test_the_page_shows_the_gain_that_the_gap_takes_off(tmp_path: Path) -> None:
+    config = EvaluationConfig(num_steps=2, episodes_per_step=3, num_seeds=3, num_validation=6, num_test=6)
+    with DoorMetaEnv(obedient) as env:
+        figures = evaluate(env, honest, config=config, path=tmp_path).overall
+    (run,) = read_runs([tmp_path], max_episodes=0)
+    shown = {name: format_mean(getattr(figures, name), sign=True) for name in ("kinds_gain", "transfer_gain")}
+    assert shown["kinds_gain"] != shown["transfer_gain"]
+    assert {row["fresh_gain"] for row in family_rows(run)} == {shown["kinds_gain"]}

@@ -63,6 +63,11 @@ class Figures(Record):
     validation: tuple[Estimate | None, ...] = ()
     """The raw validation score of each prompt, shape `[N + 1]`: no best-so-far."""
 
+    @property
+    def fresh_gain(self) -> Estimate | None:
+        """The gain of the reflections on tasks that they did not see, which the memorisation gap takes off."""
+        return self.kinds_gain or self.transfer_gain
+
 
 class MeasurementTable:
     """Measurements by family, seed, role and index."""

@@ -65,7 +65,7 @@ def family_rows(run: Run) -> list[Row]:
     gaps = {**run.report.over_families("memorisation_gap"), "all families": run.report.overall.memorisation_gap}
     domain = domain_of(list(gains.values()))
     scores = ("test_first", "test_chosen", "test_last", "regression_rate")
-    differences = ("gain", "optimism", "replay_gain", "transfer_gain", "memorisation_gap")
+    differences = ("gain", "optimism", "replay_gain", "fresh_gain", "memorisation_gap")
     return [
         {
             "name": name,

@@ -64,7 +64,7 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
     for name, figures in [*report.families.items(), ("all", report.overall)]:
         is_last_family = name == list(report.families)[-1]
         tests = (figures.test_first, figures.test_chosen, figures.test_last)
-        effect = (figures.optimism, figures.replay_gain, figures.kinds_gain or figures.transfer_gain)
+        effect = (figures.optimism, figures.replay_gain, figures.fresh_gain)
         scores.add_row(name, *map(mean_text, tests), interval_text(gains[name]), end_section=is_last_family)
         signed = (mean_text(item, "+") for item in effect)
         gap = interval_text(gaps[name], 2)
