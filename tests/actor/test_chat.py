@@ -124,13 +124,26 @@ def test_feedback_is_shown_to_the_actor() -> None:
     observation = HERE.model_copy(update={"feedback": "'fly' is not an available action."})
     messages = ChatActor(FakeChatModel([""])).messages("p", (), observation)
     content = messages[-1]["content"]
-    assert "Not executed: 'fly' is not an available action.\n\nNothing has changed since" in content
-    assert "observation:\nYou see a door." in content
+    assert (
+        "Not executed: 'fly' is not an available action.\n\nThe last observation still holds:\nYou see a door."
+        in content
+    )
 
 
 def test_the_models_own_words_are_sent_back() -> None:
     messages = ChatActor(FakeChatModel([""])).messages("p", [spoken(1)], HERE)
     assert messages[2] == {"role": "assistant", "content": "Thought: t1\nAction: go 1"}
+
+
+@pytest.mark.parametrize("text", [None, "fly"])
+def test_a_reply_that_was_not_executed_is_not_sent_back(text: str | None) -> None:
+    step = spoken(1)
+    refused = step.model_copy(update={"action": step.action.model_copy(update={"text": text}), "command": None})
+    later = step.observation.model_copy(update={"feedback": "This was not executed."})
+    messages = ChatActor(FakeChatModel([""])).messages("p", [spoken(0), refused], later)
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+    assert messages[2]["content"] == "Thought: t0\nAction: go 0"
+    assert messages[-1]["content"].startswith("Not executed: This was not executed.")
 
 
 @pytest.mark.parametrize("history_steps", [None, 0, 1, 2, 5, 9])

@@ -17,10 +17,10 @@ FILLED_AGAIN = 0.75
 """The share of the context that is filled after turns were left out."""
 MAX_REPEATED_LIST = 200
 """Characters of a list of actions that is repeated in each turn. A small model copies what is near."""
-NOTHING_NEW = "Nothing has changed since the last observation:"
+STILL_HOLDS = "The last observation still holds:"
 """What precedes an observation that is repeated, so that its events are not read as new ones."""
 Exchange = Callable[[Step | None, Step], tuple[Message, ...]]
-"""Returns a step as its two messages, given the step before it; nothing for a reply that could not be read."""
+"""Returns a step as its two messages, given the step before it; nothing for an action that was not executed."""
 
 
 class ChatActor(Extension):
@@ -29,7 +29,7 @@ class ChatActor(Extension):
     The system message is the prompt and the reply format ("react": a thought and an action, or "act": the action
     alone); each observation is a user message. A long list of actions that is the same as in the turn before is not
     repeated, unless the last action was not executed: then the turn ends with the list and the reply format. A reply
-    that could not be read is not sent back, since small models copy it; the next turn says what was wrong. With
+    whose action was not executed is not sent back, since small models copy it; the next turn says what was wrong. With
     `history_steps`, only that number of the last steps is sent; the goal stays, and the roles alternate.
     `read_prompt` picks the part of the prompt to send (see `retrieve_items`); the part that was sent is recorded.
     With `context_tokens`, the size of the model's context (if it is known, that is the default), the oldest turns
@@ -118,7 +118,7 @@ class ChatActor(Extension):
 
     def _exchange(self, before: Step | None, step: Step) -> tuple[Message, ...]:
         action = step.action
-        if action.text is None:  # the next turn holds the same observation, and says what was wrong
+        if step.command is None:  # the next turn holds the same observation, and says what was wrong
             return ()
         reply = action.completion.text if action.completion else f"Action: {action.text}"
         return (
@@ -138,7 +138,7 @@ class ChatActor(Extension):
             known = (estimate_tokens(first), completion.usage.prompt_tokens)
 
         def without_history(index: int) -> str:
-            shown = [step.observation for step in steps if step.action.text is not None] + [observation]
+            shown = [step.observation for step in steps if step.command is not None] + [observation]
             return self._turn(None, shown[len(shown) - len(messages) // 2 + index])
 
         return fit_messages(messages, limit, known=known, without_history=without_history)
@@ -146,7 +146,7 @@ class ChatActor(Extension):
     def _turn(self, before: Step | None, observation: Observation) -> str:
         parts = [observation.text]
         if observation.feedback:
-            parts = [f"Not executed: {observation.feedback}", f"{NOTHING_NEW}\n{observation.text}"]
+            parts = [f"Not executed: {observation.feedback}", f"{STILL_HOLDS}\n{observation.text}"]
         actions = observation.available_actions if self.list_actions else None
         if actions is not None:
             listed = ", ".join(actions)

@@ -1,14 +1,14 @@
 // The messages that were sent, rebuilt as ChatActor builds them (actor/chat.py); a test compares the two.
 
 const MAX_REPEATED_LIST = 200;
-const NOTHING_NEW = "Nothing has changed since the last observation:";
+const STILL_HOLDS = "The last observation still holds:";
 const FILLED_AGAIN = 0.75;
 const utf8 = new TextEncoder();
 const tokens = (messages) => messages.reduce((sum, message) => sum + Math.floor(utf8.encode(message.content).length / 4) + 4, 0);
 
 const listedActions = (actor, episode, step) => (actor.list_actions ? actionsOf(episode, step) : null) ?? null;
 
-const hasAction = (step) => (step.action ?? null) !== null;
+const isExecuted = (step) => (step.command ?? null) !== null;
 
 function replyForm(actor, actions) {
   const [example] = actions ?? [];
@@ -18,7 +18,7 @@ function replyForm(actor, actions) {
 
 function turn(actor, episode, before, step) {
   const text = step.text ?? "";
-  const parts = step.feedback ? [`Not executed: ${step.feedback}`, `${NOTHING_NEW}\n${text}`] : [text];
+  const parts = step.feedback ? [`Not executed: ${step.feedback}`, `${STILL_HOLDS}\n${text}`] : [text];
   const actions = listedActions(actor, episode, step);
   const isKnown = before && JSON.stringify(listedActions(actor, episode, before)) === JSON.stringify(actions);
   const listed = (actions ?? []).join(", ");
@@ -37,7 +37,7 @@ function conversation(actor, episode, prompt, count) {
   const messages = [{ role: "system", content: `${prompt}\n\n${form}` }];
   let before = null;
   for (const past of episode.steps.slice(count - kept, count)) {
-    if (hasAction(past)) {
+    if (isExecuted(past)) {
       const reply = past.completion ? past.completion.text ?? "" : `Action: ${past.action}`;
       messages.push({ role: "user", content: turn(actor, episode, before, past) });
       messages.push({ role: "assistant", content: reply });
@@ -78,7 +78,7 @@ function messagesOf(episode, count) {
   const opening = episode.steps[0];
   const known = count && opening.completion
     ? [tokens(conversation(actor, episode, opening.sent || prompt, 0)), opening.completion.usage?.prompt_tokens ?? 0] : null;
-  const shown = [...episode.steps.slice(0, count).filter(hasAction), episode.steps[count]].slice(-messages.length / 2);
+  const shown = [...episode.steps.slice(0, count).filter(isExecuted), episode.steps[count]].slice(-messages.length / 2);
   return fitted(messages, actor.context_tokens - actor.max_reply_tokens, known, (index) => turn(actor, episode, null, shown[index]));
 }
 
