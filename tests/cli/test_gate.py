@@ -62,3 +62,12 @@ def test_a_prompt_that_copies_from_its_run_is_reverted(command: Metagym, tmp_pat
     assert (free.code, held.code) == (0, 1)
     assert held.out.startswith("**Prompt gate: revert**")
     assert "The new prompt copies from its learning episodes: 'door 4711'." in held.out
+
+
+def test_a_run_that_learned_nothing_is_refused(command: Metagym, tmp_path: Path) -> None:
+    prompt, run = tmp_path / "prompt.md", tmp_path / "run"
+    prompt.write_text(PLAIN)
+    command("run", "MetaGym/Gates-v0", "--actor", "demo", "--budget", "episodes=1", "--out", run)
+    refused = command("gate", prompt, prompt, *ENV, "--learned-in", run)
+    assert refused.code == 1
+    assert f"Expected a run with a finished meta-step after --learned-in, got {run}" in refused.err.replace("\n", " ")

@@ -53,6 +53,8 @@ def gate_command(
     learned_on = None
     if learned_in is not None:
         learned_on = [episode for step in RunFolder.open(learned_in).history for episode in step.trajectories]
+        if not learned_on:
+            raise ConfigError(f"Expected a run with a finished meta-step after --learned-in, got {learned_in}.")
     with make(env, **options) as made:
         _announce(context, env, options, made.unwrapped.families, episodes, repetitions, as_json=as_json)
         found = gate(made, *prompts, num_episodes=episodes, repetitions=repetitions, seed=seed, learned_on=learned_on)
