@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium
@@ -11,7 +11,7 @@ import pytest
 
 from metagym import ChatActor
 from metagym.testing import FakeChatModel
-from metagym.types import Usage
+from metagym.types import Message, Usage
 from tests.conftest import MakeGates, gates_of
 from tests.env.playing import played
 
@@ -19,7 +19,11 @@ pytestmark = pytest.mark.timeout(60)
 
 
 def test_info_holds_the_agreed_fields(make_gates: MakeGates) -> None:
-    env = make_gates(ChatActor(FakeChatModel(["Action: fly", "Action: knock"])), max_steps=4)
+
+    def reply(messages: Sequence[Message], call: Any) -> str:
+        return "Action: fly" if len(messages) == 2 and "Not executed" not in str(messages) else "Action: knock"
+
+    env = make_gates(ChatActor(FakeChatModel(reply)), max_steps=4)
     env.reset(seed=0)
     trajectories, _, _, _, info = env.step("p")
     assert set(info) == {

@@ -37,7 +37,8 @@ class FakeChatModel:
     """A chat model without a language model: a function of the conversation, or a list of replies for its turns.
 
     It takes the reply from the list by the number of the assistant's turns so far, so that concurrent episodes do
-    not disturb each other. It raises an exception in the list. `calls` keeps all calls.
+    not disturb each other; a reply that `ChatActor` does not send back, because it was not executed, does not count. It
+    raises an exception in the list. `calls` keeps all calls.
     """
 
     scripted = True
