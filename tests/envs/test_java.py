@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from metagym.envs.java import JavaMachine
 from metagym.envs.textworldexpress.env import TextWorldExpressEnv
 from metagym.registration import NEEDS
 from tests.conftest import SRC
@@ -68,3 +71,17 @@ def test_the_java_machine_ends_with_its_environment() -> None:
     env.close()
     with pytest.raises(ProcessLookupError):
         os.kill(machine, 0)
+
+
+def test_an_object_that_is_collected_after_its_machine_sends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip(NEEDS[TEXTWORLD[0]][1], reason=f"needs the extra {NEEDS[TEXTWORLD[0]][0]}")
+    caplog.set_level(logging.DEBUG, logger="py4j")
+    machine = JavaMachine("textworld-express", "textworld-express.jar")
+    thing = machine.jvm.java.util.ArrayList()
+    del machine
+    gc.collect()
+    caplog.clear()
+    del thing
+    gc.collect()
+    assert "refused" not in caplog.text
+    assert "Exception" not in caplog.text

@@ -49,6 +49,7 @@ class JavaMachine:
 def _end(gateway: Any, process: subprocess.Popen[bytes], owner: int) -> None:
     if os.getpid() == owner:  # a fork leaves its parent's machine alone
         gateway.close()
+        gateway._gateway_client.is_connected = False  # Java objects that are collected later send nothing
         process.kill()
         process.wait()
         assert process.stdin is not None
