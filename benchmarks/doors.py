@@ -93,7 +93,7 @@ class Listener:
     """Says the word that the prompt notes for this door, or for its colour (`- red: apple`); else a random one.
 
     With probability `slip` the word is random, too. A careful listener finds the word half of the time under any prompt
-    of 100 words or more: a stand-in for a model that plays better under a long prompt.
+    of 100 words or more: in place of a model that plays better under a long prompt.
     """
 
     scripted = True

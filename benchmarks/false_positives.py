@@ -256,7 +256,7 @@ def main() -> None:
     start = time.perf_counter()
     pool = Pool(arguments.pool, arguments.repetitions, arguments.slip)
     print(f"pool: {arguments.pool} meta-episodes a family, true gain {pool.true_gain:+.3f}", end="")
-    print(f" ({time.perf_counter() - start:.0f} s). SCRIPTED: a stand-in played.")
+    print(f" ({time.perf_counter() - start:.0f} s). SCRIPTED: a script played.")
     print(f"{'seeds':>6} {'A/A below 0.05':>15} {'95 % coverage':>14} {'two-way excludes 0':>19}")
     for num_seeds in SEEDS:
         found = simulate(pool, num_seeds, arguments.comparisons, bootstrap=True)

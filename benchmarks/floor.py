@@ -5,7 +5,7 @@ reflector `fixed`. Asked are the trend of the online score along the meta-steps,
 against natural play: tasks of the family drawn without regard to their role. Rows with p below 0.05 are named; the p of
 all rows together are Holm's, and one of these below 0.05 gives the exit code 1.
 
-The actor is a stand-in with a document of its own and random slips: it plays alike under any prompt, and scores
+The actor is a script with a document of its own and random slips: it plays alike under any prompt, and scores
 between 0 and 1. (`--actor random` reaches nothing but the stairs of a room.)
 
     python benchmarks/floor.py [--preset ict] [--seeds 10] [--natural 400] [--actor random]
@@ -164,7 +164,7 @@ def judge(found: Sequence[Found]) -> int:
         print(f"| {item.place} | {curve} | {shown} | {means} | {own:.3f}, {holm:.2f} |")
     below = [name for name, test in tests.items() if (test.p_value or 1.0) < 0.05]
     print(f"{len(tests)} tests, {len(below)} with an own p below 0.05 ({0.05 * len(tests):.1f} expected): {below}")
-    print("SCRIPTED: a stand-in played.")
+    print("SCRIPTED: a script played.")
     return int(any(item.sign for item in adjusted.values() if item is not None))
 
 

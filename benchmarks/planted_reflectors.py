@@ -270,7 +270,7 @@ def main() -> int:
         for judgement in found:
             if not is_right(item, judgement):
                 print(f"{item.name}: expected {sorted(item.right)}, got {sorted(judgement.marks)}", file=sys.stderr)
-    print("SCRIPTED: a stand-in played.")
+    print("SCRIPTED: a script played.")
     return int(is_any_wrong)
 
 

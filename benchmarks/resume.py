@@ -43,7 +43,7 @@ def main() -> None:
         read_report(path)
         read_s = time.perf_counter() - start
         with RunFolder.open(path) as run:
-            print(f"{run.num_episodes} episodes, {log.stat().st_size / 1e6:.0f} MB. SCRIPTED: a stand-in played.")
+            print(f"{run.num_episodes} episodes, {log.stat().st_size / 1e6:.0f} MB. SCRIPTED: a script played.")
     print(f"played {played_s:.2f} s, resumed {resumed_s:.2f} s, resumed without measurements {recalled_s:.2f} s, "
           f"read {read_s:.2f} s")  # fmt: skip
 

@@ -9,7 +9,7 @@ WAYS = ("knock", "push", "pull", "sing", "whistle", "wait")
 
 
 def respond(request: ServerRequest) -> str:
-    """Stand in for a model: the reflector advises to sing, the actor tries the ways in turn."""
+    """Answer in place of a model: the reflector advises to sing, the actor tries the ways in turn."""
     system = request.messages[0]["content"]
     if "IMPROVED PROMPT" in system:
         return "ANALYSIS: It never sang first.\nIMPROVED PROMPT: Sing to every gate before you try anything else."

@@ -7,7 +7,7 @@ from metagym.reflectors import method_names, takes_model
 
 
 def main() -> None:
-    # Each method is one short file in metagym/reflectors. Its model here is "demo": a scripted stand-in that answers
+    # Each method is one short file in metagym/reflectors. Its model here is "demo": a script that answers
     # in the method's own format. With {"model": ..., "base_url": ...} instead, a real model answers.
     results = {}
     for name in method_names():

@@ -24,7 +24,7 @@ def _modules() -> list[Any]:
 
 
 def _public_places(modules: list[Any]) -> dict[str, str]:
-    """Return where the reference documents a name that is also known by another: {other name: place}."""
+    """Return the place in the reference of each name that is also known by another: {other name: place}."""
     places = {}
     for module in modules:
         for name in getattr(module, "__all__", ()):

@@ -47,8 +47,8 @@ class MetaEnvConfig(RolloutConfig):
     allow_bad_batches: bool = False
     """Whether to go on after a batch in which every reply was cut off, empty, invalid or refused."""
     workers: Annotated[int | Text | WorkerOptions, BeforeValidator(read_workers)] = "local"
-    """Where inner environments live: `local`, in this process; N, in N worker processes; `ray`, on a Ray cluster; or a
-    mapping with limits, such as `{"processes": 4, "step_timeout_s": 20}` (see `metagym.workers.WorkerOptions`)."""
+    """The place of inner environments: `local`, this process; N, that number of worker processes; `ray`, a Ray cluster;
+    or a mapping with limits, such as `{"processes": 4, "step_timeout_s": 20}` (see `metagym.workers.WorkerOptions`)."""
     arm: Text = ""
     """Names this arm of a comparison; arms never share model noise."""
     budget: Budget = Budget()

@@ -24,7 +24,7 @@ class Extension:
     fingerprint: Any = None
     """A JSON mapping of everything that decides the output; None means the class's qualified name."""
     scripted: bool = False
-    """Whether this is a scripted stand-in, not a language model. Records and reports are marked `SCRIPTED`."""
+    """Whether this is a script, not a language model. Records and reports are marked `SCRIPTED`."""
     revision: str = ""
     """The version of the weights, if an outer trainer changes them."""
     keeps_ledger: bool = False

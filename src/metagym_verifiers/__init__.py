@@ -1,4 +1,4 @@
-"""The meta-episode of metagym, where verifiers looks for an environment: `vf-eval metagym-verifiers`."""
+"""The meta-episode of metagym under the name that verifiers looks for: `vf-eval metagym-verifiers`."""
 
 from metagym.bridges.verifiers_env import MetaEpisodeTaskset, MetaEpisodeVerifiersEnv
 

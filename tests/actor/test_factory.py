@@ -79,7 +79,7 @@ def test_an_actor_is_returned_unchanged_and_a_function_is_wrapped() -> None:
 
 def test_without_actor_and_model_the_demo_actor_plays_with_a_warning() -> None:
     demo = ScriptedActor(["x"])
-    with pytest.warns(ScriptedActorWarning, match=r"a scripted stand-in plays: it is no language model.*METAGYM_MODEL"):
+    with pytest.warns(ScriptedActorWarning, match=r"a script plays: it is no language model.*METAGYM_MODEL"):
         assert make_actor(None, demo=lambda: demo) is demo
 
 

@@ -103,7 +103,7 @@ def test_one_seed_is_printed_in_the_singular(preset: Path) -> None:
 
 
 def test_a_measurement_wants_an_explicit_actor_and_reflector() -> None:
-    with pytest.raises(ConfigError, match=r"No actor is named, and a scripted stand-in never plays without being"):
+    with pytest.raises(ConfigError, match=r"No actor is named, and a script never plays without being"):
         invoke("evaluate", "--preset", "ict-small")
     with pytest.raises(ConfigError, match=r"No reflector is named"):
         invoke("evaluate", "--preset", "ict-small", "--actor", "random")

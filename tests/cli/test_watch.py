@@ -199,7 +199,7 @@ def test_a_terminal_without_a_keyboard_is_drawn_on_all_the_same(run: RunFolder, 
     play(run, 0)
     play(run, 1)
     following, terminal = in_terminal(run.path, stdin=subprocess.DEVNULL)
-    assert b"finished" in read_until(terminal, b"SCRIPTED: a stand-in")
+    assert b"finished" in read_until(terminal, b"SCRIPTED: a script")
     assert following.wait(timeout=60) == 0
 
 

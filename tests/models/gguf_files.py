@@ -1,4 +1,4 @@
-"""Tiny GGUF files, and a stand-in for the engine that serves them: real files and processes, without weights."""
+"""Tiny GGUF files, and a fake of the engine that serves them: real files and processes, without weights."""
 
 from __future__ import annotations
 

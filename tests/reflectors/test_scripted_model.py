@@ -1,4 +1,4 @@
-"""The scripted stand-in for Gates answers each reply form from the request alone; its replies can be spoilt."""
+"""The script in place of a model on Gates answers each reply form from the request alone; its replies can be spoilt."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from tests.report.test_page import headlines, words
 
 def test_the_standings_are_shown_and_nothing_is_ranked_that_a_stand_in_played(report: Report, bout: Bout) -> None:  # noqa: F811
     page = report(bout.folder)
-    assert headlines(page) == ["SCRIPTED 4 methods side by side with a scripted stand-in: no method is ranked"]
+    assert headlines(page) == ["SCRIPTED 4 methods side by side with a script: no method is ranked"]
     told = words(page)
     assert "2 families, 3 seeds, the same tasks in all arms; 2 control arms. Each meta-episode may take 6 " in told
     assert "empty experience (ict) control" in told

@@ -98,10 +98,10 @@ class Naughty(gymnasium.Env[str, str]):
 
 
 def missing_version() -> Naughty:
-    """Stand in for an environment whose package is too old, and says so with an exception of its own."""
+    """Act as an environment whose package is too old, and says so with an exception of its own."""
     raise NeedsMoreError("nle", 3)
 
 
 def missing_package() -> Naughty:
-    """Stand in for an environment whose package is not installed."""
+    """Act as an environment whose package is not installed."""
     raise ImportError("pip install something")

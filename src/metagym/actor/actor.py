@@ -15,7 +15,7 @@ class Actor(Protocol):
     """Decides what to do next. One object plays all concurrent episodes, so it keeps nothing between calls.
 
     Optional attributes (see `metagym.optional_attributes.Extension`): `fingerprint`, a JSON mapping of everything that
-    decides its play; `scripted`, True for a stand-in that is not a language model; `revision`; `async aclose()`.
+    decides its play; `scripted`, True for a script that is not a language model; `revision`; `async aclose()`.
     """
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:

@@ -19,7 +19,7 @@ from metagym.types import Action, Episode, Observation, Step
 
 
 class ScriptedActorWarning(UserWarning):
-    """Warns that a scripted stand-in plays, because no model was named."""
+    """Warns that a script plays, because no model was named."""
 
 
 ACTOR_KEYS = (*MODEL_KEYS, "history_steps", "context_tokens", "reply_format", "constrain", "retrieve_items", "act")
@@ -48,7 +48,7 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None, off
                     "or pass actor='random'."
                 )
             warnings.warn(
-                "No model is named, so a scripted stand-in plays: it is no language model. Set METAGYM_MODEL, "
+                "No model is named, so a script plays: it is no language model. Set METAGYM_MODEL, "
                 "pass actor={'model': ..., 'base_url': ...}, or pass actor='demo' to silence this warning.",
                 ScriptedActorWarning,
                 stacklevel=2,

@@ -25,10 +25,10 @@ class TextAdapter(gymnasium.Env[str, str]):
     >>> env = TextAdapter(
     ...     gymnasium.make("FrozenLake-v1", is_slippery=False),
     ...     actions=["left", "down", "right", "up"],
-    ...     render=lambda observation, info: f"You stand on field {observation}.",
+    ...     render=lambda observation, info: f"You are on field {observation}.",
     ... )
     >>> env.reset(seed=0)[0], env.step("right")[0], env.step("fly")[0]
-    ('You stand on field 0.', 'You stand on field 1.', "Unknown command 'fly'. You stand on field 1.")
+    ('You are on field 0.', 'You are on field 1.', "Unknown command 'fly'. You are on field 1.")
     """
 
     def __init__(

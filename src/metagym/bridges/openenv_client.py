@@ -30,7 +30,7 @@ NUM_CHECKED = 4
 
 
 class Server(NamedTuple):
-    """Where the server is, and how actions and observations are written."""
+    """The address of the server, and how actions and observations are written."""
 
     url: str
     name: str

@@ -218,7 +218,7 @@ def options(
 
 
 def _hint(error: MetaGymError) -> str:
-    """Return where an infrastructure error comes from and what to do; empty if its message says so itself."""
+    """Return the source of an infrastructure error and what to do; empty if its message says so itself."""
     if not isinstance(error, InfrastructureError) or isinstance(error, BudgetExceededError | BadBatchError):
         return ""
     meta_step = error.meta_step if isinstance(error, EpisodesFailedError) else None

@@ -53,7 +53,7 @@ GUIDE: Final = (
     ),
     ("litellm:NAME", "a model of any provider through LiteLLM (extra litellm): litellm:anthropic/NAME"),
     ("package.module:Name", "your own class or function"),
-    ("demo, random", "scripted: the environment's stand-in, and random actions (actors only)"),
+    ("demo, random", "scripted: the environment's demo actor, and random actions (actors only)"),
     ("METHOD", "reflectors: a method's name (ict, ace_style, fixed, ...), over the actor's model if it asks one"),
     ("METHOD:MODEL", "reflectors: a method over NAME@URL, NAME, FILE.json, or `demo`, a scripted model for Gates"),
     ("FOLDER", "reflectors: a trained reflector, or any causal language model, in this process"),
@@ -67,7 +67,7 @@ def read_actor(spec: str | None, sampling: str | None = None) -> Any:
 
     if spec is None:
         raise ConfigError(
-            "No actor is named, and a scripted stand-in never plays without being asked. Write --actor NAME@URL (a "
+            "No actor is named, and a script never plays without being asked. Write --actor NAME@URL (a "
             "model on a server, such as Qwen/Qwen3-8B@http://localhost:8000/v1), --actor NAME (with OPENAI_API_KEY "
             "set), --actor local (a small model on this machine), or --actor demo for the scripted one."
         )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from metagym.runs import RunFolder
 
 RunArgument = Annotated[Path, Argument(help="The run folder.")]
-SCRIPTED = "SCRIPTED: a stand-in played, this says nothing about language models."
+SCRIPTED = "SCRIPTED: a script played, this says nothing about language models."
 SPENDING = {"num_retries", "num_unknown", "unknown_tokens", "cost"}  # in the JSON of a run, beside the usage
 
 

@@ -7,7 +7,7 @@ comparison.py    arms against each other                  controls.py, constant_
 transfer.py      prompts scored elsewhere                 family_stream.py     families one after another
 difficulty.py, task_check.py   are the tasks of all roles and meta-steps equally hard?   scale.py   bounds of scores
 preset.py        protocols by name, in presets/           memorisation.py      text copied from learning episodes
-extension.py     more seeds for a finished evaluation    variance.py    where the noise comes from
+extension.py     more seeds for a finished evaluation    variance.py    the sources of noise
 gate.py          two prompts, and whether to keep the new one
 campaign.py      a preset, played with its controls
 arena/           methods side by side, under equal budgets

@@ -70,7 +70,7 @@ class Plan:
         check_disjoint({"train": [task for tasks in learning for task in tasks], **self.roles})
 
     def fingerprint(self, env: MetaEnv) -> dict[str, Any]:
-        """Return what must match before evaluations are compared: all except the reflector and where it learned."""
+        """Return what must match for a comparison: all but the reflector and its learning environment."""
         exclude = {"first_prompt", "retries", "primary_endpoint"}
         if self.config.test_repetitions == 1:  # so that evaluations match that were made before there were any
             exclude.add("test_repetitions")

@@ -19,7 +19,7 @@ from metagym.runs.measurements import Copies, Learned, Measurement, Role
 from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, at_any_look, detectable_effect, finite_mean, together
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Usage, sum_usage
 
-SCRIPTED_NOTE = "SCRIPTED: a stand-in played or reflected; this says nothing about language models."
+SCRIPTED_NOTE = "SCRIPTED: a script played or reflected; this says nothing about language models."
 
 
 class ChosenPrompt(Record):
@@ -60,7 +60,7 @@ class EvaluationReport(Record):
     learn_from: dict[Text, Text] = {}
     """The families whose prompts were learned on another family, and that family."""
     scripted: bool
-    """Whether a scripted stand-in played or reflected in any part of it."""
+    """Whether a script played or reflected in any part of it."""
     overall: Figures
     """Families averaged with equal weight."""
     families: dict[Text, Figures]

@@ -1,4 +1,4 @@
-"""Where the noise of a gain comes from, and what more seeds, tasks or repetitions would buy for the same cost."""
+"""The sources of the noise of a gain, and what more seeds, tasks or repetitions would buy for the same cost."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def noise_sources(report: EvaluationReport) -> list[NoiseSource]:
 
 
 def noise_in_words(report: EvaluationReport) -> str:
-    """Return where the noise of the gain comes from and the best purchase, in a line; empty below two seeds or tasks.
+    """Return the sources of the noise of the gain and the best purchase, in a line; empty below two seeds or tasks.
 
     The best purchase is the one with the narrowest expected interval.
     """

@@ -1,7 +1,7 @@
 """Reflectors read a history of meta-steps and write the next prompt. One file per method.
 
 What the methods share: `protocol` (any reflector), `registry` (names), `method` (the base class), `prompt_document`
-(prompt, request and reply). `scripted_model` is the scripted stand-in for Gates: `"model": "demo"`.
+(prompt, request and reply). `scripted_model` is the script in place of a model on Gates: `"model": "demo"`.
 """
 
 from metagym.reflectors.ict import ChatReflector, read_reflection

@@ -1,4 +1,4 @@
-"""The scripted stand-in for a reflector's model on Gates: no language model, no key, no network.
+"""The script in place of a reflector's model on Gates: no language model, no key, no network.
 
 It answers any method that asks for one of its reply forms. It knows only the request: the way that opened each gate,
 and the rules that the request already holds (`when the gate is iron, push`). Elsewhere it finds nothing to write.

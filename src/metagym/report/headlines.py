@@ -79,7 +79,7 @@ def standings_headline(standings: Standings) -> tuple[str, str]:
         f"arms; {plural(controls, 'control arm')}. Each meta-episode may take {budget_text(standings)} to learn."
     )
     if standings.scripted:
-        return f"{plural(len(methods), 'method')} side by side with a scripted stand-in: no method is ranked", basis
+        return f"{plural(len(methods), 'method')} side by side with a script: no method is ranked", basis
     best = f"{methods[0].arm} scored highest, {format_mean(methods[0].test)}"
     if standings.winner_by_split is not None:
         best += f" (chosen on other seeds than scored on: {format_number(standings.winner_by_split)})"

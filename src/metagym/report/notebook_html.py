@@ -74,7 +74,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def box(title: str, *parts: str, scripted: bool = False) -> str:
     """Return the whole output: a title and its parts, all HTML."""
-    stamp = f" {mark('SCRIPTED')} a stand-in played: this shows nothing about language models" if scripted else ""
+    stamp = f" {mark('SCRIPTED')} a script played: this shows nothing about language models" if scripted else ""
     return f'<div style="{_BOX}"><div><b>{title}</b>{stamp}</div>{"".join(parts)}</div>'
 
 

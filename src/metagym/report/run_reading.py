@@ -67,7 +67,7 @@ class Run:
 
     @property
     def scripted(self) -> bool:
-        """Whether a scripted stand-in played or reflected."""
+        """Whether a script played or reflected."""
         known = [item for item in (self.manifest, self.report) if item is not None]
         parts: tuple[Sequence[Manifest | EvaluationReport | MetaStep | Measurement | Trajectory], ...]
         parts = (known, self.history, self.measurements, self.episodes)

@@ -1,4 +1,4 @@
-"""The one loop that plays an episode (observe, act, check the action, step), and the choice of where it runs."""
+"""The one loop that plays an episode (observe, act, check the action, step), in this process or in another."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Manifest(Record):
     arm: Json = None
     """The fingerprint of the arm, that is of the reflector: it is what a comparison compares."""
     scripted: bool = False
-    """Whether a scripted stand-in plays or reflects."""
+    """Whether a script plays or reflects."""
     evaluation: dict[Text, Json] | None = None
     """The protocol if the run is an evaluation of many meta-episodes; None if it is one meta-episode."""
 

@@ -43,7 +43,7 @@ def check_reflector(
     The message names the rule and the remedy. `reflector` is a class or a function that makes a reflector from a model;
     a class that takes no `model` is called without one. A ready reflector, such as `as_reflector(function)`, is checked
     as well, except with spoilt replies and for budgets, because its model cannot be replaced. `model` gives good
-    replies; by default it is the scripted stand-in for Gates, which knows the reply forms of this library's methods.
+    replies; by default it is the script for Gates, which knows the reply forms of this library's methods.
 
     >>> from metagym.reflectors.ace_style import AceStyle
     >>> check_reflector(AceStyle)

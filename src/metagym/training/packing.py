@@ -22,7 +22,7 @@ class Packed(NamedTuple):
     ids: Tensor
     """int64 of shape `[num_rows, length]`, as are `positions` and `segments`."""
     positions: Tensor
-    """Each reply goes on where the prompt ends."""
+    """The positions of a reply continue those of its prompt."""
     segments: Tensor
     """0 in the prompt, k in the k-th reply, -1 in the padding."""
     rows: Tensor

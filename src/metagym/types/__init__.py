@@ -105,7 +105,7 @@ class Task(Record):
     seed: int
     """Seed of the inner environment; shared by all arms of a comparison."""
     source: Text = ""
-    """Where the task comes from, if there are several places (such as folders of games)."""
+    """The source of the task, if there are several (such as folders of games)."""
     digest: Text = ""
     """Digest of the task's content. Equal content gives an equal digest and an equal role."""
     kind: Text = ""
@@ -278,7 +278,7 @@ class Trajectory(Record):
     traceback: Text = ""
     """The part of the failure's traceback that is your own code and what it called; empty if it was not in there."""
     scripted: bool = False
-    """Whether a scripted stand-in played; such a record is no evidence about language models."""
+    """Whether a script played; such a record is no evidence about language models."""
     actor_revision: Text = ""
     """The version of the actor that played, if an outer trainer changes it."""
 
@@ -312,7 +312,7 @@ class Reflection(Record):
     completion: Completion | None = None
     """The model's raw reply; None for a reflector without a model."""
     scripted: bool = False
-    """Whether a scripted stand-in wrote it."""
+    """Whether a script wrote it."""
     task_reads: Texts = ()
     """Fields of `task` (such as `family` or `seed`) that a reflector in Python read. No model sees any of them."""
 
@@ -345,6 +345,6 @@ class MetaStep(Record):
 
     @property
     def scripted(self) -> bool:
-        """Whether a scripted stand-in was the actor or the reflector."""
+        """Whether a script was the actor or the reflector."""
         by_reflector = self.reflection is not None and self.reflection.scripted
         return by_reflector or any(trajectory.scripted for trajectory in self.trajectories)

@@ -104,7 +104,7 @@ def test_text_in_a_vector_figure_is_text(tmp_path: Path) -> None:
     from xml.etree import ElementTree
 
     texts = {"".join(item.itertext()).strip() for item in ElementTree.parse(tmp_path / "a.svg").iter()}
-    assert {"my <run> & $x$", "_hidden[U+0000][U+001B]", "meta-step", "SCRIPTED: stand-ins, no language model"} <= texts
+    assert {"my <run> & $x$", "_hidden[U+0000][U+001B]", "meta-step", "SCRIPTED: no language model"} <= texts
 
 
 def test_a_figure_that_cannot_be_written_is_an_error_with_the_remedy(

@@ -20,7 +20,7 @@ class BabyAIMetaEnv(MetaEnv):
     """
 
     default_prompt = (
-        "You stand in a room of square tiles and have a mission. You see up to six steps ahead and three to each side. "
+        "You are in a room of square tiles and have a mission. You see up to six steps ahead and three to each side. "
         "Turn and walk to what the mission names: you have gone to a thing when it is one step ahead of you. There you "
         "pick up, drop, and toggle (open, close, unlock). You carry one thing at a time. A box that you open is gone. "
         "A locked door needs the key of its colour."

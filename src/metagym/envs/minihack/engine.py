@@ -37,9 +37,9 @@ def import_minihack() -> Any:
             if importlib.util.find_spec(name) is None:
                 raise missing_extra(name, "minihack")
         # minihack asks `pkg_resources` for the folders of two packages. The newest setuptools has no such module, and
-        # older ones take seconds to import it and warn that it is deprecated. A stand-in avoids both.
+        # older ones take seconds to import it and warn that it is deprecated. An empty module avoids both.
         present = sys.modules.get("pkg_resources")
-        sys.modules["pkg_resources"] = present or _stand_in()
+        sys.modules["pkg_resources"] = present or _empty_module()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -49,7 +49,7 @@ def import_minihack() -> Any:
                 del sys.modules["pkg_resources"]
 
 
-def _stand_in() -> Any:
+def _empty_module() -> Any:
     module: Any = types.ModuleType("pkg_resources")
     module.resource_filename = lambda package, resource: str(importlib.resources.files(package) / resource)
     return module

@@ -32,8 +32,8 @@ class ScienceWorldMetaEnv(MetaEnv):
     default_prompt = (
         "You do an experiment in a house with a workshop, a greenhouse and other rooms. Each action is one command. "
         "Look around, open doors and go from room to room, then do what the task says, step by step. `focus on THING` "
-        "tells which thing the task means: the wrong one fails the task at once, and the last one counts. `wait` lets "
-        "ten steps pass, `wait1` one. If you are asked which thing you mean, reply with its number."
+        "names the thing that the task means: the wrong one fails the task at once, and the last one counts. `wait` "
+        "lets ten steps pass, `wait1` one. If you are asked which thing you mean, reply with its number."
     )
     default_options: ClassVar[Mapping[str, Any]] = {
         "families": DEFAULT_FAMILIES,

@@ -29,7 +29,7 @@ AXES: Final[tuple[Axis, ...]] = ("meta-steps", "episodes", "tokens", "cost")
 NUM_POINTS: Final = 26
 STANDINGS_FILE: Final = "arena.json"
 PLUMBING: Final = (
-    "SCRIPTED, plumbing only: a stand-in played or reflected, so that the numbers say nothing about the methods. They "
+    "SCRIPTED, plumbing only: a script played or reflected, so that the numbers say nothing about the methods. They "
     "are in the order in which they were given. None is ranked."
 )
 
@@ -58,7 +58,7 @@ class Standing(Record):
     """That minus the test score of the baseline's prompt, paired by seed; None for the baseline itself. The intervals
     of all arms hold together."""
     adjusted_p: float | None
-    """Holm's p of that difference over all methods and controls; None if a scripted stand-in took part."""
+    """Holm's p of that difference over all methods and controls; None if a script took part."""
     ranks: tuple[int, int] | None = None
     """The best and the worst rank among the methods that the scores leave open, at 95 % for all methods at once."""
     misses_chance: bool = False
@@ -79,7 +79,7 @@ class Standing(Record):
 class Standings(Record):
     """The results of an arena on one environment and k: methods in the order of their test scores, then the controls.
 
-    If a scripted stand-in took part, nothing is ranked: methods are in the order in which they were given.
+    If a script took part, nothing is ranked: methods are in the order in which they were given.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION

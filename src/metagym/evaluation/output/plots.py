@@ -204,5 +204,5 @@ def _make_figure(
     require("matplotlib.backends.backend_agg", extra="report").FigureCanvasAgg(figure)
     panels = figure.subplots(1, num_panels, squeeze=False)[0]
     if scripted:
-        figure.suptitle("SCRIPTED: stand-ins, no language model", color="firebrick", fontsize="small")
+        figure.suptitle("SCRIPTED: no language model", color="firebrick", fontsize="small")
     return figure, list(panels)

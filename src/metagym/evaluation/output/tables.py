@@ -89,7 +89,7 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
 
 
 def noise_tables(report: EvaluationReport) -> list[RenderableType]:
-    """Return where the noise of the gain comes from, and what the cost of the evaluation, spent again, would buy.
+    """Return the sources of the noise of the gain, and what the cost of the evaluation, spent again, would buy.
 
     Raises:
         ConfigError: there are fewer than two seeds or tasks.

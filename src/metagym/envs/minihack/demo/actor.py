@@ -13,7 +13,7 @@ from metagym.types import Action, Episode, Observation, Step, derive_seed
 DEFAULT_PROMPT = """\
 You are the hero of a NetHack level, shown as text: @ is you, . is floor, | and - are walls, # is a corridor,
 + is a closed door, < and > are stairs up and down, letters are monsters, and other signs are things.
-North is up. What stands or lies on stairs hides them. Squares that are not drawn are unknown, or rock. You attack a
+North is up. A monster or a thing on stairs hides them. Squares that are not drawn are unknown, or rock. You attack a
 monster by a step towards it. Reach the goal in few steps. At each step choose exactly one of the available actions.
 While a menu or a question is open, the available actions are its answers; `continue` shows the rest of a message."""
 """The first prompt of a meta-episode: it explains the signs and gives no advice."""

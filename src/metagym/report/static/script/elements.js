@@ -64,4 +64,4 @@ const details = (title, fill) => {
 const number = (value, digits = 2, plus = false) =>
   value === undefined || value === null ? "\u2013"
     : (plus && value > 0 ? "+" : "") + value.toFixed(digits).replace("-", "\u2212");
-const stamp = (is) => (is ? el("b", { class: "stamp", title: "A stand-in played or reflected; this says nothing about language models." }, "SCRIPTED") : null);
+const stamp = (is) => (is ? el("b", { class: "stamp", title: "A script played or reflected; this says nothing about language models." }, "SCRIPTED") : null);

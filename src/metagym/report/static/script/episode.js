@@ -44,7 +44,7 @@ const secondsOf = (seconds) => `${number(seconds, seconds < 10 ? 2 : 0)} s`;
 
 function completionOf(step) {
   const completion = step.completion;
-  if (!completion) return el("p", { class: "note" }, "No model was called for this step: a stand-in or a function decided.");
+  if (!completion) return el("p", { class: "note" }, "No model was called for this step: a script or a function decided.");
   const usage = completion.usage ?? {};
   const facts = [`finish: ${completion.finish_reason ?? "stop"}`, completion.model, usage.prompt_tokens && `${usage.prompt_tokens} prompt tokens`, usage.completion_tokens && `${usage.completion_tokens} completion tokens`, usage.cached_tokens && `${usage.cached_tokens} of them cached`,
     step.took && `replied in ${secondsOf(step.took.s)}`, step.took?.waited >= 0.01 && `waited ${secondsOf(step.took.waited)} before`, step.took?.retries && `after ${step.took.retries} failed ${step.took.retries === 1 ? "try" : "tries"}`];

@@ -1,4 +1,4 @@
-// Where we are: addresses, keys, the theme, and the start.
+// Navigation: addresses, keys, the theme, and the start.
 
 async function route() {
   await go();

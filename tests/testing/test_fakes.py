@@ -1,4 +1,4 @@
-"""The stand-ins: a chat model that replies from a list or a function, and an actor that plays a list of actions."""
+"""The fakes: a chat model that replies from a list or a function, and an actor that plays a list of actions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stand-ins for language models: an actor that plays given actions, and a chat model that gives given replies."""
+"""Fakes in place of language models: an actor that plays given actions, and a chat model that gives given replies."""
 
 from __future__ import annotations
 
