@@ -45,7 +45,7 @@ class QuestionsMetaEnv(MetaEnv):
         else:
             columns = {"question": question, "answer": answer, "family": family, "split": split_column, "kind": kind}
             self._questions = TaskSet.from_rows(rows, **columns, score=score)  # type: ignore[arg-type]
-        if score == "numeric" or rows is None:
+        if self._questions.scored_by == "numeric":
             self.default_prompt += " Write numbers in digits; the last one in your reply counts."
         super().__init__(actor, **options)
 
