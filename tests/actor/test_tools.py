@@ -98,7 +98,8 @@ def test_an_invalid_call_is_not_executed_and_its_result_says_why() -> None:
     results = requests[1].body["messages"][3:]
     assert [item["content"] for item in results[:2]] == [
         "Not executed: The arguments of 'weigh' are wrong: 'parcel' is missing.",
-        "Not executed: There is no tool 'weight'. Did you mean 'weigh'?",
+        "Not executed: There is no tool 'weight'. Did you mean 'weigh'? "
+        "2 actions in a row were not executed. Choose another one.",
     ]
     assert results[2]["content"].startswith('{"name":"a"')
 

@@ -85,7 +85,10 @@ def test_the_record_holds_the_tools_once_and_says_why_a_call_was_not_executed() 
     assert [len(step.observation.tools or ()) for step in steps] == [2, 0, 0, 0, 0, 0]
     assert [step.command for step in steps] == [actions[0], None, None, call("drop"), "a", "a"]
     assert steps[2].observation.feedback == "There is no tool 'wiegh'. Did you mean 'weigh'?"
-    assert steps[3].observation.feedback == "The arguments of 'weigh' are wrong: 'parcel' is missing."
+    assert steps[3].observation.feedback == (
+        "The arguments of 'weigh' are wrong: 'parcel' is missing. 2 actions in a row were not executed. "
+        "Choose another one."
+    )
     assert trajectory.num_invalid == 2
     assert metagym.Trajectory.model_validate_json(trajectory.model_dump_json()) == trajectory
 

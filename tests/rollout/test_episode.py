@@ -76,8 +76,8 @@ def test_feedback_names_the_mistake_and_then_disappears() -> None:
     assert [step.observation.feedback for step in steps[:5]] == [
         "",
         "'fly' is not an available action. Copy one of them letter by letter.",
-        "No action.",
-        "Your action was empty.",
+        "No action. 2 actions in a row were not executed. Choose another one.",
+        "Your action was empty. 3 actions in a row were not executed. Choose another one.",
         "",
     ]
 
@@ -95,6 +95,13 @@ def test_feedback_names_the_nearest_action(text: str, named: str) -> None:
 def test_an_action_without_text_or_problem_is_reported_as_unreadable() -> None:
     steps = play(ScriptedActor([Action(text=None), "east"])).steps
     assert steps[1].observation.feedback == "Your reply could not be read."
+
+
+def test_a_model_that_repeats_a_wrong_reply_is_not_asked_the_same_again() -> None:
+    actor = ChatActor(FakeChatModel(["Action: fly"]))
+    steps = play(actor, max_steps=6).steps
+    asked = [actor.messages("", steps[:num], step.observation)[-1]["content"] for num, step in enumerate(steps)]
+    assert len(set(asked)) == len(asked) == 6
 
 
 def test_endless_bad_replies_end_at_max_steps() -> None:

@@ -47,7 +47,11 @@ MINIATURE = DemoConfig(
 
 
 def test_a_run_in_miniature_reports_everything(tmp_path: Path) -> None:
-    report = run_once(tmp_path, 3, MINIATURE)
+    lines: list[str] = []
+    report = run_once(tmp_path, 3, MINIATURE, on_progress=lines.append)
+    assert lines[0] == "run 3: supervised step 1 of 20"
+    assert any(line.startswith("run 3, shuffled rewards: step 1 of 1: ") for line in lines)
+    assert lines[-1] == "run 3: a reflector on 3 held-out laws"
     assert len(report.rewards) == 1
     assert report.shuffled is not None
     assert len(report.untrained.online) == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def train_demo_command(
-    runs: Annotated[int, Option(min=2, max=10, help="Training runs: the replicates of the t interval.")] = 5,
+    runs: Annotated[int, Option(min=1, max=10, help="Training runs: the replicates of the t interval.")] = 5,
     steps: Annotated[
         int | None, Option("--steps", "-n", min=1, help="GRPO steps of a run; 80, or 40 of a real model.")
     ] = None,
@@ -51,7 +52,8 @@ def train_demo_command(
     seeds, asked = range(seed, seed + runs), {"num_steps": steps or config.num_steps, "shuffled": shuffled}
     config = config.model_copy(update=asked)
     with resumable(out, AGAIN):
-        reports = run_demo(out, seeds, config, num_processes=min(processes, runs), on_run=print_rewards)
+        at_once = min(processes, (1 + shuffled) * runs)
+        reports = run_demo(out, seeds, config, num_processes=at_once, on_run=print_rewards, on_progress=_Lines())
     _print_reports(reports)
     console.print(f"\nThe runs are in {out}.", soft_wrap=True, highlight=False)
 
@@ -266,19 +268,25 @@ def _make_env(
     return make(env, num_steps=num_steps, **options, actor=actor, budget=model_options.read_budget(budget))
 
 
+class _Lines:
+    """Prints a line to the standard error every 30 seconds at most. A copy in another process counts for itself."""
+
+    def __init__(self) -> None:
+        self._printed_at = -math.inf
+
+    def __call__(self, text: str) -> None:
+        if time.monotonic() - self._printed_at >= PERIOD_S:
+            self._printed_at = time.monotonic()
+            print_text(text, to=errors)
+
+
 @contextlib.contextmanager
 def _training_progress() -> Iterator[Callable[[TrainingProgress], None]]:
     """Show what a training run does: a line that changes in a terminal, and a line every 30 seconds in a pipe."""
-    printed_at = time.monotonic() - PERIOD_S
+    print_line = _Lines()
 
     def show(progress: TrainingProgress) -> None:
-        nonlocal printed_at
-        text = progress.text()
-        if errors.is_terminal:
-            status.update(text)
-        elif time.monotonic() - printed_at >= PERIOD_S:
-            printed_at = time.monotonic()
-            print_text(text, to=errors)
+        (status.update if errors.is_terminal else print_line)(progress.text())
 
     with errors.status("loading the model") as status:
         yield show

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -75,7 +76,8 @@ async def run_episode(
         command, problem = _resolve(action, observation.available_actions, tools, config.invalid)
         if command is None:
             reward, events = 0.0, ()
-            next_observation = observation.model_copy(update={"feedback": problem, "tools": None})
+            feedback = problem + _count_in_a_row(steps)
+            next_observation = observation.model_copy(update={"feedback": feedback, "tools": None})
         else:
             frame = await env.step(command)
             reward, events = frame.reward, frame.info.get("events", ())
@@ -174,6 +176,15 @@ def _resolve(
         return command, ""
     problem = _not_available(action.text, available or ()) if action.text.strip() else "Your action was empty."
     return (action.text if invalid == "execute" else None), problem
+
+
+def _count_in_a_row(steps: Sequence[Step]) -> str:
+    """Return what the feedback adds if the steps before were not executed either.
+
+    The reply itself is not sent back. So without a number, a model that repeats itself would be asked the same again.
+    """
+    num = 1 + sum(1 for _ in itertools.takewhile(lambda step: step.command is None, reversed(steps)))
+    return "" if num == 1 else f" {num} actions in a row were not executed. Choose another one."
 
 
 def _not_available(text: str, available: Sequence[str]) -> str:

@@ -33,6 +33,10 @@ from metagym.types import Completion, MetaStep, Record, Text, derive_seed, diges
 torch = require("torch", extra="train")
 
 
+OnLine = Callable[[str], Any]
+"""Gets a line about what a run does."""
+
+
 class DemoConfig(Record):
     """The size of the demonstration."""
 
@@ -100,20 +104,25 @@ class ShuffledReward(MetaReward):
         return [rewards[int(place)] for place in order]
 
 
-def prepare(folder: Path, seed: int, config: DemoConfig) -> list[Experience]:
+def prepare(folder: Path, seed: int, config: DemoConfig, *, on_progress: OnLine | None = None) -> list[Experience]:
     """Make the start model and its experience on train laws, unless the folder holds them; return the experience."""
+    report = _labelled(f"run {seed}", on_progress)
     with _environment(toy.GradedGatesMetaEnv) as env:
         if not (folder / EXPERIENCE).exists():
-            start = _make_start(folder / "start", seed, config)
+            start = _make_start(folder / "start", seed, config, report)
+            report(f"{config.num_loops} loops of the untrained reflector, for the experience")
             laws = _some_train_laws("train laws", seed, config.num_loops)
             histories, _ = toy.play_loops(env, toy.write_with(start, seed=seed), laws, num_steps=4, seed=seed)
             write_jsonl(to_experience(histories, fingerprint=digest(env.fingerprint)), folder / EXPERIENCE)
     return read_experience(folder / EXPERIENCE)
 
 
-def train_arm(folder: Path, seed: int, config: DemoConfig, *, shuffled: bool = False) -> Path:
+def train_arm(
+    folder: Path, seed: int, config: DemoConfig, *, shuffled: bool = False, on_progress: OnLine | None = None
+) -> Path:
     """Train the start model on true or on shuffled rewards; return the last checkpoint."""
-    experience = prepare(folder, seed, config)
+    experience = prepare(folder, seed, config, on_progress=on_progress)
+    report = _labelled(f"run {seed}, {'shuffled' if shuffled else 'true'} rewards", on_progress)
     with _environment(toy.GradedGatesMetaEnv) as env:
         last = train(
             folder / "start",
@@ -128,21 +137,28 @@ def train_arm(folder: Path, seed: int, config: DemoConfig, *, shuffled: bool = F
                 lora_rank=config.lora_rank if config.model else None,
             ),
             render=toy.compact_messages,
+            on_progress=lambda progress: report(progress.text()),
         )
     return last
 
 
-def run_once(folder: Path, seed: int, config: DemoConfig) -> RunReport:
+def run_once(folder: Path, seed: int, config: DemoConfig, *, on_progress: OnLine | None = None) -> RunReport:
     """Make a reflector, train it, measure it with its controls, write `report.json`; skip what the folder holds."""
     file = folder / "report.json"
     if file.exists():
         return read_record(file, RunReport)
-    trained = Policy.load(train_arm(folder, seed, config))
-    shuffled = Policy.load(train_arm(folder, seed, config, shuffled=True)) if config.shuffled else None
+
+    def train_on(*, shuffled: bool) -> Policy:
+        return Policy.load(train_arm(folder, seed, config, shuffled=shuffled, on_progress=on_progress))
+
+    trained = train_on(shuffled=False)
+    shuffled = train_on(shuffled=True) if config.shuffled else None
     start = Policy.load(folder / "start")
+    report_line = _labelled(f"run {seed}", on_progress)
     with _environment(GatesMetaEnv, split="test") as env:
 
         def measured(write: toy.WritePrompts) -> toy.HeldOut:
+            report_line(f"a reflector on {config.num_laws} held-out laws")
             return toy.measure_held_out(env, write, toy.TEST_LAWS[: config.num_laws], seed=seed)
 
         constant = best_constant(env, seed)
@@ -178,8 +194,12 @@ def run_demo(
     *,
     num_processes: int = 1,
     on_run: Callable[[RunReport], Any] | None = None,
+    on_progress: OnLine | None = None,
 ) -> list[RunReport]:
-    """Run one training run per seed, `num_processes` at a time; return the reports in the order of the seeds."""
+    """Run one training run per seed, `num_processes` at a time; return the reports in the order of the seeds.
+
+    `on_progress` gets lines about what is done. It is called in the processes of the runs, so it must be picklable.
+    """
     # Spawn, since a forked child would inherit torch's threads in an undefined state. One thread each, since two
     # threads on two busy cores take ten times as long.
     spawn = multiprocessing.get_context("spawn")
@@ -192,11 +212,14 @@ def run_demo(
             # The parts of a run are separate tasks: with five whole runs on two cores, the last leaves one idle.
             place = Path(folder) / f"seed-{seed}"
             if not (place / "report.json").exists():
-                pool.submit(prepare, place, seed, config).result()
-                arms = {False, config.shuffled}
-                for arm in [pool.submit(train_arm, place, seed, config, shuffled=shuffled) for shuffled in arms]:
+                pool.submit(prepare, place, seed, config, on_progress=on_progress).result()
+                arms = [
+                    pool.submit(train_arm, place, seed, config, shuffled=shuffled, on_progress=on_progress)
+                    for shuffled in {False, config.shuffled}
+                ]
+                for arm in arms:
                     arm.result()
-            report = pool.submit(run_once, place, seed, config).result()
+            report = pool.submit(run_once, place, seed, config, on_progress=on_progress).result()
             if on_run is not None:
                 on_run(report)
             return report
@@ -208,13 +231,20 @@ def run_demo(
             raise
 
 
-def _make_start(path: Path, seed: int, config: DemoConfig) -> Policy:
+def _labelled(label: str, on_progress: OnLine | None) -> OnLine:
+    return lambda line: None if on_progress is None else on_progress(f"{label}: {line}")
+
+
+def _make_start(path: Path, seed: int, config: DemoConfig, report: OnLine) -> Policy:
+    def on_step(step: int) -> None:
+        report(f"supervised step {step + 1} of {config.supervised_steps}")
+
     if not config.model:
-        return make_start(path, seed=seed, num_steps=config.supervised_steps)
+        return make_start(path, seed=seed, num_steps=config.supervised_steps, on_step=on_step)
     if (path / "config.json").exists():
         return Policy.load(path)
-    num_steps, rank = config.supervised_steps, config.lora_rank
-    return make_real_start(config.model, path, seed=seed, num_steps=num_steps, lora_rank=rank)
+    sizes = {"num_steps": config.supervised_steps, "lora_rank": config.lora_rank}
+    return make_real_start(config.model, path, seed=seed, **sizes, on_step=on_step)
 
 
 def _environment(kind: type[GatesMetaEnv], **options: Any) -> GatesMetaEnv:

@@ -9,8 +9,9 @@ without the supervised phase, it did not even learn the format.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,8 @@ CHATML = (
 REPLY = "IMPROVED PROMPT:\n"
 NUM_EXAMPLES = 2048
 INFORMED_SHARE = 0.3
+OnStep = Callable[[int], Any]
+"""Called before each supervised step, with its number from 0."""
 REAL_BATCH = 8
 """Examples in a supervised step of a real model."""
 EPISODES_PER_STEP = 2
@@ -112,6 +115,7 @@ def supervise(
     num_steps: int,
     batch_size: int = 32,
     learning_rate: float = 4e-3,
+    on_step: OnStep | None = None,
 ) -> None:
     """Train the policy on the pairs."""
     prompts = [policy.encode(messages) for messages, _ in pairs]
@@ -119,6 +123,8 @@ def supervise(
     rng = np.random.default_rng(derive_seed("batches", seed))
     optimizer = torch.optim.AdamW(policy.trainable().values(), lr=learning_rate, weight_decay=0.0)
     for step in range(num_steps):
+        if on_step is not None:
+            on_step(step)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * min(1.0, (step + 1) / 50) * min(1.0, 2 * (1 - step / num_steps))
         rows = rng.integers(len(pairs), size=batch_size)
@@ -130,21 +136,24 @@ def supervise(
         optimizer.step()
 
 
-def make_start(path: str | Path, *, seed: int, num_steps: int = 800) -> Policy:
+def make_start(path: str | Path, *, seed: int, num_steps: int = 800, on_step: OnStep | None = None) -> Policy:
     """Make the tiny reflector before GRPO, save it to the folder `path`, and return it. It knows no reward."""
     pairs = make_examples(NUM_EXAMPLES, seed=seed)
     tokenizer = make_tokenizer([messages[0]["content"] + "\n" + reply for messages, reply in pairs])
     policy = Policy(make_tiny_model(len(tokenizer), seed=seed), tokenizer)  # type: ignore[arg-type]
-    supervise(policy, pairs, seed=seed, num_steps=num_steps)
+    supervise(policy, pairs, seed=seed, num_steps=num_steps, on_step=on_step)
     policy.save(path)
     return policy
 
 
-def make_real_start(model: str, path: str | Path, *, seed: int, num_steps: int, lora_rank: int) -> Policy:
+def make_real_start(
+    model: str, path: str | Path, *, seed: int, num_steps: int, lora_rank: int, on_step: OnStep | None = None
+) -> Policy:
     """Teach a language model the same format, save it to the folder `path`, and return it. It knows no reward."""
     policy = Policy.load(model, lora_rank=lora_rank)
     pairs = make_examples(num_steps * REAL_BATCH, seed=seed)
-    supervise(policy, pairs, seed=seed, num_steps=num_steps, batch_size=REAL_BATCH, learning_rate=1e-3)
+    sizes = {"num_steps": num_steps, "batch_size": REAL_BATCH}
+    supervise(policy, pairs, seed=seed, **sizes, learning_rate=1e-3, on_step=on_step)
     taught, part = policy.merged(), Path(f"{path}.part")
     taught.save(part)
     part.replace(path)  # it gets its name only when it is complete
