@@ -51,3 +51,13 @@ def test_the_environment_answers_the_commands_of_the_example_run_as_it_did() -> 
 def test_every_cassette_is_played() -> None:
     assert {path.stem for path in (FOLDER / "cassettes").iterdir()} == PLAYED.keys()
     assert sum(path.stat().st_size for path in (FOLDER / "cassettes").iterdir()) < 5_000_000
+
+
+def test_the_page_of_the_learning_run_shows_what_its_folder_holds() -> None:
+    folder = PAGE.with_name("learning_run")
+    script = [sys.executable, str(FOLDER / "learning_run.py"), str(folder)]
+    done = subprocess.run(script, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in folder.with_suffix(".md").read_text(encoding="utf-8")
+    for file in folder.glob("*/report.json"):
+        lines = (file.parent / "trained" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line)["reward"] for line in lines] == json.loads(file.read_text(encoding="utf-8"))["rewards"]
