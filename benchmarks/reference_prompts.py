@@ -33,8 +33,6 @@ from metagym.optional_attributes import extension_of
 from metagym.statistics import holm, mean_interval
 from metagym.types import Trajectory
 
-EPISODES = 4
-"""The episodes of one cluster; also the local server's slots."""
 MAX_REPLY_TOKENS = {"act": 40, "react": 300}
 PROMPTS = ("default", "right", "wrong", "other family")
 
@@ -53,6 +51,8 @@ class World(NamedTuple):
 
     options: Mapping[str, Any]
     clusters: tuple[Cluster, ...]
+    num_tasks: int = 3
+    """The tasks of a cluster; the local server has four slots."""
 
 
 def lines(lessons: Mapping[str, str]) -> str:
@@ -82,7 +82,7 @@ def gates() -> World:
 
     laws = FAMILIES[:: len(FAMILIES) // 8][:8]
     clusters = tuple(Cluster(law, FAMILIES.index(law), lessons_of(law)) for law in laws)
-    return World({"max_steps": 12, "score": "progress"}, clusters)
+    return World({"max_steps": 12, "score": "progress"}, clusters, num_tasks=4)
 
 
 def alfworld() -> World:
@@ -107,21 +107,21 @@ def minihack() -> World:
     }
     lessons = {"right": lines(own), "wrong": lines(exchanged(own)), "other family": lines(other)}
     family = "MiniHack-Room-Random-5x5-v0"
-    return World({"max_steps": 25}, tuple(Cluster(family, seed, lessons) for seed in range(8)))
+    return World({"max_steps": 12}, tuple(Cluster(family, seed, lessons) for seed in range(8)))
 
 
 WORLDS = {"Gates": gates, "ALFWorld": alfworld, "MiniHack": minihack}
 
 
-def play(world: str, options: Mapping[str, Any], cluster: Cluster, prompt: str, actor: Actor) -> tuple[Trajectory, ...]:
+def play(name: str, world: World, cluster: Cluster, prompt: str, actor: Actor) -> tuple[Trajectory, ...]:
     """Play the tasks of a cluster under one of the four prompts."""
     made = gymnasium.make(
-        f"MetaGym/{world}-v0",
+        f"MetaGym/{name}-v0",
         actor=actor,
         families=[cluster.family],
-        episodes_per_step=EPISODES,
+        episodes_per_step=world.num_tasks,
         allow_bad_batches=True,
-        **options,
+        **world.options,
     )
     with closing(cast(MetaEnv, made.unwrapped)) as env:
         _, info = env.reset(seed=cluster.seed)
@@ -135,7 +135,7 @@ def means_of(world: str, actor: Actor, keep: Callable[[str], object]) -> dict[st
     means: dict[str, list[float]] = {prompt: [] for prompt in PROMPTS}
     for cluster in made.clusters:
         for prompt in PROMPTS:
-            played = play(world, made.options, cluster, prompt, actor)
+            played = play(world, made, cluster, prompt, actor)
             for trajectory in played:
                 told = {"world": world, "cluster": [cluster.family, cluster.seed], "prompt": prompt}
                 keep(json.dumps({**told, "episode": trajectory.model_dump(mode="json")}) + "\n")
@@ -161,10 +161,9 @@ def print_results(model: str, results: Mapping[str, Mapping[str, Sequence[float]
             has_ends = gain is not None and gain.low is not None
             shown = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain is not None and has_ends else ""
             p = f"{adjusted[world]:.3f}" if prompt == "right" else ""
-            num = len(means[prompt])
-            rows.append(
-                (model, world, prompt, f"{num} / {num * EPISODES}", f"{sum(means[prompt]) / num:.3f}", shown, p)
-            )
+            num, mean = len(means[prompt]), sum(means[prompt]) / len(means[prompt])
+            size = f"{num} / {num * WORLDS[world]().num_tasks}"
+            rows.append((model, world, prompt, size, f"{mean:.3f}", shown, p))
     print_table(("model", "world", "prompt", "clusters / episodes", "score", "minus default [95 %]", "p (Holm)"), *rows)
 
 
