@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from measuring import print_table
 
+from metagym.evaluation.output.plots import write_figure
 from metagym.statistics import mean_interval
 
 if TYPE_CHECKING:
@@ -65,14 +66,11 @@ def rewards(folder: Path, arm: str) -> list[list[float]]:
 
 def draw(folder: Path, target: Path) -> None:
     """Draw the rewards of the training, and the held-out success after each reflection."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "metagym"  # equal results, equal file
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     colours = dict(zip(ARMS, ("0.4", "C0", "C1", "C3", "C4", "C2"), strict=True))
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.4), layout="constrained", sharey=True)
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
     for arm in ("trained", "shuffled"):
         curves = rewards(folder, arm)
         for curve in curves:
@@ -88,7 +86,7 @@ def draw(folder: Path, target: Path) -> None:
     right.set(title="held-out laws", xlabel="reflections", ylabel="success")
     right.set_xticks(range(5))
     right.legend(loc="upper left", bbox_to_anchor=(1, 1))
-    figure.savefig(target, metadata={"Date": None})
+    write_figure(figure, target)
 
 
 def write_samples(folder: Path, num_batches: int) -> None:

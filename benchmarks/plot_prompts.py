@@ -14,6 +14,8 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
 
+from metagym.evaluation.output.plots import write_figure
+
 PROMPTS = ("default", "right", "wrong", "other family")
 
 
@@ -30,23 +32,18 @@ def scores(lines: list[str]) -> dict[str, dict[str, list[float]]]:
 
 
 def main(source: str, target: str) -> None:
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "metagym"  # equal results, equal file
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     found = scores(Path(source).read_text(encoding="utf-8").splitlines())
-    figure, axes = pyplot.subplots(
-        1, len(found), figsize=(4.5 * len(found), 3.2), layout="constrained", sharey=True, squeeze=False
-    )
+    figure = Figure(figsize=(4.5 * len(found), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(found), sharey=True, squeeze=False)
     for axis, (world, clusters) in zip(axes.flat, found.items(), strict=True):
         for means in clusters.values():
             axis.plot(PROMPTS, means, color="0.75", linewidth=1)
         axis.plot(PROMPTS, [fmean(column) for column in zip(*clusters.values(), strict=True)], "o", color="C0")
         axis.set(title=world, ylim=(0, 1))
     axes.flat[0].set_ylabel("score")
-    figure.savefig(target, metadata={"Date": None})
+    write_figure(figure, Path(target))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from metagym.evaluation.output.plots import write_figure
+
 PANELS = (
     ("latency", "episodes in flight", "ratio to the engine or the bound", 2),
     ("growth", "batch", "CPU an episode (us)", 2),
@@ -31,14 +33,11 @@ def curves(results: dict[str, Any], benchmark: str) -> dict[str, list[tuple[floa
 
 
 def main(source: str, target: str) -> None:
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "metagym"  # equal results, equal file
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     results = json.loads(Path(source).read_text(encoding="utf-8"))
-    figure, axes = pyplot.subplots(2, 2, figsize=(10, 6.5), layout="constrained")
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    axes = figure.subplots(2, 2)
     for axis, (benchmark, x, y, base) in zip(axes.flat, PANELS, strict=True):
         found = curves(results, benchmark)
         one = {name: points for name, points in found.items() if name == y}
@@ -52,7 +51,7 @@ def main(source: str, target: str) -> None:
             axis.set_xscale("log", base=base)
         if axis.get_legend_handles_labels()[0]:
             axis.legend(fontsize=7)
-    figure.savefig(target, metadata={"Date": None})
+    write_figure(figure, Path(target))
 
 
 if __name__ == "__main__":

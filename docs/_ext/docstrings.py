@@ -37,7 +37,7 @@ def _public_places(modules: list[Any]) -> dict[str, str]:
 
 
 def _resolve(app: Any, env: Any, node: Any, contnode: Any) -> Any:
-    """Lead every name of an object to the one place where it is documented."""
+    """Lead every name of an object to the one place of its documentation."""
     place = app.metagym_places.get(node.get("reftarget", ""))
     if node.get("refdomain") != "py" or place is None:
         return None

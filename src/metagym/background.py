@@ -144,7 +144,7 @@ class BackgroundLoop:
         asyncio.set_event_loop(loop)
         try:
             # SystemExit and KeyboardInterrupt end `run_forever`, after their task has kept them for its caller.
-            # The loop must then go on, or that caller would wait for ever.
+            # The loop must then continue, or that caller would wait for ever.
             is_stopped = False
             while not is_stopped:
                 with contextlib.suppress(SystemExit, KeyboardInterrupt):

@@ -97,7 +97,7 @@ def _share(count: int, total: int) -> str:
 
 
 def common_problem(trajectories: Sequence[Trajectory]) -> str:
-    """Return what went wrong in all replies of a batch that a model played, and the remedy; empty if they differ."""
+    """Return the mistake in all replies of a batch that a model played, and the remedy; empty if they differ."""
     played = [item for item in trajectories if item.score is not None]
     reasons = {item.stop_reason for item in played if not item.steps}
     if played and not any(item.steps for item in played):

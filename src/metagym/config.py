@@ -45,7 +45,7 @@ class MetaEnvConfig(RolloutConfig):
     max_failure_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of a batch that may fail for infrastructure reasons before `step` raises."""
     allow_bad_batches: bool = False
-    """Whether to go on after a batch in which every reply was cut off, empty, invalid or refused."""
+    """Whether to continue after a batch in which every reply was cut off, empty, invalid or refused."""
     workers: Annotated[int | Text | WorkerOptions, BeforeValidator(read_workers)] = "local"
     """The place of inner environments: `local`, this process; N, that number of worker processes; `ray`, a Ray cluster;
     or a mapping with limits, such as `{"processes": 4, "step_timeout_s": 20}` (see `metagym.workers.WorkerOptions`)."""

@@ -34,8 +34,8 @@ ACTION_GRAMMAR = "exact, then case and white space"
 class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
     """An environment whose action is a system prompt: one step plays a batch of episodes under it.
 
-    A subclass defines what is played (`make_inner_env`, `make_task_set`). It may also define the score of an episode
-    (`score`), the first prompt (`default_prompt`), and a scripted actor for offline use (`make_demo_actor`).
+    A subclass defines environment and tasks (`make_inner_env`, `make_task_set`). It may also define the score of an
+    episode (`score`), the first prompt (`default_prompt`), and a scripted actor for offline use (`make_demo_actor`).
     Options are the fields of `MetaEnvConfig`. A `Player` plays the episodes.
 
     >>> import gymnasium, metagym
@@ -228,7 +228,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         return _by_prompt(index, prompts, await self.player.play(episodes))
 
     def record_to(self, recorder: Recorder | None) -> Recorder | None:
-        """Keep every episode in `recorder`, and recall from it what was played before; return the previous recorder."""
+        """Keep every episode in `recorder`, and recall earlier ones from it; return the previous recorder."""
         before, self.player.recorder = self.player.recorder, recorder
         return before
 
@@ -253,7 +253,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         }
 
     def inner_fingerprint(self) -> dict[str, Any]:
-        """Return what decides the inner environment besides the options: its own options, packages and data."""
+        """Return the settings of the inner environment besides the options: its own options, packages and data."""
         return {}
 
     def new_meta_episode(
@@ -284,7 +284,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         """Return `prompt` if it is a valid prompt, else raise InvalidPromptError."""
         if isinstance(prompt, str) and len(prompt) <= self._prompts.max_length and clean_text(prompt) == prompt:
             return prompt
-        return self._prompts.check(prompt)  # says what is wrong
+        return self._prompts.check(prompt)  # its error names the mistake
 
     def play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
         """Play episodes of any meta-episode in one run of the engine."""

@@ -1,4 +1,4 @@
-"""The exceptions. Each message says what was expected, what was given, and what to do.
+"""The exceptions. Each message names the expected value, the given one, and the remedy.
 
 MetaGymError
 ├── ConfigError (ValueError)             an argument is wrong

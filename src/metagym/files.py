@@ -46,7 +46,7 @@ def whole_lines(path: Path, start: int = 0, *, growing: bool = False) -> Iterato
 
 
 class Tail:
-    """Returns the whole lines that were added to a file since the last look. What was read once is not read again.
+    """Returns the whole lines that were added to a file since the last look. No line is read twice.
 
     A line that is not finished waits for its end. A file that does not exist (yet, or any more) has no lines;
     one that is shorter than before, or is another file, is read from the start.

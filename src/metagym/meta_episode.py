@@ -262,7 +262,7 @@ def make_schedule(schedule: str | Schedule) -> Schedule:
 
 
 def check_batch(batch: object) -> tuple[Task, ...]:
-    """Return what a schedule returned, if it is a batch of tasks."""
+    """Return the result of a schedule, if it is a batch of tasks."""
     if isinstance(batch, Sequence) and batch and all(isinstance(task, Task) for task in batch):
         return tuple(batch)
     raise ConfigError(f"A schedule must return a non-empty sequence of tasks, got {batch!r}.")

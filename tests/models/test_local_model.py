@@ -20,6 +20,7 @@ import pytest
 from metagym.actor import ChatActor, make_actor
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import ConfigError, MissingExtraError, ModelUnavailableError
+from metagym.imports import package_versions
 from metagym.models import Call, ClientConfig, GGUFChatModel, LlamaCppConfig, local_model, local_server, make_model
 from metagym.reflectors import make_reflector
 from metagym.types import Completion
@@ -114,7 +115,7 @@ def test_the_fingerprint_holds_what_decides_a_reply(weights: Path) -> None:
     assert len(digest) == 64
     assert model.fingerprint == {
         "model": "tiny",
-        "engine": {},
+        "engine": package_versions("xllamacpp"),
         "context_tokens": 4096,
         "slots": 4,
         "sampling": model.sampling,

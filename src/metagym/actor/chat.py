@@ -16,7 +16,7 @@ from metagym.types import Action, Completion, Episode, Message, Observation, Ste
 FILLED_AGAIN = 0.75
 """The share of the context that is filled after turns were left out."""
 MAX_REPEATED_LIST = 200
-"""Characters of a list of actions that is repeated in each turn. A small model copies what is near."""
+"""Characters of a list of actions that is repeated in each turn. A small model copies the text nearest to its reply."""
 STILL_HOLDS = "The last observation still holds:"
 """What precedes an observation that is repeated, so that its events are not read as new ones."""
 Exchange = Callable[[Step | None, Step], tuple[Message, ...]]
@@ -29,7 +29,7 @@ class ChatActor(Extension):
     The system message is the prompt and the reply format ("react": a thought and an action, or "act": the action
     alone); each observation is a user message. A long list of actions that is the same as in the turn before is not
     repeated, unless the last action was not executed: then the turn ends with the list and the reply format. A reply
-    whose action was not executed is not sent back, since small models copy it; the next turn says what was wrong. With
+    whose action was not executed is not sent back, since small models copy it; the next turn names the mistake. With
     `history_steps`, only that number of the last steps is sent; the goal stays, and the roles alternate.
     `read_prompt` picks the part of the prompt to send (see `retrieve_items`); the part that was sent is recorded.
     With `context_tokens`, the size of the model's context (if it is known, that is the default), the oldest turns
@@ -118,7 +118,7 @@ class ChatActor(Extension):
 
     def _exchange(self, before: Step | None, step: Step) -> tuple[Message, ...]:
         action = step.action
-        if step.command is None:  # the next turn holds the same observation, and says what was wrong
+        if step.command is None:  # the next turn holds the same observation, and names the mistake
             return ()
         reply = action.completion.text if action.completion else f"Action: {action.text}"
         return (
@@ -290,7 +290,7 @@ def find_reply_format(name: str) -> ReplyFormat:
 
 
 def reply_form(name: str, actions: Sequence[str] | None, max_reply_tokens: int | None) -> ReplyForm:
-    """Return what a reply in that format is held to; the thought is short enough for the token limit of the reply."""
+    """Return the form to which a reply is held; the thought is short enough for the token limit of the reply."""
     actions = tuple(dict.fromkeys(action for action in actions or () if action.strip() and "\n" not in action))
     if name == "act":
         return ReplyForm(actions, None)

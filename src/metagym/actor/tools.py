@@ -105,7 +105,7 @@ class ToolActor(Extension):
         return groups
 
     def _num_left_out(self, steps: Sequence[Step]) -> int:
-        """Return the number of oldest turns that lie before the last `history_steps` steps; the last turn stays."""
+        """Return the number of oldest turns before the last `history_steps` steps; the last turn stays."""
         if self.history_steps is None:
             return 0
         turns, num_steps = turns_of(steps), len(steps)

@@ -30,7 +30,7 @@ class ToolEnv(gymnasium.Env[str, str]):
     """An inner environment whose methods with the mark `tool` are the agent's tools.
 
     A subclass writes `start`, which sets a task up and returns the first text, and `score`, which judges the end.
-    A call returns what its method returned: a text as it is, everything else as JSON. A call that cannot work raises
+    A call returns the result of its method: a text as it is, everything else as JSON. A call that cannot work raises
     `ToolError`, and its message is the result; any other exception is an error of the environment.
     The episode ends when the agent writes a text without a call, unless `respond` has an answer, or when a tool calls
     `finish`. If `score` returns a bool, it is the success; a number is the reward of the last step.

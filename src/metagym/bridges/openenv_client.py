@@ -42,7 +42,7 @@ class Server(NamedTuple):
 
 
 def read_server(url: str, *, action: str | None = None, text: str | None = None) -> Server:
-    """Ask a server what it serves; without `action` and `text` they are the only texts in its schemas."""
+    """Ask a server for its schemas; without `action` and `text` they are the only texts in its schemas."""
     url = url.rstrip("/")
     about, schema = _ask(url, "/metadata"), _ask(url, "/schema")
     fields = _texts(schema["action"])

@@ -48,7 +48,7 @@ class Ledger:
         self.budget, self.parent = budget or Budget(), parent
         self.num_episodes = self.num_steps = self.num_failed = 0
         self.usage = Usage()
-        """Tokens and calls in the records of the finished episodes; `spent()` is what was really used."""
+        """Tokens and calls in the records of the finished episodes; `spent()` is the real usage."""
         self.wall_time_s = 0.0
         self.unknown: list[Attempt] = []
         """Attempts that were cut off on the way, with an upper bound of what they used."""
@@ -127,7 +127,7 @@ class Ledger:
 
     @property
     def used(self) -> BudgetUse:
-        """What was used so far; episodes under way are counted."""
+        """The usage so far; episodes under way are counted."""
         total = self._total
         return BudgetUse(episodes=self._num_begun, calls=total.max_calls, tokens=total.max_tokens, cost=total.max_cost)
 
@@ -192,7 +192,7 @@ class Ledger:
         return attempt
 
     def settle(self, attempt: Attempt) -> None:
-        """Book the outcome of a reserved attempt, and release what it did not use."""
+        """Book the outcome of a reserved attempt, and release the rest of its reservation."""
         if self.parent is not None:
             number = self._numbers_in_parent.pop(attempt.number)
             self.parent.settle(attempt.model_copy(update={"number": number}))
@@ -235,7 +235,7 @@ class Ledger:
             self.on_attempt(attempt)
 
     def _release(self, number: int) -> None:
-        """Release what is reserved for the attempt of that number, and wake the calls that wait for room."""
+        """Release the reservation of the attempt of that number, and wake the calls that wait for room."""
         with self._lock:
             self._reserved.pop(number, None)
             waiters, self._waiters = self._waiters, []

@@ -78,7 +78,7 @@ class Budget(Record):
 
 
 class BudgetUse(Record):
-    """What was used up to one point, in the four units of a budget."""
+    """The usage up to one point, in the four units of a budget."""
 
     episodes: int = 0
     calls: int = 0
@@ -174,7 +174,7 @@ class CallLog:
         self._lost: dict[int, Attempt] = {}
 
     def read(self) -> Iterator[Attempt]:
-        """Yield the attempts written so far, so that a resumed run knows what was spent; drop a torn last line."""
+        """Yield the attempts written so far, so that a resumed run knows its usage; drop a torn last line."""
         for number, (_, line) in enumerate(self._lines(), start=1):
             try:
                 attempt = Attempt.model_validate_json(line)

@@ -44,7 +44,7 @@ def print_parts(parts: Iterable[RenderableType]) -> None:
 
 @contextlib.contextmanager
 def paged(is_wanted: bool = True) -> Iterator[None]:
-    """Show in a pager what is printed inside and is longer than the terminal; in a pipe it is printed as it comes.
+    """Show the output of the block in a pager if it is longer than the terminal; in a pipe print it as it comes.
 
     `PAGER` names the pager, as for git; an empty one means none.
     """
@@ -78,7 +78,7 @@ def thinned(values: Sequence[float | None], width: int) -> list[float | None]:
 
 @contextlib.contextmanager
 def resumable(kept: Path, remedy: str, *, after: Callable[[], None] | None = None) -> Iterator[None]:
-    """If the command inside is stopped or fails, print what was saved and `remedy`, the command that resumes.
+    """If the command inside is stopped or fails, print the saved folder and `remedy`, the command that resumes.
 
     `kept` is the folder, or the file in it without which nothing was saved; `after` may print more.
     """

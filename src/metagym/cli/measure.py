@@ -24,7 +24,7 @@ ControlOption = Annotated[
     Option(help="A control arm in place of those of the preset, repeatable; `none`: no control arms."),
 ]
 FolderOption = Annotated[
-    Path | None, Option("--out", "-o", help="The folder; the same command with it resumes what it holds.")
+    Path | None, Option("--out", "-o", help="The folder; the same command resumes its evaluation.")
 ]
 
 
@@ -66,7 +66,7 @@ def evaluate_command(
     """Evaluate a reflector on held-out families, together with its noise floor and null controls.
 
     The budget holds for each environment and each batch size k. --dry-run prints the plan; --yes asks nothing.
-    --test-on ENV[:FAMILY,...] also scores what was learned, and each control, in another environment.
+    --test-on ENV[:FAMILY,...] also scores the learned prompts, and each control, in another environment.
     """
     from metagym.evaluation.campaign import folder_name, run_campaign, run_streams
     from metagym.evaluation.output.tables import (
@@ -149,7 +149,7 @@ def compare_command(
     ],
     endpoint: Annotated[str, Option(help="`chosen` (the primary endpoint) or `last`.")] = "chosen",
     margin: Annotated[float | None, Option(help="A difference that is too small to matter.")] = None,
-    force: Annotated[bool, Option("--force", help="Compare what was not measured alike.")] = False,
+    force: Annotated[bool, Option("--force", help="Compare also if the measurements differ.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Compare evaluated arms by paired differences per seed; families have equal weight."""

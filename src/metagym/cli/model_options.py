@@ -200,7 +200,7 @@ def replayed(spec: Any, role: str, cassette: str) -> Any:
 
 
 def read_budget(text: str | None, *, option: str = "--budget", base: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the budget that the option asks for as a JSON mapping: `base`, with what is given in its place."""
+    """Return the budget that the option asks for as a JSON mapping: `base`, with the given values in its place."""
     from pydantic import ValidationError
 
     from metagym.budget import Budget

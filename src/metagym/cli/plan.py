@@ -37,7 +37,7 @@ def announce(
     budget: Mapping[str, Any],
     as_json: bool = False,
 ) -> None:
-    """Print the plan, and what it lacks; leave after `--dry-run`, or if the user does not want to start.
+    """Print the plan, and its missing parts; leave after `--dry-run`, or if the user does not want to start.
 
     Tokens are those of random episodes. An environment that does not come with metagym is not played for that, except
     for `--dry-run`: its episodes may be slow, or cost something.

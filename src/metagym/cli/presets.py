@@ -25,7 +25,7 @@ def presets_list_command(as_json: JsonOption = False) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("name", Column("episodes", justify="right"), Column("what it is", overflow="fold"))
+    table = Table("name", Column("episodes", justify="right"), Column("description", overflow="fold"))
     for row in rows:
         table.add_row(str(row["name"]), f"{row['num_episodes']:,}", str(row["about"]))
     console.print(table)

@@ -1,4 +1,4 @@
-"""`metagym repair`: set what cannot be read in a run folder aside, and say what is lost."""
+"""`metagym repair`: set the unreadable records of a run folder aside, and report the loss."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from metagym.rendering import plural
 
 
 def repair_command(run: RunArgument, as_json: JsonOption = False) -> None:
-    """Set broken lines and damaged replies of a run aside, keep the rest, and say what is lost."""
+    """Set broken lines and damaged replies of a run aside, keep the rest, and report the loss."""
     from metagym.runs.repair import repair_run
 
     repair = repair_run(run)

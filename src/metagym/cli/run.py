@@ -1,4 +1,4 @@
-"""`metagym demo`, `run`, `resume` and `estimate`: one meta-episode in a run folder, and what it will use."""
+"""`metagym demo`, `run`, `resume` and `estimate`: one meta-episode in a run folder, and its expected usage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`metagym show`, `verify` and `export`: what a run folder holds, and what its model calls used."""
+"""`metagym show`, `verify` and `export`: the records of a run folder, and the usage of its model calls."""
 
 from __future__ import annotations
 

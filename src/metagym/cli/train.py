@@ -188,7 +188,7 @@ def train_grpo_command(
 
 
 class ExportKind(StrEnum):
-    """What `metagym train export` makes of turns."""
+    """The kinds of file that `metagym train export` writes."""
 
     TURNS = "turns"
     BEST = "best"
@@ -200,7 +200,7 @@ class ExportKind(StrEnum):
 def train_export_command(
     source: Annotated[Path, Argument(help="A training run; with --env, what `metagym train collect` wrote.")],
     out: Annotated[Path, Option("--out", "-o", help="The JSONL file.")],
-    kind: Annotated[ExportKind, Option(help="What is made of the turns; see below.")] = ExportKind.TURNS,
+    kind: Annotated[ExportKind, Option(help="The kind of file; see below.")] = ExportKind.TURNS,
     env: Annotated[
         str | None, Option(help="Export the actor's turns instead: the environment in which they were played.")
     ] = None,
@@ -303,7 +303,8 @@ def _print_reports(reports: Any) -> None:
     table = Table(
         *("run", "untrained", "trained", "gain", "gap closed", "permuted", "shuffled", "constant", "Bayes"),
         title="Success of the last prompt on held-out laws, after four meta-steps",
-        caption="SCRIPTED actor: this tests the training loop, and says nothing about language models.",
+        caption="SCRIPTED actor: this tests the training loop, and says nothing about a real actor.",
+        padding=0,  # with spaces the names are cut off in 80 columns
     )
     for item in reports:
         gains = (f"{item.gain:+.2f}", f"{item.gap_closed:.0%}")

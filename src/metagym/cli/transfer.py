@@ -30,7 +30,7 @@ def other_world(text: str, protocol: Preset) -> PresetEnvironment:
 
 
 def plan_transfer(planned: Sequence[PlannedUse], world: PresetEnvironment, protocol: Preset) -> list[PlannedUse]:
-    """Return what will be played in the other world, for each evaluation: each prompt of each arm, and `sp_0`."""
+    """Return the plan for the other world, for each evaluation: each prompt of each arm, and `sp_0`."""
     num_families = len(world.families)
     return [
         item.model_copy(

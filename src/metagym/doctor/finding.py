@@ -1,4 +1,4 @@
-"""Findings: what was checked, its state, and the remedy."""
+"""Findings: a check, its state, and the remedy."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class State(StrEnum):
 
 
 class Finding(Record):
-    """What was checked, and the result."""
+    """A check, and its result."""
 
     topic: Text
     state: State
     message: Text
-    """The facts; if something is wrong, what was expected and what was found."""
+    """The facts; if something is wrong, the expected and the actual state."""
     remedy: Text = ""
     """The command or setting that fixes it; empty if nothing is wrong."""
 

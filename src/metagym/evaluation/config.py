@@ -1,4 +1,4 @@
-"""The protocol of an evaluation, as data: what is played, how often, and which number decides."""
+"""The protocol of an evaluation, as data: the episodes, their number, and the figure that decides."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class EvaluationConfig(Record):
     retries: int = Field(default=1, ge=0)
     """How often an episode that failed for infrastructure reasons is retried before its pair is dropped."""
     score_range: tuple[float, float] = (0.0, 1.0)
-    """The least and the greatest score, for the bounds over what is missing."""
+    """The least and the greatest score, for the bounds over missing episodes."""
     learning_budget: Budget | None = None
     """What each meta-episode may take while it learns, the method's own replays and gates included; None means
     what the meta-steps take. With it each meta-episode is played by itself, and nothing is replayed to be measured."""

@@ -62,7 +62,7 @@ def extend_campaign(
 ) -> list[Evaluated]:
     """Add seeds to every arm in the folder of `metagym evaluate`, and compare the arms again.
 
-    `budget` takes the place of the recorded one; it counts what was used before. Interrupted, the same call goes on.
+    `budget` takes the place of the recorded one; it counts the earlier usage. The same call resumes an interrupted one.
     """
     if not (Path(path) / CAMPAIGN).exists():
         raise ConfigError(

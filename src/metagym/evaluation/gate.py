@@ -105,7 +105,7 @@ def gate(
     The tasks are divided over the environment's families. Each prompt has its own chance, so a prompt against itself
     is an A/A run: it is decided wrongly in at most 5 % of the cases. The sign of a paired t test decides. With
     `learned_on`, a new prompt that copies names or sentences from these episodes, and not from the old prompt or from
-    what is said on the test tasks, too, is reverted whatever its score.
+    the text of a test task, too, is reverted whatever its score.
 
     >>> import metagym
     >>> from metagym.envs.gates.env import law_of, GATES

@@ -72,7 +72,7 @@ class WithoutCopies:
         self.fingerprint = {"kind": "WithoutCopies", "reflector": describe(self.reflector)}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        """Return the wrapped reflector's reflection, or one that keeps the prompt and says what was copied."""
+        """Return the wrapped reflector's reflection, or one that keeps the prompt and names the copied text."""
         reflection = await self.reflector.reflect(history)
         learned_on = [item for meta_step in history for item in meta_step.trajectories]
         found = copied(reflection.prompt, learned_on, first_prompt=history[0].prompt)

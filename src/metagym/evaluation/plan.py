@@ -1,4 +1,4 @@
-"""The plan of an evaluation: what is decided before anything is played."""
+"""The plan of an evaluation: the decisions that are made before anything is played."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Plan:
         check_disjoint({"train": [task for tasks in learning for task in tasks], **self.roles})
 
     def fingerprint(self, env: MetaEnv) -> dict[str, Any]:
-        """Return what must match for a comparison: all but the reflector and its learning environment."""
+        """Return the settings that must match for a comparison: all but the reflector and its learning environment."""
         exclude = {"first_prompt", "retries", "primary_endpoint"}
         if self.config.test_repetitions == 1:  # so that evaluations match that were made before there were any
             exclude.add("test_repetitions")

@@ -44,7 +44,7 @@ def plan(
     num_methods: int = 1,
     is_stream: bool = False,
 ) -> list[PlannedUse]:
-    """Return what each of a preset's evaluations will play: `num_methods` arms, and the controls around the first."""
+    """Return the episodes of each of a preset's evaluations: `num_methods` arms, and the controls around the first."""
     found = []
     for environment, config in configs:
         num_loops, num_arms = len(config.families) * config.num_seeds, num_methods + len(controls)

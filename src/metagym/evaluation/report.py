@@ -50,7 +50,7 @@ class EvaluationReport(Record):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     arm: Text
-    """Names what was evaluated."""
+    """The name of the evaluation."""
     kind: ArmKind = "method"
     config: EvaluationConfig
     measurement: dict[Text, Json] = {}

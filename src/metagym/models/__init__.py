@@ -3,7 +3,7 @@
 chat             ChatModel: one method; Call: who asks, with which seed
 asking           ask: through the open cassette, booked on the open ledger, with retries
 openai           OpenAIChatModel: the client; one request and its answer, within a limit of silence
-probing          AskedOnce: what is found out about a server by asking it once
+probing          AskedOnce: a fact about a server, found by asking it once
 constraint       ReplyForm: a reply is held to its form by the server's own means
 client_config    ClientConfig: time limits, retries, rate limits, prices; the key
 server_profile   what a client finds out about its server by asking once; the limiter of the calls in flight

@@ -131,9 +131,9 @@ class Booking:
         self._waiting_s, self._mark = now - self._mark, now
 
     def whole(self, completion: Completion) -> Completion:
-        """Settle the attempt: the reply arrived whole, and the server counted it. Return it with what was booked.
+        """Settle the attempt: the reply arrived whole, and the server counted it. Return it with its booked usage.
 
-        A count that is above what was reserved cannot be true, unless the server ignored the token limit and the reply
+        A count above the reservation cannot be true, unless the server ignored the token limit and the reply
         itself is as long. It is booked as unknown, so that no claim of a server passes a budget.
         """
         usage, (prompt, reply) = completion.usage, self._most
@@ -198,7 +198,7 @@ class Retrier:
         self._logged_at = float("-inf")
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Return what `attempt` returns, after retries if they are needed; raise a ModelError if it failed for good."""
+        """Return the result of `attempt`, after retries if needed; raise a ModelError if it failed for good."""
         began_at = self._clock()
         retries_end_at, num_tries, num_counted, num_lessons = None, 0, 0, 0
         while True:

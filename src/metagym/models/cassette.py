@@ -34,7 +34,7 @@ from metagym.types import Completion, Message, digest
 logger = logging.getLogger(__name__)
 
 Mode = Literal["record", "replay", "read-through"]
-_SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)  # its message may quote what is no text in a damaged file
+_SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)  # its message may quote bytes of a damaged file that are no text
 CASSETTE_VERSION: Final = 2
 """Version 1 had no checksums; such a file is read, and gets the column."""
 

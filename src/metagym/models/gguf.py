@@ -1,4 +1,4 @@
-"""The head of a GGUF file: what it says about its model. The weights are not read.
+"""The head of a GGUF file: the facts about its model. The weights are not read.
 
 Source: the GGUF specification of the ggml project, versions 2 and 3 (little-endian).
 """

@@ -170,7 +170,7 @@ def _hub_url(source: str) -> str:
 
 
 def _checked_url(url: str) -> str:
-    """Return the URL if what it names arrives unchanged: it is encrypted, or on this machine."""
+    """Return the URL if its file arrives unchanged: it is encrypted, or on this machine."""
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         raise ConfigError(f"Expected an https URL, got {url!r}.")

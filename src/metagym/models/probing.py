@@ -1,4 +1,4 @@
-"""What is found out about a server by asking it once."""
+"""Facts about a server, found by asking it once."""
 
 from __future__ import annotations
 

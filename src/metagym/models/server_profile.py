@@ -182,7 +182,7 @@ class AdaptiveLimiter:
         return Grant(now, self._windows[1].add(now, num_tokens))
 
     def release(self, grant: Grant, signal: Signal, num_tokens: int | None = None) -> None:
-        """End a call: `signal` is how it ended, `num_tokens` what it used, if that is known."""
+        """End a call: `signal` is the way it ended, `num_tokens` its usage, if that is known."""
         if num_tokens is not None:
             self._windows[1].correct(grant.entry, num_tokens)
         if signal == "success":

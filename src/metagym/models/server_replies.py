@@ -38,7 +38,7 @@ class ReplyError(ValueError):
 
 
 def read_error(body: bytes | Any) -> ServerError:
-    """Return what an error's body says: an object, a text, a `detail`, a list, or plain text.
+    """Return the message of an error's body: an object, a text, a `detail`, a list, or plain text.
 
     >>> read_error(b'{"detail": [{"loc": ["body", "seed"], "msg": "Not an integer"}]}').message
     'body.seed: Not an integer'

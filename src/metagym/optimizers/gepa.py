@@ -188,7 +188,7 @@ class _GepaRun:
         if self._played.num_failed:
             failed = next(item.error for item in trajectories if item.score is None)
             counts = f"{self._played.num_failed} of GEPA's {len(batch)} episodes failed. The first failure: {failed}"
-            raise _StoppedError(EpisodesFailedError(f"{counts} The same command goes on.", self._played))
+            raise _StoppedError(EpisodesFailedError(f"{counts} The same command resumes.", self._played))
         return evaluation(trajectories, [item.score or 0.0 for item in trajectories], trajectories)
 
     def make_reflective_dataset(
@@ -237,7 +237,7 @@ class _GepaRun:
         logger.debug("gepa: %s", message)
 
     def result(self) -> OptimizationResult:
-        """Return what was found so far."""
+        """Return the prompts found so far."""
         prompt, outlays = self._parts.prompt, self.outlays
         if self.history:
             prompt, outlays = self.history[-1].prompt, [*self.outlays, self.ledger.used]

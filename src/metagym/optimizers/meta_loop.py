@@ -79,7 +79,7 @@ class Optimizer(Protocol):
     """
 
     def __call__(self, env: MetaEnv, reflector: ReflectorSpec, *, budget: Budget) -> OptimizationResult:
-        """Return the result; `last_prompt` is what the method hands over. The end of its own budget is no error."""
+        """Return the result; `last_prompt` is the method's result. The end of the method's budget is no error."""
 
 
 def optimize(
@@ -111,7 +111,7 @@ def optimize(
     """
     meta_env, policy = meta_env_of(env), as_reflector(reflector)
 
-    seen: list[MetaStep] = []  # the history, with tasks that note what is read of them
+    seen: list[MetaStep] = []  # the history, with tasks that note each field that is read
 
     def reflect_once(history: Sequence[MetaStep]) -> Reflection:
         with meta_env.ledger.open():

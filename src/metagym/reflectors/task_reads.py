@@ -1,6 +1,6 @@
 """Notice which fields of `task` a reflector in Python reads: id, family, split and seed can give an answer away.
 
-No model sees a task. A Python reflector has the whole record, so that it can replay; what it read is recorded.
+No model sees a task. A Python reflector has the whole record, so that it can replay; the fields it reads are recorded.
 """
 
 from __future__ import annotations

@@ -158,5 +158,5 @@ def _observation(observation: Observation, lists: dict[tuple[str, ...], int]) ->
 
 
 def _compact(**record: Any) -> dict[str, Any]:
-    """Leave out what is empty or False, but no zero."""
+    """Leave out empty values and False, but no zero."""
     return {name: value for name, value in record.items() if value or type(value) in (int, float)}

@@ -13,7 +13,7 @@ from metagym.report.run_reading import Run
 
 
 def headline(group: Sequence[Run]) -> tuple[str, str]:
-    """Return what the first run of a group showed, in one sentence, and what that rests on."""
+    """Return the result of a group's first run in one sentence, and its basis."""
     run = group[0]
     if run.report is not None:
         return _evaluation_headline(run, run.report, group)
@@ -70,7 +70,7 @@ def _single_headline(run: Run) -> tuple[str, str]:
 
 
 def standings_headline(standings: Standings) -> tuple[str, str]:
-    """Return what the arena showed, in one sentence, and what that rests on."""
+    """Return the result of the arena in one sentence, and its basis."""
     methods = [row for row in standings.rows if not row.is_control]
     controls = len(standings.rows) - len(methods)
     basis = (

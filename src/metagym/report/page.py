@@ -1,4 +1,4 @@
-"""Lay out the page: templates put all that was read into one file that needs nothing else."""
+"""Build the page: templates put all results into one file that needs nothing else."""
 
 from __future__ import annotations
 

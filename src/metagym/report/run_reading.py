@@ -42,7 +42,7 @@ class Run:
     kind: Kind
     manifest: Manifest | None = None
     problem: str = ""
-    """Why the run cannot be read, or what is missing; empty if there is no problem."""
+    """Why the run cannot be read, or its missing parts; empty if there is no problem."""
     history: tuple[MetaStep, ...] = ()
     """The meta-steps of a single meta-episode."""
     report: EvaluationReport | None = None
@@ -61,9 +61,9 @@ class Run:
     notes: dict[tuple[Key, str], str] = field(default_factory=dict)
     """Notes of people on episodes, by the key and the digest of the prompt."""
     summary: RunSummary | None = None
-    """Who played, when, how long it took and what it used; None if the run cannot be read."""
+    """The players, start, duration and usage; None if the run cannot be read."""
     warnings: tuple[str, ...] = ()
-    """What is wrong with more than a fifth of the replies or episodes."""
+    """Faults of more than a fifth of the replies or episodes."""
 
     @property
     def scripted(self) -> bool:

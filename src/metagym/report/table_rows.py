@@ -47,7 +47,7 @@ def tiles(run: Run) -> list[Row]:
 
 
 def summary_rows(group: Sequence[Run]) -> list[tuple[str, str]]:
-    """Return who played a group, when, how long it took and what it used, as names and texts."""
+    """Return the players, start, duration and usage of a group, as names and texts."""
     known = [run.summary for run in group if run.summary is not None]
     if not known:
         return []
@@ -163,7 +163,7 @@ def standings_rows(standings: Standings) -> list[dict[str, Any]]:
 
 
 def cost_rows(run: Run) -> list[Row]:
-    """Return what model calls used, by role and purpose; if no call was logged, the tokens in the records."""
+    """Return the usage of model calls, by role and purpose; if no call was logged, the tokens in the records."""
     sums: dict[str, Spending] = {}
     for (role, purpose, _), spending in run.spending.items():
         name = f"{role}, {purpose}"

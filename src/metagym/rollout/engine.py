@@ -124,7 +124,7 @@ class RolloutEngine:
                 if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
                     raise  # this episode is cancelled, not a task of the actor's own
                 failure = error
-                # The end of a budget is no failure: the caller who asked for the episodes decides what it means.
+                # The end of a budget is no failure: the caller who asked for the episodes decides.
                 level = logging.INFO if isinstance(error, BudgetExceededError) else logging.WARNING
                 logger.log(
                     level,
@@ -145,7 +145,7 @@ class RolloutEngine:
 
 
 class Recorder(Protocol):
-    """Keeps what is played; a run folder is one."""
+    """Keeps the played episodes; a run folder is one."""
 
     def record_episode(self, trajectory: Trajectory) -> None:
         """Keep a finished episode."""

@@ -179,7 +179,7 @@ def _resolve(
 
 
 def _count_in_a_row(steps: Sequence[Step]) -> str:
-    """Return what the feedback adds if the steps before were not executed either.
+    """Return the feedback's addition if the steps before were not executed either.
 
     The reply itself is not sent back. So without a number, a model that repeats itself would be asked the same again.
     """

@@ -183,7 +183,7 @@ class RunFolder:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is wrong with more than a fifth of the replies, episodes or reflections, one sentence each."""
+        """Faults of more than a fifth of the replies, episodes or reflections, one sentence each."""
         return (*self._replies.warnings, *unused_reflections(self.all(Reflection).values()))
 
     @property

@@ -1,4 +1,4 @@
-"""The lines of a run's log: what is written for each kind of record, and how a line is read and checked."""
+"""The lines of a run's log: the text of each kind of record, and how a line is read and checked."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def read_line(line: bytes) -> Trajectory | Logged:
         OtherSchemaError: another version wrote it.
         ValueError: it is broken; the message says how.
     """
-    # `line_of` writes an episode so; another tool may lay it out differently.
+    # `line_of` writes an episode so; another tool may write it differently.
     if line.startswith(_EPISODE) and line.endswith(_TAIL):
         try:
             return Trajectory.model_validate_json(line[len(_EPISODE) : -len(_TAIL)])
         except ValidationError:
-            pass  # the slow way says what is wrong
+            pass  # the slow way names the mistake
     try:
         content: Any = pydantic_core.from_json(line)
         kind, record = content["kind"], content["record"]

@@ -87,7 +87,7 @@ def evaluation_size(config: Mapping[str, Any], *, is_stream: bool = False, has_k
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return the manifest of the run folder at `path`; RunFolderError says what is wrong with it."""
+    """Return the manifest of the run folder at `path`; RunFolderError names the fault."""
     expected = f"Expected a run folder (one with {MANIFEST} in it) at {path}"
     try:
         text = (path / MANIFEST).read_text(encoding="utf-8")

@@ -129,7 +129,7 @@ class Copies(Record):
 
 
 class AddedSeeds(Record):
-    """A decision to add seeds to a finished evaluation: what was there had been looked at."""
+    """A decision to add seeds to a finished evaluation: the earlier seeds had been looked at."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     num_seeds: int

@@ -1,4 +1,4 @@
-"""Repair a run folder: set broken lines and damaged replies aside, keep the rest, and say what is lost.
+"""Repair a run folder: set broken lines and damaged replies aside, keep the rest, and report the loss.
 
 What cannot be read is written beside its file (`log.jsonl.removed`) before the file is replaced, so that a crash in
 between loses nothing.
@@ -52,7 +52,7 @@ class Removed(Record):
     line: int | None
     """The number of the line, from 1; None in a file without lines."""
     lost: Text
-    """What it was, and what its loss means."""
+    """The removed record, and the effect of its loss."""
     problem: Text
     """Why it cannot be read."""
 
@@ -62,7 +62,7 @@ class Repair(Record):
 
     removed: tuple[Removed, ...]
     written: Texts
-    """The files that hold what was removed."""
+    """The files with the removed records."""
     num_kept: int
     """Lines of the log that were kept."""
     resume: Text
@@ -95,7 +95,7 @@ def repair_run(path: str | Path) -> Repair:
 
 
 def _price(num_replies: int, *, asked_models: bool) -> str:
-    """Return what it costs to make a line again that models have a part in."""
+    """Return the cost of making a line again that models have a part in."""
     if num_replies:
         return f". {plural(num_replies, 'reply')} are recorded: models are asked, and paid, for others only"
     return ". No reply is recorded: models are asked, and paid, again" if asked_models else ""
@@ -136,7 +136,7 @@ def _kind_of(line: bytes) -> str:
 
 
 def _repair_cassette(file: Path) -> tuple[list[Removed], int]:
-    """Return what was removed, and the number of replies that are left."""
+    """Return the removed records, and the number of replies that are left."""
     if not file.exists():
         return [], 0
     try:

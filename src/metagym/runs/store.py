@@ -1,4 +1,4 @@
-"""The record store: keeps what is played and returns it by kind and key. Two backends: a run folder, and memory.
+"""The record store: keeps records and returns them by kind and key. Two backends: a run folder, and memory.
 
 kind          key                            record
 episode       the episode itself             Trajectory (`record_episode`, `recall_episode`)
@@ -26,7 +26,7 @@ R = TypeVar("R", bound=Record)
 
 
 def read_record(file: Path, kind: type[R]) -> R:
-    """Return the record in a JSON file; RunFolderError says what is wrong with the file."""
+    """Return the record in a JSON file; RunFolderError names the fault of the file."""
     try:
         return kind.model_validate_json(file.read_bytes())
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Who played a run, when, how long it took and what it used. It does not know the results.
+"""The players, start, duration and usage of a run. It does not know the results.
 
 Records hold no clock, so that a run that is played again gives equal records. The times are those that the run folder
 keeps beside them; for older folders, those of the files.
@@ -99,7 +99,7 @@ def summary_of_all(summaries: Sequence[RunSummary]) -> RunSummary:
 
 
 def _with_file(name: str, fingerprint: Any) -> str:
-    """Return the name with the file that `local` stood for."""
+    """Return the name with the file in place of `local`."""
     model = fingerprint.get("model") if isinstance(fingerprint, dict) else None
     is_local = name == "local" or name.endswith(": local")
     return f"{name} ({model['model']})" if is_local and isinstance(model, dict) and model.get("model") else name

@@ -96,5 +96,5 @@ class SessionTimes:
         assert self._started is not None
         session = Session(started=self._started, ended=ended)
         times = Times(sessions=(*(self._before or ()), session))
-        with contextlib.suppress(OSError):  # a full disk is reported by the log, which holds what was paid for
+        with contextlib.suppress(OSError):  # a full disk is reported by the log, which holds the paid replies
             write_whole(self._folder / TIMES, times.model_dump_json() + "\n")

@@ -76,7 +76,7 @@ def verify_run(path: str | Path) -> Verification:
 
 
 def first_difference(recorded: Trajectory, again: Trajectory) -> Difference | None:
-    """Return the first difference in what was observed, executed or scored, or None."""
+    """Return the first difference in an observation, a command or a score, or None."""
     steps = enumerate(zip(recorded.steps, again.steps, strict=False))
     ends = ("final_observation", "stop_reason", "stop_detail", "success", "score", "error")
     compared: list[tuple[int, str, Record, Record]] = [

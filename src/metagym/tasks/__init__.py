@@ -32,7 +32,7 @@ MAX_REJECTIONS = 2_000
 MAX_KNOWN_TASKS = 20_000
 """Tasks of your own environment whose content is not read again."""
 LONG_SEARCH = 500
-"""Tasks passed over in a row after which the search says that it goes on."""
+"""Tasks passed over in a row after which the search reports that it continues."""
 
 logger = logging.getLogger(__name__)
 

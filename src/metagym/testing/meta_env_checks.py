@@ -46,8 +46,8 @@ def check_meta_env(
 ) -> None:
     """Raise ContractError unless a meta-environment keeps its contract. `env` is the class, an id, or a function.
 
-    The message names what was expected, what came, and the remedy. `env` is called several times, with `options` as for
-    `gym.make` and with an actor that plays at random and sometimes says something that is no action. The checks are:
+    The message names the expected and the actual value, and the remedy. `env` is called several times, with `options`
+    as for `gym.make` and with an actor that plays at random and sometimes gives no action. The checks are:
     Gymnasium's own `check_env`; the inner environment on several tasks; tasks and trajectories that follow from the
     seed, in another copy and with any concurrency; no task twice; roles that share no content; the contents of `info`;
     `replay`; the tasks given to `reset`; invalid actions as data; the JSON round trip of spec and trajectories; no task

@@ -42,8 +42,8 @@ _KINDS: Mapping[str, Any] = {
 def check_text_env(env: TextEnv, *, seed: int = 0, options: Options = None, num_steps: int = 30) -> None:
     """Raise ContractError unless `env` is an inner environment as metagym expects it, by random play; then close it.
 
-    The message names what was expected, what came, and the remedy. `options` goes to `reset`: with `{"task_id": ...}`
-    the check plays that task, without it a task that the environment draws.
+    The message names the expected and the actual value, and the remedy. `options` goes to `reset`: with
+    `{"task_id": ...}` the check plays that task, without it a task that the environment draws.
 
     >>> from metagym.envs.gates import GatesEnv
     >>> check_text_env(GatesEnv(), seed=3, options={"task_id": "law-0007/3"})
@@ -77,7 +77,7 @@ def check_text_env(env: TextEnv, *, seed: int = 0, options: Options = None, num_
 
 
 def expect(holds: bool, expected: str, *, got: object, remedy: str) -> None:
-    """Raise ContractError unless `holds`; the message names what was expected, what came, and the remedy."""
+    """Raise ContractError unless `holds`; the message names the expected and the actual value, and the remedy."""
     if not holds:
         raise _report(expected, got, remedy)
 
@@ -88,7 +88,7 @@ def expecting(expected: str, *, remedy: str, errors: type[Exception] = Exception
     try:
         yield
     except (ContractError, TasksExhaustedError):
-        raise  # it says by itself what is wrong
+        raise  # its own message names the mistake
     except errors as error:
         raise _report(expected, with_place(error), remedy) from error
 

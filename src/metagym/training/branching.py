@@ -1,7 +1,7 @@
 """Branches: what would have followed other actions, at every step of recorded episodes. No torch.
 
 Early experience (Zhang et al. 2025, arXiv 2510.08558) tunes an agent on the states that its own alternatives lead to,
-without any reward: to foresee what an action does, and to compare it with what was done.
+without any reward: to foresee the effect of an action, and to compare it with that of the action taken.
 """
 
 from __future__ import annotations

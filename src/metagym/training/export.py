@@ -1,4 +1,4 @@
-"""Export turns of the reflector or the actor, and what is made of them for fine-tuning, as JSON lines. No torch."""
+"""Export turns of the reflector or the actor, and data for fine-tuning made of them, as JSON lines. No torch."""
 
 from __future__ import annotations
 

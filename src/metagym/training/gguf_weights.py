@@ -48,7 +48,7 @@ def _unpack(file: Path, folder: Path) -> None:
             f"Expected a GGUF file that transformers {transformers.__version__} can unpack, got {file}: {error}. "
             "Name the model's folder with config.json and weights instead."
         ) from error
-    # transformers refuses to save what it still takes for a quantised model.
+    # transformers refuses to save a model that it still takes for quantised.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer = model._weight_conversions = None

@@ -27,7 +27,7 @@ of shape `[num_turns, G]`; None is a missing one."""
 
 
 class MetaEpisodeConfig(Record):
-    """The length of a meta-episode, and what is rewarded.
+    """The length of a meta-episode, and its reward.
 
     With one turn, `reward="online"` and `credit="end"` it is the training of single reflections, on fresh tasks.
     """
@@ -108,7 +108,7 @@ class MetaEpisodeEnv:
         return self._render(self.history[-1])
 
     def step(self, reply: str | Completion) -> Answer:
-        """Take the model's reply, play the next batch under its prompt, and return what the model is shown next.
+        """Take the model's reply, play the next batch under its prompt, and return the model's next message.
 
         Raises:
             EpisodesFailedError: episodes failed for infrastructure reasons.
@@ -129,7 +129,7 @@ class MetaEpisodeEnv:
         return Answer(message, self.rewards[-1], done, prompt, problem)
 
     def finish(self) -> float:
-        """Play the turns that were not taken as turns without a usable reply; return what the whole is worth."""
+        """Play the turns that were not taken as turns without a usable reply; return the value of the whole."""
         while len(self.prompts) <= self.config.num_turns:
             self.step("")
         return sum(self.rewards)

@@ -33,7 +33,7 @@ class Group(NamedTuple):
     samples: Sequence[Sample]
     """The G reflections."""
     rewards: np.ndarray[Any, Any]
-    """What is compared: each reward with those of the later turns, of shape `[G]`; NaN for a missing one."""
+    """The values to compare: each reward with those of the later turns, of shape `[G]`; NaN for a missing one."""
 
 
 def group_metrics(groups: Sequence[Group]) -> dict[str, float]:

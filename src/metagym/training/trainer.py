@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingConfig(Record):
-    """The length of a training run, its seed, and what is trained."""
+    """The length of a training run, its seed, and the weights that are trained."""
 
     num_steps: int = 25
     seed: int = 0

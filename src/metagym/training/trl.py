@@ -61,7 +61,7 @@ class MetaEpisodeTool:
         self._rollout = MetaEpisodeEnv(env, config)
 
     def reset(self, *, seed: int, **row: Any) -> str:
-        """Play the first batch of the row's meta-episode, and return what is shown of it."""
+        """Play the first batch of the row's meta-episode, and return its text."""
         return self._rollout.reset(seed=seed)[-1]["content"]
 
     async def write_prompt(self, prompt: str) -> str:
@@ -80,7 +80,7 @@ class MetaEpisodeTool:
         return f"{answer.problem}\n\n{shown}".strip()
 
     async def get_reward(self) -> float | None:
-        """Return what the meta-episode is worth; None if its episodes failed for infrastructure reasons."""
+        """Return the value of the meta-episode; None if its episodes failed for infrastructure reasons."""
         try:
             return await asyncio.to_thread(self._rollout.finish)
         except InfrastructureError:

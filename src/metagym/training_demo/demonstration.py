@@ -34,7 +34,7 @@ torch = require("torch", extra="train")
 
 
 OnLine = Callable[[str], Any]
-"""Gets a line about what a run does."""
+"""Gets a line about the progress of a run."""
 
 
 class DemoConfig(Record):
@@ -198,7 +198,7 @@ def run_demo(
 ) -> list[RunReport]:
     """Run one training run per seed, `num_processes` at a time; return the reports in the order of the seeds.
 
-    `on_progress` gets lines about what is done. It is called in the processes of the runs, so it must be picklable.
+    `on_progress` gets lines about the progress. It is called in the processes of the runs, so it must be picklable.
     """
     # Spawn, since a forked child would inherit torch's threads in an undefined state. One thread each, since two
     # threads on two busy cores take ten times as long.

@@ -64,7 +64,7 @@ class GradedGatesMetaEnv(GatesMetaEnv):
 
 
 def revealed(trajectories: Iterable[Trajectory], *, limit: int | None = None) -> tuple[GateAttempt, ...]:
-    """Return what the trajectories reveal of the law: each attempt once, sorted by gate and way.
+    """Return the facts of the law that the trajectories reveal: each attempt once, sorted by gate and way.
 
     With `limit`, only the last `limit` attempts at each gate. They are sorted, since in the order of play the last
     way at a gate is the one that opened it: a reader could find it without any outcome.

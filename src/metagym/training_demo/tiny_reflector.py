@@ -2,9 +2,9 @@
 
 The supervised phase teaches the format of a reply, and to copy a way that was *attempted*: for each gate, a way drawn
 uniformly from the facts that name it, whatever their outcomes. In three of ten examples (`INFORMED_SHARE`) the way
-that opened the gate is copied instead. So GRPO does *elicitation* here: the model then always does what it did
-sometimes. With a share of 0, 160 steps taught it nothing about outcomes (GRPO can only reinforce what is sampled);
-without the supervised phase, it did not even learn the format.
+that opened the gate is copied instead. So GRPO does *elicitation* here: the model then always copies that way;
+before, it did so sometimes. With a share of 0, 160 steps taught it nothing about outcomes (GRPO only reinforces
+sampled replies); without the supervised phase, it did not even learn the format.
 """
 
 from __future__ import annotations

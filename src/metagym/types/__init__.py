@@ -163,7 +163,7 @@ class Completion(Record):
 
 
 class Episode(Record):
-    """What is played: a task, under a prompt, with its own random seed."""
+    """A task, played under a prompt, with its own random seed."""
 
     prompt: Text
     """The system prompt."""
@@ -276,7 +276,7 @@ class Trajectory(Record):
     error: Text = ""
     """The failure, if `stop_reason` is `error`, with the line of your own code that it came from."""
     traceback: Text = ""
-    """The part of the failure's traceback that is your own code and what it called; empty if it was not in there."""
+    """The part of the failure's traceback that is your own code and the calls from it; empty if it was not in there."""
     scripted: bool = False
     """Whether a script played; such a record is no evidence about language models."""
     actor_revision: Text = ""

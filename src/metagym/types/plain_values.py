@@ -102,7 +102,7 @@ def _in_words(item: Any) -> Any:
 
 
 def plain_display(value: Any) -> Any:
-    """Return a viewer's data as JSON, with words for what is not: an odd value in it must not break a record."""
+    """Return a viewer's data as JSON, with words for other values: an odd value must not break a record."""
     try:
         return plain_json(value, odd=_in_words)
     except Exception as error:  # it is the environment's own code that turns values into words

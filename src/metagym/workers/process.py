@@ -119,7 +119,7 @@ class _Worker:
         far_end.close()
         self._loop = asyncio.get_running_loop()
         self.start = asyncio.ensure_future(self._begin())
-        """Ends when the process has imported what it needs."""
+        """Ends when the process has finished its imports."""
         self.start.add_done_callback(lambda start: start.cancelled() or start.exception())  # nothing may wait for it
 
     @property

@@ -105,7 +105,7 @@ class Memory:
 
 
 def remember(steps: Sequence[Step], observation: Observation) -> Memory:
-    """Return what an episode's observations have shown."""
+    """Return the facts that an episode's observations have shown."""
     memory = Memory()
     for seen in (*(step.observation for step in steps), observation):
         # After a rejected action the same observation comes once more, with feedback.

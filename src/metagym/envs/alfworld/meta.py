@@ -82,7 +82,7 @@ class ALFWorldMetaEnv(MetaEnv):
         return make_task_set(self.catalogue, source=self._source, roles_by=self._roles_by)
 
     def inner_fingerprint(self) -> dict[str, Any]:
-        """Return what decides the play: the games, the engine and the spelling."""
+        """Return the settings of the play: the games, the engine and the spelling."""
         names = self.catalogue.listing().playable if self.catalogue.folder is not None else ()
         return {
             "data": self.catalogue.data_name,

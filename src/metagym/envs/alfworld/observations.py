@@ -63,7 +63,7 @@ def feedback(world: World, move: Move, wording: Wording) -> str:
 
 
 def receptacle_text(world: World, receptacle: str) -> str:
-    """Return the text on what is in or on a receptacle."""
+    """Return the text on the objects in or on a receptacle."""
     name = world.layout.names[receptacle]
     if not world.is_reachable(receptacle):
         return f"The {name} is closed."

@@ -116,7 +116,7 @@ class _State:
         self.ahead_name = None if self.ahead is None else name_of(self.ahead)
 
     def outcome(self, action: str, level: Any) -> str:
-        """Return what the action did, in words."""
+        """Return the effect of the action, in words."""
         if action in ("turn left", "turn right"):
             return f"You {action}."
         if action == "go forward":

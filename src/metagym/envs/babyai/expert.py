@@ -44,7 +44,7 @@ def plan_of(task_id: str) -> tuple[str, ...]:
             plan.append(ACTIONS[int(action)])
             _, _, terminated, truncated, _ = level.step(action)
             is_over = terminated or truncated
-    except Exception:  # the bot has lost its way; what it did so far is its plan
+    except Exception:  # the bot has lost its way; its actions so far are the plan
         return tuple(plan)
     finally:
         level.close()

@@ -71,7 +71,7 @@ def content_of(level: Any) -> str:
 
 
 def mission_kind(mission: str) -> str:
-    """Return the kind of a mission within its family: what is done with which kinds of objects, whatever their colour.
+    """Return the kind of a mission within its family: an action and the kinds of its objects, whatever their colour.
 
     >>> mission_kind("go to the purple box"), mission_kind("put a key next to the red key")
     ('go box', 'put key')

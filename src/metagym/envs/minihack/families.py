@@ -159,7 +159,7 @@ def expand_families(names: Iterable[str]) -> tuple[str, ...]:
 
 PAPER_TRAIN = _ids("Room-Random-5x5", "Room-Monster-5x5", "Room-Trap-5x5", "Eat", "Wear", "Wield", "Pray", "Sink")
 PAPER_TEST = _ids("Room-Dark-5x5", "Read", "PutOn", "Zap")
-"""The families that a reflector is trained on, and those held out. docs/minihack.md lists what is assumed.
+"""The families that a reflector is trained on, and those held out. docs/minihack.md lists the assumptions.
 
 Source: Shalev, Ding, Jamnik 2026, "Training Language Agents to Learn from Experience" (arXiv 2605.20477). metagym does
 not claim to reproduce the paper's numbers.

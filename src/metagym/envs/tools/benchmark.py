@@ -1,4 +1,4 @@
-"""What is read out of the benchmark's package: tasks with their solutions, functions, and the checks of state."""
+"""The content of the benchmark's package: tasks with their solutions, functions, and the checks of state."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def has_responses(results: Sequence[str], wanted: Sequence[str]) -> bool:
 
 
 def announcement() -> str:
-    """Return what the user says when functions are added."""
+    """Return the user's message when functions are added."""
     text: str = require("bfcl_eval.constants.default_prompts").DEFAULT_USER_PROMPT_FOR_ADDITIONAL_FUNCTION_FC
     return text
 

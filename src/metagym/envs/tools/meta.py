@@ -44,5 +44,5 @@ class ToolsMetaEnv(MetaEnv):
         return partial(ToolsEnv, check=self._check)
 
     def inner_fingerprint(self) -> dict[str, Any]:
-        """Return what decides the play: the check, and the version of the benchmark."""
+        """Return the settings of the play: the check, and the version of the benchmark."""
         return {"check": self._check, "packages": package_versions("bfcl-eval", "mpmath")}

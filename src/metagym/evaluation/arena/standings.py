@@ -35,7 +35,7 @@ PLUMBING: Final = (
 
 
 class EffortCurve(Record):
-    """The validation score of one arm against what its learning took, along one axis."""
+    """The validation score of one arm against the usage of its learning, along one axis."""
 
     arm: Text
     axis: Axis

@@ -167,7 +167,7 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
 
 
 def transfer_tables(transfer: WorldTransfer, world: str) -> list[RenderableType]:
-    """Return what was learned on one world and scored on another: one row an arm, the method first."""
+    """Return the scores on one world of prompts learned on another: one row an arm, the method first."""
     table = _table(
         "arm", "over its sp_0 [95 %]", "Holm's p", "method minus it [95 %]",
         title=f"learned in {', '.join(transfer.learned_in)}; scored in {world}",
@@ -228,7 +228,7 @@ def rank_text(row: Standing) -> str:
 
 
 def effort_cells(row: Standing) -> Sequence[str]:
-    """Return what a meta-episode took, its meta-steps, and the number of meta-episodes that ended early."""
+    """Return the usage of a meta-episode, its meta-steps, and the number of meta-episodes that ended early."""
     outlay = row.outlay
     money = f"{outlay.cost:.4g}" if outlay.cost else "-"
     stopped = f"{row.num_stopped} of {row.num_meta_episodes}"

@@ -2,7 +2,7 @@
 
 watcher.py    a run folder, or a folder of them, and its state    run_watcher.py    one run folder, and its state
 
-The writer never waits: no lock is taken, and what was read once is not read again. Records in a run folder hold
+The writer never waits: no lock is taken, and no line is read twice. Records in a run folder hold
 no times, so that rates and ages are measured by the watcher.
 """
 

@@ -75,7 +75,7 @@ class RunState(Record):
     idle_s: float | None = None
     """Seconds since the last line was written; None before the first one."""
     summary: RunSummary | None = None
-    """Who plays, since when, and what was used; None if the manifest cannot be read."""
+    """The players, the start and the usage; None if the manifest cannot be read."""
     problem: Text = ""
     """What cannot be read; empty if there is no problem."""
 
@@ -90,7 +90,7 @@ class RunWatcher:
         self._restart(0)
 
     def look(self, now: float) -> RunState:
-        """Read what was added and return the state at `now`, in seconds since 1970."""
+        """Read the added lines and return the state at `now`, in seconds since 1970."""
         try:
             stamp = (self.path / MANIFEST).stat().st_mtime_ns
             if self._manifest is None or stamp != self._stamp:  # another run replaced the earlier one
@@ -157,7 +157,7 @@ class RunWatcher:
                 self._means[found.key] = found.mean
             elif kind == "added_seeds":
                 self._num_seeds = int(record["num_seeds"])
-        except (ValueError, KeyError, TypeError):  # a watcher continues; `metagym show` reports what is broken
+        except (ValueError, KeyError, TypeError):  # a watcher continues; `metagym show` reports the broken lines
             self._num_unreadable += 1
 
     def _add_call(self, text: bytes, now: float) -> None:

@@ -45,7 +45,7 @@ class Watcher:
         self._samples: deque[tuple[float, int, int]] = deque()
 
     def look(self, now: float) -> Watched:
-        """Read what was added and return the state at `now`, in seconds since 1970."""
+        """Read the added lines and return the state at `now`, in seconds since 1970."""
         for folder in run_folders(self.path):
             if folder not in self._runs:
                 name = self.path.resolve().name if folder == self.path else folder.relative_to(self.path).as_posix()

@@ -14,7 +14,7 @@ from metagym.envs.minihack.demo.scene import FLOOR, ITEMS, Scene, Square, direct
 
 @dataclass(frozen=True)
 class Situation:
-    """What the actor knows at a step: the scene, the available actions, and what it remembers."""
+    """The actor's knowledge at a step: the scene, the available actions, and its memory."""
 
     scene: Scene
     available: tuple[str, ...] = ()

@@ -23,7 +23,7 @@ function actionList(episode, step) {
   return el("ul", { class: "actions" }, actions.map((action) => el("li", { class: action === step.command ? "taken" : "" }, short(action))));
 }
 
-/** What was decided, what was executed, and what it gave. */
+/** The decision, the executed command, and its reward. */
 function done(step) {
   const said = step.action ?? null;
   return [
@@ -74,7 +74,7 @@ function strip(episode, at, go) {
     el("button", { type: "button", "aria-label": "End", "aria-current": at === episode.steps.length ? "step" : null, onclick: () => go(episode.steps.length) }, "end"));
 }
 
-/** One step of an episode: what was seen, and what was done. `at` counts from 0; the last place is the end. */
+/** One step of an episode: the observation and the action. `at` counts from 0; the last place is the end. */
 function stepPanes(episode, at, bounds) {
   const step = episode.steps[at];
   if (!step) {
