@@ -104,7 +104,8 @@ class RoomyLayer(cache_utils.DynamicLayer):  # type: ignore[misc, name-defined, 
 
     def __init__(self, layer: Any, rows: Tensor, num_tokens: int) -> None:
         super().__init__()
-        self.lazy_initialization(layer.keys, layer.values)
+        # Not by `lazy_initialization`: its arguments differ from version to version.
+        self.dtype, self.device, self.is_initialized = layer.keys.dtype, layer.keys.device, True
         self._length, self._room = layer.keys.shape[-2], list[Tensor]()
         for held in (layer.keys, layer.values):
             size = (len(rows), held.shape[1], self._length + num_tokens, held.shape[3])
