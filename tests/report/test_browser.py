@@ -36,6 +36,7 @@ def test_the_prompts_show_what_changed_beside_the_score(show: Show, learning: Pa
     ]
     assert [found.inner_text() for found in seen.page.query_selector_all(".version del")] == ["brave"]
     seen.page.click(".version:nth-child(2) summary")
+    seen.page.wait_for_selector(".version:nth-child(2) details > :not(summary)")  # written when it is unfolded
     assert "Iron gates want a push." in seen.text(".version:nth-child(2)")
 
 
