@@ -1,11 +1,11 @@
 """Questions (a) and (d) of the plan: does play depend on the prompt? Each model plays equal tasks under four prompts.
 
-    python benchmarks/reference_prompts.py CASSETTE [--model FILE.gguf] [--worlds Gates,ALFWorld,MiniHack] [--out FILE]
+    python benchmarks/reference_prompts.py CASSETTE --worlds Gates [--model FILE.gguf] [--out FILE]
 
 With a model, the replies that the cassette does not hold are asked for, so a run that was stopped goes on. Without one,
 all is played again from the cassette (`CASSETTE.gz` is read as well) through the real environments, and the same table
-is printed. `--out` writes each episode as one line of JSON. It needs the extras alfworld and minihack; with a model
-also local. See docs/results/plan.md.
+is printed. `--out` writes each episode as one line of JSON. The worlds need their extras (Tools needs bfcl-eval), and
+a model needs the extra local. Tools has a cassette of its own. See docs/results/plan.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from metagym.optional_attributes import extension_of
 from metagym.statistics import holm, mean_interval
 from metagym.types import Trajectory
 
-MAX_REPLY_TOKENS = {"act": 40, "react": 300}
+MAX_REPLY_TOKENS = {"act": 40, "react": 300, "call": 200}
 PROMPTS = ("default", "right", "wrong", "other family")
 
 
@@ -44,6 +44,8 @@ class Cluster(NamedTuple):
     seed: int
     lessons: Mapping[str, str]
     """What each prompt adds to the default prompt."""
+    task_ids: tuple[str, ...] = ()
+    """The tasks; empty for those that the seed draws."""
 
 
 class World(NamedTuple):
@@ -110,7 +112,33 @@ def minihack() -> World:
     return World({"max_steps": 12}, tuple(Cluster(family, seed, lessons) for seed in range(8)))
 
 
-WORLDS = {"Gates": gates, "ALFWorld": alfworld, "MiniHack": minihack}
+def tools() -> World:
+    """Two APIs, four times three tasks of each in the benchmark's order; the lessons are read off its solutions."""
+    from metagym.envs.tools import load_tasks
+
+    at_first = {"the user asks for something": "call the functions for it, and answer only when all is done"}
+    of_api = {
+        "trading": {
+            "an order is to be placed": "find the price with get_stock_info first",
+            "the user speaks of the last order": "use its number in get_order_details or cancel_order",
+            "a watchlist is to be changed": "look at it with get_watchlist first",
+        },
+        "vehicle": {
+            "the engine is to be started": "call lockDoors for all four doors and pressBrakePedal with 1.0 first",
+            "the tank is to be filled up": "look at the fuel with displayCarStatus first",
+            "a distance is to be found": "call get_zipcode_based_on_city for both cities first",
+        },
+    }
+    clusters = []
+    for own, other in (("trading", "vehicle"), ("vehicle", "trading")):
+        right = {**at_first, **of_api[own]}
+        lessons = {"right": lines(right), "wrong": lines(exchanged(right)), "other family": lines(of_api[other])}
+        ids = [task.id for task in load_tasks().values() if task.family == own and task.is_solvable]
+        clusters += [Cluster(own, n, lessons, tuple(ids[3 * n : 3 * n + 3])) for n in range(4)]
+    return World({"max_steps": 10, "score": "progress"}, tuple(clusters))
+
+
+WORLDS = {"Gates": gates, "ALFWorld": alfworld, "MiniHack": minihack, "Tools": tools}
 
 
 def play(name: str, world: World, cluster: Cluster, prompt: str, actor: Actor) -> tuple[Trajectory, ...]:
@@ -124,9 +152,11 @@ def play(name: str, world: World, cluster: Cluster, prompt: str, actor: Actor) -
         **world.options,
     )
     with closing(cast(MetaEnv, made.unwrapped)) as env:
-        _, info = env.reset(seed=cluster.seed)
-        added = cluster.lessons.get(prompt, "")
-        return env.step(f"{info['default_prompt']}\n\n{added}".strip())[0]
+        text = f"{env.default_prompt}\n\n{cluster.lessons.get(prompt, '')}".strip()
+        if cluster.task_ids:
+            return env.replay([text], cluster.task_ids)[0].trajectories
+        env.reset(seed=cluster.seed)
+        return env.step(text)[0]
 
 
 def means_of(world: str, actor: Actor, keep: Callable[[str], object]) -> dict[str, list[float]]:
@@ -180,18 +210,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("cassette", type=Path)
     parser.add_argument("--model", type=Path, help="a GGUF file; without one the cassette is replayed")
-    parser.add_argument("--worlds", default=",".join(WORLDS))
+    parser.add_argument("--worlds", required=True, help=f"one or more of {','.join(WORLDS)}")
     parser.add_argument("--constrain", default="auto", choices=["auto", "off"], help="question (d)")
     parser.add_argument("--reply-format", default="act", choices=[*MAX_REPLY_TOKENS], help="question (d)")
     parser.add_argument("--out", type=Path, default=Path(os.devnull), help="each episode as one line of JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = unpacked(options.cassette, folder)
+        worlds = options.worlds.split(",")
+        form: dict[str, Any] = {"act": "tools"} if worlds == ["Tools"] else {"reply_format": options.reply_format}
         actor: dict[str, Any] = {
             "model": f"local:{options.model}" if options.model else "local",
             "constrain": options.constrain,
-            "reply_format": options.reply_format,
-            "sampling": {"max_tokens": MAX_REPLY_TOKENS[options.reply_format]},
+            **form,
+            "sampling": {"max_tokens": MAX_REPLY_TOKENS["call" if "act" in form else options.reply_format]},
         }
         if options.model is None:
             actor = replayed(actor, "actor", str(path))
@@ -202,7 +234,7 @@ def main() -> None:
                 cassette.open(),
                 options.out.open("w", encoding="utf-8") as out,
             ):
-                results = {world: means_of(world, player, out.write) for world in options.worlds.split(",")}
+                results = {world: means_of(world, player, out.write) for world in worlds}
                 model = cassette.models("actor")[0]["model"]
         finally:
             background.run_or_start(extension_of(player).aclose())

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,61 +22,18 @@ from metagym.envs.tools import ToolsTask, load_tasks
 from metagym.envs.tools.meta import ToolsMetaEnv
 from metagym.models.local_model import GGUFChatModel
 from metagym.models.local_server import LlamaCppConfig
-from metagym.models.tool_calling import Ask, Tools, ToolSender, in_text
-from metagym.types import Completion, Message, Trajectory
+from metagym.types import Trajectory
 
-MAX_STEPS, MAX_REPLY_TOKENS, MAX_ANSWER = 10, 200, 200
+MAX_STEPS, MAX_REPLY_TOKENS = 10, 200
 ERRORS = ('{"error"', "Error during execution")
 """How the results begin that report an error of the call."""
 
 
-class HeldToCalls(ToolSender):
-    """Describes the tools as text, and holds each reply to one call that fits its tool, or to an answer."""
-
-    async def complete(self, messages: Sequence[Message], tools: Tools, ask: Ask) -> Completion:
-        """Return a reply that is a call in JSON, or the text of an answer."""
-        form = {"type": "json_schema", "json_schema": {"name": "reply", "schema": reply_schema(tools)}}
-        completion = await ask(in_text(messages, tools), {"response_format": form})
-        return completion.model_copy(update={"text": answer_in(completion.text)})
-
-
-def reply_schema(tools: Tools) -> dict[str, Any]:
-    """Return the JSON schema of a call of one of the tools, or of an answer."""
-    answer = {"answer": {"type": "string", "maxLength": MAX_ANSWER}}
-    forms = [_object({"name": {"const": tool["function"]["name"]}, "arguments": _arguments(tool)}) for tool in tools]
-    return {"anyOf": [*forms, _object(answer)]}
-
-
-def _object(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": fields, "required": [*fields], "additionalProperties": False}
-
-
-def _arguments(tool: Mapping[str, Any]) -> Mapping[str, Any]:
-    parameters: Mapping[str, Any] = tool["function"]["parameters"]
-    return parameters
-
-
-def answer_in(text: str) -> str:
-    """Return the answer that a reply holds, else the reply.
-
-    >>> answer_in('{"answer": "It is done."}'), answer_in('{"name": "pwd", "arguments": {}}')
-    ('It is done.', '{"name": "pwd", "arguments": {}}')
-    """
-    try:
-        reply = json.loads(text)
-    except ValueError:
-        return text
-    answer = reply.get("answer") if isinstance(reply, dict) else None
-    return answer if isinstance(answer, str) else text
-
-
-def model_of(file: Path, *, held: bool) -> GGUFChatModel:
-    """Make a model with one conversation at a time, so that tasks of a family share the prefix with their tools."""
+def actor_of(file: Path, constrain: str) -> ToolActor:
+    """Make an actor that plays one task at a time, so that tasks of a family share the prefix with their tools."""
     server = LlamaCppConfig(slots=1, context_tokens=8192, threads=1)
     model = GGUFChatModel(f"local:{file}", server=server, sampling={"max_tokens": MAX_REPLY_TOKENS, "temperature": 0.0})
-    if held:
-        model._tool_sender = HeldToCalls(model.sampling)
-    return model
+    return ToolActor(model, constrain=constrain)
 
 
 def chosen_tasks(num_tasks: int) -> list[ToolsTask]:
@@ -111,20 +67,19 @@ def main() -> None:
     parser.add_argument("models", nargs="*", type=Path, help="GGUF files; without any, only the table is printed")
     parser.add_argument("--out", type=Path, required=True, help="the rows, as JSON lines")
     parser.add_argument("--tasks", type=int, default=50)
-    parser.add_argument("--replies", nargs="+", default=["held"], choices=["held", "free"])
+    parser.add_argument("--constrain", nargs="+", default=["auto"], choices=["auto", "off"])
     options = parser.parse_args()
     rows = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
     for file in options.models:
-        for replies in options.replies:
-            known = {row["task"] for row in rows if (row["model"], row["replies"]) == (file.stem, replies)}
-            actor = ToolActor(model_of(file, held=replies == "held"))
-            with closing(ToolsMetaEnv(actor, max_steps=MAX_STEPS, allow_bad_batches=True)) as env:
+        for constrain in options.constrain:
+            known = {row["task"] for row in rows if (row["model"], row["constrain"]) == (file.stem, constrain)}
+            with closing(ToolsMetaEnv(actor_of(file, constrain), max_steps=MAX_STEPS, allow_bad_batches=True)) as env:
                 for task in chosen_tasks(options.tasks):
                     if task.id in known:
                         continue
                     start = time.perf_counter()
                     ((trajectory,),) = (item.trajectories for item in env.replay([env.default_prompt], [task.id]))
-                    row = {"model": file.stem, "replies": replies, "task": task.id, "family": task.family}
+                    row = {"model": file.stem, "constrain": constrain, "task": task.id, "family": task.family}
                     rows.append({**row, **figures(trajectory, time.perf_counter() - start)})
                     note(json.dumps(rows[-1]))
                     with options.out.open("a") as out:
@@ -134,10 +89,10 @@ def main() -> None:
 
 def print_models(rows: list[dict[str, Any]]) -> None:
     """Print one line for each model and form of its replies."""
-    head = ("model", "replies", "tasks", "steps", "invalid", "calls", "errors", "progress", "score")
+    head = ("model", "constrain", "tasks", "steps", "invalid", "calls", "errors", "progress", "score")
     lines = []
-    for key in dict.fromkeys((row["model"], row["replies"]) for row in rows):
-        own = [row for row in rows if (row["model"], row["replies"]) == key]
+    for key in dict.fromkeys((row["model"], row["constrain"]) for row in rows):
+        own = [row for row in rows if (row["model"], row["constrain"]) == key]
         total = {name: sum(row[name] or 0 for row in own) for name in own[0] if isinstance(own[0][name], int | float)}
         share = {name: f"{total[name] / max(1, total['steps']):.1%}" for name in ("invalid", "calls")}
         errors = f"{total['errors'] / max(1, total['calls']):.1%}"

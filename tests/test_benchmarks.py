@@ -59,16 +59,6 @@ def test_the_calculation_of_a_cluster(benchmark_module: Any) -> None:
     assert (results.attempted, results.failed) == (4, 0)
 
 
-def test_a_reply_held_to_calls_is_a_call_of_a_tool_or_an_answer(benchmark_module: Any) -> None:
-    module = benchmark_module("tool_models")
-    assert doctest.testmod(module).failed == 0
-    parameters = {"type": "object", "properties": {"file": {"type": "string"}}}
-    call, answer = module.reply_schema([{"function": {"name": "cat", "parameters": parameters}}])["anyOf"]
-    assert (call["required"], call["properties"]["name"]) == (["name", "arguments"], {"const": "cat"})
-    assert call["properties"]["arguments"] is parameters
-    assert answer["required"] == ["answer"]
-
-
 @pytest.mark.parametrize("arguments", [[], ["--client-processes", "1"], ["--gpus", "1000"]])
 def test_the_docs_show_what_the_calculation_prints(arguments: list[str]) -> None:
     script = [sys.executable, str(FOLDER / "cluster_calculation.py"), *arguments]

@@ -38,7 +38,9 @@ class Extension:
     held_to: Any = None
     """Chat models: `held_to(form)` returns the model held to a `metagym.models.constraint.ReplyForm`."""
     with_tools: Any = None
-    """Chat models: `with_tools(tools)` returns the model with tools that it may call; without it, tools are text."""
+    """Chat models: `with_tools(tools)` returns the model with tools that it may call; without it, tools are text.
+
+    With `held=True` its replies are held to valid calls."""
     prices: Any = None
     """Chat models: what tokens cost, as `metagym.budget.Prices`; a budget in money needs them."""
     model: Any = None

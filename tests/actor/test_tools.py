@@ -13,6 +13,7 @@ from metagym.actor import ChatActor, ToolActor, turns_of
 from metagym.errors import ConfigError, EpisodesFailedError
 from metagym.models import Cassette
 from metagym.models.asking import conversation_of, max_tokens
+from metagym.models.constraint import JSON_MEANS, PROBE
 from metagym.testing import FAULTS, FakeChatModel, FakeOpenAIServer, ServerReply, ServerRequest, misbehave
 from metagym.types import Completion, Message, Trajectory
 from tests.adapter.scales import Scales, ScalesMetaEnv
@@ -117,6 +118,40 @@ def test_a_reply_that_cannot_be_read_is_answered_in_words(reply: ServerReply, fe
     assert trajectory.steps[0].command is None
     assert trajectory.num_invalid == 1
     assert requests[1].body["messages"][-1] == {"role": "user", "content": f"Not executed: {feedback}"}
+
+
+def obeying(*replies: dict[str, Any]) -> Respond:
+    """Hold each reply to the JSON schema of the request."""
+    written = scripted(*map(json.dumps, replies))
+    probe = ServerReply(json.dumps({"action": PROBE.actions[0]}))
+    return lambda request: probe if PROBE.actions[0] in json.dumps(request.body) else written(request)
+
+
+def test_a_held_reply_is_one_call_or_an_answer() -> None:
+    calls = ({"name": "weigh", "arguments": {"parcel": "a"}}, {"answer": "a"}, {"answer": "b"})
+    trajectory, (_, first, second, third) = play(obeying(*calls), constrain="auto")
+    assert [step.command for step in trajectory.steps] == [json.dumps(calls[0]), "a", "b"]
+    assert {step.action.completion.constraint for step in trajectory.steps if step.action.completion} == {JSON_MEANS}
+    weigh, drop, answer = first.body["response_format"]["json_schema"]["schema"]["anyOf"]
+    assert (weigh["required"], weigh["properties"]["name"]) == (["name", "arguments"], {"const": "weigh"})
+    assert weigh["properties"]["arguments"]["required"] == ["parcel"]
+    assert (drop["properties"]["name"], answer["required"]) == ({"const": "drop"}, ["answer"])
+    assert "tools" not in first.body
+    assert "To answer, when nothing is left to call" in first.body["messages"][0]["content"]
+    assert [second.body["messages"][2]["content"], third.body["messages"][4]["content"]] == [
+        *map(json.dumps, calls[:2])
+    ]
+
+
+def test_a_server_without_json_schemas_gets_the_tools_as_if_nothing_was_asked_for() -> None:
+    free, held = (play(scripted(BOTH, "a", "b"), **options) for options in ({}, {"constrain": "auto"}))
+    assert [item.body for item in held[1][1:]] == [item.body for item in free[1]]  # the first one is the question
+    assert [step.command for step in held[0].steps] == [step.command for step in free[0].steps]
+
+
+def test_two_constraints_are_one_too_many() -> None:
+    with pytest.raises(EpisodesFailedError, match=r"sampling\['response_format'\] to another"):
+        play(obeying(), constrain="auto", sampling={"response_format": {"type": "json_object"}})
 
 
 @pytest.mark.parametrize(

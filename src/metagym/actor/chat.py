@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from metagym.actor.retrieval import ReadPrompt
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.models import Call, ChatModel, ask, estimate_tokens
-from metagym.models.constraint import JSON_MEANS, MAX_THOUGHT, ReplyForm, action_in_json
+from metagym.models.constraint import JSON_MEANS, MAX_THOUGHT, ReplyForm, action_in_json, read_constrain
 from metagym.optional_attributes import Extension, describe, extension_of
 from metagym.types import Action, Completion, Episode, Message, Observation, Step, compact, step_seed
 
@@ -49,8 +49,7 @@ class ChatActor(Extension):
         reply_format: str = "react",
         constrain: str = "off",
     ) -> None:
-        if constrain not in ("auto", "off"):
-            raise ConfigError(f"constrain must be 'auto' or 'off', got {constrain!r}.")
+        is_constrained = read_constrain(constrain)
         if history_steps is not None and history_steps < 0:
             raise ConfigError(f"history_steps must be 0 or more, or None for all, got {history_steps}.")
         if context_tokens is not None and context_tokens < 1:
@@ -59,7 +58,7 @@ class ChatActor(Extension):
         about = extension_of(model)
         self.model, self.context_tokens = model, context_tokens or about.context_tokens
         self.history_steps, self.list_actions, self.read_prompt = history_steps, list_actions, read_prompt
-        self.constrain, self._held_to = constrain, about.held_to if constrain == "auto" else None
+        self.constrain, self._held_to = constrain, about.held_to if is_constrained else None
         self.scripted, self._max_reply_tokens = about.scripted, about.max_reply_tokens or 0
         self._conversations = _Conversations()
 

@@ -59,10 +59,10 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None, off
     if isinstance(actor, Mapping):
         model = make_model(actor, known=ACTOR_KEYS)
         options = {name: value for name, value in actor.items() if name not in (*MODEL_KEYS, "retrieve_items", "act")}
-        if _acts_by_tools(actor.get("act", "auto"), offers_tools):
-            return _tool_actor(model, options, _read_prompt(actor.get("retrieve_items")))
         if is_local(actor["model"]) and actor.get("base_url") is None:
             options.setdefault("constrain", "auto")  # models of this size keep no form by themselves
+        if _acts_by_tools(actor.get("act", "auto"), offers_tools):
+            return _tool_actor(model, options, _read_prompt(actor.get("retrieve_items")))
         return ChatActor(model, **options, read_prompt=_read_prompt(actor.get("retrieve_items")))
     if isinstance(actor, str):
         return _actor_from_name(actor, demo)
@@ -80,7 +80,7 @@ def _acts_by_tools(act: Any, offers_tools: bool) -> bool:
 
 
 def _tool_actor(model: ChatModel, options: Mapping[str, Any], read_prompt: ReadPrompt | None) -> ToolActor:
-    if others := sorted(options.keys() - {"context_tokens", "history_steps"}):
+    if others := sorted(options.keys() - {"context_tokens", "history_steps", "constrain"}):
         raise ConfigError(
             f"{others[0]!r} is for an actor that writes its actions as text, and this one calls tools. Remove it, or "
             "write act='text' if the environment offers no tools."

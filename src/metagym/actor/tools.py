@@ -12,7 +12,8 @@ from metagym.actor.tool_turns import ToolTurn, last_turn, read_calls, turns_of
 from metagym.errors import ConfigError
 from metagym.models import Call, ChatModel, ask, estimate_tokens
 from metagym.models.asking import conversation_of
-from metagym.models.tool_calling import TEXT_FORM, ModelWithTools
+from metagym.models.constraint import read_constrain
+from metagym.models.tool_calling import HELD_FORM, TEXT_FORM, ModelWithTools
 from metagym.optional_attributes import Extension, describe, extension_of
 from metagym.tools import read_parts
 from metagym.types import Action, Completion, Episode, Message, Observation, Step, compact, digest, step_seed
@@ -31,6 +32,7 @@ class ToolActor(Extension):
     `read_prompt` picks the part of the prompt to send (see `retrieve_items`). With `history_steps`, only the turns of
     that number of last steps are sent; the last turn, with its results, always is. With `context_tokens` (by default
     the model's, if it is known) the oldest turns are left out if the conversation and the reply would not fit.
+    With `constrain="auto"` the server holds each reply to one call that fits its tool, or to an answer, if it can.
     """
 
     def __init__(
@@ -40,7 +42,9 @@ class ToolActor(Extension):
         history_steps: int | None = None,
         context_tokens: int | None = None,
         read_prompt: ReadPrompt | None = None,
+        constrain: str = "off",
     ) -> None:
+        is_constrained = read_constrain(constrain)
         if history_steps is not None and history_steps < 0:
             raise ConfigError(f"history_steps must be 0 or more, or None for all, got {history_steps}.")
         if context_tokens is not None and context_tokens < 1:
@@ -49,7 +53,7 @@ class ToolActor(Extension):
         self.model, self.history_steps, self.read_prompt = model, history_steps, read_prompt
         self.context_tokens = context_tokens or about.context_tokens
         self.scripted, self._max_reply_tokens = about.scripted, about.max_reply_tokens or 0
-        self._about = about
+        self._about, self._is_held = about, is_constrained and about.with_tools is not None
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -60,7 +64,8 @@ class ToolActor(Extension):
             "history_steps": self.history_steps,
             "context_tokens": self.context_tokens,
             "read_prompt": describe(self.read_prompt),
-            "text_form": digest(TEXT_FORM),
+            "text_form": digest(HELD_FORM if self._is_held else TEXT_FORM),
+            "constrain": "auto" if self._is_held else "off",
         }
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
@@ -130,7 +135,9 @@ class ToolActor(Extension):
 
     def _with(self, tools: Tools) -> ChatModel:
         own = self._about.with_tools
-        model: ChatModel = ModelWithTools(self.model, tools, about=self._about) if own is None else own(tools)
+        if own is None:
+            return ModelWithTools(self.model, tools, about=self._about)
+        model: ChatModel = own(tools, held=True) if self._is_held else own(tools)
         return model
 
     async def aclose(self) -> None:

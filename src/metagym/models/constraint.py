@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from metagym.errors import ConfigError, ModelError
@@ -58,15 +58,17 @@ class ReplyForm(NamedTuple):
         return {"type": "object", "properties": fields, "required": [*fields], "additionalProperties": False}
 
 
+def json_format(schema: Mapping[str, Any], *, strict: bool) -> dict[str, Any]:
+    """Return a request's `response_format` for a JSON schema; `strict` asks for the part of JSON Schema of OpenAI."""
+    return {"type": "json_schema", "json_schema": {"name": "reply", "strict": strict, "schema": schema}}
+
+
 FIELDS: Final[Mapping[str, Callable[[ReplyForm], Any]]] = {
     "grammar": lambda form: form.grammar,  # llama.cpp
     "structured_outputs": lambda form: {"regex": form.regex},  # vLLM from 0.12 on
     "guided_regex": lambda form: form.regex,  # vLLM before
     "regex": lambda form: form.regex,  # SGLang
-    "response_format": lambda form: {  # OpenAI, and many others
-        "type": "json_schema",
-        "json_schema": {"name": "reply", "strict": True, "schema": form.schema},
-    },
+    "response_format": lambda form: json_format(form.schema, strict=True),  # OpenAI, and many others
 }
 """The means, in the order in which they are tried: the field of a request, and its value for a form."""
 JSON_MEANS: Final = "response_format"
@@ -74,6 +76,13 @@ JSON_MEANS: Final = "response_format"
 
 PROBE: Final = ReplyForm(("gate-7-metagym",), None)
 QUESTION: Final[list[Message]] = [{"role": "user", "content": "Say hello."}]
+
+
+def read_constrain(constrain: str) -> bool:
+    """Return whether an actor's `constrain` asks for replies that are held to their form."""
+    if constrain not in ("auto", "off"):
+        raise ConfigError(f"constrain must be 'auto' or 'off', got {constrain!r}.")
+    return constrain == "auto"
 
 
 class HoldingModel(Protocol):
@@ -109,7 +118,7 @@ class Constrainer:
 
     def __init__(self, sampling: Mapping[str, Any], *, means: str | None = None) -> None:
         self._own = sorted(sampling.keys() & {*FIELDS, "tools"})
-        self._means = AskedOnce(means)
+        self._means, self._json_means = AskedOnce(means), AskedOnce()
 
     def check(self) -> None:
         """Raise ConfigError if the sampling holds its own constraint: servers obey only one."""
@@ -121,11 +130,15 @@ class Constrainer:
 
     async def find(self, ask: Callable[[Mapping[str, Any]], Awaitable[Completion]]) -> str:
         """Return the means; empty if the server has no such means. `ask` sends the probe with further fields."""
-        return await self._means.get(lambda: self._try_all(ask))
+        return await self._means.get(lambda: self._try(FIELDS, ask))
 
-    async def _try_all(self, ask: Callable[[Mapping[str, Any]], Awaitable[Completion]]) -> str:
-        for means, value in FIELDS.items():
-            reply = await reply_or_refusal(ask({means: value(PROBE)}))
+    async def obeys_json_schemas(self, ask: Callable[[Mapping[str, Any]], Awaitable[Completion]]) -> bool:
+        """Return whether the server holds replies to a JSON schema. `ask` sends the probe with further fields."""
+        return bool(await self._json_means.get(lambda: self._try([JSON_MEANS], ask)))
+
+    async def _try(self, all_means: Iterable[str], ask: Callable[[Mapping[str, Any]], Awaitable[Completion]]) -> str:
+        for means in all_means:
+            reply = await reply_or_refusal(ask({means: FIELDS[means](PROBE)}))
             if isinstance(reply, ModelError):
                 continue
             action = action_in_json(reply.text)[1] if means == JSON_MEANS else reply.text

@@ -15,12 +15,12 @@ from metagym.errors import ConfigError, ModelError
 from metagym.imports import package_versions
 from metagym.models.chat import Call
 from metagym.models.client_config import ClientConfig, merge_sampling
-from metagym.models.constraint import Constrainer, ReplyForm
+from metagym.models.constraint import Constrainer
 from metagym.models.local_server import LlamaCppConfig, ModelServer, require_llama_cpp
 from metagym.models.model_files import ModelFile, find_model
 from metagym.models.openai import OpenAIChatModel
 from metagym.models.server_profile import SystemRole
-from metagym.models.tool_calling import Tools
+from metagym.models.tool_calling import ToolSender
 from metagym.types import Completion, Message
 
 LOCAL: Final = "local"
@@ -97,6 +97,7 @@ class GGUFChatModel(OpenAIChatModel):
         # llama.cpp closes the connection after a stream, although it promises to keep it.
         self._headers["Connection"] = "close"
         self._constrainer = Constrainer(self.sampling, means="grammar")
+        self._tool_sender = ToolSender(self._constrainer, self.sampling)
         self._local_arguments = (model, server, sampling, timeout_s, max_retries, system_role, client, file.sha256)
         self._served, self._server = ServedFile(file.path, server), cast(ModelServer | None, None)
         self.fingerprint = {
@@ -112,12 +113,10 @@ class GGUFChatModel(OpenAIChatModel):
     def __reduce__(self) -> tuple[Any, ...]:
         return _make_again, self._local_arguments
 
-    async def complete(
-        self, messages: Sequence[Message], call: Call, *, form: ReplyForm | None = None, tools: Tools | None = None
-    ) -> Completion:
-        """Return the model's reply; see `ChatModel.complete`. The first call starts the server."""
+    async def complete(self, messages: Sequence[Message], call: Call, **held_to: Any) -> Completion:
+        """Return the model's reply; see `OpenAIChatModel.complete`. The first call starts the server."""
         if self.client.offline:
-            return await super().complete(messages, call, form=form, tools=tools)
+            return await super().complete(messages, call, **held_to)
         server = self._server
         if server is None or not server.is_running:
             server = self._server = await asyncio.to_thread(SERVERS.start, self._served, id(self))
@@ -127,7 +126,7 @@ class GGUFChatModel(OpenAIChatModel):
                 del self._connections[loop]
             await super().aclose()
         try:
-            return await super().complete(messages, call, form=form, tools=tools)
+            return await super().complete(messages, call, **held_to)
         except ModelError as error:
             try:
                 server.check()

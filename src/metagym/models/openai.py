@@ -108,7 +108,8 @@ class OpenAIChatModel(Extension):
         server = f"model {model!r} at {self.base_url or 'the OpenAI API'}"
         self._retrier = Retrier(server, max_retries=max_retries, config=client, breaker=Breaker(client))
         self._profile = ServerProfile(system_role, stream=client.stream, own=self.sampling)
-        self._constrainer, self._tool_sender = Constrainer(self.sampling), ToolSender(self.sampling)
+        self._constrainer = Constrainer(self.sampling)
+        self._tool_sender = ToolSender(self._constrainer, self.sampling)
         self._limits = TimeLimits(timeout_s, client.first_byte_timeout_s or timeout_s, client.reply_timeout_s)
         self._logged_names: set[str] = set()
         # An HTTP client and its waiting calls belong to the event loop that they were made on.
@@ -123,18 +124,27 @@ class OpenAIChatModel(Extension):
         self._constrainer.check()
         return HeldModel(self, form)
 
-    def with_tools(self, tools: Tools) -> ModelWithTools:
-        """Return this model with tools that it may call, natively if the server can, else as text."""
-        self._tool_sender.check()
-        return ModelWithTools(self, tools, about=self)
+    def with_tools(self, tools: Tools, *, held: bool = False) -> ModelWithTools:
+        """Return this model with tools that it may call, natively if the server can, else as text.
+
+        With `held`, its replies are held to one call or an answer, if the server can.
+        """
+        self._tool_sender.check(held=held)
+        return ModelWithTools(self, tools, about=self, held=held)
 
     async def complete(
-        self, messages: Sequence[Message], call: Call, *, form: ReplyForm | None = None, tools: Tools | None = None
+        self,
+        messages: Sequence[Message],
+        call: Call,
+        *,
+        form: ReplyForm | None = None,
+        tools: Tools | None = None,
+        held: bool = False,
     ) -> Completion:
         """Return the server's reply; see `ChatModel.complete`. A ModelUnavailableError should stop the run."""
         if tools is not None:
             send = self._tool_sender.complete
-            return await send(messages, tools, lambda sent, fields: self._complete(sent, call, fields))
+            return await send(messages, tools, lambda sent, fields: self._complete(sent, call, fields), held=held)
         if form is None:
             return await self._complete(messages, call, {})
         means = await self._constrainer.find(lambda fields: self._complete(QUESTION, call, fields))

@@ -29,13 +29,11 @@ class RecordedModel(Extension):
         """Return this model with its replies held to a form, as they were recorded."""
         return HeldModel(self, form)
 
-    def with_tools(self, tools: Tools) -> ModelWithTools:
+    def with_tools(self, tools: Tools, *, held: bool = False) -> ModelWithTools:
         """Return this model with tools that it may call, as they were recorded."""
-        return ModelWithTools(self, tools, about=self)
+        return ModelWithTools(self, tools, about=self, held=held)
 
-    async def complete(
-        self, messages: Sequence[Message], call: Call, *, form: ReplyForm | None = None, tools: Tools | None = None
-    ) -> Completion:
+    async def complete(self, messages: Sequence[Message], call: Call, **held_to: Any) -> Completion:
         """Raise ModelUnavailableError: this call is not in the cassette."""
         raise ModelUnavailableError(
             f"Expected a recorded reply of the model {self.model!r} to this {call.role} call, got none, and the model "

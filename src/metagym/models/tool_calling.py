@@ -15,6 +15,8 @@ from typing import Any, Final, Literal, Protocol
 
 from metagym.errors import ConfigError, ModelError
 from metagym.models.chat import Call
+from metagym.models.constraint import JSON_MEANS, Constrainer, json_format
+from metagym.models.constraint import QUESTION as HOLD_QUESTION
 from metagym.models.probing import AskedOnce, reply_or_refusal
 from metagym.optional_attributes import Extension, describe
 from metagym.types import Completion, Message, digest
@@ -38,6 +40,15 @@ To call a tool, write its name and its arguments as JSON between these marks, an
 </tool_call>
 You may write several calls, one after another. A reply without a call is your answer."""
 """The tools in the system message of a server that takes none; `{tools}` is replaced by their descriptions."""
+HELD_FORM: Final = """\
+You may call these tools, each described by one line of JSON:
+{tools}
+
+Reply with one JSON object. To call a tool: {"name": "<name>", "arguments": {"<argument>": "<value>"}}
+To answer, when nothing is left to call: {"answer": "<your answer>"}"""
+"""The same if each reply is held to one call or an answer."""
+MAX_ANSWER: Final = 400
+"""The most characters of an answer if replies are held to their form: small models write without end."""
 
 _PROBE_NAME: Final = "open_gate_7"
 PROBE: Final = [
@@ -56,8 +67,10 @@ QUESTION: Final[list[Message]] = [{"role": "user", "content": "Call the tool tha
 class ToolCallingModel(Protocol):
     """A chat model that sends tools."""
 
-    async def complete(self, messages: Sequence[Message], call: Call, *, tools: Tools | None = None) -> Completion:
-        """Return the reply to a conversation in which these tools are offered."""
+    async def complete(
+        self, messages: Sequence[Message], call: Call, *, tools: Tools | None = None, held: bool = False
+    ) -> Completion:
+        """Return the reply to a conversation in which these tools are offered, `held` to a call or an answer."""
 
 
 class ModelWithTools(Extension):
@@ -69,8 +82,8 @@ class ModelWithTools(Extension):
 
     keeps_ledger = True
 
-    def __init__(self, model: Any, tools: Tools, *, about: Extension) -> None:
-        self._model, self._tools, self._is_native = model, tools, about.with_tools is not None
+    def __init__(self, model: Any, tools: Tools, *, about: Extension, held: bool = False) -> None:
+        self._model, self._tools, self._is_native, self._held = model, tools, about.with_tools is not None, held
         self.max_reply_tokens, self.prices, self.model = about.max_reply_tokens, about.prices, about.model
         self.context_tokens, self.scripted, self.keeps_ledger = about.context_tokens, about.scripted, about.keeps_ledger
 
@@ -78,7 +91,8 @@ class ModelWithTools(Extension):
     def fingerprint(self) -> dict[str, Any]:
         """The model's, and the tools."""
         own = describe(self._model)
-        return {**(own if isinstance(own, dict) else {"kind": own}), "tools": digest(list(self._tools))}
+        held = {"held": True} if self._held else {}
+        return {**(own if isinstance(own, dict) else {"kind": own}), "tools": digest(list(self._tools)), **held}
 
     async def complete(self, messages: Sequence[Message], call: Call) -> Completion:
         """Return the model's reply; see `ChatModel.complete`."""
@@ -86,25 +100,35 @@ class ModelWithTools(Extension):
             completion: Completion = await self._model.complete(in_text(messages, self._tools), call)
             return completion
         calling: ToolCallingModel = self._model
-        return await calling.complete(messages, call, tools=self._tools)
+        return await calling.complete(messages, call, tools=self._tools, held=self._held)
 
 
 class ToolSender:
     """Sends tools to one server; the first call finds out how it takes them."""
 
-    def __init__(self, sampling: Mapping[str, Any]) -> None:
-        self._has_own = "tools" in sampling
+    def __init__(self, constrainer: Constrainer, sampling: Mapping[str, Any]) -> None:
+        self._constrainer, self._has_own = constrainer, "tools" in sampling
         self._means = AskedOnce()
 
-    def check(self) -> None:
-        """Raise ConfigError if the sampling holds its own tools."""
+    def check(self, *, held: bool) -> None:
+        """Raise ConfigError if the sampling holds its own tools or, with `held`, its own constraint."""
         if self._has_own:
             raise ConfigError("The environment offers its own tools, and sampling holds 'tools'. Remove them there.")
+        if held:
+            self._constrainer.check()
 
-    async def complete(self, messages: Sequence[Message], tools: Tools, ask: Ask) -> Completion:
-        """Return the reply to a conversation in which these tools are offered."""
+    async def complete(self, messages: Sequence[Message], tools: Tools, ask: Ask, *, held: bool = False) -> Completion:
+        """Return the reply to a conversation in which these tools are offered.
+
+        With `held`, the reply is one call that fits its tool, or an answer, if the server obeys JSON schemas. The tools
+        are then text, since servers hold no native calls beside answers.
+        """
         if not tools:
             return await ask(in_text(messages, ()), {})
+        if held and await self._constrainer.obeys_json_schemas(lambda fields: ask(HOLD_QUESTION, fields)):
+            form = json_format(reply_schema(tools), strict=False)
+            completion = await ask(in_text(messages, tools, held=True), {JSON_MEANS: form})
+            return completion.model_copy(update={"text": _answer_of(completion.text), "constraint": JSON_MEANS})
         if await self._means.get(lambda: self._find(ask)) == "text":
             return await ask(in_text(messages, tools), {})
         # `tool_choice` is not sent: "auto" is the default, and some servers refuse the word (NIM).
@@ -122,19 +146,47 @@ class ToolSender:
         return "text"
 
 
-def in_text(messages: Sequence[Message], tools: Tools) -> list[Message]:
-    """Return a conversation with its tools, calls and results as plain text."""
+def reply_schema(tools: Tools) -> dict[str, Any]:
+    """Return the JSON schema of a call of one of the tools, or of an answer."""
+    functions = (tool["function"] for tool in tools)
+    calls = [_object(name={"const": item["name"]}, arguments=item.get("parameters", _object())) for item in functions]
+    return {"anyOf": [*calls, _object(answer={"type": "string", "maxLength": MAX_ANSWER})]}
+
+
+def _object(**fields: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": fields, "required": [*fields], "additionalProperties": False}
+
+
+def _answer_of(text: str) -> str:
+    """Return the answer that a held reply gives, else the reply.
+
+    >>> _answer_of('{"answer": "It is done."}'), _answer_of('{"name": "pwd", "arguments": {}}')
+    ('It is done.', '{"name": "pwd", "arguments": {}}')
+    """
+    try:
+        reply = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    answer = reply.get("answer") if isinstance(reply, dict) else None
+    return answer if isinstance(answer, str) else text
+
+
+def in_text(messages: Sequence[Message], tools: Tools, *, held: bool = False) -> list[Message]:
+    """Return a conversation with its tools, calls and results as plain text; `held` is the form of held replies."""
     described = "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
-    form = TEXT_FORM.replace("{tools}", described) if tools else ""
+    form = (HELD_FORM if held else TEXT_FORM).replace("{tools}", described) if tools else ""
     written: list[Message] = []
     for number, message in enumerate(messages):
         text, role = message["content"], message["role"]
         if number == 0 and role == "system" and form:
             text = f"{text}\n\n{form}"
-        for called in message.get("tool_calls", ()):
+        calls = message.get("tool_calls", ())
+        if held and role == "assistant" and not calls:
+            text = json.dumps({"answer": text}, ensure_ascii=False)
+        for called in calls:
             function = called["function"]
             call = f'{{"name": {json.dumps(function["name"])}, "arguments": {function["arguments"]}}}'
-            text = f"{text}\n{CALL_START}\n{call}\n{CALL_END}".lstrip()
+            text = (f"{text}\n{call}" if held else f"{text}\n{CALL_START}\n{call}\n{CALL_END}").lstrip()
         if role == "tool":
             role, text = "user", f"<tool_response>\n{text}\n</tool_response>"
         written.append({"role": role, "content": text})
