@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from metagym.actor import ChatActor, make_actor
+from metagym.actor import ChatActor, ToolActor, make_actor
 from metagym.actor.chat import read_reply, reply_form
 from metagym.errors import ConfigError
 from metagym.models.constraint import PROBE
+from metagym.optional_attributes import describe
 from metagym.testing import FakeChatModel, ServerRequest
 from metagym.types import Completion
 from tests.conftest import MakeGates, Serve
@@ -69,3 +70,21 @@ def test_it_is_off_unless_asked_for_and_in_the_fingerprint() -> None:
     assert ChatActor(FakeChatModel([]), constrain="auto").fingerprint["constrain"] == "off"  # it cannot
     with pytest.raises(ConfigError, match="constrain must be 'auto' or 'off', got 'on'"):
         make_actor({**mapping, "constrain": "on"})
+
+
+@pytest.mark.parametrize("offers_tools", [False, True])
+def test_a_local_model_is_held_unless_it_is_left_free(offers_tools: bool) -> None:
+    for given, held in (({}, True), ({"constrain": "off"}, False)):
+        actor: Any = make_actor({"model": "local", "recorded": {"model": "m"}, **given}, offers_tools=offers_tools)
+        assert (actor.fingerprint["constrain"] != "off") == held
+
+
+def test_tools_that_are_held_show_in_the_fingerprint() -> None:
+    spec: dict[str, Any] = {"model": "m", "base_url": "http://localhost:1/v1", "act": "tools"}
+    actors: Any = [make_actor({**spec, "constrain": name}) for name in ("off", "auto")]
+    free, held = (actor.fingerprint for actor in actors)
+    assert (free["constrain"], held["constrain"]) == ("off", "auto")
+    assert free["text_form"] != held["text_form"]
+    model = actors[0].model
+    assert describe(model.with_tools(())) != describe(model.with_tools((), held=True))
+    assert ToolActor(FakeChatModel([]), constrain="auto").fingerprint["constrain"] == "off"  # it cannot
