@@ -13,7 +13,7 @@ from metagym.actor import ChatActor, ToolActor, turns_of
 from metagym.errors import ConfigError, EpisodesFailedError
 from metagym.models import Cassette
 from metagym.models.asking import conversation_of, max_tokens
-from metagym.models.constraint import JSON_MEANS, PROBE
+from metagym.models.constraint import JSON_MEANS
 from metagym.testing import FAULTS, FakeChatModel, FakeOpenAIServer, ServerReply, ServerRequest, misbehave
 from metagym.types import Completion, Message, Trajectory
 from tests.adapter.scales import Scales, ScalesMetaEnv
@@ -122,14 +122,12 @@ def test_a_reply_that_cannot_be_read_is_answered_in_words(reply: ServerReply, fe
 
 def obeying(*replies: dict[str, Any]) -> Respond:
     """Hold each reply to the JSON schema of the request."""
-    written = scripted(*map(json.dumps, replies))
-    probe = ServerReply(json.dumps({"action": PROBE.actions[0]}))
-    return lambda request: probe if PROBE.actions[0] in json.dumps(request.body) else written(request)
+    return scripted(*map(json.dumps, replies), probe=json.dumps({"answer": "It is shut."}))
 
 
 def test_a_held_reply_is_one_call_or_an_answer() -> None:
     calls = ({"name": "weigh", "arguments": {"parcel": "a"}}, {"answer": "a"}, {"answer": "b"})
-    trajectory, (_, first, second, third) = play(obeying(*calls), constrain="auto")
+    trajectory, (first, second, third) = play(obeying(*calls), constrain="auto")
     assert [step.command for step in trajectory.steps] == [json.dumps(calls[0]), "a", "b"]
     assert {step.action.completion.constraint for step in trajectory.steps if step.action.completion} == {JSON_MEANS}
     weigh, drop, answer = first.body["response_format"]["json_schema"]["schema"]["anyOf"]
@@ -143,9 +141,15 @@ def test_a_held_reply_is_one_call_or_an_answer() -> None:
     ]
 
 
-def test_a_server_without_json_schemas_gets_the_tools_as_if_nothing_was_asked_for() -> None:
-    free, held = (play(scripted(BOTH, "a", "b"), **options) for options in ({}, {"constrain": "auto"}))
-    assert [item.body for item in held[1][1:]] == [item.body for item in free[1]]  # the first one is the question
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_server_without_json_schemas_gets_the_tools_as_if_nothing_was_asked_for(refuses: bool) -> None:
+    def respond(request: ServerRequest) -> str | ServerReply:
+        if refuses and "response_format" in request.body:
+            return ServerReply("schema must have type 'object'", status=400)
+        return scripted(BOTH, "a", "b", probe="I see no gate." if "tools" not in request.body else OPEN)(request)
+
+    free, held = (play(respond, **options) for options in ({}, {"constrain": "auto"}))
+    assert [item.body for item in held[1]] == [item.body for item in free[1]]
     assert [step.command for step in held[0].steps] == [step.command for step in free[0].steps]
 
 

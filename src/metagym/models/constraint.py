@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from metagym.errors import ConfigError, ModelError
@@ -118,7 +118,7 @@ class Constrainer:
 
     def __init__(self, sampling: Mapping[str, Any], *, means: str | None = None) -> None:
         self._own = sorted(sampling.keys() & {*FIELDS, "tools"})
-        self._means, self._json_means = AskedOnce(means), AskedOnce()
+        self._means = AskedOnce(means)
 
     def check(self) -> None:
         """Raise ConfigError if the sampling holds its own constraint: servers obey only one."""
@@ -130,15 +130,11 @@ class Constrainer:
 
     async def find(self, ask: Callable[[Mapping[str, Any]], Awaitable[Completion]]) -> str:
         """Return the means; empty if the server has no such means. `ask` sends the probe with further fields."""
-        return await self._means.get(lambda: self._try(FIELDS, ask))
+        return await self._means.get(lambda: self._try_all(ask))
 
-    async def obeys_json_schemas(self, ask: Callable[[Mapping[str, Any]], Awaitable[Completion]]) -> bool:
-        """Return whether the server holds replies to a JSON schema. `ask` sends the probe with further fields."""
-        return bool(await self._json_means.get(lambda: self._try([JSON_MEANS], ask)))
-
-    async def _try(self, all_means: Iterable[str], ask: Callable[[Mapping[str, Any]], Awaitable[Completion]]) -> str:
-        for means in all_means:
-            reply = await reply_or_refusal(ask({means: FIELDS[means](PROBE)}))
+    async def _try_all(self, ask: Callable[[Mapping[str, Any]], Awaitable[Completion]]) -> str:
+        for means, value in FIELDS.items():
+            reply = await reply_or_refusal(ask({means: value(PROBE)}))
             if isinstance(reply, ModelError):
                 continue
             action = action_in_json(reply.text)[1] if means == JSON_MEANS else reply.text

@@ -20,7 +20,6 @@ from metagym.models.local_server import LlamaCppConfig, ModelServer, require_lla
 from metagym.models.model_files import ModelFile, find_model
 from metagym.models.openai import OpenAIChatModel
 from metagym.models.server_profile import SystemRole
-from metagym.models.tool_calling import ToolSender
 from metagym.types import Completion, Message
 
 LOCAL: Final = "local"
@@ -97,7 +96,6 @@ class GGUFChatModel(OpenAIChatModel):
         # llama.cpp closes the connection after a stream, although it promises to keep it.
         self._headers["Connection"] = "close"
         self._constrainer = Constrainer(self.sampling, means="grammar")
-        self._tool_sender = ToolSender(self._constrainer, self.sampling)
         self._local_arguments = (model, server, sampling, timeout_s, max_retries, system_role, client, file.sha256)
         self._served, self._server = ServedFile(file.path, server), cast(ModelServer | None, None)
         self.fingerprint = {

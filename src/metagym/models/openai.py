@@ -108,8 +108,7 @@ class OpenAIChatModel(Extension):
         server = f"model {model!r} at {self.base_url or 'the OpenAI API'}"
         self._retrier = Retrier(server, max_retries=max_retries, config=client, breaker=Breaker(client))
         self._profile = ServerProfile(system_role, stream=client.stream, own=self.sampling)
-        self._constrainer = Constrainer(self.sampling)
-        self._tool_sender = ToolSender(self._constrainer, self.sampling)
+        self._constrainer, self._tool_sender = Constrainer(self.sampling), ToolSender(self.sampling)
         self._limits = TimeLimits(timeout_s, client.first_byte_timeout_s or timeout_s, client.reply_timeout_s)
         self._logged_names: set[str] = set()
         # An HTTP client and its waiting calls belong to the event loop that they were made on.
@@ -129,7 +128,9 @@ class OpenAIChatModel(Extension):
 
         With `held`, its replies are held to one call or an answer, if the server can.
         """
-        self._tool_sender.check(held=held)
+        self._tool_sender.check()
+        if held:
+            self._constrainer.check()
         return ModelWithTools(self, tools, about=self, held=held)
 
     async def complete(

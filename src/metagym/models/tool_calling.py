@@ -15,8 +15,7 @@ from typing import Any, Final, Literal, Protocol
 
 from metagym.errors import ConfigError, ModelError
 from metagym.models.chat import Call
-from metagym.models.constraint import JSON_MEANS, Constrainer, json_format
-from metagym.models.constraint import QUESTION as HOLD_QUESTION
+from metagym.models.constraint import JSON_MEANS, json_format
 from metagym.models.probing import AskedOnce, reply_or_refusal
 from metagym.optional_attributes import Extension, describe
 from metagym.types import Completion, Message, digest
@@ -106,16 +105,14 @@ class ModelWithTools(Extension):
 class ToolSender:
     """Sends tools to one server; the first call finds out how it takes them."""
 
-    def __init__(self, constrainer: Constrainer, sampling: Mapping[str, Any]) -> None:
-        self._constrainer, self._has_own = constrainer, "tools" in sampling
-        self._means = AskedOnce()
+    def __init__(self, sampling: Mapping[str, Any]) -> None:
+        self._has_own = "tools" in sampling
+        self._means, self._held_means = AskedOnce(), AskedOnce()
 
-    def check(self, *, held: bool) -> None:
-        """Raise ConfigError if the sampling holds its own tools or, with `held`, its own constraint."""
+    def check(self) -> None:
+        """Raise ConfigError if the sampling holds its own tools."""
         if self._has_own:
             raise ConfigError("The environment offers its own tools, and sampling holds 'tools'. Remove them there.")
-        if held:
-            self._constrainer.check()
 
     async def complete(self, messages: Sequence[Message], tools: Tools, ask: Ask, *, held: bool = False) -> Completion:
         """Return the reply to a conversation in which these tools are offered.
@@ -125,14 +122,21 @@ class ToolSender:
         """
         if not tools:
             return await ask(in_text(messages, ()), {})
-        if held and await self._constrainer.obeys_json_schemas(lambda fields: ask(HOLD_QUESTION, fields)):
-            form = json_format(reply_schema(tools), strict=False)
-            completion = await ask(in_text(messages, tools, held=True), {JSON_MEANS: form})
+        if held and await self._held_means.get(lambda: self._find_held(ask)):
+            completion = await ask(in_text(messages, tools, held=True), _held_to(tools))
             return completion.model_copy(update={"text": _answer_of(completion.text), "constraint": JSON_MEANS})
         if await self._means.get(lambda: self._find(ask)) == "text":
             return await ask(in_text(messages, tools), {})
         # `tool_choice` is not sent: "auto" is the default, and some servers refuse the word (NIM).
         return await ask(messages, {"tools": list(tools)})
+
+    async def _find_held(self, ask: Ask) -> str:
+        reply = await reply_or_refusal(ask(QUESTION, _held_to(PROBE)))
+        # Only the schema tells the model of the tool and of the form of an answer.
+        if not isinstance(reply, ModelError) and (_PROBE_NAME in reply.text or _answer_of(reply.text) != reply.text):
+            return JSON_MEANS
+        logger.warning("The server cannot hold replies to calls: the tools are offered as to any other model.")
+        return ""
 
     async def _find(self, ask: Ask) -> Literal["native", "text"]:
         reply = await reply_or_refusal(ask(QUESTION, {"tools": PROBE}))
@@ -144,6 +148,11 @@ class ToolSender:
             return "native"
         logger.warning("The model called no tool when it was asked to: the tools are described in the prompt.")
         return "text"
+
+
+def _held_to(tools: Tools) -> dict[str, Any]:
+    """Return the field of a request that holds its reply to a call or an answer."""
+    return {JSON_MEANS: json_format(reply_schema(tools), strict=False)}
 
 
 def reply_schema(tools: Tools) -> dict[str, Any]:
