@@ -44,7 +44,7 @@ def make_reflector(
 
     - a reflector or a function;
     - a mapping: `method` (a name or an import path, by default `"ict"`), its `options`, and its model as for an
-      actor, by default with 2,000 tokens per reply; `"model": "demo"` is the script in place of a model on Gates;
+      actor, by default with 8,192 tokens per reply; `"model": "demo"` is the script in place of a model on Gates;
     - `"local"`: the method `ict` over the language model on this machine;
     - the name of a method that needs no model (`"fixed"`: no reflection), or `"demo"`;
     - the folder of a trained reflector or of any causal language model, which runs in this process;
