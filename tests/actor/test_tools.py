@@ -130,9 +130,11 @@ def test_a_held_reply_is_one_call_or_an_answer() -> None:
     trajectory, (first, second, third) = play(obeying(*calls), constrain="auto")
     assert [step.command for step in trajectory.steps] == [json.dumps(calls[0]), "a", "b"]
     assert {step.action.completion.constraint for step in trajectory.steps if step.action.completion} == {JSON_MEANS}
-    weigh, drop, answer = first.body["response_format"]["json_schema"]["schema"]["anyOf"]
+    schema = first.body["response_format"]["json_schema"]["schema"]
+    weigh, drop, answer = schema["anyOf"]
     assert (weigh["required"], weigh["properties"]["name"]) == (["name", "arguments"], {"const": "weigh"})
-    assert weigh["properties"]["arguments"]["required"] == ["parcel"]
+    assert weigh["properties"]["arguments"] == {"$ref": "#/$defs/arguments-0"}
+    assert schema["$defs"]["arguments-0"]["required"] == ["parcel"]
     assert (drop["properties"]["name"], answer["required"]) == ({"const": "drop"}, ["answer"])
     assert "tools" not in first.body
     assert "To answer, when nothing is left to call" in first.body["messages"][0]["content"]

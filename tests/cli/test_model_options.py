@@ -11,6 +11,7 @@ import pytest
 
 from metagym.budget import Budget
 from metagym.cli.model_options import (
+    longest_reply,
     read_actor,
     read_budget,
     read_reflector,
@@ -250,3 +251,11 @@ def test_a_wrong_setting_of_the_client_is_a_sentence(command: Metagym) -> None:
     assert "Field of the client 'max_concurrency' got 0" in command("run", "MetaGym/Gates-v0", "--actor", model).err
     model = write("model.json", {**LOCAL, "client": [1]})
     assert "'client' in the mapping must be of type" in command("run", "MetaGym/Gates-v0", "--actor", model).err
+
+
+@pytest.mark.parametrize(
+    ("sampling", "tokens"),
+    [({}, 80), ({"max_tokens": 40}, 40), ({"max_tokens": None}, 80), ({"max_completion_tokens": 9}, 9)],
+)
+def test_the_longest_reply_is_that_of_the_sampling(sampling: dict[str, Any], tokens: int) -> None:
+    assert longest_reply({"model": "m", "sampling": sampling}, 80) == tokens

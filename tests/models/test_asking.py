@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metagym.budget import Budget, Ledger
-from metagym.errors import BudgetExceededError
-from metagym.models import Call, ask, estimate_tokens
+from metagym.errors import BudgetExceededError, ContentFilterError
+from metagym.models import Call, Cassette, ask, estimate_tokens
 from metagym.models.asking import max_tokens
 from metagym.testing import FakeChatModel
 from metagym.types import Completion, Message, Usage
@@ -79,3 +80,13 @@ def test_the_upper_bound_is_above_the_bytes_and_the_estimate(texts: list[str]) -
     num_bytes = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
     assert max_tokens(messages) > num_bytes
     assert max_tokens(messages) > estimate_tokens(messages)
+
+
+def test_a_refusal_is_kept_for_an_episode_and_asked_again_for_a_reflection(tmp_path: Path) -> None:
+    for role, num_asked in (("actor", 1), ("reflector", 2)):
+        model = FakeChatModel([ContentFilterError("flagged")])
+        with Cassette(tmp_path / role).open():
+            for _ in range(2):
+                with pytest.raises(ContentFilterError):
+                    asyncio.run(ask(model, [{"role": "user", "content": "?"}], Call(role)))
+        assert len(model.calls) == num_asked

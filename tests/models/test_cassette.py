@@ -255,7 +255,7 @@ def test_a_reply_until_other_stop_strings_is_another_exchange(tmp_path: Path) ->
 def test_a_cassette_knows_the_models_that_answered(tmp_path: Path) -> None:
     cassette = Cassette(tmp_path / "replies.sqlite", mode="record")
     model = {"model": "m", "sampling": {"max_tokens": 9}}
-    for fingerprint, seed in ((model, 1), ({**model, "form": "abc"}, 2), ({**model, "form": "def"}, 3)):
+    for fingerprint, seed in ((model, 1), ({**model, "form": "abc"}, 2), ({**model, "tools": "def", "held": True}, 3)):
         answering = FakeChatModel(["yes"])
         answering.fingerprint = fingerprint
         complete(cassette, answering, call=CALL._replace(seed=seed))

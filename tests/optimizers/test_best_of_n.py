@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import pytest
 
 from metagym.budget import Budget
-from metagym.envs.gates.demo import GatesDemoReflector
+from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
+from metagym.errors import EpisodesFailedError, ModelUnavailableError
 from metagym.models import Call, Cassette, ask, sample
 from metagym.optimizers import BestOfN, InTurn
 from metagym.reflectors import ChatReflector
 from metagym.testing import FakeChatModel
-from metagym.types import Completion, Message, MetaStep, Reflection
+from metagym.types import Action, Completion, Episode, Message, MetaStep, Observation, Reflection, Step
 from tests.conftest import MakeGates
 from tests.evaluation.planted import PLAIN, right_prompt
 
@@ -115,3 +116,14 @@ def test_samples_change_the_reflectors_chance_and_never_the_actors() -> None:
     assert texts[0] == texts[2] == "7"
     assert set(texts[1::2]) == {"7"}
     assert len({texts[2], texts[4], texts[6]}) == 3
+
+
+def test_candidates_whose_replays_failed_are_not_ranked(make_seeded: MakeGates) -> None:
+    class Away(GatesDemoActor):
+        async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
+            if "replay" in episode.arm:
+                raise ModelUnavailableError("down")
+            return await super().act(episode, steps, observation)
+
+    with pytest.raises(EpisodesFailedError, match=r"replayed episodes failed. The first failure: .*down"):
+        BestOfN(n=3, num_steps=2)(make_seeded(Away()), ChatReflector(written({})), budget=Budget())

@@ -105,7 +105,7 @@ def test_what_fails_is_told_and_not_swallowed(make_seeded: MakeGates) -> None:
     with pytest.raises(ValueError, match="no ink"):
         Gepa()(env, ChatReflector(FakeChatModel([ValueError("no ink")])), budget=BUDGET)
     broken = make_seeded(cls=gates_of(lambda inner: FailingEnv(inner, lambda task_id: True)))
-    with pytest.raises(EpisodesFailedError, match="12 of GEPA's 12 episodes failed"):
+    with pytest.raises(EpisodesFailedError, match="12 of 12 replayed episodes failed"):
         Gepa()(broken, ChatReflector(ScriptedReflectorModel()), budget=BUDGET)
     run = make_seeded(families=["law-0007"], budget={"episodes": 13})
     with pytest.raises(BudgetExceededError, match="The budget of 13 episodes"):

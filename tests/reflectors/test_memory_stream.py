@@ -35,3 +35,11 @@ def test_the_model_refines_the_memory_by_id() -> None:
 def test_an_option_below_its_least_value_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"max_items must be at least 1, got 0"):
         MemoryStream(max_items=0)
+
+
+def test_the_model_sees_the_newest_entries_that_fit_and_the_others_stay() -> None:
+    model = FakeChatModel(['{"operations": []}'])
+    reflections = reflect_on(MemoryStream(model, max_tokens=120), *([won(f"task {n}" + "x" * 100)] for n in range(5)))
+    assert "[5] An earlier" in asked(model, 4)
+    assert "[1] An earlier" not in asked(model, 4)
+    assert [entry["id"] for entry in reflections[-1].memory["items"]] == [1, 2, 3, 4, 5]

@@ -12,13 +12,20 @@ from typing import Any
 import pytest
 
 from metagym import background
-from metagym.errors import ConfigError, ModelError
+from metagym.errors import (
+    ConfigError,
+    ContentFilterError,
+    ContextOverflowError,
+    ConversationError,
+    EpisodesFailedError,
+    ModelError,
+)
 from metagym.models import Call, ask, sample
 from metagym.reflectors import FixedReflector, Replay, as_reflector, bind, reflect, reflect_samples
-from metagym.reflectors.protocol import FunctionReflector
+from metagym.reflectors.protocol import FunctionReflector, check_replayed
 from metagym.testing import FakeChatModel
 from metagym.types import MetaStep, Reflection
-from tests.conftest import make_meta_step
+from tests.conftest import make_meta_step, make_trajectory
 
 HISTORY = [make_meta_step(prompt="old")]
 
@@ -176,3 +183,22 @@ def test_a_reflection_cancelled_before_it_began_is_closed() -> None:
     with pytest.raises(ValueError, match="no ink"):
         list(background.run_side_by_side([fail, reflect_late], max_threads=2))
     assert [inspect.getcoroutinestate(coroutine) for coroutine in made] == [inspect.CORO_CLOSED]
+
+
+@pytest.mark.parametrize("error", [ContentFilterError("HTTP 400: flagged."), ContextOverflowError("too long")])
+def test_a_refused_reflection_keeps_prompt_and_memory(error: ConversationError) -> None:
+    class Refused:
+        async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+            raise error
+
+    before = make_meta_step(prompt="old", reflection=Reflection(prompt="old", memory=[7]))
+    for found in (reflect(Refused(), [before]), *reflect_samples(Refused(), [before], 2)):
+        assert (found.prompt, found.memory) == ("old", [7])
+        assert found.problem == f"{str(error).rstrip('.')}; the old prompt was kept."
+
+
+def test_a_replay_with_a_failed_episode_compares_nothing() -> None:
+    failed = make_trajectory(success=None, score=None, error="down.")
+    check_replayed([make_meta_step([make_trajectory()])])
+    with pytest.raises(EpisodesFailedError, match=r"1 of 2 replayed episodes failed. The first failure: down. The"):
+        check_replayed([make_meta_step([make_trajectory(), failed])])

@@ -8,12 +8,13 @@ import runpy
 import pytest
 
 from metagym import ChatReflector
+from metagym.reflectors import reflect
 from metagym.reflectors.ace_style import AceStyle
 from metagym.testing import FakeChatModel
 from metagym.tools import read_parts
 from tests.adapter.playing import play_scales
 from tests.adapter.scales import Scales
-from tests.conftest import ROOT
+from tests.conftest import ROOT, make_meta_step
 from tests.reflectors.batches import asked, lost, reflect_on
 
 TOOLS = Scales().reset(seed=0)[1]["tools"]
@@ -58,3 +59,13 @@ def test_a_true_rule_in_a_tools_description_raises_the_score_and_a_null_control_
             before, after = env.replay([info["default_prompt"], learned], tasks)
         assert (after.reward - before.reward > 0.3) == has_effect
         assert has_effect or after.reward == before.reward
+
+
+def test_ace_style_adds_to_the_description_that_the_first_prompt_gives() -> None:
+    add = {"type": "ADD", "section": "Tool: weigh", "text": "Weigh each parcel."}
+    trajectory, *_ = play_scales()
+    first = make_meta_step([trajectory], prompt="Be brave.\n\n## Tool: weigh\nWeigh both.")
+    reflection = reflect(AceStyle(FakeChatModel([json.dumps({"operations": [add]})]), show_tools=True), [first])
+    text, tools = read_parts(reflection.prompt, TOOLS)
+    assert (text, tools[0]["function"]["description"]) == ("Be brave.", "Weigh both.\n- Weigh each parcel.")
+    assert reflection.prompt.count("## Tool: weigh") == 1

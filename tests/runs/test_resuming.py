@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 
 from metagym import optimize
-from metagym.errors import ConfigError, EpisodesFailedError, RunFolderError
+from metagym.budget import Budget
+from metagym.envs.gates.demo import GatesDemoActor
+from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError, ModelError, RunFolderError
 from metagym.runs import LOG, RunFolder
 from metagym.runs.running import run_experiment
 from metagym.testing import ScriptedActor
-from metagym.types import Reflection
+from metagym.types import Action, Episode, Observation, Reflection, Step
 from tests.conftest import (
     FailingEnv,
     MakeGates,
@@ -46,6 +49,18 @@ class Odd:
 
     async def reflect(self, history: Any) -> Reflection:
         return Reflection(prompt=history[-1].prompt)
+
+
+class Hiccup(GatesDemoActor):
+    """An actor whose first call fails for infrastructure reasons."""
+
+    has_failed = False
+
+    async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
+        if not Hiccup.has_failed:
+            Hiccup.has_failed = True
+            raise ModelError("HTTP 500")
+        return await super().act(episode, steps, observation)
 
 
 def endless() -> list[Any]:
@@ -76,6 +91,15 @@ def test_a_fingerprint_that_cannot_be_read_back_is_refused_before_anything_is_pl
     with pytest.raises(ConfigError, match=r"fingerprint of tests.runs.test_resuming:Odd must be JSON, so that"):
         run_experiment(manifest(reflector="tests.runs.test_resuming:Odd"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_failure_that_was_tolerated_stays_when_the_run_is_resumed(tmp_path: Path) -> None:
+    options = {"actor": "tests.runs.test_resuming:Hiccup", "max_failure_rate": 0.4, "episodes_per_step": 3}
+    about = manifest(env_options={**options, "budget": {"episodes": 6}})
+    with pytest.raises(BudgetExceededError):
+        run_experiment(about, tmp_path / "run")
+    result = run_experiment(about, tmp_path / "run", resume=True, budget=Budget(episodes=100))
+    assert [meta_step.num_failed for meta_step in result.history] == [1, 0, 0, 0]
 
 
 def test_resuming_with_another_reflector_is_refused(finished: Path) -> None:

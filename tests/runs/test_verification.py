@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from metagym.budget import Budget
 from metagym.cli import app
+from metagym.errors import BudgetExceededError
 from metagym.models import OpenAIChatModel
 from metagym.runs import LOG, Manifest, RunFolder
 from metagym.runs.running import run_experiment
@@ -99,3 +101,13 @@ def test_failed_episodes_are_skipped_and_counted(demo_run: Path) -> None:
 def test_a_model_needs_no_key_to_be_verified(demo_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OpenAIChatModel, "__init__", lambda *args, **kwargs: pytest.fail("a model was made"))
     assert verify_run(demo_run).differences == ()
+
+
+def test_a_run_that_was_resumed_with_a_larger_budget_is_verified(tmp_path: Path) -> None:
+    options = {"actor": "demo", "budget": {"episodes": 10}}
+    manifest = Manifest(env_id="MetaGym/Gates-v0", env_options=options, reflector="demo", seed=3, num_steps=4)
+    with pytest.raises(BudgetExceededError):
+        run_experiment(manifest, tmp_path / "run")
+    run_experiment(manifest, tmp_path / "run", resume=True, budget=Budget(episodes=100))
+    report = verify_run(tmp_path / "run")
+    assert (report.num_episodes, report.differences) == (20, ())

@@ -84,3 +84,11 @@ def test_a_reflector_is_shown_the_tools_as_the_prompt_describes_them() -> None:
     assert shown.startswith("## Tool: weigh\nWeigh a parcel. Weigh **each** of them.")
     assert '"parcel": {"type": "string"}' in shown
     assert "## Tool: drop\nDrop a parcel." in shown
+
+
+@pytest.mark.parametrize("level", ["#", "##", "###"])
+def test_a_description_with_headings_stays_whole(level: str) -> None:
+    text, tools = read_parts(write_part("Be brave.", "weigh", f"Weigh.\n\n{level} When\nAt first."), TOOLS)
+    assert text == "Be brave."
+    assert description(tools, "weigh").startswith("Weigh.\n\n##")
+    assert description(tools, "weigh").endswith("# When\nAt first.")

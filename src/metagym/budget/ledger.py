@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextvars import ContextVar
+from pathlib import Path
 
 from metagym.budget.records import Attempt, Budget, BudgetUse, Prices, Purpose, Spending
 from metagym.errors import BudgetExceededError
@@ -62,6 +63,8 @@ class Ledger:
         self._timed_from = 0.0
         self._lock = threading.RLock()
         self._waiters: list[asyncio.Future[None]] = []
+        self.loaded: set[Path] = set()
+        """The logs whose attempts are booked here already."""
 
     def begin_episodes(self, num: int) -> None:
         """Count episodes that will be played now, or taken from the record of an earlier run: all of them, or none."""
@@ -162,7 +165,7 @@ class Ledger:
         last = {attempt.number: attempt for attempt in attempts}
         for attempt in last.values():
             self._add(attempt.lost() if attempt.outcome == "reserved" else attempt)
-        self._num_attempts = max(last, default=-1) + 1
+        self._num_attempts = max(self._num_attempts, max(last, default=-1) + 1)
 
     async def reserve(self, attempt: Attempt) -> Attempt:
         """Reserve what the attempt may use, and number it; wait for others to settle if that may make room."""

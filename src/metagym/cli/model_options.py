@@ -241,4 +241,5 @@ def prices_of(spec: Any) -> Prices | None:
 def longest_reply(spec: Any, tokens: int) -> int:
     """Return the tokens of a reply: `tokens`, or the limit in the spec's sampling if that is lower."""
     sampling = spec.get("sampling") or {} if isinstance(spec, dict) else {}
-    return min(tokens, int(sampling.get("max_tokens", sampling.get("max_completion_tokens", tokens))))
+    limits = (sampling.get(name) for name in ("max_tokens", "max_completion_tokens"))  # null removes a limit
+    return min([tokens, *(limit for limit in limits if isinstance(limit, int))])

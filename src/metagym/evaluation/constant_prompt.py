@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 
-from metagym.env import meta_env_of
+from metagym.env import MetaEnv, meta_env_of
 from metagym.errors import ConfigError, RunFolderError
 from metagym.evaluation import evaluate
 from metagym.evaluation.config import EvaluationConfig
 from metagym.files import write_whole
 from metagym.reflectors import ReflectorSpec
-from metagym.runs import read_record
+from metagym.reflectors.protocol import check_replayed
+from metagym.runs import RunFolder, read_record
+from metagym.runs.folder import keeping_model_calls
 from metagym.types import Record, Text, Texts, derive_seed
 
 
@@ -59,12 +62,14 @@ def tune_constant_prompt(
     first = meta_env.default_prompt if config.first_prompt is None else config.first_prompt
     candidates = list(dict.fromkeys([first, *(item.chosen_prompt for item in report.prompts)]))
     scores = np.zeros((len(train_families), len(candidates)))
-    for row, family in enumerate(train_families):
-        rng = np.random.default_rng(derive_seed("constant prompt", config.task_seed, family))
-        tasks = meta_env.task_set.draw(config.num_validation, rng=rng, families=[family], split="validation")
-        played = meta_env.replay(candidates, [task.id for task in tasks])
-        scores[row] = [np.nan if meta_step.reward is None else meta_step.reward for meta_step in played]
-    means = np.nan_to_num(scores.mean(axis=0), nan=-np.inf)
+    with _recording(meta_env, path):
+        for row, family in enumerate(train_families):
+            rng = np.random.default_rng(derive_seed("constant prompt", config.task_seed, family))
+            tasks = meta_env.task_set.draw(config.num_validation, rng=rng, families=[family], split="validation")
+            played = meta_env.replay(candidates, [task.id for task in tasks])
+            check_replayed(played)
+            scores[row] = [meta_step.reward or 0.0 for meta_step in played]
+    means = scores.mean(axis=0)
     tuned = TunedPrompt(
         prompt=candidates[int(np.argmax(means))],
         train_families=tuple(train_families),
@@ -73,6 +78,20 @@ def tune_constant_prompt(
     if file is not None:
         write_whole(file, tuned.model_dump_json(indent=2) + "\n")
     return tuned
+
+
+@contextlib.contextmanager
+def _recording(env: MetaEnv, path: str | Path | None) -> Iterator[None]:
+    """Keep episodes and model calls in the run folder of the tuning, so that nothing is paid for twice."""
+    if path is None:
+        yield
+        return
+    with RunFolder.open(path, writing=True) as run, keeping_model_calls(run.path, env.ledger):
+        before = env.record_to(run)
+        try:
+            yield
+        finally:
+            env.record_to(before)
 
 
 def tuning_config(config: EvaluationConfig, train_families: Sequence[str]) -> EvaluationConfig:

@@ -69,8 +69,9 @@ async def ask(model: ChatModel, messages: Sequence[Message], call: Call) -> Comp
         return recorded
     try:
         completion = await _complete(model, messages, call)
-    except ConversationError as error:  # it is data and ends an episode
-        cassette.keep(model, messages, call, error)
+    except ConversationError as error:
+        if call.role == "actor":  # it is data and ends the episode
+            cassette.keep(model, messages, call, error)
         raise
     cassette.keep(model, messages, call, completion)
     return completion

@@ -160,7 +160,7 @@ class Cassette:
         )
         models = [json.loads(row[0]) for row in self._all(sql, role)]
         for model in models:
-            for name in ("form", "tools"):  # of one reply; see `HeldModel` and `ModelWithTools`
+            for name in ("form", "tools", "held"):  # of one reply; see `HeldModel` and `ModelWithTools`
                 model.pop(name, None)
         return [model for index, model in enumerate(models) if model not in models[:index]]
 

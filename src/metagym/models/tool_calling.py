@@ -108,6 +108,7 @@ class ToolSender:
     def __init__(self, sampling: Mapping[str, Any]) -> None:
         self._has_own = "tools" in sampling
         self._means, self._held_means = AskedOnce(), AskedOnce()
+        self._refused: set[str] = set()
 
     def check(self) -> None:
         """Raise ConfigError if the sampling holds its own tools."""
@@ -123,12 +124,26 @@ class ToolSender:
         if not tools:
             return await ask(in_text(messages, ()), {})
         if held and await self._held_means.get(lambda: self._find_held(ask)):
-            completion = await ask(in_text(messages, tools, held=True), _held_to(tools))
-            return completion.model_copy(update={"text": _answer_of(completion.text), "constraint": JSON_MEANS})
+            completion = await self._ask_held(messages, tools, ask)
+            if completion is not None:
+                return completion
         if await self._means.get(lambda: self._find(ask)) == "text":
             return await ask(in_text(messages, tools), {})
         # `tool_choice` is not sent: "auto" is the default, and some servers refuse the word (NIM).
         return await ask(messages, {"tools": list(tools)})
+
+    async def _ask_held(self, messages: Sequence[Message], tools: Tools, ask: Ask) -> Completion | None:
+        """Return the held reply; None if the server cannot hold replies to the schemas of these tools."""
+        schema = _held_to(tools)
+        name = digest(schema)
+        if name in self._refused:
+            return None
+        reply = await reply_or_refusal(ask(in_text(messages, tools, held=True), schema))
+        if isinstance(reply, ModelError):
+            logger.warning("The server refuses the schemas of the tools (%s): replies are read as they come.", reply)
+            self._refused.add(name)
+            return None
+        return reply.model_copy(update={"text": _answer_of(reply.text), "constraint": JSON_MEANS})
 
     async def _find_held(self, ask: Ask) -> str:
         reply = await reply_or_refusal(ask(QUESTION, _held_to(PROBE)))
@@ -157,9 +172,31 @@ def _held_to(tools: Tools) -> dict[str, Any]:
 
 def reply_schema(tools: Tools) -> dict[str, Any]:
     """Return the JSON schema of a call of one of the tools, or of an answer."""
-    functions = (tool["function"] for tool in tools)
-    calls = [_object(name={"const": item["name"]}, arguments=item.get("parameters", _object())) for item in functions]
-    return {"anyOf": [*calls, _object(answer={"type": "string", "maxLength": MAX_ANSWER})]}
+    functions = [tool["function"] for tool in tools]
+    arguments = {
+        f"arguments-{number}": _with_root(item.get("parameters") or _object(), f"#/$defs/arguments-{number}")
+        for number, item in enumerate(functions)
+    }
+    calls = [
+        _object(name={"const": item["name"]}, arguments={"$ref": f"#/$defs/{name}"})
+        for item, name in zip(functions, arguments, strict=True)
+    ]
+    return {"anyOf": [*calls, _object(answer={"type": "string", "maxLength": MAX_ANSWER})], "$defs": arguments}
+
+
+def _with_root(schema: Any, root: str) -> Any:
+    """Return a schema that is now at `root` of another one: its references point to its own definitions.
+
+    >>> _with_root({"items": {"$ref": "#/$defs/Line"}}, "#/$defs/order")
+    {'items': {'$ref': '#/$defs/order/$defs/Line'}}
+    """
+    if isinstance(schema, list):
+        return [_with_root(item, root) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    moved = {name: _with_root(item, root) for name, item in schema.items()}
+    target = schema.get("$ref")
+    return moved | {"$ref": root + target[1:]} if isinstance(target, str) and target.startswith("#") else moved
 
 
 def _object(**fields: Any) -> dict[str, Any]:
@@ -190,7 +227,8 @@ def in_text(messages: Sequence[Message], tools: Tools, *, held: bool = False) ->
         if number == 0 and role == "system" and form:
             text = f"{text}\n\n{form}"
         calls = message.get("tool_calls", ())
-        if held and role == "assistant" and not calls:
+        # A call that was cut off is no answer.
+        if held and role == "assistant" and not calls and not text.startswith("{"):
             text = json.dumps({"answer": text}, ensure_ascii=False)
         for called in calls:
             function = called["function"]

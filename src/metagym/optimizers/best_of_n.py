@@ -15,6 +15,7 @@ from metagym.budget import Budget
 from metagym.env import MetaEnv
 from metagym.optimizers.meta_loop import OptimizationResult, method_ledger, run_loop
 from metagym.reflectors import ReflectorSpec, as_reflector, reflect_samples
+from metagym.reflectors.protocol import check_replayed
 from metagym.types import MetaStep, Reflection
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,8 @@ def select_candidate(env: MetaEnv, candidates: Sequence[Reflection], last: MetaS
         logger.info("All %d candidates are equal: best of n adds nothing to this reflector.", len(candidates))
         return _with_note(distinct[0], f"All {len(candidates)} candidates are equal.")
     played = env.replay([item.prompt for item in distinct], [item.task.id for item in last.trajectories])
-    scores = [float("-inf") if meta_step.reward is None else meta_step.reward for meta_step in played]
+    check_replayed(played)
+    scores = [meta_step.reward or 0.0 for meta_step in played]
     best = max(range(len(distinct)), key=scores.__getitem__)
     listed = ", ".join(f"{score:.2f}" for score in scores)
     which = f"Candidate {best + 1} of {len(distinct)} different ones"

@@ -19,12 +19,13 @@ import numpy as np
 from metagym import background
 from metagym.budget import Budget, BudgetUse, Ledger
 from metagym.env import MetaEnv
-from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError
+from metagym.errors import BudgetExceededError, ConfigError, ConversationError
 from metagym.imports import require
 from metagym.models import Call, ChatModel, ask
 from metagym.optimizers.meta_loop import OptimizationResult, method_ledger, result_of
 from metagym.optional_attributes import extension_of
 from metagym.reflectors import ReflectorSpec
+from metagym.reflectors.protocol import check_replayed
 from metagym.rendering import render_outcome, render_trajectory
 from metagym.tools import read_call, read_parts, write_part
 from metagym.tools.calls import Tool
@@ -184,11 +185,8 @@ class _GepaRun:
             return evaluation([None] * len(batch), [0.0] * len(batch), [None] * len(batch), num_metric_calls=0)
         with _stopping():
             (self._played,) = self.env.replay([prompt], batch)
+            check_replayed([self._played])
         trajectories = list(self._played.trajectories)
-        if self._played.num_failed:
-            failed = next(item.error for item in trajectories if item.score is None)
-            counts = f"{self._played.num_failed} of GEPA's {len(batch)} episodes failed. The first failure: {failed}"
-            raise _StoppedError(EpisodesFailedError(f"{counts} The same command resumes.", self._played))
         return evaluation(trajectories, [item.score or 0.0 for item in trajectories], trajectories)
 
     def make_reflective_dataset(
@@ -213,7 +211,10 @@ class _GepaRun:
         call = Call("reflector", self.env.config.arm, self._num_calls, seed)
         self._num_calls += 1
         with _stopping():
-            completion = background.run(ask(self.model, messages, call))
+            try:
+                completion = background.run(ask(self.model, messages, call))
+            except ConversationError:
+                return ""  # GEPA then proposes nothing
         return completion.text if completion.is_whole else ""
 
     def on_valset_evaluated(self, event: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from metagym.reflectors.method import History, ReflectionMethod, memory_of, option
 from metagym.reflectors.prompt_document import Verb, distinct, document, read_json_reply, request, shown_tools
-from metagym.tools import offered_tools
+from metagym.tools import offered_tools, read_parts, section_of
 from metagym.types import Reflection
 
 INSTRUCTIONS = """\
@@ -89,17 +89,19 @@ class AceStyle(ReflectionMethod):
         if delta is None:
             return self.keep(history, problem, [completion])
         memory = apply_delta(memory, delta, max_items=self.max_items)
+        first = history[0].prompt
         offered = offered_tools(history[0].trajectories) if self.show_tools else ()
-        functions = [tool["function"] for tool in offered]
+        functions = [tool["function"] for tool in read_parts(first, offered)[1]]
         described = {
-            f"Tool: {item['name']}": f"## Tool: {item['name']}\n{item.get('description', '')}" for item in functions
+            f"Tool: {item['name']}": section_of(item["name"], item.get("description", "")) for item in functions
         }
         sections: dict[str, list[str]] = {}
         for item in memory["items"]:
             name = " ".join(item["section"].split())
             heading = described.get(name, f"## Playbook: {name}")
             sections.setdefault(heading, []).append(item["text"])
-        prompt = document(history[0].prompt, sections)
+        replaced = [tool for tool in offered if described[f"Tool: {tool['function']['name']}"] in sections]
+        prompt = document(read_parts(first, replaced)[0], sections)
         return self.write(history, prompt, memory, [completion], analysis=delta.analysis)
 
 

@@ -55,6 +55,8 @@ class MemoryStream(ReflectionMethod):
     model: ChatModel | None = None
     _: KW_ONLY
     max_items: int = option(40, least=1)
+    max_tokens: int = 24_000
+    """The most tokens of the entries that the model sees: the newest ones. The others stay as they are."""
     episode_tokens: int = 400
     wording = (REFINE,)
 
@@ -68,7 +70,7 @@ class MemoryStream(ReflectionMethod):
         completions: list[Completion] = []
         analysis = f"{len(new)} new episodes."
         if self.model is not None:
-            listed = "\n\n".join(f"[{item['id']}] {item['text']}" for item in items)
+            listed = "\n\n".join(newest([f"[{item['id']}] {item['text']}" for item in items], self.max_tokens))
             text = tagged(current_prompt=history[0].prompt, memory=listed or "(empty)")
             completions = [await self.ask_once(history, REFINE, text)]
             refinement, problem = read_json_reply(completions[0], _Refinement)
@@ -79,6 +81,18 @@ class MemoryStream(ReflectionMethod):
         prompt = document(history[0].prompt, {MEMORY_HEADING: [item["text"] for item in items]})
         memory = {"items": items, "next_id": memory["next_id"] + len(new)}
         return self.write(history, prompt, memory, completions, analysis=analysis)
+
+
+def newest(texts: Sequence[str], max_tokens: int) -> Sequence[str]:
+    """Return as many of the last texts as have at most about `max_tokens` tokens.
+
+    >>> newest(["old", "x" * 40, "new"], 20)
+    ['xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', 'new']
+    """
+    first = len(texts)
+    while first and (max_tokens := max_tokens - len(texts[first - 1].encode()) // 4 - 4) >= 0:
+        first -= 1
+    return texts[first:]
 
 
 def apply_refinement(items: Sequence[dict[str, Any]], operations: Sequence[MemoryChange]) -> list[dict[str, Any]]:

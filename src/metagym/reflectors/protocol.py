@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 from metagym import background
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, ConversationError, EpisodesFailedError
 from metagym.models import sample
 from metagym.optional_attributes import describe, extension_of
 from metagym.types import MetaStep, Reflection
@@ -83,12 +83,16 @@ def reflect(reflector: ReflectorSpec, history: History, *, replay: Replay | None
     """Return the reflector's reflection on the history, from synchronous code.
 
     A plain function runs in the caller's thread, so that it may step an environment itself. Everything else runs
-    on the background loop. `replay` plays the rollouts that a reflector asks for.
+    on the background loop. `replay` plays the rollouts that a reflector asks for. If the model's server refuses the
+    conversation (it is too long, or filtered), the old prompt is kept, and `problem` says why.
     """
     policy = bind(as_reflector(reflector), replay)
-    result = policy.function(history) if isinstance(policy, FunctionReflector) else policy.reflect(history)
-    if inspect.isawaitable(result):
-        result = background.run(result if inspect.iscoroutine(result) else _finished(result))
+    try:
+        result = policy.function(history) if isinstance(policy, FunctionReflector) else policy.reflect(history)
+        if inspect.isawaitable(result):
+            result = background.run(result if inspect.iscoroutine(result) else _finished(result))
+    except ConversationError as error:
+        return _kept(history, error)
     return _checked(result)
 
 
@@ -109,7 +113,10 @@ def reflect_samples(
 
     async def reflect_sample(number: int) -> Reflection:
         with sample(number):
-            return _checked(await policy.reflect(history))
+            try:
+                return _checked(await policy.reflect(history))
+            except ConversationError as error:
+                return _kept(history, error)
 
     return background.run(wait_for_all(map(reflect_sample, range(num_samples))))
 
@@ -123,6 +130,24 @@ async def wait_for_all(awaitables: Iterable[Awaitable[T]]) -> list[T]:
 
 async def _finished(result: Awaitable[Any]) -> Any:
     return await result
+
+
+def check_replayed(played: Iterable[MetaStep]) -> None:
+    """Raise EpisodesFailedError if an episode of a replay failed: what is left would compare different tasks."""
+    for meta_step in played:
+        if meta_step.num_failed:
+            first = next(item.error for item in meta_step.trajectories if item.score is None)
+            raise EpisodesFailedError(
+                f"{meta_step.num_failed} of {len(meta_step.trajectories)} replayed episodes failed. The first failure: "
+                f"{(first or '').rstrip('.')}. The same command resumes.",
+                meta_step,
+            )
+
+
+def _kept(history: History, error: ConversationError) -> Reflection:
+    last = history[-1]
+    memory = None if last.reflection is None else last.reflection.memory
+    return Reflection(prompt=last.prompt, memory=memory, problem=f"{str(error).rstrip('.')}; the old prompt was kept.")
 
 
 def _checked(result: object) -> Reflection:

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from metagym.errors import ConfigError
 from metagym.reflectors.method import History, ModelRequest, ReflectionMethod, memory_of, option
 from metagym.reflectors.prompt_document import Verb, distinct, document, numbered, read_json_reply, tagged
-from metagym.reflectors.protocol import Replay
+from metagym.reflectors.protocol import Replay, check_replayed
 from metagym.rendering import render_batch
 from metagym.types import MetaStep, Reflection, Trajectory
 
@@ -112,8 +112,11 @@ class TrainingFreeGRPOStyle(ReflectionMethod):
                 "training_free_grpo_style plays its own rollouts, but it is not bound to an environment. Run it by "
                 "`optimize` or `evaluate`, which bind it, or call reflector.bound_to(env.replay_async) yourself."
             )
-        task_ids = list(dict.fromkeys(item.task.id for item in last.trajectories))
+        task_ids = list(dict.fromkeys(item.task.id for item in last.trajectories if item.score is not None))
+        if not task_ids:
+            return []
         (more,) = await self.replay([last.prompt], task_ids, repetitions=self.group_size - 1)
+        check_replayed([more])
         episodes = (*last.trajectories, *more.trajectories)
         return [tuple(item for item in episodes if item.task.id == task_id) for task_id in task_ids]
 

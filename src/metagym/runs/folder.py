@@ -115,9 +115,9 @@ class RunFolder:
         self._episodes[episode.key, episode.prompt] = place, trajectory.score is None
 
     def recall_episode(self, episode: Episode) -> Trajectory | None:
-        """Return the record of this very episode, or None if it was not played or failed."""
+        """Return the record of this very episode, or None if it is to be played (again)."""
         place, failed = self._episodes.get((episode.key, episode.prompt), (None, True))
-        if place is None or failed:
+        if place is None or (failed and not self._is_tolerated(episode)):
             return None
         trajectory = self._read_episode(place)
         if trajectory.episode != episode:
@@ -127,6 +127,11 @@ class RunFolder:
                 "Another run wrote it. Start a new run."
             )
         return trajectory
+
+    def _is_tolerated(self, episode: Episode) -> bool:
+        """Whether the meta-step of a failed episode finished without it: then its reward has been used."""
+        logged = self._records.get(LoggedMetaStep, episode.meta_step)
+        return logged is not None and logged.prompt == episode.prompt and episode.key in logged.episodes
 
     def put(self, key: Hashable, record: Record) -> None:
         """Append a record of another kind. A meta-step that the log already holds is not written again.
@@ -290,7 +295,10 @@ def keeping_model_calls(folder: Path, ledger: Ledger) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         calls = stack.enter_context(contextlib.closing(CallLog(folder / CALLS)))
-        ledger.load(calls.read())
+        attempts = list(calls.read())
+        if (log := calls.path.resolve()) not in ledger.loaded:  # a run may be continued in the process that began it
+            ledger.load(attempts)
+            ledger.loaded.add(log)
         stack.callback(setattr, ledger, "on_attempt", ledger.on_attempt)
         ledger.on_attempt = calls.write
         if open_cassette() is None:

@@ -63,7 +63,7 @@ def verify_run(path: str | Path) -> Verification:
     run = RunFolder.open(path)
     recorded = run.trajectories
     trajectories = [item for item in recorded if item.stop_reason is not StopReason.ERROR]
-    options = {**run.manifest.env_options, "actor": RecordedActor(trajectories)}
+    options = {**run.manifest.env_options, "actor": RecordedActor(trajectories), "budget": {}}
     with contextlib.closing(make(run.manifest.env_id, **options)) as env:
         again = meta_env_of(env).play([trajectory.episode for trajectory in trajectories])
     differences = (first_difference(before, after) for before, after in zip(trajectories, again, strict=True))

@@ -10,7 +10,7 @@ no actors and no models.
 """
 
 from metagym.tools.calls import ToolCall, call_problem, read_call
-from metagym.tools.parts import changed_parts, offered_tools, read_parts, render_tools, write_part
+from metagym.tools.parts import changed_parts, offered_tools, read_parts, render_tools, section_of, write_part
 from metagym.tools.sampling import random_call
 from metagym.tools.schemas import tool_schema, tools_problem, value_problem
 
@@ -23,6 +23,7 @@ __all__ = [
     "read_call",
     "read_parts",
     "render_tools",
+    "section_of",
     "tool_schema",
     "tools_problem",
     "value_problem",

@@ -15,7 +15,7 @@ from metagym.tools.calls import Tool
 from metagym.types import Trajectory
 
 _HEADING = re.compile(r"^## Tool:[ \t]*(?P<name>[\w-]+)[ \t]*$")
-_NEXT = re.compile(r"^##? ")
+_NEXT = re.compile(r"^##? ", re.MULTILINE)
 
 
 def read_parts(prompt: str, tools: Sequence[Tool]) -> tuple[str, tuple[Tool, ...]]:
@@ -55,7 +55,20 @@ def write_part(prompt: str, name: str, description: str) -> str:
     Pay once.
     """
     rest, _ = read_parts(prompt, [{"function": {"name": name}}])
-    return f"{rest.rstrip()}\n\n## Tool: {name}\n{description.strip()}".lstrip()
+    return f"{rest.rstrip()}\n\n{section_of(name, description)}".lstrip()
+
+
+def section_of(name: str, description: str) -> str:
+    r"""Return the section of a tool. Headings in the description, which would end it, are moved two levels down.
+
+    >>> print(section_of("pay", "Pay.\n\n## When\nAt the end."))
+    ## Tool: pay
+    Pay.
+    <BLANKLINE>
+    #### When
+    At the end.
+    """
+    return f"## Tool: {name}\n{_NEXT.sub(lambda heading: f'##{heading[0]}', description.strip())}"
 
 
 def changed_parts(old: str, new: str) -> tuple[str, ...]:
@@ -91,7 +104,7 @@ def render_tools(prompt: str, tools: Sequence[Tool]) -> str:
     for tool in read_parts(prompt, tools)[1]:
         function: Any = tool["function"]
         arguments = json.dumps(function.get("parameters", {}).get("properties", {}), ensure_ascii=False)
-        texts.append(f"## Tool: {function['name']}\n{function.get('description', '')}\n(Arguments: {arguments})")
+        texts.append(f"{section_of(function['name'], function.get('description', ''))}\n(Arguments: {arguments})")
     return "\n\n".join(texts)
 
 
