@@ -12,7 +12,7 @@ from rich.console import Console
 
 from metagym.budget import Ledger
 from metagym.cli import show
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, RunFolderError
 from metagym.runs import LOG
 from metagym.runs.times import TIMES, Session, Times
 from metagym.types import Usage
@@ -178,3 +178,11 @@ def test_the_list_of_runs_names_the_model_and_the_day(serve: Serve, command: Met
     written = datetime.fromtimestamp(Path("runs/a/manifest.json").stat().st_mtime)
     assert rows["runs/a"]["started"].startswith(f"{written:%Y-%m-%dT%H:%M}")
     assert f"{written:%Y-%m-%d %H:%M}" in command("runs").out
+
+
+@pytest.mark.parametrize("options", [("--parquet", "no/x.parquet"), ("--parquet", "."), ("--atif", "file")])
+def test_an_export_to_a_place_that_cannot_be_written_says_so(command: Metagym, options: tuple[str, str]) -> None:
+    command("demo", "-n", 1, "--out", "mine")
+    Path("file").write_text("")
+    with pytest.raises(RunFolderError, match="Expected a place that can be written at"):
+        invoke("export", "mine", *options)

@@ -100,6 +100,18 @@ def test_a_campaign_is_extended_with_all_its_arms(preset: Preset, tmp_path: Path
         extend_campaign(extended.folder, 4)
 
 
+def test_controls_that_were_added_later_get_the_new_seeds_too(preset: Preset, tmp_path: Path) -> None:
+    places = (preset.environments[0].model_copy(update={"families": ("law-0007",)}),)
+    update = {"num_seeds": 1, "num_steps": 1, "num_test": 2, "controls": (), "environments": places}
+    small = preset.model_copy(update=update)
+    run_campaign(small, actor="demo", reflector="demo", path=tmp_path)
+    run_campaign(small, actor="demo", reflector="demo", path=tmp_path, controls=("no reflection",))
+    (extended,) = extend_campaign(tmp_path, 2)
+    assert [report.arm for report in extended.reports] == ["demo", "no reflection"]
+    assert {report.looks for report in extended.reports} == {(1, 2)}
+    assert {len(report.prompts) for report in extended.reports} == {2}
+
+
 def measured(num_seeds: int, gains: list[float]) -> list[Measurement]:
     def scored(seed: int, role: Role, score: float) -> Measurement:
         return Measurement(

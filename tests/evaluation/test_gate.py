@@ -8,7 +8,7 @@ import pytest
 from metagym.envs.gates.demo import GatesDemoActor
 from metagym.envs.gates.env import GATES, law_of
 from metagym.errors import ConfigError
-from metagym.evaluation.gate import Decision, GateResult, gate
+from metagym.evaluation.gate import Decision, GateResult, gate, tasks_of_a_family
 from metagym.evaluation.memorisation import Copied
 from tests.conftest import MakeGates, make_step, make_trajectory
 from tests.evaluation.planted import PLAIN, right_prompt
@@ -78,3 +78,8 @@ def test_a_prompt_against_itself_is_seldom_decided(make_gates: MakeGates) -> Non
     prompt = right_prompt(FAMILY, 3)
     decided = [gate(env, prompt, prompt, num_episodes=60, seed=seed).decision for seed in range(100)]
     assert np.mean([item is not Decision.UNDECIDED for item in decided]) <= 0.1  # 5 % and three standard errors
+
+
+def test_no_repetition_is_refused() -> None:
+    with pytest.raises(ConfigError, match="Expected a family and a repetition at least, got 1 and 0"):
+        tasks_of_a_family(1, 200, 0)

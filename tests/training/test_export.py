@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from metagym.actor import ChatActor
+from metagym.errors import ConfigError
 from metagym.testing import FakeChatModel
 from metagym.training.experience import Experience
 from metagym.training.export import (
@@ -120,3 +121,11 @@ def test_samples_are_exported_as_turns_and_pairs(
     for pair in pairs:
         assert pair["messages"][-1]["role"] == "assistant"
         assert any(completion == pair["messages"][-1]["content"] for _, _, completion in best)
+
+
+def test_turns_that_cannot_be_read_leave_the_file_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "turns.jsonl"
+    file.write_text("before")
+    with pytest.raises(ConfigError):
+        write_turns(reflector_turns(tmp_path / "no run"), file)
+    assert file.read_text() == "before"

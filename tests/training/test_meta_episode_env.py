@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 import metagym
 from metagym.envs.gates.env import GATES, law_of
+from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import ConfigError, EpisodesFailedError
 from metagym.testing import FakeChatModel
 from metagym.training.experience import chat_messages
@@ -133,6 +134,12 @@ def test_test_episodes_that_failed_are_no_reward() -> None:
     closed.append(True)
     with pytest.raises(EpisodesFailedError, match=r"20 of 20 test episodes failed\. Leave this rollout out"):
         rollout.step(REPLIES[0])
+    for take in (rollout.finish, lambda: rollout.step(REPLIES[0])):  # never a quiet 0 for what is missing
+        with pytest.raises(EpisodesFailedError, match="20 of 20 test episodes failed"):
+            take()
+    closed.clear()
+    rollout.reset(seed=0)
+    assert isinstance(rollout.finish(), float)
     env.close()
 
 
@@ -193,3 +200,35 @@ def test_a_rollout_whose_episodes_fail_has_no_reward(monkeypatch: pytest.MonkeyP
         _, rewards = play_group(groups, [REPLIES[0], "fail"], [REPLIES[1], REPLIES[1]])
     assert [turn[1] for turn in rewards] == [None, None]
     assert all(turn[0] is not None for turn in rewards)
+
+
+class Counted(GatesMetaEnv):
+    is_away: ClassVar[bool] = False
+    open_now: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        super().__init__("demo", families=[LAW], episodes_per_step=2)
+        Counted.open_now += 1
+
+    def make_inner_env(self) -> Any:
+        return FailingEnv(super().make_inner_env(), lambda task_id: Counted.is_away)
+
+    def close(self) -> None:
+        Counted.open_now -= 1
+        super().close()
+
+
+def test_a_group_whose_first_batch_fails_has_no_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Counted, "is_away", True)
+    with closing(MetaEpisodeGroups(Counted, MetaEpisodeConfig(num_turns=1), seed=5)) as groups:
+        assert play_group(groups, REPLIES[:2])[1] == [[None, None]]
+
+
+def test_a_group_that_is_interrupted_leaves_no_environment_open() -> None:
+    groups = MetaEpisodeGroups(Counted, MetaEpisodeConfig(num_turns=1), seed=5)
+    played = groups.play(0, 3)
+    next(played)
+    played.close()
+    assert Counted.open_now == 3
+    groups.close()
+    assert Counted.open_now == 0

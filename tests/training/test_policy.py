@@ -50,6 +50,18 @@ def test_a_sample_ends_with_the_end_token_or_is_not_finished(policy: Policy) -> 
     assert len({sample.text for sample in samples}) > 1
 
 
+def test_the_end_tokens_of_a_models_generation_end_a_sample_too(policy: Policy) -> None:
+    policy.model.generation_config.eos_token_id = [policy.end_id, 5]
+    try:
+        ending = Policy(policy.model, policy.tokenizer)
+    finally:
+        policy.model.generation_config.eos_token_id = policy.end_id
+    samples = ending.sample([[7]] * 64, max_new_tokens=20, generator=torch.Generator().manual_seed(0), temperature=9.0)
+    assert any(sample.token_ids[-1] == 5 for sample in samples)
+    assert all(5 not in sample.token_ids[:-1] for sample in samples)
+    assert all(sample.is_finished for sample in samples if sample.token_ids[-1] == 5)
+
+
 def test_sampling_follows_from_the_generator(policy: Policy) -> None:
     prompts = [[5, 6, 7], [8]]
     first, again, other = (

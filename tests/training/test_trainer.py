@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,6 +164,38 @@ def test_other_settings_in_the_same_folder_are_refused(
     run(tiny_start, experience, env, tmp_path, steps=1)
     with pytest.raises(RunFolderError, match="got another training"):
         run(tiny_start, experience, env, tmp_path, seed=5)
+
+
+def test_other_experience_or_another_rendering_in_the_same_folder_is_refused(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
+    run(tiny_start, experience, env, tmp_path, steps=1)
+    other = experience[0].model_copy(update={"meta_step": experience[1].meta_step})
+    with pytest.raises(RunFolderError, match="got another experience"):
+        run(tiny_start, [other, *experience[1:]], env, tmp_path)
+    with pytest.raises(RunFolderError, match="got another render"):
+        train(tiny_start, experience, TextReward(env), tmp_path, grpo=GRPO, config=TrainingConfig(save_every=2))
+
+
+def test_a_checkpoint_has_its_settings_from_the_start_and_gets_those_that_were_lost(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
+    kept = run(tiny_start, experience, env, tmp_path, steps=2) / "metagym.json"
+    settings = kept.read_text()
+    kept.unlink()
+    run(tiny_start, experience, env, tmp_path, steps=2)
+    assert kept.read_text() == settings
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # peft calls it
+def test_an_adapter_on_a_relative_path_is_served_from_any_directory(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_start, tmp_path / "start")
+    monkeypatch.chdir(tmp_path)
+    last = run(Path("start"), experience, env, tmp_path / "run", steps=1, lora_rank=2)
+    monkeypatch.chdir("/")
+    load_reflector(last)
 
 
 def test_a_run_that_could_not_start_does_not_block_the_folder(

@@ -12,11 +12,19 @@ pytestmark = pytest.mark.train
 torch: Any = pytest.importorskip("torch", reason="needs metagym[train]")
 pytest.importorskip("transformers", reason="needs metagym[train]")
 
+from metagym.errors import RunFolderError  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
 from metagym.training.local_reflector import weights_digest  # noqa: E402
 from metagym.training.policy import Policy  # noqa: E402
 from metagym.training.reward import MetaReward  # noqa: E402
-from metagym.training_demo.demonstration import DemoConfig, ShuffledReward, run_demo, run_once  # noqa: E402
+from metagym.training_demo.demonstration import (  # noqa: E402
+    SETTINGS,
+    DemoConfig,
+    ShuffledReward,
+    _check_config,
+    run_demo,
+    run_once,
+)
 from tests.conftest import MakeGates  # noqa: E402
 
 
@@ -99,3 +107,11 @@ def test_shuffled_rewards_are_the_groups_own_in_another_order(make_gates: MakeGa
     honest: Any = MetaReward(env)(before, replies)
     assert sorted(ShuffledReward(env)(before, replies)) == sorted(honest)
     assert ShuffledReward(env).fingerprint != MetaReward(env).fingerprint
+
+
+def test_a_folder_with_the_results_of_other_settings_is_refused(tmp_path: Path) -> None:
+    _check_config(tmp_path / SETTINGS, MINIATURE)
+    _check_config(tmp_path / SETTINGS, MINIATURE)
+    for name, value in (("num_steps", MINIATURE.num_steps + 1), ("model", "smollm2-135m")):
+        with pytest.raises(RunFolderError, match=f"got another {name}"):
+            run_once(tmp_path, 0, MINIATURE.model_copy(update={name: value}))

@@ -182,7 +182,8 @@ def train_grpo_command(
     rewards = [line["reward"] for line in read_lines(out / "metrics.jsonl")]
     for line in read_lines(out / "evaluations.jsonl") if evaluate_every else ():
         interval = f" [{line['gain_low']:+.3f}, {line['gain_high']:+.3f}]" if "gain_low" in line else ""
-        console.print(f"after {line['step']} steps: gain on held-out families {line['gain']:+.3f}{interval}")
+        gain = f"{line['gain']:+.3f}{interval}" if "gain" in line else "not known"
+        console.print(f"after {line['step']} steps: gain on held-out families {gain}")
     console.print(f"reward {_curve(rewards)}", highlight=False)
     console.print(f"The trained reflector: {last}", soft_wrap=True, highlight=False)
 

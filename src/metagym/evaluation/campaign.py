@@ -31,7 +31,7 @@ from metagym.evaluation.preset import Preset, PresetEnvironment, with_sampling
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import read_report
 from metagym.files import write_whole
-from metagym.reflectors import Reflector, make_reflector
+from metagym.reflectors import Reflector, make_reflector, method_names
 from metagym.registration import RESERVED, check_options, make
 from metagym.runs import evaluation_size
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Trajectory
@@ -266,7 +266,8 @@ def _arm_name(spec: ReflectorArgument) -> str:
 
 def _read_reflector(reflector: ReflectorArgument) -> ReflectorArgument:
     """Return the spec of the reflector. A folder holds a trained model, or a spec in `reflector.json`."""
-    if not isinstance(reflector, str) or not os.path.isdir(reflector):
+    is_name = isinstance(reflector, str) and reflector in ("demo", "local", *method_names())
+    if not isinstance(reflector, str) or is_name or not os.path.isdir(reflector):
         return reflector
     if any((Path(reflector) / name).is_file() for name in _MODEL_FILES):
         return reflector  # `make_reflector` serves it

@@ -11,6 +11,7 @@ import gymnasium
 from metagym.errors import ConfigError, RunFolderError
 from metagym.evaluation.campaign import CAMPAIGN, Campaign, Evaluated, OnArm, OnEpisode, run_campaign
 from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.controls import CONTROLS
 from metagym.evaluation.protocol import evaluate
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import looks_of, report_of
@@ -75,6 +76,9 @@ def extend_campaign(
     for arm in arms:  # all of them, before the first one is changed
         with RunFolder.open(arm) as run:
             _check(run, num_seeds)
+    # A later call may have added controls, which the campaign's own file does not know.
+    played = {(read_manifest(arm).evaluation or {}).get("arm") for arm in arms}
+    controls = tuple(dict.fromkeys([*campaign.controls, *(name for name in CONTROLS if name in played)]))
     for arm in arms:
         record_extension(arm, num_seeds)
     return run_campaign(
@@ -82,7 +86,7 @@ def extend_campaign(
         actor=campaign.actor,
         reflector=campaign.reflector,
         path=path,
-        controls=campaign.controls,
+        controls=controls,
         budget=campaign.budget if budget is None else budget,
         on_arm=on_arm,
         on_episode=on_episode,

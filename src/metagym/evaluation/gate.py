@@ -78,6 +78,8 @@ def tasks_of_a_family(num_families: int, num_episodes: int, repetitions: int) ->
     Raises:
         ConfigError: the budget is too small to decide anything.
     """
+    if repetitions < 1 or num_families < 1:
+        raise ConfigError(f"Expected a family and a repetition at least, got {num_families} and {repetitions}.")
     each = num_episodes // (2 * repetitions * num_families)
     if each * num_families < MIN_TASKS:
         least = 2 * repetitions * num_families * -(-MIN_TASKS // num_families)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -123,7 +124,8 @@ def _axes(x: Scale, y: Scale, last: int, width: float) -> str:
     for tick in y.ticks(2):
         parts.append(tag("line", x1=LEFT, x2=width - RIGHT, y1=y(tick), y2=y(tick), klass="grid"))
         parts.append(tag("text", text=f"{tick:g}", x=LEFT - 5, y=y(tick) + 3.5, klass="tick end"))
-    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 1000) if last / step <= 10)
+    steps = (factor * 10**power for power in itertools.count() for factor in (1, 2, 5))
+    step = next(step for step in steps if last / step <= 10)
     parts += [
         tag("text", text=str(index), x=x(index), y=HEIGHT - 8, klass="tick mid") for index in range(0, last + 1, step)
     ]

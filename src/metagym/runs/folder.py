@@ -213,6 +213,10 @@ class RunFolder:
             if keep is None or keep(key):
                 yield self._read_episode(place)
 
+    def finish(self) -> None:
+        """Take that the run came to its own end, and keep it when the log is closed."""
+        self._times.finish()
+
     def close(self) -> None:
         """Close the log and release its lock. A second call does nothing."""
         self._times.end()  # before the lock is free for another writer

@@ -57,7 +57,7 @@ def run_experiment(
             meta_env.record_to(run)
             if on_episode is not None:
                 meta_env.on_episode = lambda trajectory: on_episode()
-            return optimize(
+            result = optimize(
                 env,
                 reflector,
                 manifest.num_steps,
@@ -66,3 +66,5 @@ def run_experiment(
                 log=run,
                 on_meta_step=on_meta_step,
             )
+            run.finish()  # also if the tasks ran out before the last meta-step
+            return result

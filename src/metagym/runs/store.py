@@ -12,7 +12,8 @@ added_seeds   number of seeds                AddedSeeds
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import contextlib
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
@@ -38,6 +39,15 @@ def read_record(file: Path, kind: type[R]) -> R:
             f"Expected a {kind.__name__} in {file}, got a broken file: {place} {first['msg']}. Remove it, and give the "
             "command again that wrote it."
         ) from error
+
+
+@contextlib.contextmanager
+def writing_to(path: str | Path) -> Iterator[None]:
+    """Raise RunFolderError, which names the path, if the body cannot write to it."""
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(f"Expected a place that can be written at {path}: {error}. Name another one.") from error
 
 
 class RecordStore(Protocol):

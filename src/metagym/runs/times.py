@@ -22,12 +22,19 @@ class Session(Record):
     started: datetime
     ended: datetime | None = None
     """None while it writes, and after a crash until the next process opens the run."""
+    is_last: bool = False
+    """Whether the run came to its own end in it: nothing is left to play."""
 
 
 class Times(Record):
     """The sessions of a run in order."""
 
     sessions: tuple[Session, ...] = ()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run came to its own end; False for a run of metagym 0.1."""
+        return bool(self.sessions) and self.sessions[-1].is_last
 
     @property
     def is_open(self) -> bool:
@@ -73,6 +80,7 @@ class SessionTimes:
         self._mutex = threading.Lock()
         self._started: datetime | None = None
         self._before: tuple[Session, ...] | None = None
+        self._is_last = False
 
     def start(self) -> None:
         """Take the time at which this process became the writer."""
@@ -85,6 +93,10 @@ class SessionTimes:
                 self._before = read_times(self._folder, last_change=written_at(self._log)).sessions
                 self._write(None)
 
+    def finish(self) -> None:
+        """Take that the run came to its own end in this session."""
+        self._is_last = True
+
     def end(self) -> None:
         """Write the end of this session, if its start was written."""
         with self._mutex:
@@ -94,7 +106,7 @@ class SessionTimes:
 
     def _write(self, ended: datetime | None) -> None:
         assert self._started is not None
-        session = Session(started=self._started, ended=ended)
+        session = Session(started=self._started, ended=ended, is_last=self._is_last)
         times = Times(sessions=(*(self._before or ()), session))
         with contextlib.suppress(OSError):  # a full disk is reported by the log, which holds the paid replies
             write_whole(self._folder / TIMES, times.model_dump_json() + "\n")

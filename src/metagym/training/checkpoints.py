@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,27 @@ torch = require("torch", extra="train")
 STATE = "state.pt"
 
 
-def save_checkpoint(folder: str | Path, policy: Policy, optimizer: Any, *, step: int, keep: int = 2) -> Path:
-    """Save what `load_checkpoint` needs to resume after `step` finished steps; keep the newest `keep` checkpoints."""
+def save_checkpoint(
+    folder: str | Path,
+    policy: Policy,
+    optimizer: Any,
+    *,
+    step: int,
+    keep: int = 2,
+    also: Callable[[Path], object] | None = None,
+) -> Path:
+    """Save what `load_checkpoint` needs to resume after `step` finished steps; keep the newest `keep` checkpoints.
+
+    `also` writes further files into the folder that it is given.
+    """
     folder = Path(folder)
     # The folder gets its name only when it is complete: after a crash while writing, the one before is the newest.
     final, part = folder / f"{step:06d}", folder / f"{step:06d}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     policy.save(part)
+    if also is not None:
+        also(part)
     trained = {name: value.detach().cpu() for name, value in policy.trainable().items()}
     with (part / STATE).open("wb") as file:
         torch.save({"step": step, "trained": trained, "optimizer": optimizer.state_dict()}, file)

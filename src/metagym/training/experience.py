@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
-from pydantic import ValidationError
 
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, RunFolderError
@@ -136,7 +135,7 @@ def read_experience(path: str | Path, *, fingerprint: str | None = None) -> list
         else:
             lines = file.read_bytes().splitlines()
         experience = [Experience.model_validate_json(line) for line in lines]
-    except (ValidationError, KeyError) as error:
+    except (ValueError, KeyError, OSError) as error:  # of pydantic and of pyarrow, too
         raise ConfigError(
             f"Expected experience in {file}, got a broken line: {str(error).splitlines()[0]}. Collect it again."
         ) from error

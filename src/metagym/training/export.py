@@ -9,6 +9,8 @@ from typing import Any
 
 from metagym.actor import ChatActor, ToolActor, read_calls
 from metagym.errors import ConfigError
+from metagym.files import write_whole
+from metagym.runs.store import writing_to
 from metagym.training.experience import read_lines
 from metagym.types import Step, Trajectory
 
@@ -115,10 +117,8 @@ def _tools(turn: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_turns(turns: Iterable[Mapping[str, Any]], path: str | Path) -> int:
-    """Write one turn (or pair) per line; return their number."""
-    count = 0
-    with Path(path).open("w", encoding="utf-8") as file:
-        for turn in turns:
-            file.write(json.dumps(turn) + "\n")
-            count += 1
-    return count
+    """Write one turn (or pair) per line, if all can be read; return their number."""
+    lines = [json.dumps(turn) + "\n" for turn in turns]
+    with writing_to(path):
+        write_whole(Path(path), "".join(lines))
+    return len(lines)

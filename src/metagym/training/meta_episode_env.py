@@ -6,7 +6,8 @@ batch, played under that prompt; and so on. Its batches are those of `optimize` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import gymnasium
@@ -98,21 +99,24 @@ class MetaEpisodeEnv:
         """The first prompt, and the one after each turn."""
         self.rewards: list[float] = []
         """The reward of each turn so far; after the last turn all are final."""
+        self._failure: EpisodesFailedError | None = None
 
     def reset(self, *, seed: int) -> list[Message]:
         """Play the first batch, under the environment's own prompt, and return the conversation that shows it."""
-        self._seed, self._problems = seed, list[bool]()
+        self._seed, self._problems, self._failure = seed, list[bool](), None
         _, info = self.env.reset(seed=seed)
         self.history, self.prompts, self.rewards = [], [info["default_prompt"]], []
-        self._play(None)
+        with self._keeping_failures():
+            self._play(None)
         return self._render(self.history[-1])
 
     def step(self, reply: str | Completion) -> Answer:
         """Take the model's reply, play the next batch under its prompt, and return the model's next message.
 
         Raises:
-            EpisodesFailedError: episodes failed for infrastructure reasons.
+            EpisodesFailedError: episodes failed for infrastructure reasons, now or in an earlier turn.
         """
+        self._check_failure()
         number = len(self.prompts)
         if not self.prompts or number > self.config.num_turns:
             raise ConfigError(f"Expected reset() before the first of {self.config.num_turns} turns and after the last.")
@@ -122,17 +126,36 @@ class MetaEpisodeEnv:
         self.prompts.append(prompt)
         self._problems.append(bool(problem))
         done = number == self.config.num_turns
-        if not done or self.config.reward == "online":
-            self._play(Reflection(prompt=prompt, analysis=analysis, problem=problem, completion=completion))
-        self.rewards = self._shared_out(done)
+        with self._keeping_failures():
+            if not done or self.config.reward == "online":
+                self._play(Reflection(prompt=prompt, analysis=analysis, problem=problem, completion=completion))
+            self.rewards = self._shared_out(done)
         message = None if done else self._render(self.history[-1])[-1]
         return Answer(message, self.rewards[-1], done, prompt, problem)
 
     def finish(self) -> float:
-        """Play the turns that were not taken as turns without a usable reply; return the value of the whole."""
+        """Play the turns that were not taken as turns without a usable reply; return the value of the whole.
+
+        Raises:
+            EpisodesFailedError: episodes failed for infrastructure reasons, now or in an earlier turn.
+        """
+        self._check_failure()
         while len(self.prompts) <= self.config.num_turns:
             self.step("")
         return sum(self.rewards)
+
+    @contextlib.contextmanager
+    def _keeping_failures(self) -> Iterator[None]:
+        """Keep what failed: a meta-episode with a turn that failed has no value."""
+        try:
+            yield
+        except EpisodesFailedError as error:
+            self._failure = error
+            raise
+
+    def _check_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     def _play(self, reflection: Reflection | None) -> None:
         trajectories, reward, *_ = self.env.step(self.prompts[-1])
@@ -215,6 +238,7 @@ class MetaEpisodeGroups:
         render: Render = chat_messages,
     ) -> None:
         self.config, self.seed, self._make_env, self._render = config, seed, make_env, render
+        self._all: list[MetaEpisodeEnv] = []
         self._free = [self._make()]
         self.fingerprint = {"env": digest(meta_env_of(self._free[0].env).fingerprint), **config.model_dump()}
         """The environment and the settings that decide the rewards."""
@@ -225,9 +249,19 @@ class MetaEpisodeGroups:
         If episodes of a rollout fail for infrastructure reasons, all its rewards are missing.
         """
         rollouts = [self._free.pop() if self._free else self._make() for _ in range(size)]
-        seed = derive_seed("meta-episode", self.seed, start)
-        conversations = [rollout.reset(seed=seed) for rollout in rollouts]
-        failed = set[int]()
+        try:
+            return (yield from self._play(rollouts, derive_seed("meta-episode", self.seed, start)))
+        finally:
+            self._free += rollouts
+
+    def _play(self, rollouts: Sequence[MetaEpisodeEnv], seed: int) -> Rollouts:
+        conversations, failed = list[list[Message]](), set[int]()
+        for number, rollout in enumerate(rollouts):
+            try:
+                conversations.append(rollout.reset(seed=seed))
+            except EpisodesFailedError:
+                failed.add(number)
+                conversations.append([{"role": "user", "content": "(The first batch failed.)"}])
         for _ in range(self.config.num_turns):
             replies = yield list(conversations)
             for number, reply in enumerate(replies):
@@ -239,16 +273,16 @@ class MetaEpisodeGroups:
                 if answer is not None and answer.message is not None:
                     said: Message = {"role": "assistant", "content": reply.text}
                     conversations[number] = [*conversations[number], said, answer.message]
-        self._free += rollouts
         return [
             [None if number in failed else rollout.rewards[turn] for number, rollout in enumerate(rollouts)]
             for turn in range(self.config.num_turns)
         ]
 
     def _make(self) -> MetaEpisodeEnv:
-        return MetaEpisodeEnv(self._make_env(), self.config, render=self._render)
+        self._all.append(MetaEpisodeEnv(self._make_env(), self.config, render=self._render))
+        return self._all[-1]
 
     def close(self) -> None:
-        """Close the environments."""
-        for rollout in self._free:
+        """Close all environments that were made."""
+        for rollout in self._all:
             rollout.env.close()

@@ -61,6 +61,9 @@ class Policy:
             raise ConfigError("Expected a tokenizer with an end token, got one without. Set tokenizer.eos_token.")
         self.model, self.tokenizer, self.dtype = model, tokenizer, _dtype(dtype)
         self.end_id: int = tokenizer.eos_token_id
+        # A chat model may end its turn with another token than its tokenizer names.
+        further = getattr(getattr(model, "generation_config", None), "eos_token_id", None) or ()
+        self.end_ids = frozenset({self.end_id, *([further] if isinstance(further, int) else further)})
         self.pad_id: int = self.end_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     @classmethod
@@ -176,6 +179,7 @@ class Policy:
             cache.layers = [RoomyLayer(layer, rows, max_new_tokens) for layer in cache.layers]
             logits, mask = logits[rows], mask[rows]
         alive = torch.ones(len(prompts), dtype=torch.bool, device=ids.device)
+        ends = torch.tensor(sorted(self.end_ids), device=ids.device)
         tokens, logprobs = [], []
         while True:
             log_p = torch.log_softmax(logits[:, -1].float() / (temperature or 1.0), -1)
@@ -186,7 +190,7 @@ class Policy:
             tokens.append(torch.where(alive, drawn[:, 0], self.pad_id))
             logprobs.append(log_p.gather(-1, drawn)[:, 0])
             mask = torch.cat([mask, alive[:, None].long()], 1)
-            alive = alive & (drawn[:, 0] != self.end_id)
+            alive = alive & ~torch.isin(drawn[:, 0], ends)
             if on_token is not None:
                 on_token(len(tokens))
             if len(tokens) == max_new_tokens or not alive.any():
@@ -201,7 +205,7 @@ class Policy:
                 tuple(written[row][:length]),
                 tuple(scores[row][:length]),
                 self.tokenizer.decode(written[row][:length], skip_special_tokens=True),
-                written[row][length - 1] == self.end_id,
+                written[row][length - 1] in self.end_ids,
             )
             for row, (prompt, length) in enumerate(zip(prompts, lengths, strict=True))
         ]

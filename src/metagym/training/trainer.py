@@ -31,7 +31,7 @@ from metagym.rendering import duration_text
 from metagym.training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from metagym.training.experience import Experience, Render, chat_messages, read_lines
 from metagym.training.grpo import GRPO, GRPOConfig, single_turns
-from metagym.training.local_reflector import Evaluate, Served
+from metagym.training.local_reflector import SERVED, Evaluate, Served
 from metagym.training.meta_episode_env import MetaEpisodeConfig, MetaEpisodeGroups, Rollouts
 from metagym.training.metrics import Group, append_lines, drop_from, group_metrics, tensorboard
 from metagym.training.policy import Policy
@@ -143,7 +143,7 @@ def train(
             lambda start, replies: reward(experience[start].meta_step, replies),
         ),
         settings={
-            "experience": digest([item.id + item.fingerprint + item.prompt for item in experience]),
+            "experience": digest([item.model_dump_json() for item in experience]),
             "reward": reward.fingerprint,
         },
     )
@@ -192,12 +192,15 @@ def _train(
 ) -> Path:
     settings = {
         "start": str(start),
+        "render": import_path(render),
         **starts.settings,
         "grpo": grpo.model_dump(),
         "training": config.model_dump(exclude={"num_steps", "save_every", "evaluate_every"}),
     }
     _check_settings(path / "config.json", settings)
     base = start if config.lora_rank is None else _without_adapter(start, path / "merged")
+    if Path(base).exists():  # an adapter names its model, and must find it from any working directory
+        base = Path(base).resolve()
     policy = Policy.load(base, lora_rank=config.lora_rank, dtype=config.dtype)
     saved = checkpoints(path / "checkpoints")
     reporter = _Reporter(int(saved[-1].name) if saved else 0, config.num_steps, on_progress)
@@ -219,6 +222,9 @@ def _train(
     model = str(Path(start).resolve()) if Path(start).exists() else str(start)  # a hub name is kept as it is
     served.model_copy(update={"model": model}).write(path / "start")
     done = load_checkpoint(saved[-1], policy, algorithm.optimizer) if saved else 0
+    for folder in saved:  # metagym 0.1 could be killed between a checkpoint and its settings
+        if not (folder / SERVED).exists():
+            served.write(folder)
     evaluations = path / "evaluations.jsonl"
     drop_from(path / "metrics.jsonl", done)
     drop_from(path / "samples.jsonl", done)
@@ -247,7 +253,8 @@ def _train(
             reporter.finish(step, metrics["reward"])
             logger.info("step %d: reward %.3f, kl %.3f", step, metrics["reward"], metrics["kl"])
             if is_due(step + 1, config.save_every) or is_due(step + 1, config.evaluate_every):
-                served.write(save_checkpoint(path / "checkpoints", policy, algorithm.optimizer, step=step + 1))
+                folder = path / "checkpoints"
+                save_checkpoint(folder, policy, algorithm.optimizer, step=step + 1, also=served.write)
                 evaluate_after(step + 1)
     return checkpoints(path / "checkpoints")[-1]
 

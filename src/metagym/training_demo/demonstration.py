@@ -18,6 +18,7 @@ import numpy as np
 
 from metagym.envs.gates.env import GATES, WAYS
 from metagym.envs.gates.meta import GatesMetaEnv
+from metagym.errors import RunFolderError
 from metagym.files import write_whole
 from metagym.imports import require
 from metagym.runs import read_record
@@ -35,6 +36,10 @@ torch = require("torch", extra="train")
 
 OnLine = Callable[[str], Any]
 """Gets a line about the progress of a run."""
+
+
+SETTINGS = "demo.json"
+"""The settings of a run, in its folder."""
 
 
 class DemoConfig(Record):
@@ -106,6 +111,7 @@ class ShuffledReward(MetaReward):
 
 def prepare(folder: Path, seed: int, config: DemoConfig, *, on_progress: OnLine | None = None) -> list[Experience]:
     """Make the start model and its experience on train laws, unless the folder holds them; return the experience."""
+    _check_config(folder / SETTINGS, config)
     report = _labelled(f"run {seed}", on_progress)
     with _environment(toy.GradedGatesMetaEnv) as env:
         if not (folder / EXPERIENCE).exists():
@@ -145,6 +151,7 @@ def train_arm(
 def run_once(folder: Path, seed: int, config: DemoConfig, *, on_progress: OnLine | None = None) -> RunReport:
     """Make a reflector, train it, measure it with its controls, write `report.json`; skip what the folder holds."""
     file = folder / "report.json"
+    _check_config(folder / SETTINGS, config)
     if file.exists():
         return read_record(file, RunReport)
 
@@ -229,6 +236,21 @@ def run_demo(
         except BaseException:
             pool.shutdown(cancel_futures=True)  # or the other runs would continue to the end
             raise
+
+
+def _check_config(file: Path, config: DemoConfig) -> None:
+    """Raise RunFolderError if the folder holds a run with other settings; keep the settings of a new one."""
+    if file.exists():
+        kept = read_record(file, DemoConfig)
+        if kept != config:
+            names = [name for name in DemoConfig.model_fields if getattr(kept, name) != getattr(config, name)]
+            raise RunFolderError(
+                f"Expected the settings of the demonstration that is in {file.parent}, got another "
+                f"{', '.join(names)}. Use the same settings, or name another folder (--out)."
+            )
+    else:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, config.model_dump_json(indent=2) + "\n")
 
 
 def _labelled(label: str, on_progress: OnLine | None) -> OnLine:

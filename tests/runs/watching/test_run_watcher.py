@@ -273,3 +273,12 @@ def test_the_age_of_a_run_is_never_negative(run: Path) -> None:
     (run / "calls.jsonl").unlink(missing_ok=True)
     assert look(run, 112.0).idle_s == 12.0
     assert look(run, 90.0).idle_s == 0.0  # another machine's clock
+
+
+def test_a_run_whose_tasks_ran_out_is_finished(tmp_path: Path) -> None:
+    rows = tmp_path / "questions.jsonl"
+    rows.write_text("".join(json.dumps({"question": f"{n} + 1?", "answer": str(n + 1)}) + "\n" for n in range(40)))
+    options = {"actor": "random", "rows": str(rows), "episodes_per_step": 5}
+    manifest = Manifest(env_id="MetaGym/Questions-v0", env_options=options, reflector="fixed", seed=0, num_steps=30)
+    assert len(run_experiment(manifest, tmp_path / "run").history) < 30
+    assert look(tmp_path / "run").status == "finished"

@@ -9,6 +9,7 @@ from typing import Any, Final
 from metagym._version import __version__
 from metagym.actor.tool_turns import ReplyCall, ToolTurn, turns_of
 from metagym.runs import RunFolder
+from metagym.runs.store import writing_to
 from metagym.types import Step, Trajectory
 
 ATIF_VERSION: Final = "ATIF-v1.7"
@@ -17,7 +18,8 @@ ATIF_VERSION: Final = "ATIF-v1.7"
 def write_atif(run: RunFolder, folder: str | Path) -> int:
     """Write every episode as one ATIF document, `00000.json` and so on; return the number of documents."""
     place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
+    with writing_to(place):
+        place.mkdir(parents=True, exist_ok=True)
     model = run.manifest.measurement.get("actor")
     while isinstance(model, dict):  # the fingerprint of the actor holds that of its model, which holds its name
         model = model.get("model")

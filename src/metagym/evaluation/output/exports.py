@@ -15,6 +15,7 @@ from metagym.evaluation.output.tables import budget_text, effort_cells, score_ce
 from metagym.files import write_whole
 from metagym.imports import require
 from metagym.runs import Measurement, RunFolder
+from metagym.runs.store import writing_to
 from metagym.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def write_parquet(run: RunFolder, path: str | Path) -> int:
     types = (text, text, text, integer, text, integer, text, arrow.float64(), text, arrow.bool_())
     columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
     arrays = [arrow.array(column, type=kind) for column, kind in zip(columns, types, strict=True)]
-    parquet.write_table(arrow.table(arrays, names=list(COLUMNS)), path)
+    with writing_to(path):
+        parquet.write_table(arrow.table(arrays, names=list(COLUMNS)), path)
     return len(rows)
 
 
