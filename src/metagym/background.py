@@ -115,7 +115,8 @@ class BackgroundLoop:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is None or thread is None:
             return
-        asyncio.run_coroutine_threadsafe(self._run_closers(), loop).result(timeout=5)
+        with contextlib.suppress(TimeoutError):  # a step that blocks the loop ends with the process
+            asyncio.run_coroutine_threadsafe(self._run_closers(), loop).result(timeout=5)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(timeout=5)
 

@@ -58,6 +58,8 @@ class MetaEpisode:
 
     def episodes(self, prompt: str) -> list[Episode]:
         """Return the episodes that the next meta-step plays; TasksExhaustedError if too few tasks are left."""
+        if isinstance(self._batch, Exception) and not self.is_exhausted:  # reading a task may fail once
+            self._batch = self._draw_batch()
         if isinstance(self._batch, Exception):
             raise self._batch
         return episodes_on(
@@ -85,7 +87,7 @@ class MetaEpisode:
         """
         meta_step = meta_step_of(self.index, prompt, trajectories)
         rate = self._config.max_failure_rate
-        if meta_step.reward is None or meta_step.num_failed > rate * len(trajectories):
+        if meta_step.reward is None or meta_step.num_failed / len(trajectories) > rate:
             failed = [item for item in trajectories if item.score is None]
             self._queue.give_back([item.task for item in failed])
             self._batch = self._draw_batch()
@@ -112,10 +114,15 @@ class MetaEpisode:
         return meta_step
 
     def _draw_batch(self) -> tuple[Task, ...] | Exception:
-        """Draw the next batch ahead, so that `is_exhausted` is known. An error is kept until the batch is needed."""
+        """Draw the next batch ahead, so that `is_exhausted` is known. An error is kept until the batch is needed.
+
+        After an error the same tasks would be drawn again.
+        """
+        before = self._queue.rng.bit_generator.state
         try:
             return check_batch(self._schedule(self._queue))
         except Exception as error:
+            self._queue.rng.bit_generator.state = before
             return error
 
 
@@ -183,7 +190,7 @@ class TaskQueue:
         split: str,
         task_ids: Sequence[str] | None = None,
     ) -> None:
-        self._task_set, self._rng, self._split = task_set, rng, split
+        self._task_set, self.rng, self._split = task_set, rng, split
         self.batch_size = batch_size
         self.batches: list[tuple[Task, ...]] = []
         self.times_played: Counter[str] = Counter()
@@ -210,7 +217,7 @@ class TaskQueue:
         names = self._task_set.expand_families(families or self.families)
         again = [task for task in self._returned if task.family in names][:num_tasks]
         fresh = self._task_set.draw(
-            num_tasks - len(again), rng=self._rng, families=names, split=self._split, exclude=self._seen
+            num_tasks - len(again), rng=self.rng, families=names, split=self._split, exclude=self._seen
         )
         self._seen.update(task.id for task in fresh)
         self._returned = [task for task in self._returned if task not in again]
@@ -222,7 +229,8 @@ class TaskQueue:
         self.times_played.update(task.id for task in tasks)
 
     def give_back(self, tasks: Sequence[Task]) -> None:
-        """Put tasks that could not be played at the head of the queue."""
+        """Put tasks that could not be played, and never were, at the head of the queue."""
+        tasks = [task for task in tasks if not self.times_played[task.id]]
         if self._listed is not None:
             self._listed = [*tasks, *self._listed]
         else:

@@ -6,6 +6,7 @@ The protocols need one method each, so that a plain class is enough. Every other
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from metagym.errors import ConfigError
@@ -80,6 +81,9 @@ def describe(part: object) -> Any:
     """
     if part is None or isinstance(part, str | int | float | bool):
         return part
+    if isinstance(part, functools.partial):
+        words = {name: describe(item) for name, item in part.keywords.items()}
+        return {"function": describe(part.func), "arguments": [*map(describe, part.args)], "keywords": words}
     own = extension_of(part).fingerprint
     return import_path(part) if own is None else plain_fingerprint(own, import_path(part))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import metagym
@@ -113,3 +114,25 @@ def test_start_and_score_must_be_written() -> None:
         ToolEnv().reset(seed=0)
     with pytest.raises(NotImplementedError, match="Expected ToolEnv to override score"):
         ToolEnv().score()
+
+
+class Bag(ToolEnv):
+    goal = "Look."
+
+    def start(self, family: str) -> str:
+        return "A bag."
+
+    @metagym.tool
+    def look(self) -> dict[str, Any]:
+        """Look into the bag."""
+        self.finish()
+        return {"seen": {"lamp", "door", "key"}, "pairs": [frozenset({2, 1})]}
+
+    def score(self) -> Any:
+        return np.bool_(True)
+
+
+def test_sets_in_a_result_are_sorted_and_a_numpy_truth_is_a_success() -> None:
+    text, reward, _, _, info = started(Bag).step(call("look"))
+    assert text == '{"seen":["door","key","lamp"],"pairs":[[1,2]]}'
+    assert (reward, info["success"]) == (1.0, True)

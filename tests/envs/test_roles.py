@@ -75,7 +75,7 @@ SAMPLES = {
     "MetaGym/BabyAI-v0": Sample(
         whole_grid, ("BabyAI-GoToRedBallNoDists-v0", "BabyAI-GoToObjMazeS4R2-v0"), mark="babyai"
     ),
-    "MetaGym/Reasoning-v0": Sample(first_view, ("basic_arithmetic", "coin_flip"), mark="reasoning"),
+    "MetaGym/Reasoning-v0": Sample(first_view, ("basic_arithmetic", "gcd"), mark="reasoning"),
     "MetaGym/ScienceWorld-v0": Sample(whole_house, ("melt", "identify-life-stages-1"), mark="java"),
     "MetaGym/TextWorldExpress-v0": Sample(first_view, ("coin",), 40, mark="java"),
     "MetaGym/Tools-v0": Sample(state_of_apis),

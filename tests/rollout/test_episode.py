@@ -165,3 +165,7 @@ def test_nothing_is_ever_mapped_to_another_move(text: str, available: list[str])
     command = match_command(text, available)
     assert command is None or command in available
     assert command is None or "".join(command.split()).casefold() == "".join(text.split()).casefold()
+
+
+def test_a_command_that_is_listed_twice_is_still_one_command() -> None:
+    assert match_command("GO", ("go", "go")) == "go"

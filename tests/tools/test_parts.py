@@ -92,3 +92,8 @@ def test_a_description_with_headings_stays_whole(level: str) -> None:
     assert text == "Be brave."
     assert description(tools, "weigh").startswith("Weigh.\n\n##")
     assert description(tools, "weigh").endswith("# When\nAt first.")
+
+
+def test_a_section_with_the_line_ends_of_windows_is_read() -> None:
+    text, tools = read_parts("Be brave.\r\n\r\n## Tool: weigh\r\nWeigh both.\r\n", TOOLS)
+    assert (text, description(tools, "weigh")) == ("Be brave.", "Weigh both.")

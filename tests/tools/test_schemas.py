@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 
 from metagym.errors import ConfigError
@@ -142,3 +143,11 @@ def test_random_calls_fit_their_schema() -> None:
     assert {value_problem(call.arguments, PARAMETERS) for call in calls} == {""}
     assert len({call.text for call in calls}) > 30
     assert isinstance(calls[0], ToolCall)
+
+
+def test_a_bound_of_null_is_no_bound() -> None:
+    schema = {"type": "string", "minLength": None, "maxLength": None}
+    assert value_problem("x" * 9_000, schema) == ""
+    tool = {"type": "function", "function": {"name": "f", "parameters": {
+        "type": "object", "properties": {"n": {"type": "integer", "minimum": None}}, "required": ["n"]}}}  # fmt: skip
+    assert isinstance(random_call([tool], np.random.default_rng(0)).arguments["n"], int)

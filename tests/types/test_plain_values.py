@@ -24,7 +24,7 @@ from metagym.errors import MissingExtraError
 from metagym.optimizers import OptimizationResult
 from metagym.runs import Manifest
 from metagym.types import Action, Completion, Observation, Record, Reflection, Step, Trajectory
-from metagym.types.plain_values import MAX_DEPTH, Display, Json, clean_text, plain_json, shared_json
+from metagym.types.plain_values import MAX_DEPTH, Display, Json, clean_text, plain_display, plain_json, shared_json
 from tests.conftest import make_episode, make_meta_step, make_step, make_task, make_trajectory
 
 HALF = "a\ud800"
@@ -259,3 +259,8 @@ def test_any_json_value_reads_back_equal_within_a_record(value: Any) -> None:
     assert pydantic_core.from_json(pydantic_core.to_json(plain)) == plain
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert plain_json(plain) == plain
+
+
+def test_a_display_is_the_same_in_every_process() -> None:
+    shown = plain_display({"seen": {"lamp", "door", "key"}, "at": object()})
+    assert shown == {"seen": ["door", "key", "lamp"], "at": "<object object>"}

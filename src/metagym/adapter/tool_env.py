@@ -8,12 +8,14 @@ from types import FunctionType
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import gymnasium
+import numpy as np
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from metagym.errors import ToolError
 from metagym.spaces import TextSpace
 from metagym.tools.calls import ToolCall, call_problem, read_call
 from metagym.tools.schemas import arguments_of, tool_schema
+from metagym.types.plain_values import without_sets
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 _RESULT: TypeAdapter[Any] = TypeAdapter(Any)
@@ -104,7 +106,7 @@ class ToolEnv(gymnasium.Env[str, str]):
         if not self._is_over:
             return text, 0.0, False, False, self._info()
         score: Any = self.score()
-        info = self._info() | ({"success": score} if isinstance(score, bool) else {})
+        info = self._info() | ({"success": bool(score)} if isinstance(score, bool | np.bool_) else {})
         return text, float(score), True, False, info | ({"outcome": self._outcome} if self._outcome else {})
 
     def _open(self, family: str) -> None:
@@ -129,7 +131,7 @@ class ToolEnv(gymnasium.Env[str, str]):
             return f"Error: {error}"
         if result is None:
             return "Done."
-        return result if isinstance(result, str) else _RESULT.dump_json(result).decode()
+        return result if isinstance(result, str) else _RESULT.dump_json(without_sets(result)).decode()
 
     def _tools(self) -> dict[str, _Tool]:
         kind: Any = type(self)

@@ -201,13 +201,17 @@ class Player:
 
     async def play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
         """Play the episodes and return their records, in the order of `episodes`; see `RolloutEngine.run`."""
-        self.ledger.begin_episodes(sum(not self._is_finished(episode) for episode in episodes))
+        num_begun = sum(not self._is_finished(episode) for episode in episodes)
+        self.ledger.begin_episodes(num_begun)
         with self.ledger.timed(), self.ledger.open():
             try:
                 played = await self._play_with_retries(episodes)
             except BudgetExceededError as error:
                 self._finished |= {item.episode.key: item for item in error.trajectories if item.score is not None}
                 self.ledger.give_back_episodes(sum(item.score is None for item in error.trajectories))
+                raise
+            except BaseException:  # the step will be taken again, and counts its episodes then
+                self.ledger.give_back_episodes(num_begun)
                 raise
         # Failed episodes are not counted: they are played again, and no method pays for them.
         self.ledger.give_back_episodes(sum(item.score is None for item in played))

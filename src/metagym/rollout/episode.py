@@ -139,8 +139,8 @@ def match_command(text: str, available: Sequence[str] | None) -> str | None:
     if available is None or text in available:
         return text if text.strip() else None
     wanted = " ".join(text.split()).casefold()
-    same = [command for command in available if " ".join(command.split()).casefold() == wanted]
-    return same[0] if len(same) == 1 else None
+    same = {command for command in available if " ".join(command.split()).casefold() == wanted}
+    return same.pop() if len(same) == 1 else None
 
 
 def _observe(frame: Frame, before: Tools = None) -> Observation:

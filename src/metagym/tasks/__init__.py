@@ -333,7 +333,11 @@ class _EnvTaskSet(SeededTaskSet):
     def _read_of(self, read: ReadText, family: str, seed: int) -> str:
         if self._env is None:
             self._env = self._make_env()
-        return read(self._env, Task(id=f"{family}/{seed}", family=family, seed=seed))
+        try:
+            return read(self._env, Task(id=f"{family}/{seed}", family=family, seed=seed))
+        except Exception:
+            self.close()  # it may be broken
+            raise
 
     def close(self) -> None:
         if self._env is not None:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.imports import import_object, require
 from metagym.types import Task, digest
@@ -142,7 +144,7 @@ def _by_function(score: Score, reply: str, question: QuestionRow) -> float:
     if not is_number or not 0.0 <= float(value) <= 1.0:
         name = getattr(score, "__name__", "score")
         raise ConfigError(f"Expected {name}(reply, row) to return a number from 0 to 1, got {value!r:.80}.")
-    return value if isinstance(value, bool) else float(value)
+    return bool(value) if isinstance(value, bool | np.bool_) else float(value)
 
 
 def _rows(rows: Rows) -> Iterator[Row]:

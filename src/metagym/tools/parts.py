@@ -14,7 +14,7 @@ from typing import Any
 from metagym.tools.calls import Tool
 from metagym.types import Trajectory
 
-_HEADING = re.compile(r"^## Tool:[ \t]*(?P<name>[\w-]+)[ \t]*$")
+_HEADING = re.compile(r"^## Tool:[ \t]*(?P<name>[\w-]+)\s*$")
 _NEXT = re.compile(r"^##? ", re.MULTILINE)
 
 

@@ -34,7 +34,7 @@ def _value(schema: Any, root: Schema, rng: np.random.Generator, levels: int) -> 
         return _value(forms[int(rng.integers(len(forms)))], root, rng, levels - 1)
     kind = schema.get("type")
     kind = kind[0] if isinstance(kind, list) and kind else kind
-    least = schema.get("minimum", 0)
+    least = schema.get("minimum") or 0
     if kind == "object":
         required = schema.get("required") or ()
         properties = schema.get("properties") or {}

@@ -189,7 +189,10 @@ def _bounds(value: Any, schema: Schema, place: str) -> str:
                 return f"{_named(place)} must be {word} {bound}, got {value}"
     if isinstance(value, str | list | tuple):
         kind, parts = ("Length", "characters") if isinstance(value, str) else ("Items", "items")
-        least, most = schema.get(f"min{kind}", 0), schema.get(f"max{kind}", math.inf)
+        bounds = (schema.get(f"min{kind}", 0), schema.get(f"max{kind}", math.inf))
+        least, most = (
+            bound if _TYPES["number"](bound) else default for bound, default in zip(bounds, (0, math.inf), strict=True)
+        )
         if not least <= len(value) <= most:
             return f"{_named(place)} must have {least} to {most} {parts}, got {len(value)}"
     if isinstance(value, str) and isinstance(pattern := schema.get("pattern"), str):

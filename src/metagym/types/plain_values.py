@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -86,6 +87,10 @@ def _read_shared(text: str) -> Any:
     return plain_json(json.loads(text))
 
 
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""A place in memory, which differs from process to process."""
+
+
 def _key(key: Any, odd: Callable[[Any], Any] | None) -> str:
     if isinstance(key, str):
         return clean_text(str.__str__(key))
@@ -94,11 +99,24 @@ def _key(key: Any, odd: Callable[[Any], Any] | None) -> str:
     return clean_text(str(key))
 
 
+def without_sets(value: Any) -> Any:
+    """Return a value with its sets as sorted lists: their own order differs from process to process.
+
+    >>> without_sets({"seen": {"lamp", "door"}})
+    {'seen': ['door', 'lamp']}
+    """
+    if isinstance(value, set | frozenset):
+        return sorted(map(without_sets, value), key=lambda item: json.dumps(to_jsonable_python(item, fallback=str)))
+    if isinstance(value, dict):
+        return {name: without_sets(item) for name, item in value.items()}
+    return [without_sets(item) for item in value] if type(value) in (list, tuple) else value
+
+
 def _in_words(item: Any) -> Any:
     try:
-        return to_jsonable_python(item)  # a set, a date, a dataclass
+        return to_jsonable_python(without_sets(item))  # a set, a date, a dataclass
     except Exception:
-        return str(item)
+        return _ADDRESS.sub("", str(item))
 
 
 def plain_display(value: Any) -> Any:

@@ -76,9 +76,11 @@ def serve_environments(connection: socket.socket, output: str, factory: bytes, m
         os.setpgrp()  # so that its own children end with it
     # What environments print, in Python or in C, goes to a file instead of the user's terminal.
     file = os.open(output, os.O_WRONLY | os.O_APPEND)
-    for printed in (sys.stdout, sys.stderr):
-        os.dup2(file, printed.fileno())
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    for number in (1, 2):
+        os.dup2(file, number)
+    # They are None in a process that was started without any.
+    sys.stdout = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
     if memory_mib is not None:
         import resource
 

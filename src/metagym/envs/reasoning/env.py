@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, ClassVar, Final, NamedTuple
@@ -17,7 +18,7 @@ from metagym.tasks.seeds import asked_task
 DEFAULT_FAMILIES = (
     "basic_arithmetic",
     "calendar_arithmetic",
-    "coin_flip",
+    "gcd",
     "leg_counting",
     "letter_counting",
     "number_sequence",
@@ -30,6 +31,20 @@ LEFT_OUT: Final = {
         "equal seeds do not give equal questions in another process",
     ),
     "bf": "it prints",
+    **dict.fromkeys(
+        (
+            "countdown",
+            "intermediate_integration",
+            "puzzle24",
+            "simple_integration",
+            "spiral_matrix",
+            "string_insertion",
+        ),
+        "its scorer executes the reply as code",
+    ),
+    "coin_flip": "its scorer calls '0' right in nine of ten questions",
+    "complex_arithmetic": "its scorer calls 'nan' right",
+    "game_of_life_halting": "its scorer calls any text right",
     "family_relationships": "for in-laws, nieces and nephews its answer names the other of the two persons",
     "composite": "it is a mixture of others, which must be named",
     **dict.fromkeys(
@@ -75,8 +90,12 @@ class ReasoningQuestion(NamedTuple):
     entry: dict[str, Any]
 
     def score(self, reply: str) -> float:
-        """Return the score of a reply, from 0 to 1."""
-        return min(1.0, max(0.0, float(self.dataset.score_answer(reply, self.entry))))
+        """Return the score of a reply, from 0 to 1; 0 if the scorer fails on it."""
+        try:
+            score = float(self.dataset.score_answer(reply, self.entry))
+        except Exception:  # scorers expect a number or JSON, and a reply may be anything
+            return 0.0
+        return min(1.0, max(0.0, score)) if math.isfinite(score) else 0.0
 
 
 def make_question(family: str, seed: int, level: int) -> ReasoningQuestion:
@@ -108,7 +127,7 @@ class ReasoningTaskSet(SeededTaskSet):
 class ReasoningEnv(gymnasium.Env[str, str]):
     """One question; the action is the reply. The text after it says an accepted answer, for the reflector.
 
-    `reset(options={"task_id": "coin_flip/7"})` asks the question of a family and a seed. `level` raises all parameters
+    `reset(options={"task_id": "gcd/7"})` asks the question of a family and a seed. `level` raises all parameters
     of difficulty that reasoning-gym's curricula have. The reward is the scorer's, from 0 to 1.
 
     >>> env = ReasoningEnv()

@@ -109,8 +109,10 @@ def execute(world: Mapping[str, Any], call: ToolCall) -> str:
         return result
     try:
         return json.dumps(result) if isinstance(result, dict) else str(result)
-    except (TypeError, ValueError):
+    except TypeError:
         return str(result)
+    except ValueError as error:  # a number with more digits than Python writes
+        return f"Error during execution: {error}"
 
 
 def state_problem(world: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
