@@ -22,8 +22,8 @@ class Session(Record):
     started: datetime
     ended: datetime | None = None
     """None while it writes, and after a crash until the next process opens the run."""
-    is_last: bool = False
-    """Whether the run came to its own end in it: nothing is left to play."""
+    finished_bytes: int | None = None
+    """The size of the log, if the run came to its own end in this session: nothing is left to play."""
 
 
 class Times(Record):
@@ -31,10 +31,10 @@ class Times(Record):
 
     sessions: tuple[Session, ...] = ()
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether the run came to its own end; False for a run of metagym 0.1."""
-        return bool(self.sessions) and self.sessions[-1].is_last
+    def is_end_of(self, log: Path) -> bool:
+        """Whether the run came to its own end with this log; False for a run of metagym 0.1."""
+        size = self.sessions[-1].finished_bytes if self.sessions else None
+        return size is not None and log.exists() and log.stat().st_size == size
 
     @property
     def is_open(self) -> bool:
@@ -80,7 +80,7 @@ class SessionTimes:
         self._mutex = threading.Lock()
         self._started: datetime | None = None
         self._before: tuple[Session, ...] | None = None
-        self._is_last = False
+        self._is_finished = False
 
     def start(self) -> None:
         """Take the time at which this process became the writer."""
@@ -95,7 +95,7 @@ class SessionTimes:
 
     def finish(self) -> None:
         """Take that the run came to its own end in this session."""
-        self._is_last = True
+        self._is_finished = True
 
     def end(self) -> None:
         """Write the end of this session, if its start was written."""
@@ -106,7 +106,8 @@ class SessionTimes:
 
     def _write(self, ended: datetime | None) -> None:
         assert self._started is not None
-        session = Session(started=self._started, ended=ended, is_last=self._is_last)
-        times = Times(sessions=(*(self._before or ()), session))
         with contextlib.suppress(OSError):  # a full disk is reported by the log, which holds the paid replies
+            size = self._log.stat().st_size if self._is_finished else None
+            session = Session(started=self._started, ended=ended, finished_bytes=size)
+            times = Times(sessions=(*(self._before or ()), session))
             write_whole(self._folder / TIMES, times.model_dump_json() + "\n")

@@ -62,8 +62,8 @@ class Policy:
         self.model, self.tokenizer, self.dtype = model, tokenizer, _dtype(dtype)
         self.end_id: int = tokenizer.eos_token_id
         # A chat model may end its turn with another token than its tokenizer names.
-        further = getattr(getattr(model, "generation_config", None), "eos_token_id", None) or ()
-        self.end_ids = frozenset({self.end_id, *([further] if isinstance(further, int) else further)})
+        further = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+        self.end_ids = frozenset({self.end_id, *([further] if isinstance(further, int) else further or ())})
         self.pad_id: int = self.end_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
     @classmethod

@@ -17,7 +17,7 @@ from metagym.runs import LOG, MANIFEST, REPORT, Manifest, Measurement, Role, eva
 from metagym.runs.folder import CALLS
 from metagym.runs.journal import LOCK, has_writer, living_writer
 from metagym.runs.summary import RunSummary, summary_of
-from metagym.runs.times import TIMES, read_times
+from metagym.runs.times import read_times
 from metagym.types import Record, Text
 
 QUIET_S = 30.0
@@ -219,8 +219,7 @@ class RunWatcher:
             # A reflection follows each meta-step, also the last one; in metagym 0.1 none followed the last one.
             is_old = str(manifest.measurement.get("metagym")).startswith("0.1.")
             is_finished = is_finished and self._num_reflections + is_old >= len(self._rewards)
-            is_whole = written_at(self.path / LOG) <= written_at(self.path / TIMES)
-            is_finished = is_finished or (is_whole and read_times(self.path, last_change=0.0).is_finished)
+            is_finished = is_finished or read_times(self.path, last_change=0.0).is_end_of(self.path / LOG)
         else:
             is_finished = -math.inf < written_at(self.path / LOG) <= written_at(self.path / REPORT)
         if is_finished:
