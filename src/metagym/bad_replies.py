@@ -16,7 +16,7 @@ REMEDIES: Final = {
     "empty": "raise max_tokens in sampling, or look at the server's log",
     "without a valid action": "look at the replies (metagym show RUN --step 0), and at the actions that are available",
 }
-"""The kinds of bad replies, and what to do. A reply is counted under the first kind that it fits."""
+"""The kinds of bad replies, each with its remedy. A reply is counted under the first kind that it fits."""
 END_REMEDIES: Final = {
     StopReason.CONTEXT_OVERFLOW: (
         "were too long for the model's context",

@@ -1,4 +1,4 @@
-"""What a meta-environment plays, and how: the options of `gym.make` in addition to the actor."""
+"""The play of a meta-environment: the options of `gym.make` in addition to the actor."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RolloutConfig(Record):
 
 
 class MetaEnvConfig(RolloutConfig):
-    """What a meta-environment plays, and how: all options of `gym.make` except the actor."""
+    """The play of a meta-environment: all options of `gym.make` except the actor."""
 
     families: Texts | None = None
     """Families (or groups of them) whose tasks are played; None means all."""
@@ -52,7 +52,7 @@ class MetaEnvConfig(RolloutConfig):
     arm: Text = ""
     """Names this arm of a comparison; arms never share model noise."""
     budget: Budget = Budget()
-    """What the environment may use in all: `tokens`, `calls`, `cost` (of model calls) and `episodes`."""
+    """The limits of the environment's usage: `tokens`, `calls`, `cost` (of model calls) and `episodes`."""
 
 
 def read_options(options: Mapping[str, Any]) -> MetaEnvConfig:

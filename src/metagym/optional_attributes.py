@@ -43,7 +43,7 @@ class Extension:
 
     With `held=True` its replies are held to valid calls."""
     prices: Any = None
-    """Chat models: what tokens cost, as `metagym.budget.Prices`; a budget in money needs them."""
+    """Chat models: the prices of tokens, as `metagym.budget.Prices`; a budget in money needs them."""
     model: Any = None
     """Actors and reflectors: their chat model. Chat models: the model's name."""
     bound_to: Any = None

@@ -1,4 +1,4 @@
-"""The actor: one method that decides what to do next; and RandomActor, the floor that every actor should beat."""
+"""The actor: one method that chooses the next action; and RandomActor, the floor that every actor should beat."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from metagym.types import Action, Episode, Observation, Step
 
 
 class Actor(Protocol):
-    """Decides what to do next. One object plays all concurrent episodes, so it keeps nothing between calls.
+    """Chooses the next action. One object plays all concurrent episodes, so it keeps nothing between calls.
 
     Optional attributes (see `metagym.optional_attributes.Extension`): `fingerprint`, a JSON mapping of everything that
     decides its play; `scripted`, True for a script that is not a language model; `revision`; `async aclose()`.

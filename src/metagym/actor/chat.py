@@ -18,7 +18,7 @@ FILLED_AGAIN = 0.75
 MAX_REPEATED_LIST = 200
 """Characters of a list of actions that is repeated in each turn. A small model copies the text nearest to its reply."""
 STILL_HOLDS = "The last observation still holds:"
-"""What precedes an observation that is repeated, so that its events are not read as new ones."""
+"""The words before an observation that is repeated, so that its events are not read as new ones."""
 Exchange = Callable[[Step | None, Step], tuple[Message, ...]]
 """Returns a step as its two messages, given the step before it; nothing for an action that was not executed."""
 
@@ -193,10 +193,10 @@ class _Conversations:
 def num_left_out(added: Sequence[float], removed: Sequence[float], limit: float, *, num_kept: int = 0) -> int:
     """Return how many of the oldest turns to leave out, so that the conversation has at most `limit` tokens.
 
-    `added` are the sizes of what stays in any case, and of each turn; `removed` are the sizes of what goes with each
-    turn. The last `num_kept` turns stay. If the conversation does not fit, turns are left out until a quarter of the
-    limit is free, and then none for some turns: after each change the server reads the whole conversation again, which
-    takes a small model on a CPU minutes.
+    `added` are the sizes of the part that stays in any case, and of each turn; `removed` are the sizes of the
+    messages that go with each turn. The last `num_kept` turns stay. If the conversation does not fit, turns are left
+    out until a quarter of the limit is free, and then none for some turns: after each change the server reads the
+    whole conversation again, which takes a small model on a CPU minutes.
 
     >>> [num_left_out([10, *[10] * turns], [10] * turns, 60) for turns in range(9)]
     [0, 0, 0, 0, 0, 0, 3, 3, 3]
@@ -254,7 +254,7 @@ class ReplyFormat(NamedTuple):
     text_with_actions: str
     """The form, if the available actions are listed; `{action}` is replaced by one of them."""
     stop: tuple[str, ...] = ("\nObservation:",)
-    """Strings that end a reply: what follows is an observation that the model invents."""
+    """Strings that end a reply: the text behind them is an observation that the model invents."""
 
     def instruction(self, actions: Sequence[str] | None) -> str:
         """Return the text for an episode whose first observation lists `actions`; the first of them is the example."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class AnsweredCall(NamedTuple):
-    """A call of the agent, and what the server answered."""
+    """A call of the agent, and the server's answer."""
 
     call: ToolCall
     result: str

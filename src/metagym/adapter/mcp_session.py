@@ -34,7 +34,7 @@ _CLOSED: Final = -32000
 
 
 class McpResult(NamedTuple):
-    """What a server answered to a call."""
+    """A server's answer to a call."""
 
     text: str
     is_error: bool
@@ -90,7 +90,7 @@ class McpSession:
         return name in self._names
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> McpResult:
-        """Call a tool. What the server refuses is a result; a server that is gone or silent is an InnerEnvError."""
+        """Call a tool. A refusal of the server is a result; a server that is gone or silent is an InnerEnvError."""
         try:
             result = self._wait(self._client.call_tool(self._names[name], dict(arguments)))
         except TimeoutError:

@@ -62,7 +62,7 @@ class ToolEnv(gymnasium.Env[str, str]):
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "render_fps": 1}  # type: ignore[misc]
     goal: str = ""
-    """What the task asks for; a class attribute, or set in `start`."""
+    """The task in words; a class attribute, or set in `start`."""
     task_id: str = ""
     """The id of the task, if `reset` was given one."""
 
@@ -110,7 +110,7 @@ class ToolEnv(gymnasium.Env[str, str]):
         return text, float(score), True, False, info | ({"outcome": self._outcome} if self._outcome else {})
 
     def _open(self, family: str) -> None:
-        """Open what the tools of a task need, before `start`."""
+        """Open the resources of a task's tools, before `start`."""
 
     def _schemas(self) -> tuple[dict[str, Any], ...]:
         return tuple(found.schema for found in self._tools().values())

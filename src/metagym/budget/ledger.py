@@ -52,7 +52,7 @@ class Ledger:
         """Tokens and calls in the records of the finished episodes; `spent()` is the real usage."""
         self.wall_time_s = 0.0
         self.unknown: list[Attempt] = []
-        """Attempts that were cut off on the way, with an upper bound of what they used."""
+        """Attempts that were cut off on the way, with an upper bound of their usage."""
         self.on_attempt: Callable[[Attempt], None] | None = None
         """Called with each attempt: when it is reserved, and with its outcome."""
         self._sums: dict[SpendingKey, Spending] = {}
@@ -168,7 +168,7 @@ class Ledger:
         self._num_attempts = max(self._num_attempts, max(last, default=-1) + 1)
 
     async def reserve(self, attempt: Attempt) -> Attempt:
-        """Reserve what the attempt may use, and number it; wait for others to settle if that may make room."""
+        """Reserve the most that the attempt may use, and number it; wait for others to settle if that may make room."""
         while True:
             with self._lock:
                 problem = self._find_shortage(attempt, self._reserved.values())
@@ -255,7 +255,7 @@ class Ledger:
                 self.unknown.append(attempt)
 
     def _add_as_paid(self, attempt: Attempt, num_calls: int = 1) -> None:
-        """Add what an earlier process paid, if there is room. There was room then, unless it is asked for twice."""
+        """Add a payment of an earlier process, if there is room. There was room then, unless it is asked for twice."""
         usage = attempt.usage.model_copy(update={"num_calls": num_calls})
         tokens = usage.prompt_tokens + usage.completion_tokens
         more = {"tokens": tokens, "calls": num_calls, "cost": attempt.cost or 0.0}

@@ -16,7 +16,7 @@ from metagym.files import whole_lines
 from metagym.types import Record, Text, Usage
 
 Purpose = Literal["learning", "measurement"]
-"""What a call is for: to find a better prompt, or to measure how good one is."""
+"""The purpose of a call: to find a better prompt, or to measure how good one is."""
 
 _PURPOSE: ContextVar[Purpose] = ContextVar("metagym_purpose", default="learning")
 current_purpose: Callable[[], Purpose] = _PURPOSE.get
@@ -42,7 +42,7 @@ def spending_on(purpose: Purpose) -> Iterator[None]:
 
 
 class Prices(Record):
-    """What a model costs, in money per million tokens, in any currency."""
+    """The prices of a model, in money per million tokens, in any currency."""
 
     prompt: float = Field(ge=0.0)
     completion: float = Field(ge=0.0)
@@ -65,7 +65,7 @@ class Prices(Record):
 
 
 class Budget(Record):
-    """What a run may use in all; None means no limit. It is never exceeded."""
+    """The most that a run may use in all; None means no limit. It is never exceeded."""
 
     tokens: int | None = Field(default=None, ge=0)
     """Prompt and completion together."""
@@ -105,7 +105,7 @@ class Attempt(Record):
     reason: Text = ""
     """Why it was refused, or why its cost is unknown."""
     usage: Usage = Usage()
-    """What the server counted; zero unless the reply arrived whole."""
+    """The server's count; zero unless the reply arrived whole."""
     max_tokens: int = 0
     """An upper bound of the tokens that it can use; reserved in the budget until the outcome is known."""
     cost: float | None = None

@@ -86,7 +86,7 @@ DEFAULT_COMMANDS: Final[dict[str, Callable[[], None]]] = {
     "models": models_list_command,
     "presets": presets_list_command,
 }
-"""What the name of a group alone does, if it does something."""
+"""The action of a group's name alone, if it has one."""
 EXAMPLES: Final = """
 metagym demo
     metagym demo --env MetaGym/ALFWorld-v0 -n 5

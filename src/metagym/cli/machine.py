@@ -1,4 +1,4 @@
-"""What this machine has: `metagym envs`, `alfworld generate`, `minihack levels`, `doctor` and `serve`."""
+"""The resources of this machine: `metagym envs`, `alfworld generate`, `minihack levels`, `doctor` and `serve`."""
 
 from __future__ import annotations
 

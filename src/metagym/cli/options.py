@@ -47,7 +47,7 @@ INSTEAD: Final = {
     "--price-prompt": "--prices prompt=X,completion=Y",
     "--price-completion": "--prices prompt=X,completion=Y",
 }
-"""An option of the first release: what to write instead."""
+"""An option of the first release, with its new spelling."""
 _NAME = re.compile(r"\s*(\w+)\s*=\s*")
 _END = re.compile(r"\s*(?:,|$)")
 

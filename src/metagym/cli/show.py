@@ -54,7 +54,7 @@ def show_command(
 
 
 def _show_copies(run: Path, *, as_json: bool) -> None:
-    """Print what the last prompt of each meta-episode copies, and leave with 1 if one does."""
+    """Print the copied parts of each meta-episode's last prompt, and leave with 1 if one does."""
     from metagym.evaluation.store import read_report
 
     found = read_report(run).copies
@@ -215,7 +215,7 @@ def _print_change(title: str, first: str, last: str) -> None:
 
 
 def print_spending(run: Path, *, to: Console = console) -> None:
-    """Print what the model calls of a run folder used, by role and purpose, in words; nothing if there were no calls.
+    """Print the usage of a run folder's model calls, by role and purpose, in words; nothing if there were no calls.
 
     On a narrow terminal a line is broken between numbers; a table would cut them.
     """

@@ -16,7 +16,7 @@ COLUMNS: Final = (
     "contents: tasks with different content; commonest: the share of the tasks that have the commonest content",
     "by meta-step: the mean score of each meta-step; trend: the last of them minus the first, on a straight line",
 )
-"""What the columns and rows of the table mean."""
+"""The meaning of the table's columns and rows."""
 
 
 def tasks_check_command(

@@ -283,7 +283,7 @@ class _Lines:
 
 @contextlib.contextmanager
 def _training_progress() -> Iterator[Callable[[TrainingProgress], None]]:
-    """Show what a training run does: a line that changes in a terminal, and a line every 30 seconds in a pipe."""
+    """Show the progress of a training run: a line that changes in a terminal, and a line every 30 seconds in a pipe."""
     print_line = _Lines()
 
     def show(progress: TrainingProgress) -> None:

@@ -46,7 +46,7 @@ def problem(topic: str, message: str, remedy: str) -> Finding:
 
 
 def fix_command(findings: Iterable[Finding]) -> tuple[str, tuple[Finding, ...]]:
-    """Return one shell command that fixes what a command can fix, and the findings that are left for a person.
+    """Return one shell command with all fixes that are commands, and the findings that are left for a person.
 
     >>> fix_command([problem("a", "", "pip install x"), warning("b", "", "pip install y x")])[0]
     'pip install x y'

@@ -1,4 +1,4 @@
-"""What the demo actors share: the grammar of their prompts, `when <condition>, <do>`, and random slips.
+"""The common part of the demo actors: the grammar of their prompts, `when <condition>, <do>`, and random slips.
 
 The demo actors are scripted, but they obey the first four instructions of their prompt, in order. So a prompt matters:
 it has little room, and an instruction that is wrong, or that contradicts an earlier one, wastes room and steps.

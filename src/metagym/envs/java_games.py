@@ -22,7 +22,7 @@ NO_ROLE: Final = "none"
 
 
 class GameTurn(NamedTuple):
-    """What a game shows after a command."""
+    """The output of a game after a command."""
 
     text: str
     score: float

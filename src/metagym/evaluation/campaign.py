@@ -55,7 +55,7 @@ CAMPAIGN = "campaign.json"
 
 
 class Campaign(Record):
-    """What a campaign was started with, if all of it can be written down."""
+    """The arguments of a campaign, if all of it can be written down."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     preset: Preset

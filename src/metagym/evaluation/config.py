@@ -17,7 +17,7 @@ PRIMARY_ENDPOINT: Final = (
 
 
 class EvaluationConfig(Record):
-    """What one evaluation plays. For each seed and family one meta-episode, all with the same fixed task lists."""
+    """The play of one evaluation. For each seed and family one meta-episode, all with the same fixed task lists."""
 
     families: Texts = ()
     """Families (or groups of them) that are evaluated; none means those that the environment was made with."""

@@ -53,7 +53,7 @@ class FamilyDifficulty(Record):
 
     @property
     def warnings(self) -> Texts:
-        """What makes a result on this family doubtful; empty if nothing was found."""
+        """The reasons to doubt a result on this family; empty if nothing was found."""
         found = []
         for role, item in self.contents.items():
             if item.num_repeats > MANY_REPEATS * item.num_tasks:

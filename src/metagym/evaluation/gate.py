@@ -26,7 +26,7 @@ MIN_TASKS = 10
 
 
 class Decision(StrEnum):
-    """What to do with the new prompt."""
+    """The decision on the new prompt."""
 
     KEEP = "keep"
     """It is shown to be better."""
@@ -54,7 +54,7 @@ class GateResult(Record):
     """Tasks that are left out because of infrastructure errors."""
     scripted: bool
     copied: Copied | None = None
-    """What the new prompt copies, and the old one does not, if the episodes that it was learned on were given."""
+    """The copies in the new prompt that are not in the old one, if the episodes that it was learned on were given."""
     notes: Texts = ()
 
     @property

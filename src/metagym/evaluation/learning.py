@@ -77,7 +77,7 @@ def learn_within_budget(
 def _side_by_side(
     plan: Plan, env: MetaEnv, loops: Sequence[Loop], learn_one: Callable[[Loop], T]
 ) -> Iterator[tuple[Loop, T]]:
-    """Yield what each loop learned: as many learn at once as fill the engine. A scripted actor never waits."""
+    """Yield each loop's result: as many learn at once as fill the engine. A scripted actor never waits."""
     is_scripted = extension_of(env.actor).scripted
     max_threads = 1 if is_scripted else max(1, env.config.max_concurrency // plan.config.episodes_per_step)
     jobs = [functools.partial(learn_one, loop) for loop in loops]

@@ -51,7 +51,7 @@ def copied(
 
 
 def keep_copies(store: RecordStore, loop: Loop, history: Sequence[MetaStep], others: Sequence[Trajectory]) -> None:
-    """Keep what the last prompt of a meta-episode copies from its episodes, and not from `sp_0` or from `others`."""
+    """Keep the copies in a meta-episode's last prompt from its episodes, if not also from `sp_0` or `others`."""
     learned_on = [item for meta_step in history for item in meta_step.trajectories]
     found = copied(loop.prompts[-1], learned_on, others=others, first_prompt=loop.prompts[0])
     record = Copies(family=loop.family, seed=loop.seed, **dict(found))

@@ -27,7 +27,7 @@ TASKS_ARE_SET_BY = {
     "validation": "num_validation",
     "test": "num_test",
 }
-"""What sets the number of tasks of each role."""
+"""The options that set the number of tasks of each role."""
 
 
 class Plan:

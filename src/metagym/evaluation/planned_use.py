@@ -1,4 +1,4 @@
-"""What a protocol will use, before it starts: episodes, reflections, calls, tokens and money. No model is called."""
+"""The usage of a protocol, before it starts: episodes, reflections, calls, tokens and money. No model is called."""
 
 from __future__ import annotations
 

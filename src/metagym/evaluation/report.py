@@ -72,7 +72,7 @@ class EvaluationReport(Record):
     usage: dict[Text, Usage]
     """Tokens: of the actor while learning (`learning`) and while being scored (`measuring`), of the `reflector`."""
     learned: tuple[Learned, ...] = ()
-    """What each meta-episode took to learn, if there was a learning budget."""
+    """The usage of each meta-episode's learning, if there was a learning budget."""
     prompt_scores: tuple[PromptScores, ...] = ()
     """The validation scores of its prompts."""
     tests: tuple[Measurement, ...]
@@ -80,7 +80,7 @@ class EvaluationReport(Record):
     needs_chance: Needs = ""
     """Whose chance the arm needs, if it compares samples."""
     copies: tuple[Copies, ...] = ()
-    """What the last prompt of each meta-episode has from its learning episodes, word for word."""
+    """The parts of each meta-episode's last prompt that are in its learning episodes, word for word."""
     gaps: dict[int, float] = {}
     """The memorisation gap of each seed, over all families; comparisons with controls are made from them."""
     task_reads: dict[Text, int] = {}

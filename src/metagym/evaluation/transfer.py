@@ -74,7 +74,7 @@ def transfer_matrix(
 
 
 class WorldTransfer(Record):
-    """The arms of one evaluation, scored in another world: what the method learned there, beside its controls."""
+    """The arms of one evaluation, scored in another world: the method and its controls."""
 
     learned_in: Texts
     """The families of the evaluation."""

@@ -41,7 +41,7 @@ class NoiseSource(Record):
 
 
 class Purchase(Record):
-    """What one way to spend the cost of the whole evaluation again would give."""
+    """The gain of one way to spend the cost of the whole evaluation again."""
 
     what: Text
     num_seeds: int
@@ -128,7 +128,7 @@ def what_it_buys(report: EvaluationReport) -> list[Purchase]:
     """Return the evaluation as it is, and with its cost spent again on seeds, on test tasks, or on repetitions.
 
     The cost is counted in episodes. A new seed learns, chooses and is tested; a task or a repetition is only tested.
-    Without repetitions in the report, what they would buy is not known, and they are left out.
+    Without repetitions in the report their worth is not known, and they are left out.
     """
     parts, config = variance_parts(report), report.config
     families, seeds, tasks, times = len(report.families), config.num_seeds, config.num_test, config.test_repetitions

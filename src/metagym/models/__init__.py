@@ -6,10 +6,10 @@ openai           OpenAIChatModel: the client; one request and its answer, within
 probing          AskedOnce: a fact about a server, found by asking it once
 constraint       ReplyForm: a reply is held to its form by the server's own means
 client_config    ClientConfig: time limits, retries, rate limits, prices; the key
-server_profile   what a client finds out about its server by asking once; the limiter of the calls in flight
+server_profile   facts about a server, found by asking once; the limiter of the calls in flight
 server_replies   from a server's JSON to a Completion; server_streams: from a stream to that JSON
 server_failures  from an exception to a Failure with its remedy; the breaker
-server_words     what servers say, as data
+server_words     the words of servers, as data
 cassette         Cassette: every exchange in one file, to be replayed
 recorded_model   RecordedModel: a model of which only a cassette's replies are at hand
 factory          make_model: from a mapping or an environment variable to a model

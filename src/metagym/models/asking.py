@@ -111,7 +111,7 @@ class Booking:
         self._attempt: Attempt | None = None
 
     async def reserve(self, prompt_tokens: int, completion_tokens: int | None) -> None:
-        """Reserve what the next attempt can use at most; None means a reply without a token limit."""
+        """Reserve the most that the next attempt can use; None means a reply without a token limit."""
         limited = self.ledger.limited_units
         if completion_tokens is None and limited & {"tokens", "cost"}:
             raise ConfigError(

@@ -20,7 +20,7 @@ _MAX_TEXT = 64 << 20
 
 
 class GGUFHead(Record):
-    """What a GGUF file says about its model. Texts are empty and numbers None if it does not say."""
+    """The facts that a GGUF file states about its model. Texts are empty and numbers None if it does not say."""
 
     architecture: Text = ""
     name: Text = ""

@@ -146,7 +146,7 @@ def _make_again(model: str, *arguments: Any) -> GGUFChatModel:
 
 
 class ServedFile(NamedTuple):
-    """What one server serves: models that agree in it share the server."""
+    """The file and settings of one server: models that agree in it share the server."""
 
     path: Path
     config: LlamaCppConfig

@@ -45,7 +45,7 @@ class ModelFile:
 
     @functools.cached_property
     def head(self) -> GGUFHead:
-        """What the file says about its model."""
+        """The facts that the file states about its model."""
         return read_gguf(self.path)
 
     @property

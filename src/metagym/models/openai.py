@@ -100,7 +100,7 @@ class OpenAIChatModel(Extension):
         num_replies = max(self.sampling.get("n", 1), self.sampling.get("best_of", 1))  # all of them are paid
         self.max_reply_tokens = max(limits) * num_replies if limits else None
         self.timeout_s, self.max_retries, self.client, self.prices = timeout_s, max_retries, client, client.prices
-        # What decides the replies. It holds no key.
+        # All that decides the replies. It holds no key.
         self.fingerprint = {"model": model, "base_url": self.base_url, "sampling": dict(self.sampling)}
         if system_role != "auto":
             self.fingerprint["system_role"] = system_role

@@ -1,4 +1,4 @@
-"""What a client finds out about its server: the roles and fields that it takes, whether it streams, and its pace."""
+"""Facts that a client finds out about its server: the roles and fields that it takes, whether it streams, its pace."""
 
 from __future__ import annotations
 

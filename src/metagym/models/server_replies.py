@@ -19,7 +19,7 @@ _FAILED_REASONS = frozenset({"error", "network_error", "abort", "insufficient_sy
 
 
 class ServerError(NamedTuple):
-    """What an error says, in the server's own words."""
+    """The content of an error, in the server's own words."""
 
     message: str
     codes: frozenset[str] = frozenset()

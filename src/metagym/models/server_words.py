@@ -1,4 +1,4 @@
-"""What servers say, as data: wordings of errors, and names of ends of a reply. No code but the look-up.
+"""The words of servers, as data: wordings of errors, and names of ends of a reply. No code but the look-up.
 
 Sources: the servers' own code and documentation, and public reports of their users, 2023 to 2026.
 """

@@ -147,7 +147,7 @@ class ToolSender:
 
     async def _find_held(self, ask: Ask) -> str:
         reply = await reply_or_refusal(ask(QUESTION, _held_to(PROBE)))
-        # Only the schema tells the model of the tool and of the form of an answer.
+        # The tool and the form of an answer are only in the schema.
         if not isinstance(reply, ModelError) and (_PROBE_NAME in reply.text or _answer_of(reply.text) != reply.text):
             return JSON_MEANS
         logger.warning("The server cannot hold replies to calls: the tools are offered as to any other model.")

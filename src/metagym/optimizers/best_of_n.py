@@ -44,7 +44,7 @@ class BestOfN:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the course, beside the reflector."""
+        """The settings that decide the course, beside the reflector."""
         return {"kind": "BestOfN", "n": self.n, "num_steps": self.num_steps}
 
     def __call__(self, env: MetaEnv, reflector: ReflectorSpec, *, budget: Budget) -> OptimizationResult:

@@ -71,7 +71,7 @@ class Gepa:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the course, beside the reflector's model."""
+        """The settings that decide the course, beside the reflector's model."""
         return {"kind": "Gepa", **{name: getattr(self, name) for name in self.__dataclass_fields__}}
 
     def __call__(self, env: MetaEnv, reflector: ReflectorSpec, *, budget: Budget) -> OptimizationResult:

@@ -33,7 +33,7 @@ Reflect = Callable[[Sequence[MetaStep]], Reflection]
 
 
 class OptimizationResult(Record):
-    """What a loop of meta-steps found."""
+    """The result of a loop of meta-steps."""
 
     best_prompt: Text
     """The prompt with the highest mean score on its own batch; the earliest of equals. Each batch is small
@@ -45,7 +45,7 @@ class OptimizationResult(Record):
     last_reflection: Reflection | None = None
     """The reflection that wrote `last_prompt`; None if the loop ended before it."""
     outlays: tuple[BudgetUse, ...] = ()
-    """What had been taken when each of `prompts` was known; only with a budget."""
+    """The usage up to the moment when each of `prompts` was known; only with a budget."""
     stopped: Text = ""
     """Why the loop ended before all its meta-steps were played; empty if it did not."""
 
@@ -235,7 +235,7 @@ class InTurn:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the course, beside the reflector."""
+        """The settings that decide the course, beside the reflector."""
         return {"kind": "InTurn", "num_steps": self.num_steps}
 
     def __call__(self, env: MetaEnv, reflector: ReflectorSpec, *, budget: Budget) -> OptimizationResult:

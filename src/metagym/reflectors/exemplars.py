@@ -31,7 +31,7 @@ class Exemplars(ReflectionMethod):
     show_thoughts: bool = False
 
     async def reflect(self, history: History) -> Reflection:
-        """Count what the examples did for the last batch, and add its successes."""
+        """Update the counts of the examples by the last batch, and add its successes."""
         last, memory = history[-1], memory_of(history) or {"exemplars": []}
         known = [count_use(exemplar, last.trajectories) for exemplar in memory["exemplars"]]
         successes = [

@@ -18,7 +18,7 @@ MAX_LINE = 200
 MAX_CHARS = 4_000
 """The middle of a longer text is left out."""
 
-# Half-transparent grey and the inherited colour stand out from a light page and from a dark one.
+# Half-transparent grey and the inherited colour can be read on a light page and on a dark one.
 _LINE = "1px solid rgba(128,128,128,.5)"
 _BOX = f"border:{_LINE};border-radius:4px;padding:.5em .8em;margin:.3em 0;overflow-x:auto;max-width:100%"
 _CELL = f"border-bottom:{_LINE};padding:.15em .6em;text-align:left;vertical-align:top;unicode-bidi:isolate"

@@ -76,7 +76,7 @@ def arguments_of(function: Callable[..., Any]) -> type[BaseModel]:
             raise ConfigError(f"The tool {name!r} needs a type for each parameter: write {parameter.name}: str, say.")
         hint = _described(hints[parameter.name])
         default = ... if parameter.default is parameter.empty else parameter.default
-        # A field of its own name could hide a method of the model, such as `copy`.
+        # A field with the parameter's name could hide a method of the model, such as `copy`.
         fields[f"argument_{len(fields)}"] = (hint, Field(default=default, alias=parameter.name))
     try:
         return create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)

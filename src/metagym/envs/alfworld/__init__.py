@@ -6,7 +6,7 @@ catalogue.py          finds games by task id, official or generated
 official_games.py     lists and reads the official games on the disk
 generated/            makes games from a family and a seed, and writes them to the disk
 game.py               one game, read and ready to play; the native engine
-pddl.py, grammar.py   read what a game's file holds
+pddl.py, grammar.py   read a game's file
 rules.py              the state of the household: possible actions, and their effects
 observations.py       the texts that the player reads
 textworld_engine.py   the reference engine, TextWorld, in its own process

@@ -66,7 +66,7 @@ def read_goal(text: str) -> Goal | None:
 
 
 class Memory:
-    """What an episode's texts have shown so far."""
+    """The facts that an episode's texts have shown so far."""
 
     def __init__(self) -> None:
         self.receptacles: list[str] = []

@@ -35,7 +35,7 @@ _FOLDER = re.compile(rf"({'|'.join(FAMILIES)})-(\w+)-(\w+)-(\w+)-(\d+)")
 
 
 class Cluster(NamedTuple):
-    """What the trials of one task have in common. Cluster intervals over tasks by it, and by the room."""
+    """The common part of a task's trials. Cluster intervals over tasks by it, and by the room."""
 
     family: str
     target: str

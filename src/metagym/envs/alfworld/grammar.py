@@ -1,4 +1,4 @@
-"""Reads from a game's domain and grammar what differs between games: the task, the spelling of `put`, the help text.
+"""Reads the parts of a game's files that differ between games: the task, the spelling of `put`, the help text.
 
 All other rules and texts are the same in all of ALFWorld's games; `rules.py` and `observations.py` implement them. A
 game with other rules or texts is refused here, so it is never played wrongly.

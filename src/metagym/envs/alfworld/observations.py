@@ -92,7 +92,7 @@ def look(world: World) -> str:
 
 
 def inventory(world: World) -> str:
-    """Return the text on what the player carries."""
+    """Return the text on the things that the player carries."""
     held = world.held()
     if not held:
         return "You are not carrying anything."

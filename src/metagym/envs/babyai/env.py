@@ -108,7 +108,7 @@ def _parts(level: Any, whole: Any = None) -> Iterator[_Part]:
 
 
 class _State:
-    """What an action may change, as it was before the action."""
+    """The state that an action may change, as it was before."""
 
     def __init__(self, level: Any) -> None:
         self.place, self.carrying = tuple(level.agent_pos), level.carrying

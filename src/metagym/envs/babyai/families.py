@@ -28,7 +28,7 @@ _LEFT_OUT = re.compile(r"Carrying|KeyInBox|Debug")
 """Families that BabyAI's bot cannot play, and those for finding mistakes in BabyAI."""
 _SIZE = re.compile(r"(?<=[a-z])[SN]\d.*$")
 _MISSION_WORDS = ("go", "pick", "open", "put", "ball", "box", "door", "key")
-"""What a mission may ask for, and the kinds of objects: together they are the kind of a task."""
+"""The tasks of a mission, and the kinds of objects: together they are the kind of a task."""
 
 
 @cache

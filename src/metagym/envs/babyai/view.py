@@ -1,4 +1,4 @@
-"""What the agent sees, in words: the way ahead, left and right, and each object by direction and distance.
+"""The agent's view, in words: the way ahead, left and right, and each object by direction and distance.
 
 BabyAI shows seven by seven squares, with the agent in the middle of the last row. It sees nothing else.
 """
@@ -12,7 +12,7 @@ DIRECTIONS = ("east", "south", "west", "north")
 
 
 def view_of(level: Any) -> str:
-    """Return the text of what the agent of a level sees."""
+    """Return the view of a level's agent as a text."""
     grid, visible = level.gen_obs_grid()
     middle, last = grid.width // 2, grid.height - 1
 

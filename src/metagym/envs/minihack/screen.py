@@ -68,7 +68,7 @@ class Screen:
     color_bytes: bytes = b""
     """NetHack's colour of each square, laid out as `map_bytes`; empty unless asked for."""
     descriptions: npt.NDArray[np.uint8] | None = None
-    """What each square shows, in NetHack's words; uint8 of shape `[21, 79, 80]`. None unless asked for."""
+    """The content of each square, in NetHack's words; uint8 of shape `[21, 79, 80]`. None unless asked for."""
 
     @cached_property
     def terminal(self) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ API_NAMES: Final[Mapping[str, str]] = {
     "TravelAPI": "travel",
     "VehicleControlAPI": "vehicle",
 }
-"""The benchmark's classes, and what families call them."""
+"""The benchmark's classes, and their names in families."""
 VARIANTS: Final[Mapping[str, str]] = {
     "": "base",
     "missing-function": "miss_func",
@@ -46,7 +46,7 @@ class ToolsTask(NamedTuple):
     config: Mapping[str, Any]
     """The state of the APIs at the start."""
     requests: tuple[str, ...]
-    """What the user says, turn by turn; an empty text announces new functions."""
+    """The user's words, turn by turn; an empty text announces new functions."""
     solution: tuple[tuple[ToolCall, ...], ...]
     """The right calls of each turn."""
     added: Mapping[int, tuple[str, ...]]

@@ -64,7 +64,7 @@ class Standing(Record):
     misses_chance: bool = False
     """Whether it needs chance that its models do not have (temperature 0): its samples are all equal."""
     outlay: BudgetUse
-    """What one meta-episode took to learn, on average (whole numbers are rounded up)."""
+    """The usage of one meta-episode's learning, on average (whole numbers are rounded up)."""
     most: BudgetUse
     """The most that any meta-episode took: no more than the budget."""
     meta_steps: float

@@ -183,7 +183,7 @@ def _dashes(number: int) -> str:
 def _label(text: str) -> str:
     """Return a name as matplotlib shows it: a dollar begins no formula, and no character is one that files refuse."""
     shown = visible(text, one_line=True).replace("$", r"\$")
-    return f" {shown}" if shown.startswith("_") else shown  # a legend leaves out what begins with an underscore
+    return f" {shown}" if shown.startswith("_") else shown  # a legend leaves out names that begin with an underscore
 
 
 def _error(estimate: Estimate, score_range: Range = (-math.inf, math.inf)) -> Any:

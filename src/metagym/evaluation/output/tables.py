@@ -26,17 +26,17 @@ EFFECTS: Final = (
     "optimism: validation minus test score of the chosen prompt; regressed: share of reflections with a lower score",
     "replay, transfer: mean change by a reflection, on the tasks just played and on others; gap: replay minus transfer",
 )
-"""What the columns of a report mean."""
+"""The meaning of a report's columns."""
 REACH: Final = (
     "sign flip: p of the exact sign-flip test; detectable: the difference that would be found with 80 % power",
     "dropped: scores left out of all arms, because one of them is missing (and the difference in the worst cases)",
 )
-"""What the columns of a comparison mean."""
+"""The meaning of a comparison's columns."""
 NOISE: Final = (
     "share: of the variance of the mean gain on new tasks; as much again: what the same cost, spent again, would buy",
     "these tasks, new tasks: half the expected 95 % interval of the gain",
 )
-"""What the columns of the noise mean."""
+"""The meaning of the columns on noise."""
 _OPEN: Final[dict[str, Any]] = {"box": SIMPLE, "show_edge": False, "collapse_padding": True}  # the narrowest
 
 
@@ -195,7 +195,7 @@ def standings_tables(standings: Standings) -> list[RenderableType]:
 
 
 def standings_title(standings: Standings) -> str:
-    """Return one line that says what the standings are about."""
+    """Return one line on the subject of the standings."""
     title = f"{standings.place}: {plural(standings.num_seeds, 'seed')}, {plural(len(standings.families), 'family')}"
     return f"PLUMBING ONLY. {title}" if standings.scripted else title
 

@@ -1,6 +1,6 @@
 // NetHack's map, in its colours.
 
-/** The known part of NetHack's map in a grid that stays where it is over the whole episode. */
+/** The known part of NetHack's map in a grid that keeps its place over the whole episode. */
 function boundsOf(episode) {
   const displays = [...episode.steps, episode.final].filter((step) => isMap(step?.display)).map((step) => step.display).filter((display) => display.chars.length);
   if (!displays.length) return null;
