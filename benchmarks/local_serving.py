@@ -4,7 +4,9 @@
 
 MetaEnv and a bare aiohttp client take turns at one llama.cpp server. The bare client sends the very requests of the
 episodes that were played, with as many conversations in flight as the server has slots. Each turn puts another first
-line into the system prompt, so that nobody finds the other's prompts in the cache. Tokens are those that the server
+line into the system prompt, so that nobody finds the other's prompts in the cache. Replies are one action, held to the
+list by a grammar: free ones of a small model are mostly not executed, and a conversation that does not grow has no
+prefix to find in the cache. Tokens are those that the server
 computed: replies, and prompts without what came from its cache. It needs the extras local and alfworld.
 """
 
@@ -25,11 +27,12 @@ import numpy as np
 from measuring import Row, median_ratio, note, run
 
 from metagym import ChatActor, MetaEnv
+from metagym.actor.chat import reply_form
 from metagym.models import GGUFChatModel
 from metagym.types import Trajectory, step_seed, sum_usage
 
-WORLDS = {"Gates": ("MetaGym/Gates-v0", 10), "ALFWorld": ("MetaGym/ALFWorld-v0", 10)}
-SLOTS, MAX_REPLY_TOKENS = 4, 12
+WORLDS = {"Gates": ("MetaGym/Gates-v0", 10), "ALFWorld": ("MetaGym/ALFWorld-v0", 20)}
+SLOTS, MAX_REPLY_TOKENS = 4, 24
 
 
 class Speed(NamedTuple):
@@ -52,9 +55,10 @@ def requests_of(actor: ChatActor, trajectory: Trajectory, number: int) -> list[d
         messages = actor.messages(trajectory.episode.prompt, trajectory.steps[:index], step.observation)
         head = messages[0]["content"].partition("\n")[2]
         body = {"messages": [{"role": "system", "content": f"{first_line(number)}\n{head}"}, *messages[1:]]}
-        stream = {"stream": True, "stream_options": {"include_usage": True}}
+        form = reply_form("act", step.observation.available_actions, MAX_REPLY_TOKENS)
+        stream = {"stream": True, "stream_options": {"include_usage": True}, "stop": ["\nObservation:"]}
         seed = step_seed(trajectory.episode.seed, index)
-        bodies.append({**body, **stream, "seed": seed, "max_tokens": MAX_REPLY_TOKENS, "stop": ["\nObservation:"]})
+        bodies.append({**body, **stream, "grammar": form.grammar, "seed": seed, "max_tokens": MAX_REPLY_TOKENS})
     return bodies
 
 
@@ -87,7 +91,8 @@ async def send(base_url: str, conversations: list[list[dict[str, Any]]]) -> Spee
 def take_turns(world: str, model: Path, episodes: int, rounds: int) -> list[Row]:
     """Return the rows of one world."""
     env_id, max_steps = WORLDS[world]
-    actor = ChatActor(GGUFChatModel(f"local:{model}", sampling={"max_tokens": MAX_REPLY_TOKENS}), reply_format="act")
+    server = GGUFChatModel(f"local:{model}", sampling={"max_tokens": MAX_REPLY_TOKENS})
+    actor = ChatActor(server, constrain="auto", reply_format="act")
     options = {"episodes_per_step": episodes, "max_steps": max_steps, "allow_bad_batches": True}
     speeds: dict[str, list[Speed]] = {"MetaEnv": [], "bare": []}
     with closing(cast(MetaEnv, gymnasium.make(env_id, actor=actor, **options).unwrapped)) as env:
