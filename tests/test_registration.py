@@ -78,3 +78,9 @@ def test_a_value_of_another_type_is_refused(env_id: str, option: dict[str, Any],
 def test_make_says_how_the_number_of_meta_steps_is_passed() -> None:
     with pytest.raises(ConfigError, match="'max_episode_steps' is not an option here: pass num_steps"):
         make("MetaGym/Gates-v0", actor="demo", max_episode_steps=3)
+
+
+@pytest.mark.parametrize("num_steps", [0, -1, "3", 2.0])
+def test_a_number_of_meta_steps_is_one_or_more(num_steps: Any) -> None:
+    with pytest.raises(ConfigError, match=r"num_steps must be a whole number of meta-steps, 1 or more, got"):
+        make("MetaGym/Gates-v0", actor="demo", num_steps=num_steps)

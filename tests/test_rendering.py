@@ -194,6 +194,7 @@ def test_no_name_of_the_task_is_in_the_text() -> None:
         ("plain\n\ttext, naïve, 漢字, 🙂", "plain\n\ttext, naïve, 漢字, 🙂"),
         ("a\x00b\x1b[31mc\x7f", "a␀b␛[31mc␡"),
         ("pay \u202eelif.exe\u2069", "pay [U+202E]elif.exe[U+2069]"),
+        ("Be brave.\U000e0068\U000e0069", "Be brave.[U+E0068][U+E0069]"),
         ("a\u200bb\ufeff\u2028c\r\n", "a[U+200B]b[U+FEFF][U+2028]c␍\n"),
     ],
 )
@@ -203,10 +204,10 @@ def test_invisible_characters_get_a_sign(text: str, shown: str) -> None:
 
 def test_the_page_knows_the_same_characters() -> None:
     script = (SRC / "report" / "static" / "script" / "elements.js").read_text(encoding="utf-8")
-    found = re.search(r"HIDDEN = /\[(.*)\]/g", script)
+    found = re.search(r"HIDDEN = /\[(.*)\]/gu", script)
     assert found is not None
-    in_page = re.compile(f"[{found[1]}]")
-    differ = [code for code in range(0x10000) if (visible(chr(code)) != chr(code)) != bool(in_page.match(chr(code)))]
+    in_page = re.compile("[" + re.sub(r"\\u\{(\w+)\}", lambda code: chr(int(code[1], 16)), found[1]) + "]")
+    differ = [code for code in range(0xE0200) if (visible(chr(code)) != chr(code)) != bool(in_page.match(chr(code)))]
     assert differ == []
 
 

@@ -95,6 +95,8 @@ def make(env_id: str, *, num_steps: int | None = None, **options: Any) -> gymnas
     ...     env.unwrapped.config.episodes_per_step
     5
     """
+    if num_steps is not None and (not isinstance(num_steps, int) or num_steps < 1):
+        raise ConfigError(f"num_steps must be a whole number of meta-steps, 1 or more, got {num_steps!r}.")
     found = find_class(env_id)
     module, _, name = env_id.rpartition(":")
     env_id = name if module and name in gymnasium.registry else env_id

@@ -16,7 +16,8 @@ TITLE_TOKENS = 8
 # Characters that cannot be seen, that a terminal or a browser obeys, or that change the direction of the text.
 # The report's script has the same table (static/script/elements.js) for text that the browser draws.
 _HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff"
+    "\U000e0000-\U000e007f]"  # letters of tags: a text that only a model reads
 )
 _SIGNS = {chr(code): chr(0x2400 + code) for code in range(0x20)} | {"\x7f": "␡"}
 

@@ -113,6 +113,12 @@ def test_no_actions_are_refused() -> None:
         lake(actions=())
 
 
+@pytest.mark.parametrize("actions", [["l", "l", "r"], ["l", " "], ["l", None], {5: 0}])
+def test_actions_need_different_names(actions: Any) -> None:
+    with pytest.raises(ConfigError, match="Expected different names as actions, and none of them blank, got"):
+        lake(actions=actions)
+
+
 def test_an_action_outside_the_space_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"The action 4 of 'fly' is not in Discrete\(4\)"):
         lake(actions=(*ACTIONS, "fly"))

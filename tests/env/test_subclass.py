@@ -12,6 +12,7 @@ from gymnasium.utils.env_checker import check_env
 from metagym import MetaEnv, TaskSet, TextAdapter
 from metagym.errors import ConfigError, EpisodesFailedError
 from metagym.types import Trajectory
+from tests.conftest import CorridorEnv
 from tests.env.playing import EAST, CorridorMetaEnv, played
 
 pytestmark = pytest.mark.timeout(60)
@@ -49,6 +50,22 @@ def test_progress_that_the_inner_environment_does_not_report_is_an_error(corrido
     ):
         env.step("Go east.")
     env.close()
+
+
+def test_progress_that_is_missing_at_the_end_is_an_error_with_its_own_remedy() -> None:
+    class Forgets(CorridorEnv):
+        def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+            text, info = super().reset(seed=seed, options=options)
+            return text, {**info, "progress": 0.0}
+
+    class ForgetsMetaEnv(CorridorMetaEnv):
+        def make_inner_env(self) -> Any:
+            return Forgets()
+
+    with ForgetsMetaEnv(EAST, episodes_per_step=1, score="progress") as env:
+        env.reset(seed=0)
+        with pytest.raises(EpisodesFailedError, match=r"needs info\['progress'\] in every step, got none in the last"):
+            env.step("Go east.")
 
 
 def test_the_option_score_is_refused_if_a_subclass_has_a_score_of_its_own() -> None:

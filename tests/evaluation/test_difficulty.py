@@ -91,3 +91,12 @@ def test_intervals_of_scores_from_0_to_1_stay_within_these() -> None:
     assert (few.scores["test"].low, few.scores["test"].high) == (0.0, 1.0)
     returns = family_difficulty("f", contents={}, scores={"test": [-3.0, 4.0]})
     assert returns.scores["test"].low < -3.0
+
+
+def test_intervals_of_differences_stay_within_those_of_scores_from_0_to_1() -> None:
+    scores = {"validation": [0, 1], "test": [1, 0]}
+    found = family_difficulty("f", contents={}, scores=scores, by_meta_step=[[0, 1], [1, 0]])
+    difference = found.role_differences["validation - test"]
+    assert (difference.low, difference.high) == (-1.0, 1.0)
+    assert found.trend is not None
+    assert (found.trend.low, found.trend.high) == (-1.0, 1.0)

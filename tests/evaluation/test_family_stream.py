@@ -57,6 +57,14 @@ def test_streams_are_compared_by_their_online_scores(make_gates: MakeGates) -> N
         compare_streams([reports[0], other])
 
 
+def test_the_interval_of_a_difference_of_streams_ends_at_the_bounds_of_the_scores(make_gates: MakeGates) -> None:
+    report = evaluate_stream(make_gates(), "fixed", config=CONFIG)
+    reports = [report.model_copy(update={"online_by_seed": scores}) for scores in ((0.9, 0.1), (0.1, 0.0))]
+    (found,) = compare_streams(reports)
+    assert found.online is not None
+    assert (found.online.low, found.online.high) == (-1.0, 1.0)
+
+
 def test_a_stream_goes_on_over_its_folder(make_gates: MakeGates, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"num_steps": 2})
     first = evaluate_stream(make_gates(), "demo", config=config, path=tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from metagym.envs.gates.demo import GatesDemoActor
@@ -65,3 +67,18 @@ def test_arms_of_other_seeds_are_not_paired(make_gates: MakeGates) -> None:
     other = one.model_copy(update={"arm": "b", "config": config.model_copy(update={"num_seeds": 2})})
     with pytest.raises(ConfigError, match="arms of different names with equal seeds"):
         transfer_to([one, other], make_gates())
+
+
+def test_intervals_of_gains_end_at_the_bounds_of_the_scores(make_gates: MakeGates) -> None:
+    config = EvaluationConfig(families=FAMILIES, num_steps=1, num_seeds=2, num_validation=4, num_test=4)
+    reports = [
+        evaluate(make_gates(), reflector, config=config, arm=arm)
+        for arm, reflector in (("oracle", planted.Oracle()), ("none", planted.Identity()))
+    ]
+    env = make_gates(families=FAMILIES)
+    there = transfer_to(reports, env, num_test=2)
+    matrix = transfer_matrix({"A": reports[0]}, {"B": env}, num_test=2)
+    gains = [item for item in (*there.gains.values(), *itertools.chain(*matrix.gains)) if item is not None]
+    assert len(gains) == 6
+    assert all(-1 <= item.low <= item.high <= 1 for item in gains)
+    assert all(-2 <= item.low <= item.high <= 2 for item in there.differences.values())

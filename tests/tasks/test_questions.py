@@ -51,6 +51,24 @@ def test_without_official_splits_every_role_has_questions_and_an_equal_question_
         assert tasks.find(f"questions/{number}").split == tasks.find(f"questions/{number + 60}").split
 
 
+def test_a_question_has_one_role_however_its_letters_are_encoded() -> None:
+    rows = [{"question": f"Caf\u00e9 {number}?", "answer": "1"} for number in range(40)]
+    tasks = TaskSet.from_rows([*rows, *({**row, "question": f"Cafe\u0301 {n}?"} for n, row in enumerate(rows))])
+    for number in range(1, 41):
+        assert tasks.find(f"questions/{number}").split == tasks.find(f"questions/{number + 40}").split
+
+
+def test_a_list_of_answers_may_be_an_array() -> None:
+    tasks = TaskSet.from_rows([{"question": "?", "answer": np.array(["Paris", "Lutetia"])}])
+    assert tasks.question("questions/1").answers == ("Paris", "Lutetia")
+
+
+@pytest.mark.parametrize(("name", "text"), [("q.csv", "question,answer\n?,1\n"), ("q.jsonl", json.dumps(ROWS[0]))])
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    assert TaskSet.from_rows(tmp_path / name).question("q/1").answers == ("1",)
+
+
 def test_a_column_names_the_kind_of_a_question() -> None:
     rows = [{**row, "topic": "even" if number % 2 else "odd"} for number, row in enumerate(ROWS)]
     tasks = TaskSet.from_rows(rows, kind="topic")
@@ -101,6 +119,13 @@ def test_a_column_is_the_family() -> None:
         ("numeric", "0.3333", "0.33333333", False),
         ("numeric", "none", "3", False),
         ("numeric", "1e3", 1000, True),
+        ("numeric", "7006650", "7006652", False),
+        ("numeric", "9" * 400, "9" * 399 + "8", False),
+        ("numeric", "1234567.5", "1234567.4", True),
+        ("numeric", "It is \u22125.", "-5", True),
+        ("numeric", "\u22125", "5", False),
+        ("numeric", "1e999999999", "0.5", False),
+        ("numeric", "1e99999999999999999999", "5", False),
     ],
 )
 def test_named_scores(score: str, reply: str, answer: object, is_right: bool) -> None:
@@ -136,6 +161,9 @@ def test_a_score_beyond_0_and_1_is_refused(value: object) -> None:
             r"Expected a value in the column .answer. of row 1 \(the answer\), got nothing",
         ),
         ([{"question": "?", "answer": []}], {}, "Expected an answer, or a list of them"),
+        ([{"question": "?", "answer": float("nan")}], {}, "Expected an answer, or a list of them.* got nan"),
+        ([{"question": "?", "answer": [None]}], {}, "Expected an answer, or a list of them"),
+        ([{"question": float("nan"), "answer": "1"}], {}, "Expected a text in the column 'question' of row 1, got nan"),
         ([{"question": "?", "answer": "1", "fold": "trian"}], {"split": "fold"}, r"Unknown split of row 1 'trian'"),
         (
             [{"question": "?", "answer": "one"}],

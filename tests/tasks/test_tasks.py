@@ -251,6 +251,22 @@ def test_a_listed_task_gets_its_role_from_its_digest() -> None:
     assert {tasks.find(f"t{i}").split for i in (0, 3, 6)} == {role_of("content 0")}
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ([{"id": "a"}, {"id": "a"}], "Expected each task to have its own id, got 'a' twice"),
+        (
+            [{"id": "a", "split": "train", "digest": "x"}, {"id": "b", "split": "test", "digest": "x"}],
+            "Expected one role for equal content, got 'a' in 'train' and 'b' in 'test'",
+        ),
+        ([{"id": "a", "split": "trian"}], "Unknown split of the task 'a' 'trian'.*Did you mean 'train'"),
+    ],
+)
+def test_listed_tasks_that_contradict_each_other_are_refused(fields: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises((ConfigError, UnknownNameError), match=message):
+        ListedTaskSet([make_task(**{"split": "", **given}) for given in fields])
+
+
 def test_a_drawn_task_is_found_by_its_id() -> None:
     for tasks in (listed(), SeededTaskSet(["f"], lambda family, seed: str(seed))):
         for task in tasks.draw(5, rng=np.random.default_rng(0)):

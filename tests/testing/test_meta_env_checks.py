@@ -14,8 +14,9 @@ import pytest
 from metagym import MetaEnv, TaskSet
 from metagym.errors import ContractError
 from metagym.meta_episode import fresh
-from metagym.tasks import ROLES, ListedTaskSet
+from metagym.tasks import ROLES, ListedTaskSet, SeededTaskSet
 from metagym.testing import check_meta_env
+from metagym.tools import tool_schema
 from metagym.types import Task
 from tests.conftest import CorridorEnv
 
@@ -50,6 +51,14 @@ def test_the_environments_that_come_with_metagym_pass(env_id: str) -> None:
     check_meta_env(env_id, episodes_per_step=2)
 
 
+def test_a_schedule_that_repeats_tasks_passes() -> None:
+    check_meta_env(Corridors, schedule="same")
+
+
+def test_tools_that_come_in_a_later_step_pass() -> None:
+    check_meta_env(LateTools)
+
+
 def test_a_class_and_a_function_pass() -> None:
     check_meta_env(Corridors)
     check_meta_env(lambda actor, **options: Corridors(actor, **options), seed=3, num_meta_steps=1)
@@ -73,6 +82,32 @@ def test_worker_processes_are_checked_if_the_options_ask_for_them() -> None:
 
 
 # Breaches ---------------------------------------------------------------------------------------------
+
+
+class OffersToolsLate(CorridorEnv):
+    """Lists no action, and offers a tool after the first step."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        text, info = super().reset(seed=seed, options=options)
+        return text, {name: info[name] for name in info if name != "available_actions"}
+
+    def step(self, action: str) -> Any:
+        is_first = not self._turns
+        *rest, info = super().step("east")
+        tools = {"tools": (tool_schema(weigh),)} if is_first else {}
+        return *rest, {name: info[name] for name in info if name != "available_actions"} | tools
+
+
+def weigh(parcel: str) -> int:
+    """Weigh a parcel."""
+    return len(parcel)
+
+
+class LateTools(Corridors):
+    offers_tools = True
+
+    def make_inner_env(self) -> Any:
+        return OffersToolsLate()
 
 
 class EnvOf(Corridors):
@@ -118,6 +153,24 @@ class ShowsItsTask(CorridorEnv):
         return f"{text} ({(options or {}).get('task_id', 'no task')})", info
 
 
+class EndsWithItsTask(CorridorEnv):
+    """Shows the id after the last step, which only the reflector reads."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self._task = (options or {}).get("task_id", "no task")
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: str) -> Any:
+        text, reward, terminated, *rest = super().step(action)
+        return f"You finished {self._task}." if terminated else text, reward, terminated, *rest
+
+
+class NamesItsTaskInTheOutcome(EndsWithItsTask):
+    def step(self, action: str) -> Any:
+        _, reward, terminated, truncated, info = super().step(action)
+        return "Well.", reward, terminated, truncated, {**info, "outcome": f"finished {self._task}"}
+
+
 class CountsCopies(CorridorEnv):
     """Shows another text in each copy: two environments of one class differ."""
 
@@ -149,9 +202,12 @@ class WrongFind(Corridors):
 
 class TwoRoles(Corridors):
     def make_task_set(self) -> TaskSet:
-        roles = ("train", "test")
-        update = [{"split": roles[n % 2], "digest": str(n // 2)} for n in range(40)]
-        return ListedTaskSet([task.model_copy(update=update[task.seed]) for task in seeds(40)])
+        class Splits(SeededTaskSet):
+            def _task(self, family: str, seed: int) -> Task:
+                update = {"split": ("train", "test")[seed % 2], "digest": str(seed // 2)}
+                return super()._task(family, seed).model_copy(update=update)
+
+        return Splits(["corridor"], lambda family, seed: str(seed), num_seeds=40)
 
 
 class RepeatsItself(Corridors):
@@ -261,7 +317,9 @@ class NoMetaEnv(gymnasium.Env[str, str]):
             type("E", (EnvOf,), {"inner": RefusesTasks}),
             r"reset\(seed=\d+, options={'task_id': 'corridor/\d+'}\) to start an episode, got KeyError.*s.py:\d+\)",
         ),
-        (type("E", (EnvOf,), {"inner": ShowsItsTask}), "no task id in what the actor sees, 'corridor/"),
+        (type("E", (EnvOf,), {"inner": ShowsItsTask}), "no task id in what the models see, 'corridor/"),
+        (type("E", (EnvOf,), {"inner": EndsWithItsTask}), "no task id in what the models see, 'corridor/"),
+        (type("E", (EnvOf,), {"inner": NamesItsTaskInTheOutcome}), "no task id in what the models see, 'corridor/"),
         (type("E", (EnvOf,), {"inner": CountsCopies}), "equal trajectories from equal seeds.*another copy"),
         (
             type("E", (EnvOf,), {"inner": lambda: CorridorEnv(info={"goal": 1})}),

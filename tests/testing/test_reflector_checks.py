@@ -12,7 +12,7 @@ import pytest
 
 from metagym.errors import BudgetExceededError, ContractError
 from metagym.models import Call, ask
-from metagym.reflectors import FixedReflector, Replay
+from metagym.reflectors import FixedReflector, Replay, as_reflector
 from metagym.reflectors.scripted_model import ScriptedReflectorModel
 from metagym.testing import check_reflector
 from metagym.testing.reflector_checks import CANARY, CanaryGates
@@ -55,6 +55,20 @@ def test_good_reflectors_pass() -> None:
     check_reflector(lambda model: Good(model))
     check_reflector(FixedReflector)
     check_reflector(FixedReflector())
+
+
+def test_a_reflector_that_reads_fields_of_the_tasks_passes() -> None:
+    check_reflector(as_reflector(lambda history: f"Family {history[-1].trajectories[0].task.family}."), num_steps=3)
+
+
+def improve(history: Sequence[MetaStep]) -> str:
+    return history[-1].prompt
+
+
+@pytest.mark.parametrize("made", [improve, lambda model: Good()])  # type: ignore[call-arg]
+def test_a_function_that_makes_no_reflector_is_named_with_the_remedy(made: Any) -> None:
+    with pytest.raises(ContractError, match=r"makes a reflector from a model; it raised TypeError.*as_reflector"):
+        check_reflector(made)
 
 
 @pytest.mark.parametrize(("split", "is_marked"), [("train", False), ("validation", True), ("test", True)])

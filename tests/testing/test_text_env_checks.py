@@ -33,6 +33,25 @@ class RaisesOnUnknown(CorridorEnv):
         return super().step(action)
 
 
+class RaisesOnUnknownLater(CorridorEnv):
+    def step(self, action: str) -> Any:
+        if self._turns and action not in ("east", "west"):
+            raise KeyError(action)
+        return super().step(action)
+
+
+class RaisesOnOtherLetters(CorridorEnv):
+    def step(self, action: str) -> Any:
+        action.encode("ascii")
+        return super().step(action)
+
+
+class PaysForUnknown(CorridorEnv):
+    def step(self, action: str) -> Any:
+        text, reward, *rest = super().step(action)
+        return text, reward if action in ("east", "west") else 5.0, *rest
+
+
 class RaisesInStep(CorridorEnv):
     """Has a slip in `step`, on the second turn."""
 
@@ -119,6 +138,10 @@ class NoSpace(CorridorEnv):
     ("env", "message"),
     [
         (RaisesOnUnknown(), "answer an unknown command in words, got KeyError.*Return a text that says so"),
+        (RaisesOnUnknownLater(), "answer an unknown command in words, got KeyError"),
+        (RaisesOnOtherLetters(), "answer an unknown command in words, got UnicodeEncodeError"),
+        (PaysForUnknown(), r"an unknown command to earn nothing, got \(5.0"),
+        (CorridorEnv(actions=("east", " ")), r"no blank action, got .*an agent cannot write it"),
         (
             RaisesInStep(),
             r"expected step\('(east|west)'\) to return, as step 2 of the episode, got KeyError: 'lamp' "

@@ -43,6 +43,8 @@ class TextAdapter(gymnasium.Env[str, str]):
         commands = actions if isinstance(actions, Mapping) else {name: i for i, name in enumerate(actions)}
         if not commands:
             raise ConfigError("actions must name at least one action, got none.")
+        if len(commands) < len(actions) or not all(isinstance(name, str) and name.strip() for name in commands):
+            raise ConfigError(f"Expected different names as actions, and none of them blank, got {list(actions)}.")
         for command, action in commands.items():
             if action not in env.action_space:
                 raise ConfigError(f"The action {action!r} of {command!r} is not in {env.action_space}.")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from metagym.errors import ConfigError
 from metagym.evaluation.controls import ArmKind
-from metagym.evaluation.gains import Array, gap_difference
+from metagym.evaluation.gains import Array, gap_differences
 from metagym.evaluation.looks import AtLooks, at_looks, looks_in_words
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
 from metagym.evaluation.scale import ScoreScale, scale_of
@@ -134,9 +134,7 @@ def compare(
         {(number, family): item for number, pair in enumerate(pairs) for family, item in pair.families.items()},
         bounds=scale.of_differences,
     )
-    gaps = together(
-        {number: gap_difference(first.config, first.gaps, other.gaps) for number, other in enumerate(others)}
-    )
+    gaps = gap_differences(first.config, first.gaps, [other.gaps for other in others])
     looks = tuple(sorted({look for report in reports for look in report.looks}))
     found = []
     for number, (other, pair, named) in enumerate(zip(others, pairs, differing, strict=True)):

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from metagym.rendering import plural
 from metagym.statistics import Estimate, mean_interval, together, welch_difference
+from metagym.statistics.intervals import UNBOUNDED, Bounds
 from metagym.types import Record, Task, Text, Texts
 
 MANY_REPEATS = 0.5
@@ -105,12 +106,13 @@ def family_difficulty(
     samples = {role: np.asarray(values, dtype=np.float64) for role, values in scores.items()}
     samples = {role: values[np.isfinite(values)] for role, values in samples.items()}
     samples = {role: values for role, values in samples.items() if len(values) > 1}
+    width = float(np.ptp(np.concatenate([*samples.values(), [0.0, 1.0]])))
+    # A return may be any number.
+    bounds, of_differences = ((0.0, 1.0), (-1.0, 1.0)) if width == 1.0 else (UNBOUNDED, UNBOUNDED)
     pairs = {
-        f"{one} - {other}": welch_difference(samples[one], samples[other])
+        f"{one} - {other}": welch_difference(samples[one], samples[other], bounds=of_differences)
         for one, other in itertools.combinations(samples, 2)
     }
-    width = float(np.ptp(np.concatenate([*samples.values(), [0.0, 1.0]])))
-    bounds = (0.0, 1.0) if width == 1.0 else (-np.inf, np.inf)  # a return may be any number
     means = {role: mean_interval(values, resolution=width, bounds=bounds) for role, values in samples.items()}
     table = np.full((0, 0), np.nan) if by_meta_step is None else np.asarray(by_meta_step, dtype=np.float64)
     known = [None if np.isnan(column).all() else float(np.nanmean(column)) for column in table.T]
@@ -118,17 +120,26 @@ def family_difficulty(
         family=family,
         contents=dict(contents),
         scores={role: item for role, item in means.items() if item is not None},
-        role_differences={name: item for name, item in together(pairs).items() if item is not None},
+        role_differences={
+            name: item for name, item in together(pairs, bounds=of_differences).items() if item is not None
+        },
         by_meta_step=tuple(known),
-        trend=_trend(table, resolution),
+        trend=_trend(table, resolution, of_differences),
     )
 
 
-def _trend(table: np.ndarray[tuple[int, ...], np.dtype[np.float64]], resolution: float) -> Estimate | None:
+def _trend(
+    table: np.ndarray[tuple[int, ...], np.dtype[np.float64]], resolution: float, bounds: Bounds
+) -> Estimate | None:
     """Return the rise of the least-squares line over the whole course, one number per seed."""
     if table.ndim < 2 or table.shape[1] < 2:
         return None
     place = np.linspace(-0.5, 0.5, table.shape[1])
     rises = (table - table.mean(axis=1, keepdims=True)) @ place / (place @ place)
     # One episode in the first or in the last batch changes the line most.
-    return mean_interval(rises, resolution=resolution * 0.5 / float(place @ place))
+    steepest = float(place[place > 0].sum() / (place @ place))
+    return mean_interval(
+        rises,
+        resolution=resolution * 0.5 / float(place @ place),
+        bounds=(bounds[0] * steepest, bounds[1] * steepest),
+    )

@@ -184,15 +184,15 @@ def compare_streams(reports: Sequence[StreamReport]) -> tuple[StreamComparison, 
     """
     first, *others = reports
     protocol = {"config": first.config.model_dump()}
-    found = {}
+    found, width = {}, 0.0
     for number, other in enumerate(others):
         if {"config": other.config.model_dump()} != protocol:
             raise ConfigError(f"Expected {first.arm!r} and {other.arm!r} to be streams of one protocol, got two.")
         pairs = np.array([first.online_by_seed, other.online_by_seed], dtype=np.float64)  # None becomes NaN
         scale = scale_of(first.config, pairs.flat)
-        resolution = scale.of_one_in(len(first.online) * first.config.episodes_per_step)
+        resolution, width = scale.of_one_in(len(first.online) * first.config.episodes_per_step), max(width, scale.width)
         found[number] = mean_interval(pairs[0] - pairs[1], resolution=resolution, bounds=scale.of_differences)
-    together_found = together(found)
+    together_found = together(found, bounds=(-width, width))
     return tuple(
         StreamComparison(
             first=first.arm,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.scale import ScoreScale
 from metagym.runs.measurements import Measurement, Role
-from metagym.statistics import Estimate, finite_mean, macro_average, mean_interval
+from metagym.statistics import Estimate, finite_mean, macro_average, mean_interval, together
 from metagym.statistics.intervals import Bounds
 from metagym.types import Record
 
@@ -162,17 +162,20 @@ def over_families(figures: FiguresBySeed, name: str) -> Array:
     return macro_average([columns[name] for columns in figures.values()]) if figures else np.empty(0)
 
 
-def gap_difference(
-    config: EvaluationConfig, first: Mapping[int, float], second: Mapping[int, float]
-) -> Estimate | None:
-    """Return the difference of two arms' memorisation gaps by seed, paired by seed; None without any."""
+def gap_differences(
+    config: EvaluationConfig, first: Mapping[int, float], others: Sequence[Mapping[int, float]]
+) -> dict[int, Estimate | None]:
+    """Return the differences of an arm's memorisation gaps by seed from those of others, paired by seed.
+
+    The intervals hold together. An arm without gaps has None.
+    """
     scale = ScoreScale(*config.score_range)
     num_episodes, (least, greatest) = _measured_on("memorisation_gap", config, scale)
-    return mean_interval(
-        [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())],
-        resolution=scale.of_one_in(num_episodes * len(config.families)),
-        bounds=(least - greatest, greatest - least),
-    )
+    resolution = scale.of_one_in(num_episodes * len(config.families))
+    bounds = (least - greatest, greatest - least)
+    pairs = [[first[seed] - other[seed] for seed in sorted(first.keys() & other.keys())] for other in others]
+    found = {number: mean_interval(pair, resolution=resolution, bounds=bounds) for number, pair in enumerate(pairs)}
+    return together(found, bounds=bounds)
 
 
 def summarise(

@@ -38,6 +38,11 @@ class ScoreScale(NamedTuple):
         """The bounds of the difference of two mean scores."""
         return (-self.width, self.width)
 
+    def extended(self, scores: Iterable[float]) -> ScoreScale:
+        """Return the scale up to any known score outside it."""
+        known = [score for score in scores if math.isfinite(score)]
+        return ScoreScale(min([self.least, *known]), max([self.greatest, *known]))
+
     def resolution(self, *tables: NDArray[np.float64]) -> float:
         """Return the change of one seed's mean over families if one episode ends at the other end of the scale.
 
@@ -52,6 +57,4 @@ class ScoreScale(NamedTuple):
 
 def scale_of(config: EvaluationConfig, scores: Iterable[float]) -> ScoreScale:
     """Return the score range of the protocol, extended to any score outside it."""
-    least, greatest = config.score_range
-    known = [score for score in scores if math.isfinite(score)]
-    return ScoreScale(min([least, *known]), max([greatest, *known]))
+    return ScoreScale(*config.score_range).extended(scores)

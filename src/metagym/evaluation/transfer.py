@@ -15,6 +15,7 @@ import numpy.typing as npt
 from metagym.env import MetaEnv, meta_env_of
 from metagym.errors import ConfigError
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
+from metagym.evaluation.scale import ScoreScale
 from metagym.optional_attributes import extension_of
 from metagym.statistics import Estimate, finite_mean, mean_interval, together
 from metagym.statistics.intervals import ALPHA
@@ -54,6 +55,7 @@ def transfer_matrix(
         for family in report.families
     }
     columns: dict[str, list[Estimate | None]] = {}
+    width = 0.0
     scripted = any(report.scripted for report in sources.values())
     for name, env in targets.items():
         meta_env = meta_env_of(env)
@@ -61,9 +63,11 @@ def transfer_matrix(
         scripted = scripted or extension_of(meta_env.actor).scripted
         for family in wanted:
             tasks = _test_tasks(meta_env, family, num_test, task_seed)
-            gains, resolution = _gains(meta_env, list(rows.values()), tasks)
-            columns[f"{name}: {family}"] = [mean_interval(row, resolution=resolution) for row in gains]
-    cells = together({(row, name): column[row] for name, column in columns.items() for row in range(len(rows))})
+            gains, scale = _gains(meta_env, list(rows.values()), tasks)
+            resolution, bounds, width = scale.of_one_in(len(tasks)), scale.of_differences, max(width, scale.width)
+            columns[f"{name}: {family}"] = [mean_interval(row, resolution=resolution, bounds=bounds) for row in gains]
+    estimates = {(row, name): column[row] for name, column in columns.items() for row in range(len(rows))}
+    cells = together(estimates, bounds=(-width, width))
     return TransferMatrix(
         sources=tuple(rows),
         targets=tuple(columns),
@@ -102,19 +106,23 @@ def transfer_to(
         raise ConfigError(f"Expected arms of different names with equal seeds, got {[item.arm for item in reports]}.")
     seeds = np.array([item.seed for item in method.prompts])
     gains: dict[str, list[npt.NDArray[np.float64]]] = {arm: [] for arm in arms}
-    resolutions = []
+    scales = []
     for family in meta_env.families:
         tasks = _test_tasks(meta_env, family, num_test, task_seed)
-        rows, resolution = _gains(meta_env, list(arms.values()), tasks)
-        resolutions.append(resolution / len(method.families) / len(meta_env.families))
+        rows, scale = _gains(meta_env, list(arms.values()), tasks)
+        scales.append(scale)
         for arm, row in zip(arms, rows, strict=True):
             gains[arm].append(np.array([finite_mean(row[seeds == seed]) for seed in method.config.seeds]))
     means = {arm: np.mean(by_family, axis=0) for arm, by_family in gains.items()}
-    resolution = max(resolutions)
+    widest = max(scales, key=lambda scale: scale.width)
+    resolution = widest.of_one_in(num_test * len(method.families) * len(meta_env.families))
+    of_gains, of_pairs = widest.of_differences, (-2 * widest.width, 2 * widest.width)
     own, *controls = means
-    differences = together({arm: mean_interval(means[own] - means[arm], resolution=resolution) for arm in controls})
+    pairs = {arm: mean_interval(means[own] - means[arm], resolution=resolution, bounds=of_pairs) for arm in controls}
+    differences = together(pairs, bounds=of_pairs)
     scripted = any(report.scripted for report in reports) or extension_of(meta_env.actor).scripted
-    over_first = together({arm: mean_interval(mean, resolution=resolution) for arm, mean in means.items()})
+    firsts = {arm: mean_interval(mean, resolution=resolution, bounds=of_gains) for arm, mean in means.items()}
+    over_first = together(firsts, bounds=of_gains)
     nulls = {report.arm: differences[report.arm] for report in reports[1:] if report.kind != "same again"}
     return WorldTransfer(
         learned_in=tuple(method.families),
@@ -153,8 +161,8 @@ def _test_tasks(env: MetaEnv, family: str, num_test: int, task_seed: int) -> tup
 
 def _gains(
     env: MetaEnv, rows: Sequence[Sequence[str]], tasks: Sequence[Task]
-) -> tuple[list[npt.NDArray[np.float64]], float]:
-    """Return the gain of each prompt of each row over `sp_0`, and how much one episode changes it.
+) -> tuple[list[npt.NDArray[np.float64]], ScoreScale]:
+    """Return the gain of each prompt of each row over `sp_0`, and the scale of the scores.
 
     `sp_0` is played again for each prompt, so that gains do not share its noise.
     """
@@ -164,5 +172,4 @@ def _gains(
     scores = np.array([item.scores for item in played], dtype=np.float64)  # None becomes NaN
     means = finite_mean(scores[: len(flat)] - scores[len(flat) :])
     ends = np.cumsum([len(prompts) for prompts in rows])
-    resolution = float(np.ptp([0.0, 1.0, *scores[np.isfinite(scores)]])) / len(ids)
-    return np.split(means, ends[:-1]), resolution
+    return np.split(means, ends[:-1]), ScoreScale(0.0, 1.0).extended(scores.flat)

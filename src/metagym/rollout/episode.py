@@ -38,7 +38,12 @@ def default_score(trajectory: Trajectory) -> float:
 
 def progress_score(trajectory: Trajectory) -> float:
     """Return how much of the goal was reached, from 0 to 1."""
-    return math.nan if trajectory.progress is None else trajectory.progress
+    if trajectory.progress is None:
+        raise ContractError(
+            "score='progress' needs info['progress'] in every step, got none in the last one. Return the value that "
+            "was reached, and 0.0 before."
+        )
+    return trajectory.progress
 
 
 async def run_episode(

@@ -81,10 +81,11 @@ def mean_interval(
     return Estimate(mean=mean, low=low, high=high, std=std, p_value=p_value, num=num)
 
 
-def welch_difference(first: ArrayLike, second: ArrayLike) -> Estimate | None:
+def welch_difference(first: ArrayLike, second: ArrayLike, *, bounds: Bounds = UNBOUNDED) -> Estimate | None:
     """Return the difference of two means of independent samples with Welch's t interval; None below two values.
 
     The rule of three adds variance, as in `mean_interval`, with the range of all values as the resolution.
+    The ends stay within `bounds`.
 
     Source: Welch 1947, "The generalization of 'Student's' problem when several different population variances are
     involved".
@@ -99,7 +100,7 @@ def welch_difference(first: ArrayLike, second: ArrayLike) -> Estimate | None:
         return Estimate(mean=mean, std=0.0, p_value=1.0, num=min(map(len, samples)))
     df = error**4 / sum(part**2 / (len(sample) - 1) for part, sample in zip(errors, samples, strict=True))
     num = math.floor(df) + 1  # so that the interval can be made again from the estimate
-    low, high = t_ends(mean, error * math.sqrt(num), num, confidence=CONFIDENCE, bounds=UNBOUNDED)
+    low, high = t_ends(mean, error * math.sqrt(num), num, confidence=CONFIDENCE, bounds=bounds)
     p_value = two_sided_p(mean / error, num - 1)
     return Estimate(mean=mean, low=low, high=high, std=error * math.sqrt(num), p_value=p_value, num=num)
 

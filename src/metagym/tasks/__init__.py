@@ -23,7 +23,7 @@ from metagym.tasks.contents import first_observation as first_observation
 from metagym.tasks.questions import QuestionRow, Rows, Score, read_questions, read_score
 from metagym.tasks.roles import ROLES as ROLES
 from metagym.tasks.roles import role_of as role_of
-from metagym.tasks.roles import with_role as with_role
+from metagym.tasks.roles import tasks_by_id, with_role
 from metagym.tasks.seeds import NUM_SEEDS, read_seeded_id
 from metagym.types import Task, digest
 
@@ -214,7 +214,7 @@ class ListedTaskSet(TaskSet):
     max_rejections = None  # looking at a task costs nothing here, and the list is finite
 
     def __init__(self, tasks: Iterable[Task], *, groups: dict[str, tuple[str, ...]] | None = None) -> None:
-        self._tasks = {task.id: with_role(task) for task in tasks}
+        self._tasks = tasks_by_id(tasks)
         self.names_kinds = any(task.kind for task in self._tasks.values())
         self._by_family: dict[str, list[Task]] = {}
         for task in self._tasks.values():

@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import functools
 import json
-import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal, DecimalException
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -35,7 +36,7 @@ SPLITS: Final = {
     "test": "test",
 }
 """The names of official splits, and the role that each means."""
-_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+\u2212]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
 class QuestionRow(NamedTuple):
@@ -62,7 +63,7 @@ def read_questions(
     roles: dict[str, tuple[int, str]] = {}
     for number, row in enumerate(_rows(rows), 1):
         text = _text(row, question, "question", number)
-        content = digest(" ".join(text.split()))
+        content = digest(" ".join(unicodedata.normalize("NFC", text).split()))
         role = "" if split is None else _role(_text(row, split, "split", number), number)
         first, other = roles.setdefault(content, (number, role))
         if other != role:
@@ -93,20 +94,33 @@ def exact(reply: str, answers: Iterable[str]) -> bool:
 def numeric(reply: str, answers: Iterable[str]) -> bool:
     """Whether the last number of the reply equals the last number of an answer; commas divide thousands.
 
-    >>> numeric("It is 1,250.0 m.", ["25 * 50 = 1250"])
-    True
+    Whole numbers must be equal. If one of them has a fraction, a millionth of the larger one may be between them.
+
+    >>> numeric("It is 1,250.0 m.", ["25 * 50 = 1250"]), numeric("0.333333", ["0.33333333"])
+    (True, False)
     """
     number = last_number(reply)
     return number is not None and any(
-        known is not None and math.isclose(number, known, rel_tol=1e-6, abs_tol=1e-9)
-        for known in map(last_number, answers)
+        known is not None and _is_close(number, known) for known in map(last_number, answers)
     )
 
 
-def last_number(text: str) -> float | None:
+def _is_close(one: Decimal, two: Decimal) -> bool:
+    try:
+        if one == one.to_integral_value() and two == two.to_integral_value():
+            return one == two
+        return abs(one - two) <= max(abs(one), abs(two)) * Decimal("1e-6") + Decimal("1e-9")
+    except DecimalException:  # such as a difference of more than a million digits
+        return False
+
+
+def last_number(text: str) -> Decimal | None:
     """Return the last number in a text; None without a number."""
     found = _NUMBER.findall(text)
-    return float(found[-1].replace(",", "")) if found else None
+    try:
+        return Decimal(found[-1].replace(",", "").replace("\u2212", "-")) if found else None
+    except DecimalException:  # an exponent of 19 digits
+        return None
 
 
 SCORES: Final[Mapping[str, Callable[[str, Iterable[str]], bool]]] = {"exact": exact, "numeric": numeric}
@@ -162,7 +176,7 @@ def _rows(rows: Rows) -> Iterator[Row]:
 def _read_file(path: Path) -> Iterator[Row]:
     try:
         if path.suffix in (".jsonl", ".ndjson"):
-            for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+            for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
                 if line.strip():
                     yield _json_row(line, path, number)
         elif path.suffix == ".csv":
@@ -190,15 +204,16 @@ def _json_row(line: str, path: Path, number: int) -> Row:
 
 def _text(row: Row, column: str, what: str, number: int) -> str:
     value = _value(row, column, what, number)
-    if isinstance(value, bool | Mapping | list | tuple) or not (text := str(value).strip()):
+    if isinstance(value, bool) or not _is_text(value) or not (text := str(value).strip()):
         raise ConfigError(f"Expected a text in the column {column!r} of row {number}, got {value!r:.80}.")
     return text
 
 
 def _answers(row: Row, column: str, number: int) -> tuple[str, ...]:
     value = _value(row, column, "answer", number)
+    value = value.tolist() if isinstance(value, np.ndarray) else value
     values = value if isinstance(value, list | tuple) else [value]
-    if not values or any(isinstance(item, Mapping | list | tuple) or not str(item).strip() for item in values):
+    if not values or not all(_is_text(item) and str(item).strip() for item in values):
         raise ConfigError(
             f"Expected an answer, or a list of them, in column {column!r} of row {number}, got {value!r:.80}."
         )
@@ -213,6 +228,11 @@ def _value(row: Row, column: str, what: str, number: int) -> Any:
     if row[column] is None:
         raise ConfigError(f"Expected a value in the column {column!r} of row {number} (the {what}), got nothing.")
     return row[column]
+
+
+def _is_text(value: Any) -> bool:
+    is_missing = value is None or (isinstance(value, float) and value != value)  # pandas writes NaN
+    return not is_missing and not isinstance(value, Mapping | list | tuple | np.ndarray)
 
 
 def _role(value: str, number: int) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from metagym.errors import ConfigError, UnknownNameError
 from metagym.types import Task, digest
 
 ROLES = ("train", "validation", "test")
@@ -20,3 +23,27 @@ def with_role(task: Task) -> Task:
     """Return `task` with its digest (by default its id) and the role that the digest gives."""
     content = task.digest or digest(task.id)
     return task.model_copy(update={"digest": content, "split": task.split or role_of(content)})
+
+
+def tasks_by_id(tasks: Iterable[Task]) -> dict[str, Task]:
+    """Return the tasks with their roles, by id.
+
+    Raises:
+        ConfigError: two tasks have one id, a split is neither a role nor the task's source, or equal content has two
+            roles.
+    """
+    found: dict[str, Task] = {}
+    contents: dict[str, Task] = {}
+    for task in map(with_role, tasks):
+        if task.id in found:
+            raise ConfigError(f"Expected each task to have its own id, got {task.id!r} twice.")
+        if task.split not in (*ROLES, task.source):
+            raise UnknownNameError.of(f"split of the task {task.id!r}", task.split, ROLES)
+        other = contents.setdefault(task.digest, task)
+        if other.split != task.split:
+            raise ConfigError(
+                f"Expected one role for equal content, got {other.id!r} in {other.split!r} and {task.id!r} in "
+                f"{task.split!r}, with one digest. A measurement would repeat what was learned. Remove one of them."
+            )
+        found[task.id] = task
+    return found

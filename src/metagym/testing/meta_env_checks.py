@@ -245,11 +245,12 @@ def _check_trajectory(trajectory: Trajectory) -> None:
     if len(task_id) < 4 or task_id.isdigit():
         return  # such an id may be in a text by chance
     name = re.compile(rf"(?<!\w){re.escape(task_id)}(?!\w)")
-    for step in trajectory.steps:
-        seen = step.observation
-        shown = "\n".join((seen.text, seen.goal, *(seen.available_actions or ())))
-        remedy = "Show the model what a player would see; an id may reveal the goal, or the answer."
-        expect(not name.search(shown), f"no task id in what the actor sees, {task_id!r}", got=shown, remedy=remedy)
+    last = trajectory.final_observation
+    seen = [*(step.observation for step in trajectory.steps), *(() if last is None else (last,))]
+    texts = ["\n".join((one.text, one.goal, *(one.available_actions or ()), json.dumps(one.tools))) for one in seen]
+    remedy = "Show the models what a player would see; an id may reveal the goal, or the answer."
+    for shown in (*texts, trajectory.stop_detail):
+        expect(not name.search(shown), f"no task id in what the models see, {task_id!r}", got=shown, remedy=remedy)
 
 
 def _check_equal(played: Played, again: Played, how: str) -> None:
@@ -281,7 +282,7 @@ def _check_replay(env: MetaEnv, played: Played, seed: int) -> None:
 
 
 def _check_given_tasks(env: MetaEnv, played: Played, seed: int) -> None:
-    ids = [task_id for step in played for task_id in step[4]["task_ids"]][::-1]
+    ids = list(dict.fromkeys(task_id for step in played for task_id in step[4]["task_ids"]))[::-1]
     env.reset(seed=seed, options={"task_ids": ids})
     got = list(_step(env, env.default_prompt)[4]["task_ids"])
     remedy = "If you override reset, pass `options` on to super().reset."
@@ -292,9 +293,11 @@ def _check_invalid_actions(make: MakeEnv, seed: int) -> None:
     remedy = "An action that is not available is data: count it, and neither end nor fail the episode."
     with _opened(make, actor=_RandomProber(share_invalid=1.0), max_steps=3) as env:
         for trajectory in _play(env, seed, 1)[0][0]:
-            offers = any(step.observation.tools for step in trajectory.steps)
-            num_invalid = sum(offers or step.observation.available_actions is not None for step in trajectory.steps)
-            is_counted, got = trajectory.num_invalid == num_invalid, trajectory.num_invalid
+            seen = [step.observation for step in trajectory.steps]
+            offers = [bool(tools_at(trajectory.steps[:turn], now)) for turn, now in enumerate(seen)]
+            known = [now.available_actions is not None for now in seen]
+            got, num_invalid = trajectory.num_invalid, sum(map(max, offers, known))
+            is_counted = got == num_invalid
             expect(is_counted, "unavailable actions to be counted", got=got, remedy=remedy)
 
 

@@ -15,6 +15,7 @@ from metagym.errors import ContractError, TasksExhaustedError, with_place
 from metagym.tools import ToolCall, random_call, tools_problem
 
 UNKNOWN_COMMAND = "xyzzy, the unheard-of command"
+_UNKNOWN_COMMANDS = (UNKNOWN_COMMAND, "öffne die Tür 走", f"{UNKNOWN_COMMAND}!")
 TextEnv = gymnasium.Env[str, str]
 Options = Mapping[str, Any] | None
 _INFO = {
@@ -58,12 +59,7 @@ def check_text_env(env: TextEnv, *, seed: int = 0, options: Options = None, num_
     got = f"{len(first)} and {len(again)} turns"
     remedy = "Reset all state in reset, the count of turns too."
     expect(len(first) == len(again), "episodes of equal length from equal seeds", got=got, remedy=remedy)
-    _reset(env, seed, options)
-    remedy = "Return a text that says so, with the reward 0.0, and continue: a language model tries anything."
-    with expecting("step to answer an unknown command in words", remedy=remedy):
-        text, reward, *_ = env.step(UNKNOWN_COMMAND)
-    _check_text(text)
-    _check_reward(reward)
+    _check_unknown_commands(env, seed, options)
     _, info = _reset(env, seed, options)
     if info.get("tools"):
         remedy = "Return a text that says so, with the reward 0.0: a call of a missing tool is an unknown command."
@@ -74,6 +70,27 @@ def check_text_env(env: TextEnv, *, seed: int = 0, options: Options = None, num_
         remedy = "Let close do nothing if there is nothing to close: it may be called twice."
         with expecting(f"the {number} close to raise nothing", remedy=remedy):
             env.close()
+
+
+def _check_unknown_commands(env: TextEnv, seed: int, options: Options) -> None:
+    rng = np.random.default_rng(seed)
+    remedy = "Return a text that says so, with the reward 0.0, and continue: a language model tries anything."
+    info: Any = {}
+    ended = True
+    for command in _UNKNOWN_COMMANDS:
+        if ended:
+            _, info = _reset(env, seed, options)
+        available = _check_info(info)
+        with expecting("step to answer an unknown command in words", remedy=remedy):
+            text, reward, terminated, truncated, info = env.step(command)
+        _check_text(text)
+        _check_reward(reward)
+        earns = float(reward) > 0 or bool(info.get("success"))
+        expect(not (available and earns), "an unknown command to earn nothing", got=(reward, info), remedy=remedy)
+        ended = bool(terminated or truncated)
+        if available and not ended:  # so that the next one comes later in the episode
+            *_, terminated, truncated, info = env.step(available[int(rng.integers(len(available)))])
+            ended = bool(terminated or truncated)
 
 
 def expect(holds: bool, expected: str, *, got: object, remedy: str) -> None:
@@ -189,6 +206,9 @@ def _check_info(info: Mapping[str, Any]) -> Sequence[str]:
         texts = value if isinstance(value, tuple) and key != "tools" else ()
         is_legal = isinstance(value, _KINDS[kind]) and all(isinstance(text, str) for text in texts)
         expect(is_legal or key not in info, f"info[{key!r}] to be {kind}", got=value, remedy=remedy)
+    available = info.get("available_actions", ())
+    remedy = "Leave it out: an agent cannot write it."
+    expect(all(text.strip() for text in available), "no blank action", got=available, remedy=remedy)
     kind, remedy = _INFO["progress"]
     progress = info.get("progress")
     expect(progress is None or 0 <= progress <= 1, f"info['progress'] to be {kind}", got=progress, remedy=remedy)
@@ -197,4 +217,4 @@ def _check_info(info: Mapping[str, Any]) -> Sequence[str]:
     remedy = "Turn arrays into lists (array.tolist()) and NaN into None."
     with expecting("info['display'] to be JSON", remedy=remedy):
         json.dumps(info.get("display"), allow_nan=False)
-    return tuple(info.get("available_actions", ()))
+    return tuple(available)

@@ -9,6 +9,7 @@ import gymnasium
 import pytest
 
 import metagym
+from metagym.errors import ConfigError
 from metagym.testing import check_meta_env
 
 ROWS = [
@@ -26,6 +27,19 @@ def file(tmp_path: Path) -> str:
 
 def test_a_file_of_questions_keeps_the_contract(file: str) -> None:
     check_meta_env("MetaGym/Questions-v0", rows=file, **COLUMNS, episodes_per_step=3)
+
+
+def test_a_file_without_train_questions_keeps_the_contract_too(file: str, tmp_path: Path) -> None:
+    rows = [{**row, "fold": "test"} for row in ROWS]
+    path = tmp_path / "test.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    check_meta_env("MetaGym/Questions-v0", rows=str(path), **COLUMNS, split="test", episodes_per_step=2)
+
+
+@pytest.mark.parametrize("options", [{"question": "q"}, {"split_column": "fold"}, {"score": "no such score"}])
+def test_options_of_rows_are_refused_without_rows(options: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="Expected no column and no score without rows"):
+        metagym.make("MetaGym/Questions-v0", **options)
 
 
 def test_the_sample_rises_under_its_demo() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, ClassVar, Final
 
 import gymnasium
 
+from metagym.errors import TasksExhaustedError
 from metagym.spaces import TextSpace
-from metagym.tasks import QuestionTaskSet, TaskSet
+from metagym.tasks import ROLES, QuestionTaskSet, TaskSet
 
 SAMPLE: Final = tuple(
     {"question": f"What is {a} {sign} {b}?", "answer": str(a + b if sign == "+" else a * b), "family": family}
@@ -41,11 +43,16 @@ class QuestionEnv(gymnasium.Env[str, str]):
         self._tasks = sample_questions() if tasks is None else tasks
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Ask the question `options["task_id"]`; without an id, draw one of the train questions."""
+        """Ask the question `options["task_id"]`; without an id, draw one: of train, if there are any."""
         super().reset(seed=seed)
-        task_id = (options or {}).get("task_id") or self._tasks.draw(1, rng=self.np_random)[0].id
-        self._question = self._tasks.question(task_id)
+        self._question = self._tasks.question((options or {}).get("task_id") or self._drawn_id())
         return self._question.text, {}
+
+    def _drawn_id(self) -> str:
+        for split in ROLES:
+            with suppress(TasksExhaustedError):
+                return self._tasks.draw(1, rng=self.np_random, split=split)[0].id
+        raise TasksExhaustedError("Expected questions, got none.")
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Score the reply."""

@@ -10,6 +10,7 @@ from metagym.actor import ActorSpec
 from metagym.env import MetaEnv
 from metagym.envs.questions.demo import QuestionsDemoActor, QuestionsDemoReflector
 from metagym.envs.questions.env import QuestionEnv, sample_questions
+from metagym.errors import ConfigError
 from metagym.optional_attributes import describe
 from metagym.tasks import QuestionTaskSet, TaskSet
 
@@ -40,10 +41,15 @@ class QuestionsMetaEnv(MetaEnv):
         score: str | Callable[..., Any] = "exact",
         **options: Any,
     ) -> None:
+        columns = {"question": question, "answer": answer, "family": family, "split": split_column, "kind": kind}
         if rows is None:
+            if (*columns.values(), score) != ("question", "answer", None, None, None, "exact"):
+                raise ConfigError(
+                    "Expected no column and no score without rows, because the sample of questions has its own. Give "
+                    "your questions too: rows='questions.jsonl'."
+                )
             self._questions = sample_questions()
         else:
-            columns = {"question": question, "answer": answer, "family": family, "split": split_column, "kind": kind}
             self._questions = TaskSet.from_rows(rows, **columns, score=score)  # type: ignore[arg-type]
         if self._questions.scored_by == "numeric":
             self.default_prompt += " Write numbers in digits; the last one in your reply counts."

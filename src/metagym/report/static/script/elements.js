@@ -16,11 +16,11 @@ function el(name, attributes = {}, ...children) {
 }
 
 // The same table as in rendering.py: characters that cannot be seen, or that change the direction of the text.
-const HIDDEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff]/g;
+const HIDDEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ufffe\uffff\u{e0000}-\u{e007f}]/gu;
 const CUT = 4000;
 
 function sign(character) {
-  const code = character.charCodeAt(0);
+  const code = character.codePointAt(0);
   if (code < 0x20) return String.fromCharCode(0x2400 + code);
   return code === 0x7f ? "\u2421" : `[U+${code.toString(16).toUpperCase().padStart(4, "0")}]`;
 }
@@ -32,8 +32,8 @@ function pour(node, text) {
   let from = 0;
   for (const found of text.matchAll(HIDDEN)) {
     if (found.index > from) node.append(text.slice(from, found.index));
-    node.append(el("span", { class: "ctl", title: `U+${found[0].charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}` }, sign(found[0])));
-    from = found.index + 1;
+    node.append(el("span", { class: "ctl", title: `U+${found[0].codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}` }, sign(found[0])));
+    from = found.index + found[0].length;
   }
   if (from < text.length) node.append(text.slice(from));
   return node;
