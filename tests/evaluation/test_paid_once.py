@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,9 @@ from metagym.budget import Budget
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import BudgetExceededError
 from metagym.evaluation import constant_prompt, evaluate
+from metagym.evaluation.campaign import run_campaign
 from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.preset import load_preset
 from metagym.runs.folder import load_ledger
 from metagym.testing import FakeChatModel
 from tests.conftest import MakeGates
@@ -68,3 +71,19 @@ def test_scoring_the_candidates_for_a_constant_prompt_is_paid_once(
             asked.append(len(model.calls))
     assert asked[0] == load_ledger(tmp_path).spent().usage.num_calls
     assert asked[1] == 0
+
+
+def test_a_budget_counts_the_calls_of_arms_that_come_later(tmp_path: Path) -> None:
+    model = knocking()
+    update = {"num_seeds": 2, "num_steps": 1, "num_validation": 2, "num_test": 2}
+    preset = load_preset("ict-small").model_copy(update=update)
+
+    def run(*controls: str, budget: int) -> None:
+        about: dict[str, Any] = {"actor": ChatActor(model), "reflector": "fixed", "path": tmp_path}
+        run_campaign(preset, controls=controls, budget={"calls": budget}, **about)
+
+    run("no reflection", budget=10_000)
+    used = len(model.calls)
+    with pytest.raises(BudgetExceededError):
+        run("same again", "no reflection", budget=used + 10)
+    assert len(model.calls) == used + 10

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from metagym.actor import ChatActor
 from metagym.envs.gates.demo import GatesDemoReflector
-from metagym.errors import ConfigError, RunFolderError
+from metagym.errors import BudgetExceededError, ConfigError, RunFolderError
 from metagym.runs import LOG
+from metagym.testing import FakeChatModel
 from metagym.training.experience import (
     EXPERIENCE,
     collect,
@@ -50,6 +53,17 @@ def test_a_stopped_collection_resumes_to_the_same_file(make_gates: MakeGates, tm
     more = collected(env, tmp_path, num_loops=4)
     assert len(more) == 8
     assert more[:6] == read_experience_text(whole, tmp_path)
+
+
+def test_a_collection_pays_for_no_call_twice_and_keeps_its_budget(make_gates: MakeGates, tmp_path: Path) -> None:
+    asked: list[int] = []
+    for num_loops, budget in ((2, 10_000), (2, 0), (3, 0)):
+        model = FakeChatModel(["Thought: x\nAction: knock"])
+        env = make_gates(ChatActor(model), max_steps=3, episodes_per_step=2, budget={"calls": sum(asked) or budget})
+        with contextlib.suppress(BudgetExceededError):
+            collected(env, tmp_path, num_loops=num_loops)
+        asked.append(len(model.calls))
+    assert asked == [2 * 2 * 2 * 3, 0, 0]
 
 
 def read_experience_text(content: bytes, tmp_path: Path) -> Any:

@@ -57,14 +57,19 @@ def score_there(
     from metagym.evaluation.campaign import opened
     from metagym.evaluation.transfer import WorldTransfer, transfer_to
     from metagym.files import write_whole
+    from metagym.runs.folder import keeping_model_calls, load_model_calls
     from metagym.types import digest
 
     numbers = {"num_test": protocol.num_test, "task_seed": protocol.task_seed}
     reports = [report.model_dump(mode="json") for report in evaluated.reports]
-    file = evaluated.folder / f"transfer-{digest([world.model_dump(mode='json'), actor, numbers, reports])}.json"
+    name = f"transfer-{digest([world.model_dump(mode='json'), actor, numbers, reports])}"
+    file, folder = evaluated.folder / f"{name}.json", evaluated.folder / name
     if file.exists():
         return WorldTransfer.model_validate_json(file.read_bytes())
-    with opened(world, 1, actor, budget=budget) as (env, _):
-        found = transfer_to(evaluated.reports, env, **numbers)
+    with opened(world, 1, actor, budget=budget) as (env, meta_env):
+        load_model_calls(evaluated.folder, meta_env.ledger)
+        folder.mkdir(exist_ok=True)
+        with keeping_model_calls(folder, meta_env.ledger):
+            found = transfer_to(evaluated.reports, env, **numbers)
     write_whole(file, found.model_dump_json(indent=2) + "\n")
     return found

@@ -299,16 +299,26 @@ def keeping_model_calls(folder: Path, ledger: Ledger) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         calls = stack.enter_context(contextlib.closing(CallLog(folder / CALLS)))
-        attempts = list(calls.read())
-        if (log := calls.path.resolve()) not in ledger.loaded:  # a run may be continued in the process that began it
-            ledger.load(attempts)
-            ledger.loaded.add(log)
+        _book(calls, ledger)
         stack.callback(setattr, ledger, "on_attempt", ledger.on_attempt)
         ledger.on_attempt = calls.write
         if open_cassette() is None:
             cassette = stack.enter_context(contextlib.closing(Cassette(folder / REPLIES)))
             stack.enter_context(cassette.open())
         yield
+
+
+def load_model_calls(folder: Path, ledger: Ledger) -> None:
+    """Count what all runs below the folder used, so that a budget holds for them together; each log counts once."""
+    for path in sorted(folder.rglob(CALLS)):
+        _book(CallLog(path), ledger)
+
+
+def _book(calls: CallLog, ledger: Ledger) -> None:
+    attempts = list(calls.read())
+    if (log := calls.path.resolve()) not in ledger.loaded:  # a run may be continued in the process that began it
+        ledger.load(attempts)
+        ledger.loaded.add(log)
 
 
 def load_ledger(folder: Path) -> Ledger:

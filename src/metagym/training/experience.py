@@ -21,6 +21,7 @@ from metagym.optimizers.meta_loop import optimize
 from metagym.optional_attributes import describe, extension_of, import_path
 from metagym.reflectors import ChatReflector, ReflectorSpec, as_reflector
 from metagym.runs import MANIFEST, Manifest, RunFolder
+from metagym.runs.folder import keeping_model_calls, load_model_calls
 from metagym.types import SCHEMA_VERSION, Message, MetaStep, Record, Text, derive_seed, digest
 
 EXPERIENCE = "experience.jsonl"
@@ -73,6 +74,7 @@ def collect(
         raise ConfigError(f"num_loops must be at least 1, got {num_loops}.")
     path, policy = Path(path), as_reflector(reflector)
     histories = []
+    load_model_calls(path, meta_env.ledger)
     for loop in range(num_loops):
         loop_seed = derive_seed("collect", seed, loop)
         manifest = Manifest(
@@ -84,7 +86,8 @@ def collect(
             arm=describe(policy),
             scripted=extension_of(meta_env.actor).scripted or extension_of(policy).scripted,
         )
-        with _loop_folder(path / "loops" / f"{loop:04d}", manifest) as run:
+        loop_folder = _loop_folder(path / "loops" / f"{loop:04d}", manifest)
+        with loop_folder as run, keeping_model_calls(run.path, meta_env.ledger):
             before = meta_env.record_to(run)
             try:
                 histories.append(optimize(env, policy, num_steps, seed=loop_seed, log=run).history)

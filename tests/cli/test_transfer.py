@@ -1,0 +1,30 @@
+"""`metagym evaluate --test-on`: its calls are kept and counted like those of the evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from metagym.cli.transfer import other_world, score_there
+from metagym.errors import BudgetExceededError
+from metagym.evaluation.campaign import run_campaign
+from metagym.evaluation.preset import load_preset
+from tests.conftest import Serve
+
+UPDATE = {"num_seeds": 2, "num_steps": 1, "num_validation": 2, "num_test": 2}
+
+
+def test_a_transfer_that_was_stopped_pays_for_no_call_twice_and_shares_the_budget(serve: Serve, tmp_path: Path) -> None:
+    server = serve("Thought: x\nAction: knock")
+    actor = {"model": "m", "base_url": server.base_url}
+    preset = load_preset("ict-small").model_copy(update=UPDATE)
+    world = other_world("MetaGym/Gates-v0:law-0900", preset)
+    (evaluated,) = run_campaign(preset, actor=actor, reflector="fixed", controls=(), path=tmp_path)
+    used = len(server.requests)
+    with pytest.raises(BudgetExceededError):
+        score_there(evaluated, world, preset, actor, {"calls": used + 10})
+    assert len(server.requests) == used + 10
+    score_there(evaluated, world, preset, actor, {})
+    asked = [(str(request.body["messages"]), request.body["seed"]) for request in server.requests]
+    assert len(set(asked)) == len(asked) > used + 10
