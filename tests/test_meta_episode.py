@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -57,6 +58,23 @@ def levels_played(*, hiccup_after: int = -1) -> list[str]:
 
 def test_a_hiccup_while_a_task_is_read_changes_no_task_and_ends_nothing() -> None:
     assert levels_played(hiccup_after=3) == levels_played()
+
+
+def test_a_schedule_that_draws_twice_draws_the_same_after_a_hiccup() -> None:
+    def halves(queue: TaskQueue) -> Sequence[Task]:
+        return (*queue.draw(1), *queue.draw(1))
+
+    played = []
+    for left in (-1, 1, 2, 3, 4, 5):
+        with LevelMetaEnv("random", episodes_per_step=2, schedule=halves) as env:
+            env.reset(seed=0)
+            Level.left = left
+            tasks: list[str] = []
+            while len(tasks) < 6:
+                with contextlib.suppress(ConnectionError):
+                    tasks += env.step("Play.")[4]["task_ids"]
+            played.append(tasks)
+    assert all(tasks == played[0] for tasks in played)
 
 
 class Sick(GatesDemoActor):

@@ -8,7 +8,13 @@ import pytest
 
 import metagym
 from metagym.envs.gates.meta import GatesMetaEnv
-from metagym.errors import ConfigError, EpisodesFailedError, InvalidPromptError, TasksExhaustedError
+from metagym.errors import (
+    BudgetExceededError,
+    ConfigError,
+    EpisodesFailedError,
+    InvalidPromptError,
+    TasksExhaustedError,
+)
 from metagym.testing import FakeChatModel, ScriptedActor
 from metagym.types import Trajectory
 from metagym.vector import MetaVectorEnv
@@ -115,6 +121,45 @@ def test_a_failure_under_one_prompt_carries_the_meta_steps_of_all() -> None:
     assert [meta_step.num_failed for meta_step in failure.value.meta_steps] == [0, 5]
 
 
+def test_with_same_tasks_a_failure_under_one_prompt_leaves_all_batches_equal() -> None:
+    failing = {"b"}
+    answer = lambda messages, call: _fail_for("".join(failing), messages) if failing else "Action: knock"  # noqa: E731
+    envs = make(num_envs=2, actor=metagym.ChatActor(FakeChatModel(answer)), same_tasks=True)
+    envs.reset(seed=0)
+    with pytest.raises(EpisodesFailedError) as failure:
+        envs.step(("a", "b"))
+    failed = [item.task.id for item in failure.value.meta_steps[1].trajectories]
+    failing.clear()
+    for index in range(2):
+        *_, infos = envs.step(("a", "b"))
+        assert infos["task_ids"][0] == infos["task_ids"][1]
+        assert (list(infos["task_ids"][0]) == failed) == (index == 0)
+
+
+def test_a_budget_that_ends_carries_the_meta_steps_of_all() -> None:
+    model = FakeChatModel(["Thought: x\nAction: knock"])
+    envs = make(num_envs=2, actor=metagym.ChatActor(model), budget={"calls": 7})
+    envs.reset(seed=0)
+    with pytest.raises(BudgetExceededError) as stopped:
+        envs.step(("a", "b"))
+    assert [(step.prompt, len(step.trajectories)) for step in stopped.value.meta_steps] == [("a", 5), ("b", 5)]
+
+
+@pytest.mark.parametrize("seed", [np.int64(4), np.array([4, 5, 6]), [np.int64(4), 5, 6]])
+def test_seeds_may_be_numbers_of_numpy(seed: object) -> None:
+    tasks = []
+    for given in (4, seed):
+        envs = make()
+        envs.reset(seed=given)  # type: ignore[arg-type]
+        tasks.append(envs.step(PROMPTS)[4]["task_ids"].tolist())
+    assert tasks[0] == tasks[1]
+
+
+def test_a_negative_seed_is_refused_as_gymnasium_does() -> None:
+    with pytest.raises(gym.error.Error, match="greater or equal to zero"):
+        make().reset(seed=-1)
+
+
 def _fail_for(prompt: str, messages: object) -> str:
     if str(messages[0]["content"]).startswith(prompt):  # type: ignore[index]
         raise metagym.errors.ModelError("The server is down.")
@@ -146,7 +191,10 @@ def test_too_few_tasks_truncate_and_then_raise() -> None:
     ("call", "message"),
     [
         (lambda: make(num_envs=0), "num_envs must be at least 1"),
-        (lambda: make().reset(seed=[1]), "Expected 3 seeds, got 1"),
+        (lambda: make().reset(seed=[1]), r"Expected a whole number as seed, or 3 of them, got \[1\]"),
+        (lambda: make().reset(seed=[]), "Expected a whole number as seed, or 3 of them"),
+        (lambda: make().reset(seed=1.5), "Expected a whole number as seed, or 3 of them, got 1.5"),
+        (lambda: make().step(None), "Expected 3 prompts"),
         (lambda: make().reset(options={"mask": 1}), "Unknown reset option 'mask'"),
         (lambda: make().reset(options={"reset_mask": np.array([True])}), "reset_mask must be bool of shape"),
         (

@@ -254,6 +254,8 @@ class BudgetExceededError(InfrastructureError):
     """The batch; an episode that was not finished has no score."""
     meta_step: MetaStep | None = None
     """The partial meta-step, if a meta-environment was playing one."""
+    meta_steps: tuple[MetaStep, ...] = ()
+    """The partial meta-steps of all prompts, from a vector environment."""
     ledger: object = None
     """The ledger of that budget: a method's own, or the run's."""
 

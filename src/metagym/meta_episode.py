@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -86,20 +87,8 @@ class MetaEpisode:
         If too many failed, raise EpisodesFailedError: the next meta-step plays their tasks, and the index stays.
         """
         meta_step = meta_step_of(self.index, prompt, trajectories)
-        rate = self._config.max_failure_rate
-        if meta_step.reward is None or meta_step.num_failed / len(trajectories) > rate:
-            failed = [item for item in trajectories if item.score is None]
-            self._queue.give_back([item.task for item in failed])
-            self._batch = self._draw_batch()
-            first = (failed[0].error or "").rstrip(".")
-            error = EpisodesFailedError(
-                f"{len(failed)} of {len(trajectories)} episodes failed, more than max_failure_rate={rate:g} allows. "
-                f"The first failure: {first}. The finished episodes are in this error's .meta_step; "
-                "the next step plays the failed tasks again.",
-                meta_step,
-            )
-            if trace := next((item.traceback for item in failed if item.traceback), ""):
-                error.add_note(f"The first failure in your own code:\n{trace}")
+        if error := self.failure_of(meta_step):
+            self.retry(failed_tasks(meta_step))
             raise error
         if not self._config.allow_bad_batches and not any(item.steps for item in trajectories):
             check_batch_of(meta_step)  # no episode ever began
@@ -113,16 +102,38 @@ class MetaEpisode:
         self._batch = self._draw_batch()
         return meta_step
 
+    def failure_of(self, meta_step: MetaStep) -> EpisodesFailedError | None:
+        """Return the error if too many of the episodes failed."""
+        rate, num_episodes = self._config.max_failure_rate, len(meta_step.trajectories)
+        if meta_step.reward is not None and meta_step.num_failed / num_episodes <= rate:
+            return None
+        failed = [item for item in meta_step.trajectories if item.score is None]
+        first = (failed[0].error or "").rstrip(".")
+        error = EpisodesFailedError(
+            f"{len(failed)} of {num_episodes} episodes failed, more than max_failure_rate={rate:g} allows. "
+            f"The first failure: {first}. The finished episodes are in this error's .meta_step; "
+            "the next step plays the failed tasks again.",
+            meta_step,
+        )
+        if trace := next((item.traceback for item in failed if item.traceback), ""):
+            error.add_note(f"The first failure in your own code:\n{trace}")
+        return error
+
+    def retry(self, tasks: Sequence[Task]) -> None:
+        """Play these tasks of the current batch first in the next meta-step; the index stays."""
+        self._queue.give_back(tasks)
+        self._batch = self._draw_batch()
+
     def _draw_batch(self) -> tuple[Task, ...] | Exception:
         """Draw the next batch ahead, so that `is_exhausted` is known. An error is kept until the batch is needed.
 
         After an error the same tasks would be drawn again.
         """
-        before = self._queue.rng.bit_generator.state
+        before = self._queue.state
         try:
             return check_batch(self._schedule(self._queue))
         except Exception as error:
-            self._queue.rng.bit_generator.state = before
+            self._queue.state = before
             return error
 
 
@@ -131,6 +142,12 @@ def meta_step_of(index: int, prompt: str, trajectories: tuple[Trajectory, ...]) 
     scores = [item.score for item in trajectories if item.score is not None]
     reward = float(np.mean(scores)) if scores else None
     return MetaStep(index=index, prompt=prompt, trajectories=trajectories, reward=reward)
+
+
+def failed_tasks(*meta_steps: MetaStep) -> tuple[Task, ...]:
+    """Return the tasks of failed episodes, each once."""
+    failed = (item.task for step in meta_steps for item in step.trajectories if item.score is None)
+    return tuple(dict.fromkeys(failed))
 
 
 def check_batch_of(meta_step: MetaStep) -> None:
@@ -222,6 +239,16 @@ class TaskQueue:
         self._seen.update(task.id for task in fresh)
         self._returned = [task for task in self._returned if task not in again]
         return (*again, *fresh)
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """Everything that a draw changes; set it to undo one."""
+        return self.rng.bit_generator.state, frozenset(self._seen), tuple(self._returned), self._listed
+
+    @state.setter
+    def state(self, state: tuple[Any, ...]) -> None:
+        self.rng.bit_generator.state, seen, returned, self._listed = state
+        self._seen, self._returned = set(seen), list(returned)
 
     def finish(self, tasks: Sequence[Task]) -> None:
         """Record that a batch was played."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+from gymnasium.utils.seeding import np_random
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from metagym.env import MetaEnv, reset_option
-from metagym.errors import ConfigError, EpisodesFailedError
-from metagym.meta_episode import MetaEpisode, meta_step_of
-from metagym.types import MetaStep, Trajectory
+from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError
+from metagym.meta_episode import MetaEpisode, failed_tasks, meta_step_of
+from metagym.types import Episode, MetaStep, Trajectory
 
 Batch = tuple[Trajectory, ...]
 Array = np.ndarray[Any, Any]
@@ -81,8 +84,7 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
         An int seeds meta-episode i with `seed + i`. With `same_tasks` all take the first seed.
         """
         mask = self._read_mask(options)
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
-        self._seed(seeds or [None] * self.num_envs)
+        self._seed(_read_seeds(seed, self.num_envs))
         infos: dict[str, Any] = {}
         for index in np.flatnonzero(mask):
             arm = f"{self.env.config.arm}/{index}"
@@ -98,7 +100,7 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
             InvalidPromptError, TasksExhaustedError: nothing was played.
             EpisodesFailedError: too many episodes of one prompt failed; its `meta_steps` are those of all prompts.
         """
-        if isinstance(actions, str) or len(actions) != self.num_envs:
+        if isinstance(actions, str) or not isinstance(actions, Sized) or len(actions) != self.num_envs:
             raise ConfigError(f"Expected {self.num_envs} prompts, one for each meta-episode, got {actions!r:.80}.")
         prompts = [self.env.check_prompt(prompt) for prompt in actions]
         running = [episode for episode in self._episodes if episode is not None]
@@ -108,8 +110,13 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
                 f"Meta-episodes {over} are over or not started: call reset(options={{'reset_mask': mask}}) for them."
             )
         groups = [episode.episodes(prompt) for episode, prompt in zip(running, prompts, strict=True)]
-        played = iter(self.env.play([episode for group in groups for episode in group]))
-        batches = tuple(tuple(next(played) for _ in group) for group in groups)
+        try:
+            batches = _divide(self.env.play([episode for group in groups for episode in group]), groups)
+        except BudgetExceededError as error:
+            error.meta_steps = _meta_steps(running, prompts, _divide(error.trajectories, groups))
+            raise
+        if self._same_tasks:
+            self._check_all(running, prompts, batches)
         rewards = np.zeros(self.num_envs)
         terminated, truncated = np.zeros((2, self.num_envs), dtype=np.bool_)
         infos: dict[str, Any] = {}
@@ -132,6 +139,16 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
             raise failures[0]
         return batches, rewards, terminated, truncated, infos
 
+    def _check_all(self, running: Sequence[MetaEpisode], prompts: Sequence[str], batches: Sequence[Batch]) -> None:
+        """Raise before any meta-episode advances if one of them fails: the next batches would be no longer equal."""
+        meta_steps = _meta_steps(running, prompts, batches)
+        errors = [episode.failure_of(step) for episode, step in zip(running, meta_steps, strict=True)]
+        if error := next((error for error in errors if error is not None), None):
+            for episode in running:
+                episode.retry(failed_tasks(*meta_steps))
+            error.meta_steps = meta_steps
+            raise error
+
     def close_extras(self, **kwargs: Any) -> None:
         """Close the meta-environment."""
         # Gymnasium calls this from __del__, also if the constructor raised.
@@ -148,15 +165,36 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
         return mask
 
     def _seed(self, seeds: Sequence[int | None]) -> None:
-        if len(seeds) != self.num_envs:
-            raise ConfigError(f"Expected {self.num_envs} seeds, got {len(seeds)}.")
         if self._same_tasks:
             # Equal generators draw equal tasks; different arms give the model different seeds.
             if seeds[0] is None and self._rngs:
                 return
-            entropy = np.random.SeedSequence(seeds[0]).entropy
+            entropy = np_random(seeds[0])[1]
             self._rngs = [np.random.default_rng(entropy) for _ in seeds]
         else:
             rngs = self._rngs or [np.random.default_rng() for _ in seeds]
             pairs = zip(seeds, rngs, strict=True)
-            self._rngs = [rng if seed is None else np.random.default_rng(seed) for seed, rng in pairs]
+            self._rngs = [rng if seed is None else np_random(seed)[0] for seed, rng in pairs]
+
+
+def _divide(trajectories: Iterable[Trajectory], groups: Sequence[Sequence[Episode]]) -> tuple[Batch, ...]:
+    played = iter(trajectories)
+    return tuple(tuple(itertools.islice(played, len(group))) for group in groups)
+
+
+def _meta_steps(
+    running: Sequence[MetaEpisode], prompts: Sequence[str], batches: Sequence[Batch]
+) -> tuple[MetaStep, ...]:
+    found = zip(running, prompts, batches, strict=True)
+    return tuple(meta_step_of(episode.index, prompt, batch) for episode, prompt, batch in found)
+
+
+def _read_seeds(seed: Any, num_envs: int) -> list[int | None]:
+    """Return a seed for each meta-episode; Gymnasium refuses those that are not whole or negative."""
+    if seed is None:
+        return [None] * num_envs
+    if hasattr(seed, "__index__") and not np.ndim(seed):
+        return [operator.index(seed) + index for index in range(num_envs)]
+    if isinstance(seed, str) or not isinstance(seed, Sized) or len(seed) != num_envs:
+        raise ConfigError(f"Expected a whole number as seed, or {num_envs} of them, got {seed!r:.80}.")
+    return [operator.index(item) if hasattr(item, "__index__") else item for item in seed]  # type: ignore[attr-defined]

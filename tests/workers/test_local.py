@@ -93,13 +93,14 @@ def test_an_environment_that_raised_is_closed_and_not_used_again(where: str) -> 
     assert [env.closed for env in made] == [1, 0]
 
 
-def test_an_environment_that_breaks_again_in_close_does_no_harm() -> None:
+@pytest.mark.parametrize("error", [OSError("broken in close too"), SystemExit(4)])
+def test_an_environment_that_breaks_again_in_close_does_no_harm(error: BaseException) -> None:
     class Brittle(CorridorEnv):
         def step(self, action: str) -> Any:
             raise OSError("broken")
 
         def close(self) -> None:
-            raise OSError("broken in close too")
+            raise error
 
     with pytest.raises(InnerEnvError, match=r"OSError: broken$"):
         asyncio.run(play(LocalWorkers(Brittle)))

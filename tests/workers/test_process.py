@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gc
 import multiprocessing
@@ -21,6 +22,7 @@ import gymnasium as gym
 import pytest
 
 from metagym import background
+from metagym.actor import make_actor
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import ConfigError
 from metagym.rollout import RolloutConfig, RolloutEngine
@@ -69,6 +71,25 @@ def test_a_worker_that_dies_is_replaced_and_its_episodes_are_played_again(play: 
     once = functools.partial(Naughty, str(tmp_path / "mark"))
     played = play(["go", "die", "go", "go"], count=5, make_env=once)
     assert [item.stop_reason for item in played] == [StopReason.TERMINATED] * 5
+
+
+def test_a_worker_is_replaced_also_if_the_file_of_its_output_is_gone(play: Play, tmp_path: Path) -> None:
+    once = functools.partial(Naughty, str(tmp_path / "mark"))
+    played = play(["clean", "die", "go", "go"], make_env=once)
+    assert [item.stop_reason for item in played] == [StopReason.TERMINATED]
+
+
+def test_an_actor_that_blocks_longer_than_a_step_may_take_loses_no_worker(caplog: pytest.LogCaptureFixture) -> None:
+    def slow(episode: Episode, steps: object, observation: object) -> str:
+        time.sleep(0.4)
+        return "go"
+
+    with contextlib.closing(ProcessWorkers(Naughty, 1, ProcessLimits(step_timeout_s=0.2))) as workers:
+        actor = make_actor(slow)
+        engine = RolloutEngine(actor, workers, config=RolloutConfig(max_steps=2))
+        played = background.run(engine.run(episodes(2)))
+    assert [item.error for item in played] == ["", ""]
+    assert "was lost" not in caplog.text
 
 
 def test_an_episode_whose_worker_dies_each_time_fails_after_its_attempts(play: Play) -> None:

@@ -56,8 +56,12 @@ class HostedEnv:
 
     def close(self) -> None:
         """Close the environment, and ignore errors: a broken one may break again, and its episode is recorded."""
-        with contextlib.suppress(Exception):
+        try:
             self._env.close()
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # also `sys.exit`, and the panic of a library in Rust
+            return
 
     def _failure(self, call: str, error: BaseException) -> InnerEnvError:
         self.broken = True

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_LIMITS = ProcessLimits()
 START_TIMEOUT_S = 60.0
-_POLL_S, _END_S = 0.05, 5.0
+_POLL_S, _END_S, _GRACE_S = 0.05, 5.0, 0.25
 TAIL_CHARACTERS = 1_000
 """Length of the end of a lost worker's output that its error shows."""
 
@@ -159,9 +159,12 @@ class _Worker:
         if self._timer is not None:
             self._timer.cancel()
         _kill_group(self._process)
-        with open(self._output.name, "rb") as output:
-            tail = output.read()[-TAIL_CHARACTERS:].decode(errors="replace").strip()
-        self._output.close()
+        tail = ""
+        with contextlib.suppress(OSError):  # a cleaner of temporary files may have removed it
+            self._output.seek(0)
+            tail = self._output.read()[-TAIL_CHARACTERS:].decode(errors="replace").strip()
+        with contextlib.suppress(OSError):
+            self._output.close()
         # The transport belongs to the loop; `close` may be called from any thread.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._hang_up)
@@ -219,7 +222,11 @@ class _Worker:
         self._timer = None
         if self._pending:
             why = f"it gave no answer within {self._timeout_s:g} s"
-            self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self.kill, why)
+            self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._wait_for_reader, why)
+
+    def _wait_for_reader(self, why: str) -> None:
+        # If an actor blocked the loop, the answer may be there already. The reader, which stops the timer, comes first.
+        self._timer = asyncio.get_running_loop().call_later(_GRACE_S, self.kill, why)
 
     def _lost(self, *, is_culprit: bool) -> WorkerLostError:
         logger.log(

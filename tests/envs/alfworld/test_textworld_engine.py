@@ -84,6 +84,18 @@ def test_a_dead_process_is_replaced(worker: EnvironmentProcess) -> None:
     assert worker.call(env, "process") != before
 
 
+def test_an_interrupted_call_leaves_no_answer_for_the_next_one(
+    worker: EnvironmentProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = worker.new_env()
+    worker.call(env, "add", 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(worker._pipe), "poll", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            worker.call(env, "add", 7)
+    assert worker.call(env, "add", 1) == 1
+
+
 @pytest.mark.slow
 def test_a_hung_process_is_killed_and_replaced() -> None:
     worker = EnvironmentProcess("tests.envs.alfworld.test_textworld_engine:Counter", timeout_s=20.0)

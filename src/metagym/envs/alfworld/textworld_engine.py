@@ -64,6 +64,9 @@ class EnvironmentProcess:
                     f"The process of {self._factory} was lost in {method}: {type(error).__name__}: {error}. "
                     "Its environments are gone; the next call starts a new process."
                 ) from error
+            except BaseException:  # such as Ctrl-C: the next call would read the answer to this one
+                self.close()
+                raise
         if failure:
             raise InfrastructureError(f"{self._factory} raised in {method}: {failure}")
         return value
