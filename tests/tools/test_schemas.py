@@ -119,6 +119,28 @@ def test_each_known_keyword_is_checked_and_an_unknown_one_passed_over(value: Any
     assert value_problem(value, schema) == problem
 
 
+@pytest.mark.parametrize("odd", [None, True, 5, "x", 1e400, [5], [[]], {"x": 1}])
+@pytest.mark.parametrize(
+    "keyword",
+    ["$ref", "type", "enum", "anyOf", "oneOf", "allOf", "required", "properties", "additionalProperties", "items",
+     "minimum", "exclusiveMaximum", "minLength", "maxItems", "pattern"],
+)  # fmt: skip
+def test_a_keyword_of_a_wrong_type_is_passed_over(keyword: str, odd: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {keyword: odd}}, "required": ["a"], keyword: odd}
+    for value in (1, "x" * 5, [1], {"b": 1}, None):
+        assert isinstance(value_problem({"a": value}, schema), str)
+
+
+def test_required_true_in_a_property_demands_nothing() -> None:
+    name = {"type": "string", "required": True}
+    schema = {
+        "type": "object",
+        "properties": {"who": {"type": "object", "required": True, "properties": {"name": name}}},
+    }
+    assert value_problem({"who": {}}, schema) == ""
+    assert value_problem({"who": {"name": 1}}, schema) == "'who.name' must be of type string, got 1"
+
+
 @pytest.mark.parametrize(
     ("tools", "problem"),
     [

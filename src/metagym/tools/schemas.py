@@ -129,7 +129,9 @@ def _tool_problem(text: str) -> str:
 
 
 def value_problem(value: Any, schema: Schema, *, place: str = "") -> str:
-    """Return why a JSON value does not fit a JSON schema; empty if it fits. A keyword that is not known is passed over.
+    """Return why a JSON value does not fit a JSON schema; empty if it fits.
+
+    A keyword that is not known, or whose value is of a wrong type, is passed over.
 
     Checked are types, `enum`, `const`, `required`, `properties`, `additionalProperties`, `items`, the bounds of numbers
     and of lengths, `pattern`, `anyOf`, `oneOf`, `allOf`, and references within the schema.
@@ -146,8 +148,8 @@ def _problem(value: Any, schema: Any, place: str, root: Schema, levels: int) -> 
     if isinstance(reference := schema.get("$ref"), str):
         return _problem(value, resolved(reference, root), place, root, levels - 1)
     kinds = schema.get("type")
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if isinstance(kinds, list) and not any(_TYPES.get(kind, lambda _: True)(value) for kind in kinds):
+    kinds = [kinds] if isinstance(kinds, str) else _texts(kinds)
+    if kinds and not any(_TYPES.get(kind, lambda _: True)(value) for kind in kinds):
         return f"{_named(place)} must be of type {' or '.join(kinds)}, got {value!r:.100}"
     if isinstance(allowed := schema.get("enum"), list) and value not in allowed:
         return f"{_named(place)} must be one of {', '.join(map(repr, allowed))}, got {value!r:.100}"
@@ -158,7 +160,10 @@ def _problem(value: Any, schema: Any, place: str, root: Schema, levels: int) -> 
             found = [_problem(value, form, place, root, levels - 1) for form in forms]
             if found and all(found):
                 return found[0] if len(found) == 1 else f"{_named(place)} has none of the allowed forms: {found[0]}"
-    parts = [_problem(value, form, place, root, levels - 1) for form in schema.get("allOf") or ()]
+    forms = schema.get("allOf")
+    parts = [
+        _problem(value, form, place, root, levels - 1) for form in (forms if isinstance(forms, list | tuple) else ())
+    ]
     parts += [_bounds(value, schema, place)]
     if isinstance(value, Mapping):
         parts += _object_problems(value, schema, place, root, levels)
@@ -169,9 +174,9 @@ def _problem(value: Any, schema: Any, place: str, root: Schema, levels: int) -> 
 
 
 def _object_problems(value: Mapping[str, Any], schema: Schema, place: str, root: Schema, levels: int) -> list[str]:
-    known = schema.get("properties") or {}
+    known = properties_of(schema)
     inside = f"{place}." if place else ""
-    found = [f"{_named(inside + name)} is missing" for name in schema.get("required") or () if name not in value]
+    found = [f"{_named(inside + name)} is missing" for name in required_in(schema) if name not in value]
     rest = schema.get("additionalProperties", True)
     for name, item in value.items():
         if name in known or isinstance(rest, Mapping):
@@ -179,6 +184,21 @@ def _object_problems(value: Mapping[str, Any], schema: Schema, place: str, root:
         elif rest is False:
             found.append(f"{_named(inside + name)} is unknown; known are {', '.join(map(repr, known)) or 'no names'}")
     return found
+
+
+def properties_of(schema: Schema) -> Mapping[str, Any]:
+    """Return the schemas of an object's properties by name."""
+    found = schema.get("properties")
+    return found if isinstance(found, Mapping) else {}
+
+
+def required_in(schema: Schema) -> list[str]:
+    """Return the names of the properties that an object must have; `"required": true`, of old schemas, names none."""
+    return _texts(schema.get("required"))
+
+
+def _texts(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list | tuple) else []
 
 
 def _bounds(value: Any, schema: Schema, place: str) -> str:
