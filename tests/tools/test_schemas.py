@@ -105,6 +105,8 @@ def test_a_missing_argument_is_named() -> None:
         ([], {"minItems": 1}, "the value must have 1 to inf items, got 0"),
         ("x1", {"pattern": "^[a-z]+$"}, "the value must match '^[a-z]+$', got 'x1'"),
         ("x1", {"pattern": "(?<bad"}, ""),
+        ("x1", {"pattern": "(?=y)"}, ""),
+        ("a" * 5_000, {"pattern": r"^([a-z]+)*\.txt$"}, "the value must match '^([a-z]+)*\\\\.txt$', got '" + "a" * 99),
         (1, {"const": 2}, "the value must be 2, got 1"),
         ({"a": 1}, {"additionalProperties": {"type": "string"}}, "'a' must be of type string, got 1"),
         ("x", {"allOf": [{"type": "string"}, {"enum": ["y"]}]}, "the value must be one of 'y', got 'x'"),
