@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import random
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -65,12 +67,28 @@ def test_a_parameter_without_a_type_or_a_name_of_its_own_is_refused() -> None:
 
     def star(*orders: int) -> None: ...
 
-    def odd(order: object()) -> None: ...  # type: ignore[valid-type]
-
     with pytest.raises(ConfigError, match="needs a type for each parameter: write order: str"):
         tool_schema(untyped)
     with pytest.raises(ConfigError, match="must name each parameter"):
         tool_schema(star)
+
+
+def calling(order: Callable[[int], int]) -> None: ...
+
+
+def unknown(order: Unknown) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+def opaque(order: random.Random) -> None: ...
+
+
+@pytest.mark.parametrize("function", [calling, unknown, opaque])
+def test_a_type_that_no_schema_describes_is_refused(function: Any) -> None:
+    name = function.__name__
+    with pytest.raises(
+        ConfigError, match=rf"(?s)A type of the tool '{name}' has no JSON schema: .*\. Write a type that"
+    ):
+        tool_schema(function)
 
 
 @pytest.mark.parametrize(

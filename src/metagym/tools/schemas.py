@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.errors import PydanticUserError
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, in_words
 from metagym.types.plain_values import plain_json
 
 Schema = Mapping[str, Any]
@@ -56,7 +57,9 @@ def tool_schema(function: Callable[..., Any]) -> dict[str, Any]:
     {'description': 'The number of the order.', 'type': 'integer'}
     """
     text, arguments = _read_docstring(inspect.getdoc(function) or "")
-    parameters = _plain(arguments_of(function).model_json_schema())
+    model = arguments_of(function)
+    with _describing(function):
+        parameters = _plain(model.model_json_schema())
     for name, about in parameters.get("properties", {}).items():
         if name in arguments:
             about.setdefault("description", arguments[name])
@@ -67,7 +70,8 @@ def tool_schema(function: Callable[..., Any]) -> dict[str, Any]:
 def arguments_of(function: Callable[..., Any]) -> type[BaseModel]:
     """Return the model of a call's arguments: its fields are the parameters, with the parameter's name as the alias."""
     name = function.__name__
-    hints, fields = get_type_hints(function, include_extras=True), dict[str, Any]()
+    with _describing(function):
+        hints, fields = get_type_hints(function, include_extras=True), dict[str, Any]()
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name == "self":
             continue
@@ -79,10 +83,20 @@ def arguments_of(function: Callable[..., Any]) -> type[BaseModel]:
         default = ... if parameter.default is parameter.empty else parameter.default
         # A field with the parameter's name could hide a method of the model, such as `copy`.
         fields[f"argument_{len(fields)}"] = (hint, Field(default=default, alias=parameter.name))
-    try:
+    with _describing(function):
         return create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
-    except PydanticUserError as error:
-        raise ConfigError(f"A type of the tool {name!r} has no JSON schema: {error.message}") from error
+
+
+@contextlib.contextmanager
+def _describing(function: Callable[..., Any]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        why = error.message if isinstance(error, PydanticUserError) else in_words(error)
+        raise ConfigError(
+            f"A type of the tool {function.__name__!r} has no JSON schema: {why.rstrip('.')}. Write a type that "
+            "pydantic reads from JSON, such as int, list[str] or a dataclass, and import it where the tool is defined."
+        ) from error
 
 
 def tools_problem(tools: Any) -> str:
