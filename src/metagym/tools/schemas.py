@@ -148,8 +148,8 @@ def value_problem(value: Any, schema: Schema, *, place: str = "") -> str:
 
     A keyword that is not known, or whose value is of a wrong type, is passed over.
 
-    Checked are types, `enum`, `const`, `required`, `properties`, `additionalProperties`, `items`, the bounds of numbers
-    and of lengths, `pattern`, `anyOf`, `oneOf`, `allOf`, and references within the schema.
+    Checked are types, `enum`, `const`, `required`, `properties`, `additionalProperties`, `items`, `prefixItems`, the
+    bounds of numbers and of lengths, `pattern`, `anyOf`, `oneOf`, `allOf`, and references within the schema.
 
     >>> value_problem({"order": "17"}, {"properties": {"order": {"type": "integer"}}, "required": ["order", "why"]})
     "'why' is missing"
@@ -182,9 +182,9 @@ def _problem(value: Any, schema: Any, place: str, root: Schema, levels: int) -> 
     parts += [_bounds(value, schema, place)]
     if isinstance(value, Mapping):
         parts += _object_problems(value, schema, place, root, levels)
-    elif isinstance(value, list | tuple) and "items" in schema:
+    elif isinstance(value, list | tuple):
         items = enumerate(value)
-        parts += [_problem(item, schema["items"], f"{place}[{n}]", root, levels - 1) for n, item in items]
+        parts += [_problem(item, items_of(schema, n), f"{place}[{n}]", root, levels - 1) for n, item in items]
     return next(filter(None, parts), "")
 
 
@@ -210,6 +210,14 @@ def properties_of(schema: Schema) -> Mapping[str, Any]:
 def required_in(schema: Schema) -> list[str]:
     """Return the names of the properties that an object must have; `"required": true`, of old schemas, names none."""
     return _texts(schema.get("required"))
+
+
+def items_of(schema: Schema, number: int) -> Any:
+    """Return the schema of an array's item, which may have its own by its place."""
+    first = schema.get("prefixItems")
+    if isinstance(first, list | tuple) and number < len(first):
+        return first[number]
+    return schema.get("items", {})
 
 
 def _texts(value: Any) -> list[str]:
