@@ -276,8 +276,27 @@ def test_a_script_that_forgets_to_close_exits_quietly() -> None:
     assert ends(int(out))
 
 
+@needs_mcp
+def test_paths_and_numbers_may_be_words_of_a_command_and_values_of_variables() -> None:
+    code = "import os, sys; sys.exit(f'{sys.argv[1:]} {os.environ[\"INK\"]}')"
+    command: Any = iter([Path(sys.executable), "-c", code, 7, 0.5, Path("a")])
+    with pytest.raises(InnerEnvError, match=r"\['7', '0.5', 'a'\] 3"):
+        McpSession(command, environment={"INK": 3}, timeout_s=20.0)
+
+
+def test_a_word_that_is_no_text_path_or_number_is_refused() -> None:
+    odd: Any = None
+    with pytest.raises(ConfigError, match="command takes texts, paths and numbers, got None"):
+        McpSession([sys.executable, odd], environment={}, timeout_s=1.0)
+    with pytest.raises(
+        ConfigError, match=r"environment\['INK'\] takes texts, paths and numbers, got None. Leave it out"
+    ):
+        McpSession([sys.executable], environment={"INK": odd}, timeout_s=1.0)
+
+
 def test_a_command_that_cannot_be_right_is_refused() -> None:
-    for command in ("python server.py", []):
+    odd: Any = (None, 5, {"python": "server.py"}, iter([]), b"python server.py")
+    for command in ("python server.py", [], *odd):
         with pytest.raises(ConfigError, match="command must be a list of a program and its arguments"):
             McpSession(command, environment={}, timeout_s=1.0)
     with pytest.raises(ConfigError, match="There is no program '/no/such/program'"):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
 
 import metagym
 from metagym import ToolEnv
-from metagym.errors import EpisodesFailedError
+from metagym.errors import ConfigError, EpisodesFailedError
 from metagym.testing import ScriptedActor, check_meta_env, check_text_env
 from metagym.tools import ToolCall
 from tests.adapter.scales import Scales, ScalesMetaEnv
@@ -136,3 +138,41 @@ def test_sets_in_a_result_are_sorted_and_a_numpy_truth_is_a_success() -> None:
     text, reward, _, _, info = started(Bag).step(call("look"))
     assert text == '{"seen":["door","key","lamp"],"pairs":[[1,2]]}'
     assert (reward, info["success"]) == (1.0, True)
+
+
+def test_a_tool_stays_one_if_its_function_is_copied_or_wrapped() -> None:
+    @metagym.tool
+    def look(self) -> str:  # type: ignore[no-untyped-def]
+        """Look around."""
+        return "A bag."
+
+    @functools.wraps(look)
+    def wrapped(self) -> str:  # type: ignore[no-untyped-def]
+        return look(self)
+
+    for made in (cloudpickle.loads(cloudpickle.dumps(look)), wrapped):
+        kind = type("Room", (Bag,), {"look": made})
+        assert started(kind).step(call("look"))[0] == "A bag."
+
+
+def look_alone() -> str:
+    """Look around."""
+    return "A bag."
+
+
+async def look_later(self: Any) -> str:
+    """Look around."""
+    return "A bag."
+
+
+@pytest.mark.parametrize("kind", [staticmethod, classmethod, property, functools.cache, lambda _: look_later])
+def test_a_tool_that_is_no_plain_method_is_refused(kind: Any) -> None:
+    with pytest.raises(ConfigError, match=r"Expected the tool .* as a plain method, got .*Write def"):
+        metagym.tool(kind(look_alone))
+
+
+@pytest.mark.parametrize("kind", [staticmethod, classmethod])
+def test_a_tool_within_another_kind_of_method_is_refused(kind: Any) -> None:
+    env = type("Room", (Bag,), {"look": kind(metagym.tool(lambda: "A bag."))})()
+    with pytest.raises(ConfigError, match=r"Expected the tool 'look' as a plain method"):
+        env.reset(seed=0)

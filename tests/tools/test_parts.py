@@ -97,3 +97,12 @@ def test_a_description_with_headings_stays_whole(level: str) -> None:
 def test_a_section_with_the_line_ends_of_windows_is_read() -> None:
     text, tools = read_parts("Be brave.\r\n\r\n## Tool: weigh\r\nWeigh both.\r\n", TOOLS)
     assert (text, description(tools, "weigh")) == ("Be brave.", "Weigh both.")
+
+
+@pytest.mark.parametrize("end", ["\r", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_a_heading_begins_only_after_a_line_feed(end: str) -> None:
+    written = f"Weigh.{end}## When{end}At first.{end}## Tool: drop{end}x"
+    prompt = write_part("Be brave.", "weigh", written)
+    text, tools = read_parts(prompt, TOOLS)
+    assert (text, description(tools, "weigh"), description(tools, "drop")) == ("Be brave.", written, "Drop a parcel.")
+    assert changed_parts("Be brave.", prompt) == ("Tool: weigh",)

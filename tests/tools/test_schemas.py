@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
+import random
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import pytest
 
 from metagym.errors import ConfigError
-from metagym.tools import ToolCall, random_call, tool_schema, tools_problem, value_problem
+from metagym.tools import tool_schema, tools_problem, value_problem
 
 
 class Size(enum.Enum):
@@ -65,12 +66,28 @@ def test_a_parameter_without_a_type_or_a_name_of_its_own_is_refused() -> None:
 
     def star(*orders: int) -> None: ...
 
-    def odd(order: object()) -> None: ...  # type: ignore[valid-type]
-
     with pytest.raises(ConfigError, match="needs a type for each parameter: write order: str"):
         tool_schema(untyped)
     with pytest.raises(ConfigError, match="must name each parameter"):
         tool_schema(star)
+
+
+def calling(order: Callable[[int], int]) -> None: ...
+
+
+def unknown(order: Unknown) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+
+def opaque(order: random.Random) -> None: ...
+
+
+@pytest.mark.parametrize("function", [calling, unknown, opaque])
+def test_a_type_that_no_schema_describes_is_refused(function: Any) -> None:
+    name = function.__name__
+    with pytest.raises(
+        ConfigError, match=rf"(?s)A type of the tool '{name}' has no JSON schema: .*\. Write a type that"
+    ):
+        tool_schema(function)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +122,8 @@ def test_a_missing_argument_is_named() -> None:
         ([], {"minItems": 1}, "the value must have 1 to inf items, got 0"),
         ("x1", {"pattern": "^[a-z]+$"}, "the value must match '^[a-z]+$', got 'x1'"),
         ("x1", {"pattern": "(?<bad"}, ""),
+        ("x1", {"pattern": "(?=y)"}, ""),
+        ("a" * 5_000, {"pattern": r"^([a-z]+)*\.txt$"}, "the value must match '^([a-z]+)*\\\\.txt$', got '" + "a" * 99),
         (1, {"const": 2}, "the value must be 2, got 1"),
         ({"a": 1}, {"additionalProperties": {"type": "string"}}, "'a' must be of type string, got 1"),
         ("x", {"allOf": [{"type": "string"}, {"enum": ["y"]}]}, "the value must be one of 'y', got 'x'"),
@@ -117,6 +136,28 @@ def test_a_missing_argument_is_named() -> None:
 )
 def test_each_known_keyword_is_checked_and_an_unknown_one_passed_over(value: Any, schema: Any, problem: str) -> None:
     assert value_problem(value, schema) == problem
+
+
+@pytest.mark.parametrize("odd", [None, True, 5, "x", 1e400, [5], [[]], {"x": 1}])
+@pytest.mark.parametrize(
+    "keyword",
+    ["$ref", "type", "enum", "anyOf", "oneOf", "allOf", "required", "properties", "additionalProperties", "items",
+     "minimum", "exclusiveMaximum", "minLength", "maxItems", "pattern"],
+)  # fmt: skip
+def test_a_keyword_of_a_wrong_type_is_passed_over(keyword: str, odd: Any) -> None:
+    schema = {"type": "object", "properties": {"a": {keyword: odd}}, "required": ["a"], keyword: odd}
+    for value in (1, "x" * 5, [1], {"b": 1}, None):
+        assert isinstance(value_problem({"a": value}, schema), str)
+
+
+def test_required_true_in_a_property_demands_nothing() -> None:
+    name = {"type": "string", "required": True}
+    schema = {
+        "type": "object",
+        "properties": {"who": {"type": "object", "required": True, "properties": {"name": name}}},
+    }
+    assert value_problem({"who": {}}, schema) == ""
+    assert value_problem({"who": {"name": 1}}, schema) == "'who.name' must be of type string, got 1"
 
 
 @pytest.mark.parametrize(
@@ -135,19 +176,12 @@ def test_what_is_no_list_of_tools_is_named(tools: Any, problem: str) -> None:
     assert problem in tools_problem(tools)
 
 
-def test_random_calls_fit_their_schema() -> None:
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    calls = [random_call([tool_schema(book)], rng) for _ in range(50)]
-    assert {value_problem(call.arguments, PARAMETERS) for call in calls} == {""}
-    assert len({call.text for call in calls}) > 30
-    assert isinstance(calls[0], ToolCall)
-
-
 def test_a_bound_of_null_is_no_bound() -> None:
-    schema = {"type": "string", "minLength": None, "maxLength": None}
-    assert value_problem("x" * 9_000, schema) == ""
-    tool = {"type": "function", "function": {"name": "f", "parameters": {
-        "type": "object", "properties": {"n": {"type": "integer", "minimum": None}}, "required": ["n"]}}}  # fmt: skip
-    assert isinstance(random_call([tool], np.random.default_rng(0)).arguments["n"], int)
+    assert value_problem("x" * 9_000, {"type": "string", "minLength": None, "maxLength": None}) == ""
+
+
+def test_the_first_items_may_have_their_own_schemas() -> None:
+    schema = {"prefixItems": [{"type": "integer"}, {"type": "string"}], "items": False}
+    assert value_problem([1, "a"], schema) == ""
+    assert value_problem(["a"], schema) == "'[0]' must be of type integer, got 'a'"
+    assert value_problem([1, "a", 2], schema) == "'[2]' is not allowed"

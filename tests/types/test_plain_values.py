@@ -8,23 +8,34 @@ import importlib
 import json
 import math
 import pkgutil
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pydantic_core
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 import metagym
 from metagym.errors import MissingExtraError
 from metagym.optimizers import OptimizationResult
 from metagym.runs import Manifest
 from metagym.types import Action, Completion, Observation, Record, Reflection, Step, Trajectory
-from metagym.types.plain_values import MAX_DEPTH, Display, Json, clean_text, plain_display, plain_json, shared_json
+from metagym.types.plain_values import (
+    MAX_DEPTH,
+    Display,
+    Json,
+    clean_text,
+    plain_display,
+    plain_json,
+    shared_json,
+    without_sets,
+)
 from tests.conftest import make_episode, make_meta_step, make_step, make_task, make_trajectory
 
 HALF = "a\ud800"
@@ -264,3 +275,47 @@ def test_any_json_value_reads_back_equal_within_a_record(value: Any) -> None:
 def test_a_display_is_the_same_in_every_process() -> None:
     shown = plain_display({"seen": {"lamp", "door", "key"}, "at": object()})
     assert shown == {"seen": ["door", "key", "lamp"], "at": "<object object>"}
+
+
+@dataclass(frozen=True)
+class Room:
+    things: Any
+
+
+class Box(NamedTuple):
+    things: Any
+
+
+class Shelf(BaseModel):
+    model_config = ConfigDict(frozen=True, ser_json_bytes="base64")
+    things: Any
+
+
+class Shelves(BaseModel):
+    all: set[Shelf]
+
+
+NAMES = frozenset({"lamp", "door", "key", "box", "rug"})
+SORTED = sorted(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (Room(NAMES), {"things": SORTED}),
+        (Box(NAMES), [SORTED]),
+        (Shelf(things=NAMES), {"things": SORTED}),
+        (deque([NAMES]), [SORTED]),
+        ((names for names in [NAMES]), [SORTED]),
+        (Room(Shelf(things=[Box(NAMES)])), {"things": {"things": [[SORTED]]}}),
+        ({Room(NAMES)}, [{"things": SORTED}]),
+        (Shelves(all={Shelf(things=NAMES)}), {"all": [{"things": SORTED}]}),
+    ],
+)
+def test_a_set_is_sorted_within_any_container(value: Any, plain: Any) -> None:
+    assert without_sets(value) == plain
+
+
+@pytest.mark.parametrize("value", [Shelf(things=b"\xff"), Shelf, Room, Room.__eq__])
+def test_a_value_without_a_set_is_left_to_its_own_serializer(value: Any) -> None:
+    assert without_sets(value) is value

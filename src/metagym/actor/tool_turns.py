@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from metagym.models.tool_calling import CALL_END, CALL_START
 from metagym.tools import ToolCall, read_call
-from metagym.tools.calls import read_json
+from metagym.tools.calls import read_json, read_json_parts
 from metagym.types import Completion, Step
+from metagym.types.plain_values import plain_json
 
 _FENCED = re.compile(r"\A```[a-z_]*\n(?P<inside>.*)\n```\Z", re.DOTALL)
 
@@ -128,9 +129,10 @@ def _arguments(given: Any, name: str) -> tuple[dict[str, Any] | None, str]:
     if given is None or (isinstance(given, str) and not given.strip()):
         return {}, ""  # of a tool without arguments
     try:
-        value = read_json(given) if isinstance(given, str) else given
+        value = read_json(given) if isinstance(given, str) else plain_json(given)
     except ValueError as error:
-        return None, f"The arguments of {name!r:.100} are no JSON: {error}. You wrote {given:.200}"
+        wrote = f" You wrote {given:.200}" if isinstance(given, str) else ""
+        return None, f"The arguments of {name!r:.100} are no JSON: {error}.{wrote}"
     if isinstance(value, dict):
         return value, ""
     return None, f"The arguments of {name!r:.100} must be a JSON object, got {value!r:.200}"
@@ -140,35 +142,48 @@ def _written(text: str) -> tuple[str, list[ReplyCall]]:
     """Read calls between marks, or a text that is nothing but calls."""
     before, *parts = text.split(CALL_START)
     if parts:
-        return before.strip(), [_written_call(part.partition(CALL_END)[0].strip()) for part in parts]
+        return before.strip(), [call for part in parts for call in _marked_calls(part.partition(CALL_END)[0].strip())]
     fenced = _FENCED.match(text)
     calls = _bare_calls(fenced["inside"].strip() if fenced else text)
-    return ("", [ReplyCall("", call.name, call.arguments) for call in calls]) if calls else (text, [])
+    return ("", calls) if calls else (text, [])
 
 
-def _bare_calls(text: str) -> list[ToolCall]:
-    """Return the calls of a text that is one call after another, as small models write them; empty if it is not."""
-    calls: list[ToolCall] = []
-    while text.startswith("{"):
-        try:
-            _, end = json.JSONDecoder().raw_decode(text)
-        except (ValueError, RecursionError):
-            return []
-        call = read_call(text[:end])
-        if call is None:
-            return []
-        calls.append(call)
-        text = text[end:].lstrip(" \t\r\n,;")
-    return [] if text else calls
-
-
-def _written_call(text: str) -> ReplyCall:
+def _marked_calls(text: str) -> list[ReplyCall]:
+    """Return the calls between two marks: at least one, which has a problem if it cannot be read."""
+    problem = f"Your call must have a name and arguments. You wrote {text:.200}"
     try:
-        value = read_json(text)
+        values = [*read_json_parts(text)]
     except ValueError as error:
-        return ReplyCall("", "unreadable", None, f"Your call is no JSON: {error}. You wrote {text:.200}")
-    name = value.get("name") if isinstance(value, dict) else None
+        values, problem = [], f"Your call is no JSON: {error}. You wrote {text:.200}"
+    unreadable = ReplyCall("", "unreadable", None, problem)
+    return [_written_call(value) or unreadable for value in values or [None]]
+
+
+def _bare_calls(text: str) -> list[ReplyCall]:
+    """Return the calls of a text that is nothing but calls, as small models write them; empty for any other text."""
+    calls: list[ReplyCall] = []
+    try:
+        for value in read_json_parts(text) if text.startswith(("{", "[")) else ():
+            call = _written_call(value)
+            if call is None or call.arguments is None or not _has_only_a_call(value):
+                return []
+            calls.append(call)
+    except ValueError:
+        return []
+    return calls
+
+
+def _has_only_a_call(value: Mapping[str, Any]) -> bool:
+    """Return whether an object holds the fields of a call and no others; a task may ask for an answer in JSON."""
+    fields = {*value, *value.get("function", ())} - {"id", "type", "function"}
+    return fields in ({"name", "arguments"}, {"name", "parameters"}) and value.get("type", "function") == "function"
+
+
+def _written_call(value: Any) -> ReplyCall | None:
+    """Return the call that a model wrote, in any of the usual spellings; None if the value is no call."""
+    function: Any = value.get("function", value) if isinstance(value, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(name, str):
-        return ReplyCall("", "unreadable", None, f"Your call must have a name and arguments. You wrote {text:.200}")
-    arguments, problem = _arguments(value.get("arguments", value.get("parameters")), name)
+        return None
+    arguments, problem = _arguments(function.get("arguments", function.get("parameters")), name)
     return ReplyCall("", name, arguments, problem)

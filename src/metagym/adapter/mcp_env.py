@@ -13,7 +13,7 @@ from metagym.errors import ToolError
 from metagym.tools.calls import ToolCall
 
 if TYPE_CHECKING:
-    from metagym.adapter.mcp_session import McpSession
+    from metagym.adapter.mcp_session import McpSession, Word
 
 
 class AnsweredCall(NamedTuple):
@@ -39,7 +39,7 @@ class McpEnv(ToolEnv):
 
     timeout_s: float = 60.0
     """Seconds that the server may take to start, and for each call."""
-    environment: Mapping[str, str] = {}
+    environment: Mapping[str, Word] = {}
     """Variables that the server gets beside PATH, HOME and the like; no others are passed on."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class McpEnv(ToolEnv):
         self._session: McpSession | None = None
         self._close_session: Callable[[], object] = _nothing
 
-    def command(self, family: str) -> Sequence[str]:
+    def command(self, family: str) -> Sequence[Word]:
         """Return the program and arguments that start the server of a task of the family; use `self.np_random`."""
         raise NotImplementedError(f"Expected {type(self).__name__} to override command(family), got no such method.")
 

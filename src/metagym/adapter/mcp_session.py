@@ -10,12 +10,13 @@ import asyncio
 import concurrent.futures
 import contextlib
 import json
+import os
 import re
 import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from metagym.errors import ConfigError, InnerEnvError, in_words
@@ -24,6 +25,8 @@ from metagym.models.local_server_supervisor import supervised
 from metagym.types.plain_values import plain_json
 
 T = TypeVar("T")
+Word = str | os.PathLike[str] | int | float
+"""A word of a command, or a variable's value."""
 CLOSE_S: Final = 15.0
 """Seconds to wait for a server's end; the SDK asks, then kills."""
 _LOG_LINES: Final = 10
@@ -52,17 +55,20 @@ class McpSession:
         InnerEnvError: the server did not start; the message shows the end of its log.
     """
 
-    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], timeout_s: float) -> None:
-        if isinstance(command, str) or not command:
+    def __init__(self, command: Sequence[Word], *, environment: Mapping[str, Word], timeout_s: float) -> None:
+        given: Any = command
+        if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable) or not (given := [*given]):
             raise ConfigError(f"command must be a list of a program and its arguments, got {command!r}.")
-        if shutil.which(command[0]) is None:
-            raise ConfigError(f"There is no program {command[0]!r}. Install it, or write its whole path.")
+        words = [_text_of(word, "command") for word in given]
+        variables = {name: _text_of(value, f"environment[{name!r}]") for name, value in environment.items()}
+        if shutil.which(words[0]) is None:
+            raise ConfigError(f"There is no program {words[0]!r}. Install it, or write its whole path.")
         sdk = require("mcp", extra="mcp")
-        self._timeout_s, self._program = timeout_s, command[0]
+        self._timeout_s, self._program = timeout_s, words[0]
         # On Windows the SDK itself ties the server to this process, by a job.
-        program, *arguments = command if sys.platform == "win32" else supervised(command, pass_input=True)
+        program, *arguments = words if sys.platform == "win32" else supervised(words, pass_input=True)
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        parameters = sdk.StdioServerParameters(command=program, args=arguments, env=dict(environment))
+        parameters = sdk.StdioServerParameters(command=program, args=arguments, env=variables)
         self._client = sdk.Client(sdk.stdio_client(parameters, errlog=self._log))
         self._error: type[Exception] = sdk.MCPError
         self._loop, self._closing = asyncio.new_event_loop(), asyncio.Event()
@@ -163,6 +169,12 @@ class McpSession:
         self.close()
         shown = f" The end of its log:\n{self._last_words}" if self._last_words else ""
         return InnerEnvError(f"The MCP server {self._program!r} {what}.{shown}")
+
+
+def _text_of(value: Any, place: str) -> str:
+    if isinstance(value, str | os.PathLike | int | float):
+        return str(value)
+    raise ConfigError(f"{place} takes texts, paths and numbers, got {value!r}. Leave it out, or write it as a text.")
 
 
 def offered_name(name: str) -> str:

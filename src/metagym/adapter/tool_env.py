@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -11,7 +12,7 @@ import gymnasium
 import numpy as np
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from metagym.errors import ToolError
+from metagym.errors import ConfigError, ToolError
 from metagym.spaces import TextSpace
 from metagym.tools.calls import ToolCall, call_problem, read_call
 from metagym.tools.schemas import arguments_of, tool_schema
@@ -19,12 +20,14 @@ from metagym.types.plain_values import without_sets
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 _RESULT: TypeAdapter[Any] = TypeAdapter(Any)
-_MARKED: set[Callable[..., Any]] = set()
+_MARK = "_is_metagym_tool"
+"""An attribute, which travels with the function to the processes of Ray."""
 
 
 def tool(method: AnyFunction) -> AnyFunction:
     """Mark a method of a `ToolEnv` as a tool of the agent. Each parameter needs a type; the docstring describes it."""
-    _MARKED.add(method)
+    _check_method(method, getattr(method, "__name__", repr(method)))
+    setattr(method, _MARK, True)
     return method
 
 
@@ -153,11 +156,21 @@ def _tools_of(kind: Any) -> dict[str, _Tool]:
     found: dict[str, _Tool] = {}
     for base in reversed(kind.__mro__):
         for name, value in vars(base).items():
-            if isinstance(value, FunctionType) and value in _MARKED:
+            if getattr(getattr(value, "__func__", value), _MARK, None) is True:
+                _check_method(value, name)
                 found[name] = _Tool(value, arguments_of(value), tool_schema(value))
             else:
                 found.pop(name, None)  # a subclass overrides a tool with something else
     return found
+
+
+def _check_method(method: Any, name: str) -> None:
+    is_plain = isinstance(method, FunctionType) and not inspect.iscoroutinefunction(method)
+    if not is_plain or inspect.isasyncgenfunction(method):
+        raise ConfigError(
+            f"Expected the tool {name!r} as a plain method, got {method!r}. Write def {name}(self, ...), without "
+            "async, staticmethod, classmethod and the like."
+        )
 
 
 def _given(arguments: BaseModel) -> Iterator[tuple[str, Any]]:

@@ -22,6 +22,7 @@ from metagym.errors import ConfigError
 from metagym.imports import package_versions, require
 from metagym.spaces import TextSpace
 from metagym.tasks import ROLES, ListedTaskSet
+from metagym.tools.calls import read_json
 from metagym.types import Task, clean_text, digest
 
 NO_CONTENT = ("reward", "done", "metadata")
@@ -80,10 +81,13 @@ class OpenEnvEnv(gymnasium.Env[str, str]):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Send the action; one that the server cannot read costs a step and says so."""
         try:
-            sent = json.loads(action) if self._server.action is None else {self._server.action: action}
-            result = self._client.step(sent)
-        except json.JSONDecodeError as error:
+            sent = read_json(action) if self._server.action is None else {self._server.action: action}
+        except ValueError as error:
             return f"Expected the action as a JSON object: {error}.", 0.0, False, False, {}
+        if not isinstance(sent, dict):
+            return f"Expected the action as a JSON object, got {sent!r:.100}.", 0.0, False, False, {}
+        try:
+            result = self._client.step(sent)
         except RuntimeError as error:
             if "VALIDATION_ERROR" not in str(error):
                 raise

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metagym.tools.schemas import value_problem
@@ -58,6 +59,22 @@ def read_json(text: str) -> Any:
         raise ValueError("its brackets are too deep") from error
 
 
+def read_json_parts(text: str) -> Iterator[Any]:
+    """Yield the JSON values of a text, which come one after another or in a list, or raise ValueError."""
+    at = 0
+    while True:
+        try:
+            value, end = _DECODER.raw_decode(text, at)
+        except RecursionError as error:
+            raise ValueError("its brackets are too deep") from error
+        value = plain_json(value)
+        yield from value if isinstance(value, list) else (value,)
+        gap = _GAP.match(text, end)
+        at = gap.end() if gap else end
+        if at == len(text):
+            return
+
+
 def call_problem(call: ToolCall, tools: Sequence[Tool]) -> str:
     """Return why a call does not fit the tools; empty if it fits.
 
@@ -75,3 +92,7 @@ def call_problem(call: ToolCall, tools: Sequence[Tool]) -> str:
 
 def _no_number(word: str) -> Any:
     raise ValueError(f"{word} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
+_GAP = re.compile(r"[ \t\r\n,;]+")

@@ -32,7 +32,7 @@ def read_parts(prompt: str, tools: Sequence[Tool]) -> tuple[str, tuple[Tool, ...
     names, found = {tool["function"]["name"] for tool in tools}, dict[str, list[str]]()
     text: list[str] = []
     part = text
-    for line in prompt.splitlines(keepends=True):
+    for line in prompt.split("\n"):  # as _NEXT does: splitlines would also split at \r, \f and U+2028
         heading = _HEADING.match(line)
         if heading and heading["name"] in names:
             part = found[heading["name"]] = []
@@ -40,9 +40,9 @@ def read_parts(prompt: str, tools: Sequence[Tool]) -> tuple[str, tuple[Tool, ...
         if _NEXT.match(line):
             part = text
         part.append(line)
-    descriptions = {name: "".join(lines).strip() for name, lines in found.items()}
+    descriptions = {name: "\n".join(lines).strip() for name, lines in found.items()}
     described = tuple(_described(tool, descriptions.get(tool["function"]["name"], "")) for tool in tools)
-    return ("".join(text).strip() if found else prompt), described
+    return ("\n".join(text).strip() if found else prompt), described
 
 
 def write_part(prompt: str, name: str, description: str) -> str:
@@ -82,7 +82,7 @@ def changed_parts(old: str, new: str) -> tuple[str, ...]:
 
 
 def _all_parts(prompt: str) -> dict[str, str]:
-    names = [heading["name"] for line in prompt.splitlines() if (heading := _HEADING.match(line))]
+    names = [heading["name"] for line in prompt.split("\n") if (heading := _HEADING.match(line))]
     text, tools = read_parts(prompt, [{"function": {"name": name}} for name in dict.fromkeys(names)])
     described = {f"Tool: {tool['function']['name']}": tool["function"].get("description", "") for tool in tools}
     return {"system prompt": text.strip(), **described}

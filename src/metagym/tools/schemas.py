@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.errors import PydanticUserError
+from pydantic_core import SchemaError, SchemaValidator, core_schema
 
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, in_words
 from metagym.types.plain_values import plain_json
 
 Schema = Mapping[str, Any]
@@ -55,7 +57,9 @@ def tool_schema(function: Callable[..., Any]) -> dict[str, Any]:
     {'description': 'The number of the order.', 'type': 'integer'}
     """
     text, arguments = _read_docstring(inspect.getdoc(function) or "")
-    parameters = _plain(arguments_of(function).model_json_schema())
+    model = arguments_of(function)
+    with _describing(function):
+        parameters = _plain(model.model_json_schema())
     for name, about in parameters.get("properties", {}).items():
         if name in arguments:
             about.setdefault("description", arguments[name])
@@ -66,7 +70,8 @@ def tool_schema(function: Callable[..., Any]) -> dict[str, Any]:
 def arguments_of(function: Callable[..., Any]) -> type[BaseModel]:
     """Return the model of a call's arguments: its fields are the parameters, with the parameter's name as the alias."""
     name = function.__name__
-    hints, fields = get_type_hints(function, include_extras=True), dict[str, Any]()
+    with _describing(function):
+        hints, fields = get_type_hints(function, include_extras=True), dict[str, Any]()
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name == "self":
             continue
@@ -78,10 +83,20 @@ def arguments_of(function: Callable[..., Any]) -> type[BaseModel]:
         default = ... if parameter.default is parameter.empty else parameter.default
         # A field with the parameter's name could hide a method of the model, such as `copy`.
         fields[f"argument_{len(fields)}"] = (hint, Field(default=default, alias=parameter.name))
-    try:
+    with _describing(function):
         return create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
-    except PydanticUserError as error:
-        raise ConfigError(f"A type of the tool {name!r} has no JSON schema: {error.message}") from error
+
+
+@contextlib.contextmanager
+def _describing(function: Callable[..., Any]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        why = error.message if isinstance(error, PydanticUserError) else in_words(error)
+        raise ConfigError(
+            f"A type of the tool {function.__name__!r} has no JSON schema: {why.rstrip('.')}. Write a type that "
+            "pydantic reads from JSON, such as int, list[str] or a dataclass, and import it where the tool is defined."
+        ) from error
 
 
 def tools_problem(tools: Any) -> str:
@@ -129,10 +144,12 @@ def _tool_problem(text: str) -> str:
 
 
 def value_problem(value: Any, schema: Schema, *, place: str = "") -> str:
-    """Return why a JSON value does not fit a JSON schema; empty if it fits. A keyword that is not known is passed over.
+    """Return why a JSON value does not fit a JSON schema; empty if it fits.
 
-    Checked are types, `enum`, `const`, `required`, `properties`, `additionalProperties`, `items`, the bounds of numbers
-    and of lengths, `pattern`, `anyOf`, `oneOf`, `allOf`, and references within the schema.
+    A keyword that is not known, or whose value is of a wrong type, is passed over.
+
+    Checked are types, `enum`, `const`, `required`, `properties`, `additionalProperties`, `items`, `prefixItems`, the
+    bounds of numbers and of lengths, `pattern`, `anyOf`, `oneOf`, `allOf`, and references within the schema.
 
     >>> value_problem({"order": "17"}, {"properties": {"order": {"type": "integer"}}, "required": ["order", "why"]})
     "'why' is missing"
@@ -146,8 +163,8 @@ def _problem(value: Any, schema: Any, place: str, root: Schema, levels: int) -> 
     if isinstance(reference := schema.get("$ref"), str):
         return _problem(value, resolved(reference, root), place, root, levels - 1)
     kinds = schema.get("type")
-    kinds = [kinds] if isinstance(kinds, str) else kinds
-    if isinstance(kinds, list) and not any(_TYPES.get(kind, lambda _: True)(value) for kind in kinds):
+    kinds = [kinds] if isinstance(kinds, str) else _texts(kinds)
+    if kinds and not any(_TYPES.get(kind, lambda _: True)(value) for kind in kinds):
         return f"{_named(place)} must be of type {' or '.join(kinds)}, got {value!r:.100}"
     if isinstance(allowed := schema.get("enum"), list) and value not in allowed:
         return f"{_named(place)} must be one of {', '.join(map(repr, allowed))}, got {value!r:.100}"
@@ -158,20 +175,23 @@ def _problem(value: Any, schema: Any, place: str, root: Schema, levels: int) -> 
             found = [_problem(value, form, place, root, levels - 1) for form in forms]
             if found and all(found):
                 return found[0] if len(found) == 1 else f"{_named(place)} has none of the allowed forms: {found[0]}"
-    parts = [_problem(value, form, place, root, levels - 1) for form in schema.get("allOf") or ()]
+    forms = schema.get("allOf")
+    parts = [
+        _problem(value, form, place, root, levels - 1) for form in (forms if isinstance(forms, list | tuple) else ())
+    ]
     parts += [_bounds(value, schema, place)]
     if isinstance(value, Mapping):
         parts += _object_problems(value, schema, place, root, levels)
-    elif isinstance(value, list | tuple) and "items" in schema:
+    elif isinstance(value, list | tuple):
         items = enumerate(value)
-        parts += [_problem(item, schema["items"], f"{place}[{n}]", root, levels - 1) for n, item in items]
+        parts += [_problem(item, items_of(schema, n), f"{place}[{n}]", root, levels - 1) for n, item in items]
     return next(filter(None, parts), "")
 
 
 def _object_problems(value: Mapping[str, Any], schema: Schema, place: str, root: Schema, levels: int) -> list[str]:
-    known = schema.get("properties") or {}
+    known = properties_of(schema)
     inside = f"{place}." if place else ""
-    found = [f"{_named(inside + name)} is missing" for name in schema.get("required") or () if name not in value]
+    found = [f"{_named(inside + name)} is missing" for name in required_in(schema) if name not in value]
     rest = schema.get("additionalProperties", True)
     for name, item in value.items():
         if name in known or isinstance(rest, Mapping):
@@ -179,6 +199,29 @@ def _object_problems(value: Mapping[str, Any], schema: Schema, place: str, root:
         elif rest is False:
             found.append(f"{_named(inside + name)} is unknown; known are {', '.join(map(repr, known)) or 'no names'}")
     return found
+
+
+def properties_of(schema: Schema) -> Mapping[str, Any]:
+    """Return the schemas of an object's properties by name."""
+    found = schema.get("properties")
+    return found if isinstance(found, Mapping) else {}
+
+
+def required_in(schema: Schema) -> list[str]:
+    """Return the names of the properties that an object must have; `"required": true`, of old schemas, names none."""
+    return _texts(schema.get("required"))
+
+
+def items_of(schema: Schema, number: int) -> Any:
+    """Return the schema of an array's item, which may have its own by its place."""
+    first = schema.get("prefixItems")
+    if isinstance(first, list | tuple) and number < len(first):
+        return first[number]
+    return schema.get("items", {})
+
+
+def _texts(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list | tuple) else []
 
 
 def _bounds(value: Any, schema: Schema, place: str) -> str:
@@ -196,12 +239,19 @@ def _bounds(value: Any, schema: Schema, place: str) -> str:
         if not least <= len(value) <= most:
             return f"{_named(place)} must have {least} to {most} {parts}, got {len(value)}"
     if isinstance(value, str) and isinstance(pattern := schema.get("pattern"), str):
-        try:
-            if not re.search(pattern, value):
-                return f"{_named(place)} must match {pattern!r}, got {value!r:.100}"
-        except re.error:
-            pass  # a regular expression of another language
+        texts = _texts_matching(pattern)
+        if texts is not None and not texts.isinstance_python(value):
+            return f"{_named(place)} must match {pattern!r}, got {value!r:.100}"
     return ""
+
+
+@functools.lru_cache(maxsize=256)
+def _texts_matching(pattern: str) -> SchemaValidator | None:
+    """Return pydantic's check of a pattern, whose time is linear: Python's own can take hours over a short text."""
+    try:
+        return SchemaValidator(core_schema.str_schema(pattern=pattern))
+    except SchemaError:  # a regular expression of another language
+        return None
 
 
 def resolved(reference: str, root: Schema) -> Any:

@@ -9,17 +9,19 @@ import functools
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, Field, GetCoreSchemaHandler
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, TypeAdapter
 from pydantic_core import core_schema, to_jsonable_python
 
 MAX_DEPTH: Final = 64
 """The levels of a JSON value within a record. Readers of JSON allow 200 in all, and Python's own about 1,000."""
 MAX_PARTS: Final = 200_000
 """The number of values in a JSON value: one that holds a part in many places may be endless."""
+_ANY: Final[TypeAdapter[Any]] = TypeAdapter(Any)
 _MAX_BITS: Final = 1_024  # of a number, as many as a float has; Python reads no more than 4,300 digits
 
 
@@ -109,7 +111,22 @@ def without_sets(value: Any) -> Any:
         return sorted(map(without_sets, value), key=lambda item: json.dumps(to_jsonable_python(item, fallback=str)))
     if isinstance(value, dict):
         return {name: without_sets(item) for name, item in value.items()}
-    return [without_sets(item) for item in value] if type(value) in (list, tuple) else value
+    if isinstance(value, list | tuple | deque | Iterator):
+        return list(map(without_sets, value))
+    if hasattr(value, "__pydantic_serializer__") and not isinstance(value, type):
+        try:
+            plain = _ANY.dump_python(value)
+        except TypeError:  # a set of models cannot be a set of dicts
+            plain = dict(vars(value))
+        return without_sets(plain) if _holds_set(plain) else value  # some serializers are for JSON alone
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: without_sets(getattr(value, field.name)) for field in fields(value)}
+    return value
+
+
+def _holds_set(value: Any) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple | deque) else ()
+    return isinstance(value, set | frozenset) or any(map(_holds_set, parts))
 
 
 def _in_words(item: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import pytest
 
@@ -10,6 +12,7 @@ from metagym.envs.minihack.engine import GamePool
 from metagym.envs.minihack.env import MiniHackTextEnv
 from metagym.envs.minihack.families import DEFAULT_FAMILIES, GROUPS
 from metagym.envs.minihack.meta import MiniHackMetaEnv
+from metagym.errors import ConfigError
 from metagym.testing import FakeChatModel, check_text_env
 
 pytestmark = pytest.mark.minihack
@@ -81,3 +84,17 @@ def test_the_options_of_the_text_are_in_the_fingerprint() -> None:
 @pytest.mark.parametrize("family", [members[0] for members in GROUPS.values()])
 def test_one_family_of_each_group_passes_the_checks(family: str) -> None:
     check_text_env(MiniHackTextEnv(families=[family]))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"parts": ["map", "xx", "yy"]}, "Unknown part of the text 'xx'"),
+        ({"goal": "x"}, "Unknown goal 'x'"),
+        ({"rewards": "x"}, "Unknown rewards 'x'"),
+        ({"parts": "map"}, r"parts must be a list of names, got 'map'\. Write parts=\['map'\]"),
+    ],
+)
+def test_an_option_of_the_inner_environment_is_checked_at_once(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        MiniHackMetaEnv("demo", **options)

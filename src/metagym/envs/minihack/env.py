@@ -73,17 +73,12 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         self._families = expand_families(families)
         if not self._families:
             raise ConfigError("families must name at least one family or group, got none.")
-        for name, value, allowed in (
-            ("goal", goal, ("family", "none", "paper_task_line")),
-            ("rewards", rewards, ("success", "minihack")),
-            ("render_mode", render_mode or "ansi", ("ansi",)),
-        ):
-            if value not in allowed:
-                raise UnknownNameError.of(name, value, allowed)
+        if render_mode not in (None, "ansi"):
+            raise UnknownNameError.of("render_mode", render_mode, ("ansi",))
         self.render_mode = render_mode
         self.observation_space = TextSpace()
         self.action_space = TextSpace()
-        self._parts = check_parts(parts)
+        self._parts = check_text_options(parts, goal, rewards)
         self._goal_kind, self._rewards = goal, rewards
         self._auto_answer, self._display = auto_answer, display
         self._owns_pool = pool is None
@@ -218,3 +213,12 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
         if self._display:
             info["display"] = render_display(self.screen)
         return info
+
+
+def check_text_options(parts: Sequence[str], goal: str, rewards: str) -> tuple[str, ...]:
+    """Return the parts in their order, or raise ConfigError for a name that an option does not take."""
+    if goal not in (goals := ("family", "none", "paper_task_line")):
+        raise UnknownNameError.of("goal", goal, goals)
+    if rewards not in (kinds := ("success", "minihack")):
+        raise UnknownNameError.of("rewards", rewards, kinds)
+    return check_parts(parts)

@@ -10,7 +10,7 @@ from metagym.actor import ActorSpec
 from metagym.env import MetaEnv
 from metagym.envs.minihack.demo import DEFAULT_PROMPT, MiniHackDemoActor, MiniHackDemoReflector
 from metagym.envs.minihack.engine import GamePool
-from metagym.envs.minihack.env import MiniHackTextEnv
+from metagym.envs.minihack.env import MiniHackTextEnv, check_text_options
 from metagym.envs.minihack.families import DEFAULT_FAMILIES
 from metagym.envs.minihack.screen import DEFAULT_PARTS
 from metagym.envs.minihack.tasks import MiniHackTaskSet
@@ -47,6 +47,7 @@ class MiniHackMetaEnv(MetaEnv):
         display: bool = True,
         **options: Any,
     ) -> None:
+        check_text_options(parts, goal, rewards)
         self._inner: dict[str, Any] = {
             "parts": tuple(parts),
             "goal": goal,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metagym.errors import UnknownNameError
+from metagym.errors import ConfigError, UnknownNameError
 
 TERMINAL_WIDTH, MAP_WIDTH = 80, 79
 # A square that NetHack never wrote to holds 0.
@@ -159,11 +159,14 @@ def check_parts(parts: Iterable[str]) -> tuple[str, ...]:
     """Return the parts in the order of `PARTS`.
 
     Raises:
-        UnknownNameError: there is no part of that name.
+        ConfigError: the parts are no list, or there is no part of that name.
     """
-    wanted = set(parts)
-    for name in wanted - set(PARTS):
-        raise UnknownNameError.of("part of the text", name, PARTS)
+    if isinstance(parts, str):
+        raise ConfigError(f"parts must be a list of names, got {parts!r}. Write parts=[{parts!r}].")
+    wanted = list(parts)
+    for name in wanted:
+        if name not in PARTS:
+            raise UnknownNameError.of("part of the text", name, PARTS)
     return tuple(part for part in PARTS if part in wanted)
 
 

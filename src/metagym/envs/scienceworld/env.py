@@ -26,13 +26,18 @@ _HIDDEN: Final = ("reset task", "task")
 _CHOICE: Final = re.compile(r"^(\d+):\t", re.M)
 
 
+def check_simplifications(names: Sequence[str]) -> None:
+    """Raise ConfigError for a name that the package does not have."""
+    for name in names:
+        if name not in SIMPLIFICATIONS:
+            raise ConfigError(f"simplifications must be among {SIMPLIFICATIONS}, got {name!r}.")
+
+
 class ScienceWorldGame(JavaGame):
     """The tasks of ScienceWorld. `list_commands` lists all valid commands: some hundreds, at half of the speed."""
 
     def __init__(self, *, simplifications: Sequence[str] = (), list_commands: bool = False) -> None:
-        for name in simplifications:
-            if name not in SIMPLIFICATIONS:
-                raise ConfigError(f"simplifications must be among {SIMPLIFICATIONS}, got {name!r}.")
+        check_simplifications(simplifications)
         self.machine = JavaMachine("scienceworld", "scienceworld.jar")
         self._games = self.machine.jvm.scienceworld.runtime.pythonapi.PythonInterface()
         self._simplifications, self._list_commands = tuple(simplifications), list_commands

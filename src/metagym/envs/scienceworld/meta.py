@@ -9,7 +9,12 @@ from typing import Any, ClassVar
 from metagym.actor import ActorSpec
 from metagym.env import MetaEnv
 from metagym.envs.java_games import GoldPathExpert
-from metagym.envs.scienceworld.env import ScienceWorldEnv, ScienceWorldGame, ScienceWorldTaskSet
+from metagym.envs.scienceworld.env import (
+    ScienceWorldEnv,
+    ScienceWorldGame,
+    ScienceWorldTaskSet,
+    check_simplifications,
+)
 from metagym.envs.scienceworld.families import DEFAULT_FAMILIES
 from metagym.imports import package_versions
 
@@ -50,6 +55,7 @@ class ScienceWorldMetaEnv(MetaEnv):
         list_commands: bool = False,
         **options: Any,
     ) -> None:
+        check_simplifications(simplifications)
         self._simplifications, self._list_commands = tuple(simplifications), list_commands
         super().__init__(actor, **options)
 
