@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from metagym.runs import RunFolder
+from metagym.runs.folder import load_ledger
 from tests.cli.conftest import Metagym
 from tests.conftest import Serve
 from tests.test_spending_limits import respond
@@ -42,8 +44,45 @@ def test_it_takes_the_figures_of_an_earlier_run(serve: Serve, command: Metagym) 
     server = serve(respond)
     options = ("--option", "episodes_per_step=2", "--steps", 3, "--out", "run")
     command("run", "MetaGym/Gates-v0", "--actor", f"m@{server.base_url}", *options)
-    done = command(*GATES, "--steps", 3, "--seeds", 2, "--like", "run")
+    done = command(*GATES, *options[:4], "--seeds", 2, "--like", "run")
     assert re.search(rf"all, like run +│ {2 * len(server.requests)} ", done.out)
+
+
+def test_an_earlier_run_is_priced_by_role(serve: Serve, command: Metagym) -> None:
+    for name, price in (("cheap", 1), ("dear", 1_000)):
+        model = {"model": name, "base_url": serve(respond).base_url}
+        client = {"prices": {"prompt": price, "completion": price}}
+        Path(f"{name}.json").write_text(json.dumps({**model, "client": client}), encoding="utf-8")
+    options = ("--actor", "cheap.json", "--reflector", "dear.json", "--steps", 2, "--option", "episodes_per_step=2")
+    command("run", "MetaGym/Gates-v0", *options, "--out", "run")
+    estimate = json.loads(command(*GATES, *options, "--like", "run", "--json").out)
+    assert estimate["loads"]["all, like run"]["cost"] == pytest.approx(load_ledger(Path("run")).spent().cost)
+
+
+def test_an_earlier_evaluation_counts_by_its_episodes_and_reflections(serve: Serve, command: Metagym) -> None:
+    server = serve(respond)
+    fields = ("num_test=2", "num_validation=2", "episodes_per_step=2", "control=none")
+    command(
+        *("evaluate", "MetaGym/Gates-v0", "--families", "law-0007", "--seeds", 1, "--steps", 2, "--out", "out"),
+        *("--actor", f"m@{server.base_url}", *(f"--option={field}" for field in fields)),
+    )
+    (arm,) = (file.parent for file in Path("out").glob("*/*/manifest.json"))
+    rows = load_ledger(arm).rows().items()
+    calls = {role: sum(item.usage.num_calls for key, item in rows if key[0] == role) for role in ("actor", "reflector")}
+    wanted = 6 * calls["actor"] / RunFolder.open(arm).num_episodes + 3 * calls["reflector"] / 2
+    estimate = json.loads(command(*GATES, "--option", "episodes_per_step=2", "-n", 3, "--like", arm, "--json").out)
+    assert estimate["loads"][f"all, like {arm}"]["num_calls"] == pytest.approx(wanted)
+
+
+def test_a_preset_like_an_earlier_run_is_priced_by_role(serve: Serve, command: Metagym) -> None:
+    server = serve(respond)
+    cheap = {"model": "m", "base_url": server.base_url, "client": {"prices": {"prompt": 1, "completion": 1}}}
+    Path("cheap.json").write_text(json.dumps(cheap), encoding="utf-8")
+    Path("dear.json").write_text(json.dumps(cheap | {"client": {"prices": {"prompt": 9, "completion": 9}}}), "utf-8")
+    command("run", "MetaGym/Gates-v0", "--actor", "cheap.json", "-n", 1, "--out", "run")
+    preset = ("estimate", "--preset", "ict-small", "--like", "run", "--actor", "cheap.json", "--json", "--reflector")
+    (one,), (two,) = (json.loads(command(*preset, model).out) for model in ("cheap.json", "dear.json"))
+    assert one["cost"] < two["cost"] < 9 * one["cost"]
 
 
 def test_prices_and_reply_limits_come_from_the_models(command: Metagym) -> None:

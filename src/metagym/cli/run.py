@@ -23,7 +23,6 @@ from metagym.errors import ConfigError
 from metagym.rendering import plural
 
 if TYPE_CHECKING:
-    from metagym.budget import Prices
     from metagym.runs import Manifest
     from metagym.runs.cost_estimate import Load
 
@@ -166,9 +165,7 @@ def estimate_command(
 
     from metagym.budget import Prices
     from metagym.registration import check_options, make
-    from metagym.runs import RunFolder
-    from metagym.runs.cost_estimate import estimate_meta_step, read_load
-    from metagym.runs.folder import load_ledger
+    from metagym.runs.cost_estimate import cost_of, estimate_meta_step, loads_of_run
     from metagym.statistics import seeds_needed
 
     options = read_pairs(option)
@@ -196,29 +193,29 @@ def estimate_command(
     with make(env, num_steps=steps, actor="random", **options) as made:
         pilot = estimate_meta_step(made.unwrapped, reply_tokens=reply, reflection_tokens=reflection)
 
-    def row(load: Load, price: Prices | None) -> tuple[Load, float | None]:
-        times = load.times(steps * seeds)
-        return times, None if price is None else times.cost(price)
-
-    actor_prices, reflector_prices = model_options.prices_of(player) or given, model_options.prices_of(writer) or given
-    rows = {
-        "actor": row(pilot.actor, actor_prices),
-        "actor, at most": row(pilot.actor_at_most, actor_prices),
-        "reflector": row(pilot.reflector, reflector_prices),
-    }
+    num_steps = steps * seeds
+    by_role = [model_options.prices_of(spec) or given for spec in (player, writer)]
+    rows: dict[str, tuple[Load, float | None]] = {}
+    for name, load, price in (
+        ("actor", pilot.actor, by_role[0]),
+        ("actor, at most", pilot.actor_at_most, by_role[0]),
+        ("reflector", pilot.reflector, by_role[1]),
+    ):
+        rows[name] = load.times(num_steps), cost_of([load.times(num_steps)], [price])
     if like is not None:
-        played = max(1, len(RunFolder.open(like).history))
-        rows = {f"all, like {like}": row(read_load(load_ledger(like).rows(), played), actor_prices)}
+        an_episode, a_reflection = loads_of_run(like)
+        earlier = an_episode.times(pilot.num_pilot_episodes * num_steps), a_reflection.times(num_steps)
+        rows = {f"all, like {like}": (earlier[0] + earlier[1], cost_of(earlier, by_role))}
     used = [found for name, found in rows.items() if name != "actor, at most"]
     totals: dict[str, float] = {
         "tokens": sum(load.prompt_tokens + load.completion_tokens for load, _ in used),
         "calls": sum(load.num_calls for load, _ in used),
-        "episodes": pilot.num_pilot_episodes * steps * seeds,
+        "episodes": pilot.num_pilot_episodes * num_steps,
     }
     if all(cost is not None for _, cost in used):
         totals["cost"] = sum(cost or 0.0 for _, cost in used)
     exceeded = [name for name, limit in limits.items() if limit is not None and totals.get(name, 0) > limit * seeds]
-    minutes = (pilot.longest_episode + 1) * steps * seeds * seconds_per_call / 60
+    minutes = (pilot.longest_episode + 1) * num_steps * seconds_per_call / 60
     assumed = sd if sd is not None else math.sqrt(0.5 / tasks)
     needed = None if effect is None else seeds_needed(effect, assumed)
     if as_json:
