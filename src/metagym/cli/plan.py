@@ -42,7 +42,7 @@ def announce(
     Tokens are those of random episodes. An environment that does not come with metagym is not played for that, except
     for `--dry-run`: its episodes may be slow, or cost something.
     """
-    dry_run, is_played_by_model = flag_is_set(context, "--dry-run"), names_model(actor)
+    dry_run, is_played_by_model = flag_is_set(context, "--dry-run"), _asks_model(actor)
     is_ours = all(item.environment.startswith("MetaGym/") for item in planned)
     if is_played_by_model and (is_ours or dry_run):
         planned = estimated(planned, configs, actor=actor, reflector=reflector)
@@ -129,9 +129,14 @@ def _is_large(planned: Sequence[PlannedUse]) -> bool:
     return episodes > ASK_ABOVE_EPISODES or calls > ASK_ABOVE_CALLS or cost > ASK_ABOVE_COST
 
 
+def _asks_model(spec: Any) -> bool:
+    """Whether a spec names a model that will be called: its replies come from no cassette."""
+    return names_model(spec) and "recorded" not in spec and not (spec.get("client") or {}).get("offline")
+
+
 def _may_cost(spec: Any) -> bool:
     from metagym.models import is_local
 
-    if not names_model(spec) or is_local(str(spec["model"])):
+    if not _asks_model(spec) or is_local(str(spec["model"])):
         return False
     return urlsplit(spec.get("base_url") or "https://api.openai.com").hostname not in _LOOPBACK

@@ -107,8 +107,7 @@ def run_command(
         num_steps=steps,
         first_prompt=None if first_prompt is None else str(first_prompt),
     )
-    if replay is None:
-        _announce(context, manifest, as_json)
+    _announce(context, manifest, as_json)
     with contextlib.ExitStack() as stack:
         if replay is not None:
             cassette = stack.enter_context(contextlib.closing(Cassette(replay, mode="replay")))
