@@ -105,3 +105,23 @@ def test_it_names_the_limits_that_a_run_would_exceed(command: Metagym) -> None:
 def test_prices_need_both_numbers(command: Metagym) -> None:
     done = command(*GATES, "--prices", "prompt=1")
     assert (done.code, "--prices expects prompt=X,completion=Y" in done.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flags"),
+    [
+        (("--preset", "ict-small", "--budget", "calls=3", "--effect", 0.1, "--sd", 0.2), "--budget, --effect, --sd"),
+        (("--preset", "ict-small", "-n", 2, "--seeds", 4, "--option", "nosuch=1"), "--steps, --seeds, --option"),
+        (("--preset", "ict-small", "--seconds-per-call", 9, "--tasks", 3), "--seconds-per-call, --tasks"),
+        (("--like", "RUN", "--effect", 0.1, "--budget", "calls=1", "--seeds", 9), "--seeds, --budget, --effect"),
+        (("--like", "RUN", "--actor", "demo", "--steps", 10), "--steps, --actor"),
+        (("MetaGym/Gates-v0", "--like", "RUN", "--reply-tokens", 9), "--reply-tokens"),
+        (("MetaGym/Gates-v0", "--sd", 0.1), "--sd"),
+        (("MetaGym/Gates-v0", "--effect", 0.1, "--sd", 0.1, "--tasks", 7), "--tasks"),
+    ],
+)
+def test_a_flag_that_has_no_effect_is_refused_by_its_name(
+    command: Metagym, arguments: tuple[Any, ...], flags: str
+) -> None:
+    done = command("estimate", *arguments)
+    assert (done.code, f"Error: {flags} would have no effect: " in done.err) == (1, True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -98,6 +98,17 @@ def _expanded(args: list[str], shorthands: dict[str, str]) -> list[str]:
 def flag_is_set(context: Context, flag: str) -> bool:
     """Whether one of `FLAGS` was given to the command that runs."""
     return bool(context.meta.get(f"metagym {flag}"))
+
+
+def refuse_without_effect(context: Context, names: Collection[str], reason: str) -> None:
+    """Raise ConfigError if one of the parameters with these `names` was given: because of `reason` it has no effect."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in names and str(context.get_parameter_source(parameter.name)).endswith("COMMANDLINE")
+    ]
+    if given:
+        raise ConfigError(f"{', '.join(given)} would have no effect: {reason}")
 
 
 def read_pairs(options: Iterable[str] | None, *, name: str = "--option") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typer import Argument, Context, Option
 
 from metagym.cli import model_options
 from metagym.cli.console import JsonOption, SeedOption, errors, print_json, print_parts, print_text, resumable
-from metagym.cli.options import ENV_OPTION, EnvOption, read_assignments, read_pairs, read_text
+from metagym.cli.options import ENV_OPTION, EnvOption, read_assignments, read_pairs, read_text, refuse_without_effect
 from metagym.cli.plan import announce, estimated, plan_lines
 from metagym.cli.progress import progress
 from metagym.cli.purchases import print_what_it_buys
@@ -128,6 +128,7 @@ def resume_command(run: RunArgument, budget: model_options.BudgetOption = None, 
 
 
 def estimate_command(
+    context: Context,
     env: Annotated[str | None, Argument(help="A meta-environment; `metagym envs` lists them.")] = None,
     preset: Annotated[str | None, Option(help="A preset of `metagym evaluate`, in place of an environment.")] = None,
     steps: StepsOption = NUM_STEPS,
@@ -156,9 +157,9 @@ def estimate_command(
     """Estimate what a run will use before it starts, and how many seeds a wanted effect needs. Calls no model.
 
     --like RUN alone shows the sources of the noise of a finished evaluation, and what its cost, spent again on seeds,
-    test tasks or repetitions, would buy. --preset NAME estimates a whole evaluation. It takes the options of `metagym
-    run`: of actor and reflector it uses the prices and the max_tokens of their sampling, and it says which limits of
-    the budget the run would exceed.
+    test tasks or repetitions, would buy. --preset NAME estimates a whole evaluation, as the preset is. For an
+    environment it takes the options of `metagym run`: of actor and reflector it uses the prices and the max_tokens of
+    their sampling, and it says which limits of the budget the run would exceed. An option without effect is refused.
     """
     from pydantic import ValidationError
 
@@ -167,12 +168,24 @@ def estimate_command(
     from metagym.runs.cost_estimate import cost_of, estimate_meta_step, loads_of_run
     from metagym.statistics import seeds_needed
 
-    options = read_pairs(option)
+    names, of_model = set(context.params), {"actor", "reflector", "sampling", "reflector_sampling", "prices"}
     if env is None and preset is None and like is not None:
+        reason = "--like RUN alone shows the noise of a finished evaluation. Name an environment, or leave it out."
+        refuse_without_effect(context, names - {"like", "as_json"}, reason)
         print_what_it_buys(like, as_json)
         return
     if (env is None) == (preset is None):
         raise ConfigError("Expected an environment or --preset NAME, and not both: metagym estimate --preset ict.")
+    if preset is not None:
+        reason = "a preset is estimated as it is. To plan a changed one: metagym evaluate PRESET ... --dry-run."
+        refuse_without_effect(context, names - of_model - {"preset", "like", "reply_tokens", "as_json"}, reason)
+    if like is not None:
+        refuse_without_effect(context, {"reply_tokens"}, "the replies of an earlier run are counted with --like.")
+    if effect is None:
+        refuse_without_effect(context, {"sd", "tasks"}, "the number of seeds follows from --effect too. Add it.")
+    elif sd is not None:
+        refuse_without_effect(context, {"tasks"}, "the tasks replace --sd if it is not known. Leave one out.")
+    options = read_pairs(option)
     player = None if actor is None else model_options.read_actor(actor, sampling)
     asks = actor is not None or reflector is not None
     writer = model_options.read_reflector(reflector, reflector_sampling, actor=player) if asks else None
