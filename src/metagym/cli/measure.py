@@ -122,10 +122,7 @@ def evaluate_command(
             found = run_campaign(protocol, **arguments)
         carried = [score_there(item, elsewhere, protocol, actor_spec, limits) for item in found if elsewhere]
     if as_json:
-        for evaluated in (*streams, *found):
-            print_json(evaluated.reports)
-        for item in carried:
-            print_json(item)
+        print_json([*(report for evaluated in (*streams, *found) for report in evaluated.reports), *carried])
         return
     for guess in protocol.guessed:
         print_text(f"guessed: {guess}")
