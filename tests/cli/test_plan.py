@@ -128,6 +128,9 @@ def test_otherwise_nothing_is_asked(
         (("evaluate", "ict", "--families", "a", "--actor", "demo"), "has several environments"),
         ((*GATES, "--option", "num_tests=3", "--actor", "demo"), "Unknown option 'num_tests'.*"),
         ((*GATES, "--option", "num_test=0", "--actor", "demo"), "'num_test' got 0"),
+        ((*GATES, "--control", "none of these", "--actor", "demo", "--dry-run"), "Unknown control 'none of these'"),
+        ((*GATES, *2 * ("--control", "same again"), "--actor", "demo", "--dry-run"), "Expected each control once"),
+        (("arena", "--control", "nosuch", "--actor", "demo", "--dry-run"), "Unknown control 'nosuch'"),
         (("estimate",), "Expected an environment or --preset NAME, and not both"),
     ],
 )

@@ -69,7 +69,7 @@ def evaluate_command(
     --test-on ENV[:FAMILY,...] also scores the learned prompts, and each control, in another environment.
     Short forms of --option: --control NAME, --reflector-sampling NAME=VALUE,...
     """
-    from metagym.evaluation.campaign import folder_name, run_campaign, run_streams
+    from metagym.evaluation.campaign import check_names, folder_name, run_campaign, run_streams
     from metagym.evaluation.output.tables import (
         comparison_lines,
         interval_text,
@@ -101,6 +101,7 @@ def evaluate_command(
         more = plan_transfer(planned, elsewhere, protocol)
         there = [config.model_copy(update={"families": elsewhere.families}) for _, config in configs]
         planned, configs = [*planned, *more], [*configs, *((elsewhere, config) for config in there)]
+    check_names(protocol.configs(), wanted)
     if flag_is_set(context, "--dry-run") and protocol_name not in preset_names() and not is_stream:
         check_task_lists(protocol.configs())
     announce(context, planned, configs, **shared, as_json=as_json)
@@ -203,6 +204,7 @@ def arena_command(
     from metagym.budget import Budget
     from metagym.evaluation.arena import run_arena
     from metagym.evaluation.arena.run import arena_config, num_entrants
+    from metagym.evaluation.campaign import check_names
     from metagym.evaluation.output.tables import standings_tables
     from metagym.evaluation.planned_use import plan
     from metagym.evaluation.preset import load_preset
@@ -219,6 +221,7 @@ def arena_command(
     limits = model_options.read_budget(budget)
     names = methods or ["all"]
     configs = [(place, arena_config(config, protocol.budget)) for place, config in protocol.configs()]
+    check_names(configs, protocol.controls)
     planned = plan(configs, controls=protocol.controls, num_methods=num_entrants(names))
     announce(context, planned, configs, actor=actor_spec, reflector=model, budget=limits, as_json=as_json)
     path = out or Path("runs") / protocol.name

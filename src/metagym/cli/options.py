@@ -118,6 +118,8 @@ def read_pairs(options: Iterable[str] | None, *, name: str = "--option") -> dict
         key, equals, value = option.partition("=")
         if not equals:
             raise ConfigError(f"{name} expects NAME=VALUE, got {option!r}.")
+        if key in read:
+            raise ConfigError(f"{name} expects each name once, got {key!r} twice.")
         with contextlib.suppress(ValueError, RecursionError):  # a plain word needs no quotes
             value = json.loads(value)
         read[key] = value
