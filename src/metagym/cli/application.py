@@ -130,7 +130,7 @@ metagym presets list
 metagym presets show ict-small
 metagym compare runs/evaluate-ict-small
     metagym compare A B --margin 0.05
-metagym gate old.md new.md --actor demo
+metagym gate old.md new.md --actor demo --option families='["law-0007"]'
     metagym gate old.md new.md --env MetaGym/ALFWorld-v0 --actor NAME@URL --episodes 400 --markdown
 metagym arena --preset arena-small --actor demo
     metagym arena ict 'best_of_n(ict)' gepa --preset ict --actor NAME@URL --learning-budget episodes=50

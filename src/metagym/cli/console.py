@@ -23,7 +23,7 @@ errors = Console(stderr=True)
 AGAIN = "the same command again"  # the remedy of commands that resume by themselves what their folder holds
 
 JsonOption = Annotated[bool, Option("--json", help="Print JSON.")]
-SeedOption = Annotated[int, Option(help="Decides which tasks are drawn, and everything else that is random.")]
+SeedOption = Annotated[int, Option(min=0, help="Decides which tasks are drawn, and everything else that is random.")]
 
 
 def print_json(value: Any) -> None:
