@@ -11,6 +11,7 @@ from typer import Argument, Context, Option
 from metagym.cli import model_options
 from metagym.cli.console import JsonOption, print_json, print_parts, print_text, resumable
 from metagym.cli.options import flag_is_set, read_pairs
+from metagym.cli.out_folder import check_out
 from metagym.cli.plan import announce
 from metagym.cli.progress import progress
 from metagym.cli.transfer import other_world, plan_transfer, score_there
@@ -101,11 +102,11 @@ def evaluate_command(
         more = plan_transfer(planned, elsewhere, protocol)
         there = [config.model_copy(update={"families": elsewhere.families}) for _, config in configs]
         planned, configs = [*planned, *more], [*configs, *((elsewhere, config) for config in there)]
+    path = check_out(out or Path("runs") / f"evaluate-{protocol.name}", "evaluation")
     check_names(protocol.configs(), wanted)
     if flag_is_set(context, "--dry-run") and protocol_name not in preset_names() and not is_stream:
         check_task_lists(protocol.configs())
     announce(context, planned, configs, **shared, as_json=as_json)
-    path = out or Path("runs") / f"evaluate-{protocol.name}"
     streams: list[Any] = []
     found: list[Any] = []
     with resumable(path, f"the same command with --out {path}"), progress(path) as bars:
@@ -221,10 +222,10 @@ def arena_command(
     limits = model_options.read_budget(budget)
     names = methods or ["all"]
     configs = [(place, arena_config(config, protocol.budget)) for place, config in protocol.configs()]
+    path = check_out(out or Path("runs") / protocol.name, "arena")
     check_names(configs, protocol.controls)
     planned = plan(configs, controls=protocol.controls, num_methods=num_entrants(names))
     announce(context, planned, configs, actor=actor_spec, reflector=model, budget=limits, as_json=as_json)
-    path = out or Path("runs") / protocol.name
     with resumable(path, f"the same command with --out {path}"), progress(path) as bars:
         bar = bars.add_task("episodes", total=None)
         bouts = run_arena(

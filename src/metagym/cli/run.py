@@ -15,6 +15,7 @@ from typer import Argument, Context, Option
 from metagym.cli import model_options
 from metagym.cli.console import JsonOption, SeedOption, errors, print_json, print_parts, print_text, resumable
 from metagym.cli.options import ENV_OPTION, EnvOption, read_assignments, read_pairs, read_text, refuse_without_effect
+from metagym.cli.out_folder import check_out
 from metagym.cli.plan import announce, estimated, plan_lines
 from metagym.cli.progress import progress
 from metagym.cli.purchases import print_what_it_buys
@@ -59,10 +60,10 @@ def demo_command(
     if recorded:
         if (env, steps, seed) != (GATES, NUM_STEPS, 0):
             raise ConfigError("--recorded plays one run as it was: it takes no --env, --steps and --seed.")
-        _play_recorded(out or _new_folder("recorded"), as_json)
+        _play_recorded(_folder(out, "recorded"), as_json)
         return
     manifest = Manifest(env_id=env, env_options={"actor": "demo"}, reflector="demo", seed=seed, num_steps=steps)
-    _play(manifest, out or _new_folder(f"demo-{env}-seed{seed}"), as_json)
+    _play(manifest, _folder(out, f"demo-{env}-seed{seed}"), as_json)
 
 
 def run_command(
@@ -107,12 +108,13 @@ def run_command(
         num_steps=steps,
         first_prompt=None if first_prompt is None else str(first_prompt),
     )
+    path = _folder(out, f"{env}-seed{seed}")
     _announce(context, manifest, as_json)
     with contextlib.ExitStack() as stack:
         if replay is not None:
             cassette = stack.enter_context(contextlib.closing(Cassette(replay, mode="replay")))
             stack.enter_context(cassette.open())
-        _play(manifest, out or _new_folder(f"{env}-seed{seed}"), as_json)
+        _play(manifest, path, as_json)
 
 
 def resume_command(run: RunArgument, budget: model_options.BudgetOption = None, as_json: JsonOption = False) -> None:
@@ -332,7 +334,9 @@ def _play(
     print_run(path, as_json=as_json)
 
 
-def _new_folder(name: str) -> Path:
+def _folder(out: Path | None, name: str) -> Path:
+    if out is not None:
+        return check_out(out, "run")
     stem = name.replace("MetaGym/", "").replace("/", "-").replace(":", "-").lower()
     number = 1
     while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
