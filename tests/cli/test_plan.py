@@ -131,6 +131,11 @@ def test_otherwise_nothing_is_asked(
         ((*GATES, "--control", "none of these", "--actor", "demo", "--dry-run"), "Unknown control 'none of these'"),
         ((*GATES, *2 * ("--control", "same again"), "--actor", "demo", "--dry-run"), "Expected each control once"),
         (("arena", "--control", "nosuch", "--actor", "demo", "--dry-run"), "Unknown control 'nosuch'"),
+        (("arena", "icct", "--actor", "demo", "--dry-run"), "'icct'"),
+        (("arena", "best_of_n(icct)", "--actor", "demo", "--dry-run"), "'icct'"),
+        (("run", GATES[1], "--actor", "nomod:x", "--reflector", "fixed", "--dry-run"), "nomod"),
+        (("run", GATES[1], "--actor", "demo", "--reflector", "nomod:x", "--dry-run"), "nomod"),
+        ((*GATES, "--actor", "demo", "--reflector", "nomod:x:demo", "--dry-run"), "nomod"),
         (("estimate",), "Expected an environment or --preset NAME, and not both"),
     ],
 )

@@ -204,11 +204,12 @@ def arena_command(
     """
     from metagym.budget import Budget
     from metagym.evaluation.arena import run_arena
-    from metagym.evaluation.arena.run import arena_config, num_entrants
+    from metagym.evaluation.arena.run import arena_config, make_entrants, num_entrants
     from metagym.evaluation.campaign import check_names
     from metagym.evaluation.output.tables import standings_tables
     from metagym.evaluation.planned_use import plan
     from metagym.evaluation.preset import load_preset
+    from metagym.reflectors import make_reflector
     from metagym.report import make_report
 
     actor_spec = model_options.read_actor(actor, sampling)
@@ -224,6 +225,8 @@ def arena_command(
     configs = [(place, arena_config(config, protocol.budget)) for place, config in protocol.configs()]
     path = check_out(out or Path("runs") / protocol.name, "arena")
     check_names(configs, protocol.controls)
+    if flag_is_set(context, "--dry-run"):  # no model is needed to see whether the methods exist
+        make_entrants(names, model={"model": "demo"}, demo=lambda: make_reflector("fixed"))
     planned = plan(configs, controls=protocol.controls, num_methods=num_entrants(names))
     announce(context, planned, configs, actor=actor_spec, reflector=model, budget=limits, as_json=as_json)
     with resumable(path, f"the same command with --out {path}"), progress(path) as bars:

@@ -42,6 +42,8 @@ def announce(
     Tokens are those of random episodes. An environment that does not come with metagym is not played for that, except
     for `--dry-run`: its episodes may be slow, or cost something.
     """
+    for spec in (actor, reflector):
+        _check_import_path(spec)
     dry_run, is_played_by_model = flag_is_set(context, "--dry-run"), _asks_model(actor)
     is_ours = all(item.environment.startswith("MetaGym/") for item in planned)
     if is_played_by_model and (is_ours or dry_run):
@@ -127,6 +129,18 @@ def _is_large(planned: Sequence[PlannedUse]) -> bool:
     cost = sum(item.cost or 0.0 for item in planned)
     episodes = sum(item.num_episodes for item in planned)
     return episodes > ASK_ABOVE_EPISODES or calls > ASK_ABOVE_CALLS or cost > ASK_ABOVE_COST
+
+
+def _check_import_path(spec: Any) -> None:
+    """Import the class or function that a spec names, so that the plan of a wrong name is refused."""
+    from metagym.imports import import_object
+    from metagym.reflectors.registry import find_method
+
+    if isinstance(spec, Mapping):
+        if "method" in spec:
+            find_method(spec["method"])
+    elif isinstance(spec, str) and ":" in spec and not Path(spec).is_dir():
+        import_object(spec)
 
 
 def _asks_model(spec: Any) -> bool:
