@@ -102,9 +102,17 @@ def test_it_names_the_limits_that_a_run_would_exceed(command: Metagym) -> None:
     assert "exceeded" not in command(*GATES, "--seeds", 2, "--budget", "episodes=50").out
 
 
-def test_prices_need_both_numbers(command: Metagym) -> None:
-    done = command(*GATES, "--prices", "prompt=1")
-    assert (done.code, "--prices expects prompt=X,completion=Y" in done.err) == (1, True)
+def test_prices_are_two_finite_numbers(command: Metagym) -> None:
+    for prices in ("prompt=1", "prompt=Infinity,completion=1"):
+        done = command(*GATES, "--prices", prices)
+        assert (done.code, "--prices expects prompt=X,completion=Y" in done.err) == (1, True)
+
+
+def test_a_models_price_that_is_no_price_is_named(command: Metagym) -> None:
+    model = {"model": "m", "client": {"prices": {"prompt": -1.0, "completion": 2.0}}}
+    Path("model.json").write_text(json.dumps(model), encoding="utf-8")
+    done = command(*GATES, "--actor", "model.json")
+    assert (done.code, "Error: Field of prices 'prompt' got -1.0" in done.err) == (1, True)
 
 
 @pytest.mark.parametrize(
