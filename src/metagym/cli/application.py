@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import logging
 import os
@@ -250,6 +251,9 @@ def main() -> None:
             errors.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
             if hint := _hint(error):
                 print_text(hint, to=errors)
+        elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            errors.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+            print_text("Make room for the output and the records, and give the command again.", to=errors)
         else:
             name, _, message = with_place(error).partition(": ")
             errors.print(f"[red]Unexpected {name}:[/red] {escape(message)}", highlight=False)
