@@ -145,7 +145,10 @@ def _check_import_path(spec: Any) -> None:
 
 def _asks_model(spec: Any) -> bool:
     """Whether a spec names a model that will be called: its replies come from no cassette."""
-    return names_model(spec) and "recorded" not in spec and not (spec.get("client") or {}).get("offline")
+    if not names_model(spec) or "recorded" in spec:
+        return False
+    client = spec.get("client")  # a value of another type is refused when the model is made
+    return not (isinstance(client, Mapping) and client.get("offline"))
 
 
 def _may_cost(spec: Any) -> bool:
