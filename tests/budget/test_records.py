@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from metagym.budget import Attempt, AttemptOutcome, CallLog, Prices, Spending, add_attempt
 from metagym.errors import RunFolderError
@@ -19,6 +21,13 @@ def test_cost_counts_cached_tokens_at_their_price() -> None:
     usage = Usage(prompt_tokens=1000, cached_tokens=400, completion_tokens=100)
     assert PRICES.of(usage) == pytest.approx((600 * 2.0 + 400 * 0.5 + 100 * 10.0) / 1e6)
     assert Prices(prompt=2.0, completion=10.0).of(usage) == pytest.approx((1000 * 2.0 + 100 * 10.0) / 1e6)
+
+
+@pytest.mark.parametrize("price", [math.inf, math.nan, -1.0])
+@pytest.mark.parametrize("name", ["prompt", "completion", "cached"])
+def test_a_price_is_a_finite_number(name: str, price: float) -> None:
+    with pytest.raises(ValidationError):
+        Prices(**{"prompt": 1.0, "completion": 1.0, name: price})
 
 
 @given(prompt=st.integers(0, 10_000), cached=st.integers(0, 10_000), completion=st.integers(0, 10_000))

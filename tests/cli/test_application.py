@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,6 @@ SLOW = {
     "evaluate",
     "extend",
     "compare",
-    "gate",
     "arena",
     "train demo",
     "train grpo",
@@ -48,6 +48,10 @@ def examples_of(name: str) -> list[list[str]]:
     return [shlex.split(line) for line in lines if line.startswith("metagym ")]
 
 
+def options_of(name: str) -> set[str]:
+    return {option for parameter in COMMANDS[name].params for option in parameter.opts}
+
+
 def test_all_commands_are_there() -> None:
     alone = (
         "demo show watch report note plot runs run resume repair estimate serve verify evaluate extend compare gate"
@@ -69,8 +73,7 @@ def test_all_commands_are_there() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_and_those_that_print_data_print_json(name: str) -> None:
     assert COMMANDS[name].help
-    options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
-    assert "--json" in options or name in WITHOUT_JSON
+    assert "--json" in options_of(name) or name in WITHOUT_JSON
     for parameter in COMMANDS[name].params:
         assert getattr(parameter, "help", "argument"), f"{name}: {parameter.name} has no help"
 
@@ -94,9 +97,21 @@ def test_the_first_example_of_each_command_runs(command: Metagym) -> None:
     """In the order of the help: each begins with what the ones before it wrote."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("jinja2")
+    for prompt in ("old.md", "new.md"):
+        Path(prompt).write_text("Knock at every gate.", encoding="utf-8")
     for name in [name for name in COMMANDS if name not in SLOW]:
         done = command(*examples_of(name)[0][1:])
-        assert done.code == 0 or name == "doctor", f"{name}: {done.err}"
+        if name == "gate":
+            assert (done.code, done.out.partition(":")[0]) == (2, "cannot tell")  # the prompts are equal
+        else:
+            assert done.code == 0 or name == "doctor", f"{name}: {done.err}"
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if "--seed" in options_of(name)])
+def test_no_seed_is_below_0(command: Metagym, name: str) -> None:
+    done = command(*name.split(), *examples_of(name)[0][1 + len(name.split()) :], "--seed", -1)
+    assert (done.code, "Invalid value for '--seed'" in done.err) == (2, True)
+    assert not Path("runs").exists()
 
 
 def test_the_help_of_a_command_with_models_explains_spec(command: Metagym) -> None:

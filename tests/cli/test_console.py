@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import sys
 from pathlib import Path
@@ -121,6 +123,16 @@ def test_the_hint_fits_what_failed(
     assert (hint in lines[-1] and len(lines) == 2) if hint else len(lines) == 1
 
 
+def test_a_full_disk_is_no_defect(command: Metagym, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("metagym.registration.meta_env_ids", fail)
+    done = command("envs")
+    assert (done.code, "defect" in done.err) == (1, False)
+    assert "Make room for the output and the records, and give the command again." in done.err
+
+
 @pytest.mark.usefixtures("lessons")
 def test_debug_shows_the_traceback_from_any_place_in_the_command(
     command: Metagym,
@@ -175,6 +187,14 @@ def test_letters_that_the_output_does_not_know_are_replaced(tmp_path: Path) -> N
     assert "????" in done.stdout
     done = run_python(CLI, "doctor", env=locale, cwd=tmp_path)
     assert "-> export LANG=C.UTF-8 PYTHONUTF8=1" in done.stdout
+
+
+@pytest.mark.parametrize("show", [("show", "Öffne 门", "--json"), ("watch", "Öffne 门", "--once", "--json")])
+def test_json_loses_no_letter_in_any_encoding(command: Metagym, tmp_path: Path, show: tuple[str, ...]) -> None:
+    command("demo", "-n", 1, "--out", "Öffne 门")
+    done = run_python(CLI, *show, env={"PYTHONIOENCODING": "ascii"}, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Öffne 门" in json.dumps(json.loads(done.stdout), ensure_ascii=False)
 
 
 def test_a_shell_completes_commands() -> None:

@@ -10,7 +10,7 @@ import pytest
 from metagym.cli import console
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation.preset import load_preset, preset_names
-from tests.cli.conftest import invoke
+from tests.cli.conftest import Metagym, invoke
 
 SMALL = """
 num_steps = 2
@@ -66,6 +66,17 @@ def test_evaluate_json_and_the_stream(preset: Path) -> None:
     assert len(json.loads(printed[printed.index("[") :])) == 1  # `invoke` returns the plan on the error stream, too
     preset.write_text(SMALL.replace("num_steps", 'protocol = "stream"\nnum_steps').replace("[3]", "[1]"))
     assert "test scores along the stream" in invoke("evaluate", "--preset", preset, "--actor", "demo", "--out", "b")
+
+
+def test_json_is_one_list_of_all_reports_and_of_what_was_carried_over(command: Metagym) -> None:
+    fields = ("num_test=2", "num_validation=2", "episodes_per_step=[2, 3]", "control=none")
+    evaluate = ("evaluate", "MetaGym/Gates-v0", "--families", "law-0007", "--seeds", 2, "--steps", 1, "--out", "out")
+    options = ("--actor", "demo", *(f"--option={field}" for field in fields), "--test-on", "MetaGym/Gates-v0:law-0900")
+    printed = json.loads(command(*evaluate, *options, "--json").out)
+    assert [item["config"]["episodes_per_step"] for item in printed[:2]] == [2, 3]
+    assert [item["scored_in"] for item in printed[2:]] == [["law-0900"], ["law-0900"]]
+    extended = json.loads(command("extend", "out", "--seeds", 3, "--json").out)
+    assert [(item["config"]["episodes_per_step"], item["looks"]) for item in extended] == [(2, [2, 3]), (3, [2, 3])]
 
 
 def test_what_was_learned_on_one_world_is_scored_on_another_and_read_again(preset: Path) -> None:

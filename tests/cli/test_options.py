@@ -38,6 +38,8 @@ def test_text_of_another_form_is_refused(text: str) -> None:
 def test_a_name_is_given_once() -> None:
     with pytest.raises(ConfigError, match="expects each name once, got 'a' twice"):
         read_assignments("--sampling", "a=1,a=2")
+    with pytest.raises(ConfigError, match="--option expects each name once, got 'a' twice"):
+        read_pairs(["a=1", "b=2", "a=3"])
 
 
 # Options of the first release -------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from metagym import cli
 from metagym.evaluation.planned_use import plan
 from metagym.evaluation.preset import load_preset, preset_for, with_fields
 from tests.cli.conftest import Metagym
+from tests.conftest import Serve
 
 GATES = ("evaluate", "MetaGym/Gates-v0", "--families", "law-0007", "--seeds", 1, "--steps", 1)
 SMALL = ("--option", "num_test=2", "--option", "num_validation=2", "--option", "episodes_per_step=2")
@@ -74,6 +75,19 @@ def test_calls_tokens_and_cost_are_those_of_random_episodes(command: Metagym) ->
     assert item["cost"] == pytest.approx((load["prompt_tokens"] + 2 * load["completion_tokens"]) / 1e6)
 
 
+def test_a_dry_run_of_a_replay_starts_nothing(command: Metagym, serve: Serve) -> None:
+    model = {"model": "m", "base_url": serve("Action: knock").base_url}
+    model |= {"client": {"prices": {"prompt": 1, "completion": 1}}}
+    Path("model.json").write_text(json.dumps(model))
+    run = ("run", "MetaGym/Gates-v0", "--actor", "model.json", "--reflector", "fixed", "-n", 1, "--out")
+    assert command(*run, "first").code == 0
+    done = command(*run, "second", "--option", "replay=first/replies.sqlite", "--dry-run")
+    assert (done.code, done.out) == (0, "")
+    assert "at most 5 episodes" in done.err
+    assert "cost" not in done.err  # replies that are replayed are free
+    assert not Path("second").exists()
+
+
 def test_a_paid_server_without_a_budget_is_said(command: Metagym) -> None:
     done = command(*GATES, *SMALL, *PAID, "--dry-run")
     assert "No budget is set, and gpt-4o-mini may cost money: --budget tokens=N or cost=X" in done.err
@@ -114,6 +128,14 @@ def test_otherwise_nothing_is_asked(
         (("evaluate", "ict", "--families", "a", "--actor", "demo"), "has several environments"),
         ((*GATES, "--option", "num_tests=3", "--actor", "demo"), "Unknown option 'num_tests'.*"),
         ((*GATES, "--option", "num_test=0", "--actor", "demo"), "'num_test' got 0"),
+        ((*GATES, "--control", "none of these", "--actor", "demo", "--dry-run"), "Unknown control 'none of these'"),
+        ((*GATES, *2 * ("--control", "same again"), "--actor", "demo", "--dry-run"), "Expected each control once"),
+        (("arena", "--control", "nosuch", "--actor", "demo", "--dry-run"), "Unknown control 'nosuch'"),
+        (("arena", "icct", "--actor", "demo", "--dry-run"), "'icct'"),
+        (("arena", "best_of_n(icct)", "--actor", "demo", "--dry-run"), "'icct'"),
+        (("run", GATES[1], "--actor", "nomod:x", "--reflector", "fixed", "--dry-run"), "nomod"),
+        (("run", GATES[1], "--actor", "demo", "--reflector", "nomod:x", "--dry-run"), "nomod"),
+        ((*GATES, "--actor", "demo", "--reflector", "nomod:x:demo", "--dry-run"), "nomod"),
         (("estimate",), "Expected an environment or --preset NAME, and not both"),
     ],
 )

@@ -184,7 +184,16 @@ def test_the_list_of_runs_names_the_model_and_the_day(serve: Serve, command: Met
 def test_an_export_to_a_place_that_cannot_be_written_says_so(command: Metagym, options: tuple[str, str]) -> None:
     if options[0] == "--parquet":
         pytest.importorskip("pyarrow", reason="needs the extra report")
-    command("demo", "-n", 1, "--out", "mine")
+    fields = ("num_test=1", "num_validation=1", "control=none")
+    run = ("evaluate", "MetaGym/Gates-v0", "--actor", "demo", "--families", "law-0007", "--seeds", 1, "--steps", 1)
+    command(*run, *(f"--option={field}" for field in fields), "--out", "out")
     Path("file").write_text("")
     with pytest.raises(RunFolderError, match="Expected a place that can be written at"):
-        invoke("export", "mine", *options)
+        invoke("export", "out/gates-v0-k5/demo", *options)
+
+
+def test_the_scores_of_a_single_run_are_not_exported(command: Metagym) -> None:
+    command("demo", "-n", 1, "--out", "mine")
+    done = command("export", "mine", "--parquet", "scores.parquet")
+    assert (done.code, "Expected an evaluation, got a single run" in done.err) == (1, True)
+    assert not Path("scores.parquet").exists()

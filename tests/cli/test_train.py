@@ -143,7 +143,7 @@ def test_actor_turns_are_exported_as_they_were_sent(command: Metagym) -> None:
     assert command(*arguments, "--kind", "branches")[0] == 0
     branches = [json.loads(line) for line in Path("turns.jsonl").read_text().splitlines()]
     assert len(branches) == 4 * len(turns), "the action that was taken, and three others"
-    code, _, err = command(*arguments, "--option", "episodes_per_step=3")
+    code, _, err = command(*(word.replace("_step=2", "_step=3") for word in arguments))
     assert code == 1
     assert "Expected experience with the fingerprint" in err.replace("\n", " ")
 
@@ -180,7 +180,7 @@ class SpeakingActor(ChatActor):
         (("--reward", "on=later"), "'on' got 'later': Input should be 'same' or 'fresh'"),
         (("--reflector", "."), "Expected a causal language model"),
         (("--data", "nowhere"), "Make it: metagym train collect"),
-        (("--option", "episodes_per_step=3"), "Expected experience of this environment"),
+        (("--option", "max_steps=9"), "Expected experience of this environment"),
         (("--meta-episode", "num_turns=2"), "--meta-episode is for whole meta-episodes: leave out --data"),
     ],
 )

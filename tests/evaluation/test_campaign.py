@@ -34,6 +34,22 @@ def test_an_option_of_a_preset_that_would_be_ignored_is_refused(
         run_campaign(preset.model_copy(update={"environments": changed}), actor="demo", reflector="demo", path=tmp_path)
 
 
+def test_evaluations_that_would_share_a_folder_are_refused_before_anything_is_played(tmp_path: Path) -> None:
+    preset = load_preset("ict-small")
+    (place,) = preset.environments
+    other = place.model_copy(update={"families": ("law-0500",), "options": {"max_steps": 12}})
+    twice = preset.model_copy(update={"environments": (place, other)})
+    with pytest.raises(ConfigError, match=r"records have different folders, got gates-v0-k5 twice"):
+        run_campaign(twice, actor="demo", reflector="demo", path=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_control_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"actor": "demo", "reflector": "demo", "path": tmp_path}
+    with pytest.raises(ConfigError, match="Expected each control once, got 'same again' twice"):
+        run_campaign(load_preset("ict-small"), **arguments, controls=["same again", "same again"])
+
+
 def test_a_campaign_evaluates_all_arms_and_resumes_in_its_folder(tmp_path: Path) -> None:
     update = {"num_seeds": 2, "num_steps": 2, "num_validation": 3, "num_test": 3}
     preset = load_preset("ict-small").model_copy(update=update)

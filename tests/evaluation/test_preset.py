@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from metagym.errors import ConfigError, UnknownNameError
-from metagym.evaluation.preset import load_preset, preset_names, with_sampling
+from metagym.evaluation.preset import load_preset, preset_for, preset_names, with_fields, with_sampling
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -62,3 +62,36 @@ def test_a_preset_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"Expected a preset in TOML at .*mine.toml"):
         load_preset(str(tmp_path / "mine.toml"))
+
+
+TWICE = """
+episodes_per_step = [2]
+controls = ["same again"]
+[[environments]]
+id = "MetaGym/Gates-v0"
+families = ["law-0007"]
+train_families = ["law-0001"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("once", "twice", "problem"),
+    [
+        ("[2]", "[2, 2]", "Expected each k of episodes_per_step once, got 2 twice"),
+        ('["same again"]', '["same again", "same again"]', "Expected each control once, got 'same again' twice"),
+        ('["law-0007"]', '["law-0007", "law-0007"]', "Expected each family once, got 'law-0007' twice"),
+        ('["law-0001"]', '["law-0001", "law-0001"]', "Expected each family of train_families once, got 'law-0001'"),
+    ],
+)
+def test_what_a_preset_names_twice_is_refused(tmp_path: Path, once: str, twice: str, problem: str) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(TWICE.replace(once, twice))
+    with pytest.raises(ConfigError, match=problem):
+        load_preset(str(file))
+
+
+def test_what_an_option_of_an_evaluation_names_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match="Expected each family once, got 'law-0007' twice"):
+        preset_for("MetaGym/Gates-v0", families=["law-0007", "law-0007"])
+    with pytest.raises(ConfigError, match="Expected each k of episodes_per_step once, got 3 twice"):
+        with_fields(load_preset("ict-small"), {"episodes_per_step": [3, 3]})

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from metagym.actor import ChatActor
-from metagym.budget import Attempt, Ledger, Prices
+from metagym.budget import Prices
 from metagym.errors import ConfigError
 from metagym.models import estimate_tokens
-from metagym.runs.cost_estimate import Load, estimate_meta_step, read_load
+from metagym.runs.cost_estimate import Load, cost_of, estimate_meta_step
 from metagym.testing import FakeChatModel
-from metagym.types import Usage
 from tests.conftest import MakeGates
 
 
@@ -38,10 +37,8 @@ def test_a_pilot_calls_no_model(make_gates: MakeGates) -> None:
         estimate_meta_step(make_gates("demo"), reply_tokens=50)
 
 
-def test_loads_have_a_price_and_an_earlier_run_gives_them() -> None:
-    load = Load(num_calls=2, prompt_tokens=1e6, completion_tokens=5e5)
-    assert load.times(2).cost(Prices(prompt=1.0, completion=4.0)) == pytest.approx(2 * (1.0 + 2.0))
-    ledger = Ledger()
-    usage = Usage(prompt_tokens=100, completion_tokens=10, num_calls=1)
-    ledger.load([Attempt(number=0, role="actor", purpose="learning", meta_step=0, outcome="whole", usage=usage)])
-    assert read_load(ledger.rows(), 2) == Load(num_calls=0.5, prompt_tokens=50, completion_tokens=5)
+def test_loads_have_a_price() -> None:
+    load, prices = Load(num_calls=2, prompt_tokens=1e6, completion_tokens=5e5), Prices(prompt=1.0, completion=4.0)
+    assert load.times(2).cost(prices) == pytest.approx(2 * (1.0 + 2.0))
+    assert cost_of([load, load.times(0)], [prices, None]) == pytest.approx(1.0 + 2.0)
+    assert cost_of([load, load], [prices, None]) is None

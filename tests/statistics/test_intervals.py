@@ -152,8 +152,12 @@ def test_equivalence_is_two_one_sided_t_tests() -> None:
     assert equivalence_p(sample, 0.1) == pytest.approx(max(below, above))
     assert equivalence_p([0.0] * 5, 0.1) == equivalence_p([0.2] * 5, 0.1) == 1.0  # no variance, no certainty
     assert equivalence_p([0.2], 0.1) is None
-    with pytest.raises(ConfigError, match=r"margin must be above 0, in units of the score, got 0"):
-        equivalence_p(sample, 0)
+
+
+@pytest.mark.parametrize("margin", [0, -0.1, math.inf, math.nan])
+def test_a_margin_that_is_no_finite_number_above_0_is_refused(margin: float) -> None:
+    with pytest.raises(ConfigError, match=r"margin must be finite and above 0, in units of the score, got"):
+        equivalence_p([0.1, 0.2, 0.3], margin)
 
 
 @pytest.mark.parametrize(

@@ -73,9 +73,9 @@ def test_one_replicate_detects_nothing() -> None:
     assert detectable_effect(1.0, 1) == math.inf
 
 
-@pytest.mark.parametrize("numbers", [(0.0, 1.0), (-1.0, 1.0), (0.1, 0.0)])
-def test_effects_and_deviations_that_are_not_positive_are_refused(numbers: tuple[float, float]) -> None:
-    with pytest.raises(ConfigError, match="Expected effect, sd > 0"):
+@pytest.mark.parametrize("numbers", [(0.0, 1.0), (-1.0, 1.0), (0.1, 0.0), (math.inf, 1.0), (0.1, math.inf)])
+def test_effects_and_deviations_that_are_not_finite_and_positive_are_refused(numbers: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match="Expected finite effect, sd > 0"):
         seeds_needed(*numbers)
 
 

@@ -44,10 +44,10 @@ def spending_on(purpose: Purpose) -> Iterator[None]:
 class Prices(Record):
     """The prices of a model, in money per million tokens, in any currency."""
 
-    prompt: float = Field(ge=0.0)
-    completion: float = Field(ge=0.0)
+    prompt: float = Field(ge=0.0, allow_inf_nan=False)
+    completion: float = Field(ge=0.0, allow_inf_nan=False)
     """Reasoning tokens count as completion."""
-    cached: float | None = Field(default=None, ge=0.0)
+    cached: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
     """For prompt tokens from the server's cache; None means the price of the other prompt tokens."""
 
     def of(self, usage: Usage) -> float:

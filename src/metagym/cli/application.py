@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import logging
 import os
@@ -130,7 +131,7 @@ metagym presets list
 metagym presets show ict-small
 metagym compare runs/evaluate-ict-small
     metagym compare A B --margin 0.05
-metagym gate old.md new.md --actor demo
+metagym gate old.md new.md --actor demo --option families='["law-0007"]'
     metagym gate old.md new.md --env MetaGym/ALFWorld-v0 --actor NAME@URL --episodes 400 --markdown
 metagym arena --preset arena-small --actor demo
     metagym arena ict 'best_of_n(ict)' gepa --preset ict --actor NAME@URL --learning-budget episodes=50
@@ -250,6 +251,9 @@ def main() -> None:
             errors.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
             if hint := _hint(error):
                 print_text(hint, to=errors)
+        elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            errors.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+            print_text("Make room for the output and the records, and give the command again.", to=errors)
         else:
             name, _, message = with_place(error).partition(": ")
             errors.print(f"[red]Unexpected {name}:[/red] {escape(message)}", highlight=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import shlex
@@ -23,12 +24,15 @@ errors = Console(stderr=True)
 AGAIN = "the same command again"  # the remedy of commands that resume by themselves what their folder holds
 
 JsonOption = Annotated[bool, Option("--json", help="Print JSON.")]
-SeedOption = Annotated[int, Option(help="Decides which tasks are drawn, and everything else that is random.")]
+SeedOption = Annotated[int, Option(min=0, help="Decides which tasks are drawn, and everything else that is random.")]
 
 
 def print_json(value: Any) -> None:
     """Print a JSON value to the output, and nothing else; records in it are written as mappings."""
-    console.print_json(data=value, default=to_jsonable_python)
+    encoding = getattr(console.file, "encoding", None) or "utf-8"
+    # The streams of a command replace a letter that they cannot write.
+    is_ascii = codecs.lookup(encoding).name != "utf-8"
+    console.print_json(data=value, default=to_jsonable_python, ensure_ascii=is_ascii)
 
 
 def print_text(text: str, *, to: Console = console) -> None:

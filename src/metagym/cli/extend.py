@@ -39,8 +39,7 @@ def extend_command(
             on_episode=lambda trajectory: bars.advance(bar),
         )
     if as_json:
-        for evaluated in found:
-            print_json(evaluated.reports)
+        print_json([report for evaluated in found for report in evaluated.reports])
         return
     for evaluated in found:
         print_parts(report_tables(evaluated.reports[0]))

@@ -11,6 +11,7 @@ from typer import Argument, Context, Option
 from metagym.cli import model_options
 from metagym.cli.console import JsonOption, print_json, print_parts, print_text, resumable
 from metagym.cli.options import flag_is_set, read_pairs
+from metagym.cli.out_folder import check_out
 from metagym.cli.plan import announce
 from metagym.cli.progress import progress
 from metagym.cli.transfer import other_world, plan_transfer, score_there
@@ -69,7 +70,7 @@ def evaluate_command(
     --test-on ENV[:FAMILY,...] also scores the learned prompts, and each control, in another environment.
     Short forms of --option: --control NAME, --reflector-sampling NAME=VALUE,...
     """
-    from metagym.evaluation.campaign import folder_name, run_campaign, run_streams
+    from metagym.evaluation.campaign import check_names, folder_name, run_campaign, run_streams
     from metagym.evaluation.output.tables import (
         comparison_lines,
         interval_text,
@@ -101,10 +102,11 @@ def evaluate_command(
         more = plan_transfer(planned, elsewhere, protocol)
         there = [config.model_copy(update={"families": elsewhere.families}) for _, config in configs]
         planned, configs = [*planned, *more], [*configs, *((elsewhere, config) for config in there)]
+    path = check_out(out or Path("runs") / f"evaluate-{protocol.name}", "evaluation")
+    check_names(protocol.configs(), wanted)
     if flag_is_set(context, "--dry-run") and protocol_name not in preset_names() and not is_stream:
         check_task_lists(protocol.configs())
     announce(context, planned, configs, **shared, as_json=as_json)
-    path = out or Path("runs") / f"evaluate-{protocol.name}"
     streams: list[Any] = []
     found: list[Any] = []
     with resumable(path, f"the same command with --out {path}"), progress(path) as bars:
@@ -122,10 +124,7 @@ def evaluate_command(
             found = run_campaign(protocol, **arguments)
         carried = [score_there(item, elsewhere, protocol, actor_spec, limits) for item in found if elsewhere]
     if as_json:
-        for evaluated in (*streams, *found):
-            print_json(evaluated.reports)
-        for item in carried:
-            print_json(item)
+        print_json([*(report for evaluated in (*streams, *found) for report in evaluated.reports), *carried])
         return
     for guess in protocol.guessed:
         print_text(f"guessed: {guess}")
@@ -205,10 +204,12 @@ def arena_command(
     """
     from metagym.budget import Budget
     from metagym.evaluation.arena import run_arena
-    from metagym.evaluation.arena.run import arena_config, num_entrants
+    from metagym.evaluation.arena.run import arena_config, make_entrants, num_entrants
+    from metagym.evaluation.campaign import check_names
     from metagym.evaluation.output.tables import standings_tables
     from metagym.evaluation.planned_use import plan
     from metagym.evaluation.preset import load_preset
+    from metagym.reflectors import make_reflector
     from metagym.report import make_report
 
     actor_spec = model_options.read_actor(actor, sampling)
@@ -222,9 +223,12 @@ def arena_command(
     limits = model_options.read_budget(budget)
     names = methods or ["all"]
     configs = [(place, arena_config(config, protocol.budget)) for place, config in protocol.configs()]
+    path = check_out(out or Path("runs") / protocol.name, "arena")
+    check_names(configs, protocol.controls)
+    if flag_is_set(context, "--dry-run"):  # no model is needed to see whether the methods exist
+        make_entrants(names, model={"model": "demo"}, demo=lambda: make_reflector("fixed"))
     planned = plan(configs, controls=protocol.controls, num_methods=num_entrants(names))
     announce(context, planned, configs, actor=actor_spec, reflector=model, budget=limits, as_json=as_json)
-    path = out or Path("runs") / protocol.name
     with resumable(path, f"the same command with --out {path}"), progress(path) as bars:
         bar = bars.add_task("episodes", total=None)
         bouts = run_arena(

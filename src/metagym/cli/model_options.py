@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from typer import Option
 
 from metagym.cli.options import read_assignments, read_json_file
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, config_error
 
 if TYPE_CHECKING:
     from metagym.budget import Prices
@@ -231,11 +231,16 @@ def names_model(spec: Any) -> bool:
 
 def prices_of(spec: Any) -> Prices | None:
     """Return the prices that a model's spec states; None if it states none."""
+    from pydantic import ValidationError
+
     from metagym.budget import Prices
 
     client = spec.get("client") if isinstance(spec, dict) else None
     prices = client.get("prices") if isinstance(client, dict) else None
-    return None if prices is None else Prices.model_validate(prices)
+    try:
+        return None if prices is None else Prices.model_validate(prices)
+    except ValidationError as error:
+        raise config_error(error, "field of prices", Prices.model_fields) from None
 
 
 def longest_reply(spec: Any, tokens: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -100,6 +100,17 @@ def flag_is_set(context: Context, flag: str) -> bool:
     return bool(context.meta.get(f"metagym {flag}"))
 
 
+def refuse_without_effect(context: Context, names: Collection[str], reason: str) -> None:
+    """Raise ConfigError if one of the parameters with these `names` was given: because of `reason` it has no effect."""
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in names and str(context.get_parameter_source(parameter.name)).endswith("COMMANDLINE")
+    ]
+    if given:
+        raise ConfigError(f"{', '.join(given)} would have no effect: {reason}")
+
+
 def read_pairs(options: Iterable[str] | None, *, name: str = "--option") -> dict[str, Any]:
     """Return the pairs of the repeatable option `name`, each NAME=VALUE; a value is JSON, or else a word."""
     read: dict[str, Any] = {}
@@ -107,6 +118,8 @@ def read_pairs(options: Iterable[str] | None, *, name: str = "--option") -> dict
         key, equals, value = option.partition("=")
         if not equals:
             raise ConfigError(f"{name} expects NAME=VALUE, got {option!r}.")
+        if key in read:
+            raise ConfigError(f"{name} expects each name once, got {key!r} twice.")
         with contextlib.suppress(ValueError, RecursionError):  # a plain word needs no quotes
             value = json.loads(value)
         read[key] = value

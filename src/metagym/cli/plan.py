@@ -42,7 +42,9 @@ def announce(
     Tokens are those of random episodes. An environment that does not come with metagym is not played for that, except
     for `--dry-run`: its episodes may be slow, or cost something.
     """
-    dry_run, is_played_by_model = flag_is_set(context, "--dry-run"), names_model(actor)
+    for spec in (actor, reflector):
+        _check_import_path(spec)
+    dry_run, is_played_by_model = flag_is_set(context, "--dry-run"), _asks_model(actor)
     is_ours = all(item.environment.startswith("MetaGym/") for item in planned)
     if is_played_by_model and (is_ours or dry_run):
         planned = estimated(planned, configs, actor=actor, reflector=reflector)
@@ -129,9 +131,29 @@ def _is_large(planned: Sequence[PlannedUse]) -> bool:
     return episodes > ASK_ABOVE_EPISODES or calls > ASK_ABOVE_CALLS or cost > ASK_ABOVE_COST
 
 
+def _check_import_path(spec: Any) -> None:
+    """Import the class or function that a spec names, so that the plan of a wrong name is refused."""
+    from metagym.imports import import_object
+    from metagym.reflectors.registry import find_method
+
+    if isinstance(spec, Mapping):
+        if "method" in spec:
+            find_method(spec["method"])
+    elif isinstance(spec, str) and ":" in spec and not Path(spec).is_dir():
+        import_object(spec)
+
+
+def _asks_model(spec: Any) -> bool:
+    """Whether a spec names a model that will be called: its replies come from no cassette."""
+    if not names_model(spec) or "recorded" in spec:
+        return False
+    client = spec.get("client")  # a value of another type is refused when the model is made
+    return not (isinstance(client, Mapping) and client.get("offline"))
+
+
 def _may_cost(spec: Any) -> bool:
     from metagym.models import is_local
 
-    if not names_model(spec) or is_local(str(spec["model"])):
+    if not _asks_model(spec) or is_local(str(spec["model"])):
         return False
     return urlsplit(spec.get("base_url") or "https://api.openai.com").hostname not in _LOOPBACK

@@ -14,7 +14,8 @@ from typer import Argument, Context, Option
 
 from metagym.cli import model_options
 from metagym.cli.console import JsonOption, SeedOption, errors, print_json, print_parts, print_text, resumable
-from metagym.cli.options import ENV_OPTION, EnvOption, read_assignments, read_pairs, read_text
+from metagym.cli.options import ENV_OPTION, EnvOption, read_assignments, read_pairs, read_text, refuse_without_effect
+from metagym.cli.out_folder import check_out
 from metagym.cli.plan import announce, estimated, plan_lines
 from metagym.cli.progress import progress
 from metagym.cli.purchases import print_what_it_buys
@@ -23,7 +24,6 @@ from metagym.errors import ConfigError
 from metagym.rendering import plural
 
 if TYPE_CHECKING:
-    from metagym.budget import Prices
     from metagym.runs import Manifest
     from metagym.runs.cost_estimate import Load
 
@@ -60,10 +60,10 @@ def demo_command(
     if recorded:
         if (env, steps, seed) != (GATES, NUM_STEPS, 0):
             raise ConfigError("--recorded plays one run as it was: it takes no --env, --steps and --seed.")
-        _play_recorded(out or _new_folder("recorded"), as_json)
+        _play_recorded(_folder(out, "recorded"), as_json)
         return
     manifest = Manifest(env_id=env, env_options={"actor": "demo"}, reflector="demo", seed=seed, num_steps=steps)
-    _play(manifest, out or _new_folder(f"demo-{env}-seed{seed}"), as_json)
+    _play(manifest, _folder(out, f"demo-{env}-seed{seed}"), as_json)
 
 
 def run_command(
@@ -108,13 +108,13 @@ def run_command(
         num_steps=steps,
         first_prompt=None if first_prompt is None else str(first_prompt),
     )
-    if replay is None:
-        _announce(context, manifest, as_json)
+    path = _folder(out, f"{env}-seed{seed}")
+    _announce(context, manifest, as_json)
     with contextlib.ExitStack() as stack:
         if replay is not None:
             cassette = stack.enter_context(contextlib.closing(Cassette(replay, mode="replay")))
             stack.enter_context(cassette.open())
-        _play(manifest, out or _new_folder(f"{env}-seed{seed}"), as_json)
+        _play(manifest, path, as_json)
 
 
 def resume_command(run: RunArgument, budget: model_options.BudgetOption = None, as_json: JsonOption = False) -> None:
@@ -130,6 +130,7 @@ def resume_command(run: RunArgument, budget: model_options.BudgetOption = None, 
 
 
 def estimate_command(
+    context: Context,
     env: Annotated[str | None, Argument(help="A meta-environment; `metagym envs` lists them.")] = None,
     preset: Annotated[str | None, Option(help="A preset of `metagym evaluate`, in place of an environment.")] = None,
     steps: StepsOption = NUM_STEPS,
@@ -158,25 +159,35 @@ def estimate_command(
     """Estimate what a run will use before it starts, and how many seeds a wanted effect needs. Calls no model.
 
     --like RUN alone shows the sources of the noise of a finished evaluation, and what its cost, spent again on seeds,
-    test tasks or repetitions, would buy. --preset NAME estimates a whole evaluation. It takes the options of `metagym
-    run`: of actor and reflector it uses the prices and the max_tokens of their sampling, and it says which limits of
-    the budget the run would exceed.
+    test tasks or repetitions, would buy. --preset NAME estimates a whole evaluation, as the preset is. For an
+    environment it takes the options of `metagym run`: of actor and reflector it uses the prices and the max_tokens of
+    their sampling, and it says which limits of the budget the run would exceed. An option without effect is refused.
     """
     from pydantic import ValidationError
 
     from metagym.budget import Prices
     from metagym.registration import check_options, make
-    from metagym.runs import RunFolder
-    from metagym.runs.cost_estimate import estimate_meta_step, read_load
-    from metagym.runs.folder import load_ledger
+    from metagym.runs.cost_estimate import cost_of, estimate_meta_step, loads_of_run
     from metagym.statistics import seeds_needed
 
-    options = read_pairs(option)
+    names, of_model = set(context.params), {"actor", "reflector", "sampling", "reflector_sampling", "prices"}
     if env is None and preset is None and like is not None:
+        reason = "--like RUN alone shows the noise of a finished evaluation. Name an environment, or leave it out."
+        refuse_without_effect(context, names - {"like", "as_json"}, reason)
         print_what_it_buys(like, as_json)
         return
     if (env is None) == (preset is None):
         raise ConfigError("Expected an environment or --preset NAME, and not both: metagym estimate --preset ict.")
+    if preset is not None:
+        reason = "a preset is estimated as it is. To plan a changed one: metagym evaluate PRESET ... --dry-run."
+        refuse_without_effect(context, names - of_model - {"preset", "like", "reply_tokens", "as_json"}, reason)
+    if like is not None:
+        refuse_without_effect(context, {"reply_tokens"}, "the replies of an earlier run are counted with --like.")
+    if effect is None:
+        refuse_without_effect(context, {"sd", "tasks"}, "the number of seeds follows from --effect too. Add it.")
+    elif sd is not None:
+        refuse_without_effect(context, {"tasks"}, "the tasks replace --sd if it is not known. Leave one out.")
+    options = read_pairs(option)
     player = None if actor is None else model_options.read_actor(actor, sampling)
     asks = actor is not None or reflector is not None
     writer = model_options.read_reflector(reflector, reflector_sampling, actor=player) if asks else None
@@ -196,29 +207,29 @@ def estimate_command(
     with make(env, num_steps=steps, actor="random", **options) as made:
         pilot = estimate_meta_step(made.unwrapped, reply_tokens=reply, reflection_tokens=reflection)
 
-    def row(load: Load, price: Prices | None) -> tuple[Load, float | None]:
-        times = load.times(steps * seeds)
-        return times, None if price is None else times.cost(price)
-
-    actor_prices, reflector_prices = model_options.prices_of(player) or given, model_options.prices_of(writer) or given
-    rows = {
-        "actor": row(pilot.actor, actor_prices),
-        "actor, at most": row(pilot.actor_at_most, actor_prices),
-        "reflector": row(pilot.reflector, reflector_prices),
-    }
+    num_steps = steps * seeds
+    by_role = [model_options.prices_of(spec) or given for spec in (player, writer)]
+    rows: dict[str, tuple[Load, float | None]] = {}
+    for name, load, price in (
+        ("actor", pilot.actor, by_role[0]),
+        ("actor, at most", pilot.actor_at_most, by_role[0]),
+        ("reflector", pilot.reflector, by_role[1]),
+    ):
+        rows[name] = load.times(num_steps), cost_of([load.times(num_steps)], [price])
     if like is not None:
-        played = max(1, len(RunFolder.open(like).history))
-        rows = {f"all, like {like}": row(read_load(load_ledger(like).rows(), played), actor_prices)}
+        an_episode, a_reflection = loads_of_run(like)
+        earlier = an_episode.times(pilot.num_pilot_episodes * num_steps), a_reflection.times(num_steps)
+        rows = {f"all, like {like}": (earlier[0] + earlier[1], cost_of(earlier, by_role))}
     used = [found for name, found in rows.items() if name != "actor, at most"]
     totals: dict[str, float] = {
         "tokens": sum(load.prompt_tokens + load.completion_tokens for load, _ in used),
         "calls": sum(load.num_calls for load, _ in used),
-        "episodes": pilot.num_pilot_episodes * steps * seeds,
+        "episodes": pilot.num_pilot_episodes * num_steps,
     }
     if all(cost is not None for _, cost in used):
         totals["cost"] = sum(cost or 0.0 for _, cost in used)
     exceeded = [name for name, limit in limits.items() if limit is not None and totals.get(name, 0) > limit * seeds]
-    minutes = (pilot.longest_episode + 1) * steps * seeds * seconds_per_call / 60
+    minutes = (pilot.longest_episode + 1) * num_steps * seconds_per_call / 60
     assumed = sd if sd is not None else math.sqrt(0.5 / tasks)
     needed = None if effect is None else seeds_needed(effect, assumed)
     if as_json:
@@ -323,7 +334,9 @@ def _play(
     print_run(path, as_json=as_json)
 
 
-def _new_folder(name: str) -> Path:
+def _folder(out: Path | None, name: str) -> Path:
+    if out is not None:
+        return check_out(out, "run")
     stem = name.replace("MetaGym/", "").replace("/", "-").replace(":", "-").lower()
     number = 1
     while (path := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():

@@ -17,6 +17,7 @@ from typer import Argument, Option
 from metagym.cli import model_options
 from metagym.cli.console import AGAIN, SeedOption, console, errors, print_text, resumable, thinned
 from metagym.cli.options import EnvOption, read_config, read_pairs
+from metagym.cli.out_folder import check_out
 from metagym.cli.progress import PERIOD_S
 from metagym.errors import ConfigError
 
@@ -76,6 +77,7 @@ def train_collect_command(
     from metagym.reflectors import make_reflector
     from metagym.training.experience import collect, to_rows, write_rows
 
+    check_out(out, "collection")
     player = model_options.read_actor(actor, sampling)
     spec = model_options.read_reflector(reflector, reflector_sampling, actor=player)
     with _make_env(env, option, player, budget, num_steps=steps) as made, resumable(out, AGAIN):

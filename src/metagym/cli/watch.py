@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from rich.live import Live
 from typer import Argument, Exit, Option
 
-from metagym.cli.console import console, errors
+from metagym.cli.console import console, errors, print_json
 from metagym.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def watch_command(
         while watcher.is_behind:
             seen = watcher.look(time.time())
         if as_json:
-            sys.stdout.write(seen.model_dump_json(indent=2) + "\n")
+            print_json(seen)
         else:
             console.print(view(seen, ascii_only=ascii_only), soft_wrap=not console.is_terminal)
         return

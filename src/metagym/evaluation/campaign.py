@@ -27,7 +27,7 @@ from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_conf
 from metagym.evaluation.controls import CONTROLS, Arm, control_arm, long_prompt
 from metagym.evaluation.family_stream import StreamComparison, StreamReport, compare_streams, evaluate_stream
 from metagym.evaluation.plan import Plan
-from metagym.evaluation.preset import Preset, PresetEnvironment, with_sampling
+from metagym.evaluation.preset import Preset, PresetEnvironment, check_once, with_sampling
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import read_report
 from metagym.files import write_whole
@@ -175,9 +175,7 @@ def check_configs(
     configs: Sequence[tuple[PresetEnvironment, EvaluationConfig]], actor: ActorSpec, *, controls: Sequence[str] = ()
 ) -> None:
     """Check, before the first episode, that everything exists that a preset asks for."""
-    for control in controls:
-        if control not in CONTROLS:
-            raise UnknownNameError.of("control", control, CONTROLS)
+    check_names(configs, controls)
     for environment, config in configs:
         check_options(environment.id, environment.options, reserved=_RESERVED)
         with opened(environment, config.num_steps, actor) as (_, meta_env):
@@ -186,6 +184,21 @@ def check_configs(
                 meta_env.task_set.expand_families(environment.train_families)
             if "constant prompt" in controls:
                 Plan(meta_env, tuning_config(config, environment.train_families), {}, arm="")
+
+
+def check_names(configs: Sequence[tuple[PresetEnvironment, EvaluationConfig]], controls: Sequence[str] = ()) -> None:
+    """Check that each control exists, and that no two evaluations or arms would have the same folder."""
+    for control in controls:
+        if control not in CONTROLS:
+            raise UnknownNameError.of("control", control, CONTROLS)
+    check_once("control", controls)
+    folders = [folder_of("", *config).name for config in configs]
+    for number, folder in enumerate(folders):
+        if folder in folders[:number]:
+            raise ConfigError(
+                f"Expected environments and k whose records have different folders, got {folder} twice. Put the "
+                "families of one environment into one table, or evaluate them by two presets."
+            )
 
 
 @contextlib.contextmanager

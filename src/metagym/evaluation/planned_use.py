@@ -11,9 +11,8 @@ from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.constant_prompt import tuning_config
 from metagym.evaluation.preset import PresetEnvironment
 from metagym.registration import find_class, make
-from metagym.runs import RunFolder, evaluation_size
-from metagym.runs.cost_estimate import Load, estimate_meta_step, read_load
-from metagym.runs.folder import load_ledger
+from metagym.runs import evaluation_size
+from metagym.runs.cost_estimate import Load, cost_of, estimate_meta_step, loads_of_run
 from metagym.types import Record, Text
 
 WITHOUT_REFLECTION = ("no reflection", "constant prompt")
@@ -91,24 +90,16 @@ def with_loads(
 
     `prices` are those of the actor's and of the reflector's model.
     """
-    earlier = None if like is None else _load_of_run(like)
+    earlier = None if like is None else loads_of_run(like)
     pilots: dict[str, tuple[Load, Load]] = {}
     found = []
     for item, (environment, config) in zip(planned, configs, strict=True):
-        if earlier is not None:
-            load = earlier.times(item.num_episodes)
-            cost = None if prices[0] is None else load.cost(prices[0])
-        else:
-            key = environment.model_dump_json()
-            if key not in pilots:
-                pilots[key] = _pilot(environment, config, reply_tokens, reflection_tokens)
-            actor, reflector = (
-                each.times(factor)
-                for each, factor in zip(pilots[key], (item.num_episodes, item.num_reflections), strict=True)
-            )
-            load, known = actor + reflector, [price for price in prices if price is not None]
-            cost = actor.cost(known[0]) + reflector.cost(known[1]) if len(known) == len(prices) else None
-        found.append(item.model_copy(update={"load": load, "cost": cost}))
+        key = environment.model_dump_json()
+        if earlier is None and key not in pilots:
+            pilots[key] = _pilot(environment, config, reply_tokens, reflection_tokens)
+        per_episode, per_reflection = earlier or pilots[key]
+        loads = per_episode.times(item.num_episodes), per_reflection.times(item.num_reflections)
+        found.append(item.model_copy(update={"load": loads[0] + loads[1], "cost": cost_of(loads, prices)}))
     return found
 
 
@@ -120,9 +111,3 @@ def _pilot(
     with make(environment.id, actor="random", **options) as env:
         estimate = estimate_meta_step(meta_env_of(env), reply_tokens=reply_tokens, reflection_tokens=reflection_tokens)
     return estimate.actor.times(1 / estimate.num_pilot_episodes), estimate.reflector
-
-
-def _load_of_run(path: Path) -> Load:
-    """Return the load of one episode of an earlier run, with its share of the reflections."""
-    with RunFolder.open(path) as run:
-        return read_load(load_ledger(path).rows(), max(1, run.num_episodes))

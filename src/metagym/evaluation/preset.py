@@ -115,7 +115,9 @@ def preset_for(
     environment = PresetEnvironment(id=env_id, families=tuple(families), options=given)
     name = re.sub(r"[^\w.]+", "-", env_id.removeprefix("MetaGym/")).strip("-").lower()
     controls = ("same again", "no reflection")
-    return Preset(name=name, environments=(environment,), controls=controls, num_steps=5, num_seeds=5)
+    preset = Preset(name=name, environments=(environment,), controls=controls, num_steps=5, num_seeds=5)
+    _check_each_once(preset)
+    return preset
 
 
 def check_number(env_id: str, families: Sequence[str]) -> None:
@@ -143,7 +145,22 @@ def with_fields(preset: Preset, fields: Mapping[str, Any]) -> Preset:
         changed.configs()
     except ValidationError as error:
         raise config_error(error, "field of the protocol", sorted(Preset.model_fields)) from None
+    _check_each_once(changed)
     return changed
+
+
+def check_once(kind: str, values: Sequence[object]) -> None:
+    """Raise ConfigError if a value of this kind is given twice."""
+    if twice := sorted({repr(value) for value in values if values.count(value) > 1}):
+        raise ConfigError(f"Expected each {kind} once, got {', '.join(twice)} twice. Leave one out.")
+
+
+def _check_each_once(preset: Preset) -> None:
+    check_once("k of episodes_per_step", preset.episodes_per_step)
+    check_once("control", preset.controls)
+    for environment in preset.environments:
+        check_once("family", environment.families)
+        check_once("family of train_families", environment.train_families)
 
 
 def preset_text(name: str) -> str:
@@ -173,4 +190,5 @@ def load_preset(name: str) -> Preset:
         preset.configs()
     except ValidationError as error:
         raise config_error(error, f"field of the preset {name}", sorted({*Preset.model_fields} - {"name"})) from None
+    _check_each_once(preset)
     return preset

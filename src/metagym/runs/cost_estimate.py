@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import cast
 
 from metagym.actor import ChatActor, RandomActor, ToolActor, tools_at
 from metagym.budget import Prices
@@ -14,7 +15,8 @@ from metagym.errors import ConfigError
 from metagym.models import ChatModel, estimate_tokens
 from metagym.models.asking import conversation_of
 from metagym.reflectors import ChatReflector
-from metagym.types import MetaStep, Record, Trajectory, Usage
+from metagym.runs.folder import RunFolder, load_ledger
+from metagym.types import MetaStep, Record, Reflection, Trajectory, Usage
 
 
 class Load(Record):
@@ -110,8 +112,26 @@ def _sum(loads: Sequence[Load]) -> Load:
     return Load(**{name: sum(dict(load)[name] for load in loads) for name in Load.model_fields})
 
 
-def read_load(rows: Mapping[Any, Any], num_steps: int) -> Load:
-    """Return the load of one meta-step of an earlier run, from the rows of its ledger."""
-    usage = sum((spending.usage for spending in rows.values()), Usage())
+def loads_of_run(path: Path) -> tuple[Load, Load]:
+    """Return the loads of one episode (the actor's) and of one reflection (all other calls) of an earlier run."""
+    with RunFolder.open(path) as run:
+        num_episodes = run.num_episodes
+        # An optimizer of another package, such as GEPA, records no reflections: those that were asked for count.
+        num_reflections = len(run.all(Reflection)) or run.manifest.size[0]
+    spent = {True: Usage(), False: Usage()}
+    for (role, *_), spending in load_ledger(path).rows().items():
+        spent[role == "actor"] += spending.usage
     names = ("num_calls", "prompt_tokens", "completion_tokens")
-    return Load(**{name: getattr(usage, name) / num_steps for name in names})
+    actor, others = (Load(**{name: getattr(spent[is_actor], name) for name in names}) for is_actor in (True, False))
+    return actor.times(1 / max(1, num_episodes)), others.times(1 / max(1, num_reflections))
+
+
+def cost_of(loads: Sequence[Load], prices: Sequence[Prices | None]) -> float | None:
+    """Return the cost of the loads, each at its own price; None if a load has calls and no price."""
+    cost = 0.0
+    for load, price in zip(loads, prices, strict=True):
+        if price is not None:
+            cost += load.cost(price)
+        elif load.num_calls:
+            return None
+    return cost

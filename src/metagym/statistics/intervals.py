@@ -200,8 +200,8 @@ def equivalence_p(differences: ArrayLike, margin: float, *, resolution: float = 
     Source: Schuirmann 1987, "A comparison of the two one-sided tests procedure and the power approach"; Farrington &
     Manning 1990, "Test statistics and sample size formulae for comparative binomial trials" (variance at the margin).
     """
-    if margin <= 0:
-        raise ConfigError(f"The equivalence margin must be above 0, in units of the score, got {margin}.")
+    if not 0 < margin < math.inf:
+        raise ConfigError(f"The equivalence margin must be finite and above 0, in units of the score, got {margin}.")
     sample = _finite(differences)
     num = len(sample)
     if num < 2:

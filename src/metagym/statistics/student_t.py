@@ -67,8 +67,9 @@ def seeds_needed(effect: float, sd: float, *, alpha: float = 0.05, power: float 
     >>> seeds_needed(0.05, 0.1), seeds_needed(0.1, 0.1)
     (34, 10)
     """
-    if not (effect > 0 and sd > 0 and 0 < alpha < 1 and 0 < power < 1):
-        raise ConfigError(f"Expected effect, sd > 0 and 0 < alpha, power < 1, got {effect}, {sd}, {alpha}, {power}.")
+    if not (0 < effect < math.inf and 0 < sd < math.inf and 0 < alpha < 1 and 0 < power < 1):
+        got = f"{effect}, {sd}, {alpha}, {power}"
+        raise ConfigError(f"Expected finite effect, sd > 0 and 0 < alpha, power < 1, got {got}.")
     nums = range(2, 2**20 + 1)
     index = bisect.bisect_left(nums, power, key=lambda num: paired_power(num, effect / sd, alpha=alpha))
     if index == len(nums):

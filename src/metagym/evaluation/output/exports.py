@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from metagym.errors import MissingExtraError, RunFolderError
+from metagym.errors import ConfigError, MissingExtraError, RunFolderError
 from metagym.evaluation.output.plots import plot_standings, write_figure
 from metagym.evaluation.output.tables import budget_text, effort_cells, score_cells, score_columns, standings_title
 from metagym.files import write_whole
@@ -27,8 +27,10 @@ COLUMNS: Final = ("run", "arm", "family", "seed", "role", "index", "task_id", "s
 
 def write_parquet(run: RunFolder, path: str | Path) -> int:
     """Write every score of an evaluation as a row of the table `COLUMNS`; return the number of rows."""
+    if run.manifest.evaluation is None:
+        raise ConfigError(f"Expected an evaluation, got a single run, whose episodes --atif writes: {run.path}.")
     arrow, parquet = require("pyarrow", extra="report"), require("pyarrow.parquet", extra="report")
-    arm = "" if run.manifest.evaluation is None else run.manifest.evaluation["arm"]
+    arm = run.manifest.evaluation["arm"]
     rows = [
         (run.path.name, arm, own.family, own.seed, own.role.value, own.index, task_id, score, own.prompt, own.scripted)
         for own in run.all(Measurement).values()
