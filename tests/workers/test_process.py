@@ -29,6 +29,7 @@ from metagym.rollout import RolloutConfig, RolloutEngine
 from metagym.testing import ScriptedActor
 from metagym.types import Episode, StopReason, Task, Trajectory
 from metagym.workers import LocalWorkers, ProcessLimits, ProcessWorkers
+from tests.conftest import run_python
 from tests.workers.naughty import Naughty, missing_package, missing_version
 
 Play = Callable[..., tuple[Trajectory, ...]]
@@ -265,6 +266,30 @@ def test_workers_may_be_closed_twice() -> None:
     for workers in (LocalWorkers(Naughty), ProcessWorkers(Naughty, 1)):
         workers.close()
         workers.close()
+
+
+def test_a_forked_child_uses_its_own_workers_and_leaves_those_of_its_parent_alone() -> None:
+    code = """if True:
+        import os, signal, sys, warnings
+        from metagym.envs.gates.meta import GatesMetaEnv
+
+        def step():
+            return len(env.step("p")[0]), env._workers._workers[0]._process.pid
+
+        if __name__ == "__main__":
+            warnings.simplefilter("ignore")  # newer Pythons warn of a fork beside threads
+            env = GatesMetaEnv("demo", workers=1, episodes_per_step=2)
+            env.reset(seed=0)
+            before = step()
+            if child := os.fork():
+                print(os.waitpid(child, 0)[1], step() == before)
+            else:
+                signal.alarm(30)
+                print(step() != before, flush=True)
+            env.close()
+        """
+    ended = run_python(code)
+    assert (ended.stdout, ended.stderr) == ("True\n0 True\n", "")
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])

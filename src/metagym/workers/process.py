@@ -18,6 +18,7 @@ import signal
 import socket
 import tempfile
 import time
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator
 from multiprocessing.process import BaseProcess
@@ -58,6 +59,7 @@ class ProcessWorkers:
         self._limits, self._num_processes = limits, num_processes
         self._workers: list[_Worker] = []
         self._closed = False
+        _opened.add(self)
 
     @contextlib.asynccontextmanager
     async def lease(self) -> AsyncIterator[InnerEnv]:
@@ -77,6 +79,12 @@ class ProcessWorkers:
         for worker in self._workers:
             worker.kill()
 
+    def disown(self) -> None:
+        """Let go of the processes in a forked child: they serve its parent."""
+        for worker in self._workers:
+            worker.disown()
+        self._inherited, self._workers = self._workers, []  # kept: asyncio warns of a task that is freed before its end
+
     async def _least_busy(self) -> _Worker:
         # No await before the count of leases: two leases never start one worker twice.
         self._workers = [worker for worker in self._workers if not (worker.is_lost or worker.is_worn)]
@@ -91,6 +99,18 @@ class ProcessWorkers:
             worker.num_leases -= 1
             raise
         return worker
+
+
+_opened: weakref.WeakSet[ProcessWorkers] = weakref.WeakSet()
+
+
+def _disown_all() -> None:
+    for workers in list(_opened):
+        workers.disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all)
 
 
 class _Worker:
@@ -174,6 +194,13 @@ class _Worker:
             if not answer.done():
                 answer.set_exception(self._lost(is_culprit=index == 0))
         self._pending.clear()
+
+    def disown(self) -> None:
+        """Let go of the process in a forked child."""
+        # Freed open, the stream would take the parent's socket out of the epoll that both share.
+        self._socket.close()
+        # At its exit `multiprocessing` would end the process.
+        multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]
 
     def _hang_up(self) -> None:
         self._reading.cancel()
