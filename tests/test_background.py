@@ -46,6 +46,40 @@ def test_run_works_inside_a_running_event_loop(loop: BackgroundLoop) -> None:
     assert asyncio.run(main()) == 2
 
 
+def test_run_from_another_loop_runs_on_the_background_loop(loop: BackgroundLoop) -> None:
+    async def running() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    async def fail() -> None:
+        raise KeyError("x")
+
+    own = loop.run(running())
+    assert asyncio.run(loop.run_from(running())) is own
+    assert loop.run(loop.run_from(running())) is own
+    with pytest.raises(KeyError, match="x"):
+        asyncio.run(loop.run_from(fail()))
+
+
+def test_cancelling_run_from_another_loop_cancels_the_coroutine(loop: BackgroundLoop) -> None:
+    started, ended = threading.Event(), threading.Event()
+
+    async def wait() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def main() -> None:
+        task = asyncio.ensure_future(loop.run_from(wait()))
+        await asyncio.to_thread(started.wait, 10)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())
+    assert ended.wait(10)
+
+
 def test_run_works_from_many_threads(loop: BackgroundLoop) -> None:
     results: list[int] = []
     threads = [threading.Thread(target=lambda n=n: results.append(loop.run(double(n)))) for n in range(8)]

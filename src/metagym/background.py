@@ -96,6 +96,12 @@ class BackgroundLoop:
                 ended.wait(STOP_S)
             raise
 
+    async def run_from(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run `coroutine` on the background loop, and await its result on the caller's loop, which may be another."""
+        if asyncio.get_running_loop() is self._loop:
+            return await coroutine
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._running_loop()))
+
     def add_closer(self, closer: Callable[[], Awaitable[None]]) -> None:
         """Await `closer` on this loop when it closes, for connections that a script left open."""
         self._closers.append(closer)
@@ -216,4 +222,4 @@ atexit.register(LOOP.close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=LOOP.forget)
 
-run, run_or_start = LOOP.run, LOOP.run_or_start
+run, run_from, run_or_start = LOOP.run, LOOP.run_from, LOOP.run_or_start

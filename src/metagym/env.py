@@ -225,7 +225,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         index = max(0, meta_episode.index - 1)
         tasks = self._tasks_to_replay(prompts, task_ids, repetitions)
         episodes = meta_episode.episodes_under(prompts, tasks, arm=f"{meta_episode.arm}/rollouts", meta_step=index)
-        return _by_prompt(index, prompts, await self.player.play(episodes))
+        return _by_prompt(index, prompts, await background.run_from(self.player.play(episodes)))
 
     def record_to(self, recorder: Recorder | None) -> Recorder | None:
         """Keep every episode in `recorder`, and recall earlier ones from it; return the previous recorder."""

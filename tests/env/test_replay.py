@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from metagym.errors import (
     UnknownNameError,
 )
 from metagym.testing import ScriptedActor
-from metagym.types import MetaStep
+from metagym.types import Action, Episode, MetaStep, Observation, Step
 from tests.conftest import FailingEnv, MakeGates, gates_of
 from tests.env.playing import ids_of, played
 
@@ -110,6 +112,22 @@ def test_wrong_replays_are_typed_errors_and_play_nothing(
     with pytest.raises(error, match=told):
         background.run(env.replay_async(*arguments))
     assert env.ledger.num_episodes == 0
+
+
+def test_replay_from_the_callers_own_loop_plays_on_the_loop_of_all_other_steps(make_gates: MakeGates) -> None:
+    """Worker processes and connections belong to the loop that first used them."""
+
+    class Noting(GatesDemoActor):
+        async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
+            loops.add(asyncio.get_running_loop())
+            return await super().act(episode, steps, observation)
+
+    loops: set[asyncio.AbstractEventLoop] = set()
+    env = make_gates(Noting())
+    env.reset(seed=3)
+    env.step("p")
+    asyncio.run(env.replay_async(["p"], ["law-0001/1"]))
+    assert len(loops) == 1
 
 
 def test_replay_from_async_code_is_a_replay_with_chance_of_its_own(make_gates: MakeGates) -> None:
