@@ -32,6 +32,27 @@ def test_from_seeds_takes_the_kind_of_a_task_from_info_or_a_function(kind: Any) 
     assert found == [*found[:7]] * 10
 
 
+@pytest.mark.parametrize("kind", [OSError, SystemExit])
+def test_an_environment_that_fails_in_close_hides_no_error_of_a_task_and_harms_no_caller(
+    kind: type[BaseException],
+) -> None:
+    class Brittle(CorridorEnv):
+        def close(self) -> None:
+            raise kind("broken in close")
+
+    def read(env: Any, task: Any) -> str:
+        env.reset()
+        if task.seed == 1:
+            raise ValueError("as asked")
+        return str(task.seed)
+
+    tasks = TaskSet.from_seeds(Brittle, 70, digest=read)
+    with pytest.raises(ValueError, match="as asked"):
+        tasks.find("default/1")
+    tasks.find("default/2")
+    tasks.close()
+
+
 def test_a_kind_that_info_lacks_is_an_error() -> None:
     tasks = TaskSet.from_seeds(CorridorEnv, 70, kind="colour")
     with pytest.raises(UnknownNameError, match=r"Unknown key of info 'colour'.*Let reset return the kind"):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from metagym.errors import ConfigError, TasksExhaustedError, UnknownNameError
-from metagym.tasks.contents import ReadText, TextEnv, kind_in_info
+from metagym.tasks.contents import ReadText, TextEnv, close_quietly, kind_in_info
 from metagym.tasks.contents import first_observation as first_observation
 from metagym.tasks.questions import QuestionRow, Rows, Score, read_questions, read_score
 from metagym.tasks.roles import ROLES as ROLES
@@ -340,9 +340,8 @@ class _EnvTaskSet(SeededTaskSet):
             raise
 
     def close(self) -> None:
-        if self._env is not None:
-            self._env.close()
-            self._env = None
+        env, self._env = self._env, None
+        close_quietly(env)
 
 
 def is_task_list(value: Any) -> bool:

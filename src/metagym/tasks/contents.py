@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import gymnasium
@@ -12,6 +13,13 @@ from metagym.types import Task
 TextEnv = gymnasium.Env[str, str]
 ReadText = Callable[[TextEnv, Task], str]
 """Reads a text about a task: its content, or its kind."""
+
+
+def close_quietly(env: TextEnv | None) -> None:
+    """Close `env`, and ignore errors, even `sys.exit`: nothing more is read from it."""
+    with contextlib.suppress(Exception, SystemExit):
+        if env is not None:
+            env.close()
 
 
 def first_observation(env: TextEnv, task: Task) -> str:
