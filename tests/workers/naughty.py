@@ -99,6 +99,13 @@ class Naughty(gymnasium.Env[str, str]):
         return True
 
 
+class ExitsInClose(Naughty):
+    """Calls `sys.exit` in close, as a game's own quit does."""
+
+    def close(self) -> None:
+        sys.exit(4)
+
+
 def missing_version() -> Naughty:
     """Act as an environment whose package is too old, and says so with an exception of its own."""
     raise NeedsMoreError("nle", 3)

@@ -93,14 +93,14 @@ def test_an_environment_that_raised_is_closed_and_not_used_again(where: str) -> 
     assert [env.closed for env in made] == [1, 0]
 
 
-@pytest.mark.parametrize("error", [OSError("broken in close too"), SystemExit(4)])
-def test_an_environment_that_breaks_again_in_close_does_no_harm(error: BaseException) -> None:
+@pytest.mark.parametrize("kind", [OSError, SystemExit])
+def test_an_environment_that_breaks_again_in_close_does_no_harm(kind: type[BaseException]) -> None:
     class Brittle(CorridorEnv):
         def step(self, action: str) -> Any:
             raise OSError("broken")
 
         def close(self) -> None:
-            raise error
+            raise kind("broken in close too")
 
     with pytest.raises(InnerEnvError, match=r"OSError: broken$"):
         asyncio.run(play(LocalWorkers(Brittle)))

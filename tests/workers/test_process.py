@@ -30,7 +30,7 @@ from metagym.testing import ScriptedActor
 from metagym.types import Episode, StopReason, Task, Trajectory
 from metagym.workers import LocalWorkers, ProcessLimits, ProcessWorkers
 from tests.conftest import run_python
-from tests.workers.naughty import Naughty, missing_package, missing_version
+from tests.workers.naughty import ExitsInClose, Naughty, missing_package, missing_version
 
 Play = Callable[..., tuple[Trajectory, ...]]
 
@@ -129,6 +129,11 @@ def test_a_python_error_ends_one_environment_and_no_process(play: Play) -> None:
     )
     (exited,) = play(["exit"])
     assert "SystemExit: 3" in exited.error
+
+
+def test_an_environment_that_exits_in_close_hides_no_earlier_error(play: Play) -> None:
+    (failed,) = play(["raise"], make_env=ExitsInClose)
+    assert "ValueError: as asked" in failed.error
 
 
 def test_an_environment_above_its_memory_limit_is_an_error(play: Play) -> None:

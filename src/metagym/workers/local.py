@@ -6,6 +6,7 @@ Only the keys of `info` that metagym reads are kept, so that an odd value in any
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -18,6 +19,8 @@ from metagym.tools import tools_problem
 from metagym.types import Task
 from metagym.types.plain_values import clean_text, plain_display, shared_json
 from metagym.workers.protocol import Frame, InnerEnv, MakeEnv
+
+logger = logging.getLogger(__name__)
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+", re.IGNORECASE)  # it differs from process to process
 
@@ -60,8 +63,8 @@ class HostedEnv:
             self._env.close()
         except KeyboardInterrupt:
             raise
-        except BaseException:  # also `sys.exit`, and the panic of a library in Rust
-            return
+        except BaseException as error:
+            logger.debug("The inner environment raised in close: %s", in_words(error))
 
     def _failure(self, call: str, error: BaseException) -> InnerEnvError:
         self.broken = True
@@ -70,10 +73,10 @@ class HostedEnv:
     def _read(self, read: Callable[[object], Frame], result: object) -> Frame:
         try:
             return read(result)
-        except InnerEnvError:
+        except (InnerEnvError, KeyboardInterrupt):
             self.broken = True
             raise
-        except Exception as error:  # a mapping or an iterator of the environment's own
+        except BaseException as error:  # a mapping or an iterator of the environment's own
             self.broken = True
             raise InnerEnvError(f"The result of the inner environment cannot be read: {in_words(error)}") from error
 

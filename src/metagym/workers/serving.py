@@ -33,7 +33,7 @@ class SentError(NamedTuple):
     trace: UserTrace
 
     @classmethod
-    def of(cls, error: Exception) -> SentError:
+    def of(cls, error: BaseException) -> SentError:
         """Return the failure behind `error`."""
         text = in_words(error).partition(": ")[2]
         is_import_error, is_of_env = isinstance(error, ImportError), isinstance(error, InnerEnvError)
@@ -97,7 +97,7 @@ def serve_environments(connection: socket.socket, output: str, factory: bytes, m
                 else:
                     env = envs.get(slot) or envs.setdefault(slot, HostedEnv(make_env))
                     answer = (None, tuple(getattr(env, method)(argument)))
-            except Exception as error:
+            except BaseException as error:  # also a module that calls `sys.exit`
                 if slot in envs and os.getpid() == process:
                     envs.pop(slot).close()
                 answer = (SentError.of(error), None)
