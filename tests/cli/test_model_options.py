@@ -259,3 +259,20 @@ def test_a_wrong_setting_of_the_client_is_a_sentence(command: Metagym) -> None:
 )
 def test_the_longest_reply_is_that_of_the_sampling(sampling: dict[str, Any], tokens: int) -> None:
     assert longest_reply({"model": "m", "sampling": sampling}, 80) == tokens
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        {"base_url": "http://bob:hunter2@h/v1"},
+        {"base_url": "h:8000/v1?key=hunter2"},
+        {"sampling": {"api_key": "hunter2"}},
+        {"sampling": {"extra_headers": {"Authorization": "hunter2"}}},
+        {"api_key_env": "sk-hunter2"},
+    ],
+)
+def test_a_secret_in_the_spec_of_a_model_is_refused_and_not_shown(command: Metagym, secret: dict[str, Any]) -> None:
+    model = write("model.json", {**LOCAL, **secret})
+    done = command("run", "MetaGym/Gates-v0", "--actor", model, "--reflector", "fixed", "-n", "1")
+    assert done.code == 1
+    assert "hunter2" not in done.out + done.err

@@ -11,7 +11,7 @@ from metagym.doctor.fit import check_template, check_window
 from metagym.testing import ServerReply
 from tests.conftest import Serve
 
-ASK: dict[str, Any] = {"key": "none", "timeout_s": 5.0}
+ASK: dict[str, Any] = {"query": {}, "key": "none", "timeout_s": 5.0}
 
 
 @pytest.mark.parametrize("name", ["max_model_len", "context_length", "context_window"])

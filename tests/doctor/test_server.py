@@ -181,3 +181,44 @@ def test_the_model_on_this_machine_is_checked_without_its_server(
     found = look(model=f"local:{write_gguf(tmp_path / 'tiny.gguf')}")
     assert found.state is State.OK
     assert found.message.startswith("tiny on this machine, sha256 ")
+
+
+def test_the_key_is_not_sent_to_another_host_to_which_a_server_redirects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("MY_KEY", "sk-secret")
+    asked: list[tuple[str, str | None]] = []
+
+    def server(target: str | None) -> http.server.HTTPServer:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append((self.path, self.headers["Authorization"]))
+                self.send_response(302 if target else 200)
+                if target:
+                    self.send_header("Location", target)
+                self.end_headers()
+                self.wfile.write(b'{"data": []}')
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        made = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        return made
+
+    other = server(None)
+    first = server(f"http://127.0.0.1:{other.server_port}/there")
+    url = f"http://127.0.0.1:{first.server_port}/v1?api-version=2"
+    (found,) = check_server({}, base_url=url, api_key_env="MY_KEY")
+    for made in (first, other):
+        made.shutdown()
+        made.server_close()
+    assert "answers, but no model is named" in found.message
+    assert asked == [("/v1/models?api-version=2", "Bearer sk-secret"), ("/there", None)]
+
+
+@pytest.mark.parametrize("value", ["http://bob:hunter2@proxy:99999", "http://bob:hunter2@proxy:8080"])
+def test_no_password_of_an_address_is_shown(value: str) -> None:
+    environ = {"http_proxy": value, "OPENAI_BASE_URL": "http://bob:hunter2@localhost:1/v1", "OPENAI_API_KEY": "x"}
+    found = [*check_proxies(environ, "http://localhost:1/v1"), *check_server(environ, model="m")]
+    assert len(found) == 2
+    assert "hunter2" not in str(found)

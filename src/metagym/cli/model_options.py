@@ -163,8 +163,11 @@ def print_models(actor: Any, reflector: Any = None) -> None:
     """Print which models play and reflect, and how they sample, before the first call is paid for."""
     from metagym.cli.console import errors, print_text
     from metagym.models import is_local
-    from metagym.models.client_config import REFLECTOR_REPLY_TOKENS, REPLY_TOKENS
+    from metagym.models.client_config import REFLECTOR_REPLY_TOKENS, REPLY_TOKENS, merge_sampling, read_base_url
 
+    for spec in filter(names_model, (actor, reflector)):  # they refuse keys and passwords, which must not be printed
+        read_base_url(spec.get("base_url"))
+        merge_sampling(spec.get("sampling") or {})
     for role, spec, tokens in (("actor", actor, REPLY_TOKENS), ("reflector", reflector, REFLECTOR_REPLY_TOKENS)):
         if names_model(spec):
             own = dict(spec.get("sampling") or {})

@@ -5,17 +5,16 @@ from __future__ import annotations
 import http.client
 import json
 import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from metagym.doctor.finding import Finding, ok, problem, warning
-from metagym.doctor.fit import check_template, check_window
+from metagym.doctor.fit import check_template, check_window, open_url
 from metagym.errors import ConfigError, MissingExtraError
 from metagym.imports import install_command
 from metagym.models import is_local, is_model_name, make_model, model_from_environment
-from metagym.models.client_config import find_key
+from metagym.models.client_config import find_key, masked, read_base_url
 from metagym.models.model_files import FIRST_MODEL, list_models
 
 DEFAULT_URL = "https://api.openai.com/v1"
@@ -37,9 +36,10 @@ def check_proxies(environ: Mapping[str, str], base_url: str | None) -> Iterator[
         except ValueError:
             is_url = False
         if not is_url:
-            yield problem("proxy", f"expected {name} to be a URL such as http://HOST:PORT, got {value!r}", remedy)
+            message = f"expected {name} to be a URL such as http://HOST:PORT, got {masked(value)!r}"
+            yield problem("proxy", message, remedy)
         elif base_url is not None and _is_proxied_loopback(environ, base_url):
-            message = f"{name} sends calls to {base_url}, on this machine, through {value}"
+            message = f"{name} sends calls to {base_url}, on this machine, through {masked(value)}"
             yield problem("proxy", message, f"export NO_PROXY={','.join(LOOPBACK[:2])}")
 
 
@@ -61,7 +61,7 @@ def check_server(
         if model is not None and is_model_name(model) and base_url is None:
             yield ok("model", f"{model} is asked through LiteLLM, which has no list of models to look at")
             return
-        url = base_url or environ.get("OPENAI_BASE_URL") or None
+        url, query = read_base_url(base_url or environ.get("OPENAI_BASE_URL") or None)
         if model is None and url is None:
             message = "no model is named, so only the scripted demo plays"
             fetch = "" if list_models() else f"metagym models get {FIRST_MODEL}, then "
@@ -78,7 +78,7 @@ def check_server(
     url = (url or DEFAULT_URL).rstrip("/")
     yield from check_proxies(environ, url)
     try:
-        entries = _list_models(url, key)
+        entries = _list_models(url, key, query)
     except (OSError, http.client.HTTPException, KeyError, TypeError, ValueError) as error:
         yield _explain(error, url, key_name=api_key_env or "OPENAI_API_KEY")
         return
@@ -91,8 +91,8 @@ def check_server(
         yield problem("model", message, f"--actor {names[0]}@{url}, or export METAGYM_MODEL={names[0]}")
     else:
         yield ok("model", f"{model} at {url}")
-        yield from check_window(url, entries.get(model, {}), key=key, timeout_s=TIMEOUT_S)
-        yield from check_template(url, model, key=key, timeout_s=TIMEOUT_S)
+        yield from check_window(url, entries.get(model, {}), key=key, query=query, timeout_s=TIMEOUT_S)
+        yield from check_template(url, model, key=key, query=query, timeout_s=TIMEOUT_S)
 
 
 def _check_local_model(model: str) -> Finding:
@@ -106,9 +106,8 @@ def _check_local_model(model: str) -> Finding:
     return ok("model", f"{found.model} on this machine, sha256 {found.fingerprint['sha256'][:12]}")
 
 
-def _list_models(url: str, key: str) -> dict[str, dict[str, Any]]:
-    request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {key}"})
-    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
+def _list_models(url: str, key: str, query: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    with open_url(f"{url}/models", key=key, query=query, timeout_s=TIMEOUT_S) as reply:
         return {str(item["id"]): item for item in json.load(reply)["data"]}
 
 

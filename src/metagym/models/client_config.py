@@ -28,6 +28,7 @@ _REFUSED_SAMPLING: Mapping[str, str] = {
     **dict.fromkeys(("n_predict", "num_predict", "max_new_tokens", "max_output_tokens"), "write max_tokens"),
     **dict.fromkeys(("n_cmpl", "num_return_sequences"), "write n"),
 }
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _SECRET = re.compile(r"key|token|secret|passw|pwd|signature|\bsig\b|auth|credential|bearer|jwt|\bcode\b", re.IGNORECASE)
 _SECRET_SAMPLING = re.compile(
     r"(?:x[_-])?(?:api[_-]?key|(?:proxy[_-])?auth\w*|(?:\w+[_-])?(?:access|auth|bearer)[_-]token|token|secret|"
@@ -98,6 +99,11 @@ def find_key(given_url: str | None, url: str | None, api_key_env: str | None) ->
     if api_key_env is not None:
         if key := _read_key(api_key_env):
             return key
+        if not _VARIABLE.fullmatch(api_key_env):
+            raise ConfigError(
+                "api_key_env must be the name of an environment variable that holds the key, such as MY_KEY. The text "
+                "that was given is not shown, as it may be the key itself."
+            )
         raise ConfigError(f"api_key_env names {api_key_env}, which is not set. Set it: export {api_key_env}=...")
     if given_url is not None:
         return PLACEHOLDER_KEY
@@ -129,7 +135,7 @@ def read_base_url(url: str | None) -> tuple[str | None, dict[str, str]]:
     except ValueError:  # a port that is no number, brackets of half an address, a part of a name that is too long
         is_url = False
     if not is_url:
-        raise ConfigError(f"base_url must be a URL such as 'http://localhost:8000/v1', got {url!r}.")
+        raise ConfigError(f"base_url must be a URL such as 'http://localhost:8000/v1', got {masked(url)!r}.")
     query = dict(parse_qsl(parts.query))
     is_key = any(_SECRET.search(name) for name in (*query, parts.fragment))
     is_key |= any(part and "=" not in part for part in parts.query.split("&"))  # a word alone may be the key itself
@@ -139,6 +145,15 @@ def read_base_url(url: str | None) -> tuple[str | None, dict[str, str]]:
             "environment variable, and name it: api_key_env='MY_KEY'."
         )
     return urlunsplit(parts._replace(query="", fragment="")), query
+
+
+def masked(url: str) -> str:
+    """Return a URL for messages, without its password, its query and its fragment, which may hold a key.
+
+    >>> masked("http://bob:secret@host/v1?key=secret"), masked("http://host/v1")
+    ('http://***@host/v1?***', 'http://host/v1')
+    """
+    return re.sub(r"[?#].*", "?***", re.sub(r"^(\w+://)?[^/?#]*@", r"\1***@", url), flags=re.DOTALL)
 
 
 def merge_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
