@@ -158,6 +158,13 @@ def test_estimate_prints_the_plan_of_a_preset(command: Metagym) -> None:
     assert "in the currency of the prices" in done.out
 
 
+def test_estimate_refuses_a_preset_with_an_unknown_control(command: Metagym) -> None:
+    text = command("presets", "show", "ict-small").out
+    Path("mine.toml").write_text(text.replace('"no reflection"', '"no reflexion"'))
+    done = command("estimate", "--preset", "mine.toml")
+    assert (done.code, "Unknown control 'no reflexion'" in done.err) == (1, True)
+
+
 def test_a_control_without_reflection_asks_no_reflector() -> None:
     preset = with_fields(preset_for("MetaGym/Gates-v0", families=["law-0007"]), {"num_steps": 2, "num_seeds": 3})
     with_one, with_none = (plan(preset.configs(), controls=names)[0] for names in (("no reflection",), ()))
