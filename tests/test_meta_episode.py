@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -11,7 +12,9 @@ import gymnasium
 import pytest
 
 from metagym import MetaEnv, TaskSet
+from metagym.envs.gates import GatesTaskSet
 from metagym.envs.gates.demo import GatesDemoActor
+from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import EpisodesFailedError
 from metagym.meta_episode import TaskQueue, blocked
 from metagym.spaces import TextSpace
@@ -60,21 +63,45 @@ def test_a_hiccup_while_a_task_is_read_changes_no_task_and_ends_nothing() -> Non
     assert levels_played(hiccup_after=3) == levels_played()
 
 
-def test_a_schedule_that_draws_twice_draws_the_same_after_a_hiccup() -> None:
-    def halves(queue: TaskQueue) -> Sequence[Task]:
-        return (*queue.draw(1), *queue.draw(1))
+def test_a_hiccup_between_two_draws_of_a_schedule_changes_no_task() -> None:
+    def played(hiccup_at: int) -> list[tuple[str, ...]]:
+        class Tasks(GatesTaskSet):
+            def draw(self, *args: Any, **options: Any) -> tuple[Task, ...]:
+                if next(draws) == hiccup_at:
+                    raise ConnectionError("one hiccup")
+                return super().draw(*args, **options)
 
-    played = []
-    for left in (-1, 1, 2, 3, 4, 5):
-        with LevelMetaEnv("random", episodes_per_step=2, schedule=halves) as env:
+        class Env(GatesMetaEnv):
+            make_task_set = staticmethod(Tasks)
+
+        def draws_twice(queue: TaskQueue) -> Sequence[Task]:
+            return *queue.draw(1), *queue.draw(1)
+
+        draws = itertools.count(1)
+        with Env("demo", episodes_per_step=2, schedule=draws_twice) as env:
             env.reset(seed=0)
-            Level.left = left
-            tasks: list[str] = []
-            while len(tasks) < 6:
+            steps = []
+            while len(steps) < 3:
                 with contextlib.suppress(ConnectionError):
-                    tasks += env.step("Play.")[4]["task_ids"]
-            played.append(tasks)
-    assert all(tasks == played[0] for tasks in played)
+                    steps.append(env.step("Play.")[4]["task_ids"])
+        return steps
+
+    assert played(hiccup_at=4) == played(hiccup_at=0)
+
+
+def test_given_tasks_are_all_played_after_a_hiccup_between_two_draws(make_gates: MakeGates) -> None:
+    def fails_once(queue: TaskQueue) -> Sequence[Task]:
+        first = queue.draw(1)
+        if next(calls) == 1:
+            raise ConnectionError("one hiccup")
+        return *first, *queue.draw(1)
+
+    calls = itertools.count()
+    ids = [f"law-0001/{seed}" for seed in range(4)]
+    env = make_gates("demo", episodes_per_step=2, schedule=fails_once)
+    env.reset(seed=0, options={"task_ids": ids})
+    first = env.step("Play.")[4]["task_ids"]
+    assert [*first, *env.step("Play.")[4]["task_ids"]] == ids
 
 
 class Sick(GatesDemoActor):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -11,8 +14,10 @@ from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import (
     BudgetExceededError,
     ConfigError,
+    ContentFilterError,
     EpisodesFailedError,
     InvalidPromptError,
+    ModelError,
     TasksExhaustedError,
 )
 from metagym.testing import FakeChatModel, ScriptedActor
@@ -105,6 +110,49 @@ def test_equal_seeds_give_equal_steps() -> None:
     assert list(map(texts, first.step(PROMPTS)[0])) == list(map(texts, second.step(PROMPTS)[0]))
 
 
+@pytest.mark.parametrize("same_tasks", [False, True])
+@pytest.mark.parametrize("seeds", [np.int64(0), np.array([0, 1]), (0, np.int32(1))], ids=repr)
+def test_whole_numbers_of_any_type_are_seeds(seeds: Any, same_tasks: bool) -> None:
+    envs, plain = (make(num_envs=2, same_tasks=same_tasks) for _ in range(2))
+    envs.reset(seed=seeds)
+    plain.reset(seed=[0, 1])
+    assert tuple(envs.step(("a", "b"))[4]["task_ids"]) == tuple(plain.step(("a", "b"))[4]["task_ids"])
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, [0, -1], [0, 1.5], "ab", np.array([0.5, 1.0])], ids=repr)
+def test_a_wrong_seed_is_the_error_of_one_meta_environment_and_changes_nothing(seed: Any) -> None:
+    envs, other = make(num_envs=2), make(num_envs=2)
+    for each in (envs, other):
+        each.reset(seed=3)
+    with pytest.raises(gym.error.Error, match="Seed must be"):
+        envs.reset(seed=seed)
+    envs.reset()
+    other.reset()
+    assert tuple(envs.step(("a", "b"))[4]["task_ids"]) == tuple(other.step(("a", "b"))[4]["task_ids"])
+
+
+def test_the_end_of_the_budget_carries_the_meta_steps_of_all() -> None:
+    envs = make(num_envs=2, actor=metagym.ChatActor(FakeChatModel("Action: knock")), budget={"calls": 20})
+    envs.reset(seed=0)
+    with pytest.raises(BudgetExceededError) as failure:
+        envs.step(("a", "b"))
+    first, second = failure.value.meta_steps
+    assert (first.prompt, second.prompt) == ("a", "b")
+    assert (*first.trajectories, *second.trajectories) == failure.value.trajectories
+
+
+def test_a_masked_reset_returns_the_last_observation_of_the_others() -> None:
+    envs = make(num_envs=2)
+    envs.reset(seed=0)
+    batches, *_ = envs.step(("a", "b"))
+    assert envs.reset(options={"reset_mask": np.array([True, False])})[0] == ((), batches[1])
+
+
+def test_a_masked_reset_that_leaves_out_one_that_never_began_is_refused() -> None:
+    with pytest.raises(gym.error.ResetNeeded, match=r"Meta-episodes 1 have not begun: .* without a reset_mask"):
+        make(num_envs=2).reset(options={"reset_mask": np.array([True, False])})
+
+
 def test_a_prompt_that_is_none_stops_the_step_before_anything_is_played() -> None:
     envs = make(num_envs=2)
     envs.reset(seed=0)
@@ -121,43 +169,24 @@ def test_a_failure_under_one_prompt_carries_the_meta_steps_of_all() -> None:
     assert [meta_step.num_failed for meta_step in failure.value.meta_steps] == [0, 5]
 
 
-def test_with_same_tasks_a_failure_under_one_prompt_leaves_all_batches_equal() -> None:
-    failing = {"b"}
-    answer = lambda messages, call: _fail_for("".join(failing), messages) if failing else "Action: knock"  # noqa: E731
-    envs = make(num_envs=2, actor=metagym.ChatActor(FakeChatModel(answer)), same_tasks=True)
+@pytest.mark.parametrize("kind", [ModelError, ContentFilterError], ids=["one episode fails", "all are refused"])
+def test_same_tasks_stay_equal_after_a_failure_under_one_prompt(kind: type[ModelError]) -> None:
+    def answer(messages: object, call: object) -> str:
+        is_hit = str(messages[0]["content"]).startswith("b") and next(count) < most  # type: ignore[index]
+        if is_hit:
+            raise kind("as asked")
+        return "Action: knock"
+
+    count, most = itertools.count(), 1 if kind is ModelError else 5
+    envs = make(num_envs=2, same_tasks=True, actor=metagym.ChatActor(FakeChatModel(answer)))
     envs.reset(seed=0)
     with pytest.raises(EpisodesFailedError) as failure:
         envs.step(("a", "b"))
-    failed = [item.task.id for item in failure.value.meta_steps[1].trajectories]
-    failing.clear()
-    for index in range(2):
-        *_, infos = envs.step(("a", "b"))
-        assert infos["task_ids"][0] == infos["task_ids"][1]
-        assert (list(infos["task_ids"][0]) == failed) == (index == 0)
-
-
-def test_a_budget_that_ends_carries_the_meta_steps_of_all() -> None:
-    model = FakeChatModel(["Thought: x\nAction: knock"])
-    envs = make(num_envs=2, actor=metagym.ChatActor(model), budget={"calls": 7})
-    envs.reset(seed=0)
-    with pytest.raises(BudgetExceededError) as stopped:
-        envs.step(("a", "b"))
-    assert [(step.prompt, len(step.trajectories)) for step in stopped.value.meta_steps] == [("a", 5), ("b", 5)]
-
-
-@pytest.mark.parametrize("seed", [np.int64(4), np.array([4, 5, 6]), [np.int64(4), 5, 6]])
-def test_seeds_may_be_numbers_of_numpy(seed: object) -> None:
-    tasks = []
-    for given in (4, seed):
-        envs = make()
-        envs.reset(seed=given)  # type: ignore[arg-type]
-        tasks.append(envs.step(PROMPTS)[4]["task_ids"].tolist())
-    assert tasks[0] == tasks[1]
-
-
-def test_a_negative_seed_is_refused_as_gymnasium_does() -> None:
-    with pytest.raises(gym.error.Error, match="greater or equal to zero"):
-        make().reset(seed=-1)
+    played = [[item.task.id for item in meta_step.trajectories] for meta_step in failure.value.meta_steps]
+    again = envs.step(("a", "b"))[4]["task_ids"]
+    assert [*map(list, again)] == played
+    *_, infos = envs.step(("a", "b"))
+    assert infos["task_ids"][0] == infos["task_ids"][1] != again[0]
 
 
 def _fail_for(prompt: str, messages: object) -> str:
@@ -191,17 +220,18 @@ def test_too_few_tasks_truncate_and_then_raise() -> None:
     ("call", "message"),
     [
         (lambda: make(num_envs=0), "num_envs must be at least 1"),
-        (lambda: make().reset(seed=[1]), r"Expected a whole number as seed, or 3 of them, got \[1\]"),
-        (lambda: make().reset(seed=[]), "Expected a whole number as seed, or 3 of them"),
-        (lambda: make().reset(seed=1.5), "Expected a whole number as seed, or 3 of them, got 1.5"),
-        (lambda: make().step(None), "Expected 3 prompts"),
+        (lambda: make().reset(seed=[1]), "Expected 3 seeds, got 1"),
         (lambda: make().reset(options={"mask": 1}), "Unknown reset option 'mask'"),
         (lambda: make().reset(options={"reset_mask": np.array([True])}), "reset_mask must be bool of shape"),
         (
             lambda: make(same_tasks=True).reset(options={"reset_mask": np.array([True, False, False])}),
             "begin together",
         ),
+        (lambda: make().reset(seed=[]), "Expected 3 seeds, got 0"),
         (lambda: make().step("abc"), "Expected 3 prompts"),
+        (lambda: make().step(None), "Expected 3 prompts"),
+        (lambda: make().step(3), "Expected 3 prompts"),
+        (lambda: make().step({"a": 1, "b": 2, "c": 3}), "Expected 3 prompts"),
     ],
 )
 def test_bad_input_says_what_was_expected(call: object, message: str) -> None:

@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
@@ -81,18 +80,45 @@ class MetaEpisode:
             episodes += episodes_on(tasks, prompt, run_seed=self.run_seed, arm=f"{arm}-{group}", meta_step=meta_step)
         return episodes
 
+    def check(self, meta_step: MetaStep) -> None:
+        """Make sure that the current batch, played as `meta_step`, may be finished; change nothing.
+
+        Raises:
+            EpisodesFailedError: too many failed.
+            BadBatchError: no episode began, all for the same reason.
+        """
+        trajectories = meta_step.trajectories
+        rate = self._config.max_failure_rate
+        if meta_step.reward is None or meta_step.num_failed / len(trajectories) > rate:
+            failed = [item for item in trajectories if item.score is None]
+            first = (failed[0].error or "").rstrip(".")
+            error = EpisodesFailedError(
+                f"{len(failed)} of {len(trajectories)} episodes failed, more than max_failure_rate={rate:g} allows. "
+                f"The first failure: {first}. The finished episodes are in this error's .meta_step; "
+                "the next step plays the failed tasks again.",
+                meta_step,
+            )
+            if trace := next((item.traceback for item in failed if item.traceback), ""):
+                error.add_note(f"The first failure in your own code:\n{trace}")
+            raise error
+        if not self._config.allow_bad_batches and not any(item.steps for item in trajectories):
+            check_batch_of(meta_step)  # no episode ever began
+
     def finish(self, prompt: str, trajectories: tuple[Trajectory, ...]) -> MetaStep:
         """Take the trajectories of the current batch, draw the next batch, and return the meta-step.
 
         If too many failed, raise EpisodesFailedError: the next meta-step plays their tasks, and the index stays.
         """
         meta_step = meta_step_of(self.index, prompt, trajectories)
-        if error := self.failure_of(meta_step):
-            self.retry(failed_tasks(meta_step))
-            raise error
-        if not self._config.allow_bad_batches and not any(item.steps for item in trajectories):
-            check_batch_of(meta_step)  # no episode ever began
-        elif problem := common_problem(trajectories):
+        try:
+            self.check(meta_step)
+        except BadBatchError:
+            raise
+        except EpisodesFailedError:
+            self._queue.give_back([item.task for item in trajectories if item.score is None])
+            self._batch = self._draw_batch()
+            raise
+        if problem := common_problem(trajectories):
             logger.warning("In all %d episodes %s.", len(trajectories), problem)
         else:
             for warning in ReplyCounts(trajectories).warnings:
@@ -102,38 +128,16 @@ class MetaEpisode:
         self._batch = self._draw_batch()
         return meta_step
 
-    def failure_of(self, meta_step: MetaStep) -> EpisodesFailedError | None:
-        """Return the error if too many of the episodes failed."""
-        rate, num_episodes = self._config.max_failure_rate, len(meta_step.trajectories)
-        if meta_step.reward is not None and meta_step.num_failed / num_episodes <= rate:
-            return None
-        failed = [item for item in meta_step.trajectories if item.score is None]
-        first = (failed[0].error or "").rstrip(".")
-        error = EpisodesFailedError(
-            f"{len(failed)} of {num_episodes} episodes failed, more than max_failure_rate={rate:g} allows. "
-            f"The first failure: {first}. The finished episodes are in this error's .meta_step; "
-            "the next step plays the failed tasks again.",
-            meta_step,
-        )
-        if trace := next((item.traceback for item in failed if item.traceback), ""):
-            error.add_note(f"The first failure in your own code:\n{trace}")
-        return error
-
-    def retry(self, tasks: Sequence[Task]) -> None:
-        """Play these tasks of the current batch first in the next meta-step; the index stays."""
-        self._queue.give_back(tasks)
-        self._batch = self._draw_batch()
-
     def _draw_batch(self) -> tuple[Task, ...] | Exception:
         """Draw the next batch ahead, so that `is_exhausted` is known. An error is kept until the batch is needed.
 
         After an error the same tasks would be drawn again.
         """
-        before = self._queue.state
+        restore = self._queue.keep()
         try:
             return check_batch(self._schedule(self._queue))
         except Exception as error:
-            self._queue.state = before
+            restore()
             return error
 
 
@@ -142,12 +146,6 @@ def meta_step_of(index: int, prompt: str, trajectories: tuple[Trajectory, ...]) 
     scores = [item.score for item in trajectories if item.score is not None]
     reward = float(np.mean(scores)) if scores else None
     return MetaStep(index=index, prompt=prompt, trajectories=trajectories, reward=reward)
-
-
-def failed_tasks(*meta_steps: MetaStep) -> tuple[Task, ...]:
-    """Return the tasks of failed episodes, each once."""
-    failed = (item.task for step in meta_steps for item in step.trajectories if item.score is None)
-    return tuple(dict.fromkeys(failed))
 
 
 def check_batch_of(meta_step: MetaStep) -> None:
@@ -240,15 +238,15 @@ class TaskQueue:
         self._returned = [task for task in self._returned if task not in again]
         return (*again, *fresh)
 
-    @property
-    def state(self) -> tuple[Any, ...]:
-        """Everything that a draw changes; set it to undo one."""
-        return self.rng.bit_generator.state, frozenset(self._seen), tuple(self._returned), self._listed
+    def keep(self) -> Callable[[], None]:
+        """Return a function that undoes all later draws."""
+        state, kept = self.rng.bit_generator.state, (set(self._seen), self._returned, self._listed)
 
-    @state.setter
-    def state(self, state: tuple[Any, ...]) -> None:
-        self.rng.bit_generator.state, seen, returned, self._listed = state
-        self._seen, self._returned = set(seen), list(returned)
+        def restore() -> None:
+            self.rng.bit_generator.state = state
+            self._seen, self._returned, self._listed = kept
+
+        return restore
 
     def finish(self, tasks: Sequence[Task]) -> None:
         """Record that a batch was played."""

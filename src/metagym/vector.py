@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import itertools
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import gymnasium
@@ -15,8 +17,8 @@ from gymnasium.vector.utils import batch_space
 
 from metagym.env import MetaEnv, reset_option
 from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError
-from metagym.meta_episode import MetaEpisode, failed_tasks, meta_step_of
-from metagym.types import Episode, MetaStep, Trajectory
+from metagym.meta_episode import MetaEpisode, meta_step_of
+from metagym.types import MetaStep, Trajectory
 
 Batch = tuple[Trajectory, ...]
 Array = np.ndarray[Any, Any]
@@ -69,6 +71,7 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
         self._episodes: list[MetaEpisode | None] = [None] * num_envs
         self._rngs: list[np.random.Generator] = []
         self._over = np.zeros(num_envs, dtype=np.bool_)
+        self._last: list[Batch] = [()] * num_envs
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise ConfigError(
@@ -81,17 +84,18 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
     ) -> tuple[tuple[Batch, ...], dict[str, Any]]:
         """Start all meta-episodes, or those that `options["reset_mask"]` (bool, shape `[num_envs]`) marks.
 
-        An int seeds meta-episode i with `seed + i`. With `same_tasks` all take the first seed.
+        An int seeds meta-episode i with `seed + i`. With `same_tasks` all take the first seed. The observation of a
+        meta-episode that is not marked is its last one.
         """
         mask = self._read_mask(options)
-        self._seed(_read_seeds(seed, self.num_envs))
+        self._seed(self._read_seeds(seed))
         infos: dict[str, Any] = {}
         for index in np.flatnonzero(mask):
             arm = f"{self.env.config.arm}/{index}"
             self._episodes[index] = self.env.new_meta_episode(self._rngs[index], arm=arm).begin()
-            self._over[index] = False
+            self._over[index], self._last[index] = False, ()
             infos = self._add_info(infos, {"default_prompt": self.env.default_prompt}, int(index))
-        return ((),) * self.num_envs, infos
+        return tuple(self._last), infos
 
     def step(self, actions: Sequence[str]) -> Outcome:
         """Play a batch of episodes under each prompt.
@@ -99,8 +103,10 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
         Raises:
             InvalidPromptError, TasksExhaustedError: nothing was played.
             EpisodesFailedError: too many episodes of one prompt failed; its `meta_steps` are those of all prompts.
+                With `same_tasks` the next step then plays the whole batch again, under every prompt.
         """
-        if isinstance(actions, str) or not isinstance(actions, Sized) or len(actions) != self.num_envs:
+        is_list = isinstance(actions, Sequence | np.ndarray) and not isinstance(actions, str)
+        if not is_list or len(actions) != self.num_envs:
             raise ConfigError(f"Expected {self.num_envs} prompts, one for each meta-episode, got {actions!r:.80}.")
         prompts = [self.env.check_prompt(prompt) for prompt in actions]
         running = [episode for episode in self._episodes if episode is not None]
@@ -111,43 +117,39 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
             )
         groups = [episode.episodes(prompt) for episode, prompt in zip(running, prompts, strict=True)]
         try:
-            batches = _divide(self.env.play([episode for group in groups for episode in group]), groups)
+            batches = _like(groups, self.env.play([episode for group in groups for episode in group]))
         except BudgetExceededError as error:
-            error.meta_steps = _meta_steps(running, prompts, _divide(error.trajectories, groups))
+            cut_off = zip(running, prompts, _like(groups, error.trajectories), strict=True)
+            error.meta_steps = tuple(meta_step_of(episode.index, prompt, batch) for episode, prompt, batch in cut_off)
             raise
-        if self._same_tasks:
-            self._check_all(running, prompts, batches)
         rewards = np.zeros(self.num_envs)
         terminated, truncated = np.zeros((2, self.num_envs), dtype=np.bool_)
         infos: dict[str, Any] = {}
         meta_steps: list[MetaStep] = []
         failures: list[EpisodesFailedError] = []
-        for index, (episode, prompt, batch) in enumerate(zip(running, prompts, batches, strict=True)):
+        for episode, prompt, batch in zip(running, prompts, batches, strict=True):
+            meta_steps.append(meta_step_of(episode.index, prompt, batch))
             try:
-                meta_steps.append(episode.finish(prompt, batch))
+                episode.check(meta_steps[-1])
             except EpisodesFailedError as error:
                 failures.append(error)
-                meta_steps.append(meta_step_of(episode.index, prompt, batch))
+        for index, (episode, prompt, batch) in enumerate(zip(running, prompts, batches, strict=True)):
+            if failures and self._same_tasks:
+                break  # only meta-episodes that move on together draw equal tasks: all play this batch again
+            try:
+                episode.finish(prompt, batch)
+            except EpisodesFailedError:
                 continue
-            _, rewards[index], terminated[index], truncated[index], info = self.env.outcome(meta_steps[-1], episode)
+            _, rewards[index], terminated[index], truncated[index], info = self.env.outcome(meta_steps[index], episode)
             if self._max_episode_steps is not None and episode.index >= self._max_episode_steps:
                 truncated[index] = True
             infos = self._add_info(infos, info, index)
         self._over |= terminated | truncated
+        self._last = list(batches)
         if failures:
             failures[0].meta_steps = tuple(meta_steps)
             raise failures[0]
         return batches, rewards, terminated, truncated, infos
-
-    def _check_all(self, running: Sequence[MetaEpisode], prompts: Sequence[str], batches: Sequence[Batch]) -> None:
-        """Raise before any meta-episode advances if one of them fails: the next batches would be no longer equal."""
-        meta_steps = _meta_steps(running, prompts, batches)
-        errors = [episode.failure_of(step) for episode, step in zip(running, meta_steps, strict=True)]
-        if error := next((error for error in errors if error is not None), None):
-            for episode in running:
-                episode.retry(failed_tasks(*meta_steps))
-            error.meta_steps = meta_steps
-            raise error
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the meta-environment."""
@@ -162,39 +164,43 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
             raise ConfigError(f"reset_mask must be bool of shape [{self.num_envs}], got {mask.dtype} {mask.shape}.")
         if self._same_tasks and not mask.all():
             raise ConfigError("With same_tasks=True all meta-episodes begin together: leave the reset_mask out.")
+        if waiting := [i for i, episode in enumerate(self._episodes) if episode is None and not mask[i]]:
+            raise gymnasium.error.ResetNeeded(
+                f"Meta-episodes {', '.join(map(str, waiting))} have not begun: call reset() without a reset_mask first."
+            )
         return mask
 
-    def _seed(self, seeds: Sequence[int | None]) -> None:
+    def _read_seeds(self, seed: Any) -> list[Any]:
+        if seed is None:
+            return [None] * self.num_envs
+        if isinstance(seed, np.ndarray):
+            seed = seed.tolist()
+        if isinstance(seed, Sequence) and not isinstance(seed, str):
+            return list(seed)
+        with contextlib.suppress(TypeError):
+            return [operator.index(seed) + i for i in range(self.num_envs)]
+        return [seed] * self.num_envs
+
+    def _seed(self, seeds: Sequence[object]) -> None:
+        if len(seeds) != self.num_envs:
+            raise ConfigError(f"Expected {self.num_envs} seeds, got {len(seeds)}.")
+        seeded = [_generator(seed) for seed in seeds]  # all are checked before one is used
         if self._same_tasks:
             # Equal generators draw equal tasks; different arms give the model different seeds.
-            if seeds[0] is None and self._rngs:
-                return
-            entropy = np_random(seeds[0])[1]
-            self._rngs = [np.random.default_rng(entropy) for _ in seeds]
+            if seeds[0] is not None or not self._rngs:
+                self._rngs = [copy.deepcopy(seeded[0]) for _ in seeds]
         else:
-            rngs = self._rngs or [np.random.default_rng() for _ in seeds]
-            pairs = zip(seeds, rngs, strict=True)
-            self._rngs = [rng if seed is None else np_random(seed)[0] for seed, rng in pairs]
+            rngs = self._rngs or seeded
+            self._rngs = [old if seed is None else new for seed, old, new in zip(seeds, rngs, seeded, strict=True)]
 
 
-def _divide(trajectories: Iterable[Trajectory], groups: Sequence[Sequence[Episode]]) -> tuple[Batch, ...]:
-    played = iter(trajectories)
-    return tuple(tuple(itertools.islice(played, len(group))) for group in groups)
+def _generator(seed: Any) -> np.random.Generator:
+    """Return a generator as `MetaEnv.reset` makes one, with the same errors; an integer of any type is a seed."""
+    with contextlib.suppress(TypeError):
+        seed = operator.index(seed)
+    return np_random(seed)[0]
 
 
-def _meta_steps(
-    running: Sequence[MetaEpisode], prompts: Sequence[str], batches: Sequence[Batch]
-) -> tuple[MetaStep, ...]:
-    found = zip(running, prompts, batches, strict=True)
-    return tuple(meta_step_of(episode.index, prompt, batch) for episode, prompt, batch in found)
-
-
-def _read_seeds(seed: Any, num_envs: int) -> list[int | None]:
-    """Return a seed for each meta-episode; Gymnasium refuses those that are not whole or negative."""
-    if seed is None:
-        return [None] * num_envs
-    if hasattr(seed, "__index__") and not np.ndim(seed):
-        return [operator.index(seed) + index for index in range(num_envs)]
-    if isinstance(seed, str) or not isinstance(seed, Sized) or len(seed) != num_envs:
-        raise ConfigError(f"Expected a whole number as seed, or {num_envs} of them, got {seed!r:.80}.")
-    return [operator.index(item) if hasattr(item, "__index__") else item for item in seed]  # type: ignore[attr-defined]
+def _like(groups: Sequence[Sequence[object]], played: Sequence[Trajectory]) -> tuple[Batch, ...]:
+    rest = iter(played)
+    return tuple(tuple(itertools.islice(rest, len(group))) for group in groups)

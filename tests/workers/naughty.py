@@ -58,8 +58,6 @@ class Naughty(gymnasium.Env[str, str]):
         if self._is_due(action):
             if action == "die":
                 os._exit(7)
-            if action == "clean":  # as a cleaner of temporary files does
-                os.unlink(os.readlink("/proc/self/fd/1"))
             if action == "hang":
                 time.sleep(600)
             if action == "exit":

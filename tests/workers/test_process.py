@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import gc
 import multiprocessing
 import os
 import pickle
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -22,13 +22,13 @@ import gymnasium as gym
 import pytest
 
 from metagym import background
-from metagym.actor import make_actor
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import ConfigError
 from metagym.rollout import RolloutConfig, RolloutEngine
 from metagym.testing import ScriptedActor
 from metagym.types import Episode, StopReason, Task, Trajectory
-from metagym.workers import LocalWorkers, ProcessLimits, ProcessWorkers
+from metagym.workers import LocalWorkers, ProcessLimits, ProcessWorkers, WorkerLostError
+from metagym.workers.serving import SentError
 from tests.conftest import run_python
 from tests.workers.naughty import ExitsInClose, Naughty, missing_package, missing_version
 
@@ -74,25 +74,6 @@ def test_a_worker_that_dies_is_replaced_and_its_episodes_are_played_again(play: 
     assert [item.stop_reason for item in played] == [StopReason.TERMINATED] * 5
 
 
-def test_a_worker_is_replaced_also_if_the_file_of_its_output_is_gone(play: Play, tmp_path: Path) -> None:
-    once = functools.partial(Naughty, str(tmp_path / "mark"))
-    played = play(["clean", "die", "go", "go"], make_env=once)
-    assert [item.stop_reason for item in played] == [StopReason.TERMINATED]
-
-
-def test_an_actor_that_blocks_longer_than_a_step_may_take_loses_no_worker(caplog: pytest.LogCaptureFixture) -> None:
-    def slow(episode: Episode, steps: object, observation: object) -> str:
-        time.sleep(0.4)
-        return "go"
-
-    with contextlib.closing(ProcessWorkers(Naughty, 1, ProcessLimits(step_timeout_s=0.2))) as workers:
-        actor = make_actor(slow)
-        engine = RolloutEngine(actor, workers, config=RolloutConfig(max_steps=2))
-        played = background.run(engine.run(episodes(2)))
-    assert [item.error for item in played] == ["", ""]
-    assert "was lost" not in caplog.text
-
-
 def test_an_episode_whose_worker_dies_each_time_fails_after_its_attempts(play: Play) -> None:
     (played,) = play(["go", "die"])
     assert (played.stop_reason, played.score) == (StopReason.ERROR, None)
@@ -121,6 +102,25 @@ def test_a_worker_that_hangs_is_killed_and_replaced(play: Play, tmp_path: Path) 
     assert "no answer within 0.2 s" in played.error
 
 
+def test_a_worker_that_answered_while_the_loop_was_blocked_is_kept() -> None:
+    """A plain function as an actor may block the loop for longer than a step may take."""
+
+    async def main() -> str:
+        async with workers.lease() as env:
+            await env.reset(episodes(1)[0].task)
+            (worker,) = workers._workers
+            worker._timeout_s = 0.001
+            step = asyncio.ensure_future(env.step("go"))
+            await asyncio.sleep(0)
+            assert select.select([worker._socket], [], [], 30)[0]  # blocks until the answer is in the socket
+            time.sleep(0.01)
+            return (await step).text
+
+    workers = ProcessWorkers(Naughty, 1)
+    assert background.run(main()) == "count 1"
+    workers.close()
+
+
 def test_a_python_error_ends_one_environment_and_no_process(play: Play) -> None:
     (failed,) = play(["raise"])
     assert re.fullmatch(
@@ -129,6 +129,22 @@ def test_a_python_error_ends_one_environment_and_no_process(play: Play) -> None:
     )
     (exited,) = play(["exit"])
     assert "SystemExit: 3" in exited.error
+
+
+def test_a_process_without_memory_for_its_imports_names_the_limit() -> None:
+    error = SentError.of(MemoryError()).error()
+    assert str(error).endswith(
+        "could not load the environment: MemoryError. Raise memory_mib, the limit of the process's address space, or "
+        "leave it out."
+    )
+
+
+def test_a_daemonic_process_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of Gymnasium's `vectorization_mode="async"`."""
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # type: ignore[attr-defined]
+    workers = ProcessWorkers(Naughty, 1)
+    with pytest.raises(ConfigError, match=r"'async'.*workers='local'"):
+        background.run(workers.lease().__aenter__())
 
 
 def test_an_environment_that_exits_in_close_hides_no_earlier_error(play: Play) -> None:
@@ -203,6 +219,40 @@ def test_what_environments_print_reaches_no_terminal(play: Play, capfd: pytest.C
 def test_the_output_of_a_lost_worker_is_in_its_error(play: Play) -> None:
     (played,) = play(["go", "die"])
     assert "garbage on stderr" in played.error
+
+
+def test_a_worker_whose_output_file_was_removed_fails_its_request_and_ends() -> None:
+    """A cleaner of the folder for temporary files removes it."""
+
+    async def main() -> None:
+        async with workers.lease() as env:
+            await env.reset(episodes(1)[0].task)
+            os.unlink(workers._workers[0]._output.name)
+            with pytest.raises(WorkerLostError, match=r"exit code 7(?s:.*)garbage on stderr"):
+                await asyncio.wait_for(env.step("die"), 10)
+
+    workers = ProcessWorkers(Naughty, 1)
+    background.run(main())
+    workers.close()
+
+
+def test_one_worker_that_cannot_be_ended_leaves_no_other_one_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with workers.lease(), workers.lease():
+            pass
+
+    def fail() -> None:
+        raise OSError("as asked")
+
+    workers = ProcessWorkers(Naughty, 2)
+    background.run(main())
+    first, second = workers._workers
+    end = first.kill
+    monkeypatch.setattr(first, "kill", fail)
+    with pytest.raises(OSError, match="as asked"):
+        workers.close()
+    end()
+    assert not second._process.is_alive()
 
 
 def test_a_process_is_replaced_after_its_number_of_episodes() -> None:

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_LIMITS = ProcessLimits()
 START_TIMEOUT_S = 60.0
-_POLL_S, _END_S, _GRACE_S = 0.05, 5.0, 0.25
+_POLL_S, _GRACE_S, _END_S = 0.05, 0.1, 5.0
 TAIL_CHARACTERS = 1_000
 """Length of the end of a lost worker's output that its error shows."""
 
@@ -76,8 +76,9 @@ class ProcessWorkers:
     def close(self) -> None:
         """Kill the processes. Calling it twice is fine."""
         self._closed = True
-        for worker in self._workers:
-            worker.kill()
+        with contextlib.ExitStack() as stack:  # each is killed, even if another one raises
+            for worker in self._workers:
+                stack.callback(worker.kill)
 
     def disown(self) -> None:
         """Let go of the processes in a forked child: they serve its parent."""
@@ -86,6 +87,12 @@ class ProcessWorkers:
         self._inherited, self._workers = self._workers, []  # kept: asyncio warns of a task that is freed before its end
 
     async def _least_busy(self) -> _Worker:
+        if multiprocessing.current_process().daemon:
+            raise ConfigError(
+                "Worker processes cannot start in a daemonic process, such as those of Gymnasium's "
+                "vectorization_mode='async'. Leave vectorization_mode out: a MetaVectorEnv plays all prompts with one "
+                "set of workers. Or use workers='local'."
+            )
         # No await before the count of leases: two leases never start one worker twice.
         self._workers = [worker for worker in self._workers if not (worker.is_lost or worker.is_worn)]
         worker = min(self._workers, key=lambda worker: worker.num_leases, default=None)
@@ -178,22 +185,21 @@ class _Worker:
         self.is_lost, self._is_closed, self._why_lost = True, not why, why or "it was closed"
         if self._timer is not None:
             self._timer.cancel()
-        _kill_group(self._process)
-        tail = ""
-        with contextlib.suppress(OSError):  # a cleaner of temporary files may have removed it
+        try:
+            _kill_group(self._process)
             self._output.seek(0)
-            tail = self._output.read()[-TAIL_CHARACTERS:].decode(errors="replace").strip()
-        with contextlib.suppress(OSError):
-            self._output.close()
-        # The transport belongs to the loop; `close` may be called from any thread.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._hang_up)
-        if tail:
-            self._why_lost += f"; the end of its output: {tail}"
-        for index, answer in enumerate(self._pending):
-            if not answer.done():
-                answer.set_exception(self._lost(is_culprit=index == 0))
-        self._pending.clear()
+            if tail := self._output.read()[-TAIL_CHARACTERS:].decode(errors="replace").strip():
+                self._why_lost += f"; the end of its output: {tail}"
+            with contextlib.suppress(FileNotFoundError):  # a cleaner of temporary files may have removed it
+                self._output.close()
+        finally:
+            for index, answer in enumerate(self._pending):
+                if not answer.done():
+                    answer.set_exception(self._lost(is_culprit=index == 0))
+            self._pending.clear()
+            # The transport belongs to the loop; `close` may be called from any thread. This also wakes the loop.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._hang_up)
 
     def disown(self) -> None:
         """Let go of the process in a forked child."""
@@ -248,12 +254,12 @@ class _Worker:
             self._timer.cancel()
         self._timer = None
         if self._pending:
-            why = f"it gave no answer within {self._timeout_s:g} s"
-            self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._wait_for_reader, why)
+            self._timer = self._loop.call_later(self._timeout_s, self._check_once_more)
 
-    def _wait_for_reader(self, why: str) -> None:
-        # If an actor blocked the loop, the answer may be there already. The reader, which stops the timer, comes first.
-        self._timer = asyncio.get_running_loop().call_later(_GRACE_S, self.kill, why)
+    def _check_once_more(self) -> None:
+        # If the loop was blocked, the answer may be in the socket: `_read`, which restarts the timer, comes first.
+        why = f"it gave no answer within {self._timeout_s:g} s"
+        self._timer = self._loop.call_later(_GRACE_S, self.kill, why)
 
     def _lost(self, *, is_culprit: bool) -> WorkerLostError:
         logger.log(

@@ -48,10 +48,11 @@ class SentError(NamedTuple):
             kind = _IMPORT_ERRORS.get(self.name) or type(self.name, (ImportError,), {})
             error = kind(self.text)
         else:
-            error = InnerEnvError(
-                f"A worker process could not load the environment: {self.name}: {self.text}. Define it in a module "
-                "that can be imported, not in a notebook or a main script's function."
-            )
+            remedy = "Define it in a module that can be imported, not in a notebook or a main script's function."
+            if self.name == "MemoryError":
+                remedy = "Raise memory_mib, the limit of the process's address space, or leave it out."
+            failure = f"{self.name}: {self.text}".removesuffix(": ")
+            error = InnerEnvError(f"A worker process could not load the environment: {failure}. {remedy}")
         keep_trace(error, self.trace)
         return error
 

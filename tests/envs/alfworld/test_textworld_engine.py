@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,16 +85,21 @@ def test_a_dead_process_is_replaced(worker: EnvironmentProcess) -> None:
     assert worker.call(env, "process") != before
 
 
-def test_an_interrupted_call_leaves_no_answer_for_the_next_one(
-    worker: EnvironmentProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_answer_of_an_interrupted_call_answers_no_later_one(worker: EnvironmentProcess) -> None:
+    class Interrupted:
+        def __init__(self, pipe: Any) -> None:
+            self._pipe, self.send, self.recv, self.close = pipe, pipe.send, pipe.recv, pipe.close
+
+        def poll(self, timeout_s: float) -> bool:
+            self.poll = self._pipe.poll  # type: ignore[method-assign]
+            raise KeyboardInterrupt
+
     env = worker.new_env()
-    worker.call(env, "add", 5)
-    with monkeypatch.context() as patch:
-        patch.setattr(type(worker._pipe), "poll", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            worker.call(env, "add", 7)
     assert worker.call(env, "add", 1) == 1
+    worker._pipe = Interrupted(worker._pipe)  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        worker.call(env, "add", 1)
+    assert worker.call(worker.new_env(), "add", 5) == 5
 
 
 @pytest.mark.slow

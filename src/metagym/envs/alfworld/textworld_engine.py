@@ -58,15 +58,14 @@ class EnvironmentProcess:
                 if not pipe.poll(self._timeout_s):
                     raise TimeoutError(f"no answer within {self._timeout_s:g} s")
                 failure, value = pipe.recv()
-            except (OSError, EOFError) as error:
-                self.close()
+            except BaseException as error:
+                self.close()  # else the next call would read the answer to this one
+                if not isinstance(error, OSError | EOFError):
+                    raise
                 raise EnvironmentProcessError(
                     f"The process of {self._factory} was lost in {method}: {type(error).__name__}: {error}. "
                     "Its environments are gone; the next call starts a new process."
                 ) from error
-            except BaseException:  # such as Ctrl-C: the next call would read the answer to this one
-                self.close()
-                raise
         if failure:
             raise InfrastructureError(f"{self._factory} raised in {method}: {failure}")
         return value
