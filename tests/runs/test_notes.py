@@ -36,3 +36,10 @@ def test_an_episode_that_does_not_exist_is_an_error(finished: Path) -> None:
         pytest.raises(ConfigError, match=r"number of an episode, from 0 to 11, got 12"),
     ):
         add_note(run, 12, "too far")
+
+
+def test_a_note_that_was_cut_off_swallows_no_later_one(finished: Path) -> None:
+    (finished / NOTES).write_text('{"key":')
+    with RunFolder.open(finished) as run:
+        add_note(run, 0, "kept")
+    assert list(read_notes(finished).values()) == ["kept"]

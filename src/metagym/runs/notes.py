@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from metagym.errors import ConfigError
@@ -32,7 +33,11 @@ def add_note(run: RunFolder, number: int, text: str) -> None:
     if name is None:
         raise ConfigError(f"Expected the number of an episode, from 0 to {run.num_episodes - 1}, got {number}.")
     key, prompt = name
-    with (run.path / NOTES).open("ab") as file:
+    with (run.path / NOTES).open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # a line that was cut off must not swallow the note
+                file.write(b"\n")
         file.write(Note(key=key, prompt=digest(prompt), text=text).model_dump_json().encode() + b"\n")
 
 
