@@ -33,6 +33,15 @@ def boom(history):
 """
 
 
+def test_a_terminal_obeys_no_text_of_a_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for is_terminal in (True, False):
+        monkeypatch.setattr(console, "_force_terminal", is_terminal)
+        print_text("red \x1b[31m and title \x1b]0;x\x07")
+        assert ("\x1b" in capsys.readouterr().out) != is_terminal
+
+
 @pytest.fixture
 def lessons(command: Metagym, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module with reflectors that fail, in the folder of the call."""

@@ -99,6 +99,8 @@ def test_no_variable_of_another_provider_is_needed_or_sent(monkeypatch: pytest.M
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     at = LiteLLMChatModel("litellm:openai/x", base_url="http://127.0.0.1:1/v1")
     assert at._server == {"api_base": "http://127.0.0.1:1/v1", "api_key": "no-key"}
+    monkeypatch.setenv("MY_KEY", "my-secret")
+    assert LiteLLMChatModel("litellm:anthropic/x", api_key_env="MY_KEY")._server == {"api_key": "my-secret"}
 
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

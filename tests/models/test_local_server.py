@@ -15,7 +15,7 @@ import pytest
 
 from metagym.errors import ConfigError, MissingExtraError, ModelUnavailableError
 from metagym.models import Call, ModelServer, OpenAIChatModel, llama_cpp_engine, local_server
-from tests.conftest import SRC
+from tests.conftest import SRC, Serve
 from tests.models.gguf_files import write_gguf
 
 SERVER = """
@@ -94,6 +94,13 @@ def test_a_server_that_ends_shows_its_log(tmp_path: Path) -> None:
     code = "print('no such model'); raise SystemExit(3)"
     server = ModelServer("m", command=[sys.executable, "-c", code], log=tmp_path / "log")
     with pytest.raises(ModelUnavailableError, match=r"exit code 3(?s:.*)no such model"):
+        server.start()
+
+
+def test_a_port_that_another_server_has_is_refused(serve: Serve, tmp_path: Path) -> None:
+    port = int(serve("Another server.").base_url.split(":")[2].split("/")[0])
+    server = ModelServer("m", command=[sys.executable, "-c", "pass"], port=port, log=tmp_path / "log")
+    with pytest.raises(ConfigError, match=rf"Expected the port {port} to be free .*choose another port"):
         server.start()
 
 

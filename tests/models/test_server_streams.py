@@ -28,6 +28,7 @@ WHOLE = {
     "named events": sse("event: message", "id: 1", "retry: 100", *ENDED),
     "no space": sse(*ENDED).replace("data: ", "data:"),
     "a mark of the byte order": "\ufeff" + sse(": first", *ENDED),
+    "a mark before the first text": "\ufeff" + sse(*ENDED),
     "several lines an event": sse(
         'data: {"choices": [{"delta":\ndata: {"content": "ok"},\ndata: "finish_reason": "stop"}],', done=False
     ).replace("],\n\n", f'],\ndata: "usage": {json.dumps(USAGE)}}}\n\ndata: [DONE]\n\n'),

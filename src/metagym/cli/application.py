@@ -17,7 +17,7 @@ from typer import Context, Exit, Option, Typer
 
 from metagym._version import __version__
 from metagym.cli import machine
-from metagym.cli.console import console, errors, print_text
+from metagym.cli.console import console, errors, print_text, without_escapes
 from metagym.cli.extend import extend_command
 from metagym.cli.gate import gate_command
 from metagym.cli.measure import arena_command, compare_command, evaluate_command
@@ -247,15 +247,16 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
+        message = escape(without_escapes(str(error), errors))
         if isinstance(error, MetaGymError):
-            errors.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+            errors.print(f"[red]Error:[/red] {message}", highlight=False, soft_wrap=True)
             if hint := _hint(error):
                 print_text(hint, to=errors)
         elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            errors.print(f"[red]Error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+            errors.print(f"[red]Error:[/red] {message}", highlight=False, soft_wrap=True)
             print_text("Make room for the output and the records, and give the command again.", to=errors)
         else:
-            name, _, message = with_place(error).partition(": ")
+            name, _, message = without_escapes(with_place(error), errors).partition(": ")
             errors.print(f"[red]Unexpected {name}:[/red] {escape(message)}", highlight=False)
             print_text(
                 "This is a defect in metagym, or in an environment, actor or reflector that was loaded. Run the same "

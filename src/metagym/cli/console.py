@@ -37,7 +37,14 @@ def print_json(value: Any) -> None:
 
 def print_text(text: str, *, to: Console = console) -> None:
     """Print text as it is: no markup, no colours, no added line breaks."""
-    to.print(text, markup=False, highlight=False, soft_wrap=True)
+    to.print(without_escapes(text, to), markup=False, highlight=False, soft_wrap=True)
+
+
+def without_escapes(text: str, to: Console = console) -> str:
+    """Return the text with signs for characters that a terminal obeys, if it goes to one: models write any text."""
+    from metagym.rendering import visible
+
+    return visible(text) if to.is_terminal else text
 
 
 def print_parts(parts: Iterable[RenderableType]) -> None:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer import Argument, Exit, Option
 
-from metagym.cli.console import JsonOption, console, paged, print_json, print_parts, print_text
+from metagym.cli.console import JsonOption, console, paged, print_json, print_parts, print_text, without_escapes
 from metagym.errors import ConfigError
 from metagym.rendering import plural, render_batch, render_trajectory
 from metagym.types import MetaStep, Record, Reflection, Trajectory
@@ -124,7 +124,7 @@ def _print_episodes(shown: Sequence[Trajectory], *, as_json: bool, record: Recor
         return
     one = len(shown) == 1
     text = render_trajectory(shown[0], show_thoughts=True) if one else render_batch(shown, show_thoughts=True)
-    console.print(text, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+    console.print(without_escapes(text), markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def _print_summary(folder: RunFolder) -> None:

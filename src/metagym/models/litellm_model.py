@@ -56,7 +56,9 @@ class LiteLLMChatModel(OpenAIChatModel):
             client=client.model_copy(update={"stream": False}),
         )
         self._arguments = (model, base_url, api_key_env, sampling, timeout_s, max_retries, system_role, client)
-        self._server = {"api_base": base_url, "api_key": self._api_key} if base_url else {}
+        self._server = {"api_base": base_url} if base_url else {}
+        if base_url or api_key_env:  # else LiteLLM finds the provider's own variable
+            self._server["api_key"] = self._api_key
         self.base_url = base_url
         self.fingerprint = {
             **self.fingerprint,

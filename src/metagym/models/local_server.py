@@ -127,6 +127,7 @@ class ModelServer:
 
     def start(self) -> ModelServer:
         """Start the server and wait until it answers."""
+        self._check_port()
         logger.info("Starting %s; its log is %s", " ".join(self._command), self.log)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -176,6 +177,17 @@ class ModelServer:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _check_port(self) -> None:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger are no server
+            try:
+                probe.bind(("127.0.0.1", self.port))
+            except OSError as error:
+                raise ConfigError(
+                    f"Expected the port {self.port} to be free for the server of {self.model!r}: {error.strerror}. "
+                    "End the server that has it, or choose another port."
+                ) from error
 
     def _wait(self) -> None:
         assert self._process is not None

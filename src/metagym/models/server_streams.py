@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 
 def is_stream(body: bytes) -> bool:
     """Return whether an answer is a stream of events. Comments alone, which keep a connection open, do not make one."""
-    return not body.startswith(b"{") and any(line.startswith(_DATA) for line in body.splitlines())
+    return not body.startswith(b"{") and any(line.startswith(_DATA) for line in _lines(body))
 
 
 def is_whole_stream(body: bytes) -> bool:
@@ -37,7 +38,7 @@ def read_stream(body: bytes) -> dict[str, Any]:
     Raises:
         ValueError: a line is not JSON, or the stream has no end: no `[DONE]`, no `finish_reason`, no error.
     """
-    lines = body.splitlines()
+    lines = _lines(body)
     try:
         chunks = [json.loads(data) for data in _lines_of_data(lines)]  # servers send one chunk a line
     except (ValueError, RecursionError):
@@ -53,6 +54,10 @@ def read_stream(body: bytes) -> dict[str, Any]:
     if not (whole.num_choices or whole.choice["error"]):
         raise ValueError("a stream without a choice")
     return whole.response()
+
+
+def _lines(body: bytes) -> list[bytes]:
+    return body.removeprefix(codecs.BOM_UTF8).splitlines()
 
 
 class _Whole:
