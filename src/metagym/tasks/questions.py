@@ -96,7 +96,7 @@ def numeric(reply: str, answers: Iterable[str]) -> bool:
 
     Whole numbers must be equal. If one of them has a fraction, a millionth of the larger one may be between them.
 
-    >>> numeric("It is 1,250.0 m.", ["25 * 50 = 1250"]), numeric("0.333333", ["0.33333333"])
+    >>> numeric("It is 1,250.0 m.", ["25 * 50 = 1250"]), numeric("0.3333", ["0.33333333"])
     (True, False)
     """
     number = last_number(reply)
@@ -109,7 +109,7 @@ def _is_close(one: Decimal, two: Decimal) -> bool:
     try:
         if one == one.to_integral_value() and two == two.to_integral_value():
             return one == two
-        return abs(one - two) <= max(abs(one), abs(two)) * Decimal("1e-6") + Decimal("1e-9")
+        return abs(one - two) <= max(Decimal("1e-9"), Decimal("1e-6") * max(abs(one), abs(two)))
     except DecimalException:  # such as a difference of more than a million digits
         return False
 

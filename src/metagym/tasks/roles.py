@@ -39,7 +39,7 @@ def tasks_by_id(tasks: Iterable[Task]) -> dict[str, Task]:
             raise ConfigError(f"Expected each task to have its own id, got {task.id!r} twice.")
         if task.split not in (*ROLES, task.source):
             raise UnknownNameError.of(f"split of the task {task.id!r}", task.split, ROLES)
-        other = contents.setdefault(task.digest, task)
+        other = contents.setdefault(task.digest, task) if task.split in ROLES else task
         if other.split != task.split:
             raise ConfigError(
                 f"Expected one role for equal content, got {other.id!r} in {other.split!r} and {task.id!r} in "
