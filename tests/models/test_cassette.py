@@ -233,6 +233,32 @@ def test_another_kind_of_file_is_no_cassette(tmp_path: Path) -> None:
         Cassette(tmp_path / "c", mode="rewind")  # type: ignore[arg-type]
 
 
+def test_a_replay_changes_no_byte_and_needs_no_right_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "shared" / "replies.sqlite"
+    path.parent.mkdir()
+    complete(Cassette(path), echo())
+    before = path.read_bytes()
+    path.parent.chmod(0o555)
+    try:
+        with contextlib.closing(Cassette(path, mode="replay")) as cassette:
+            assert len(cassette) == 1
+    finally:
+        path.parent.chmod(0o755)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["replies.sqlite"]
+
+
+def test_the_replies_of_a_recording_that_was_killed_are_replayed(tmp_path: Path) -> None:
+    cassette = Cassette(tmp_path / "replies.sqlite")
+    with cassette.open():
+        asyncio.run(ask(echo(), MESSAGES, CALL))
+    for name in ("replies.sqlite", "replies.sqlite-wal"):  # as a kill leaves them: the last replies are in the log
+        (tmp_path / f"killed-{name}").write_bytes((tmp_path / name).read_bytes())
+    cassette.close()
+    with contextlib.closing(Cassette(tmp_path / "killed-replies.sqlite", mode="replay")) as killed:
+        assert len(killed) == 1
+
+
 def test_a_cassette_of_another_version_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "c.sqlite") as db:
         db.execute("PRAGMA user_version = 99")

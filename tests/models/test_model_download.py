@@ -110,6 +110,17 @@ def test_a_hub_has_files_and_quantisations(cache: Path, hub: str, monkeypatch: p
         get_model("a/b/c/d")
 
 
+def test_a_file_of_the_same_name_from_another_place_is_not_taken_for_it(
+    cache: Path, hub: str, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub)
+    found = get_model("alice/tiny/model.gguf")
+    with pytest.raises(ConfigError, match=r"is there already, and was fetched from .*alice/tiny.* Remove it, or name"):
+        get_model("bob/tiny/model.gguf")
+    digest = hashlib.sha256(content).hexdigest().upper()
+    assert get_model("bob/tiny/model.gguf", sha256=digest).path == found.path
+
+
 def test_an_unknown_name_offers_the_known_ones() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown model 'smollm': expected one of 'smollm2-135m'"):
         get_model("smollm")

@@ -284,8 +284,7 @@ class Ledger:
 
     def _refusal(self, problem: str) -> BudgetExceededError:
         error = BudgetExceededError(
-            f"{problem}. What was played is kept: resume with a larger budget "
-            "(metagym resume RUN --budget tokens=N,calls=N,cost=X)."
+            f"{problem}. Finished episodes are kept if there is a run folder. Continue with a larger budget."
         )
         error.ledger = self
         return error

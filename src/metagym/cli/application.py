@@ -220,7 +220,9 @@ def options(
 
 def _hint(error: MetaGymError) -> str:
     """Return the source of an infrastructure error and what to do; empty if its message says so itself."""
-    if not isinstance(error, InfrastructureError) or isinstance(error, BudgetExceededError | BadBatchError):
+    if isinstance(error, BudgetExceededError):
+        return "A larger one: --budget tokens=N,calls=N,cost=X"
+    if not isinstance(error, InfrastructureError) or isinstance(error, BadBatchError):
         return ""
     meta_step = error.meta_step if isinstance(error, EpisodesFailedError) else None
     failed = [item for item in (meta_step.trajectories if meta_step else ()) if item.error]

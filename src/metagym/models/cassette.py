@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -205,11 +206,16 @@ class Cassette:
         if self._connection is None:
             db: sqlite3.Connection | None = None
             try:
-                # Calls come from the loop's thread, `close` from another; the lock keeps them apart.
-                db = sqlite3.connect(self.path, check_same_thread=False, timeout=30.0)
+                db = self._connect(read_only=self.mode == "replay")
                 version = db.execute("PRAGMA user_version").fetchone()[0]
+                if self.mode == "replay" and version == CASSETTE_VERSION:
+                    self._connection = db
+                    return db
                 if version not in range(CASSETTE_VERSION + 1):
                     raise sqlite3.DatabaseError(f"its version is {version}, this metagym reads {CASSETTE_VERSION}")
+                if self.mode == "replay":  # an older one is brought to this version first
+                    db.close()
+                    db = self._connect()
                 # Survives kill -9 of the process without waiting for the disk at each exchange.
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = NORMAL")
@@ -221,9 +227,24 @@ class Cassette:
             except _SQLITE_ERRORS as error:
                 if db is not None:
                     db.close()
+                if isinstance(error, sqlite3.OperationalError):  # such as a full disk
+                    raise ConfigError(
+                        f"Expected a cassette at {self.path} that can be opened, got: {error}. Look at the rights of "
+                        "its folder and the room on the disk; a replay needs only to read."
+                    ) from error
                 raise ConfigError(f"Expected a cassette at {self.path}, got another kind of file: {error}.") from error
             self._connection = db
         return self._connection
+
+    def _connect(self, *, read_only: bool = False) -> sqlite3.Connection:
+        # Calls come from the loop's thread, `close` from another; the lock keeps them apart.
+        if not read_only:
+            return sqlite3.connect(self.path, check_same_thread=False, timeout=30.0)
+        path = Path(self.path).resolve()
+        # In a folder that is read-only, SQLite cannot share the file; a log beside it would then be left out.
+        is_alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+        address = f"{path.as_uri()}?mode=ro{'&immutable=1' if is_alone else ''}"
+        return sqlite3.connect(address, uri=True, check_same_thread=False, timeout=30.0)
 
     def _one(self, sql: str, *values: str) -> Any:
         return next(iter(self._all(f"{sql} LIMIT 1", *values)), None)

