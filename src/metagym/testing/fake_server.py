@@ -123,6 +123,7 @@ class FakeOpenAIServer:
             started.set()
             await self._stop.wait()
             await runner.cleanup()
+            await asyncio.sleep(0.01)  # connections that the clients have left are closed in the loop's next turns
 
         asyncio.run(serve())
 
