@@ -1,4 +1,4 @@
-"""The folder that `--out` names: records of another kind in it are refused, since nobody could tell them apart."""
+"""The folder that `--out` names: a folder that holds records of another kind is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WORDS: Final[dict[Kind, str]] = {
 def check_out(out: Path, kind: Kind) -> Path:
     """Return the folder; raise ConfigError if it holds records of another kind."""
     held = _held(out)
-    # Streams, and campaigns of live objects, have no file of their own beside the run folders of their arms.
+    # Streams, and campaigns of live objects, have only the run folders of their arms.
     is_unknown = held == "runs" and kind in ("evaluation", "arena")
     if held not in (None, kind) and not is_unknown:
         assert held is not None

@@ -28,10 +28,10 @@ def open_url(
     address = f"{url}?{urlencode(query)}" if query else url
     headers = {"Authorization": f"Bearer {key}"} | ({"Content-Type": "application/json"} if body else {})
     request = urllib.request.Request(address, data=body, headers=headers)
-    return contextlib.closing(urllib.request.build_opener(_KeepKey).open(request, timeout=timeout_s))
+    return contextlib.closing(urllib.request.build_opener(_KeyForOneHost).open(request, timeout=timeout_s))
 
 
-class _KeepKey(urllib.request.HTTPRedirectHandler):
+class _KeyForOneHost(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, req: urllib.request.Request, *args: Any) -> urllib.request.Request | None:
         new = super().redirect_request(req, *args)
         if new is not None and urlsplit(new.full_url).netloc != urlsplit(req.full_url).netloc:
