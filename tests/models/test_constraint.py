@@ -24,7 +24,10 @@ FORM = ReplyForm(("push", "knock twice"))
 HELD = {True: json.dumps({"thought": "hm", "action": "push"}), False: "Thought: hm\nAction: push"}
 
 
-def server_with(*known: str, refuses: bool = False) -> Any:
+UNKNOWN = ServerReply("unrecognized request argument", status=400)
+
+
+def server_with(*known: str, refuses: ServerReply | None = None) -> Any:
     """Return what a server replies that obeys the fields `known`, and ignores or refuses the others."""
 
     def respond(request: ServerRequest) -> str | ServerReply:
@@ -36,7 +39,7 @@ def server_with(*known: str, refuses: bool = False) -> Any:
                     return HELD[is_json]
                 return json.dumps({"action": PROBE.actions[0]}) if is_json else PROBE.actions[0]
         if fields and refuses:
-            return ServerReply("unrecognized request argument", status=400)
+            return refuses
         return "Hello! I push the gate."
 
     return respond
@@ -55,9 +58,9 @@ def play(server: FakeOpenAIServer, num_calls: int = 3, **options: Any) -> list[C
     return asyncio.run(run())
 
 
-@pytest.mark.parametrize("refuses", [False, True])
+@pytest.mark.parametrize("refuses", [None, UNKNOWN])
 @pytest.mark.parametrize("means", FIELDS)
-def test_the_means_is_found_by_asking_once(serve: Serve, means: str, refuses: bool) -> None:
+def test_the_means_is_found_by_asking_once(serve: Serve, means: str, refuses: ServerReply | None) -> None:
     server = serve(server_with(means, refuses=refuses))
     replies = play(server)
     assert {(reply.constraint, reply.text) for reply in replies} == {(means, HELD[means == JSON_MEANS])}
@@ -80,6 +83,29 @@ def test_a_server_that_is_away_is_not_taken_for_one_without_means(serve: Serve) 
     with pytest.raises(ModelError, match="503"):
         play(server, 1, max_retries=0)
     assert [reply.constraint for reply in play(server, 1, client=ClientConfig(first_pause_s=0))] == ["grammar"]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        ServerReply("internal error", status=500),
+        ServerReply("not implemented", status=501),
+        ServerReply(raw=json.dumps({"error": {"message": "bad grammar"}})),
+    ],
+)
+def test_a_field_at_which_a_server_fails_is_refused_if_it_answers_without(serve: Serve, refusal: ServerReply) -> None:
+    server = serve(server_with([*FIELDS][-1], refuses=refusal))
+    (reply,) = play(server, 1, client=ClientConfig(first_pause_s=0, breaker_failures=4))
+    assert reply.constraint == [*FIELDS][-1]
+
+
+def test_a_server_that_fails_at_everything_has_refused_no_field(serve: Serve) -> None:
+    obey, failures = server_with("grammar"), [ServerReply("internal error", status=500)] * 6
+    server = serve(lambda request: failures.pop() if failures else obey(request))
+    model = {"client": ClientConfig(first_pause_s=0)}
+    with pytest.raises(ModelError, match="500"):
+        play(server, 1, **model)
+    assert [reply.constraint for reply in play(server, 1, **model)] == ["grammar"]
 
 
 def test_a_constraint_of_ones_own_is_not_overridden(serve: Serve) -> None:

@@ -32,6 +32,7 @@ Sleep = Callable[[float], Awaitable[None]]
 _LOG_RETRIES_EVERY_S = 1.0
 _NAP_S = 0.5
 _MAX_LESSONS = 5
+_MAX_QUESTION_RETRIES = 2
 _NOT_DOWN = frozenset({"HTTP 429", "HTTP 503", "HTTP 529"})
 _SAMPLE: ContextVar[int] = ContextVar("metagym_sample", default=0)
 _MESSAGE_TOKENS, _TEMPLATE_TOKENS = 16, 128  # a generous bound of what chat templates add
@@ -198,6 +199,17 @@ class Retrier:
         self._clock, self._sleep = clock, sleep
         self._logged_at = float("-inf")
 
+    def for_question(self) -> Retrier:
+        """Return one for a question that the server may refuse: few tries, and their failures count nowhere else."""
+        return Retrier(
+            self.server,
+            max_retries=min(self.max_retries, _MAX_QUESTION_RETRIES),
+            config=self._config,
+            breaker=Breaker(self._config),
+            clock=self._clock,
+            sleep=self._sleep,
+        )
+
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return the result of `attempt`, after retries if needed; raise a ModelError if it failed for good."""
         began_at = self._clock()
@@ -231,7 +243,7 @@ class Retrier:
                 if not self._breaker.is_quiet:
                     self._breaker.succeeded()
                 return result
-            self._log_retry(failure, pause_s, num_tries)
+            self._log_retry(failure, pause_s, num_counted)
             while pause_s > 0:  # in short pieces, so that an open breaker wakes the calls that wait
                 self._breaker.check()
                 await self._sleep(min(pause_s, _NAP_S))
@@ -258,12 +270,12 @@ class Retrier:
         text = f"Expected a reply from {self.server}, got {failure.message}. {failure.remedy}{tried}"
         raise failure.error(text.rstrip()) from error.__cause__
 
-    def _log_retry(self, failure: Failure, pause_s: float, num_tries: int) -> None:
+    def _log_retry(self, failure: Failure, pause_s: float, num_counted: int) -> None:
         if self._clock() - self._logged_at >= _LOG_RETRIES_EVERY_S:
             self._logged_at = self._clock()
             asked = " (as the server asks)" if failure.retry_after_s is not None else ""
-            text = "Waiting %.1f s%s for %s, after try %d of %d: %s"
-            logger.warning(text, pause_s, asked, self.server, num_tries, self.max_retries + 1, failure.message)
+            tried = "" if failure.is_outage else f", after try {num_counted} of {self.max_retries + 1}"
+            logger.warning("Waiting %.1f s%s for %s%s: %s", pause_s, asked, self.server, tried, failure.message)
 
 
 def random_pause_s(num_tries: int, config: ClientConfig) -> float:

@@ -134,7 +134,7 @@ class Constrainer:
 
     async def _try_all(self, ask: Callable[[Mapping[str, Any]], Awaitable[Completion]]) -> str:
         for means, value in FIELDS.items():
-            reply = await reply_or_refusal(ask({means: value(PROBE)}))
+            reply = await reply_or_refusal(ask({means: value(PROBE)}), lambda: ask({}))
             if isinstance(reply, ModelError):
                 continue
             action = action_in_json(reply.text)[1] if means == JSON_MEANS else reply.text

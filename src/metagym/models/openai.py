@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from metagym.background import LOOP
 from metagym.budget import Ledger
 from metagym.errors import ConfigError, ModelUnavailableError, UnknownNameError, in_words
+from metagym.models import tool_calling
 from metagym.models.asking import Booking, Retrier, conversation_of, estimate_tokens, max_tokens
 from metagym.models.chat import Call
 from metagym.models.client_config import (
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
     _Connection = tuple[AsyncOpenAI, AdaptiveLimiter]
-
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
 
 
 logger = logging.getLogger(__name__)
@@ -160,7 +158,10 @@ class OpenAIChatModel(Extension):
         sent: list[Message] = [{**message, "content": clean_text(message["content"])} for message in messages]
         request = {"model": self.model, "messages": sent}
         request |= {name: value for name, value in sampling.items() if value is not None} | dict(fields)
-        completion = await self._retrier.run(lambda: self._attempt(sdk, limiter, request, booking))
+        # A server may refuse such a question by a failure that looks as if it could pass.
+        is_question = messages is QUESTION or messages is tool_calling.QUESTION
+        retrier = self._retrier.for_question() if is_question else self._retrier
+        completion = await retrier.run(lambda: self._attempt(sdk, limiter, request, booking))
         if call.stop and "stop" not in self.sampling:
             completion = end_at(completion, call.stop)
         if completion.model and completion.model not in self._logged_names:

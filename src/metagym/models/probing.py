@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Final
 
 from metagym.errors import ConversationError, ModelError, ModelUnavailableError
+from metagym.models.server_replies import ReplyError
 from metagym.types import Completion
 
 _AWAY: Final = frozenset({502, 503, 504})
@@ -29,14 +30,29 @@ class AskedOnce:
         return self._known
 
 
-async def reply_or_refusal(asked: Awaitable[Completion]) -> Completion | ModelError:
-    """Return the reply to a question, or the error by which the server refused it. Every other error is raised."""
+async def reply_or_refusal(
+    asked: Awaitable[Completion], without_fields: Callable[[], Awaitable[Completion]]
+) -> Completion | ModelError:
+    """Return the reply to a request with fields, or the error by which the server refused them; raise every other.
+
+    Some servers fail at a field that they do not know (500, or an error in a reply of status 200). That is a refusal if
+    they answer a request `without_fields`.
+    """
     try:
         return await asked
     except (ModelUnavailableError, ConversationError):
         raise
     except ModelError as error:
-        status = getattr(error.__cause__, "status_code", None)
+        status = _status_of(error.__cause__)
         if status is None or status in _AWAY:
             raise
+        if status >= 500 or status == 200:
+            await without_fields()
         return error
+
+
+def _status_of(cause: object) -> int | None:
+    """Return the status of the server's answer behind an error; None if it gave no answer in words."""
+    if isinstance(cause, ReplyError):
+        return None if cause.error is None else cause.error.status or 200
+    return getattr(cause, "status_code", None)

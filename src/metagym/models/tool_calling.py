@@ -138,7 +138,8 @@ class ToolSender:
         name = digest(schema)
         if name in self._refused:
             return None
-        reply = await reply_or_refusal(ask(in_text(messages, tools, held=True), schema))
+        held = in_text(messages, tools, held=True)
+        reply = await reply_or_refusal(ask(held, schema), lambda: ask(QUESTION, {}))
         if isinstance(reply, ModelError):
             logger.warning("The server refuses the schemas of the tools (%s): replies are read as they come.", reply)
             self._refused.add(name)
@@ -146,7 +147,7 @@ class ToolSender:
         return reply.model_copy(update={"text": _answer_of(reply.text), "constraint": JSON_MEANS})
 
     async def _find_held(self, ask: Ask) -> str:
-        reply = await reply_or_refusal(ask(QUESTION, _held_to(PROBE)))
+        reply = await reply_or_refusal(ask(QUESTION, _held_to(PROBE)), lambda: ask(QUESTION, {}))
         # The tool and the form of an answer are only in the schema.
         if not isinstance(reply, ModelError) and (_PROBE_NAME in reply.text or _answer_of(reply.text) != reply.text):
             return JSON_MEANS
@@ -154,7 +155,7 @@ class ToolSender:
         return ""
 
     async def _find(self, ask: Ask) -> Literal["native", "text"]:
-        reply = await reply_or_refusal(ask(QUESTION, {"tools": PROBE}))
+        reply = await reply_or_refusal(ask(QUESTION, {"tools": PROBE}), lambda: ask(QUESTION, {}))
         if isinstance(reply, ModelError):
             logger.warning("The server refuses tools (%s): they are described in the prompt.", reply)
             return "text"
