@@ -18,6 +18,7 @@ from typer import Context, Exit, Option, Typer
 from metagym._version import __version__
 from metagym.cli import machine
 from metagym.cli.console import console, errors, print_text, without_escapes
+from metagym.cli.estimate import estimate_command
 from metagym.cli.extend import extend_command
 from metagym.cli.gate import gate_command
 from metagym.cli.measure import arena_command, compare_command, evaluate_command
@@ -28,7 +29,7 @@ from metagym.cli.options import FLAGS, Command
 from metagym.cli.presets import presets_list_command, presets_show_command
 from metagym.cli.repair import repair_command
 from metagym.cli.report import plot_command, report_command
-from metagym.cli.run import demo_command, estimate_command, resume_command, run_command
+from metagym.cli.run import demo_command, resume_command, run_command
 from metagym.cli.runs import runs_command
 from metagym.cli.show import export_command, show_command, verify_command
 from metagym.cli.tasks import tasks_check_command

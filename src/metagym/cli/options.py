@@ -20,6 +20,10 @@ ENV_OPTION: Final = (
     "for each step)."
 )
 EnvOption = Annotated[list[str] | None, Option("--option", metavar="NAME=VALUE", help=ENV_OPTION)]
+NUM_STEPS: Final = 10
+StepsOption = Annotated[
+    int, Option("--steps", "-n", min=1, help="Meta-steps: each plays a batch of episodes, then reflects on it.")
+]
 
 _FILE = '--actor FILE.json, and in the file {"model": NAME, "base_url": URL, "api_key_env": VARIABLE, "client": {...}}'
 FLAGS: Final = {
