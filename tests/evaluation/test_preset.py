@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
+from metagym.env import MetaEnv
 from metagym.errors import ConfigError, UnknownNameError
+from metagym.evaluation.planned_use import plan
 from metagym.evaluation.preset import load_preset, preset_for, preset_names, with_fields, with_sampling
+from metagym.tasks import ListedTaskSet, TaskSet
+from tests.conftest import CorridorEnv, make_task
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -95,3 +99,20 @@ def test_what_an_option_of_an_evaluation_names_twice_is_refused() -> None:
         preset_for("MetaGym/Gates-v0", families=["law-0007", "law-0007"])
     with pytest.raises(ConfigError, match="Expected each k of episodes_per_step once, got 3 twice"):
         with_fields(load_preset("ict-small"), {"episodes_per_step": [3, 3]})
+
+
+class GroupedMetaEnv(MetaEnv):
+    """Three families, two of them in a group."""
+
+    def make_inner_env(self) -> CorridorEnv:
+        return CorridorEnv()
+
+    def make_task_set(self) -> TaskSet:
+        tasks = [make_task(f"task-{number}", family="abc"[number % 3], seed=number) for number in range(30)]
+        return ListedTaskSet(tasks, groups={"ab": ("a", "b")})
+
+
+def test_a_group_of_families_is_planned_as_its_members() -> None:
+    preset = preset_for(f"{__name__}:GroupedMetaEnv", families=["ab"])
+    assert preset.environments[0].families == ("a", "b")
+    assert plan(preset.configs())[0].num_families == 2

@@ -284,7 +284,7 @@ def _read_protocol(name: str, given: dict[str, Any]) -> Preset:
         return with_fields(found, fields)
     if ":" not in name and name not in meta_env_ids() and not re.search(r"-v\d+$", name):
         raise UnknownNameError.of("preset or environment", name, (*preset_names(), *meta_env_ids()))
-    return with_fields(preset_for(name, families=fields.get("families"), options=options), fields)
+    return with_fields(preset_for(name, families=fields.pop("families", None), options=options), fields)
 
 
 def _print_models(protocol: Preset, actor: Any, reflector: Any) -> None:

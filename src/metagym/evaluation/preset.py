@@ -102,22 +102,21 @@ def preset_for(
     """Return the protocol of an own measurement: one environment, five meta-steps, five seeds, and two controls.
 
     The controls are an A/A run and a null control. `env_id` is an id or `package.module:MyMetaEnv`; without `families`
-    all families of the environment are evaluated.
+    all families of the environment are evaluated, and a group of families stands for its members.
 
     >>> preset_for("MetaGym/Gates-v0", families=["law-0007"]).num_seeds
     5
     """
     given = dict(options or {})
-    if families is None:
-        with make(env_id, actor="random", **given) as env:
-            families = meta_env_of(env).families
-        check_number(env_id, families)
-    environment = PresetEnvironment(id=env_id, families=tuple(families), options=given)
+    check_once("family", list(families or ()))
+    with make(env_id, actor="random", **given) as env:
+        meta_env = meta_env_of(env)
+        names = meta_env.families if families is None else meta_env.task_set.expand_families(families)
+    check_number(env_id, names)
+    environment = PresetEnvironment(id=env_id, families=names, options=given)
     name = re.sub(r"[^\w.]+", "-", env_id.removeprefix("MetaGym/")).strip("-").lower()
     controls = ("same again", "no reflection")
-    preset = Preset(name=name, environments=(environment,), controls=controls, num_steps=5, num_seeds=5)
-    _check_each_once(preset)
-    return preset
+    return Preset(name=name, environments=(environment,), controls=controls, num_steps=5, num_seeds=5)
 
 
 def check_number(env_id: str, families: Sequence[str]) -> None:
