@@ -71,7 +71,7 @@ class Budget(Record):
     """Prompt and completion together."""
     calls: int | None = Field(default=None, ge=0)
     """Calls that were paid, or may have been."""
-    cost: float | None = Field(default=None, ge=0.0)
+    cost: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
     """Money, in the currency of the prices; every model then needs prices."""
     episodes: int | None = Field(default=None, ge=0)
     """Episodes; a batch that it does not cover is not started."""
