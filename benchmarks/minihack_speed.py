@@ -106,8 +106,8 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     rates = {name: steps[name] / statistics.median(seconds) for name, seconds in found.items()}
     return [
         *(Row(f"MiniHack, {name}", rate, "steps/s", note=f"{steps[name]} steps") for name, rate in rates.items()),
-        Row("MiniHack, MetaEnv / bare re-seeded loop", median_ratio(found, "MetaEnv", "re-seeded")),
-        Row("MiniHack, a new environment each / MetaEnv", median_ratio(found, "new", "MetaEnv")),
+        Row("MiniHack, time of MetaEnv / time of the bare re-seeded loop", median_ratio(found, "MetaEnv", "re-seeded")),
+        Row("MiniHack, time with a new environment each / time of MetaEnv", median_ratio(found, "new", "MetaEnv")),
     ]
 
 

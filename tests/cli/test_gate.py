@@ -19,10 +19,10 @@ def test_the_exit_code_says_keep_revert_or_cannot_tell(command: Metagym, tmp_pat
     assert kept.code == 0
     assert kept.out.startswith("**Prompt gate: keep**")
     reverted = command("gate", new, old, *ENV)
-    assert reverted.code == 1
+    assert reverted.code == 3
     assert reverted.out.startswith("revert: new 0.")
     unknown = command("gate", old, old, *ENV, "--json")
-    assert unknown.code == 2
+    assert unknown.code == 4
     assert json.loads(unknown.out)["decision"] == "cannot tell"
 
 
@@ -59,7 +59,7 @@ def test_a_prompt_that_copies_from_its_run_is_reverted(command: Metagym, tmp_pat
     old.write_text(PLAIN)
     new.write_text(f"{right_prompt('law-0007')}\nDo not knock at door 4711.")
     free, held = command("gate", old, new, *ENV), command("gate", old, new, *ENV, "--learned-in", run, "--markdown")
-    assert (free.code, held.code) == (0, 1)
+    assert (free.code, held.code) == (0, 3)
     assert held.out.startswith("**Prompt gate: revert**")
     assert "The new prompt copies from its learning episodes: 'door 4711'." in held.out
 

@@ -13,7 +13,7 @@ from metagym.cli.options import EnvOption, read_pairs, read_text
 from metagym.cli.plan import announce, plan_lines
 from metagym.errors import ConfigError
 
-EXIT_CODES = {"keep": 0, "revert": 1, "cannot tell": 2}
+EXIT_CODES = {"keep": 0, "revert": 3, "cannot tell": 4}  # 1 is an error, and 2 wrong usage
 
 
 def gate_command(
@@ -37,7 +37,7 @@ def gate_command(
 ) -> None:
     """Play two prompts on the same tasks, and say whether to keep the new one.
 
-    Exit code 0: keep, it is better. 1: revert, it is worse, or copies. 2: cannot tell, with the smallest difference
+    Exit code 0: keep, it is better. 3: revert, it is worse, or copies. 4: cannot tell, with the smallest difference
     that these tasks would have shown. --dry-run prints the plan; --yes asks nothing.
     """
     from metagym.evaluation.gate import gate

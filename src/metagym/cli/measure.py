@@ -68,6 +68,7 @@ def evaluate_command(
 
     The budget holds for each environment and each batch size k. --dry-run prints the plan; --yes asks nothing.
     --test-on ENV[:FAMILY,...] also scores the learned prompts, and each control, in another environment.
+    --train-on and --preset are other names for the argument.
     Short forms of --option: --control NAME, --reflector-sampling NAME=VALUE,...
     """
     from metagym.evaluation.campaign import check_names, folder_name, run_campaign, run_streams

@@ -102,7 +102,7 @@ def preset_for(
     """Return the protocol of an own measurement: one environment, five meta-steps, five seeds, and two controls.
 
     The controls are an A/A run and a null control. `env_id` is an id or `package.module:MyMetaEnv`; without `families`
-    all families of the environment are evaluated, and a group of families stands for its members.
+    all families of the environment are evaluated, and a group of families is replaced by its members.
 
     >>> preset_for("MetaGym/Gates-v0", families=["law-0007"]).num_seeds
     5
