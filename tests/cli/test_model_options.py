@@ -199,7 +199,9 @@ def test_a_budget_is_names_and_numbers(text: str, budget: Budget) -> None:
     assert Budget(**read_budget(text)) == budget
 
 
-@pytest.mark.parametrize("text", ["50", "", "episode=5", "episodes=many", "episodes=-1", "calls=1,calls=2", "cost=Infinity"])
+@pytest.mark.parametrize(
+    "text", ["50", "", "episode=5", "episodes=many", "episodes=-1", "calls=1,calls=2", "cost=Infinity"]
+)
 def test_a_wrong_budget_is_refused_with_the_names(text: str) -> None:
     for option in ("--budget", "--learning-budget"):
         with pytest.raises(ConfigError, match=rf"{option} expects NAME=NUMBER .*tokens, calls, cost, episodes; got"):
