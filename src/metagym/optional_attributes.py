@@ -49,6 +49,9 @@ class Extension:
     bound_to: Any = None
     """Reflectors that need their own rollouts: `bound_to(replay)` returns the reflector that plays by `replay`."""
 
+    count_in: Any = None
+    """Recorders that hold episodes of earlier processes: `count_in(ledger)` counts these, once."""
+
     needs_chance: str = ""
     """Reflectors and optimizers: `actor` or `reflector`, if they compare several samples of it; at temperature 0 these
     are equal."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from metagym.evaluation import constant_prompt, evaluate
 from metagym.evaluation.campaign import run_campaign
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.preset import load_preset
+from metagym.runs import Manifest, RunFolder
 from metagym.runs.folder import load_ledger
+from metagym.runs.running import run_experiment
 from metagym.testing import FakeChatModel
 from tests.conftest import MakeGates
 
@@ -50,6 +53,29 @@ def test_a_budget_that_is_raised_in_the_same_process_lets_the_evaluation_finish(
     env.ledger.budget = Budget(calls=24 * 3)
     evaluate(env, "fixed", config=CONFIG, path=tmp_path)
     assert num_booked(env) == len(model.calls) == 24 * 3
+
+
+def test_a_budget_in_episodes_holds_for_all_processes_together(tmp_path: Path) -> None:
+    with GatesMetaEnv("demo") as env:
+        evaluate(env, "demo", config=CONFIG)
+        played = env.ledger.used.episodes
+    for limit in (10, 10, 20, 20, played, played):
+        with GatesMetaEnv("demo", budget={"episodes": limit}) as env:
+            with contextlib.nullcontext() if limit == played else pytest.raises(BudgetExceededError):
+                evaluate(env, "demo", config=CONFIG, path=tmp_path)
+            with RunFolder.open(tmp_path) as run:
+                assert run.num_episodes == env.ledger.used.episodes <= limit
+
+
+def test_a_run_whose_reflections_play_keeps_its_budget_in_episodes(tmp_path: Path) -> None:
+    method = {"method": "training_free_grpo_style", "model": "demo"}
+    options = {"actor": "demo", "families": ["law-0007"], "episodes_per_step": 5}
+    manifest = Manifest(env_id="MetaGym/Gates-v0", env_options=options, reflector=method, seed=0, num_steps=6)
+    for is_resumed in (False, True, True):
+        with pytest.raises(BudgetExceededError):
+            run_experiment(manifest, tmp_path, resume=is_resumed, budget=Budget(episodes=30))
+        with RunFolder.open(tmp_path) as run:
+            assert run.num_episodes == 25  # the next 15 do not fit
 
 
 def test_scoring_the_candidates_for_a_constant_prompt_is_paid_once(

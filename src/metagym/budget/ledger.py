@@ -64,25 +64,39 @@ class Ledger:
         self._lock = threading.RLock()
         self._waiters: list[asyncio.Future[None]] = []
         self.loaded: set[Path] = set()
-        """The logs whose attempts are booked here already."""
+        """The logs whose attempts or episodes are booked here already."""
 
-    def begin_episodes(self, num: int) -> None:
-        """Count episodes that will be played now, or taken from the record of an earlier run: all of them, or none."""
+    def begin_episodes(self, num: int, *, num_recorded: int = 0) -> None:
+        """Count episodes that will be played now, or taken from a record: all of them, or none.
+
+        `num_recorded` of them are in the record. A ledger without a parent counted these before.
+        """
+        new = num - num_recorded if self.parent is None else num
         with self._lock:
             limit = self.budget.episodes
-            if limit is not None and num > (left := limit - self._num_begun):
-                problem = f"The budget of {limit:,} episodes leaves {max(0, left):,}, and the next batch takes {num:,}"
+            if limit is not None and new and new > (left := limit - self._num_begun):
+                problem = f"The budget of {limit:,} episodes leaves {max(0, left):,}, and the next batch takes {new:,}"
                 raise self._refusal(problem)
             if self.parent is not None:
-                self.parent.begin_episodes(num)
-            self._num_begun += num
+                self.parent.begin_episodes(num, num_recorded=num_recorded)
+            self._num_begun += new
 
-    def give_back_episodes(self, num: int) -> None:
-        """Subtract episodes that were started and not finished."""
+    def give_back_episodes(self, num: int, *, num_recorded: int = 0) -> None:
+        """Subtract episodes that were started and not finished; `num_recorded` as for `begin_episodes`."""
         with self._lock:
-            self._num_begun -= num
+            self._num_begun -= num - num_recorded if self.parent is None else num
         if self.parent is not None:
-            self.parent.give_back_episodes(num)
+            self.parent.give_back_episodes(num, num_recorded=num_recorded)
+
+    def count_earlier_episodes(self, log: Path, num: int) -> None:
+        """Count the finished episodes of a log that is opened to go on with it; each log counts once."""
+        if self.parent is not None:
+            self.parent.count_earlier_episodes(log, num)
+            return
+        with self._lock:
+            if log not in self.loaded:
+                self.loaded.add(log)
+                self._num_begun += num
 
     def add(self, trajectory: Trajectory) -> None:
         """Count a finished episode."""

@@ -222,7 +222,7 @@ def options(
 def _hint(error: MetaGymError) -> str:
     """Return the source of an infrastructure error and what to do; empty if its message says so itself."""
     if isinstance(error, BudgetExceededError):
-        return "A larger one: --budget tokens=N,calls=N,cost=X"
+        return "A larger one: --budget NAME=N, with NAME among tokens, calls, cost, episodes"
     if not isinstance(error, InfrastructureError) or isinstance(error, BadBatchError):
         return ""
     meta_step = error.meta_step if isinstance(error, EpisodesFailedError) else None

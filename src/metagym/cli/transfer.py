@@ -57,7 +57,7 @@ def score_there(
     from metagym.evaluation.campaign import opened
     from metagym.evaluation.transfer import WorldTransfer, transfer_to
     from metagym.files import write_whole
-    from metagym.runs.folder import keeping_model_calls, load_model_calls
+    from metagym.runs.folder import keeping_model_calls, load_usage
     from metagym.types import digest
 
     numbers = {"num_test": protocol.num_test, "task_seed": protocol.task_seed}
@@ -67,7 +67,7 @@ def score_there(
     if file.exists():
         return WorldTransfer.model_validate_json(file.read_bytes())
     with opened(world, 1, actor, budget=budget) as (env, meta_env):
-        load_model_calls(evaluated.folder, meta_env.ledger)
+        load_usage(evaluated.folder, meta_env.ledger)
         folder.mkdir(exist_ok=True)
         with keeping_model_calls(folder, meta_env.ledger):
             found = transfer_to(evaluated.reports, env, **numbers)

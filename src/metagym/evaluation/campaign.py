@@ -34,7 +34,7 @@ from metagym.files import write_whole
 from metagym.reflectors import Reflector, make_reflector, method_names
 from metagym.registration import RESERVED, check_options, make
 from metagym.runs import evaluation_size
-from metagym.runs.folder import load_model_calls
+from metagym.runs.folder import load_usage
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Trajectory
 
 _MODEL_FILES = ("config.json", "adapter_config.json", "metagym.json")
@@ -107,7 +107,7 @@ def run_campaign(
     for environment, config in preset.configs():
         folder = folder_of(path, environment, config)
         with opened(environment, config.num_steps, actor, budget=budget, on_episode=on_episode) as (env, meta_env):
-            load_model_calls(folder, meta_env.ledger)
+            load_usage(folder, meta_env.ledger)
             policy = make_reflector(spec, demo=meta_env.make_demo_reflector)
             controlled = control_arms(env, policy, environment, config, wanted, folder, _arm_name(spec))
             arms = itertools.chain([Arm(_arm_name(spec), policy)], controlled)
@@ -156,7 +156,7 @@ def run_streams(
         length = config.num_steps * len(config.families)
         folder = folder_of(path, environment, config)
         with opened(environment, length, actor, budget=budget, on_episode=on_episode) as (env, meta_env):
-            load_model_calls(folder, meta_env.ledger)
+            load_usage(folder, meta_env.ledger)
             policy = make_reflector(spec, demo=meta_env.make_demo_reflector)
             arms = [Arm(_arm_name(spec), policy), *(control_arm(name, policy) for name in wanted)]
             reports = []

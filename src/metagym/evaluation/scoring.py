@@ -10,10 +10,11 @@ from typing import cast
 
 import numpy as np
 
-from metagym.budget import spending_on
+from metagym.budget import Ledger, spending_on
 from metagym.env import MetaEnv
 from metagym.errors import LeakError
 from metagym.meta_episode import TaskQueue, episodes_on
+from metagym.optional_attributes import extension_of
 from metagym.rollout import Recorder
 from metagym.runs import Measurement, RecordStore, Role, RunFolder, measure
 from metagym.runs.folder import keeping_model_calls
@@ -81,6 +82,11 @@ class Guard:
         self._store = store
         self._closed = set(roles)
         self._role_of = {task.digest: role for role, tasks in roles.items() for task in tasks}
+
+    def count_in(self, ledger: Ledger) -> None:
+        """Count the episodes that the store holds from earlier processes."""
+        if (count_in := extension_of(self._store).count_in) is not None:
+            count_in(ledger)
 
     def open(self, role: str) -> None:
         """Allow episodes on the tasks of that role: nothing learns from them or chooses by them any more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Protocol
 
 from metagym.actor import Actor
@@ -154,6 +154,10 @@ class Recorder(Protocol):
         """Return the record of an episode that was played before; or None."""
 
 
+EpisodeName = tuple[tuple[int, str, str, int], str]
+"""The key of an episode, and its prompt."""
+
+
 class Player:
     """Plays episodes with one actor on one set of workers, and books them in one ledger.
 
@@ -189,6 +193,8 @@ class Player:
         )
         self._prices = extension_of(extension_of(actor).model).prices
         self._finished: dict[tuple[int, str, str, int], Trajectory] = {}
+        self._recorded: dict[EpisodeName, Trajectory] = {}
+        """Episodes that were found in the record, and that the engine has not asked for yet."""
 
     def branch(self, config: MetaEnvConfig, *, score: Score, ledger: Ledger, retries: int) -> Player:
         """Return a player on the same actor, workers and recorder, with its own books and retries."""
@@ -201,21 +207,34 @@ class Player:
 
     async def play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
         """Play the episodes and return their records, in the order of `episodes`; see `RolloutEngine.run`."""
-        num_begun = sum(not self._is_finished(episode) for episode in episodes)
-        self.ledger.begin_episodes(num_begun)
+        waiting = [episode for episode in episodes if not self._is_finished(episode)]
+        found = (
+            {} if self.recorder is None else {_name_of(item): self.recorder.recall_episode(item) for item in waiting}
+        )
+        recorded = {name: trajectory for name, trajectory in found.items() if trajectory is not None}
+        begun = {"num": len(waiting), "num_recorded": len(recorded)}
+        self.ledger.begin_episodes(**begun)
+        self._recorded |= recorded
         with self.ledger.timed(), self.ledger.open():
             try:
                 played = await self._play_with_retries(episodes)
             except BudgetExceededError as error:
                 self._finished |= {item.episode.key: item for item in error.trajectories if item.score is not None}
-                self.ledger.give_back_episodes(sum(item.score is None for item in error.trajectories))
+                self._give_back_failed(error.trajectories, recorded)
                 raise
             except BaseException:  # the step will be taken again, and counts its episodes then
-                self.ledger.give_back_episodes(num_begun)
+                self.ledger.give_back_episodes(**begun)
                 raise
+            finally:
+                for name in recorded:
+                    self._recorded.pop(name, None)
         # Failed episodes are not counted: they are played again, and no method pays for them.
-        self.ledger.give_back_episodes(sum(item.score is None for item in played))
+        self._give_back_failed(played, recorded)
         return played
+
+    def _give_back_failed(self, played: Sequence[Trajectory], recorded: Container[EpisodeName]) -> None:
+        failed = [_name_of(item.episode) for item in played if item.score is None]
+        self.ledger.give_back_episodes(len(failed), num_recorded=sum(name in recorded for name in failed))
 
     async def _play_with_retries(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
         played = await self.engine.run(episodes)
@@ -237,7 +256,9 @@ class Player:
     def _recall(self, episode: Episode) -> Trajectory | None:
         if self._is_finished(episode):
             return self._finished.pop(episode.key)
-        recalled = self.recorder.recall_episode(episode) if self.recorder is not None else None
+        recalled = self._recorded.pop(_name_of(episode), None)
+        if recalled is None and self.recorder is not None:
+            recalled = self.recorder.recall_episode(episode)
         if recalled is not None:
             self.ledger.count_recorded(recalled, self._prices)
         return recalled
@@ -248,6 +269,10 @@ class Player:
             self.recorder.record_episode(trajectory)
         if self.on_episode is not None:
             self.on_episode(trajectory)
+
+
+def _name_of(episode: Episode) -> EpisodeName:
+    return episode.key, episode.prompt
 
 
 def _replace_failed(played: Sequence[Trajectory], retried: Sequence[Trajectory]) -> tuple[Trajectory, ...]:

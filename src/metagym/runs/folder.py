@@ -97,6 +97,11 @@ class RunFolder:
             raise
         return run
 
+    def count_in(self, ledger: Ledger) -> None:
+        """Count the finished episodes of the log in the ledger that goes on with it, once."""
+        num_finished = sum(not failed for _, failed in self._episodes.values())
+        ledger.count_earlier_episodes((self.path / LOG).resolve(), num_finished)
+
     def check_fingerprints(self, measurement: Mapping[str, Any], arm: Any) -> None:
         """Raise RunFolderError unless the run is resumed with the measurement and the arm that it started with."""
         now = plain_json({**measurement, "reflector": arm})
@@ -308,10 +313,14 @@ def keeping_model_calls(folder: Path, ledger: Ledger) -> Iterator[None]:
         yield
 
 
-def load_model_calls(folder: Path, ledger: Ledger) -> None:
+def load_usage(folder: Path, ledger: Ledger) -> None:
     """Count what all runs below the folder used, so that a budget holds for them together; each log counts once."""
     for path in sorted(folder.rglob(CALLS)):
         _book(CallLog(path), ledger)
+    if "episodes" in ledger.limited_units:  # only then: long logs take time to read
+        for path in sorted(folder.rglob(LOG)):
+            with RunFolder.open(path.parent) as run:
+                run.count_in(ledger)
 
 
 def _book(calls: CallLog, ledger: Ledger) -> None:

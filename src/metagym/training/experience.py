@@ -21,7 +21,7 @@ from metagym.optimizers.meta_loop import optimize
 from metagym.optional_attributes import describe, extension_of, import_path
 from metagym.reflectors import ChatReflector, ReflectorSpec, as_reflector
 from metagym.runs import MANIFEST, Manifest, RunFolder
-from metagym.runs.folder import keeping_model_calls, load_model_calls
+from metagym.runs.folder import keeping_model_calls, load_usage
 from metagym.types import SCHEMA_VERSION, Message, MetaStep, Record, Text, derive_seed, digest
 
 EXPERIENCE = "experience.jsonl"
@@ -74,7 +74,7 @@ def collect(
         raise ConfigError(f"num_loops must be at least 1, got {num_loops}.")
     path, policy = Path(path), as_reflector(reflector)
     histories = []
-    load_model_calls(path, meta_env.ledger)
+    load_usage(path, meta_env.ledger)
     for loop in range(num_loops):
         loop_seed = derive_seed("collect", seed, loop)
         manifest = Manifest(

@@ -38,7 +38,7 @@ from metagym.evaluation.report import EvaluationReport
 from metagym.imports import missing_extra
 from metagym.optimizers import BestOfN, Gepa, InTurn, Optimizer
 from metagym.reflectors import Reflector, make_reflector, method_names, takes_model
-from metagym.runs.folder import load_model_calls
+from metagym.runs.folder import load_usage
 
 BASELINE: Final = "fixed"
 """The method that changes nothing; the others are paired with it."""
@@ -96,7 +96,7 @@ def run_arena(
     for environment, config in places:
         folder = folder_of(path, environment, config)
         with opened(environment, config.num_steps, actor, budget=limits, on_episode=on_episode) as (env, meta_env):
-            load_model_calls(folder, meta_env.ledger)
+            load_usage(folder, meta_env.ledger)
             entrants = _entrants(methods, model, meta_env, config)
             around = next((item for item in entrants if item.name != BASELINE), entrants[0])
             controls = control_arms(env, around.reflector, environment, config, preset.controls, folder, around.name)
