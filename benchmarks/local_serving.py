@@ -67,6 +67,18 @@ def first_line(number: int) -> str:
     return f"{chr(ord('A') + number)}. Read this first."
 
 
+async def ask(session: aiohttp.ClientSession, base_url: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the usage of a reply; a request that fails is sent again, as MetaEnv's client does."""
+    for _ in range(3):
+        async with session.post(f"{base_url}/chat/completions", json=body) as answer:
+            text = await answer.text()
+        found = [json.loads(line[6:]).get("usage") for line in text.splitlines() if line.startswith("data: {")]
+        if usages := [usage for usage in found if usage]:
+            return usages[-1]
+        note(f"The server answered {answer.status} without a usage: {text[:500]!r}")
+    raise RuntimeError("The server failed three times at one request.")
+
+
 async def send(base_url: str, conversations: list[list[dict[str, Any]]]) -> Speed:
     """Send the requests of each conversation one after another, `SLOTS` conversations at once."""
     queue, usages = deque(conversations), list[dict[str, Any]]()
@@ -74,10 +86,7 @@ async def send(base_url: str, conversations: list[list[dict[str, Any]]]) -> Spee
     async def work() -> None:
         while queue:
             for body in queue.popleft():
-                async with session.post(f"{base_url}/chat/completions", json=body) as answer:
-                    lines = (await answer.text()).splitlines()
-                found = [json.loads(line[6:]).get("usage") for line in lines if line.startswith("data: {")]
-                usages.append(next(usage for usage in reversed(found) if usage))
+                usages.append(await ask(session, base_url, body))
 
     start = time.perf_counter()
     connector = aiohttp.TCPConnector(force_close=True)  # llama.cpp closes a connection after a stream
@@ -105,11 +114,12 @@ def take_turns(world: str, model: Path, episodes: int, rounds: int) -> list[Row]
             seconds = time.perf_counter() - start
             usage = sum_usage(trajectory.usage for trajectory in played)
             own = Speed(seconds, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
+            note(f"{world}, MetaEnv: {own.rate:.0f} tokens/s, {own}")
             conversations = [requests_of(actor, trajectory, 2 * number + 1) for trajectory in played]
             bare = asyncio.run(send(actor.model._server.base_url, conversations))  # type: ignore[attr-defined]
-            for name, speed in (("MetaEnv", own), ("bare", bare)):
-                note(f"{world}, {name}: {speed.rate:.0f} tokens/s, {speed}")
-                speeds[name].append(speed)
+            note(f"{world}, bare: {bare.rate:.0f} tokens/s, {bare}")
+            speeds["MetaEnv"].append(own)
+            speeds["bare"].append(bare)
     ratio = median_ratio({name: [speed.rate for speed in found] for name, found in speeds.items()}, "MetaEnv", "bare")
     rows = [Row(f"{world}: tokens a second through MetaEnv, against the bare client", ratio, "", ">= 0.95")]
     for name, found in speeds.items():
