@@ -90,6 +90,17 @@ def test_the_worst_case_fills_missing_scores_of_the_two_arms_with_opposite_ends(
     assert found.worst_case == ((-1.0 + 1.0 + 1.0 + 0.0) / 4, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("missing", "num"), [((slice(None), 3), 3), ((0, slice(None)), 4)], ids=["a task in every seed", "a whole seed"]
+)
+def test_tasks_and_seeds_that_an_arm_misses_wholly_are_dropped_pairs(missing: Any, num: int) -> None:
+    theirs = np.ones((3, 4))
+    theirs[missing] = math.nan
+    found = compared({"f": np.ones((3, 4))}, {"f": theirs})
+    assert (found.num_pairs, found.num_dropped) == (12 - num, num)
+    assert found.worst_case == (0.0, pytest.approx(num / 12))
+
+
 def test_the_worst_case_fills_missing_scores_from_both_ends() -> None:
     ours, theirs = {"f": [[1.0, math.nan], [1.0, 1.0]]}, {"f": [[0.0, 0.0], [0.0, 0.0]]}
     found = compared(ours, theirs)
