@@ -91,7 +91,7 @@ def test_unknown_refused_and_replayed_attempts_are_kept_apart() -> None:
         one.refused("HTTP 500")
         await one.reserve(100, 50)
         one.whole(Completion(text="", usage=Usage(prompt_tokens=30, completion_tokens=3)))
-        booking(ledger).replayed(Usage(prompt_tokens=30, num_calls=1))
+        booking(ledger).replayed(Usage(prompt_tokens=30, num_calls=1), 1)
 
     ledger = Ledger()
     asyncio.run(main(ledger))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,14 @@ import pytest
 
 from metagym.budget import Attempt, Budget, BudgetUse, CallLog, Ledger, Prices
 from metagym.errors import BudgetExceededError, ConfigError
-from metagym.models import Call
+from metagym.models import Call, Cassette, ask
 from metagym.models.asking import Booking
+from metagym.testing import FakeChatModel
 from metagym.types import Completion, Usage
 from tests.conftest import make_trajectory
 
 PRICES = Prices(prompt=1_000.0, completion=1_000.0)
+EXCHANGES = itertools.count()
 
 
 def call(ledger: Ledger, tokens: int = 10, *, bound: int | None = None, end: str = "whole") -> None:
@@ -23,7 +27,7 @@ def call(ledger: Ledger, tokens: int = 10, *, bound: int | None = None, end: str
         with ledger.open():
             booking = Booking(Call("actor"), model="m", prices=PRICES)
             if end == "replayed":
-                booking.replayed(Usage(prompt_tokens=tokens))
+                booking.replayed(Usage(prompt_tokens=tokens), next(EXCHANGES))
                 return
             await booking.reserve(tokens if bound is None else bound, 0)
             if end == "whole":
@@ -172,3 +176,22 @@ def test_a_replayed_reply_is_reported_but_not_in_the_log_of_calls(tmp_path: Path
     call(Ledger(parent=run), 10, end="replayed")
     assert list(log.read()) == []
     assert run.spent().num_replayed == 1
+
+
+def test_a_method_does_not_pay_again_for_an_episode_that_is_started_again(tmp_path: Path) -> None:
+    model, run = FakeChatModel(["ok"]), Ledger()
+    method = Ledger(parent=run)
+
+    async def play() -> None:
+        for seed in range(3):
+            await ask(model, [{"role": "user", "content": "A gate."}], Call("actor", seed=seed))
+
+    for _ in range(2):  # a crash of the inner environment, and the same calls again
+        with closing(Cassette(tmp_path / "replies.sqlite")) as cassette, cassette.open(), method.open():
+            asyncio.run(play())
+    assert (method.used.calls, run.used.calls, len(model.calls)) == (3, 3, 3)
+    resumed = Ledger(parent=run)
+    with closing(Cassette(tmp_path / "replies.sqlite")) as cassette, cassette.open(), resumed.open():
+        asyncio.run(play())
+        asyncio.run(play())
+    assert (resumed.used.calls, run.used.calls) == (3, 3)

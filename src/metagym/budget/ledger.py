@@ -63,6 +63,8 @@ class Ledger:
         self._timed_from = 0.0
         self._lock = threading.RLock()
         self._waiters: list[asyncio.Future[None]] = []
+        self._paid: set[int] = set()
+        """Hashes of the exchanges that this ledger paid for, if it has a parent."""
         self.loaded: set[Path] = set()
         """The logs whose attempts or episodes are booked here already."""
 
@@ -218,14 +220,26 @@ class Ledger:
         self._release(attempt.number)
         self._report(attempt)
 
-    def book_replayed(self, attempt: Attempt) -> None:
-        """Book a reply from a cassette: no cost in the run, but as if paid now in a ledger with a parent."""
+    def book_replayed(self, attempt: Attempt, exchange: int) -> None:
+        """Book a reply from a cassette: no cost in the run, but as if paid now in a ledger with a parent.
+
+        The `exchange` is the hash of the call and its messages. If it was paid for here before (the episode failed, and
+        was started again), it costs nothing.
+        """
         if self.parent is None:
             self._add(attempt)
         else:
-            self.parent.book_replayed(attempt)
-            self._add_as_paid(attempt)
+            self.parent.book_replayed(attempt, exchange)
+            if exchange not in self._paid:
+                self._add_as_paid(attempt)
+                self._paid.add(exchange)
         self._report(attempt)
+
+    def note_paid(self, exchange: int) -> None:
+        """Remember that this exchange was paid for; see `book_replayed`."""
+        if self.parent is not None:
+            self.parent.note_paid(exchange)
+            self._paid.add(exchange)
 
     def adopt(self, attempts: Iterable[Attempt]) -> None:
         """Book attempts that were settled on another machine, under numbers of this ledger."""

@@ -64,9 +64,10 @@ async def ask(model: ChatModel, messages: Sequence[Message], call: Call) -> Comp
     cassette = open_cassette()
     if cassette is None:
         return await _complete(model, messages, call)
+    exchange = hash((call, *(message["content"] for message in messages)))
     recorded = cassette.recall(model, messages, call)
     if recorded is not None:
-        _booking(model, call).replayed(recorded.usage)
+        _booking(model, call).replayed(recorded.usage, exchange)
         return recorded
     try:
         completion = await _complete(model, messages, call)
@@ -75,6 +76,8 @@ async def ask(model: ChatModel, messages: Sequence[Message], call: Call) -> Comp
             cassette.keep(model, messages, call, error)
         raise
     cassette.keep(model, messages, call, completion)
+    if (ledger := open_ledger()) is not None:
+        ledger.note_paid(exchange)
     return completion
 
 
@@ -159,10 +162,10 @@ class Booking:
         """Settle the attempt: it was cut off on the way, or the server did not count it."""
         self._settle("unknown", reason=without_addresses(reason))
 
-    def replayed(self, usage: Usage) -> None:
+    def replayed(self, usage: Usage, exchange: int) -> None:
         """Book a reply from a cassette: nothing was paid, and no budget of the run is used."""
         update = {"outcome": "replayed", "usage": usage, "cost": self._cost(usage)}
-        self.ledger.book_replayed(self._draft.model_copy(update=update))
+        self.ledger.book_replayed(self._draft.model_copy(update=update), exchange)
 
     def _cost(self, usage: Usage) -> float | None:
         return None if self._prices is None else self._prices.of(usage)
