@@ -28,7 +28,7 @@ from metagym.evaluation.store import read_report
 from metagym.reflectors import ChatReflector
 from metagym.runs import LOG, Measurement, Role, RunFolder
 from metagym.testing import FakeChatModel, ScriptedActor
-from metagym.types import MetaStep, Task
+from metagym.types import Action, Episode, MetaStep, Observation, Step, Task
 from tests.conftest import FailingEnv, MakeGates, gates_of, run_python
 from tests.evaluation import planted
 
@@ -245,6 +245,24 @@ def test_reading_a_report_needs_no_environment(make_gates: MakeGates, tmp_path: 
 
 
 # Failures ---------------------------------------------------------------------------------------------
+
+
+def test_a_choice_that_led_to_a_test_is_not_made_again(make_gates: MakeGates, tmp_path: Path) -> None:
+    class Hiccup(GatesDemoActor):
+        """Fails on the validation tasks of the second seed, unless the prompt is the first one."""
+
+        is_over = False
+
+        async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
+            if not self.is_over and "/1/validation" in episode.arm and not episode.arm.endswith("-0"):
+                raise RuntimeError("hiccup")
+            return await super().act(episode, steps, observation)
+
+    before = evaluate(make_gates(Hiccup()), "demo", config=SMALL, path=tmp_path / "run")
+    Hiccup.is_over = True
+    again = evaluate(make_gates(Hiccup()), "demo", config=SMALL, path=tmp_path / "run")
+    assert again == before
+    assert len(again.tests) == 3 * SMALL.num_seeds
 
 
 def test_what_fails_once_is_played_again_and_what_always_fails_is_dropped(make_gates: MakeGates) -> None:

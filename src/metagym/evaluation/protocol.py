@@ -29,7 +29,7 @@ from metagym.evaluation.seen_kinds import on_seen_kinds
 from metagym.evaluation.store import open_store, report_of
 from metagym.optimizers import InTurn, Optimizer
 from metagym.reflectors import ReflectorSpec, make_reflector
-from metagym.runs import Measurement, Role
+from metagym.runs import Measurement, RecordStore, Role
 from metagym.types import Usage, derive_seed
 
 
@@ -86,7 +86,7 @@ def evaluate(
                 scorer.measure(_replays(loops))
                 scorer.measure(request for loop in loops for request in on_seen_kinds(meta_env.task_set, loop))
             scorer.guard.open("validation")
-            scorer.measure(_validations(plan, loops))
+            scorer.measure(_validations(plan, loops, store))
             chosen = [_choose(scorer, loop) for loop in loops]
             scorer.guard.open("test")
             scorer.measure(_tests(plan, loops, chosen))
@@ -110,11 +110,23 @@ def _replays(loops: Sequence[Loop]) -> Iterator[Request]:
             yield Request(loop, loop.family, Role.REPLAY, index, loop.prompts[index + 1], tasks)
 
 
-def _validations(plan: Plan, loops: Sequence[Loop]) -> Iterator[Request]:
+def _validations(plan: Plan, loops: Sequence[Loop], store: RecordStore) -> Iterator[Request]:
+    """Yield what the choice needs. A choice that led to a test stays: scores that failed then stay missing."""
+    known = store.all(Measurement)
+    tested = {(item.family, item.seed) for item in known.values() if item.role is Role.TEST_CHOSEN}
     for loop in loops:
         for prompt in dict.fromkeys(loop.prompts):
-            index, tasks = loop.prompts.index(prompt), plan.validation[loop.family]
-            yield Request(loop, loop.family, Role.VALIDATION, index, prompt, tasks)
+            request = Request(
+                loop,
+                loop.family,
+                Role.VALIDATION,
+                loop.prompts.index(prompt),
+                prompt,
+                plan.validation[loop.family],
+            )
+            before = known.get(request.key)
+            if (loop.family, loop.seed) not in tested or before is None or before.prompt != prompt:
+                yield request
 
 
 def _choose(scorer: Scorer, loop: Loop) -> int:

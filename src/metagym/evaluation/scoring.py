@@ -61,6 +61,11 @@ class Request:
     prompt: str
     tasks: Sequence[Task]
 
+    @property
+    def key(self) -> tuple[str, int, str, int]:
+        """The key of the measurement in a store."""
+        return self.family, self.loop.seed, self.role.value, self.index
+
     def episodes(self) -> list[Episode]:
         """Return the episodes to play."""
         # Each prompt has its own chance: two that are equal are two samples, as in an A/A run.
@@ -136,8 +141,7 @@ class Scorer:
         """Make the measurements that are not known yet, or are known of another prompt."""
         waiting: list[Request] = []
         for request in requests:
-            key = (request.family, request.loop.seed, request.role.value, request.index)
-            known = self.store.get(Measurement, key)
+            known = self.store.get(Measurement, request.key)
             if known is None or None in known.scores or known.prompt != request.prompt:
                 waiting.append(request)
             if sum(len(item.tasks) for item in waiting) >= CHUNK:
