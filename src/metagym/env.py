@@ -229,8 +229,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
 
     def record_to(self, recorder: Recorder | None) -> Recorder | None:
         """Keep every episode in `recorder`, and recall earlier ones from it; return the previous recorder."""
-        count_in = extension_of(recorder).count_in
-        if count_in is not None:
+        if (count_in := extension_of(recorder).count_in) is not None:
             count_in(self.ledger)
         before, self.player.recorder = self.player.recorder, recorder
         return before

@@ -306,6 +306,42 @@ def test_a_stopped_evaluation_goes_on_and_gives_the_same_report(make_gates: Make
     )
 
 
+def test_a_failure_that_was_tolerated_stays_one_in_an_evaluation_that_goes_on(
+    make_gates: MakeGates, tmp_path: Path
+) -> None:
+    class Hiccup(GatesDemoActor):
+        """Fails in all of the first batch except its last task, once."""
+
+        num_failures = 0
+
+        async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
+            if episode.arm.endswith("/0") and not episode.meta_step and Hiccup.num_failures < 2:
+                Hiccup.num_failures += 1
+                raise RuntimeError("hiccup")
+            return await super().act(episode, steps, observation)
+
+    class Stopping(GatesDemoReflector):
+        calls = 0
+
+        async def reflect(self, history: Sequence[MetaStep]) -> Any:
+            Stopping.calls += 1
+            if Stopping.calls == 2:
+                raise InfrastructureError("the server is down")
+            return await super().reflect(history)
+
+    config = SMALL.model_copy(update={"num_seeds": 1, "retries": 0})
+    key = (FAMILIES[0], 0, Role.ONLINE.value, 0)
+    scores = []
+    with pytest.raises(InfrastructureError, match="the server is down"):
+        evaluate(make_gates(Hiccup(), max_failure_rate=0.9), Stopping(), config=config, path=tmp_path)
+    for _ in range(2):
+        with RunFolder.open(tmp_path) as run:
+            scores.append(run.all(Measurement)[key].scores)
+        evaluate(make_gates(Hiccup(), max_failure_rate=0.9), Stopping(), config=config, path=tmp_path)
+    assert scores[0].count(None) == 2
+    assert scores[0] == scores[1]
+
+
 def test_a_finished_evaluation_plays_nothing_again(make_gates: MakeGates, tmp_path: Path) -> None:
     report = evaluate(make_gates(), "demo", config=SMALL, path=tmp_path)
     before = (tmp_path / LOG).read_bytes()

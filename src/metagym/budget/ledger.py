@@ -91,7 +91,7 @@ class Ledger:
             self.parent.give_back_episodes(num, num_recorded=num_recorded)
 
     def count_earlier_episodes(self, log: Path, num: int) -> None:
-        """Count the finished episodes of a log that is opened to go on with it; each log counts once."""
+        """Count the finished episodes of a log that is continued; each log counts once."""
         if self.parent is not None:
             self.parent.count_earlier_episodes(log, num)
             return

@@ -3,7 +3,7 @@
 protocol.py      evaluate: the episodes of the protocol   config.py, plan.py   the options; tasks, drawn and checked
 scoring.py       meta-steps, measurements, the guard      learning.py          learning within a budget
 gains.py         every figure of a report                 report.py, store.py  the report, and its place
-comparison.py    arms against each other                  controls.py, constant_prompt.py   arms and null controls
+comparison.py, pairing.py   arms against each other       controls.py, constant_prompt.py   arms and null controls
 transfer.py      prompts scored elsewhere                 family_stream.py     families one after another
 difficulty.py, task_check.py   are the tasks of all roles and meta-steps equally hard?   scale.py   bounds of scores
 preset.py        protocols by name, in presets/           memorisation.py      text copied from learning episodes

@@ -30,6 +30,7 @@ from metagym.runs.journal import Journal, Place
 from metagym.runs.lines import Key as Key
 from metagym.runs.lines import Logged, LoggedMetaStep, LoggedReflection, OtherSchemaError, line_of, read_line
 from metagym.runs.manifest import MANIFEST, Manifest, differences_in_words, read_manifest
+from metagym.runs.measurements import Measurement, Role
 from metagym.runs.store import MemoryStore, R
 from metagym.runs.times import Clock, SessionTimes, utc_now
 from metagym.types import Episode, MetaStep, Record, Reflection, Trajectory
@@ -98,7 +99,7 @@ class RunFolder:
         return run
 
     def count_in(self, ledger: Ledger) -> None:
-        """Count the finished episodes of the log in the ledger that goes on with it, once."""
+        """Count the finished episodes of the log in the ledger of the run that continues it, once."""
         num_finished = sum(not failed for _, failed in self._episodes.values())
         ledger.count_earlier_episodes((self.path / LOG).resolve(), num_finished)
 
@@ -136,7 +137,16 @@ class RunFolder:
     def _is_tolerated(self, episode: Episode) -> bool:
         """Whether the meta-step of a failed episode finished without it: then its reward has been used."""
         logged = self._records.get(LoggedMetaStep, episode.meta_step)
-        return logged is not None and logged.prompt == episode.prompt and episode.key in logged.episodes
+        if logged is not None:
+            return logged.prompt == episode.prompt and episode.key in logged.episodes
+        # An evaluation keeps the meta-steps of its many meta-episodes as measurements.
+        return any(
+            item.role is Role.ONLINE
+            and (item.index, item.prompt) == (episode.meta_step, episode.prompt)
+            and episode.arm.endswith(f"/{item.seed}")
+            and episode.task.id in item.task_ids
+            for item in self._records.all(Measurement).values()
+        )
 
     def put(self, key: Hashable, record: Record) -> None:
         """Append a record of another kind. A meta-step that the log already holds is not written again.

@@ -15,9 +15,10 @@ import numpy as np
 
 from metagym.budget import Budget, BudgetUse
 from metagym.errors import RunFolderError
-from metagym.evaluation.comparison import compare, scores_by_seed
+from metagym.evaluation.comparison import compare
 from metagym.evaluation.controls import is_control
 from metagym.evaluation.gains import Array
+from metagym.evaluation.pairing import scores_by_seed
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.evaluation.scale import ScoreScale
 from metagym.runs.measurements import Learned
