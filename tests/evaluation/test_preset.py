@@ -101,6 +101,14 @@ def test_what_an_option_of_an_evaluation_names_twice_is_refused() -> None:
         with_fields(load_preset("ict-small"), {"episodes_per_step": [3, 3]})
 
 
+@pytest.mark.parametrize("control", ["no reflection", "constant prompt", "long prompt"])
+def test_a_control_that_asks_no_reflector_is_planned_without_reflections(control: str) -> None:
+    configs = preset_for("MetaGym/Gates-v0", families=["law-0007"]).configs()
+    alone, beside = (plan(configs, controls=controls)[0] for controls in ((), (control,)))
+    assert beside.num_arms == 2
+    assert beside.num_reflections == alone.num_reflections
+
+
 class GroupedMetaEnv(MetaEnv):
     """Three families, two of them in a group."""
 

@@ -15,7 +15,7 @@ from metagym.runs import evaluation_size
 from metagym.runs.cost_estimate import Load, cost_of, estimate_meta_step, loads_of_run
 from metagym.types import Record, Text
 
-WITHOUT_REFLECTION = ("no reflection", "constant prompt")
+WITHOUT_REFLECTION = ("no reflection", "constant prompt", "long prompt")
 """The controls that ask no reflector."""
 
 
