@@ -24,6 +24,8 @@ from metagym.errors import (
     UnknownNameError,
 )
 from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
+from metagym.evaluation.plan import Plan
+from metagym.evaluation.preset import MAX_FAMILIES, preset_for
 from metagym.evaluation.store import read_report
 from metagym.reflectors import ChatReflector
 from metagym.runs import LOG, Measurement, Role, RunFolder
@@ -311,6 +313,15 @@ def test_bad_input_is_told_before_anything_is_played(
     with pytest.raises(error, match=told):
         evaluate(make_gates(), "demo", config=CONFIG.model_copy(update=update), path=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_more_than_a_hundred_families_are_evaluated_if_they_are_named(make_gates: MakeGates) -> None:
+    names = tuple(f"law-{number:04d}" for number in range(MAX_FAMILIES + 1))
+    sizes = {"num_steps": 1, "episodes_per_step": 1, "num_validation": 1, "num_test": 1}
+    plan = Plan(make_gates(), EvaluationConfig(families=names, **sizes), {}, "")
+    assert plan.config.families == names
+    assert Plan(make_gates(families=names), EvaluationConfig(**sizes), {}, "").config.families == names
+    assert preset_for("MetaGym/Gates-v0", families=names).environments[0].families == names
 
 
 def test_more_tasks_than_there_are_is_told_before_anything_is_played() -> None:
