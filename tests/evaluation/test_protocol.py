@@ -315,6 +315,12 @@ def test_bad_input_is_told_before_anything_is_played(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_family_in_learn_from_that_is_not_evaluated_is_refused(make_gates: MakeGates, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown family in learn_from 'law-007'.* Did you mean 'law-0007'"):
+        evaluate(make_gates(), "demo", config=SMALL, learn_from={"law-007": "law-0500"}, path=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_more_than_a_hundred_families_are_evaluated_if_they_are_named(make_gates: MakeGates) -> None:
     names = tuple(f"law-{number:04d}" for number in range(MAX_FAMILIES + 1))
     sizes = {"num_steps": 1, "episodes_per_step": 1, "num_validation": 1, "num_test": 1}

@@ -251,6 +251,7 @@ def control_arms(
     The constant prompt is tuned, in the folder, just before its arm.
     """
     train, prompt = environment.train_families, None
+    families = meta_env_of(env).task_set.expand_families(config.families)
     for control in controls:
         if control == "constant prompt":
             tuned = tune_constant_prompt(env, reflector, train_families=train, config=config, path=folder / "tuning")
@@ -258,7 +259,7 @@ def control_arms(
         elif control == "long prompt":
             first = meta_env_of(env).default_prompt if config.first_prompt is None else config.first_prompt
             prompt = _kept_long_prompt(first, folder, around)
-        yield control_arm(control, reflector, families=config.families, other_families=train, constant_prompt=prompt)
+        yield control_arm(control, reflector, families=families, other_families=train, constant_prompt=prompt)
 
 
 def _kept_long_prompt(first: str, folder: Path, around: str) -> str:

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 
 from metagym.env import MetaEnv, meta_env_of
-from metagym.errors import ConfigError, LeakError, TasksExhaustedError
+from metagym.errors import ConfigError, LeakError, TasksExhaustedError, UnknownNameError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.difficulty import contents_of
@@ -42,6 +42,9 @@ class Plan:
             raise ConfigError(f"Expected the families to evaluate, got none ({len(families)} exist). Name them.")
         self.config = config.model_copy(update={"families": families})
         self.arm, self.kind = arm, kind
+        for name in learn_from:
+            if name not in families:
+                raise UnknownNameError.of("family in learn_from", name, families)
         self.learn_from = {name: learn_from.get(name, name) for name in families}
         env.task_set.expand_families(tuple(self.learn_from.values()))
         self.first_prompt = env.check_prompt(env.default_prompt if config.first_prompt is None else config.first_prompt)
