@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import gymnasium
 import pytest
+from pydantic import ValidationError
 
 import metagym
 from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
@@ -319,6 +321,12 @@ def test_a_family_in_learn_from_that_is_not_evaluated_is_refused(make_gates: Mak
     with pytest.raises(UnknownNameError, match=r"Unknown family in learn_from 'law-007'.* Did you mean 'law-0007'"):
         evaluate(make_gates(), "demo", config=SMALL, learn_from={"law-007": "law-0500"}, path=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("ends", [(0.0, math.inf), (-math.inf, 0.0), (math.nan, 1.0), (0.0, math.nan), (1.0, 1.0)])
+def test_a_score_range_without_finite_ends_in_order_is_refused(ends: tuple[float, float]) -> None:
+    with pytest.raises(ValidationError, match=r"Expected score_range=\(least, greatest\), two finite numbers, got \("):
+        EvaluationConfig(score_range=ends)
 
 
 def test_more_than_a_hundred_families_are_evaluated_if_they_are_named(make_gates: MakeGates) -> None:
