@@ -17,6 +17,7 @@ from metagym.evaluation.report import build_report
 from metagym.evaluation.store import read_report
 from metagym.runs import LOG
 from metagym.runs.measurements import Measurement, Role
+from metagym.runs.repair import LOSSES, repair_run
 from metagym.statistics import at_any_look_bounded
 from metagym.types import Usage
 from tests.conftest import MakeGates
@@ -82,6 +83,19 @@ def test_an_unfinished_evaluation_and_fewer_seeds_are_refused(make_gates: MakeGa
     (tmp_path / LOG).write_bytes(b"".join(line for line in lines if b'"test last"' not in line))
     with pytest.raises(RunFolderError, match=r"is not finished: 0 of 2 meta-episodes have test scores"):
         extend(tmp_path, 3, env=env, reflector=reflector)
+
+
+def test_a_look_whose_record_was_damaged_still_counts(make_gates: MakeGates, tmp_path: Path) -> None:
+    env, reflector = make_gates(NOISY), GatesDemoReflector()
+    evaluate(env, reflector, config=with_seeds(2), path=tmp_path)
+    extended = extend(tmp_path, 4, env=env, reflector=reflector)
+    log = (tmp_path / LOG).read_bytes()
+    (tmp_path / LOG).write_bytes(log.replace(b'"kind":"added_seeds","record":{', b'"kind":"added_seeds","record":{{'))
+    (removed,) = repair_run(tmp_path).removed
+    assert removed.lost == LOSSES["added_seeds"]
+    assert read_report(tmp_path) == extended
+    assert evaluate(env, reflector, config=with_seeds(2), path=tmp_path) == extended
+    assert extend(tmp_path, 5, env=env, reflector=reflector).looks == (2, 5)
 
 
 def test_a_campaign_is_extended_with_all_its_arms(preset: Preset, tmp_path: Path) -> None:

@@ -53,10 +53,15 @@ def open_store(path: str | Path | None, manifest: Manifest) -> RecordStore:
 
 
 def looks_of(store: RecordStore) -> tuple[int, ...]:
-    """Return the numbers of seeds at which an evaluation had, or will have, a result: as begun, then as extended."""
+    """Return the numbers of seeds at which an evaluation had, or will have, a result: as begun, then as extended.
+
+    Measurements of further seeds are a look as well: the log has lost its record.
+    """
     assert store.manifest.evaluation is not None
-    begun = store.manifest.evaluation["config"]["num_seeds"]
-    return (begun, *(item.num_seeds for item in store.all(AddedSeeds).values()))
+    config = store.manifest.evaluation["config"]
+    looks = (config["num_seeds"], *(item.num_seeds for item in store.all(AddedSeeds).values()))
+    measured = 1 + max((item.seed - config["first_seed"] for item in store.all(Measurement).values()), default=-1)
+    return (*looks, measured) if measured > looks[-1] else looks
 
 
 def with_num_seeds(measurement: Mapping[str, Any], num_seeds: int) -> dict[str, Any]:
