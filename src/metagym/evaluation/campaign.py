@@ -28,6 +28,7 @@ from metagym.evaluation.controls import CONTROLS, Arm, control_arm, long_prompt
 from metagym.evaluation.family_stream import StreamComparison, StreamReport, compare_streams, evaluate_stream
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.preset import Preset, PresetEnvironment, check_once, with_sampling
+from metagym.evaluation.protocol import Prepared, prepare_evaluation
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import read_report
 from metagym.files import write_whole
@@ -108,13 +109,24 @@ def run_campaign(
         folder = folder_of(path, environment, config)
         with opened(environment, config.num_steps, actor, budget=budget, on_episode=on_episode) as (env, meta_env):
             load_model_calls(folder, meta_env.ledger)
-            policy = make_reflector(spec, demo=meta_env.make_demo_reflector)
-            controlled = control_arms(env, policy, environment, config, wanted, folder, _arm_name(spec))
-            arms = itertools.chain([Arm(_arm_name(spec), policy)], controlled)
+            arms = arms_of(env, spec, environment, config, wanted, folder)
             reports = evaluate_arms(env, arms, config, folder, on_arm)
         comparisons = compare(reports) if len(reports) > 1 else ()
         found.append(Evaluated(folder, tuple(reports), comparisons))
     return found
+
+
+def check_campaign(campaign: Campaign, path: str | Path, check: Callable[[Path, Prepared], Any]) -> None:
+    """Call `check` with the folder of each arm, and with the arm as it would be evaluated now."""
+    preset = campaign.preset
+    spec = with_sampling(_read_reflector(campaign.reflector), preset.reflector_sampling)
+    for environment, config in preset.configs():
+        folder = folder_of(path, environment, config)
+        with opened(environment, config.num_steps, with_sampling(campaign.actor, preset.sampling)) as (env, _):
+            for arm in arms_of(env, spec, environment, config, campaign.controls, folder):
+                check(
+                    folder / folder_name(arm.name), prepare_evaluation(env, arm.reflector, config=config, **_about(arm))
+                )
 
 
 def _keep_campaign(
@@ -226,15 +238,32 @@ def evaluate_arms(
     for arm in arms:
         if on_arm is not None:
             on_arm(arm.name, evaluation_size(dict(config), has_kinds=meta_env_of(env).task_set.names_kinds)[1])
-        about: dict[str, Any] = {"kind": arm.kind, "learn_from": arm.learn_from, "optimizer": arm.optimizer}
         place = folder / folder_name(arm.name)
-        reports.append(evaluate(env, arm.reflector, config=config, arm=arm.name, path=place, **about))
+        reports.append(evaluate(env, arm.reflector, config=config, path=place, **_about(arm)))
     return reports
+
+
+def _about(arm: Arm) -> dict[str, Any]:
+    return {"arm": arm.name, "kind": arm.kind, "learn_from": arm.learn_from, "optimizer": arm.optimizer}
 
 
 def folder_name(arm: str) -> str:
     """Return the name of an arm's run folder."""
     return re.sub(r"[^\w.]+", "-", arm).strip("-")
+
+
+def arms_of(
+    env: gymnasium.Env[Any, Any],
+    spec: ReflectorArgument,
+    environment: PresetEnvironment,
+    config: EvaluationConfig,
+    controls: Sequence[str],
+    folder: Path,
+) -> Iterator[Arm]:
+    """Return the arm of the reflector, and then its control arms; see `control_arms`."""
+    own = Arm(_arm_name(spec), make_reflector(spec, demo=meta_env_of(env).make_demo_reflector))
+    controlled = control_arms(env, own.reflector, environment, config, controls, folder, own.name)
+    return itertools.chain([own], controlled)
 
 
 def control_arms(

@@ -40,16 +40,21 @@ def open_store(path: str | Path | None, manifest: Manifest) -> RecordStore:
         return RunFolder.create(path, manifest)
     run = RunFolder.open(path, writing=True)
     try:
-        if run.manifest.evaluation is None:
-            raise RunFolderError(f"{path} holds a single meta-episode, no evaluation. Name another folder.")
-        looks, measurement = looks_of(run), manifest.measurement
-        if measurement["evaluation"]["num_seeds"] in looks:  # as it was begun, or as it was extended
-            measurement = with_num_seeds(measurement, looks[0])
-        run.check_fingerprints(measurement, manifest.arm)
+        check_unchanged(run, manifest)
     except RunFolderError:
         run.close()
         raise
     return run
+
+
+def check_unchanged(run: RunFolder, manifest: Manifest, *, adds_seeds: bool = False) -> None:
+    """Raise RunFolderError unless the folder holds this evaluation; with `adds_seeds`, with fewer seeds."""
+    if run.manifest.evaluation is None:
+        raise RunFolderError(f"{run.path} holds a single meta-episode, no evaluation. Name another folder.")
+    looks, measurement = looks_of(run), manifest.measurement
+    if adds_seeds or measurement["evaluation"]["num_seeds"] in looks:  # as it was begun, or as it was extended
+        measurement = with_num_seeds(measurement, looks[0])
+    run.check_fingerprints(measurement, manifest.arm)
 
 
 def looks_of(store: RecordStore) -> tuple[int, ...]:
