@@ -135,6 +135,23 @@ def one_family(preset: Preset, *controls: str) -> Preset:
     return preset.model_copy(update=update)
 
 
+def test_a_campaign_with_an_arm_that_never_began_is_not_extended(preset: Preset, tmp_path: Path) -> None:
+    def stop_at_the_control(name: str, num_episodes: int) -> None:
+        if name == "same again":
+            raise KeyboardInterrupt
+
+    small = one_family(preset, "same again")
+    with pytest.raises(KeyboardInterrupt):
+        run_campaign(small, actor="demo", reflector="demo", path=tmp_path, on_arm=stop_at_the_control)
+    before = logs_in(tmp_path)
+    with pytest.raises(RunFolderError, match=r"'same again' has not begun in .*give the command again that began it"):
+        extend_campaign(tmp_path, 2)
+    assert logs_in(tmp_path) == before
+    run_campaign(small, actor="demo", reflector="demo", path=tmp_path)
+    (extended,) = extend_campaign(tmp_path, 2)
+    assert {report.looks for report in extended.reports} == {(1, 2)}
+
+
 def test_a_refused_extension_of_a_campaign_changes_no_arm(preset: Preset, tmp_path: Path) -> None:
     run_campaign(one_family(preset, "no reflection"), actor="demo", reflector="demo", path=tmp_path)
     (manifest,) = tmp_path.glob(f"*/no-reflection/{MANIFEST}")

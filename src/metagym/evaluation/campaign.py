@@ -19,7 +19,7 @@ import gymnasium
 
 from metagym.actor import ActorSpec
 from metagym.env import MetaEnv, meta_env_of
-from metagym.errors import ConfigError, UnknownNameError
+from metagym.errors import ConfigError, RunFolderError, UnknownNameError
 from metagym.evaluation import evaluate
 from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.config import EvaluationConfig
@@ -34,7 +34,7 @@ from metagym.evaluation.store import read_report
 from metagym.files import write_whole
 from metagym.reflectors import Reflector, make_reflector, method_names
 from metagym.registration import RESERVED, check_options, make
-from metagym.runs import evaluation_size
+from metagym.runs import MANIFEST, evaluation_size
 from metagym.runs.folder import load_model_calls
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Trajectory
 
@@ -122,6 +122,12 @@ def check_campaign(campaign: Campaign, path: str | Path, check: Callable[[Path, 
     spec = with_sampling(_read_reflector(campaign.reflector), preset.reflector_sampling)
     for environment, config in preset.configs():
         folder = folder_of(path, environment, config)
+        for name in (_arm_name(spec), *campaign.controls):
+            if not (folder / folder_name(name) / MANIFEST).exists():
+                raise RunFolderError(
+                    f"Expected every arm of the campaign to be finished; {name!r} has not begun in {folder}. Finish it "
+                    "first: give the command again that began it."
+                )
         with opened(environment, config.num_steps, with_sampling(campaign.actor, preset.sampling)) as (env, _):
             for arm in arms_of(env, spec, environment, config, campaign.controls, folder):
                 check(
