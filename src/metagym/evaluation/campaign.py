@@ -23,7 +23,7 @@ from metagym.errors import ConfigError, RunFolderError, UnknownNameError
 from metagym.evaluation import evaluate
 from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_config
+from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_config, tuning_folder
 from metagym.evaluation.controls import CONTROLS, Arm, control_arm, long_prompt
 from metagym.evaluation.family_stream import StreamComparison, StreamReport, compare_streams, evaluate_stream
 from metagym.evaluation.plan import Plan
@@ -289,21 +289,18 @@ def control_arms(
     families = meta_env_of(env).task_set.expand_families(config.families)
     for control in controls:
         if control == "constant prompt":
-            tuned = tune_constant_prompt(env, reflector, train_families=train, config=config, path=folder / "tuning")
-            prompt = tuned.prompt
+            place = tuning_folder(folder, folder_name(around), reflector)
+            prompt = tune_constant_prompt(env, reflector, train_families=train, config=config, path=place).prompt
         elif control == "long prompt":
             first = meta_env_of(env).default_prompt if config.first_prompt is None else config.first_prompt
-            prompt = _kept_long_prompt(first, folder, around)
+            prompt = _long_prompt(first, read_report(folder / folder_name(around)))
         yield control_arm(control, reflector, families=families, other_families=train, constant_prompt=prompt)
 
 
-def _kept_long_prompt(first: str, folder: Path, around: str) -> str:
-    """Return the long prompt of the arm; it stays as it is if seeds are added later."""
-    file = folder / "long_prompt.txt"
-    if not file.exists():
-        report = read_report(folder / folder_name(around))
-        write_whole(file, long_prompt(first, [item.last_prompt for item in report.prompts]))
-    return file.read_text(encoding="utf-8")
+def _long_prompt(first: str, report: EvaluationReport) -> str:
+    """Return the long prompt beside an arm, by the seeds that it began with: it stays as it is if seeds are added."""
+    end = report.config.first_seed + report.looks[0]
+    return long_prompt(first, [item.last_prompt for item in report.prompts if item.seed < end])
 
 
 def folder_of(path: str | Path, environment: PresetEnvironment, config: EvaluationConfig) -> Path:

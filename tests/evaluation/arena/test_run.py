@@ -98,6 +98,18 @@ def test_your_own_method_takes_part(preset: Preset, tmp_path: Path) -> None:
     assert [row.arm for row in found.standings.rows] == ["fixed", "mine"]
 
 
+def test_each_method_has_a_long_and_a_constant_prompt_of_its_own(preset: Preset, tmp_path: Path) -> None:
+    update = {"num_seeds": 1, "num_steps": 2, "controls": ("long prompt", "constant prompt")}
+    small = preset.model_copy(update=update)
+
+    def prompts_of_controls(method: str, out: str) -> list[str]:
+        (found,) = run_arena(small, ["fixed", method], actor="demo", model=DEMO, path=tmp_path / out)
+        return [report.prompts[0].last_prompt for report in found.reports[2:]]
+
+    assert prompts_of_controls("reflexion_style", "one") != prompts_of_controls("opro_style", "two")
+    assert prompts_of_controls("opro_style", "one") == prompts_of_controls("opro_style", "two")
+
+
 def test_nothing_is_played_if_something_is_missing(preset: Preset, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="Unknown reflector 'itc'"):
         run_arena(preset, ["itc"], actor="demo", path=tmp_path / "out")
