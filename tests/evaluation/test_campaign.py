@@ -10,6 +10,7 @@ import pytest
 
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.errors import ConfigError, RunFolderError
+from metagym.evaluation.arena import run_arena
 from metagym.evaluation.campaign import folder_of, run_campaign
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_folder
@@ -53,6 +54,35 @@ def test_a_control_that_is_named_twice_is_refused(tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"actor": "demo", "reflector": "demo", "path": tmp_path}
     with pytest.raises(ConfigError, match="Expected each control once, got 'same again' twice"):
         run_campaign(load_preset("ict-small"), **arguments, controls=["same again", "same again"])
+
+
+@pytest.mark.parametrize(
+    ("control", "place", "k", "problem"),
+    [
+        ("other family", {"train_families": ()}, 5, "needs families other than those evaluated"),
+        ("other family", {"train_families": ("law-0007",)}, 5, "needs families other than those evaluated"),
+        ("permuted outcomes", {}, 1, "Expected a batch of at least 2 episodes to permute outcomes across, got 1"),
+        (
+            "constant prompt",
+            {"train_families": ()},
+            5,
+            r"meta-train families .* got \[\] beside \['law-0007'\]",
+        ),
+        ("constant prompt", {"train_families": ("law-0007",)}, 5, "Expected meta-train families other than those"),
+    ],
+)
+def test_a_control_that_cannot_be_made_is_refused_before_anything_is_played(
+    tmp_path: Path, control: str, place: dict[str, Any], k: int, problem: str
+) -> None:
+    preset = load_preset("ict-small")
+    (own,) = preset.environments
+    places = (own.model_copy(update={"families": ("law-0007",), **place}),)
+    changed = preset.model_copy(update={"environments": places, "controls": (control,), "episodes_per_step": (k,)})
+    with pytest.raises(ConfigError, match=problem):
+        run_campaign(changed, actor="demo", reflector="demo", path=tmp_path)
+    with pytest.raises(ConfigError, match=problem):
+        run_arena(changed, ["fixed"], actor="demo", path=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_campaign_evaluates_all_arms_and_resumes_in_its_folder(tmp_path: Path) -> None:

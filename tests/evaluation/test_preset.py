@@ -9,6 +9,7 @@ import pytest
 
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, UnknownNameError
+from metagym.evaluation.controls import check_control
 from metagym.evaluation.planned_use import plan
 from metagym.evaluation.preset import load_preset, preset_for, preset_names, with_fields, with_sampling
 from metagym.tasks import ListedTaskSet, TaskSet
@@ -20,6 +21,15 @@ def test_a_shipped_preset_gives_one_evaluation_for_each_environment_and_k(name: 
     preset = load_preset(name)
     assert preset.name == name
     assert len(preset.configs()) == len(preset.environments) * len(preset.episodes_per_step)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_control_of_a_shipped_preset_can_be_made(name: str) -> None:
+    preset = load_preset(name)
+    for place, config in preset.configs():
+        for control in preset.controls:
+            k = config.episodes_per_step
+            check_control(control, families=config.families, train_families=place.train_families, episodes_per_step=k)
 
 
 def test_the_preset_of_the_paper_states_its_sampling_and_a_models_own_goes_over_it() -> None:

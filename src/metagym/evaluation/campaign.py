@@ -24,7 +24,7 @@ from metagym.evaluation import evaluate
 from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_config, tuning_folder
-from metagym.evaluation.controls import CONTROLS, Arm, control_arm, long_prompt
+from metagym.evaluation.controls import CONTROLS, Arm, check_control, control_arm, long_prompt
 from metagym.evaluation.family_stream import StreamComparison, StreamReport, compare_streams, evaluate_stream
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.preset import Preset, PresetEnvironment, check_once, with_sampling
@@ -192,16 +192,18 @@ def run_streams(
 def check_configs(
     configs: Sequence[tuple[PresetEnvironment, EvaluationConfig]], actor: ActorSpec, *, controls: Sequence[str] = ()
 ) -> None:
-    """Check, before the first episode, that everything exists that a preset asks for."""
+    """Check, before the first episode, that all exists that a preset asks for, and that its controls can be made."""
     check_names(configs, controls)
     for environment, config in configs:
         check_options(environment.id, environment.options, reserved=_RESERVED)
         with opened(environment, config.num_steps, actor) as (_, meta_env):
-            Plan(meta_env, config, {}, arm="")
-            if environment.train_families:
-                meta_env.task_set.expand_families(environment.train_families)
+            families = Plan(meta_env, config, {}, arm="").config.families
+            train = _train_families(meta_env, environment)
+            for name in controls:
+                k = config.episodes_per_step
+                check_control(name, families=families, train_families=train, episodes_per_step=k)
             if "constant prompt" in controls:
-                Plan(meta_env, tuning_config(config, environment.train_families), {}, arm="")
+                Plan(meta_env, tuning_config(config, train), {}, arm="")
 
 
 def check_names(configs: Sequence[tuple[PresetEnvironment, EvaluationConfig]], controls: Sequence[str] = ()) -> None:
@@ -285,8 +287,8 @@ def control_arms(
 
     The constant prompt is tuned, in the folder, just before its arm.
     """
-    train, prompt = environment.train_families, None
-    families = meta_env_of(env).task_set.expand_families(config.families)
+    families, prompt = meta_env_of(env).task_set.expand_families(config.families), None
+    train = _train_families(meta_env_of(env), environment)
     for control in controls:
         if control == "constant prompt":
             place = tuning_folder(folder, folder_name(around), reflector)
@@ -295,6 +297,10 @@ def control_arms(
             first = meta_env_of(env).default_prompt if config.first_prompt is None else config.first_prompt
             prompt = _long_prompt(first, read_report(folder / folder_name(around)))
         yield control_arm(control, reflector, families=families, other_families=train, constant_prompt=prompt)
+
+
+def _train_families(env: MetaEnv, environment: PresetEnvironment) -> tuple[str, ...]:
+    return env.task_set.expand_families(environment.train_families) if environment.train_families else ()
 
 
 def _long_prompt(first: str, report: EvaluationReport) -> str:

@@ -11,9 +11,9 @@ import gymnasium
 import numpy as np
 
 from metagym.env import MetaEnv, meta_env_of
-from metagym.errors import ConfigError
 from metagym.evaluation import evaluate
 from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.controls import check_train_families
 from metagym.files import write_whole
 from metagym.optional_attributes import describe
 from metagym.reflectors import Reflector, ReflectorSpec
@@ -50,11 +50,7 @@ def tune_constant_prompt(
         RunFolderError: the folder holds the tuning of another reflector or protocol.
     """
     meta_env = meta_env_of(env)
-    if not train_families or set(train_families) & set(config.families):
-        raise ConfigError(
-            f"Expected meta-train families other than those evaluated to tune a constant prompt on, got "
-            f"{list(train_families)} beside {list(config.families)}."
-        )
+    check_train_families(config.families, train_families)
     protocol = tuning_config(config, train_families)
     report = evaluate(env, reflector, config=protocol, arm="tuning", kind="tuning", path=path)
     file = None if path is None else Path(path) / "constant_prompt.json"
