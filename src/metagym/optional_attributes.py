@@ -48,6 +48,8 @@ class Extension:
     """Actors and reflectors: their chat model. Chat models: the model's name."""
     bound_to: Any = None
     """Reflectors that need their own rollouts: `bound_to(replay)` returns the reflector that plays by `replay`."""
+    seen: Any = None
+    """Reflectors: `seen(meta_step)` returns a meta-step as the reflector reads it; None means as it was played."""
 
     count_in: Any = None
     """Recorders that hold episodes of earlier processes: `count_in(ledger)` counts these, once."""

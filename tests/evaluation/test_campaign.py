@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from metagym.errors import ConfigError
+from metagym.envs.gates.demo import GatesDemoReflector
+from metagym.errors import ConfigError, RunFolderError
+from metagym.evaluation.arena import run_arena
 from metagym.evaluation.campaign import folder_of, run_campaign
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.controls import FILLER
+from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_folder
+from metagym.evaluation.controls import FILLER, long_prompt
+from metagym.evaluation.extension import extend_campaign
 from metagym.evaluation.preset import PresetEnvironment, load_preset
+from metagym.reflectors import as_reflector
 from metagym.runs import evaluation_size
-from tests.conftest import Serve
+from metagym.types import MetaStep
+from tests.conftest import MakeGates, Serve
 
 
 @pytest.mark.parametrize(
@@ -50,6 +56,35 @@ def test_a_control_that_is_named_twice_is_refused(tmp_path: Path) -> None:
         run_campaign(load_preset("ict-small"), **arguments, controls=["same again", "same again"])
 
 
+@pytest.mark.parametrize(
+    ("control", "place", "k", "problem"),
+    [
+        ("other family", {"train_families": ()}, 5, "needs families other than those evaluated"),
+        ("other family", {"train_families": ("law-0007",)}, 5, "needs families other than those evaluated"),
+        ("permuted outcomes", {}, 1, "Expected a batch of at least 2 episodes to permute outcomes across, got 1"),
+        (
+            "constant prompt",
+            {"train_families": ()},
+            5,
+            r"meta-train families .* got \[\] beside \['law-0007'\]",
+        ),
+        ("constant prompt", {"train_families": ("law-0007",)}, 5, "Expected meta-train families other than those"),
+    ],
+)
+def test_a_control_that_cannot_be_made_is_refused_before_anything_is_played(
+    tmp_path: Path, control: str, place: dict[str, Any], k: int, problem: str
+) -> None:
+    preset = load_preset("ict-small")
+    (own,) = preset.environments
+    places = (own.model_copy(update={"families": ("law-0007",), **place}),)
+    changed = preset.model_copy(update={"environments": places, "controls": (control,), "episodes_per_step": (k,)})
+    with pytest.raises(ConfigError, match=problem):
+        run_campaign(changed, actor="demo", reflector="demo", path=tmp_path)
+    with pytest.raises(ConfigError, match=problem):
+        run_arena(changed, ["fixed"], actor="demo", path=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_campaign_evaluates_all_arms_and_resumes_in_its_folder(tmp_path: Path) -> None:
     update = {"num_seeds": 2, "num_steps": 2, "num_validation": 3, "num_test": 3}
     preset = load_preset("ict-small").model_copy(update=update)
@@ -69,20 +104,59 @@ def test_a_campaign_evaluates_all_arms_and_resumes_in_its_folder(tmp_path: Path)
     assert not played
 
 
+def padded(history: Sequence[MetaStep]) -> str:
+    """Write prompts whose lengths differ from seed to seed."""
+    return history[0].prompt + "!" * (history[0].trajectories[0].episode.seed % 1_000)
+
+
 def test_the_long_prompt_is_as_long_as_what_was_learned_and_stays(tmp_path: Path) -> None:
     update = {"num_seeds": 2, "num_steps": 2, "num_validation": 3, "num_test": 3, "controls": ("long prompt",)}
     preset = load_preset("ict-small").model_copy(update=update)
-    ((folder, (method, control), _),) = run_campaign(preset, actor="demo", reflector="demo", path=tmp_path)
+    named = f"{__name__}:{padded.__name__}"
+    ((_, (method, control), _),) = run_campaign(preset, actor="demo", reflector=named, path=tmp_path)
     (text,) = {item.last_prompt for item in control.prompts}
-    assert (folder / "long_prompt.txt").read_text() == text
     lengths = [len(item.last_prompt) for item in method.prompts]
     assert abs(len(text) - sum(lengths) / len(lengths)) <= len(FILLER)
     first = next(item.prompt for item in method.tests if item.index == 0)
     assert set(text.removeprefix(first).splitlines()) <= {"", FILLER}
-    (folder / "long_prompt.txt").write_text("as it was")
-    shutil.rmtree(folder / "long-prompt")
-    ((_, (_, control), _),) = run_campaign(preset, actor="demo", reflector="demo", path=tmp_path)
-    assert {item.last_prompt for item in control.prompts} == {"as it was"}
+    ((_, (longer, control), _),) = extend_campaign(tmp_path, 4)
+    assert long_prompt(first, [item.last_prompt for item in longer.prompts]) != text
+    assert {item.last_prompt for item in control.prompts} == {text}
+
+
+def shout(history: Sequence[MetaStep]) -> str:
+    return history[-1].prompt + "!" * 100
+
+
+def test_the_long_prompt_of_another_method_is_refused(tmp_path: Path) -> None:
+    update = {"num_seeds": 1, "num_steps": 1, "num_validation": 1, "num_test": 1, "controls": ("long prompt",)}
+    preset = load_preset("ict-small").model_copy(update=update)
+    run_campaign(preset, actor="demo", reflector="demo", path=tmp_path)
+    with pytest.raises(RunFolderError, match=r"long-prompt cannot be resumed, because its fingerprint differs"):
+        run_campaign(preset, actor="demo", reflector=shout, path=tmp_path)
+
+
+def test_the_tuning_of_another_reflector_or_protocol_is_refused(make_gates: MakeGates, tmp_path: Path) -> None:
+    sizes = {"num_steps": 1, "num_seeds": 1, "num_validation": 2, "num_test": 1}
+    config = EvaluationConfig(families=("law-0007",), **sizes)
+    about: dict[str, Any] = {"train_families": ["law-0100"], "path": tmp_path}
+    tuned = tune_constant_prompt(make_gates(), "demo", config=config, **about)
+    assert tune_constant_prompt(make_gates(), "demo", config=config, **about) == tuned
+    more = config.model_copy(update={"num_steps": 2})
+    for reflector, other in ((shout, config), ("demo", more)):
+        with pytest.raises(RunFolderError, match="its fingerprint differs"):
+            tune_constant_prompt(make_gates(), reflector, config=other, **about)
+    with pytest.raises(RunFolderError, match="its fingerprint differs"):
+        tune_constant_prompt(make_gates(), "demo", config=config, **{**about, "train_families": ["law-0333"]})
+
+
+def test_a_tuning_of_an_earlier_version_is_used_for_its_own_reflector(make_gates: MakeGates, tmp_path: Path) -> None:
+    config = EvaluationConfig(families=("law-0007",), num_steps=1, num_seeds=1, num_validation=1, num_test=1)
+    reflector = GatesDemoReflector()
+    assert tuning_folder(tmp_path, "demo", reflector) == tmp_path / "tuning-demo"
+    tune_constant_prompt(make_gates(), reflector, config=config, train_families=["law-0100"], path=tmp_path / "tuning")
+    assert tuning_folder(tmp_path, "demo", reflector) == tmp_path / "tuning"
+    assert tuning_folder(tmp_path, "shout", as_reflector(shout)) == tmp_path / "tuning-shout"
 
 
 def test_the_sampling_of_a_preset_reaches_the_servers(tmp_path: Path, serve: Serve) -> None:

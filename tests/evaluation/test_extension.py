@@ -15,8 +15,9 @@ from metagym.evaluation.extension import extend, extend_campaign
 from metagym.evaluation.preset import Preset
 from metagym.evaluation.report import build_report
 from metagym.evaluation.store import read_report
-from metagym.runs import LOG
+from metagym.runs import LOG, MANIFEST
 from metagym.runs.measurements import Measurement, Role
+from metagym.runs.repair import LOSSES, repair_run
 from metagym.statistics import at_any_look_bounded
 from metagym.types import Usage
 from tests.conftest import MakeGates
@@ -84,6 +85,30 @@ def test_an_unfinished_evaluation_and_fewer_seeds_are_refused(make_gates: MakeGa
         extend(tmp_path, 3, env=env, reflector=reflector)
 
 
+def test_a_refused_extension_changes_nothing(make_gates: MakeGates, tmp_path: Path) -> None:
+    env = make_gates(NOISY)
+    before = evaluate(env, GatesDemoReflector(), config=with_seeds(2), path=tmp_path)
+    log = (tmp_path / LOG).read_bytes()
+    for other, reflector in ((env, "fixed"), (make_gates(NOISY, max_steps=3), "demo")):
+        with pytest.raises(RunFolderError, match="cannot be resumed, because its fingerprint differs"):
+            extend(tmp_path, 4, env=other, reflector=reflector)
+        assert (tmp_path / LOG).read_bytes() == log
+    assert read_report(tmp_path) == before
+
+
+def test_a_look_whose_record_was_damaged_still_counts(make_gates: MakeGates, tmp_path: Path) -> None:
+    env, reflector = make_gates(NOISY), GatesDemoReflector()
+    evaluate(env, reflector, config=with_seeds(2), path=tmp_path)
+    extended = extend(tmp_path, 4, env=env, reflector=reflector)
+    log = (tmp_path / LOG).read_bytes()
+    (tmp_path / LOG).write_bytes(log.replace(b'"kind":"added_seeds","record":{', b'"kind":"added_seeds","record":{{'))
+    (removed,) = repair_run(tmp_path).removed
+    assert removed.lost == LOSSES["added_seeds"]
+    assert read_report(tmp_path) == extended
+    assert evaluate(env, reflector, config=with_seeds(2), path=tmp_path) == extended
+    assert extend(tmp_path, 5, env=env, reflector=reflector).looks == (2, 4, 5)
+
+
 def test_a_campaign_is_extended_with_all_its_arms(preset: Preset, tmp_path: Path) -> None:
     places = tuple(item.model_copy(update={"families": item.families[:1]}) for item in preset.environments)
     update = {"num_seeds": 1, "num_steps": 1, "num_test": 2, "controls": ("no reflection",), "environments": places}
@@ -100,10 +125,47 @@ def test_a_campaign_is_extended_with_all_its_arms(preset: Preset, tmp_path: Path
         extend_campaign(extended.folder, 4)
 
 
-def test_controls_that_were_added_later_get_the_new_seeds_too(preset: Preset, tmp_path: Path) -> None:
+def logs_in(folder: Path) -> dict[Path, bytes]:
+    return {log: log.read_bytes() for log in folder.rglob(LOG)}
+
+
+def one_family(preset: Preset, *controls: str) -> Preset:
     places = (preset.environments[0].model_copy(update={"families": ("law-0007",)}),)
-    update = {"num_seeds": 1, "num_steps": 1, "num_test": 2, "controls": (), "environments": places}
-    small = preset.model_copy(update=update)
+    update = {"num_seeds": 1, "num_steps": 1, "num_test": 2, "controls": controls, "environments": places}
+    return preset.model_copy(update=update)
+
+
+def test_a_campaign_with_an_arm_that_never_began_is_not_extended(preset: Preset, tmp_path: Path) -> None:
+    def stop_at_the_control(name: str, num_episodes: int) -> None:
+        if name == "same again":
+            raise KeyboardInterrupt
+
+    small = one_family(preset, "same again")
+    with pytest.raises(KeyboardInterrupt):
+        run_campaign(small, actor="demo", reflector="demo", path=tmp_path, on_arm=stop_at_the_control)
+    before = logs_in(tmp_path)
+    with pytest.raises(RunFolderError, match=r"'same again' has not begun in .*give the command again that began it"):
+        extend_campaign(tmp_path, 2)
+    assert logs_in(tmp_path) == before
+    run_campaign(small, actor="demo", reflector="demo", path=tmp_path)
+    (extended,) = extend_campaign(tmp_path, 2)
+    assert {report.looks for report in extended.reports} == {(1, 2)}
+
+
+def test_a_refused_extension_of_a_campaign_changes_no_arm(preset: Preset, tmp_path: Path) -> None:
+    run_campaign(one_family(preset, "no reflection"), actor="demo", reflector="demo", path=tmp_path)
+    (manifest,) = tmp_path.glob(f"*/no-reflection/{MANIFEST}")
+    content = manifest.read_text()
+    manifest.write_text(content.replace("FixedReflector", "AnotherReflector"))
+    assert manifest.read_text() != content
+    before = logs_in(tmp_path)
+    with pytest.raises(RunFolderError, match=r"cannot be resumed, because its fingerprint differs .*AnotherReflector"):
+        extend_campaign(tmp_path, 2)
+    assert logs_in(tmp_path) == before
+
+
+def test_controls_that_were_added_later_get_the_new_seeds_too(preset: Preset, tmp_path: Path) -> None:
+    small = one_family(preset)
     run_campaign(small, actor="demo", reflector="demo", path=tmp_path)
     run_campaign(small, actor="demo", reflector="demo", path=tmp_path, controls=("no reflection",))
     (extended,) = extend_campaign(tmp_path, 2)

@@ -9,6 +9,7 @@ import pytest
 
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, UnknownNameError
+from metagym.evaluation.controls import check_control
 from metagym.evaluation.planned_use import plan
 from metagym.evaluation.preset import load_preset, preset_for, preset_names, with_fields, with_sampling
 from metagym.tasks import ListedTaskSet, TaskSet
@@ -20,6 +21,15 @@ def test_a_shipped_preset_gives_one_evaluation_for_each_environment_and_k(name: 
     preset = load_preset(name)
     assert preset.name == name
     assert len(preset.configs()) == len(preset.environments) * len(preset.episodes_per_step)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_control_of_a_shipped_preset_can_be_made(name: str) -> None:
+    preset = load_preset(name)
+    for place, config in preset.configs():
+        for control in preset.controls:
+            k = config.episodes_per_step
+            check_control(control, families=config.families, train_families=place.train_families, episodes_per_step=k)
 
 
 def test_the_preset_of_the_paper_states_its_sampling_and_a_models_own_goes_over_it() -> None:
@@ -99,6 +109,14 @@ def test_what_an_option_of_an_evaluation_names_twice_is_refused() -> None:
         preset_for("MetaGym/Gates-v0", families=["law-0007", "law-0007"])
     with pytest.raises(ConfigError, match="Expected each k of episodes_per_step once, got 3 twice"):
         with_fields(load_preset("ict-small"), {"episodes_per_step": [3, 3]})
+
+
+@pytest.mark.parametrize("control", ["no reflection", "constant prompt", "long prompt"])
+def test_a_control_that_asks_no_reflector_is_planned_without_reflections(control: str) -> None:
+    configs = preset_for("MetaGym/Gates-v0", families=["law-0007"]).configs()
+    alone, beside = (plan(configs, controls=controls)[0] for controls in ((), (control,)))
+    assert beside.num_arms == 2
+    assert beside.num_reflections == alone.num_reflections
 
 
 class GroupedMetaEnv(MetaEnv):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import gymnasium
 import pytest
+from pydantic import ValidationError
 
 import metagym
 from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
@@ -24,6 +26,8 @@ from metagym.errors import (
     UnknownNameError,
 )
 from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
+from metagym.evaluation.plan import Plan
+from metagym.evaluation.preset import MAX_FAMILIES, preset_for
 from metagym.evaluation.store import read_report
 from metagym.reflectors import ChatReflector
 from metagym.runs import LOG, Measurement, Role, RunFolder
@@ -365,6 +369,27 @@ def test_bad_input_is_told_before_anything_is_played(
     with pytest.raises(error, match=told):
         evaluate(make_gates(), "demo", config=CONFIG.model_copy(update=update), path=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_family_in_learn_from_that_is_not_evaluated_is_refused(make_gates: MakeGates, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown family in learn_from 'law-007'.* Did you mean 'law-0007'"):
+        evaluate(make_gates(), "demo", config=SMALL, learn_from={"law-007": "law-0500"}, path=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("ends", [(0.0, math.inf), (-math.inf, 0.0), (math.nan, 1.0), (0.0, math.nan), (1.0, 1.0)])
+def test_a_score_range_without_finite_ends_in_order_is_refused(ends: tuple[float, float]) -> None:
+    with pytest.raises(ValidationError, match=r"Expected score_range=\(least, greatest\), two finite numbers, got \("):
+        EvaluationConfig(score_range=ends)
+
+
+def test_more_than_a_hundred_families_are_evaluated_if_they_are_named(make_gates: MakeGates) -> None:
+    names = tuple(f"law-{number:04d}" for number in range(MAX_FAMILIES + 1))
+    sizes = {"num_steps": 1, "episodes_per_step": 1, "num_validation": 1, "num_test": 1}
+    plan = Plan(make_gates(), EvaluationConfig(families=names, **sizes), {}, "")
+    assert plan.config.families == names
+    assert Plan(make_gates(families=names), EvaluationConfig(**sizes), {}, "").config.families == names
+    assert preset_for("MetaGym/Gates-v0", families=names).environments[0].families == names
 
 
 def test_more_tasks_than_there_are_is_told_before_anything_is_played() -> None:

@@ -12,6 +12,7 @@ import pytest
 from metagym.actor import ChatActor
 from metagym.budget import Budget
 from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError, MissingExtraError
+from metagym.evaluation.controls import ChangedExperience, take_away
 from metagym.optimizers import Gepa
 from metagym.optimizers.gepa import PromptParts
 from metagym.reflectors import ChatReflector, FixedReflector
@@ -134,6 +135,25 @@ def test_a_reflector_without_a_model_or_a_budget_without_episodes_is_refused(mak
     for reflector, budget in ((FixedReflector(), BUDGET), (ChatReflector(ScriptedReflectorModel()), Budget())):
         with pytest.raises(ConfigError, match=r"GEPA needs a reflector over a chat model .* and a budget in episodes"):
             Gepa()(make_seeded(), reflector, budget=budget)
+
+
+@needs_gepa
+@pytest.mark.parametrize("is_control", [False, True])
+def test_a_control_changes_the_episodes_that_the_model_reads_and_no_score(
+    make_seeded: MakeGates, is_control: bool
+) -> None:
+    model, played = FakeChatModel(["```\nPush.\n```"]), list[Trajectory]()
+    reflector: Any = ChatReflector(model)
+    if is_control:
+        reflector = ChangedExperience(reflector, take_away, name="empty experience")
+    env = make_seeded(families=["law-0007"])
+    env.on_episode = played.append
+    found = Gepa()(env, reflector, budget=BUDGET)
+    asked = [messages[0]["content"] for messages, _ in model.calls]
+    assert asked
+    assert any(f"You {played[0].steps[0].action.text}" in text for text in asked) is not is_control
+    assert any("Score: " in text for text in asked) is not is_control
+    assert found.history[0].trajectories[0].steps
 
 
 class RuleReader:

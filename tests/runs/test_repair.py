@@ -15,6 +15,7 @@ from metagym.errors import RunFolderError
 from metagym.models import Cassette
 from metagym.runs import LOG, MANIFEST, RunFolder
 from metagym.runs.folder import CALLS, REPLIES, REPORT
+from metagym.runs.lines import KINDS
 from metagym.runs.repair import LOSSES, REMOVED, repair_run
 from metagym.runs.running import run_experiment
 from metagym.testing import ServerReply
@@ -81,6 +82,10 @@ def test_a_repair_says_what_each_line_was(finished: Path) -> None:
         "a line that says nothing",
         "the end of a line that a crash tore",
     ]
+
+
+def test_the_loss_of_each_kind_of_line_is_named() -> None:
+    assert not KINDS.keys() - LOSSES.keys()
 
 
 def test_a_second_repair_adds_to_what_the_first_set_aside(finished: Path) -> None:

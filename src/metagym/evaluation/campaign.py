@@ -19,21 +19,22 @@ import gymnasium
 
 from metagym.actor import ActorSpec
 from metagym.env import MetaEnv, meta_env_of
-from metagym.errors import ConfigError, UnknownNameError
+from metagym.errors import ConfigError, RunFolderError, UnknownNameError
 from metagym.evaluation import evaluate
 from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_config
-from metagym.evaluation.controls import CONTROLS, Arm, control_arm, long_prompt
+from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_config, tuning_folder
+from metagym.evaluation.controls import CONTROLS, Arm, check_control, control_arm, long_prompt
 from metagym.evaluation.family_stream import StreamComparison, StreamReport, compare_streams, evaluate_stream
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.preset import Preset, PresetEnvironment, check_once, with_sampling
+from metagym.evaluation.protocol import Prepared, prepare_evaluation
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import read_report
 from metagym.files import write_whole
 from metagym.reflectors import Reflector, make_reflector, method_names
 from metagym.registration import RESERVED, check_options, make
-from metagym.runs import evaluation_size
+from metagym.runs import MANIFEST, evaluation_size
 from metagym.runs.folder import load_usage
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Trajectory
 
@@ -108,13 +109,30 @@ def run_campaign(
         folder = folder_of(path, environment, config)
         with opened(environment, config.num_steps, actor, budget=budget, on_episode=on_episode) as (env, meta_env):
             load_usage(folder, meta_env.ledger)
-            policy = make_reflector(spec, demo=meta_env.make_demo_reflector)
-            controlled = control_arms(env, policy, environment, config, wanted, folder, _arm_name(spec))
-            arms = itertools.chain([Arm(_arm_name(spec), policy)], controlled)
+            arms = arms_of(env, spec, environment, config, wanted, folder)
             reports = evaluate_arms(env, arms, config, folder, on_arm)
         comparisons = compare(reports) if len(reports) > 1 else ()
         found.append(Evaluated(folder, tuple(reports), comparisons))
     return found
+
+
+def check_campaign(campaign: Campaign, path: str | Path, check: Callable[[Path, Prepared], Any]) -> None:
+    """Call `check` with the folder of each arm, and with the arm as it would be evaluated now."""
+    preset = campaign.preset
+    spec = with_sampling(_read_reflector(campaign.reflector), preset.reflector_sampling)
+    for environment, config in preset.configs():
+        folder = folder_of(path, environment, config)
+        for name in (_arm_name(spec), *campaign.controls):
+            if not (folder / folder_name(name) / MANIFEST).exists():
+                raise RunFolderError(
+                    f"Expected every arm of the campaign to be finished; {name!r} has not begun in {folder}. Finish it "
+                    "first: give the command again that began it."
+                )
+        with opened(environment, config.num_steps, with_sampling(campaign.actor, preset.sampling)) as (env, _):
+            for arm in arms_of(env, spec, environment, config, campaign.controls, folder):
+                check(
+                    folder / folder_name(arm.name), prepare_evaluation(env, arm.reflector, config=config, **_about(arm))
+                )
 
 
 def _keep_campaign(
@@ -174,16 +192,18 @@ def run_streams(
 def check_configs(
     configs: Sequence[tuple[PresetEnvironment, EvaluationConfig]], actor: ActorSpec, *, controls: Sequence[str] = ()
 ) -> None:
-    """Check, before the first episode, that everything exists that a preset asks for."""
+    """Check, before the first episode, that all exists that a preset asks for, and that its controls can be made."""
     check_names(configs, controls)
     for environment, config in configs:
         check_options(environment.id, environment.options, reserved=_RESERVED)
         with opened(environment, config.num_steps, actor) as (_, meta_env):
-            Plan(meta_env, config, {}, arm="")
-            if environment.train_families:
-                meta_env.task_set.expand_families(environment.train_families)
+            families = Plan(meta_env, config, {}, arm="").config.families
+            train = _train_families(meta_env, environment)
+            for name in controls:
+                k = config.episodes_per_step
+                check_control(name, families=families, train_families=train, episodes_per_step=k)
             if "constant prompt" in controls:
-                Plan(meta_env, tuning_config(config, environment.train_families), {}, arm="")
+                Plan(meta_env, tuning_config(config, train), {}, arm="")
 
 
 def check_names(configs: Sequence[tuple[PresetEnvironment, EvaluationConfig]], controls: Sequence[str] = ()) -> None:
@@ -226,15 +246,32 @@ def evaluate_arms(
     for arm in arms:
         if on_arm is not None:
             on_arm(arm.name, evaluation_size(dict(config), has_kinds=meta_env_of(env).task_set.names_kinds)[1])
-        about: dict[str, Any] = {"kind": arm.kind, "learn_from": arm.learn_from, "optimizer": arm.optimizer}
         place = folder / folder_name(arm.name)
-        reports.append(evaluate(env, arm.reflector, config=config, arm=arm.name, path=place, **about))
+        reports.append(evaluate(env, arm.reflector, config=config, path=place, **_about(arm)))
     return reports
+
+
+def _about(arm: Arm) -> dict[str, Any]:
+    return {"arm": arm.name, "kind": arm.kind, "learn_from": arm.learn_from, "optimizer": arm.optimizer}
 
 
 def folder_name(arm: str) -> str:
     """Return the name of an arm's run folder."""
     return re.sub(r"[^\w.]+", "-", arm).strip("-")
+
+
+def arms_of(
+    env: gymnasium.Env[Any, Any],
+    spec: ReflectorArgument,
+    environment: PresetEnvironment,
+    config: EvaluationConfig,
+    controls: Sequence[str],
+    folder: Path,
+) -> Iterator[Arm]:
+    """Return the arm of the reflector, and then its control arms; see `control_arms`."""
+    own = Arm(_arm_name(spec), make_reflector(spec, demo=meta_env_of(env).make_demo_reflector))
+    controlled = control_arms(env, own.reflector, environment, config, controls, folder, own.name)
+    return itertools.chain([own], controlled)
 
 
 def control_arms(
@@ -250,24 +287,26 @@ def control_arms(
 
     The constant prompt is tuned, in the folder, just before its arm.
     """
-    train, prompt = environment.train_families, None
+    families, prompt = meta_env_of(env).task_set.expand_families(config.families), None
+    train = _train_families(meta_env_of(env), environment)
     for control in controls:
         if control == "constant prompt":
-            tuned = tune_constant_prompt(env, reflector, train_families=train, config=config, path=folder / "tuning")
-            prompt = tuned.prompt
+            place = tuning_folder(folder, folder_name(around), reflector)
+            prompt = tune_constant_prompt(env, reflector, train_families=train, config=config, path=place).prompt
         elif control == "long prompt":
             first = meta_env_of(env).default_prompt if config.first_prompt is None else config.first_prompt
-            prompt = _kept_long_prompt(first, folder, around)
-        yield control_arm(control, reflector, families=config.families, other_families=train, constant_prompt=prompt)
+            prompt = _long_prompt(first, read_report(folder / folder_name(around)))
+        yield control_arm(control, reflector, families=families, other_families=train, constant_prompt=prompt)
 
 
-def _kept_long_prompt(first: str, folder: Path, around: str) -> str:
-    """Return the long prompt of the arm; it stays as it is if seeds are added later."""
-    file = folder / "long_prompt.txt"
-    if not file.exists():
-        report = read_report(folder / folder_name(around))
-        write_whole(file, long_prompt(first, [item.last_prompt for item in report.prompts]))
-    return file.read_text(encoding="utf-8")
+def _train_families(env: MetaEnv, environment: PresetEnvironment) -> tuple[str, ...]:
+    return env.task_set.expand_families(environment.train_families) if environment.train_families else ()
+
+
+def _long_prompt(first: str, report: EvaluationReport) -> str:
+    """Return the long prompt beside an arm, by the seeds that it began with: it stays as it is if seeds are added."""
+    end = report.config.first_seed + report.looks[0]
+    return long_prompt(first, [item.last_prompt for item in report.prompts if item.seed < end])
 
 
 def folder_of(path: str | Path, environment: PresetEnvironment, config: EvaluationConfig) -> Path:

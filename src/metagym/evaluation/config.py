@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from pydantic import Field, model_validator
@@ -53,8 +54,12 @@ class EvaluationConfig(Record):
 
     @model_validator(mode="after")
     def _check(self) -> EvaluationConfig:
-        if self.score_range[0] >= self.score_range[1]:
-            raise ConfigError(f"score_range must be (least, greatest), got {self.score_range}.")
+        least, greatest = self.score_range
+        if not -math.inf < least < greatest < math.inf:  # nor NaN
+            raise ConfigError(
+                f"Expected score_range=(least, greatest), two finite numbers, got {self.score_range}. Name the least "
+                "and the greatest score that an episode can have."
+            )
         return self
 
     @property

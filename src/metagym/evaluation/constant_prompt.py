@@ -11,13 +11,14 @@ import gymnasium
 import numpy as np
 
 from metagym.env import MetaEnv, meta_env_of
-from metagym.errors import ConfigError, RunFolderError
 from metagym.evaluation import evaluate
 from metagym.evaluation.config import EvaluationConfig
+from metagym.evaluation.controls import check_train_families
 from metagym.files import write_whole
-from metagym.reflectors import ReflectorSpec
+from metagym.optional_attributes import describe
+from metagym.reflectors import Reflector, ReflectorSpec
 from metagym.reflectors.protocol import check_replayed
-from metagym.runs import RunFolder, read_record
+from metagym.runs import MANIFEST, RunFolder, read_manifest, read_record
 from metagym.runs.folder import keeping_model_calls
 from metagym.types import Record, Text, Texts, derive_seed
 
@@ -43,22 +44,18 @@ def tune_constant_prompt(
 
     The candidates are `sp_0` and the prompts that runs of the reflector on these families chose (one seed each). All
     are scored on validation tasks of every family. With `path` everything is kept there.
+
+    Raises:
+        ConfigError: the meta-train families are missing, or some of them are evaluated.
+        RunFolderError: the folder holds the tuning of another reflector or protocol.
     """
     meta_env = meta_env_of(env)
-    if not train_families or set(train_families) & set(config.families):
-        raise ConfigError(
-            f"Expected meta-train families other than those evaluated to tune a constant prompt on, got "
-            f"{list(train_families)} beside {list(config.families)}."
-        )
-    file = None if path is None else Path(path) / "constant_prompt.json"
-    if file is not None and file.exists():
-        tuned = read_record(file, TunedPrompt)
-        if tuned.train_families == tuple(train_families):
-            return tuned
-        wanted = tuple(train_families)
-        raise RunFolderError(f"Expected {file} tuned on {wanted}, got {tuned.train_families}. Name another folder.")
+    check_train_families(config.families, train_families)
     protocol = tuning_config(config, train_families)
     report = evaluate(env, reflector, config=protocol, arm="tuning", kind="tuning", path=path)
+    file = None if path is None else Path(path) / "constant_prompt.json"
+    if file is not None and file.exists():  # of this reflector and protocol: the evaluation has compared fingerprints
+        return read_record(file, TunedPrompt)
     first = meta_env.default_prompt if config.first_prompt is None else config.first_prompt
     candidates = list(dict.fromkeys([first, *(item.chosen_prompt for item in report.prompts)]))
     scores = np.zeros((len(train_families), len(candidates)))
@@ -78,6 +75,14 @@ def tune_constant_prompt(
     if file is not None:
         write_whole(file, tuned.model_dump_json(indent=2) + "\n")
     return tuned
+
+
+def tuning_folder(folder: Path, method: str, reflector: Reflector) -> Path:
+    """Return the folder in `folder` for the tuning around a method, which is named as a folder."""
+    first = folder / "tuning"  # folders of 0.1 have one for all methods
+    if (first / MANIFEST).exists() and read_manifest(first).reflector == describe(reflector):
+        return first
+    return folder / f"tuning-{method}"
 
 
 @contextlib.contextmanager

@@ -34,6 +34,8 @@ CONTROLS: Final = (
     "long prompt",
 )
 """The names of the controls. `same again` measures the noise floor; the others are null controls."""
+WITHOUT_REFLECTION: Final = ("no reflection", "constant prompt", "long prompt")
+"""The controls that ask no reflector."""
 FILLER: Final = "This line is here for its length."
 
 
@@ -82,6 +84,7 @@ class ChangedExperience:
         self.reflector: Reflector = as_reflector(reflector)
         self._change = change
         self.scripted: bool = extension_of(self.reflector).scripted
+        self.model = extension_of(self.reflector).model
         self.fingerprint = {"kind": name, "reflector": describe(self.reflector)}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
@@ -98,6 +101,10 @@ class ChangedExperience:
             return tuple(map(self._changed, played))
 
         return ChangedExperience(bind(self.reflector, changed_replay), self._change, name=self.fingerprint["kind"])
+
+    def seen(self, meta_step: MetaStep) -> MetaStep:
+        """Return the meta-step as the wrapped reflector sees it."""
+        return self._changed(meta_step)
 
     def _changed(self, meta_step: MetaStep) -> MetaStep:
         seeds = (item.episode.seed for item in meta_step.trajectories)
@@ -129,11 +136,7 @@ def permute_outcomes(batch: Trajectories, rng: np.random.Generator) -> Trajector
     from another trajectory, its own actions replace the names of the other's ("You knock."). Otherwise the text
     alone would still show the effect of an action.
     """
-    if len(batch) < 2:
-        raise ConfigError(
-            f"Expected a batch of at least 2 episodes to permute outcomes across, got {len(batch)}. Raise "
-            "episodes_per_step, or leave this control out."
-        )
+    _check_batch(len(batch))
     shift = int(rng.integers(1, len(batch)))  # no episode keeps its own outcome
     return tuple(_graft(item, batch[(index + shift) % len(batch)]) for index, item in enumerate(batch))
 
@@ -229,6 +232,35 @@ def control_arm(
             raise ConfigError(f"{control!r} needs a prompt, got none. Tune one on the meta-train families.")
         own = ConstantPrompt(constant_prompt)
     return Arm(control, own, learn_from, _kind_of_control(control))
+
+
+def check_control(
+    control: str, *, families: Sequence[str], train_families: Sequence[str], episodes_per_step: int
+) -> None:
+    """Raise ConfigError if the arm of this control cannot be made or played; nothing needs to be played for it."""
+    if control == "other family":
+        _other_families(families, train_families)
+    elif control == "constant prompt":
+        check_train_families(families, train_families)
+    elif control == "permuted outcomes":
+        _check_batch(episodes_per_step)
+
+
+def check_train_families(families: Sequence[str], train_families: Sequence[str]) -> None:
+    """Raise ConfigError unless there are meta-train families, and none of them is evaluated."""
+    if not train_families or set(train_families) & set(families):
+        raise ConfigError(
+            "Expected meta-train families other than those evaluated to tune a constant prompt on, got "
+            f"{list(train_families)} beside {list(families)}. Name others in train_families, or leave this control out."
+        )
+
+
+def _check_batch(num_episodes: int) -> None:
+    if num_episodes < 2:
+        raise ConfigError(
+            f"Expected a batch of at least 2 episodes to permute outcomes across, got {num_episodes}. Raise "
+            "episodes_per_step, or leave this control out."
+        )
 
 
 def _other_families(families: Sequence[str], others: Sequence[str]) -> dict[str, str]:

@@ -9,12 +9,12 @@ from typing import Any
 import gymnasium
 
 from metagym.errors import ConfigError, RunFolderError
-from metagym.evaluation.campaign import CAMPAIGN, Campaign, Evaluated, OnArm, OnEpisode, run_campaign
+from metagym.evaluation.campaign import CAMPAIGN, Campaign, Evaluated, OnArm, OnEpisode, check_campaign, run_campaign
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import CONTROLS
-from metagym.evaluation.protocol import evaluate
+from metagym.evaluation.protocol import Prepared, evaluate, prepare_evaluation
 from metagym.evaluation.report import EvaluationReport
-from metagym.evaluation.store import looks_of, report_of
+from metagym.evaluation.store import check_unchanged, looks_of, report_of
 from metagym.optimizers import Optimizer
 from metagym.reflectors import ReflectorSpec
 from metagym.runs import MANIFEST, AddedSeeds, RunFolder, read_manifest, read_record
@@ -38,19 +38,13 @@ def extend(
     """
     with RunFolder.open(path) as run:
         _check(run, num_seeds)
-        about: dict[str, Any] = dict(run.manifest.evaluation or {})
+        begun: dict[str, Any] = dict(run.manifest.evaluation or {})
+        about: dict[str, Any] = {name: begun[name] for name in ("arm", "kind", "learn_from")}
+        about["config"] = EvaluationConfig.model_validate({**begun["config"], "num_seeds": num_seeds})
+        prepared = prepare_evaluation(env, reflector, **about, optimizer=optimizer)
+        check_unchanged(run, prepared.manifest, adds_seeds=True)
     record_extension(path, num_seeds)
-    config = EvaluationConfig.model_validate({**about["config"], "num_seeds": num_seeds})
-    return evaluate(
-        env,
-        reflector,
-        config=config,
-        arm=about["arm"],
-        kind=about["kind"],
-        learn_from=about["learn_from"],
-        path=path,
-        optimizer=optimizer,
-    )
+    return evaluate(env, prepared.reflector, **about, path=path, optimizer=optimizer)
 
 
 def extend_campaign(
@@ -79,10 +73,18 @@ def extend_campaign(
     # A later call may have added controls, which the campaign's own file does not know.
     played = {(read_manifest(arm).evaluation or {}).get("arm") for arm in arms}
     controls = tuple(dict.fromkeys([*campaign.controls, *(name for name in CONTROLS if name in played)]))
+    preset = campaign.preset.model_copy(update={"num_seeds": num_seeds})
+    campaign = campaign.model_copy(update={"preset": preset, "controls": controls})
+
+    def check(arm: Path, prepared: Prepared) -> None:
+        with RunFolder.open(arm) as run:
+            check_unchanged(run, prepared.manifest, adds_seeds=True)
+
+    check_campaign(campaign, path, check)
     for arm in arms:
         record_extension(arm, num_seeds)
     return run_campaign(
-        campaign.preset.model_copy(update={"num_seeds": num_seeds}),
+        preset,
         actor=campaign.actor,
         reflector=campaign.reflector,
         path=path,
@@ -94,10 +96,11 @@ def extend_campaign(
 
 
 def record_extension(path: str | Path, num_seeds: int) -> None:
-    """Record in the run folder that its evaluation has `num_seeds` seeds from now on; once is enough."""
+    """Record in the run folder that its evaluation has `num_seeds` seeds from now on; a second call does nothing."""
     with RunFolder.open(path, writing=True) as run:
-        if looks_of(run)[-1] != num_seeds:
-            run.put(num_seeds, AddedSeeds(num_seeds=num_seeds))
+        for look in (*looks_of(run)[1:], num_seeds):  # with a look whose record was lost
+            if run.get(AddedSeeds, look) is None:
+                run.put(look, AddedSeeds(num_seeds=look))
 
 
 def _check(run: RunFolder, num_seeds: int) -> None:

@@ -10,11 +10,11 @@ import gymnasium
 import numpy as np
 
 from metagym.env import MetaEnv, meta_env_of
-from metagym.errors import ConfigError, LeakError, TasksExhaustedError
+from metagym.errors import ConfigError, LeakError, TasksExhaustedError, UnknownNameError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.difficulty import contents_of
-from metagym.evaluation.preset import PresetEnvironment
+from metagym.evaluation.preset import MAX_FAMILIES, PresetEnvironment
 from metagym.optimizers import Optimizer
 from metagym.optional_attributes import describe, extension_of
 from metagym.reflectors import Reflector
@@ -36,11 +36,15 @@ class Plan:
     def __init__(
         self, env: MetaEnv, config: EvaluationConfig, learn_from: Mapping[str, str], arm: str, kind: ArmKind = "method"
     ) -> None:
-        families = env.task_set.expand_families(config.families or env.config.families)
-        if len(families) > 100:
+        named = config.families or env.config.families
+        families = env.task_set.expand_families(named)
+        if named is None and len(families) > MAX_FAMILIES:
             raise ConfigError(f"Expected the families to evaluate, got none ({len(families)} exist). Name them.")
         self.config = config.model_copy(update={"families": families})
         self.arm, self.kind = arm, kind
+        for name in learn_from:
+            if name not in families:
+                raise UnknownNameError.of("family in learn_from", name, families)
         self.learn_from = {name: learn_from.get(name, name) for name in families}
         env.task_set.expand_families(tuple(self.learn_from.values()))
         self.first_prompt = env.check_prompt(env.default_prompt if config.first_prompt is None else config.first_prompt)

@@ -9,14 +9,12 @@ from metagym.budget import Prices
 from metagym.env import meta_env_of
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.constant_prompt import tuning_config
+from metagym.evaluation.controls import WITHOUT_REFLECTION
 from metagym.evaluation.preset import PresetEnvironment
 from metagym.registration import find_class, make
 from metagym.runs import evaluation_size
 from metagym.runs.cost_estimate import Load, cost_of, estimate_meta_step, loads_of_run
 from metagym.types import Record, Text
-
-WITHOUT_REFLECTION = ("no reflection", "constant prompt")
-"""The controls that ask no reflector."""
 
 
 class PlannedUse(Record):

@@ -112,7 +112,8 @@ def preset_for(
     with make(env_id, actor="random", **given) as env:
         meta_env = meta_env_of(env)
         names = meta_env.families if families is None else meta_env.task_set.expand_families(families)
-    check_number(env_id, names)
+    if families is None:
+        check_number(env_id, names)
     environment = PresetEnvironment(id=env_id, families=names, options=given)
     name = re.sub(r"[^\w.]+", "-", env_id.removeprefix("MetaGym/")).strip("-").lower()
     controls = ("same again", "no reflection")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -28,8 +28,8 @@ from metagym.evaluation.scoring import Loop, Request, Scorer
 from metagym.evaluation.seen_kinds import on_seen_kinds
 from metagym.evaluation.store import open_store, report_of
 from metagym.optimizers import InTurn, Optimizer
-from metagym.reflectors import ReflectorSpec, make_reflector
-from metagym.runs import Measurement, RecordStore, Role
+from metagym.reflectors import Reflector, ReflectorSpec, make_reflector
+from metagym.runs import Manifest, Measurement, RecordStore, Role
 from metagym.types import Usage, derive_seed
 
 
@@ -67,13 +67,11 @@ def evaluate(
         InfrastructureError: the run stopped; with `path`, calling again resumes it.
     """
     meta_env = meta_env_of(env)
-    policy = make_reflector(reflector, demo=meta_env.make_demo_reflector)
-    config = config or EvaluationConfig()
-    if optimizer is not None or config.learning_budget is not None:
-        config = config.model_copy(update={"replay": False, "learning_budget": config.learning_budget or Budget()})
-        optimizer = optimizer or InTurn(config.num_steps)
-    plan = Plan(meta_env, config, learn_from or {}, arm, kind)
-    store = open_store(path, plan.manifest(env, policy, optimizer))
+    prepared = prepare_evaluation(
+        env, reflector, config=config, arm=arm, kind=kind, learn_from=learn_from, optimizer=optimizer
+    )
+    plan, policy, optimizer, manifest = prepared
+    config, store = plan.config, open_store(path, manifest)
     with contextlib.closing(store):
         scorer = Scorer(meta_env, store, plan.roles, retries=config.retries)
         loops = [_loop(plan, family, seed) for seed in config.seeds for family in plan.config.families]
@@ -91,6 +89,36 @@ def evaluate(
             scorer.guard.open("test")
             scorer.measure(_tests(plan, loops, chosen))
         return report_of(store)
+
+
+class Prepared(NamedTuple):
+    """An evaluation of which nothing was played yet."""
+
+    plan: Plan
+    reflector: Reflector
+    optimizer: Optimizer | None
+    manifest: Manifest
+
+
+def prepare_evaluation(
+    env: gymnasium.Env[Any, Any],
+    reflector: ReflectorSpec | Mapping[str, Any] | str,
+    *,
+    config: EvaluationConfig | None = None,
+    arm: str = "reflector",
+    kind: ArmKind = "method",
+    learn_from: Mapping[str, str] | None = None,
+    optimizer: Optimizer | None = None,
+) -> Prepared:
+    """Return all that is decided before the first episode; see `evaluate`."""
+    meta_env = meta_env_of(env)
+    policy = make_reflector(reflector, demo=meta_env.make_demo_reflector)
+    config = config or EvaluationConfig()
+    if optimizer is not None or config.learning_budget is not None:
+        config = config.model_copy(update={"replay": False, "learning_budget": config.learning_budget or Budget()})
+        optimizer = optimizer or InTurn(config.num_steps)
+    plan = Plan(meta_env, config, learn_from or {}, arm, kind)
+    return Prepared(plan, policy, optimizer, plan.manifest(env, policy, optimizer))
 
 
 def _loop(plan: Plan, family: str, seed: int) -> Loop:

@@ -40,23 +40,33 @@ def open_store(path: str | Path | None, manifest: Manifest) -> RecordStore:
         return RunFolder.create(path, manifest)
     run = RunFolder.open(path, writing=True)
     try:
-        if run.manifest.evaluation is None:
-            raise RunFolderError(f"{path} holds a single meta-episode, no evaluation. Name another folder.")
-        looks, measurement = looks_of(run), manifest.measurement
-        if measurement["evaluation"]["num_seeds"] in looks:  # as it was begun, or as it was extended
-            measurement = with_num_seeds(measurement, looks[0])
-        run.check_fingerprints(measurement, manifest.arm)
+        check_unchanged(run, manifest)
     except RunFolderError:
         run.close()
         raise
     return run
 
 
+def check_unchanged(run: RunFolder, manifest: Manifest, *, adds_seeds: bool = False) -> None:
+    """Raise RunFolderError unless the folder holds this evaluation; with `adds_seeds`, with fewer seeds."""
+    if run.manifest.evaluation is None:
+        raise RunFolderError(f"{run.path} holds a single meta-episode, no evaluation. Name another folder.")
+    looks, measurement = looks_of(run), manifest.measurement
+    if adds_seeds or measurement["evaluation"]["num_seeds"] in looks:  # as it was begun, or as it was extended
+        measurement = with_num_seeds(measurement, looks[0])
+    run.check_fingerprints(measurement, manifest.arm)
+
+
 def looks_of(store: RecordStore) -> tuple[int, ...]:
-    """Return the numbers of seeds at which an evaluation had, or will have, a result: as begun, then as extended."""
+    """Return the numbers of seeds at which an evaluation had, or will have, a result: as begun, then as extended.
+
+    Measurements of further seeds are a look as well: the log has lost its record.
+    """
     assert store.manifest.evaluation is not None
-    begun = store.manifest.evaluation["config"]["num_seeds"]
-    return (begun, *(item.num_seeds for item in store.all(AddedSeeds).values()))
+    config = store.manifest.evaluation["config"]
+    looks = (config["num_seeds"], *(item.num_seeds for item in store.all(AddedSeeds).values()))
+    measured = 1 + max((item.seed - config["first_seed"] for item in store.all(Measurement).values()), default=-1)
+    return (*looks, measured) if measured > looks[-1] else looks
 
 
 def with_num_seeds(measurement: Mapping[str, Any], num_seeds: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -91,7 +91,7 @@ class Gepa:
             tasks = env.task_set.draw(num_episodes, rng=env.np_random, families=env.families, split=env.config.split)
             ids = [task.id for task in tasks]
             candidate = PromptParts(info["default_prompt"], tools_of(env, tasks) if self.show_tools else ())
-            run = _GepaRun(env, model, ledger, candidate, self.max_tokens)
+            run = _GepaRun(env, model, ledger, candidate, self.max_tokens, extension_of(reflector).seen)
             try:
                 gepa.optimize(
                     seed_candidate=candidate.components,
@@ -164,13 +164,21 @@ class _GepaRun:
 
     propose_new_texts = None  # GEPA's own wording of the reflection
 
-    def __init__(self, env: MetaEnv, model: ChatModel, ledger: Ledger, parts: PromptParts, max_tokens: int) -> None:
+    def __init__(
+        self,
+        env: MetaEnv,
+        model: ChatModel,
+        ledger: Ledger,
+        parts: PromptParts,
+        max_tokens: int,
+        seen: Callable[[MetaStep], MetaStep] | None = None,
+    ) -> None:
         self.env, self.model, self.ledger, self._max_tokens = env, model, ledger, max_tokens
         self.seed = int(env.np_random.integers(2**31))
         self.stopped = ""
         self.history: list[MetaStep] = []
         self.outlays: list[BudgetUse] = [ledger.used]
-        self._parts = parts
+        self._parts, self._seen = parts, seen
         self._played: MetaStep | None = None
         self._num_calls = 0
 
@@ -186,8 +194,10 @@ class _GepaRun:
         with _stopping():
             (self._played,) = self.env.replay([prompt], batch)
             check_replayed([self._played])
-        trajectories = list(self._played.trajectories)
-        return evaluation(trajectories, [item.score or 0.0 for item in trajectories], trajectories)
+        played = read = list(self._played.trajectories)
+        if capture_traces and self._seen is not None:  # a control: only the reflection gets other episodes
+            read = list(self._seen(self._played).trajectories)
+        return evaluation(played, [item.score or 0.0 for item in played], read)
 
     def make_reflective_dataset(
         self, candidate: dict[str, str], eval_batch: Any, components_to_update: list[str]
@@ -254,7 +264,7 @@ def _calling(trajectories: Sequence[Trajectory], tool: str) -> list[Trajectory]:
 def _example(trajectory: Trajectory, max_tokens: int) -> dict[str, str]:
     return {
         "Episode": render_trajectory(trajectory, show_outcome=False, show_thoughts=True, max_tokens=max_tokens),
-        "Feedback": f"{render_outcome(trajectory)} Score: {trajectory.score:g}",
+        "Feedback": render_outcome(trajectory) + ("" if trajectory.score is None else f" Score: {trajectory.score:g}"),
     }
 
 

@@ -34,6 +34,8 @@ LOSSES = {
     "meta_step": "the summary of a meta-step: it is made again from its episodes",
     "measurement": "a measurement: it is made again from its episodes",
     "learned": "the summary of a meta-episode: it is made again",
+    "copies": "the copies that were found in a learned prompt: they are looked for again",
+    "added_seeds": "the decision to add seeds: the look still counts if one of them was measured",
     "call": "the count of a model call: the budget does not know of it any more",
     "reply": "a recorded reply: the model is asked, and paid, again, if the log does not hold what it was for",
     "torn": "the end of a line that a crash tore",

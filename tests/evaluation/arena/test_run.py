@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import random
 import signal
 from pathlib import Path
@@ -96,6 +97,31 @@ def test_your_own_method_takes_part(preset: Preset, tmp_path: Path) -> None:
     alone = preset.model_copy(update={"controls": ()})
     (found,) = run_arena(alone, ["fixed", mine], actor="demo", path=tmp_path / "out")
     assert [row.arm for row in found.standings.rows] == ["fixed", "mine"]
+
+
+def test_each_method_has_a_long_and_a_constant_prompt_of_its_own(preset: Preset, tmp_path: Path) -> None:
+    update = {"num_seeds": 1, "num_steps": 2, "controls": ("long prompt", "constant prompt")}
+    small = preset.model_copy(update=update)
+
+    def prompts_of_controls(method: str, out: str) -> list[str]:
+        (found,) = run_arena(small, ["fixed", method], actor="demo", model=DEMO, path=tmp_path / out)
+        return [report.prompts[0].last_prompt for report in found.reports[2:]]
+
+    assert prompts_of_controls("reflexion_style", "one") != prompts_of_controls("opro_style", "two")
+    assert prompts_of_controls("opro_style", "one") == prompts_of_controls("opro_style", "two")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gepa") is None, reason="needs the extra metagym[gepa]")
+def test_gepa_has_each_control(preset: Preset, tmp_path: Path) -> None:
+    controls = ("no reflection", "empty experience", "long prompt")
+    small = preset.model_copy(update={"num_seeds": 1, "controls": controls, "budget": Budget(episodes=30)})
+    (found,) = run_arena(small, ["gepa"], actor="demo", model=DEMO, path=tmp_path / "out")
+    by_arm = {report.arm: report for report in found.reports}
+    assert list(by_arm) == ["fixed", "gepa", *(f"{name} (gepa)" for name in controls)]
+    prompts = {name: {item.last_prompt for item in report.prompts} for name, report in by_arm.items()}
+    assert prompts["no reflection (gepa)"] == prompts["fixed"]
+    assert prompts["empty experience (gepa)"] != prompts["gepa"]
+    assert all(report.learned[0].total.episodes for report in found.reports)
 
 
 def test_nothing_is_played_if_something_is_missing(preset: Preset, tmp_path: Path) -> None:

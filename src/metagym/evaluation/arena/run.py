@@ -31,7 +31,7 @@ from metagym.evaluation.campaign import (
     opened,
 )
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.controls import Arm
+from metagym.evaluation.controls import WITHOUT_REFLECTION, Arm
 from metagym.evaluation.output.exports import write_standings
 from metagym.evaluation.preset import Preset, with_sampling
 from metagym.evaluation.report import EvaluationReport
@@ -102,13 +102,23 @@ def run_arena(
             controls = control_arms(env, around.reflector, environment, config, preset.controls, folder, around.name)
             arms = itertools.chain(
                 (Arm(item.name, item.reflector, optimizer=item.optimizer) for item in entrants),
-                (arm._replace(name=f"{arm.name} ({around.name})", optimizer=around.optimizer) for arm in controls),
+                (
+                    arm._replace(name=f"{arm.name} ({around.name})", optimizer=_optimizer_of(arm, around, config))
+                    for arm in controls
+                ),
             )
             reports = evaluate_arms(env, arms, config, folder, on_arm)
         standings = build_standings(reports, folder.name, baseline=BASELINE)
         write_standings(standings, folder)
         bouts.append(Bout(folder, tuple(reports), standings))
     return bouts
+
+
+def _optimizer_of(control: Arm, around: Entrant, config: EvaluationConfig) -> Optimizer:
+    """Return the optimizer of a control around a method. GEPA has nothing to ask if the control has no reflector."""
+    if control.name in WITHOUT_REFLECTION and isinstance(around.optimizer, Gepa):
+        return InTurn(config.num_steps)
+    return around.optimizer
 
 
 def make_entrants(
