@@ -10,6 +10,7 @@ from metagym.envs.gates.env import GatesEnv
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.difficulty import contents_of, family_difficulty
 from metagym.evaluation.protocol import evaluate
+from metagym.evaluation.scale import ScoreScale
 from metagym.evaluation.task_check import check_tasks
 from metagym.reflectors import FixedReflector
 from metagym.tasks import SeededTaskSet, TaskSet
@@ -86,11 +87,13 @@ def test_the_check_warns_of_few_contents() -> None:
     assert found.actor == "RandomActor"
 
 
-def test_intervals_of_scores_from_0_to_1_stay_within_these() -> None:
+def test_intervals_end_at_the_bounds_of_the_scores_or_at_the_scores_seen_outside() -> None:
     few = family_difficulty("f", contents={}, scores={"test": [0.0, 1.0], "train": [0.0, 0.0]})
     assert (few.scores["test"].low, few.scores["test"].high) == (0.0, 1.0)
     returns = family_difficulty("f", contents={}, scores={"test": [-3.0, 4.0]})
-    assert returns.scores["test"].low < -3.0
+    assert (returns.scores["test"].low, returns.scores["test"].high) == (-3.0, 4.0)
+    wide = family_difficulty("f", contents={}, scores={"test": [0.0, 1.0]}, scale=ScoreScale(-9.0, 9.0))
+    assert (wide.scores["test"].low, wide.scores["test"].high) == (-9.0, 9.0)
 
 
 def test_intervals_of_differences_stay_within_those_of_scores_from_0_to_1() -> None:

@@ -18,7 +18,7 @@ from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.gains import Array, gap_differences
 from metagym.evaluation.looks import AtLooks, at_looks, looks_in_words
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport, power_in_words, word
-from metagym.evaluation.scale import ScoreScale, scale_of
+from metagym.evaluation.scale import ScoreScale
 from metagym.rendering import plural
 from metagym.runs.manifest import differences_in_words
 from metagym.runs.measurements import Role
@@ -134,7 +134,7 @@ def compare(
         {(number, family): item for number, pair in enumerate(pairs) for family, item in pair.families.items()},
         bounds=scale.of_differences,
     )
-    gaps = gap_differences(first.config, first.gaps, [other.gaps for other in others])
+    gaps = gap_differences(first.config, scale, first.gaps, [other.gaps for other in others])
     looks = tuple(sorted({look for report in reports for look in report.looks}))
     found = []
     for number, (other, pair, named) in enumerate(zip(others, pairs, differing, strict=True)):
@@ -186,7 +186,7 @@ def _align(reports: Sequence[EvaluationReport], role: Role) -> tuple[list[Tables
         return np.array([[cell.get((family, seed, task), math.nan) for task in tasks_of[family]] for seed in seeds])
 
     tables = [{family: table(cell, family) for family in tasks_of} for cell in cells]
-    return tables, scale_of(reports[0].config, (score for cell in cells for score in cell.values()))
+    return tables, ScoreScale.joint(report.scale for report in reports)
 
 
 class _Pair(NamedTuple):

@@ -55,6 +55,7 @@ def transfer_matrix(
         for family in report.families
     }
     columns: dict[str, list[Estimate | None]] = {}
+    declared = _declared_scale(list(sources.values()))
     width = 0.0
     scripted = any(report.scripted for report in sources.values())
     for name, env in targets.items():
@@ -63,7 +64,7 @@ def transfer_matrix(
         scripted = scripted or extension_of(meta_env.actor).scripted
         for family in wanted:
             tasks = _test_tasks(meta_env, family, num_test, task_seed)
-            gains, scale = _gains(meta_env, list(rows.values()), tasks)
+            gains, scale = _gains(meta_env, list(rows.values()), tasks, declared)
             resolution, bounds, width = scale.of_one_in(len(tasks)), scale.of_differences, max(width, scale.width)
             columns[f"{name}: {family}"] = [mean_interval(row, resolution=resolution, bounds=bounds) for row in gains]
     estimates = {(row, name): column[row] for name, column in columns.items() for row in range(len(rows))}
@@ -109,12 +110,12 @@ def transfer_to(
     scales = []
     for family in meta_env.families:
         tasks = _test_tasks(meta_env, family, num_test, task_seed)
-        rows, scale = _gains(meta_env, list(arms.values()), tasks)
+        rows, scale = _gains(meta_env, list(arms.values()), tasks, _declared_scale(reports))
         scales.append(scale)
         for arm, row in zip(arms, rows, strict=True):
             gains[arm].append(np.array([finite_mean(row[seeds == seed]) for seed in method.config.seeds]))
     means = {arm: np.mean(by_family, axis=0) for arm, by_family in gains.items()}
-    widest = max(scales, key=lambda scale: scale.width)
+    widest = ScoreScale.joint(scales)
     resolution = widest.of_one_in(num_test * len(method.families) * len(meta_env.families))
     of_gains, of_pairs = widest.of_differences, (-2 * widest.width, 2 * widest.width)
     own, *controls = means
@@ -160,9 +161,9 @@ def _test_tasks(env: MetaEnv, family: str, num_test: int, task_seed: int) -> tup
 
 
 def _gains(
-    env: MetaEnv, rows: Sequence[Sequence[str]], tasks: Sequence[Task]
+    env: MetaEnv, rows: Sequence[Sequence[str]], tasks: Sequence[Task], declared: ScoreScale
 ) -> tuple[list[npt.NDArray[np.float64]], ScoreScale]:
-    """Return the gain of each prompt of each row over `sp_0`, and the scale of the scores.
+    """Return the gain of each prompt of each row over `sp_0`, and the `declared` scale up to the scores seen.
 
     `sp_0` is played again for each prompt, so that gains do not share its noise.
     """
@@ -172,4 +173,8 @@ def _gains(
     scores = np.array([item.scores for item in played], dtype=np.float64)  # None becomes NaN
     means = finite_mean(scores[: len(flat)] - scores[len(flat) :])
     ends = np.cumsum([len(prompts) for prompts in rows])
-    return np.split(means, ends[:-1]), ScoreScale(0.0, 1.0).extended(scores.flat)
+    return np.split(means, ends[:-1]), declared.extended(scores.flat)
+
+
+def _declared_scale(reports: Sequence[EvaluationReport]) -> ScoreScale:
+    return ScoreScale.joint(ScoreScale(*report.config.score_range) for report in reports)
