@@ -66,6 +66,17 @@ def test_an_evaluation_reports_contents_and_roles_and_without_reflection_the_tre
     assert learner.difficulty[0].trend is None  # its prompts change
 
 
+def test_the_roles_of_two_families_are_not_compared(make_gates: MakeGates) -> None:
+    config = EvaluationConfig(families=("law-0007",), num_steps=2, num_seeds=2, num_validation=3, num_test=3)
+    own, other = (
+        evaluate(make_gates(), FixedReflector(), config=config, learn_from=learn_from).difficulty[0]
+        for learn_from in ({}, {"law-0007": "law-0500"})
+    )
+    assert set(own.scores) == {"train", "validation", "test"}
+    assert set(other.scores) == {"validation", "test"}
+    assert set(other.role_differences) == {"validation - test"}
+
+
 class FewLevels(metagym.MetaEnv):
     """Roads of which nine in ten are the same."""
 

@@ -149,7 +149,7 @@ def build_report(
             f"With {plural(len(table.seeds), 'seed')} no exact sign-flip test can give p < 0.05; run at least "
             f"{MIN_SEEDS_FOR_SIGN_FLIP}."
         )
-    difficulty = tuple(_difficulty(table, config, scale, contents or {}))
+    difficulty = tuple(_difficulty(table, config, scale, contents or {}, about.get("learn_from", {})))
     if misses(about.get("needs_chance", ""), about.get("measurement", {}).get("actor"), about.get("reflector")):
         notes.append(f"{arm} needs chance, and its models have none (temperature 0): its samples are all equal.")
     copied = [item for item in about.get("copies", ()) if item.names or item.sentences]
@@ -199,12 +199,19 @@ def build_report(
 
 
 def _difficulty(
-    table: MeasurementTable, config: EvaluationConfig, scale: ScoreScale, contents: Mapping[str, Mapping[str, Any]]
+    table: MeasurementTable,
+    config: EvaluationConfig,
+    scale: ScoreScale,
+    contents: Mapping[str, Mapping[str, Any]],
+    learn_from: Mapping[str, str],
 ) -> Iterator[FamilyDifficulty]:
     """Yield the difficulty of each family, from the episodes that were played under `sp_0` anyway."""
     for family in table.families:
         columns: dict[str, list[float]] = {}
-        for role, kind in (("train", Role.ONLINE), ("validation", Role.VALIDATION), ("test", Role.TEST_FIRST)):
+        kinds = {"train": Role.ONLINE, "validation": Role.VALIDATION, "test": Role.TEST_FIRST}
+        if learn_from.get(family, family) != family:  # its fresh batches are of another family
+            del kinds["train"]
+        for role, kind in kinds.items():
             played = [found for seed in table.seeds if (found := table.get(family, seed, kind, 0)) is not None]
             by_task: dict[str, list[float]] = {}
             for item in played:
