@@ -31,9 +31,10 @@ from metagym.evaluation.store import open_store, write_report
 from metagym.meta_episode import TaskQueue
 from metagym.reflectors import ReflectorSpec, make_reflector
 from metagym.runs import Measurement, RecordStore, Role
+from metagym.runs.manifest import differences_in_words
 from metagym.statistics import Estimate, mean_interval, together
 from metagym.statistics.intervals import Bounds
-from metagym.types import SCHEMA_VERSION, Record, Task, Text, Texts, derive_seed
+from metagym.types import SCHEMA_VERSION, Json, Record, Task, Text, Texts, derive_seed
 
 
 class StreamReport(Record):
@@ -46,6 +47,8 @@ class StreamReport(Record):
     """`num_steps` is the length of one family's block."""
     score_bounds: Bounds | None = None
     """The least and the greatest score: `score_range`, or the scores seen if outside. Older reports have none."""
+    measurement: dict[Text, Json] = {}
+    """The measurement fingerprint. Older reports have none."""
     scripted: bool
     online: tuple[Estimate | None, ...]
     """Score of each meta-step's fresh tasks before they were reflected upon, shape `[blocks * num_steps]`."""
@@ -173,6 +176,7 @@ def _report(plan: Plan, store: RecordStore, loops: Sequence[Loop]) -> StreamRepo
         kind=plan.kind,
         config=config,
         score_bounds=scale.of_scores,
+        measurement=store.manifest.measurement,
         scripted=scripted,
         online=tuple(score(column, k) for column in online.T),
         online_mean=score(online.mean(axis=1), k * len(steps)),
@@ -191,7 +195,7 @@ def compare_streams(reports: Sequence[StreamReport]) -> tuple[StreamComparison, 
     """Compare the first stream with each other one by its online score, paired by seed; the intervals hold together.
 
     Raises:
-        ConfigError: the streams have other seeds or families.
+        ConfigError: the streams have other seeds or families, or were measured differently (another actor, say).
     """
     first, *others = reports
     protocol = {"config": first.config.model_dump()}
@@ -199,6 +203,12 @@ def compare_streams(reports: Sequence[StreamReport]) -> tuple[StreamComparison, 
     for number, other in enumerate(others):
         if {"config": other.config.model_dump()} != protocol:
             raise ConfigError(f"Expected {first.arm!r} and {other.arm!r} to be streams of one protocol, got two.")
+        named = differences_in_words(first.measurement, other.measurement, "{} ({} and {})")
+        if named and first.measurement and other.measurement:
+            raise ConfigError(
+                f"Expected {first.arm!r} and {other.arm!r} to be measured alike, but they differ in "
+                f"{'; '.join(named)}. Run both streams in the same way."
+            )
         pairs = np.array([first.online_by_seed, other.online_by_seed], dtype=np.float64)  # None becomes NaN
         resolution = scale.of_one_in(len(first.online) * first.config.episodes_per_step)
         found[number] = mean_interval(pairs[0] - pairs[1], resolution=resolution, bounds=scale.of_differences)
