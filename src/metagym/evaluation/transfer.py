@@ -5,6 +5,7 @@ Nothing is learned or chosen here. A gain is over the `sp_0` of the target, on t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from metagym.errors import ConfigError
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.evaluation.scale import ScoreScale
 from metagym.optional_attributes import extension_of
-from metagym.statistics import Estimate, finite_mean, mean_interval, together
+from metagym.statistics import Estimate, finite_mean, macro_average, mean_interval, together
 from metagym.statistics.intervals import ALPHA
 from metagym.types import Record, Task, Text, Texts, derive_seed
 
@@ -99,22 +100,22 @@ def transfer_to(
 ) -> WorldTransfer:
     """Score the chosen prompts of an evaluation's arms, the method's first, in another world.
 
-    The gains have intervals that hold together, and so have the differences from the controls.
+    The gains have intervals that hold together, and so have the differences from the controls. A seed that lacks the
+    prompt of a family (an unfinished arm) is left out.
     """
     meta_env, method = meta_env_of(env), reports[0]
     arms = {report.arm: [item.chosen_prompt for item in report.prompts] for report in reports}
     if len(arms) < len(reports) or any(report.config.seeds != method.config.seeds for report in reports):
         raise ConfigError(f"Expected arms of different names with equal seeds, got {[item.arm for item in reports]}.")
-    seeds = np.array([item.seed for item in method.prompts])
     gains: dict[str, list[npt.NDArray[np.float64]]] = {arm: [] for arm in arms}
     scales = []
     for family in meta_env.families:
         tasks = _test_tasks(meta_env, family, num_test, task_seed)
         rows, scale = _gains(meta_env, list(arms.values()), tasks, _declared_scale(reports))
         scales.append(scale)
-        for arm, row in zip(arms, rows, strict=True):
-            gains[arm].append(np.array([finite_mean(row[seeds == seed]) for seed in method.config.seeds]))
-    means = {arm: np.mean(by_family, axis=0) for arm, by_family in gains.items()}
+        for report, row in zip(reports, rows, strict=True):
+            gains[report.arm].append(_by_seed(method, report, row))
+    means = {arm: macro_average(by_family) for arm, by_family in gains.items()}
     widest = ScoreScale.joint(scales)
     resolution = widest.of_one_in(num_test * len(method.families) * len(meta_env.families))
     of_gains, of_pairs = widest.of_differences, (-2 * widest.width, 2 * widest.width)
@@ -174,6 +175,16 @@ def _gains(
     means = finite_mean(scores[: len(flat)] - scores[len(flat) :])
     ends = np.cumsum([len(prompts) for prompts in rows])
     return np.split(means, ends[:-1]), declared.extended(scores.flat)
+
+
+def _by_seed(
+    method: EvaluationReport, report: EvaluationReport, gains: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return one gain for each seed of the method, families with equal weight; NaN if a prompt is missing."""
+    found = {(item.family, item.seed): gain for item, gain in zip(report.prompts, gains, strict=True)}
+    return macro_average(
+        [[found.get((family, seed), math.nan) for seed in method.config.seeds] for family in method.families]
+    )
 
 
 def _declared_scale(reports: Sequence[EvaluationReport]) -> ScoreScale:
