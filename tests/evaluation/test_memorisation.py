@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.memorisation import WithoutCopies, copied
 from metagym.reflectors import reflect
-from metagym.types import MetaStep
+from metagym.types import MetaStep, Reflection
 from tests.conftest import MakeGates, make_step, make_trajectory
 
 
@@ -35,6 +35,17 @@ def test_a_prompt_that_copies_is_refused_and_an_honest_one_is_not() -> None:
     assert refused.prompt == "Look around."
     assert refused.problem == "The prompt copies from the episodes: 'shelf 3'. The old prompt was kept."
     assert reflect(WithoutCopies(lambda history: "Look on shelves."), history).prompt == "Look on shelves."
+
+
+def test_a_refused_reflection_leaves_the_memory_as_it_was() -> None:
+    learned = make_trajectory([make_step("The mug stands on shelf 3.")])
+    first = MetaStep(index=0, prompt="Look around.", trajectories=(learned,), reward=0.0)
+    written = WithoutCopies(lambda history: Reflection(prompt="Look on shelf 3.", memory=["shelf 3"]))
+    assert reflect(written, [first]).memory is None
+    kept = Reflection(prompt="Look well.", memory=["well"])
+    second = MetaStep(index=1, prompt="Look well.", trajectories=(learned,), reward=0.0, reflection=kept)
+    refused = reflect(written, [first, second])
+    assert (refused.prompt, refused.memory) == ("Look well.", ["well"])
 
 
 def repeat_a_text(history: Sequence[MetaStep]) -> str:

@@ -60,7 +60,7 @@ def keep_copies(store: RecordStore, loop: Loop, history: Sequence[MetaStep], oth
 
 
 class WithoutCopies:
-    """A reflector whose prompt is refused, and the old one kept, if it copies names or sentences from episodes.
+    """Refuses a prompt that copies names or sentences from episodes: the old one and its memory stay.
 
     >>> WithoutCopies(lambda history: "Look on shelf 3.").fingerprint["kind"]
     'WithoutCopies'
@@ -72,7 +72,7 @@ class WithoutCopies:
         self.fingerprint = {"kind": "WithoutCopies", "reflector": describe(self.reflector)}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        """Return the wrapped reflector's reflection, or one that keeps the prompt and names the copied text."""
+        """Return the wrapped reflector's reflection, or one that keeps prompt and memory and names the copied text."""
         reflection = await self.reflector.reflect(history)
         learned_on = [item for meta_step in history for item in meta_step.trajectories]
         found = copied(reflection.prompt, learned_on, first_prompt=history[0].prompt)
@@ -80,7 +80,9 @@ class WithoutCopies:
         if not parts:
             return reflection
         problem = f"The prompt copies from the episodes: {', '.join(map(repr, parts[:5]))}. The old prompt was kept."
-        return reflection.model_copy(update={"prompt": history[-1].prompt, "problem": problem})
+        last = history[-1]
+        memory = None if last.reflection is None else last.reflection.memory  # a new one would be copied from again
+        return reflection.model_copy(update={"prompt": last.prompt, "memory": memory, "problem": problem})
 
     def bound_to(self, replay: Replay) -> WithoutCopies:
         """Return this reflector around the bound one."""
