@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metagym.evaluation import EvaluationConfig, evaluate
+import pytest
+
+from metagym.evaluation import EvaluationConfig, evaluate, memorisation
 from metagym.evaluation.memorisation import WithoutCopies, copied
 from metagym.reflectors import reflect
 from metagym.types import MetaStep, Reflection
@@ -46,6 +48,19 @@ def test_a_refused_reflection_leaves_the_memory_as_it_was() -> None:
     second = MetaStep(index=1, prompt="Look well.", trajectories=(learned,), reward=0.0, reflection=kept)
     refused = reflect(written, [first, second])
     assert (refused.prompt, refused.memory) == ("Look well.", ["well"])
+
+
+def test_the_texts_of_a_meta_step_are_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+    found = memorisation._parts_of
+    monkeypatch.setattr(memorisation, "_parts_of", lambda item: searched.append(item.index) or found(item))
+    learned = make_trajectory([make_step("The mug stands on shelf 3.")])
+    honest = WithoutCopies(lambda history: "Look on shelves.")
+    history: list[MetaStep] = []
+    for index in range(4):
+        history.append(MetaStep(index=index, prompt="Look around.", trajectories=(learned,), reward=0.0))
+        reflect(honest, history)
+    assert searched == [0, 1, 2, 3]
 
 
 def repeat_a_text(history: Sequence[MetaStep]) -> str:
