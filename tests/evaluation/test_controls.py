@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +25,7 @@ from metagym.evaluation.controls import (
     scramble_observations,
     take_away,
 )
+from metagym.evaluation.kept_values import KeptValues
 from metagym.rendering import render_batch
 from metagym.types import MetaStep, Observation, Reflection, Trajectory
 from tests.conftest import MakeGates, make_meta_step, make_step, make_trajectory
@@ -106,6 +110,38 @@ def test_a_control_is_the_same_for_equal_histories_and_keeps_the_prompts(batch: 
     assert seen[0] == seen[1]
     assert seen[0][0].prompt == "the prompt"
     assert control.fingerprint["kind"] == "permuted outcomes"
+
+
+def test_a_control_changes_each_meta_step_once_and_keeps_it_no_longer_than_the_loop(
+    batch: tuple[Trajectory, ...],
+) -> None:
+    changes: list[int] = []
+
+    def change(batch: tuple[Trajectory, ...], rng: np.random.Generator) -> tuple[Trajectory, ...]:
+        changes.append(len(batch))
+        return batch
+
+    async def replay(*_: object, **__: object) -> tuple[MetaStep, ...]:
+        return ()
+
+    control = ChangedExperience(lambda history: "next", change, name="counted")
+    history: list[MetaStep] = []
+    for _ in range(4):
+        history.append(make_meta_step(batch))
+        background.run(control.bound_to(replay).reflect(history))  # as `optimize` does
+    assert len(changes) == 4
+    seen = [weakref.ref(item) for item in history]
+    history.clear()
+    gc.collect()
+    assert [item() for item in seen] == [None] * 4
+
+
+def test_values_of_meta_steps_are_made_once_and_are_not_copied(batch: tuple[Trajectory, ...]) -> None:
+    kept: KeptValues[str] = KeptValues()
+    one, same = make_meta_step(batch), make_meta_step(batch)
+    assert kept.of(one, lambda item: "first") == kept.of(one, lambda item: "second") == "first"
+    assert kept.of(same, lambda item: "another") == "another"
+    assert copy.deepcopy(kept).of(one, lambda item: "new") == "new"
 
 
 def test_a_constant_prompt_is_the_same_after_any_history(batch: tuple[Trajectory, ...]) -> None:

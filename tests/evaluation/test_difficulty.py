@@ -10,6 +10,7 @@ from metagym.envs.gates.env import GatesEnv
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.difficulty import contents_of, family_difficulty
 from metagym.evaluation.protocol import evaluate
+from metagym.evaluation.scale import ScoreScale
 from metagym.evaluation.task_check import check_tasks
 from metagym.reflectors import FixedReflector
 from metagym.tasks import SeededTaskSet, TaskSet
@@ -65,6 +66,17 @@ def test_an_evaluation_reports_contents_and_roles_and_without_reflection_the_tre
     assert learner.difficulty[0].trend is None  # its prompts change
 
 
+def test_the_roles_of_two_families_are_not_compared(make_gates: MakeGates) -> None:
+    config = EvaluationConfig(families=("law-0007",), num_steps=2, num_seeds=2, num_validation=3, num_test=3)
+    own, other = (
+        evaluate(make_gates(), FixedReflector(), config=config, learn_from=learn_from).difficulty[0]
+        for learn_from in ({}, {"law-0007": "law-0500"})
+    )
+    assert set(own.scores) == {"train", "validation", "test"}
+    assert set(other.scores) == {"validation", "test"}
+    assert set(other.role_differences) == {"validation - test"}
+
+
 class FewLevels(metagym.MetaEnv):
     """Roads of which nine in ten are the same."""
 
@@ -86,11 +98,13 @@ def test_the_check_warns_of_few_contents() -> None:
     assert found.actor == "RandomActor"
 
 
-def test_intervals_of_scores_from_0_to_1_stay_within_these() -> None:
+def test_intervals_end_at_the_bounds_of_the_scores_or_at_the_scores_seen_outside() -> None:
     few = family_difficulty("f", contents={}, scores={"test": [0.0, 1.0], "train": [0.0, 0.0]})
     assert (few.scores["test"].low, few.scores["test"].high) == (0.0, 1.0)
     returns = family_difficulty("f", contents={}, scores={"test": [-3.0, 4.0]})
-    assert returns.scores["test"].low < -3.0
+    assert (returns.scores["test"].low, returns.scores["test"].high) == (-3.0, 4.0)
+    wide = family_difficulty("f", contents={}, scores={"test": [0.0, 1.0]}, scale=ScoreScale(-9.0, 9.0))
+    assert (wide.scores["test"].low, wide.scores["test"].high) == (-9.0, 9.0)
 
 
 def test_intervals_of_differences_stay_within_those_of_scores_from_0_to_1() -> None:

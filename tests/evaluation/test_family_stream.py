@@ -57,12 +57,31 @@ def test_streams_are_compared_by_their_online_scores(make_gates: MakeGates) -> N
         compare_streams([reports[0], other])
 
 
+def test_streams_that_were_measured_differently_are_not_compared(make_gates: MakeGates) -> None:
+    config = CONFIG.model_copy(update={"num_steps": 2})
+    first = evaluate_stream(make_gates(), "fixed", config=config, arm="a")
+    other = evaluate_stream(make_gates("random", max_steps=5), "fixed", config=config, arm="b")
+    with pytest.raises(ConfigError, match=r"to be measured alike, but they differ in max_steps .*actor.kind"):
+        compare_streams([first, other])
+    assert compare_streams([first, other.model_copy(update={"measurement": {}})])  # a report of an older version
+
+
 def test_the_interval_of_a_difference_of_streams_ends_at_the_bounds_of_the_scores(make_gates: MakeGates) -> None:
     report = evaluate_stream(make_gates(), "fixed", config=CONFIG)
     reports = [report.model_copy(update={"online_by_seed": scores}) for scores in ((0.9, 0.1), (0.1, 0.0))]
     (found,) = compare_streams(reports)
     assert found.online is not None
     assert (found.online.low, found.online.high) == (-1.0, 1.0)
+
+
+def test_the_intervals_of_streams_of_returns_end_at_the_scores_seen(make_gates: MakeGates) -> None:
+    report = evaluate_stream(make_gates(), "fixed", config=CONFIG)
+    update: dict[str, Any] = {"score_bounds": None, "online_by_seed": (9.0, 1.0)}
+    old = StreamReport.model_validate({**report.model_dump(), **update})
+    assert (report.scale.of_scores, old.scale.of_scores) == ((0.0, 1.0), (0.0, 9.0))
+    (found,) = compare_streams([old, report.model_copy(update={"online_by_seed": (0.1, 0.0)})])
+    assert found.online is not None
+    assert (found.online.low, found.online.high) == (-9.0, 9.0)
 
 
 def test_a_stream_goes_on_over_its_folder(make_gates: MakeGates, tmp_path: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from metagym.evaluation import EvaluationConfig, evaluate
+from collections.abc import Sequence
+
+import pytest
+
+from metagym.evaluation import EvaluationConfig, evaluate, memorisation
 from metagym.evaluation.memorisation import WithoutCopies, copied
 from metagym.reflectors import reflect
-from metagym.types import MetaStep
+from metagym.types import MetaStep, Reflection
 from tests.conftest import MakeGates, make_step, make_trajectory
 
 
@@ -35,13 +39,45 @@ def test_a_prompt_that_copies_is_refused_and_an_honest_one_is_not() -> None:
     assert reflect(WithoutCopies(lambda history: "Look on shelves."), history).prompt == "Look on shelves."
 
 
+def test_a_refused_reflection_leaves_the_memory_as_it_was() -> None:
+    learned = make_trajectory([make_step("The mug stands on shelf 3.")])
+    first = MetaStep(index=0, prompt="Look around.", trajectories=(learned,), reward=0.0)
+    written = WithoutCopies(lambda history: Reflection(prompt="Look on shelf 3.", memory=["shelf 3"]))
+    assert reflect(written, [first]).memory is None
+    kept = Reflection(prompt="Look well.", memory=["well"])
+    second = MetaStep(index=1, prompt="Look well.", trajectories=(learned,), reward=0.0, reflection=kept)
+    refused = reflect(written, [first, second])
+    assert (refused.prompt, refused.memory) == ("Look well.", ["well"])
+
+
+def test_the_texts_of_a_meta_step_are_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+    found = memorisation._parts_of
+    monkeypatch.setattr(memorisation, "_parts_of", lambda item: searched.append(item.index) or found(item))
+    learned = make_trajectory([make_step("The mug stands on shelf 3.")])
+    honest = WithoutCopies(lambda history: "Look on shelves.")
+    history: list[MetaStep] = []
+    for index in range(4):
+        history.append(MetaStep(index=index, prompt="Look around.", trajectories=(learned,), reward=0.0))
+        reflect(honest, history)
+    assert searched == [0, 1, 2, 3]
+
+
+def repeat_a_text(history: Sequence[MetaStep]) -> str:
+    return history[-1].trajectories[0].steps[0].observation.text
+
+
+def test_a_text_of_two_seeds_is_the_language_of_the_family_for_each_seed(make_gates: MakeGates) -> None:
+    config = EvaluationConfig(families=("law-0007",), num_steps=2, num_seeds=3, num_validation=2, num_test=2)
+    report = evaluate(make_gates(), repeat_a_text, config=config)
+    assert [(item.seed, item.names, item.sentences) for item in report.copies] == [(seed, (), ()) for seed in range(3)]
+    assert not any("last prompts hold" in note for note in report.notes)
+
+
 def test_a_report_counts_the_prompts_that_copy(make_gates: MakeGates) -> None:
-    config = EvaluationConfig(families=("law-0007",), num_steps=2, num_seeds=2, num_validation=2, num_test=2)
-    parrot = evaluate(
-        make_gates(), lambda history: history[-1].trajectories[0].steps[0].observation.text, config=config
-    )
-    # The second seed's copy is in the first seed's episodes, too: it is the language of the road.
-    assert [bool(item.names or item.sentences) for item in parrot.copies] == [True, False]
-    assert any(note.startswith("1 of 2 last prompts hold names or sentences of the episodes") for note in parrot.notes)
+    config = EvaluationConfig(families=("law-0007",), num_steps=2, num_seeds=1, num_validation=2, num_test=2)
+    parrot = evaluate(make_gates(), repeat_a_text, config=config)
+    assert [bool(item.names or item.sentences) for item in parrot.copies] == [True]
+    assert any(note.startswith("1 of 1 last prompts hold names or sentences of the episodes") for note in parrot.notes)
     silent = evaluate(make_gates(), lambda history: "Walk on.", config=config)
     assert not any("last prompts hold" in note for note in silent.notes)

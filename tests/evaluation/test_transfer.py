@@ -69,6 +69,15 @@ def test_arms_of_other_seeds_are_not_paired(make_gates: MakeGates) -> None:
         transfer_to([one, other], make_gates())
 
 
+def test_a_seed_that_lacks_a_prompt_in_one_arm_is_left_out(make_gates: MakeGates) -> None:
+    config = EvaluationConfig(families=FAMILIES, num_steps=1, num_seeds=4, num_validation=4, num_test=4)
+    oracle = evaluate(make_gates(), planted.Oracle(), config=config, arm="oracle")
+    update = {"arm": "again", "kind": "same again", "prompts": (*oracle.prompts[:2], *oracle.prompts[3:])}
+    there = transfer_to([oracle, oracle.model_copy(update=update)], make_gates(families=FAMILIES), num_test=5)
+    gains, difference = there.gains, there.differences["again"]
+    assert (gains["oracle"].num, gains["again"].num, difference.num, difference.mean) == (4, 3, 3, 0.0)
+
+
 def test_intervals_of_gains_end_at_the_bounds_of_the_scores(make_gates: MakeGates) -> None:
     config = EvaluationConfig(families=FAMILIES, num_steps=1, num_seeds=2, num_validation=4, num_test=4)
     reports = [

@@ -86,6 +86,22 @@ def test_a_replay_that_the_budget_does_not_cover_is_not_begun(make_seeded: MakeG
     assert found.stopped.startswith("The budget of 19 episodes leaves 14, and the next batch takes 15")
 
 
+def test_the_fields_of_tasks_that_a_candidate_reads_are_noted_and_not_those_of_the_selection(
+    make_seeded: MakeGates,
+) -> None:
+    numbers = itertools.count(1)
+
+    def peek(history: Sequence[MetaStep]) -> str:
+        return f"{history[-1].trajectories[0].task.family} {next(numbers)}"
+
+    found = BestOfN(n=2, num_steps=2)(make_seeded(families=[FAMILY]), peek, budget=Budget())
+    reflections = [found.history[1].reflection, found.last_reflection]
+    assert [item.task_reads for item in reflections if item is not None] == [("family",)] * 2
+    blind = BestOfN(n=2, num_steps=1)(make_seeded(), lambda history: f"Walk {next(numbers)}.", budget=Budget())
+    assert blind.last_reflection is not None
+    assert blind.last_reflection.task_reads == ()
+
+
 def test_a_failing_candidate_fails_the_whole(make_seeded: MakeGates) -> None:
     class Broken:
         async def reflect(self, history: Sequence[MetaStep]) -> Reflection:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import re
 import runpy
+from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from metagym.actor import ChatActor
@@ -14,12 +17,13 @@ from metagym.budget import Budget
 from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError, MissingExtraError
 from metagym.evaluation.controls import ChangedExperience, take_away
 from metagym.optimizers import Gepa
-from metagym.optimizers.gepa import PromptParts
+from metagym.optimizers.gepa import PromptParts, _NewTasks
 from metagym.reflectors import ChatReflector, FixedReflector
 from metagym.reflectors.scripted_model import ScriptedReflectorModel
+from metagym.tasks import ListedTaskSet
 from metagym.testing import FakeChatModel
-from metagym.types import Completion, Trajectory
-from tests.conftest import ROOT, FailingEnv, MakeGates, gates_of
+from metagym.types import Completion, MetaStep, Trajectory
+from tests.conftest import ROOT, FailingEnv, MakeGates, gates_of, make_task
 
 needs_gepa = pytest.mark.skipif(importlib.util.find_spec("gepa") is None, reason="needs the extra metagym[gepa]")
 BUDGET = Budget(episodes=60)
@@ -73,6 +77,39 @@ def test_it_plays_training_tasks_only_and_keeps_its_sets_apart(make_seeded: Make
     pareto = {item.task.digest for item in found.history[0].trajectories}
     assert len(pareto) == 12
     assert {item.task.digest for item in played} - pareto
+
+
+@needs_gepa
+@pytest.mark.parametrize("episodes", [60, 200])
+def test_each_minibatch_has_new_tasks(make_seeded: MakeGates, episodes: int) -> None:
+    env = make_seeded(families=["law-0007"])
+    batches: list[tuple[str, ...]] = []
+    replay = env.replay
+
+    def noting(prompts: Sequence[str], task_ids: Sequence[str]) -> tuple[MetaStep, ...]:
+        batches.append(tuple(task_ids))
+        return replay(prompts, task_ids)
+
+    env.replay = noting  # type: ignore[method-assign, assignment]
+    Gepa()(env, ChatReflector(ScriptedReflectorModel()), budget=Budget(episodes=episodes))
+    assert env.ledger.num_episodes <= episodes
+    minibatches = list(dict.fromkeys(batch for batch in batches if len(batch) == 3))  # of parent and child once
+    assert len(minibatches) > 2
+    assert len({task for batch in minibatches for task in batch}) == 3 * len(minibatches)
+
+
+@needs_gepa
+def test_old_tasks_are_taken_in_turn_if_no_new_ones_are_left() -> None:
+    loaders = pytest.importorskip("gepa.core.data_loader")
+    task_set = ListedTaskSet(make_task(f"t{number}", digest=f"{number}") for number in range(9))
+    first = task_set.draw(6, rng=np.random.default_rng(0))
+    env = SimpleNamespace(
+        task_set=task_set, families=None, config=SimpleNamespace(split="train"), np_random=np.random.default_rng(1)
+    )
+    sampler, loader = _NewTasks(env, first, 4), loaders.ListDataLoader([task.id for task in first])  # type: ignore[arg-type]
+    places = [sampler.next_minibatch_ids(loader, None) for _ in range(4)]
+    assert places == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 0, 1, 2], [3, 4, 5, 6]]
+    assert sorted(loader.items) == [f"t{number}" for number in range(9)]
 
 
 @needs_gepa

@@ -126,7 +126,7 @@ def compare(
         {(number, family): item for number, pair in enumerate(pairs) for family, item in pair.families.items()},
         bounds=scale.of_differences,
     )
-    gaps = gap_differences(first.config, first.gaps, [other.gaps for other in others])
+    gaps = gap_differences(first.config, scale, first.gaps, [other.gaps for other in others])
     looks = tuple(sorted({look for report in reports for look in report.looks}))
     found = []
     for number, (other, pair, named) in enumerate(zip(others, pairs, differing, strict=True)):

@@ -6,6 +6,7 @@ the episodes of every meta-step that a reflector sees; the prompts stay as they 
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, cast
@@ -13,6 +14,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 import numpy as np
 
 from metagym.errors import ConfigError, UnknownNameError
+from metagym.evaluation.kept_values import KeptValues
 from metagym.optimizers import Optimizer
 from metagym.optional_attributes import describe, extension_of
 from metagym.reflectors import FixedReflector, Reflector, ReflectorSpec, Replay, as_reflector, bind
@@ -83,13 +85,14 @@ class ChangedExperience:
     def __init__(self, reflector: ReflectorSpec, change: ChangeBatch, *, name: str) -> None:
         self.reflector: Reflector = as_reflector(reflector)
         self._change = change
+        self._known: KeptValues[MetaStep] = KeptValues()
         self.scripted: bool = extension_of(self.reflector).scripted
         self.model = extension_of(self.reflector).model
         self.fingerprint = {"kind": name, "reflector": describe(self.reflector)}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Return the wrapped reflector's reflection on the changed history."""
-        return await self.reflector.reflect([self._changed(meta_step) for meta_step in history])
+        return await self.reflector.reflect([self._known.of(meta_step, self._changed) for meta_step in history])
 
     def bound_to(self, replay: Replay) -> ChangedExperience:
         """Return this reflector, bound to rollouts that are changed as well."""
@@ -100,7 +103,9 @@ class ChangedExperience:
             played = await replay(prompts, task_ids, repetitions=repetitions)
             return tuple(map(self._changed, played))
 
-        return ChangedExperience(bind(self.reflector, changed_replay), self._change, name=self.fingerprint["kind"])
+        bound = copy.copy(self)  # it is bound again at each reflection, and shares the changed meta-steps
+        bound.reflector = bind(self.reflector, changed_replay)
+        return bound
 
     def seen(self, meta_step: MetaStep) -> MetaStep:
         """Return the meta-step as the wrapped reflector sees it."""

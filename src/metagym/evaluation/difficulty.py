@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from metagym.evaluation.scale import ZERO_TO_ONE, ScoreScale
 from metagym.rendering import plural
 from metagym.statistics import Estimate, mean_interval, together, welch_difference
-from metagym.statistics.intervals import UNBOUNDED, Bounds
+from metagym.statistics.intervals import Bounds
 from metagym.types import Record, Task, Text, Texts
 
 MANY_REPEATS = 0.5
@@ -90,11 +91,13 @@ def family_difficulty(
     scores: Mapping[str, ArrayLike],
     by_meta_step: ArrayLike | None = None,
     resolution: float = 0.0,
+    scale: ScoreScale = ZERO_TO_ONE,
 ) -> FamilyDifficulty:
     """Compare the roles and the meta-steps of one family.
 
     `scores` holds one number per task for each role, NaN for a missing one. `by_meta_step` holds the scores of fresh
     batches, of shape `[num_seeds, num_steps]`; `resolution` is the change that one episode makes to one of them.
+    Intervals end at the bounds of `scale`, or at the scores seen if they are outside.
 
     >>> even = {"validation": [0, 1] * 10, "test": [1, 0] * 10}
     >>> family_difficulty("f", contents={}, scores=even).warnings
@@ -106,14 +109,15 @@ def family_difficulty(
     samples = {role: np.asarray(values, dtype=np.float64) for role, values in scores.items()}
     samples = {role: values[np.isfinite(values)] for role, values in samples.items()}
     samples = {role: values for role, values in samples.items() if len(values) > 1}
-    width = float(np.ptp(np.concatenate([*samples.values(), [0.0, 1.0]])))
-    # A return may be any number.
-    bounds, of_differences = ((0.0, 1.0), (-1.0, 1.0)) if width == 1.0 else (UNBOUNDED, UNBOUNDED)
+    scale = scale.extended(score for values in samples.values() for score in values.tolist())
+    of_differences = scale.of_differences
     pairs = {
         f"{one} - {other}": welch_difference(samples[one], samples[other], bounds=of_differences)
         for one, other in itertools.combinations(samples, 2)
     }
-    means = {role: mean_interval(values, resolution=width, bounds=bounds) for role, values in samples.items()}
+    means = {
+        role: mean_interval(values, resolution=scale.width, bounds=scale.of_scores) for role, values in samples.items()
+    }
     table = np.full((0, 0), np.nan) if by_meta_step is None else np.asarray(by_meta_step, dtype=np.float64)
     known = [None if np.isnan(column).all() else float(np.nanmean(column)) for column in table.T]
     return FamilyDifficulty(

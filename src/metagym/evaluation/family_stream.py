@@ -25,14 +25,16 @@ from metagym.evaluation.gains import MeasurementTable, mean_of
 from metagym.evaluation.learning import learn
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.report import SCRIPTED_NOTE
-from metagym.evaluation.scale import scale_of
+from metagym.evaluation.scale import ScoreScale, scale_of
 from metagym.evaluation.scoring import Loop, Request, Scorer
 from metagym.evaluation.store import open_store, write_report
 from metagym.meta_episode import TaskQueue
 from metagym.reflectors import ReflectorSpec, make_reflector
 from metagym.runs import Measurement, RecordStore, Role
+from metagym.runs.manifest import differences_in_words
 from metagym.statistics import Estimate, mean_interval, together
-from metagym.types import SCHEMA_VERSION, Record, Task, Text, Texts, derive_seed
+from metagym.statistics.intervals import Bounds
+from metagym.types import SCHEMA_VERSION, Json, Record, Task, Text, Texts, derive_seed
 
 
 class StreamReport(Record):
@@ -43,6 +45,10 @@ class StreamReport(Record):
     kind: ArmKind = "method"
     config: EvaluationConfig
     """`num_steps` is the length of one family's block."""
+    score_bounds: Bounds | None = None
+    """The least and the greatest score: `score_range`, or the scores seen if outside. Older reports have none."""
+    measurement: dict[Text, Json] = {}
+    """The measurement fingerprint. Older reports have none."""
     scripted: bool
     online: tuple[Estimate | None, ...]
     """Score of each meta-step's fresh tasks before they were reflected upon, shape `[blocks * num_steps]`."""
@@ -61,6 +67,13 @@ class StreamReport(Record):
     online_by_seed: tuple[float | None, ...] = ()
     """The mean online score of each seed; None if a part of it is missing. Arms are compared by these."""
     notes: Texts = ()
+
+    @property
+    def scale(self) -> ScoreScale:
+        """The bounds of the scores, at which all intervals of this report end."""
+        if self.score_bounds is not None:
+            return ScoreScale(*self.score_bounds)
+        return scale_of(self.config, (score for score in self.online_by_seed if score is not None))
 
 
 class StreamComparison(Record):
@@ -162,6 +175,8 @@ def _report(plan: Plan, store: RecordStore, loops: Sequence[Loop]) -> StreamRepo
         arm=plan.arm,
         kind=plan.kind,
         config=config,
+        score_bounds=scale.of_scores,
+        measurement=store.manifest.measurement,
         scripted=scripted,
         online=tuple(score(column, k) for column in online.T),
         online_mean=score(online.mean(axis=1), k * len(steps)),
@@ -180,19 +195,24 @@ def compare_streams(reports: Sequence[StreamReport]) -> tuple[StreamComparison, 
     """Compare the first stream with each other one by its online score, paired by seed; the intervals hold together.
 
     Raises:
-        ConfigError: the streams have other seeds or families.
+        ConfigError: the streams have other seeds or families, or were measured differently (another actor, say).
     """
     first, *others = reports
     protocol = {"config": first.config.model_dump()}
-    found, width = {}, 0.0
+    found, scale = {}, ScoreScale.joint(report.scale for report in reports)
     for number, other in enumerate(others):
         if {"config": other.config.model_dump()} != protocol:
             raise ConfigError(f"Expected {first.arm!r} and {other.arm!r} to be streams of one protocol, got two.")
+        named = differences_in_words(first.measurement, other.measurement, "{} ({} and {})")
+        if named and first.measurement and other.measurement:
+            raise ConfigError(
+                f"Expected {first.arm!r} and {other.arm!r} to be measured alike, but they differ in "
+                f"{'; '.join(named)}. Run both streams in the same way."
+            )
         pairs = np.array([first.online_by_seed, other.online_by_seed], dtype=np.float64)  # None becomes NaN
-        scale = scale_of(first.config, pairs.flat)
-        resolution, width = scale.of_one_in(len(first.online) * first.config.episodes_per_step), max(width, scale.width)
+        resolution = scale.of_one_in(len(first.online) * first.config.episodes_per_step)
         found[number] = mean_interval(pairs[0] - pairs[1], resolution=resolution, bounds=scale.of_differences)
-    together_found = together(found, bounds=(-width, width))
+    together_found = together(found, bounds=scale.of_differences)
     return tuple(
         StreamComparison(
             first=first.arm,

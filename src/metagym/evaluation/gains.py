@@ -163,13 +163,12 @@ def over_families(figures: FiguresBySeed, name: str) -> Array:
 
 
 def gap_differences(
-    config: EvaluationConfig, first: Mapping[int, float], others: Sequence[Mapping[int, float]]
+    config: EvaluationConfig, scale: ScoreScale, first: Mapping[int, float], others: Sequence[Mapping[int, float]]
 ) -> dict[int, Estimate | None]:
     """Return the differences of an arm's memorisation gaps by seed from those of others, paired by seed.
 
     The intervals hold together. An arm without gaps has None.
     """
-    scale = ScoreScale(*config.score_range)
     num_episodes, (least, greatest) = _measured_on("memorisation_gap", config, scale)
     resolution = scale.of_one_in(num_episodes * len(config.families))
     bounds = (least - greatest, greatest - least)

@@ -38,13 +38,22 @@ def learn(plan: Plan, env: MetaEnv, reflector: Reflector, scorer: Scorer, loops:
             on_meta_step=functools.partial(_keep_online, scorer, loop),
         )
 
-    # The first batch of the seed before: a text that is in it, too, is the language of the family.
+    # The first batch of the seed before, for the first seed that of the second: a text in it is the family's language.
     others: dict[str, tuple[Trajectory, ...]] = {}
+    firsts: dict[str, tuple[Loop, Sequence[MetaStep]]] = {}
     for loop, result in _side_by_side(plan, env, loops, learn_one):
         loop.prompts = list(result.prompts)
         loop.batches = [tuple(item.task for item in meta_step.trajectories) for meta_step in result.history]
-        keep_copies(scorer.store, loop, result.history, others.get(loop.family, ()))
-        others[loop.family] = result.history[0].trajectories
+        batch = result.history[0].trajectories
+        if loop.family not in others:
+            firsts[loop.family] = loop, result.history
+        else:
+            if loop.family in firsts:
+                keep_copies(scorer.store, *firsts.pop(loop.family), batch)
+            keep_copies(scorer.store, loop, result.history, others[loop.family])
+        others[loop.family] = batch
+    for only, history in firsts.values():
+        keep_copies(scorer.store, only, history, ())
 
 
 def learn_within_budget(

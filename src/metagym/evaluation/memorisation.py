@@ -6,12 +6,14 @@ no proof of harm, and a lesson in new words leaves no trace.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterable, Sequence
 
+from metagym.evaluation.kept_values import KeptValues
 from metagym.evaluation.scoring import Loop
 from metagym.optional_attributes import describe, extension_of
-from metagym.reflectors import ReflectorSpec, Replay, as_reflector, bind
+from metagym.reflectors import Reflector, ReflectorSpec, Replay, as_reflector, bind
 from metagym.runs import Copies, RecordStore
 from metagym.types import MetaStep, Record, Reflection, Texts, Trajectory
 
@@ -60,31 +62,36 @@ def keep_copies(store: RecordStore, loop: Loop, history: Sequence[MetaStep], oth
 
 
 class WithoutCopies:
-    """A reflector whose prompt is refused, and the old one kept, if it copies names or sentences from episodes.
+    """Refuses a prompt that copies names or sentences from episodes: the old one and its memory stay.
 
     >>> WithoutCopies(lambda history: "Look on shelf 3.").fingerprint["kind"]
     'WithoutCopies'
     """
 
     def __init__(self, reflector: ReflectorSpec) -> None:
-        self.reflector = as_reflector(reflector)
+        self.reflector: Reflector = as_reflector(reflector)
+        self._known: KeptValues[set[str]] = KeptValues()
         self.scripted: bool = extension_of(self.reflector).scripted
         self.fingerprint = {"kind": "WithoutCopies", "reflector": describe(self.reflector)}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        """Return the wrapped reflector's reflection, or one that keeps the prompt and names the copied text."""
+        """Return the wrapped reflector's reflection, or one that keeps prompt and memory and names the copied text."""
         reflection = await self.reflector.reflect(history)
-        learned_on = [item for meta_step in history for item in meta_step.trajectories]
-        found = copied(reflection.prompt, learned_on, first_prompt=history[0].prompt)
-        parts = (*found.names, *found.sentences)
+        known = [self._known.of(meta_step, _parts_of) for meta_step in history]
+        new = _parts([reflection.prompt]) - _parts([history[0].prompt])
+        parts = sorted(part for part in new if any(part in seen for seen in known))
         if not parts:
             return reflection
         problem = f"The prompt copies from the episodes: {', '.join(map(repr, parts[:5]))}. The old prompt was kept."
-        return reflection.model_copy(update={"prompt": history[-1].prompt, "problem": problem})
+        last = history[-1]
+        memory = None if last.reflection is None else last.reflection.memory  # a new one would be copied from again
+        return reflection.model_copy(update={"prompt": last.prompt, "memory": memory, "problem": problem})
 
     def bound_to(self, replay: Replay) -> WithoutCopies:
         """Return this reflector around the bound one."""
-        return WithoutCopies(bind(self.reflector, replay))
+        bound = copy.copy(self)  # it is bound again at each reflection, and shares the parts that were found
+        bound.reflector = bind(self.reflector, replay)
+        return bound
 
 
 def _texts(trajectories: Iterable[Trajectory]) -> list[str]:
@@ -94,6 +101,14 @@ def _texts(trajectories: Iterable[Trajectory]) -> list[str]:
         texts += [seen.text for seen in [*(step.observation for step in item.steps), *final]]
         texts += [step.action.text or "" for step in item.steps]
     return texts
+
+
+def _parts(texts: Sequence[str]) -> set[str]:
+    return _names(texts) | _sentences(texts)
+
+
+def _parts_of(meta_step: MetaStep) -> set[str]:
+    return _parts(_texts(meta_step.trajectories))
 
 
 def _ngrams(texts: Iterable[str], size: int = 5) -> set[tuple[str, ...]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from metagym.errors import ConfigError
 from metagym.evaluation.gains import Array
 from metagym.evaluation.report import EvaluationReport
-from metagym.evaluation.scale import ScoreScale, scale_of
+from metagym.evaluation.scale import ScoreScale
 from metagym.runs.measurements import Role
 from metagym.statistics import Estimate, finite_mean, macro_average, mean_interval
 
@@ -52,7 +52,7 @@ def align(reports: Sequence[EvaluationReport], endpoint: Endpoint) -> tuple[list
         raise ConfigError(
             "Expected evaluations that share families, seeds and tasks, got none in common. Use one protocol for all."
         )
-    return tables, _tables(asked), scale_of(reports[0].config, (score for cell in cells for score in cell.values()))
+    return tables, _tables(asked), ScoreScale.joint(report.scale for report in reports)
 
 
 def _tables(arms: Sequence[Mapping[_Cell, float]]) -> list[Tables]:

@@ -13,10 +13,11 @@ from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.difficulty import Contents, FamilyDifficulty, family_difficulty
 from metagym.evaluation.gains import Figures, MeasurementTable, figures_of_all, mean_of, over_families, summarise
 from metagym.evaluation.looks import at_looks, looks_in_words
-from metagym.evaluation.scale import scale_of
+from metagym.evaluation.scale import ScoreScale, scale_of
 from metagym.rendering import plural
 from metagym.runs.measurements import Copies, Learned, Measurement, Role
 from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, at_any_look, detectable_effect, finite_mean, together
+from metagym.statistics.intervals import Bounds
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Usage, sum_usage
 
 SCRIPTED_NOTE = "SCRIPTED: a script played or reflected; this says nothing about language models."
@@ -53,6 +54,8 @@ class EvaluationReport(Record):
     """The name of the evaluation."""
     kind: ArmKind = "method"
     config: EvaluationConfig
+    score_bounds: Bounds | None = None
+    """The least and the greatest score: `score_range`, or the scores seen if outside. Older reports have none."""
     measurement: dict[Text, Json] = {}
     """The measurement fingerprint."""
     reflector: Json = None
@@ -97,6 +100,13 @@ class EvaluationReport(Record):
     notes: Texts = ()
 
     @property
+    def scale(self) -> ScoreScale:
+        """The bounds of the scores, at which all intervals of this report end."""
+        if self.score_bounds is not None:
+            return ScoreScale(*self.score_bounds)
+        return scale_of(self.config, (score for item in self.tests for score in item.scores if score is not None))
+
+    @property
     def misses_chance(self) -> bool:
         """Whether the arm needs chance that its models do not have: they sample at temperature 0."""
         return misses(self.needs_chance, self.measurement.get("actor"), self.reflector)
@@ -108,7 +118,7 @@ class EvaluationReport(Record):
 
     def over_families(self, figure: str) -> dict[str, Estimate | None]:
         """Return a figure (`gain`, ...) of each family, with intervals that hold together and Holm's p."""
-        width = (self.config.score_range[1] - self.config.score_range[0]) * (2 if figure == "memorisation_gap" else 1)
+        width = self.scale.width * (2 if figure == "memorisation_gap" else 1)
         found = {name: getattr(figures, figure) for name, figures in self.families.items()}
         return together(found, bounds=(-width, width))
 
@@ -139,7 +149,7 @@ def build_report(
             f"With {plural(len(table.seeds), 'seed')} no exact sign-flip test can give p < 0.05; run at least "
             f"{MIN_SEEDS_FOR_SIGN_FLIP}."
         )
-    difficulty = tuple(_difficulty(table, config, contents or {}))
+    difficulty = tuple(_difficulty(table, config, scale, contents or {}, about.get("learn_from", {})))
     if misses(about.get("needs_chance", ""), about.get("measurement", {}).get("actor"), about.get("reflector")):
         notes.append(f"{arm} needs chance, and its models have none (temperature 0): its samples are all equal.")
     copied = [item for item in about.get("copies", ()) if item.names or item.sentences]
@@ -168,6 +178,7 @@ def build_report(
     return EvaluationReport(
         arm=arm,
         config=config,
+        score_bounds=scale.of_scores,
         scripted=is_scripted,
         overall=overall,
         families=families,
@@ -188,13 +199,19 @@ def build_report(
 
 
 def _difficulty(
-    table: MeasurementTable, config: EvaluationConfig, contents: Mapping[str, Mapping[str, Any]]
+    table: MeasurementTable,
+    config: EvaluationConfig,
+    scale: ScoreScale,
+    contents: Mapping[str, Mapping[str, Any]],
+    learn_from: Mapping[str, str],
 ) -> Iterator[FamilyDifficulty]:
     """Yield the difficulty of each family, from the episodes that were played under `sp_0` anyway."""
-    scale = scale_of(config, table.scores())
     for family in table.families:
         columns: dict[str, list[float]] = {}
-        for role, kind in (("train", Role.ONLINE), ("validation", Role.VALIDATION), ("test", Role.TEST_FIRST)):
+        kinds = {"train": Role.ONLINE, "validation": Role.VALIDATION, "test": Role.TEST_FIRST}
+        if learn_from.get(family, family) != family:  # its fresh batches are of another family
+            del kinds["train"]
+        for role, kind in kinds.items():
             played = [found for seed in table.seeds if (found := table.get(family, seed, kind, 0)) is not None]
             by_task: dict[str, list[float]] = {}
             for item in played:
@@ -207,6 +224,7 @@ def _difficulty(
             scores=columns,
             by_meta_step=_under_one_prompt(table, family, config.num_steps),
             resolution=scale.of_one_in(config.episodes_per_step),
+            scale=scale,
         )
 
 

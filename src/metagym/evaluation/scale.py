@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,16 @@ class ScoreScale(NamedTuple):
         """The bounds of the difference of two mean scores."""
         return (-self.width, self.width)
 
+    @classmethod
+    def joint(cls, scales: Iterable[ScoreScale]) -> ScoreScale:
+        """Return the scale that holds all of the scales.
+
+        >>> ScoreScale.joint([ScoreScale(0.0, 1.0), ScoreScale(-2.0, 0.5)])
+        ScoreScale(least=-2.0, greatest=1.0)
+        """
+        least, greatest = zip(*scales, strict=True)
+        return cls(min(least), max(greatest))
+
     def extended(self, scores: Iterable[float]) -> ScoreScale:
         """Return the scale up to any known score outside it."""
         known = [score for score in scores if math.isfinite(score)]
@@ -53,6 +63,9 @@ class ScoreScale(NamedTuple):
     def of_one_in(self, num_episodes: int) -> float:
         """Return the change of a mean over that number of episodes if one of them changes from end to end."""
         return self.width / max(1, num_episodes)
+
+
+ZERO_TO_ONE: Final = ScoreScale(0.0, 1.0)
 
 
 def scale_of(config: EvaluationConfig, scores: Iterable[float]) -> ScoreScale:

@@ -11,6 +11,7 @@ import numpy as np
 from metagym.env import MetaEnv, meta_env_of
 from metagym.errors import TasksExhaustedError
 from metagym.evaluation.difficulty import Contents, FamilyDifficulty, contents_of, family_difficulty
+from metagym.evaluation.scale import ZERO_TO_ONE
 from metagym.meta_episode import TaskQueue, episodes_on
 from metagym.rendering import plural
 from metagym.tasks import ROLES
@@ -70,10 +71,17 @@ def check_tasks(
             scores[role], is_scripted = _play(meta_env, tasks, f"{role} {seed}")
             scripted |= is_scripted
         table = _by_meta_step(meta_env, family, num_seeds, num_steps, seed) if "train" in contents else None
-        resolution = 1.0 / meta_env.config.episodes_per_step
-        found = family_difficulty(family, contents=contents, scores=scores, by_meta_step=table, resolution=resolution)
-        families.append(found)
         known = np.concatenate([*scores.values(), np.ravel(table or [])])
+        scale = ZERO_TO_ONE.extended(known.tolist())
+        found = family_difficulty(
+            family,
+            contents=contents,
+            scores=scores,
+            by_meta_step=table,
+            resolution=scale.of_one_in(meta_env.config.episodes_per_step),
+            scale=scale,
+        )
+        families.append(found)
         if len(set(known[np.isfinite(known)])) == 1:
             equal_scores.append(family)
     about = {"notes": tuple(notes), "equal_scores": tuple(equal_scores)}

@@ -5,6 +5,7 @@ Nothing is learned or chosen here. A gain is over the `sp_0` of the target, on t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from metagym.errors import ConfigError
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.evaluation.scale import ScoreScale
 from metagym.optional_attributes import extension_of
-from metagym.statistics import Estimate, finite_mean, mean_interval, together
+from metagym.statistics import Estimate, finite_mean, macro_average, mean_interval, together
 from metagym.statistics.intervals import ALPHA
 from metagym.types import Record, Task, Text, Texts, derive_seed
 
@@ -55,6 +56,7 @@ def transfer_matrix(
         for family in report.families
     }
     columns: dict[str, list[Estimate | None]] = {}
+    declared = _declared_scale(list(sources.values()))
     width = 0.0
     scripted = any(report.scripted for report in sources.values())
     for name, env in targets.items():
@@ -63,7 +65,7 @@ def transfer_matrix(
         scripted = scripted or extension_of(meta_env.actor).scripted
         for family in wanted:
             tasks = _test_tasks(meta_env, family, num_test, task_seed)
-            gains, scale = _gains(meta_env, list(rows.values()), tasks)
+            gains, scale = _gains(meta_env, list(rows.values()), tasks, declared)
             resolution, bounds, width = scale.of_one_in(len(tasks)), scale.of_differences, max(width, scale.width)
             columns[f"{name}: {family}"] = [mean_interval(row, resolution=resolution, bounds=bounds) for row in gains]
     estimates = {(row, name): column[row] for name, column in columns.items() for row in range(len(rows))}
@@ -98,23 +100,23 @@ def transfer_to(
 ) -> WorldTransfer:
     """Score the chosen prompts of an evaluation's arms, the method's first, in another world.
 
-    The gains have intervals that hold together, and so have the differences from the controls.
+    The gains have intervals that hold together, and so have the differences from the controls. A seed that lacks the
+    prompt of a family (an unfinished arm) is left out.
     """
     meta_env, method = meta_env_of(env), reports[0]
     arms = {report.arm: [item.chosen_prompt for item in report.prompts] for report in reports}
     if len(arms) < len(reports) or any(report.config.seeds != method.config.seeds for report in reports):
         raise ConfigError(f"Expected arms of different names with equal seeds, got {[item.arm for item in reports]}.")
-    seeds = np.array([item.seed for item in method.prompts])
     gains: dict[str, list[npt.NDArray[np.float64]]] = {arm: [] for arm in arms}
     scales = []
     for family in meta_env.families:
         tasks = _test_tasks(meta_env, family, num_test, task_seed)
-        rows, scale = _gains(meta_env, list(arms.values()), tasks)
+        rows, scale = _gains(meta_env, list(arms.values()), tasks, _declared_scale(reports))
         scales.append(scale)
-        for arm, row in zip(arms, rows, strict=True):
-            gains[arm].append(np.array([finite_mean(row[seeds == seed]) for seed in method.config.seeds]))
-    means = {arm: np.mean(by_family, axis=0) for arm, by_family in gains.items()}
-    widest = max(scales, key=lambda scale: scale.width)
+        for report, row in zip(reports, rows, strict=True):
+            gains[report.arm].append(_by_seed(method, report, row))
+    means = {arm: macro_average(by_family) for arm, by_family in gains.items()}
+    widest = ScoreScale.joint(scales)
     resolution = widest.of_one_in(num_test * len(method.families) * len(meta_env.families))
     of_gains, of_pairs = widest.of_differences, (-2 * widest.width, 2 * widest.width)
     own, *controls = means
@@ -160,9 +162,9 @@ def _test_tasks(env: MetaEnv, family: str, num_test: int, task_seed: int) -> tup
 
 
 def _gains(
-    env: MetaEnv, rows: Sequence[Sequence[str]], tasks: Sequence[Task]
+    env: MetaEnv, rows: Sequence[Sequence[str]], tasks: Sequence[Task], declared: ScoreScale
 ) -> tuple[list[npt.NDArray[np.float64]], ScoreScale]:
-    """Return the gain of each prompt of each row over `sp_0`, and the scale of the scores.
+    """Return the gain of each prompt of each row over `sp_0`, and the `declared` scale up to the scores seen.
 
     `sp_0` is played again for each prompt, so that gains do not share its noise.
     """
@@ -172,4 +174,18 @@ def _gains(
     scores = np.array([item.scores for item in played], dtype=np.float64)  # None becomes NaN
     means = finite_mean(scores[: len(flat)] - scores[len(flat) :])
     ends = np.cumsum([len(prompts) for prompts in rows])
-    return np.split(means, ends[:-1]), ScoreScale(0.0, 1.0).extended(scores.flat)
+    return np.split(means, ends[:-1]), declared.extended(scores.flat)
+
+
+def _by_seed(
+    method: EvaluationReport, report: EvaluationReport, gains: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return one gain for each seed of the method, families with equal weight; NaN if a prompt is missing."""
+    found = {(item.family, item.seed): gain for item, gain in zip(report.prompts, gains, strict=True)}
+    return macro_average(
+        [[found.get((family, seed), math.nan) for seed in method.config.seeds] for family in method.families]
+    )
+
+
+def _declared_scale(reports: Sequence[EvaluationReport]) -> ScoreScale:
+    return ScoreScale.joint(ScoreScale(*report.config.score_range) for report in reports)

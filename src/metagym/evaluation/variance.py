@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from metagym.errors import ConfigError
 from metagym.evaluation.report import EvaluationReport
-from metagym.evaluation.scale import ScoreScale, scale_of
+from metagym.evaluation.scale import ScoreScale
 from metagym.runs.measurements import Measurement, Role
 from metagym.statistics import t_quantile
 from metagym.types import Record, Text
@@ -133,7 +133,7 @@ def what_it_buys(report: EvaluationReport) -> list[Purchase]:
     parts, config = variance_parts(report), report.config
     families, seeds, tasks, times = len(report.families), config.num_seeds, config.num_test, config.test_repetitions
     test = 3 * tasks * times
-    scale = scale_of(config, (score for item in report.tests for score in item.scores if score is not None))
+    scale = report.scale
     plays = 1 + config.replay + 2 * (report.overall.kinds_gain is not None)
     learning = config.num_steps * config.episodes_per_step * plays
     seed = learning + (config.num_steps + 1) * config.num_validation + test

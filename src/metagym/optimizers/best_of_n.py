@@ -16,6 +16,7 @@ from metagym.env import MetaEnv
 from metagym.optimizers.meta_loop import OptimizationResult, method_ledger, run_loop
 from metagym.reflectors import ReflectorSpec, as_reflector, reflect_samples
 from metagym.reflectors.protocol import check_replayed
+from metagym.reflectors.task_reads import TaskWatch
 from metagym.types import MetaStep, Reflection
 
 logger = logging.getLogger(__name__)
@@ -50,10 +51,14 @@ class BestOfN:
     def __call__(self, env: MetaEnv, reflector: ReflectorSpec, *, budget: Budget) -> OptimizationResult:
         """Run the loop; see `Optimizer`."""
         policy = as_reflector(reflector)
+        watch = TaskWatch(policy)
 
         def reflect_once(history: Sequence[MetaStep]) -> Reflection:
-            candidates = reflect_samples(policy, history, self.n, replay=env.replay_async)
-            return select_candidate(env, candidates, history[-1])
+            candidates, read = watch(
+                history, lambda seen: reflect_samples(policy, seen, self.n, replay=env.replay_async)
+            )
+            chosen = select_candidate(env, candidates, history[-1])
+            return chosen.model_copy(update={"task_reads": read}) if read else chosen
 
         with method_ledger(env, budget) as ledger:
             return run_loop(env, reflect_once, num_steps=self.num_steps, ledger=ledger)

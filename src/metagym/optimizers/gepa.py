@@ -19,7 +19,7 @@ import numpy as np
 from metagym import background
 from metagym.budget import Budget, BudgetUse, Ledger
 from metagym.env import MetaEnv
-from metagym.errors import BudgetExceededError, ConfigError, ConversationError
+from metagym.errors import BudgetExceededError, ConfigError, ConversationError, TasksExhaustedError
 from metagym.imports import require
 from metagym.models import Call, ChatModel, ask
 from metagym.optimizers.meta_loop import OptimizationResult, method_ledger, result_of
@@ -57,7 +57,8 @@ class Gepa:
     """The `gepa` package as an optimizer. It needs a reflector over a chat model, and a budget in episodes.
 
     An iteration starts only if the episodes left cover it: the parent and the child on a minibatch, and the child
-    on the Pareto set. The prompt with the best score on the Pareto set is handed over, the earliest of equals.
+    on the Pareto set. Each minibatch has new training tasks, for as long as there are any. The prompt with the best
+    score on the Pareto set is handed over, the earliest of equals.
     """
 
     minibatch_size: int = 3
@@ -100,7 +101,7 @@ class Gepa:
                     valset=ids[:num_validation],
                     adapter=run,
                     reflection_lm=run.reflect,
-                    reflection_minibatch_size=self.minibatch_size,
+                    batch_sampler=_NewTasks(env, tasks, self.minibatch_size),
                     stop_callbacks=lambda state: run.is_stopped(num_episodes),
                     callbacks=[run],
                     logger=run,
@@ -157,6 +158,39 @@ def tools_of(env: MetaEnv, tasks: Sequence[Task]) -> tuple[Tool, ...]:
             for tool in info.get("tools") or ():
                 found.setdefault(tool["function"]["name"], tool)
     return tuple(found.values())
+
+
+class _NewTasks:
+    """GEPA's sampler of minibatches: training tasks that were not drawn before, and at last the old ones in turn.
+
+    A train set of a fixed size is either too small for the budget, or drawn in vain.
+    """
+
+    def __init__(self, env: MetaEnv, drawn: Sequence[Task], size: int) -> None:
+        self._env, self._size = env, size
+        self._drawn = [task.id for task in drawn]
+        self._next = 0
+        self._are_left = True
+
+    def next_minibatch_ids(self, loader: Any, state: object) -> list[int]:
+        """Return the places of the next tasks in the train set, which grows by them."""
+        start, self._next = self._next, self._next + self._size
+        num_missing = self._next - len(loader)
+        if num_missing > 0 and self._are_left:
+            with _stopping():
+                new = self._draw(num_missing)
+            loader.add_items(new)
+            self._drawn += new
+            self._are_left = len(new) == num_missing
+        return [place % len(loader) for place in range(start, self._next)]
+
+    def _draw(self, num_tasks: int) -> list[str]:
+        about: dict[str, Any] = {"families": self._env.families, "split": self._env.config.split}
+        try:
+            tasks = self._env.task_set.draw(num_tasks, rng=self._env.np_random, exclude=self._drawn, **about)
+        except TasksExhaustedError as error:
+            return self._draw(error.num_left or 0)
+        return [task.id for task in tasks]
 
 
 class _GepaRun:

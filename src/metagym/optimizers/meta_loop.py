@@ -22,8 +22,7 @@ from metagym.env import MetaEnv, meta_env_of
 from metagym.errors import BudgetExceededError, ConfigError, InfrastructureError
 from metagym.meta_episode import check_batch_of
 from metagym.reflectors import ReflectorSpec, as_reflector, reflect
-from metagym.reflectors.method import ReflectionMethod
-from metagym.reflectors.task_reads import noting_task_reads, watched
+from metagym.reflectors.task_reads import TaskWatch
 from metagym.types import MetaStep, Record, Reflection, Text, Trajectory
 
 logger = logging.getLogger(__name__)
@@ -110,17 +109,12 @@ def optimize(
         InfrastructureError: a meta-step or a reflection failed; the error's `history` holds the finished meta-steps.
     """
     meta_env, policy = meta_env_of(env), as_reflector(reflector)
-
-    seen: list[MetaStep] = []  # the history, with tasks that note each field that is read
+    watch = TaskWatch(policy)
 
     def reflect_once(history: Sequence[MetaStep]) -> Reflection:
         with meta_env.ledger.open():
-            if isinstance(policy, ReflectionMethod):  # the library's methods show no task to their model
-                return reflect(policy, history, replay=meta_env.replay_async)
-            seen.extend(map(watched, history[len(seen) :]))
-            with noting_task_reads() as read:
-                reflection = reflect(policy, seen, replay=meta_env.replay_async)
-            return reflection.model_copy(update={"task_reads": tuple(sorted(read))}) if read else reflection
+            written, read = watch(history, lambda seen: reflect(policy, seen, replay=meta_env.replay_async))
+        return written.model_copy(update={"task_reads": read}) if read else written
 
     with contextlib.nullcontext() if budget is None else method_ledger(meta_env, budget) as ledger:
         return run_loop(

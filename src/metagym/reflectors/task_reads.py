@@ -5,11 +5,16 @@ No model sees a task. A Python reflector has the whole record, so that it can re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
-from metagym.types import MetaStep, Task, Trajectory
+from metagym.reflectors.method import ReflectionMethod
+from metagym.reflectors.protocol import Reflector
+from metagym.types import MetaStep, Task, Texts, Trajectory
+
+T = TypeVar("T")
 
 _READ: ContextVar[set[str] | None] = ContextVar("task fields that were read", default=None)
 _FIELDS = frozenset(Task.model_fields)
@@ -29,6 +34,25 @@ class WatchedTask(Task):
 def watched(meta_step: MetaStep) -> MetaStep:
     """Return the meta-step with watched tasks."""
     return meta_step.model_copy(update={"trajectories": tuple(map(_watched, meta_step.trajectories))})
+
+
+class TaskWatch:
+    """Shows a reflector the history of one loop with watched tasks, and notes the fields that it reads.
+
+    The library's methods are not watched: they show no task to their model.
+    """
+
+    def __init__(self, reflector: Reflector) -> None:
+        self._is_on = not isinstance(reflector, ReflectionMethod)
+        self._seen: list[MetaStep] = []
+
+    def __call__(self, history: Sequence[MetaStep], reflect: Callable[[Sequence[MetaStep]], T]) -> tuple[T, Texts]:
+        """Return the result of `reflect` on the history, and the fields of `task` that it read."""
+        if not self._is_on:
+            return reflect(history), ()
+        self._seen.extend(map(watched, history[len(self._seen) :]))
+        with noting_task_reads() as read:
+            return reflect(self._seen), tuple(sorted(read))
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def _evaluated(number: int, run: Run, report: EvaluationReport) -> list[HeatMap]
         ]
         if rows:
             rows.sort(key=lambda row: -sum(cell.score or 0.0 for cell in row[1] if cell is not None))
-            maps.append(HeatMap(family, rows, "prompts", "validation tasks", report.config.score_range))
+            maps.append(HeatMap(family, rows, "prompts", "validation tasks", report.scale.of_scores))
     return maps
 
 

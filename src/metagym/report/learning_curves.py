@@ -50,7 +50,7 @@ def panels_of(group: Sequence[Run]) -> list[Panel]:
         named = [("All families", None), *((family, family) for family in families)]
         return [_evaluation_panel(group, title, family) for title, family in named[:MAX_PANELS]]
     if run.stream is not None:
-        score_range = run.stream.config.score_range
+        score_range = run.stream.scale.of_scores
         return [Panel("online score along the stream", run.stream.online, score_range, axis="meta-step")]
     return _meta_episode_panels(run.history)[:MAX_PANELS] if run.history else []
 

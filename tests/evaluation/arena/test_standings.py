@@ -25,7 +25,8 @@ def unscripted(bout: Bout) -> list[EvaluationReport]:
         )
         mean = mean_interval([scores.get(report.arm, 0.1)])
         overall = report.overall.model_copy(update={"test_last": mean})
-        found.append(report.model_copy(update={"scripted": False, "tests": tests, "overall": overall, "notes": ()}))
+        update = {"scripted": False, "tests": tests, "overall": overall, "notes": (), "score_bounds": None}
+        found.append(report.model_copy(update=update))
     return found
 
 

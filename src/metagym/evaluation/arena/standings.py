@@ -20,7 +20,6 @@ from metagym.evaluation.controls import is_control
 from metagym.evaluation.gains import Array
 from metagym.evaluation.pairing import scores_by_seed
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
-from metagym.evaluation.scale import ScoreScale
 from metagym.runs.measurements import Learned
 from metagym.statistics import Estimate, chosen_on_other_seeds, macro_average, mean_interval, rank_intervals
 from metagym.types import SCHEMA_VERSION, Record, Text, Texts
@@ -214,7 +213,7 @@ def _scores(report: EvaluationReport, axis: Axis, grid: Array) -> tuple[Estimate
     for item in sorted(report.learned, key=lambda item: item.seed):
         tables.setdefault(item.family, []).append(_scores_along(item, scores.get(item.key, ()), axis, grid))
     averages = macro_average(list(tables.values()))
-    scale = ScoreScale(*report.config.score_range)
+    scale = report.scale
     resolution = scale.of_one_in(report.config.num_validation * len(tables))
     return tuple(mean_interval(column, resolution=resolution, bounds=scale.of_scores) for column in averages.T)
 

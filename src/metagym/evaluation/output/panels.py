@@ -8,6 +8,7 @@ from typing import NamedTuple
 from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.gains import Figures
 from metagym.evaluation.report import EvaluationReport
+from metagym.evaluation.scale import ScoreScale
 from metagym.statistics import Estimate
 
 Curve = Sequence[Estimate | None]
@@ -52,7 +53,7 @@ def curve_panel(reports: Sequence[EvaluationReport], labels: Sequence[str], fami
 
     An arm that was not evaluated on the family is left out. Null controls alone are lines.
     """
-    score_range = reports[0].config.score_range
+    score_range = ScoreScale.joint(report.scale for report in reports).of_scores
     named = [
         ArmLine(label, report.kind, figures)
         for report, label in zip(reports, labels, strict=True)
