@@ -113,7 +113,7 @@ def test_a_fault_of_the_users_environment_is_not_blamed_on_a_server(
     [
         (ModelUnavailableError("no server"), "metagym doctor"),
         (InnerEnvError("broken"), "The fault is in the environment"),
-        (BudgetExceededError("spent"), "--budget tokens=N"),
+        (BudgetExceededError("spent"), "--budget NAME=N"),
         (BadBatchError("all empty"), ""),
         (ConfigError("wrong"), ""),
     ],
