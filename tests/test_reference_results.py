@@ -12,18 +12,24 @@ from statistics import fmean
 import pytest
 
 from metagym.runs.verification import verify_run
+from metagym.statistics import holm
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "benchmarks"
 PAGE = ROOT / "docs" / "results" / "reference.md"
 README = ROOT / "README.md"
-PLAYED = {f"prompts-gates-{size}": ("--worlds", "Gates") for size in ("1.5b", "0.5b", "135m")}
+PLAYED = {
+    **{f"prompts-gates-{size}": ("--worlds", "Gates") for size in ("1.5b", "0.5b", "135m")},
+    "prompts-minihack-1.5b": ("--worlds", "MiniHack"),
+}
 
 
 @pytest.mark.parametrize(
-    "name", [name if "1.5b" in name else pytest.param(name, marks=pytest.mark.slow) for name in PLAYED]
+    "name", [name if name == "prompts-gates-1.5b" else pytest.param(name, marks=pytest.mark.slow) for name in PLAYED]
 )
 def test_a_cassette_plays_the_table_of_the_page(name: str, tmp_path: Path) -> None:
+    if "MiniHack" in PLAYED[name]:
+        pytest.importorskip("nle", reason="needs the extra metagym[minihack]")
     cassette, episodes = FOLDER / "cassettes" / f"{name}.gz", tmp_path / "episodes.jsonl"
     script = [sys.executable, str(FOLDER / "reference_prompts.py"), str(cassette), *PLAYED[name]]
     done = subprocess.run([*script, "--out", str(episodes)], capture_output=True, text=True, check=True)
@@ -33,6 +39,13 @@ def test_a_cassette_plays_the_table_of_the_page(name: str, tmp_path: Path) -> No
         _, _, world, prompt, size, score, *_ = (cell.strip() for cell in row.split("|"))
         scores = [one["episode"]["score"] for one in told if (one["world"], one["prompt"]) == (world, prompt)]
         assert (size.split(" / ")[1], score) == (str(len(scores)), f"{fmean(scores):.3f}")
+
+
+def test_the_page_corrects_the_primary_comparisons_for_the_number_of_worlds() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| qwen2.5-coder-1.5b \| \w+ \| right \|.*\| ([\d.]+) \|$", text, re.M)
+    told = [float(p) for p in re.findall(r"\(p = ([\d.]+?)(?: by Holm[^)]*)?\)", text)]
+    assert told == [pytest.approx(p, abs=0.001) for p in holm([float(row) for row in rows])]
 
 
 def test_the_readme_shows_figures_of_the_page() -> None:

@@ -41,7 +41,7 @@ def test_an_unknown_family_of_games_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.minihack
 def test_levels_counts_distinct_starts() -> None:
-    pytest.importorskip("minihack", reason="needs the extra minihack")
+    pytest.importorskip("nle", reason="needs the extra minihack")
     printed = invoke("minihack", "levels", "MiniHack-LockedDoor-Fixed-v0", "--seeds", 20, "--json")
     assert json.loads(printed) == [
         {"family": "MiniHack-LockedDoor-Fixed-v0", "num_seeds": 20, "num_levels": 1, "estimate": 1}

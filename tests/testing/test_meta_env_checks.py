@@ -47,7 +47,7 @@ class Corridors(MetaEnv):
 )
 def test_the_environments_that_come_with_metagym_pass(env_id: str) -> None:
     if "MiniHack" in env_id:
-        pytest.importorskip("minihack", reason="needs the extra metagym[minihack]")
+        pytest.importorskip("nle", reason="needs the extra metagym[minihack]")
     check_meta_env(env_id, episodes_per_step=2)
 
 

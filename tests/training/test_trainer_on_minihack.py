@@ -17,7 +17,7 @@ pytestmark = [
 ]
 pytest.importorskip("torch", reason="needs metagym[train]")
 pytest.importorskip("transformers", reason="needs metagym[train]")
-pytest.importorskip("minihack", reason="needs metagym[minihack]")
+pytest.importorskip("nle", reason="needs metagym[minihack]")
 
 from metagym.registration import make  # noqa: E402
 from metagym.training.experience import chat_messages, collect, read_lines  # noqa: E402
