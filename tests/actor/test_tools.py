@@ -32,11 +32,14 @@ OPEN = ServerReply(tool_calls=[call("open_gate_7")], finish_reason="tool_calls")
 
 
 def scripted(*replies: str | ServerReply, probe: str | ServerReply = OPEN) -> Respond:
-    """Answer the question for a call with `probe`, and the turns of an episode with the replies in order."""
+    """Answer the question for a call with `probe`, and the turns of an episode with the replies in order.
+
+    A `probe` that is a refusal refuses the tools, and not the question without them.
+    """
 
     def respond(request: ServerRequest) -> str | ServerReply:
         if "opens a gate" in request.messages[-1]["content"]:
-            return probe
+            return "Which gate?" if isinstance(probe, ServerReply) and "tools" not in request.body else probe
         turn = sum(message["role"] == "assistant" for message in request.messages)
         return replies[min(turn, len(replies) - 1)]
 
