@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from metagym.optimizers.meta_loop import OptimizationResult, optimize
 from metagym.reflectors import ReflectorSpec, method_names
 from metagym.runs import Learned, Measurement, MemoryStore, Role, RunFolder
 from metagym.testing import FakeChatModel, ServerRequest
-from metagym.types import Trajectory
+from metagym.types import MetaStep, Reflection, Trajectory
 from tests.conftest import MakeGates, Serve
 from tests.evaluation.planted import leaker
 
@@ -211,3 +213,24 @@ def test_if_a_record_cannot_be_kept_learning_stops(
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("metagym_")]
     assert raised.value.__traceback__ is not None  # it holds the frames: nothing was left to a collector
     assert env.ledger.num_episodes == begun
+
+
+def test_a_method_that_does_not_repeat_itself_keeps_its_own_reflections_when_it_is_resumed(
+    make_gates: MakeGates, tmp_path: Path
+) -> None:
+    numbers = itertools.count()
+
+    def writes(history: Sequence[MetaStep]) -> str:
+        number = next(numbers)
+        if number == 2:
+            raise KeyboardInterrupt
+        return f"Walk {number} steps."
+
+    config = CONFIG.model_copy(update={"families": ("law-0007",), "num_seeds": 1})
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(make_gates(), writes, config=config, path=tmp_path)
+    evaluate(make_gates(), writes, config=config, path=tmp_path)
+    with RunFolder.open(tmp_path) as run:
+        (learned,) = run.all(Learned).values()
+        written = [(item.prompt, item.problem) for item in run.all(Reflection).values()]
+    assert written == [(prompt, "") for prompt in learned.prompts[1:]]

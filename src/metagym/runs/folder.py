@@ -52,8 +52,8 @@ class RunFolder:
         self._times = SessionTimes(path, path / LOG, clock)
         self._journal = Journal(path / LOG)
         self._episodes: dict[tuple[Key, str], tuple[Place, bool]] = {}
-        self._prompts: dict[tuple[str, int], str] = {}
-        """The prompt of each meta-step that an earlier process played, by meta-episode and index."""
+        self._prompts: dict[tuple[str, int], list[str]] = {}
+        """The prompts that each meta-step was played under, by meta-episode and index; the earliest first."""
         self._records = MemoryStore(manifest)  # all kinds except episodes
         self._replies = ReplyCounts()
 
@@ -119,6 +119,7 @@ class RunFolder:
         episode, place = trajectory.episode, self._append(trajectory)
         self._replies.add(trajectory)
         self._episodes[episode.key, episode.prompt] = place, trajectory.score is None
+        self._note_prompt(episode)
 
     def recall_episode(self, episode: Episode) -> Trajectory | None:
         """Return the record of this very episode, or None if it is to be played (again)."""
@@ -266,14 +267,20 @@ class RunFolder:
             episode = record.episode
             self._replies.add(record)
             self._episodes[episode.key, episode.prompt] = place, record.score is None
-            self._prompts.setdefault((episode.arm, episode.meta_step), episode.prompt)
+            self._note_prompt(episode)
         else:
             self._records.put(record.key, record.reflection if isinstance(record, LoggedReflection) else record)
 
+    def _note_prompt(self, episode: Episode) -> None:
+        prompts = self._prompts.setdefault((episode.arm, episode.meta_step), [])
+        if episode.prompt not in prompts:
+            prompts.append(episode.prompt)
+
     def _with_played_prompt(self, arm: str, index: int, reflection: Reflection) -> Reflection:
-        prompt = self._prompts.get((arm, index + 1), reflection.prompt)
-        if prompt == reflection.prompt:
+        played = self._prompts.get((arm, index + 1), [])
+        if not played or reflection.prompt in played:
             return reflection
+        prompt = played[0]
         problem = (
             f"The log had lost the reflection on meta-step {index}. It was made again, and wrote another prompt; the "
             f"prompt that meta-step {index + 1} was played under is kept."
