@@ -18,7 +18,7 @@ from metagym.files import write_whole
 from metagym.optional_attributes import describe
 from metagym.reflectors import Reflector, ReflectorSpec
 from metagym.reflectors.protocol import check_replayed
-from metagym.runs import MANIFEST, RunFolder, read_manifest, read_record
+from metagym.runs import MANIFEST, TUNED, RunFolder, read_manifest, read_record
 from metagym.runs.folder import keeping_model_calls
 from metagym.types import Record, Text, Texts, derive_seed
 
@@ -53,7 +53,7 @@ def tune_constant_prompt(
     check_train_families(config.families, train_families)
     protocol = tuning_config(config, train_families)
     report = evaluate(env, reflector, config=protocol, arm="tuning", kind="tuning", path=path)
-    file = None if path is None else Path(path) / "constant_prompt.json"
+    file = None if path is None else Path(path) / TUNED
     if file is not None and file.exists():  # of this reflector and protocol: the evaluation has compared fingerprints
         return read_record(file, TunedPrompt)
     first = meta_env.default_prompt if config.first_prompt is None else config.first_prompt

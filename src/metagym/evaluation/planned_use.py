@@ -14,6 +14,7 @@ from metagym.evaluation.preset import PresetEnvironment
 from metagym.registration import find_class, make
 from metagym.runs import evaluation_size
 from metagym.runs.cost_estimate import Load, cost_of, estimate_meta_step, loads_of_run
+from metagym.runs.manifest import num_tuning_episodes
 from metagym.types import Record, Text
 
 
@@ -50,8 +51,8 @@ def plan(
         num_episodes = num_arms * evaluation_size(dict(config), is_stream=is_stream, has_kinds=has_kinds)[1]
         num_reflections = reflecting * num_loops * config.num_steps
         if "constant prompt" in controls and (train := environment.train_families):
-            num_episodes += evaluation_size(dict(tuning_config(config, train)), has_kinds=has_kinds)[1]
-            num_episodes += (1 + len(train)) * len(train) * config.num_validation
+            tuning = dict(tuning_config(config, train))
+            num_episodes += evaluation_size(tuning, has_kinds=has_kinds)[1] + num_tuning_episodes(tuning)
             num_reflections += len(train) * config.num_steps
         found.append(
             PlannedUse(

@@ -12,6 +12,7 @@ watching/        follow a run as its folder grows
 
 from metagym.runs.folder import LOG as LOG
 from metagym.runs.folder import REPORT as REPORT
+from metagym.runs.folder import TUNED as TUNED
 from metagym.runs.folder import Key as Key
 from metagym.runs.folder import RunFolder
 from metagym.runs.manifest import MANIFEST as MANIFEST

@@ -42,6 +42,8 @@ LOG = "log.jsonl"
 CALLS = "calls.jsonl"
 REPLIES = "replies.sqlite"
 REPORT = "report.json"
+TUNED = "constant_prompt.json"
+"""The result of a run that tunes a constant prompt."""
 
 
 class RunFolder:

@@ -54,6 +54,11 @@ class Manifest(Record):
         return "stream" if self.evaluation.get("protocol") == "stream" else "evaluation"
 
     @property
+    def is_tuning(self) -> bool:
+        """Whether it is the evaluation that a constant prompt is tuned by."""
+        return self.evaluation is not None and self.evaluation.get("kind") == "tuning"
+
+    @property
     def size(self) -> tuple[int, int]:
         """How many meta-steps were asked for and, at most, how many episodes; 0 means not known."""
         if self.evaluation is None:
@@ -61,7 +66,9 @@ class Manifest(Record):
             return self.num_steps, self.num_steps * batch if isinstance(batch, int) else 0
         try:
             has_kinds = self.evaluation.get("has_kinds", False)
-            return evaluation_size(self.evaluation["config"], is_stream=self.kind == "stream", has_kinds=has_kinds)
+            config = self.evaluation["config"]
+            num_steps, num_episodes = evaluation_size(config, is_stream=self.kind == "stream", has_kinds=has_kinds)
+            return num_steps, num_episodes + self.is_tuning * num_tuning_episodes(config)
         except (KeyError, TypeError):
             return 0, 0
 
@@ -84,6 +91,12 @@ def evaluation_size(config: Mapping[str, Any], *, is_stream: bool = False, has_k
     else:
         scoring = (num_steps + 1) * config["num_validation"] + 3 * num_test
     return num_loops * num_steps, num_loops * (learning + scoring)
+
+
+def num_tuning_episodes(config: Mapping[str, Any]) -> int:
+    """Return how many episodes score the candidates of a tuning: `sp_0` and one prompt a family, on every family."""
+    num_families: int = len(config["families"])
+    return (1 + num_families) * num_families * int(config["num_validation"])
 
 
 def read_manifest(path: Path) -> Manifest:

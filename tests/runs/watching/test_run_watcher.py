@@ -14,6 +14,7 @@ import pytest
 from metagym.budget import Attempt, AttemptOutcome, CallLog
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.evaluation import EvaluationConfig, evaluate
+from metagym.evaluation.constant_prompt import tune_constant_prompt
 from metagym.evaluation.extension import extend
 from metagym.evaluation.family_stream import evaluate_stream
 from metagym.runs import LOG, MANIFEST, Manifest, Role, RunFolder
@@ -171,6 +172,15 @@ def test_an_evaluation_without_a_report_after_its_last_line_is_not_finished(
     assert look(tmp_path / "run").status == "stopped"
     (tmp_path / "run" / "report.json").unlink()
     assert look(tmp_path / "run").status == "stopped"
+
+
+def test_the_tuning_of_a_constant_prompt_is_finished_when_its_candidates_are_scored(
+    make_gates: MakeGates, tmp_path: Path
+) -> None:
+    tune_constant_prompt(make_gates(), "demo", config=CONFIG, train_families=["law-0100"], path=tmp_path / "run")
+    state = look(tmp_path / "run")
+    assert state.status == "finished"
+    assert state.num_episodes <= state.max_episodes
 
 
 def test_a_stream_plays_as_many_episodes_as_are_announced(make_gates: MakeGates, tmp_path: Path) -> None:

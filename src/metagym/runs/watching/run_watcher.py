@@ -13,7 +13,7 @@ import pydantic_core
 from metagym.budget import Attempt, Spending, add_attempt
 from metagym.errors import RunFolderError
 from metagym.files import Tail, written_at
-from metagym.runs import LOG, MANIFEST, REPORT, Manifest, Measurement, Role, evaluation_size, read_manifest
+from metagym.runs import LOG, MANIFEST, REPORT, TUNED, Manifest, Measurement, Role, evaluation_size, read_manifest
 from metagym.runs.folder import CALLS
 from metagym.runs.journal import LOCK, has_writer, living_writer
 from metagym.runs.summary import RunSummary, summary_of
@@ -221,7 +221,8 @@ class RunWatcher:
             is_finished = is_finished and self._num_reflections + is_old >= len(self._rewards)
             is_finished = is_finished or read_times(self.path, last_change=0.0).is_end_of(self.path / LOG)
         else:
-            is_finished = -math.inf < written_at(self.path / LOG) <= written_at(self.path / REPORT)
+            result = TUNED if manifest.is_tuning else REPORT
+            is_finished = -math.inf < written_at(self.path / LOG) <= written_at(self.path / result)
         if is_finished:
             return "finished"
         is_written = has_writer(self.path / LOCK)
