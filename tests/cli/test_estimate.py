@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from metagym.runs import RunFolder
-from metagym.runs.folder import load_ledger
+from metagym.runs.earlier_use import load_ledger
 from tests.cli.conftest import Metagym
 from tests.conftest import Serve
 from tests.test_spending_limits import respond

@@ -17,7 +17,7 @@ from metagym.evaluation.campaign import run_campaign
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.preset import load_preset
 from metagym.runs import Manifest, RunFolder
-from metagym.runs.folder import load_ledger
+from metagym.runs.earlier_use import load_ledger
 from metagym.runs.running import run_experiment
 from metagym.testing import FakeChatModel
 from tests.conftest import MakeGates

@@ -16,7 +16,7 @@ from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.controls import control_arm
 from metagym.report import make_report
 from metagym.runs import Manifest, RunFolder
-from metagym.runs.folder import keeping_model_calls
+from metagym.runs.earlier_use import keeping_model_calls
 from metagym.testing import FakeChatModel
 from metagym.types import Action, MetaStep, Observation, Reflection, Step, StopReason, Trajectory
 from tests.conftest import MakeGates, make_episode, make_step, make_task, make_trajectory

@@ -128,7 +128,7 @@ def _print_episodes(shown: Sequence[Trajectory], *, as_json: bool, record: Recor
 
 
 def _print_summary(folder: RunFolder) -> None:
-    from metagym.runs.folder import load_ledger
+    from metagym.runs.earlier_use import load_ledger
     from metagym.runs.summary import summary_of
 
     summary = summary_of(folder.path, folder.manifest, load_ledger(folder.path).spent())
@@ -237,7 +237,7 @@ def print_spending(run: Path, *, to: Console = console) -> None:
 
 
 def _spending(run: Path) -> list[tuple[str, str, Spending]]:
-    from metagym.runs.folder import load_ledger
+    from metagym.runs.earlier_use import load_ledger
 
     ledger = load_ledger(run)
     keys = sorted({key[:2] for key in ledger.rows()})

@@ -57,7 +57,7 @@ def score_there(
     from metagym.evaluation.campaign import opened
     from metagym.evaluation.transfer import WorldTransfer, transfer_to
     from metagym.files import write_whole
-    from metagym.runs.folder import keeping_model_calls, load_usage
+    from metagym.runs.earlier_use import keeping_model_calls, load_usage
     from metagym.types import digest
 
     numbers = {"num_test": protocol.num_test, "task_seed": protocol.task_seed}

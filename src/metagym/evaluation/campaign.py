@@ -35,7 +35,7 @@ from metagym.files import write_whole
 from metagym.reflectors import Reflector, make_reflector, method_names
 from metagym.registration import RESERVED, check_options, make
 from metagym.runs import MANIFEST, evaluation_size
-from metagym.runs.folder import load_usage
+from metagym.runs.earlier_use import load_usage
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Trajectory
 
 _MODEL_FILES = ("config.json", "adapter_config.json", "metagym.json")

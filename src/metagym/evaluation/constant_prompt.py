@@ -19,7 +19,7 @@ from metagym.optional_attributes import describe
 from metagym.reflectors import Reflector, ReflectorSpec
 from metagym.reflectors.protocol import check_replayed
 from metagym.runs import MANIFEST, TUNED, RunFolder, read_manifest, read_record
-from metagym.runs.folder import keeping_model_calls
+from metagym.runs.earlier_use import keeping_model_calls
 from metagym.types import Record, Text, Texts, derive_seed
 
 

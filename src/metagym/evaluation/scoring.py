@@ -17,7 +17,7 @@ from metagym.meta_episode import TaskQueue, episodes_on
 from metagym.optional_attributes import extension_of
 from metagym.rollout import Recorder
 from metagym.runs import Measurement, RecordStore, Role, RunFolder, measure
-from metagym.runs.folder import keeping_model_calls
+from metagym.runs.earlier_use import keeping_model_calls
 from metagym.types import Episode, MetaStep, Reflection, Task, Trajectory
 
 CHUNK = 1_024

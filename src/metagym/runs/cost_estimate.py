@@ -15,7 +15,8 @@ from metagym.errors import ConfigError
 from metagym.models import ChatModel, estimate_tokens
 from metagym.models.asking import conversation_of
 from metagym.reflectors import ChatReflector
-from metagym.runs.folder import RunFolder, load_ledger
+from metagym.runs.earlier_use import load_ledger
+from metagym.runs.folder import RunFolder
 from metagym.types import MetaStep, Record, Reflection, Trajectory, Usage
 
 

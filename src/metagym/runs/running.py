@@ -14,7 +14,7 @@ from metagym.optional_attributes import describe, extension_of
 from metagym.reflectors import make_reflector
 from metagym.registration import make
 from metagym.runs import Manifest, RunFolder
-from metagym.runs.folder import keeping_model_calls
+from metagym.runs.earlier_use import keeping_model_calls
 from metagym.types import MetaStep
 
 

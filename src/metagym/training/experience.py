@@ -21,7 +21,7 @@ from metagym.optimizers.meta_loop import optimize
 from metagym.optional_attributes import describe, extension_of, import_path
 from metagym.reflectors import ChatReflector, ReflectorSpec, as_reflector
 from metagym.runs import MANIFEST, Manifest, RunFolder
-from metagym.runs.folder import keeping_model_calls, load_usage
+from metagym.runs.earlier_use import keeping_model_calls, load_usage
 from metagym.types import SCHEMA_VERSION, Message, MetaStep, Record, Text, derive_seed, digest
 
 EXPERIENCE = "experience.jsonl"

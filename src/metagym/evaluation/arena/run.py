@@ -38,7 +38,7 @@ from metagym.evaluation.report import EvaluationReport
 from metagym.imports import missing_extra
 from metagym.optimizers import BestOfN, Gepa, InTurn, Optimizer
 from metagym.reflectors import Reflector, make_reflector, method_names, takes_model
-from metagym.runs.folder import load_usage
+from metagym.runs.earlier_use import load_usage
 
 BASELINE: Final = "fixed"
 """The method that changes nothing; the others are paired with it."""
