@@ -20,6 +20,7 @@ from metagym.runs import Manifest, RunFolder
 from metagym.runs.earlier_use import load_ledger
 from metagym.runs.running import run_experiment
 from metagym.testing import FakeChatModel
+from metagym.types import Trajectory
 from tests.conftest import MakeGates
 
 CONFIG = EvaluationConfig(
@@ -113,3 +114,21 @@ def test_a_budget_counts_the_calls_of_arms_that_come_later(tmp_path: Path) -> No
     with pytest.raises(BudgetExceededError):
         run("same again", "no reflection", budget=used + 10)
     assert len(model.calls) == used + 10
+
+
+def test_a_batch_that_was_interrupted_counts_each_episode_once(make_gates: MakeGates, tmp_path: Path) -> None:
+    def interrupt(_: Trajectory) -> None:
+        if run.num_episodes == 3:
+            raise RuntimeError("no space left on device")
+
+    env = make_gates(episodes_per_step=5, max_concurrency=1)
+    with RunFolder.create(tmp_path, Manifest(env_id="x", reflector=None, seed=0, num_steps=1)) as run:
+        env.record_to(run)
+        env.on_episode = interrupt
+        env.reset(seed=0)
+        with pytest.raises(RuntimeError, match="no space left"):
+            env.step("Walk.")
+        assert env.ledger.used.episodes == run.num_episodes == 3
+        env.on_episode = None
+        env.step("Walk.")
+        assert env.ledger.used.episodes == run.num_episodes == 5

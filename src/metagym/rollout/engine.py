@@ -208,12 +208,8 @@ class Player:
     async def play(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
         """Play the episodes and return their records, in the order of `episodes`; see `RolloutEngine.run`."""
         waiting = [episode for episode in episodes if not self._is_finished(episode)]
-        found = (
-            {} if self.recorder is None else {_name_of(item): self.recorder.recall_episode(item) for item in waiting}
-        )
-        recorded = {name: trajectory for name, trajectory in found.items() if trajectory is not None}
-        begun = {"num": len(waiting), "num_recorded": len(recorded)}
-        self.ledger.begin_episodes(**begun)
+        recorded = self._find_recorded(waiting)
+        self.ledger.begin_episodes(len(waiting), num_recorded=len(recorded))
         self._recorded |= recorded
         with self.ledger.timed(), self.ledger.open():
             try:
@@ -222,8 +218,8 @@ class Player:
                 self._finished |= {item.episode.key: item for item in error.trajectories if item.score is not None}
                 self._give_back_failed(error.trajectories, recorded)
                 raise
-            except BaseException:  # the step will be taken again, and counts its episodes then
-                self.ledger.give_back_episodes(**begun)
+            except BaseException:  # the step will be taken again, and counts its episodes then, except recorded ones
+                self.ledger.give_back_episodes(len(waiting), num_recorded=len(self._find_recorded(waiting)))
                 raise
             finally:
                 for name in recorded:
@@ -231,6 +227,12 @@ class Player:
         # Failed episodes are not counted: they are played again, and no method pays for them.
         self._give_back_failed(played, recorded)
         return played
+
+    def _find_recorded(self, episodes: Sequence[Episode]) -> dict[EpisodeName, Trajectory]:
+        if self.recorder is None:
+            return {}
+        found = {_name_of(episode): self.recorder.recall_episode(episode) for episode in episodes}
+        return {name: trajectory for name, trajectory in found.items() if trajectory is not None}
 
     def _give_back_failed(self, played: Sequence[Trajectory], recorded: Container[EpisodeName]) -> None:
         failed = [_name_of(item.episode) for item in played if item.score is None]
