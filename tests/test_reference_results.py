@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -21,15 +22,18 @@ README = ROOT / "README.md"
 PLAYED = {
     **{f"prompts-gates-{size}": ("--worlds", "Gates") for size in ("1.5b", "0.5b", "135m")},
     "prompts-minihack-1.5b": ("--worlds", "MiniHack"),
+    "prompts-tools-1.5b": ("--worlds", "Tools"),
 }
+NEEDS = {"MiniHack": "nle", "Tools": "bfcl_eval"}
 
 
 @pytest.mark.parametrize(
     "name", [name if name == "prompts-gates-1.5b" else pytest.param(name, marks=pytest.mark.slow) for name in PLAYED]
 )
 def test_a_cassette_plays_the_table_of_the_page(name: str, tmp_path: Path) -> None:
-    if "MiniHack" in PLAYED[name]:
-        pytest.importorskip("nle", reason="needs the extra metagym[minihack]")
+    package = NEEDS.get(PLAYED[name][1])
+    if package is not None and importlib.util.find_spec(package) is None:
+        pytest.skip(f"needs the package {package}")
     cassette, episodes = FOLDER / "cassettes" / f"{name}.gz", tmp_path / "episodes.jsonl"
     script = [sys.executable, str(FOLDER / "reference_prompts.py"), str(cassette), *PLAYED[name]]
     done = subprocess.run([*script, "--out", str(episodes)], capture_output=True, text=True, check=True)
@@ -45,7 +49,7 @@ def test_the_page_corrects_the_primary_comparisons_for_the_number_of_worlds() ->
     text = PAGE.read_text(encoding="utf-8")
     rows = re.findall(r"^\| qwen2.5-coder-1.5b \| \w+ \| right \|.*\| ([\d.]+) \|$", text, re.M)
     told = [float(p) for p in re.findall(r"\(p = ([\d.]+?)(?: by Holm[^)]*)?\)", text)]
-    assert told == [pytest.approx(p, abs=0.001) for p in holm([float(row) for row in rows])]
+    assert told == [pytest.approx(p, abs=0.002) for p in holm([float(row) for row in rows])]
 
 
 def test_the_readme_shows_figures_of_the_page() -> None:
