@@ -251,6 +251,19 @@ def test_reading_a_report_needs_no_environment(make_gates: MakeGates, tmp_path: 
 # Failures ---------------------------------------------------------------------------------------------
 
 
+class Stopping(GatesDemoReflector):
+    """The demo reflector, whose server is down at one of its calls."""
+
+    def __init__(self, at_call: int) -> None:
+        self.num_calls, self.at_call = 0, at_call
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Any:
+        self.num_calls += 1
+        if self.num_calls == self.at_call:
+            raise InfrastructureError("the server is down")
+        return await super().reflect(history)
+
+
 def test_a_choice_that_led_to_a_test_is_not_made_again(make_gates: MakeGates, tmp_path: Path) -> None:
     class Hiccup(GatesDemoActor):
         """Fails on the validation tasks of the second seed, unless the prompt is the first one."""
@@ -292,17 +305,8 @@ def test_what_fails_once_is_played_again_and_what_always_fails_is_dropped(make_g
 def test_a_stopped_evaluation_goes_on_and_gives_the_same_report(make_gates: MakeGates, tmp_path: Path) -> None:
     whole = evaluate(make_gates(), "demo", config=SMALL, path=tmp_path / "whole")
 
-    class Stopping(GatesDemoReflector):
-        calls = 0
-
-        async def reflect(self, history: Sequence[MetaStep]) -> Any:
-            Stopping.calls += 1
-            if Stopping.calls == 3:
-                raise InfrastructureError("the server is down")
-            return await super().reflect(history)
-
     with pytest.raises(InfrastructureError, match="the server is down"):
-        evaluate(make_gates(), Stopping(), config=SMALL, path=tmp_path / "run")
+        evaluate(make_gates(), Stopping(3), config=SMALL, path=tmp_path / "run")
     again = evaluate(make_gates(), "demo", config=SMALL, path=tmp_path / "run")
     assert again == whole
     assert sorted((tmp_path / "run" / LOG).read_bytes().splitlines()) == sorted(
@@ -324,24 +328,15 @@ def test_a_failure_that_was_tolerated_stays_one_in_an_evaluation_that_goes_on(
                 raise RuntimeError("hiccup")
             return await super().act(episode, steps, observation)
 
-    class Stopping(GatesDemoReflector):
-        calls = 0
-
-        async def reflect(self, history: Sequence[MetaStep]) -> Any:
-            Stopping.calls += 1
-            if Stopping.calls == 2:
-                raise InfrastructureError("the server is down")
-            return await super().reflect(history)
-
     config = SMALL.model_copy(update={"num_seeds": 1, "retries": 0})
     key = (FAMILIES[0], 0, Role.ONLINE.value, 0)
     scores = []
     with pytest.raises(InfrastructureError, match="the server is down"):
-        evaluate(make_gates(Hiccup(), max_failure_rate=0.9), Stopping(), config=config, path=tmp_path)
+        evaluate(make_gates(Hiccup(), max_failure_rate=0.9), Stopping(2), config=config, path=tmp_path)
     for _ in range(2):
         with RunFolder.open(tmp_path) as run:
             scores.append(run.all(Measurement)[key].scores)
-        evaluate(make_gates(Hiccup(), max_failure_rate=0.9), Stopping(), config=config, path=tmp_path)
+        evaluate(make_gates(Hiccup(), max_failure_rate=0.9), "demo", config=config, path=tmp_path)
     assert scores[0].count(None) == 2
     assert scores[0] == scores[1]
 

@@ -130,9 +130,7 @@ def check_campaign(campaign: Campaign, path: str | Path, check: Callable[[Path, 
                 )
         with opened(environment, config.num_steps, with_sampling(campaign.actor, preset.sampling)) as (env, _):
             for arm in arms_of(env, spec, environment, config, campaign.controls, folder):
-                check(
-                    folder / folder_name(arm.name), prepare_evaluation(env, arm.reflector, config=config, **_about(arm))
-                )
+                check(folder / folder_name(arm.name), prepare_evaluation(env, arm.reflector, config, **_about(arm)))
 
 
 def _keep_campaign(

@@ -67,9 +67,8 @@ def evaluate(
         InfrastructureError: the run stopped; with `path`, calling again resumes it.
     """
     meta_env = meta_env_of(env)
-    prepared = prepare_evaluation(
-        env, reflector, config=config, arm=arm, kind=kind, learn_from=learn_from, optimizer=optimizer
-    )
+    about: dict[str, Any] = {"arm": arm, "kind": kind, "learn_from": learn_from, "optimizer": optimizer}
+    prepared = prepare_evaluation(env, reflector, config or EvaluationConfig(), **about)
     plan, policy, optimizer, manifest = prepared
     config, store = plan.config, open_store(path, manifest)
     with contextlib.closing(store):
@@ -103,17 +102,16 @@ class Prepared(NamedTuple):
 def prepare_evaluation(
     env: gymnasium.Env[Any, Any],
     reflector: ReflectorSpec | Mapping[str, Any] | str,
+    config: EvaluationConfig,
     *,
-    config: EvaluationConfig | None = None,
-    arm: str = "reflector",
-    kind: ArmKind = "method",
-    learn_from: Mapping[str, str] | None = None,
-    optimizer: Optimizer | None = None,
+    arm: str,
+    kind: ArmKind,
+    learn_from: Mapping[str, str] | None,
+    optimizer: Optimizer | None,
 ) -> Prepared:
     """Return all that is decided before the first episode; see `evaluate`."""
     meta_env = meta_env_of(env)
     policy = make_reflector(reflector, demo=meta_env.make_demo_reflector)
-    config = config or EvaluationConfig()
     if optimizer is not None or config.learning_budget is not None:
         config = config.model_copy(update={"replay": False, "learning_budget": config.learning_budget or Budget()})
         optimizer = optimizer or InTurn(config.num_steps)
