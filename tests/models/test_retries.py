@@ -130,7 +130,7 @@ def test_an_open_breaker_fails_calls_at_once_and_lets_one_try_later() -> None:
     policy = retrier(clock, max_retries=50, breaker_failures=2)
     with pytest.raises(ModelUnavailableError):
         run(policy, DOWN)
-    with pytest.raises(ModelUnavailableError, match="The run stops here; what was played is kept"):
+    with pytest.raises(ModelUnavailableError, match="The run stops here; its episodes are kept"):
         run(policy, "ok", each=lambda: tries.append(1))
     assert tries == []
     clock.now += 6

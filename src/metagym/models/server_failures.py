@@ -82,7 +82,7 @@ class Failure(NamedTuple):
     """Whether the client learned from it what the server takes: another request is made at once, and is no retry."""
 
 
-INCOMPLETE: Final = Failure("incomplete reply", "a reply without what was asked for", "", is_lesson=True)
+INCOMPLETE: Final = Failure("incomplete reply", "a reply without the requested fields", "", is_lesson=True)
 """A reply that is paid, and lacks what the server gives if it is asked in another way."""
 
 
@@ -135,7 +135,7 @@ class Breaker:
         self._opened_at = self._clock()
         self._error = ModelUnavailableError(
             f"Expected a reply from {server}, got the same error {self._length} times in a row within "
-            f"{lasted_s:.1f} s, with no success between: {failure.message}. The run stops here; what was played is "
+            f"{lasted_s:.1f} s, with no success between: {failure.message}. The run stops here; its episodes are "
             f"kept. {failure.remedy}"
         )
 

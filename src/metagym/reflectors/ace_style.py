@@ -2,7 +2,7 @@
 
 Source: Zhang et al., "Agentic Context Engineering: Evolving Contexts for Self-Improving Language Models", arXiv
 2510.04618 (2025). A reflector marks which bullets helped or harmed, and a curator returns delta operations. Bullets
-have an id and two counters; plain code merges them and removes duplicates, so no rewrite collapses what was learned.
+have an id and two counters; plain code merges them and removes duplicates, so no rewrite loses an earlier lesson.
 How ours departs: one call is both reflector and curator. Items may also be changed and removed, by their id.
 Duplicates are found by their words, not by embeddings. Above `max_items` the item with the smallest difference of
 helpful and harmful counts is removed. The actor sees the items without ids and counters, because it is not asked which

@@ -173,7 +173,7 @@ def _read_open(run: RunFolder, shown: set[Key]) -> Run:
         problem = "Nothing is measured yet: no meta-step of this evaluation is finished."
         return Run(kind="evaluation", problem=problem, **common)
     if not (folder / REPORT).exists():
-        problem = "This evaluation is not finished: the figures cover what was measured so far."
+        problem = "This evaluation is not finished: the figures cover the measurements so far."
     return Run(kind="evaluation", report=report_of(run), problem=problem, **common)
 
 

@@ -1,7 +1,7 @@
 """Runs on disk: a folder with a manifest and append-only logs that survives `kill -9` and can be resumed.
 
 folder.py        the run folder: write, read, resume      journal.py   an append-only file with one writer
-store.py         records by kind and key                  manifest.py  what was asked for
+store.py         records by kind and key                  manifest.py  the options of a run
 measurements.py  prompts and their scores                 running.py   run an experiment into a folder
 verification.py  play it again and compare                cost_estimate.py  what a run will cost
 lines.py         what a line of the log holds        repair.py    set aside what cannot be read

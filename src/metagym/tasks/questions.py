@@ -69,7 +69,7 @@ def read_questions(
         if other != role:
             raise ConfigError(
                 f"Rows {first} and {number} ask the same question, one with the split {other!r} and one with {role!r}: "
-                f"{text!r:.80}. A measurement would repeat what was learned. Remove one of them."
+                f"{text!r:.80}. Learning and measurement would share a task. Remove one of them."
             )
         name = default if family is None else _text(row, family, "family", number)
         like = "" if kind is None else _text(row, kind, "kind", number)

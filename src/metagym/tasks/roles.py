@@ -43,7 +43,7 @@ def tasks_by_id(tasks: Iterable[Task]) -> dict[str, Task]:
         if other.split != task.split:
             raise ConfigError(
                 f"Expected one role for equal content, got {other.id!r} in {other.split!r} and {task.id!r} in "
-                f"{task.split!r}, with one digest. A measurement would repeat what was learned. Remove one of them."
+                f"{task.split!r}, with one digest. Learning and measurement would share a task. Remove one of them."
             )
         found[task.id] = task
     return found

@@ -95,7 +95,7 @@ def _describing(function: Callable[..., Any]) -> Iterator[None]:
         why = error.message if isinstance(error, PydanticUserError) else in_words(error)
         raise ConfigError(
             f"A type of the tool {function.__name__!r} has no JSON schema: {why.rstrip('.')}. Write a type that "
-            "pydantic reads from JSON, such as int, list[str] or a dataclass, and import it where the tool is defined."
+            "pydantic reads from JSON, such as int, list[str] or a dataclass, and import it in the module of the tool."
         ) from error
 
 
