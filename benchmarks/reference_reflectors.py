@@ -25,12 +25,12 @@ from metagym.evaluation import EvaluationReport
 from metagym.evaluation.arena import Entrant, run_arena
 from metagym.evaluation.preset import Preset, PresetEnvironment
 from metagym.models import Cassette
-from metagym.optimizers import InTurn
-from metagym.reflectors import as_reflector
+from metagym.optimizers import BestOfN, InTurn
+from metagym.reflectors import as_reflector, make_reflector
 from metagym.statistics import holm, mean_interval
 from metagym.types import MetaStep
 
-METHODS = ("fixed", "ict", "ace_style", "exemplars", "best_of_n(ict)")
+METHODS = ("fixed", "ict", "ace_style", "exemplars")
 BATCH = 4
 ACTOR = {"constrain": "auto", "reply_format": "act", "sampling": {"max_tokens": 40}}
 
@@ -45,7 +45,7 @@ def expert(history: Sequence[MetaStep]) -> str:
 
 
 def preset(num_laws: int) -> Preset:
-    """Return the protocol: three batches of four roads, then eight test roads, each law once."""
+    """Return the protocol: twelve roads to learn on, then eight test roads, each law once; nothing is chosen."""
     laws = FAMILIES[81 :: len(FAMILIES) // 20][:num_laws]
     others = FAMILIES[40 :: len(FAMILIES) // 20][:num_laws]
     options = {"max_steps": 12, "score": "progress", "allow_bad_batches": True}
@@ -56,7 +56,7 @@ def preset(num_laws: int) -> Preset:
         num_steps=3,
         episodes_per_step=(BATCH,),
         num_seeds=1,
-        num_validation=1,
+        num_validation=0,
         num_test=2 * BATCH,
     )
 
@@ -101,9 +101,14 @@ def main() -> None:
         if asked.model is None:
             actor, model = replayed(actor, "actor", str(path)), replayed(model, "reflector", str(path))
         with closing(Cassette(path, mode="read-through" if asked.model else "replay")) as cassette, cassette.open():
+            best = make_reflector({"method": "ict", **model})
+            entrants = [
+                Entrant("best_of_n(ict)", best, BestOfN(n=2, num_steps=1)),  # 4 roads, and 4 for each candidate
+                Entrant("expert", as_reflector(expert), InTurn(3)),
+            ]
             (bout,) = run_arena(
                 plan,
-                [*METHODS, Entrant("expert", as_reflector(expert), InTurn())],
+                [*METHODS, *entrants],
                 actor=actor,
                 model=model,
                 path=asked.out,

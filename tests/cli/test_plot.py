@@ -75,6 +75,12 @@ def test_runs_that_were_not_measured_alike_are_refused_by_name(make_gates: MakeG
     assert not Path("a.svg").exists()
 
 
+def test_an_evaluation_without_validation_tasks_has_no_curve(make_gates: MakeGates) -> None:
+    evaluate(make_gates(), "demo", config=CONFIG.model_copy(update={"num_validation": 0}), path="short")
+    with pytest.raises(ConfigError, match=r"short has no learning curve: .* num_validation=0.* metagym show short"):
+        plot("short", "-o", "a.svg")
+
+
 def test_a_run_with_nothing_finished_says_so(make_gates: MakeGates) -> None:
     play("single")
     evaluate(make_gates(), "demo", config=CONFIG, path="evaluation")

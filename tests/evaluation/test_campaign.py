@@ -85,6 +85,13 @@ def test_a_control_that_cannot_be_made_is_refused_before_anything_is_played(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_constant_prompt_without_validation_tasks_is_refused_before_anything_is_played(tmp_path: Path) -> None:
+    preset = load_preset("ict-small").model_copy(update={"controls": ("constant prompt",), "num_validation": 0})
+    with pytest.raises(ConfigError, match="validation tasks to choose a constant prompt on, got num_validation=0"):
+        run_campaign(preset, actor="demo", reflector="demo", path=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_campaign_evaluates_all_arms_and_resumes_in_its_folder(tmp_path: Path) -> None:
     update = {"num_seeds": 2, "num_steps": 2, "num_validation": 3, "num_test": 3}
     preset = load_preset("ict-small").model_copy(update=update)

@@ -30,7 +30,7 @@ from metagym.evaluation.plan import Plan
 from metagym.evaluation.preset import MAX_FAMILIES, preset_for
 from metagym.evaluation.store import read_report
 from metagym.reflectors import ChatReflector
-from metagym.runs import LOG, Measurement, Role, RunFolder
+from metagym.runs import LOG, Measurement, Role, RunFolder, evaluation_size
 from metagym.testing import FakeChatModel, ScriptedActor
 from metagym.types import Action, Episode, MetaStep, Observation, Step, Task
 from tests.conftest import FailingEnv, MakeGates, gates_of, run_python
@@ -45,6 +45,38 @@ SMALL = CONFIG.model_copy(update={"families": FAMILIES[:1], "num_steps": 2, "num
 
 def verdict_of(env: GatesMetaEnv, reflector: Any, config: EvaluationConfig = CONFIG) -> EvaluationReport:
     return evaluate(env, reflector, config=config)
+
+
+# Without validation tasks -----------------------------------------------------------------------------
+
+
+def test_without_validation_tasks_the_last_prompt_decides_and_is_tested_once(
+    make_gates: MakeGates, tmp_path: Path
+) -> None:
+    config = SMALL.model_copy(update={"num_validation": 0})
+    report = evaluate(make_gates(GatesDemoActor(slip=0.1)), planted.Oracle(), config=config, path=tmp_path / "run")
+    assert {item.chosen for item in report.prompts} == {config.num_steps}
+    assert report.overall.gain == report.overall.last_gain
+    assert report.verdict.startswith("better than sp_0")
+    assert "last prompt" not in report.verdict  # it is the prompt that was chosen
+    assert report.overall.optimism is None
+    assert not any(report.overall.validation)
+    with RunFolder.open(tmp_path / "run") as run:
+        played = Counter(item.episode.arm.split("/")[-1] for item in run.episodes())
+        roles = {item.role for item in run.all(Measurement).values()}
+    tests = config.num_seeds * config.num_test
+    assert {arm: num for arm, num in played.items() if arm.startswith("test")} == {
+        "test chosen": tests,
+        "test first": tests,
+    }
+    assert roles == {Role.ONLINE, Role.REPLAY, Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST}
+    assert sum(played.values()) == evaluation_size(dict(config))[1]
+
+
+def test_a_harmful_last_prompt_is_called_worse_without_validation_tasks(make_gates: MakeGates) -> None:
+    update = {"families": FAMILIES[:1], "first_prompt": planted.right_prompt(FAMILIES[0]), "num_validation": 0}
+    report = verdict_of(make_gates(GatesDemoActor(slip=0.1)), planted.Degrader(), CONFIG.model_copy(update=update))
+    assert report.verdict.startswith("worse than sp_0")
 
 
 # Planted reflectors -----------------------------------------------------------------------------------

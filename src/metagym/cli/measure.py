@@ -247,7 +247,8 @@ def arena_command(
         return
     for bout in bouts:
         print_parts(standings_tables(bout.standings))
-        print_text(f"\nThe records, the standings (arena.md, .csv, .json) and their curves are in {bout.folder}.")
+        curves = " and their curves" if bout.standings.curves else ""
+        print_text(f"\nThe records, the standings (arena.md, .csv, .json){curves} are in {bout.folder}.")
     try:
         print_text(f"The report to look at: {make_report([path], path / 'report.html').path}")
     except MissingExtraError as error:

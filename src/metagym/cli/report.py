@@ -68,6 +68,11 @@ def _draw_evaluations(folders: Sequence[Path]) -> Figure:
 
     reports = [read_report(folder) for folder in folders]
     for folder, report in zip(folders, reports, strict=True):
+        if not report.config.num_validation:
+            raise ConfigError(
+                f"{folder} has no learning curve: it was evaluated with num_validation=0, so that only sp_0 and the "
+                f"last prompt were scored. metagym show {folder} prints these scores."
+            )
         if not any(report.overall.validation):
             raise RunFolderError(
                 f"{folder} cannot be drawn yet: no prompt has a validation score. To see its progress: metagym watch "

@@ -30,8 +30,9 @@ class EvaluationConfig(Record):
     """S: meta-episodes of a family. The replicates."""
     first_seed: int = Field(default=0, ge=0)
     """The seeds are `first_seed` to `first_seed + num_seeds - 1`."""
-    num_validation: int = Field(default=25, ge=1)
-    """Tasks of a family that choose the prompt: the same for all prompts, seeds and arms."""
+    num_validation: int = Field(default=25, ge=0)
+    """Tasks of a family that choose the prompt: the same for all prompts, seeds and arms. With 0 nothing is chosen:
+    the last prompt is tested beside `sp_0`, and there is no curve of validation scores."""
     num_test: int = Field(default=50, ge=1)
     """Tasks of a family that choose nothing: the same for all seeds and arms."""
     test_repetitions: int = Field(default=1, ge=1)
@@ -61,6 +62,11 @@ class EvaluationConfig(Record):
                 "and the greatest score that an episode can have."
             )
         return self
+
+    @property
+    def num_tested(self) -> int:
+        """The prompts of a meta-episode that are tested: `sp_0`, the last one, and the chosen one if one is chosen."""
+        return 3 if self.num_validation else 2
 
     @property
     def seeds(self) -> range:

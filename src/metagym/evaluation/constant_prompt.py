@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 
 from metagym.env import MetaEnv, meta_env_of
+from metagym.errors import ConfigError
 from metagym.evaluation import evaluate
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import check_train_families
@@ -101,5 +102,10 @@ def _recording(env: MetaEnv, path: str | Path | None) -> Iterator[None]:
 
 def tuning_config(config: EvaluationConfig, train_families: Sequence[str]) -> EvaluationConfig:
     """Return the protocol that finds the candidates: one seed a meta-train family, and the smallest test."""
+    if not config.num_validation:
+        raise ConfigError(
+            "Expected validation tasks to choose a constant prompt on, got num_validation=0. Raise it, or leave this "
+            "control out."
+        )
     update = {"families": tuple(train_families), "num_seeds": 1, "num_test": 1, "replay": False}
     return config.model_copy(update=update)

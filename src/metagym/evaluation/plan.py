@@ -123,6 +123,8 @@ class Plan:
         )
 
     def _draw_tasks(self, env: MetaEnv, family: str, role: str, num_tasks: int) -> tuple[Task, ...]:
+        if num_tasks == 0:
+            return ()
         rng = np.random.default_rng(derive_seed(role, self.config.task_seed, family))
         try:
             return env.task_set.draw(num_tasks, rng=rng, families=[family], split=role)

@@ -83,10 +83,15 @@ def evaluate(
                 scorer.measure(_replays(loops))
                 scorer.measure(request for loop in loops for request in on_seen_kinds(meta_env.task_set, loop))
             scorer.guard.open("validation")
-            scorer.measure(_validations(plan, loops, store))
-            chosen = [_choose(scorer, loop) for loop in loops]
+            if config.num_validation:
+                scorer.measure(_validations(plan, loops, store))
+                chosen = [_choose(scorer, loop) for loop in loops]
+            else:
+                chosen = [config.num_steps for _ in loops]
             scorer.guard.open("test")
             scorer.measure(_tests(plan, loops, chosen))
+            if not config.num_validation:
+                _keep_last(scorer, loops)
         return report_of(store)
 
 
@@ -172,7 +177,18 @@ def _choose(scorer: Scorer, loop: Loop) -> int:
 
 def _tests(plan: Plan, loops: Sequence[Loop], chosen: Sequence[int]) -> Iterator[Request]:
     for loop, index in zip(loops, chosen, strict=True):
-        numbers = {Role.TEST_CHOSEN: index, Role.TEST_FIRST: 0, Role.TEST_LAST: len(loop.prompts) - 1}
+        numbers = {Role.TEST_CHOSEN: index, Role.TEST_FIRST: 0}
+        if plan.config.num_validation:
+            numbers[Role.TEST_LAST] = len(loop.prompts) - 1
         for role, number in numbers.items():
             tasks = plan.test[loop.family] * plan.config.test_repetitions
             yield Request(loop, loop.family, role, number, loop.prompts[number], tasks)
+
+
+def _keep_last(scorer: Scorer, loops: Sequence[Loop]) -> None:
+    """Keep the scores of the chosen prompt as those of the last one: it is the last one, and is tested once."""
+    for loop in loops:
+        key = (loop.family, loop.seed, Role.TEST_CHOSEN.value, len(loop.prompts) - 1)
+        measurement = scorer.store.get(Measurement, key)
+        assert measurement is not None
+        scorer.keep(measurement.model_copy(update={"role": Role.TEST_LAST, "usage": Usage()}))

@@ -173,7 +173,8 @@ def build_report(
     last = None if overall.last_gain is None else at_any_look(overall.last_gain, bounds=bounds)
     notes += gain.notes
     followed = (gain.normal, last) if len(looks) > 1 else (overall.gain, overall.last_gain)
-    verdict = _verdict(*followed, looks=looks if len(looks) > 1 else (), largest=bounds[1])
+    gain_of_last = followed[1] if config.num_validation else None  # without validation it is the gain
+    verdict = _verdict(followed[0], gain_of_last, looks=looks if len(looks) > 1 else (), largest=bounds[1])
     gaps = over_families(figures, "memorisation_gap")
     return EvaluationReport(
         arm=arm,

@@ -132,7 +132,7 @@ def what_it_buys(report: EvaluationReport) -> list[Purchase]:
     """
     parts, config = variance_parts(report), report.config
     families, seeds, tasks, times = len(report.families), config.num_seeds, config.num_test, config.test_repetitions
-    test = 3 * tasks * times
+    test = config.num_tested * tasks * times
     scale = report.scale
     plays = 1 + config.replay + 2 * (report.overall.kinds_gain is not None)
     learning = config.num_steps * config.episodes_per_step * plays
@@ -140,7 +140,7 @@ def what_it_buys(report: EvaluationReport) -> list[Purchase]:
     factor = 1 + seed / test  # the tests of all seeds that the same money pays
 
     def purchase(what: str, num_seeds: int, num_test: int, repetitions: int) -> Purchase:
-        episodes = families * num_seeds * (seed - test + 3 * num_test * repetitions)
+        episodes = families * num_seeds * (seed - test + config.num_tested * num_test * repetitions)
         sizes = {"num_seeds": num_seeds, "num_test": num_test, "test_repetitions": repetitions}
         widths = [_half_width(parts, scale, families, *sizes.values(), is_new=is_new) for is_new in (False, True)]
         return Purchase(what=what, **sizes, num_episodes=episodes, these_tasks=widths[0], new_tasks=widths[1])

@@ -43,10 +43,11 @@ def _evaluation_headline(run: Run, report: EvaluationReport, group: Sequence[Run
     if report.num_seeds != config.num_seeds:
         seeds = f"{report.num_seeds} of {seeds}"
     sentence = f"{run.name} is {first}" if first.startswith(("better", "worse", "not shown")) else first
+    tested = "prompt chosen on validation" if config.num_validation else "last prompt"
     return (
         f"{sentence}: {rest}" if rest else sentence,
         (f"{further[0].upper()}{further[1:]}. " if further else "")
-        + "Test score of the prompt chosen on validation, minus the score of sp_0. "
+        + f"Test score of the {tested}, minus the score of sp_0. "
         f"{plural(len(config.families), 'family')}, {seeds}, {config.num_test} test tasks each"
         + (f"; compared with {' and '.join(against)}." if against else "; no other arm to compare with."),
     )

@@ -27,7 +27,7 @@ from metagym.types import digest
 
 SCRIPT = ("elements", "payload", "words", "list", "map", "messages", "episode", "compare", "prompts", "navigation")
 """The parts of the script in `static/script/`, in order: later parts use earlier ones; the last one starts the page."""
-PARTS = ("band", "again", "others", "online", "dots")
+PARTS = ("line", "band", "again", "others", "online", "dots")
 """Parts of a panel that the legend names only if they are drawn."""
 
 

@@ -89,7 +89,7 @@ def evaluation_size(config: Mapping[str, Any], *, is_stream: bool = False, has_k
     if is_stream:  # sp_0 on the test tasks of all families, and again after each family's block
         scoring = (len(config["families"]) + 1) * num_test
     else:
-        scoring = (num_steps + 1) * config["num_validation"] + 3 * num_test
+        scoring = (num_steps + 1) * config["num_validation"] + (3 if config["num_validation"] else 2) * num_test
     return num_loops * num_steps, num_loops * (learning + scoring)
 
 

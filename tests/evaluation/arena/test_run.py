@@ -99,6 +99,19 @@ def test_your_own_method_takes_part(preset: Preset, tmp_path: Path) -> None:
     assert [row.arm for row in found.standings.rows] == ["fixed", "mine"]
 
 
+def test_without_validation_tasks_the_standings_are_the_same_and_there_are_no_curves(
+    preset: Preset, tmp_path: Path
+) -> None:
+    rows = []
+    for name, num_validation in (("with", 4), ("without", 0)):
+        small = preset.model_copy(update={"controls": (), "num_validation": num_validation})
+        (found,) = run_arena(small, ["fixed", "demo"], actor="demo", path=tmp_path / name)
+        rows.append(found.standings.rows)
+        assert bool(found.standings.curves) == (num_validation > 0)
+    assert not (found.folder / "arena.png").exists()
+    assert rows[0] == rows[1]
+
+
 def test_each_method_has_a_long_and_a_constant_prompt_of_its_own(preset: Preset, tmp_path: Path) -> None:
     update = {"num_seeds": 1, "num_steps": 2, "controls": ("long prompt", "constant prompt")}
     small = preset.model_copy(update=update)

@@ -163,8 +163,13 @@ def read_standings(folder: str | Path) -> Standings:
 
 
 def curves_of(reports: Sequence[EvaluationReport]) -> tuple[EffortCurve, ...]:
-    """Return the curves of all arms on common axes. An axis along which learning took nothing is left out."""
-    found = []
+    """Return the curves of all arms on common axes. An axis along which learning took nothing is left out.
+
+    Without validation tasks there are none.
+    """
+    found: list[EffortCurve] = []
+    if not all(report.config.num_validation for report in reports):
+        return ()
     for axis in AXES:
         end = max((max(_places(item, axis)) for report in reports for item in report.learned), default=0.0)
         if end > 0:

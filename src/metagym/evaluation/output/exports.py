@@ -46,7 +46,10 @@ def write_parquet(run: RunFolder, path: str | Path) -> int:
 
 
 def write_standings(standings: Standings, folder: str | Path) -> list[Path]:
-    """Write `arena.json`, `arena.md`, `arena.csv` and, if matplotlib is installed, `arena.png`; return the paths."""
+    """Write `arena.json`, `arena.md`, `arena.csv`, and `arena.png` if there are curves and matplotlib is installed.
+
+    Return the paths.
+    """
     texts = {
         "arena.json": standings.model_dump_json(indent=2) + "\n",
         "arena.md": to_markdown(standings),
@@ -62,10 +65,12 @@ def write_standings(standings: Standings, folder: str | Path) -> list[Path]:
             f"Expected a place for the standings that can be written at {folder}: {error}. The records of the arms are "
             "kept there; make room, and run the same command again."
         ) from error
+    paths = [folder / name for name in texts]
     with contextlib.suppress(MissingExtraError):
-        write_figure(plot_standings(standings), folder / "arena.png")
-        return [*(folder / name for name in texts), folder / "arena.png"]
-    return [folder / name for name in texts]
+        if standings.curves:
+            write_figure(plot_standings(standings), folder / "arena.png")
+            paths.append(folder / "arena.png")
+    return paths
 
 
 def to_markdown(standings: Standings) -> str:

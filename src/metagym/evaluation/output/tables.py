@@ -77,7 +77,11 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
         *EFFECTS,
         *report.notes,
         f"online score per meta-step:  {' '.join(map(mean_text, report.overall.online))}",
-        f"validation score per prompt: {' '.join(map(mean_text, report.overall.validation))}",
+        *(
+            [f"validation score per prompt: {' '.join(map(mean_text, report.overall.validation))}"]
+            if report.config.num_validation
+            else []
+        ),
         f"invalid actions on the test tasks: {mean_text(report.overall.invalid_action_rate)} under the chosen prompt, "
         f"{mean_text(report.overall.invalid_action_rate_first)} under sp_0",
         "tokens: " + ", ".join(tokens),
