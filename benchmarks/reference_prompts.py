@@ -35,6 +35,8 @@ from metagym.types import Trajectory
 
 MAX_REPLY_TOKENS = {"act": 40, "react": 300, "call": 200}
 PROMPTS = ("default", "right", "wrong", "other family")
+RANDOM, TIMES = "random actor", 5
+"""The row of an actor that draws its actions, and how many times as many tasks it plays."""
 
 
 class Cluster(NamedTuple):
@@ -55,6 +57,8 @@ class World(NamedTuple):
     clusters: tuple[Cluster, ...]
     num_tasks: int = 3
     """The tasks of a cluster; the local server has four slots."""
+    lists_actions: bool = True
+    """Whether a random actor can play it."""
 
 
 def lines(lessons: Mapping[str, str]) -> str:
@@ -135,7 +139,7 @@ def tools() -> World:
         lessons = {"right": lines(right), "wrong": lines(exchanged(right)), "other family": lines(of_api[other])}
         ids = [task.id for task in load_tasks().values() if task.family == own and task.is_solvable]
         clusters += [Cluster(own, n, lessons, tuple(ids[3 * n : 3 * n + 3])) for n in range(4)]
-    return World({"max_steps": 10, "score": "progress"}, tuple(clusters))
+    return World({"max_steps": 10, "score": "progress"}, tuple(clusters), lists_actions=False)
 
 
 WORLDS = {"Gates": gates, "ALFWorld": alfworld, "MiniHack": minihack, "Tools": tools}
@@ -160,12 +164,15 @@ def play(name: str, world: World, cluster: Cluster, prompt: str, actor: Actor) -
 
 
 def means_of(world: str, actor: Actor, keep: Callable[[str], object]) -> dict[str, list[float]]:
-    """Play a world; return the mean score of each cluster under each prompt. `keep` gets each episode's line."""
+    """Play a world; return the mean score of each cluster in each row. `keep` gets each episode's line."""
     made = WORLDS[world]()
-    means: dict[str, list[float]] = {prompt: [] for prompt in PROMPTS}
+    more, drawing = made._replace(num_tasks=TIMES * made.num_tasks), make_actor("random")
+    rows = [*PROMPTS, RANDOM] if made.lists_actions else PROMPTS
+    means: dict[str, list[float]] = {prompt: [] for prompt in rows}
     for cluster in made.clusters:
-        for prompt in PROMPTS:
-            played = play(world, made, cluster, prompt, actor)
+        for prompt in rows:
+            is_random = prompt == RANDOM
+            played = play(world, more if is_random else made, cluster, prompt, drawing if is_random else actor)
             for trajectory in played:
                 told = {"world": world, "cluster": [cluster.family, cluster.seed], "prompt": prompt}
                 keep(json.dumps({**told, "episode": trajectory.model_dump(mode="json")}) + "\n")
@@ -175,25 +182,30 @@ def means_of(world: str, actor: Actor, keep: Callable[[str], object]) -> dict[st
 
 
 def print_results(model: str, results: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
-    """Print one line for each world and prompt; `p` is that of the primary comparisons, Holm over the worlds."""
+    """Print one line for each world and prompt, and for the random actor.
+
+    `p` is that of the primary comparisons, Holm over the worlds.
+    """
     gains = {
         (world, prompt): mean_interval([a - b for a, b in zip(means[prompt], means["default"], strict=True)])
         for world, means in results.items()
-        for prompt in PROMPTS[1:]
+        for prompt in means
+        if prompt != "default"
     }
     primary = (gains[world, "right"] for world in results)
     p_values = holm([1.0 if gain is None or gain.p_value is None else gain.p_value for gain in primary])
     adjusted = dict(zip(results, p_values, strict=True))
     rows = []
     for world, means in results.items():
-        for prompt in PROMPTS:
+        for prompt in means:
             gain = gains.get((world, prompt))
             has_ends = gain is not None and gain.low is not None
             shown = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain is not None and has_ends else ""
             p = f"{adjusted[world]:.3f}" if prompt == "right" else ""
             num, mean = len(means[prompt]), sum(means[prompt]) / len(means[prompt])
-            size = f"{num} / {num * WORLDS[world]().num_tasks}"
-            rows.append((model, world, prompt, size, f"{mean:.3f}", shown, p))
+            is_random = prompt == RANDOM
+            size = f"{num} / {num * WORLDS[world]().num_tasks * (TIMES if is_random else 1)}"
+            rows.append(("-" if is_random else model, world, prompt, size, f"{mean:.3f}", shown, p))
     print_table(("model", "world", "prompt", "clusters / episodes", "score", "minus default [95 %]", "p (Holm)"), *rows)
 
 
