@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from metagym.actor import ChatActor
-from metagym.bad_replies import REMEDIES, ReplyCounts, kind_of, unused_reflections
+from metagym.bad_replies import REMEDIES, ReplyCounts, common_problem, kind_of, unused_reflections
 from metagym.cli.application import app
 from metagym.report import make_report
 from metagym.runs import RunFolder
@@ -60,6 +60,13 @@ def test_a_share_of_episodes_that_ended_by_the_server_is_a_warning(reason: StopR
 def test_each_kind_is_counted_once_and_several_may_be_said() -> None:
     found = ReplyCounts([episode(*BAD.values())]).warnings
     assert [warning.partition(" were ")[2].partition(":")[0] for warning in found] == list(BAD)
+
+
+def test_a_reply_of_several_calls_is_one_reply() -> None:
+    both = Completion(text="", tool_calls=("{}", "{}"))
+    batch = [make_trajectory([step(both), step(None), step(both), step(None)])]
+    assert ReplyCounts(batch).warnings[0].startswith("100 % of the replies (2 of 2) were without a valid action")
+    assert common_problem(batch) == "no action was valid, as in the first: 'push'"
 
 
 @pytest.mark.parametrize(

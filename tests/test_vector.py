@@ -103,6 +103,17 @@ def test_a_masked_reset_leaves_the_others_where_they_are() -> None:
     assert envs.step(("a", "b"))[4]["task_ids"][1] == other.step(("a", "b"))[4]["task_ids"][1]
 
 
+def test_a_seed_is_not_taken_by_those_that_the_mask_leaves_out() -> None:
+    envs, other = make(num_envs=2), make(num_envs=2)
+    for each in (envs, other):
+        each.reset(seed=0)
+        each.step(("a", "b"))
+    envs.reset(seed=0, options={"reset_mask": np.array([True, False])})
+    for each in (envs, other):
+        each.reset(options={"reset_mask": np.array([False, True])})
+    assert envs.step(("a", "b"))[4]["task_ids"][1] == other.step(("a", "b"))[4]["task_ids"][1]
+
+
 def test_equal_seeds_give_equal_steps() -> None:
     first, second = make(), make()
     first.reset(seed=[7, 8, 9])

@@ -44,8 +44,8 @@ class ReplyCounts:
         if trajectory.score is None:
             return
         self._num_episodes += 1
-        self._num_replies += len(trajectory.steps)
-        for step in trajectory.steps:
+        for step in replies_of(trajectory):
+            self._num_replies += 1
             if kind := kind_of(step):
                 self._bad[kind] += 1
         if trajectory.stop_reason in END_REMEDIES:
@@ -77,6 +77,14 @@ def unused_reflections(reflections: Iterable[Reflection]) -> tuple[str, ...]:
         return ()
     counts = f"{_share(len(found), len(problems))} of the reflections ({len(found):,} of {len(problems):,})"
     return (f"{counts} had a problem, such as: {found[-1]}",)
+
+
+def replies_of(trajectory: Trajectory) -> tuple[Step, ...]:
+    """Return one step for each reply: the first of each that holds several calls. Without a model it is each step."""
+    steps = trajectory.steps
+    if not steps or steps[0].action.completion is None:
+        return steps
+    return tuple(step for step in steps if step.action.completion is not None)
 
 
 def kind_of(step: Step) -> str:
@@ -114,8 +122,9 @@ def common_problem(trajectories: Sequence[Trajectory]) -> str:
                 "prompt and the observations, and serve the model with a larger context"
             )
     steps = [step for item in played for step in item.steps]
-    completions = [step.action.completion for step in steps if step.action.completion is not None]
-    if not steps or len(completions) < len(steps) or any(step.is_valid for step in steps):
+    replies = [step.action.completion for item in played for step in replies_of(item)]
+    completions = [reply for reply in replies if reply is not None]
+    if not steps or len(completions) < len(replies) or any(step.is_valid for step in steps):
         return ""
     if all(item.finish_reason == "length" for item in completions):
         return f"every reply was cut off: {REMEDIES['cut off']}"

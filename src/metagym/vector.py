@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium.utils.seeding import np_random
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
 
 from metagym.env import MetaEnv, reset_option
 from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError
@@ -84,11 +85,11 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
     ) -> tuple[tuple[Batch, ...], dict[str, Any]]:
         """Start all meta-episodes, or those that `options["reset_mask"]` (bool, shape `[num_envs]`) marks.
 
-        An int seeds meta-episode i with `seed + i`. With `same_tasks` all take the first seed. The observation of a
-        meta-episode that is not marked is its last one.
+        An int seeds meta-episode i with `seed + i`; one that is not marked takes none. With `same_tasks` all take the
+        first seed. The observation of a meta-episode that is not marked is its last one.
         """
         mask = self._read_mask(options)
-        self._seed(self._read_seeds(seed))
+        self._seed(self._read_seeds(seed), mask)
         infos: dict[str, Any] = {}
         for index in np.flatnonzero(mask):
             arm = f"{self.env.config.arm}/{index}"
@@ -181,7 +182,7 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
             return [operator.index(seed) + i for i in range(self.num_envs)]
         return [seed] * self.num_envs
 
-    def _seed(self, seeds: Sequence[object]) -> None:
+    def _seed(self, seeds: Sequence[object], mask: NDArray[np.bool_]) -> None:
         if len(seeds) != self.num_envs:
             raise ConfigError(f"Expected {self.num_envs} seeds, got {len(seeds)}.")
         seeded = [_generator(seed) for seed in seeds]  # all are checked before one is used
@@ -190,8 +191,9 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
             if seeds[0] is not None or not self._rngs:
                 self._rngs = [copy.deepcopy(seeded[0]) for _ in seeds]
         else:
+            kept = [seed is None or not is_marked for seed, is_marked in zip(seeds, mask, strict=True)]
             rngs = self._rngs or seeded
-            self._rngs = [old if seed is None else new for seed, old, new in zip(seeds, rngs, seeded, strict=True)]
+            self._rngs = [old if keep else new for keep, old, new in zip(kept, rngs, seeded, strict=True)]
 
 
 def _generator(seed: Any) -> np.random.Generator:

@@ -209,6 +209,47 @@ def test_a_server_is_asked_once_how_it_takes_tools() -> None:
     assert asked == 1
 
 
+def test_the_question_for_a_call_does_not_depend_on_which_episode_asks_first() -> None:
+    seeds = []
+    for first in (0, 1):
+        with FakeOpenAIServer(scripted(BOTH, "a", "b")) as server:
+            env = ScalesMetaEnv({"model": "m", "base_url": server.base_url}, episodes_per_step=1)
+            env.reset(seed=first)
+            env.step("Weigh them.")
+            env.close()
+            seeds.append([item.body["seed"] for item in server.requests[:2]])
+    assert seeds[0][0] == seeds[1][0]
+    assert seeds[0][1] != seeds[1][1]
+
+
+THINKING = BOTH._replace(reasoning="They look alike. " * 400)
+
+
+def test_reasoning_that_is_not_sent_takes_no_room_in_the_context() -> None:
+    thinking = THINKING._replace(says_usage=False)
+    _, requests = play(scripted(thinking, thinking, "b"), context_tokens=2_000, sampling={"max_tokens": 100})
+    assert len(requests[2].body["messages"]) == 2 + 2 * 3
+
+
+def test_reasoning_that_is_sent_back_takes_room_in_the_context() -> None:
+    def strict(request: ServerRequest) -> str | ServerReply:
+        turns = [item for item in request.messages if item["role"] == "assistant"]
+        if any("reasoning_content" not in item for item in turns):
+            return ServerReply("`reasoning_content` must be passed back to the API.", status=400)
+        return scripted(*[THINKING._replace(says_usage=False)] * 3, "b")(request)
+
+    _, requests = play(strict, context_tokens=2_000, sampling={"max_tokens": 100})
+    assert "left out" in requests[-1].messages[1]["content"]
+
+
+def test_a_budget_reserves_no_reasoning_that_is_not_sent() -> None:
+    with FakeOpenAIServer(scripted(*[THINKING] * 2, "b")) as server:
+        actor = {"model": "m", "base_url": server.base_url, "sampling": {"max_tokens": 100}}
+        with ScalesMetaEnv(actor, episodes_per_step=1, max_steps=8, budget={"tokens": 16_000}) as env:
+            env.reset(seed=0)
+            assert env.step("Weigh them.")[0][0].score is not None
+
+
 def test_reasoning_is_handed_back_only_to_a_server_that_wants_it() -> None:
     thinking = BOTH._replace(reasoning="They look alike.")
     _, requests = play(scripted(thinking, "a", "b"))

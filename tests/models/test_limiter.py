@@ -160,6 +160,30 @@ def test_no_sixty_seconds_hold_more_than_the_limits(requests: int, tokens: int, 
         assert sum(inside) <= tokens or len(inside) == 1  # one amount above the limit passes alone
 
 
+def test_a_small_call_does_not_overtake_a_large_one_that_waits() -> None:
+    async def main() -> list[int]:
+        clock, nap, order = Clock(), asyncio.get_running_loop().create_future(), []
+
+        async def sleep(seconds: float) -> None:
+            await nap
+            await clock.sleep(seconds)
+
+        it = AdaptiveLimiter(8, clock=clock, sleep=sleep, tokens_per_minute=100)
+
+        async def call(num_tokens: int) -> None:
+            await it.acquire(num_tokens)
+            order.append(num_tokens)
+
+        await it.acquire(60)
+        calls = [asyncio.create_task(call(80)), asyncio.create_task(call(10))]
+        await asyncio.sleep(0.0)
+        nap.set_result(None)
+        await asyncio.gather(*calls)
+        return order
+
+    assert asyncio.run(main()) == [80, 10]
+
+
 def test_the_tokens_that_a_call_used_correct_its_estimate() -> None:
     async def main() -> None:
         clock = Clock()

@@ -108,6 +108,19 @@ def test_calls_of_other_ids_are_other_calls(index: dict[str, int]) -> None:
     assert [(call["id"], call["function"]["arguments"]) for call in calls] == [("a", '{"door": 1}'), ("b", "{} ")]
 
 
+def test_an_id_without_a_name_begins_no_call() -> None:
+    parts = [  # older versions of vLLM, Poolside
+        {"index": 0, "id": "a", "type": "function", "function": {"name": "open"}},
+        {"index": 0, "id": "b", "function": {"arguments": '{"door"'}},
+        {"index": 0, "id": "c", "function": {"arguments": ": 1}"}},
+    ]
+    chunks = [{"choices": [{"delta": {"tool_calls": [part]}}]} for part in parts]
+    response = read_stream(sse(*chunks, chunk("", "tool_calls")).encode())
+    calls = response["choices"][0]["message"]["tool_calls"]
+    function = {"name": "open", "arguments": '{"door": 1}'}
+    assert calls == [{"id": "a", "type": "function", "function": function}]
+
+
 def test_a_late_stop_hides_no_reply_that_was_cut_off() -> None:
     response = read_stream(sse(chunk("ok", "length"), chunk("", "stop"), ENDED[1]).encode())
     assert response["choices"][0]["finish_reason"] == "length"

@@ -112,7 +112,21 @@ def test_a_stream_cut_in_the_middle_is_of_unknown_cost_and_retried(serve: Serve,
 def test_a_stream_that_ends_without_its_end_was_cut_by_a_proxy(serve: Serve) -> None:
     model = model_at(serve(Then(ServerReply(raw=sse(chunk("Thou"), done=False)), "ok")), client=QUICK)
     assert complete(model).text == "ok"
-    assert model.ledger.unknown[0].reason == "broken reply: a stream without an end (1 chunks)"
+    assert model.ledger.unknown[0].reason == "cut stream: a stream without an end (1 chunks)"
+
+
+def test_a_server_whose_first_stream_is_cut_is_asked_for_streams_again(serve: Serve) -> None:
+    server = serve(Then(ServerReply(raw=sse(chunk("Thou"), done=False)), "ok", "ok"))
+    model = model_at(server, client=QUICK)
+    assert [complete(model).text for _ in range(2)] == ["ok", "ok"]
+    assert asked_for_streams(server) == [True] * 3
+
+
+def test_a_server_whose_streams_have_no_end_is_asked_without(serve: Serve) -> None:
+    server = serve(refusing("stream", ServerReply(raw=sse(chunk("Thou"), done=False))))
+    model = model_at(server, client=QUICK)
+    assert [complete(model).text for _ in range(2)] == [GOOD, GOOD]
+    assert asked_for_streams(server) == [True, True, False, False]
 
 
 # Servers that stream badly or not at all -----------------------------------------------------------------

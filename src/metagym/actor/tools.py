@@ -13,6 +13,7 @@ from metagym.errors import ConfigError
 from metagym.models import Call, ChatModel, ask, estimate_tokens
 from metagym.models.asking import conversation_of
 from metagym.models.constraint import read_constrain
+from metagym.models.server_profile import sent_form
 from metagym.models.tool_calling import HELD_FORM, TEXT_FORM, ModelWithTools
 from metagym.optional_attributes import Extension, describe, extension_of
 from metagym.tools import read_parts
@@ -124,7 +125,8 @@ class ToolActor(Extension):
         groups, num_left_out = self._groups(prompt, steps, observation), self._num_left_out(steps)
         if self.context_tokens is None:
             return _without_oldest(groups, num_left_out)
-        sizes = [estimate_tokens(group) for group in groups]
+        is_sent = extension_of(self.model).sends_reasoning
+        sizes = [estimate_tokens([sent_form(item, with_reasoning=is_sent) for item in group]) for group in groups]
         offered = estimate_tokens(conversation_of({"messages": (), "tools": tools}))
         first = steps[0].action.completion.usage.prompt_tokens if steps and steps[0].action.completion else 0
         scale = first / (sizes[0] + offered) if first else 1.0  # the server's own count corrects the estimate

@@ -309,7 +309,7 @@ def conversation_of(request: Mapping[str, Any]) -> list[Message]:
 
 
 def _num_bytes(message: Message) -> int:
-    content = message["content"]
+    content = message["content"] or ""  # None beside calls
     num_bytes = len(content) if content.isascii() else len(content.encode("utf-8", "surrogatepass"))
     if len(message) > 2:
         rest = {name: value for name, value in message.items() if name not in ("role", "content")}

@@ -116,6 +116,11 @@ class OpenAIChatModel(Extension):
         # No key travels: each process takes it from its own environment.
         return _make_again, (type(self), self.base_url, *self._arguments)
 
+    @property
+    def sends_reasoning(self) -> bool:
+        """Whether the server wants the reasoning of earlier turns back; some servers say so at the first such turn."""
+        return self._profile.wants_reasoning
+
     def held_to(self, form: ReplyForm) -> HeldModel:
         """Return this model with its replies held to a form, if the server can."""
         self._constrainer.check()
@@ -151,6 +156,10 @@ class OpenAIChatModel(Extension):
         return completion.model_copy(update={"constraint": means})
 
     async def _complete(self, messages: Sequence[Message], call: Call, fields: Mapping[str, Any]) -> Completion:
+        # A server may refuse such a question by a failure that looks as if it could pass.
+        is_question = messages is QUESTION or messages is tool_calling.QUESTION
+        if is_question:  # so that the answer does not depend on which call asks first
+            call = call._replace(seed=0, repetition=0)
         booking = Booking(call, model=self.model, prices=self.prices, fallback=self.ledger)
         sdk, limiter = self._connect()
         sampling = {"seed": call.seed, "stop": list(call.stop) or None, **self.sampling}
@@ -158,8 +167,6 @@ class OpenAIChatModel(Extension):
         sent: list[Message] = [{**message, "content": clean_text(message["content"])} for message in messages]
         request = {"model": self.model, "messages": sent}
         request |= {name: value for name, value in sampling.items() if value is not None} | dict(fields)
-        # A server may refuse such a question by a failure that looks as if it could pass.
-        is_question = messages is QUESTION or messages is tool_calling.QUESTION
         retrier = self._retrier.for_question() if is_question else self._retrier
         completion = await retrier.run(lambda: self._attempt(sdk, limiter, request, booking))
         if call.stop and "stop" not in self.sampling:
@@ -182,7 +189,8 @@ class OpenAIChatModel(Extension):
         self, sdk: AsyncOpenAI, limiter: AdaptiveLimiter, request: dict[str, Any], booking: Booking
     ) -> Completion:
         """Ask once, within the limits; the ledger books the attempt whatever happens."""
-        messages, limit = conversation_of(request), self.max_reply_tokens
+        # The form that is sent: reasoning that stays here is not counted.
+        messages, limit = conversation_of(self._profile.body(request)), self.max_reply_tokens
         grant = await limiter.acquire(estimate_tokens(messages) + (limit or 0))
         signal: Signal = "other"
         num_tokens = None

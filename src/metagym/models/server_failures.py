@@ -62,7 +62,8 @@ class Failure(NamedTuple):
     """One attempt that failed."""
 
     kind: str
-    """`HTTP 500`, `timeout`, `cut`, `no connection`, `broken reply`: failures of one kind are the same error."""
+    """`HTTP 500`, `timeout`, `cut`, `cut stream`, `no connection`, `broken reply`. Failures of one kind are the same
+    error."""
     message: str
     """The server's answer, or the error, in words."""
     remedy: str
@@ -148,6 +149,8 @@ def read_failure(error: Exception) -> Failure:
         return _read_answer(error.status_code, read_error(error.response.content), error.response.headers)
     if isinstance(error, ReplyError) and error.error is not None:
         return _read_answer(error.error.status or 200, error.error, {})._replace(maybe_paid=True)
+    if isinstance(error, ReplyError) and error.is_cut:
+        return Failure("cut stream", str(error), "Look at the server's log.", may_pass=True, maybe_paid=True)
     if isinstance(error, ReplyError):
         remedy = "Check that base_url ends in the /v1 of an OpenAI-compatible server, and look at the server's log."
         return Failure("broken reply", str(error), remedy, may_pass=True, maybe_paid=True)

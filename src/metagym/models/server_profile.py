@@ -42,11 +42,12 @@ class ServerProfile:
         self._streams: bool | None = None if stream else False
         """Whether it streams, with a count of the tokens; None while that is not known."""
         self._may_stream = stream
+        self._num_cut = 0
         self._renamed: dict[str, str] = {}
         self._system_role = system_role
         self._wishes = _WISHES - {*own}
         self._refused: set[Wish] = set()
-        self._wants_reasoning = False
+        self.wants_reasoning = False
 
     def body(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the request as this server takes it."""
@@ -54,7 +55,7 @@ class ServerProfile:
         for name in self._refused:
             body.pop(name, None)
         messages = in_turns(body["messages"], system_role=self._system_role != "user")
-        body["messages"] = [sent_form(message, with_reasoning=self._wants_reasoning) for message in messages]
+        body["messages"] = [sent_form(message, with_reasoning=self.wants_reasoning) for message in messages]
         return body if self._streams is False else body | _STREAM
 
     def learn_failure(self, failure: Failure, request: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
@@ -70,8 +71,11 @@ class ServerProfile:
             if is_refused and name in sent and has_meaning(name, f"{parameter} {message}"):
                 self._refused.add(name)
         if is_refused and has_meaning("reasoning", f"{parameter} {message}"):
-            self._wants_reasoning = True  # models that think between calls (DeepSeek, Kimi)
-        is_no_stream = failure.kind == "broken reply" and "stream" in sent and self._streams is None
+            self.wants_reasoning = True  # models that think between calls (DeepSeek, Kimi)
+        self._num_cut += failure.kind == "cut stream"
+        # One stream may be cut by chance.
+        is_unread = failure.kind == "broken reply" or (failure.kind == "cut stream" and self._num_cut > 1)
+        is_no_stream = is_unread and "stream" in sent and self._streams is None
         if is_no_stream or (is_refused and "stream" in sent and has_meaning("stream", f"{parameter} {message}")):
             self._streams = False
         elif is_refused and "stream" not in sent and has_meaning("only streams", message):
@@ -169,7 +173,7 @@ class AdaptiveLimiter:
         else:
             self.num_in_flight += 1
         try:
-            if self._delay(num_tokens) > 0:
+            if self._turn.locked() or self._delay(num_tokens) > 0:
                 async with self._turn:  # in order, so that small calls do not overtake a large one for ever
                     while (delay_s := self._delay(num_tokens)) > 0:
                         self._log_wait(delay_s)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from metagym.models.server_streams import is_stream, read_stream
+from metagym.models.server_streams import CutStreamError, is_stream, read_stream
 from metagym.models.server_words import REASONING, REASONS, REPLY
 from metagym.types import Completion, Usage, clean_text
 
@@ -30,11 +30,14 @@ class ServerError(NamedTuple):
 
 
 class ReplyError(ValueError):
-    """The answer is not a whole chat completion; `error` is what the server said instead, if it said anything."""
+    """The answer is not a whole chat completion; `error` is what the server said instead, if it said anything.
 
-    def __init__(self, message: str, error: ServerError | None = None) -> None:
+    `is_cut`: it is the beginning of a stream.
+    """
+
+    def __init__(self, message: str, error: ServerError | None = None, *, is_cut: bool = False) -> None:
         super().__init__(message)
-        self.error = error
+        self.error, self.is_cut = error, is_cut
 
 
 def read_error(body: bytes | Any) -> ServerError:
@@ -161,6 +164,8 @@ def _read_body(body: bytes) -> Any:
     try:
         if is_stream(body):
             return read_stream(body)
+    except CutStreamError as error:
+        raise ReplyError(str(error), is_cut=True) from error
     except ValueError as error:
         raise ReplyError(str(error)) from error
     if not body.startswith(b"{"):

@@ -19,6 +19,10 @@ def is_stream(body: bytes) -> bool:
     return not body.startswith(b"{") and any(line.startswith(_DATA) for line in _lines(body))
 
 
+class CutStreamError(ValueError):
+    """The stream has a beginning and no end."""
+
+
 def is_whole_stream(body: bytes) -> bool:
     """Return whether a stream has reached its end, so that nothing is lost if the connection breaks now."""
     if not is_stream(body):
@@ -36,7 +40,8 @@ def read_stream(body: bytes) -> dict[str, Any]:
     Only the first choice is read. An error in the stream is the choice's `error`.
 
     Raises:
-        ValueError: a line is not JSON, or the stream has no end: no `[DONE]`, no `finish_reason`, no error.
+        CutStreamError: the stream has no end: no `[DONE]`, no `finish_reason`, no error.
+        ValueError: a line is not JSON, or there is no choice.
     """
     lines = _lines(body)
     try:
@@ -50,7 +55,7 @@ def read_stream(body: bytes) -> dict[str, Any]:
     if not (is_done or whole.choice["finish_reason"] or whole.choice["error"]):
         whole.add(_error_outside(lines))
     if not (is_done or whole.choice["finish_reason"] or whole.choice["error"]):
-        raise ValueError(f"a stream without an end ({len(chunks)} chunks)")
+        raise CutStreamError(f"a stream without an end ({len(chunks)} chunks)")
     if not (whole.num_choices or whole.choice["error"]):
         raise ValueError("a stream without a choice")
     return whole.response()
@@ -116,14 +121,17 @@ class _Whole:
             if not isinstance(part, Mapping):
                 continue
             index = part["index"] if isinstance(part.get("index"), int) else number
-            known = self._call_at.get(index)
-            # Gemini gives all calls the index 0, and some servers give none: another id is another call.
-            if known is None or (part.get("id") and known.get("id") not in (None, part["id"])):
+            known, function = self._call_at.get(index), part.get("function")
+            is_named = isinstance(function, Mapping) and bool(function.get("name"))
+            # Gemini gives all calls the index 0, and some servers give none: another id is another call, if the part
+            # names its tool. Older versions of vLLM give each part of a call an id of its own.
+            if known is None or (is_named and part.get("id") and known.get("id") not in (None, part["id"])):
                 known = self._call_at[index] = {"function": {}}
                 self._tool_calls.append(known)
             # Further fields (Gemini's signature of a thought) belong to the call, and are sent back with it.
-            known |= {name: value for name, value in part.items() if name not in ("index", "function") and value}
-            function, old = part.get("function"), known["function"]
+            kept = {"index", "function", *(("id",) if known.get("id") else ())}
+            known |= {name: value for name, value in part.items() if name not in kept and value}
+            old = known["function"]
             if isinstance(function, Mapping):
                 old["name"] = old.get("name") or function.get("name")
                 old.setdefault("arguments", []).append(function.get("arguments") or "")
