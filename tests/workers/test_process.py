@@ -15,6 +15,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -268,6 +269,51 @@ def test_a_process_is_replaced_after_its_number_of_episodes() -> None:
     first, second, third, fourth = background.run(processes())
     workers.close()
     assert first == second != third == fourth
+
+
+def test_a_worn_process_ends_before_the_next_one_starts() -> None:
+    async def one(task: Task) -> int:
+        async with workers.lease() as env:
+            await env.reset(task)
+            num_alive.add(len(multiprocessing.active_children()))
+            return int((await env.step("go")).info["display"])
+
+    async def processes() -> list[int]:
+        return await asyncio.wait_for(asyncio.gather(*(one(episode.task) for episode in episodes(4))), 60)
+
+    num_alive: set[int] = set()
+    workers = ProcessWorkers(Naughty, 1, ProcessLimits(recycle_after=2))
+    played = background.run(processes())
+    workers.close()
+    assert (sorted(Counter(played).values()), num_alive) == ([2, 2], {1})
+
+
+def test_closing_ends_a_worn_process_that_still_has_an_episode() -> None:
+    async def main() -> None:
+        async with workers.lease():
+            waiting = asyncio.ensure_future(workers.lease().__aenter__())
+            await asyncio.sleep(0)
+            workers.close()
+            assert not multiprocessing.active_children()
+            waiting.cancel()
+
+    workers = ProcessWorkers(Naughty, 1, ProcessLimits(recycle_after=1))
+    background.run(main())
+
+
+def test_a_worn_process_whose_episode_is_cancelled_while_it_starts_makes_room(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> str:
+        lease = asyncio.ensure_future(workers.lease().__aenter__())
+        await asyncio.sleep(0)
+        lease.cancel()
+        await asyncio.gather(lease, return_exceptions=True)
+        async with asyncio.timeout(60), workers.lease() as env:
+            return (await env.reset(episodes(1)[0].task)).text
+
+    workers = ProcessWorkers(Naughty, 1, ProcessLimits(recycle_after=1))
+    assert background.run(main()) == "seed 0"
+    workers.close()
+    assert not caplog.records
 
 
 def test_an_episode_with_a_missing_package_is_not_played_again(play: Play) -> None:

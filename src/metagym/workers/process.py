@@ -67,6 +67,7 @@ class ProcessWorkers:
         worker = await self._least_busy()
         slot = worker.take()
         try:
+            await asyncio.shield(worker.start)  # an error of the process's imports is raised as it is
             yield _ProcessEnv(worker, slot)
         finally:
             worker.give_back(slot)
@@ -93,19 +94,18 @@ class ProcessWorkers:
                 "vectorization_mode='async'. Leave vectorization_mode out: a MetaVectorEnv plays all prompts with one "
                 "set of workers. Or use workers='local'."
             )
-        # No await before the count of leases: two leases never start one worker twice.
-        self._workers = [worker for worker in self._workers if not (worker.is_lost or worker.is_worn)]
-        worker = min(self._workers, key=lambda worker: worker.num_leases, default=None)
-        if worker is None or (worker.num_leases > 0 and len(self._workers) < self._num_processes):
-            worker = _Worker(self._factory, self._limits)
-            self._workers.append(worker)
-        worker.num_leases += 1
-        try:
-            await asyncio.shield(worker.start)  # an error of the process's imports is raised as it is
-        except BaseException:
-            worker.num_leases -= 1
-            raise
-        return worker
+        while True:
+            # No await from here to `take`: two leases never start one worker twice.
+            self._workers = [worker for worker in self._workers if not worker.is_lost]
+            fresh = [worker for worker in self._workers if not worker.is_worn]
+            worker = min(fresh, key=lambda worker: worker.num_leases, default=None)
+            if (worker is None or worker.num_leases > 0) and len(self._workers) < self._num_processes:
+                worker = _Worker(self._factory, self._limits)
+                self._workers.append(worker)
+            if worker is not None:
+                return worker
+            # A worn process that took more episodes might never end.
+            await asyncio.wait([worker.end for worker in self._workers], return_when=asyncio.FIRST_COMPLETED)
 
 
 _opened: weakref.WeakSet[ProcessWorkers] = weakref.WeakSet()
@@ -133,6 +133,7 @@ class _Worker:
         self._idle_slots: list[int] = []
         self._pending: deque[asyncio.Future[Any]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._connection = contextlib.ExitStack()
         self._output = tempfile.NamedTemporaryFile(prefix="metagym-worker-")  # noqa: SIM115 - closed by `kill`
         self._socket, far_end = socket.socketpair()
         # Spawned, not forked: a child must not inherit the locks of this process's threads.
@@ -145,6 +146,8 @@ class _Worker:
         self._process.start()
         far_end.close()
         self._loop = asyncio.get_running_loop()
+        self.end: asyncio.Future[None] = self._loop.create_future()
+        """Done once the process was killed."""
         self.start = asyncio.ensure_future(self._begin())
         """Ends when the process has finished its imports."""
         self.start.add_done_callback(lambda start: start.cancelled() or start.exception())  # nothing may wait for it
@@ -156,6 +159,7 @@ class _Worker:
 
     def take(self) -> int:
         """Return the number of a free environment; the process makes an environment for a new number."""
+        self.num_leases += 1
         self._num_episodes += 1
         return self._idle_slots.pop() if self._idle_slots else next(self._slots)
 
@@ -209,14 +213,17 @@ class _Worker:
         multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]
 
     def _hang_up(self) -> None:
-        self._reading.cancel()
-        self._watching.cancel()
-        self._writer.close()
+        self.end.set_result(None)
+        self._connection.close()
 
     async def _begin(self) -> None:
         reader, self._writer = await asyncio.open_connection(sock=self._socket)
-        self._reading = asyncio.ensure_future(self._read(reader))
-        self._watching = asyncio.ensure_future(self._watch())
+        self._connection.callback(self._writer.close)
+        if self.end.done():  # killed before it was connected
+            self._connection.close()
+            raise self._lost(is_culprit=False)
+        for task in (asyncio.ensure_future(self._read(reader)), asyncio.ensure_future(self._watch())):
+            self._connection.callback(task.cancel)
         await self.ask(None, "hello", None)
         self._timeout_s = self._limits.step_timeout_s
 

@@ -84,7 +84,8 @@ class ProcessLimits(Record):
     memory_mib: int | None = Field(default=None, ge=1)
     """Address space of the process in MiB; an environment that needs more gets a MemoryError. None: no limit."""
     recycle_after: int | None = Field(default=None, ge=1)
-    """Episodes after which the process is replaced by a new one, for environments that leak. None: never."""
+    """Episodes after which the process is replaced by a new one, for environments that leak. None: never.
+    Its last episode ends before the new one starts."""
 
 
 class WorkerLostError(InnerEnvError):
