@@ -337,6 +337,36 @@ def test_leases_spread_over_the_processes() -> None:
     workers.close()
 
 
+def test_a_script_without_a_main_guard_is_named_and_played_once(tmp_path: Path) -> None:
+    """Each worker process runs the script again, and ends there."""
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        textwrap.dedent("""
+            import metagym
+            from metagym.envs.gates.meta import GatesMetaEnv
+
+            env = GatesMetaEnv("demo", workers=1, episodes_per_step=1)
+            env.reset(seed=0)
+            env.step("p")
+        """)
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    command = [sys.executable, str(script)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    said = r"to start \(imports .*\), but it died \(exit code 1\)\. See the messages above\. .* `if __name__ == "
+    assert re.search(said, ended.stderr)
+    assert "at attempt 2" not in ended.stderr
+
+
+def test_a_process_that_starts_too_slowly_fails_with_the_limit_to_raise(play: Play) -> None:
+    (played,) = play(["go"], start_timeout_s=0.001)
+    assert re.fullmatch(
+        r"InfrastructureError: Expected a worker process to start \(.*\), but it gave no answer within 0.001 s\. "
+        r"Raise start_timeout_s: workers={'processes': 4, 'start_timeout_s': 900}\.",
+        played.error,
+    )
+
+
 def test_an_environment_that_cannot_be_pickled_is_refused_at_once() -> None:
     with pytest.raises(ConfigError, match="picklable function"):
         ProcessWorkers(lambda: Naughty(), 1)

@@ -1,7 +1,8 @@
 """Inner environments in worker processes: for environments that block, burn CPU, crash or leak.
 
 Each process is spawned, hosts many environments, and serves one request at a time over a socket. A process that dies,
-or takes longer than allowed, is killed and replaced; its episodes fail with WorkerLostError, and are played again.
+or takes longer than allowed, is killed and replaced; its episodes fail with WorkerLostError, and are played again. One
+that ends before it has begun fails them for good: a new one would end, too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from collections.abc import AsyncIterator
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from metagym.errors import ConfigError, in_words
+from metagym.errors import ConfigError, InfrastructureError, in_words
 from metagym.types import Task
 from metagym.workers.protocol import Frame, InnerEnv, MakeEnv, ProcessLimits, WorkerLostError
 from metagym.workers.serving import receive, send, serve_environments
@@ -32,7 +33,6 @@ from metagym.workers.serving import receive, send, serve_environments
 logger = logging.getLogger(__name__)
 
 DEFAULT_LIMITS = ProcessLimits()
-START_TIMEOUT_S = 60.0
 _POLL_S, _GRACE_S, _END_S = 0.05, 0.1, 5.0
 TAIL_CHARACTERS = 1_000
 """Length of the end of a lost worker's output that its error shows."""
@@ -128,7 +128,9 @@ class _Worker:
         self.is_lost = False
         self._why_lost, self._is_closed = "", False
         self._num_episodes, self._limits = 0, limits
-        self._timeout_s = START_TIMEOUT_S
+        self._has_begun, self._timeout_s = False, limits.start_timeout_s
+        self._remedy = 'See the messages above. A script that uses workers needs `if __name__ == "__main__":`.'
+        """What to do if it ends before it has begun."""
         self._slots = itertools.count()
         self._idle_slots: list[int] = []
         self._pending: deque[asyncio.Future[Any]] = deque()
@@ -225,7 +227,7 @@ class _Worker:
         for task in (asyncio.ensure_future(self._read(reader)), asyncio.ensure_future(self._watch())):
             self._connection.callback(task.cancel)
         await self.ask(None, "hello", None)
-        self._timeout_s = self._limits.step_timeout_s
+        self._has_begun, self._timeout_s = True, self._limits.step_timeout_s
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:
@@ -266,12 +268,18 @@ class _Worker:
     def _check_once_more(self) -> None:
         # If the loop was blocked, the answer may be in the socket: `_read`, which restarts the timer, comes first.
         why = f"it gave no answer within {self._timeout_s:g} s"
+        self._remedy = "Raise start_timeout_s: workers={'processes': 4, 'start_timeout_s': 900}."
         self._timer = self._loop.call_later(_GRACE_S, self.kill, why)
 
-    def _lost(self, *, is_culprit: bool) -> WorkerLostError:
+    def _lost(self, *, is_culprit: bool) -> InfrastructureError:
         logger.log(
             logging.DEBUG if self._is_closed else logging.WARNING, "A worker process was lost: %s.", self._why_lost
         )
+        if not (self._has_begun or self._is_closed):  # a new process would fail, too
+            return InfrastructureError(
+                "Expected a worker process to start (imports of the script and of the environment), but "
+                f"{self._why_lost}. {self._remedy}"
+            )
         error = WorkerLostError(
             f"The worker process that hosted the inner environment was lost: {self._why_lost}. "
             "Its episodes are played again in a new one."
