@@ -42,7 +42,7 @@ class Extension:
     """Chat models: `with_tools(tools)` returns the model with tools that it may call; without it, tools are text.
 
     With `held=True` its replies are held to valid calls."""
-    sends_reasoning: bool = False
+    sends_reasoning: Any = False
     """Chat models: whether the reasoning of earlier turns is sent back, so that it takes room in the context."""
     prices: Any = None
     """Chat models: the prices of tokens, as `metagym.budget.Prices`; a budget in money needs them."""

@@ -65,6 +65,7 @@ def test_any_reply_is_either_an_action_or_a_problem(text: str) -> None:
         ("Action:", "stop", "The line 'Action:' is empty."),
         ("Thought: hm\nAction: ****", "stop", "The line 'Action:' is empty."),
         ("Thought: hm\nAction: kno", "length", "Your reply was cut off before its end. Be brief."),
+        ("Thought: hm\nAction: knock", "repetition", "The server ended your reply as 'repetition'."),
         ("Thought: and so on and", "length", "Your reply was cut off before its end. Be brief."),
     ],
 )

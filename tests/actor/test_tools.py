@@ -113,6 +113,7 @@ def test_an_invalid_call_is_not_executed_and_its_result_says_why() -> None:
     [
         (ServerReply(""), "Your reply was empty. Call a tool, or write your answer."),
         (BOTH._replace(finish_reason="length"), "Your reply was cut off before its end. Be brief."),
+        (BOTH._replace(finish_reason="MALFORMED_CALL"), "The server ended your reply as 'MALFORMED_CALL'."),
         (BOTH._replace(finish_reason="content_filter"), "The server's content filter stopped your reply."),
     ],
 )

@@ -16,7 +16,7 @@ ABOUT = {
     "tokenizer.ggml.add_bos_token": True,
 }
 ENGINE = """
-import http.server, json, sys, threading
+import http.server, json, os, sys, threading, time
 __version__ = "0"
 class Any: pass
 class CommonParams:
@@ -28,6 +28,8 @@ class Server:
         if "broken" in params.model.path:
             print("the weights are torn", flush=True)
             raise RuntimeError("Failed to init server")
+        while "slow" in params.model.path and not os.path.exists(params.model.path + ".go"):
+            time.sleep(0.02)
         settings = [params.n_ctx, params.n_parallel, sorted(params.model_alias)]
         class Handler(http.server.BaseHTTPRequestHandler):
             def answer(self, value):
@@ -49,7 +51,9 @@ class Server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self.listening_address = "here"
 """
-"""A module `xllamacpp` that answers each request with the settings of its server and its process id."""
+"""A module `xllamacpp` that answers each request with the settings of its server and its process id.
+
+A file with `broken` in its path cannot be loaded; one with `slow` is loaded when a file `PATH.go` exists."""
 
 
 def write_gguf(path: Path, values: dict[str, Any] = ABOUT, *, version: int = 3) -> Path:

@@ -21,7 +21,16 @@ from metagym.actor import ChatActor, make_actor
 from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import ConfigError, MissingExtraError, ModelUnavailableError
 from metagym.imports import package_versions
-from metagym.models import Call, ClientConfig, GGUFChatModel, LlamaCppConfig, local_model, local_server, make_model
+from metagym.models import (
+    Call,
+    ClientConfig,
+    GGUFChatModel,
+    LlamaCppConfig,
+    ModelServer,
+    local_model,
+    local_server,
+    make_model,
+)
 from metagym.reflectors import make_reflector
 from metagym.types import Completion
 from tests.conftest import LOCAL_MODEL, SRC
@@ -86,7 +95,7 @@ def test_a_server_that_does_not_start_shows_the_end_of_its_log_once_to_all(weigh
 
     async def play() -> list[BaseException | Completion]:
         model = GGUFChatModel(f"local:{broken}")
-        return await asyncio.gather(*(ask(model) for _ in range(3)), return_exceptions=True)
+        return await asyncio.gather(*(ask(model) for _ in range(40)), return_exceptions=True)
 
     errors = asyncio.run(play())
     assert all(isinstance(error, ModelUnavailableError) for error in errors)
@@ -106,6 +115,61 @@ def test_a_server_that_dies_is_named_and_started_again(weights: Path) -> None:
         assert json.loads((await ask(model)).text)[-1] != pid
         await model.aclose()
 
+    asyncio.run(play())
+
+
+async def start_slowly(model: GGUFChatModel, num_calls: int = 1) -> tuple[list[asyncio.Task[Completion]], ModelServer]:
+    """Ask the model, and return the calls and their server as soon as it loads its file."""
+    calls = [asyncio.create_task(ask(model, seed)) for seed in range(num_calls)]
+    while not local_model.SERVERS._servers:
+        await asyncio.sleep(0.01)
+    (server,) = local_model.SERVERS._servers.values()
+    return calls, server
+
+
+def test_a_call_that_is_cancelled_while_the_server_loads_ends_it(weights: Path) -> None:
+    """As by Ctrl-C. More calls wait than the pool has threads."""
+
+    async def play() -> None:
+        async with asyncio.timeout(60):
+            calls, server = await start_slowly(GGUFChatModel(f"local:{slow}"), 40)
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+            assert not server.is_running
+
+    slow = write_gguf(weights.with_name("slow.gguf"))
+    asyncio.run(play())
+
+
+def test_a_model_that_is_closed_while_its_server_loads_ends_it_and_its_calls(weights: Path) -> None:
+    async def play() -> None:
+        async with asyncio.timeout(60):
+            model = GGUFChatModel(f"local:{slow}")
+            calls, server = await start_slowly(model, 40)
+            await model.aclose()
+            assert not server.is_running
+            for error in await asyncio.gather(*calls, return_exceptions=True):
+                assert isinstance(error, ModelUnavailableError)
+                assert "it was closed while it started. Ask again to start a new one." in str(error)
+
+    slow = write_gguf(weights.with_name("slow.gguf"))
+    asyncio.run(play())
+
+
+def test_a_cancelled_call_leaves_the_loading_server_to_the_others(weights: Path) -> None:
+    async def play() -> None:
+        async with asyncio.timeout(60):
+            model = GGUFChatModel(f"local:{slow}")
+            (first, second), server = await start_slowly(model, 2)
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            slow.with_name("slow.gguf.go").touch()
+            assert (await second).finish_reason == "stop"
+            assert server.is_running
+            await model.aclose()
+
+    slow = write_gguf(weights.with_name("slow.gguf"))
     asyncio.run(play())
 
 

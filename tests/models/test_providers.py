@@ -58,6 +58,13 @@ def openai(body: dict[str, Any]) -> ServerReply | None:
     return None
 
 
+def openai_behind_litellm(body: dict[str, Any]) -> ServerReply | None:
+    reply = openai(body)
+    if reply is None:
+        return None
+    return refused(f"litellm.BadRequestError: OpenAIException - {reply.text}", type="None", param="None", code="400")
+
+
 def no_tools(message: str, status: int = 400) -> Refuse:
     return lambda body: refused(message, status) if "tools" in body else None
 
@@ -100,8 +107,10 @@ def litellm(body: dict[str, Any]) -> ServerReply | None:
     return None
 
 
+BEHIND_LITELLM = "LiteLLM, before a newer model of OpenAI"
 PROVIDERS: dict[str, Provider] = {
     "OpenAI": Provider(openai, num_refused=2),
+    BEHIND_LITELLM: Provider(openai_behind_litellm, num_refused=2),
     "vLLM": Provider(),
     "vLLM without --enable-auto-tool-choice": Provider(
         no_tools('"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'),
@@ -177,7 +186,7 @@ def play(server: FakeOpenAIServer) -> Any:
         return env.step("Weigh them.")[0][0]
 
 
-@pytest.mark.parametrize("name", ["OpenAI", "Anthropic", "Gemini", "OpenRouter", "Mistral", "LiteLLM"])
+@pytest.mark.parametrize("name", ["OpenAI", "Anthropic", "Gemini", "OpenRouter", "Mistral", "LiteLLM", BEHIND_LITELLM])
 def test_what_a_provider_refuses_is_left_out_after_one_refusal_for_each_field(serve: Serve, name: str) -> None:
     server = serve(played_by(PROVIDERS[name]))
     model = model_at(server, max_retries=0)

@@ -59,11 +59,11 @@ def test_no_retries_means_none_even_if_the_server_is_not_available(serve: Serve)
 @pytest.mark.parametrize(
     ("status", "remedy"),
     [
-        (400, "remove refused parameters with sampling="),
+        (400, "if it names a parameter, give that the value None in sampling."),
         (401, "api_key_env"),
         (403, "api_key_env"),
         (404, "base_url"),
-        (422, "sampling="),
+        (422, "in sampling."),
     ],
 )
 def test_a_refusal_fails_at_once_with_the_remedy(serve: Serve, status: int, remedy: str) -> None:
@@ -72,6 +72,29 @@ def test_a_refusal_fails_at_once_with_the_remedy(serve: Serve, status: int, reme
         complete(model_at(server))
     assert remedy in str(raised.value)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "parameter"),
+    [
+        ("OpenAIException - Unsupported value: 'top_p' does not support 0.5 with this model.", "top_p"),
+        ('litellm: use "temperature" or "top_p", not both, with model "m"', "top_p"),
+        ("the field `max_tokens` is not permitted", "max_tokens"),
+    ],
+)
+def test_a_refusal_that_only_quotes_a_parameter_names_it_in_the_remedy(
+    serve: Serve, message: str, parameter: str
+) -> None:
+    server = serve(ServerReply(message, status=400))
+    with pytest.raises(ModelError) as raised:
+        complete(model_at(server, sampling={"top_p": 0.5}))
+    assert f"remove refused parameters with sampling={{'{parameter}': None}}." in str(raised.value)
+
+
+@pytest.mark.parametrize("message", ["no model 'm', only 'max_tokens_of_all'", "'model' and 'messages' are wrong"])
+def test_words_in_quotes_that_sampling_cannot_leave_out_are_no_parameter(serve: Serve, message: str) -> None:
+    with pytest.raises(ModelError, match="if it names a parameter"):
+        complete(model_at(serve(ServerReply(message, status=400))))
 
 
 def test_a_key_is_not_repeated_in_an_error(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +249,7 @@ def test_max_tokens_is_sent_under_the_name_that_the_server_wants(serve: Serve) -
 def test_a_refused_parameter_is_named_in_the_remedy(serve: Serve) -> None:
     refusal = ServerReply("Unsupported value", status=400, error={"param": "temperature"})
     with pytest.raises(ModelError, match=r"sampling=\{'temperature': None\}"):
-        complete(model_at(serve(refusal)))
+        complete(model_at(serve(refusal), sampling={"temperature": 0.5}))
 
 
 def test_the_name_of_another_model_is_kept_and_logged(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:

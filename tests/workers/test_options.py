@@ -14,7 +14,7 @@ from metagym.workers import LocalWorkers, ProcessWorkers, WorkerOptions, make_wo
 from tests.conftest import CorridorEnv, MakeGates
 from tests.workers.naughty import Naughty
 
-ALL_LIMITS = {"processes": 2, "step_timeout_s": 20, "memory_mib": 4_000, "recycle_after": 100}
+ALL_LIMITS = {"processes": 2, "step_timeout_s": 20, "start_timeout_s": 900, "memory_mib": 4_000, "recycle_after": 100}
 
 
 @pytest.mark.parametrize("value", ["local", "ray", 1, 16, ALL_LIMITS, {"ray": "all"}, {"ray": 8, "recycle_after": 3}])
@@ -40,6 +40,7 @@ def test_another_value_is_refused_with_the_legal_ones(value: Any) -> None:
         ),
         ({"processes": 0}, r"Key of workers 'processes' got 0: Input should be greater than or equal to 1\."),
         ({"processes": "many"}, r"Key of workers 'processes' got 'many': Input should be a valid integer"),
+        ({"processes": 1, "start_timeout_s": 0}, r"Key of workers 'start_timeout_s' got 0"),
         ({"processes": 1, "memory_mib": 0}, r"Key of workers 'memory_mib' got 0"),
         ({"processes": 1, "recycle_after": 0}, r"Key of workers 'recycle_after' got 0"),
         ({"ray": 0}, r"Key of workers 'ray' got 0"),

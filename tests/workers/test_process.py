@@ -15,6 +15,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -270,6 +271,51 @@ def test_a_process_is_replaced_after_its_number_of_episodes() -> None:
     assert first == second != third == fourth
 
 
+def test_a_worn_process_ends_before_the_next_one_starts() -> None:
+    async def one(task: Task) -> int:
+        async with workers.lease() as env:
+            await env.reset(task)
+            num_alive.add(len(multiprocessing.active_children()))
+            return int((await env.step("go")).info["display"])
+
+    async def processes() -> list[int]:
+        return await asyncio.wait_for(asyncio.gather(*(one(episode.task) for episode in episodes(4))), 60)
+
+    num_alive: set[int] = set()
+    workers = ProcessWorkers(Naughty, 1, ProcessLimits(recycle_after=2))
+    played = background.run(processes())
+    workers.close()
+    assert (sorted(Counter(played).values()), num_alive) == ([2, 2], {1})
+
+
+def test_closing_ends_a_worn_process_that_still_has_an_episode() -> None:
+    async def main() -> None:
+        async with workers.lease():
+            waiting = asyncio.ensure_future(workers.lease().__aenter__())
+            await asyncio.sleep(0)
+            workers.close()
+            assert not multiprocessing.active_children()
+            waiting.cancel()
+
+    workers = ProcessWorkers(Naughty, 1, ProcessLimits(recycle_after=1))
+    background.run(main())
+
+
+def test_a_worn_process_whose_episode_is_cancelled_while_it_starts_makes_room(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> str:
+        lease = asyncio.ensure_future(workers.lease().__aenter__())
+        await asyncio.sleep(0)
+        lease.cancel()
+        await asyncio.gather(lease, return_exceptions=True)
+        async with asyncio.timeout(60), workers.lease() as env:
+            return (await env.reset(episodes(1)[0].task)).text
+
+    workers = ProcessWorkers(Naughty, 1, ProcessLimits(recycle_after=1))
+    assert background.run(main()) == "seed 0"
+    workers.close()
+    assert not caplog.records
+
+
 def test_an_episode_with_a_missing_package_is_not_played_again(play: Play) -> None:
     (played,) = play(["go"], make_env=missing_package)
     assert played.error.startswith("ImportError: pip install something (")
@@ -289,6 +335,36 @@ def test_leases_spread_over_the_processes() -> None:
     workers = ProcessWorkers(Naughty, 2)
     assert len(background.run(processes())) == 2
     workers.close()
+
+
+def test_a_script_without_a_main_guard_is_named_and_played_once(tmp_path: Path) -> None:
+    """Each worker process runs the script again, and ends there."""
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        textwrap.dedent("""
+            import metagym
+            from metagym.envs.gates.meta import GatesMetaEnv
+
+            env = GatesMetaEnv("demo", workers=1, episodes_per_step=1)
+            env.reset(seed=0)
+            env.step("p")
+        """)
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    command = [sys.executable, str(script)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    said = r"to start \(imports .*\), but it died \(exit code 1\)\. See the messages above\. .* `if __name__ == "
+    assert re.search(said, ended.stderr)
+    assert "at attempt 2" not in ended.stderr
+
+
+def test_a_process_that_starts_too_slowly_fails_with_the_limit_to_raise(play: Play) -> None:
+    (played,) = play(["go"], start_timeout_s=0.001)
+    assert re.fullmatch(
+        r"InfrastructureError: Expected a worker process to start \(.*\), but it gave no answer within 0.001 s\. "
+        r"Raise start_timeout_s: workers={'processes': 4, 'start_timeout_s': 900}\.",
+        played.error,
+    )
 
 
 def test_an_environment_that_cannot_be_pickled_is_refused_at_once() -> None:

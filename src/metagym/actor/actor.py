@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from metagym.tools import random_call
-from metagym.types import Action, Episode, Observation, Step
+from metagym.types import Action, Completion, Episode, Observation, Step
 
 
 class Actor(Protocol):
@@ -27,6 +27,17 @@ def tools_at(steps: Sequence[Step], observation: Observation) -> tuple[Any, ...]
     if observation.tools is not None:
         return observation.tools
     return next((step.observation.tools for step in reversed(steps) if step.observation.tools is not None), None)
+
+
+def end_problem(completion: Completion) -> str:
+    """Return the feedback to a reply that did not end by itself; an empty text if it did."""
+    if completion.is_whole:
+        return ""
+    if completion.finish_reason == "content_filter":
+        return "The server's content filter stopped your reply."
+    if completion.finish_reason == "length":
+        return "Your reply was cut off before its end. Be brief."
+    return f"The server ended your reply as {completion.finish_reason!r:.100}."
 
 
 class RandomActor:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from metagym.actor.actor import end_problem
 from metagym.actor.retrieval import ReadPrompt
 from metagym.errors import ConfigError, UnknownNameError
 from metagym.models import Call, ChatModel, ask, estimate_tokens
@@ -315,10 +316,8 @@ def read_reply(completion: Completion, reply_format: str = "react") -> tuple[str
     if markers and markers[0].group(1).lower() == "thought":
         thought = thought[markers[0].end() :]
     thought = thought.strip()
-    if completion.finish_reason == "content_filter":
-        return thought, None, "The server's content filter stopped your reply."
-    if not completion.is_whole:
-        return thought, None, "Your reply was cut off before its end. Be brief."
+    if problem := end_problem(completion):
+        return thought, None, problem
     if completion.tool_calls and not actions and not (reply_format == "act" and text.strip()):
         calls = ", ".join(completion.tool_calls)
         return (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
-from metagym.actor.actor import tools_at
+from metagym.actor.actor import end_problem, tools_at
 from metagym.actor.chat import num_left_out as turns_left_out
 from metagym.actor.retrieval import ReadPrompt
 from metagym.actor.tool_turns import ToolTurn, last_turn, read_calls, turns_of
@@ -126,7 +126,8 @@ class ToolActor(Extension):
         if self.context_tokens is None:
             return _without_oldest(groups, num_left_out)
         is_sent = extension_of(self.model).sends_reasoning
-        sizes = [estimate_tokens([sent_form(item, with_reasoning=is_sent) for item in group]) for group in groups]
+        sent = [[cast("Message", sent_form(item, with_reasoning=is_sent)) for item in group] for group in groups]
+        sizes = [estimate_tokens(group) for group in sent]
         offered = estimate_tokens(conversation_of({"messages": (), "tools": tools}))
         first = steps[0].action.completion.usage.prompt_tokens if steps and steps[0].action.completion else 0
         scale = first / (sizes[0] + offered) if first else 1.0  # the server's own count corrects the estimate
@@ -159,10 +160,8 @@ def _without_oldest(groups: list[list[Message]], num_turns: int) -> list[Message
 def first_action(completion: Completion) -> Action:
     """Return the first call of a reply, or its text, as an action; a reply that cannot be read has no text."""
     thought, calls = read_calls(completion)
-    if completion.finish_reason == "content_filter":
-        return Action(text=None, thought=thought, problem="The server's content filter stopped your reply.")
-    if not completion.is_whole:
-        return Action(text=None, thought=thought, problem="Your reply was cut off before its end. Be brief.")
+    if problem := end_problem(completion):
+        return Action(text=None, thought=thought, problem=problem)
     if calls:
         return Action(text=calls[0].action, thought=thought, problem=calls[0].problem)
     if not thought:

@@ -238,7 +238,7 @@ class Cassette:
 
     def _connect(self, *, read_only: bool = False) -> sqlite3.Connection:
         # Calls come from the loop's thread, `close` from another; the lock keeps them apart.
-        if not read_only:
+        if not read_only or str(self.path) == ":memory:":
             return sqlite3.connect(self.path, check_same_thread=False, timeout=30.0)
         path = Path(self.path).resolve()
         # In a folder that is read-only, SQLite cannot share the file; a log beside it would then be left out.

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 REPLY_TOKENS, REFLECTOR_REPLY_TOKENS = 4_096, 8_192
 """The longest reply by default: it has room for a model that thinks. Nothing else is sent unless it is asked for."""
 DEFAULT_SAMPLING: Mapping[str, Any] = {"max_tokens": REPLY_TOKENS}
-_REFUSED_SAMPLING: Mapping[str, str] = {
+REFUSED_SAMPLING: Mapping[str, str] = {
     **dict.fromkeys(("extra_headers", "headers", "extra_query"), "headers may hold keys, and sampling is logged"),
     **dict.fromkeys(("model", "messages", "stream", "stream_options"), "the client sets it"),
     **dict.fromkeys(("n_predict", "num_predict", "max_new_tokens", "max_output_tokens"), "write max_tokens"),
     **dict.fromkeys(("n_cmpl", "num_return_sequences"), "write n"),
 }
+"""The names that `sampling` does not take, each with the reason."""
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _SECRET = re.compile(r"key|token|secret|passw|pwd|signature|\bsig\b|auth|credential|bearer|jwt|\bcode\b", re.IGNORECASE)
 _SECRET_SAMPLING = re.compile(
@@ -173,7 +174,7 @@ def merge_sampling(sampling: Mapping[str, Any]) -> dict[str, Any]:
     own |= extra
     for name in own:
         why = "name the variable of the key with api_key_env" if _SECRET_SAMPLING.fullmatch(name) else ""
-        if why := _REFUSED_SAMPLING.get(name, why):
+        if why := REFUSED_SAMPLING.get(name, why):
             raise ConfigError(f"sampling[{name!r}] is refused: {why}.")
     for name in ("max_tokens", "max_completion_tokens", "n", "best_of"):
         count = own.get(name)

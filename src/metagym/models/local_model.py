@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
-from metagym.errors import ConfigError, ModelError
+from metagym.errors import ConfigError, ModelError, ModelUnavailableError
 from metagym.imports import package_versions
 from metagym.models.chat import Call
 from metagym.models.client_config import ClientConfig, merge_sampling
 from metagym.models.constraint import Constrainer
-from metagym.models.local_server import LlamaCppConfig, ModelServer, require_llama_cpp
+from metagym.models.local_server import LlamaCppConfig, ModelServer, require_llama_cpp, was_closed
 from metagym.models.model_files import ModelFile, find_model
 from metagym.models.openai import OpenAIChatModel
 from metagym.models.server_profile import SystemRole
@@ -98,6 +98,8 @@ class GGUFChatModel(OpenAIChatModel):
         self._constrainer = Constrainer(self.sampling, means="grammar")
         self._local_arguments = (model, server, sampling, timeout_s, max_retries, system_role, client, file.sha256)
         self._served, self._server = ServedFile(file.path, server), cast(ModelServer | None, None)
+        self._num_waiting = 0
+        """Calls that wait for the start of the server."""
         self.fingerprint = {
             "model": file.name,
             "sha256": file.sha256,
@@ -117,7 +119,7 @@ class GGUFChatModel(OpenAIChatModel):
             return await super().complete(messages, call, **held_to)
         server = self._server
         if server is None or not server.is_running:
-            server = self._server = await asyncio.to_thread(SERVERS.start, self._served, id(self))
+            server = self._server = await self._start()
         if self._address != server.base_url:  # a server that was started again has another port
             self._address = server.base_url
             for loop in {*self._connections} - {asyncio.get_running_loop()}:
@@ -132,11 +134,24 @@ class GGUFChatModel(OpenAIChatModel):
                 raise ended from error
             raise
 
+    async def _start(self) -> ModelServer:
+        self._num_waiting += 1
+        try:
+            asked_at = SERVERS.enter(self._served, id(self))
+            return await asyncio.to_thread(SERVERS.start, self._served, id(self), asked_at)
+        except asyncio.CancelledError:  # its thread waits on, until the server answers or is closed
+            if self._num_waiting == 1 and (self._server is None or not self._server.is_running):
+                SERVERS.leave(self._served, id(self))
+            raise
+        finally:
+            self._num_waiting -= 1
+
     async def aclose(self) -> None:
         """Close the connections, and end the server if no other model of this process uses it."""
         await super().aclose()
         self._server = None
-        await asyncio.to_thread(SERVERS.leave, self._served, id(self))
+        # Not in a thread: calls that wait for the server may hold all threads of the pool.
+        SERVERS.leave(self._served, id(self))
 
 
 def _make_again(model: str, *arguments: Any) -> GGUFChatModel:
@@ -153,35 +168,48 @@ class ServedFile(NamedTuple):
 
 
 class SharedServers:
-    """The llama.cpp servers of this process, and who uses each. A server without users is ended."""
+    """The llama.cpp servers of this process, and who uses each. One without users is ended, even while it starts."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._turn = threading.Lock(), threading.Lock()
         self._servers: dict[ServedFile, ModelServer] = {}
         self._users: dict[ServedFile, set[int]] = {}
         self._failures: dict[ServedFile, tuple[float, Exception]] = {}
 
-    def start(self, served: ServedFile, user: int) -> ModelServer:
-        """Return the running server; start it if it does not run, and wait until it answers."""
-        asked_at = time.monotonic()
+    def enter(self, served: ServedFile, user: int) -> float:
+        """Say that `user` needs the server, and return the time."""
         with self._lock:
-            failed_at, error = self._failures.get(served, (float("-inf"), None))
-            if error is not None and failed_at >= asked_at:  # while this call waited: it would fail again
-                raise error
             self._users.setdefault(served, set()).add(user)
-            server = self._servers.get(served)
-            if server is not None and not server.is_running:
-                server.close()
-                server = None
-            if server is None:
+        return time.monotonic()
+
+    def start(self, served: ServedFile, user: int, asked_at: float) -> ModelServer:
+        """Return the running server; start it if it does not run, and wait until it answers.
+
+        It is not started if `user` has left, or if a start failed after `asked_at`.
+        """
+        with self._turn:  # one start at a time; `leave` and `close` do not wait for it
+            with self._lock:
+                server = self._servers.get(served)
+                if server is not None and server.is_running:
+                    return server
+                failed_at, error = self._failures.get(served, (float("-inf"), None))
+                if error is not None and failed_at >= asked_at:  # it would fail again
+                    raise error
+                if user not in self._users.get(served, ()):
+                    raise ModelUnavailableError(was_closed(served.path.name))
+                if server is not None:
+                    server.close()
                 options = served.config.options(ModelFile(served.path))
                 server = ModelServer(str(served.path), engine="llama.cpp", options=options, timeout_s=_START_TIMEOUT_S)
-                try:
-                    self._servers[served] = server.start()
-                except Exception as error:
-                    self._failures[served] = time.monotonic(), error
-                    raise
-            return server
+                server.launch()
+                self._servers[served] = server
+            try:
+                return server.wait_until_ready()
+            except Exception as error:
+                with self._lock:
+                    if self._servers.get(served) is server:  # it failed, and was not closed
+                        self._failures[served] = time.monotonic(), error
+                raise
 
     def leave(self, served: ServedFile, user: int) -> None:
         """Say that `user` needs the server no longer."""

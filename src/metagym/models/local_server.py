@@ -123,10 +123,16 @@ class ModelServer:
     @property
     def is_running(self) -> bool:
         """Whether the server was started and has not ended."""
-        return self._process is not None and self._process.poll() is None
+        process = self._process  # another thread may close it
+        return process is not None and process.poll() is None
 
     def start(self) -> ModelServer:
         """Start the server and wait until it answers."""
+        self.launch()
+        return self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start the server and do not wait: from now on `close` ends it, also from another thread."""
         self._check_port()
         logger.info("Starting %s; its log is %s", " ".join(self._command), self.log)
         with self.log.open("ab") as log:
@@ -137,6 +143,9 @@ class ModelServer:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # this process handles Ctrl-C, not the server
             )
+
+    def wait_until_ready(self) -> ModelServer:
+        """Wait until the launched server answers; raise if it does not, or if another thread closes it."""
         try:
             self._wait()
         except BaseException:
@@ -150,7 +159,9 @@ class ModelServer:
 
     def check(self) -> None:
         """Raise a ModelUnavailableError that shows the log if the server has ended."""
-        if self._process is not None and (code := self._process.poll()) is not None:
+        process = self._process
+        code = None if process is None else process.poll()
+        if code is not None and self._process is process:  # it was not closed meanwhile
             self._has_failed = True
             raise ModelUnavailableError(
                 f"Expected a server for {self.model!r}, but it ended with exit code {code}. {self._tail()}"
@@ -190,10 +201,12 @@ class ModelServer:
                 ) from error
 
     def _wait(self) -> None:
-        assert self._process is not None
+        process, log = self._process, self._log
         start = logged_at = time.monotonic()
         while not self._answers():
             now = time.monotonic()
+            if process is None or self._process is not process:
+                raise ModelUnavailableError(was_closed(self.model))
             self.check()
             if now - start > self._timeout_s:
                 self._has_failed = True
@@ -204,7 +217,7 @@ class ModelServer:
             if now - logged_at > _LOG_EVERY_S:
                 logged_at = now
                 text = "Waiting for %s to answer, for %.0f s so far; its log is %s"
-                logger.warning(text, self.base_url, now - start, self.log)
+                logger.warning(text, self.base_url, now - start, log)
             time.sleep(_POLL_S)
 
     def _answers(self) -> bool:
@@ -225,6 +238,11 @@ class ModelServer:
     def _tail(self) -> str:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
         return f"The end of its log, {self.log}:\n" + "\n".join(lines)
+
+
+def was_closed(model: str) -> str:
+    """Return the message of a server that was closed before it answered."""
+    return f"Expected a server for {model!r}, but it was closed while it started. Ask again to start a new one."
 
 
 def _llama_cpp_command(file: ModelFile) -> list[str]:

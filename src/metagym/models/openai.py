@@ -205,7 +205,7 @@ class OpenAIChatModel(Extension):
                 if self._has_secret:  # JSON may have spelled it in another way
                     completion = self._without_key(completion)
             except Exception as error:
-                failure = read_failure(error)
+                failure = read_failure(error, body)
                 is_leak = self._has_secret and self._api_key in f"{failure.message} {failure.remedy} {error!r}"
                 if is_leak:
                     texts = {name: getattr(failure, name) for name in ("message", "remedy", "parameter")}

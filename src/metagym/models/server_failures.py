@@ -8,13 +8,14 @@ from __future__ import annotations
 import email.utils
 import functools
 import math
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from typing import Any, Final, NamedTuple
 
 from metagym.errors import ContentFilterError, ContextOverflowError, ModelError, ModelUnavailableError
-from metagym.models.client_config import ClientConfig
+from metagym.models.client_config import REFUSED_SAMPLING, ClientConfig
 from metagym.models.server_replies import ReplyError, ServerError, read_error
 from metagym.models.server_words import has_meaning
 
@@ -141,14 +142,17 @@ class Breaker:
         )
 
 
-def read_failure(error: Exception) -> Failure:
-    """Return the failure behind any error of the SDK, the HTTP libraries, the system, or of reading the reply."""
+def read_failure(error: Exception, sent: Mapping[str, Any]) -> Failure:
+    """Return the failure behind any error of the SDK, the HTTP libraries, the system, or of reading the reply.
+
+    `sent` is the body of the request.
+    """
     import openai
 
     if isinstance(error, openai.APIStatusError):
-        return _read_answer(error.status_code, read_error(error.response.content), error.response.headers)
+        return _read_answer(error.status_code, read_error(error.response.content), error.response.headers, sent)
     if isinstance(error, ReplyError) and error.error is not None:
-        return _read_answer(error.error.status or 200, error.error, {})._replace(maybe_paid=True)
+        return _read_answer(error.error.status or 200, error.error, {}, sent)._replace(maybe_paid=True)
     if isinstance(error, ReplyError) and error.is_cut:
         return Failure("cut stream", str(error), "Look at the server's log.", may_pass=True, maybe_paid=True)
     if isinstance(error, ReplyError):
@@ -201,7 +205,7 @@ def _text_of(error: BaseException) -> str:
         return ""
 
 
-def _read_answer(status: int, error: ServerError, headers: Any) -> Failure:
+def _read_answer(status: int, error: ServerError, headers: Any, sent: Mapping[str, Any]) -> Failure:
     """Return the failure behind an error's answer: codes decide before words, and words before the status."""
     means = functools.partial(has_meaning, message=error.message, codes=error.codes)
     kind = f"HTTP {status}"
@@ -233,9 +237,14 @@ def _read_answer(status: int, error: ServerError, headers: Any) -> Failure:
     if status in (404, 405) and not means("no tools"):  # the model is there, and takes no tools
         remedy = "Check the model's name (GET {base_url}/models lists them) and that base_url ends in /v1."
         return Failure(kind, message, remedy, ModelUnavailableError)
-    refused = {error.parameter or "name": None}
+    # A gateway that passes on its server's words may name the parameter only there.
+    names = (error.parameter, *re.findall(r"""['"`](\w+)['"`]""", error.message))
+    parameter = next((name for name in names if name in sent and name not in REFUSED_SAMPLING), "")
+    refused = {parameter: None}
     remedy = f"The server refuses the request: remove refused parameters with sampling={refused}."
-    return Failure(kind, message, remedy, parameter=error.parameter)
+    if not parameter:
+        remedy = "The server refuses the request: if it names a parameter, give that the value None in sampling."
+    return Failure(kind, message, remedy, parameter=parameter or error.parameter)
 
 
 def _read_retry_after(headers: Any) -> float | None:

@@ -163,7 +163,7 @@ class RemoteRollout:
     def _book(self, result: EpisodeResult) -> None:
         if (ledger := open_ledger()) is not None:
             ledger.adopt(result.attempts)
-        if (cassette := open_cassette()) is not None:
+        if (cassette := open_cassette()) is not None and cassette.mode != "replay":
             cassette.adopt(result.replies)
 
     def _book_loss(self, episode: Episode) -> None:

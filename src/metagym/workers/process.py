@@ -1,7 +1,8 @@
 """Inner environments in worker processes: for environments that block, burn CPU, crash or leak.
 
 Each process is spawned, hosts many environments, and serves one request at a time over a socket. A process that dies,
-or takes longer than allowed, is killed and replaced; its episodes fail with WorkerLostError, and are played again.
+or takes longer than allowed, is killed and replaced; its episodes fail with WorkerLostError, and are played again. One
+that ends before it has begun fails them for good: a new one would end, too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from collections.abc import AsyncIterator
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from metagym.errors import ConfigError, in_words
+from metagym.errors import ConfigError, InfrastructureError, in_words
 from metagym.types import Task
 from metagym.workers.protocol import Frame, InnerEnv, MakeEnv, ProcessLimits, WorkerLostError
 from metagym.workers.serving import receive, send, serve_environments
@@ -32,7 +33,6 @@ from metagym.workers.serving import receive, send, serve_environments
 logger = logging.getLogger(__name__)
 
 DEFAULT_LIMITS = ProcessLimits()
-START_TIMEOUT_S = 60.0
 _POLL_S, _GRACE_S, _END_S = 0.05, 0.1, 5.0
 TAIL_CHARACTERS = 1_000
 """Length of the end of a lost worker's output that its error shows."""
@@ -67,6 +67,7 @@ class ProcessWorkers:
         worker = await self._least_busy()
         slot = worker.take()
         try:
+            await asyncio.shield(worker.start)  # an error of the process's imports is raised as it is
             yield _ProcessEnv(worker, slot)
         finally:
             worker.give_back(slot)
@@ -93,19 +94,18 @@ class ProcessWorkers:
                 "vectorization_mode='async'. Leave vectorization_mode out: a MetaVectorEnv plays all prompts with one "
                 "set of workers. Or use workers='local'."
             )
-        # No await before the count of leases: two leases never start one worker twice.
-        self._workers = [worker for worker in self._workers if not (worker.is_lost or worker.is_worn)]
-        worker = min(self._workers, key=lambda worker: worker.num_leases, default=None)
-        if worker is None or (worker.num_leases > 0 and len(self._workers) < self._num_processes):
-            worker = _Worker(self._factory, self._limits)
-            self._workers.append(worker)
-        worker.num_leases += 1
-        try:
-            await asyncio.shield(worker.start)  # an error of the process's imports is raised as it is
-        except BaseException:
-            worker.num_leases -= 1
-            raise
-        return worker
+        while True:
+            # No await from here to `take`: two leases never start one worker twice.
+            self._workers = [worker for worker in self._workers if not worker.is_lost]
+            fresh = [worker for worker in self._workers if not worker.is_worn]
+            worker = min(fresh, key=lambda worker: worker.num_leases, default=None)
+            if (worker is None or worker.num_leases > 0) and len(self._workers) < self._num_processes:
+                worker = _Worker(self._factory, self._limits)
+                self._workers.append(worker)
+            if worker is not None:
+                return worker
+            # A worn process that took more episodes might never end.
+            await asyncio.wait([worker.end for worker in self._workers], return_when=asyncio.FIRST_COMPLETED)
 
 
 _opened: weakref.WeakSet[ProcessWorkers] = weakref.WeakSet()
@@ -128,11 +128,14 @@ class _Worker:
         self.is_lost = False
         self._why_lost, self._is_closed = "", False
         self._num_episodes, self._limits = 0, limits
-        self._timeout_s = START_TIMEOUT_S
+        self._has_begun, self._timeout_s = False, limits.start_timeout_s
+        self._remedy = 'See the messages above. A script that uses workers needs `if __name__ == "__main__":`.'
+        """What to do if it ends before it has begun."""
         self._slots = itertools.count()
         self._idle_slots: list[int] = []
         self._pending: deque[asyncio.Future[Any]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._connection = contextlib.ExitStack()
         self._output = tempfile.NamedTemporaryFile(prefix="metagym-worker-")  # noqa: SIM115 - closed by `kill`
         self._socket, far_end = socket.socketpair()
         # Spawned, not forked: a child must not inherit the locks of this process's threads.
@@ -145,6 +148,8 @@ class _Worker:
         self._process.start()
         far_end.close()
         self._loop = asyncio.get_running_loop()
+        self.end: asyncio.Future[None] = self._loop.create_future()
+        """Done once the process was killed."""
         self.start = asyncio.ensure_future(self._begin())
         """Ends when the process has finished its imports."""
         self.start.add_done_callback(lambda start: start.cancelled() or start.exception())  # nothing may wait for it
@@ -156,6 +161,7 @@ class _Worker:
 
     def take(self) -> int:
         """Return the number of a free environment; the process makes an environment for a new number."""
+        self.num_leases += 1
         self._num_episodes += 1
         return self._idle_slots.pop() if self._idle_slots else next(self._slots)
 
@@ -209,16 +215,19 @@ class _Worker:
         multiprocessing.process._children.discard(self._process)  # type: ignore[attr-defined]
 
     def _hang_up(self) -> None:
-        self._reading.cancel()
-        self._watching.cancel()
-        self._writer.close()
+        self.end.set_result(None)
+        self._connection.close()
 
     async def _begin(self) -> None:
         reader, self._writer = await asyncio.open_connection(sock=self._socket)
-        self._reading = asyncio.ensure_future(self._read(reader))
-        self._watching = asyncio.ensure_future(self._watch())
+        self._connection.callback(self._writer.close)
+        if self.end.done():  # killed before it was connected
+            self._connection.close()
+            raise self._lost(is_culprit=False)
+        for task in (asyncio.ensure_future(self._read(reader)), asyncio.ensure_future(self._watch())):
+            self._connection.callback(task.cancel)
         await self.ask(None, "hello", None)
-        self._timeout_s = self._limits.step_timeout_s
+        self._has_begun, self._timeout_s = True, self._limits.step_timeout_s
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         try:
@@ -259,12 +268,18 @@ class _Worker:
     def _check_once_more(self) -> None:
         # If the loop was blocked, the answer may be in the socket: `_read`, which restarts the timer, comes first.
         why = f"it gave no answer within {self._timeout_s:g} s"
+        self._remedy = "Raise start_timeout_s: workers={'processes': 4, 'start_timeout_s': 900}."
         self._timer = self._loop.call_later(_GRACE_S, self.kill, why)
 
-    def _lost(self, *, is_culprit: bool) -> WorkerLostError:
+    def _lost(self, *, is_culprit: bool) -> InfrastructureError:
         logger.log(
             logging.DEBUG if self._is_closed else logging.WARNING, "A worker process was lost: %s.", self._why_lost
         )
+        if not (self._has_begun or self._is_closed):  # a new process would fail, too
+            return InfrastructureError(
+                "Expected a worker process to start (imports of the script and of the environment), but "
+                f"{self._why_lost}. {self._remedy}"
+            )
         error = WorkerLostError(
             f"The worker process that hosted the inner environment was lost: {self._why_lost}. "
             "Its episodes are played again in a new one."

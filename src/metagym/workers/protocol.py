@@ -81,10 +81,13 @@ class ProcessLimits(Record):
 
     step_timeout_s: float = Field(default=300.0, gt=0)
     """Seconds that a reset or a step may take; a process that takes longer is killed and replaced."""
+    start_timeout_s: float = Field(default=300.0, gt=0)
+    """Seconds that the start of a process may take, with the imports of the script and of the environment."""
     memory_mib: int | None = Field(default=None, ge=1)
     """Address space of the process in MiB; an environment that needs more gets a MemoryError. None: no limit."""
     recycle_after: int | None = Field(default=None, ge=1)
-    """Episodes after which the process is replaced by a new one, for environments that leak. None: never."""
+    """Episodes after which the process is replaced by a new one, for environments that leak. None: never.
+    Its last episode ends before the new one starts."""
 
 
 class WorkerLostError(InnerEnvError):
