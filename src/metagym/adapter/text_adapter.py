@@ -89,9 +89,9 @@ class TextAdapter(gymnasium.Env[str, str]):
     def _check_paid(self, reward: float) -> None:
         if self._has_paid and self._success is None:
             raise ConfigError(
-                f"Expected {type(self.env.unwrapped).__name__} to give a positive reward in the last step only, got one "
-                "before it, so that the last reward does not mean success. Pass success=lambda reward, info: ..., or "
-                "success='return' if the return is the score."
+                f"Expected {type(self.env.unwrapped).__name__} to give a positive reward in the last step only, got "
+                "one before it, so that the last reward does not mean success. Pass success=lambda reward, info: ..., "
+                "or success='return' if the return is the score."
             )
         self._has_paid = self._has_paid or reward > 0
 
