@@ -197,9 +197,7 @@ def test_numbers_that_are_not_finite_are_words(infinite: Any) -> None:
     ],
 )
 def test_a_result_that_json_cannot_hold_is_named_with_its_tool(result: Any, reason: str) -> None:
-    with pytest.raises(
-        ConfigError, match=f"Expected the tool 'open' to return a text .*, got {reason}.* Return te"
-    ):
+    with pytest.raises(ConfigError, match=f"Expected the tool 'open' to return a text .*, got {reason}.* Return te"):
         returns(result).step(call("open"))
 
 
