@@ -93,7 +93,7 @@ class ChangedExperience:
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Return the wrapped reflector's reflection on the changed history."""
-        changed = [self._known.of(meta_step, self._changed) for meta_step in history]
+        changed = tuple(self._known.of(meta_step, self._changed) for meta_step in history)
         return checked(await self.reflector.reflect(changed))
 
     def bound_to(self, replay: Replay) -> ChangedExperience:
