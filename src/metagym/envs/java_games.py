@@ -165,3 +165,7 @@ class GoldPathExpert:
         if len(steps) >= len(path):
             return Action(text=None, problem="The gold path has no further command.")
         return Action(text=path[len(steps)], thought="The gold path says so.")
+
+    async def aclose(self) -> None:
+        """Let go of the game; its Java machine ends with it. The actor may play again."""
+        self._game = None
