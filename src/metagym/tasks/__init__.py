@@ -195,9 +195,9 @@ class TaskSet(ABC):
         `question`, `answer`, `family`, `split` and `kind` name columns. An answer may be a list of accepted ones; None
         means that `score` needs none. Without `family` all questions are of one family, named after the file. With
         `split` (`train`, `validation` or `dev`, `test`) the official splits are the roles; without it the digest of the
-        question decides. `kind` is the kind of a question within its family (see `from_seeds`). `score` is `exact`,
-        `numeric` (the last number counts), or a function `(reply, row)`, or its import path, that returns a number from
-        0 to 1.
+        question decides. `kind` is the kind of a question within its family (see `from_seeds`). `score` is `exact`;
+        `numeric` (the last number of the reply counts, and each answer is one number); or a function `(reply, row)`,
+        or its import path, that returns a number from 0 to 1.
 
         >>> tasks = TaskSet.from_rows([{"question": "2 + 3?", "answer": "5"}], score="numeric")
         >>> tasks.families, tasks.score("questions/1", "It is 5.")
