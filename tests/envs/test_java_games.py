@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import weakref
 
-from metagym.envs.java_games import GameTurn, GoldPathExpert, JavaGame
+import pytest
+
+from metagym.envs.java_games import GameTurn, GoldPathExpert, JavaGame, JavaGameEnv
+from metagym.errors import ConfigError, UnknownNameError
 from metagym.types import Observation
 from tests.conftest import make_episode, make_task
 
@@ -24,6 +27,17 @@ class OneRoom(JavaGame):
 
     def gold_path(self) -> tuple[str, ...]:
         return ("open door",)
+
+
+def test_an_environment_takes_groups_of_families_and_refuses_other_names() -> None:
+    folds = {name: {"train": range(3)} for name in ("hall", "attic", "cellar")}
+    env = JavaGameEnv(OneRoom, folds, ["inside", "hall"], {"inside": ["attic", "hall"]})
+    assert env._families == ("attic", "hall")
+    assert env.reset(seed=0)[0] == "A room."
+    with pytest.raises(UnknownNameError, match=r"Unknown family 'hal': expected one of .* Did you mean 'hall'"):
+        JavaGameEnv(OneRoom, folds, ["hal"])
+    with pytest.raises(ConfigError, match="families must be a list of names, got the text 'hall'"):
+        JavaGameEnv(OneRoom, folds, "hall")
 
 
 def test_a_closed_expert_lets_go_of_its_game_and_may_play_again() -> None:
