@@ -68,7 +68,7 @@ def test_a_content_may_be_a_value_of_numpy() -> None:
 )
 def test_a_content_that_is_no_text_is_refused(value: Any, given: str) -> None:
     tasks = TaskSet.from_seeds(CorridorEnv, 5, digest=lambda env, task: value)
-    with pytest.raises(ConfigError, match=rf"Expected digest.* content of default/3 as a text, got {given}. Return a"):
+    with pytest.raises(ConfigError, match=rf"Expected digest.* content of default/3 as a text, got {given}. Return"):
         tasks.find("default/3")
 
 

@@ -14,7 +14,7 @@ from metagym.envs.java import JavaMachine
 from metagym.errors import UnknownNameError
 from metagym.spaces import TextSpace
 from metagym.tasks import SeededTaskSet
-from metagym.tasks.seeds import expand_families, read_seeded_id
+from metagym.tasks.seeds import named_families, read_seeded_id
 from metagym.types import Action, Episode, Observation, Step, Task
 
 Folds = Mapping[str, Mapping[str, range]]
@@ -85,7 +85,7 @@ class JavaGameEnv(gymnasium.Env[str, str]):
         self.observation_space: TextSpace = TextSpace()
         self.action_space: TextSpace = TextSpace()
         self._make_game, self._folds = make_game, folds
-        self._families = expand_families(families, folds, groups)
+        self._families = named_families(families, folds, groups)
         self._game: JavaGame | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:

@@ -24,7 +24,7 @@ from metagym.tasks.questions import QuestionRow, Rows, Score, read_questions, re
 from metagym.tasks.roles import ROLES as ROLES
 from metagym.tasks.roles import role_of as role_of
 from metagym.tasks.roles import tasks_by_id, with_role
-from metagym.tasks.seeds import NUM_SEEDS, expand_families, read_seeded_id
+from metagym.tasks.seeds import NUM_SEEDS, named_families, read_seeded_id
 from metagym.types import Task, digest
 
 MAX_REJECTIONS = 2_000
@@ -84,7 +84,7 @@ class TaskSet(ABC):
         """Return the families that are named by themselves or by their groups; None means all."""
         if families is None:
             return self.families
-        return expand_families(families, self.families, self.groups)
+        return named_families(families, self.families, self.groups)
 
     def check_split(self, split: str) -> str:
         """Return `split` if it names a role or a source."""
@@ -162,7 +162,8 @@ class TaskSet(ABC):
 
         The environment gets the task in `reset(seed=seed, options={"task_id": "family/seed"})`.
         `digest(env, task)` returns the content that decides the role, by default the first observation: tasks of
-        equal content never have two roles. Within a role, contents come as often as the seeds give them.
+        equal content never have two roles within a family; those of two families may. Within a role, contents come as
+        often as the seeds give them.
         `kind` names the kind of a task within its family: a key of the `info` that `reset` returns, or a function
         `(env, task)`. Memorisation is then measured on fresh tasks of the kinds that a reflector saw.
         """

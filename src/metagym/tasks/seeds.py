@@ -28,7 +28,7 @@ def read_seeded_id(task_id: object, *, num_seeds: int = NUM_SEEDS) -> tuple[str,
     return family, int(seed)
 
 
-def expand_families(
+def named_families(
     families: Sequence[str], known: Iterable[str], groups: Mapping[str, Sequence[str]]
 ) -> tuple[str, ...]:
     """Return the families that are named by themselves or by their groups, each once, in order."""

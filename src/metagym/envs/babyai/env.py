@@ -11,7 +11,7 @@ from metagym.envs.babyai.families import DEFAULT_FAMILIES, groups, make_level
 from metagym.envs.babyai.families import families as all_families
 from metagym.envs.babyai.view import name_of, view_of
 from metagym.spaces import TextSpace
-from metagym.tasks.seeds import asked_task, expand_families
+from metagym.tasks.seeds import asked_task, named_families
 
 ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
 """BabyAI's actions, in the order of their numbers."""
@@ -38,7 +38,7 @@ class BabyAITextEnv(gymnasium.Env[str, str]):
     def __init__(self, *, families: Sequence[str] = DEFAULT_FAMILIES) -> None:
         self.observation_space: TextSpace = TextSpace()
         self.action_space: TextSpace = TextSpace()
-        self._families = expand_families(families, all_families(), groups())
+        self._families = named_families(families, all_families(), groups())
         self._levels: dict[str, Any] = {}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:

@@ -158,7 +158,7 @@ def expand_families(names: Sequence[str]) -> tuple[str, ...]:
         for name in names:
             if name not in GROUPS:
                 check_family(name)  # it says why a family is refused
-    return seeds.expand_families(names, FAMILIES, GROUPS)
+    return seeds.named_families(names, FAMILIES, GROUPS)
 
 
 PAPER_TRAIN = _ids("Room-Random-5x5", "Room-Monster-5x5", "Room-Trap-5x5", "Eat", "Wear", "Wield", "Pray", "Sink")
