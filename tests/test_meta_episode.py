@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import gymnasium
+import numpy as np
 import pytest
 
 from metagym import MetaEnv, TaskSet
@@ -18,6 +19,7 @@ from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import EpisodesFailedError
 from metagym.meta_episode import TaskQueue, blocked
 from metagym.spaces import TextSpace
+from metagym.tasks import ListedTaskSet
 from metagym.types import Action, Episode, Observation, Step, Task
 from tests.conftest import MakeGates
 
@@ -129,6 +131,40 @@ def test_tasks_that_were_played_do_not_come_back_as_new_ones(make_gates: MakeGat
     again, new = (env.step(info["default_prompt"])[4]["task_ids"] for _ in range(2))
     assert again == first
     assert not set(new) & set(first)
+
+
+class SickOn(GatesDemoActor):
+    """Fails on these tasks."""
+
+    tasks: tuple[str, ...] = ()
+
+    async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
+        if episode.task.id in self.tasks:
+            raise ValueError("sick")
+        return await super().act(episode, steps, observation)
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_failed_tasks_are_played_again_if_too_few_new_ones_are_left(make_gates: MakeGates, is_listed: bool) -> None:
+    class Few(GatesMetaEnv):
+        def make_task_set(self) -> TaskSet:
+            return ListedTaskSet(tasks)
+
+    tasks = GatesTaskSet().draw(6, rng=np.random.default_rng(0))
+    actor = SickOn()
+    env = make_gates(actor, cls=Few, episodes_per_step=5)
+    env.reset(seed=0, options={"task_ids": [task.id for task in tasks]} if is_listed else None)
+    actor.tasks = tuple(task.id for task in tasks)
+    with pytest.raises(EpisodesFailedError) as error:
+        env.step(env.default_prompt)
+    batch = [item.task.id for item in error.value.meta_step.trajectories]
+    actor.tasks = (batch[-1],)
+    with pytest.raises(EpisodesFailedError, match="the next step plays the failed tasks again"):
+        env.step(env.default_prompt)
+    actor.tasks = ()
+    _, _, _, truncated, info = env.step(env.default_prompt)
+    (last,) = {task.id for task in tasks} - set(batch)
+    assert (info["task_ids"], truncated) == ((batch[-1], last), True)
 
 
 def test_exactly_the_tolerated_share_of_a_batch_may_fail(make_gates: MakeGates) -> None:

@@ -49,7 +49,7 @@ class TaxiMetaEnv(metagym.MetaEnv):
         return Taxi()
 
     def make_task_set(self) -> metagym.TaskSet:
-        # A seed is a start. Starts with equal text always have the same role (train, validation or test).
+        # A seed is a start. Within a family, starts with equal text have the same role (train, validation or test).
         return metagym.TaskSet.from_seeds(self.make_inner_env, 500, families=["dry", "rainy"])
 
 

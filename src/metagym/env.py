@@ -24,7 +24,7 @@ from metagym.reflectors import Reflector
 from metagym.rendering import render_batch
 from metagym.rollout import Player, Recorder, default_score, progress_score
 from metagym.spaces import PromptSpace, TrajectorySpace
-from metagym.tasks import TaskSet, is_task_list
+from metagym.tasks import TaskSet, check_task_set, is_task_list
 from metagym.types import Episode, MetaStep, Task, Trajectory, clean_text, digest, sum_usage
 from metagym.workers import make_workers
 
@@ -72,7 +72,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         if self.config.score != "success" and type(self).score is not MetaEnv.score:
             raise ConfigError(f"score={self.config.score!r} has no effect: {type(self).__name__} has its own score.")
         make_schedule(self.config.schedule)  # so that an unknown name fails here, not at the first reset
-        self.task_set = self.make_task_set()
+        self.task_set = check_task_set(self.make_task_set())
         self.families = self.task_set.expand_families(self.config.families)
         self.task_set.check_split(self.config.split)
         self.actor: Actor = make_actor(actor, demo=self.make_demo_actor, offers_tools=self._offers_tools())

@@ -219,24 +219,36 @@ class TaskQueue:
             self._listed = [task_set.find(task_id) for task_id in task_ids]
 
     def draw(self, num_tasks: int | None = None, *, families: Sequence[str] | None = None) -> tuple[Task, ...]:
-        """Draw new tasks, by default a batch from all the meta-episode's families; those that were given back first."""
+        """Draw new tasks, by default a batch from all the meta-episode's families; those that were given back first.
+
+        Tasks that were given back are drawn even if too few new ones are left for a whole batch.
+        """
         num_tasks = self.batch_size if num_tasks is None else num_tasks
-        if self._listed is not None:
-            if len(self._listed) < num_tasks:
-                raise TasksExhaustedError(
-                    f"Expected {num_tasks} more of the given task_ids, {len(self._listed)} are left. "
-                    "Reset, give more task_ids, or ask for fewer episodes_per_step."
-                )
-            batch, self._listed = tuple(self._listed[:num_tasks]), self._listed[num_tasks:]
-            return batch
         names = self._task_set.expand_families(families or self.families)
-        again = [task for task in self._returned if task.family in names][:num_tasks]
-        fresh = self._task_set.draw(
-            num_tasks - len(again), rng=self.rng, families=names, split=self._split, exclude=self._seen
-        )
-        self._seen.update(task.id for task in fresh)
+        again = [task for task in self._returned if self._listed is not None or task.family in names][:num_tasks]
+        try:
+            new = self._draw_new(num_tasks - len(again), names)
+        except TasksExhaustedError as error:
+            if not again:
+                raise
+            new = self._draw_new(error.num_left or 0, names)
         self._returned = [task for task in self._returned if task not in again]
-        return (*again, *fresh)
+        return (*again, *new)
+
+    def _draw_new(self, num_tasks: int, families: Sequence[str]) -> tuple[Task, ...]:
+        if self._listed is None:
+            new = self._task_set.draw(num_tasks, rng=self.rng, families=families, split=self._split, exclude=self._seen)
+            self._seen.update(task.id for task in new)
+            return new
+        if len(self._listed) < num_tasks:
+            error = TasksExhaustedError(
+                f"Expected {num_tasks} more of the given task_ids, {len(self._listed)} are left. "
+                "Reset, give more task_ids, or ask for fewer episodes_per_step."
+            )
+            error.num_left = len(self._listed)
+            raise error
+        new, self._listed = tuple(self._listed[:num_tasks]), self._listed[num_tasks:]
+        return new
 
     def keep(self) -> Callable[[], None]:
         """Return a function that undoes all later draws."""
@@ -256,10 +268,7 @@ class TaskQueue:
     def give_back(self, tasks: Sequence[Task]) -> None:
         """Put tasks that could not be played, and never were, at the head of the queue."""
         tasks = [task for task in tasks if not self.times_played[task.id]]
-        if self._listed is not None:
-            self._listed = [*tasks, *self._listed]
-        else:
-            self._returned = [*tasks, *self._returned]
+        self._returned = [*tasks, *self._returned]
 
 
 Schedule = Callable[[TaskQueue], Sequence[Task]]

@@ -86,6 +86,35 @@ def test_an_episode_that_is_terminated_and_truncated_at_its_last_step_may_be_a_s
     assert (reward, terminated, truncated, info["success"]) == (1.0, True, True, True)
 
 
+def pole(**options: Any) -> TextAdapter:
+    """A pole that pays 1 for each step, also for the one in which it falls."""
+    return TextAdapter(
+        gymnasium.make("CartPole-v1"), actions=["l", "r"], render=lambda observation, info: "x", **options
+    )
+
+
+def test_rewards_before_the_last_step_need_a_definition_of_success() -> None:
+    env = pole()
+    env.reset(seed=0)
+    env.step("l")
+    with pytest.raises(ConfigError, match=r"Expected CartPoleEnv to give a positive reward in the last step only, got"):
+        env.step("l")
+    env.reset(seed=0)
+    assert env.step("l")[4]["success"] is False
+
+
+def test_the_return_may_be_the_score() -> None:
+    check_text_env(pole(success="return"))
+    env = pole(success="return")
+    infos = [env.reset(seed=0)[1], *(env.step("l")[4] for _ in range(5))]
+    assert not any("success" in info for info in infos)
+
+
+def test_success_is_a_function_or_the_return() -> None:
+    with pytest.raises(ConfigError, match=r"Expected success as a function \(reward, info\) or 'return', got 'reward'"):
+        pole(success="reward")
+
+
 def test_an_unknown_command_is_answered_and_not_executed() -> None:
     env = lake()
     env.reset(seed=0)

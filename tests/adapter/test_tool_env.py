@@ -7,6 +7,7 @@ from typing import Any
 
 import cloudpickle
 import numpy as np
+import pydantic
 import pytest
 
 import metagym
@@ -138,6 +139,72 @@ def test_sets_in_a_result_are_sorted_and_a_numpy_truth_is_a_success() -> None:
     text, reward, _, _, info = started(Bag).step(call("look"))
     assert text == '{"seen":["door","key","lamp"],"pairs":[[1,2]]}'
     assert (reward, info["success"]) == (1.0, True)
+
+
+class Returns(ToolEnv):
+    """A tool that returns `result`, and a score that is `result`."""
+
+    result: Any = None
+
+    def start(self, family: str) -> str:
+        return "A box."
+
+    @metagym.tool
+    def open(self) -> Any:
+        """Open the box."""
+        return self.result
+
+    def score(self) -> Any:
+        return self.result
+
+
+def returns(value: Any) -> ToolEnv:
+    env = started(Returns)
+    env.result = value  # type: ignore[attr-defined]
+    return env
+
+
+class Weight(pydantic.BaseModel):
+    grams: float
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        (np.int64(3), "3"),
+        (np.float32(1.5), "1.5"),
+        (np.bool_(True), "true"),
+        (np.array([[1, 2], [3, 4]]), "[[1,2],[3,4]]"),
+        ({"a": [np.int64(3)], np.int64(1): {np.int64(2), np.int64(1)}}, '{"a":[3],"1":[1,2]}'),
+    ],
+)
+def test_values_of_numpy_are_plain_values(result: Any, text: str) -> None:
+    assert returns(result).step(call("open"))[0] == text
+
+
+@pytest.mark.parametrize("infinite", [float("inf"), np.float32("inf"), np.array(np.inf)])
+def test_numbers_that_are_not_finite_are_words(infinite: Any) -> None:
+    assert returns(infinite).step(call("open"))[0] == '"Infinity"'
+    assert returns([Weight(grams=float("nan"))]).step(call("open"))[0] == '[{"grams":"NaN"}]'
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        (range(3), "range: a value of the type range"),
+        ({"a": [object()]}, "dict: a value of the type object"),
+        (b"\xff", "bytes: .*invalid utf-8"),
+    ],
+)
+def test_a_result_that_json_cannot_hold_is_named_with_its_tool(result: Any, reason: str) -> None:
+    with pytest.raises(ConfigError, match=f"Expected the tool 'open' to return a text .*, got {reason}.* Return te"):
+        returns(result).step(call("open"))
+
+
+@pytest.mark.parametrize("score", [None, "yes", [1.0]])
+def test_a_score_is_a_bool_or_a_number(score: Any) -> None:
+    with pytest.raises(ConfigError, match=r"Expected Returns.score\(\) to return a bool .* or a number .*, got"):
+        returns(score).step("done")
 
 
 def test_a_tool_stays_one_if_its_function_is_copied_or_wrapped() -> None:

@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 from metagym import MetaEnv, TaskSet, TextAdapter
 from metagym.errors import ConfigError, EpisodesFailedError
-from metagym.types import Trajectory
+from metagym.types import Task, Trajectory
 from tests.conftest import CorridorEnv
 from tests.env.playing import EAST, CorridorMetaEnv, played
 
@@ -107,6 +107,16 @@ def test_a_subclass_is_told_what_it_has_to_write() -> None:
         Empty("random")
     with NoGame("random") as env, pytest.raises(NotImplementedError, match=r"NoGame to override make_inner_env"):
         env.reset(seed=0)
+
+
+@pytest.mark.parametrize("tasks", [None, [Task(id="a", family="a", seed=1)]])
+def test_make_task_set_returns_a_task_set(tasks: Any) -> None:
+    class NoTasks(CorridorMetaEnv):
+        def make_task_set(self) -> Any:
+            return tasks
+
+    with pytest.raises(ConfigError, match=r"Expected make_task_set to return a metagym.TaskSet, got .*ListedTaskSet"):
+        NoTasks("random")
 
 
 def test_a_subclass_without_a_demo_actor_asks_for_one() -> None:

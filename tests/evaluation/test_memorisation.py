@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from metagym.evaluation import EvaluationConfig, evaluate, memorisation
+from metagym.evaluation.controls import ChangedExperience, take_away
 from metagym.evaluation.memorisation import WithoutCopies, copied
 from metagym.reflectors import reflect
 from metagym.types import MetaStep, Reflection
@@ -28,6 +30,24 @@ def test_a_lesson_in_new_words_copies_nothing() -> None:
     found = copied("Search open places before closed ones, and remember what you saw.", learned)
     assert (found.ngram_share, found.names, found.sentences) == (0.0, (), ())
     assert copied("", learned).ngram_share == 0.0
+
+
+class Plain:
+    def reflect(self, history: Sequence[MetaStep]) -> str:
+        return "Look on shelves."
+
+
+class AsyncText:
+    async def reflect(self, history: Sequence[MetaStep]) -> str:
+        return "Look on shelves."
+
+
+@pytest.mark.parametrize("reflector", [Plain(), AsyncText()])
+def test_a_wrapped_reflector_may_be_plain_or_write_a_text(reflector: Any) -> None:
+    learned = make_trajectory([make_step("The mug stands on shelf 3.")])
+    history = [MetaStep(index=0, prompt="Look around.", trajectories=(learned,), reward=0.0)]
+    for wrapped in (WithoutCopies(reflector), ChangedExperience(reflector, take_away, name="empty experience")):
+        assert reflect(wrapped, history).prompt == "Look on shelves."
 
 
 def test_a_prompt_that_copies_is_refused_and_an_honest_one_is_not() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from metagym.budget import Budget
 from metagym.envs.gates.demo import GatesDemoActor, GatesDemoReflector
-from metagym.errors import EpisodesFailedError, ModelUnavailableError
+from metagym.errors import ConfigError, EpisodesFailedError, ModelUnavailableError
 from metagym.models import Call, Cassette, ask, sample
 from metagym.optimizers import BestOfN, InTurn
 from metagym.reflectors import ChatReflector
@@ -100,6 +100,11 @@ def test_the_fields_of_tasks_that_a_candidate_reads_are_noted_and_not_those_of_t
     blind = BestOfN(n=2, num_steps=1)(make_seeded(), lambda history: f"Walk {next(numbers)}.", budget=Budget())
     assert blind.last_reflection is not None
     assert blind.last_reflection.task_reads == ()
+
+
+def test_no_candidates_are_refused() -> None:
+    with pytest.raises(ConfigError, match="n must be at least 1 candidate, got 0"):
+        BestOfN(n=0)
 
 
 def test_a_failing_candidate_fails_the_whole(make_seeded: MakeGates) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from metagym.actor import ChatActor
 from metagym.budget import Budget
+from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError, MissingExtraError
 from metagym.evaluation.controls import ChangedExperience, take_away
 from metagym.optimizers import Gepa
@@ -157,6 +158,36 @@ def test_a_reply_that_cannot_be_used_does_no_harm(make_seeded: MakeGates, reply:
     found = Gepa()(env, ChatReflector(ScriptedReflectorModel(reply)), budget=BUDGET)
     assert env.ledger.num_episodes <= 60
     assert found.rewards[-1] >= found.rewards[0]
+
+
+class CostlyGates(GatesMetaEnv):
+    """Gates in which each step costs 1, so that no score is above 0; it begins with `default_prompt`."""
+
+    def score(self, trajectory: Trajectory) -> float:
+        return float(-len(trajectory.steps))
+
+
+@needs_gepa
+@pytest.mark.timeout(60)
+def test_a_prompt_that_cannot_be_played_is_worse_than_any_return(make_seeded: MakeGates) -> None:
+    model = FakeChatModel(["```\n\n```", "```\nPush.\n```"])
+    env = make_seeded(cls=CostlyGates, families=["law-0007"])
+    found = Gepa()(env, ChatReflector(model), budget=BUDGET)
+    assert found.stopped.startswith("The budget leaves")
+    assert len(model.calls) > 1
+
+
+class EmptyGates(CostlyGates):
+    default_prompt = ""
+
+
+@needs_gepa
+@pytest.mark.timeout(60)
+def test_a_first_prompt_that_is_empty_is_played(make_seeded: MakeGates) -> None:
+    env = make_seeded(cls=EmptyGates, families=["law-0007"])
+    found = Gepa()(env, ChatReflector(FakeChatModel(["```\n\n```"])), budget=BUDGET)
+    assert found.history[0].prompt == ""
+    assert found.stopped.startswith("The budget leaves")
 
 
 @needs_gepa

@@ -12,7 +12,9 @@ import pytest
 from metagym import ChatReflector, optimize
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.errors import ConfigError, EpisodesFailedError, InfrastructureError, ModelError
+from metagym.evaluation.controls import ChangedExperience, take_away
 from metagym.optimizers import OptimizationResult
+from metagym.reflectors.method import ReflectionMethod
 from metagym.testing import FakeChatModel, ScriptedActor
 from metagym.types import MetaStep, Reflection
 from tests.conftest import FailingEnv, MakeGates, gates_of
@@ -43,6 +45,28 @@ def test_each_prompt_is_the_reflection_on_the_history_so_far(make_gates: MakeGat
     assert result.prompts == (env.default_prompt, "prompt 1", "prompt 2", "prompt 3", "prompt 4")
     assert result.last_reflection is not None
     assert result.last_reflection.memory == [4]
+
+
+class Sorting(ReflectionMethod):
+    """A method, which is not watched, that tries to change the history."""
+
+    model = None
+
+    def __init__(self) -> None:
+        pass
+
+    async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
+        return Reflection(prompt=sort(history))
+
+
+def sort(history: Sequence[MetaStep]) -> str:
+    assert isinstance(history, tuple)
+    return f"prompt {len(history)}"
+
+
+@pytest.mark.parametrize("reflector", [sort, Sorting(), ChangedExperience(sort, take_away, name="empty experience")])
+def test_a_reflector_cannot_change_the_history(make_gates: MakeGates, reflector: Any) -> None:
+    assert optimize(make_gates(), reflector, 2, seed=0).last_prompt == "prompt 2"
 
 
 def test_it_is_a_plain_gymnasium_loop(make_gates: MakeGates) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import threading
 import time
@@ -21,6 +22,7 @@ from metagym.errors import (
     ModelError,
 )
 from metagym.models import Call, ask, sample
+from metagym.optional_attributes import describe, extension_of
 from metagym.reflectors import FixedReflector, Replay, as_reflector, bind, reflect, reflect_samples
 from metagym.reflectors.protocol import FunctionReflector, check_replayed
 from metagym.testing import FakeChatModel
@@ -37,6 +39,23 @@ async def write_async(history: Sequence[MetaStep]) -> str:
 class AsyncCallable:
     async def __call__(self, history: Sequence[MetaStep]) -> str:
         return "async"
+
+
+class Plain:
+    """A class with a plain `reflect`, and optional attributes."""
+
+    scripted = True
+    revision = "r1"
+    name = "mine"
+
+    def __init__(self, word: str = "plain") -> None:
+        self.word = word
+
+    def reflect(self, history: Sequence[MetaStep]) -> str:
+        return self.word
+
+    def bound_to(self, replay: Replay) -> Plain:
+        return Plain("bound")
 
 
 class Asking:
@@ -58,6 +77,7 @@ class Asking:
         (write_async, "async"),
         (AsyncCallable(), "async"),
         (lambda history: write_async(history), "async"),
+        (Plain(), "plain"),
         (FixedReflector(), "old"),
     ],
 )
@@ -149,6 +169,21 @@ def test_a_function_may_be_marked_as_scripted() -> None:
     assert not FunctionReflector(scripted).scripted
     scripted.scripted = True  # type: ignore[attr-defined]
     assert FunctionReflector(scripted).scripted
+
+
+def test_a_reflector_with_a_plain_method_keeps_its_attributes() -> None:
+    made: Any = as_reflector(Plain())
+    about = extension_of(made)
+    assert (about.scripted, about.revision, about.model, made.name) == (True, "r1", None, "mine")
+    assert describe(made) == describe(Plain())
+    assert describe(copy.copy(made)) == describe(Plain())
+    assert [item.prompt for item in reflect_samples(made, HISTORY, 2, replay=replay)] == ["bound", "bound"]
+
+
+@pytest.mark.parametrize("kind", [Plain, Asking, AsyncCallable])
+def test_a_class_in_place_of_an_instance_is_refused(kind: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"got the class {kind.__name__}. Pass an instance: {kind.__name__}\(\)"):
+        as_reflector(kind)
 
 
 def test_what_is_no_reflector_is_refused() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from metagym.envs.gates.env import GatesEnv
-from metagym.errors import UnknownNameError
+from metagym.errors import ConfigError, UnknownNameError
 from metagym.tasks import TaskSet, first_observation
 from tests.conftest import CorridorEnv, make_task
 
@@ -51,6 +52,31 @@ def test_an_environment_that_fails_in_close_hides_no_error_of_a_task_and_harms_n
         tasks.find("default/1")
     tasks.find("default/2")
     tasks.close()
+
+
+def test_a_content_may_be_a_value_of_numpy() -> None:
+    def contents(read: Any) -> list[str]:
+        tasks = TaskSet.from_seeds(CorridorEnv, 5, digest=read)
+        return [tasks.find(f"default/{seed}").digest for seed in range(5)]
+
+    assert contents(lambda env, task: np.int64(task.seed)) == contents(lambda env, task: task.seed)
+    assert contents(lambda env, task: np.arange(task.seed)) == contents(lambda env, task: [*range(task.seed)])
+
+
+@pytest.mark.parametrize(
+    ("value", "given"), [(None, "None .NoneType."), ({"a"}, "{.a.} .set."), (b"a", "b'a' .bytes.")]
+)
+def test_a_content_that_is_no_text_is_refused(value: Any, given: str) -> None:
+    tasks = TaskSet.from_seeds(CorridorEnv, 5, digest=lambda env, task: value)
+    with pytest.raises(ConfigError, match=rf"Expected digest.* content of default/3 as a text, got {given}. Return"):
+        tasks.find("default/3")
+
+
+@pytest.mark.parametrize("value", [3, None, np.int64(3)])
+def test_a_kind_that_is_no_text_is_refused(value: Any) -> None:
+    tasks = TaskSet.from_seeds(CorridorEnv, 5, kind=lambda env, task: value)
+    with pytest.raises(ConfigError, match=r"Expected kind.* the kind of default/3 as a text, got .* Return str\(...\)"):
+        tasks.find("default/3")
 
 
 def test_a_kind_that_info_lacks_is_an_error() -> None:

@@ -114,6 +114,7 @@ def test_a_column_is_the_family() -> None:
         ("exact", " paris.", "Paris", True),
         ("exact", "Paris, France", "Paris", False),
         ("exact", "Lutetia", ["Paris", "Lutetia"], True),
+        ("exact", "cafe\u0301", "Caf\u00e9", True),
         ("numeric", "So it is $1,250.", "25 * 50 = #### 1250", True),
         ("numeric", "-3", "3", False),
         ("numeric", "0.3333", "0.33333333", False),
@@ -131,6 +132,59 @@ def test_a_column_is_the_family() -> None:
 def test_named_scores(score: str, reply: str, answer: object, is_right: bool) -> None:
     tasks = TaskSet.from_rows([{"question": "?", "answer": answer}], score=score)
     assert tasks.score("questions/1", reply) is is_right
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(
+            "3/4",
+            r"\frac{3}{4}",
+            r"\frac{\pi}{4}",
+            r"\sqrt{2}",
+            "\u221a2",
+            "2\u03c0",
+            r"2\pi",
+            "3\u00bd",
+            "10^5",
+            "x^2",
+        ),
+        *("1,2,3", "3,14", "1, 2", "3 or 4", "3-4", "x-5", "COVID-19", "2020-01-05", "12:30", "1 000", "five", "5 ="),
+        *("25 * 50", "so 3/4 = 6/8", "#### 3/4", r"\boxed{3/4}", ["0.75", "3/4"]),
+    ],
+)
+def test_a_numeric_answer_that_is_not_one_number_is_refused_by_its_row(answer: Any) -> None:
+    rows = [{"question": "a?", "answer": "1"}, {"question": "b?", "answer": answer}]
+    with pytest.raises(ConfigError, match=r"expects one number as each answer, got .* in row 2. Write .*0.75 for 3/4"):
+        TaskSet.from_rows(rows, score="numeric")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reply"),
+    [
+        *(
+            ("$1,250", "1250"),
+            ("1,234,567.5", "1234567.5"),
+            ("12,34,567", "1234567"),
+            ("-.5", "-0.5"),
+            ("\u22125", "-5"),
+        ),
+        *(
+            ("72 clips", "72"),
+            ("50%", "50"),
+            ("10 m\u00b2", "10"),
+            ("60 km/h", "60"),
+            (r"30^\circ", "30"),
+            ("**5**", "5"),
+        ),
+        *(("**5**", "5"), ("\u22125", "-5"), ("x=-5", "-5"), ("48/2 = 24", "24")),
+        *(("48/2=<<48/2=24>>24 a day.\n#### 72", "72"), (r"$\boxed{7}$", "7")),
+        *((1e-05, "0.00001"), (7, "7"), ("5, of course", "5"), ("It is 5.", "5")),
+    ],
+)
+def test_a_numeric_answer_may_have_a_unit_a_word_or_its_way(answer: Any, reply: str) -> None:
+    tasks = TaskSet.from_rows([{"question": "?", "answer": answer}], score="numeric")
+    assert tasks.score("questions/1", reply) is True
 
 
 def test_a_score_of_the_users_reads_the_whole_row() -> None:
@@ -168,7 +222,7 @@ def test_a_score_beyond_0_and_1_is_refused(value: object) -> None:
         (
             [{"question": "?", "answer": "one"}],
             {"score": "numeric"},
-            "expects a number in each answer, got 'one' in row 1",
+            "expects one number as each answer, got 'one' in row 1",
         ),
         ([{"question": "?", "answer": "1"}], {"score": "nmeric"}, r"Unknown score 'nmeric'.* Did you mean 'numeric'"),
         ([{"question": "?", "answer": "1"}], {"score": "no.such:thing"}, "Expected an import path"),

@@ -225,10 +225,20 @@ def test_an_unknown_family_is_an_error_with_the_nearest_names() -> None:
         tasks.expand_families(["room"])
 
 
-@pytest.mark.parametrize("families", ["a", [], ()])
+@pytest.mark.parametrize("families", [[], ()])
 def test_families_must_be_a_non_empty_list(families: Any) -> None:
     with pytest.raises(ConfigError, match=r"families must be a non-empty list of names, got"):
         listed().expand_families(families)
+
+
+def test_a_text_in_place_of_a_list_of_families_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"families must be a list of names, got the text 'a'. Write \['a'\]"):
+        listed().expand_families("a")
+
+
+def test_a_list_of_what_is_no_task_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"Expected tasks of the class metagym.Task, got {'id': 'a'}. Write metagym"):
+        ListedTaskSet([{"id": "a"}])  # type: ignore[list-item]
 
 
 def test_an_unknown_split_is_an_error_with_the_nearest_names() -> None:

@@ -57,6 +57,15 @@ def test_good_reflectors_pass() -> None:
     check_reflector(FixedReflector())
 
 
+class Plain:
+    def reflect(self, history: Sequence[MetaStep]) -> str:
+        return "Walk."
+
+
+def test_a_reflector_with_a_plain_method_passes() -> None:
+    check_reflector(Plain, num_steps=3)
+
+
 def test_a_reflector_that_reads_fields_of_the_tasks_passes() -> None:
     check_reflector(as_reflector(lambda history: f"Family {history[-1].trajectories[0].task.family}."), num_steps=3)
 

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import gymnasium
 import numpy as np
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json, to_jsonable_python
 
 from metagym.errors import ConfigError, ToolError
 from metagym.spaces import TextSpace
@@ -19,7 +20,6 @@ from metagym.tools.schemas import arguments_of, tool_schema
 from metagym.types.plain_values import without_sets
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
-_RESULT: TypeAdapter[Any] = TypeAdapter(Any)
 _MARK = "_is_metagym_tool"
 """An attribute, which travels with the function to the processes of Ray."""
 
@@ -35,8 +35,9 @@ class ToolEnv(gymnasium.Env[str, str]):
     """An inner environment whose methods with the mark `tool` are the agent's tools.
 
     A subclass writes `start`, which sets a task up and returns the first text, and `score`, which judges the end.
-    A call returns the result of its method: a text as it is, everything else as JSON. A call that cannot work raises
-    `ToolError`, and its message is the result; any other exception is an error of the environment.
+    A call returns the result of its method: a text as it is, everything else as JSON. There infinite numbers and NaN
+    are the words `Infinity` and `NaN`. A call that cannot work raises `ToolError`, and its message is the result; any
+    other exception is an error of the environment.
     The episode ends when the agent writes a text without a call, unless `respond` has an answer, or when a tool calls
     `finish`. If `score` returns a bool, it is the success; a number is the reward of the last step.
 
@@ -109,6 +110,11 @@ class ToolEnv(gymnasium.Env[str, str]):
         if not self._is_over:
             return text, 0.0, False, False, self._info()
         score: Any = self.score()
+        if isinstance(score, str) or not hasattr(score, "__float__"):
+            raise ConfigError(
+                f"Expected {type(self).__name__}.score() to return a bool (the success) or a number (the reward of the "
+                f"last step), got {score!r:.80}."
+            )
         info = self._info() | ({"success": bool(score)} if isinstance(score, bool | np.bool_) else {})
         return text, float(score), True, False, info | ({"outcome": self._outcome} if self._outcome else {})
 
@@ -134,7 +140,7 @@ class ToolEnv(gymnasium.Env[str, str]):
             return f"Error: {error}"
         if result is None:
             return "Done."
-        return result if isinstance(result, str) else _RESULT.dump_json(without_sets(result)).decode()
+        return result if isinstance(result, str) else _in_json(result, name)
 
     def _tools(self) -> dict[str, _Tool]:
         kind: Any = type(self)
@@ -142,6 +148,23 @@ class ToolEnv(gymnasium.Env[str, str]):
 
     def _info(self) -> dict[str, Any]:
         return {"goal": self.goal} if self.goal else {}
+
+
+def _in_json(result: Any, tool: str) -> str:
+    try:
+        plain = to_jsonable_python(without_sets(result), fallback=_plain_of_numpy)
+        return to_json(plain, inf_nan_mode="strings").decode()  # a model of pydantic would write null itself
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"Expected the tool {tool!r} to return a text or a value that JSON can hold, got {type(result).__name__}: "
+            f"{error}. Return texts, numbers, lists, mappings, dataclasses or models of pydantic."
+        ) from error
+
+
+def _plain_of_numpy(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"a value of the type {type(value).__name__}")
 
 
 class _Tool(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, NamedTuple
 
 import gymnasium
@@ -13,7 +14,7 @@ from metagym.envs.java import JavaMachine
 from metagym.errors import UnknownNameError
 from metagym.spaces import TextSpace
 from metagym.tasks import SeededTaskSet
-from metagym.tasks.seeds import read_seeded_id
+from metagym.tasks.seeds import named_families, read_seeded_id
 from metagym.types import Action, Episode, Observation, Step, Task
 
 Folds = Mapping[str, Mapping[str, range]]
@@ -74,10 +75,17 @@ class JavaGameEnv(gymnasium.Env[str, str]):
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "render_fps": 1}  # type: ignore[misc]
 
-    def __init__(self, make_game: Callable[[], JavaGame], folds: Folds, families: Sequence[str]) -> None:
+    def __init__(
+        self,
+        make_game: Callable[[], JavaGame],
+        folds: Folds,
+        families: Sequence[str],
+        groups: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
         self.observation_space: TextSpace = TextSpace()
         self.action_space: TextSpace = TextSpace()
-        self._make_game, self._folds, self._families = make_game, folds, tuple(families)
+        self._make_game, self._folds = make_game, folds
+        self._families = named_families(families, folds, groups)
         self._game: JavaGame | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
@@ -165,3 +173,7 @@ class GoldPathExpert:
         if len(steps) >= len(path):
             return Action(text=None, problem="The gold path has no further command.")
         return Action(text=path[len(steps)], thought="The gold path says so.")
+
+    async def aclose(self) -> None:
+        """Let go of the game; its Java machine ends with it. The actor may play again."""
+        self._game = None

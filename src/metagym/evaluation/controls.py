@@ -18,6 +18,7 @@ from metagym.evaluation.kept_values import KeptValues
 from metagym.optimizers import Optimizer
 from metagym.optional_attributes import describe, extension_of
 from metagym.reflectors import FixedReflector, Reflector, ReflectorSpec, Replay, as_reflector, bind
+from metagym.reflectors.protocol import checked
 from metagym.types import MetaStep, Observation, Reflection, Step, StopReason, Trajectory, derive_seed
 
 Trajectories = tuple[Trajectory, ...]
@@ -92,7 +93,8 @@ class ChangedExperience:
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Return the wrapped reflector's reflection on the changed history."""
-        return await self.reflector.reflect([self._known.of(meta_step, self._changed) for meta_step in history])
+        changed = tuple(self._known.of(meta_step, self._changed) for meta_step in history)
+        return checked(await self.reflector.reflect(changed))
 
     def bound_to(self, replay: Replay) -> ChangedExperience:
         """Return this reflector, bound to rollouts that are changed as well."""

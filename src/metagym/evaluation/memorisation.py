@@ -14,6 +14,7 @@ from metagym.evaluation.kept_values import KeptValues
 from metagym.evaluation.scoring import Loop
 from metagym.optional_attributes import describe, extension_of
 from metagym.reflectors import Reflector, ReflectorSpec, Replay, as_reflector, bind
+from metagym.reflectors.protocol import checked
 from metagym.runs import Copies, RecordStore
 from metagym.types import MetaStep, Record, Reflection, Texts, Trajectory
 
@@ -76,7 +77,7 @@ class WithoutCopies:
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
         """Return the wrapped reflector's reflection, or one that keeps prompt and memory and names the copied text."""
-        reflection = await self.reflector.reflect(history)
+        reflection = checked(await self.reflector.reflect(history))
         known = [self._known.of(meta_step, _parts_of) for meta_step in history]
         new = _parts([reflection.prompt]) - _parts([history[0].prompt])
         parts = sorted(part for part in new if any(part in seen for seen in known))

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from metagym.budget import Budget
 from metagym.env import MetaEnv
+from metagym.errors import ConfigError
 from metagym.optimizers.meta_loop import OptimizationResult, method_ledger, run_loop
 from metagym.reflectors import ReflectorSpec, as_reflector, reflect_samples
 from metagym.reflectors.protocol import check_replayed
@@ -42,6 +43,10 @@ class BestOfN:
     """Candidates a meta-step."""
     num_steps: int = 10
     """Meta-steps, at most."""
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ConfigError(f"n must be at least 1 candidate, got {self.n}.")
 
     @property
     def fingerprint(self) -> dict[str, Any]:

@@ -220,11 +220,11 @@ class _GepaRun:
         """Play the tasks under the candidate: one episode each, booked once, as learning."""
         evaluation = require("gepa").EvaluationBatch
         prompt = self._parts.prompt_of(candidate)
-        if not candidate[COMPONENT].strip() or not self.env.action_space.contains(
-            prompt
-        ):  # it is not played, and earns nothing
+        is_playable = bool(candidate[COMPONENT].strip()) and self.env.action_space.contains(prompt)
+        if not is_playable and prompt != self._parts.prompt:  # the first prompt is always played: it is the measure
             self._played = None
-            return evaluation([None] * len(batch), [0.0] * len(batch), [None] * len(batch), num_metric_calls=0)
+            worst = float("-inf")  # below every return
+            return evaluation([None] * len(batch), [worst] * len(batch), [None] * len(batch), num_metric_calls=0)
         with _stopping():
             (self._played,) = self.env.replay([prompt], batch)
             check_replayed([self._played])

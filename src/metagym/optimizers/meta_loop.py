@@ -168,7 +168,7 @@ def run_loop(
                 check_batch_of(meta_step)
             reflection = None if log is None else log.get(Reflection, ("", index))
             if reflection is None:
-                reflection = reflect_once(history)
+                reflection = reflect_once(tuple(history))
                 if log is not None:
                     log.put(("", index), reflection)
                     reflection = log.get(Reflection, ("", index)) or reflection  # with the prompt that was played

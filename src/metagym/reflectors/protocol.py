@@ -59,13 +59,30 @@ class FunctionReflector:
     async def reflect(self, history: History) -> Reflection:
         """Call the function, and await its result if it is async."""
         result = self.function(history)
-        return _checked(await result if inspect.isawaitable(result) else result)
+        return checked(await result if inspect.isawaitable(result) else result)
+
+
+class PlainReflector(FunctionReflector):
+    """Makes a reflector of an object whose `reflect` is a plain method; every other attribute is the object's own."""
+
+    def __init__(self, reflector: Any) -> None:
+        self.reflector = reflector
+        self.function = reflector.reflect
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "reflector":  # in a copy that is not filled yet
+            raise AttributeError(name)
+        return describe(self.reflector) if name == "fingerprint" else getattr(self.reflector, name)
 
 
 def as_reflector(reflector: ReflectorSpec) -> Reflector:
-    """Return `reflector`; wrap it if it is a function, and raise ConfigError if it is neither."""
+    """Return `reflector`; wrap a function, and an object whose `reflect` is not async; else raise ConfigError."""
+    if isinstance(reflector, type):
+        name = reflector.__name__
+        raise ConfigError(f"Expected a reflector or a function, got the class {name}. Pass an instance: {name}().")
     if hasattr(reflector, "reflect"):
-        return cast(Reflector, reflector)
+        is_async = isinstance(reflector, FunctionReflector) or inspect.iscoroutinefunction(reflector.reflect)
+        return cast(Reflector, reflector) if is_async else PlainReflector(reflector)
     if callable(reflector):
         return FunctionReflector(reflector)
     raise ConfigError(
@@ -76,7 +93,7 @@ def as_reflector(reflector: ReflectorSpec) -> Reflector:
 def bind(reflector: Reflector, replay: Replay | None) -> Reflector:
     """Return the reflector bound to `replay`, if it needs its own rollouts and `replay` is given."""
     bound_to = extension_of(reflector).bound_to
-    return reflector if bound_to is None or replay is None else cast(Reflector, bound_to(replay))
+    return reflector if bound_to is None or replay is None else as_reflector(bound_to(replay))
 
 
 def reflect(reflector: ReflectorSpec, history: History, *, replay: Replay | None = None) -> Reflection:
@@ -93,7 +110,7 @@ def reflect(reflector: ReflectorSpec, history: History, *, replay: Replay | None
             result = background.run(result if inspect.iscoroutine(result) else _finished(result))
     except ConversationError as error:
         return _kept(history, error)
-    return _checked(result)
+    return checked(result)
 
 
 def reflect_samples(
@@ -114,7 +131,7 @@ def reflect_samples(
     async def reflect_sample(number: int) -> Reflection:
         with sample(number):
             try:
-                return _checked(await policy.reflect(history))
+                return checked(await policy.reflect(history))
             except ConversationError as error:
                 return _kept(history, error)
 
@@ -150,7 +167,8 @@ def _kept(history: History, error: ConversationError) -> Reflection:
     return Reflection(prompt=last.prompt, memory=memory, problem=f"{str(error).rstrip('.')}; the old prompt was kept.")
 
 
-def _checked(result: object) -> Reflection:
+def checked(result: object) -> Reflection:
+    """Return what a reflector returned as a Reflection: a str is the next prompt."""
     if isinstance(result, str):
         return Reflection(prompt=result)
     if not isinstance(result, Reflection):

@@ -49,10 +49,10 @@ class TaskWatch:
     def __call__(self, history: Sequence[MetaStep], reflect: Callable[[Sequence[MetaStep]], T]) -> tuple[T, Texts]:
         """Return the result of `reflect` on the history, and the fields of `task` that it read."""
         if not self._is_on:
-            return reflect(history), ()
+            return reflect(tuple(history)), ()
         self._seen.extend(map(watched, history[len(self._seen) :]))
         with noting_task_reads() as read:
-            return reflect(self._seen), tuple(sorted(read))
+            return reflect(tuple(self._seen)), tuple(sorted(read))
 
 
 @contextmanager

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from metagym.errors import ConfigError, TasksExhaustedError, UnknownNameError
-from metagym.tasks.contents import ReadText, TextEnv, close_quietly, kind_in_info
+from metagym.tasks.contents import ReadText, StartReader, TextEnv, kind_in_info
 from metagym.tasks.contents import first_observation as first_observation
 from metagym.tasks.questions import QuestionRow, Rows, Score, read_questions, read_score
 from metagym.tasks.roles import ROLES as ROLES
 from metagym.tasks.roles import role_of as role_of
 from metagym.tasks.roles import tasks_by_id, with_role
-from metagym.tasks.seeds import NUM_SEEDS, read_seeded_id
+from metagym.tasks.seeds import NUM_SEEDS, named_families, read_seeded_id
 from metagym.types import Task, digest
 
 MAX_REJECTIONS = 2_000
@@ -84,13 +84,7 @@ class TaskSet(ABC):
         """Return the families that are named by themselves or by their groups; None means all."""
         if families is None:
             return self.families
-        if isinstance(families, str) or not families:
-            raise ConfigError(f"families must be a non-empty list of names, got {families!r}.")
-        members = {name: (name,) for name in self.families} | self.groups
-        for name in families:
-            if name not in members:
-                raise UnknownNameError.of("family", name, (*self.groups, *self.families))
-        return tuple(dict.fromkeys(member for name in families for member in members[name]))
+        return named_families(families, self.families, self.groups)
 
     def check_split(self, split: str) -> str:
         """Return `split` if it names a role or a source."""
@@ -168,7 +162,8 @@ class TaskSet(ABC):
 
         The environment gets the task in `reset(seed=seed, options={"task_id": "family/seed"})`.
         `digest(env, task)` returns the content that decides the role, by default the first observation: tasks of
-        equal content never have two roles. Within a role, contents come as often as the seeds give them.
+        equal content never have two roles within a family; those of two families may. Within a role, contents come as
+        often as the seeds give them.
         `kind` names the kind of a task within its family: a key of the `info` that `reset` returns, or a function
         `(env, task)`. Memorisation is then measured on fresh tasks of the kinds that a reflector saw.
         """
@@ -195,9 +190,9 @@ class TaskSet(ABC):
         `question`, `answer`, `family`, `split` and `kind` name columns. An answer may be a list of accepted ones; None
         means that `score` needs none. Without `family` all questions are of one family, named after the file. With
         `split` (`train`, `validation` or `dev`, `test`) the official splits are the roles; without it the digest of the
-        question decides. `kind` is the kind of a question within its family (see `from_seeds`). `score` is `exact`,
-        `numeric` (the last number counts), or a function `(reply, row)`, or its import path, that returns a number from
-        0 to 1.
+        question decides. `kind` is the kind of a question within its family (see `from_seeds`). `score` is `exact`;
+        `numeric` (the last number of the reply counts, and each answer is one number); or a function `(reply, row)`,
+        or its import path, that returns a number from 0 to 1.
 
         >>> tasks = TaskSet.from_rows([{"question": "2 + 3?", "answer": "5"}], score="numeric")
         >>> tasks.families, tasks.score("questions/1", "It is 5.")
@@ -317,10 +312,9 @@ class _EnvTaskSet(SeededTaskSet):
         num_seeds: int,
         read_kind: ReadText | None,
     ) -> None:
-        kind = None if read_kind is None else partial(self._read_of, read_kind)
-        super().__init__(families, partial(self._read_of, read), num_seeds=num_seeds, kind=kind)
-        self._make_env = make_env
-        self._env: TextEnv | None = None
+        self._reader = StartReader(make_env)
+        kind = None if read_kind is None else partial(self._reader.kind, read_kind)
+        super().__init__(families, partial(self._reader.content, read), num_seeds=num_seeds, kind=kind)
         self._known: dict[tuple[str, int], Task] = {}
 
     def _task(self, family: str, seed: int) -> Task:
@@ -330,18 +324,18 @@ class _EnvTaskSet(SeededTaskSet):
             self._known[family, seed] = task
         return task
 
-    def _read_of(self, read: ReadText, family: str, seed: int) -> str:
-        if self._env is None:
-            self._env = self._make_env()
-        try:
-            return read(self._env, Task(id=f"{family}/{seed}", family=family, seed=seed))
-        except Exception:
-            self.close()  # it may be broken
-            raise
-
     def close(self) -> None:
-        env, self._env = self._env, None
-        close_quietly(env)
+        self._reader.close()
+
+
+def check_task_set(tasks: object) -> TaskSet:
+    """Return the result of `make_task_set`, if it is a task set."""
+    if isinstance(tasks, TaskSet):
+        return tasks
+    raise ConfigError(
+        f"Expected make_task_set to return a metagym.TaskSet, got {tasks!r:.80}. Return "
+        "metagym.TaskSet.from_seeds(...), or metagym.ListedTaskSet(...) of a list of tasks."
+    )
 
 
 def is_task_list(value: Any) -> bool:

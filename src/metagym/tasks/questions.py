@@ -38,6 +38,13 @@ SPLITS: Final = {
 """The names of official splits, and the role that each means."""
 _NUMBER = re.compile(r"[-+\u2212]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
+_BEFORE_RESULT = re.compile(r"####|=|\\boxed\{")
+"""The marks before the result of a worked answer."""
+_THOUSANDS = re.compile(r"[^,]*\d(?:,\d{2,3})*,\d{3}(?:\.\d*)?")
+_PART_BEFORE = re.compile(r"[/\u2044\u00f7\u00d7^_\u221a\u00b1{]\s*$")
+_PART_AFTER = re.compile(r"\s*(?:[\u00bc-\u00be\u2150-\u215e\u03c0\u221a]|\^(?!\s*\{?\s*\\circ)|\\(?:pi|sqrt|frac)\b)")
+"""What is beside a number that is only a part of an expression, such as the 2 of \u221a2 and of 2\u03c0."""
+
 
 class QuestionRow(NamedTuple):
     """A question with its answers, as a task."""
@@ -85,6 +92,8 @@ def read_questions(
 def exact(reply: str, answers: Iterable[str]) -> bool:
     """Whether the reply is one of the answers; case, white space and a full stop at the end do not count.
 
+    Nor does the way in which Unicode writes a letter with an accent.
+
     >>> exact("  paris. ", ["Paris"])
     True
     """
@@ -123,6 +132,22 @@ def last_number(text: str) -> Decimal | None:
         return None
 
 
+def is_one_number(answer: str) -> bool:
+    r"""Whether an answer is one number, perhaps with a unit; a worked answer has it behind `=`, `####` or `\boxed{`.
+
+    >>> [is_one_number(answer) for answer in ("$1,250", "48 / 2 = 24 clips", "3/4", r"\frac{\pi}{4}", "1,2,3")]
+    [True, True, False, False, False]
+    """
+    text = _BEFORE_RESULT.split(answer)[-1]
+    found = list(_NUMBER.finditer(text))
+    if len(found) != 1 or last_number(text) is None:
+        return False
+    number, before, after = found[0][0].rstrip(","), text[: found[0].start()], text[found[0].end() :]
+    is_signed_word = number[0] in "-+\u2212" and re.search(r"[\w)\]}]$", before) is not None  # COVID-19, x-5
+    is_part = is_signed_word or _PART_BEFORE.search(before) or _PART_AFTER.match(after)
+    return not is_part and ("," not in number or _THOUSANDS.fullmatch(number) is not None)
+
+
 SCORES: Final[Mapping[str, Callable[[str, Iterable[str]], bool]]] = {"exact": exact, "numeric": numeric}
 """The scores that have names."""
 
@@ -134,9 +159,11 @@ def read_score(score: str | Score, questions: Iterable[QuestionRow]) -> Callable
         for number, item in enumerate(questions, 1):
             if not item.answers:
                 raise ConfigError(f"The score {score!r} compares with answers: name their column, answer='...'.")
-            if score == "numeric" and not any(last_number(known) is not None for known in item.answers):
+            odd = next((known for known in item.answers if not is_one_number(known)), None)
+            if score == "numeric" and odd is not None:
                 raise ConfigError(
-                    f"The score 'numeric' expects a number in each answer, got {item.answers[0]!r:.80} in row {number}."
+                    f"The score 'numeric' expects one number as each answer, got {odd!r:.80} in row {number}. Write it "
+                    "as a number (0.75 for 3/4), or take score='exact' or your own function."
                 )
         return functools.partial(_by_answers, named)
     if isinstance(score, str) and ":" not in score:
@@ -242,4 +269,4 @@ def _role(value: str, number: int) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.split()).removesuffix(".").strip().casefold()
+    return " ".join(unicodedata.normalize("NFC", text).split()).removesuffix(".").strip().casefold()

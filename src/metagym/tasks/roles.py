@@ -34,7 +34,13 @@ def tasks_by_id(tasks: Iterable[Task]) -> dict[str, Task]:
     """
     found: dict[str, Task] = {}
     contents: dict[str, Task] = {}
-    for task in map(with_role, tasks):
+    for given in tasks:
+        if not isinstance(given, Task):
+            raise ConfigError(
+                f"Expected tasks of the class metagym.Task, got {given!r:.80}. Write metagym.Task(id=..., family=..., "
+                "seed=...), or use metagym.TaskSet.from_rows for rows of questions."
+            )
+        task = with_role(given)
         if task.id in found:
             raise ConfigError(f"Expected each task to have its own id, got {task.id!r} twice.")
         if task.split not in (*ROLES, task.source):

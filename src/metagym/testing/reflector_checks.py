@@ -22,6 +22,7 @@ from metagym.models import Call, ChatModel
 from metagym.optimizers import OptimizationResult, optimize
 from metagym.optional_attributes import describe, extension_of
 from metagym.reflectors import Reflector, ReflectorSpec, Replay, as_reflector, bind, reflect
+from metagym.reflectors.protocol import checked
 from metagym.reflectors.scripted_model import Reply, ScriptedReflectorModel, spoil
 from metagym.runs import Manifest, RunFolder
 from metagym.types import Completion, Message, MetaStep, Reflection
@@ -239,7 +240,7 @@ class _WatchedReflector:
         return _WatchedReflector(bind(self.reflector, replay))
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:
-        reflection = await self.reflector.reflect(history)
+        reflection = checked(await self.reflector.reflect(history))
         if any(CANARY in record.model_dump_json() for record in (*history, reflection)):
             raise ContractError(
                 "The reflector breaks its contract: it may neither see nor write a text of a validation or test task. "

@@ -12,7 +12,7 @@ import pytest
 from metagym.envs.alfworld.catalogue import GameCatalogue
 from metagym.envs.alfworld.families import FAMILIES, GROUPS, Cluster, cluster_of
 from metagym.envs.alfworld.tasks import GeneratedTaskSet, OfficialTaskSet, RolesBy, data_digest, make_task_set
-from metagym.errors import TasksExhaustedError, UnknownNameError
+from metagym.errors import ConfigError, TasksExhaustedError, UnknownNameError
 from metagym.tasks import ROLES
 from tests.envs.alfworld.test_official_games import put_game
 
@@ -53,6 +53,14 @@ def test_roles_partition_the_source_and_the_other_folders_have_none(catalogue: G
     assert {task.split for task in tasks if task.id.startswith("valid_seen/")} == {"valid_seen"}
     seen = list(OfficialTaskSet(catalogue, source="valid_seen"))
     assert {task.split for task in seen if task.id.startswith("train/")} == {"train_all"}
+
+
+def test_generated_games_have_no_official_folder(generated: GameCatalogue) -> None:
+    with pytest.raises(ConfigError, match=r"source='valid_unseen' expects the official games, got gen.* ALFWORLD_"):
+        make_task_set(generated, source="valid_unseen")
+    with pytest.raises(UnknownNameError, match="Unknown source 'nonsense'"):
+        make_task_set(generated, source="nonsense")
+    assert make_task_set(generated, source="generated").families == FAMILIES
 
 
 @pytest.mark.parametrize(("roles_by", "part"), [("room", "room"), ("object", "target")])

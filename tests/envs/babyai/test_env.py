@@ -139,6 +139,13 @@ def test_the_mission_ends_the_episode(env: BabyAITextEnv) -> None:
     assert 0.8 < reward < 1.0
 
 
+def test_families_are_ids_or_kinds_of_missions() -> None:
+    env = BabyAITextEnv(families=["OpenDoor"])
+    assert "door" in env.reset(seed=0)[1]["goal"]
+    with pytest.raises(UnknownNameError, match=r"Unknown family 'Opendoor'.* Did you mean 'OpenDoor'"):
+        BabyAITextEnv(families=["Opendoor"])
+
+
 def test_an_unknown_family_is_named(env: BabyAITextEnv) -> None:
     with pytest.raises(UnknownNameError, match="Did you mean 'BabyAI-GoToLocal-v0'"):
         reset(env, "BabyAI-GoToLocl-v0/1")

@@ -195,7 +195,8 @@ def test_render_returns_the_last_text(pool):
     ("options", "match"),
     [
         ({"families": ["MiniHack-Nowhere-v0"]}, "Unknown family"),
-        ({"families": []}, "at least one family"),
+        ({"families": []}, "a non-empty list of names"),
+        ({"families": "Room"}, "a list of names, got the text 'Room'"),
         ({"parts": ["smell"]}, "Unknown part of the text 'smell'"),
         ({"goal": "id"}, "Unknown goal 'id'"),
         ({"rewards": "score"}, "Unknown rewards"),

@@ -33,6 +33,13 @@ def test_it_keeps_the_contract_of_an_inner_environment() -> None:
 
 
 @pytest.mark.slow
+def test_families_are_names_of_generators() -> None:
+    with pytest.raises(UnknownNameError, match="Unknown family 'gdc'"):
+        ReasoningEnv(families=["gdc"])
+    with pytest.raises(ConfigError, match="families must be a non-empty list of names"):
+        ReasoningEnv(families=[])
+
+
 def test_it_keeps_the_contract_of_a_meta_environment() -> None:
     check_meta_env("MetaGym/Reasoning-v0", episodes_per_step=3)
 

@@ -55,13 +55,18 @@ def make_task_set(catalogue: GameCatalogue, *, source: str = "train", roles_by: 
     """
     if roles_by not in get_args(RolesBy):
         raise UnknownNameError.of("roles_by", roles_by, get_args(RolesBy))
+    if source not in (*SOURCES, games.SOURCE):
+        raise UnknownNameError.of("source", source, SOURCES)
     if catalogue.folder is None:
+        if source not in ("train", games.SOURCE):
+            raise ConfigError(
+                f"source={source!r} expects the official games, got generated ones, which have no such folder. Set "
+                "ALFWORLD_DATA (or data_dir) to the games' folder, or leave source out."
+            )
         return GeneratedTaskSet(roles_by=roles_by)
     if source == games.SOURCE:
         expected = f"expected source to be one of {SOURCES} of the official games in {catalogue.folder}"
         raise ConfigError(f"{expected}, got {source!r}. For generated games: data={source!r}.")
-    if source not in SOURCES:
-        raise UnknownNameError.of("source", source, SOURCES)
     return OfficialTaskSet(catalogue, source=source, roles_by=roles_by)
 
 

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 import gymnasium
 
-from metagym.envs.babyai.families import DEFAULT_FAMILIES, make_level
+from metagym.envs.babyai.families import DEFAULT_FAMILIES, groups, make_level
+from metagym.envs.babyai.families import families as all_families
 from metagym.envs.babyai.view import name_of, view_of
 from metagym.spaces import TextSpace
-from metagym.tasks.seeds import asked_task
+from metagym.tasks.seeds import asked_task, named_families
 
 ACTIONS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
 """BabyAI's actions, in the order of their numbers."""
@@ -20,9 +21,9 @@ class BabyAITextEnv(gymnasium.Env[str, str]):
     """BabyAI's levels in text. The same task gives the same episode in any process.
 
     `reset(options={"task_id": "BabyAI-GoToLocal-v0/123"})` names a level by family and seed; without a task id,
-    `np_random` draws one of `families` and a seed. The mission is the goal. The reward is BabyAI's: 1 for a mission
-    that is done at once, down to 0.1 at the limit of steps. `progress` is the share of the mission's parts that are
-    done ("go to the red door and pick up a ball" has two).
+    `np_random` draws one of `families` (ids, or kinds of missions) and a seed. The mission is the goal. The reward is
+    BabyAI's: 1 for a mission that is done at once, down to 0.1 at the limit of steps. `progress` is the share of the
+    mission's parts that are done ("go to the red door and pick up a ball" has two).
 
     >>> env = BabyAITextEnv()
     >>> text, info = env.reset(options={"task_id": "BabyAI-GoToLocal-v0/1"})
@@ -37,7 +38,7 @@ class BabyAITextEnv(gymnasium.Env[str, str]):
     def __init__(self, *, families: Sequence[str] = DEFAULT_FAMILIES) -> None:
         self.observation_space: TextSpace = TextSpace()
         self.action_space: TextSpace = TextSpace()
-        self._families = tuple(families)
+        self._families = named_families(families, all_families(), groups())
         self._levels: dict[str, Any] = {}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:

@@ -71,8 +71,6 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
             pool: the pool that games are taken from and given back to; environments may share it.
         """
         self._families = expand_families(families)
-        if not self._families:
-            raise ConfigError("families must name at least one family or group, got none.")
         if render_mode not in (None, "ansi"):
             raise UnknownNameError.of("render_mode", render_mode, ("ansi",))
         self.render_mode = render_mode

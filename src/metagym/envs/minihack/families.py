@@ -5,10 +5,11 @@ It is data only: minihack need not be installed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import product
 
 from metagym.errors import UnknownNameError
+from metagym.tasks import seeds
 
 _SIMPLE_SKILLS = ("Eat", "Pray", "PutOn", "Read", "Sink", "Wear", "Wield", "Zap")
 _SIZES = ("5x5", "15x15")
@@ -151,10 +152,13 @@ def check_family(name: str) -> str:
     raise UnknownNameError.of("family", name, (*GROUPS, *FAMILIES))
 
 
-def expand_families(names: Iterable[str]) -> tuple[str, ...]:
+def expand_families(names: Sequence[str]) -> tuple[str, ...]:
     """Return the families in a list of families and groups, each once, in order."""
-    expanded = (member for name in names for member in GROUPS.get(name) or (check_family(name),))
-    return tuple(dict.fromkeys(expanded))
+    if not isinstance(names, str):
+        for name in names:
+            if name not in GROUPS:
+                check_family(name)  # it says why a family is refused
+    return seeds.named_families(names, FAMILIES, GROUPS)
 
 
 PAPER_TRAIN = _ids("Room-Random-5x5", "Room-Monster-5x5", "Room-Trap-5x5", "Eat", "Wear", "Wield", "Pray", "Sink")

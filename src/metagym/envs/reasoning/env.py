@@ -13,7 +13,7 @@ from metagym.errors import ConfigError, UnknownNameError
 from metagym.imports import require
 from metagym.spaces import TextSpace
 from metagym.tasks import SeededTaskSet
-from metagym.tasks.seeds import asked_task
+from metagym.tasks.seeds import asked_task, named_families
 
 DEFAULT_FAMILIES = (
     "basic_arithmetic",
@@ -142,7 +142,7 @@ class ReasoningEnv(gymnasium.Env[str, str]):
     def __init__(self, *, families: Sequence[str] = DEFAULT_FAMILIES, level: int = 0) -> None:
         self.observation_space: TextSpace = TextSpace()
         self.action_space: TextSpace = TextSpace()
-        self._families, self._level = tuple(families), level
+        self._families, self._level = named_families(families, generators(), {}), level
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Ask the question `options["task_id"]` (`family/seed`); without an id, draw one."""

@@ -94,7 +94,8 @@ class ScienceWorldEnv(JavaGameEnv):
     """The tasks of ScienceWorld, see `JavaGameEnv`; `boil/3` names a task by family and variation.
 
     Any text is an action. The first observation lists the forms of commands; with `list_commands` all valid commands
-    are the available actions. `simplifications` are the package's own (`SIMPLIFICATIONS`).
+    are the available actions. `families` are kinds of tasks, or topics. `simplifications` are the package's own
+    (`SIMPLIFICATIONS`).
 
     >>> env = ScienceWorldEnv()
     >>> text, info = env.reset(options={"task_id": "find-plant/3"})
@@ -112,7 +113,7 @@ class ScienceWorldEnv(JavaGameEnv):
         list_commands: bool = False,
     ) -> None:
         make_game = partial(ScienceWorldGame, simplifications=simplifications, list_commands=list_commands)
-        super().__init__(make_game, FOLDS, families)
+        super().__init__(make_game, FOLDS, families, TOPICS)
 
 
 class ScienceWorldTaskSet(FoldedTaskSet):
