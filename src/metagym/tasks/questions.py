@@ -37,13 +37,11 @@ SPLITS: Final = {
 }
 """The names of official splits, and the role that each means."""
 _NUMBER = re.compile(r"[-+\u2212]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-
 _BEFORE_RESULT = re.compile(r"####|=|\\boxed\{")
 """The marks before the result of a worked answer."""
 _THOUSANDS = re.compile(r"[^,]*\d(?:,\d{2,3})*,\d{3}(?:\.\d*)?")
-_PART_BEFORE = re.compile(r"[/\u2044\u00f7\u00d7^_\u221a\u00b1{]\s*$")
-_PART_AFTER = re.compile(r"\s*(?:[\u00bc-\u00be\u2150-\u215e\u03c0\u221a]|\^(?!\s*\{?\s*\\circ)|\\(?:pi|sqrt|frac)\b)")
-"""What is beside a number that is only a part of an expression, such as the 2 of \u221a2 and of 2\u03c0."""
+_OF_EXPRESSIONS = re.compile(r"[\u221a\u03c0\u00bc-\u00be]|\\(?:frac|sqrt|pi)\b")
+"""Signs by which a number is only a part, such as the root before a 2."""
 
 
 class QuestionRow(NamedTuple):
@@ -139,13 +137,11 @@ def is_one_number(answer: str) -> bool:
     [True, True, False, False, False]
     """
     text = _BEFORE_RESULT.split(answer)[-1]
-    found = list(_NUMBER.finditer(text))
-    if len(found) != 1 or last_number(text) is None:
+    found = _NUMBER.findall(text)
+    if len(found) != 1 or last_number(text) is None or _OF_EXPRESSIONS.search(text):
         return False
-    number, before, after = found[0][0].rstrip(","), text[: found[0].start()], text[found[0].end() :]
-    is_signed_word = number[0] in "-+\u2212" and re.search(r"[\w)\]}]$", before) is not None  # COVID-19, x-5
-    is_part = is_signed_word or _PART_BEFORE.search(before) or _PART_AFTER.match(after)
-    return not is_part and ("," not in number or _THOUSANDS.fullmatch(number) is not None)
+    number = found[0].rstrip(",")
+    return "," not in number or _THOUSANDS.fullmatch(number) is not None
 
 
 SCORES: Final[Mapping[str, Callable[[str, Iterable[str]], bool]]] = {"exact": exact, "numeric": numeric}
