@@ -21,10 +21,11 @@ PAGE = ROOT / "docs" / "results" / "reference.md"
 README = ROOT / "README.md"
 PLAYED = {
     **{f"prompts-gates-{size}": ("--worlds", "Gates") for size in ("1.5b", "0.5b", "135m")},
+    "prompts-alfworld-1.5b": ("--worlds", "ALFWorld"),
     "prompts-minihack-1.5b": ("--worlds", "MiniHack"),
     "prompts-tools-1.5b": ("--worlds", "Tools"),
 }
-NEEDS = {"MiniHack": "nle", "Tools": "bfcl_eval"}
+NEEDS = {"ALFWorld": "alfworld", "MiniHack": "nle", "Tools": "bfcl_eval"}
 
 
 @pytest.mark.parametrize(
