@@ -178,6 +178,7 @@ def test_piped_output_holds_no_control_codes_and_no_progress(tmp_path: Path) -> 
     assert "The first prompt" in done.stdout
 
 
+@pytest.mark.slow
 def test_in_a_pipe_no_sentence_is_wrapped(tmp_path: Path) -> None:
     program = "import sys, logging; from metagym.cli import main\nsys.argv[1:] = ['doctor']\ntry: main()\nfinally: "
     done = run_python(f"{program}logging.getLogger('metagym').warning('word ' * 40)", cwd=tmp_path)

@@ -15,6 +15,7 @@ from tests.conftest import Serve
 UPDATE = {"num_seeds": 2, "num_steps": 1, "num_validation": 2, "num_test": 2}
 
 
+@pytest.mark.slow
 def test_a_transfer_that_was_stopped_pays_for_no_call_twice_and_shares_the_budget(serve: Serve, tmp_path: Path) -> None:
     server = serve("Thought: x\nAction: knock")
     actor = {"model": "m", "base_url": server.base_url}

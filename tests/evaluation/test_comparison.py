@@ -168,6 +168,7 @@ def test_the_words_follow_the_table(
     assert word(found.model_copy(update={"low": None, "high": None}), is_equal=is_equal) == "no interval"
 
 
+@pytest.mark.slow
 def test_six_equal_arms_are_seldom_called_different() -> None:
     rng = np.random.default_rng(0)
     shown = unadjusted = 0

@@ -40,6 +40,7 @@ def test_families_are_names_of_generators() -> None:
         ReasoningEnv(families=[])
 
 
+@pytest.mark.slow
 def test_it_keeps_the_contract_of_a_meta_environment() -> None:
     check_meta_env("MetaGym/Reasoning-v0", episodes_per_step=3)
 
