@@ -56,7 +56,7 @@ def _say_plain_types(modules: list[Any]) -> None:
 
 
 def _no_long_signature(app: Any, what: str, name: str, obj: Any, *rest: Any) -> tuple[str, None] | None:
-    """Leave out the signature of a record, whose fields are listed below it, and of a protocol, which has none."""
+    """Leave out the signature of a record, whose fields are listed below it, and of a protocol."""
     is_listed = isinstance(obj, type) and (issubclass(obj, BaseModel) or getattr(obj, "_is_protocol", False))
     return ("", None) if is_listed else None
 

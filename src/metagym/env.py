@@ -339,7 +339,7 @@ def _by_prompt(index: int, prompts: Sequence[str], played: tuple[Trajectory, ...
 
 
 def _not_written(env: MetaEnv, method: str, remedy: str) -> NotImplementedError:
-    return NotImplementedError(f"Expected {type(env).__name__} to override {method}(), got none: {remedy}.")
+    return NotImplementedError(f"Expected {type(env).__name__} to override {method}(), got nothing: {remedy}.")
 
 
 def reset_option(options: Mapping[str, Any] | None, known: str) -> Any:

@@ -35,7 +35,7 @@ class Extension:
     context_tokens: int | None = None
     """Chat models: the longest conversation with its reply, if it is known before the server refuses one."""
     max_conversations: int | None = None
-    """Chat models: the most episodes to play at once; with more, a server's cache would hold none of them for long."""
+    """Chat models: the most episodes to play at once; with more, a server's cache would lose each of them soon."""
     held_to: Any = None
     """Chat models: `held_to(form)` returns the model held to a `metagym.models.constraint.ReplyForm`."""
     with_tools: Any = None

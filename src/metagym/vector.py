@@ -85,8 +85,8 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
     ) -> tuple[tuple[Batch, ...], dict[str, Any]]:
         """Start all meta-episodes, or those that `options["reset_mask"]` (bool, shape `[num_envs]`) marks.
 
-        An int seeds meta-episode i with `seed + i`; one that is not marked takes none. With `same_tasks` all take the
-        first seed. The observation of a meta-episode that is not marked is its last one.
+        An int seeds meta-episode i with `seed + i`; one that is not marked takes no seed. With `same_tasks` all take
+        the first seed. The observation of a meta-episode that is not marked is its last one.
         """
         mask = self._read_mask(options)
         self._seed(self._read_seeds(seed), mask)

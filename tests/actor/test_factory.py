@@ -98,7 +98,7 @@ def test_a_key_without_a_model_raises(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_actor_and_no_model_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"Expected an actor, got none. Pass actor="):
+    with pytest.raises(ConfigError, match=r"Expected an actor, got nothing. Pass actor="):
         make_actor(None)
 
 

@@ -343,7 +343,7 @@ def test_an_actor_that_does_not_fit_the_environment_is_named() -> None:
     at: dict[str, Any] = {"model": "m", "base_url": "http://127.0.0.1:1/v1"}
     with ScalesMetaEnv({**at, "act": "text"}, episodes_per_step=1) as env:
         env.reset(seed=0)
-        with pytest.raises((ConfigError, EpisodesFailedError), match="ChatActor shows none to its model"):
+        with pytest.raises((ConfigError, EpisodesFailedError), match="ChatActor shows no tools to its model"):
             env.step("Weigh them.")
     with metagym.make("MetaGym/Gates-v0", actor={**at, "act": "tools"}) as gates:
         gates.reset(seed=0)

@@ -138,13 +138,13 @@ def test_the_task_id_is_not_passed_on() -> None:
 
 
 def test_no_actions_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"actions must name at least one action, got none"):
+    with pytest.raises(ConfigError, match=r"actions must name at least one action, got nothing"):
         lake(actions=())
 
 
 @pytest.mark.parametrize("actions", [["l", "l", "r"], ["l", " "], ["l", None], {5: 0}])
 def test_actions_need_different_names(actions: Any) -> None:
-    with pytest.raises(ConfigError, match="Expected different names as actions, and none of them blank, got"):
+    with pytest.raises(ConfigError, match="Expected different names as actions, without blank ones, got"):
         lake(actions=actions)
 
 

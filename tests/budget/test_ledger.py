@@ -211,9 +211,9 @@ def test_a_budget_in_tokens_needs_a_limit_for_each_reply_and_one_in_money_needs_
     async def reserve(ledger: Ledger, completion: int | None) -> None:
         await booking(ledger).reserve(10, completion)
 
-    with pytest.raises(ConfigError, match=r"needs a token limit for each reply, got none. Set sampling="):
+    with pytest.raises(ConfigError, match=r"needs a token limit for each reply, got nothing. Set sampling="):
         asyncio.run(reserve(Ledger(Budget(tokens=100)), None))
-    with pytest.raises(ConfigError, match=r"needs the prices of m, got none. Add them: client="):
+    with pytest.raises(ConfigError, match=r"needs the prices of m, got nothing. Add them: client="):
         asyncio.run(reserve(Ledger(Budget(cost=1.0)), 10))
     asyncio.run(reserve(Ledger(Budget(calls=1)), None))
 

@@ -155,9 +155,9 @@ def test_a_budget_of_the_parent_needs_a_token_limit_and_prices_as_well() -> None
         with Ledger(parent=Ledger(budget)).open():
             await Booking(Call("actor"), model="", prices=None).reserve(10, completion)
 
-    with pytest.raises(ConfigError, match="needs a token limit for each reply, got none"):
+    with pytest.raises(ConfigError, match="needs a token limit for each reply, got nothing"):
         asyncio.run(reserve(Budget(tokens=100), None))
-    with pytest.raises(ConfigError, match="needs the prices of the model, got none"):
+    with pytest.raises(ConfigError, match="needs the prices of the model, got nothing"):
         asyncio.run(reserve(Budget(cost=1.0), 10))
 
 

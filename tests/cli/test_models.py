@@ -40,7 +40,7 @@ def test_a_model_that_cannot_be_got_is_an_error_in_one_sentence(command: Metagym
 def test_a_run_without_a_model_file_says_the_command(command: Metagym, folder: Path) -> None:
     done = command("run", "MetaGym/Gates-v0", "--actor", "local")
     assert done.code == 1
-    assert "Expected a local model, got none. Get one: metagym models get smollm2-135m" in done.err
+    assert "Expected a local model, got nothing. Get one: metagym models get smollm2-135m" in done.err
 
 
 @pytest.mark.parametrize(

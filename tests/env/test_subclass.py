@@ -64,7 +64,7 @@ def test_progress_that_is_missing_at_the_end_is_an_error_with_its_own_remedy() -
 
     with ForgetsMetaEnv(EAST, episodes_per_step=1, score="progress") as env:
         env.reset(seed=0)
-        with pytest.raises(EpisodesFailedError, match=r"needs info\['progress'\] in every step, got none in the last"):
+        with pytest.raises(EpisodesFailedError, match=r"info\['progress'\] in every step, got nothing in the last"):
             env.step("Go east.")
 
 
@@ -103,7 +103,7 @@ def test_a_subclass_is_told_what_it_has_to_write() -> None:
         def make_task_set(self) -> TaskSet:
             return TaskSet.from_seeds(self.make_inner_env, 10)
 
-    with pytest.raises(NotImplementedError, match=r"Expected Empty to override make_task_set\(\), got none: return"):
+    with pytest.raises(NotImplementedError, match=r"Expected Empty to override make_task_set\(\), got nothing: return"):
         Empty("random")
     with NoGame("random") as env, pytest.raises(NotImplementedError, match=r"NoGame to override make_inner_env"):
         env.reset(seed=0)

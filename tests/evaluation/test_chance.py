@@ -51,7 +51,7 @@ def test_an_a_a_run_without_chance_is_noted_and_is_no_noise_floor() -> None:
     about: dict[str, Any] = {"measurement": {"actor": COLD}, "reflector": COLD}
     again = report_of(random_tables(1), arm="same again", kind="same again", needs_chance="either", **about)
     assert again.misses_chance
-    assert any(note.startswith("same again needs chance, and its models have none") for note in again.notes)
+    assert any(note.startswith("same again needs chance, and its models have no chance") for note in again.notes)
     (found,) = compare([report_of(random_tables(0), **about), again])
     assert found.second_misses_chance
     assert not build_report(CONFIG, [], arm="mine").misses_chance

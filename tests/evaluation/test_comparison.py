@@ -214,7 +214,7 @@ def test_measurements_that_differ_are_refused_and_named_unless_forced() -> None:
 def test_evaluations_without_a_common_pair_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"Expected at least two evaluations to compare, got 1"):
         compare([report_of(random_tables(0))])
-    with pytest.raises(ConfigError, match=r"share families, seeds and tasks, got none in common"):
+    with pytest.raises(ConfigError, match=r"share families, seeds and tasks, got no common one"):
         compare([report_of({"f": [[1.0]]}), report_of({"g": [[1.0]]})])
 
 

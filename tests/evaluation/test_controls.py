@@ -151,7 +151,7 @@ def test_a_constant_prompt_is_the_same_after_any_history(batch: tuple[Trajectory
 def test_unknown_and_incomplete_controls_are_refused() -> None:
     with pytest.raises(UnknownNameError, match=r"Unknown control 'empty': expected one of 'same again'"):
         control_arm("empty", GatesDemoReflector())
-    with pytest.raises(ConfigError, match=r"needs a prompt, got none. Tune one"):
+    with pytest.raises(ConfigError, match=r"needs a prompt, got nothing. Tune one"):
         control_arm("constant prompt", GatesDemoReflector())
     with pytest.raises(ConfigError, match=r"needs families other than those evaluated"):
         control_arm("other family", GatesDemoReflector(), families=["law-0000"])

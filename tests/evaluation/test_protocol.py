@@ -387,7 +387,7 @@ def test_a_finished_evaluation_plays_nothing_again(make_gates: MakeGates, tmp_pa
     ("update", "error", "told"),
     [
         ({"families": ("law-9999",)}, UnknownNameError, "Unknown family 'law-9999'"),
-        ({"families": ()}, ConfigError, r"Expected the families to evaluate, got none \(1296 exist\)"),
+        ({"families": ()}, ConfigError, r"Expected the families to evaluate, got nothing \(1296 exist\)"),
     ],
 )
 def test_bad_input_is_told_before_anything_is_played(

@@ -139,7 +139,7 @@ def test_replayed_replies_cost_nothing_and_touch_no_budget(tmp_path: Path) -> No
         (MESSAGES[:1], CALL, "it had 2 messages, this one has 1"),
         ([MESSAGES[1]], CALL, "message 0 was of system, is of user"),
         (MESSAGES, CALL._replace(role="judge", seed=1), "recorded for another call: role was 'actor', is 'judge'"),
-        ([MESSAGES[1]], CALL._replace(role="judge"), "It holds 1 exchanges, none of that role"),
+        ([MESSAGES[1]], CALL._replace(role="judge"), "It holds 1 exchanges, and no exchange of that role"),
     ],
 )
 def test_a_miss_says_what_differs_from_the_nearest_request(

@@ -52,7 +52,7 @@ def test_a_path_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_without_a_model_one_sentence_says_the_command(folder: Path) -> None:
-    for name, wanted in (("", "a local model, got none"), ("big", "a local model 'big', got none")):
+    for name, wanted in (("", "a local model, got nothing"), ("big", "a local model 'big', got no file")):
         with pytest.raises(ConfigError, match=rf"Expected {wanted}\. Get one: metagym models get smollm2-135m"):
             find_model(name)
     with pytest.raises(ConfigError, match=r"Expected a GGUF file at /nowhere/x.gguf, got no file\. Get one:"):

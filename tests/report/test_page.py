@@ -233,7 +233,7 @@ def test_a_folder_without_a_run_gives_a_page_and_a_place_without_anything_an_err
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match=r"Expected a run folder at .*file, got a file"):
         report(tmp_path / "file")
-    with pytest.raises(ConfigError, match=r"Expected at least one run folder, got none"):
+    with pytest.raises(ConfigError, match=r"Expected at least one run folder, got nothing"):
         report()
 
 

@@ -87,7 +87,7 @@ def test_official_splits_are_the_roles() -> None:
 def test_a_missing_validation_split_is_named() -> None:
     tasks = TaskSet.from_rows(split_rows("train", "test"), split="fold")
     with pytest.raises(
-        TasksExhaustedError, match=r"split 'validation', and the list has none; it has test \(30\), train"
+        TasksExhaustedError, match=r"split 'validation', and the list has no such tasks; it has test \(30\), train"
     ):
         draw(tasks, "validation")
 
@@ -202,7 +202,7 @@ def test_a_score_beyond_0_and_1_is_refused(value: object) -> None:
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
-        ([], {}, "Expected rows with questions, got none"),
+        ([], {}, "Expected rows with questions, got nothing"),
         (["?"], {}, "Expected row 1 to be a mapping"),
         (7, {}, "Expected the path of a file or a list of mappings"),
         ([{"q": "?", "answer": "1"}], {}, r"Unknown column of row 1 'question': expected one of 'q', 'answer'"),

@@ -298,7 +298,7 @@ def test_an_unknown_listed_task_id_is_an_error_with_the_nearest_names() -> None:
 
 
 def test_a_task_set_without_families_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"at least one family, got none"):
+    with pytest.raises(ConfigError, match=r"at least one family, got nothing"):
         ListedTaskSet([])
 
 

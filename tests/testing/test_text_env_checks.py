@@ -158,7 +158,7 @@ class NoSpace(CorridorEnv):
         (NoInfo(), "info to be a dict, got None.*Return a dict"),
         (
             ProgressAtTheEnd(),
-            r"info\['progress'\] in each info, or in none, got it from some steps only. Return 0.0 in",
+            r"info\['progress'\] in each info, or in no info, got it from some steps only. Return 0.0 in",
         ),
         (Bare(), r"observation_space to be a Gymnasium space, got AttributeError.*TextSpace\(\)"),
         (NoSpace(), r"observation_space to be a Gymnasium space, got None.*TextSpace\(\)"),

@@ -65,7 +65,7 @@ def test_two_evaluations_of_a_training_are_compared(tiny_start: Path, make_gates
 
 @pytest.mark.parametrize(
     ("families", "message"),
-    [((), "Expected held-out families to evaluate on, got none"), (("law-0007",), "which the training is on")],
+    [((), "Expected held-out families to evaluate on, got nothing"), (("law-0007",), "which the training is on")],
 )
 def test_families_that_are_not_held_out_are_refused(
     make_gates: MakeGates, tmp_path: Path, families: tuple[str, ...], message: str

@@ -23,7 +23,7 @@ class Actor(Protocol):
 
 
 def tools_at(steps: Sequence[Step], observation: Observation) -> tuple[Any, ...] | None:
-    """Return the tools that are offered now; None if the environment offers none."""
+    """Return the tools that are offered now; None if the environment offers no tools."""
     if observation.tools is not None:
         return observation.tools
     return next((step.observation.tools for step in reversed(steps) if step.observation.tools is not None), None)

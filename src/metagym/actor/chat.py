@@ -81,8 +81,8 @@ class ChatActor(Extension):
         """Ask the model for the next action. A reply that cannot be read is an action without text."""
         if observation.tools and not steps:
             raise ConfigError(
-                "The environment offers tools, and ChatActor shows none to its model. Set offers_tools = True in the "
-                "meta-environment's class, write act='tools' in the actor's mapping, or use ToolActor."
+                "The environment offers tools, and ChatActor shows no tools to its model. Set offers_tools = True in "
+                "the meta-environment's class, write act='tools' in the actor's mapping, or use ToolActor."
             )
         prompt = episode.prompt
         if self.read_prompt is not None:
@@ -196,7 +196,7 @@ def num_left_out(added: Sequence[float], removed: Sequence[float], limit: float,
 
     `added` are the sizes of the part that stays in any case, and of each turn; `removed` are the sizes of the
     messages that go with each turn. The last `num_kept` turns stay. If the conversation does not fit, turns are left
-    out until a quarter of the limit is free, and then none for some turns: after each change the server reads the
+    out until a quarter of the limit is free, and then no turn for a while: after each change the server reads the
     whole conversation again, which takes a small model on a CPU minutes.
 
     >>> [num_left_out([10, *[10] * turns], [10] * turns, 60) for turns in range(9)]

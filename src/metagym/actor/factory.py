@@ -44,7 +44,7 @@ def make_actor(actor: ActorSpec, *, demo: Callable[[], Actor] | None = None, off
         if actor is None:
             if demo is None:
                 raise ConfigError(
-                    "Expected an actor, got none. Pass actor={'model': ..., 'base_url': ...}, set METAGYM_MODEL, "
+                    "Expected an actor, got nothing. Pass actor={'model': ..., 'base_url': ...}, set METAGYM_MODEL, "
                     "or pass actor='random'."
                 )
             warnings.warn(

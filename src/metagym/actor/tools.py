@@ -27,8 +27,8 @@ class ToolActor(Extension):
 
     The system message is the prompt without its sections `## Tool: NAME`: these replace descriptions of tools. Goal and
     first observation are the first user message. The tools that the environment offers go with each request, natively,
-    or as text to a server that takes none (one question finds out). The calls of one reply are played in its order, one
-    step each; then the model gets all results. A reply without a call is the agent's answer. A call that cannot be
+    or as text to a server that takes no tools (one question finds out). The calls of one reply are played in its order,
+    one step each; then the model gets all results. A reply without a call is the agent's answer. A call that cannot be
     read, names no tool or does not fit its schema is not executed: its result is the reason.
     `read_prompt` picks the part of the prompt to send (see `retrieve_items`). With `history_steps`, only the turns of
     that number of last steps are sent; the last turn, with its results, always is. With `context_tokens` (by default
@@ -74,7 +74,7 @@ class ToolActor(Extension):
         tools = tools_at(steps, observation)
         if tools is None:
             raise ConfigError(
-                "ToolActor needs an environment that offers tools in info['tools'], and this one offers none. "
+                "ToolActor needs an environment that offers tools in info['tools'], and this one offers no tools. "
                 "Write act='text' in the actor's mapping, or use ChatActor."
             )
         turn = last_turn(steps)

@@ -44,9 +44,9 @@ class TextAdapter(gymnasium.Env[str, str]):
     ) -> None:
         commands = actions if isinstance(actions, Mapping) else {name: i for i, name in enumerate(actions)}
         if not commands:
-            raise ConfigError("actions must name at least one action, got none.")
+            raise ConfigError("actions must name at least one action, got nothing.")
         if len(commands) < len(actions) or not all(isinstance(name, str) and name.strip() for name in commands):
-            raise ConfigError(f"Expected different names as actions, and none of them blank, got {list(actions)}.")
+            raise ConfigError(f"Expected different names as actions, without blank ones, got {list(actions)}.")
         if success is not None and success != "return" and not callable(success):
             raise ConfigError(f"Expected success as a function (reward, info) or 'return', got {success!r:.80}.")
         for command, action in commands.items():

@@ -1,8 +1,8 @@
 """An environment that OpenEnv serves as an inner environment, and a meta-environment over it.
 
 Written for openenv 0.10.0. Sessions run over OpenEnv's own client. The tasks are those of the server's Task API, or
-seeds if it has none. A server passes on only those arguments that its environment's `reset` names, and an environment
-may ignore a seed (issue 1102 of OpenEnv is such a case). So starts are compared before anything is played.
+seeds if it has no such tasks. A server passes on only those arguments that its environment's `reset` names, and an
+environment may ignore a seed (issue 1102 of OpenEnv is such a case). So starts are compared before anything is played.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class OpenEnvMetaEnv(MetaEnv):
 
 
 def _listed_tasks(server: Server, num_tasks: int) -> list[tuple[Task, dict[str, Any]]]:
-    """Return the tasks of the server's Task API with the arguments that start them; none if it has no such tasks."""
+    """Return the tasks of the server's Task API with the arguments that start them; empty if it has no such tasks."""
     try:
         splits = _ask(server.url, f"/{server.name}/splits")
         counts = [_ask(server.url, f"/{server.name}/num_tasks", split=split["name"])["num_tasks"] for split in splits]

@@ -69,7 +69,7 @@ class Ledger:
         """The logs whose attempts or episodes are booked here already."""
 
     def begin_episodes(self, num: int, *, num_recorded: int = 0) -> None:
-        """Count episodes that will be played now, or taken from a record: all of them, or none.
+        """Count episodes that will be played now, or taken from a record: all of them, or no episode.
 
         `num_recorded` of them are in the record. A ledger without a parent counted these before.
         """

@@ -57,7 +57,7 @@ def print_parts(parts: Iterable[RenderableType]) -> None:
 def paged(is_wanted: bool = True) -> Iterator[None]:
     """Show the output of the block in a pager if it is longer than the terminal; in a pipe print it as it comes.
 
-    `PAGER` names the pager, as for git; an empty one means none.
+    `PAGER` names the pager, as for git; an empty one means no pager.
     """
     pager = os.environ.get("PAGER", "less")
     if not (is_wanted and pager.strip() and console.is_terminal):

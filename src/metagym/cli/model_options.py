@@ -233,7 +233,7 @@ def names_model(spec: Any) -> bool:
 
 
 def prices_of(spec: Any) -> Prices | None:
-    """Return the prices that a model's spec states; None if it states none."""
+    """Return the prices that a model's spec states; None if it states no prices."""
     from pydantic import ValidationError
 
     from metagym.budget import Prices

@@ -114,7 +114,9 @@ def train_grpo_command(
     ] = None,
     lora_rank: Annotated[int | None, Option(min=1, help="Train a LoRA adapter of this rank.")] = None,
     dtype: Annotated[str, Option(help="float32 or bfloat16.")] = "float32",
-    evaluate_every: Annotated[int, Option(min=0, help="Steps between evaluations on held-out families; 0: none.")] = 0,
+    evaluate_every: Annotated[
+        int, Option(min=0, help="Steps between evaluations on held-out families; 0: no evaluations.")
+    ] = 0,
     evaluation: Annotated[
         list[str] | None,
         Option(help="NAME=JSON, a field of EvaluationConfig, such as families=[...] or num_seeds=5."),

@@ -78,7 +78,7 @@ def check_gpu() -> Finding:
     """Look for a GPU, which only a model server and training use."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return ok("gpu", "none found; only a model server on this machine and training would use one")
+        return ok("gpu", "not found; only a model server on this machine and training would use one")
     query = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=QUERY_TIMEOUT_S, check=True)

@@ -167,7 +167,7 @@ def _comparison(
     if first.arm == second.arm:
         notes.append(f"Both arms are named {first.arm!r}, so that they share their randomness: give them two names.")
     if second.misses_chance:
-        notes.append(f"{second.arm} needs chance, and its models have none (temperature 0).")
+        notes.append(f"{second.arm} needs chance, and its models have no chance (temperature 0).")
     notes += [f"{first.arm} against {second.arm}: {note}" for note in seen.notes]
     if forced:
         notes.append("FORCED: the measurements differ in " + "; ".join(forced))

@@ -21,7 +21,7 @@ class EvaluationConfig(Record):
     """The play of one evaluation. For each seed and family one meta-episode, all with the same fixed task lists."""
 
     families: Texts = ()
-    """Families (or groups of them) that are evaluated; none means those that the environment was made with."""
+    """Families (or groups of them) that are evaluated; `()` means those that the environment was made with."""
     num_steps: int = Field(default=10, ge=1)
     """N: meta-steps, and reflections, of a meta-episode. It gives N + 1 prompts, `sp_0` to `sp_N`."""
     episodes_per_step: int = Field(default=5, ge=1)

@@ -236,7 +236,7 @@ def control_arm(
         learn_from = _other_families(families, other_families)
     elif control in ("constant prompt", "long prompt"):
         if constant_prompt is None:
-            raise ConfigError(f"{control!r} needs a prompt, got none. Tune one on the meta-train families.")
+            raise ConfigError(f"{control!r} needs a prompt, got nothing. Tune one on the meta-train families.")
         own = ConstantPrompt(constant_prompt)
     return Arm(control, own, learn_from, _kind_of_control(control))
 
@@ -254,7 +254,7 @@ def check_control(
 
 
 def check_train_families(families: Sequence[str], train_families: Sequence[str]) -> None:
-    """Raise ConfigError unless there are meta-train families, and none of them is evaluated."""
+    """Raise ConfigError unless there are meta-train families, all different from those evaluated."""
     if not train_families or set(train_families) & set(families):
         raise ConfigError(
             "Expected meta-train families other than those evaluated to tune a constant prompt on, got "

@@ -46,9 +46,9 @@ class StreamReport(Record):
     config: EvaluationConfig
     """`num_steps` is the length of one family's block."""
     score_bounds: Bounds | None = None
-    """The least and the greatest score: `score_range`, or the scores seen if outside. Older reports have none."""
+    """The least and the greatest score: `score_range`, or the scores seen if outside. Older reports lack it."""
     measurement: dict[Text, Json] = {}
-    """The measurement fingerprint. Older reports have none."""
+    """The measurement fingerprint. Older reports lack it."""
     scripted: bool
     online: tuple[Estimate | None, ...]
     """Score of each meta-step's fresh tasks before they were reflected upon, shape `[blocks * num_steps]`."""

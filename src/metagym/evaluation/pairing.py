@@ -50,7 +50,7 @@ def align(reports: Sequence[EvaluationReport], endpoint: Endpoint) -> tuple[list
     tables = _tables(cells)
     if not tables[0]:
         raise ConfigError(
-            "Expected evaluations that share families, seeds and tasks, got none in common. Use one protocol for all."
+            "Expected evaluations that share families, seeds and tasks, got no common one. Use one protocol for all."
         )
     return tables, _tables(asked), ScoreScale.joint(report.scale for report in reports)
 

@@ -39,7 +39,7 @@ class Plan:
         named = config.families or env.config.families
         families = env.task_set.expand_families(named)
         if named is None and len(families) > MAX_FAMILIES:
-            raise ConfigError(f"Expected the families to evaluate, got none ({len(families)} exist). Name them.")
+            raise ConfigError(f"Expected the families to evaluate, got nothing ({len(families)} exist). Name them.")
         self.config = config.model_copy(update={"families": families})
         self.arm, self.kind = arm, kind
         for name in learn_from:

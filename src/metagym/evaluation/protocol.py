@@ -46,9 +46,9 @@ def evaluate(
 ) -> EvaluationReport:
     """Evaluate a reflector by the protocol in `config`, and return the report.
 
-    `env` is a meta-environment; its `families` are evaluated if `config` names none. Arms share tasks and no model
-    noise, so evaluating twice under two names of `arm` is an A/A run. `kind` says whether the arm is a method or a
-    control. `learn_from` maps a family to another one that its prompts are learned on. With `path` everything is kept
+    `env` is a meta-environment; its `families` are evaluated if `config` names no families. Arms share tasks and no
+    model noise, so evaluating twice under two names of `arm` is an A/A run. `kind` says whether the arm is a method or
+    a control. `learn_from` maps a family to another one that its prompts are learned on. With `path` everything is kept
     in a run folder; if the folder already holds this evaluation, unfinished, it is resumed. With an `optimizer`, or a
     `learning_budget` in the config, each meta-episode learns within that budget; see `metagym.optimizers`.
 

@@ -55,7 +55,7 @@ class EvaluationReport(Record):
     kind: ArmKind = "method"
     config: EvaluationConfig
     score_bounds: Bounds | None = None
-    """The least and the greatest score: `score_range`, or the scores seen if outside. Older reports have none."""
+    """The least and the greatest score: `score_range`, or the scores seen if outside. Older reports lack it."""
     measurement: dict[Text, Json] = {}
     """The measurement fingerprint."""
     reflector: Json = None
@@ -151,7 +151,7 @@ def build_report(
         )
     difficulty = tuple(_difficulty(table, config, scale, contents or {}, about.get("learn_from", {})))
     if misses(about.get("needs_chance", ""), about.get("measurement", {}).get("actor"), about.get("reflector")):
-        notes.append(f"{arm} needs chance, and its models have none (temperature 0): its samples are all equal.")
+        notes.append(f"{arm} needs chance, and its models have no chance (temperature 0): its samples are all equal.")
     copied = [item for item in about.get("copies", ()) if item.names or item.sentences]
     if copied:
         parts = ", ".join(repr(part) for part in (*copied[0].names, *copied[0].sentences)[:3])

@@ -1,4 +1,4 @@
-"""Scoring: prompts of many meta-episodes on lists of tasks; none of these is played before its time."""
+"""Scoring: prompts of many meta-episodes on lists of tasks; each is played in its time only."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def on_seen_kinds(task_set: TaskSet, loop: Loop) -> Iterator[Request]:
 
 
 def _another(task_set: TaskSet, like: Task, used: set[str], rng: np.random.Generator) -> Task | None:
-    """Return a fresh task of the same family, role and kind; None if none is found."""
+    """Return a fresh task of the same family, role and kind; None if there is no such task."""
     stream = itertools.islice(task_set.candidates(like.family, rng), MAX_REJECTIONS)
     place = (like.split, like.kind)
     found = next((task for task in stream if (task.split, task.kind) == place and task.id not in used), None)

@@ -119,12 +119,12 @@ class Booking:
         limited = self.ledger.limited_units
         if completion_tokens is None and limited & {"tokens", "cost"}:
             raise ConfigError(
-                "A budget in tokens or money needs a token limit for each reply, got none. Set sampling={'max_tokens': "
-                "N} (or max_completion_tokens), or the attribute max_reply_tokens of your own ChatModel."
+                "A budget in tokens or money needs a token limit for each reply, got nothing. Set sampling={"
+                "'max_tokens': N} (or max_completion_tokens), or the attribute max_reply_tokens of your own ChatModel."
             )
         if "cost" in limited and self._prices is None:
             raise ConfigError(
-                f"A budget in money needs the prices of {self._draft.model or 'the model'}, got none. Add them: "
+                f"A budget in money needs the prices of {self._draft.model or 'the model'}, got nothing. Add them: "
                 "client={'prices': {'prompt': P, 'completion': C}}, in money per million tokens."
             )
         completion, self._most = completion_tokens or 0, (prompt_tokens, completion_tokens)

@@ -202,7 +202,7 @@ class Cassette:
 
     @property
     def _db(self) -> sqlite3.Connection:
-        """The connection; the file is created at the first use, so a run without calls creates none."""
+        """The connection; the file is created at the first use, so a run without calls creates no file."""
         if self._connection is None:
             db: sqlite3.Connection | None = None
             try:
@@ -283,7 +283,7 @@ class Cassette:
         rows = self._all("SELECT request, call FROM exchanges ORDER BY key")
         same_role = [stored for stored, call in rows if json.loads(call)[0] == role]
         if not same_role:
-            return f"It holds {len(self)} exchanges, none of that role."
+            return f"It holds {len(self)} exchanges, and no exchange of that role."
         nearest = max(same_role, key=lambda stored: _num_shared(json.loads(stored)["messages"], request.digests))
         return "The nearest recorded request differs: " + self._difference(request, nearest)
 
@@ -313,7 +313,7 @@ def _read_outcome(row: Exchange) -> Completion | ConversationError | None:
     *fields, checksum = row
     if not all(isinstance(field, str) for field in fields):  # sqlite takes any value in any column
         return None
-    if checksum is not None and checksum != _checksum(fields):  # a row of version 1 has none
+    if checksum is not None and checksum != _checksum(fields):  # a row of version 1 has no checksum
         return None
     try:
         reply = json.loads(fields[-1])

@@ -36,11 +36,11 @@ _SECRET_SAMPLING = re.compile(
     r"password|cookie|bearer)",
     re.IGNORECASE,
 )
-PLACEHOLDER_KEY = "no-key"  # the SDK does not start without a key, even for a server that needs none
+PLACEHOLDER_KEY = "no-key"  # the SDK does not start without a key, even for a server that needs no key
 
 
 class ClientConfig(Record):
-    """How `OpenAIChatModel` treats its server. Nothing here changes a reply, so none of it is in a fingerprint."""
+    """How `OpenAIChatModel` treats its server. Nothing here changes a reply, so a fingerprint holds nothing of it."""
 
     connect_timeout_s: float = Field(default=10.0, gt=0)
     """For making the connection."""
@@ -80,7 +80,7 @@ class ClientConfig(Record):
 
         sdk = openai.AsyncOpenAI(
             api_key=api_key,
-            base_url=base_url or "https://api.openai.com/v1",  # an empty OPENAI_BASE_URL is as good as none
+            base_url=base_url or "https://api.openai.com/v1",  # an empty OPENAI_BASE_URL is as good as a missing one
             default_query=dict(query),
             default_headers=dict(headers),
             timeout=openai.Timeout(None, connect=self.connect_timeout_s),  # `exchange` has the other limits

@@ -267,6 +267,6 @@ def find_engine() -> ServerEngine:
     if importlib.util.find_spec("transformers") is not None and importlib.util.find_spec("fastapi") is not None:
         return "transformers"
     raise MissingExtraError(
-        "Expected an engine that serves models, found none. Install one: pip install vllm, "
+        "Expected an engine that serves models, found nothing. Install one: pip install vllm, "
         "or pip install 'transformers[serving]' torch. A GGUF file needs only metagym's extra `local`."
     )

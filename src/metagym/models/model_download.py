@@ -172,8 +172,8 @@ def _hub_url(source: str) -> str:
     found = [file for file in files if quantisation.lower() in file.lower()]
     if len(found) != 1:
         raise ConfigError(
-            f"Expected one file with {quantisation!r} in its name in {repository}, got {', '.join(found) or 'none'}. "
-            f"Name one as {repository}/FILE.gguf: {', '.join(files) or 'it has no GGUF file'}."
+            f"Expected one file with {quantisation!r} in its name in {repository}, got {', '.join(found) or 'no file'}"
+            f". Name one as {repository}/FILE.gguf: {', '.join(files) or 'it has no GGUF file'}."
         )
     return f"{hub}/{repository}/resolve/main/{quote(found[0])}"
 

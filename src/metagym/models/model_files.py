@@ -80,7 +80,7 @@ def find_model(name: str = "") -> ModelFile:
     fetched = list_models()
     found = [file for file in fetched if name in ("", file.name)]
     if not found:
-        wanted = f"a local model {name!r}, got {_listed(fetched)}" if name else "a local model, got none"
+        wanted = f"a local model {name!r}, got {_listed(fetched)}" if name else "a local model, got nothing"
         raise ConfigError(f"Expected {wanted}. {_how_to_get(name if name == FIRST_MODEL else '')}")
     if len(found) > 1:
         raise ConfigError(
@@ -96,7 +96,7 @@ def is_model_file(name: str) -> bool:
 
 
 def _listed(files: Iterable[ModelFile]) -> str:
-    return ", ".join(file.name for file in files) or "none"
+    return ", ".join(file.name for file in files) or "no file"
 
 
 def _how_to_get(name: str = "") -> str:

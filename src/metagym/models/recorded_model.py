@@ -36,6 +36,6 @@ class RecordedModel(Extension):
     async def complete(self, messages: Sequence[Message], call: Call, **held_to: Any) -> Completion:
         """Raise ModelUnavailableError: this call is not in the cassette."""
         raise ModelUnavailableError(
-            f"Expected a recorded reply of the model {self.model!r} to this {call.role} call, got none, and the model "
-            "is not at hand. Open the cassette of its run: Cassette(path, mode='replay')."
+            f"Expected a recorded reply of the model {self.model!r} to this {call.role} call, got nothing, and the "
+            "model is not at hand. Open the cassette of its run: Cassette(path, mode='replay')."
         )

@@ -123,8 +123,8 @@ class _Whole:
             index = part["index"] if isinstance(part.get("index"), int) else number
             known, function = self._call_at.get(index), part.get("function")
             is_named = isinstance(function, Mapping) and bool(function.get("name"))
-            # Gemini gives all calls the index 0, and some servers give none: another id is another call, if the part
-            # names its tool. Older versions of vLLM give each part of a call an id of its own.
+            # Gemini gives all calls the index 0, and some servers give no index: another id is another call, if the
+            # part names its tool. Older versions of vLLM give each part of a call another id.
             if known is None or (is_named and part.get("id") and known.get("id") not in (None, part["id"])):
                 known = self._call_at[index] = {"function": {}}
                 self._tool_calls.append(known)

@@ -38,7 +38,7 @@ To call a tool, write its name and its arguments as JSON between these marks, an
 {"name": "<name>", "arguments": {"<argument>": "<value>"}}
 </tool_call>
 You may write several calls, one after another. A reply without a call is your answer."""
-"""The tools in the system message of a server that takes none; `{tools}` is replaced by their descriptions."""
+"""The tools in the system message of a server that takes no tools; `{tools}` is replaced by their descriptions."""
 HELD_FORM: Final = """\
 You may call these tools, each described by one line of JSON:
 {tools}

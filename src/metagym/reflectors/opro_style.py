@@ -47,7 +47,7 @@ class OproStyle(ReflectionMethod):
     wording = (INSTRUCTIONS,)
 
     async def reflect(self, history: History) -> Reflection:
-        """Return the next proposal; if none is left, ask for new ones."""
+        """Return the next proposal; ask for new ones if all were returned."""
         queue = (memory_of(history) or {"queue": []})["queue"]
         if queue:
             analysis = f"The next of the proposals; {len(queue) - 1} are left."

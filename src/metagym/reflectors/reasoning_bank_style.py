@@ -61,7 +61,7 @@ class ReasoningBankStyle(ReflectionMethod):
     """Keeps titled items, up to three from each episode. Memory: `{"items": [{"title", "description", "content"}]}`.
 
     It makes one call per episode (two with `self_judge`), all at once. Replies that cannot be read are left out; if
-    none can be read, prompt and memory do not change.
+    no item can be read, prompt and memory do not change.
     """
 
     _: KW_ONLY

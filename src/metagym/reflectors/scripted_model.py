@@ -25,7 +25,7 @@ _RULE = re.compile(r"when the gate is (\w+), (\w+)")
 class ScriptedReflectorModel:
     """Answers reflectors' requests on Gates; `make_reflector({"method": "ace_style", "model": "demo"})` uses one.
 
-    With `reply="malformed"` it answers in none of the forms, with `reply="truncated"` it stops in the middle.
+    With `reply="malformed"` it answers in another form, with `reply="truncated"` it stops in the middle.
 
     >>> import gymnasium, metagym
     >>> from metagym.reflectors.expel_style import ExpelStyle
@@ -46,10 +46,10 @@ class ScriptedReflectorModel:
         self.fingerprint = {"kind": "ScriptedReflectorModel", "reply": reply}
 
     async def complete(self, messages: Sequence[Message], call: Call) -> Completion:
-        """Return the reply; raise ConfigError if the request asks for none of the known forms."""
+        """Return the reply; raise ConfigError if the request asks for an unknown form."""
         write = next((write for sign, write in FORMATS.items() if sign in messages[0]["content"]), None)
         if write is None:
-            raise ConfigError(f"Expected instructions that ask for one of the forms {', '.join(FORMATS)}; got none.")
+            raise ConfigError(f"Expected instructions that ask for one of the forms {', '.join(FORMATS)}; got nothing.")
         text = messages[-1]["content"]
         opens = {gate: way for way, gate, outcome in _TRIED.findall(text) if outcome == "opens"}
         answer = write(Findings(text, opens, dict(_RULE.findall(text))))

@@ -56,7 +56,7 @@ def make_report(runs: Sequence[str | Path], out: str | Path, *, max_episodes: in
         RunFolderError: one of the folders does not exist, or `out` cannot be written.
     """
     if not runs:
-        raise ConfigError("Expected at least one run folder, got none.")
+        raise ConfigError("Expected at least one run folder, got nothing.")
     out = Path(out)
     if os.path.isdir(out):
         raise RunFolderError(f"Expected the HTML file to write, got the folder {out}. Use {out / 'report.html'}.")

@@ -40,7 +40,7 @@ def progress_score(trajectory: Trajectory) -> float:
     """Return how much of the goal was reached, from 0 to 1."""
     if trajectory.progress is None:
         raise ContractError(
-            "score='progress' needs info['progress'] in every step, got none in the last one. Return the value that "
+            "score='progress' needs info['progress'] in every step, got nothing in the last one. Return the value that "
             "was reached, and 0.0 before."
         )
     return trajectory.progress
@@ -66,7 +66,7 @@ async def run_episode(
     if config.score == "progress" and frame.info.get("progress") is None:
         raise ContractError(
             "score='progress' needs an inner environment that reports info['progress'], a number from 0 to 1; "
-            f"{episode.task.id!r} reported none. Use score='success'."
+            f"{episode.task.id!r} reported no progress. Use score='success'."
         )
     observation, stop_reason = _observe(frame), StopReason.STEP_LIMIT
     tools = observation.tools
@@ -136,7 +136,7 @@ def play_on(workers: Workers | RemoteWorkers, actor: Actor, config: RolloutConfi
 
 
 def match_command(text: str, available: Sequence[str] | None) -> str | None:
-    """Return the available command that `text` names: exactly, else up to case and white space; None if none.
+    """Return the available command that `text` names: exactly, else up to case and white space; else None.
 
     >>> match_command(" Step  N ", ("step n", "step s")), match_command("north", ("step n",))
     ('step n', None)

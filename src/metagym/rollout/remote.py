@@ -38,7 +38,7 @@ class EpisodeRequest(NamedTuple):
     episode: Episode
     purpose: Purpose
     mode: Mode | None
-    """The mode of the open cassette; None if none is open."""
+    """The mode of the open cassette; None if no cassette is open."""
     replies: Rows
 
 

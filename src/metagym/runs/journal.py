@@ -143,7 +143,7 @@ def living_writer(lock: Path) -> int | None:
     """Return the id of the process that writes, or last wrote, to the run folder of the file `lock`, if it lives.
 
     The file is read, never locked. A process on another machine or in another container is not seen; on Windows
-    none is seen at all, because there the check would end it.
+    no process is seen at all, because there the check would end it.
     """
     try:
         pid = int(lock.read_text(encoding="ascii", errors="replace").strip())

@@ -30,7 +30,7 @@ def run_experiment(
     """Run the experiment that `manifest` describes in a new folder `path`; with `resume`, continue the one in it.
 
     `budget` replaces the environment's own budget; what earlier runs in the folder used counts against it.
-    The folder keeps the models' replies, so that none is paid for twice; if a cassette is open, it keeps them.
+    The folder keeps the models' replies, so that no reply is paid for twice; if a cassette is open, it keeps them.
 
     Raises:
         ConfigError: the manifest names something that does not exist.

@@ -50,7 +50,7 @@ def utc_now() -> datetime:
 def read_times(folder: Path, *, last_change: float) -> Times:
     """Return the times of the run in `folder`. A session without an end ended at `last_change`, in seconds since 1970.
 
-    A folder of an earlier version has no times, and a file that cannot be read counts as none.
+    A folder of an earlier version has no times, and a file that cannot be read counts as missing.
     """
     times = _read(folder)
     if not times.is_open:

@@ -1,4 +1,4 @@
-"""Intervals and paired comparisons over replicates. Each method names its source; none knows of runs.
+"""Intervals and paired comparisons over replicates. Each method names its source, and knows nothing of runs.
 
 The replicate is the meta-episode (seed): every function takes one number per seed, except the two-way bootstrap.
 """
@@ -57,7 +57,7 @@ def mean_interval(
     keeps its level from three seeds on; percentile bootstraps do not.
 
     `resolution` is the change of one replicate if one of its episodes ends differently. By the rule of three, up to 3
-    of n episodes may still change after none did; their variance, 3 / num * resolution^2, is added. So equal
+    of n episodes may still change although all were equal; their variance, 3 / num * resolution^2, is added. So equal
     replicates give no certainty. Without a resolution they give no interval. The ends stay within `bounds`.
 
     >>> print(mean_interval([0.1, 0.3, 0.2]).p_value < 0.1)

@@ -67,7 +67,7 @@ class TaskSet(ABC):
         self.sources = tuple(sources)
         self.groups = groups or {}
         if not self.families:
-            raise ConfigError("A task set needs at least one family, got none.")
+            raise ConfigError("A task set needs at least one family, got nothing.")
 
     @abstractmethod
     def candidates(self, family: str, rng: np.random.Generator) -> Iterator[Task]:
@@ -188,11 +188,11 @@ class TaskSet(ABC):
         """Make a task set of questions: the rows of a JSONL, CSV or Parquet file, or a list of mappings.
 
         `question`, `answer`, `family`, `split` and `kind` name columns. An answer may be a list of accepted ones; None
-        means that `score` needs none. Without `family` all questions are of one family, named after the file. With
-        `split` (`train`, `validation` or `dev`, `test`) the official splits are the roles; without it the digest of the
-        question decides. `kind` is the kind of a question within its family (see `from_seeds`). `score` is `exact`;
-        `numeric` (the last number of the reply counts, and each answer is one number); or a function `(reply, row)`,
-        or its import path, that returns a number from 0 to 1.
+        means that `score` needs no answers. Without `family` all questions are of one family, named after the file.
+        With `split` (`train`, `validation` or `dev`, `test`) the official splits are the roles; without it the digest
+        of the question decides. `kind` is the kind of a question within its family (see `from_seeds`). `score` is
+        `exact`; `numeric` (the last number of the reply counts, and each answer is one number); or a function
+        `(reply, row)`, or its import path, that returns a number from 0 to 1.
 
         >>> tasks = TaskSet.from_rows([{"question": "2 + 3?", "answer": "5"}], score="numeric")
         >>> tasks.families, tasks.score("questions/1", "It is 5.")
@@ -223,8 +223,8 @@ class ListedTaskSet(TaskSet):
         if num_tasks and split in ROLES and not counts[split]:
             there = ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
             raise TasksExhaustedError(
-                f"Expected tasks with the split {split!r}, and the list has none; it has {there}. Give some of the "
-                f"tasks the split {split!r}, or leave `split` empty in all of them: then the digest of a task's "
+                f"Expected tasks with the split {split!r}, and the list has no such tasks; it has {there}. Give some "
+                f"of the tasks the split {split!r}, or leave `split` empty in all of them: then the digest of a task's "
                 "content decides."
             )
         return super().draw(num_tasks, split=split, **options)

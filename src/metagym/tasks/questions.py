@@ -50,7 +50,7 @@ class QuestionRow(NamedTuple):
     task: Task
     text: str
     answers: tuple[str, ...]
-    """The accepted answers; none if your own function scores without them."""
+    """The accepted answers; empty if your own function scores without them."""
     row: Row
     """All columns, for your own score."""
 
@@ -82,7 +82,7 @@ def read_questions(
         found.append(QuestionRow(task, text, () if answer is None else _answers(row, answer, number), row))
     if not found:
         raise ConfigError(
-            f"Expected rows with questions, got none{f' in {rows}' if isinstance(rows, str | Path) else ''}."
+            f"Expected rows with questions, got nothing{f' in {rows}' if isinstance(rows, str | Path) else ''}."
         )
     return found
 

@@ -169,7 +169,7 @@ def _play(env: TextEnv, seed: int, options: Options, num_steps: int) -> list[dic
     reports = ["info['progress']" in turn for turn in seen]
     got = f"it from {'reset' if reports[0] else 'some steps'} only"
     remedy = "Return 0.0 in reset and in each step until something is reached: an episode may end at any turn."
-    expect(len(set(reports)) == 1, "info['progress'] in each info, or in none", got=got, remedy=remedy)
+    expect(len(set(reports)) == 1, "info['progress'] in each info, or in no info", got=got, remedy=remedy)
     return seen
 
 

@@ -208,7 +208,7 @@ def properties_of(schema: Schema) -> Mapping[str, Any]:
 
 
 def required_in(schema: Schema) -> list[str]:
-    """Return the names of the properties that an object must have; `"required": true`, of old schemas, names none."""
+    """Return the names of the properties that an object must have; the `true` of old schemas names no property."""
     return _texts(schema.get("required"))
 
 

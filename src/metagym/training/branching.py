@@ -42,8 +42,8 @@ def branches(
                     continue
                 if step.observation.available_actions is None:
                     raise ConfigError(
-                        f"Expected lists of available actions, got none in {trajectory.task.id!r}. Only environments "
-                        "that list them can be branched."
+                        f"Expected lists of available actions, got nothing in {trajectory.task.id!r}. Only "
+                        "environments that list them can be branched."
                     )
                 rng = np.random.default_rng(derive_seed("branches", seed, trajectory.task.id, index))
                 others = [action for action in step.observation.available_actions if action != step.command]

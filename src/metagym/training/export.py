@@ -69,7 +69,7 @@ def _calls(actor: ToolActor, prompt: str, before: Sequence[Step], step: Step) ->
 def best_turns(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the best turn of each group as an example for fine-tuning: `{"messages": [..., assistant's reply]}`.
 
-    A group in which all known rewards are equal gives none. Of several best turns the first is used.
+    A group in which all known rewards are equal gives no turn. Of several best turns the first is used.
     """
     return [{"messages": [*best["messages"], _reply(best)], **_tools(best)} for _, best in _extremes(turns)]
 
@@ -77,7 +77,7 @@ def best_turns(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def preferences(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the best and the worst turn of each group: `{"prompt": messages, "chosen": [reply], "rejected": [reply]}`.
 
-    A group in which all known rewards are equal gives none, nor does one whose turns answer different conversations.
+    A group in which all known rewards are equal gives no pair, nor does one whose turns answer different conversations.
     """
     return [
         {"prompt": list(best["messages"]), "chosen": [_reply(best)], "rejected": [_reply(worst)], **_tools(best)}

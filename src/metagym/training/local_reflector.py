@@ -132,7 +132,7 @@ def evaluate_by_ict(
     the same rendering, reply length and temperature.
     """
     if not config.families:
-        raise ConfigError("Expected held-out families to evaluate on, got none. Name them: families=[...].")
+        raise ConfigError("Expected held-out families to evaluate on, got nothing. Name them: families=[...].")
     if shared := sorted(set(trained_on) & set(env.task_set.expand_families(config.families))):
         raise ConfigError(f"Expected held-out families, got {shared}, which the training is on. Name others.")
 

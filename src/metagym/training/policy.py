@@ -238,7 +238,7 @@ class Policy:
         return log_p[packed.rows, packed.places - packed.first_place, packed.tokens] * packed.real, packed.real.float()
 
     def micro_batches(self, samples: Sequence[Sample], max_samples: int, max_tokens: int) -> list[slice]:
-        """Return which samples each forward pass takes, so that none exceeds a limit; at least one.
+        """Return which samples each forward pass takes, so that no pass exceeds a limit; at least one.
 
         A prompt counts once for the samples behind it that share its sequence.
         """

@@ -133,8 +133,8 @@ def train(
     found, wanted = {item.fingerprint for item in experience}, digest(reward.env.fingerprint)
     if found != {wanted}:
         raise ConfigError(
-            f"Expected experience of this environment (fingerprint {wanted}), got {sorted(found) or 'none'}. Collect "
-            "it with the environment, actor and options that the reward replays."
+            f"Expected experience of this environment (fingerprint {wanted}), got {sorted(found) or 'no fingerprint'}. "
+            "Collect it with the environment, actor and options that the reward replays."
         )
     starts = Starts(
         names=[item.id for item in experience],

@@ -148,7 +148,7 @@ class Completion(Record):
     model: Text = ""
     """The model's name as the server gave it, if it differs from the requested one."""
     constraint: Text = ""
-    """The server's means that held the reply to a form (such as `grammar`); empty if none did."""
+    """The server's means that held the reply to a form (such as `grammar`); empty if it was not held."""
     token_ids: tuple[int, ...] | None = None
     """The reply's tokens, if the server gives them."""
     logprobs: tuple[float, ...] | None = None

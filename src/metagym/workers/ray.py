@@ -202,5 +202,5 @@ def _cpus_of_nodes() -> dict[str, int]:
     found = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]}
     cpus = {node: count for node, count in found.items() if count > 0}
     if not cpus:
-        raise ConfigError("workers='ray' needs a Ray node with a CPU, got none that is alive. Look at: ray status")
+        raise ConfigError("workers='ray' needs a Ray node with a CPU, got no node that is alive. Look at: ray status")
     return cpus

@@ -24,7 +24,7 @@ class GameCatalogue:
     'put some creditcard on drawer.'
 
     Raises:
-        ConfigError: official games are wanted and not found, or the path holds none.
+        ConfigError: official games are wanted and not found, or the path holds no games.
     """
 
     def __init__(self, *, data: DataName | None = None, data_dir: str | None = None, capacity: int = 64) -> None:

@@ -114,7 +114,7 @@ def _count_skills(trajectories: Sequence[Trajectory]) -> tuple[Counter[str], Cou
 
 
 def _missing_skill(trajectory: Trajectory, goal: Goal, used: set[str], *, has_closed: bool) -> str:
-    """Return the missing skill that explains the failure best; empty if none does."""
+    """Return the missing skill that explains the failure best; empty if no skill explains it."""
     commands = [step.command or "" for step in trajectory.steps]
     took = any(command.startswith(f"take {goal.target} ") for command in commands)
     put = any(command.startswith((f"move {goal.target} ", f"put {goal.target} ")) for command in commands)

@@ -18,7 +18,7 @@ from metagym.spaces import TextSpace
 
 EngineName = Literal["native", "textworld"]
 
-# With DOTALL the first try succeeds or none does: a line feed would make them search in quadratic time.
+# With DOTALL the first try decides: a line feed would make them search in quadratic time.
 _PUT = re.compile(r"put (.+) (?:in/on|in|on) (.+)", re.DOTALL)
 _MOVE = re.compile(r"move (.+) to (.+)", re.DOTALL)
 

@@ -38,7 +38,7 @@ class Listing(NamedTuple):
 
 
 def find_games_folder(data_dir: str | None = None) -> Path | None:
-    """Return the folder that holds `train`, `valid_seen` and `valid_unseen`; None if none is named.
+    """Return the folder that holds `train`, `valid_seen` and `valid_unseen`; None if no folder is named.
 
     `data_dir`, or else the variable ALFWORLD_DATA, names it or its parent.
     """

@@ -79,7 +79,7 @@ class GatesDemoReflector:
 
 
 def gate_in(text: str) -> str:
-    """Return the gate in front of the traveller; empty if the text names none."""
+    """Return the gate in front of the traveller; empty if the text names no gate."""
     found = _AT_GATE.search(text)
     return found[1] if found else ""
 

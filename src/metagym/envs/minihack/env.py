@@ -62,7 +62,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
             families: ids and groups that a reset without a task id draws from.
             parts: the parts of the text, of `message, map, whole map, cursor, inventory, status, legend`;
                 `map` is cropped to the known squares.
-            goal: `family` puts the family's goal in words into `info["goal"]`, `none` nothing, and
+            goal: `family` puts the family's goal in words into `info["goal"]`, `none` leaves it empty, and
                 `paper_task_line` `play ID`, as in the paper's release. No other option shows an id.
             rewards: `success` is 1 for success and else 0; `minihack` is MiniHack's own rewards and penalties.
             auto_answer: answer menus and questions automatically and list the answers in `info["events"]`.
@@ -103,7 +103,7 @@ class MiniHackTextEnv(gymnasium.Env[str, str]):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Execute a command or an answer by its name. Letter case and extra white space do not matter."""
         if self._is_over or self._game is None:
-            raise gymnasium.error.ResetNeeded("The episode is over, or none was started: call reset() before step().")
+            raise gymnasium.error.ResetNeeded("The episode is over, or did not start: call reset() before step().")
         self._num_steps += 1
         keys = self._keys_for(action)
         outcomes: list[Outcome] = []

@@ -52,7 +52,7 @@ class QuestionEnv(gymnasium.Env[str, str]):
         for split in ROLES:
             with suppress(TasksExhaustedError):
                 return self._tasks.draw(1, rng=self.np_random, split=split)[0].id
-        raise TasksExhaustedError("Expected questions, got none.")
+        raise TasksExhaustedError("Expected questions, got nothing.")
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Score the reply."""

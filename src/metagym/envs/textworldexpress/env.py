@@ -67,7 +67,7 @@ class TextWorldExpressEnv(JavaGameEnv):
 class TextWorldExpressTaskSet(FoldedTaskSet):
     """The package's games. A task has the role of its fold, if the content of its start has that role, too.
 
-    The folds share starts. So a start whose role is that of another fold has none, and is never drawn.
+    The folds share starts. So a start whose role is that of another fold has no role, and is never drawn.
     """
 
     def __init__(self) -> None:

@@ -165,7 +165,7 @@ def read_standings(folder: str | Path) -> Standings:
 def curves_of(reports: Sequence[EvaluationReport]) -> tuple[EffortCurve, ...]:
     """Return the curves of all arms on common axes. An axis along which learning took nothing is left out.
 
-    Without validation tasks there are none.
+    Without validation tasks the result is empty.
     """
     found: list[EffortCurve] = []
     if not all(report.config.num_validation for report in reports):

@@ -216,7 +216,7 @@ class RunWatcher:
             last = self._rewards.get(max(self._rewards, default=-1))
             is_finished = len(self._rewards) >= manifest.num_steps
             is_finished = is_finished or (isinstance(threshold, float) and last is not None and last >= threshold)
-            # A reflection follows each meta-step, also the last one; in metagym 0.1 none followed the last one.
+            # A reflection follows each meta-step, also the last one; in metagym 0.1 the last one had no reflection.
             is_old = str(manifest.measurement.get("metagym")).startswith("0.1.")
             is_finished = is_finished and self._num_reflections + is_old >= len(self._rewards)
             is_finished = is_finished or read_times(self.path, last_change=0.0).is_end_of(self.path / LOG)

@@ -1,7 +1,7 @@
 """The rooms in which games are generated, and a room with things in it, written as a PDDL problem.
 
 The rooms are read from `pack/`, which `tools/alfworld_rooms.py` makes from the files of the `alfworld` package. The
-pack holds no game and none of ALFWorld's files; `pack/NOTICE` names its origin and licence.
+pack holds no game and no file of ALFWorld; `pack/NOTICE` names its origin and licence.
 """
 
 from __future__ import annotations

@@ -143,8 +143,8 @@ def choose_change(history: Sequence[MetaStep]) -> tuple[Instruction | None, Inst
 def apply_change(prompt: str, *, added: Instruction | None, dropped: Instruction | None) -> str:
     """Return the changed prompt. All other lines stay as they are.
 
-    An added instruction takes the place of the dropped one. If none is dropped, it goes before the first lesson that
-    comes later in `LESSONS`, or to the end.
+    An added instruction takes the place of the dropped one. If no instruction is dropped, it goes before the first
+    lesson that comes later in `LESSONS`, or to the end.
     """
     lines: list[str] = []
     for line in prompt.split("\n"):

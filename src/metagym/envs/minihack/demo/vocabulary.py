@@ -32,7 +32,7 @@ class Situation:
         return not any(name.startswith("step ") for name in self.available)
 
     def first_of(self, *names: str) -> str | None:
-        """Return the first of the names that is an available action; None if none of them is."""
+        """Return the first of the names that is an available action; None if there is no such name."""
         return next((name for name in names if name in self.available), None)
 
 

@@ -17,7 +17,7 @@ function move(row, before) {
   return el("span", { class: `move ${by > 0 ? "up" : "down"}` }, `${by > 0 ? "\u25b2" : "\u25bc"} ${number(by, 2, true)}`);
 }
 
-/** A link to all episodes that a run played under a prompt; null if none is in this file. */
+/** A link to all episodes that a run played under a prompt; null if this file holds no such episode. */
 function episodesOf(run, prompt) {
   const place = index.prompts.indexOf(prompt);
   const number_ = index.episodes.filter((row) => row.run === run && row.prompt === place).length;
