@@ -30,7 +30,7 @@ from metagym.envs.alfworld.demo import LESSONS as ALFWORLD_LESSONS
 from metagym.envs.gates.env import FAMILIES, GATES, law_of
 from metagym.models import Cassette
 from metagym.optional_attributes import extension_of
-from metagym.statistics import holm, mean_interval
+from metagym.statistics import Estimate, holm, mean_interval
 from metagym.types import Trajectory
 
 MAX_REPLY_TOKENS = {"act": 40, "react": 300, "call": 200}
@@ -181,6 +181,19 @@ def means_of(world: str, actor: Actor, keep: Callable[[str], object]) -> dict[st
     return means
 
 
+def in_cell(gain: Estimate | None) -> str:
+    """Return a difference with its interval, or nothing if there is none."""
+    if gain is None or gain.low is None:
+        return ""
+    return f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+
+
+def holm_of(gains: Mapping[str, Estimate | None]) -> dict[str, float]:
+    """Return each p value by Holm over all of them; a difference without an interval counts as 1."""
+    p_values = [1.0 if gain is None or gain.p_value is None else gain.p_value for gain in gains.values()]
+    return dict(zip(gains, holm(p_values), strict=True))
+
+
 def print_results(model: str, results: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
     """Print one line for each world and prompt, and for the random actor.
 
@@ -192,15 +205,11 @@ def print_results(model: str, results: Mapping[str, Mapping[str, Sequence[float]
         for prompt in means
         if prompt != "default"
     }
-    primary = (gains[world, "right"] for world in results)
-    p_values = holm([1.0 if gain is None or gain.p_value is None else gain.p_value for gain in primary])
-    adjusted = dict(zip(results, p_values, strict=True))
+    adjusted = holm_of({world: gains[world, "right"] for world in results})
     rows = []
     for world, means in results.items():
         for prompt in means:
-            gain = gains.get((world, prompt))
-            has_ends = gain is not None and gain.low is not None
-            shown = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain is not None and has_ends else ""
+            shown = in_cell(gains.get((world, prompt)))
             p = f"{adjusted[world]:.3f}" if prompt == "right" else ""
             num, mean = len(means[prompt]), sum(means[prompt]) / len(means[prompt])
             is_random = prompt == RANDOM

@@ -1,6 +1,6 @@
 """Question (b) of the plan: can a small model reflect? Methods and controls on equal budgets, each law a replicate.
 
-    python benchmarks/reference_reflectors.py CASSETTE OUT [--model FILE.gguf] [--laws 5]
+    python benchmarks/reference_reflectors.py CASSETTE OUT [--model FILE.gguf] [--laws 5] [--figure FILE]
 
 OUT is the arena's folder; a run that was stopped goes on. With a model, the replies that the cassette does not hold are
 asked for. Without one, all is played again from the cassette (`CASSETTE.gz` is read as well), and the same table is
@@ -11,23 +11,24 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from measuring import note, print_table
-from reference_prompts import unpacked
+from reference_prompts import holm_of, in_cell, unpacked
 
 from metagym.cli.model_options import replayed
 from metagym.envs.gates.env import FAMILIES, GATES, law_of
 from metagym.evaluation import EvaluationReport
 from metagym.evaluation.arena import Entrant, run_arena
+from metagym.evaluation.output.plots import write_figure
 from metagym.evaluation.preset import Preset, PresetEnvironment
 from metagym.models import Cassette
 from metagym.optimizers import BestOfN, InTurn
 from metagym.reflectors import as_reflector, make_reflector
-from metagym.statistics import holm, mean_interval
+from metagym.statistics import mean_interval
 from metagym.types import MetaStep
 
 METHODS = ("fixed", "ict", "ace_style", "exemplars")
@@ -68,21 +69,46 @@ def score_of(report: EvaluationReport, law: str) -> float:
     return found.mean
 
 
-def print_results(reports: Sequence[EvaluationReport], laws: Sequence[str]) -> None:
+def scores_of(reports: Sequence[EvaluationReport], laws: Sequence[str]) -> dict[str, list[float]]:
+    """Return the scores of each arm, one for each law."""
+    return {report.arm: [score_of(report, law) for law in laws] for report in reports}
+
+
+def gains_of(scores: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """Return the differences from `fixed` of the other arms, one for each law."""
+    fixed = scores["fixed"]
+    return {arm: [a - b for a, b in zip(own, fixed, strict=True)] for arm, own in scores.items() if arm != "fixed"}
+
+
+def print_results(scores: Mapping[str, Sequence[float]]) -> None:
     """Print one line for each arm; the differences are paired by law, and Holm's p is over all arms."""
-    scores = {report.arm: [score_of(report, law) for law in laws] for report in reports}
-    arms = [arm for arm in scores if arm != "fixed"]
-    gains = {arm: mean_interval([a - b for a, b in zip(scores[arm], scores["fixed"], strict=True)]) for arm in arms}
-    p_values = holm([1.0 if gain is None or gain.p_value is None else gain.p_value for gain in gains.values()])
-    adjusted = dict(zip(arms, p_values, strict=True))
+    gains = {arm: mean_interval(own) for arm, own in gains_of(scores).items()}
+    adjusted = holm_of(gains)
     rows = []
     for arm, own in scores.items():
-        gain = gains.get(arm)
-        has_ends = gain is not None and gain.low is not None
-        shown = f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain is not None and has_ends else ""
         p = f"{adjusted[arm]:.3f}" if arm in adjusted else ""
-        rows.append((arm, str(len(own)), f"{sum(own) / len(own):.3f}", shown, p))
+        rows.append((arm, str(len(own)), f"{sum(own) / len(own):.3f}", in_cell(gains.get(arm)), p))
     print_table(("arm", "laws", "test score", "minus fixed [95 %]", "p (Holm)"), *rows)
+
+
+def draw(scores: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Draw the difference from `fixed` of each arm: a grey dot for each law, the mean and its interval in blue."""
+    from matplotlib.figure import Figure
+
+    gains = gains_of(scores)
+    figure = Figure(figsize=(6.5, 0.4 * len(gains) + 0.8), layout="constrained")
+    axis = figure.subplots()
+    for row, own in enumerate(gains.values()):
+        axis.plot(own, [row] * len(own), "o", color="0.7", markersize=4)
+        interval = mean_interval(own)
+        if interval is not None and interval.low is not None:
+            axis.plot([interval.low, interval.high], [row, row], color="C0")
+            axis.plot(interval.mean, row, "o", color="C0")
+    axis.axvline(0, color="0.5", linewidth=1)
+    axis.set_yticks(range(len(gains)), list(gains))
+    axis.invert_yaxis()
+    axis.set_xlabel("test score minus that of the default prompt")
+    write_figure(figure, path)
 
 
 def main() -> None:
@@ -91,6 +117,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", type=Path, help="a GGUF file; without one the cassette is replayed")
     parser.add_argument("--laws", type=int, default=5)
+    parser.add_argument("--figure", type=Path, help="an SVG or PNG of the differences; needs the extra report")
     asked = parser.parse_args()
     plan = preset(asked.laws)
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +141,10 @@ def main() -> None:
                 path=asked.out,
                 on_arm=lambda name, episodes: note(f"{name}: {episodes} episodes"),
             )
-    print_results(bout.reports, plan.environments[0].families)
+    scores = scores_of(bout.reports, plan.environments[0].families)
+    print_results(scores)
+    if asked.figure is not None:
+        draw(scores, asked.figure)
 
 
 if __name__ == "__main__":
