@@ -12,7 +12,7 @@ import pytest
 import metagym
 from metagym.envs.gates.env import GATES, law_of
 from metagym.envs.gates.meta import GatesMetaEnv
-from metagym.errors import ConfigError, EpisodesFailedError
+from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError
 from metagym.testing import FakeChatModel
 from metagym.training.experience import chat_messages
 from metagym.training.meta_episode_env import (
@@ -232,3 +232,14 @@ def test_a_group_that_is_interrupted_leaves_no_environment_open() -> None:
     assert Counted.open_now == 3
     groups.close()
     assert Counted.open_now == 0
+
+
+def test_one_budget_holds_for_all_rollouts_of_a_group() -> None:
+    def make() -> GatesMetaEnv:
+        return GatesMetaEnv("demo", episodes_per_step=2, budget={"episodes": 3})
+
+    with (
+        closing(MetaEpisodeGroups(make, MetaEpisodeConfig(), seed=5)) as groups,
+        pytest.raises(BudgetExceededError, match="The budget of 3 episodes leaves 1"),
+    ):
+        next(groups.play(0, 2))

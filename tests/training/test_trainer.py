@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.train
 pytest.importorskip("torch", reason="needs metagym[train]")
 pytest.importorskip("transformers", reason="needs metagym[train]")
 
-from metagym.errors import ConfigError, RunFolderError  # noqa: E402
+from metagym.errors import BudgetExceededError, ConfigError, InfrastructureError, RunFolderError  # noqa: E402
 from metagym.training.experience import Experience, read_lines, write_jsonl  # noqa: E402
 from metagym.training.grpo import GRPOConfig  # noqa: E402
 from metagym.training.local_reflector import load_reflector, weights_digest  # noqa: E402
@@ -80,6 +82,41 @@ def test_lines_after_the_checkpoint_and_a_torn_one_are_written_again(
     found = lines(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in found] == [0, 1, 2, 3]
     assert found[2]["reward"] != 7
+
+
+def test_a_step_without_any_reward_ends_the_run_and_is_played_again_on_resume(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
+    plain, calls = TextReward.__call__, count()
+
+    def dies(self: TextReward, meta_step: MetaStep, completions: Sequence[str | Completion]) -> list[float | None]:
+        is_up = next(calls) < GRPO.groups_per_step
+        return plain(self, meta_step, completions) if is_up else [None] * len(completions)
+
+    whole = run(tiny_start, experience, env, tmp_path / "whole")
+    with (
+        mock.patch.object(TextReward, "__call__", dies),
+        pytest.raises(InfrastructureError, match="Expected a reward for at least one of the 8 replies of step 2"),
+    ):
+        run(tiny_start, experience, env, tmp_path / "parts")
+    assert [line["step"] for line in lines(tmp_path / "parts" / "samples.jsonl")] == [0] * 8
+    assert [path.name for path in (tmp_path / "parts" / "checkpoints").iterdir()] == ["000001"]
+    parts = run(tiny_start, experience, env, tmp_path / "parts")
+    assert weights_digest(Policy.load(whole)) == weights_digest(Policy.load(parts))
+
+
+def test_a_budget_counts_what_the_run_used_before_and_its_end_keeps_the_finished_steps(
+    tiny_start: Path, experience: list[Experience], tmp_path: Path
+) -> None:
+    last, config = [], TrainingConfig(num_steps=4, save_every=100)
+    for budget in (40, 40, 71, 80):  # a step plays 16 episodes, and half of step 3 fits in the first budget
+        with (
+            GradedGatesMetaEnv("demo", episodes_per_step=2, budget={"episodes": budget}) as env,
+            contextlib.suppress(BudgetExceededError),
+        ):
+            train(tiny_start, experience, MetaReward(env), tmp_path, grpo=GRPO, config=config, render=compact_messages)
+        last.append(max(path.name for path in (tmp_path / "checkpoints").iterdir()))
+    assert last == ["000002", "000002", "000003", "000004"]
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # peft calls it

@@ -130,6 +130,7 @@ def train_grpo_command(
 
     With --data, environment, actor and options must be those of the collection.
     """
+    from metagym.env import meta_env_of
     from metagym.evaluation import EvaluationConfig
     from metagym.evaluation import evaluate as evaluate_reflector
     from metagym.imports import import_object, require
@@ -173,10 +174,16 @@ def train_grpo_command(
             reward = MetaReward(meta_env, read_config(RewardConfig, reward_option, name="--reward"))
             last = train(reflector, experience, reward, out, **settings, on_progress=on_progress)
         else:
+
+            def make_another() -> gymnasium.Env[Any, str]:
+                other = _make_env(env, option, player, budget)
+                meta_env_of(other).ledger = meta_env.ledger  # one budget for all of them and the evaluations
+                return other
+
             whole = read_config(MetaEpisodeConfig, meta_episode, name="--meta-episode")
             last = train_meta_episodes(
                 reflector,
-                lambda: _make_env(env, option, player, budget),
+                make_another,
                 out,
                 meta_episode=whole,
                 num_starts=starts,

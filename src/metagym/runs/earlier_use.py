@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from metagym.budget import CallLog, Ledger
+from metagym.env import MetaEnv
 from metagym.models.cassette import Cassette, open_cassette
 from metagym.runs.folder import CALLS, LOG, REPLIES, RunFolder
+from metagym.runs.journal import Journal
+from metagym.types import Episode, Trajectory
+
+PLAYED = "played.jsonl"
 
 
 @contextlib.contextmanager
@@ -18,14 +24,59 @@ def keeping_model_calls(folder: Path, ledger: Ledger) -> Iterator[None]:
     A resumed run pays for no call twice. If a cassette is open, it keeps the replies, and not the folder.
     """
     with contextlib.ExitStack() as stack:
-        calls = stack.enter_context(contextlib.closing(CallLog(folder / CALLS)))
-        _book(calls, ledger)
-        stack.callback(setattr, ledger, "on_attempt", ledger.on_attempt)
-        ledger.on_attempt = calls.write
+        stack.enter_context(_logging_model_calls(folder, ledger))
         if open_cassette() is None:
             cassette = stack.enter_context(contextlib.closing(Cassette(folder / REPLIES)))
             stack.enter_context(cassette.open())
         yield
+
+
+@contextlib.contextmanager
+def counting_replays(folder: Path, env: MetaEnv) -> Iterator[None]:
+    """Count what all runs at and below the folder used, and what the `with` block uses there, but keep no replies.
+
+    Each replay is played, even of an episode that was played before: a random actor may play it differently.
+    """
+    load_usage(folder, env.ledger)
+    with _logging_model_calls(folder, env.ledger), contextlib.closing(_PlayedEpisodes(folder)) as played:
+        before = env.record_to(played)
+        try:
+            yield
+        finally:
+            env.record_to(before)
+
+
+@contextlib.contextmanager
+def _logging_model_calls(folder: Path, ledger: Ledger) -> Iterator[None]:
+    with contextlib.closing(CallLog(folder / CALLS)) as calls:
+        _book(calls, ledger)
+        before, ledger.on_attempt = ledger.on_attempt, calls.write
+        try:
+            yield
+        finally:
+            ledger.on_attempt = before
+
+
+class _PlayedEpisodes:
+    """A recorder that recalls nothing: `RUN/played.jsonl` has a line for each finished episode, to count them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._journal = Journal(folder / PLAYED)
+        self._num_earlier = sum(1 for _ in self._journal.lines())
+
+    def count_in(self, ledger: Ledger) -> None:
+        ledger.count_earlier_episodes(self._journal.path.resolve(), self._num_earlier)
+
+    def record_episode(self, trajectory: Trajectory) -> None:
+        if trajectory.score is not None:
+            line = {"task": trajectory.task.id, "score": trajectory.score}
+            self._journal.append(json.dumps(line).encode() + b"\n")
+
+    def recall_episode(self, episode: Episode) -> None:
+        return None
+
+    def close(self) -> None:
+        self._journal.close()
 
 
 def load_usage(folder: Path, ledger: Ledger) -> None:

@@ -225,7 +225,7 @@ def returns_to_go(rewards: Sequence[float], *, discount: float = 1.0) -> list[fl
 class MetaEpisodeGroups:
     """Groups of meta-episodes for GRPO: the rollouts of a group have equal tasks, and each has an environment.
 
-    `make_env` makes one more environment whenever all are in use; a budget of theirs counts for each of them alone.
+    `make_env` makes one more environment whenever all are in use. The budget of the first holds for all together.
     The rollouts of a turn are played one after the other, the episodes of each batch at the same time.
     """
 
@@ -238,9 +238,11 @@ class MetaEpisodeGroups:
         render: Render = chat_messages,
     ) -> None:
         self.config, self.seed, self._make_env, self._render = config, seed, make_env, render
-        self._all: list[MetaEpisodeEnv] = []
-        self._free = [self._make()]
-        self.fingerprint = {"env": digest(meta_env_of(self._free[0].env).fingerprint), **config.model_dump()}
+        first = MetaEpisodeEnv(make_env(), config, render=render)
+        self._all, self._free = [first], [first]
+        self.meta_env = meta_env_of(first.env)
+        """The first environment; all others book in its ledger and record as it does."""
+        self.fingerprint = {"env": digest(self.meta_env.fingerprint), **config.model_dump()}
         """The environment and the settings that decide the rewards."""
 
     def play(self, start: int, size: int) -> Rollouts:
@@ -279,8 +281,12 @@ class MetaEpisodeGroups:
         ]
 
     def _make(self) -> MetaEpisodeEnv:
-        self._all.append(MetaEpisodeEnv(self._make_env(), self.config, render=self._render))
-        return self._all[-1]
+        made = MetaEpisodeEnv(self._make_env(), self.config, render=self._render)
+        self._all.append(made)
+        other = meta_env_of(made.env)
+        other.ledger = self.meta_env.ledger
+        other.record_to(self.meta_env.player.recorder)
+        return made
 
     def close(self) -> None:
         """Close all environments that were made."""

@@ -6,6 +6,7 @@ RUN/merged/            only for an adapter on an adapter: the start model with i
 RUN/metrics.jsonl      one line per step; RUN/tensorboard/ has the same if tensorboard is installed
 RUN/evaluations.jsonl  one line per evaluation; the first is before any training
 RUN/samples.jsonl      one line per reflection; `export.py` reads them
+RUN/calls.jsonl        the model calls of the replays, and played.jsonl their episodes: a budget counts both on resume
 RUN/checkpoints/       NNNNNN/: the model (or adapter) and tokenizer after NNNNNN steps, which any library can load, and
                        state.pt with all else that the next step depends on; the newest is the trained reflector
 
@@ -23,11 +24,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
+import numpy as np
 
-from metagym.errors import ConfigError, RunFolderError
+from metagym.errors import ConfigError, InfrastructureError, RunFolderError
 from metagym.files import write_whole
 from metagym.optional_attributes import import_path
 from metagym.rendering import duration_text
+from metagym.runs.earlier_use import counting_replays
 from metagym.training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from metagym.training.experience import Experience, Render, chat_messages, read_lines
 from metagym.training.grpo import GRPO, GRPOConfig, single_turns
@@ -128,7 +131,8 @@ def train(
     """Train the model at `start` (a folder or a hub name) on `experience`; return the last checkpoint.
 
     If `path` holds this run already, resume from its last checkpoint. The weights are then equal to those of a
-    run that was never stopped: to the bit, in float32 on one CPU thread.
+    run that was never stopped: to the bit, in float32 on one CPU thread. A budget of the environment counts what the
+    run used before.
     """
     found, wanted = {item.fingerprint for item in experience}, digest(reward.env.fingerprint)
     if found != {wanted}:
@@ -147,9 +151,9 @@ def train(
             "reward": reward.fingerprint,
         },
     )
-    return _train(
-        start, starts, Path(path), grpo or GRPOConfig(), config or TrainingConfig(), render, evaluate, on_progress
-    )
+    grpo, config = grpo or GRPOConfig(), config or TrainingConfig()
+    with counting_replays(Path(path), reward.env):
+        return _train(start, starts, Path(path), grpo, config, render, evaluate, on_progress)
 
 
 def train_meta_episodes(
@@ -169,12 +173,15 @@ def train_meta_episodes(
 
     A start is the seed of a meta-episode; there are `num_starts`. The batches follow the policy: from the second turn
     on, they are played under the prompts that it wrote. `make_env` makes a meta-environment for each rollout of a
-    step, so it must make equal ones; a budget counts for each alone.
+    step, so it must make equal ones; the budget of the first holds for all together.
     """
     config = config or TrainingConfig()
-    with closing(
-        MetaEpisodeGroups(make_env, meta_episode or MetaEpisodeConfig(), seed=config.seed, render=render)
-    ) as groups:
+    with (
+        closing(
+            MetaEpisodeGroups(make_env, meta_episode or MetaEpisodeConfig(), seed=config.seed, render=render)
+        ) as groups,
+        counting_replays(Path(path), groups.meta_env),
+    ):
         settings = {"meta_episode": groups.fingerprint, "num_starts": num_starts}
         starts = Starts([f"meta-episode/{number}" for number in range(num_starts)], groups.play, settings)
         return _train(start, starts, Path(path), grpo or GRPOConfig(), config, render, evaluate, on_progress)
@@ -244,8 +251,18 @@ def _train(
                 write({f"evaluation/{name}": value for name, value in figures.items()}, step)
 
         evaluate_after(done)
+
+        def save_after(step: int) -> None:
+            save_checkpoint(path / "checkpoints", policy, algorithm.optimizer, step=step, also=served.write)
+
         for step in range(done, config.num_steps):
-            updated, groups = algorithm.step(step)
+            try:
+                updated, groups = algorithm.step(step)
+                _check_rewards(step, groups)
+            except InfrastructureError:  # nothing was updated: the finished steps are kept
+                if step > done and not (path / "checkpoints" / f"{step:06d}").exists():
+                    save_after(step)
+                raise
             metrics = {**group_metrics(groups), **updated}
             append_lines(path / "samples.jsonl", _sample_lines(step, groups, starts.names))
             append_lines(path / "metrics.jsonl", [{"step": step, **metrics}])
@@ -253,8 +270,7 @@ def _train(
             reporter.finish(step, metrics["reward"])
             logger.info("step %d: reward %.3f, kl %.3f", step, metrics["reward"], metrics["kl"])
             if is_due(step + 1, config.save_every) or is_due(step + 1, config.evaluate_every):
-                folder = path / "checkpoints"
-                save_checkpoint(folder, policy, algorithm.optimizer, step=step + 1, also=served.write)
+                save_after(step + 1)
                 evaluate_after(step + 1)
     return checkpoints(path / "checkpoints")[-1]
 
@@ -272,6 +288,17 @@ def _without_adapter(start: str | Path, folder: Path) -> str | Path:
         Policy.load(start, frozen=True).save(part)
         part.replace(folder)
     return folder
+
+
+def _check_rewards(step: int, groups: Sequence[Group]) -> None:
+    """Raise InfrastructureError if no reward of the step is known: there is nothing to learn from."""
+    if all(np.isnan(group.rewards).all() for group in groups):
+        num = sum(len(group.samples) for group in groups)
+        raise InfrastructureError(
+            f"Expected a reward for at least one of the {num} replies of step {step + 1}, got nothing: in each "
+            "replay episodes failed for infrastructure reasons. Check the actor's server and the environment, then "
+            "resume: the step is played again."
+        )
 
 
 def _sample_lines(step: int, groups: Sequence[Group], names: Sequence[str]) -> list[dict[str, Any]]:
