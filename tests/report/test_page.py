@@ -22,11 +22,12 @@ from metagym.evaluation.family_stream import evaluate_stream
 from metagym.evaluation.store import read_report
 from metagym.evaluation.variance import noise_sources, what_it_buys
 from metagym.report import make_report
+from metagym.report.learning_curves import MAX_PANELS
 from metagym.report.page import SCRIPT
 from metagym.runs import LOG, MANIFEST, RunFolder
 from metagym.runs.times import TIMES, Session, Times
-from metagym.types import StopReason, Usage
-from tests.conftest import MakeGates
+from metagym.types import Completion, Reflection, StopReason, Usage
+from tests.conftest import MakeGates, make_task
 from tests.report.conftest import Report, WriteRun, manifest, played
 
 
@@ -184,6 +185,33 @@ def test_a_run_of_failures_only_says_that_there_is_no_score(report: Report, writ
     assert "1 of 3 meta-steps" in words(page)
     assert headlines(page) == ["Every episode failed for infrastructure reasons: there is no score"]
     assert "out of power 2" in words(page)
+
+
+def test_errors_are_counted_over_all_episodes_also_over_those_that_are_not_shown(
+    report: Report, write_run: WriteRun
+) -> None:
+    failed = {"score": None, "success": None, "stop_reason": StopReason.ERROR, "error": "out of power"}
+    run = write_run([[played(number, **failed) for number in range(4)]])
+    assert "Infrastructure errors of all recorded episodes error episodes out of power 4" in words(
+        report(run, max_episodes=1)
+    )
+
+
+def test_without_a_log_of_calls_the_last_reflection_counts_in_the_tokens(report: Report, learning: Path) -> None:
+    usage = Usage(prompt_tokens=70, completion_tokens=5, num_calls=1)
+    with RunFolder.open(learning, writing=True) as run:
+        run.put(("", 2), Reflection(prompt="Be kind.", completion=Completion(text="Be kind.", usage=usage)))
+    assert "reflector 1 70 0 5" in words(report(learning))
+
+
+@pytest.mark.parametrize(("num_families", "told"), [(MAX_PANELS - 1, False), (MAX_PANELS, True)])
+def test_families_without_a_curve_are_counted(
+    report: Report, write_run: WriteRun, num_families: int, told: bool
+) -> None:
+    tasks = [make_task(f"law-{number:04d}/1", family=f"law-{number:04d}") for number in range(num_families)]
+    page = report(write_run([[played(1, episode={"task": task}) for task in tasks]]))
+    assert page.count('class="chart"') == MAX_PANELS
+    assert ("1 further family not drawn." in words(page)) is told
 
 
 def test_a_run_of_an_older_schema_says_which_and_what_to_do(report: Report, learning: Path) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagym.report.prompt_history import MAX_CELLS, _rows, word_diff
+from metagym.envs.gates.demo import GatesDemoReflector
+from metagym.evaluation import EvaluationConfig, evaluate
+from metagym.report.prompt_history import MAX_CELLS, _rows, histories, word_diff
+from metagym.report.run_reading import read_runs
+from metagym.runs import RunFolder
+from metagym.types import Reflection
+from tests.conftest import MakeGates
 
 TEXTS = st.text(alphabet=" \nabc.-", max_size=60)
 
@@ -51,3 +59,20 @@ def test_a_prompt_that_changes_a_tools_description_names_the_part() -> None:
     prompts = ["Pay.", "Pay twice.", "Pay twice.\n\n## Tool: pay\nPay once."]
     rows = _rows((prompt, None, {"score": 0.0}) for prompt in prompts)
     assert [row.get("parts") for row in rows] == [None, None, ("Tool: pay",)]
+
+
+def test_the_prompt_of_the_last_reflection_is_shown_as_one_that_was_not_played(learning: Path) -> None:
+    with RunFolder.open(learning, writing=True) as run:
+        run.put(("", 2), Reflection(prompt="Be kind.", analysis="Kindness helps."))
+    (history,) = histories(read_runs([learning], max_episodes=0))
+    assert len(history["rows"]) == 4
+    last = history["rows"][-1]
+    assert (last["prompt"], last["analysis"], last["score"]) == ("Be kind.", "Kindness helps.", None)
+    assert [row.get("played", True) for row in history["rows"]] == [True, True, True, False]
+
+
+def test_an_evaluation_without_validation_shows_the_last_prompt_too(make_gates: MakeGates, tmp_path: Path) -> None:
+    config = EvaluationConfig(families=("law-0007",), num_steps=2, num_seeds=2, num_validation=0, num_test=2)
+    evaluate(make_gates(episodes_per_step=2), GatesDemoReflector(), config=config, path=tmp_path / "run")
+    found = histories(read_runs([tmp_path / "run"], max_episodes=0))
+    assert [len(history["rows"]) for history in found] == [3, 3]

@@ -40,19 +40,21 @@ class Panel:
     axis: str = "prompt"
 
 
-def panels_of(group: Sequence[Run]) -> list[Panel]:
-    """Return the panels of a group: all families together first, then each family."""
+def panels_of(group: Sequence[Run]) -> tuple[list[Panel], int]:
+    """Return the panels of a group, and how many families have none: all families together first, then each family."""
     run = group[0]
     if run.report is not None:
         families = list(run.report.families)
         if len(families) == 1:
-            return [_evaluation_panel(group, families[0], None)]
+            return [_evaluation_panel(group, families[0], None)], 0
         named = [("All families", None), *((family, family) for family in families)]
-        return [_evaluation_panel(group, title, family) for title, family in named[:MAX_PANELS]]
+        shown = [_evaluation_panel(group, title, family) for title, family in named[:MAX_PANELS]]
+        return shown, len(named) - len(shown)
     if run.stream is not None:
         score_range = run.stream.scale.of_scores
-        return [Panel("online score along the stream", run.stream.online, score_range, axis="meta-step")]
-    return _meta_episode_panels(run.history)[:MAX_PANELS] if run.history else []
+        return [Panel("online score along the stream", run.stream.online, score_range, axis="meta-step")], 0
+    panels = _meta_episode_panels(run.history) if run.history else []
+    return panels[:MAX_PANELS], max(0, len(panels) - MAX_PANELS)
 
 
 def _evaluation_panel(group: Sequence[Run], title: str, family: str | None) -> Panel:

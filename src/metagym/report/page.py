@@ -20,7 +20,7 @@ from metagym.report import table_rows
 from metagym.report.embedded_episodes import pack, pack_episodes
 from metagym.report.headlines import headline, standings_headline
 from metagym.report.heat_map import draw_heat_map, maps_of
-from metagym.report.learning_curves import MAX_PANELS, draw_panel, panels_of
+from metagym.report.learning_curves import draw_panel, panels_of
 from metagym.report.prompt_history import histories
 from metagym.report.run_reading import Run, read_runs, standings_of
 from metagym.types import digest
@@ -144,7 +144,7 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
     standings = standings_of(group)
     sentence, basis = headline(group) if standings is None else standings_headline(standings)
     scripted = any(item.scripted for item in group)
-    panels = panels_of(group)
+    panels, num_left_out = panels_of(group)
     compared, refused, notes = table_rows.comparison_rows(group) if standings is None else ([], "", standings.notes)
     own_notes = run.report.notes if run.report is not None else run.stream.notes if run.stream is not None else ()
     return {
@@ -166,7 +166,7 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
             "test": any(panel.test is not None for panel in panels),
             "interval": any(item and item.low is not None for panel in panels for item in panel.line),
         },
-        "more_panels": len(panels) == MAX_PANELS,
+        "num_left_out": num_left_out,
         "maps": [
             {"map": item, "svg": draw_heat_map(item, scripted=scripted)} for item in maps_of(start, run, episodes)
         ],
@@ -181,7 +181,7 @@ def _group(start: int, group: Sequence[Run], episodes: Sequence[dict[str, Any]])
         "costs": [(item.name, rows) for item in group if (rows := table_rows.cost_rows(item))],
         "totals": [table_rows.totals(item) for item in group],
         "endings": table_rows.ending_rows(run),
-        "errors": table_rows.error_rows(run),
+        "errors": table_rows.error_rows(group),
         "fingerprints": table_rows.fingerprints(group),
         "warnings": [(item.name, warning) for item in group for warning in item.warnings],
         "problems": [(str(item.path), item.problem) for item in group if item.problem],

@@ -55,9 +55,11 @@ def _aligned(old: Sequence[str], new: Sequence[str]) -> list[tuple[str, str]]:
 
 def _of_run(number: int, run: Run) -> list[dict[str, Any]]:
     if run.kind == "meta-episode" and run.history:
-        # The prompt of a reflection after the last meta-step was not played: it has no score.
-        scores = [{"score": step.reward, "failed": step.num_failed} for step in run.history]
-        prompts = [(step.prompt, step.reflection, score) for step, score in zip(run.history, scores, strict=True)]
+        prompts: list[ScoredPrompt] = [
+            (step.prompt, step.reflection, {"score": step.reward, "failed": step.num_failed}) for step in run.history
+        ]
+        if (last := run.reflections.get(("", run.history[-1].index))) is not None:
+            prompts.append((last.prompt, last, {"score": None, "played": False}))
         return [{"run": number, "family": "", "seed": None, "rows": _rows(prompts)}]
     if run.kind != "evaluation":
         return []
@@ -76,7 +78,8 @@ def _evaluated(run: Run, table: MeasurementTable, family: str, seed: int) -> Ite
     for index in range(num_steps + 1):
         online = table.get(family, seed, Role.ONLINE, index)
         validation = table.get(family, seed, Role.VALIDATION, index)
-        known = validation or online
+        reflection = run.reflections.get((f"{run.arm}/{family}/{seed}", index - 1))
+        known = validation or online or reflection  # without validation, no measurement names the last prompt
         if known is None:
             break
         score = {
@@ -85,7 +88,7 @@ def _evaluated(run: Run, table: MeasurementTable, family: str, seed: int) -> Ite
             "failed": sum(score is None for item in (online, validation) if item for score in item.scores),
             "chosen": chosen is not None and chosen.index == index,
         }
-        yield known.prompt, run.reflections.get((f"{run.arm}/{family}/{seed}", index - 1)), score
+        yield known.prompt, reflection, score
 
 
 def _rows(prompts: Iterable[ScoredPrompt]) -> list[dict[str, Any]]:

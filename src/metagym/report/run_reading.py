@@ -56,6 +56,8 @@ class Run:
     episodes: tuple[Trajectory, ...] = ()
     """The episodes that the report shows: all of them, or a selection."""
     num_episodes: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    """How many of all episodes failed with each infrastructure error, by the beginning of its message."""
     numbers: dict[tuple[Key, str], int] = field(default_factory=dict)
     """The number of each episode in the log, by its key and prompt."""
     notes: dict[tuple[Key, str], str] = field(default_factory=dict)
@@ -142,6 +144,7 @@ def _read_open(run: RunFolder, shown: set[Key]) -> Run:
         "name": folder.name if about is None else str(about.get("arm", folder.name)),
         "manifest": manifest,
         "num_episodes": run.num_episodes,
+        "errors": Counter(item.error[:300] or "no message" for item in run.failed_episodes()),
         "numbers": run.numbers,
         "notes": read_notes(folder),
         "warnings": run.warnings,

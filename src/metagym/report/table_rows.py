@@ -173,7 +173,7 @@ def cost_rows(run: Run) -> list[Row]:
     if run.report is not None:
         usages = run.report.usage
     else:
-        completions = [step.reflection.completion for step in run.history if step.reflection]
+        completions = [reflection.completion for reflection in run.reflections.values()]
         usages = {
             "actor": sum((item.usage for step in run.history for item in step.trajectories), Usage()),
             "reflector": sum((item.usage for item in completions if item), Usage()),
@@ -219,9 +219,9 @@ def ending_rows(run: Run) -> list[Row]:
     ]
 
 
-def error_rows(run: Run) -> list[Row]:
-    """Return the infrastructure errors, the commonest first."""
-    counted = Counter(item.error[:300] or "no message" for item in run.episodes if item.score is None)
+def error_rows(group: Sequence[Run]) -> list[Row]:
+    """Return the infrastructure errors of all recorded episodes of the group, the commonest first."""
+    counted: Counter[str] = sum((run.errors for run in group), Counter())
     return [{"error": error, "count": f"{count:,}"} for error, count in counted.most_common(8)]
 
 

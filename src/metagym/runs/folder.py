@@ -229,6 +229,10 @@ class RunFolder:
             if keep is None or keep(key):
                 yield self._read_episode(place)
 
+    def failed_episodes(self) -> Iterator[Trajectory]:
+        """Read and yield the episodes that failed for infrastructure reasons."""
+        return (self._read_episode(place) for place, failed in self._episodes.values() if failed)
+
     def finish(self) -> None:
         """Take that the run came to its own end, and keep it when the log is closed."""
         self._times.finish()

@@ -37,8 +37,9 @@ function version(row, position, rows, single, run) {
   const button = row.changes && !isSame ? el("button", { type: "button", class: "quiet", onclick: (event) => { whole = !whole; event.target.textContent = whole ? "Show what changed" : "Show the whole prompt"; draw(whole); } }, "Show the whole prompt") : null;
   return el("li", { class: isSame ? "version same" : "version" },
     el("div", { class: "mark-column" },
-      el("span", { class: "name" }, single ? `meta-step ${position}` : `prompt ${position}`), " ",
+      el("span", { class: "name" }, row.played === false ? "last prompt" : single ? `meta-step ${position}` : `prompt ${position}`), " ",
       el("div", { class: "score" }, number(row.score)), move(row, rows[position - 1]),
+      row.played === false ? el("span", { class: "small" }, "not played") : null,
       row.online === undefined || row.online === null ? null : el("span", { class: "small" }, `online ${number(row.online)}`),
       row.parts ? el("span", { class: "small" }, `changed: ${row.parts.join(", ")}`) : null,
       row.chosen ? el("span", { class: "chip mark" }, "chosen") : null,
