@@ -12,7 +12,7 @@ from metagym.envs.gates.env import GATES, WAYS, law_of
 from metagym.errors import ConfigError
 from metagym.testing import FakeChatModel
 from metagym.training.branching import branches
-from metagym.training.export import write_turns
+from metagym.training.export import actor_turns, write_turns
 from metagym.types import Trajectory
 from tests.conftest import MakeGates
 
@@ -47,6 +47,19 @@ def test_the_taken_branch_is_the_recorded_next_observation(make_gates: MakeGates
     texts = [observation.text for item in after for observation in item if observation is not None]
     assert [turn["completion"] for turn in found] == texts
     assert found == [turn for turn in branches(played, make_inner_env, actor, num_actions=1) if turn["taken"]]
+
+
+@pytest.mark.parametrize("read", ["Only this.", ""])
+def test_the_messages_are_those_that_the_actor_got_also_if_it_read_the_prompt_in_its_own_way(
+    make_gates: MakeGates, read: str
+) -> None:
+    model = FakeChatModel(["Action: knock"] * 10)
+    actor = ChatActor(model, read_prompt=lambda *about: read)
+    played, make_inner_env = play(make_gates, actor)
+    sent = [messages for messages, _ in model.calls]
+    branched = list(branches(played, make_inner_env, actor, num_actions=0))
+    assert sorted(map(str, sent)) == sorted(str(turn["messages"][:-1]) for turn in branched)
+    assert sorted(map(str, sent)) == sorted(str(turn["messages"]) for turn in actor_turns(played, actor))
 
 
 def test_an_environment_without_a_list_of_actions_is_refused(make_gates: MakeGates) -> None:

@@ -134,7 +134,7 @@ class ChatActor(Extension):
         known = None
         if steps and (completion := steps[0].action.completion) is not None:
             # The first turn is never left out, so the server's count of its tokens corrects the estimate.
-            first = self.messages(steps[0].action.prompt_read or prompt, (), steps[0].observation)
+            first = self.messages(prompt_sent(prompt, steps[0]), (), steps[0].observation)
             known = (estimate_tokens(first), completion.usage.prompt_tokens)
 
         def without_history(index: int) -> str:
@@ -160,6 +160,11 @@ class ChatActor(Extension):
     async def aclose(self) -> None:
         """Close the model's connections, if it has any."""
         await extension_of(self.model).aclose()
+
+
+def prompt_sent(prompt: str, step: Step) -> str:
+    """Return the system prompt of a step: `prompt`, or the text (perhaps empty) that `read_prompt` made of it."""
+    return prompt if step.action.prompt_read is None else step.action.prompt_read
 
 
 class _Conversations:

@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 
 from metagym.actor import ChatActor
+from metagym.actor.chat import prompt_sent
 from metagym.errors import ConfigError
 from metagym.types import Trajectory, derive_seed
 from metagym.workers import Frame
@@ -36,7 +37,6 @@ def branches(
     """
     with closing(HostedEnv(make_inner_env)) as env:
         for trajectory in trajectories:
-            prompt = trajectory.episode.prompt
             for index, step in enumerate(trajectory.steps):
                 if step.command is None:
                     continue
@@ -48,6 +48,7 @@ def branches(
                 rng = np.random.default_rng(derive_seed("branches", seed, trajectory.task.id, index))
                 others = [action for action in step.observation.available_actions if action != step.command]
                 drawn = rng.permutation(len(others))[:num_actions]
+                prompt = prompt_sent(trajectory.episode.prompt, step)
                 messages = actor.messages(prompt, trajectory.steps[:index], step.observation)
                 for action in (step.command, *(others[place] for place in sorted(drawn))):
                     frame = _play(env, trajectory, index, action)

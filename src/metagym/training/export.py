@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metagym.actor import ChatActor, ToolActor, read_calls
+from metagym.actor.chat import prompt_sent
 from metagym.errors import ConfigError
 from metagym.files import write_whole
 from metagym.runs.store import writing_to
@@ -42,7 +43,7 @@ def actor_turns(
     """
     for trajectory in trajectories:
         for index, step in enumerate(trajectory.steps):
-            prompt = step.action.prompt_read or trajectory.episode.prompt
+            prompt = prompt_sent(trajectory.episode.prompt, step)
             prompt = prompt if prompt_in_place is None else prompt_in_place
             if (completion := step.action.completion) is not None:
                 turn = {

@@ -77,7 +77,7 @@ function messagesOf(episode, count) {
   if (actor.context_tokens === null || actor.context_tokens === undefined) return messages;
   const opening = episode.steps[0];
   const known = count && opening.completion
-    ? [tokens(conversation(actor, episode, opening.sent || prompt, 0)), opening.completion.usage?.prompt_tokens ?? 0] : null;
+    ? [tokens(conversation(actor, episode, opening.sent ?? prompt, 0)), opening.completion.usage?.prompt_tokens ?? 0] : null;
   const shown = [...episode.steps.slice(0, count).filter(isExecuted), episode.steps[count]].slice(-messages.length / 2);
   return fitted(messages, actor.context_tokens - actor.max_reply_tokens, known, (index) => turn(actor, episode, null, shown[index]));
 }
