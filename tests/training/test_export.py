@@ -34,6 +34,19 @@ def test_missing_rewards_and_equal_rewards_give_no_pair(tmp_path: Path) -> None:
     assert write_turns(turns, tmp_path / "turns.jsonl") == 5
 
 
+def test_a_rounding_error_makes_no_pair_no_best_turn_and_no_good_one() -> None:
+    def turn(group: str, reward: float, completion: str) -> dict[str, Any]:
+        return {"group": group, "reward": reward, "completion": completion, "messages": [{"role": "user"}]}
+
+    rounded = 0.1 + 0.2
+    assert rounded > 0.3
+    equal = [turn("a", 0.3, "x"), turn("a", rounded, "y")]
+    assert preferences(equal) == best_turns(equal) == []
+    (best,) = best_turns([*equal, turn("a", 0.0, "z")])
+    assert best["messages"][-1]["content"] == "x", "the first of equal ones"
+    assert good_turns([turn("a", rounded - 0.3, "x")]) == []
+
+
 def test_preferences_are_the_best_and_the_worst_reply_to_one_conversation() -> None:
     def turn(group: str, reward: float | None, completion: str, asked: str = "?") -> dict[str, Any]:
         messages = [{"role": "user", "content": asked}]

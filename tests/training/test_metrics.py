@@ -35,6 +35,10 @@ def test_a_step_without_any_reward_has_no_mean() -> None:
     assert (found["missing_rewards"], found["no_signal"]) == (1.0, 1.0)
 
 
+def test_a_rounding_error_is_no_signal() -> None:
+    assert group_metrics([group(0.3, 0.1 + 0.2)])["no_signal"] == 1.0
+
+
 def test_length_and_cut_off_replies_are_counted() -> None:
     found = group_metrics([group(0.0, 1.0, lengths=(4, 1))])
     assert (found["length"], found["cut_off"]) == (2.5, 0.5)

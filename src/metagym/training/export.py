@@ -7,12 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from metagym.actor import ChatActor, ToolActor, read_calls
 from metagym.actor.chat import prompt_sent
 from metagym.errors import ConfigError
 from metagym.files import write_whole
 from metagym.runs.store import writing_to
 from metagym.training.experience import read_lines
+from metagym.training.metrics import EQUAL
 from metagym.types import Step, Trajectory
 
 FIELDS = ("role", "messages", "completion", "reward", "group", "token_ids", "logprobs")
@@ -92,7 +95,7 @@ def good_turns(turns: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {"messages": [*turn["messages"], _reply(turn)], **_tools(turn)}
         for turn in turns
-        if turn["reward"] is not None and turn["reward"] > 0
+        if turn["reward"] is not None and turn["reward"] > EQUAL
     ]
 
 
@@ -103,9 +106,10 @@ def _extremes(turns: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str,
         if turn["reward"] is not None:
             groups.setdefault(turn["group"], []).append(turn)
     for group in groups.values():
-        worst, best = (choose(group, key=lambda turn: turn["reward"]) for choose in (min, max))
-        if best["reward"] > worst["reward"]:
-            yield worst, best
+        rewards = [turn["reward"] for turn in group]
+        if np.std(rewards) > EQUAL:
+            worst = next(turn for turn in group if turn["reward"] <= min(rewards) + EQUAL)
+            yield worst, next(turn for turn in group if turn["reward"] >= max(rewards) - EQUAL)
 
 
 def _reply(turn: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ import numpy as np
 from metagym.errors import ConfigError
 from metagym.imports import require
 from metagym.training.meta_episode_env import Conversation, Rewards, Rollouts, returns_to_go
-from metagym.training.metrics import Group, mean_or_nan
+from metagym.training.metrics import EQUAL, Group, mean_or_nan
 from metagym.training.policy import Policy, Sample, Tensor
 from metagym.types import Completion, Record, derive_seed
 
@@ -67,8 +67,7 @@ def advantages(rewards: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     rewards gets zeros.
     """
     known: Any = np.ma.masked_invalid(rewards)
-    # The mean of equal rewards may have a rounding error: that is not a spread.
-    spread = np.ma.masked_less_equal(known.std(1, keepdims=True), 1e-8)
+    spread = np.ma.masked_less_equal(known.std(1, keepdims=True), EQUAL)
     return np.ma.filled((known - known.mean(1, keepdims=True)) / spread, 0.0)
 
 

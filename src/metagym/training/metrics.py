@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+EQUAL = 1e-8
+"""Rewards with at most this standard deviation are equal: a mean of equal scores may have a rounding error."""
+
+
 class Group(NamedTuple):
     """One turn of a group of G rollouts."""
 
@@ -49,7 +53,7 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
         "reward": mean_or_nan(np.concatenate([known[i] for i, group in enumerate(groups) if group.turn == 0])),
         "reward_spread": mean_or_nan([np.std(rewards) for rewards in known if len(rewards)]),
         "missing_rewards": 1 - sum(map(len, known)) / len(samples),
-        "no_signal": mean_or_nan([len(set(rewards)) < 2 for rewards in known]),
+        "no_signal": mean_or_nan([not len(rewards) or np.std(rewards) <= EQUAL for rewards in known]),
         "length": mean_or_nan([len(sample.token_ids) for sample in samples]),
         "cut_off": mean_or_nan([not sample.is_finished for sample in samples]),
     }
