@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,19 @@ def test_the_list_of_runs_cuts_no_name_off_on_a_narrow_terminal(preset: Path, mo
     monkeypatch.setattr(console, "_width", 80)
     assert "…" not in invoke("runs", ".")
     assert "No run in none. Name the folder that holds them: metagym runs FOLDER" in invoke("runs", "none")
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ('reflector_sampling={"temperature": 0}', "--reflector-sampling expects NAME=VALUE with commas between"),
+        ("test_on=3", "Unknown meta-environment '3': expected one of 'MetaGym/ALFWorld-v0'"),
+    ],
+)
+def test_an_option_that_is_a_text_is_not_read_as_json(preset: Path, option: str, told: str) -> None:
+    actor = ("--actor", "model@http://localhost:1/v1")
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        invoke("evaluate", "--preset", preset, *actor, "--dry-run", "--option", option)
 
 
 def test_one_seed_is_printed_in_the_singular(preset: Path) -> None:

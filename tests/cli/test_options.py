@@ -42,6 +42,16 @@ def test_a_name_is_given_once() -> None:
         read_pairs(["a=1", "b=2", "a=3"])
 
 
+@pytest.mark.parametrize(
+    ("words", "got"),
+    [(("--control",), "nothing"), (("--control", "--yes"), "--yes"), (("--test-on", "--actor", "demo"), "--actor")],
+)
+def test_a_short_form_without_its_value_is_refused(command: Metagym, words: tuple[str, ...], got: str) -> None:
+    done = command("evaluate", "ict", *words)
+    assert done.code == 2
+    assert f"{words[0]} expects a value, got {got}: write {words[0]} VALUE" in " ".join(done.err.split())
+
+
 # Options of the first release -------------------------------------------------------------------------
 
 OLD = {

@@ -150,6 +150,12 @@ def test_run_takes_the_first_prompt_as_text_or_from_a_file(command: Metagym) -> 
     assert "Be quick." in command(*FIXED, "--option", "first_prompt=Be quick.").out
 
 
+@pytest.mark.parametrize("text", ["123", "null", '"quoted"', "", "1.50"])
+def test_a_first_prompt_that_is_also_json_stays_as_it_is(command: Metagym, text: str) -> None:
+    assert command(*FIXED, "--option", f"first_prompt={text}", "--out", "run").code == 0
+    assert json.loads(Path("run/manifest.json").read_text(encoding="utf-8"))["first_prompt"] == text
+
+
 @pytest.mark.parametrize("name", ["no-such-file.txt", "broken.txt"])
 def test_a_prompt_file_that_cannot_be_read_is_a_sentence(command: Metagym, name: str) -> None:
     Path("broken.txt").write_bytes(b"\xff\xfe")

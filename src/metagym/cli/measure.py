@@ -84,7 +84,8 @@ def evaluate_command(
     from metagym.evaluation.preset import preset_names
 
     controls = _read_controls([value for name, value in _pairs(option) if name == "control"] or None)
-    fields = read_pairs(f"{name}={value}" for name, value in _pairs(option) if name != "control")
+    others = (f"{name}={value}" for name, value in _pairs(option) if name != "control")
+    fields = read_pairs(others, texts=("reflector_sampling", "test_on"))
     reflector_sampling, test_on = fields.pop("reflector_sampling", None), fields.pop("test_on", None)
     given = {"families": families.split(",") if families else None, "num_seeds": seeds, "num_steps": steps}
     protocol = _read_protocol(

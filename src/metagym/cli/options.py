@@ -73,7 +73,7 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments, or refuse an old option in one sentence."""
-        args = _expanded(args, SHORTHANDS.get(self.name or "", {}))
+        args = _expanded(ctx, args, SHORTHANDS.get(self.name or "", {}))
         if self.name in PLANNING:
             ctx.meta.update({f"metagym {flag}": True for flag in FLAGS if flag in args})
             args = [word for word in args if word not in FLAGS]
@@ -88,14 +88,17 @@ class Command(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-def _expanded(args: list[str], shorthands: dict[str, str]) -> list[str]:
+def _expanded(ctx: Any, args: list[str], shorthands: dict[str, str]) -> list[str]:
     expanded, rest = list[str](), iter(args)
     for word in rest:
         name, equals, value = word.partition("=")
         if name not in shorthands:
             expanded.append(word)
-        elif equals or (value := next(rest, "")):
-            expanded.append(f"{shorthands[name]}{value}")
+            continue
+        if not equals and (value := next(rest, "--")).startswith("--"):
+            got = "nothing" if value == "--" else value
+            ctx.fail(f"{name} expects a value, got {got}: write {name} VALUE, or leave {name} out.")
+        expanded.append(f"{shorthands[name]}{value}")
     return expanded
 
 
@@ -115,8 +118,11 @@ def refuse_without_effect(context: Context, names: Collection[str], reason: str)
         raise ConfigError(f"{', '.join(given)} would have no effect: {reason}")
 
 
-def read_pairs(options: Iterable[str] | None, *, name: str = "--option") -> dict[str, Any]:
-    """Return the pairs of the repeatable option `name`, each NAME=VALUE; a value is JSON, or else a word."""
+def read_pairs(options: Iterable[str] | None, *, name: str = "--option", texts: Collection[str] = ()) -> dict[str, Any]:
+    """Return the pairs of the repeatable option `name`, each NAME=VALUE; a value is JSON, or else a word.
+
+    The values of the names in `texts` are texts, and are returned as they are.
+    """
     read: dict[str, Any] = {}
     for option in options or ():
         key, equals, value = option.partition("=")
@@ -124,9 +130,10 @@ def read_pairs(options: Iterable[str] | None, *, name: str = "--option") -> dict
             raise ConfigError(f"{name} expects NAME=VALUE, got {option!r}.")
         if key in read:
             raise ConfigError(f"{name} expects each name once, got {key!r} twice.")
-        with contextlib.suppress(ValueError, RecursionError):  # a plain word needs no quotes
-            value = json.loads(value)
         read[key] = value
+        if key not in texts:
+            with contextlib.suppress(ValueError, RecursionError):  # a plain word needs no quotes
+                read[key] = json.loads(value)
     return read
 
 

@@ -78,9 +78,9 @@ def run_command(
     from metagym.registration import check_options
     from metagym.runs import Manifest
 
-    options = read_pairs(option)
+    options = read_pairs(option, texts=("first_prompt", "replay"))
     first_prompt, replay = options.pop("first_prompt", None), options.pop("replay", None)
-    if isinstance(first_prompt, str) and first_prompt.startswith("@"):
+    if first_prompt is not None and first_prompt.startswith("@"):
         first_prompt = read_text("--option first_prompt", Path(first_prompt[1:]))
     check_options(env, options)
     options["actor"] = model_options.read_actor(actor, sampling)
@@ -96,7 +96,7 @@ def run_command(
         reflector=reflector_spec,
         seed=seed,
         num_steps=steps,
-        first_prompt=None if first_prompt is None else str(first_prompt),
+        first_prompt=first_prompt,
     )
     path = _folder(out, f"{env}-seed{seed}")
     _announce(context, manifest, as_json)
