@@ -96,6 +96,7 @@ def _recording(env: MetaEnv, path: str | Path | None) -> Iterator[None]:
         before = env.record_to(run)
         try:
             yield
+            run.finish()
         finally:
             env.record_to(before)
 

@@ -109,9 +109,10 @@ def report_of(store: RecordStore) -> EvaluationReport:
 
 
 def write_report(store: RecordStore, report: Record) -> None:
-    """Write the report to `report.json` if the store is a run folder that this process writes to."""
+    """Write the report, the end of an evaluation, if the store is a run folder that this process writes to."""
     if isinstance(store, RunFolder) and store.is_writing:
         write_whole(store.path / REPORT, report.model_dump_json(indent=2) + "\n")
+        store.finish()
 
 
 def read_report(path: str | Path) -> EvaluationReport:

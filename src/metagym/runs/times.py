@@ -37,6 +37,11 @@ class Times(Record):
         return size is not None and log.exists() and log.stat().st_size == size
 
     @property
+    def tells_end(self) -> bool:
+        """Whether a session came to the run's end; False for a run of metagym 0.1, even if it is finished."""
+        return any(session.finished_bytes is not None for session in self.sessions)
+
+    @property
     def is_open(self) -> bool:
         """Whether the last process still writes, or crashed."""
         return bool(self.sessions) and self.sessions[-1].ended is None
@@ -98,10 +103,12 @@ class SessionTimes:
         self._is_finished = True
 
     def end(self) -> None:
-        """Write the end of this session, if its start was written."""
+        """Write the end of this session, if its start was written, and that the run is finished."""
         with self._mutex:
             if self._started is not None and self._before is not None:
                 self._write(self._clock())
+            elif self._started is not None and self._is_finished:
+                self._finish_last()
             self._started = None
 
     def _write(self, ended: datetime | None) -> None:
@@ -109,5 +116,16 @@ class SessionTimes:
         with contextlib.suppress(OSError):  # a full disk is reported by the log, which holds the paid replies
             size = self._log.stat().st_size if self._is_finished else None
             session = Session(started=self._started, ended=ended, finished_bytes=size)
-            times = Times(sessions=(*(self._before or ()), session))
-            write_whole(self._folder / TIMES, times.model_dump_json() + "\n")
+            self._write_sessions((*(self._before or ()), session))
+
+    def _finish_last(self) -> None:
+        """Write that the last session finished the run: this one found nothing left to play."""
+        times = read_times(self._folder, last_change=written_at(self._log))
+        if times.sessions and not times.is_end_of(self._log):
+            *before, last = times.sessions
+            with contextlib.suppress(OSError):
+                size = self._log.stat().st_size
+                self._write_sessions((*before, last.model_copy(update={"finished_bytes": size})))
+
+    def _write_sessions(self, sessions: tuple[Session, ...]) -> None:
+        write_whole(self._folder / TIMES, Times(sessions=sessions).model_dump_json() + "\n")

@@ -17,8 +17,9 @@ from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.constant_prompt import tune_constant_prompt
 from metagym.evaluation.extension import extend
 from metagym.evaluation.family_stream import evaluate_stream
-from metagym.runs import LOG, MANIFEST, Manifest, Role, RunFolder
+from metagym.runs import LOG, MANIFEST, TUNED, Manifest, Role, RunFolder
 from metagym.runs.running import run_experiment
+from metagym.runs.times import TIMES
 from metagym.runs.watching import RunState
 from metagym.runs.watching.run_watcher import QUIET_S, RunWatcher
 from metagym.types import Usage
@@ -167,17 +168,33 @@ def test_an_evaluation_that_is_extended_has_the_size_of_all_its_seeds(make_gates
 def test_an_evaluation_without_a_report_after_its_last_line_is_not_finished(
     make_gates: MakeGates, tmp_path: Path
 ) -> None:
+    run = tmp_path / "run"
+    evaluate(make_gates(), "demo", config=CONFIG, path=run)
+    with RunFolder.open(run, writing=True) as opened:
+        opened.record_episode(make_trajectory())
+    assert look(run).status == "stopped"
+    evaluate(make_gates(), "demo", config=CONFIG, path=run)  # it plays nothing, and writes the report again
+    assert look(run).status == "finished"
+    (run / "report.json").unlink()
+    assert look(run).status == "stopped"
+
+
+def test_a_copied_evaluation_stays_finished_whatever_the_times_of_its_files(
+    make_gates: MakeGates, tmp_path: Path
+) -> None:
     evaluate(make_gates(), "demo", config=CONFIG, path=tmp_path / "run")
-    os.utime(tmp_path / "run" / "report.json", (1.0, 1.0))  # lines came after it
-    assert look(tmp_path / "run").status == "stopped"
-    (tmp_path / "run" / "report.json").unlink()
-    assert look(tmp_path / "run").status == "stopped"
+    copy = shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    os.utime(copy / "report.json", (1.0, 1.0))  # the log was copied after it
+    assert look(copy).status == "finished"
+    (copy / TIMES).unlink()  # as in a folder of metagym 0.1, whose files alone tell
+    assert look(copy).status == "stopped"
 
 
 def test_the_tuning_of_a_constant_prompt_is_finished_when_its_candidates_are_scored(
     make_gates: MakeGates, tmp_path: Path
 ) -> None:
     tune_constant_prompt(make_gates(), "demo", config=CONFIG, train_families=["law-0100"], path=tmp_path / "run")
+    os.utime(tmp_path / "run" / TUNED, (1.0, 1.0))
     state = look(tmp_path / "run")
     assert state.status == "finished"
     assert state.num_episodes <= state.max_episodes

@@ -211,6 +211,7 @@ class RunWatcher:
         return evaluation_size(config, has_kinds=manifest.evaluation.get("has_kinds", False))
 
     def _status(self, manifest: Manifest, now: float) -> Status:
+        log, times = self.path / LOG, read_times(self.path, last_change=0.0)
         if manifest.evaluation is None:
             threshold = manifest.measurement.get("success_threshold")
             last = self._rewards.get(max(self._rewards, default=-1))
@@ -219,10 +220,12 @@ class RunWatcher:
             # A reflection follows each meta-step, also the last one; in metagym 0.1 the last one had no reflection.
             is_old = str(manifest.measurement.get("metagym")).startswith("0.1.")
             is_finished = is_finished and self._num_reflections + is_old >= len(self._rewards)
-            is_finished = is_finished or read_times(self.path, last_change=0.0).is_end_of(self.path / LOG)
+            is_finished = is_finished or times.is_end_of(log)
         else:
-            result = TUNED if manifest.is_tuning else REPORT
-            is_finished = -math.inf < written_at(self.path / LOG) <= written_at(self.path / result)
+            result = self.path / (TUNED if manifest.is_tuning else REPORT)
+            # A copy has other times of files, but folders of earlier versions have nothing else.
+            is_after_log = times.is_end_of(log) if times.tells_end else written_at(log) <= written_at(result)
+            is_finished = log.exists() and result.exists() and is_after_log
         if is_finished:
             return "finished"
         is_written = has_writer(self.path / LOCK)
