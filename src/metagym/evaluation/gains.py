@@ -78,6 +78,10 @@ class MeasurementTable:
         self.families = tuple(dict.fromkeys(item.family for item in self._by_key.values()))
         self.seeds = tuple(sorted({item.seed for item in self._by_key.values()}))
 
+    def num_of(self, *roles: Role) -> int:
+        """Return the number of measurements in these roles."""
+        return sum(role in roles for _, _, role, _ in self._by_key)
+
     def scores(self) -> Iterator[float]:
         """Yield all known scores."""
         return (score for item in self._by_key.values() for score in item.scores if score is not None)
@@ -112,18 +116,13 @@ def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: 
     validation = np.array([mean_of(item) for item in validations])
     online = np.array([mean_of(item) for item in onlines])
     steps = np.array([paired_difference(new, old) for old, new in itertools.pairwise(validations)])
-    replay_gain = float(finite_mean([*map(paired_difference, replays, onlines)]))
-    transfer_gain = float(finite_mean(steps))
-    kinds_gain = float(
-        finite_mean(
-            [
-                paired_difference(
-                    table.get(family, seed, Role.KINDS_AFTER, index), table.get(family, seed, Role.KINDS_BEFORE, index)
-                )
-                for index in range(num_steps)
-            ]
-        )
-    )
+    replayed = np.array([*map(paired_difference, replays, onlines)])
+    befores = [table.get(family, seed, Role.KINDS_BEFORE, index) for index in range(num_steps)]
+    afters = [table.get(family, seed, Role.KINDS_AFTER, index) for index in range(num_steps)]
+    on_kinds = np.array([*map(paired_difference, afters, befores)])
+    replay_gain, transfer_gain, kinds_gain = (float(finite_mean(item)) for item in (replayed, steps, on_kinds))
+    # A reflection without fresh tasks of its kinds is left out on both sides of the gap.
+    replayed_on_kinds = float(finite_mean(np.where(np.isfinite(on_kinds), replayed, np.nan)))
     chosen_validation = math.nan if chosen is None else float(validation[chosen.index])
     return {
         "gain": paired_difference(chosen, first),
@@ -135,7 +134,7 @@ def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: 
         "replay_gain": replay_gain,
         "transfer_gain": transfer_gain,
         "kinds_gain": kinds_gain,
-        "memorisation_gap": replay_gain - (transfer_gain if math.isnan(kinds_gain) else kinds_gain),
+        "memorisation_gap": replay_gain - transfer_gain if math.isnan(kinds_gain) else replayed_on_kinds - kinds_gain,
         "area": float(np.mean((validation[:-1] + validation[1:]) / 2)),
         "regression_rate": float(finite_mean(np.where(np.isfinite(steps), steps < 0, np.nan))),
         "invalid_action_rate": _invalid_rate(chosen),

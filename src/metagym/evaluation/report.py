@@ -132,11 +132,13 @@ def build_report(
     learned: Sequence[Learned] = (),
     scripted: bool = False,
     contents: Mapping[str, Mapping[str, Any]] | None = None,
+    has_kinds: bool = False,
     **about: Any,
 ) -> EvaluationReport:
     """Return the report of the measurements. `about` holds further fields of it, such as the fingerprints.
 
-    `contents` are the contents of each family by role (see `metagym.evaluation.difficulty.Contents`).
+    `contents` are the contents of each family by role (see `metagym.evaluation.difficulty.Contents`); `has_kinds` says
+    whether the task set names kinds.
     """
     table = MeasurementTable(measurements)
     figures, scale = figures_of_all(table, config.num_steps), scale_of(config, table.scores())
@@ -166,6 +168,12 @@ def build_report(
         notes.append(
             f"Intervals are over {len(table.seeds)} seeds on the same test tasks. For a trained reflector they speak "
             "of this one reflector, not of its training."
+        )
+    num_replays, num_on_kinds = table.num_of(Role.REPLAY), table.num_of(Role.KINDS_AFTER)
+    if has_kinds and tests and num_on_kinds < num_replays:
+        notes.append(
+            f"{num_replays - num_on_kinds} of {plural(num_replays, 'reflection')} are left out of the gain on seen "
+            "kinds: for a kind of their batch, no tasks are left whose contents no batch had."
         )
     notes += [warning for family in difficulty for warning in family.warnings]
     bounds, looks = scale.of_differences, about.get("looks", ())
