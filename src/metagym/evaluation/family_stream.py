@@ -219,7 +219,7 @@ def compare_streams(reports: Sequence[StreamReport]) -> tuple[StreamComparison, 
             second=other.arm,
             second_kind=other.kind,
             online=together_found[number],
-            verdict=verdict_between(first.arm, other.arm, together_found[number]),
+            verdict=verdict_between(first.arm, other.arm, together_found[number], num_arms=len(others)),
         )
         for number, other in enumerate(others)
     )

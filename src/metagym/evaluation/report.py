@@ -17,7 +17,7 @@ from metagym.evaluation.scale import ScoreScale, scale_of
 from metagym.rendering import plural
 from metagym.runs.measurements import Copies, Learned, Measurement, Role
 from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, at_any_look, detectable_effect, finite_mean, together
-from metagym.statistics.intervals import Bounds
+from metagym.statistics.intervals import ALPHA, Bounds
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Usage, sum_usage
 
 SCRIPTED_NOTE = "SCRIPTED: a script played or reflected; this says nothing about language models."
@@ -259,15 +259,17 @@ def word(difference: Estimate, *, is_equal: bool = False) -> str:
     return shown[difference.sign]
 
 
-def power_in_words(std: float, num: int, *, largest: float = math.inf) -> str:
+def power_in_words(std: float, num: int, *, largest: float = math.inf, num_arms: int = 1) -> str:
     """Return the true difference that would be found, computed from the variance alone; `largest`: what scores allow.
+
+    Each of several comparisons (`num_arms`) is tested at 5 % divided by their number, which Holm's first step asks for.
 
     >>> power_in_words(0.1, 10)
     'a true difference of 0.100 would be found with 80 % power'
     >>> power_in_words(0.5, 2, largest=1.0)
     '2 seeds are too few to find any difference with 80 % power'
     """
-    found = detectable_effect(std, num)
+    found = detectable_effect(std, num, alpha=ALPHA / num_arms)
     if found > largest:
         return f"{plural(num, 'seed')} are too few to find any difference with 80 % power"
     return f"a true difference of {found:.3f} would be found with 80 % power"
