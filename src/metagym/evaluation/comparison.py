@@ -166,7 +166,8 @@ def _comparison(
         followed, is_equal = seen.normal, _is_within(seen.normal, margin)
     least, greatest = pair.scale.of_scores
     scripted = first.scripted or second.scripted
-    notes = [SCRIPTED_NOTE] if scripted else []
+    notes = [f"{report.arm}: {report.unfinished}" for report in (first, second) if report.unfinished]
+    notes += [SCRIPTED_NOTE] if scripted else []
     if num_seeds < MIN_SEEDS_FOR_SIGN_FLIP:
         notes.append(f"With {plural(num_seeds, 'seed')} no exact sign-flip test can give p < 0.05.")
     if first.arm == second.arm:

@@ -20,6 +20,7 @@ from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, at_any_look, d
 from metagym.statistics.intervals import ALPHA, Bounds
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Usage, sum_usage
 
+TESTS = (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST)
 SCRIPTED_NOTE = "SCRIPTED: a script played or reflected; this says nothing about language models."
 
 
@@ -112,6 +113,11 @@ class EvaluationReport(Record):
         return misses(self.needs_chance, self.measurement.get("actor"), self.reflector)
 
     @property
+    def unfinished(self) -> str:
+        """The part that was tested, in words, of an evaluation that was stopped; empty for a finished one."""
+        return "".join(_unfinished(self.config, self.tests))
+
+    @property
     def num_seeds(self) -> int:
         """The number of replicates of the primary endpoint."""
         return 0 if self.overall.gain is None else self.overall.gain.num
@@ -143,9 +149,9 @@ def build_report(
     table = MeasurementTable(measurements)
     figures, scale = figures_of_all(table, config.num_steps), scale_of(config, table.scores())
     overall, families = summarise(figures, config, scale)
-    tests = [item for item in measurements if item.role in (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST)]
+    tests = [item for item in measurements if item.role in TESTS]
     is_scripted = scripted or any(item.scripted for item in measurements)
-    notes = [SCRIPTED_NOTE] if is_scripted else []
+    notes = [*_unfinished(config, tests), *([SCRIPTED_NOTE] if is_scripted else [])]
     if len(table.seeds) < MIN_SEEDS_FOR_SIGN_FLIP:
         notes.append(
             f"With {plural(len(table.seeds), 'seed')} no exact sign-flip test can give p < 0.05; run at least "
@@ -205,6 +211,19 @@ def build_report(
         notes=tuple(notes),
         **about,
     )
+
+
+def _unfinished(config: EvaluationConfig, tests: Sequence[Measurement]) -> list[str]:
+    """Return a note if not every meta-episode was tested."""
+    tested = {(item.family, item.seed, item.role) for item in tests}
+    loops = list(itertools.product(config.families or {item.family for item in tests}, config.seeds))
+    num_tested = sum(all((*loop, role) in tested for role in TESTS) for loop in loops)
+    if num_tested == len(loops):
+        return []
+    return [
+        f"UNFINISHED: {num_tested} of {plural(len(loops), 'meta-episode')} are tested. The command that began the "
+        "evaluation, with the same folder, resumes it."
+    ]
 
 
 def _difficulty(
