@@ -16,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.scale import ScoreScale
+from metagym.evaluation.scale import ZERO_TO_ONE, ScoreScale
 from metagym.runs.measurements import Measurement, Role
 from metagym.statistics import Estimate, finite_mean, macro_average, mean_interval, together
 from metagym.statistics.intervals import Bounds
 from metagym.types import Record
 
 Array = NDArray[np.float64]
+RATES = ("regression_rate", "invalid_action_rate", "invalid_action_rate_first")
+"""The figures that are shares."""
 FiguresBySeed = Mapping[str, Mapping[str, Array]]
 """By family and name: an array of shape `[num_seeds]`, or `[num_seeds, N]` for a curve."""
 
@@ -193,14 +195,19 @@ def _figures(
 ) -> Figures:
     estimates: dict[str, Any] = {}
     for name, column in columns.items():
-        num_episodes, bounds = _measured_on(name, config, scale)
-        one = functools.partial(mean_interval, resolution=scale.of_one_in(num_episodes * num_families), bounds=bounds)
+        of_figure = ZERO_TO_ONE if name in RATES else scale
+        num_episodes, bounds = _measured_on(name, config, of_figure)
+        resolution = of_figure.of_one_in(num_episodes * num_families)
+        one = functools.partial(mean_interval, resolution=resolution, bounds=bounds)
         estimates[name] = one(column) if column.ndim == 1 else tuple(map(one, column.T))
     return Figures.model_validate(estimates)
 
 
 def _measured_on(name: str, config: EvaluationConfig, scale: ScoreScale) -> tuple[int, Bounds]:
-    """Return the number of episodes of one seed and family that a figure is a mean over, and its bounds."""
+    """Return the number of episodes of one seed and family that a figure is a mean over, and its bounds.
+
+    `scale` is that of the figure: rates are from 0 to 1 whatever the scores are.
+    """
     learning = config.num_steps * config.episodes_per_step
     validation, width = config.num_validation, scale.width
     num_test = config.num_test * config.test_repetitions
@@ -213,9 +220,7 @@ def _measured_on(name: str, config: EvaluationConfig, scale: ScoreScale) -> tupl
         "transfer_gain": (validation * config.num_steps, scale.of_differences),
         "memorisation_gap": (min(learning, validation * config.num_steps), (-2 * width, 2 * width)),
         "area": (validation * config.num_steps, scale.of_scores),
-        "regression_rate": (config.num_steps, (0.0, 1.0)),
-        "invalid_action_rate": (num_test, (0.0, 1.0)),
-        "invalid_action_rate_first": (num_test, (0.0, 1.0)),
+        "regression_rate": (config.num_steps, scale.of_scores),
         "online": (config.episodes_per_step, scale.of_scores),
         "online_cumulative": (config.episodes_per_step, scale.of_scores),
         "validation": (validation, scale.of_scores),
