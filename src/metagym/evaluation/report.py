@@ -150,6 +150,8 @@ def build_report(
     figures, scale = figures_of_all(table, config.num_steps), scale_of(config, table.scores())
     overall, families = summarise(figures, config, scale)
     tests = [item for item in measurements if item.role in TESTS]
+    # Without validation the last prompt is the chosen one, and its test is kept under both names.
+    played = [item for item in tests if config.num_validation or item.role is not Role.TEST_LAST]
     is_scripted = scripted or any(item.scripted for item in measurements)
     notes = [*_unfinished(config, tests), *([SCRIPTED_NOTE] if is_scripted else [])]
     if len(table.seeds) < MIN_SEEDS_FOR_SIGN_FLIP:
@@ -202,7 +204,7 @@ def build_report(
         gain_at_any_look=gain.normal,
         gain_at_any_look_bounded=gain.bounded,
         gaps={seed: gap for seed, gap in zip(table.seeds, gaps.tolist(), strict=True) if math.isfinite(gap)},
-        num_missing=sum(score is None for item in tests for score in item.scores),
+        num_missing=sum(score is None for item in played for score in item.scores),
         usage=_usages(measurements, reflector_usage or Usage(), learned),
         learned=tuple(learned),
         prompt_scores=tuple(_prompt_scores(table, item, config.num_steps) for item in learned),
