@@ -96,7 +96,13 @@ def evaluate_stream(
     kind: ArmKind = "method",
     path: str | Path | None = None,
 ) -> StreamReport:
-    """Run a reflector over streams of families, and return the report; with `path` in a run folder, as `evaluate`."""
+    """Run a reflector over streams of families, and return the report; with `path` in a run folder, as `evaluate`.
+
+    Raises:
+        ConfigError: the config has test repetitions or a learning budget, which a stream has no use for; see also
+            `evaluate`.
+    """
+    config.check_stream()
     meta_env = meta_env_of(env)
     policy = make_reflector(reflector, demo=meta_env.make_demo_reflector)
     # Nothing is chosen in a stream, so that no validation tasks are needed.

@@ -73,6 +73,9 @@ class Preset(Record):
             found += [
                 (environment, EvaluationConfig(**{**options, "episodes_per_step": k})) for k in self.episodes_per_step
             ]
+        if self.protocol == "stream":
+            for _, config in found:
+                config.check_stream()
         return found
 
 
