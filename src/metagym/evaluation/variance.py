@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from metagym.errors import ConfigError
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.scale import ScoreScale
+from metagym.runs.manifest import num_learning_episodes
 from metagym.runs.measurements import Role
 from metagym.statistics import t_quantile
 from metagym.types import Record, Text
@@ -133,8 +134,7 @@ def what_it_buys(report: EvaluationReport) -> list[Purchase]:
     families, seeds, tasks, times = len(report.families), report.num_seeds, config.num_test, config.test_repetitions
     test = config.num_tested * tasks * times
     scale = report.scale
-    plays = 1 + config.replay + 2 * (report.overall.kinds_gain is not None)
-    learning = config.num_steps * config.episodes_per_step * plays
+    learning = num_learning_episodes(dict(config), has_kinds=report.overall.kinds_gain is not None)
     seed = learning + (config.num_steps + 1) * config.num_validation + test
     factor = 1 + seed / test  # the tests of all seeds that the same money pays
 
