@@ -87,6 +87,16 @@ def test_show_of_an_evaluation_begins_with_the_verdict_and_keeps_its_tables_behi
     assert copying.code == 1
 
 
+@pytest.mark.parametrize("num_episodes", [1, 20])
+def test_show_of_an_evaluation_that_was_stopped_says_that_it_is_unfinished(command: Metagym, num_episodes: int) -> None:
+    protocol = ("--families", "law-0007", "--seeds", 2, "--steps", 1, "--control", "none", "--out", "e")
+    command("evaluate", "MetaGym/Gates-v0", "--actor", "demo", *protocol, "--budget", f"episodes={num_episodes}")
+    for option in ((), ("--details",)):
+        shown = command("show", "e/gates-v0-k5/demo", *option)
+        assert shown.code == 0
+        assert "UNFINISHED: 0 of 2 meta-episodes are tested." in shown.out
+
+
 def test_show_prints_the_episodes_of_a_meta_step(command: Metagym) -> None:
     command("demo", "-n", 2, "--out", "mine")
     done = command("show", "mine", "--step", 1)

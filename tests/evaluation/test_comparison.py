@@ -13,7 +13,7 @@ from metagym.evaluation.comparison import Comparison, compare, differences
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.report import EvaluationReport, build_report, word
 from metagym.runs import Measurement, Role
-from metagym.statistics import Estimate, mean_interval
+from metagym.statistics import Estimate, detectable_effect, mean_interval
 from metagym.types import Usage
 
 CONFIG = EvaluationConfig(num_steps=1, num_seeds=6, num_test=4)
@@ -232,3 +232,13 @@ def test_one_seed_gives_no_interval() -> None:
 def test_a_comparison_goes_to_json_and_back() -> None:
     found = compared(random_tables(0, 0.3), random_tables(1))
     assert Comparison.model_validate_json(found.model_dump_json()) == found
+
+
+def test_the_detectable_effect_of_several_arms_is_that_of_the_corrected_test() -> None:
+    reports = [report_of(random_tables(seed), arm=f"arm {seed}") for seed in range(4)]
+    (alone,), (one, *_) = compare(reports[:2]), compare(reports)
+    assert alone.difference is not None
+    assert alone.difference.std is not None
+    effects = {num: detectable_effect(alone.difference.std, 8, alpha=0.05 / num) for num in (1, 3)}
+    assert (alone.detectable, one.detectable) == (pytest.approx(effects[1]), pytest.approx(effects[3]))
+    assert one.verdict.endswith(f"a true difference of {effects[3]:.3f} would be found with 80 % power")

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from metagym.budget import Budget
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.errors import ConfigError, LeakError, RunFolderError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.family_stream import StreamReport, compare_streams, evaluate_stream
+from metagym.evaluation.preset import load_preset, with_fields
 from metagym.evaluation.store import read_report
 from metagym.runs import Measurement, Role, RunFolder
 from tests.conftest import MakeGates
@@ -101,6 +103,17 @@ def test_the_test_tasks_of_a_stream_stay_closed_to_the_reflector(make_gates: Mak
     env = make_gates()
     with pytest.raises(LeakError, match="to see none of the test tasks"):
         evaluate_stream(env, planted.leaker(env), config=CONFIG.model_copy(update={"num_steps": 2}))
+
+
+@pytest.mark.parametrize("unfit", [{"test_repetitions": 2}, {"learning_budget": Budget(episodes=9)}])
+def test_a_field_that_a_stream_has_no_use_for_is_refused(make_gates: MakeGates, unfit: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="Expected a stream without test_repetitions and learning_budget"):
+        evaluate_stream(make_gates(), "fixed", config=CONFIG.model_copy(update=unfit))
+
+
+def test_a_preset_of_a_stream_is_refused_with_test_repetitions() -> None:
+    with pytest.raises(ConfigError, match="Expected a stream without test_repetitions"):
+        with_fields(load_preset("stream"), {"test_repetitions": 2})
 
 
 def test_what_is_no_meta_environment_is_refused() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from metagym.envs.gates.env import GATES, law_of
 from metagym.errors import ConfigError
 from metagym.evaluation.gate import Decision, GateResult, gate, tasks_of_a_family
 from metagym.evaluation.memorisation import Copied
+from metagym.types import Action, Episode, Observation, Step
 from tests.conftest import MakeGates, make_step, make_trajectory
 from tests.evaluation.planted import PLAIN, right_prompt
 
@@ -70,6 +73,18 @@ def test_a_better_prompt_that_copies_from_its_episodes_is_reverted(make_gates: M
     assert "copies from its learning episodes: 'on 12', 'on 12 june the stone gate opened'." in found.markdown
     old = f"{PLAIN}\nOn 12 June the stone gate opened."
     assert gate(env, old, copying, num_episodes=80, learned_on=learned_on).decision is Decision.KEEP
+
+
+def test_a_copy_that_the_actor_repeats_under_the_new_prompt_is_a_copy(make_gates: MakeGates) -> None:
+    def obedient(episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
+        return Action(text=episode.prompt.splitlines()[-1])
+
+    learned_on = [make_trajectory([make_step("On 12 June the stone gate opened.")])]
+    new = f"{PLAIN}\nOn 12 June the stone gate opened."
+    found = gate(make_gates(obedient, families=[FAMILY]), PLAIN, new, num_episodes=20, learned_on=learned_on)
+    assert found.copied is not None
+    assert found.copied.names == ("on 12",)
+    assert found.decision is Decision.REVERT
 
 
 @pytest.mark.slow

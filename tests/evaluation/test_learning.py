@@ -22,7 +22,10 @@ from metagym.envs.gates.meta import GatesMetaEnv
 from metagym.errors import BudgetExceededError, LeakError
 from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
 from metagym.evaluation.arena.run import make_entrants
+from metagym.evaluation.planned_use import plan
+from metagym.evaluation.preset import PresetEnvironment
 from metagym.evaluation.store import read_report
+from metagym.evaluation.variance import what_it_buys
 from metagym.optimizers import BestOfN, InTurn
 from metagym.optimizers.meta_loop import OptimizationResult, optimize
 from metagym.reflectors import ReflectorSpec, method_names
@@ -101,6 +104,20 @@ def test_learning_and_measuring_stand_on_separate_accounts(make_gates: MakeGates
     assert measuring == report.usage["measuring"]
     assert measuring.num_calls > learning.num_calls
     assert env.ledger.num_episodes > 24
+
+
+@pytest.mark.parametrize("episodes", [4, 20])
+def test_plans_and_sizes_count_the_episodes_of_the_budget(make_gates: MakeGates, tmp_path: Path, episodes: int) -> None:
+    """A method with rollouts of its own plays more than its meta-steps; a small budget allows less."""
+    (_, method) = make_entrants(["training_free_grpo_style"], model={"model": "demo"})
+    config, loops = within(episodes=episodes), 4
+    report = evaluate(make_gates(), method.reflector, config=config, path=tmp_path)
+    assert report.learned[0].total.episodes <= episodes
+    (planned,) = plan([(PresetEnvironment(id="MetaGym/Gates-v0", families=CONFIG.families), config)])
+    with RunFolder.open(tmp_path) as run:
+        assert run.num_episodes <= run.manifest.size[1] == planned.num_episodes
+    assert planned.num_episodes == loops * (episodes + 4 * CONFIG.num_validation + 3 * CONFIG.num_test)
+    assert what_it_buys(report)[0].num_episodes == planned.num_episodes
 
 
 def test_a_measurement_is_not_refused_for_what_learning_may_take(make_gates: MakeGates) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,13 @@ import pytest
 
 from metagym.env import MetaEnv
 from metagym.errors import ConfigError, UnknownNameError
+from metagym.evaluation.arena import run_arena
+from metagym.evaluation.arena.run import arena_configs
+from metagym.evaluation.campaign import run_campaign, run_streams
 from metagym.evaluation.controls import check_control
 from metagym.evaluation.planned_use import plan
-from metagym.evaluation.preset import load_preset, preset_for, preset_names, with_fields, with_sampling
+from metagym.evaluation.preset import load_preset, preset_for, preset_names, with_fields, with_members, with_sampling
+from metagym.runs import RunFolder
 from metagym.tasks import ListedTaskSet, TaskSet
 from tests.conftest import CorridorEnv, make_task
 
@@ -126,7 +131,7 @@ class GroupedMetaEnv(MetaEnv):
         return CorridorEnv()
 
     def make_task_set(self) -> TaskSet:
-        tasks = [make_task(f"task-{number}", family="abc"[number % 3], seed=number) for number in range(30)]
+        tasks = [make_task(f"task-{number}", family="abc"[number % 3], seed=number, split="") for number in range(90)]
         return ListedTaskSet(tasks, groups={"ab": ("a", "b")})
 
 
@@ -134,3 +139,37 @@ def test_a_group_of_families_is_planned_as_its_members() -> None:
     preset = preset_for(f"{__name__}:GroupedMetaEnv", families=["ab"])
     assert preset.environments[0].families == ("a", "b")
     assert plan(preset.configs())[0].num_families == 2
+
+
+GROUPS = f"""
+num_steps = 1
+episodes_per_step = [1]
+num_seeds = 1
+num_validation = 1
+num_test = 1
+[[environments]]
+id = "{__name__}:GroupedMetaEnv"
+families = ["ab"]
+"""
+
+
+@pytest.mark.parametrize("protocol", ["ict", "stream", "arena"])
+def test_a_group_of_families_in_a_preset_is_counted_and_recorded_as_its_members(tmp_path: Path, protocol: str) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text((f'protocol = "{protocol}"' if protocol != "arena" else "") + GROUPS)
+    preset, sizes = load_preset(str(file)), []
+    shared: dict[str, Any] = {"actor": "random", "path": tmp_path / "runs", "on_arm": lambda _, num: sizes.append(num)}
+    if protocol == "arena":
+        (bout,) = run_arena(preset, ["fixed"], **shared)
+        folder, families = bout.folder / "fixed", bout.standings.families
+        configs = arena_configs(with_members(preset))
+    else:
+        run: Callable[..., Any] = run_streams if protocol == "stream" else run_campaign
+        (done,) = run(preset, reflector="fixed", **shared)
+        folder, families = done.folder / "fixed", done.reports[0].config.families
+        configs = with_members(preset).configs()
+    with RunFolder.open(folder) as played:
+        assert sizes == [played.manifest.size[1]]
+    assert (families, configs[0][0].families) == (("a", "b"), ("a", "b"))
+    (planned,) = plan(configs, is_stream=protocol == "stream")
+    assert (planned.num_families, planned.num_episodes) == (2, sizes[0])

@@ -320,6 +320,7 @@ def test_what_fails_once_is_played_again_and_what_always_fails_is_dropped(make_g
     env = make_gates(cls=gates_of(lambda env: FailingEnv(env, lambda task_id: task_id == broken)))
     failing = evaluate(env, "demo", config=SMALL)
     assert failing.num_missing == 6
+    assert evaluate(env, "demo", config=SMALL.model_copy(update={"num_validation": 0})).num_missing == 4
     assert failing.tests[0].scores[2] is None
     assert failing.overall.gain is not None
 

@@ -87,6 +87,16 @@ def test_intervals_of_returns_that_hold_together_are_not_cut_at_the_declared_ran
         assert found.low < alone.low < alone.high < found.high
 
 
+def test_rates_have_the_scale_of_rates_whatever_the_scores_are() -> None:
+    report = report_of_returns()
+    alike = {**dict(report.config), "score_range": (-1000.0, 1000.0)}
+    wide = build_report(EvaluationConfig(**alike), report.tests)
+    narrow = build_report(report.config, [item.model_copy(update={"scores": (0.5,) * 4}) for item in report.tests])
+    assert wide.overall.invalid_action_rate == narrow.overall.invalid_action_rate
+    assert wide.overall.invalid_action_rate is not None
+    assert wide.overall.invalid_action_rate.high < 1.0
+
+
 def test_the_difference_of_gaps_of_returns_is_not_cut_at_the_declared_range() -> None:
     first, second = report_of_returns("a"), report_of_returns("bb", shift=30.0)
     gap = compare([first, second])[0].gap

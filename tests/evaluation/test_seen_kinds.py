@@ -15,13 +15,16 @@ import metagym
 from metagym.evaluation import EvaluationConfig, EvaluationReport, compare, evaluate
 from metagym.evaluation.planned_use import plan
 from metagym.evaluation.preset import PresetEnvironment
+from metagym.evaluation.report import build_report
+from metagym.evaluation.scoring import Loop
+from metagym.evaluation.seen_kinds import on_seen_kinds
 from metagym.report.number_format import format_mean
 from metagym.report.run_reading import read_runs
 from metagym.report.table_rows import family_rows
-from metagym.runs import RunFolder
+from metagym.runs import Measurement, Role, RunFolder
 from metagym.spaces import TextSpace
-from metagym.tasks import TaskSet
-from metagym.types import Action, Episode, MetaStep, Observation, Step, derive_seed
+from metagym.tasks import ListedTaskSet, TaskSet
+from metagym.types import Action, Episode, MetaStep, Observation, Step, Task, Usage, derive_seed
 
 COLOURS = ("red", "blue", "green", "white", "black", "brown", "grey", "pink", "gold", "teal", "plum", "sand")
 WORDS = ("apple", "river", "stone", "cloud")
@@ -152,15 +155,45 @@ def test_the_plan_of_an_environment_that_names_kinds_counts_their_episodes(tmp_p
 def test_the_fresh_tasks_are_new_and_of_the_same_kinds(honest_report: EvaluationReport) -> None:
     assert honest_report.overall.replay_gain is not None
     with DoorMetaEnv(obedient) as env:
-        from metagym.evaluation.scoring import Loop
-        from metagym.evaluation.seen_kinds import on_seen_kinds
-
         batch = env.task_set.draw(3, rng=np.random.default_rng(0))
         loop = Loop("doors", 0, "arm", 1, ("doors",), 1, prompts=["a", "b"], batches=[batch])
         before, after = on_seen_kinds(env.task_set, loop)
     assert [task.kind for task in before.tasks] == [task.kind for task in batch]
     assert not {task.id for task in before.tasks} & {task.id for task in batch}
     assert (before.prompt, after.prompt, before.tasks) == ("a", "b", after.tasks)
+
+
+def listed(number: int) -> Task:
+    """Return one of twelve tasks, with four contents of two kinds."""
+    about = {"family": "f", "split": "train", "digest": f"content {number % 4}", "kind": f"kind {number % 2}"}
+    return Task(id=f"f/{number}", seed=number, **about)
+
+
+def test_no_fresh_task_has_a_content_of_any_batch() -> None:
+    tasks = [listed(number) for number in range(12)]
+    batches = [tuple(tasks[:2]), tuple(tasks[4:6])]  # contents 0 and 1
+    for seed in range(10):
+        loop = Loop("f", 0, "arm", seed, ("f",), 2, prompts=["a", "b", "c"], batches=batches)
+        for request in on_seen_kinds(ListedTaskSet(tasks), loop):
+            assert [task.digest for task in request.tasks] == ["content 2", "content 3"]
+        loop.batches = [tuple(tasks[:2]), (tasks[2],)]  # all contents of kind 0
+        assert not list(on_seen_kinds(ListedTaskSet(tasks), loop))
+
+
+def test_reflections_without_fresh_tasks_of_their_kinds_are_counted_and_left_out_of_the_gap() -> None:
+    def scored(role: Role, index: int, score: float) -> Measurement:
+        about = {"family": "f", "seed": 0, "prompt": "p", "num_steps": 1, "num_invalid": 0, "usage": Usage()}
+        return Measurement(role=role, index=index, task_ids=("f/0",), scores=(score,), scripted=False, **about)
+
+    measurements = [scored(Role.TEST_FIRST, 0, 0.0), scored(Role.TEST_CHOSEN, 2, 0.0)]
+    measurements += [scored(Role.ONLINE, index, 0.0) for index in range(2)]
+    measurements += [scored(Role.REPLAY, 0, 0.5), scored(Role.REPLAY, 1, 1.0)]
+    measurements += [scored(Role.KINDS_BEFORE, 0, 0.0), scored(Role.KINDS_AFTER, 0, 0.5)]
+    report = build_report(EvaluationConfig(num_steps=2), measurements, has_kinds=True)
+    assert report.overall.memorisation_gap is not None
+    assert report.overall.memorisation_gap.mean == 0.0
+    (note,) = (note for note in report.notes if "seen kinds" in note)
+    assert note.startswith("1 of 2 reflections are left out")
 
 
 def test_the_page_shows_the_gain_that_the_gap_takes_off(tmp_path: Path) -> None:

@@ -86,6 +86,29 @@ def test_the_best_purchase_adds_what_varies_most(
     assert max(costs) - min(costs) < 0.02 * max(costs)
 
 
+@pytest.mark.parametrize("is_missing", [False, True])
+def test_a_seed_that_failed_is_left_out(is_missing: bool) -> None:
+    report = report_with(0.3, 0.5, 0.4, 0.6, times=2, num=8)
+    others = [item for item in report.tests if (item.seed, item.role) != (3, Role.TEST_CHOSEN)]
+    (failed,) = (item.model_copy(update={"scores": (None,) * 16}) for item in report.tests if item not in others)
+    found = build_report(report.config, others if is_missing else [*others, failed])
+    gone = build_report(report.config, [item for item in report.tests if item.seed != 3])
+    assert variance_parts(found) == variance_parts(gone)
+    assert variance_parts(found).seeds > 0
+    now = what_it_buys(found)[0]
+    gain = found.overall.gain
+    assert gain is not None
+    assert gain.low is not None
+    assert (now.num_seeds, now.these_tasks) == (7, pytest.approx(gain.mean - gain.low, rel=0.05))
+
+
+def test_an_evaluation_of_which_nothing_was_tested_has_no_noise() -> None:
+    report = build_report(EvaluationConfig(families=("f",)), [])
+    assert not noise_in_words(report)
+    with pytest.raises(ConfigError, match=r"at least two seeds and two test tasks\. Finish the evaluation first"):
+        variance_parts(report)
+
+
 def test_repetitions_are_played_on_every_test_task_and_the_first_ones_stay(make_gates: MakeGates) -> None:
     small = EvaluationConfig(
         families=("law-0007",), num_steps=1, episodes_per_step=2, num_seeds=2, num_validation=2, num_test=5

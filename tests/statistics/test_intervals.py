@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from metagym.errors import ConfigError
 from metagym.statistics import (
+    at_any_look_bounded,
+    chosen_on_other_seeds,
     equivalence_p,
     finite_mean,
     holm,
@@ -17,6 +21,7 @@ from metagym.statistics import (
     mean_interval,
     sign_flip_p,
     two_way_bootstrap,
+    welch_difference,
 )
 
 stats = pytest.importorskip("scipy.stats")
@@ -185,3 +190,21 @@ def test_the_finite_mean_leaves_out_nan_and_is_nan_without_any_value() -> None:
 
 def test_a_seed_that_misses_a_family_is_no_replicate() -> None:
     assert macro_average([[1.0, 0.0], [0.0, math.nan]]).tolist() == pytest.approx([0.5, math.nan], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        mean_interval,
+        lambda values: float(finite_mean(values)),
+        lambda values: welch_difference(values, np.arange(3.0)),
+        lambda values: at_any_look_bounded(values, bounds=(-4.0, 4.0)),
+        lambda values: chosen_on_other_seeds([values, values**2]),
+        lambda values: float(macro_average(values)),
+        lambda values: two_way_bootstrap([values[None, :]], rng=np.random.default_rng(0)).mean,  # type: ignore[union-attr]
+    ],
+)
+def test_the_order_of_the_replicates_changes_no_bit(figure: Callable[[NDArray[np.float64]], object]) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=19) * 10 ** rng.uniform(-2, 2, 19)
+    assert {repr(figure(rng.permutation(values))) for _ in range(100)} == {repr(figure(values))}

@@ -175,9 +175,9 @@ def _rows_of(
 def _estimate_preset(preset: str, actor: Any, reflector: Any, as_json: bool, **given: Any) -> None:
     from metagym.evaluation.campaign import check_names
     from metagym.evaluation.planned_use import plan
-    from metagym.evaluation.preset import load_preset
+    from metagym.evaluation.preset import load_preset, with_members
 
-    found = load_preset(preset)
+    found = with_members(load_preset(preset))
     check_names(found.configs(), found.controls)
     is_stream = found.protocol == "stream"
     planned = plan(found.configs(), controls=found.controls, is_stream=is_stream)

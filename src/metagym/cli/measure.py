@@ -206,11 +206,11 @@ def arena_command(
     """
     from metagym.budget import Budget
     from metagym.evaluation.arena import run_arena
-    from metagym.evaluation.arena.run import arena_config, make_entrants, num_entrants
+    from metagym.evaluation.arena.run import arena_configs, make_entrants, num_entrants
     from metagym.evaluation.campaign import check_names
     from metagym.evaluation.output.tables import standings_tables
     from metagym.evaluation.planned_use import plan
-    from metagym.evaluation.preset import load_preset
+    from metagym.evaluation.preset import load_preset, with_members
     from metagym.reflectors import make_reflector
     from metagym.report import make_report
 
@@ -219,12 +219,12 @@ def arena_command(
     update: dict[str, object] = {} if controls is None else {"controls": controls}
     if learning_budget is not None:
         update["budget"] = Budget(**model_options.read_budget(learning_budget, option="--learning-budget"))
-    protocol = protocol.model_copy(update=update)
+    protocol = with_members(protocol.model_copy(update=update))
     model = model_options.read_shared_model(reflector_model, reflector_sampling, actor=actor_spec)
     _print_models(protocol, actor_spec, model)
     limits = model_options.read_budget(budget)
     names = methods or ["all"]
-    configs = [(place, arena_config(config, protocol.budget)) for place, config in protocol.configs()]
+    configs = arena_configs(protocol)
     path = check_out(out or Path("runs") / protocol.name, "arena")
     check_names(configs, protocol.controls)
     if flag_is_set(context, "--dry-run"):  # no model is needed to see whether the methods exist
@@ -265,7 +265,15 @@ def _pairs(options: list[str] | None) -> list[tuple[str, str]]:
 
 def _read_protocol(name: str, given: dict[str, Any]) -> Preset:
     """Return the preset of that name, or the protocol of an own measurement, with what the options change."""
-    from metagym.evaluation.preset import Preset, PresetEnvironment, load_preset, preset_for, preset_names, with_fields
+    from metagym.evaluation.preset import (
+        Preset,
+        PresetEnvironment,
+        load_preset,
+        preset_for,
+        preset_names,
+        with_fields,
+        with_members,
+    )
     from metagym.registration import meta_env_ids
 
     known = {*Preset.model_fields, *PresetEnvironment.model_fields}
@@ -284,10 +292,11 @@ def _read_protocol(name: str, given: dict[str, Any]) -> Preset:
                 )
             }
         )
-        return with_fields(found, fields)
+        return with_members(with_fields(found, fields))
     if ":" not in name and name not in meta_env_ids() and not re.search(r"-v\d+$", name):
         raise UnknownNameError.of("preset or environment", name, (*preset_names(), *meta_env_ids()))
-    return with_fields(preset_for(name, families=fields.pop("families", None), options=options), fields)
+    found = with_fields(preset_for(name, families=fields.pop("families", None), options=options), fields)
+    return with_members(found) if "train_families" in fields else found
 
 
 def _print_models(protocol: Preset, actor: Any, reflector: Any) -> None:

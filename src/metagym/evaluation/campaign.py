@@ -27,7 +27,7 @@ from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_conf
 from metagym.evaluation.controls import CONTROLS, Arm, check_control, control_arm, long_prompt
 from metagym.evaluation.family_stream import StreamComparison, StreamReport, compare_streams, evaluate_stream
 from metagym.evaluation.plan import Plan
-from metagym.evaluation.preset import Preset, PresetEnvironment, check_once, with_sampling
+from metagym.evaluation.preset import Preset, PresetEnvironment, check_once, with_members, with_sampling
 from metagym.evaluation.protocol import Prepared, prepare_evaluation
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import read_report
@@ -103,6 +103,7 @@ def run_campaign(
     actor = with_sampling(actor, preset.sampling)
     spec = with_sampling(_read_reflector(reflector), preset.reflector_sampling)
     check_configs(preset.configs(), actor, controls=wanted)
+    preset = with_members(preset)
     _keep_campaign(Path(path), preset, actor, reflector, wanted, budget)
     found = []
     for environment, config in preset.configs():
@@ -166,6 +167,7 @@ def run_streams(
         raise ConfigError(f"A stream goes through all families: the controls {sorted(unfit)} have no meaning there.")
     actor = with_sampling(actor, preset.sampling)
     check_configs(preset.configs(), actor, controls=wanted)
+    preset = with_members(preset)
     spec = with_sampling(_read_reflector(reflector), preset.reflector_sampling)
     found = []
     for environment, config in preset.configs():

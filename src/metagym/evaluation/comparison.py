@@ -28,6 +28,7 @@ from metagym.statistics import (
     together,
     two_way_bootstrap,
 )
+from metagym.statistics.intervals import ALPHA
 from metagym.types import Record, Text, Texts
 
 
@@ -70,7 +71,8 @@ class Comparison(Record):
     """Memorisation gap of `first` minus that of `second`, paired by seed: against `permuted outcomes`, the part of the
     gap that comes from what happened. If several arms were compared, the interval holds together with theirs."""
     detectable: float | None
-    """The true difference that this number of seeds of this variance finds with 80 % power."""
+    """The true difference that this number of seeds of this variance finds with 80 % power. If several arms were
+    compared, each test is at 5 % divided by their number."""
     margin: float | None
     """The margin within which a difference does not matter; None if it was not given."""
     equivalence_p: float | None
@@ -132,7 +134,9 @@ def compare(
     for number, (other, pair, named) in enumerate(zip(others, pairs, differing, strict=True)):
         families = {family: by_family[number, family] for family in pair.families}
         seen = at_looks(pair.difference, pair.per_seed, looks, bounds=scale.of_differences, num_arms=len(pairs))
-        compared = _comparison(first, other, pair, overall[number], seen, families, endpoint, margin, seed, named)
+        compared = _comparison(
+            first, other, pair, overall[number], seen, families, endpoint, margin, seed, named, len(pairs)
+        )
         found.append(compared.model_copy(update={"gap": gaps[number]}))
     return tuple(found)
 
@@ -153,6 +157,7 @@ def _comparison(
     margin: float | None,
     seed: int,
     forced: tuple[str, ...],
+    num_arms: int,
 ) -> Comparison:
     num_seeds, std = (0, None) if difference is None else (difference.num, difference.std)
     equal_p = None if margin is None else equivalence_p(pair.per_seed, margin, resolution=pair.resolution)
@@ -161,7 +166,8 @@ def _comparison(
         followed, is_equal = seen.normal, _is_within(seen.normal, margin)
     least, greatest = pair.scale.of_scores
     scripted = first.scripted or second.scripted
-    notes = [SCRIPTED_NOTE] if scripted else []
+    notes = [f"{report.arm}: {report.unfinished}" for report in (first, second) if report.unfinished]
+    notes += [SCRIPTED_NOTE] if scripted else []
     if num_seeds < MIN_SEEDS_FOR_SIGN_FLIP:
         notes.append(f"With {plural(num_seeds, 'seed')} no exact sign-flip test can give p < 0.05.")
     if first.arm == second.arm:
@@ -187,7 +193,7 @@ def _comparison(
         },
         sign_flip_p=sign_flip_p(pair.per_seed) if num_seeds >= MIN_SEEDS_FOR_SIGN_FLIP else None,
         new_tasks=two_way_bootstrap(list(pair.cells.values()), rng=np.random.default_rng(seed)),
-        detectable=detectable_effect(std, num_seeds) if std else None,
+        detectable=detectable_effect(std, num_seeds, alpha=ALPHA / num_arms) if std else None,
         margin=margin,
         equivalence_p=equal_p,
         verdict=verdict_between(
@@ -198,6 +204,7 @@ def _comparison(
             margin=margin,
             looks=seen.looks,
             largest=pair.scale.of_differences[1],
+            num_arms=num_arms,
         ),
         num_pairs=pair.num_pairs,
         num_dropped=pair.num_dropped,
@@ -217,8 +224,12 @@ def verdict_between(
     margin: float | None = None,
     looks: Sequence[int] = (),
     largest: float = math.inf,
+    num_arms: int = 1,
 ) -> str:
-    """Return the words for a difference of two arms; they follow the (adjusted) p, and name several `looks`."""
+    """Return the words for a difference of two arms; they follow the (adjusted) p, and name several `looks`.
+
+    `num_arms` is the number of comparisons that hold together.
+    """
     if difference is None:
         return "no interval: no seed has a score in both arms"
     named, seen = word(difference, is_equal=is_equal), looks_in_words(looks)
@@ -230,7 +241,7 @@ def verdict_between(
         return f"no interval: {first} and {second} share too few seeds; run more"
     assert difference.std is not None  # there is an interval
     # The power is that of the fixed t test.
-    power = seen or f"; {power_in_words(difference.std, difference.num, largest=largest)}"
+    power = seen or f"; {power_in_words(difference.std, difference.num, largest=largest, num_arms=num_arms)}"
     return f"no difference shown between {first} and {second}{power}"
 
 

@@ -63,6 +63,15 @@ class EvaluationConfig(Record):
             )
         return self
 
+    def check_stream(self) -> None:
+        """Raise ConfigError if a field is set that a stream has no use for."""
+        if self.test_repetitions != 1 or self.learning_budget is not None:
+            raise ConfigError(
+                "Expected a stream without test_repetitions and learning_budget, got "
+                f"test_repetitions={self.test_repetitions} and learning_budget={self.learning_budget!r}. Leave them "
+                "out (a stream plays each test task once after each block), or use the protocol ict."
+            )
+
     @property
     def num_tested(self) -> int:
         """The prompts of a meta-episode that are tested: `sp_0`, the last one, and the chosen one if one is chosen."""

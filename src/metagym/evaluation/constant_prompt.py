@@ -51,7 +51,10 @@ def tune_constant_prompt(
         RunFolderError: the folder holds the tuning of another reflector or protocol.
     """
     meta_env = meta_env_of(env)
-    check_train_families(config.families, train_families)
+    families, train_families = (
+        meta_env.task_set.expand_families(named) if named else () for named in (config.families, train_families)
+    )
+    check_train_families(families, train_families)
     protocol = tuning_config(config, train_families)
     report = evaluate(env, reflector, config=protocol, arm="tuning", kind="tuning", path=path)
     file = None if path is None else Path(path) / TUNED

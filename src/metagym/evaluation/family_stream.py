@@ -96,7 +96,13 @@ def evaluate_stream(
     kind: ArmKind = "method",
     path: str | Path | None = None,
 ) -> StreamReport:
-    """Run a reflector over streams of families, and return the report; with `path` in a run folder, as `evaluate`."""
+    """Run a reflector over streams of families, and return the report; with `path` in a run folder, as `evaluate`.
+
+    Raises:
+        ConfigError: the config has test repetitions or a learning budget, which a stream has no use for; see also
+            `evaluate`.
+    """
+    config.check_stream()
     meta_env = meta_env_of(env)
     policy = make_reflector(reflector, demo=meta_env.make_demo_reflector)
     # Nothing is chosen in a stream, so that no validation tasks are needed.
@@ -219,7 +225,7 @@ def compare_streams(reports: Sequence[StreamReport]) -> tuple[StreamComparison, 
             second=other.arm,
             second_kind=other.kind,
             online=together_found[number],
-            verdict=verdict_between(first.arm, other.arm, together_found[number]),
+            verdict=verdict_between(first.arm, other.arm, together_found[number], num_arms=len(others)),
         )
         for number, other in enumerate(others)
     )

@@ -16,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.scale import ScoreScale
+from metagym.evaluation.scale import ZERO_TO_ONE, ScoreScale
 from metagym.runs.measurements import Measurement, Role
 from metagym.statistics import Estimate, finite_mean, macro_average, mean_interval, together
 from metagym.statistics.intervals import Bounds
 from metagym.types import Record
 
 Array = NDArray[np.float64]
+RATES = ("regression_rate", "invalid_action_rate", "invalid_action_rate_first")
+"""The figures that are shares."""
 FiguresBySeed = Mapping[str, Mapping[str, Array]]
 """By family and name: an array of shape `[num_seeds]`, or `[num_seeds, N]` for a curve."""
 
@@ -78,6 +80,10 @@ class MeasurementTable:
         self.families = tuple(dict.fromkeys(item.family for item in self._by_key.values()))
         self.seeds = tuple(sorted({item.seed for item in self._by_key.values()}))
 
+    def num_of(self, *roles: Role) -> int:
+        """Return the number of measurements in these roles."""
+        return sum(role in roles for _, _, role, _ in self._by_key)
+
     def scores(self) -> Iterator[float]:
         """Yield all known scores."""
         return (score for item in self._by_key.values() for score in item.scores if score is not None)
@@ -112,18 +118,13 @@ def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: 
     validation = np.array([mean_of(item) for item in validations])
     online = np.array([mean_of(item) for item in onlines])
     steps = np.array([paired_difference(new, old) for old, new in itertools.pairwise(validations)])
-    replay_gain = float(finite_mean([*map(paired_difference, replays, onlines)]))
-    transfer_gain = float(finite_mean(steps))
-    kinds_gain = float(
-        finite_mean(
-            [
-                paired_difference(
-                    table.get(family, seed, Role.KINDS_AFTER, index), table.get(family, seed, Role.KINDS_BEFORE, index)
-                )
-                for index in range(num_steps)
-            ]
-        )
-    )
+    replayed = np.array([*map(paired_difference, replays, onlines)])
+    befores = [table.get(family, seed, Role.KINDS_BEFORE, index) for index in range(num_steps)]
+    afters = [table.get(family, seed, Role.KINDS_AFTER, index) for index in range(num_steps)]
+    on_kinds = np.array([*map(paired_difference, afters, befores)])
+    replay_gain, transfer_gain, kinds_gain = (float(finite_mean(item)) for item in (replayed, steps, on_kinds))
+    # A reflection without fresh tasks of its kinds is left out on both sides of the gap.
+    replayed_on_kinds = float(finite_mean(np.where(np.isfinite(on_kinds), replayed, np.nan)))
     chosen_validation = math.nan if chosen is None else float(validation[chosen.index])
     return {
         "gain": paired_difference(chosen, first),
@@ -135,7 +136,7 @@ def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: 
         "replay_gain": replay_gain,
         "transfer_gain": transfer_gain,
         "kinds_gain": kinds_gain,
-        "memorisation_gap": replay_gain - (transfer_gain if math.isnan(kinds_gain) else kinds_gain),
+        "memorisation_gap": replay_gain - transfer_gain if math.isnan(kinds_gain) else replayed_on_kinds - kinds_gain,
         "area": float(np.mean((validation[:-1] + validation[1:]) / 2)),
         "regression_rate": float(finite_mean(np.where(np.isfinite(steps), steps < 0, np.nan))),
         "invalid_action_rate": _invalid_rate(chosen),
@@ -194,14 +195,19 @@ def _figures(
 ) -> Figures:
     estimates: dict[str, Any] = {}
     for name, column in columns.items():
-        num_episodes, bounds = _measured_on(name, config, scale)
-        one = functools.partial(mean_interval, resolution=scale.of_one_in(num_episodes * num_families), bounds=bounds)
+        of_figure = ZERO_TO_ONE if name in RATES else scale
+        num_episodes, bounds = _measured_on(name, config, of_figure)
+        resolution = of_figure.of_one_in(num_episodes * num_families)
+        one = functools.partial(mean_interval, resolution=resolution, bounds=bounds)
         estimates[name] = one(column) if column.ndim == 1 else tuple(map(one, column.T))
     return Figures.model_validate(estimates)
 
 
 def _measured_on(name: str, config: EvaluationConfig, scale: ScoreScale) -> tuple[int, Bounds]:
-    """Return the number of episodes of one seed and family that a figure is a mean over, and its bounds."""
+    """Return the number of episodes of one seed and family that a figure is a mean over, and its bounds.
+
+    `scale` is that of the figure: rates are from 0 to 1 whatever the scores are.
+    """
     learning = config.num_steps * config.episodes_per_step
     validation, width = config.num_validation, scale.width
     num_test = config.num_test * config.test_repetitions
@@ -214,9 +220,7 @@ def _measured_on(name: str, config: EvaluationConfig, scale: ScoreScale) -> tupl
         "transfer_gain": (validation * config.num_steps, scale.of_differences),
         "memorisation_gap": (min(learning, validation * config.num_steps), (-2 * width, 2 * width)),
         "area": (validation * config.num_steps, scale.of_scores),
-        "regression_rate": (config.num_steps, (0.0, 1.0)),
-        "invalid_action_rate": (num_test, (0.0, 1.0)),
-        "invalid_action_rate_first": (num_test, (0.0, 1.0)),
+        "regression_rate": (config.num_steps, scale.of_scores),
         "online": (config.episodes_per_step, scale.of_scores),
         "online_cumulative": (config.episodes_per_step, scale.of_scores),
         "validation": (validation, scale.of_scores),

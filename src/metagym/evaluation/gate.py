@@ -54,7 +54,8 @@ class GateResult(Record):
     """Tasks that are left out because of infrastructure errors."""
     scripted: bool
     copied: Copied | None = None
-    """The copies in the new prompt that are not in the old one, if the episodes that it was learned on were given."""
+    """The copies in the new prompt that are not in the old one or in its episodes, if the episodes that the new one was
+    learned on were given."""
     notes: Texts = ()
 
     @property
@@ -106,8 +107,8 @@ def gate(
 
     The tasks are divided over the environment's families. Each prompt has its own chance, so a prompt against itself
     is an A/A run: it is decided wrongly in at most 5 % of the cases. The sign of a paired t test decides. With
-    `learned_on`, a new prompt that copies names or sentences from these episodes, and not from the old prompt or from
-    the text of a test task, too, is reverted whatever its score.
+    `learned_on`, a new prompt that copies names or sentences from these episodes is reverted whatever its score, unless
+    they are in the old prompt or in its episodes on the test tasks, too.
 
     >>> import metagym
     >>> from metagym.envs.gates.env import law_of, GATES
@@ -144,8 +145,8 @@ def gate(
     notes = [SCRIPTED_NOTE] if scripted else []
     copies = None
     if learned_on is not None:
-        others = [episode for step in played for episode in step.trajectories]
-        copies = copied(new, learned_on, others=others, first_prompt=old)
+        # An actor repeats its prompt: in the new prompt's episodes its copies would look like common language.
+        copies = copied(new, learned_on, others=played[0].trajectories, first_prompt=old)
         if parts := (*copies.names, *copies.sentences):
             decision = Decision.REVERT
             notes.insert(0, f"The new prompt copies from its learning episodes: {', '.join(map(repr, parts[:5]))}.")

@@ -27,7 +27,8 @@ class PlannedUse(Record):
     num_seeds: int
     num_arms: int
     num_episodes: int
-    """The most episodes: equal prompts are validated once, so that fewer may be played."""
+    """The most episodes: equal prompts are validated once, so that fewer may be played. Those that a reflector plays
+    on its own come on top, unless a learning budget limits the episodes."""
     num_reflections: int
     load: Load | None = None
     """Calls and tokens of actor and reflector, if they were estimated."""

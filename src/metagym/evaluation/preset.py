@@ -73,6 +73,9 @@ class Preset(Record):
             found += [
                 (environment, EvaluationConfig(**{**options, "episodes_per_step": k})) for k in self.episodes_per_step
             ]
+        if self.protocol == "stream":
+            for _, config in found:
+                config.check_stream()
         return found
 
 
@@ -118,6 +121,37 @@ def preset_for(
     name = re.sub(r"[^\w.]+", "-", env_id.removeprefix("MetaGym/")).strip("-").lower()
     controls = ("same again", "no reflection")
     return Preset(name=name, environments=(environment,), controls=controls, num_steps=5, num_seeds=5)
+
+
+def with_members(preset: Preset) -> Preset:
+    """Return the preset with each group of families replaced by its members, so that all sizes count families.
+
+    An environment of a preset that comes with the library names no groups, and is not made for this.
+
+    Raises:
+        UnknownNameError: an environment has no such family.
+    """
+    named = preset.name in preset_names() and {_families_of(item) for item in load_preset(preset.name).environments}
+    return preset.model_copy(
+        update={
+            "environments": tuple(
+                item if named and _families_of(item) in named else _with_members(item) for item in preset.environments
+            )
+        }
+    )
+
+
+def _families_of(environment: PresetEnvironment) -> tuple[object, ...]:
+    return environment.id, environment.families, environment.train_families
+
+
+def _with_members(environment: PresetEnvironment) -> PresetEnvironment:
+    with make(environment.id, actor="random", **environment.options) as env:
+        expand = meta_env_of(env).task_set.expand_families
+        members = {
+            name: expand(value) for name in ("families", "train_families") if (value := getattr(environment, name))
+        }
+    return environment.model_copy(update=members)
 
 
 def check_number(env_id: str, families: Sequence[str]) -> None:

@@ -17,9 +17,10 @@ from metagym.evaluation.scale import ScoreScale, scale_of
 from metagym.rendering import plural
 from metagym.runs.measurements import Copies, Learned, Measurement, Role
 from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, at_any_look, detectable_effect, finite_mean, together
-from metagym.statistics.intervals import Bounds
+from metagym.statistics.intervals import ALPHA, Bounds
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Usage, sum_usage
 
+TESTS = (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST)
 SCRIPTED_NOTE = "SCRIPTED: a script played or reflected; this says nothing about language models."
 
 
@@ -112,6 +113,11 @@ class EvaluationReport(Record):
         return misses(self.needs_chance, self.measurement.get("actor"), self.reflector)
 
     @property
+    def unfinished(self) -> str:
+        """The part that was tested, in words, of an evaluation that was stopped; empty for a finished one."""
+        return "".join(_unfinished(self.config, self.tests))
+
+    @property
     def num_seeds(self) -> int:
         """The number of replicates of the primary endpoint."""
         return 0 if self.overall.gain is None else self.overall.gain.num
@@ -132,18 +138,22 @@ def build_report(
     learned: Sequence[Learned] = (),
     scripted: bool = False,
     contents: Mapping[str, Mapping[str, Any]] | None = None,
+    has_kinds: bool = False,
     **about: Any,
 ) -> EvaluationReport:
     """Return the report of the measurements. `about` holds further fields of it, such as the fingerprints.
 
-    `contents` are the contents of each family by role (see `metagym.evaluation.difficulty.Contents`).
+    `contents` are the contents of each family by role (see `metagym.evaluation.difficulty.Contents`); `has_kinds` says
+    whether the task set names kinds.
     """
     table = MeasurementTable(measurements)
     figures, scale = figures_of_all(table, config.num_steps), scale_of(config, table.scores())
     overall, families = summarise(figures, config, scale)
-    tests = [item for item in measurements if item.role in (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST)]
+    tests = [item for item in measurements if item.role in TESTS]
+    # Without validation the last prompt is the chosen one, and its test is kept under both names.
+    played = [item for item in tests if config.num_validation or item.role is not Role.TEST_LAST]
     is_scripted = scripted or any(item.scripted for item in measurements)
-    notes = [SCRIPTED_NOTE] if is_scripted else []
+    notes = [*_unfinished(config, tests), *([SCRIPTED_NOTE] if is_scripted else [])]
     if len(table.seeds) < MIN_SEEDS_FOR_SIGN_FLIP:
         notes.append(
             f"With {plural(len(table.seeds), 'seed')} no exact sign-flip test can give p < 0.05; run at least "
@@ -167,6 +177,12 @@ def build_report(
             f"Intervals are over {len(table.seeds)} seeds on the same test tasks. For a trained reflector they speak "
             "of this one reflector, not of its training."
         )
+    num_replays, num_on_kinds = table.num_of(Role.REPLAY), table.num_of(Role.KINDS_AFTER)
+    if has_kinds and tests and num_on_kinds < num_replays:
+        notes.append(
+            f"{num_replays - num_on_kinds} of {plural(num_replays, 'reflection')} are left out of the gain on seen "
+            "kinds: for a kind of their batch, no tasks are left whose contents no batch had."
+        )
     notes += [warning for family in difficulty for warning in family.warnings]
     bounds, looks = scale.of_differences, about.get("looks", ())
     gain = at_looks(overall.gain, over_families(figures, "gain"), looks, bounds=bounds)
@@ -188,7 +204,7 @@ def build_report(
         gain_at_any_look=gain.normal,
         gain_at_any_look_bounded=gain.bounded,
         gaps={seed: gap for seed, gap in zip(table.seeds, gaps.tolist(), strict=True) if math.isfinite(gap)},
-        num_missing=sum(score is None for item in tests for score in item.scores),
+        num_missing=sum(score is None for item in played for score in item.scores),
         usage=_usages(measurements, reflector_usage or Usage(), learned),
         learned=tuple(learned),
         prompt_scores=tuple(_prompt_scores(table, item, config.num_steps) for item in learned),
@@ -197,6 +213,19 @@ def build_report(
         notes=tuple(notes),
         **about,
     )
+
+
+def _unfinished(config: EvaluationConfig, tests: Sequence[Measurement]) -> list[str]:
+    """Return a note if not every meta-episode was tested."""
+    tested = {(item.family, item.seed, item.role) for item in tests}
+    loops = list(itertools.product(config.families or {item.family for item in tests}, config.seeds))
+    num_tested = sum(all((*loop, role) in tested for role in TESTS) for loop in loops)
+    if num_tested == len(loops):
+        return []
+    return [
+        f"UNFINISHED: {num_tested} of {plural(len(loops), 'meta-episode')} are tested. The command that began the "
+        "evaluation, with the same folder, resumes it."
+    ]
 
 
 def _difficulty(
@@ -251,15 +280,17 @@ def word(difference: Estimate, *, is_equal: bool = False) -> str:
     return shown[difference.sign]
 
 
-def power_in_words(std: float, num: int, *, largest: float = math.inf) -> str:
+def power_in_words(std: float, num: int, *, largest: float = math.inf, num_arms: int = 1) -> str:
     """Return the true difference that would be found, computed from the variance alone; `largest`: what scores allow.
+
+    Each of several comparisons (`num_arms`) is tested at 5 % divided by their number, which Holm's first step asks for.
 
     >>> power_in_words(0.1, 10)
     'a true difference of 0.100 would be found with 80 % power'
     >>> power_in_words(0.5, 2, largest=1.0)
     '2 seeds are too few to find any difference with 80 % power'
     """
-    found = detectable_effect(std, num)
+    found = detectable_effect(std, num, alpha=ALPHA / num_arms)
     if found > largest:
         return f"{plural(num, 'seed')} are too few to find any difference with 80 % power"
     return f"a true difference of {found:.3f} would be found with 80 % power"

@@ -16,23 +16,25 @@ from metagym.types import Task, derive_seed
 def on_seen_kinds(task_set: TaskSet, loop: Loop) -> Iterator[Request]:
     """Yield, for each reflection, the scores before and after it on fresh training tasks of its batch's kinds.
 
-    Nothing is yielded if the batch's tasks name no kind (`Task.kind`).
+    No batch of the loop holds their contents. Nothing is yielded if the batch's tasks name no kind (`Task.kind`), or
+    if no such task of one of its kinds is left; the report counts these reflections.
     """
     rng = np.random.default_rng(derive_seed("seen kinds", loop.rng_seed))
-    used = {task.id for batch in loop.batches for task in batch}
+    seen = {task.digest for batch in loop.batches for task in batch}
+    used: set[str] = set()
     for index, batch in enumerate(loop.batches):
-        found = [_another(task_set, task, used, rng) for task in batch if task.kind]
+        found = [_another(task_set, task, seen, used, rng) for task in batch if task.kind]
         tasks = [task for task in found if task is not None]
-        if tasks:
+        if tasks and len(tasks) == len(found):
             for role, number in ((Role.KINDS_BEFORE, index), (Role.KINDS_AFTER, index + 1)):
                 yield Request(loop, loop.family, role, index, loop.prompts[number], tasks)
 
 
-def _another(task_set: TaskSet, like: Task, used: set[str], rng: np.random.Generator) -> Task | None:
-    """Return a fresh task of the same family, role and kind; None if there is no such task."""
-    stream = itertools.islice(task_set.candidates(like.family, rng), MAX_REJECTIONS)
+def _another(task_set: TaskSet, like: Task, seen: set[str], used: set[str], rng: np.random.Generator) -> Task | None:
+    """Return a fresh task of the same family, role and kind, of no content that was `seen`; None if there is none."""
     place = (like.split, like.kind)
-    found = next((task for task in stream if (task.split, task.kind) == place and task.id not in used), None)
-    if found is not None:
-        used.add(found.id)
-    return found
+    for task in itertools.islice(task_set.candidates(like.family, rng), MAX_REJECTIONS):
+        if (task.split, task.kind) == place and task.digest not in seen and task.id not in used:
+            used.add(task.id)
+            return task
+    return None

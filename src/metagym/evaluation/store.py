@@ -99,6 +99,7 @@ def report_of(store: RecordStore) -> EvaluationReport:
         copies=tuple(store.all(Copies).values()),
         task_reads=dict(Counter(name for item in reflections for name in item.task_reads)),
         contents=manifest.evaluation.get("contents", {}),
+        has_kinds=manifest.evaluation.get("has_kinds", False),
         looks=looks,
     )
     write_report(store, report)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 from metagym.errors import ConfigError
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.scale import ScoreScale
-from metagym.runs.measurements import Measurement, Role
+from metagym.runs.manifest import num_learning_episodes
+from metagym.runs.measurements import Role
 from metagym.statistics import t_quantile
 from metagym.types import Record, Text
 
@@ -59,14 +59,14 @@ def variance_parts(report: EvaluationReport) -> VarianceParts:
     """Return the parts of the variance of the gain, averaged over families, by the method of moments.
 
     Two-way random effects: seeds and tasks are crossed, repetitions are within. Cells with a missing score are filled
-    with the mean of their seed.
+    with the mean of their seed; seeds without any score are left out.
 
     Source: Searle, Casella & McCulloch 1992, "Variance components", ch. 4 (expected mean squares).
 
     Raises:
         ConfigError: there are fewer than two seeds or tasks.
     """
-    found = [_parts_of(_gains_of(report, family)) for family in report.families]
+    found = [_parts_of(gains) for gains in _gains_of(report)]
     known = [item.sampling for item in found if item.sampling is not None]
     return VarianceParts(
         seeds=float(np.mean([item.seeds for item in found])),
@@ -85,7 +85,7 @@ def noise_sources(report: EvaluationReport) -> list[NoiseSource]:
         ConfigError: there are fewer than two seeds or tasks.
     """
     parts, config = variance_parts(report), report.config
-    seeds, tasks = config.num_seeds, config.num_test
+    seeds, tasks = report.num_seeds, config.num_test
     together = "seeds and tasks together" + (" with the sampling of the actor" if parts.sampling is None else "")
     found = {
         "seeds (meta-episodes)": (parts.seeds, seeds),
@@ -131,11 +131,10 @@ def what_it_buys(report: EvaluationReport) -> list[Purchase]:
     Without repetitions in the report their worth is not known, and they are left out.
     """
     parts, config = variance_parts(report), report.config
-    families, seeds, tasks, times = len(report.families), config.num_seeds, config.num_test, config.test_repetitions
+    families, seeds, tasks, times = len(report.families), report.num_seeds, config.num_test, config.test_repetitions
     test = config.num_tested * tasks * times
     scale = report.scale
-    plays = 1 + config.replay + 2 * (report.overall.kinds_gain is not None)
-    learning = config.num_steps * config.episodes_per_step * plays
+    learning = num_learning_episodes(dict(config), has_kinds=report.overall.kinds_gain is not None)
     seed = learning + (config.num_steps + 1) * config.num_validation + test
     factor = 1 + seed / test  # the tests of all seeds that the same money pays
 
@@ -169,26 +168,28 @@ def _half_width(
     return min(scale.width, t_quantile(0.975, seeds - 1) * math.sqrt(variance / families + unseen))
 
 
-def _gains_of(report: EvaluationReport, family: str) -> NDArray[np.float64]:
-    """Return the gains of episode pairs, shape `[num_seeds, num_tasks, num_repetitions]`."""
-    found: dict[Role, list[Measurement]] = {Role.TEST_CHOSEN: [], Role.TEST_FIRST: []}
-    for item in report.tests:
-        if item.family == family and item.role in found:
-            found[item.role].append(item)
-    times = report.config.test_repetitions
-    tables = [_table(sorted(items, key=lambda item: item.seed), times) for items in found.values()]
-    if tables[0].shape != tables[1].shape or min(tables[0].shape[:2]) < 2:
-        raise ConfigError("Expected a finished evaluation of at least two seeds and two test tasks.")
-    gains = tables[0] - tables[1]
-    means = np.nanmean(gains, axis=(1, 2), keepdims=True)
-    return np.where(np.isfinite(gains), gains, means)
+def _gains_of(report: EvaluationReport) -> list[NDArray[np.float64]]:
+    """Return the gains of episode pairs in each family, shape `[num_seeds, num_tasks, num_repetitions]`.
 
+    A seed that has no pair in one of the families is left out, as it is in the gain.
+    """
+    tests = {(item.family, item.seed, item.role): item.scores for item in report.tests}
 
-def _table(items: Sequence[Measurement], times: int) -> NDArray[np.float64]:
-    rows = [[np.nan if score is None else score for score in item.scores] for item in items]
-    if len({len(row) for row in rows}) != 1:
-        return np.empty((0, 0, times))
-    return np.array(rows, dtype=np.float64).reshape(len(rows), times, -1).transpose(0, 2, 1)
+    def pairs(family: str, seed: int) -> NDArray[np.float64]:
+        chosen, first = (
+            np.array(tests.get((family, seed, role), ()), dtype=np.float64)  # None becomes NaN
+            for role in (Role.TEST_CHOSEN, Role.TEST_FIRST)
+        )
+        return chosen - first if chosen.shape == first.shape else np.empty(0)
+
+    rows = [[pairs(family, seed) for family in report.families] for seed in sorted({seed for _, seed, _ in tests})]
+    known = [row for row in rows if all(np.isfinite(gains).any() for gains in row)]
+    families, times = list(zip(*known, strict=True)), report.config.test_repetitions
+    sizes = [{gains.size for gains in seeds} for seeds in families]
+    if len(known) < 2 or any(len(size) > 1 or max(size) % times or max(size) < 2 * times for size in sizes):
+        raise ConfigError("Expected test scores of at least two seeds and two test tasks. Finish the evaluation first.")
+    tables = [np.array(seeds).reshape(len(seeds), times, -1).transpose(0, 2, 1) for seeds in families]
+    return [np.where(np.isfinite(gains), gains, np.nanmean(gains, axis=(1, 2), keepdims=True)) for gains in tables]
 
 
 def _parts_of(gains: NDArray[np.float64]) -> VarianceParts:

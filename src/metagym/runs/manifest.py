@@ -77,20 +77,36 @@ def evaluation_size(config: Mapping[str, Any], *, is_stream: bool = False, has_k
     """Return how many meta-steps and, at most, how many episodes an `EvaluationConfig`, given as a mapping, asks for.
 
     Equal prompts are scored on the validation tasks only once, so that fewer episodes may be played. With `has_kinds`
-    each reflection is also scored on fresh tasks of the kinds of its batch, before and after it.
+    each reflection is also scored on fresh tasks of the kinds of its batch, before and after it. Episodes that a
+    reflector plays on its own come on top, unless a learning budget limits the episodes.
     """
     num_loops = len(config["families"]) * config["num_seeds"]
     num_steps, num_test = (
         config["num_steps"],
         config["num_test"] * (1 if is_stream else config.get("test_repetitions", 1)),
     )
-    plays = 1 + (1 + 2 * has_kinds if config["replay"] and not is_stream else 0)
-    learning = num_steps * config["episodes_per_step"] * plays
+    learning = num_learning_episodes({**config, "replay": config["replay"] and not is_stream}, has_kinds=has_kinds)
     if is_stream:  # sp_0 on the test tasks of all families, and again after each family's block
         scoring = (len(config["families"]) + 1) * num_test
     else:
         scoring = (num_steps + 1) * config["num_validation"] + (3 if config["num_validation"] else 2) * num_test
     return num_loops * num_steps, num_loops * (learning + scoring)
+
+
+def num_learning_episodes(config: Mapping[str, Any], *, has_kinds: bool = False) -> int:
+    """Return how many episodes one meta-episode learns from, at most, and is replayed on; see `evaluation_size`.
+
+    >>> num_learning_episodes({"num_steps": 10, "episodes_per_step": 5, "replay": True})
+    100
+    >>> num_learning_episodes({"learning_budget": {"episodes": 12}})
+    12
+    """
+    budget = config.get("learning_budget")
+    limit: int | None = None if budget is None else dict(budget).get("episodes")
+    if limit is not None:
+        return limit
+    plays = 1 + (1 + 2 * has_kinds if config["replay"] and budget is None else 0)
+    return int(config["num_steps"] * config["episodes_per_step"] * plays)
 
 
 def num_tuning_episodes(config: Mapping[str, Any]) -> int:

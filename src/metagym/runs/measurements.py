@@ -8,7 +8,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
+from pydantic import model_validator
+
 from metagym.budget import BudgetUse
+from metagym.errors import ConfigError
 from metagym.types import SCHEMA_VERSION, Record, Text, Texts, Trajectory, Usage
 
 
@@ -57,6 +60,15 @@ class Measurement(Record):
     """Steps whose action could not be read or was not available."""
     usage: Usage
     scripted: bool
+
+    @model_validator(mode="after")
+    def _check(self) -> Measurement:
+        if len(self.task_ids) != len(self.scores):
+            raise ConfigError(f"Expected a score for each task, got {len(self.task_ids)} and {len(self.scores)}.")
+        if self.index < 0 or not 0 <= self.num_invalid <= self.num_steps:
+            got = f"index {self.index}, {self.num_steps} steps and {self.num_invalid} invalid ones"
+            raise ConfigError(f"Expected an index from 0 and no more invalid steps than steps, got {got}.")
+        return self
 
     @property
     def key(self) -> tuple[str, int, str, int]:

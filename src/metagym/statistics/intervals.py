@@ -68,7 +68,7 @@ def mean_interval(
     Source: Student 1908, "The probable error of a mean"; Hanley & Lippman-Hand 1983, "If nothing goes wrong, is
     everything all right?" (the rule of three).
     """
-    sample = _finite(values)
+    sample = finite_sample(values)
     num = len(sample)
     if num < 2:
         return Estimate(mean=float(sample[0]), num=1) if num else None
@@ -90,7 +90,7 @@ def welch_difference(first: ArrayLike, second: ArrayLike, *, bounds: Bounds = UN
     Source: Welch 1947, "The generalization of 'Student's' problem when several different population variances are
     involved".
     """
-    samples = [_finite(first), _finite(second)]
+    samples = [finite_sample(first), finite_sample(second)]
     if min(map(len, samples)) < 2:
         return None
     width = float(np.ptp(np.concatenate(samples)))
@@ -123,7 +123,7 @@ def sign_flip_p(differences: ArrayLike, *, rng: np.random.Generator | None = Non
 
     Source: Fisher 1935, "The design of experiments", sec. 21; Phipson & Smyth 2010 (p is never zero).
     """
-    sample = _finite(differences)
+    sample = finite_sample(differences)
     num = len(sample)
     if num == 0:
         return 1.0
@@ -166,7 +166,7 @@ def two_way_bootstrap(
         num_tasks = table.shape[1]
         tasks = rng.multinomial(num_tasks, np.full(num_tasks, 1 / num_tasks), size=num_resamples)
         resamples += _weighted_mean(table, seeds, tasks) / len(tables)
-    mean = float(np.mean([np.nanmean(table) for table in tables]))
+    mean = float(macro_average([finite_mean(table.ravel()) for table in tables]))
     low, high = map(float, np.nanquantile(resamples, [(1 - confidence) / 2, (1 + confidence) / 2]))
     if high - low < 1e-12:  # equal cells: resampling them shows nothing of what else may come
         return Estimate(mean=mean, num=num_seeds)
@@ -202,7 +202,7 @@ def equivalence_p(differences: ArrayLike, margin: float, *, resolution: float = 
     """
     if not 0 < margin < math.inf:
         raise ConfigError(f"The equivalence margin must be finite and above 0, in units of the score, got {margin}.")
-    sample = _finite(differences)
+    sample = finite_sample(differences)
     num = len(sample)
     if num < 2:
         return None
@@ -215,7 +215,7 @@ def macro_average(tables: Sequence[ArrayLike]) -> NDArray[np.float64]:
 
     A seed that misses a family is NaN: a mean over other families would not be comparable.
     """
-    return np.asarray(np.mean(np.asarray(tables, dtype=np.float64), axis=0))
+    return np.asarray(np.mean(np.sort(np.asarray(tables, dtype=np.float64), axis=0), axis=0))
 
 
 def finite_mean(values: ArrayLike) -> NDArray[np.float64]:
@@ -223,7 +223,14 @@ def finite_mean(values: ArrayLike) -> NDArray[np.float64]:
     table = np.asarray(values, dtype=np.float64)
     known = np.isfinite(table)
     counts = known.sum(axis=-1)
-    return np.where(counts > 0, np.where(known, table, 0.0).sum(axis=-1) / np.maximum(counts, 1), np.nan)
+    total = np.sort(np.where(known, table, 0.0), axis=-1).sum(axis=-1)  # sorted as in `finite_sample`
+    return np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
+
+
+def finite_sample(values: ArrayLike) -> NDArray[np.float64]:
+    """Return the finite values in ascending order, so that the rounding of a sum does not depend on their order."""
+    sample = np.asarray(values, dtype=np.float64).ravel()
+    return np.sort(sample[np.isfinite(sample)])
 
 
 def _deviation(sample: NDArray[np.float64], extra: float, *, least: float = 0.0) -> float:
@@ -232,11 +239,6 @@ def _deviation(sample: NDArray[np.float64], extra: float, *, least: float = 0.0)
     if variance <= 1e-24 * max(1.0, float(sample.mean()) ** 2):  # equal values, except for rounding
         variance = 0.0
     return math.sqrt(max(variance, least) + extra)
-
-
-def _finite(values: ArrayLike) -> NDArray[np.float64]:
-    sample = np.asarray(values, dtype=np.float64).ravel()
-    return sample[np.isfinite(sample)]
 
 
 def _weighted_mean(

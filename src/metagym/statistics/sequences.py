@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metagym.statistics.intervals import CONFIDENCE, UNBOUNDED, Bounds, Estimate
+from metagym.statistics.intervals import CONFIDENCE, UNBOUNDED, Bounds, Estimate, finite_sample
 
 EFFECT_VARIANCE = 4.0
 """Variance of the standardised effects that the mixture expects: about the narrowest intervals at 5 to 30 seeds."""
@@ -67,8 +67,7 @@ def at_any_look_bounded(values: ArrayLike, *, bounds: Bounds, confidence: float 
     Source: Waudby-Smith & Ramdas 2024, "Estimating means of bounded random variables by betting", JRSS B 86(1)
     (hedged capital); fixed stakes, averaged: Cover 1991, "Universal portfolios".
     """
-    table = np.asarray(values, dtype=np.float64).ravel()
-    sample = table[np.isfinite(table)]
+    sample = finite_sample(values)
     if len(sample) < 2:
         return None
     least, width = bounds[0], bounds[1] - bounds[0]

@@ -9,7 +9,16 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from metagym.statistics.intervals import CONFIDENCE, UNBOUNDED, Bounds, Estimate, holm, mean_interval, t_ends
+from metagym.statistics.intervals import (
+    CONFIDENCE,
+    UNBOUNDED,
+    Bounds,
+    Estimate,
+    finite_mean,
+    holm,
+    mean_interval,
+    t_ends,
+)
 
 K = TypeVar("K")
 
@@ -86,5 +95,5 @@ def chosen_on_other_seeds(scores: ArrayLike) -> float | None:
     table = table[:, np.isfinite(table).all(axis=0)]
     if table.shape[1] < 2:
         return None
-    others = table.sum(axis=1, keepdims=True) - table
-    return float(table[others.argmax(axis=0), np.arange(table.shape[1])].mean())
+    others = np.sort(table, axis=1).sum(axis=1, keepdims=True) - table
+    return float(finite_mean(table[others.argmax(axis=0), np.arange(table.shape[1])]))

@@ -33,7 +33,7 @@ from metagym.evaluation.campaign import (
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import WITHOUT_REFLECTION, Arm
 from metagym.evaluation.output.exports import write_standings
-from metagym.evaluation.preset import Preset, with_sampling
+from metagym.evaluation.preset import Preset, PresetEnvironment, with_members, with_sampling
 from metagym.evaluation.report import EvaluationReport
 from metagym.imports import missing_extra
 from metagym.optimizers import BestOfN, Gepa, InTurn, Optimizer
@@ -90,10 +90,9 @@ def run_arena(
             "by `metagym evaluate`."
         )
     actor, model = with_sampling(actor, preset.sampling), with_sampling(model, preset.reflector_sampling)
-    places = [(environment, arena_config(config, preset.budget)) for environment, config in preset.configs()]
-    check_configs(places, actor, controls=preset.controls)
+    check_configs(arena_configs(preset), actor, controls=preset.controls)
     bouts = []
-    for environment, config in places:
+    for environment, config in arena_configs(with_members(preset)):
         folder = folder_of(path, environment, config)
         with opened(environment, config.num_steps, actor, budget=limits, on_episode=on_episode) as (env, meta_env):
             load_usage(folder, meta_env.ledger)
@@ -153,6 +152,11 @@ def _expanded(names: Sequence[str]) -> list[str]:
 def all_names() -> tuple[str, ...]:
     """Return the names of every method that is installed, the optimizers last."""
     return (*method_names(), "best_of_n(ict)", *((GEPA,) if _has_gepa() else ()))
+
+
+def arena_configs(preset: Preset) -> list[tuple[PresetEnvironment, EvaluationConfig]]:
+    """Return the evaluations of a preset in an arena; see `arena_config`."""
+    return [(environment, arena_config(config, preset.budget)) for environment, config in preset.configs()]
 
 
 def arena_config(config: EvaluationConfig, budget: Budget | None) -> EvaluationConfig:

@@ -62,7 +62,7 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
     gains = {**report.over_families("gain"), "all": report.overall.gain}
     gaps = {**report.over_families("memorisation_gap"), "all": report.overall.memorisation_gap}
     for name, figures in [*report.families.items(), ("all", report.overall)]:
-        is_last_family = name == list(report.families)[-1]
+        is_last_family = name in list(report.families)[-1:]
         tests = (figures.test_first, figures.test_chosen, figures.test_last)
         effect = (figures.optimism, figures.replay_gain, figures.fresh_gain)
         scores.add_row(name, *map(mean_text, tests), interval_text(gains[name]), end_section=is_last_family)
