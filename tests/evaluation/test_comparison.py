@@ -232,3 +232,14 @@ def test_one_seed_gives_no_interval() -> None:
 def test_a_comparison_goes_to_json_and_back() -> None:
     found = compared(random_tables(0, 0.3), random_tables(1))
     assert Comparison.model_validate_json(found.model_dump_json()) == found
+
+
+def test_the_address_of_a_server_is_no_part_of_a_measurement() -> None:
+    tables = {"f": [[1.0] * 4] * 6}
+
+    def measured_at(url: str, model: str = "m") -> EvaluationReport:
+        return report_of(tables, measurement={"actor": {"model": {"model": model, "base_url": url}}})
+
+    first = measured_at("http://one/v1")
+    assert differences(first, measured_at("http://two/v1")) == ()
+    assert differences(first, measured_at("http://one/v1", "n")) == ("actor.model.model ('m' and 'n')",)

@@ -16,7 +16,7 @@ from metagym.evaluation import evaluate
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import check_train_families
 from metagym.files import write_whole
-from metagym.optional_attributes import describe
+from metagym.optional_attributes import describe, without_addresses
 from metagym.reflectors import Reflector, ReflectorSpec
 from metagym.reflectors.protocol import check_replayed
 from metagym.runs import MANIFEST, TUNED, RunFolder, read_manifest, read_record
@@ -81,7 +81,8 @@ def tune_constant_prompt(
 def tuning_folder(folder: Path, method: str, reflector: Reflector) -> Path:
     """Return the folder in `folder` for the tuning around a method, which is named as a folder."""
     first = folder / "tuning"  # folders of 0.1 have one for all methods
-    if (first / MANIFEST).exists() and read_manifest(first).reflector == describe(reflector):
+    own = without_addresses(describe(reflector))
+    if (first / MANIFEST).exists() and without_addresses(read_manifest(first).reflector) == own:
         return first
     return folder / f"tuning-{method}"
 
