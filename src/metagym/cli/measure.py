@@ -71,7 +71,8 @@ def evaluate_command(
     --train-on and --preset are other names for the argument.
     Short forms of --option: --control NAME, --reflector-sampling NAME=VALUE,...
     """
-    from metagym.evaluation.campaign import check_names, folder_name, run_campaign, run_streams
+    from metagym.evaluation.campaign import check_names, run_campaign, run_streams
+    from metagym.evaluation.campaign_folder import folder_name
     from metagym.evaluation.output.tables import (
         comparison_lines,
         interval_text,
