@@ -112,3 +112,16 @@ def test_a_later_call_adds_its_controls_and_seeds_to_the_campaign(tmp_path: Path
     in_campaign(small(), reflector=shout, path=tmp_path)
     kept = read_record(tmp_path / CAMPAIGN, Campaign)
     assert (kept.controls, kept.preset.num_seeds) == (("no reflection", "same again"), 2)
+
+
+def test_a_control_that_is_added_after_an_extension_plays_the_seeds_of_the_folder(tmp_path: Path) -> None:
+    in_campaign(small(), reflector="demo", path=tmp_path)
+    extend_campaign(tmp_path, 3)
+    ((_, (own, control), (compared,)),) = in_campaign(small("no reflection"), reflector="demo", path=tmp_path)
+    assert (own.looks, control.looks) == ((1, 3), (3,))
+    assert (len(control.prompts), compared.looks) == (3, (1, 3))
+    ((_, again, _),) = in_campaign(small("no reflection"), reflector="demo", path=tmp_path)
+    assert again == (own, control)
+    assert extend_campaign(tmp_path, 3)[0].reports == again
+    ((_, longer, _),) = extend_campaign(tmp_path, 4)
+    assert [report.looks for report in longer] == [(1, 3, 4), (3, 4)]

@@ -23,6 +23,7 @@ from metagym.evaluation.campaign_folder import (
     folder_of,
     keep_campaign,
     read_reflector,
+    with_added_seeds,
 )
 from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.config import EvaluationConfig
@@ -100,7 +101,7 @@ def run_campaign(
     spec = with_sampling(read_reflector(reflector), preset.reflector_sampling)
     check_configs(preset.configs(), actor, controls=wanted)
     about = {"preset": preset, "actor": actor, "reflector": reflector, "controls": wanted, "budget": dict(budget or {})}
-    places = preset.configs()
+    places = [_seeds_of_folder(place, Path(path), spec) for place in preset.configs()]
     for environment, config in places:
         check_begun_arms(spec, environment, config, actor, wanted, folder_of(path, environment, config))
     keep_campaign(Path(path), about)
@@ -137,6 +138,12 @@ def check_begun_arms(
 def manifest_of(env: gymnasium.Env[Any, Any], config: EvaluationConfig, arm: Arm) -> Manifest:
     """Return the manifest of an arm as it would be evaluated now."""
     return prepare_evaluation(env, arm.reflector, config, **_about(arm)).manifest
+
+
+def _seeds_of_folder(
+    place: tuple[PresetEnvironment, EvaluationConfig], path: Path, spec: ReflectorArgument
+) -> tuple[PresetEnvironment, EvaluationConfig]:
+    return place[0], with_added_seeds(place[1], folder_of(path, *place) / folder_name(arm_name(spec)))
 
 
 def run_streams(

@@ -17,7 +17,7 @@ from metagym.errors import ConfigError
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import Arm
 from metagym.evaluation.preset import Preset, PresetEnvironment
-from metagym.evaluation.store import check_unchanged
+from metagym.evaluation.store import check_unchanged, looks_of
 from metagym.files import write_whole
 from metagym.optional_attributes import without_addresses
 from metagym.reflectors import Reflector, method_names
@@ -105,3 +105,12 @@ def check_begun(
         if (place / MANIFEST).exists():
             with RunFolder.open(place) as run:
                 check_unchanged(run, manifest_of(arm), adds_seeds=adds_seeds)
+
+
+def with_added_seeds(config: EvaluationConfig, own: Path) -> EvaluationConfig:
+    """Return the config with the seeds that were added to the reflector's own arm: a new arm gets them, too."""
+    if not (own / MANIFEST).exists():
+        return config
+    with RunFolder.open(own) as run:
+        looks = looks_of(run)
+    return config.model_copy(update={"num_seeds": looks[-1]}) if config.num_seeds in looks else config

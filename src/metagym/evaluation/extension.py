@@ -80,7 +80,8 @@ def extend_campaign(
                     "first: give the command again that began it."
                 )
             with RunFolder.open(arms[-1]) as run:
-                _check(run, num_seeds)
+                if name == arm_name(spec) or looks_of(run) != (num_seeds,):  # a control may have begun with them
+                    _check(run, num_seeds)
         check_begun_arms(spec, environment, config, actor, campaign.controls, folder, adds_seeds=True)
     for arm in arms:
         record_extension(arm, num_seeds)

@@ -77,8 +77,9 @@ def with_num_seeds(measurement: Mapping[str, Any], num_seeds: int) -> dict[str, 
 def record_extension(path: str | Path, num_seeds: int) -> None:
     """Record in the run folder that its evaluation has `num_seeds` seeds from now on; a second call does nothing."""
     with RunFolder.open(path, writing=True) as run:
-        for look in (*looks_of(run)[1:], num_seeds):  # with a look whose record was lost
-            if run.get(AddedSeeds, look) is None:
+        first, *later = looks_of(run)
+        for look in (*later, num_seeds):  # with a look whose record was lost
+            if look != first and run.get(AddedSeeds, look) is None:
                 run.put(look, AddedSeeds(num_seeds=look))
 
 
