@@ -107,7 +107,10 @@ def _check(run: RunFolder, num_seeds: int) -> None:
     is_begun = looks[-1] == num_seeds
     wanted = len(report.config.families) * looks[-1]
     if not is_begun and len(report.prompts) < wanted:
+        remedy = "give the command again that began it"
+        if len(looks) > 1:
+            remedy = f"extend it to {looks[-1]} seeds (--seeds {looks[-1]})"
         raise RunFolderError(
             f"{run.path} is not finished: {len(report.prompts)} of {wanted} meta-episodes have test scores. Finish it "
-            "first: give the command again that began it."
+            f"first: {remedy}."
         )
