@@ -26,7 +26,7 @@ from reference_reflectors import ACTOR, METHODS, preset, print_results
 from metagym import MetaEnv, background
 from metagym.actor import Actor, make_actor
 from metagym.cli.model_options import replayed
-from metagym.evaluation.campaign import folder_name, folder_of
+from metagym.evaluation.campaign_folder import folder_name, folder_of
 from metagym.evaluation.store import read_report
 from metagym.models import Cassette
 from metagym.optional_attributes import extension_of

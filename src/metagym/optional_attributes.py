@@ -7,6 +7,7 @@ The protocols need one method each, so that a plain class is enough. Every other
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 from metagym.errors import ConfigError
@@ -101,6 +102,19 @@ def plain_fingerprint(fingerprint: Any, name: str) -> Any:
         return plain_json(fingerprint)
     except ValueError as error:
         raise ConfigError(f"The fingerprint of {name} must be JSON, so that a run can be resumed: {error}.") from error
+
+
+def without_addresses(fingerprint: Any) -> Any:
+    """Return a fingerprint without addresses of servers: the same model at another address is the same model.
+
+    >>> without_addresses({"model": "m", "base_url": "http://localhost:8000/v1"})
+    {'model': 'm'}
+    """
+    if isinstance(fingerprint, Mapping):
+        return {name: without_addresses(part) for name, part in fingerprint.items() if name != "base_url"}
+    if isinstance(fingerprint, list | tuple):
+        return [without_addresses(part) for part in fingerprint]
+    return fingerprint
 
 
 def import_path(part: object) -> str:

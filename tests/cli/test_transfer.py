@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from metagym.cli.transfer import other_world, score_there
 from metagym.errors import BudgetExceededError
 from metagym.evaluation.campaign import run_campaign
 from metagym.evaluation.preset import load_preset
+from tests.cli.conftest import Metagym
 from tests.conftest import Serve
 
 UPDATE = {"num_seeds": 2, "num_steps": 1, "num_validation": 2, "num_test": 2}
@@ -29,3 +31,11 @@ def test_a_transfer_that_was_stopped_pays_for_no_call_twice_and_shares_the_budge
     score_there(evaluated, world, preset, actor, {})
     asked = [(str(request.body["messages"]), request.body["seed"]) for request in server.requests]
     assert len(set(asked)) == len(asked) > used + 10
+
+
+def test_a_world_with_too_few_tasks_is_refused_before_anything_is_played(command: Metagym) -> None:
+    options = ("--families", "law-0007", "--option", "num_test=500", "--actor", "demo", "--out", "out")
+    done = command("evaluate", "MetaGym/Gates-v0", *options, "--test-on", "MetaGym/Questions-v0")
+    assert done.code == 1
+    assert re.search(r"too few test tasks to score prompts on: 500 are asked for, and there are \d+", done.err)
+    assert not Path("out").exists()

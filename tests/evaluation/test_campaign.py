@@ -11,7 +11,8 @@ import pytest
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.errors import ConfigError, RunFolderError
 from metagym.evaluation.arena import run_arena
-from metagym.evaluation.campaign import folder_of, run_campaign
+from metagym.evaluation.campaign import run_campaign
+from metagym.evaluation.campaign_folder import folder_of
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_folder
 from metagym.evaluation.controls import FILLER, long_prompt

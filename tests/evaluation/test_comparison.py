@@ -242,3 +242,14 @@ def test_the_detectable_effect_of_several_arms_is_that_of_the_corrected_test() -
     effects = {num: detectable_effect(alone.difference.std, 8, alpha=0.05 / num) for num in (1, 3)}
     assert (alone.detectable, one.detectable) == (pytest.approx(effects[1]), pytest.approx(effects[3]))
     assert one.verdict.endswith(f"a true difference of {effects[3]:.3f} would be found with 80 % power")
+
+
+def test_the_address_of_a_server_is_no_part_of_a_measurement() -> None:
+    tables = {"f": [[1.0] * 4] * 6}
+
+    def measured_at(url: str, model: str = "m") -> EvaluationReport:
+        return report_of(tables, measurement={"actor": {"model": {"model": model, "base_url": url}}})
+
+    first = measured_at("http://one/v1")
+    assert differences(first, measured_at("http://two/v1")) == ()
+    assert differences(first, measured_at("http://one/v1", "n")) == ("actor.model.model ('m' and 'n')",)

@@ -14,7 +14,7 @@ from metagym.evaluation.campaign import run_campaign
 from metagym.evaluation.extension import extend, extend_campaign
 from metagym.evaluation.preset import Preset
 from metagym.evaluation.report import build_report
-from metagym.evaluation.store import read_report
+from metagym.evaluation.store import read_report, record_extension
 from metagym.runs import LOG, MANIFEST
 from metagym.runs.measurements import Measurement, Role
 from metagym.runs.repair import LOSSES, repair_run
@@ -72,6 +72,29 @@ def test_an_interrupted_extension_goes_on_and_counts_as_one_look(make_gates: Mak
     assert without_looks(extended) == without_looks(evaluate(env, reflector, config=with_seeds(3)))
     assert extended.looks == (2, 3)
     assert (tmp_path / LOG).read_bytes().count(b'"kind":"added_seeds"') == 1
+
+
+def test_a_second_seed_shows_which_text_of_the_first_is_the_language_of_the_family(
+    make_gates: MakeGates, tmp_path: Path
+) -> None:
+    def repeat_a_text(history: Any) -> str:
+        return str(history[-1].trajectories[0].steps[0].observation.text)
+
+    env = make_gates(NOISY)
+    alone = evaluate(env, repeat_a_text, config=with_seeds(1), path=tmp_path)
+    assert alone.copies[0].sentences
+    extended = extend(tmp_path, 2, env=env, reflector=repeat_a_text)
+    assert extended.copies == evaluate(env, repeat_a_text, config=with_seeds(2)).copies
+
+
+def test_the_remedy_of_an_extension_that_stopped_finishes_it(make_gates: MakeGates, tmp_path: Path) -> None:
+    env, reflector = make_gates(NOISY), GatesDemoReflector()
+    evaluate(env, reflector, config=with_seeds(2), path=tmp_path)
+    record_extension(tmp_path, 3)  # it is killed here
+    with pytest.raises(RunFolderError, match=r"is not finished: 2 of 3 .*Finish it first: extend it to 3 seeds"):
+        extend(tmp_path, 4, env=env, reflector=reflector)
+    assert extend(tmp_path, 3, env=env, reflector=reflector).looks == (2, 3)
+    assert extend(tmp_path, 4, env=env, reflector=reflector).looks == (2, 3, 4)
 
 
 def test_an_unfinished_evaluation_and_fewer_seeds_are_refused(make_gates: MakeGates, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import itertools
 
 import pytest
 
+import metagym
 from metagym.envs.gates.demo import GatesDemoActor
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, TasksExhaustedError
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.transfer import transfer_matrix, transfer_to
 from tests.conftest import MakeGates
@@ -91,3 +92,16 @@ def test_intervals_of_gains_end_at_the_bounds_of_the_scores(make_gates: MakeGate
     assert len(gains) == 6
     assert all(-1 <= item.low <= item.high <= 1 for item in gains)
     assert all(-2 <= item.low <= item.high <= 2 for item in there.differences.values())
+
+
+def test_the_tasks_of_all_targets_are_drawn_before_anything_is_played(make_gates: MakeGates) -> None:
+    config = EvaluationConfig(families=FAMILIES[:1], num_steps=1, num_seeds=1, num_validation=1, num_test=1)
+    report = evaluate(make_gates(), planted.Oracle(), config=config)
+    wide = make_gates()
+    wide.on_episode = lambda trajectory: pytest.fail("an episode was played")
+    refusal = r"too few test tasks .* 200 are asked for, .* Lower num_test"
+    with (
+        metagym.make("MetaGym/Questions-v0", actor="demo") as narrow,
+        pytest.raises(TasksExhaustedError, match=refusal),
+    ):
+        transfer_matrix({"a": report}, {"wide": wide, "narrow": narrow}, num_test=200)

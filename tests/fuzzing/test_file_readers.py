@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +48,7 @@ class Reader(NamedTuple):
 def open_run(folder: Path) -> None:
     with RunFolder.open(folder) as run:
         run.history  # noqa: B018
+        shutil.rmtree(folder / "atif", ignore_errors=True)
         write_atif(run, folder / "atif")
 
 

@@ -25,6 +25,7 @@ from metagym.types import Action, Episode, Observation, Reflection, Step
 from tests.conftest import (
     FailingEnv,
     MakeGates,
+    Serve,
     gates_of,
     run_python,
 )
@@ -194,3 +195,15 @@ def test_only_the_fields_that_differ_are_named(finished: Path) -> None:
     with pytest.raises(RunFolderError, match=r"differs \(max_steps: was 25, is 9; ") as caught:
         run_experiment(manifest(env_options={**OPTIONS, "max_steps": 9}, reflector="fixed"), finished, resume=True)
     assert "episodes_per_step" not in str(caught.value)
+
+
+def test_a_run_is_resumed_with_its_model_at_another_address(tmp_path: Path, serve: Serve) -> None:
+    servers = [serve("ANALYSIS: So.\nIMPROVED PROMPT: Push.\nAction: push") for _ in range(2)]
+    first, again = ({"model": "m", "base_url": server.base_url} for server in servers)
+    about = [
+        manifest(env_options={**OPTIONS, "actor": model}, reflector=model, num_steps=2) for model in (first, again)
+    ]
+    result = run_experiment(about[0].model_copy(update={"num_steps": 1}), tmp_path / "run")
+    resumed = run_experiment(about[1], tmp_path / "run", resume=True)
+    assert resumed.history[0] == result.history[0]
+    assert servers[1].requests

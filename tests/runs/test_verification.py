@@ -68,6 +68,14 @@ def test_a_difference_in_any_field_of_the_end_is_found(field: str, change: objec
     assert first_difference(recorded, recorded) is None
 
 
+def test_a_step_more_or_less_is_found() -> None:
+    one, two = (make_trajectory(steps=(make_step(),) * number) for number in (1, 2))
+    for recorded, again in ((one, two), (two, one)):
+        difference = first_difference(recorded, again.model_copy(update={"episode": recorded.episode}))
+        assert difference is not None
+        assert difference.field == "number of steps"
+
+
 def test_invalid_actions_and_overflows_repeat_and_no_model_is_called(tmp_path: Path) -> None:
     def respond(request: ServerRequest) -> str | ServerReply:
         turn = sum(message["role"] == "assistant" for message in request.messages)

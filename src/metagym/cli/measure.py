@@ -14,7 +14,7 @@ from metagym.cli.options import flag_is_set, read_pairs
 from metagym.cli.out_folder import check_out
 from metagym.cli.plan import announce
 from metagym.cli.progress import progress
-from metagym.cli.transfer import other_world, plan_transfer, score_there
+from metagym.cli.transfer import check_tasks_there, other_world, plan_transfer, score_there
 from metagym.errors import ConfigError, MissingExtraError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ def evaluate_command(
     --train-on and --preset are other names for the argument.
     Short forms of --option: --control NAME, --reflector-sampling NAME=VALUE,...
     """
-    from metagym.evaluation.campaign import check_names, folder_name, run_campaign, run_streams
+    from metagym.evaluation.campaign import check_names, run_campaign, run_streams
+    from metagym.evaluation.campaign_folder import folder_name
     from metagym.evaluation.output.tables import (
         comparison_lines,
         interval_text,
@@ -101,6 +102,7 @@ def evaluate_command(
     configs = protocol.configs()
     elsewhere = None if test_on is None else other_world(test_on, protocol)
     if elsewhere is not None:
+        check_tasks_there(elsewhere, protocol)
         more = plan_transfer(planned, elsewhere, protocol)
         there = [config.model_copy(update={"families": elsewhere.families}) for _, config in configs]
         planned, configs = [*planned, *more], [*configs, *((elsewhere, config) for config in there)]

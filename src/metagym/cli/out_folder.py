@@ -29,7 +29,7 @@ def check_out(out: Path, kind: Kind) -> Path:
 
 
 def _held(path: Path) -> Kind | None:
-    from metagym.evaluation.campaign import CAMPAIGN
+    from metagym.evaluation.campaign_folder import CAMPAIGN
     from metagym.runs import MANIFEST
     from metagym.runs.watching.watcher import run_folders
 

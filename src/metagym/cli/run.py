@@ -114,7 +114,7 @@ def resume_command(run: RunArgument, budget: model_options.BudgetOption = None, 
 
     manifest = RunFolder.open(run).manifest
     if manifest.evaluation is not None:
-        raise ConfigError(f"{run} belongs to an evaluation: give the command again that began it.")
+        raise ConfigError(f"{run} belongs to an evaluation: give the command again that began it, or that extended it.")
     limits = model_options.read_budget(budget, base=manifest.env_options.get("budget"))
     _play(manifest, run, as_json, resume=True, budget=Budget.model_validate(limits) if limits else None)
 

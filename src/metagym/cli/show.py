@@ -245,7 +245,10 @@ def _spending(run: Path) -> list[tuple[str, str, Spending]]:
 
 
 def verify_command(run: RunArgument, as_json: JsonOption = False) -> None:
-    """Execute the recorded commands of a run again, without a model, and compare observations and scores."""
+    """Execute the recorded commands of a run again, without a model, and compare observations, scores and results.
+
+    The rewards of meta-steps and the measurements of an evaluation are compared with the episodes.
+    """
     from metagym.runs.verification import verify_run
 
     report = verify_run(run)
@@ -253,7 +256,8 @@ def verify_command(run: RunArgument, as_json: JsonOption = False) -> None:
         print_json(report)
     else:
         for difference in report.differences[:10]:
-            place = f"{difference.task_id}, step {difference.step}, {difference.field}:"
+            step = "" if difference.step is None else f", step {difference.step}"
+            place = f"{difference.task_id}{step}, {difference.field}:"
             then, now = f"  recorded {difference.recorded:.300}", f"  again    {difference.again:.300}"
             print_text(f"{place}\n{then}\n{now}")
         skipped = f", {report.num_skipped} failed ones skipped" if report.num_skipped else ""

@@ -50,6 +50,16 @@ def plan_transfer(planned: Sequence[PlannedUse], world: PresetEnvironment, proto
     ]
 
 
+def check_tasks_there(world: PresetEnvironment, protocol: Preset) -> None:
+    """Draw the tasks of the other world as they will be drawn, and play nothing."""
+    from metagym.env import meta_env_of
+    from metagym.evaluation.transfer import draw_test_tasks
+    from metagym.registration import make
+
+    with make(world.id, actor="random", **world.options) as env:
+        draw_test_tasks(meta_env_of(env), num_test=protocol.num_test, task_seed=protocol.task_seed)
+
+
 def score_there(
     evaluated: Evaluated, world: PresetEnvironment, protocol: Preset, actor: Any, budget: Mapping[str, Any]
 ) -> WorldTransfer:

@@ -1,46 +1,57 @@
-"""A campaign: a preset, an actor and a reflector, evaluated with its control arms into a folder of run folders.
-
-OUT/campaign.json   the preset and the models, so that `metagym extend` can add seeds
-OUT/ENV-kK/ARM/     one run folder per environment, k and arm; an interrupted campaign resumes in them
-"""
+"""A campaign: a preset, an actor and a reflector, evaluated with its control arms into a folder of run folders."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
-import json
-import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import gymnasium
 
 from metagym.actor import ActorSpec
 from metagym.env import MetaEnv, meta_env_of
-from metagym.errors import ConfigError, RunFolderError, UnknownNameError
+from metagym.errors import ConfigError, UnknownNameError
 from metagym.evaluation import evaluate
+from metagym.evaluation.campaign_folder import (
+    ReflectorArgument,
+    arm_name,
+    check_begun,
+    folder_name,
+    folder_of,
+    keep_campaign,
+    read_reflector,
+    with_added_seeds,
+)
 from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.constant_prompt import tune_constant_prompt, tuning_config, tuning_folder
+from metagym.evaluation.constant_prompt import (
+    recorded_constant_prompt,
+    tune_constant_prompt,
+    tuning_config,
+    tuning_folder,
+)
 from metagym.evaluation.controls import CONTROLS, Arm, check_control, control_arm, long_prompt
-from metagym.evaluation.family_stream import StreamComparison, StreamReport, compare_streams, evaluate_stream
+from metagym.evaluation.family_stream import (
+    StreamComparison,
+    StreamReport,
+    compare_streams,
+    evaluate_stream,
+    prepare_stream,
+)
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.preset import Preset, PresetEnvironment, check_once, with_members, with_sampling
-from metagym.evaluation.protocol import Prepared, prepare_evaluation
+from metagym.evaluation.protocol import prepare_evaluation
 from metagym.evaluation.report import EvaluationReport
 from metagym.evaluation.store import read_report
-from metagym.files import write_whole
-from metagym.reflectors import Reflector, make_reflector, method_names
+from metagym.reflectors import Reflector, make_reflector
 from metagym.registration import RESERVED, check_options, make
-from metagym.runs import MANIFEST, evaluation_size
+from metagym.runs import MANIFEST, Manifest, evaluation_size
 from metagym.runs.earlier_use import load_usage
-from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Trajectory
+from metagym.types import Trajectory
 
-_MODEL_FILES = ("config.json", "adapter_config.json", "metagym.json")
-"""Each of these marks the folder of a model: as transformers or peft save it, or as `metagym train` names one."""
-ReflectorArgument = Reflector | Mapping[str, Any] | str
 _RESERVED = {
     **RESERVED,
     "families": "write families in the table of the environment",
@@ -51,20 +62,6 @@ _RESERVED = {
 """Options that a protocol sets itself, so that a preset cannot."""
 OnArm = Callable[[str, int], Any]
 OnEpisode = Callable[[Trajectory], None]
-
-
-CAMPAIGN = "campaign.json"
-
-
-class Campaign(Record):
-    """The arguments of a campaign, if all of it can be written down."""
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    preset: Preset
-    actor: Json
-    reflector: Json
-    controls: Texts
-    budget: dict[Text, Json] = {}
 
 
 class Streamed(NamedTuple):
@@ -101,12 +98,16 @@ def run_campaign(
     """
     wanted = preset.controls if controls is None else tuple(controls)
     actor = with_sampling(actor, preset.sampling)
-    spec = with_sampling(_read_reflector(reflector), preset.reflector_sampling)
+    spec = with_sampling(read_reflector(reflector), preset.reflector_sampling)
     check_configs(preset.configs(), actor, controls=wanted)
     preset = with_members(preset)
-    _keep_campaign(Path(path), preset, actor, reflector, wanted, budget)
+    about = {"preset": preset, "actor": actor, "reflector": reflector, "controls": wanted, "budget": dict(budget or {})}
+    places = [_seeds_of_folder(place, Path(path), spec) for place in preset.configs()]
+    for environment, config in places:
+        check_begun_arms(spec, environment, config, actor, wanted, folder_of(path, environment, config))
+    keep_campaign(Path(path), about)
     found = []
-    for environment, config in preset.configs():
+    for environment, config in places:
         folder = folder_of(path, environment, config)
         with opened(environment, config.num_steps, actor, budget=budget, on_episode=on_episode) as (env, meta_env):
             load_usage(folder, meta_env.ledger)
@@ -117,37 +118,33 @@ def run_campaign(
     return found
 
 
-def check_campaign(campaign: Campaign, path: str | Path, check: Callable[[Path, Prepared], Any]) -> None:
-    """Call `check` with the folder of each arm, and with the arm as it would be evaluated now."""
-    preset = campaign.preset
-    spec = with_sampling(_read_reflector(campaign.reflector), preset.reflector_sampling)
-    for environment, config in preset.configs():
-        folder = folder_of(path, environment, config)
-        for name in (_arm_name(spec), *campaign.controls):
-            if not (folder / folder_name(name) / MANIFEST).exists():
-                raise RunFolderError(
-                    f"Expected every arm of the campaign to be finished; {name!r} has not begun in {folder}. Finish it "
-                    "first: give the command again that began it."
-                )
-        with opened(environment, config.num_steps, with_sampling(campaign.actor, preset.sampling)) as (env, _):
-            for arm in arms_of(env, spec, environment, config, campaign.controls, folder):
-                check(folder / folder_name(arm.name), prepare_evaluation(env, arm.reflector, config, **_about(arm)))
-
-
-def _keep_campaign(
-    path: Path,
-    preset: Preset,
+def check_begun_arms(
+    spec: ReflectorArgument,
+    environment: PresetEnvironment,
+    config: EvaluationConfig,
     actor: ActorSpec,
-    reflector: ReflectorArgument,
     controls: Sequence[str],
-    budget: Mapping[str, Any] | None,
+    folder: Path,
+    *,
+    adds_seeds: bool = False,
 ) -> None:
-    if (path / CAMPAIGN).exists() or not all(isinstance(spec, str | Mapping) for spec in (actor, reflector)):
-        return  # as it began; a live object cannot be written down
-    specs = {"actor": actor, "reflector": reflector, "controls": tuple(controls), "budget": dict(budget or {})}
-    campaign = Campaign.model_validate({"preset": preset, **specs})
-    path.mkdir(parents=True, exist_ok=True)
-    write_whole(path / CAMPAIGN, campaign.model_dump_json(indent=2) + "\n")
+    """Raise RunFolderError if an arm in the folder was begun with other settings. Nothing is played."""
+    if not folder.exists():
+        return
+    with opened(environment, config.num_steps, actor) as (env, _):
+        arms = arms_of(env, spec, environment, config, controls, folder, is_playing=False)
+        check_begun(folder, arms, functools.partial(manifest_of, env, config), adds_seeds=adds_seeds)
+
+
+def manifest_of(env: gymnasium.Env[Any, Any], config: EvaluationConfig, arm: Arm) -> Manifest:
+    """Return the manifest of an arm as it would be evaluated now."""
+    return prepare_evaluation(env, arm.reflector, config, **_about(arm)).manifest
+
+
+def _seeds_of_folder(
+    place: tuple[PresetEnvironment, EvaluationConfig], path: Path, spec: ReflectorArgument
+) -> tuple[PresetEnvironment, EvaluationConfig]:
+    return place[0], with_added_seeds(place[1], folder_of(path, *place) / folder_name(arm_name(spec)))
 
 
 def run_streams(
@@ -168,25 +165,39 @@ def run_streams(
     actor = with_sampling(actor, preset.sampling)
     check_configs(preset.configs(), actor, controls=wanted)
     preset = with_members(preset)
-    spec = with_sampling(_read_reflector(reflector), preset.reflector_sampling)
+    spec = with_sampling(read_reflector(reflector), preset.reflector_sampling)
+    for environment, config in preset.configs():
+        if (folder := folder_of(path, environment, config)).exists():
+            with opened(environment, config.num_steps * len(config.families), actor) as (env, _):
+                arms = _stream_arms(env, spec, wanted)
+                check_begun(folder, arms, functools.partial(_stream_manifest, env, config))
     found = []
     for environment, config in preset.configs():
         length = config.num_steps * len(config.families)
         folder = folder_of(path, environment, config)
         with opened(environment, length, actor, budget=budget, on_episode=on_episode) as (env, meta_env):
             load_usage(folder, meta_env.ledger)
-            policy = make_reflector(spec, demo=meta_env.make_demo_reflector)
-            arms = [Arm(_arm_name(spec), policy), *(control_arm(name, policy) for name in wanted)]
             reports = []
-            for arm in arms:
+            for arm in _stream_arms(env, spec, wanted):
                 if on_arm is not None:
                     blocks = len(config.families)
                     tests = blocks * (blocks + 1) * config.num_test
                     on_arm(arm.name, config.num_seeds * (length * config.episodes_per_step + tests))
-                about: dict[str, Any] = {"arm": arm.name, "kind": arm.kind, "path": folder / folder_name(arm.name)}
-                reports.append(evaluate_stream(env, arm.reflector, config=config, **about))
+                place = folder / folder_name(arm.name)
+                reports.append(
+                    evaluate_stream(env, arm.reflector, config=config, arm=arm.name, kind=arm.kind, path=place)
+                )
         found.append(Streamed(folder, tuple(reports), compare_streams(reports)))
     return found
+
+
+def _stream_arms(env: gymnasium.Env[Any, Any], spec: ReflectorArgument, controls: Sequence[str]) -> list[Arm]:
+    policy = make_reflector(spec, demo=meta_env_of(env).make_demo_reflector)
+    return [Arm(arm_name(spec), policy), *(control_arm(name, policy) for name in controls)]
+
+
+def _stream_manifest(env: gymnasium.Env[Any, Any], config: EvaluationConfig, arm: Arm) -> Manifest:
+    return prepare_stream(env, arm.reflector, config, arm=arm.name, kind=arm.kind).manifest
 
 
 def check_configs(
@@ -255,11 +266,6 @@ def _about(arm: Arm) -> dict[str, Any]:
     return {"arm": arm.name, "kind": arm.kind, "learn_from": arm.learn_from, "optimizer": arm.optimizer}
 
 
-def folder_name(arm: str) -> str:
-    """Return the name of an arm's run folder."""
-    return re.sub(r"[^\w.]+", "-", arm).strip("-")
-
-
 def arms_of(
     env: gymnasium.Env[Any, Any],
     spec: ReflectorArgument,
@@ -267,11 +273,13 @@ def arms_of(
     config: EvaluationConfig,
     controls: Sequence[str],
     folder: Path,
+    *,
+    is_playing: bool = True,
 ) -> Iterator[Arm]:
     """Return the arm of the reflector, and then its control arms; see `control_arms`."""
-    own = Arm(_arm_name(spec), make_reflector(spec, demo=meta_env_of(env).make_demo_reflector))
-    controlled = control_arms(env, own.reflector, environment, config, controls, folder, own.name)
-    return itertools.chain([own], controlled)
+    own = Arm(arm_name(spec), make_reflector(spec, demo=meta_env_of(env).make_demo_reflector))
+    about = (environment, config, controls, folder, own.name)
+    return itertools.chain([own], control_arms(env, own.reflector, *about, is_playing=is_playing))
 
 
 def control_arms(
@@ -282,52 +290,43 @@ def control_arms(
     controls: Sequence[str],
     folder: Path,
     around: str,
+    *,
+    is_playing: bool = True,
 ) -> Iterator[Arm]:
     """Yield the control arms around the reflector, whose own arm `around` is finished when the first is asked for.
 
-    The constant prompt is tuned, in the folder, just before its arm.
+    The constant prompt is tuned, in the folder, just before its arm. If not `is_playing`, nothing is played: an arm
+    whose prompt is only partly known is left out, and without a record a prompt is `sp_0`.
     """
     families, prompt = meta_env_of(env).task_set.expand_families(config.families), None
     train = _train_families(meta_env_of(env), environment)
+    first = meta_env_of(env).default_prompt if config.first_prompt is None else config.first_prompt
     for control in controls:
         if control == "constant prompt":
             place = tuning_folder(folder, folder_name(around), reflector)
-            prompt = tune_constant_prompt(env, reflector, train_families=train, config=config, path=place).prompt
+            about: dict[str, Any] = {"train_families": train, "config": config, "path": place}
+            if is_playing:
+                prompt = tune_constant_prompt(env, reflector, **about).prompt
+            else:
+                prompt = recorded_constant_prompt(env, reflector, **about) if (place / MANIFEST).exists() else first
         elif control == "long prompt":
-            first = meta_env_of(env).default_prompt if config.first_prompt is None else config.first_prompt
-            prompt = _long_prompt(first, read_report(folder / folder_name(around)))
-        yield control_arm(control, reflector, families=families, other_families=train, constant_prompt=prompt)
+            prompt = _long_prompt(first, folder / folder_name(around))
+        if prompt is not None or control not in ("constant prompt", "long prompt"):
+            yield control_arm(control, reflector, families=families, other_families=train, constant_prompt=prompt)
 
 
 def _train_families(env: MetaEnv, environment: PresetEnvironment) -> tuple[str, ...]:
     return env.task_set.expand_families(environment.train_families) if environment.train_families else ()
 
 
-def _long_prompt(first: str, report: EvaluationReport) -> str:
-    """Return the long prompt beside an arm, by the seeds that it began with: it stays as it is if seeds are added."""
+def _long_prompt(first: str, own: Path) -> str | None:
+    """Return the long prompt beside an arm, by the seeds that it began with: it stays as it is if seeds are added.
+
+    None while the arm has only a part of these seeds.
+    """
+    if not (own / MANIFEST).exists():
+        return first
+    report = read_report(own)
     end = report.config.first_seed + report.looks[0]
-    return long_prompt(first, [item.last_prompt for item in report.prompts if item.seed < end])
-
-
-def folder_of(path: str | Path, environment: PresetEnvironment, config: EvaluationConfig) -> Path:
-    """Return the folder of one environment and k; each arm has a folder in it."""
-    return Path(path) / folder_name(f"{environment.id.split('/')[-1]}-k{config.episodes_per_step}".lower())
-
-
-def _arm_name(spec: ReflectorArgument) -> str:
-    name = spec.get("method") if isinstance(spec, Mapping) else spec
-    return name.replace(":", ".").replace("/", ".") if isinstance(name, str) else "reflector"
-
-
-def _read_reflector(reflector: ReflectorArgument) -> ReflectorArgument:
-    """Return the spec of the reflector. A folder holds a trained model, or a spec in `reflector.json`."""
-    is_name = isinstance(reflector, str) and reflector in ("demo", "local", *method_names())
-    if not isinstance(reflector, str) or is_name or not os.path.isdir(reflector):
-        return reflector
-    if any((Path(reflector) / name).is_file() for name in _MODEL_FILES):
-        return reflector  # `make_reflector` serves it
-    file = Path(reflector) / "reflector.json"
-    try:
-        return cast("ReflectorArgument", json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"Expected a reflector's spec (a JSON mapping) in {file}: {error}.") from error
+    prompts = [item.last_prompt for item in report.prompts if item.seed < end]
+    return long_prompt(first, prompts) if len(prompts) == len(report.families) * report.looks[0] else None

@@ -15,8 +15,10 @@ from metagym.errors import ConfigError
 from metagym.evaluation import evaluate
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import check_train_families
+from metagym.evaluation.protocol import prepare_evaluation
+from metagym.evaluation.store import check_unchanged
 from metagym.files import write_whole
-from metagym.optional_attributes import describe
+from metagym.optional_attributes import describe, without_addresses
 from metagym.reflectors import Reflector, ReflectorSpec
 from metagym.reflectors.protocol import check_replayed
 from metagym.runs import MANIFEST, TUNED, RunFolder, read_manifest, read_record
@@ -81,10 +83,31 @@ def tune_constant_prompt(
     return tuned
 
 
+def recorded_constant_prompt(
+    env: gymnasium.Env[Any, Any],
+    reflector: Reflector,
+    *,
+    train_families: Sequence[str],
+    config: EvaluationConfig,
+    path: Path,
+) -> str | None:
+    """Return the prompt that was tuned in the folder, or None if the tuning is not finished. Nothing is played.
+
+    Raises:
+        RunFolderError: the folder holds the tuning of another reflector or protocol.
+    """
+    about: dict[str, Any] = {"arm": "tuning", "kind": "tuning", "learn_from": None, "optimizer": None}
+    prepared = prepare_evaluation(env, reflector, tuning_config(config, train_families), **about)
+    with RunFolder.open(path) as run:
+        check_unchanged(run, prepared.manifest)
+    return read_record(path / TUNED, TunedPrompt).prompt if (path / TUNED).exists() else None
+
+
 def tuning_folder(folder: Path, method: str, reflector: Reflector) -> Path:
     """Return the folder in `folder` for the tuning around a method, which is named as a folder."""
     first = folder / "tuning"  # folders of 0.1 have one for all methods
-    if (first / MANIFEST).exists() and read_manifest(first).reflector == describe(reflector):
+    own = without_addresses(describe(reflector))
+    if (first / MANIFEST).exists() and without_addresses(read_manifest(first).reflector) == own:
         return first
     return folder / f"tuning-{method}"
 

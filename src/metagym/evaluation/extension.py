@@ -9,15 +9,16 @@ from typing import Any
 import gymnasium
 
 from metagym.errors import ConfigError, RunFolderError
-from metagym.evaluation.campaign import CAMPAIGN, Campaign, Evaluated, OnArm, OnEpisode, check_campaign, run_campaign
+from metagym.evaluation.campaign import Evaluated, OnArm, OnEpisode, check_begun_arms, run_campaign
+from metagym.evaluation.campaign_folder import CAMPAIGN, Campaign, arm_name, folder_name, folder_of, read_reflector
 from metagym.evaluation.config import EvaluationConfig
-from metagym.evaluation.controls import CONTROLS
-from metagym.evaluation.protocol import Prepared, evaluate, prepare_evaluation
+from metagym.evaluation.preset import with_sampling
+from metagym.evaluation.protocol import evaluate, prepare_evaluation
 from metagym.evaluation.report import EvaluationReport
-from metagym.evaluation.store import check_unchanged, looks_of, report_of
+from metagym.evaluation.store import check_unchanged, looks_of, record_extension, report_of
 from metagym.optimizers import Optimizer
 from metagym.reflectors import ReflectorSpec
-from metagym.runs import MANIFEST, AddedSeeds, RunFolder, read_manifest, read_record
+from metagym.runs import MANIFEST, RunFolder, read_record
 
 
 def extend(
@@ -65,22 +66,23 @@ def extend_campaign(
             "cannot be extended; for an evaluation that was made in Python: metagym.evaluation.extension.extend."
         )
     campaign = read_record(Path(path) / CAMPAIGN, Campaign)
-    arms = [file.parent for file in sorted(Path(path).glob(f"*/*/{MANIFEST}"))]
-    arms = [arm for arm in arms if (read_manifest(arm).evaluation or {}).get("kind") != "tuning"]
-    for arm in arms:  # all of them, before the first one is changed
-        with RunFolder.open(arm) as run:
-            _check(run, num_seeds)
-    # A later call may have added controls, which the campaign's own file does not know.
-    played = {(read_manifest(arm).evaluation or {}).get("arm") for arm in arms}
-    controls = tuple(dict.fromkeys([*campaign.controls, *(name for name in CONTROLS if name in played)]))
     preset = campaign.preset.model_copy(update={"num_seeds": num_seeds})
-    campaign = campaign.model_copy(update={"preset": preset, "controls": controls})
-
-    def check(arm: Path, prepared: Prepared) -> None:
-        with RunFolder.open(arm) as run:
-            check_unchanged(run, prepared.manifest, adds_seeds=True)
-
-    check_campaign(campaign, path, check)
+    actor = with_sampling(campaign.actor, preset.sampling)
+    spec = with_sampling(read_reflector(campaign.reflector), preset.reflector_sampling)
+    arms = []
+    for environment, config in preset.configs():  # all of them, before the first one is changed
+        folder = folder_of(path, environment, config)
+        for name in (arm_name(spec), *campaign.controls):
+            arms.append(folder / folder_name(name))
+            if not (arms[-1] / MANIFEST).exists():
+                raise RunFolderError(
+                    f"Expected every arm of the campaign to be finished; {name!r} has not begun in {folder}. Finish it "
+                    "first: give the command again that began it."
+                )
+            with RunFolder.open(arms[-1]) as run:
+                if name == arm_name(spec) or looks_of(run) != (num_seeds,):  # a control may have begun with them
+                    _check(run, num_seeds)
+        check_begun_arms(spec, environment, config, actor, campaign.controls, folder, adds_seeds=True)
     for arm in arms:
         record_extension(arm, num_seeds)
     return run_campaign(
@@ -88,19 +90,11 @@ def extend_campaign(
         actor=campaign.actor,
         reflector=campaign.reflector,
         path=path,
-        controls=controls,
+        controls=campaign.controls,
         budget=campaign.budget if budget is None else budget,
         on_arm=on_arm,
         on_episode=on_episode,
     )
-
-
-def record_extension(path: str | Path, num_seeds: int) -> None:
-    """Record in the run folder that its evaluation has `num_seeds` seeds from now on; a second call does nothing."""
-    with RunFolder.open(path, writing=True) as run:
-        for look in (*looks_of(run)[1:], num_seeds):  # with a look whose record was lost
-            if run.get(AddedSeeds, look) is None:
-                run.put(look, AddedSeeds(num_seeds=look))
 
 
 def _check(run: RunFolder, num_seeds: int) -> None:
@@ -113,7 +107,10 @@ def _check(run: RunFolder, num_seeds: int) -> None:
     is_begun = looks[-1] == num_seeds
     wanted = len(report.config.families) * looks[-1]
     if not is_begun and len(report.prompts) < wanted:
+        remedy = "give the command again that began it"
+        if len(looks) > 1:
+            remedy = f"extend it to {looks[-1]} seeds (--seeds {looks[-1]})"
         raise RunFolderError(
             f"{run.path} is not finished: {len(report.prompts)} of {wanted} meta-episodes have test scores. Finish it "
-            "first: give the command again that began it."
+            f"first: {remedy}."
         )

@@ -24,6 +24,7 @@ from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.gains import MeasurementTable, mean_of
 from metagym.evaluation.learning import learn
 from metagym.evaluation.plan import Plan
+from metagym.evaluation.protocol import Prepared
 from metagym.evaluation.report import SCRIPTED_NOTE
 from metagym.evaluation.scale import ScoreScale, scale_of
 from metagym.evaluation.scoring import Loop, Request, Scorer
@@ -104,11 +105,7 @@ def evaluate_stream(
     """
     config.check_stream()
     meta_env = meta_env_of(env)
-    policy = make_reflector(reflector, demo=meta_env.make_demo_reflector)
-    # Nothing is chosen in a stream, so that no validation tasks are needed.
-    plan = Plan(meta_env, config.model_copy(update={"num_validation": 1, "replay": False}), {}, arm, kind)
-    manifest = plan.manifest(env, policy)
-    manifest = manifest.model_copy(update={"evaluation": {**(manifest.evaluation or {}), "protocol": "stream"}})
+    plan, policy, _, manifest = prepare_stream(env, reflector, config, arm=arm, kind=kind)
     store = open_store(path, manifest)
     with contextlib.closing(store):
         scorer = Scorer(meta_env, store, {"test": plan.roles["test"]}, retries=config.retries)
@@ -120,6 +117,24 @@ def evaluate_stream(
         report = _report(plan, store, loops)
         write_report(store, report)
         return report
+
+
+def prepare_stream(
+    env: gymnasium.Env[Any, Any],
+    reflector: ReflectorSpec | Mapping[str, Any] | str,
+    config: EvaluationConfig,
+    *,
+    arm: str,
+    kind: ArmKind,
+) -> Prepared:
+    """Return all that is decided before the first episode of a stream; see `evaluate_stream`."""
+    meta_env = meta_env_of(env)
+    policy = make_reflector(reflector, demo=meta_env.make_demo_reflector)
+    # Nothing is chosen in a stream, so that no validation tasks are needed.
+    plan = Plan(meta_env, config.model_copy(update={"num_validation": 1, "replay": False}), {}, arm, kind)
+    manifest = plan.manifest(env, policy)
+    evaluation = {**(manifest.evaluation or {}), "protocol": "stream"}
+    return Prepared(plan, policy, None, manifest.model_copy(update={"evaluation": evaluation}))
 
 
 def _loop(plan: Plan, seed: int) -> Loop:

@@ -54,11 +54,14 @@ def copied(
 
 
 def keep_copies(store: RecordStore, loop: Loop, history: Sequence[MetaStep], others: Sequence[Trajectory]) -> None:
-    """Keep the copies in a meta-episode's last prompt from its episodes, if not also from `sp_0` or `others`."""
+    """Keep the copies in a meta-episode's last prompt from its episodes, if not also from `sp_0` or `others`.
+
+    The record of an only seed is replaced once a second seed is there to show the language of the family.
+    """
     learned_on = [item for meta_step in history for item in meta_step.trajectories]
     found = copied(loop.prompts[-1], learned_on, others=others, first_prompt=loop.prompts[0])
     record = Copies(family=loop.family, seed=loop.seed, **dict(found))
-    if store.get(Copies, record.key) is None:
+    if store.get(Copies, record.key) != record:
         store.put(record.key, record)
 
 

@@ -18,6 +18,7 @@ from metagym.optional_attributes import extension_of
 from metagym.rollout import Recorder
 from metagym.runs import Measurement, RecordStore, Role, RunFolder, measure
 from metagym.runs.earlier_use import keeping_model_calls
+from metagym.runs.measurements import arm_of
 from metagym.types import Episode, MetaStep, Reflection, Task, Trajectory
 
 CHUNK = 1_024
@@ -68,10 +69,7 @@ class Request:
 
     def episodes(self) -> list[Episode]:
         """Return the episodes to play."""
-        # Each prompt has its own chance: two that are equal are two samples, as in an A/A run.
-        arm = f"{self.loop.name}/{self.role.value}"
-        if self.role in (Role.VALIDATION, Role.REPLAY, Role.STREAM_TEST, Role.KINDS_BEFORE, Role.KINDS_AFTER):
-            arm = f"{arm}-{self.index}"
+        arm = arm_of(self.loop.name, self.role, self.index)
         run_seed = int(np.random.default_rng(self.loop.rng_seed).integers(2**31))  # as in the meta-episode
         return episodes_on(self.tasks, self.prompt, run_seed=run_seed, arm=arm, meta_step=self.loop.num_steps)
 

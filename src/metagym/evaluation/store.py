@@ -74,6 +74,15 @@ def with_num_seeds(measurement: Mapping[str, Any], num_seeds: int) -> dict[str, 
     return {**measurement, "evaluation": {**measurement["evaluation"], "num_seeds": num_seeds}}
 
 
+def record_extension(path: str | Path, num_seeds: int) -> None:
+    """Record in the run folder that its evaluation has `num_seeds` seeds from now on; a second call does nothing."""
+    with RunFolder.open(path, writing=True) as run:
+        first, *later = looks_of(run)
+        for look in (*later, num_seeds):  # with a look whose record was lost
+            if look != first and run.get(AddedSeeds, look) is None:
+                run.put(look, AddedSeeds(num_seeds=look))
+
+
 def report_of(store: RecordStore) -> EvaluationReport:
     """Return the report of an evaluation as far as it got; in a run folder it is written to `report.json` as well."""
     manifest = store.manifest

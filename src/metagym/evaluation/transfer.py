@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metagym.env import MetaEnv, meta_env_of
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, TasksExhaustedError
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.evaluation.scale import ScoreScale
 from metagym.optional_attributes import extension_of
@@ -59,12 +59,15 @@ def transfer_matrix(
     declared = _declared_scale(list(sources.values()))
     width = 0.0
     scripted = any(report.scripted for report in sources.values())
+    drawn: dict[str, dict[str, tuple[Task, ...]]] = {}
+    for name, env in targets.items():  # all of them, before anything is played
+        own = meta_env_of(env).families
+        wanted = own if families is None else [item for item in families if item in own]
+        drawn[name] = draw_test_tasks(meta_env_of(env), num_test=num_test, task_seed=task_seed, families=wanted)
     for name, env in targets.items():
         meta_env = meta_env_of(env)
-        wanted = meta_env.families if families is None else [item for item in families if item in meta_env.families]
         scripted = scripted or extension_of(meta_env.actor).scripted
-        for family in wanted:
-            tasks = _test_tasks(meta_env, family, num_test, task_seed)
+        for family, tasks in drawn[name].items():
             gains, scale = _gains(meta_env, list(rows.values()), tasks, declared)
             resolution, bounds, width = scale.of_one_in(len(tasks)), scale.of_differences, max(width, scale.width)
             columns[f"{name}: {family}"] = [mean_interval(row, resolution=resolution, bounds=bounds) for row in gains]
@@ -109,8 +112,7 @@ def transfer_to(
         raise ConfigError(f"Expected arms of different names with equal seeds, got {[item.arm for item in reports]}.")
     gains: dict[str, list[npt.NDArray[np.float64]]] = {arm: [] for arm in arms}
     scales = []
-    for family in meta_env.families:
-        tasks = _test_tasks(meta_env, family, num_test, task_seed)
+    for tasks in draw_test_tasks(meta_env, num_test=num_test, task_seed=task_seed).values():
         rows, scale = _gains(meta_env, list(arms.values()), tasks, _declared_scale(reports))
         scales.append(scale)
         for report, row in zip(reports, rows, strict=True):
@@ -156,9 +158,26 @@ def _is_shown(estimate: Estimate) -> bool:
     return estimate.adjusted_p is not None and estimate.adjusted_p < ALPHA
 
 
-def _test_tasks(env: MetaEnv, family: str, num_test: int, task_seed: int) -> tuple[Task, ...]:
-    rng = np.random.default_rng(derive_seed("transfer", task_seed, family))
-    return env.task_set.draw(num_test, rng=rng, families=[family], split="test")
+def draw_test_tasks(
+    env: MetaEnv, *, num_test: int, task_seed: int = 0, families: Sequence[str] | None = None
+) -> dict[str, tuple[Task, ...]]:
+    """Return the tasks of each family that prompts from elsewhere are scored on. Nothing is played.
+
+    Raises:
+        TasksExhaustedError: a family has too few test tasks.
+    """
+    drawn = {}
+    for family in env.families if families is None else families:
+        rng = np.random.default_rng(derive_seed("transfer", task_seed, family))
+        try:
+            drawn[family] = env.task_set.draw(num_test, rng=rng, families=[family], split="test")
+        except TasksExhaustedError as error:
+            found = "" if error.num_left is None else f", and there are {error.num_left}"
+            raise TasksExhaustedError(
+                f"Family {family!r} has too few test tasks to score prompts on: {num_test} are asked for{found}. Lower "
+                "num_test (on the command line: --option num_test=N)."
+            ) from error
+    return drawn
 
 
 def _gains(

@@ -15,6 +15,7 @@ from metagym.errors import ConfigError, RunFolderError
 from metagym.evaluation.comparison import differences
 from metagym.files import write_whole
 from metagym.imports import require
+from metagym.optional_attributes import without_addresses
 from metagym.rendering import plural, visible
 from metagym.report import table_rows
 from metagym.report.embedded_episodes import pack, pack_episodes
@@ -124,7 +125,7 @@ def arrange(runs: Sequence[Run]) -> list[list[Run]]:
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        name = digest(run.manifest.measurement) if run.report and run.manifest else str(run.path)
+        name = digest(without_addresses(run.report.measurement)) if run.report else str(run.path)
         groups.setdefault(name, []).append(run)
     found = [_in_order(group) for group in groups.values()]
     return sorted(found, key=lambda group: group[0].arm_kind == "tuning")

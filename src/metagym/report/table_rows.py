@@ -14,6 +14,7 @@ from metagym.evaluation.arena import Standings
 from metagym.evaluation.comparison import Comparison, compare
 from metagym.evaluation.output.tables import effort_cells, rank_text
 from metagym.evaluation.variance import noise_in_words, noise_sources, what_it_buys
+from metagym.optional_attributes import without_addresses
 from metagym.rendering import duration_text, plural
 from metagym.report.number_format import format_interval, format_mean, format_number, format_p
 from metagym.report.run_reading import Run
@@ -248,8 +249,8 @@ def fingerprints(group: Sequence[Run]) -> list[Row]:
         {
             "name": run.name,
             "path": str(run.path),
-            "measurement": digest(run.manifest.measurement),
-            "arm": digest(run.manifest.arm),
+            "measurement": digest(without_addresses(run.manifest.measurement)),
+            "arm": digest(without_addresses(run.manifest.arm)),
             "measurement_json": _json(run.manifest.measurement),
             "arm_json": _json(run.manifest.arm),
             "options_json": _json(run.manifest.model_dump(mode="json", include=OPTIONS)),

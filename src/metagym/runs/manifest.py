@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import field_validator
 
 from metagym.errors import RunFolderError
+from metagym.optional_attributes import without_addresses
 from metagym.types import SCHEMA_VERSION, Json, Record, Text
 
 MANIFEST = "manifest.json"
@@ -151,12 +152,14 @@ def differing_fields(then: Any, now: Any, path: str = "") -> Iterator[tuple[str,
 def differences_in_words(then: Any, now: Any, form: str) -> list[str]:
     """Return each field that differs, its path and both values in `form`; the digest of a role's tasks is not shown.
 
+    The address of a server is no part of a measurement or an arm, so that it may differ.
+
     >>> then, now = {"num_test": 10, "task_lists": {"test": "3fa8"}}, {"num_test": 20, "task_lists": {"test": "9bc2"}}
     >>> differences_in_words(then, now, "{}: was {}, is {}")
     ['num_test: was 10, is 20', 'the tasks of the role test differ']
     """
     found = []
-    for path, one, two in differing_fields(then, now):
+    for path, one, two in differing_fields(without_addresses(then), without_addresses(now)):
         fields = path.split(".")
         is_task_list = "task_lists" in fields[:-1] and one and two
         said = form.format(path, f"{one!r:.80}", f"{two!r:.80}")

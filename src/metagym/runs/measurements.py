@@ -153,6 +153,17 @@ class AddedSeeds(Record):
         return self.num_seeds
 
 
+def arm_of(loop: str, role: Role, index: int) -> str:
+    """Return the arm of the episodes of a measurement in the meta-episode named `loop`.
+
+    Each prompt has its own chance: two that are equal are two samples, as in an A/A run.
+    """
+    if role is Role.ONLINE:
+        return loop
+    is_numbered = role in (Role.VALIDATION, Role.REPLAY, Role.STREAM_TEST, Role.KINDS_BEFORE, Role.KINDS_AFTER)
+    return f"{loop}/{role.value}-{index}" if is_numbered else f"{loop}/{role.value}"
+
+
 def measure(
     family: str, seed: int, role: Role, *, index: int, prompt: str, trajectories: tuple[Trajectory, ...]
 ) -> Measurement:

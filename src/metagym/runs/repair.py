@@ -91,7 +91,11 @@ def repair_run(path: str | Path) -> Repair:
             raise RunFolderError(f"{path} was written by another version: {error}. Install that version.") from error
         except OSError as error:
             raise RunFolderError(f"Expected a run folder that can be written to at {path}: {error}.") from error
-    resume = f"metagym resume {path}" if manifest.kind == "run" else "give the command again that began it"
+    resume = (
+        f"metagym resume {path}"
+        if manifest.kind == "run"
+        else "give the command again that began it, or that extended it"
+    )
     files = dict.fromkeys(f"{path / item.file}{REMOVED}" for item in removed)
     return Repair(removed=tuple(removed), written=tuple(files), num_kept=num_kept, resume=resume)
 

@@ -10,18 +10,8 @@ from metagym.env import meta_env_of
 from metagym.errors import ContentFilterError, ContextOverflowError
 from metagym.registration import make
 from metagym.runs import RunFolder
-from metagym.types import Action, Episode, Observation, Record, Step, StopReason, Text, Trajectory
-
-
-class Difference(Record):
-    """The first difference between a recorded episode and the episode played again."""
-
-    task_id: Text
-    step: int
-    """Number of the step, from 0; the last step if only the end differs."""
-    field: Text
-    recorded: Text
-    again: Text
+from metagym.runs.log_check import Difference, log_differences
+from metagym.types import Action, Episode, Observation, Record, Step, StopReason, Trajectory
 
 
 class Verification(Record):
@@ -32,7 +22,7 @@ class Verification(Record):
     num_skipped: int
     """Episodes that failed for infrastructure reasons: they cannot be compared."""
     differences: tuple[Difference, ...]
-    """The first difference of each episode that has one."""
+    """The first difference of each episode that has one, then those of the meta-steps or measurements."""
 
 
 class RecordedActor:
@@ -56,6 +46,9 @@ class RecordedActor:
 def verify_run(path: str | Path) -> Verification:
     """Play all episodes of a run folder again, in new inner environments, and compare them with their records.
 
+    The rewards of meta-steps and the measurements of an evaluation are compared with these episodes. None of them may
+    be missing, except the last ones of a run that is not finished.
+
     Raises:
         RunFolderError: the folder holds no run.
         ConfigError: the environment of the run is not deterministic, or does not exist any more.
@@ -66,7 +59,11 @@ def verify_run(path: str | Path) -> Verification:
     options = {**run.manifest.env_options, "actor": RecordedActor(trajectories), "budget": {}}
     with contextlib.closing(make(run.manifest.env_id, **options)) as env:
         again = meta_env_of(env).play([trajectory.episode for trajectory in trajectories])
-    differences = (first_difference(before, after) for before, after in zip(trajectories, again, strict=True))
+    pairs = list(zip(trajectories, again, strict=True))
+    differences = [first_difference(before, after) for before, after in pairs]
+    replayed = [before.model_copy(update={"steps": after.steps, "score": after.score}) for before, after in pairs]
+    failed = [item for item in recorded if item.stop_reason is StopReason.ERROR]
+    differences += log_differences(run, [*replayed, *failed])
     return Verification(
         num_episodes=len(trajectories),
         num_steps=sum(len(item.steps) for item in trajectories),
@@ -76,15 +73,16 @@ def verify_run(path: str | Path) -> Verification:
 
 
 def first_difference(recorded: Trajectory, again: Trajectory) -> Difference | None:
-    """Return the first difference in an observation, a command or a score, or None."""
+    """Return the first difference in a step, the number of steps or the end, or None."""
     steps = enumerate(zip(recorded.steps, again.steps, strict=False))
     ends = ("final_observation", "stop_reason", "stop_detail", "success", "score", "error")
     compared: list[tuple[int, str, Record, Record]] = [
         *((number, field, before, after) for number, (before, after) in steps for field in Step.model_fields),
         *((max(0, len(recorded.steps) - 1), field, recorded, again) for field in ends),
     ]
-    for number, field, one, other in compared:
-        before, after = getattr(one, field), getattr(other, field)
+    values = [(number, field, getattr(one, field), getattr(other, field)) for number, field, one, other in compared]
+    values.append((max(0, len(recorded.steps) - 1), "number of steps", len(recorded.steps), len(again.steps)))
+    for number, field, before, after in values:
         if before != after:
             task_id = recorded.task.id
             return Difference(task_id=task_id, step=number, field=field, recorded=str(before), again=str(after))

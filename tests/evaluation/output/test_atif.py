@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from metagym.errors import ConfigError
 from metagym.evaluation import EvaluationConfig, evaluate
 from metagym.evaluation.output.atif import to_atif, write_atif
 from metagym.evaluation.output.exports import COLUMNS, write_parquet
@@ -44,6 +45,19 @@ def test_every_episode_is_a_document_that_the_atif_package_accepts(run: Path, tm
         document = atif.Trajectory.model_validate(json.loads(file.read_text(encoding="utf-8")))
         assert document.schema_version == "ATIF-v1.7"
         assert [step.source for step in document.steps[:3]] == ["system", "user", "agent"]
+
+
+def test_a_folder_with_documents_of_another_export_is_refused(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "atif"
+    folder.mkdir()
+    (folder / "notes.json").write_text("{}")
+    with RunFolder.open(run) as record:
+        number = write_atif(record, folder)
+        before = {file: file.read_bytes() for file in folder.iterdir()}
+        refusal = f"got {number} documents of an earlier export, .* Remove them, or name another folder"
+        with pytest.raises(ConfigError, match=refusal):
+            write_atif(record, folder)
+    assert {file: file.read_bytes() for file in folder.iterdir()} == before
 
 
 def test_a_models_reply_keeps_its_tokens_and_its_reasoning() -> None:

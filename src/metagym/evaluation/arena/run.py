@@ -8,12 +8,14 @@ An arena that was stopped resumes when it is run again with the same folder.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
-import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+
+import gymnasium
 
 from metagym.actor import ActorSpec
 from metagym.budget import Budget
@@ -26,10 +28,10 @@ from metagym.evaluation.campaign import (
     check_configs,
     control_arms,
     evaluate_arms,
-    folder_name,
-    folder_of,
+    manifest_of,
     opened,
 )
+from metagym.evaluation.campaign_folder import check_begun, folder_name, folder_of
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import WITHOUT_REFLECTION, Arm
 from metagym.evaluation.output.exports import write_standings
@@ -91,26 +93,44 @@ def run_arena(
         )
     actor, model = with_sampling(actor, preset.sampling), with_sampling(model, preset.reflector_sampling)
     check_configs(arena_configs(preset), actor, controls=preset.controls)
+    places = arena_configs(with_members(preset))
+    for environment, config in places:
+        folder = folder_of(path, environment, config)
+        if folder.exists():
+            with opened(environment, config.num_steps, actor) as (env, meta_env):
+                entrants = _entrants(methods, model, meta_env, config)
+                arms = _arms(env, entrants, environment, config, preset.controls, folder, is_playing=False)
+                check_begun(folder, arms, functools.partial(manifest_of, env, config))
     bouts = []
-    for environment, config in arena_configs(with_members(preset)):
+    for environment, config in places:
         folder = folder_of(path, environment, config)
         with opened(environment, config.num_steps, actor, budget=limits, on_episode=on_episode) as (env, meta_env):
             load_usage(folder, meta_env.ledger)
             entrants = _entrants(methods, model, meta_env, config)
-            around = next((item for item in entrants if item.name != BASELINE), entrants[0])
-            controls = control_arms(env, around.reflector, environment, config, preset.controls, folder, around.name)
-            arms = itertools.chain(
-                (Arm(item.name, item.reflector, optimizer=item.optimizer) for item in entrants),
-                (
-                    arm._replace(name=f"{arm.name} ({around.name})", optimizer=_optimizer_of(arm, around, config))
-                    for arm in controls
-                ),
-            )
+            arms = _arms(env, entrants, environment, config, preset.controls, folder)
             reports = evaluate_arms(env, arms, config, folder, on_arm)
         standings = build_standings(reports, folder.name, baseline=BASELINE)
         write_standings(standings, folder)
         bouts.append(Bout(folder, tuple(reports), standings))
     return bouts
+
+
+def _arms(
+    env: gymnasium.Env[Any, Any],
+    entrants: Sequence[Entrant],
+    environment: PresetEnvironment,
+    config: EvaluationConfig,
+    controls: Sequence[str],
+    folder: Path,
+    *,
+    is_playing: bool = True,
+) -> Iterator[Arm]:
+    """Yield the arms of the methods, and then the controls around the first one that is not `fixed`."""
+    yield from (Arm(item.name, item.reflector, optimizer=item.optimizer) for item in entrants)
+    around = next((item for item in entrants if item.name != BASELINE), entrants[0])
+    about = (environment, config, controls, folder, around.name)
+    for arm in control_arms(env, around.reflector, *about, is_playing=is_playing):
+        yield arm._replace(name=f"{arm.name} ({around.name})", optimizer=_optimizer_of(arm, around, config))
 
 
 def _optimizer_of(control: Arm, around: Entrant, config: EvaluationConfig) -> Optimizer:

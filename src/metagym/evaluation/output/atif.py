@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Final
 
 from metagym._version import __version__
 from metagym.actor.tool_turns import ReplyCall, ToolTurn, turns_of
+from metagym.errors import ConfigError
+from metagym.rendering import plural
 from metagym.runs import RunFolder
 from metagym.runs.store import writing_to
 from metagym.types import Step, Trajectory
 
 ATIF_VERSION: Final = "ATIF-v1.7"
+_DOCUMENT: Final = re.compile(r"\d{5,}\.json")
 
 
 def write_atif(run: RunFolder, folder: str | Path) -> int:
-    """Write every episode as one ATIF document, `00000.json` and so on; return the number of documents."""
+    """Write every episode as one ATIF document, `00000.json` and so on; return the number of documents.
+
+    Raises:
+        ConfigError: the folder holds documents of an earlier export; nothing was written.
+    """
     place = Path(folder)
     with writing_to(place):
         place.mkdir(parents=True, exist_ok=True)
+        left = sum(_DOCUMENT.fullmatch(file.name) is not None for file in place.iterdir())
+    if left:
+        raise ConfigError(
+            f"Expected a folder without episodes at {place}, got {plural(left, 'document')} of an earlier export, "
+            "which would mix with these. Remove them, or name another folder."
+        )
     model = run.manifest.measurement.get("actor")
     while isinstance(model, dict):  # the fingerprint of the actor holds that of its model, which holds its name
         model = model.get("model")
