@@ -97,10 +97,10 @@ def keep_trace(error: BaseException, trace: UserTrace) -> None:
     vars(error)[_KEPT] = trace
 
 
-def without_addresses(text: str) -> str:
+def mask_addresses(text: str) -> str:
     """Return the text without the addresses of servers: records are passed on, and addresses are not meant for others.
 
-    >>> without_addresses("http://10.1.2.3:8000/v1 does not answer: Connect call failed ('10.1.2.3', 8000)")
+    >>> mask_addresses("http://10.1.2.3:8000/v1 does not answer: Connect call failed ('10.1.2.3', 8000)")
     'http://... does not answer: Connect call failed (...)'
     """
     return _ADDRESS.sub(r"\1\2\3...", text)

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar
 
 from metagym.budget import Attempt, AttemptOutcome, Ledger, Prices, current_purpose, open_ledger
-from metagym.errors import ConfigError, ContextOverflowError, ConversationError, ModelError, without_addresses
+from metagym.errors import ConfigError, ContextOverflowError, ConversationError, ModelError, mask_addresses
 from metagym.models.cassette import open_cassette
 from metagym.models.chat import Call, ChatModel
 from metagym.models.client_config import ClientConfig
@@ -156,11 +156,11 @@ class Booking:
 
     def refused(self, reason: str) -> None:
         """Settle the attempt: nothing was paid."""
-        self._settle("refused", reason=without_addresses(reason), cost=None)
+        self._settle("refused", reason=mask_addresses(reason), cost=None)
 
     def unknown(self, reason: str) -> None:
         """Settle the attempt: it was cut off on the way, or the server did not count it."""
-        self._settle("unknown", reason=without_addresses(reason))
+        self._settle("unknown", reason=mask_addresses(reason))
 
     def replayed(self, usage: Usage, exchange: int) -> None:
         """Book a reply from a cassette: nothing was paid, and no budget of the run is used."""

@@ -26,7 +26,7 @@ from metagym.errors import (
     ContextOverflowError,
     ConversationError,
     ModelUnavailableError,
-    without_addresses,
+    mask_addresses,
 )
 from metagym.models.chat import Call, ChatModel
 from metagym.optional_attributes import describe
@@ -132,7 +132,7 @@ class Cassette:
             reply = f'{{"completion":{outcome.model_dump_json()}}}'
         else:
             name = "overflow" if isinstance(outcome, ContextOverflowError) else outcome.stop_reason
-            reply = json.dumps({name: without_addresses(str(outcome))})
+            reply = json.dumps({name: mask_addresses(str(outcome))})
         request = _Request(model, messages, call)
         rows = [(key, json.dumps(message)) for key, message in zip(request.digests, messages, strict=True)]
         stored = json.dumps({"model": request.model, "messages": request.digests})

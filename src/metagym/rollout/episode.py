@@ -11,7 +11,7 @@ from typing import Any
 
 from metagym.actor import Actor
 from metagym.config import RolloutConfig
-from metagym.errors import ContractError, ConversationError, user_trace, with_place, without_addresses
+from metagym.errors import ContractError, ConversationError, mask_addresses, user_trace, with_place
 from metagym.optional_attributes import Extension, extension_of
 from metagym.rollout.remote import RemoteRollout
 from metagym.tools import call_problem, read_call
@@ -111,7 +111,7 @@ async def run_episode(
 
 def failed_episode(episode: Episode, actor: Actor, steps: Sequence[Step], failure: BaseException) -> Trajectory:
     """Return the record of an episode that failed for infrastructure reasons, with the steps before the failure."""
-    error, traceback = map(without_addresses, (with_place(failure), user_trace(failure).text))
+    error, traceback = map(mask_addresses, (with_place(failure), user_trace(failure).text))
     about = {"stop_reason": StopReason.ERROR, "error": error, "traceback": traceback}
     return _record(episode, actor, steps, final_observation=None, **about)
 
