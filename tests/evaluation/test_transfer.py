@@ -97,7 +97,7 @@ def test_intervals_of_gains_end_at_the_bounds_of_the_scores(make_gates: MakeGate
 def test_the_tasks_of_all_targets_are_drawn_before_anything_is_played(make_gates: MakeGates) -> None:
     config = EvaluationConfig(families=FAMILIES[:1], num_steps=1, num_seeds=1, num_validation=1, num_test=1)
     report = evaluate(make_gates(), planted.Oracle(), config=config)
-    wide = make_gates()
+    wide = make_gates(families=FAMILIES[:1])
     wide.on_episode = lambda trajectory: pytest.fail("an episode was played")
     refusal = r"too few test tasks .* 200 are asked for, .* Lower num_test"
     with (
