@@ -3,7 +3,7 @@
     python benchmarks/reference_prompts.py CASSETTE --worlds Gates [--model FILE.gguf] [--out FILE]
 
 With a model, the replies that the cassette does not hold are asked for, so a run that was stopped goes on. Without one,
-all is played again from the cassette (`CASSETTE.gz` is read as well) through the real environments, and the same table
+all is played again from the cassette (`CASSETTE.xz` is read as well) through the real environments, and the same table
 is printed. `--out` writes each episode as one line of JSON. The worlds need their extras (Tools needs bfcl-eval), and
 a model needs the extra local. Tools has a cassette of its own. See docs/results/plan.md.
 """
@@ -11,8 +11,8 @@ a model needs the extra local. Tools has a cassette of its own. See docs/results
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
+import lzma
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -219,11 +219,11 @@ def print_results(model: str, results: Mapping[str, Mapping[str, Sequence[float]
 
 
 def unpacked(path: Path, folder: str) -> Path:
-    """Return the cassette as a file that can be opened; `.gz` is unpacked into `folder`."""
-    if path.suffix != ".gz":
+    """Return the cassette as a file that can be opened; `.xz` is unpacked into `folder`."""
+    if path.suffix != ".xz":
         return path
     target = Path(folder) / path.stem
-    target.write_bytes(gzip.decompress(path.read_bytes()))
+    target.write_bytes(lzma.decompress(path.read_bytes()))
     return target
 
 

@@ -3,7 +3,7 @@
     python benchmarks/reference_reflectors.py CASSETTE OUT [--model FILE.gguf] [--laws 5] [--figure FILE]
 
 OUT is the arena's folder; a run that was stopped goes on. With a model, the replies that the cassette does not hold are
-asked for. Without one, all is played again from the cassette (`CASSETTE.gz` is read as well), and the same table is
+asked for. Without one, all is played again from the cassette (`CASSETTE.xz` is read as well), and the same table is
 printed. See docs/results/plan.md.
 """
 

@@ -35,7 +35,7 @@ def test_a_cassette_plays_the_table_of_the_page(name: str, tmp_path: Path) -> No
     package = NEEDS.get(PLAYED[name][1])
     if package is not None and importlib.util.find_spec(package) is None:
         pytest.skip(f"needs the package {package}")
-    cassette, episodes = FOLDER / "cassettes" / f"{name}.gz", tmp_path / "episodes.jsonl"
+    cassette, episodes = FOLDER / "cassettes" / f"{name}.xz", tmp_path / "episodes.jsonl"
     script = [sys.executable, str(FOLDER / "reference_prompts.py"), str(cassette), *PLAYED[name]]
     done = subprocess.run([*script, "--out", str(episodes)], capture_output=True, text=True, check=True)
     assert done.stdout in PAGE.read_text(encoding="utf-8")
@@ -67,7 +67,7 @@ def test_the_environment_answers_the_commands_of_the_example_run_as_it_did() -> 
 
 
 def test_every_cassette_is_played() -> None:
-    assert {path.stem for path in (FOLDER / "cassettes").iterdir()} == PLAYED.keys()
+    assert {path.stem for path in (FOLDER / "cassettes").iterdir()} == set(PLAYED)
     assert sum(path.stat().st_size for path in (FOLDER / "cassettes").iterdir()) < 5_000_000
 
 
