@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import lzma
 import re
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 
+from metagym.models import Cassette
 from metagym.runs.verification import verify_run
 from metagym.statistics import holm
 from tests.conftest import ROOT
@@ -25,6 +28,8 @@ PLAYED = {
     "prompts-minihack-1.5b": ("--worlds", "MiniHack"),
     "prompts-tools-1.5b": ("--worlds", "Tools"),
 }
+UNFINISHED = "reflectors-gates-1.5b"
+"""The replies of question (b) so far; its table comes when all arms are played."""
 NEEDS = {"ALFWorld": "alfworld", "MiniHack": "nle", "Tools": "bfcl_eval"}
 
 
@@ -66,8 +71,17 @@ def test_the_environment_answers_the_commands_of_the_example_run_as_it_did() -> 
     assert (report.num_episodes, report.differences) == (16, ())
 
 
+def test_the_replies_so_far_are_whole_and_of_one_model(tmp_path: Path) -> None:
+    path = tmp_path / UNFINISHED
+    path.write_bytes(lzma.decompress((FOLDER / "cassettes" / f"{UNFINISHED}.xz").read_bytes()))
+    with closing(Cassette(path, mode="replay")) as cassette:
+        assert cassette.damaged() == []
+        models = [cassette.models(role) for role in ("actor", "reflector")]
+    assert {item["sha256"][:12] for item in sum(models, [])} == {"cc324af070c2"}
+
+
 def test_every_cassette_is_played() -> None:
-    assert {path.stem for path in (FOLDER / "cassettes").iterdir()} == set(PLAYED)
+    assert {path.stem for path in (FOLDER / "cassettes").iterdir()} == {*PLAYED, UNFINISHED}
     assert sum(path.stat().st_size for path in (FOLDER / "cassettes").iterdir()) < 5_000_000
 
 
