@@ -76,8 +76,8 @@ def test_the_replies_so_far_are_whole_and_of_one_model(tmp_path: Path) -> None:
     path.write_bytes(lzma.decompress((FOLDER / "cassettes" / f"{UNFINISHED}.xz").read_bytes()))
     with closing(Cassette(path, mode="replay")) as cassette:
         assert cassette.damaged() == []
-        models = [cassette.models(role) for role in ("actor", "reflector")]
-    assert {item["sha256"][:12] for item in sum(models, [])} == {"cc324af070c2"}
+        models = [*cassette.models("actor"), *cassette.models("reflector")]
+    assert {item["sha256"][:12] for item in models} == {"cc324af070c2"}
 
 
 def test_every_cassette_is_played() -> None:

@@ -112,7 +112,7 @@ class OpenEnvMetaEnv(MetaEnv):
 
     A server needs `max_concurrent_envs` of at least `max_concurrency + 1`. Tasks are the first `num_tasks` of each
     split, or the seeds 0 to `num_tasks - 1`. Splits of several types (train, validation, test) are the roles; else the
-    content decides: a task's data, or what a seed shows at the start and after the action `probe`.
+    content decides: a task's data, or the observations of a seed at the start and after the action `probe`.
 
     A server that starts one task in two ways, or all tasks alike, drops seeds or indexes, and is refused. With
     `need_seeds=False` it is marked instead: `seeds` is `dropped` in the fingerprint.

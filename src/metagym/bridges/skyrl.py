@@ -22,7 +22,7 @@ class SkyRLMetaEpisode(BaseTextEnv):  # type: ignore[misc]
     """Plays the batches of a meta-episode between the actions of the model.
 
     `extras` come from the row: `seed`, and if wanted `meta_env` (an id), `options` (of `gym.make`) and `meta_episode`
-    (the fields of `MetaEpisodeConfig`). The conversation is ours: what the row has as its prompt is not used.
+    (the fields of `MetaEpisodeConfig`). The conversation is ours: the prompt of the row is not used.
     """
 
     def __init__(self, env_config: Any = None, extras: Mapping[str, Any] | None = None) -> None:

@@ -199,7 +199,7 @@ for _name, _panel, _help, _commands in GROUPS:
 def options(
     context: Context,
     version: Annotated[bool, Option("--version", help="Print the version and leave.")] = False,
-    verbose: Annotated[bool, Option("--verbose", "-v", help="Print what the library logs.")] = False,
+    verbose: Annotated[bool, Option("--verbose", "-v", help="Print the library's log.")] = False,
     debug: Annotated[
         bool, Option("--debug", help=f"Show the traceback of an error; so does {DEBUG_VARIABLE}=1.")
     ] = False,

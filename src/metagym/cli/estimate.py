@@ -1,4 +1,4 @@
-"""`metagym estimate`: what a run will use, and how many seeds an effect needs, without a call of a model."""
+"""`metagym estimate`: the cost of a run, and how many seeds an effect needs, without a call of a model."""
 
 from __future__ import annotations
 
@@ -58,12 +58,13 @@ def estimate_command(
     tasks: Annotated[int, Option(min=1, help="Test tasks for each seed, if sd is not known.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """Estimate what a run will use before it starts, and how many seeds a wanted effect needs. Calls no model.
+    """Estimate the cost of a run before it starts, and how many seeds a wanted effect needs. Calls no model.
 
-    --like RUN alone shows the sources of the noise of a finished evaluation, and what its cost, spent again on seeds,
-    test tasks or repetitions, would buy. --preset NAME estimates a whole evaluation, as the preset is. For an
-    environment it takes the options of `metagym run`: of actor and reflector it uses the prices and the max_tokens of
-    their sampling, and it says which limits of the budget the run would exceed. An option without effect is refused.
+    --like RUN alone shows the sources of the noise of a finished evaluation, and the precision that its cost would
+    buy if it were spent again on seeds, test tasks or repetitions. --preset NAME estimates a whole evaluation, as the
+    preset is. For an environment it takes the options of `metagym run`: of actor and reflector it uses the prices and
+    the max_tokens of their sampling, and it says which limits of the budget the run would exceed. An option without
+    effect is refused.
     """
     from pydantic import ValidationError
 

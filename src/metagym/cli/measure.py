@@ -35,7 +35,7 @@ ProtocolOption = Annotated[
         "--option",
         metavar="NAME=VALUE",
         help="A field of the protocol, repeatable: num_test=20, num_validation=10, episodes_per_step='[3, 5]', "
-        "control='no reflection' (in place of the protocol's; control=none for none); or an option of the "
+        "control='no reflection' (in place of the protocol's; control=none leaves all out); or an option of the "
         "environment: rows=questions.jsonl.",
     ),
 ]
@@ -266,7 +266,7 @@ def _pairs(options: list[str] | None) -> list[tuple[str, str]]:
 
 
 def _read_protocol(name: str, given: dict[str, Any]) -> Preset:
-    """Return the preset of that name, or the protocol of an own measurement, with what the options change."""
+    """Return the preset of that name, or the protocol of an own measurement, with the changes of the options."""
     from metagym.evaluation.preset import (
         Preset,
         PresetEnvironment,

@@ -1,4 +1,4 @@
-"""The part of `metagym estimate --like RUN` about noise: its sources, and what the same cost again would buy."""
+"""The part of `metagym estimate --like RUN` about noise: its sources, and the worth of the same cost again."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def _print_summary(folder: RunFolder) -> None:
 
 
 def print_run(run: Path, *, as_json: bool = False, details: bool = False) -> None:
-    """Print a run of one meta-episode: who played, rewards, what the prompt became, and the calls of its models.
+    """Print a run of one meta-episode: models, rewards, the last prompt, and the calls of its models.
 
     With `details` the first and the last prompt are printed whole.
     """

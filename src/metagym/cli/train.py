@@ -225,7 +225,7 @@ def train_export_command(
     turns: as they are, with rewards. best: the best of each group, for fine-tuning. preferences: the best and the worst
     of each group, for DPO. distilled: the actor's turns in episodes with a positive score, with the environment's own
     prompt in place of the one that was learned, so that the weights learn it. branches: at every step of the actor,
-    what the environment answers to the action that was taken, and to three others.
+    the environment's answers to the action that was taken, and to three others.
     """
     from metagym.training import export
 

@@ -120,7 +120,7 @@ class JavaGameEnv(gymnasium.Env[str, str]):
 
 
 class FoldedTaskSet(SeededTaskSet):
-    """The games of a package with its own folds; `content` maps a family and a seed to what the game is."""
+    """The games of a package with its own folds; `content` maps a family and a seed to the game's content."""
 
     max_rejections = None  # the folds are finite
 

@@ -69,7 +69,7 @@ class Comparison(Record):
     """Two-way bootstrap over seeds and tasks: the interval for a claim about new tasks of these families."""
     gap: Estimate | None = None
     """Memorisation gap of `first` minus that of `second`, paired by seed: against `permuted outcomes`, the part of the
-    gap that comes from what happened. If several arms were compared, the interval holds together with theirs."""
+    gap that comes from the outcomes. If several arms were compared, the interval holds together with theirs."""
     detectable: float | None
     """The true difference that this number of seeds of this variance finds with 80 % power. If several arms were
     compared, each test is at 5 % divided by their number."""

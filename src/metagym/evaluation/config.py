@@ -48,8 +48,8 @@ class EvaluationConfig(Record):
     score_range: tuple[float, float] = (0.0, 1.0)
     """The least and the greatest score, for the bounds over missing episodes."""
     learning_budget: Budget | None = None
-    """What each meta-episode may take while it learns, the method's own replays and gates included; None means
-    what the meta-steps take. With it each meta-episode is played by itself, and nothing is replayed to be measured."""
+    """The limits of each meta-episode while it learns, the method's own replays and gates included; None: the episodes
+    of the meta-steps. With it each meta-episode is played by itself, and nothing is replayed to be measured."""
     primary_endpoint: Text = PRIMARY_ENDPOINT
     """The number that decides; it is written into the manifest before the first episode."""
 

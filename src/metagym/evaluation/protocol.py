@@ -142,7 +142,7 @@ def _replays(loops: Sequence[Loop]) -> Iterator[Request]:
 
 
 def _validations(plan: Plan, loops: Sequence[Loop], store: RecordStore) -> Iterator[Request]:
-    """Yield what the choice needs. A choice that led to a test stays: scores that failed then stay missing."""
+    """Yield the requests of the choice. A choice that led to a test stays: scores that failed then stay missing."""
     known = store.all(Measurement)
     tested = {(item.family, item.seed) for item in known.values() if item.role is Role.TEST_CHOSEN}
     for loop in loops:

@@ -1,4 +1,4 @@
-"""The sources of the noise of a gain, and what more seeds, tasks or repetitions would buy for the same cost."""
+"""The sources of the noise of a gain, and the worth of more seeds, tasks or repetitions for the same cost."""
 
 from __future__ import annotations
 

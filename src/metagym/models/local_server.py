@@ -35,7 +35,7 @@ class LlamaCppConfig(Record):
     slots: int = Field(default=4, ge=1)
     """Calls that are answered at once; further ones wait. Each slot holds one conversation in its prefix cache."""
     context_tokens: int | None = Field(default=None, ge=1)
-    """The longest conversation with its reply; by default what the model was trained for, at most 8,192. The memory
+    """The longest conversation with its reply; by default the model's own, at most 8,192. The memory
     for `slots` times this number is reserved at the start."""
     threads: int | None = Field(default=None, ge=1)
     """Threads that compute; by default one for each core, and one less on a machine with up to four cores."""

@@ -1,4 +1,4 @@
-"""Model files (GGUF) on this machine: the folder of fetched ones, what each is, and which one `local` means."""
+"""Model files (GGUF) on this machine: the folder of fetched ones, their properties, and which one `local` means."""
 
 from __future__ import annotations
 

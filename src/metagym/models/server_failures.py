@@ -81,7 +81,7 @@ class Failure(NamedTuple):
     parameter: str = ""
     """The request parameter that was refused."""
     is_lesson: bool = False
-    """Whether the client learned from it what the server takes: another request is made at once, and is no retry."""
+    """Whether the client learned the server's rules from it: another request is made at once, and is no retry."""
 
 
 INCOMPLETE: Final = Failure("incomplete reply", "a reply without the requested fields", "", is_lesson=True)

@@ -33,8 +33,8 @@ _SCORES = ("logprobs", "return_token_ids")
 class ServerProfile:
     """The requests that a server takes.
 
-    A refused request costs nothing, so that the first one may find out what the server takes; all later requests are
-    made accordingly. Nothing here changes what a model replies, but for a `seed` that the server does not take.
+    A refused request costs nothing, so that the first one may find out the server's rules; all later requests are
+    made accordingly. Nothing here changes a model's reply, but for a `seed` that the server does not take.
     `own` holds the fields that the user asked for: they are sent, whatever the server says.
     """
 

@@ -30,7 +30,7 @@ class ServerError(NamedTuple):
 
 
 class ReplyError(ValueError):
-    """The answer is not a whole chat completion; `error` is what the server said instead, if it said anything.
+    """The answer is not a whole chat completion; `error` is the server's message instead, if there was one.
 
     `is_cut`: it is the beginning of a stream.
     """

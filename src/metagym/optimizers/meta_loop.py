@@ -39,7 +39,7 @@ class OptimizationResult(Record):
     and different, so part of the best score is luck: measure the prompt on tasks that selected nothing."""
     best_reward: float
     last_prompt: Text
-    """The prompt that the last reflection wrote: what the loop hands over."""
+    """The prompt that the last reflection wrote, which is the loop's result."""
     history: tuple[MetaStep, ...]
     last_reflection: Reflection | None = None
     """The reflection that wrote `last_prompt`; None if the loop ended before it."""

@@ -150,7 +150,7 @@ async def _finished(result: Awaitable[Any]) -> Any:
 
 
 def check_replayed(played: Iterable[MetaStep]) -> None:
-    """Raise EpisodesFailedError if an episode of a replay failed: what is left would compare different tasks."""
+    """Raise EpisodesFailedError if an episode of a replay failed: the other episodes would compare different tasks."""
     for meta_step in played:
         if meta_step.num_failed:
             first = next(item.error for item in meta_step.trajectories if item.score is None)
@@ -168,7 +168,7 @@ def _kept(history: History, error: ConversationError) -> Reflection:
 
 
 def checked(result: object) -> Reflection:
-    """Return what a reflector returned as a Reflection: a str is the next prompt."""
+    """Return a reflector's answer as a Reflection: a str is the next prompt."""
     if isinstance(result, str):
         return Reflection(prompt=result)
     if not isinstance(result, Reflection):

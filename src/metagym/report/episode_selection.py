@@ -59,7 +59,7 @@ def by_importance(run: RunFolder) -> list[Key]:
 
 
 def share_out(wanted: Sequence[int], limit: int) -> list[int]:
-    """Divide `limit` evenly; what one does not need goes to the others: 20 for [2, 50, 50] gives [2, 9, 9]."""
+    """Divide `limit` evenly; a part that one does not need goes to the others: 20 for [2, 50, 50] gives [2, 9, 9]."""
     shares = [0] * len(wanted)
     left = limit
     for position, index in enumerate(sorted(range(len(wanted)), key=lambda index: wanted[index])):

@@ -1,4 +1,4 @@
-"""Headlines: what a run showed, in one sentence, and what that rests on. No claim goes beyond the tables."""
+"""Headlines: the result of a run in one sentence, and its basis. No claim goes beyond the tables."""
 
 from __future__ import annotations
 

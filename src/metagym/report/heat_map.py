@@ -29,7 +29,7 @@ class Cell:
     score: float | None
     """None if the episode failed for infrastructure reasons."""
     tip: str
-    """The tooltip: what the score belongs to."""
+    """The tooltip: prompt, task and run of the score."""
     go: str = ""
     """The address in the report that a click opens."""
 

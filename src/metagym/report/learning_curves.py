@@ -41,7 +41,7 @@ class Panel:
 
 
 def panels_of(group: Sequence[Run]) -> tuple[list[Panel], int]:
-    """Return the panels of a group, and how many families have none: all families together first, then each family."""
+    """Return the panels, and the number of families without one: all families together first, then each family."""
     run = group[0]
     if run.report is not None:
         families = list(run.report.families)

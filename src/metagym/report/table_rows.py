@@ -81,7 +81,7 @@ def family_rows(run: Run) -> list[Row]:
 
 
 def noise_rows(run: Run) -> tuple[list[Row], list[Row]]:
-    """Return the sources of the noise of the gain, and what as much cost again would buy; empty if not known."""
+    """Return the sources of the noise of the gain, and the worth of as much cost again; empty if not known."""
     if run.report is None or not noise_in_words(run.report):
         return [], []
     sources = [

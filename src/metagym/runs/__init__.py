@@ -3,8 +3,8 @@
 folder.py        the run folder: write, read, resume      journal.py   an append-only file with one writer
 store.py         records by kind and key                  manifest.py  the options of a run
 measurements.py  prompts and their scores                 running.py   run an experiment into a folder
-verification.py  play it again and compare                cost_estimate.py  what a run will cost
-lines.py         what a line of the log holds        repair.py    set aside what cannot be read
+verification.py  play it again and compare                cost_estimate.py  the cost of a run
+lines.py         the fields of a line of the log     repair.py    set aside unreadable parts
 notes.py         notes of people on episodes         earlier_use.py  calls and episodes that a budget counts, too
 summary.py       who played, when, how long, how much  times.py  when each process wrote
 watching/        follow a run as its folder grows

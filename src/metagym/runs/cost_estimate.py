@@ -1,4 +1,4 @@
-"""Estimate what a run will use before it starts: calls, tokens and money. No model is called."""
+"""Estimate the calls, tokens and money of a run before it starts. No model is called."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class CostEstimate(Record):
 
 
 def estimate_meta_step(env: MetaEnv, *, reply_tokens: int, reflection_tokens: int = 800, seed: int = 0) -> CostEstimate:
-    """Play one batch with the random actor, without any model, and count what a `ChatActor` would send.
+    """Play one batch with the random actor, without any model, and count the messages that a `ChatActor` would send.
 
     Token counts are estimates (four bytes a token). Episodes of the random actor, the only one that `env` may have,
     can be longer or shorter than those of a model; the upper bound takes `max_steps` steps for each.

@@ -33,7 +33,7 @@ def keeping_model_calls(folder: Path, ledger: Ledger) -> Iterator[None]:
 
 @contextlib.contextmanager
 def counting_replays(folder: Path, env: MetaEnv) -> Iterator[None]:
-    """Count what all runs at and below the folder used, and what the `with` block uses there, but keep no replies.
+    """Count the use of all runs at and below the folder, and that of the `with` block, but keep no replies.
 
     Each replay is played, even of an episode that was played before: a random actor may play it differently.
     """
@@ -80,7 +80,7 @@ class _PlayedEpisodes:
 
 
 def load_usage(folder: Path, ledger: Ledger) -> None:
-    """Count what all runs below the folder used, so that a budget holds for them together; each log counts once."""
+    """Count the use of all runs below the folder, so that a budget holds for them together; each log counts once."""
     for path in sorted(folder.rglob(CALLS)):
         _book(CallLog(path), ledger)
     if "episodes" in ledger.limited_units:  # only then: long logs take time to read
@@ -97,7 +97,7 @@ def _book(calls: CallLog, ledger: Ledger) -> None:
 
 
 def load_ledger(folder: Path) -> Ledger:
-    """Return a ledger of what the model calls of a run folder used."""
+    """Return a ledger of the model calls of a run folder."""
     ledger = Ledger()
     ledger.load(CallLog(folder / CALLS).read())
     return ledger

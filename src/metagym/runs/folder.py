@@ -2,7 +2,7 @@
 
     RUN/manifest.json   the options of the run, and both fingerprints; written once, before the first episode
     RUN/log.jsonl       one line for each finished episode, reflection, meta-step and measurement
-    RUN/calls.jsonl     the model calls and what they used       RUN/replies.sqlite   the models' replies
+    RUN/calls.jsonl     the model calls and their use            RUN/replies.sqlite   the models' replies
     RUN/report.json     the figures of an evaluation, when it ends
     RUN/notes.jsonl     notes of people on episodes
     RUN/times.json      when each process that wrote to the run started and ended

@@ -1,4 +1,4 @@
-"""An append-only file of JSON lines with one writer at a time. It does not know what the lines mean.
+"""An append-only file of JSON lines with one writer at a time. It does not know the meaning of the lines.
 
 A line is whole or missing: a line that a crash tore is removed before the next one is written, and a write
 that fails (a full disk) leaves nothing behind. Other processes can see the writer without taking its lock.

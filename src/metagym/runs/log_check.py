@@ -68,7 +68,7 @@ def _meta_steps(run: RunFolder, trajectories: Sequence[Trajectory]) -> Iterator[
     for index in range(1 + max([*logged, *reflected], default=-1)):
         name, meta_step = f"meta-step {index}", logged.get(index)
         if meta_step is None:
-            yield _difference(name, "meta_step", "none", "there is a reflection on it, or a later one")
+            yield _difference(name, "meta_step", "missing", "there is a reflection on it, or a later one")
             continue
         found = [known[key, meta_step.prompt] for key in meta_step.episodes if (key, meta_step.prompt) in known]
         reward = meta_step_of(index, meta_step.prompt, tuple(found)).reward
@@ -125,8 +125,8 @@ def _missing(run: RunFolder, measurements: Sequence[Measurement], played: _Playe
         if batch.role is Role.REPLAY:  # else an optimizer's own
             is_due = is_due and config["replay"]
         if is_due and batch not in measured:
-            where = "" if batch.meta_step is None else f" {batch.meta_step}"
-            yield _difference(f"{batch.arm}{where}", "measurement", "none", "its episodes were played")
+            step = "" if batch.meta_step is None else f" {batch.meta_step}"
+            yield _difference(f"{batch.arm}{step}", "measurement", "missing", "its episodes were played")
     if run.manifest.kind == "stream":
         return
     arms = {batch.arm for batch in (*measured, *played)}
@@ -136,7 +136,7 @@ def _missing(run: RunFolder, measurements: Sequence[Measurement], played: _Playe
         due += [(Role.TEST_LAST, 0)] if seed in reported else []
         for arm in (arm_of(f"{_arm(run)}/{loop}", *item) for item in due):
             if arm not in arms:
-                yield _difference(arm, "measurement", "none", "the evaluation is further")
+                yield _difference(arm, "measurement", "missing", "the evaluation is further")
 
 
 def _batches(run: RunFolder, known: Measurement) -> Iterator[_Batch]:

@@ -31,7 +31,7 @@ class Manifest(Record):
     measurement: dict[Text, Json] = {}
     """The fingerprint of the measurement: it must match before two runs are compared."""
     arm: Json = None
-    """The fingerprint of the arm, that is of the reflector: it is what a comparison compares."""
+    """The fingerprint of the arm, that is of the reflector: comparisons compare it."""
     scripted: bool = False
     """Whether a script plays or reflects."""
     evaluation: dict[Text, Json] | None = None

@@ -97,7 +97,7 @@ class Measurement(Record):
 
 
 class Learned(Record):
-    """The prompts that one meta-episode learned within a budget, and what they cost. These prompts are measured."""
+    """The prompts that one meta-episode learned within a budget, and their costs. These prompts are measured."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
     family: Text

@@ -86,7 +86,7 @@ def at_any_look_bounded(values: ArrayLike, *, bounds: Bounds, confidence: float 
 
 
 def _log_capital(shares: NDArray[np.float64], mean: float) -> float:
-    """Return the logarithm of what a capital of 1 becomes by bets that the mean of `shares` is above `mean`."""
+    """Return the logarithm of the capital that grows out of 1 by bets that the mean of `shares` is above `mean`."""
     if mean <= 0:
         return math.inf
     if mean >= 1:

@@ -78,7 +78,7 @@ class TaskSet(ABC):
         """Return the task of that id, or raise UnknownNameError."""
 
     def close(self) -> None:  # noqa: B027 - nothing to close unless a subclass opened something
-        """Close what the set holds open."""
+        """Close the set's open files and connections."""
 
     def expand_families(self, families: Sequence[str] | None) -> tuple[str, ...]:
         """Return the families that are named by themselves or by their groups; None means all."""

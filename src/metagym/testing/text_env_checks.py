@@ -30,7 +30,7 @@ _INFO = {
     "tools": ("a tuple of schemas", "Make them with metagym.tools.tool_schema, or subclass metagym.ToolEnv."),
     "outcome": ("a str", "Describe the end in words, such as 'fell into a hole', or leave the key out."),
 }
-"""The keys of `info` that equal episodes share: what the value must be, and the remedy."""
+"""The keys of `info` that equal episodes share: the type of the value, and the remedy."""
 _KINDS: Mapping[str, Any] = {
     "a str": str,
     "a bool": bool | None,

@@ -1,4 +1,4 @@
-"""Random calls of tools: what the random actor and the contract checks play in a world of tools."""
+"""Random calls of tools, for the random actor and the contract checks."""
 
 from __future__ import annotations
 

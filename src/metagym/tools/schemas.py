@@ -21,7 +21,7 @@ from metagym.types.plain_values import plain_json
 
 Schema = Mapping[str, Any]
 
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # what the OpenAI API takes as a tool's name
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # a tool's name by the rules of the OpenAI API
 _SECTION = re.compile(r"^[ \t]*(?:Args|Arguments|Parameters|Returns|Raises|Yields|Examples?):[ \t]*$", re.M)
 _ARGUMENT = re.compile(r"^(?P<indent>[ \t]*)(?P<name>\w+)(?:[ \t]*\([^)\n]*\))?:[ \t]*(?P<text>.*)$")
 _MAX_LEVELS: Final = 64

@@ -29,7 +29,7 @@ def branches(
     num_actions: int = 3,
     seed: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """Yield a turn for each action tried at each step: its completion is what the environment answers.
+    """Yield a turn for each action tried at each step: its completion is the environment's answer.
 
     At a step these are the action that was taken, and up to `num_actions` others of the list, drawn by `seed`. The
     messages are those that the actor got, and the action as its reply. `taken` says which is the recorded one; turns

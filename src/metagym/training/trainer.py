@@ -131,8 +131,8 @@ def train(
     """Train the model at `start` (a folder or a hub name) on `experience`; return the last checkpoint.
 
     If `path` holds this run already, resume from its last checkpoint. The weights are then equal to those of a
-    run that was never stopped: to the bit, in float32 on one CPU thread. A budget of the environment counts what the
-    run used before.
+    run that was never stopped: to the bit, in float32 on one CPU thread. A budget of the environment counts the
+    earlier use of the run.
     """
     found, wanted = {item.fingerprint for item in experience}, digest(reward.env.fingerprint)
     if found != {wanted}:

@@ -65,7 +65,7 @@ class MetaEpisodeTool:
         return self._rollout.reset(seed=seed)[-1]["content"]
 
     async def write_prompt(self, prompt: str) -> str:
-        """Write the agent's next system prompt, and see what the agent does under it.
+        """Write the agent's next system prompt, and see the agent's episodes under it.
 
         Args:
             prompt: The complete new system prompt.

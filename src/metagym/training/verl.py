@@ -57,7 +57,7 @@ def write_verl_meta_episodes(
 ) -> None:
     """Write rows of whole meta-episodes, which `metagym.bridges.verl` plays: `agent_name` is `metagym`.
 
-    The conversation is ours: what a row has as its prompt is not used.
+    The conversation is ours: the prompt of a row is not used.
     """
     spec = {"env_id": env_id, "env_options": env_options, "config": (config or MetaEpisodeConfig()).model_dump()}
     rows = [

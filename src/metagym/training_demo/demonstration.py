@@ -149,7 +149,7 @@ def train_arm(
 
 
 def run_once(folder: Path, seed: int, config: DemoConfig, *, on_progress: OnLine | None = None) -> RunReport:
-    """Make a reflector, train it, measure it with its controls, write `report.json`; skip what the folder holds."""
+    """Make a reflector, train it, measure it with its controls, write `report.json`; skip finished parts."""
     file = folder / "report.json"
     _check_config(folder / SETTINGS, config)
     if file.exists():

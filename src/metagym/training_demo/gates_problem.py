@@ -1,4 +1,4 @@
-"""The toy problem: laws of Gates, split in two; what a batch reveals; loops on many laws, and their scores. No torch.
+"""The toy problem: laws of Gates, split in two; the facts in a batch; loops on many laws, and their scores. No torch.
 
 The loops are a small version of the protocol of `metagym.evaluation`, for a tiny model: single calls would take most of
 the time, so at each meta-step the reflections on all laws are sampled in one batch.

@@ -1,4 +1,4 @@
-"""Inner environments in this process, pooled and reused; what they return is checked and made plain.
+"""Inner environments in this process, pooled and reused; their results are checked and made plain.
 
 Only the keys of `info` that metagym reads are kept, so that an odd value in any other key harms nothing.
 """

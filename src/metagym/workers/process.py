@@ -171,7 +171,7 @@ class _Worker:
         self._idle_slots.append(slot)
 
     async def ask(self, *request: Any) -> Any:
-        """Send a request and return its answer, or raise what the environment raised."""
+        """Send a request and return its answer, or raise the environment's error."""
         if self.is_lost:
             raise self._lost(is_culprit=False)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -102,7 +102,7 @@ class RayHostLease:
         self._number = next(host.numbers)
 
     async def run(self, runner: RemoteRunner, request: Any) -> Any:
-        """Run `request` on the host with `runner`, and return the result, or raise what the runner raised."""
+        """Run `request` on the host with `runner`, and return the result, or raise the runner's error."""
         from ray.exceptions import RayError, RayTaskError
 
         try:
@@ -156,7 +156,7 @@ class _HostActor:
     """The Ray actor itself, on a node."""
 
     def __init__(self, factory: bytes, limits: ProcessLimits, path: list[str]) -> None:
-        # As multiprocessing does: what the driver can import from a shared folder can be imported here, too.
+        # As multiprocessing does: modules that the driver imports from a shared folder can be imported here, too.
         sys.path += [place for place in path if place not in sys.path]
         self._workers = ProcessWorkers(functools.partial(_make_env, factory), 1, limits)
         self._runners: dict[bytes, RemoteRunner] = {}

@@ -1,4 +1,4 @@
-"""ALFWorld's demo: a scripted actor and a scripted reflector. They need no model and read only what a model reads.
+"""ALFWorld's demo: a scripted actor and a scripted reflector. They need no model, and read the same texts as a model.
 
 The actor can walk, take and put down. Every other skill must be in its prompt, in at most four instructions
 `when <condition>, <do>` (see `metagym.envs.instructions`). The conditions are `something is closed` and

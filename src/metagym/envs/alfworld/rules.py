@@ -1,4 +1,4 @@
-"""The state of the household and its rules: which moves are possible, and what each changes. It writes no texts."""
+"""The state of the household and its rules: which moves are possible, and their effects. It writes no texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gates' demo: a scripted actor and a scripted reflector. They need no model and read only what a model reads.
+"""Gates' demo: a scripted actor and a scripted reflector. They need no model, and read the same texts as a model.
 
 The actor obeys at most four instructions `when the gate is <oak | iron | stone | glass>, <way>` (see
 `metagym.envs.instructions`). At a gate it first follows the instructions for that gate, each once, in their order;

@@ -33,7 +33,7 @@ REACH: Final = (
 )
 """The meaning of a comparison's columns."""
 NOISE: Final = (
-    "share: of the variance of the mean gain on new tasks; as much again: what the same cost, spent again, would buy",
+    "share: of the variance of the mean gain on new tasks; as much again: the same cost, spent a second time",
     "these tasks, new tasks: half the expected 95 % interval of the gain",
 )
 """The meaning of the columns on noise."""
@@ -93,7 +93,7 @@ def report_tables(report: EvaluationReport) -> list[RenderableType]:
 
 
 def noise_tables(report: EvaluationReport) -> list[RenderableType]:
-    """Return the sources of the noise of the gain, and what the cost of the evaluation, spent again, would buy.
+    """Return the sources of the noise of the gain, and the worth of the same cost, spent again.
 
     Raises:
         ConfigError: there are fewer than two seeds or tasks.

@@ -68,7 +68,7 @@ async function filter() {
   return showList(candidates.filter((position) => found.has(position)));
 }
 
-// The columns: name, class, value to sort by and to export, and what the cell shows if that is not the value.
+// The columns: name, class, value to sort by and to export, and the cell's text if that is not the value.
 const COLUMNS = [
   { name: "#", value: (row, position) => position + 1 },
   { name: "outcome", value: (row) => outcome(row)[1], cell: (row) => outcome(row)[1], cls: (row) => outcome(row)[0] },

@@ -1,4 +1,4 @@
-// The history of the prompts: what each reflection changed, beside the score that it moved.
+// The history of the prompts: the changes of each reflection, beside the score that it moved.
 
 function change(kind, text) {
   if (kind === "+") return fill(el("ins"), text);
