@@ -49,10 +49,17 @@ def test_json_without_the_expected_fields_is_a_problem(text: str, problem: str) 
     assert why.startswith(problem)
 
 
-def test_a_reply_that_was_cut_off_is_never_read() -> None:
-    problem = "The reply was cut off before its end"
-    assert read_json_reply(reply('{"number": 3}', finish_reason="length"), Answer) == (None, problem)
-    assert read_marked_reply(reply("LESSON: Knock.", finish_reason="length"), "lesson")[1:] == (None, problem)
+@pytest.mark.parametrize(
+    ("reason", "problem"),
+    [
+        ("length", "The reply was cut off before its end"),
+        ("content_filter", "The server's content filter stopped the reply"),
+        ("abort", "The server ended the reply as 'abort'"),
+    ],
+)
+def test_a_reply_that_did_not_end_by_itself_is_never_read(reason: str, problem: str) -> None:
+    assert read_json_reply(reply('{"number": 3}', finish_reason=reason), Answer) == (None, problem)
+    assert read_marked_reply(reply("LESSON: Knock.", finish_reason=reason), "lesson")[1:] == (None, problem)
 
 
 def test_a_line_end_inside_a_string_is_read() -> None:

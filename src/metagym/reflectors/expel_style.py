@@ -17,7 +17,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from metagym.reflectors.method import History, ReflectionMethod, has_succeeded, memory_of, option
-from metagym.reflectors.prompt_document import CUT_OFF, MEMORY_HEADING, distinct, document, numbered, request
+from metagym.reflectors.prompt_document import MEMORY_HEADING, distinct, document, early_end, numbered, request
 from metagym.rendering import render_trajectory
 from metagym.types import Reflection
 
@@ -67,7 +67,7 @@ class ExpelStyle(ReflectionMethod):
         shown = request(last, self.max_tokens, rules=f"{listed}\n{room}")
         completion = await self.ask_once(history, INSTRUCTIONS, shown)
         if not completion.is_whole:
-            return self.keep(history, CUT_OFF, [completion])
+            return self.keep(history, early_end(completion), [completion])
         if not (_CHANGE.search(completion.text) or _NONE.search(completion.text)):
             return self.keep(history, "The reply holds no change of the rules", [completion])
         rules = apply_changes(memory["rules"], completion.text, max_rules=self.max_rules)

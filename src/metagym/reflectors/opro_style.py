@@ -15,7 +15,7 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 
 from metagym.reflectors.method import History, ReflectionMethod, memory_of, option
-from metagym.reflectors.prompt_document import CUT_OFF, distinct, parts_between, tagged
+from metagym.reflectors.prompt_document import distinct, early_end, parts_between, tagged
 from metagym.rendering import render_batch
 from metagym.spaces import PromptSpace
 from metagym.types import Reflection
@@ -58,7 +58,7 @@ class OproStyle(ReflectionMethod):
         episodes = render_batch(history[-1].trajectories[: self.num_episodes], max_tokens=self.max_tokens)
         completion = await self.ask_once(history, instructions, tagged(tried_prompts=tried, episodes=episodes))
         if not completion.is_whole:
-            return self.keep(history, CUT_OFF, [completion])
+            return self.keep(history, early_end(completion), [completion])
         proposed = parts_between(completion.text, "<prompt>", "</prompt>")
         legal = [text for text in proposed if not PromptSpace().problem(text)]
         new = distinct(legal, [meta_step.prompt for meta_step in history])[: self.num_candidates]

@@ -2,7 +2,7 @@
 
 A document is the first prompt, and under headings the Markdown items of a method's memory. An actor that reads its
 prompt with `retrieve_items(top_k, below=MEMORY_HEADING)` picks items under that heading for each task. Any other actor
-reads all of them. A reply is read as marked sections or as JSON; one that was cut off is never read.
+reads all of them. A reply is read as marked sections or as JSON; one that did not end by itself is never read.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from metagym.rendering import render_batch
 from metagym.tools import offered_tools, render_tools
 from metagym.types import Completion, MetaStep
 
-CUT_OFF = "The reply was cut off before its end"
-
 # At the start of a line, Markdown emphasis and headings allowed; a quotation (>) is not a marker.
 # `*+` gives nothing back, so that a line of a thousand stars is read once.
 _MARKER = r"^(?P<head>[ \t#*_]*+)(?P<name>analysis|{name})(?P<close>[*_]*+[ \t]*+:[*_]*+)[ \t]*+"
@@ -30,6 +28,15 @@ _FENCE_END = re.compile(r"\n[ \t]*+```")
 R = TypeVar("R", bound=BaseModel)
 Verb = BeforeValidator(lambda word: word.upper() if isinstance(word, str) else word)
 """Reads the name of an operation in any case."""
+
+
+def early_end(completion: Completion) -> str:
+    """Return the problem of a reply that did not end by itself."""
+    if completion.finish_reason == "content_filter":
+        return "The server's content filter stopped the reply"
+    if completion.finish_reason == "length":
+        return "The reply was cut off before its end"
+    return f"The server ended the reply as {completion.finish_reason!r:.100}"
 
 
 def document(first_prompt: str, sections: Mapping[str, Iterable[str]]) -> str:
@@ -121,7 +128,7 @@ def read_marked_reply(completion: Completion, name: str) -> tuple[str, str | Non
     if analyses:
         analysis = _unmarked(analysis, analyses[0])
     if not completion.is_whole:
-        return analysis, None, CUT_OFF
+        return analysis, None, early_end(completion)
     if not sections:
         return analysis, None, f"The reply holds no line '{name.upper()}:'"
     section = _unfenced(_unmarked(text[sections[-1].end() :].strip(), sections[-1]))
@@ -137,7 +144,7 @@ def read_json_reply(completion: Completion, kind: type[R]) -> tuple[R | None, st
     (Verdict(success=True), '')
     """
     if not completion.is_whole:
-        return None, CUT_OFF
+        return None, early_end(completion)
     text = completion.text
     for candidate in (text, *reversed(_fenced_parts(text)), text[text.find("{") : text.rfind("}") + 1]):
         try:
