@@ -1,11 +1,12 @@
 """Questions (a) and (d) of the plan: does play depend on the prompt? Each model plays equal tasks under four prompts.
 
-    python benchmarks/reference_prompts.py CASSETTE --worlds Gates [--model FILE.gguf] [--out FILE]
+    python benchmarks/reference_prompts.py CASSETTE --worlds Gates [--model FILE.gguf] [--out FILE] [--against FILE]
 
 With a model, the replies that the cassette does not hold are asked for, so a run that was stopped goes on. Without one,
 all is played again from the cassette (`CASSETTE.xz` is read as well) through the real environments, and the same table
-is printed. `--out` writes each episode as one line of JSON. The worlds need their extras (Tools needs bfcl-eval), and
-a model needs the extra local. Tools has a cassette of its own. See docs/results/plan.md.
+is printed. `--out` writes each episode as one line of JSON. `--against` reads such a file of another form of replies,
+and prints how much the differences between prompts differ. The worlds need their extras (Tools needs bfcl-eval), and a
+model needs the extra local. Tools has a cassette of its own. See docs/results/plan.md.
 """
 
 from __future__ import annotations
@@ -218,6 +219,33 @@ def print_results(model: str, results: Mapping[str, Mapping[str, Sequence[float]
     print_table(("model", "world", "prompt", "clusters / episodes", "score", "minus default [95 %]", "p (Holm)"), *rows)
 
 
+def means_in(path: Path) -> dict[str, dict[str, list[float]]]:
+    """Return the mean score of each cluster in each row, by world, from the episodes that `--out` wrote."""
+    scores: dict[tuple[str, str, str, int], list[float]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        told = json.loads(line)
+        scores.setdefault((told["world"], told["prompt"], *told["cluster"]), []).append(told["episode"]["score"] or 0.0)
+    means: dict[str, dict[str, list[float]]] = {}
+    for (world, prompt, *_), own in scores.items():
+        means.setdefault(world, {}).setdefault(prompt, []).append(sum(own) / len(own))
+    return means
+
+
+def print_differences(
+    results: Mapping[str, Mapping[str, Sequence[float]]], others: Mapping[str, Mapping[str, Sequence[float]]]
+) -> None:
+    """Print one line for each world and prompt: its difference from the default prompt minus the same of `others`."""
+    rows = []
+    for world, means in results.items():
+        for prompt in PROMPTS[1:]:
+            pairs = (means, others[world])
+            here, there = ([a - b for a, b in zip(own[prompt], own["default"], strict=True)] for own in pairs)
+            change = mean_interval([a - b for a, b in zip(here, there, strict=True)])
+            rows.append((world, prompt, *map(in_cell, (mean_interval(here), mean_interval(there), change))))
+    columns = ("world", "prompt", "minus default, here [95 %]", "there [95 %]", "difference of the two [95 %]")
+    print_table(columns, *rows)
+
+
 def unpacked(path: Path, folder: str) -> Path:
     """Return the cassette as a file that can be opened; `.xz` is unpacked into `folder`."""
     if path.suffix != ".xz":
@@ -235,7 +263,9 @@ def main() -> None:
     parser.add_argument("--constrain", default="auto", choices=["auto", "off"], help="question (d)")
     parser.add_argument("--reply-format", default="act", choices=[*MAX_REPLY_TOKENS], help="question (d)")
     parser.add_argument("--out", type=Path, default=Path(os.devnull), help="each episode as one line of JSON")
+    parser.add_argument("--against", type=Path, help="question (d): a file that --out wrote for another form")
     options = parser.parse_args()
+    others = means_in(options.against) if options.against else None
     with tempfile.TemporaryDirectory() as folder:
         path = unpacked(options.cassette, folder)
         worlds = options.worlds.split(",")
@@ -260,6 +290,9 @@ def main() -> None:
         finally:
             background.run_or_start(extension_of(player).aclose())
     print_results(model, results)
+    if others is not None:
+        print()
+        print_differences(results, others)
 
 
 if __name__ == "__main__":
