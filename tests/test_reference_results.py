@@ -25,9 +25,17 @@ PLAYED = {
     "prompts-alfworld-1.5b": ("--worlds", "ALFWorld"),
     "prompts-minihack-1.5b": ("--worlds", "MiniHack"),
     "prompts-tools-1.5b": ("--worlds", "Tools"),
+    "prompts-gates-1.5b-unheld": ("--worlds", "Gates", "--constrain", "off"),
 }
+AGAINST = {"prompts-gates-1.5b-unheld": "prompts-gates-1.5b"}
+"""Cassettes of another form of replies, and the one that each is compared with."""
 REFLECTORS = "reflectors-gates-1.5b"
 NEEDS = {"ALFWorld": "alfworld", "MiniHack": "nle", "Tools": "bfcl_eval"}
+
+
+def played(name: str, *more: str) -> str:
+    script = [sys.executable, str(FOLDER / "reference_prompts.py"), str(FOLDER / "cassettes" / f"{name}.xz")]
+    return subprocess.run([*script, *PLAYED[name], *more], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize(
@@ -37,12 +45,15 @@ def test_a_cassette_plays_the_table_of_the_page(name: str, tmp_path: Path) -> No
     package = NEEDS.get(PLAYED[name][1])
     if package is not None and importlib.util.find_spec(package) is None:
         pytest.skip(f"needs the package {package}")
-    cassette, episodes = FOLDER / "cassettes" / f"{name}.xz", tmp_path / "episodes.jsonl"
-    script = [sys.executable, str(FOLDER / "reference_prompts.py"), str(cassette), *PLAYED[name]]
-    done = subprocess.run([*script, "--out", str(episodes)], capture_output=True, text=True, check=True)
-    assert done.stdout in PAGE.read_text(encoding="utf-8")
+    episodes, others = tmp_path / "episodes.jsonl", tmp_path / "others.jsonl"
+    more = []
+    if name in AGAINST:
+        played(AGAINST[name], "--out", str(others))
+        more = ["--against", str(others)]
+    printed = played(name, "--out", str(episodes), *more)
+    assert printed in PAGE.read_text(encoding="utf-8")
     told = [json.loads(line) for line in episodes.read_text(encoding="utf-8").splitlines()]
-    for row in done.stdout.splitlines()[2:]:
+    for row in printed.partition("\n\n")[0].splitlines()[2:]:
         _, _, world, prompt, size, score, *_ = (cell.strip() for cell in row.split("|"))
         scores = [one["episode"]["score"] for one in told if (one["world"], one["prompt"]) == (world, prompt)]
         assert (size.split(" / ")[1], score) == (str(len(scores)), f"{fmean(scores):.3f}")
@@ -63,7 +74,7 @@ def test_the_reflectors_play_the_table_of_the_page(tmp_path: Path) -> None:
 
 
 def test_the_page_corrects_the_primary_comparisons_for_the_number_of_worlds() -> None:
-    text = PAGE.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8").partition("\n## (a)")[2].partition("\n## (b)")[0]
     rows = re.findall(r"^\| qwen2.5-coder-1.5b \| \w+ \| right \|.*\| ([\d.]+) \|$", text, re.M)
     told = [float(p) for p in re.findall(r"\(p = ([\d.]+?)(?: by Holm[^)]*)?\)", text)]
     assert told == [pytest.approx(p, abs=0.002) for p in holm([float(row) for row in rows])]
