@@ -30,6 +30,7 @@ PLAYED = {
 AGAINST = {"prompts-gates-1.5b-unheld": "prompts-gates-1.5b"}
 """Cassettes of another form of replies, and the one that each is compared with."""
 REFLECTORS = "reflectors-gates-1.5b"
+TRANSFERS = {"transfer-gates-1.5b-next-law": ("--law", "next")}
 NEEDS = {"ALFWorld": "alfworld", "MiniHack": "nle", "Tools": "bfcl_eval"}
 
 
@@ -59,18 +60,33 @@ def test_a_cassette_plays_the_table_of_the_page(name: str, tmp_path: Path) -> No
         assert (size.split(" / ")[1], score) == (str(len(scores)), f"{fmean(scores):.3f}")
 
 
-@pytest.mark.slow
-def test_the_reflectors_play_the_table_of_the_page(tmp_path: Path) -> None:
-    cassette, out = FOLDER / "cassettes" / f"{REFLECTORS}.xz", tmp_path / "arena"
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """Question (b), played again: its table, and the arena's folder."""
+    cassette, out = FOLDER / "cassettes" / f"{REFLECTORS}.xz", tmp_path_factory.mktemp("learned") / "arena"
     script = [sys.executable, str(FOLDER / "reference_reflectors.py"), str(cassette), str(out)]
-    done = subprocess.run(script, capture_output=True, text=True, check=True)
-    assert done.stdout in PAGE.read_text(encoding="utf-8")
-    for row in done.stdout.splitlines()[2:]:
+    return subprocess.run(script, capture_output=True, text=True, check=True).stdout, out
+
+
+@pytest.mark.slow
+def test_the_reflectors_play_the_table_of_the_page(learned: tuple[str, Path]) -> None:
+    table, out = learned
+    assert table in PAGE.read_text(encoding="utf-8")
+    for row in table.splitlines()[2:]:
         arm, laws, score, *_ = (cell.strip() for cell in row.strip("|").split("|"))
         lines = (out / "gates-v0-k4" / folder_name(arm) / "log.jsonl").read_text(encoding="utf-8").splitlines()
         episodes = [told["record"] for told in map(json.loads, lines) if told["kind"] == "episode"]
         scores = [one["score"] for one in episodes if one["episode"]["arm"].endswith("/test chosen")]
         assert (len(scores), f"{fmean(scores):.3f}") == (8 * int(laws), score)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRANSFERS)
+def test_the_last_prompts_play_the_table_of_the_page_elsewhere(name: str, learned: tuple[str, Path]) -> None:
+    cassette = FOLDER / "cassettes" / f"{name}.xz"
+    script = [sys.executable, str(FOLDER / "reference_transfer.py"), str(cassette), str(learned[1]), *TRANSFERS[name]]
+    done = subprocess.run(script, capture_output=True, text=True, check=True)
+    assert done.stdout in PAGE.read_text(encoding="utf-8")
 
 
 def test_the_page_corrects_the_primary_comparisons_for_the_number_of_worlds() -> None:
@@ -95,7 +111,7 @@ def test_the_environment_answers_the_commands_of_the_example_run_as_it_did() -> 
 
 
 def test_every_cassette_is_played() -> None:
-    assert {path.stem for path in (FOLDER / "cassettes").iterdir()} == {*PLAYED, REFLECTORS}
+    assert {path.stem for path in (FOLDER / "cassettes").iterdir()} == {*PLAYED, REFLECTORS, *TRANSFERS}
     assert sum(path.stat().st_size for path in (FOLDER / "cassettes").iterdir()) < 5_000_000
 
 
