@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import lzma
 import re
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 
 from metagym.evaluation.campaign_folder import folder_name
+from metagym.models import Cassette
 from metagym.runs.verification import verify_run
 from metagym.statistics import holm
 from tests.conftest import ROOT
@@ -108,6 +111,16 @@ def test_the_readme_shows_figures_of_the_page() -> None:
 def test_the_environment_answers_the_commands_of_the_example_run_as_it_did() -> None:
     report = verify_run(PAGE.with_name("example_run"))
     assert (report.num_episodes, report.differences) == (16, ())
+
+
+@pytest.mark.parametrize("name", [REFLECTORS, *TRANSFERS])
+def test_the_replies_are_whole_and_of_one_model(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(lzma.decompress((FOLDER / "cassettes" / f"{name}.xz").read_bytes()))
+    with closing(Cassette(path, mode="replay")) as cassette:
+        assert cassette.damaged() == []
+        models = [*cassette.models("actor"), *cassette.models("reflector")]
+    assert {item["sha256"][:12] for item in models} == {"cc324af070c2"}
 
 
 def test_every_cassette_is_played() -> None:

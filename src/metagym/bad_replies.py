@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from metagym.types import Reflection, Step, StopReason, Trajectory
+from metagym.types import Completion, Reflection, Step, StopReason, Trajectory
 
 WARN_ABOVE: Final = 0.2
 """A larger share of bad replies, or of episodes that ended by one, is a warning."""
@@ -98,6 +98,21 @@ def kind_of(step: Step) -> str:
         if not completion.text.strip() and not completion.tool_calls:
             return "empty"
     return "" if step.is_valid else "without a valid action"
+
+
+def early_end(completion: Completion, reply: str = "the reply") -> str:
+    """Return the problem of a reply that did not end by itself; an empty text if it did.
+
+    >>> early_end(Completion(text="I", finish_reason="length"))
+    'The reply was cut off before its end'
+    """
+    if completion.is_whole:
+        return ""
+    if completion.finish_reason == "content_filter":
+        return f"The server's content filter stopped {reply}"
+    if completion.finish_reason == "length":
+        return f"{reply.capitalize()} was cut off before its end"
+    return f"The server ended {reply} as {completion.finish_reason!r:.100}"
 
 
 def _share(count: int, total: int) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from metagym.bad_replies import early_end
 from metagym.tools import random_call
 from metagym.types import Action, Completion, Episode, Observation, Step
 
@@ -31,13 +32,8 @@ def tools_at(steps: Sequence[Step], observation: Observation) -> tuple[Any, ...]
 
 def end_problem(completion: Completion) -> str:
     """Return the feedback to a reply that did not end by itself; an empty text if it did."""
-    if completion.is_whole:
-        return ""
-    if completion.finish_reason == "content_filter":
-        return "The server's content filter stopped your reply."
-    if completion.finish_reason == "length":
-        return "Your reply was cut off before its end. Be brief."
-    return f"The server ended your reply as {completion.finish_reason!r:.100}."
+    problem = early_end(completion, "your reply")
+    return f"{problem}. Be brief." if completion.finish_reason == "length" else problem and f"{problem}."
 
 
 class RandomActor:

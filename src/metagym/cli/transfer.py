@@ -1,4 +1,4 @@
-"""`metagym evaluate --train-on A --test-on B`: what an evaluation learned on one world, scored on another."""
+"""`metagym evaluate --train-on A --test-on B`: prompts learned on one world, scored on another."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def check_tasks_there(world: PresetEnvironment, protocol: Preset) -> None:
 def score_there(
     evaluated: Evaluated, world: PresetEnvironment, protocol: Preset, actor: Any, budget: Mapping[str, Any]
 ) -> WorldTransfer:
-    """Score the arms of an evaluation in the other world; what an earlier call scored is read from its folder."""
+    """Score the arms of an evaluation in the other world; the scores of an earlier call are read from its folder."""
     from metagym.evaluation.campaign import opened
     from metagym.evaluation.transfer import WorldTransfer, transfer_to
     from metagym.files import write_whole

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+from metagym.bad_replies import early_end
 from metagym.reflectors.method import History, ReflectionMethod, has_succeeded, memory_of, option
-from metagym.reflectors.prompt_document import MEMORY_HEADING, distinct, document, early_end, numbered, request
+from metagym.reflectors.prompt_document import MEMORY_HEADING, distinct, document, numbered, request
 from metagym.rendering import render_trajectory
 from metagym.types import Reflection
 

@@ -14,8 +14,9 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
+from metagym.bad_replies import early_end
 from metagym.reflectors.method import History, ReflectionMethod, memory_of, option
-from metagym.reflectors.prompt_document import distinct, early_end, parts_between, tagged
+from metagym.reflectors.prompt_document import distinct, parts_between, tagged
 from metagym.rendering import render_batch
 from metagym.spaces import PromptSpace
 from metagym.types import Reflection

@@ -15,6 +15,7 @@ from typing import TypeVar
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from metagym.actor import MEMORY_HEADING as MEMORY_HEADING
+from metagym.bad_replies import early_end
 from metagym.rendering import render_batch
 from metagym.tools import offered_tools, render_tools
 from metagym.types import Completion, MetaStep
@@ -28,15 +29,6 @@ _FENCE_END = re.compile(r"\n[ \t]*+```")
 R = TypeVar("R", bound=BaseModel)
 Verb = BeforeValidator(lambda word: word.upper() if isinstance(word, str) else word)
 """Reads the name of an operation in any case."""
-
-
-def early_end(completion: Completion) -> str:
-    """Return the problem of a reply that did not end by itself."""
-    if completion.finish_reason == "content_filter":
-        return "The server's content filter stopped the reply"
-    if completion.finish_reason == "length":
-        return "The reply was cut off before its end"
-    return f"The server ended the reply as {completion.finish_reason!r:.100}"
 
 
 def document(first_prompt: str, sections: Mapping[str, Iterable[str]]) -> str:

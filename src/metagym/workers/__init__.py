@@ -1,6 +1,6 @@
 """Hosts of inner environments: this process, worker processes, or a Ray cluster. They know no actors or prompts.
 
-protocol  the protocols, and what an environment returns
+protocol  the protocols, and the results of an environment
 local     HostedEnv: one environment, its results checked; LocalWorkers: environments in this process
 process   ProcessWorkers: worker processes, killed and replaced if they hang or die (`serving`: the other end)
 ray       RayWorkers: hosts on a Ray cluster, each with a worker process

@@ -1,4 +1,4 @@
-"""What all workers share: the protocols, and what an environment returns."""
+"""The protocols that all workers share, and the results of an environment."""
 
 from __future__ import annotations
 
