@@ -1,4 +1,4 @@
-"""Replies that went wrong: what all of a batch have in common, and which kinds are too large a share of a run."""
+"""Replies that went wrong: the common problem of a batch, and the kinds that are too large a share of a run."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ _ADDRESS = re.compile(r"\b(https?://)[^\s'\"<>()]+|\b(host )[\w.\-\[\]:]+:\d+|(\
 def in_words(error: BaseException) -> str:
     """Return the name and the message of any exception, even of one whose message cannot be made.
 
-    The first member of a group is named too: the group's own message does not say what went wrong.
+    The first member of a group is named too: the group's own message does not name the error.
     """
     error = _raised(error)
     try:

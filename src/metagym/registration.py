@@ -80,7 +80,7 @@ RESERVED: Final = {
     "on_episode": "it is a function, which only Python can pass",
     "render_mode": "`metagym show RUN --step 0` prints the episodes of a meta-step",
 }
-"""Names that a user cannot give as an option in text (on a command line, in a preset), and what to do instead."""
+"""Names that a user cannot give as an option in text (on a command line, in a preset), and the remedy."""
 
 _VERSIONED = re.compile(r"-v\d+$")
 
@@ -113,7 +113,7 @@ def make(env_id: str, *, num_steps: int | None = None, **options: Any) -> gymnas
 def check_options(env_id: str, options: Mapping[str, Any], *, reserved: Mapping[str, str] = RESERVED) -> None:
     """Check the options of an environment that a user wrote as text: on a command line or in a preset.
 
-    `reserved` maps each name that is set in another way there to what to write instead. Checked are the names, and the
+    `reserved` maps each name that is set in another way there to the text of the remedy. Checked are the names, and the
     types of the constructor's own options; the values of `MetaEnvConfig` are checked when the environment is made.
 
     >>> check_options("MetaGym/Gates-v0", {"episodes_per_step": 3})

@@ -200,7 +200,7 @@ def _schema(tool: Any) -> dict[str, Any]:
 
 
 def _text(result: Any) -> str:
-    """Return a result as a text: its texts, what else it holds by name, or its structured content if it has no more."""
+    """Return a result as a text: its texts, its other content by name, or its structured content if it has no more."""
     parts = [_part(item) for item in result.content]
     if not parts and result.structured_content is not None:
         return json.dumps(result.structured_content, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Budgets: what model calls use, booked attempt by attempt, and limits that are never exceeded.
+"""Budgets: the use of model calls, booked attempt by attempt, and limits that are never exceeded.
 
 records  Prices, Budget, BudgetUse; an Attempt at a model call, Spending, the sum of attempts, and CallLog, their file
 ledger   Ledger: the books of a run, or of one method within a run (a ledger with a parent)

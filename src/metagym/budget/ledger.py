@@ -1,4 +1,4 @@
-"""The ledger: what play and model calls used so far. Times and costs are here, never in a record.
+"""The ledger: the use of play and model calls so far. Times and costs are here, never in a record.
 
 `with ledger.open():` books every model call inside on that ledger, also in the tasks that start there, whichever
 model object makes the call. A meta-environment opens its ledger while it plays, and `optimize` while it reflects.

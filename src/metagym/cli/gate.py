@@ -92,7 +92,7 @@ def _announce(
 
     try:
         each, refusal = tasks_of_a_family(len(families), episodes, repetitions), None
-    except ConfigError as error:  # the plan shows what would be enough
+    except ConfigError as error:  # the plan shows the number that would be enough
         each, refusal = -(-MIN_TASKS // len(families)), error
     planned = PlannedUse(
         environment=env,

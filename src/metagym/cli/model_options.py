@@ -78,7 +78,7 @@ def read_actor(spec: str | None, sampling: str | None = None) -> Any:
 def read_reflector(spec: str | None, sampling: str | None = None, *, actor: Any) -> Any:
     """Return the reflector that `--reflector` and `--reflector-sampling` ask for, as `make_reflector` takes it.
 
-    `actor` is what `read_actor` returned: its model is the default, without its sampling.
+    `actor` is the result of `read_actor`: its model is the default, without its sampling.
     """
     from metagym.models import is_model_name
     from metagym.reflectors import method_names, takes_model

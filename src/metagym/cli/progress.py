@@ -20,9 +20,9 @@ PERIOD_S: Final = 30.0
 
 
 class ProgressLines(Progress):
-    """Draws nothing, and prints what changed in the run folders at `path` every `PERIOD_S` seconds of play.
+    """Draws nothing, and prints the changes in the run folders at `path` every `PERIOD_S` seconds of play.
 
-    A line has what `metagym watch` prints into a pipe: episodes, meta-steps, tokens, cost and time left.
+    A line is that of `metagym watch` in a pipe: episodes, meta-steps, tokens, cost and time left.
     """
 
     def __init__(self, path: Path, *, to: Console = errors, clock: Callable[[], float] = time.time) -> None:

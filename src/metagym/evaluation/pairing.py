@@ -25,7 +25,7 @@ _ROLES = {"chosen": Role.TEST_CHOSEN, "last": Role.TEST_LAST}
 
 
 def scores_by_seed(reports: Sequence[EvaluationReport], *, endpoint: Endpoint) -> tuple[Array, float]:
-    """Return the test scores of shape `[num_arms, num_seeds]` on what all arms have in common, and their resolution."""
+    """Return the test scores of shape `[num_arms, num_seeds]` on the common cells of all arms, and their resolution."""
     tables, _, scale = align(reports, endpoint)
     missing = {family: np.any([np.isnan(table[family]) for table in tables], axis=0) for family in tables[0]}
     rows = [

@@ -35,7 +35,7 @@ _MAX_LESSONS = 5
 _MAX_QUESTION_RETRIES = 2
 _NOT_DOWN = frozenset({"HTTP 429", "HTTP 503", "HTTP 529"})
 _SAMPLE: ContextVar[int] = ContextVar("metagym_sample", default=0)
-_MESSAGE_TOKENS, _TEMPLATE_TOKENS = 16, 128  # a generous bound of what chat templates add
+_MESSAGE_TOKENS, _TEMPLATE_TOKENS = 16, 128  # a generous bound of the tokens of chat templates
 
 
 @contextlib.contextmanager

@@ -61,7 +61,7 @@ def default_threads() -> int | None:
 
 
 def prompt_cache_mib() -> int:
-    """Return a quarter of the machine's memory, in MiB, at most what llama.cpp takes by default."""
+    """Return a quarter of the machine's memory, in MiB, at most llama.cpp's default."""
     try:
         num_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""From the exceptions of the SDK to a `Failure`: what went wrong, whether a retry may help, and the remedy.
+"""From the exceptions of the SDK to a `Failure`: the problem, whether a retry may help, and the remedy.
 
 The breaker counts failures of one kind in a row, and stops the run if no call can succeed.
 """
@@ -85,7 +85,7 @@ class Failure(NamedTuple):
 
 
 INCOMPLETE: Final = Failure("incomplete reply", "a reply without the requested fields", "", is_lesson=True)
-"""A reply that is paid, and lacks what the server gives if it is asked in another way."""
+"""A reply that is paid, and lacks a field that the server gives if it is asked in another way."""
 
 
 class AttemptFailedError(Exception):

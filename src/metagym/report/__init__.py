@@ -1,7 +1,7 @@
 """The HTML report: one self-contained page about any number of runs. It reads run folders and plays nothing.
 
 page.py               the page: all parts in one file       run_reading.py        run folders as values
-headlines.py          what runs showed, in a sentence       table_rows.py         figures, comparisons, costs
+headlines.py          the result in a sentence              table_rows.py         figures, comparisons, costs
 learning_curves.py    curves: which, and as SVG             heat_map.py           heat maps: which, and as SVG
 prompt_history.py     prompts: scores and word changes      notebook_html.py      records in a notebook
 episode_selection.py  which episodes are shown              embedded_episodes.py  episodes, compressed

@@ -1,4 +1,4 @@
-"""Collect the prompts of each meta-episode: what changed word by word, why, and the score of each prompt."""
+"""Collect the prompts of each meta-episode: the changed words, the reasons, and the score of each prompt."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ PLAYED = "played.jsonl"
 
 @contextlib.contextmanager
 def keeping_model_calls(folder: Path, ledger: Ledger) -> Iterator[None]:
-    """Count what earlier calls in the run folder used, and log the calls and replies of the `with` block there.
+    """Count the use of earlier calls in the run folder, and log the calls and replies of the `with` block there.
 
     A resumed run pays for no call twice. If a cassette is open, it keeps the replies, and not the folder.
     """

@@ -21,7 +21,7 @@ _TESTS: Final = (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST, Role.STREAM_
 
 
 class Difference(Record):
-    """A difference between a record and what follows from the recorded actions or episodes."""
+    """A difference between a record and the consequence of the recorded actions or episodes."""
 
     task_id: Text
     """The task; for a summary of several episodes, the name of the summary."""

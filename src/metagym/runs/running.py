@@ -29,7 +29,7 @@ def run_experiment(
 ) -> OptimizationResult:
     """Run the experiment that `manifest` describes in a new folder `path`; with `resume`, continue the one in it.
 
-    `budget` replaces the environment's own budget; what earlier runs in the folder used counts against it.
+    `budget` replaces the environment's own budget; the use of earlier runs in the folder counts against it.
     The folder keeps the models' replies, so that no reply is paid for twice; if a cassette is open, it keeps them.
 
     Raises:

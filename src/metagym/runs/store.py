@@ -51,7 +51,7 @@ def writing_to(path: str | Path) -> Iterator[None]:
 
 
 class RecordStore(Protocol):
-    """Keeps records. A kind of record is named by its class, so that what comes back is typed."""
+    """Keeps records. A kind of record is named by its class, so that a record comes back with its type."""
 
     manifest: Manifest
 

@@ -168,7 +168,7 @@ def two_way_bootstrap(
         resamples += _weighted_mean(table, seeds, tasks) / len(tables)
     mean = float(macro_average([finite_mean(table.ravel()) for table in tables]))
     low, high = map(float, np.nanquantile(resamples, [(1 - confidence) / 2, (1 + confidence) / 2]))
-    if high - low < 1e-12:  # equal cells: resampling them shows nothing of what else may come
+    if high - low < 1e-12:  # equal cells: resampling them shows nothing of other outcomes
         return Estimate(mean=mean, num=num_seeds)
     return Estimate(mean=mean, low=low, high=high, num=num_seeds)
 

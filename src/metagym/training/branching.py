@@ -1,4 +1,4 @@
-"""Branches: what would have followed other actions, at every step of recorded episodes. No torch.
+"""Branches: the answers to other actions, at every step of recorded episodes. No torch.
 
 Early experience (Zhang et al. 2025, arXiv 2510.08558) tunes an agent on the states that its own alternatives lead to,
 without any reward: to foresee the effect of an action, and to compare it with that of the action taken.

@@ -25,7 +25,7 @@ def save_checkpoint(
     keep: int = 2,
     also: Callable[[Path], object] | None = None,
 ) -> Path:
-    """Save what `load_checkpoint` needs to resume after `step` finished steps; keep the newest `keep` checkpoints.
+    """Save all that `load_checkpoint` needs to resume after `step` finished steps; keep the newest `keep` checkpoints.
 
     `also` writes further files into the folder that it is given.
     """

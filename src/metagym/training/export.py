@@ -42,7 +42,7 @@ def actor_turns(
     Messages are not stored; `actor`, which must be the one that played, rebuilds them from the record. Steps of an
     actor without a model have no completion, and give no turn. A turn of a `ToolActor` also has `tools`, the schemas
     that were offered, and `tool_calls`, the calls of the reply. `prompt_in_place` replaces the prompt that was
-    played in the messages: weights that are tuned on them learn what that prompt said.
+    played in the messages: weights that are tuned on them learn the content of that prompt.
     """
     for trajectory in trajectories:
         for index, step in enumerate(trajectory.steps):

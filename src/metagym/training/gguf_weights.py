@@ -15,7 +15,7 @@ from metagym.models.model_files import find_model, is_model_file, models_folder
 def trainable_model(name: str) -> str:
     """Return the folder of a GGUF file's weights in float32, or `name` itself if it is no such file.
 
-    `name` is the path of a GGUF file, the name of a fetched model (`metagym models`), or what transformers loads: a
+    `name` is the path of a GGUF file, the name of a fetched model (`metagym models`), or one that transformers loads: a
     folder, or a hub name. The weights are those of the quantised file: unpacking gives back no precision.
 
     Raises:

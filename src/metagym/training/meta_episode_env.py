@@ -66,7 +66,7 @@ class Answer(NamedTuple):
 
 
 class MetaEpisodeEnv:
-    """A meta-episode as a conversation: `reset` returns its beginning, `step` takes a reply and returns what follows.
+    """A meta-episode as a conversation: `reset` returns its beginning, `step` takes a reply and returns the answer.
 
     `env` is a meta-environment, wrapped or not; its actor stays as it is. Equal seeds give equal tasks: the rollouts of
     a group share them. Failed episodes raise EpisodesFailedError: leave such a rollout out, do not count a 0.
@@ -146,7 +146,7 @@ class MetaEpisodeEnv:
 
     @contextlib.contextmanager
     def _keeping_failures(self) -> Iterator[None]:
-        """Keep what failed: a meta-episode with a turn that failed has no value."""
+        """Keep the failure: a meta-episode with a turn that failed has no value."""
         try:
             yield
         except EpisodesFailedError as error:

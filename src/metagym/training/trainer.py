@@ -1,6 +1,6 @@
 """The training run: GRPO on a data set or on meta-episodes, with metrics, checkpoints, exact resume and evaluations.
 
-RUN/config.json        the settings, and what decides the rewards; a resumed run must have the same
+RUN/config.json        the settings, and all that decides the rewards; a resumed run must have the same
 RUN/start/             names the start model; this path is a reflector, the untrained one
 RUN/merged/            only for an adapter on an adapter: the start model with its own adapter merged
 RUN/metrics.jsonl      one line per step; RUN/tensorboard/ has the same if tensorboard is installed

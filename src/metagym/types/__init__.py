@@ -2,7 +2,7 @@
 
     Task -> Episode -> [Observation, Action -> Step]* -> Trajectory -> MetaStep -> Reflection
 
-`Trajectory.model_validate_json(text)` reads what `model_dump_json()` wrote, equal. No record holds a measured time.
+`Trajectory.model_validate_json(text)` reads the text of `model_dump_json()`, equal. No record holds a measured time.
 """
 
 from __future__ import annotations

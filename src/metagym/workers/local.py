@@ -33,7 +33,7 @@ class HostedEnv:
         try:
             self._env = make_env()
         except (ImportError, KeyboardInterrupt):
-            raise  # the message of an ImportError says what to install
+            raise  # the message of an ImportError names the package to install
         except BaseException as error:
             raise InnerEnvError(f"The inner environment could not be made: {in_words(error)}") from error
 
@@ -123,14 +123,14 @@ class _LocalEnv:
 
 
 def frame_of_reset(result: Any) -> Frame:
-    """Return the frame of what `reset` returned; InnerEnvError if it is not `(observation, info)`."""
+    """Return the frame of `reset`'s result; InnerEnvError if it is not `(observation, info)`."""
     if not isinstance(result, tuple) or len(result) != 2:
         raise _expected("reset", "to return (observation, info)", result)
     return Frame(_text("an observation", result[0]), 0.0, False, False, _info(result[1]))
 
 
 def frame_of_step(result: Any) -> Frame:
-    """Return the frame of what `step` returned; InnerEnvError if the five values are not what Gymnasium says."""
+    """Return the frame of `step`'s result; InnerEnvError if the five values are not those of Gymnasium's API."""
     if not isinstance(result, tuple) or len(result) != 5:
         raise _expected("step", "to return (observation, reward, terminated, truncated, info)", result)
     text, reward, terminated, truncated, info = result

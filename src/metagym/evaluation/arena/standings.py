@@ -1,6 +1,6 @@
-"""The standings of an arena, as data: the score of each method, and what learning took. They need no environment.
+"""The standings of an arena, as data: the score of each method, and the cost of learning. They need no environment.
 
-The curves give the validation score against what learning took. The validation tasks are the same for all arms and
+The curves give the validation score against the cost of learning. The validation tasks are the same for all arms and
 choose nothing here, so that a curve may fall.
 """
 

@@ -61,7 +61,7 @@ def plot_rewards(rewards: Mapping[str, Sequence[float | None]], *, scripted: boo
 
 
 def plot_standings(standings: Standings) -> Figure:
-    """Draw the validation score of an arena's arms against what learning took: one panel an axis, one line an arm.
+    """Draw the validation score of an arena's arms against the cost of learning: one panel an axis, one line an arm.
 
     Controls are dashed. Intervals are in `arena.json`: of a dozen lines they would hide each other.
     """

@@ -184,10 +184,10 @@ def transfer_tables(transfer: WorldTransfer, world: str) -> list[RenderableType]
 
 
 def standings_tables(standings: Standings) -> list[RenderableType]:
-    """Return the standings of an arena as two tables: scores, and what learning took."""
+    """Return the standings of an arena as two tables: scores, and the cost of learning."""
     columns = ("arm", "episodes", "calls", "tokens", "money", "steps", "stopped")
     scores = _table(*score_columns(standings), title=standings_title(standings), **_OPEN)
-    effort = _table(*columns, title="what learning took", **_OPEN)
+    effort = _table(*columns, title="the cost of learning", **_OPEN)
     for before, row in zip([None, *standings.rows], standings.rows, strict=False):
         if before is not None and row.is_control and not before.is_control:
             scores.add_section()
