@@ -17,8 +17,8 @@ pytestmark = pytest.mark.timeout(60)
 
 
 def with_marks(env_ids: list[str]) -> list[Any]:
-    """Return the ids as parameters; those whose world starts Java are slow."""
-    marks = [pytest.mark.slow, pytest.mark.java]
+    """Return the ids as parameters; those whose world starts Java are slow, and have more time."""
+    marks = [pytest.mark.slow, pytest.mark.java, pytest.mark.timeout(300)]
     java = ("MetaGym/ScienceWorld", "MetaGym/TextWorldExpress")
     return [pytest.param(name, marks=marks) if name.startswith(java) else name for name in env_ids]
 
