@@ -119,6 +119,13 @@ def test_start_and_score_must_be_written() -> None:
         ToolEnv().score()
 
 
+@pytest.mark.parametrize(("method", "value"), [("start", None), ("start", {"text": "Two."}), ("respond", 3)])
+def test_start_and_respond_return_texts(monkeypatch: pytest.MonkeyPatch, method: str, value: Any) -> None:
+    monkeypatch.setattr(Scales, method, lambda *arguments: value)
+    with pytest.raises(ConfigError, match=rf"Expected Scales.{method}\(.*\) to return .* text, .*got "):
+        started().step("a")
+
+
 class Bag(ToolEnv):
     goal = "Look."
 

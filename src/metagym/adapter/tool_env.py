@@ -96,13 +96,24 @@ class ToolEnv(gymnasium.Env[str, str]):
         self._is_over, self._outcome = False, ""
         family = self.task_id.rpartition("/")[0] or "default"
         self._open(family)
-        return self.start(family), {**self._info(), "tools": self._schemas()}
+        text: Any = self.start(family)
+        if not isinstance(text, str):
+            raise ConfigError(
+                f"Expected {type(self).__name__}.start({family!r}) to return the first text, got {text!r:.80}. "
+                "Return what the agent reads first, such as the task in words."
+            )
+        return text, {**self._info(), "tools": self._schemas()}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Execute a call, or hear the agent's text. A call that does not fit is answered in words."""
         call = read_call(action)
         if call is None:
-            text = self.respond(action)
+            text: Any = self.respond(action)
+            if not isinstance(text, str | None):
+                raise ConfigError(
+                    f"Expected {type(self).__name__}.respond() to return the user's answer as a text, or None to end "
+                    f"the episode, got {text!r:.80}."
+                )
             self._is_over = self._is_over or text is None
             text = text or ""
         else:
