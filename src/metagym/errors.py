@@ -231,6 +231,8 @@ class InfrastructureError(MetaGymError, RuntimeError):
     """The meta-steps that a loop finished before the error."""
     stops_run: ClassVar[bool] = False
     """Whether later episodes would fail for the same reason, so that no further episode is started."""
+    trajectories: tuple[Trajectory, ...] = ()
+    """The batch that the error ended; an episode that was not finished has no score."""
 
 
 class EpisodesFailedError(InfrastructureError):
@@ -250,8 +252,6 @@ class BudgetExceededError(InfrastructureError):
     """The budget leaves no room for the next call. Finished episodes are kept; with a larger budget the run resumes."""
 
     stops_run = True
-    trajectories: tuple[Trajectory, ...] = ()
-    """The batch; an episode that was not finished has no score."""
     meta_step: MetaStep | None = None
     """The partial meta-step, if a meta-environment was playing one."""
     meta_steps: tuple[MetaStep, ...] = ()

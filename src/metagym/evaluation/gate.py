@@ -13,10 +13,11 @@ import gymnasium
 import numpy as np
 
 from metagym.env import meta_env_of
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, InfrastructureError
 from metagym.evaluation.memorisation import Copied, copied
 from metagym.evaluation.report import SCRIPTED_NOTE
 from metagym.evaluation.scale import ScoreScale
+from metagym.evaluation.scoring import notes_of_failures, raising_stops
 from metagym.rendering import plural
 from metagym.statistics import Estimate, detectable_effect, finite_mean, mean_interval
 from metagym.types import Record, Text, Texts, Trajectory, derive_seed
@@ -119,6 +120,7 @@ def gate(
 
     Raises:
         ConfigError: the budget is too small to decide anything.
+        InfrastructureError: too few tasks were scored under both prompts, or the server is down.
     """
     meta_env = meta_env_of(env)
     families = meta_env.families
@@ -130,19 +132,27 @@ def gate(
             each, rng=np.random.default_rng(derive_seed("gate", seed, family)), families=[family], split="test"
         )
     ]
-    played = meta_env.replay([meta_env.check_prompt(old), meta_env.check_prompt(new)], tasks, repetitions=repetitions)
+    prompts = [meta_env.check_prompt(old), meta_env.check_prompt(new)]
+    with raising_stops(meta_env):
+        played = meta_env.replay(prompts, tasks, repetitions=repetitions)
+    failures = notes_of_failures(trajectory for step in played for trajectory in step.trajectories)
     scores = np.array([step.scores for step in played], dtype=np.float64).reshape(2, len(tasks), repetitions)
     means = finite_mean(scores)
     known = np.isfinite(means).all(axis=0)
+    if known.sum() < MIN_TASKS:
+        raise InfrastructureError(
+            f"Expected a score of both prompts on at least {MIN_TASKS} tasks, got {known.sum()} of {len(tasks)}. "
+            f"{failures[0]} Remove its cause, then run the gate again."
+        )
     scale = ScoreScale(min(0.0, np.nanmin(scores)), max(1.0, np.nanmax(scores)))
     difference = mean_interval(
         means[1, known] - means[0, known], resolution=scale.of_one_in(repetitions), bounds=scale.of_differences
     )
-    if difference is None or difference.std is None:
-        raise ConfigError("Expected scores of both prompts on two tasks at least; nearly all episodes failed.")
+    assert difference is not None
+    assert difference.std is not None
     scripted = any(step.scripted for step in played)
     decision = {1: Decision.KEEP, -1: Decision.REVERT, 0: Decision.UNDECIDED}[difference.sign]
-    notes = [SCRIPTED_NOTE] if scripted else []
+    notes = [*failures, *([SCRIPTED_NOTE] if scripted else [])]
     copies = None
     if learned_on is not None:
         # An actor repeats its prompt: in the new prompt's episodes its copies would look like common language.

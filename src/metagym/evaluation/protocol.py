@@ -85,7 +85,7 @@ def evaluate(
             scorer.guard.open("validation")
             if config.num_validation:
                 scorer.measure(_validations(plan, loops, store))
-                chosen = [_choose(scorer, loop) for loop in loops]
+                chosen = [choose(scorer, loop) for loop in loops]
             else:
                 chosen = [config.num_steps for _ in loops]
             scorer.guard.open("test")
@@ -142,9 +142,10 @@ def _replays(loops: Sequence[Loop]) -> Iterator[Request]:
 
 
 def _validations(plan: Plan, loops: Sequence[Loop], store: RecordStore) -> Iterator[Request]:
-    """Yield the requests of the choice. A choice that led to a test stays: scores that failed then stay missing."""
+    """Yield the requests of the choice. A choice that led to a score stays: scores that failed then stay missing."""
     known = store.all(Measurement)
-    tested = {(item.family, item.seed) for item in known.values() if item.role is Role.TEST_CHOSEN}
+    chosen = [item for item in known.values() if item.role is Role.TEST_CHOSEN and item.mean is not None]
+    tested = {(item.family, item.seed) for item in chosen}
     for loop in loops:
         for prompt in dict.fromkeys(loop.prompts):
             request = Request(
@@ -160,19 +161,28 @@ def _validations(plan: Plan, loops: Sequence[Loop], store: RecordStore) -> Itera
                 yield request
 
 
-def _choose(scorer: Scorer, loop: Loop) -> int:
-    """Return the number of the prompt with the best validation score, the earliest of equals."""
-    means: list[float] = []
+def choose(scorer: Scorer, loop: Loop) -> int:
+    """Return the number of the prompt with the best validation score, the earliest of equals.
+
+    The prompts are compared on the tasks on which all of them have a score; a prompt without any score is not chosen.
+    """
+    scores: list[tuple[float | None, ...]] = []
     for index, prompt in enumerate(loop.prompts):
         key = (loop.family, loop.seed, Role.VALIDATION.value, loop.prompts.index(prompt))
         measurement = scorer.store.get(Measurement, key)
         assert measurement is not None
         if index != measurement.index:  # the same prompt again: it was scored once
             scorer.keep(measurement.model_copy(update={"index": index, "usage": Usage()}))
-        means.append(-np.inf if measurement.mean is None else measurement.mean)
-    if max(means) == -np.inf:
-        raise InfrastructureError(f"No validation score of {loop.name} is known: nothing can be chosen.")
-    return int(np.argmax(means))
+        scores.append(measurement.scores)
+    table = np.array(scores, dtype=np.float64)  # None becomes NaN
+    is_scored = np.isfinite(table).any(axis=1)
+    shared = np.isfinite(table[is_scored]).all(axis=0)
+    if not is_scored.any() or not shared.any():
+        raise InfrastructureError(
+            f"Expected a validation task of {loop.name} that was scored under each prompt, got none: too many episodes "
+            "failed. The same command plays them again."
+        )
+    return int(np.argmax(np.where(is_scored, table[:, shared].mean(axis=1), -np.inf)))
 
 
 def _tests(plan: Plan, loops: Sequence[Loop], chosen: Sequence[int]) -> Iterator[Request]:

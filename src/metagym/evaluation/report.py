@@ -154,6 +154,11 @@ def build_report(
     played = [item for item in tests if config.num_validation or item.role is not Role.TEST_LAST]
     is_scripted = scripted or any(item.scripted for item in measurements)
     notes = [*_unfinished(config, tests), *([SCRIPTED_NOTE] if is_scripted else [])]
+    test_scores = [score for item in played for score in item.scores]
+    if num_missing := test_scores.count(None):
+        notes.append(
+            f"{arm}: test scores missing because of infrastructure errors: {num_missing} of {len(test_scores)}."
+        )
     if len(table.seeds) < MIN_SEEDS_FOR_SIGN_FLIP:
         notes.append(
             f"With {plural(len(table.seeds), 'seed')} no exact sign-flip test can give p < 0.05; run at least "
@@ -204,7 +209,7 @@ def build_report(
         gain_at_any_look=gain.normal,
         gain_at_any_look_bounded=gain.bounded,
         gaps={seed: gap for seed, gap in zip(table.seeds, gaps.tolist(), strict=True) if math.isfinite(gap)},
-        num_missing=sum(score is None for item in played for score in item.scores),
+        num_missing=num_missing,
         usage=_usages(measurements, reflector_usage or Usage(), learned),
         learned=tuple(learned),
         prompt_scores=tuple(_prompt_scores(table, item, config.num_steps) for item in learned),

@@ -74,6 +74,28 @@ class Request:
         return episodes_on(self.tasks, self.prompt, run_seed=run_seed, arm=arm, meta_step=self.loop.num_steps)
 
 
+@contextlib.contextmanager
+def raising_stops(env: MetaEnv) -> Iterator[None]:
+    """Raise an error that no later episode can escape while the body runs, so that an outage is not a result."""
+    before, env.player.raise_stops = env.player.raise_stops, True
+    try:
+        yield
+    finally:
+        env.player.raise_stops = before
+
+
+def notes_of_failures(played: Iterable[Trajectory], place: str = "") -> list[str]:
+    """Return a note if episodes failed for infrastructure reasons; `place` names the part of the work."""
+    errors = [item.error if item.score is None else None for item in played]
+    failed = [error or "" for error in errors if error is not None]
+    if not failed:
+        return []
+    return [
+        f"{place}{len(failed)} of {len(errors)} episodes failed for infrastructure reasons and are left out. The first "
+        f"failure: {failed[0].rstrip('.')}."
+    ]
+
+
 class Guard:
     """A recorder that refuses episodes on the tasks of `roles` (validation, test) until the role is opened.
 
@@ -130,6 +152,7 @@ class Scorer:
             stack.callback(self.env.record_to, self.env.record_to(self.guard))
             rng = np.random.default_rng(0)  # measurements draw no tasks
             self._measuring = self.env.branch(ledger=self.env.ledger, rng=rng, retries=self._retries)
+            stack.enter_context(raising_stops(self._measuring))  # the store keeps the episodes that were played
             stack.enter_context(self.env.ledger.open())
             if isinstance(self.store, RunFolder):
                 stack.enter_context(keeping_model_calls(self.store.path, self.env.ledger))

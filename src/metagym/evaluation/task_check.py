@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,13 +10,15 @@ import gymnasium
 import numpy as np
 
 from metagym.env import MetaEnv, meta_env_of
-from metagym.errors import TasksExhaustedError
+from metagym.errors import InfrastructureError, TasksExhaustedError
 from metagym.evaluation.difficulty import Contents, FamilyDifficulty, contents_of, family_difficulty
 from metagym.evaluation.scale import ZERO_TO_ONE
+from metagym.evaluation.scoring import notes_of_failures, raising_stops
 from metagym.meta_episode import TaskQueue, episodes_on
 from metagym.rendering import plural
+from metagym.statistics import finite_mean
 from metagym.tasks import ROLES
-from metagym.types import Record, Task, Text, Texts, derive_seed
+from metagym.types import Record, Task, Text, Texts, Trajectory, derive_seed
 
 
 class TaskCheck(Record):
@@ -25,7 +28,7 @@ class TaskCheck(Record):
     scripted: bool
     families: tuple[FamilyDifficulty, ...]
     notes: Texts = ()
-    """Roles that a family lacks."""
+    """Roles that a family lacks, and failed episodes."""
     equal_scores: Texts = ()
     """Families in which all episodes have one score, so that no difference can be seen with this actor."""
 
@@ -62,15 +65,20 @@ def check_tasks(
             on_family(family)
         contents: dict[str, Contents] = {}
         scores: dict[str, list[float]] = {}
+        played: list[Trajectory] = []
         for role in ROLES:
             tasks = _drawn(meta_env, family, role, num_tasks, seed)
             if len(tasks) < 2:
                 notes.append(f"{family} has {plural(len(tasks), f'{role} task')}: too few to compare the roles.")
                 continue
             contents[role] = contents_of(tasks)
-            scores[role], is_scripted = _play(meta_env, tasks, f"{role} {seed}")
-            scripted |= is_scripted
-        table = _by_meta_step(meta_env, family, num_seeds, num_steps, seed) if "train" in contents else None
+            played += (tried := _play(meta_env, tasks, f"{role} {seed}"))
+            scores[role] = [np.nan if item.score is None else item.score for item in tried]
+        batches = _meta_episodes(meta_env, family, num_seeds, num_steps, seed) if "train" in contents else None
+        played += itertools.chain.from_iterable(batches or [])
+        table = None if batches is None else [_means(batch, num_steps) for batch in batches]
+        scripted |= any(item.scripted for item in played)
+        notes += notes_of_failures(played, f"{family}: ")
         known = np.concatenate([*scores.values(), np.ravel(table or [])])
         scale = ZERO_TO_ONE.extended(known.tolist())
         found = family_difficulty(
@@ -101,8 +109,10 @@ def _drawn(env: MetaEnv, family: str, role: str, num_tasks: int, seed: int) -> t
         return draw(error.num_left) if error.num_left else ()
 
 
-def _by_meta_step(env: MetaEnv, family: str, num_seeds: int, num_steps: int, seed: int) -> list[list[float]] | None:
-    rows = []
+def _meta_episodes(
+    env: MetaEnv, family: str, num_seeds: int, num_steps: int, seed: int
+) -> list[tuple[Trajectory, ...]] | None:
+    played = []
     for number in range(num_seeds):
         rng = np.random.default_rng(derive_seed("task check", seed, "meta-episode", family, number))
         size = env.config.episodes_per_step
@@ -111,13 +121,20 @@ def _by_meta_step(env: MetaEnv, family: str, num_seeds: int, num_steps: int, see
             tasks = [task for _ in range(num_steps) for task in queue.draw()]
         except TasksExhaustedError:  # a listed family with fewer tasks than a meta-episode needs
             return None
-        scores, _ = _play(env, tasks, f"meta-episode {seed}/{number}")
-        rows.append(np.nanmean(np.reshape(scores, (num_steps, size)), axis=1).tolist())
-    return rows
+        played.append(_play(env, tasks, f"meta-episode {seed}/{number}"))
+    return played
 
 
-def _play(env: MetaEnv, tasks: Sequence[Task], name: str) -> tuple[list[float], bool]:
-    arm = f"task check/{name}"
-    played = env.play(episodes_on(tasks, env.default_prompt, run_seed=0, arm=arm, meta_step=0))
-    scores = [np.nan if item.score is None else item.score for item in played]
-    return scores, any(item.scripted for item in played)
+def _means(played: Sequence[Trajectory], num_steps: int) -> list[float]:
+    """Return the mean score of each meta-step; NaN if all its episodes failed."""
+    scores = np.array([item.score for item in played], dtype=np.float64)  # None becomes NaN
+    return [float(mean) for mean in finite_mean(scores.reshape(num_steps, -1))]
+
+
+def _play(env: MetaEnv, tasks: Sequence[Task], name: str) -> tuple[Trajectory, ...]:
+    episodes = episodes_on(tasks, env.default_prompt, run_seed=0, arm=f"task check/{name}", meta_step=0)
+    with raising_stops(env):
+        played = env.play(episodes)
+    if all(item.score is None for item in played):
+        raise InfrastructureError(f"{notes_of_failures(played)[0]} Remove its cause, then check the tasks again.")
+    return played

@@ -17,6 +17,7 @@ from metagym.env import MetaEnv, meta_env_of
 from metagym.errors import ConfigError, TasksExhaustedError
 from metagym.evaluation.report import SCRIPTED_NOTE, EvaluationReport
 from metagym.evaluation.scale import ScoreScale
+from metagym.evaluation.scoring import notes_of_failures, raising_stops
 from metagym.optional_attributes import extension_of
 from metagym.statistics import Estimate, finite_mean, macro_average, mean_interval, together
 from metagym.statistics.intervals import ALPHA
@@ -57,7 +58,7 @@ def transfer_matrix(
     }
     columns: dict[str, list[Estimate | None]] = {}
     declared = _declared_scale(list(sources.values()))
-    width = 0.0
+    width, notes = 0.0, list[str]()
     scripted = any(report.scripted for report in sources.values())
     drawn: dict[str, dict[str, tuple[Task, ...]]] = {}
     for name, env in targets.items():  # all of them, before anything is played
@@ -68,7 +69,8 @@ def transfer_matrix(
         meta_env = meta_env_of(env)
         scripted = scripted or extension_of(meta_env.actor).scripted
         for family, tasks in drawn[name].items():
-            gains, scale = _gains(meta_env, list(rows.values()), tasks, declared)
+            gains, scale, failures = _gains(meta_env, list(rows.values()), tasks, declared)
+            notes += failures
             resolution, bounds, width = scale.of_one_in(len(tasks)), scale.of_differences, max(width, scale.width)
             columns[f"{name}: {family}"] = [mean_interval(row, resolution=resolution, bounds=bounds) for row in gains]
     estimates = {(row, name): column[row] for name, column in columns.items() for row in range(len(rows))}
@@ -78,7 +80,7 @@ def transfer_matrix(
         targets=tuple(columns),
         gains=tuple(tuple(cells[row, name] for name in columns) for row in range(len(rows))),
         scripted=scripted,
-        notes=(SCRIPTED_NOTE,) if scripted else (),
+        notes=(*notes, *((SCRIPTED_NOTE,) if scripted else ())),
     )
 
 
@@ -111,10 +113,11 @@ def transfer_to(
     if len(arms) < len(reports) or any(report.config.seeds != method.config.seeds for report in reports):
         raise ConfigError(f"Expected arms of different names with equal seeds, got {[item.arm for item in reports]}.")
     gains: dict[str, list[npt.NDArray[np.float64]]] = {arm: [] for arm in arms}
-    scales = []
+    scales, notes = [], list[str]()
     for tasks in draw_test_tasks(meta_env, num_test=num_test, task_seed=task_seed).values():
-        rows, scale = _gains(meta_env, list(arms.values()), tasks, _declared_scale(reports))
+        rows, scale, failures = _gains(meta_env, list(arms.values()), tasks, _declared_scale(reports))
         scales.append(scale)
+        notes += failures
         for report, row in zip(reports, rows, strict=True):
             gains[report.arm].append(_by_seed(method, report, row))
     means = {arm: macro_average(by_family) for arm, by_family in gains.items()}
@@ -135,7 +138,7 @@ def transfer_to(
         differences=differences,
         verdict=_verdict(own, over_first[own], nulls),
         scripted=scripted,
-        notes=(SCRIPTED_NOTE,) if scripted else (),
+        notes=(*notes, *((SCRIPTED_NOTE,) if scripted else ())),
     )
 
 
@@ -182,18 +185,20 @@ def draw_test_tasks(
 
 def _gains(
     env: MetaEnv, rows: Sequence[Sequence[str]], tasks: Sequence[Task], declared: ScoreScale
-) -> tuple[list[npt.NDArray[np.float64]], ScoreScale]:
-    """Return the gain of each prompt of each row over `sp_0`, and the `declared` scale up to the scores seen.
+) -> tuple[list[npt.NDArray[np.float64]], ScoreScale, list[str]]:
+    """Return the gain of each prompt of each row over `sp_0`, the `declared` scale up to the scores seen, and notes.
 
     `sp_0` is played again for each prompt, so that gains do not share its noise.
     """
     flat = [prompt for prompts in rows for prompt in prompts]
     ids = [task.id for task in tasks]
-    played = env.replay([*flat, *[env.default_prompt] * len(flat)], ids)
+    with raising_stops(env):
+        played = env.replay([*flat, *[env.default_prompt] * len(flat)], ids)
+    failures = notes_of_failures(trajectory for step in played for trajectory in step.trajectories)
     scores = np.array([item.scores for item in played], dtype=np.float64)  # None becomes NaN
     means = finite_mean(scores[: len(flat)] - scores[len(flat) :])
     ends = np.cumsum([len(prompts) for prompts in rows])
-    return np.split(means, ends[:-1]), declared.extended(scores.flat)
+    return np.split(means, ends[:-1]), declared.extended(scores.flat), failures
 
 
 def _by_seed(

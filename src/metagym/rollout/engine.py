@@ -49,15 +49,16 @@ class RolloutEngine:
         # Several runs may be under way at once (reflectors with their own rollouts): the limit holds for all of them.
         self.slots = slots or asyncio.Semaphore(self.max_concurrency)
 
-    async def run(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
+    async def run(self, episodes: Sequence[Episode], *, raise_stops: bool = False) -> tuple[Trajectory, ...]:
         """Play the episodes and return their records, in the order of `episodes`.
 
         An infrastructure error is not raised here; it is in the episode's record, which has no `score`. After an
         error that no later episode can escape (`error.stops_run`: a wrong key, a server that is down), no further
-        episode is started, and the records of the remaining ones hold that error.
+        episode is started, and the records of the remaining ones hold that error; with `raise_stops` it is raised.
 
         Raises:
             BudgetExceededError: the budget ran out; it carries the records. Calls under way were waited for.
+            InfrastructureError: with `raise_stops`, an error that no later episode can escape; it carries them, too.
             Exception: whatever `on_episode` raised; finished episodes have been handed to it before.
         """
         trajectories: dict[int, Trajectory] = {}
@@ -81,6 +82,9 @@ class RolloutEngine:
                 error = BudgetExceededError(str(stop))  # a new one, to which no episode's traceback refers
                 error.trajectories, error.ledger = played, stop.ledger
                 raise error
+            if raise_stops:
+                stop.trajectories = played
+                raise stop
         return played
 
     async def _play_queue(
@@ -178,6 +182,8 @@ class Player:
         slots: asyncio.Semaphore | None = None,
     ) -> None:
         self.ledger, self.retries = ledger, retries
+        self.raise_stops = False
+        """Whether an error that no later episode can escape is raised, besides that of a budget."""
         self.recorder: Recorder | None = None
         self.on_episode: Callable[[Trajectory], None] | None = None
         """Called with each finished trajectory, from the engine's thread."""
@@ -214,7 +220,7 @@ class Player:
         with self.ledger.timed(), self.ledger.open():
             try:
                 played = await self._play_with_retries(episodes)
-            except BudgetExceededError as error:
+            except InfrastructureError as error:
                 self._finished |= {item.episode.key: item for item in error.trajectories if item.score is not None}
                 self._give_back_failed(error.trajectories, recorded)
                 raise
@@ -239,14 +245,14 @@ class Player:
         self.ledger.give_back_episodes(len(failed), num_recorded=sum(name in recorded for name in failed))
 
     async def _play_with_retries(self, episodes: Sequence[Episode]) -> tuple[Trajectory, ...]:
-        played = await self.engine.run(episodes)
+        played = await self.engine.run(episodes, raise_stops=self.raise_stops)
         for _ in range(self.retries):
             failed = [item.episode for item in played if item.score is None]
             if not failed:
                 break
             try:
-                played = _replace_failed(played, await self.engine.run(failed))
-            except BudgetExceededError as error:
+                played = _replace_failed(played, await self.engine.run(failed, raise_stops=self.raise_stops))
+            except InfrastructureError as error:
                 error.trajectories = _replace_failed(played, error.trajectories)
                 raise
         return played

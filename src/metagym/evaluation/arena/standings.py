@@ -132,11 +132,6 @@ def build_standings(reports: Sequence[EvaluationReport], place: str, *, baseline
         *([PLUMBING] if scripted else []),
         *([] if winner is None else [_winner_note(rows[0], len(methods), winner)]),
         *(note for report in reports for note in report.notes if note != SCRIPTED_NOTE),
-        *(
-            f"{report.arm}: {report.num_missing} test scores are missing (infrastructure errors)"
-            for report in reports
-            if report.num_missing
-        ),
     ]
     first = reports[0]
     return Standings(
