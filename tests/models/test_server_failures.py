@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import socket
 import time
@@ -164,6 +165,14 @@ def test_an_answer_that_is_not_a_completion_is_a_model_error(serve: Serve, raw: 
 def test_a_wrong_key_stops_the_run_at_once(serve: Serve) -> None:
     server = serve(ServerReply("Incorrect API key provided", status=401))
     with pytest.raises(ModelUnavailableError, match="Check the key: set OPENAI_API_KEY"):
+        complete(model_at(server))
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("code", [401, "401"])
+def test_a_wrong_key_under_a_status_of_success_stops_the_run_at_once(serve: Serve, code: int | str) -> None:
+    server = serve(ServerReply(raw=json.dumps({"error": {"message": "No auth credentials found", "code": code}})))
+    with pytest.raises(ModelUnavailableError, match="HTTP 401: No auth"):
         complete(model_at(server))
     assert len(server.requests) == 1
 

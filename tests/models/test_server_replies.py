@@ -168,6 +168,11 @@ def test_an_error_keeps_its_codes_its_parameter_and_its_status() -> None:
     assert read_error(raw) == ServerError("m", frozenset({"rate_limit", "429"}), "seed", 429)
 
 
+@pytest.mark.parametrize(("code", "status"), [(429, 429), ("429", 429), ("1261", None), ("４２９", None), (True, None)])
+def test_a_status_may_be_a_number_or_its_digits(code: Any, status: int | None) -> None:
+    assert read_error({"error": {"message": "m", "code": code}}).status == status
+
+
 @pytest.mark.parametrize(
     "response",
     [

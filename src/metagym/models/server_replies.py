@@ -15,6 +15,7 @@ from metagym.types import Completion, Usage, clean_text
 _THINK = re.compile("|".join(rf"\s*(?:{opens})(.*?)(?:{closes}|\Z)" for opens, closes in REASONING), re.I | re.S)
 _THINK_TAIL = re.compile("|".join(closes for _, closes in REASONING[:-1]), re.I)
 _REPLY_OPENS, _REPLY_CLOSES = re.compile(REPLY[0]), re.compile(rf"(?:{REPLY[1]})\Z")
+_STATUS = re.compile("[45][0-9]{2}")
 _FAILED_REASONS = frozenset({"error", "network_error", "abort", "insufficient_system_resource"})
 
 
@@ -184,8 +185,9 @@ def _codes(value: Any) -> frozenset[str]:
 
 
 def _status(value: Mapping[str, Any]) -> int | None:
+    # LiteLLM's proxy writes the number as a text.
     found = (value.get(name) for name in ("code", "status", "status_code", "http_code"))
-    return next((code for code in found if isinstance(code, int) and 400 <= code < 600), None)
+    return next((int(code) for code in found if isinstance(code, int | str) and _STATUS.fullmatch(str(code))), None)
 
 
 def _get(value: Any, name: str) -> Any:
