@@ -16,7 +16,7 @@ from metagym.errors import ContextOverflowError, ModelError, ModelUnavailableErr
 from metagym.models import Call, ClientConfig
 from metagym.testing import ServerReply
 from tests.conftest import Serve
-from tests.models.calling import CALL, MESSAGES, Then, complete, completion_body, model_at
+from tests.models.calling import CALL, MESSAGES, Then, chunk, complete, completion_body, model_at, sse
 
 
 @pytest.mark.usefixtures("quick_retries")
@@ -210,6 +210,31 @@ def test_a_refused_attempt_costs_nothing(serve: Serve) -> None:
     complete(model)
     spent = model.ledger.spent()
     assert (spent.num_refused, spent.num_unknown, spent.unknown_tokens) == (1, 0, 0)
+
+
+BUSY = {"message": "Rate limit exceeded", "code": 429}
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize(
+    ("raw", "is_refused"),
+    [
+        (json.dumps({"error": BUSY}), True),
+        (json.dumps({"choices": [], "error": BUSY}), True),
+        (sse({"error": BUSY}), True),
+        (json.dumps({"error": {**BUSY, "code": 502}}), False),
+        (json.dumps({"error": "Rate limit exceeded"}), False),
+        (json.dumps({"choices": [{"message": {"content": "Thou"}, "error": BUSY}]}), False),
+        (sse(chunk("Thou"), {"error": BUSY}), False),
+    ],
+)
+def test_a_refusal_under_a_status_of_success_costs_nothing_if_there_is_no_choice(
+    serve: Serve, raw: str, is_refused: bool
+) -> None:
+    model = model_at(serve(Then(ServerReply(raw=raw), "ok")))
+    assert complete(model).text == "ok"
+    spent = model.ledger.spent()
+    assert (spent.num_refused, spent.num_unknown) == ((1, 0) if is_refused else (0, 1))
 
 
 def test_a_cancelled_call_is_of_unknown_cost(serve: Serve) -> None:

@@ -33,12 +33,15 @@ class ServerError(NamedTuple):
 class ReplyError(ValueError):
     """The answer is not a whole chat completion; `error` is the server's message instead, if there was one.
 
-    `is_cut`: it is the beginning of a stream.
+    `is_cut`: it is the beginning of a stream. `has_choice`: the error came with a choice, so that a model may have
+    written.
     """
 
-    def __init__(self, message: str, error: ServerError | None = None, *, is_cut: bool = False) -> None:
+    def __init__(
+        self, message: str, error: ServerError | None = None, *, is_cut: bool = False, has_choice: bool = False
+    ) -> None:
         super().__init__(message)
-        self.error, self.is_cut = error, is_cut
+        self.error, self.is_cut, self.has_choice = error, is_cut, has_choice
 
 
 def read_error(body: bytes | Any) -> ServerError:
@@ -108,7 +111,8 @@ def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
     failure = _get(choice, "error") or (_get(response, "error") if not isinstance(message, Mapping) else None)
     if failure or reason.lower() in _FAILED_REASONS:
         error = read_error(failure or {"message": f"the reply ended with {reason!r}"})
-        raise ReplyError(f"an error under a status of success: {error.message}", error)
+        text = f"an error under a status of success: {error.message}"
+        raise ReplyError(text, error, has_choice=choice is not None)
     content = _get(message, "content")
     if not isinstance(message, Mapping) or not _is_content(content):
         raise ReplyError(f"no choice with a message but {body[:200].decode(errors='replace')!r}")
