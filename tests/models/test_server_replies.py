@@ -278,6 +278,14 @@ def test_a_message_without_content_is_an_empty_reply() -> None:
     assert (read_completion(raw, "m")[0].text, read_completion(raw, "m")[0].finish_reason) == ("", "length")
 
 
+def test_a_filtered_choice_without_a_message_is_an_empty_reply() -> None:
+    for choice in ({"finish_reason": "content_filter"}, {"finish_reason": "SAFETY", "message": None}):
+        completion = read_completion(json.dumps({"choices": [{"index": 0, **choice}]}).encode(), "m")[0]
+        assert (completion.text, completion.finish_reason) == ("", "content_filter")
+    with pytest.raises(ReplyError, match="no choice with a message"):
+        read_completion(b'{"choices": [{"finish_reason": "stop"}]}', "m")
+
+
 def test_a_stream_is_read_though_none_was_asked_for() -> None:
     chunks = [
         {"choices": [{"delta": {"content": "Thought: x\n"}}], "model": "other"},

@@ -113,6 +113,9 @@ def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
         error = read_error(failure or {"message": f"the reply ended with {reason!r}"})
         text = f"an error under a status of success: {error.message}"
         raise ReplyError(text, error, has_choice=choice is not None)
+    finish_reason = REASONS.get(reason.lower(), reason) or "stop"
+    if message is None and finish_reason == "content_filter":
+        message = {}  # the filter left nothing, as in a stream
     content = _get(message, "content")
     if not isinstance(message, Mapping) or not _is_content(content):
         raise ReplyError(f"no choice with a message but {body[:200].decode(errors='replace')!r}")
@@ -128,7 +131,7 @@ def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
     return Completion(
         text=text,
         reasoning="\n\n".join(part for part in (reported, reasoning) if part),
-        finish_reason=REASONS.get(reason.lower(), reason) or "stop",
+        finish_reason=finish_reason,
         usage=usage or Usage(num_calls=1),
         model="" if name == model else name,
         token_ids=_numbers(_get(choice, "token_ids"), int),
