@@ -150,6 +150,24 @@ def test_equality_needs_a_margin() -> None:
 
 
 @pytest.mark.parametrize(
+    ("num_others", "std", "is_said"), [(1, 0.03, True), (1, 0.046, False), (4, 0.02, True), (4, 0.036, False)]
+)
+def test_no_difference_is_said_only_beside_an_interval_within_the_margin(
+    num_others: int, std: float, is_said: bool
+) -> None:
+    pattern = np.linspace(-1, 1, 10)[:, None] + np.zeros(100)
+    ours = report_of({"f": 0.52 + std * pattern / pattern[:, 0].std(ddof=1)})
+    others = [report_of({"f": 0.5 + 0 * pattern}, arm=f"b{number}") for number in range(num_others)]
+    for found in compare([ours, *others], margin=0.05):
+        assert found.difference is not None
+        assert found.difference.high is not None
+        assert found.equivalence_p is not None
+        assert found.equivalence_p < 0.05
+        assert found.verdict.startswith("no difference of 0.05 or more") is is_said
+        assert (found.difference.high < 0.05) is is_said
+
+
+@pytest.mark.parametrize(
     ("mean", "p_value", "adjusted_p", "is_equal", "expected"),
     [
         (0.2, 0.01, None, False, "better"),
@@ -189,6 +207,16 @@ def test_all_zero_scores_of_two_seeds_show_no_equality() -> None:
     assert found.difference.low < -0.3
     assert found.new_tasks is not None
     assert found.new_tasks.low is None
+
+
+@pytest.mark.parametrize(("num_others", "is_said"), [(1, True), (4, False)])
+def test_equality_of_several_arms_is_adjusted_for_their_number(num_others: int, is_said: bool) -> None:
+    reports = [report_of({"f": np.zeros((5, 20))}, arm=f"a{number}") for number in range(num_others + 1)]
+    for found in compare(reports, margin=0.1):
+        assert found.difference is not None
+        assert found.difference.high is not None
+        assert found.difference.high < 0.1
+        assert found.verdict.startswith("no difference of 0.1 or more") is is_said
 
 
 def test_holm_is_applied_over_families() -> None:

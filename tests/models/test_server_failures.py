@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import socket
 import time
@@ -15,7 +16,7 @@ from metagym.errors import ContextOverflowError, ModelError, ModelUnavailableErr
 from metagym.models import Call, ClientConfig
 from metagym.testing import ServerReply
 from tests.conftest import Serve
-from tests.models.calling import CALL, MESSAGES, Then, complete, completion_body, model_at
+from tests.models.calling import CALL, MESSAGES, Then, chunk, complete, completion_body, model_at, sse
 
 
 @pytest.mark.usefixtures("quick_retries")
@@ -168,6 +169,14 @@ def test_a_wrong_key_stops_the_run_at_once(serve: Serve) -> None:
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("code", [401, "401"])
+def test_a_wrong_key_under_a_status_of_success_stops_the_run_at_once(serve: Serve, code: int | str) -> None:
+    server = serve(ServerReply(raw=json.dumps({"error": {"message": "No auth credentials found", "code": code}})))
+    with pytest.raises(ModelUnavailableError, match="HTTP 401: No auth"):
+        complete(model_at(server))
+    assert len(server.requests) == 1
+
+
 def test_a_429_for_missing_credit_is_not_retried(serve: Serve) -> None:
     server = serve(ServerReply("You exceeded your quota", status=429, error={"code": "insufficient_quota"}))
     with pytest.raises(ModelUnavailableError, match="no credit left"):
@@ -201,6 +210,31 @@ def test_a_refused_attempt_costs_nothing(serve: Serve) -> None:
     complete(model)
     spent = model.ledger.spent()
     assert (spent.num_refused, spent.num_unknown, spent.unknown_tokens) == (1, 0, 0)
+
+
+BUSY = {"message": "Rate limit exceeded", "code": 429}
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize(
+    ("raw", "is_refused"),
+    [
+        (json.dumps({"error": BUSY}), True),
+        (json.dumps({"choices": [], "error": BUSY}), True),
+        (sse({"error": BUSY}), True),
+        (json.dumps({"error": {**BUSY, "code": 502}}), False),
+        (json.dumps({"error": "Rate limit exceeded"}), False),
+        (json.dumps({"choices": [{"message": {"content": "Thou"}, "error": BUSY}]}), False),
+        (sse(chunk("Thou"), {"error": BUSY}), False),
+    ],
+)
+def test_a_refusal_under_a_status_of_success_costs_nothing_if_there_is_no_choice(
+    serve: Serve, raw: str, is_refused: bool
+) -> None:
+    model = model_at(serve(Then(ServerReply(raw=raw), "ok")))
+    assert complete(model).text == "ok"
+    spent = model.ledger.spent()
+    assert (spent.num_refused, spent.num_unknown) == ((1, 0) if is_refused else (0, 1))
 
 
 def test_a_cancelled_call_is_of_unknown_cost(serve: Serve) -> None:

@@ -168,6 +168,11 @@ def test_an_error_keeps_its_codes_its_parameter_and_its_status() -> None:
     assert read_error(raw) == ServerError("m", frozenset({"rate_limit", "429"}), "seed", 429)
 
 
+@pytest.mark.parametrize(("code", "status"), [(429, 429), ("429", 429), ("1261", None), ("４２９", None), (True, None)])
+def test_a_status_may_be_a_number_or_its_digits(code: Any, status: int | None) -> None:
+    assert read_error({"error": {"message": "m", "code": code}}).status == status
+
+
 @pytest.mark.parametrize(
     "response",
     [
@@ -271,6 +276,14 @@ def test_each_servers_name_for_the_end_has_its_standard_name(reason: str | None,
 def test_a_message_without_content_is_an_empty_reply() -> None:
     raw = json.dumps({"choices": [{"message": {"role": "assistant"}, "finish_reason": "length"}]}).encode()
     assert (read_completion(raw, "m")[0].text, read_completion(raw, "m")[0].finish_reason) == ("", "length")
+
+
+def test_a_filtered_choice_without_a_message_is_an_empty_reply() -> None:
+    for choice in ({"finish_reason": "content_filter"}, {"finish_reason": "SAFETY", "message": None}):
+        completion = read_completion(json.dumps({"choices": [{"index": 0, **choice}]}).encode(), "m")[0]
+        assert (completion.text, completion.finish_reason) == ("", "content_filter")
+    with pytest.raises(ReplyError, match="no choice with a message"):
+        read_completion(b'{"choices": [{"finish_reason": "stop"}]}', "m")
 
 
 def test_a_stream_is_read_though_none_was_asked_for() -> None:

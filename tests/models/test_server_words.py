@@ -25,6 +25,7 @@ OVERFLOWS = (
     "context shift is disabled",
     "input is larger than the max context size. skipped",
     "input is too large to process. increase the physical batch size",
+    "Input prompt is too big compared to KV size. Please try increasing KV size.",
     "the input length exceeds the context length",
     "Trying to keep the first 5000 tokens when context the overflows. However, the model is loaded with context length",
     "The number of tokens to keep from the initial prompt is greater than the context length",

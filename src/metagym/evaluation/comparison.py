@@ -76,6 +76,8 @@ class Comparison(Record):
     margin: float | None
     """The margin within which a difference does not matter; None if it was not given."""
     equivalence_p: float | None
+    """Two one-sided t tests against a difference of `margin` or more, of this comparison alone. "No difference" needs
+    it below 0.05 divided by the number of comparisons, and the interval within the margin."""
     verdict: Text
     num_pairs: int
     num_dropped: int
@@ -161,9 +163,10 @@ def _comparison(
 ) -> Comparison:
     num_seeds, std = (0, None) if difference is None else (difference.num, difference.std)
     equal_p = None if margin is None else equivalence_p(pair.per_seed, margin, resolution=pair.resolution)
-    followed, is_equal = difference, equal_p is not None and equal_p < 0.05
+    # Bonferroni's, as the interval is. The interval must be within the margin, too: words and intervals agree.
+    followed, is_shown = difference, equal_p is not None and num_arms * equal_p < ALPHA
     if len(seen.looks) > 1:
-        followed, is_equal = seen.normal, _is_within(seen.normal, margin)
+        followed, is_shown = seen.normal, True
     least, greatest = pair.scale.of_scores
     scripted = first.scripted or second.scripted
     notes = [f"{report.arm}: {report.unfinished}" for report in (first, second) if report.unfinished]
@@ -200,7 +203,7 @@ def _comparison(
             first.arm,
             second.arm,
             followed,
-            is_equal=is_equal,
+            is_equal=is_shown and _is_within(followed, margin),
             margin=margin,
             looks=seen.looks,
             largest=pair.scale.of_differences[1],

@@ -26,6 +26,8 @@ _UNAVAILABLE_STATUSES = frozenset({429, 502, 503, 504, 529})
 _OVERLOAD_STATUSES = frozenset({429, 503, 529})
 # A gateway gave up on the server behind it, which may have finished the reply and counted it.
 _MAYBE_PAID_STATUSES = frozenset({408, 504, 524})
+# Under a status of success, too, they mean that no model was asked. A 400 may come after the reply (Groq's calls).
+_UNPAID_STATUSES = frozenset({401, 402, 403, 404, 429})
 
 # Names of the exceptions of openai, httpx, httpx2, aiohttp, anyio, ssl and the system.
 _UNTRUSTED = frozenset({"SSLCertVerificationError", "ClientConnectorCertificateError"})
@@ -152,7 +154,9 @@ def read_failure(error: Exception, sent: Mapping[str, Any]) -> Failure:
     if isinstance(error, openai.APIStatusError):
         return _read_answer(error.status_code, read_error(error.response.content), error.response.headers, sent)
     if isinstance(error, ReplyError) and error.error is not None:
-        return _read_answer(error.error.status or 200, error.error, {}, sent)._replace(maybe_paid=True)
+        status = error.error.status or 200
+        maybe_paid = error.has_choice or status not in _UNPAID_STATUSES
+        return _read_answer(status, error.error, {}, sent)._replace(maybe_paid=maybe_paid)
     if isinstance(error, ReplyError) and error.is_cut:
         return Failure("cut stream", str(error), "Look at the server's log.", may_pass=True, maybe_paid=True)
     if isinstance(error, ReplyError):

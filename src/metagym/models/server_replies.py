@@ -15,6 +15,7 @@ from metagym.types import Completion, Usage, clean_text
 _THINK = re.compile("|".join(rf"\s*(?:{opens})(.*?)(?:{closes}|\Z)" for opens, closes in REASONING), re.I | re.S)
 _THINK_TAIL = re.compile("|".join(closes for _, closes in REASONING[:-1]), re.I)
 _REPLY_OPENS, _REPLY_CLOSES = re.compile(REPLY[0]), re.compile(rf"(?:{REPLY[1]})\Z")
+_STATUS = re.compile("[45][0-9]{2}")
 _FAILED_REASONS = frozenset({"error", "network_error", "abort", "insufficient_system_resource"})
 
 
@@ -32,12 +33,15 @@ class ServerError(NamedTuple):
 class ReplyError(ValueError):
     """The answer is not a whole chat completion; `error` is the server's message instead, if there was one.
 
-    `is_cut`: it is the beginning of a stream.
+    `is_cut`: it is the beginning of a stream. `has_choice`: the error came with a choice, so that a model may have
+    written.
     """
 
-    def __init__(self, message: str, error: ServerError | None = None, *, is_cut: bool = False) -> None:
+    def __init__(
+        self, message: str, error: ServerError | None = None, *, is_cut: bool = False, has_choice: bool = False
+    ) -> None:
         super().__init__(message)
-        self.error, self.is_cut = error, is_cut
+        self.error, self.is_cut, self.has_choice = error, is_cut, has_choice
 
 
 def read_error(body: bytes | Any) -> ServerError:
@@ -107,7 +111,11 @@ def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
     failure = _get(choice, "error") or (_get(response, "error") if not isinstance(message, Mapping) else None)
     if failure or reason.lower() in _FAILED_REASONS:
         error = read_error(failure or {"message": f"the reply ended with {reason!r}"})
-        raise ReplyError(f"an error under a status of success: {error.message}", error)
+        text = f"an error under a status of success: {error.message}"
+        raise ReplyError(text, error, has_choice=choice is not None)
+    finish_reason = REASONS.get(reason.lower(), reason) or "stop"
+    if message is None and finish_reason == "content_filter":
+        message = {}  # the filter left nothing, as in a stream
     content = _get(message, "content")
     if not isinstance(message, Mapping) or not _is_content(content):
         raise ReplyError(f"no choice with a message but {body[:200].decode(errors='replace')!r}")
@@ -123,7 +131,7 @@ def read_completion(body: bytes, model: str) -> tuple[Completion, bool]:
     return Completion(
         text=text,
         reasoning="\n\n".join(part for part in (reported, reasoning) if part),
-        finish_reason=REASONS.get(reason.lower(), reason) or "stop",
+        finish_reason=finish_reason,
         usage=usage or Usage(num_calls=1),
         model="" if name == model else name,
         token_ids=_numbers(_get(choice, "token_ids"), int),
@@ -184,8 +192,9 @@ def _codes(value: Any) -> frozenset[str]:
 
 
 def _status(value: Mapping[str, Any]) -> int | None:
+    # LiteLLM's proxy writes the number as a text.
     found = (value.get(name) for name in ("code", "status", "status_code", "http_code"))
-    return next((code for code in found if isinstance(code, int) and 400 <= code < 600), None)
+    return next((int(code) for code in found if isinstance(code, int | str) and _STATUS.fullmatch(str(code))), None)
 
 
 def _get(value: Any, name: str) -> Any:

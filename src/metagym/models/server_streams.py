@@ -37,7 +37,8 @@ def is_whole_stream(body: bytes) -> bool:
 def read_stream(body: bytes) -> dict[str, Any]:
     """Return a stream of chunks as the response that it makes up.
 
-    Only the first choice is read. An error in the stream is the choice's `error`.
+    Only the first choice is read. An error in the stream is the choice's `error`, or the response's if there is no
+    choice.
 
     Raises:
         CutStreamError: the stream has no end: no `[DONE]`, no `finish_reason`, no error.
@@ -138,6 +139,8 @@ class _Whole:
 
     def response(self) -> dict[str, Any]:
         """Return it as the server would have sent it without a stream."""
+        if not self.num_choices:
+            return {**self._about, "choices": [], "error": self.choice["error"]}
         message: dict[str, Any] = {"role": "assistant"} | {name: _joined(parts) for name, parts in self._texts.items()}
         if self._tool_calls:
             message["tool_calls"] = self._tool_calls

@@ -55,7 +55,7 @@ WORDS: Final[dict[Meaning, tuple[str, ...]]] = {
         r"context[ _](?:length|window|size|limit)\b.{0,40}(?:exceed|of only|too small|\(\d)",  # SGLang, llama.cpp
         r"exceed\w*.{0,60}\b(?:context|max_model_len|input limit|(?:model )?token limit)",  # Anthropic, Moonshot
         r"(?:longer|larger|greater|more) than .{0,40}(?:context|max_model_len|model'?s? max)",  # SGLang, vLLM
-        rf"\b{_LONG}\b[^.]{{0,40}}(?<!took )\btoo (?:long|large)\b",  # vLLM, Anthropic, llama.cpp, Mistral
+        rf"\b{_LONG}\b[^.]{{0,40}}(?<!took )\btoo (?:long|large|big)\b",  # vLLM, Anthropic, llama.cpp, Mistral
         rf"\b{_LONG}(?: token)?s?[ -](?:length|count|size)\b.{{0,40}}(?:exceed|(?:must|should) be|less|too)",  # Gemini
         rf"\b{_LONG}\b.{{0,30}}\bexceeds?\b.{{0,30}}(?:limit|max)",  # Zhipu, TensorRT-LLM, OpenAI (Responses)
         rf"number of (?:input |prompt )?{_TOKENS}.{{0,60}}exceed",  # Mistral, Cohere
