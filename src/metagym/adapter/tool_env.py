@@ -72,6 +72,7 @@ class ToolEnv(gymnasium.Env[str, str]):
 
     def __init__(self) -> None:
         self.observation_space = self.action_space = TextSpace()
+        self._tools()  # so that a tool that cannot be one fails here, not at the first reset
 
     def start(self, family: str) -> str:
         """Set a task of the family up, by `self.np_random`, and return the first text."""
@@ -186,13 +187,21 @@ class _Tool(NamedTuple):
 
 @functools.cache
 def _tools_of(kind: Any) -> dict[str, _Tool]:
-    """Return the tools of a class by name, in the order of their definition."""
+    """Return the tools of a class by the names of their attributes, in the order of their definition."""
     found: dict[str, _Tool] = {}
+    adapter = next(base for base in kind.__mro__ if base.__module__.startswith(f"{__package__}."))
     for base in reversed(kind.__mro__):
         for name, value in vars(base).items():
             if getattr(getattr(value, "__func__", value), _MARK, None) is True:
                 _check_method(value, name)
-                found[name] = _Tool(value, arguments_of(value), tool_schema(value))
+                if hasattr(adapter, name):
+                    raise ConfigError(
+                        f"Expected a name of a tool that {adapter.__name__} does not use itself, got {name!r}. Give "
+                        "the tool another name."
+                    )
+                schema = tool_schema(value)
+                schema["function"]["name"] = name  # a function of another name may have been assigned
+                found[name] = _Tool(value, arguments_of(value), schema)
             else:
                 found.pop(name, None)  # a subclass overrides a tool with something else
     return found
