@@ -22,9 +22,9 @@ from metagym.actor import tools_at
 from metagym.env import MetaEnv
 from metagym.errors import InfrastructureError, TasksExhaustedError
 from metagym.tasks import ROLES
-from metagym.testing.text_env_checks import UNKNOWN_COMMAND, check_text_env, expect, expecting
+from metagym.testing.text_env_checks import UNKNOWN_COMMAND, check_text_env, expect, expect_success, expecting
 from metagym.tools import ToolCall, random_call
-from metagym.types import Action, Episode, MetaStep, Observation, Step, Task, Trajectory
+from metagym.types import Action, Episode, MetaStep, Observation, Step, StopReason, Task, Trajectory
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ def check_meta_env(
             _check_values(trajectories, *rest)
             for trajectory in trajectories:
                 _check_trajectory(trajectory)
+        _check_success(played, first)
         _check_equal(played, _play(again, seed, num_meta_steps), "another copy, one episode at a time")
         _check_equal(played, _play(first, seed, num_meta_steps), "the same copy, reset with the same seed")
         _check_replay(first, played, seed)
@@ -238,6 +239,16 @@ def _check_values(batch: Sequence[Trajectory], reward: Any, terminated: Any, tru
     expect(info["task_ids"] == ids, f"info['task_ids'] to be {ids}", got=info["task_ids"], remedy=remedy)
     flags = (terminated, truncated)
     expect(all(type(flag) is bool for flag in flags), "terminated and truncated as bools", got=flags, remedy=remedy)
+
+
+def _check_success(played: Played, env: MetaEnv) -> None:
+    if type(env).score is not MetaEnv.score or env.config.score != "success":
+        return  # then a score need not depend on success
+    whole = [item for step in played for item in step[0] if item.stop_reason is not StopReason.ERROR]
+    has_any = any(item.success is not None for item in whole)
+    for item in whole:
+        ends = item.stop_reason in (StopReason.TERMINATED, StopReason.TRUNCATED)
+        expect_success(item.success, has_any, ends, item.episode_return, f"in the task {item.task.id!r}")
 
 
 def _check_trajectory(trajectory: Trajectory) -> None:
