@@ -24,7 +24,7 @@ from metagym.reflectors import Reflector
 from metagym.rendering import render_batch
 from metagym.rollout import Player, Recorder, default_score, progress_score
 from metagym.spaces import PromptSpace, TrajectorySpace
-from metagym.tasks import TaskSet, check_task_set, is_task_list
+from metagym.tasks import TaskSet, check_task_set, is_task_list, with_role
 from metagym.types import Episode, MetaStep, Task, Trajectory, clean_text, digest, sum_usage
 from metagym.workers import make_workers
 
@@ -309,7 +309,7 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
             raise ConfigError(f"repetitions must be at least 1, got {repetitions}.")
         for prompt in prompts:
             self.check_prompt(prompt)
-        return [self.task_set.find(task_id) for task_id in task_ids for _ in range(repetitions)]
+        return [with_role(self.task_set.find(task_id)) for task_id in task_ids for _ in range(repetitions)]
 
     def _info(self, meta_step: MetaStep) -> dict[str, Any]:
         trajectories = meta_step.trajectories

@@ -12,7 +12,7 @@ import numpy as np
 from metagym.bad_replies import ReplyCounts, common_problem
 from metagym.config import MetaEnvConfig
 from metagym.errors import BadBatchError, ConfigError, EpisodesFailedError, TasksExhaustedError, UnknownNameError
-from metagym.tasks import TaskSet
+from metagym.tasks import TaskSet, with_role
 from metagym.types import Episode, MetaStep, Task, Trajectory, derive_seed
 
 logger = logging.getLogger(__name__)
@@ -216,7 +216,7 @@ class TaskQueue:
         if task_ids is not None:
             if len(set(task_ids)) < len(task_ids):
                 raise ConfigError("task_ids must not repeat within a meta-episode; `replay` plays a task again.")
-            self._listed = [task_set.find(task_id) for task_id in task_ids]
+            self._listed = [with_role(task_set.find(task_id)) for task_id in task_ids]
 
     def draw(self, num_tasks: int | None = None, *, families: Sequence[str] | None = None) -> tuple[Task, ...]:
         """Draw new tasks, by default a batch from all the meta-episode's families; those that were given back first.

@@ -21,7 +21,7 @@ from gymnasium.utils.env_checker import check_env
 from metagym.actor import tools_at
 from metagym.env import MetaEnv
 from metagym.errors import InfrastructureError, TasksExhaustedError
-from metagym.tasks import ROLES
+from metagym.tasks import ROLES, with_role
 from metagym.testing.text_env_checks import UNKNOWN_COMMAND, check_text_env, expect, expect_success, expecting
 from metagym.tools import ToolCall, random_call
 from metagym.types import Action, Episode, MetaStep, Observation, Step, StopReason, Task, Trajectory
@@ -146,7 +146,12 @@ def _check_starts(env: MetaEnv, seed: int) -> None:
     """Find out quickly that all starts are equal, before many are searched for a second content in vain."""
     with expecting("the task set to list its tasks", remedy=_STARTS):
         looked_at = [
-            tuple(itertools.islice(env.task_set.candidates(family, np.random.default_rng(seed)), NUM_STARTS))
+            tuple(
+                map(
+                    with_role,
+                    itertools.islice(env.task_set.candidates(family, np.random.default_rng(seed)), NUM_STARTS),
+                )
+            )
             for family in env.families[:MAX_FAMILIES]
         ]
     if len(env.families) > MAX_FAMILIES or any(len({task.digest for task in tasks}) > 1 for tasks in looked_at):
@@ -186,7 +191,7 @@ def _check_tasks(env: MetaEnv, other: MetaEnv, seed: int) -> None:
         )
         expect(drawn == again, "equal tasks from equal seeds, in every copy", got=got, remedy=remedy)
         for task in drawn:
-            found = env.task_set.find(task.id)
+            found = with_role(env.task_set.find(task.id))
             remedy = "Let find(id) return the very task that was drawn."
             expect(found == task, f"find({task.id!r}) to return the drawn task", got=found, remedy=remedy)
             before = roles.setdefault(task.digest, task) if split in ROLES else task
