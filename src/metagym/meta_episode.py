@@ -12,7 +12,7 @@ import numpy as np
 from metagym.bad_replies import ReplyCounts, common_problem
 from metagym.config import MetaEnvConfig
 from metagym.errors import BadBatchError, ConfigError, EpisodesFailedError, TasksExhaustedError, UnknownNameError
-from metagym.tasks import TaskSet, with_role
+from metagym.tasks import TaskSet, is_task_list, with_role
 from metagym.types import Episode, MetaStep, Task, Trajectory, derive_seed
 
 logger = logging.getLogger(__name__)
@@ -186,6 +186,18 @@ def episodes_on(
             Episode(prompt=prompt, task=task, seed=seed, repetition=repetition, arm=arm, meta_step=meta_step)
         )
     return episodes
+
+
+def tasks_to_replay(task_set: TaskSet, prompts: object, task_ids: Sequence[str], repetitions: int) -> list[Task]:
+    """Return the tasks of a replay, with the repetitions of a task side by side; ConfigError if it cannot be played."""
+    if isinstance(prompts, str) or not isinstance(prompts, Sequence) or not is_task_list(task_ids) or not task_ids:
+        raise ConfigError(
+            f"replay expects a list of prompts and a non-empty list of task ids, got {prompts!r:.80} and "
+            f"{task_ids!r:.80}. Write env.replay([prompt], [task_id])."
+        )
+    if isinstance(repetitions, bool) or not hasattr(repetitions, "__index__") or repetitions < 1:
+        raise ConfigError(f"repetitions must be a whole number and at least 1, got {repetitions!r}.")
+    return [with_role(task_set.find(task_id)) for task_id in task_ids for _ in range(repetitions)]
 
 
 class TaskQueue:
