@@ -70,7 +70,7 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
         """Start the game `options["task_id"]`; without an id, draw a game."""
         super().reset(seed=seed)
         task_id = (options or {}).get("task_id")
-        task_id = self._draw_task() if task_id is None else task_id
+        task_id = self._draw_task() if task_id is None else str(task_id)
         self._game: Game = self._catalogue.game(task_id)
         data = self._catalogue.data(task_id) if self._engine.needs_data else {}
         self._turn: Turn = self._engine.start(self._game, data)
