@@ -13,7 +13,7 @@ from metagym.envs.alfworld.families import FAMILIES
 from metagym.envs.alfworld.game import Engine, Game, NativeEngine, Turn
 from metagym.envs.alfworld.generated import games
 from metagym.envs.alfworld.textworld_engine import SpawnedTextWorldEngine
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, check_started
 from metagym.spaces import TextSpace
 
 EngineName = Literal["native", "textworld"]
@@ -79,6 +79,7 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Execute a command."""
+        check_started(self, "_turn")
         command = self._respelled(action) if self._accept_both else action
         if command.strip() in self._turn.commands:
             self._follow(command.strip())

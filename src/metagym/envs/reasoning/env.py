@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 import gymnasium
 
-from metagym.errors import ConfigError, InnerEnvError, UnknownNameError, in_words
+from metagym.errors import ConfigError, InnerEnvError, UnknownNameError, check_started, in_words
 from metagym.imports import require
 from metagym.spaces import TextSpace
 from metagym.tasks import SeededTaskSet
@@ -202,6 +202,7 @@ class ReasoningEnv(gymnasium.Env[str, str]):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Score the reply."""
+        check_started(self, "_question")
         score = self._question.score(action)
         info = {"success": score == 1.0, "progress": score, "outcome": f"scored {score:.3g}"}
         return f"The answer is: {self._question.answer}", score, True, False, info
