@@ -166,6 +166,17 @@ def test_a_server_that_does_not_start_shows_its_log(code: str, timeout_s: float,
         McpSession([sys.executable, "-c", code], environment={}, timeout_s=timeout_s)
 
 
+def test_a_tool_does_not_replace_what_the_environment_needs() -> None:
+    class Replaces(Plain):
+        @metagym.tool
+        def command(self) -> str:  # type: ignore[override]
+            """Look."""
+            return "Nothing."
+
+    with pytest.raises(ConfigError, match="Expected a name of a tool that McpEnv does not use itself, got 'command'"):
+        Replaces()
+
+
 @needs_mcp
 def test_a_tool_with_the_name_of_a_tool_of_the_server_is_refused() -> None:
     class Twice(Plain):

@@ -93,6 +93,9 @@ class McpEnv(ToolEnv):
             raise ResetNeeded("Expected reset() before a call: no server runs.")
         return self._session
 
+    def _tools(self, adapter: Any = None) -> dict[str, Any]:
+        return super()._tools(adapter or McpEnv)
+
     def _schemas(self) -> tuple[dict[str, Any], ...]:
         own = super()._schemas()
         for name in (schema["function"]["name"] for schema in own):

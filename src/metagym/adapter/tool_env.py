@@ -154,9 +154,9 @@ class ToolEnv(gymnasium.Env[str, str]):
             return "Done."
         return result if isinstance(result, str) else _in_json(result, name)
 
-    def _tools(self) -> dict[str, _Tool]:
+    def _tools(self, adapter: Any = None) -> dict[str, _Tool]:
         kind: Any = type(self)
-        return _tools_of(kind)
+        return _tools_of(kind, adapter or ToolEnv)
 
     def _info(self) -> dict[str, Any]:
         return {"goal": self.goal} if self.goal else {}
@@ -186,10 +186,12 @@ class _Tool(NamedTuple):
 
 
 @functools.cache
-def _tools_of(kind: Any) -> dict[str, _Tool]:
-    """Return the tools of a class by the names of their attributes, in the order of their definition."""
+def _tools_of(kind: Any, adapter: Any) -> dict[str, _Tool]:
+    """Return the tools of a class by the names of their attributes, in the order of their definition.
+
+    Those names must be none that `adapter`, its base, uses itself.
+    """
     found: dict[str, _Tool] = {}
-    adapter = next(base for base in kind.__mro__ if base.__module__.startswith(f"{__package__}."))
     for base in reversed(kind.__mro__):
         for name, value in vars(base).items():
             if getattr(getattr(value, "__func__", value), _MARK, None) is True:
