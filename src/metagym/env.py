@@ -18,7 +18,7 @@ from metagym.budget import Ledger
 from metagym.config import read_options
 from metagym.errors import BudgetExceededError, ConfigError
 from metagym.imports import package_versions
-from metagym.meta_episode import MetaEpisode, make_schedule, meta_step_of
+from metagym.meta_episode import MetaEpisode, make_schedule, meta_step_of, tasks_to_replay
 from metagym.optional_attributes import describe, extension_of, import_path, plain_fingerprint
 from metagym.reflectors import Reflector
 from metagym.rendering import render_batch
@@ -303,13 +303,10 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         return meta_step.trajectories, meta_step.reward, terminated, truncated, self._info(meta_step)
 
     def _tasks_to_replay(self, prompts: Sequence[str], task_ids: Sequence[str], repetitions: int) -> list[Task]:
-        if isinstance(prompts, str) or not is_task_list(task_ids) or not task_ids:
-            raise ConfigError("replay expects a list of prompts and a non-empty list of task ids.")
-        if repetitions < 1:
-            raise ConfigError(f"repetitions must be at least 1, got {repetitions}.")
+        tasks = tasks_to_replay(self.task_set, prompts, task_ids, repetitions)
         for prompt in prompts:
             self.check_prompt(prompt)
-        return [self.task_set.find(task_id) for task_id in task_ids for _ in range(repetitions)]
+        return tasks
 
     def _info(self, meta_step: MetaStep) -> dict[str, Any]:
         trajectories = meta_step.trajectories

@@ -76,6 +76,14 @@ class UserTrace(NamedTuple):
     """The traceback from the first such line on, with its causes."""
 
 
+def check_started(env: object, attribute: str) -> None:
+    """Raise gymnasium's ResetNeeded if `reset`, which sets the attribute, was not called yet."""
+    if getattr(env, attribute, None) is None:
+        from gymnasium.error import ResetNeeded  # so that this module needs no other package
+
+        raise ResetNeeded("Expected reset() before step(), got no reset. Call env.reset() first.")
+
+
 def user_trace(error: BaseException) -> UserTrace:
     """Return the user's part of the traceback of `error`: from the first line that is no package's.
 

@@ -12,7 +12,7 @@ import numpy as np
 from metagym.bad_replies import ReplyCounts, common_problem
 from metagym.config import MetaEnvConfig
 from metagym.errors import BadBatchError, ConfigError, EpisodesFailedError, TasksExhaustedError, UnknownNameError
-from metagym.tasks import TaskSet
+from metagym.tasks import TaskSet, is_task_list, with_role
 from metagym.types import Episode, MetaStep, Task, Trajectory, derive_seed
 
 logger = logging.getLogger(__name__)
@@ -188,6 +188,18 @@ def episodes_on(
     return episodes
 
 
+def tasks_to_replay(task_set: TaskSet, prompts: object, task_ids: Sequence[str], repetitions: int) -> list[Task]:
+    """Return the tasks of a replay, with the repetitions of a task side by side; ConfigError if it cannot be played."""
+    if isinstance(prompts, str) or not isinstance(prompts, Sequence) or not is_task_list(task_ids) or not task_ids:
+        raise ConfigError(
+            f"replay expects a list of prompts and a non-empty list of task ids, got {prompts!r:.80} and "
+            f"{task_ids!r:.80}. Write env.replay([prompt], [task_id])."
+        )
+    if isinstance(repetitions, bool) or not hasattr(repetitions, "__index__") or repetitions < 1:
+        raise ConfigError(f"repetitions must be a whole number and at least 1, got {repetitions!r}.")
+    return [with_role(task_set.find(task_id)) for task_id in task_ids for _ in range(repetitions)]
+
+
 class TaskQueue:
     """The tasks of one meta-episode: those that were played, and those that may still be drawn. Schedules use it.
 
@@ -216,7 +228,7 @@ class TaskQueue:
         if task_ids is not None:
             if len(set(task_ids)) < len(task_ids):
                 raise ConfigError("task_ids must not repeat within a meta-episode; `replay` plays a task again.")
-            self._listed = [task_set.find(task_id) for task_id in task_ids]
+            self._listed = [with_role(task_set.find(task_id)) for task_id in task_ids]
 
     def draw(self, num_tasks: int | None = None, *, families: Sequence[str] | None = None) -> tuple[Task, ...]:
         """Draw new tasks, by default a batch from all the meta-episode's families; those that were given back first.

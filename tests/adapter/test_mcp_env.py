@@ -166,6 +166,31 @@ def test_a_server_that_does_not_start_shows_its_log(code: str, timeout_s: float,
         McpSession([sys.executable, "-c", code], environment={}, timeout_s=timeout_s)
 
 
+def test_a_tool_does_not_replace_what_the_environment_needs() -> None:
+    class Replaces(Plain):
+        @metagym.tool
+        def command(self) -> str:  # type: ignore[override]
+            """Look."""
+            return "Nothing."
+
+    with pytest.raises(ConfigError, match="Expected a name of a tool that McpEnv does not use itself, got 'command'"):
+        Replaces()
+
+
+@needs_mcp
+def test_a_tool_with_the_name_of_a_tool_of_the_server_is_refused() -> None:
+    class Twice(Plain):
+        @metagym.tool
+        def picture(self) -> str:
+            """Look."""
+            return "Nothing."
+
+    env = Twice()
+    with pytest.raises(ConfigError, match=r"Expected the tools of Twice .* its server, got 'picture' in both\. Give"):
+        env.reset(seed=0)
+    env.close()
+
+
 @needs_mcp
 def test_only_named_variables_reach_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")

@@ -66,6 +66,19 @@ def test_a_function_may_decide_about_success() -> None:
     assert env.step("right")[4]["success"] is True
 
 
+@pytest.mark.parametrize(("limit", "ends"), [(6, (True, True, True)), (5, (False, True, False))])
+def test_the_function_knows_whether_the_environment_or_a_limit_ended_the_episode(limit: int, ends: Any) -> None:
+    env = TextAdapter(
+        gymnasium.make("FrozenLake-v1", is_slippery=False, max_episode_steps=limit),
+        actions=ACTIONS,
+        render=lambda observation, info: "x",
+        success=lambda reward, info: info["terminated"],
+    )
+    env.reset(seed=0)
+    *_, (_, _, terminated, truncated, info) = (env.step(command) for command in WAY[:limit])
+    assert (terminated, truncated, info["success"]) == ends
+
+
 def test_an_episode_cut_off_is_no_success() -> None:
     env = TextAdapter(
         gymnasium.make("CartPole-v1", max_episode_steps=1), actions=["l", "r"], render=lambda observation, info: "x"

@@ -229,6 +229,27 @@ def test_a_tool_stays_one_if_its_function_is_copied_or_wrapped() -> None:
         assert started(kind).step(call("look"))[0] == "A bag."
 
 
+def test_a_tool_is_offered_by_the_name_of_its_attribute() -> None:
+    def _find(self, word: str) -> str:  # type: ignore[no-untyped-def]
+        """Find a word."""
+        return f"found {word}"
+
+    env = type("Room", (Bag,), {"find": metagym.tool(_find)})()
+    _, info = env.reset(seed=0)
+    assert [item["function"]["name"] for item in info["tools"]] == ["look", "find"]
+    assert env.step(call("find", word="x"))[0] == "found x"
+    assert env.step(call("_find", word="x"))[0] == "Error: There is no tool '_find'. Did you mean 'find'?"
+
+
+@pytest.mark.parametrize("name", ["respond", "step", "close", "start", "score", "finish", "reset", "goal", "render"])
+def test_a_tool_does_not_replace_what_the_environment_needs(name: str) -> None:
+    room = type("Room", (Bag,), {name: metagym.tool(lambda self: "A bag.")})
+    with pytest.raises(
+        ConfigError, match=f"Expected a name of a tool that ToolEnv does not use itself, got '{name}'. Give"
+    ):
+        room()
+
+
 def look_alone() -> str:
     """Look around."""
     return "A bag."
@@ -247,6 +268,6 @@ def test_a_tool_that_is_no_plain_method_is_refused(kind: Any) -> None:
 
 @pytest.mark.parametrize("kind", [staticmethod, classmethod])
 def test_a_tool_within_another_kind_of_method_is_refused(kind: Any) -> None:
-    env = type("Room", (Bag,), {"look": kind(metagym.tool(lambda: "A bag."))})()
+    room = type("Room", (Bag,), {"look": kind(metagym.tool(lambda: "A bag."))})
     with pytest.raises(ConfigError, match=r"Expected the tool 'look' as a plain method"):
-        env.reset(seed=0)
+        room()

@@ -69,6 +69,14 @@ def test_every_inner_id_keeps_the_contract_of_inner_environments(env_id: str) ->
 
 
 @pytest.mark.parametrize("env_id", INNER)
+def test_a_step_before_the_first_reset_needs_a_reset(env_id: str) -> None:
+    env = made(env_id).unwrapped
+    with pytest.raises(gymnasium.error.ResetNeeded, match=r"reset\(\) before step\(\)"):
+        env.step("wait")
+    env.close()
+
+
+@pytest.mark.parametrize("env_id", INNER)
 def test_check_env_passes_on_every_inner_id(env_id: str) -> None:
     with made(env_id) as env:
         check_env(env.unwrapped, skip_render_check=True)

@@ -98,6 +98,12 @@ def test_replay_records_what_the_apparatus_failed_on_and_raises_nothing(make_gat
         (("p", ["law-0000/1"]), ConfigError, "replay expects a list of prompts and a non-empty list of task ids"),
         ((["p"], "law-0000/1"), ConfigError, "replay expects a list of prompts"),
         ((["p"], []), ConfigError, "replay expects a list of prompts"),
+        ((None, ["law-0000/1"]), ConfigError, r"replay expects .*, got None and \['law-0000/1'\]. Write env.replay"),
+        (
+            ((prompt for prompt in "p"), ["law-0000/1"]),
+            ConfigError,
+            "replay expects a list of prompts .*, got <generator",
+        ),
         ((["p"], ["law-9999/1"]), UnknownNameError, "Unknown task id"),
     ],
 )
@@ -107,8 +113,11 @@ def test_wrong_replays_are_typed_errors_and_play_nothing(
     env = make_gates()
     with pytest.raises(error, match=told):
         env.replay(*arguments)
-    with pytest.raises(ConfigError, match=r"repetitions must be at least 1, got 0"):
-        env.replay(["p"], ["law-0000/1"], repetitions=0)
+    for repetitions in (0, 1.5, "2", True):
+        with pytest.raises(
+            ConfigError, match=f"repetitions must be a whole number and at least 1, got {repetitions!r}"
+        ):
+            env.replay(["p"], ["law-0000/1"], repetitions=repetitions)  # type: ignore[arg-type]
     with pytest.raises(error, match=told):
         background.run(env.replay_async(*arguments))
     assert env.ledger.num_episodes == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metagym import MetaEnv
 from metagym.envs.alfworld.tasks import GeneratedTaskSet
 from metagym.envs.gates.env import GatesEnv, GatesTaskSet
 from metagym.errors import ConfigError, TasksExhaustedError, UnknownNameError
 from metagym.meta_episode import TaskQueue
-from metagym.tasks import ROLES, ListedTaskSet, SeededTaskSet, TaskSet, first_observation, role_of
+from metagym.tasks import ROLES, ListedTaskSet, SeededTaskSet, TaskSet, first_observation, role_of, with_role
+from metagym.testing import ScriptedActor, check_meta_env
+from metagym.types import Task
 from tests.conftest import CorridorEnv, make_task, run_python
 
 
@@ -259,6 +263,36 @@ def test_a_source_given_as_split_means_everything_in_it() -> None:
 def test_a_listed_task_gets_its_role_from_its_digest() -> None:
     tasks = ListedTaskSet([make_task(f"t{i}", split="", digest=f"content {i % 3}") for i in range(9)])
     assert {tasks.find(f"t{i}").split for i in (0, 3, 6)} == {role_of("content 0")}
+
+
+class Plain(TaskSet):
+    """Tasks without split and digest."""
+
+    def candidates(self, family: str, rng: np.random.Generator) -> Iterator[Task]:
+        return (self.find(f"{family}/{number}") for number in range(300))
+
+    def find(self, task_id: str) -> Task:
+        return Task(id=task_id, family="corridor", seed=int(task_id.rpartition("/")[2]))
+
+
+def test_tasks_of_your_own_task_set_get_their_role_from_their_digest() -> None:
+    tasks = Plain(["corridor"])
+    for split in ROLES:
+        drawn = tasks.draw(20, rng=np.random.default_rng(0), split=split)
+        assert all(task.split == split == role_of(task.digest) for task in drawn)
+
+    class Corridors(MetaEnv):
+        make_inner_env = staticmethod(CorridorEnv)
+        default_options = {"episodes_per_step": 3}
+
+        def make_task_set(self) -> TaskSet:
+            return Plain(["corridor"])
+
+    check_meta_env(Corridors, max_steps=8)
+    with Corridors(ScriptedActor(["east"])) as env:
+        env.reset(seed=0, options={"task_ids": ["corridor/1", "corridor/2", "corridor/3"]})
+        played = [*env.step("Walk.")[0], *env.replay(["Walk."], ["corridor/4"])[0].trajectories]
+    assert [item.task for item in played] == [with_role(tasks.find(f"corridor/{number}")) for number in (1, 2, 3, 4)]
 
 
 @pytest.mark.parametrize(

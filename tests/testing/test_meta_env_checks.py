@@ -182,6 +182,26 @@ class CountsCopies(CorridorEnv):
         return f"{super()._text()} Copy {self._copy}."
 
 
+class ReportsSuccessInSomeTasks(CorridorEnv):
+    def _info(self) -> dict[str, Any]:
+        info = super()._info()
+        return info if self._length == 8 else {name: info[name] for name in info if name != "success"}
+
+
+class SharesItsField(CorridorEnv):
+    """Keeps its field in the class: two episodes at once change each other's."""
+
+    field = 0
+
+    @property
+    def _field(self) -> int:
+        return SharesItsField.field
+
+    @_field.setter
+    def _field(self, field: int) -> None:
+        SharesItsField.field = field
+
+
 class RandomOrder(Corridors):
     def make_task_set(self) -> TaskSet:
         class Unseeded(ListedTaskSet):
@@ -321,6 +341,11 @@ class NoMetaEnv(gymnasium.Env[str, str]):
         (type("E", (EnvOf,), {"inner": EndsWithItsTask}), "no task id in what the models see, 'corridor/"),
         (type("E", (EnvOf,), {"inner": NamesItsTaskInTheOutcome}), "no task id in what the models see, 'corridor/"),
         (type("E", (EnvOf,), {"inner": CountsCopies}), "equal trajectories from equal seeds.*another copy"),
+        (
+            type("E", (EnvOf,), {"inner": ReportsSuccessInSomeTasks}),
+            "no success in the task 'corridor/.*, at the end of",
+        ),
+        (type("E", (EnvOf,), {"inner": SharesItsField}), "equal trajectories from equal seeds.*no state in the class"),
         (
             type("E", (EnvOf,), {"inner": lambda: CorridorEnv(info={"goal": 1})}),
             r"expected info\['goal'\] to be a str, got 1",

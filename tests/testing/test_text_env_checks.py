@@ -18,6 +18,7 @@ def test_good_environments_pass() -> None:
     check_text_env(GatesEnv())
     check_text_env(CorridorEnv())
     check_text_env(CorridorEnv(actions=None, report_success=False, info={"display": [[1, 2], {"a": None}]}))
+    check_text_env(ReportsSuccessAtTheEnd())
 
 
 def test_the_environment_is_closed_twice() -> None:
@@ -72,6 +73,37 @@ class Unseeded(CorridorEnv):
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         Unseeded.turns += 1
         return super().reset(seed=(seed or 0) + Unseeded.turns, options=options)
+
+
+class PaysBeforeItReportsSuccess(CorridorEnv):
+    """Pays for each step, and reports success at the goal only."""
+
+    def step(self, action: str) -> Any:
+        text, _, terminated, truncated, info = super().step(action)
+        kept = {name: info[name] for name in info if terminated or name != "success"}
+        return text, 0.2, terminated, truncated, kept
+
+
+class ReportsSuccessAtTheEnd(CorridorEnv):
+    """Pays nothing before it reports success, so that an episode that is cut off has the score 0 in any case."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return super().reset(seed=seed, options=options)[0], {}
+
+    def step(self, action: str) -> Any:
+        text, reward, terminated, truncated, info = super().step(action)
+        return text, reward, terminated, truncated, info if terminated else {}
+
+
+class ForgetsSuccessAtTheEnd(CorridorEnv):
+    def step(self, action: str) -> Any:
+        *values, terminated, truncated, info = super().step(action)
+        return (
+            *values,
+            terminated,
+            truncated,
+            {name: info[name] for name in info if not terminated or name != "success"},
+        )
 
 
 class FourTuple(CorridorEnv):
@@ -162,6 +194,14 @@ class NoSpace(CorridorEnv):
         ),
         (Bare(), r"observation_space to be a Gymnasium space, got AttributeError.*TextSpace\(\)"),
         (NoSpace(), r"observation_space to be a Gymnasium space, got None.*TextSpace\(\)"),
+        (
+            PaysBeforeItReportsSuccess(),
+            r"info\['success'\] in each info, or in no info, got no success after step 1, with the return 0.2",
+        ),
+        (
+            ForgetsSuccessAtTheEnd(),
+            "got no success after step .*, at the end of the episode, with the return 1. Return",
+        ),
         (FourTuple(), "step to return five values, got 4"),
         (Answers(text=np.zeros(2)), "an observation to be a str, got a ndarray.*TextAdapter"),
         (Answers(text="\ud800"), "an observation that UTF-8 can encode.*Replace lone surrogates"),

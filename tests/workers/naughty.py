@@ -104,6 +104,14 @@ class ExitsInClose(Naughty):
         sys.exit(4)
 
 
+SHARED = Naughty()
+
+
+def shared() -> Naughty:
+    """Return the same environment each time."""
+    return SHARED
+
+
 def missing_version() -> Naughty:
     """Act as an environment whose package is too old, and says so with an exception of its own."""
     raise NeedsMoreError("nle", 3)

@@ -57,6 +57,19 @@ def test_each_lease_has_its_own_environment() -> None:
     assert len(made) == 2
 
 
+def test_one_environment_for_two_episodes_at_once_is_an_error() -> None:
+    shared = CorridorEnv()
+    workers = LocalWorkers(lambda: shared)
+
+    async def main() -> None:
+        async with workers.lease():
+            with pytest.raises(InnerEnvError, match=r"to return a new environment each time, got the same"):
+                await play(workers)
+        assert await play(workers, seed=4) == "Field 2 of 6.", "one after another does no harm"
+
+    asyncio.run(main())
+
+
 def test_a_reset_passes_the_tasks_seed_and_id() -> None:
     asked: list[Any] = []
 

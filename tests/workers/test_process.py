@@ -31,7 +31,7 @@ from metagym.types import Episode, StopReason, Task, Trajectory
 from metagym.workers import LocalWorkers, ProcessLimits, ProcessWorkers, WorkerLostError
 from metagym.workers.serving import SentError
 from tests.conftest import run_python
-from tests.workers.naughty import ExitsInClose, Naughty, missing_package, missing_version
+from tests.workers.naughty import ExitsInClose, Naughty, missing_package, missing_version, shared
 
 Play = Callable[..., tuple[Trajectory, ...]]
 
@@ -319,6 +319,11 @@ def test_a_worn_process_whose_episode_is_cancelled_while_it_starts_makes_room(ca
 def test_an_episode_with_a_missing_package_is_not_played_again(play: Play) -> None:
     (played,) = play(["go"], make_env=missing_package)
     assert played.error.startswith("ImportError: pip install something (")
+
+
+def test_one_environment_for_two_episodes_at_once_is_an_error(play: Play) -> None:
+    played = play(["go"], count=2, make_env=shared)
+    assert sorted("new environment each time, got the same" in item.error for item in played) == [False, True]
 
 
 def test_leases_spread_over_the_processes() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gymnasium.error import ResetNeeded
 
 from metagym.adapter.tool_env import ToolEnv
-from metagym.errors import ToolError
+from metagym.errors import ConfigError, ToolError
 from metagym.tools.calls import ToolCall
 
 if TYPE_CHECKING:
@@ -93,8 +93,18 @@ class McpEnv(ToolEnv):
             raise ResetNeeded("Expected reset() before a call: no server runs.")
         return self._session
 
+    def _tools(self, adapter: Any = None) -> dict[str, Any]:
+        return super()._tools(adapter or McpEnv)
+
     def _schemas(self) -> tuple[dict[str, Any], ...]:
-        return (*self._running.tools, *super()._schemas())
+        own = super()._schemas()
+        for name in (schema["function"]["name"] for schema in own):
+            if name in self._running:
+                raise ConfigError(
+                    f"Expected the tools of {type(self).__name__} to have other names than those of its server, got "
+                    f"{name!r} in both. Give the method another name."
+                )
+        return (*self._running.tools, *own)
 
     def _execute(self, name: str, arguments: dict[str, Any]) -> str:
         if name not in self._running:

@@ -19,9 +19,11 @@ class TextAdapter(gymnasium.Env[str, str]):
 
     `actions` names the actions: a mapping from command to action, or a sequence of commands for the actions 0, 1, ...
     An unknown command is answered by a text, earns 0, and does not step the environment. An episode that ends is a
-    success if `success(reward, info)` says so; with `success="return"` the return is the score. By default a terminated
-    episode is a success if its last reward is positive. Then no earlier reward may be positive: such an environment
-    (CartPole) pays for each step, and a failure would count as a success.
+    success if `success(reward, info)` says so: it gets the last reward and the last info, with the flags of the step as
+    `info["terminated"]` and `info["truncated"]`, so that a time limit need not be a success. With `success="return"`
+    the return is the score. By default a terminated episode is a success if its last reward is positive. Then no
+    earlier reward may be positive: such an environment (CartPole) pays for each step, and a failure would count as a
+    success.
 
     >>> import gymnasium
     >>> env = TextAdapter(
@@ -76,7 +78,8 @@ class TextAdapter(gymnasium.Env[str, str]):
         observation, reward, terminated, truncated, info = self.env.step(self._commands[action])
         self._text = self._render(observation, info)
         if callable(self._success):
-            success = bool((terminated or truncated) and self._success(float(reward), info))
+            about = {**info, "terminated": bool(terminated), "truncated": bool(truncated)}
+            success = bool((terminated or truncated) and self._success(float(reward), about))
         else:  # a reward at a time limit need not be a success
             success = bool(terminated and float(reward) > 0)
         self._check_paid(float(reward))

@@ -72,6 +72,7 @@ class ToolEnv(gymnasium.Env[str, str]):
 
     def __init__(self) -> None:
         self.observation_space = self.action_space = TextSpace()
+        self._tools()  # so that a tool that cannot be one fails here, not at the first reset
 
     def start(self, family: str) -> str:
         """Set a task of the family up, by `self.np_random`, and return the first text."""
@@ -153,9 +154,9 @@ class ToolEnv(gymnasium.Env[str, str]):
             return "Done."
         return result if isinstance(result, str) else _in_json(result, name)
 
-    def _tools(self) -> dict[str, _Tool]:
+    def _tools(self, adapter: Any = None) -> dict[str, _Tool]:
         kind: Any = type(self)
-        return _tools_of(kind)
+        return _tools_of(kind, adapter or ToolEnv)
 
     def _info(self) -> dict[str, Any]:
         return {"goal": self.goal} if self.goal else {}
@@ -185,14 +186,24 @@ class _Tool(NamedTuple):
 
 
 @functools.cache
-def _tools_of(kind: Any) -> dict[str, _Tool]:
-    """Return the tools of a class by name, in the order of their definition."""
+def _tools_of(kind: Any, adapter: Any) -> dict[str, _Tool]:
+    """Return the tools of a class by the names of their attributes, in the order of their definition.
+
+    Those names must be none that `adapter`, its base, uses itself.
+    """
     found: dict[str, _Tool] = {}
     for base in reversed(kind.__mro__):
         for name, value in vars(base).items():
             if getattr(getattr(value, "__func__", value), _MARK, None) is True:
                 _check_method(value, name)
-                found[name] = _Tool(value, arguments_of(value), tool_schema(value))
+                if hasattr(adapter, name):
+                    raise ConfigError(
+                        f"Expected a name of a tool that {adapter.__name__} does not use itself, got {name!r}. Give "
+                        "the tool another name."
+                    )
+                schema = tool_schema(value)
+                schema["function"]["name"] = name  # a function of another name may have been assigned
+                found[name] = _Tool(value, arguments_of(value), schema)
             else:
                 found.pop(name, None)  # a subclass overrides a tool with something else
     return found

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 
 from metagym.envs.java import JavaMachine
-from metagym.errors import UnknownNameError
+from metagym.errors import UnknownNameError, check_started
 from metagym.spaces import TextSpace
 from metagym.tasks import SeededTaskSet
 from metagym.tasks.seeds import named_families, read_seeded_id
@@ -102,6 +102,7 @@ class JavaGameEnv(gymnasium.Env[str, str]):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Execute a command; the game answers an unknown one in words."""
+        check_started(self, "_game")
         assert self._game is not None
         turn = self._game.step(action)
         before, self._score = self._score, turn.score

@@ -9,7 +9,7 @@ import numpy as np
 
 from metagym.evaluation.scoring import Loop, Request
 from metagym.runs import Role
-from metagym.tasks import MAX_REJECTIONS, TaskSet
+from metagym.tasks import MAX_REJECTIONS, TaskSet, with_role
 from metagym.types import Task, derive_seed
 
 
@@ -33,7 +33,7 @@ def on_seen_kinds(task_set: TaskSet, loop: Loop) -> Iterator[Request]:
 def _another(task_set: TaskSet, like: Task, seen: set[str], used: set[str], rng: np.random.Generator) -> Task | None:
     """Return a fresh task of the same family, role and kind, not `seen` before; None without such a task."""
     place = (like.split, like.kind)
-    for task in itertools.islice(task_set.candidates(like.family, rng), MAX_REJECTIONS):
+    for task in map(with_role, itertools.islice(task_set.candidates(like.family, rng), MAX_REJECTIONS)):
         if (task.split, task.kind) == place and task.digest not in seen and task.id not in used:
             used.add(task.id)
             return task

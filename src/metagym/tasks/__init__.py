@@ -23,7 +23,8 @@ from metagym.tasks.contents import first_observation as first_observation
 from metagym.tasks.questions import QuestionRow, Rows, Score, read_questions, read_score
 from metagym.tasks.roles import ROLES as ROLES
 from metagym.tasks.roles import role_of as role_of
-from metagym.tasks.roles import tasks_by_id, with_role
+from metagym.tasks.roles import tasks_by_id
+from metagym.tasks.roles import with_role as with_role
 from metagym.tasks.seeds import NUM_SEEDS, named_families, read_seeded_id
 from metagym.types import Task, digest
 
@@ -41,7 +42,7 @@ class TaskSet(ABC):
     """The tasks of an environment, by family and split.
 
     A subclass lists the tasks of one family as they come (`candidates`) and finds a task by its id (`find`); this class
-    passes over the tasks of other roles.
+    passes over the tasks of other roles. If their `split` is empty, their digest decides the role (`with_role`).
 
     >>> from metagym.envs.gates import GatesTaskSet
     >>> tasks = GatesTaskSet()
@@ -140,7 +141,7 @@ class TaskSet(ABC):
         return tuple(drawn)
 
     def _counted(self, looked_at: Iterator[Task], family: str, split: str) -> Iterator[Task]:
-        for number, task in enumerate(looked_at):
+        for number, task in enumerate(map(with_role, looked_at)):
             if number and number % LONG_SEARCH == 0 and self.max_rejections is not None:
                 logger.warning(
                     "Searching family %r for a task with the split %r: the last %d tasks were of another role or drawn "

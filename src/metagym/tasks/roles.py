@@ -20,7 +20,9 @@ def role_of(content_digest: str) -> str:
 
 
 def with_role(task: Task) -> Task:
-    """Return `task` with its digest (by default its id) and the role that the digest gives."""
+    """Return `task` with its digest (by default its id) and the role that the digest gives, unless it has them."""
+    if task.digest and task.split:
+        return task
     content = task.digest or digest(task.id)
     return task.model_copy(update={"digest": content, "split": task.split or role_of(content)})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import logging
@@ -20,10 +21,10 @@ from gymnasium.utils.env_checker import check_env
 from metagym.actor import tools_at
 from metagym.env import MetaEnv
 from metagym.errors import InfrastructureError, TasksExhaustedError
-from metagym.tasks import ROLES
-from metagym.testing.text_env_checks import UNKNOWN_COMMAND, check_text_env, expect, expecting
+from metagym.tasks import ROLES, with_role
+from metagym.testing.text_env_checks import UNKNOWN_COMMAND, check_text_env, expect, expect_success, expecting
 from metagym.tools import ToolCall, random_call
-from metagym.types import Action, Episode, MetaStep, Observation, Step, Task, Trajectory
+from metagym.types import Action, Episode, MetaStep, Observation, Step, StopReason, Task, Trajectory
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,10 @@ def check_meta_env(
         _check_tasks(first, again, seed)
         _check_inner(first, seed)
         remedy = "If you override reset, step or a space, keep Gymnasium's own contract."
-        with _opened(make) as env_of_gymnasium, expecting("gymnasium's check_env to pass", remedy=remedy):
+        with (
+            _opened(make, max_concurrency=1) as env_of_gymnasium,
+            expecting("gymnasium's check_env to pass", remedy=remedy),
+        ):
             check_env(env_of_gymnasium, skip_render_check=True)
         played = _play(first, seed, num_meta_steps)
         _check_no_task_twice(played, first)
@@ -70,6 +74,7 @@ def check_meta_env(
             _check_values(trajectories, *rest)
             for trajectory in trajectories:
                 _check_trajectory(trajectory)
+        _check_success(played, first)
         _check_equal(played, _play(again, seed, num_meta_steps), "another copy, one episode at a time")
         _check_equal(played, _play(first, seed, num_meta_steps), "the same copy, reset with the same seed")
         _check_replay(first, played, seed)
@@ -86,6 +91,7 @@ class _RandomProber:
     fingerprint = {"kind": "check_meta_env"}
 
     async def act(self, episode: Episode, steps: Sequence[Step], observation: Observation) -> Action:
+        await asyncio.sleep(0)  # lets other episodes step in between, as a model does: state that they share shows
         rng = np.random.default_rng((episode.seed, len(steps)))
         is_invalid = rng.random() < self.share_invalid
         if tools := tools_at(steps, observation):
@@ -140,7 +146,12 @@ def _check_starts(env: MetaEnv, seed: int) -> None:
     """Find out quickly that all starts are equal, before many are searched for a second content in vain."""
     with expecting("the task set to list its tasks", remedy=_STARTS):
         looked_at = [
-            tuple(itertools.islice(env.task_set.candidates(family, np.random.default_rng(seed)), NUM_STARTS))
+            tuple(
+                map(
+                    with_role,
+                    itertools.islice(env.task_set.candidates(family, np.random.default_rng(seed)), NUM_STARTS),
+                )
+            )
             for family in env.families[:MAX_FAMILIES]
         ]
     if len(env.families) > MAX_FAMILIES or any(len({task.digest for task in tasks}) > 1 for tasks in looked_at):
@@ -180,7 +191,7 @@ def _check_tasks(env: MetaEnv, other: MetaEnv, seed: int) -> None:
         )
         expect(drawn == again, "equal tasks from equal seeds, in every copy", got=got, remedy=remedy)
         for task in drawn:
-            found = env.task_set.find(task.id)
+            found = with_role(env.task_set.find(task.id))
             remedy = "Let find(id) return the very task that was drawn."
             expect(found == task, f"find({task.id!r}) to return the drawn task", got=found, remedy=remedy)
             before = roles.setdefault(task.digest, task) if split in ROLES else task
@@ -233,6 +244,16 @@ def _check_values(batch: Sequence[Trajectory], reward: Any, terminated: Any, tru
     expect(info["task_ids"] == ids, f"info['task_ids'] to be {ids}", got=info["task_ids"], remedy=remedy)
     flags = (terminated, truncated)
     expect(all(type(flag) is bool for flag in flags), "terminated and truncated as bools", got=flags, remedy=remedy)
+
+
+def _check_success(played: Played, env: MetaEnv) -> None:
+    if type(env).score is not MetaEnv.score or env.config.score != "success":
+        return  # then a score need not depend on success
+    whole = [item for step in played for item in step[0] if item.stop_reason is not StopReason.ERROR]
+    has_any = any(item.success is not None for item in whole)
+    for item in whole:
+        ends = item.stop_reason in (StopReason.TERMINATED, StopReason.TRUNCATED)
+        expect_success(item.success, has_any, ends, item.episode_return, f"in the task {item.task.id!r}")
 
 
 def _check_trajectory(trajectory: Trajectory) -> None:

@@ -31,6 +31,7 @@ _INFO = {
     "outcome": ("a str", "Describe the end in words, such as 'fell into a hole', or leave the key out."),
 }
 """The keys of `info` that equal episodes share: the type of the value, and the remedy."""
+_SUCCESS = "info['success']"
 _KINDS: Mapping[str, Any] = {
     "a str": str,
     "a bool": bool | None,
@@ -50,7 +51,7 @@ def check_text_env(env: TextEnv, *, seed: int = 0, options: Options = None, num_
     >>> check_text_env(GatesEnv(), seed=3, options={"task_id": "law-0007/3"})
     """
     first = _play(env, seed, options, num_steps)
-    _play(env, seed + 1, None, num_steps)  # state that one episode leaves would change the next one
+    other = _play(env, seed + 1, None, num_steps)  # state that one episode leaves would change the next one
     again = _play(env, seed, options, num_steps)
     remedy = "Draw from self.np_random (call super().reset(seed=seed) first), and reset all state in reset."
     for turn, (before, after) in enumerate(zip(first, again, strict=False)):
@@ -59,6 +60,7 @@ def check_text_env(env: TextEnv, *, seed: int = 0, options: Options = None, num_
     got = f"{len(first)} and {len(again)} turns"
     remedy = "Reset all state in reset, the count of turns too."
     expect(len(first) == len(again), "episodes of equal length from equal seeds", got=got, remedy=remedy)
+    _check_success(first, other)
     _check_unknown_commands(env, seed, options)
     _, info = _reset(env, seed, options)
     if info.get("tools"):
@@ -70,6 +72,27 @@ def check_text_env(env: TextEnv, *, seed: int = 0, options: Options = None, num_
         remedy = "Let close do nothing if there is nothing to close: it may be called twice."
         with expecting(f"the {number} close to raise nothing", remedy=remedy):
             env.close()
+
+
+def _check_success(*episodes: Sequence[Mapping[str, Any]]) -> None:
+    has_any = any(turn.get(_SUCCESS) is not None for turns in episodes for turn in turns)
+    for turns in episodes:
+        episode_return = 0.0
+        for number, turn in enumerate(turns):
+            episode_return += turn.get("reward", 0.0)
+            ends = bool(turn.get("terminated") or turn.get("truncated"))
+            expect_success(turn.get(_SUCCESS), has_any, ends, episode_return, f"after step {number}")
+
+
+def expect_success(success: bool | None, has_any: bool, ends: bool, episode_return: float, place: str) -> None:
+    """Report an episode without success whose return would be averaged with the successes of others."""
+    remedy = (
+        "Return False in reset and in each step until the goal is reached: an episode may end at any turn, and without "
+        "success its return would count beside the 0.0 and 1.0 of others."
+    )
+    got = f"no success {place}{', at the end of the episode' if ends else ''}, with the return {episode_return:.4g}"
+    is_mixed = has_any and success is None and (ends or episode_return != 0.0)
+    expect(not is_mixed, "info['success'] in each info, or in no info", got=got, remedy=remedy)
 
 
 def _check_unknown_commands(env: TextEnv, seed: int, options: Options) -> None:

@@ -26,9 +26,12 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+", re.IGNORECASE)  # it differs from proc
 
 
 class HostedEnv:
-    """Steps one environment in its own process; whatever it raises or wrongly returns is an InnerEnvError."""
+    """Steps one environment in its own process; whatever it raises or wrongly returns is an InnerEnvError.
 
-    def __init__(self, make_env: MakeEnv) -> None:
+    `beside` are the others that are in use: the new environment must not be one of theirs.
+    """
+
+    def __init__(self, make_env: MakeEnv, beside: Iterable[HostedEnv] = ()) -> None:
         self.broken = False
         try:
             self._env = make_env()
@@ -36,6 +39,12 @@ class HostedEnv:
             raise  # the message of an ImportError names the package to install
         except BaseException as error:
             raise InnerEnvError(f"The inner environment could not be made: {in_words(error)}") from error
+        if any(self._env is other._env for other in beside):
+            raise InnerEnvError(
+                "Expected make_inner_env to return a new environment each time, got the same object of "
+                f"{type(self._env).__name__} for two episodes at once, which would change each other's state. Make the "
+                "object inside make_inner_env."
+            )
 
     def reset(self, task: Task) -> Frame:
         """Start `task`."""
@@ -90,15 +99,19 @@ class LocalWorkers:
     def __init__(self, make_env: MakeEnv) -> None:
         self._make_env = make_env
         self._idle: list[_LocalEnv] = []
+        self._leased: list[_LocalEnv] = []
         self._closed = False
 
     @contextlib.asynccontextmanager
     async def lease(self) -> AsyncIterator[InnerEnv]:
         """Lease a pooled environment, or a new one if all are in use."""
-        env = self._idle.pop() if self._idle else _LocalEnv(HostedEnv(self._make_env))
+        beside = (leased.hosted for leased in self._leased)
+        env = self._idle.pop() if self._idle else _LocalEnv(HostedEnv(self._make_env, beside))
+        self._leased.append(env)
         try:
             yield env
         finally:
+            self._leased.remove(env)
             if env.hosted.broken or self._closed:
                 env.hosted.close()
             else:

@@ -96,7 +96,7 @@ def serve_environments(connection: socket.socket, output: str, factory: bytes, m
                 if method == "hello":
                     make_env = pickle.loads(factory)
                 else:
-                    env = envs.get(slot) or envs.setdefault(slot, HostedEnv(make_env))
+                    env = envs.get(slot) or envs.setdefault(slot, HostedEnv(make_env, envs.values()))
                     answer = (None, tuple(getattr(env, method)(argument)))
             except BaseException as error:  # also a module that calls `sys.exit`
                 if slot in envs and os.getpid() == process:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,8 +131,8 @@ def test_an_unknown_command_changes_nothing(command: str) -> None:
     assert env.step(command) == ("Nothing happens.", 0.0, False, False, info)
 
 
-@pytest.mark.parametrize("name", ["", "nothing", "train/pick_and_place_simple-Mug-None-Desk-301/trial_1"])
-def test_an_unknown_task_id_is_refused(name: str) -> None:
+@pytest.mark.parametrize("name", ["", "nothing", 7, "train/pick_and_place_simple-Mug-None-Desk-301/trial_1"])
+def test_an_unknown_task_id_is_refused(name: Any) -> None:
     with pytest.raises(UnknownNameError, match="Unknown task id"):
         ALFWorldTextEnv(data="generated").reset(options={"task_id": name})
 

@@ -13,7 +13,7 @@ from metagym.envs.alfworld.families import FAMILIES
 from metagym.envs.alfworld.game import Engine, Game, NativeEngine, Turn
 from metagym.envs.alfworld.generated import games
 from metagym.envs.alfworld.textworld_engine import SpawnedTextWorldEngine
-from metagym.errors import ConfigError
+from metagym.errors import ConfigError, check_started
 from metagym.spaces import TextSpace
 
 EngineName = Literal["native", "textworld"]
@@ -70,7 +70,7 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
         """Start the game `options["task_id"]`; without an id, draw a game."""
         super().reset(seed=seed)
         task_id = (options or {}).get("task_id")
-        task_id = self._draw_task() if task_id is None else task_id
+        task_id = self._draw_task() if task_id is None else str(task_id)
         self._game: Game = self._catalogue.game(task_id)
         data = self._catalogue.data(task_id) if self._engine.needs_data else {}
         self._turn: Turn = self._engine.start(self._game, data)
@@ -79,6 +79,7 @@ class ALFWorldTextEnv(gymnasium.Env[str, str]):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Execute a command."""
+        check_started(self, "_turn")
         command = self._respelled(action) if self._accept_both else action
         if command.strip() in self._turn.commands:
             self._follow(command.strip())

@@ -10,6 +10,7 @@ import gymnasium
 from metagym.envs.babyai.families import DEFAULT_FAMILIES, groups, make_level
 from metagym.envs.babyai.families import families as all_families
 from metagym.envs.babyai.view import name_of, view_of
+from metagym.errors import check_started
 from metagym.spaces import TextSpace
 from metagym.tasks.seeds import asked_task, named_families
 
@@ -54,6 +55,7 @@ class BabyAITextEnv(gymnasium.Env[str, str]):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Execute an action; an unknown one costs nothing and says so."""
+        check_started(self, "_level")
         if action not in ACTIONS:
             return f"There is no action {action!r}.\n{view_of(self._level)}", 0.0, False, False, self._info()
         before, done_before = _State(self._level), self._done()

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import gymnasium
 
-from metagym.errors import UnknownNameError
+from metagym.errors import UnknownNameError, check_started
 from metagym.spaces import TextSpace
 from metagym.tasks import SeededTaskSet
 from metagym.tasks.seeds import asked_task
@@ -111,6 +111,7 @@ class GatesEnv(gymnasium.Env[str, str]):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Try a way at the gate."""
+        check_started(self, "_level")
         if action not in WAYS:
             return f"You do not know how to {action!r} a gate. {self._place()}", 0.0, False, False, self._info()
         gate = self._level.gates[self._passed]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final
 
 import gymnasium
 
-from metagym.errors import TasksExhaustedError
+from metagym.errors import TasksExhaustedError, check_started
 from metagym.spaces import TextSpace
 from metagym.tasks import ROLES, QuestionTaskSet, TaskSet
 
@@ -56,6 +56,7 @@ class QuestionEnv(gymnasium.Env[str, str]):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Score the reply."""
+        check_started(self, "_question")
         answers = self._question.answers
         score = self._tasks.score(self._question.task.id, action)
         text = f"The answer is: {' or '.join(answers)}" if answers else f"The score is {float(score):.3g}."

@@ -8,7 +8,13 @@ from typing import Any, ClassVar
 
 from metagym.actor import ActorSpec
 from metagym.env import MetaEnv
-from metagym.envs.reasoning.env import DEFAULT_FAMILIES, ReasoningEnv, ReasoningTaskSet, make_question
+from metagym.envs.reasoning.env import (
+    DEFAULT_FAMILIES,
+    ReasoningEnv,
+    ReasoningTaskSet,
+    check_level,
+    make_question,
+)
 from metagym.imports import package_versions
 from metagym.tasks.seeds import read_seeded_id
 from metagym.types import Action, Episode, Observation, Step
@@ -31,8 +37,8 @@ class ReasoningExpert:
 class ReasoningMetaEnv(MetaEnv):
     """The meta-environment over reasoning-gym: `gym.make("MetaGym/Reasoning-v0")`.
 
-    A family is a generator; `level` raises all its parameters of difficulty. The demo actor knows the answers, and
-    reads no prompt.
+    A family is a generator; `level` is explained in `ReasoningEnv`. The demo actor knows the answers, and reads no
+    prompt.
     """
 
     default_prompt = (
@@ -44,14 +50,15 @@ class ReasoningMetaEnv(MetaEnv):
     def __init__(self, actor: ActorSpec = None, *, level: int = 0, **options: Any) -> None:
         self._level = level
         super().__init__(actor, **options)
+        check_level(self.families, level)
 
     def make_inner_env(self) -> ReasoningEnv:
         """Make the inner environment."""
-        return ReasoningEnv(level=self._level)
+        return ReasoningEnv(families=self.families, level=self._level)
 
     def inner_env_factory(self) -> Callable[[], ReasoningEnv]:
         """Return a function that makes an inner environment in a worker process."""
-        return partial(ReasoningEnv, level=self._level)
+        return partial(ReasoningEnv, families=self.families, level=self._level)
 
     def make_task_set(self) -> ReasoningTaskSet:
         """Make the task set of all families."""

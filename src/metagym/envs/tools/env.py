@@ -14,7 +14,7 @@ from metagym.envs.tools.benchmark import (
     start_world,
     state_problem,
 )
-from metagym.errors import UnknownNameError
+from metagym.errors import UnknownNameError, check_started
 from metagym.spaces import TextSpace
 from metagym.tools import ToolCall, call_problem, read_call
 
@@ -65,6 +65,7 @@ class ToolsEnv(gymnasium.Env[str, str]):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Execute a call, or end the turn with a text."""
+        check_started(self, "_task")
         call = read_call(action)
         if call is None:
             return self._end_turn()
