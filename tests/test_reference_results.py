@@ -29,8 +29,9 @@ PLAYED = {
     "prompts-minihack-1.5b": ("--worlds", "MiniHack"),
     "prompts-tools-1.5b": ("--worlds", "Tools"),
     "prompts-gates-1.5b-unheld": ("--worlds", "Gates", "--constrain", "off"),
+    "prompts-gates-1.5b-react": ("--worlds", "Gates", "--reply-format", "react"),
 }
-AGAINST = {"prompts-gates-1.5b-unheld": "prompts-gates-1.5b"}
+AGAINST = dict.fromkeys(["prompts-gates-1.5b-unheld", "prompts-gates-1.5b-react"], "prompts-gates-1.5b")
 """Cassettes of another form of replies, and the one that each is compared with."""
 REFLECTORS = "reflectors-gates-1.5b"
 TRANSFERS = {"transfer-gates-1.5b-next-law": ("--law", "next"), "transfer-gates-0.5b-own-law": ("--law", "own")}
