@@ -59,7 +59,12 @@ def test_all_episodes_of_a_step_share_one_run_of_the_engine() -> None:
     envs = make(num_envs=4)
     runs = []
     run = envs.env.player.engine.run
-    envs.env.player.engine.run = lambda episodes: runs.append(len(episodes)) or run(episodes)  # type: ignore[method-assign]
+
+    async def counted(episodes: Any, **options: Any) -> Any:
+        runs.append(len(episodes))
+        return await run(episodes, **options)
+
+    envs.env.player.engine.run = counted  # type: ignore[method-assign]
     envs.reset(seed=0)
     envs.step(("a",) * 4)
     assert runs == [20]

@@ -47,9 +47,9 @@ def test_a_group_is_played_in_one_engine_run(make_gates: MakeGates, monkeypatch:
     runs: list[int] = []
     run = env.player.engine.run
 
-    async def counted(episodes: Any) -> Any:
+    async def counted(episodes: Any, **options: Any) -> Any:
         runs.append(len(episodes))
-        return await run(episodes)
+        return await run(episodes, **options)
 
     monkeypatch.setattr(env.player.engine, "run", counted)
     episodes_before = env.ledger.num_episodes
