@@ -189,6 +189,11 @@ def in_cell(gain: Estimate | None) -> str:
     return f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
 
 
+def p_text(p: float) -> str:
+    """Return a p value with three digits, but never as zero."""
+    return "<0.001" if p < 0.0005 else f"{p:.3f}"
+
+
 def holm_of(gains: Mapping[str, Estimate | None]) -> dict[str, float]:
     """Return each p value by Holm over all of them; a difference without an interval counts as 1."""
     p_values = [1.0 if gain is None or gain.p_value is None else gain.p_value for gain in gains.values()]
@@ -211,7 +216,7 @@ def print_results(model: str, results: Mapping[str, Mapping[str, Sequence[float]
     for world, means in results.items():
         for prompt in means:
             shown = in_cell(gains.get((world, prompt)))
-            p = f"{adjusted[world]:.3f}" if prompt == "right" else ""
+            p = p_text(adjusted[world]) if prompt == "right" else ""
             num, mean = len(means[prompt]), sum(means[prompt]) / len(means[prompt])
             is_random = prompt == RANDOM
             size = f"{num} / {num * WORLDS[world]().num_tasks * (TIMES if is_random else 1)}"

@@ -104,7 +104,7 @@ def test_the_readme_shows_figures_of_the_page() -> None:
     table = PAGE.read_text(encoding="utf-8")
     _, _, after = README.read_text(encoding="utf-8").partition("\n## What a language model did\n")
     figures = re.findall(r"[+-]?\.\d{3}", after.partition("\n## ")[0])
-    assert len(figures) == 18
+    assert len(figures) == 21
     for figure in figures:
         assert figure.replace(".", "0.") in table
 
