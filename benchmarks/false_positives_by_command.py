@@ -206,6 +206,7 @@ class Replayed(NamedTuple):
 
     scores: list[float]
     scripted: bool
+    trajectories: tuple[()] = ()
 
 
 class DrawnScores(MetaEnv):
