@@ -26,7 +26,7 @@ README = ROOT / "README.md"
 PLAYED = {
     **{f"prompts-gates-{size}": ("--worlds", "Gates") for size in ("1.5b", "0.5b", "135m")},
     "prompts-alfworld-1.5b": ("--worlds", "ALFWorld"),
-    "prompts-minihack-1.5b": ("--worlds", "MiniHack"),
+    **{f"prompts-minihack-{size}": ("--worlds", "MiniHack") for size in ("1.5b", "0.5b")},
     "prompts-tools-1.5b": ("--worlds", "Tools"),
     "prompts-gates-1.5b-unheld": ("--worlds", "Gates", "--constrain", "off"),
     "prompts-gates-1.5b-react": ("--worlds", "Gates", "--reply-format", "react"),
