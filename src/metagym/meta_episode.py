@@ -12,6 +12,7 @@ import numpy as np
 from metagym.bad_replies import ReplyCounts, common_problem
 from metagym.config import MetaEnvConfig
 from metagym.errors import BadBatchError, ConfigError, EpisodesFailedError, TasksExhaustedError, UnknownNameError
+from metagym.rendering import first_failure
 from metagym.tasks import TaskSet, is_task_list, with_role
 from metagym.types import Episode, MetaStep, Task, Trajectory, derive_seed
 
@@ -91,10 +92,9 @@ class MetaEpisode:
         rate = self._config.max_failure_rate
         if meta_step.reward is None or meta_step.num_failed / len(trajectories) > rate:
             failed = [item for item in trajectories if item.score is None]
-            first = (failed[0].error or "").rstrip(".")
             error = EpisodesFailedError(
                 f"{len(failed)} of {len(trajectories)} episodes failed, more than max_failure_rate={rate:g} allows. "
-                f"The first failure: {first}. The finished episodes are in this error's .meta_step; "
+                f"The first failure: {first_failure(failed)}. The finished episodes are in this error's .meta_step; "
                 "the next step plays the failed tasks again.",
                 meta_step,
             )

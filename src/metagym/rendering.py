@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from metagym.tools import read_call
 from metagym.types import Step, StopReason, Trajectory
@@ -129,6 +129,11 @@ def _cut_middle(blocks: list[str], room: int) -> list[str]:
         kept += 1
     num_cut = len(blocks) - 1 - kept
     return [blocks[0], f"[... {num_cut} steps left out ...]", *blocks[-kept:]] if num_cut else blocks
+
+
+def first_failure(trajectories: Iterable[Trajectory]) -> str:
+    """Return the error of the first failed episode without its full stop; an empty text if no episode failed."""
+    return next(((item.error or "").rstrip(".") for item in trajectories if item.score is None), "")
 
 
 def plural(count: int, noun: str) -> str:

@@ -135,7 +135,7 @@ def gate(
     prompts = [meta_env.check_prompt(old), meta_env.check_prompt(new)]
     with raising_stops(meta_env):
         played = meta_env.replay(prompts, tasks, repetitions=repetitions)
-    failures = notes_of_failures(trajectory for step in played for trajectory in step.trajectories)
+    failures = notes_of_failures([trajectory for step in played for trajectory in step.trajectories])
     scores = np.array([step.scores for step in played], dtype=np.float64).reshape(2, len(tasks), repetitions)
     means = finite_mean(scores)
     known = np.isfinite(means).all(axis=0)

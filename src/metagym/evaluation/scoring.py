@@ -15,6 +15,7 @@ from metagym.env import MetaEnv
 from metagym.errors import LeakError
 from metagym.meta_episode import TaskQueue, episodes_on
 from metagym.optional_attributes import extension_of
+from metagym.rendering import first_failure
 from metagym.rollout import Recorder
 from metagym.runs import Measurement, RecordStore, Role, RunFolder, measure
 from metagym.runs.earlier_use import keeping_model_calls
@@ -84,15 +85,14 @@ def raising_stops(env: MetaEnv) -> Iterator[None]:
         env.player.raise_stops = before
 
 
-def notes_of_failures(played: Iterable[Trajectory], place: str = "") -> list[str]:
+def notes_of_failures(played: Sequence[Trajectory], place: str = "") -> list[str]:
     """Return a note if episodes failed for infrastructure reasons; `place` names the part of the work."""
-    errors = [item.error if item.score is None else None for item in played]
-    failed = [error or "" for error in errors if error is not None]
-    if not failed:
+    num_failed = sum(item.score is None for item in played)
+    if not num_failed:
         return []
     return [
-        f"{place}{len(failed)} of {len(errors)} episodes failed for infrastructure reasons and are left out. The first "
-        f"failure: {failed[0].rstrip('.')}."
+        f"{place}{num_failed} of {len(played)} episodes failed for infrastructure reasons and are left out. The first "
+        f"failure: {first_failure(played)}."
     ]
 
 

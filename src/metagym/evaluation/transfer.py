@@ -194,7 +194,7 @@ def _gains(
     ids = [task.id for task in tasks]
     with raising_stops(env):
         played = env.replay([*flat, *[env.default_prompt] * len(flat)], ids)
-    failures = notes_of_failures(trajectory for step in played for trajectory in step.trajectories)
+    failures = notes_of_failures([trajectory for step in played for trajectory in step.trajectories])
     scores = np.array([item.scores for item in played], dtype=np.float64)  # None becomes NaN
     means = finite_mean(scores[: len(flat)] - scores[len(flat) :])
     ends = np.cumsum([len(prompts) for prompts in rows])

@@ -11,6 +11,7 @@ from metagym import background
 from metagym.errors import ConfigError, ConversationError, EpisodesFailedError
 from metagym.models import sample
 from metagym.optional_attributes import describe, extension_of
+from metagym.rendering import first_failure
 from metagym.types import MetaStep, Reflection
 
 T = TypeVar("T")
@@ -153,10 +154,9 @@ def check_replayed(played: Iterable[MetaStep]) -> None:
     """Raise EpisodesFailedError if an episode of a replay failed: the other episodes would compare different tasks."""
     for meta_step in played:
         if meta_step.num_failed:
-            first = next(item.error for item in meta_step.trajectories if item.score is None)
             raise EpisodesFailedError(
                 f"{meta_step.num_failed} of {len(meta_step.trajectories)} replayed episodes failed. The first failure: "
-                f"{(first or '').rstrip('.')}. The same command resumes.",
+                f"{first_failure(meta_step.trajectories)}. The same command resumes.",
                 meta_step,
             )
 

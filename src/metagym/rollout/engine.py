@@ -166,8 +166,8 @@ class Player:
     """Plays episodes with one actor on one set of workers, and books them in one ledger.
 
     An episode that the recorder holds is not played again. An episode that fails for infrastructure reasons is
-    retried up to `retries` times. If the budget ends within a batch, the finished episodes are remembered, and
-    the next call with the same episodes plays only the missing ones.
+    retried up to `retries` times. If the budget or, with `raise_stops`, an outage ends a batch, the finished episodes
+    are remembered, and the next call with the same episodes plays only the missing ones.
     """
 
     def __init__(
