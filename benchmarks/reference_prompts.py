@@ -170,8 +170,8 @@ def means_of(world: str, actor: Actor, keep: Callable[[str], object]) -> dict[st
     more, drawing = made._replace(num_tasks=TIMES * made.num_tasks), make_actor("random")
     rows = [*PROMPTS, RANDOM] if made.lists_actions else PROMPTS
     means: dict[str, list[float]] = {prompt: [] for prompt in rows}
-    for cluster in made.clusters:
-        for prompt in rows:
+    for prompt in rows:  # all clusters of a prompt in a row: the server keeps what they share
+        for cluster in made.clusters:
             is_random = prompt == RANDOM
             played = play(world, more if is_random else made, cluster, prompt, drawing if is_random else actor)
             for trajectory in played:
