@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from metagym.testing.fake_server import ServerReply, ServerRequest
 from tests.cli.conftest import Metagym
+from tests.conftest import Serve
 from tests.evaluation.planted import PLAIN, right_prompt
 
 ENV = ("--actor", "demo", "--option", 'families=["law-0007"]', "--episodes", "60")
@@ -45,6 +47,26 @@ def test_the_plan_of_too_few_episodes_shows_what_would_be_enough(command: Metagy
     assert (refused.code, plan[: plan.index(",")]) == (1, "plan: MetaGym/Gates-v0")
     assert "at most 2,592 episodes" in amount
     assert "Expected at least 2,592 episodes for two prompts on 1,296 families" in problem
+
+
+def test_a_gate_that_was_stopped_pays_for_no_reply_twice(serve: Serve, command: Metagym, tmp_path: Path) -> None:
+    prompt, credit = tmp_path / "prompt.md", [100]
+    prompt.write_text(PLAIN)
+
+    def respond(request: ServerRequest) -> str | ServerReply:
+        credit[0] -= 1
+        return "Thought: x\nAction: knock" if credit[0] >= 0 else ServerReply(status=402)
+
+    server = serve(respond)
+    options = ("--actor", f"m@{server.base_url}", *ENV[2:4], "--episodes", 20)
+    stopped = command("gate", prompt, prompt, *options, "--out", "kept")
+    assert stopped.code == 1
+    assert "Resume with: the same command with --out kept" in stopped.err
+    credit[0] = 10_000
+    resumed, num_resumed = command("gate", prompt, prompt, *options, "--out", "kept"), 10_000 - credit[0]
+    whole = command("gate", prompt, prompt, *options)
+    assert resumed.out == whole.out
+    assert 100 + num_resumed == 10_000 - credit[0] - num_resumed
 
 
 def talkative(*_: object) -> str:

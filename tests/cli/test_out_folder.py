@@ -15,12 +15,13 @@ FILES: dict[Kind, str] = {
     "evaluation": "campaign.json",
     "arena": "gates-v0-k5/arena.json",
     "collection": "loops/0000/manifest.json",
+    "gate": "replies.sqlite",
     "runs": "gates-v0-k5/ict/manifest.json",
 }
 """A file that shows the kind of the records in a folder."""
 
 
-@pytest.mark.parametrize("kind", ["run", "evaluation", "arena", "collection"])
+@pytest.mark.parametrize("kind", ["run", "evaluation", "arena", "collection", "gate"])
 @pytest.mark.parametrize("held", FILES)
 def test_a_folder_with_records_of_another_kind_is_refused(tmp_path: Path, held: Kind, kind: Kind) -> None:
     (tmp_path / FILES[held]).parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +33,7 @@ def test_a_folder_with_records_of_another_kind_is_refused(tmp_path: Path, held: 
             check_out(tmp_path, kind)
 
 
-@pytest.mark.parametrize("kind", ["run", "evaluation", "arena", "collection"])
+@pytest.mark.parametrize("kind", ["run", "evaluation", "arena", "collection", "gate"])
 def test_a_folder_without_records_is_taken(tmp_path: Path, kind: Kind) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     assert check_out(tmp_path, kind) == tmp_path

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Context, Exit, Option
 
 from metagym.cli import model_options
-from metagym.cli.console import JsonOption, SeedOption, errors, print_json, print_text
+from metagym.cli.console import JsonOption, SeedOption, errors, print_json, print_text, resumable
 from metagym.cli.options import EnvOption, read_pairs, read_text
+from metagym.cli.out_folder import check_out
 from metagym.cli.plan import announce, plan_lines
 from metagym.errors import ConfigError
 
@@ -32,6 +35,10 @@ def gate_command(
         Option(metavar="RUN", help="The run that wrote NEW: revert if NEW copies names or sentences of its episodes."),
     ] = None,
     option: EnvOption = None,
+    out: Annotated[
+        Path | None,
+        Option("--out", "-o", help="A folder that keeps the model's replies; the same command resumes the gate."),
+    ] = None,
     markdown: Annotated[bool, Option("--markdown", help="Print a text for a pull request.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -44,6 +51,7 @@ def gate_command(
     from metagym.registration import check_options, make
     from metagym.runs import RunFolder
 
+    folder = None if out is None else check_out(out, "gate")
     options = read_pairs(option)
     check_options(env, options)
     options["actor"] = model_options.read_actor(actor, sampling)
@@ -57,7 +65,10 @@ def gate_command(
             raise ConfigError(f"Expected a run with a finished meta-step after --learned-in, got {learned_in}.")
     with make(env, **options) as made:
         _announce(context, env, options, made.unwrapped.families, episodes, repetitions, as_json=as_json)
-        found = gate(made, *prompts, num_episodes=episodes, repetitions=repetitions, seed=seed, learned_on=learned_on)
+        with _keeping_replies(folder):
+            found = gate(
+                made, *prompts, num_episodes=episodes, repetitions=repetitions, seed=seed, learned_on=learned_on
+            )
     if as_json:
         print_json(found)
     elif markdown:
@@ -73,6 +84,25 @@ def gate_command(
             print_text(note)
     if code := EXIT_CODES[found.decision]:
         raise Exit(code)
+
+
+@contextlib.contextmanager
+def _keeping_replies(folder: Path | None) -> Iterator[None]:
+    """Keep each reply of a model in the folder, and ask no model for one that is there."""
+    from metagym.models import Cassette
+    from metagym.runs.folder import REPLIES
+
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / REPLIES
+    with (
+        resumable(file, f"the same command with --out {folder}"),
+        contextlib.closing(Cassette(file)) as cassette,
+        cassette.open(),
+    ):
+        yield
 
 
 def _announce(

@@ -7,12 +7,13 @@ from typing import Final, Literal
 
 from metagym.errors import ConfigError
 
-Kind = Literal["run", "evaluation", "arena", "collection", "runs"]
+Kind = Literal["run", "evaluation", "arena", "collection", "gate", "runs"]
 _WORDS: Final[dict[Kind, str]] = {
     "run": "a run",
     "evaluation": "an evaluation",
     "arena": "an arena",
     "collection": "collected experience",
+    "gate": "a gate",
     "runs": "other runs",
 }
 
@@ -31,6 +32,7 @@ def check_out(out: Path, kind: Kind) -> Path:
 def _held(path: Path) -> Kind | None:
     from metagym.evaluation.campaign_folder import CAMPAIGN
     from metagym.runs import MANIFEST
+    from metagym.runs.folder import REPLIES
     from metagym.runs.watching.watcher import run_folders
 
     if (path / MANIFEST).exists():
@@ -41,4 +43,6 @@ def _held(path: Path) -> Kind | None:
         return "arena"
     if any(path.glob(f"loops/*/{MANIFEST}")):
         return "collection"
+    if (path / REPLIES).exists():
+        return "gate"
     return "runs" if any(run_folders(path)) else None
