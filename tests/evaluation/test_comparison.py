@@ -101,6 +101,27 @@ def test_tasks_and_seeds_that_an_arm_misses_wholly_are_dropped_pairs(missing: An
     assert found.worst_case == (0.0, pytest.approx(num / 12))
 
 
+def test_a_family_that_an_arm_misses_wholly_keeps_its_weight_and_is_named() -> None:
+    theirs = random_tables(1)
+    theirs["g"][:] = math.nan
+    found = compared(random_tables(0, 0.3), theirs)
+    assert (found.difference, found.new_tasks, found.num_dropped) == (None, None, 8 * 9)
+    assert found.verdict == "no interval: no seed has scores of both arms in all families"
+    assert any("No task of g has a score in all arms" in note for note in found.notes)
+    assert found.families["f"].difference is not None
+
+
+def test_the_worst_case_fills_repetitions_that_are_missing() -> None:
+    ours, theirs = report_of({"f": [[1.0, 1.0], [1.0, 1.0]]}), report_of({"f": [[0.0, 0.0], [0.0, 0.0]]}, arm="b")
+    tests = [
+        item.model_copy(update={"task_ids": item.task_ids * 2, "scores": (*item.scores, None, 1.0)})
+        for item in ours.tests
+    ]
+    (found,) = compare([ours.model_copy(update={"tests": tuple(tests)}), theirs])
+    assert found.num_dropped == 0
+    assert found.worst_case == (0.75, 1.0)  # one of two tasks has one of two repetitions
+
+
 def test_the_worst_case_fills_missing_scores_from_both_ends() -> None:
     ours, theirs = {"f": [[1.0, math.nan], [1.0, 1.0]]}, {"f": [[0.0, 0.0], [0.0, 0.0]]}
     found = compared(ours, theirs)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 
+from metagym import MetaEnv, TaskSet, TextSpace
 from metagym.budget import Budget
 from metagym.envs.gates.demo import GatesDemoReflector
 from metagym.errors import ConfigError, LeakError, RunFolderError
@@ -15,6 +17,7 @@ from metagym.evaluation.family_stream import StreamReport, compare_streams, eval
 from metagym.evaluation.preset import load_preset, with_fields
 from metagym.evaluation.store import read_report
 from metagym.runs import Measurement, Role, RunFolder
+from metagym.types import Action, Episode
 from tests.conftest import MakeGates
 from tests.evaluation import planted
 
@@ -66,6 +69,54 @@ def test_streams_that_were_measured_differently_are_not_compared(make_gates: Mak
     with pytest.raises(ConfigError, match=r"to be measured alike, but they differ in max_steps .*actor.kind"):
         compare_streams([first, other])
     assert compare_streams([first, other.model_copy(update={"measurement": {}})])  # a report of an older version
+
+
+class OddLevels(gymnasium.Env[str, str]):
+    """Level n is solved by any action if n is odd."""
+
+    observation_space = action_space = TextSpace()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.level = seed or 0
+        return f"level {seed}", {}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        return "end", float(self.level % 2), True, False, {}
+
+
+class OddLevelsMetaEnv(MetaEnv):
+    @staticmethod
+    def make_inner_env() -> gymnasium.Env[str, str]:
+        return OddLevels()
+
+    def make_task_set(self) -> TaskSet:
+        return TaskSet.from_seeds(OddLevels, 2_000, families=["f", "g"])
+
+
+class FailsAtTheEnd:
+    """Its server is down for each task that it would have solved after the last block."""
+
+    async def act(self, episode: Episode, *_: Any) -> Action:
+        if episode.arm.endswith("stream test-1") and episode.task.seed % 2:
+            raise ConnectionError("down")
+        return Action(text="x")
+
+
+def test_forgetting_is_paired_by_task_and_missing_scores_are_counted() -> None:
+    config = EvaluationConfig(families=("f", "g"), num_steps=1, episodes_per_step=1, num_seeds=3, num_test=8, retries=0)
+    with OddLevelsMetaEnv(actor=FailsAtTheEnd()) as env:
+        report = evaluate_stream(env, "fixed", config=config)
+    assert report.forgetting is not None
+    assert report.forgetting.mean == 0.0
+    assert report.notes[0].startswith("reflector: test scores missing because of infrastructure errors: ")
+
+
+def test_the_power_of_streams_is_no_larger_than_their_scores(make_gates: MakeGates) -> None:
+    report = evaluate_stream(make_gates(), "fixed", config=CONFIG.model_copy(update={"num_steps": 1}))
+    reports = [report.model_copy(update={"online_by_seed": scores}) for scores in ((1.0, 0.5), (0.0, 1.0))]
+    (found,) = compare_streams(reports)
+    assert "2 seeds are too few to find any difference" in found.verdict
 
 
 def test_the_interval_of_a_difference_of_streams_ends_at_the_bounds_of_the_scores(make_gates: MakeGates) -> None:

@@ -45,10 +45,38 @@ def test_missing_test_scores_are_counted_and_left_out_of_the_gain() -> None:
     tests = [scored(Role.TEST_CHOSEN, 1.0, None), scored(Role.TEST_FIRST, 0.25, 1.0), scored(Role.TEST_LAST, 0.5, 0.5)]
     report = build_report(EvaluationConfig(num_steps=1), tests)
     assert report.num_missing == 1
+    assert ": test scores missing because of infrastructure errors: 1 of 6." in report.notes
     assert report.overall.gain is not None
     assert (report.overall.gain.mean, report.overall.gain.low) == (0.75, None)
     assert report.verdict == "no interval: a gain of +0.750 in 1 seed; run more seeds"
     assert [(item.chosen, item.chosen_prompt, item.last_prompt) for item in report.prompts] == [(1, "p", "p")]
+
+
+@pytest.mark.parametrize("role", [Role.VALIDATION, Role.REPLAY, Role.ONLINE, Role.KINDS_AFTER])
+def test_missing_scores_of_each_purpose_are_counted_in_a_note(role: Role) -> None:
+    def scored(role: Role, *scores: float | None) -> Measurement:
+        return Measurement(
+            family="f", seed=0, role=role, index=0, prompt="p", usage=Usage(), task_ids=("a", "b"), scores=scores,
+            num_steps=2, num_invalid=1, scripted=False,
+        )  # fmt: skip
+
+    report = build_report(EvaluationConfig(num_steps=1), [scored(role, None, 1.0), scored(Role.TEST_FIRST, 0.0, 1.0)])
+    assert report.num_missing == 0
+    assert f": {role.value} scores missing because of infrastructure errors: 1 of 2." in report.notes
+
+
+def test_each_mean_of_the_online_scores_has_the_resolution_of_its_episodes() -> None:
+    measurements = [
+        Measurement(
+            family="f", seed=seed, role=Role.ONLINE, index=index, prompt="p", usage=Usage(), num_steps=1, num_invalid=0,
+            task_ids=tuple("abcde"), scores=(1.0, 1.0, 0.0, 0.0, 0.5), scripted=False,
+        )
+        for seed, index in itertools.product(range(6), range(4))
+    ]  # fmt: skip
+    figures = build_report(EvaluationConfig(num_steps=4, num_seeds=6), measurements).overall
+    widths = [item.high - item.low for item in figures.online_cumulative]  # type: ignore[union-attr, operator]
+    assert widths == pytest.approx([widths[0] / (index + 1) for index in range(4)])
+    assert {item.low for item in figures.online} == {figures.online_cumulative[0].low}  # type: ignore[union-attr]
 
 
 def report_of_returns(arm: str = "a", shift: float = 0.0) -> EvaluationReport:

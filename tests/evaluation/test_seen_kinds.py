@@ -196,6 +196,40 @@ def test_reflections_without_fresh_tasks_of_their_kinds_are_counted_and_left_out
     assert note.startswith("1 of 2 reflections are left out")
 
 
+def test_a_seed_without_fresh_tasks_of_its_kinds_has_no_gap() -> None:
+    def scored(role: Role, seed: int, score: float) -> Measurement:
+        about = {"family": "f", "seed": seed, "prompt": "p", "num_steps": 1, "num_invalid": 0, "usage": Usage()}
+        return Measurement(role=role, index=0, task_ids=("f/0",), scores=(score,), scripted=False, **about)
+
+    measurements = []
+    for seed in (0, 1):
+        scores = {Role.TEST_FIRST: 0.0, Role.TEST_CHOSEN: 0.0, Role.ONLINE: 0.0, Role.REPLAY: 1.0}
+        scores |= {Role.KINDS_BEFORE: 0.0, Role.KINDS_AFTER: 1.0} if seed == 0 else {}
+        measurements += [scored(role, seed, score) for role, score in scores.items()]
+        measurements += [scored(Role.VALIDATION, seed, 0.0).model_copy(update={"index": index}) for index in (0, 1)]
+    report = build_report(EvaluationConfig(num_steps=1), measurements, has_kinds=True)
+    assert report.gaps == {0: 0.0}
+
+
+@pytest.mark.parametrize("num_validation", [0, 25])
+def test_the_validation_size_has_no_part_in_a_gap_on_seen_kinds(num_validation: int) -> None:
+    def scored(role: Role, seed: int, *scores: float) -> Measurement:
+        about = {"family": "f", "seed": seed, "prompt": "p", "num_steps": 1, "num_invalid": 0, "usage": Usage()}
+        return Measurement(role=role, index=0, task_ids=tuple("abcde"), scores=scores, scripted=False, **about)
+
+    measurements = []
+    for seed in range(6):
+        noise = 0.01 * seed
+        measurements += [scored(Role.ONLINE, seed, *[0.0] * 5), scored(Role.REPLAY, seed, *[0.5 + noise] * 5)]
+        measurements += [scored(Role.KINDS_BEFORE, seed, *[0.0] * 5), scored(Role.KINDS_AFTER, seed, *[0.25] * 5)]
+    config = EvaluationConfig(num_steps=1, episodes_per_step=5, num_seeds=6, num_validation=num_validation)
+    gap = build_report(config, measurements, has_kinds=True).overall.memorisation_gap
+    assert gap is not None
+    assert gap.mean == pytest.approx(0.275)
+    assert gap.low is not None
+    assert gap.low > 0.1
+
+
 def test_the_page_shows_the_gain_that_the_gap_takes_off(tmp_path: Path) -> None:
     config = EvaluationConfig(num_steps=2, episodes_per_step=3, num_seeds=3, num_validation=6, num_test=6)
     with DoorMetaEnv(obedient) as env:

@@ -170,6 +170,10 @@ def _comparison(
     least, greatest = pair.scale.of_scores
     scripted = first.scripted or second.scripted
     notes = [f"{report.arm}: {report.unfinished}" for report in (first, second) if report.unfinished]
+    if without := [family for family, item in families.items() if item is None]:
+        notes.append(
+            f"No task of {', '.join(without)} has a score in all arms, so that no mean over families is known."
+        )
     notes += [SCRIPTED_NOTE] if scripted else []
     if num_seeds < MIN_SEEDS_FOR_SIGN_FLIP:
         notes.append(f"With {plural(num_seeds, 'seed')} no exact sign-flip test can give p < 0.05.")
@@ -234,7 +238,7 @@ def verdict_between(
     `num_arms` is the number of comparisons that hold together.
     """
     if difference is None:
-        return "no interval: no seed has a score in both arms"
+        return "no interval: no seed has scores of both arms in all families"
     named, seen = word(difference, is_equal=is_equal), looks_in_words(looks)
     if named in ("better", "worse"):
         return f"{first} is {named} than {second}{seen}"

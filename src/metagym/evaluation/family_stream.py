@@ -21,7 +21,7 @@ from metagym.errors import ConfigError
 from metagym.evaluation.comparison import verdict_between
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import ArmKind
-from metagym.evaluation.gains import MeasurementTable, mean_of
+from metagym.evaluation.gains import MeasurementTable, mean_of, notes_of_missing, paired_difference
 from metagym.evaluation.learning import learn
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.protocol import Prepared
@@ -130,8 +130,8 @@ def prepare_stream(
     """Return all that is decided before the first episode of a stream; see `evaluate_stream`."""
     meta_env = meta_env_of(env)
     policy = make_reflector(reflector, demo=meta_env.make_demo_reflector)
-    # Nothing is chosen in a stream, so that no validation tasks are needed.
-    plan = Plan(meta_env, config.model_copy(update={"num_validation": 1, "replay": False}), {}, arm, kind)
+    # Nothing is chosen in a stream.
+    plan = Plan(meta_env, config.model_copy(update={"num_validation": 0, "replay": False}), {}, arm, kind)
     manifest = plan.manifest(env, policy)
     evaluation = {**(manifest.evaluation or {}), "protocol": "stream"}
     return Prepared(plan, policy, None, manifest.model_copy(update={"evaluation": evaluation}))
@@ -183,7 +183,16 @@ def _report(plan: Plan, store: RecordStore, loops: Sequence[Loop]) -> StreamRepo
     first = np.array([scores(loop, Role.TEST_FIRST, 0) for loop in loops])
     retention = np.array([[scores(loop, Role.STREAM_TEST, block) for block in blocks] for loop in loops])
     # The score on each family right after its block, minus that at the end; the last family had no time to be lost.
-    lost = np.diagonal(retention, axis1=1, axis2=2)[:, :-1] - retention[:, -1, :-1]
+    # They are paired by task, since an infrastructure error may leave out any.
+    lost = np.array(
+        [
+            [
+                paired_difference(*(table.get(family, loop.seed, Role.STREAM_TEST, at) for at in (block, blocks[-1])))
+                for block, family in enumerate(loop.family_of_step[: -config.num_steps : config.num_steps])
+            ]
+            for loop in loops
+        ]
+    )
     scripted = store.manifest.scripted or any(item.scripted for item in store.all(Measurement).values())
     scale = scale_of(config, table.scores())
     num_test, num_blocks, k = config.num_test, len(blocks), config.episodes_per_step
@@ -208,7 +217,10 @@ def _report(plan: Plan, store: RecordStore, loops: Sequence[Loop]) -> StreamRepo
         else None,
         final=score(retention[:, -1].mean(axis=1), num_test * num_blocks),
         online_by_seed=tuple(None if np.isnan(value) else float(value) for value in online.mean(axis=1)),
-        notes=(SCRIPTED_NOTE,) if scripted else (),
+        notes=(
+            *notes_of_missing(plan.arm, store.all(Measurement).values()),
+            *([SCRIPTED_NOTE] if scripted else []),
+        ),
     )
 
 
@@ -240,7 +252,13 @@ def compare_streams(reports: Sequence[StreamReport]) -> tuple[StreamComparison, 
             second=other.arm,
             second_kind=other.kind,
             online=together_found[number],
-            verdict=verdict_between(first.arm, other.arm, together_found[number], num_arms=len(others)),
+            verdict=verdict_between(
+                first.arm,
+                other.arm,
+                together_found[number],
+                largest=scale.of_differences[1],
+                num_arms=len(others),
+            ),
         )
         for number, other in enumerate(others)
     )

@@ -6,7 +6,6 @@ seeds. Missing scores stay missing (NaN): a pair of scores counts only if both a
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from metagym.types import Record
 Array = NDArray[np.float64]
 RATES = ("regression_rate", "invalid_action_rate", "invalid_action_rate_first")
 """The figures that are shares."""
+TESTS = (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST, Role.STREAM_TEST)
 FiguresBySeed = Mapping[str, Mapping[str, Array]]
 """By family and name: an array of shape `[num_seeds]`, or `[num_seeds, N]` for a curve."""
 
@@ -123,6 +123,7 @@ def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: 
     afters = [table.get(family, seed, Role.KINDS_AFTER, index) for index in range(num_steps)]
     on_kinds = np.array([*map(paired_difference, afters, befores)])
     replay_gain, transfer_gain, kinds_gain = (float(finite_mean(item)) for item in (replayed, steps, on_kinds))
+    has_kinds = table.num_of(Role.KINDS_BEFORE) > 0
     # A reflection without fresh tasks of its kinds is left out on both sides of the gap.
     replayed_on_kinds = float(finite_mean(np.where(np.isfinite(on_kinds), replayed, np.nan)))
     chosen_validation = math.nan if chosen is None else float(validation[chosen.index])
@@ -136,7 +137,7 @@ def figures_by_seed(table: MeasurementTable, family: str, seed: int, num_steps: 
         "replay_gain": replay_gain,
         "transfer_gain": transfer_gain,
         "kinds_gain": kinds_gain,
-        "memorisation_gap": replay_gain - transfer_gain if math.isnan(kinds_gain) else replayed_on_kinds - kinds_gain,
+        "memorisation_gap": replayed_on_kinds - kinds_gain if has_kinds else replay_gain - transfer_gain,
         "area": float(np.mean((validation[:-1] + validation[1:]) / 2)),
         "regression_rate": float(finite_mean(np.where(np.isfinite(steps), steps < 0, np.nan))),
         "invalid_action_rate": _invalid_rate(chosen),
@@ -161,6 +162,27 @@ def figures_of_all(table: MeasurementTable, num_steps: int) -> FiguresBySeed:
 def over_families(figures: FiguresBySeed, name: str) -> Array:
     """Return one figure of each seed, families with equal weight; NaN if a family is missing, empty without any."""
     return macro_average([columns[name] for columns in figures.values()]) if figures else np.empty(0)
+
+
+def scores_under_one_prompt(table: MeasurementTable, family: str, num_steps: int) -> list[list[float]] | None:
+    """Return the online scores, shape `[num_seeds, num_steps]`, if all were played under the same prompt; else None."""
+    rows = [[table.get(family, seed, Role.ONLINE, index) for index in range(num_steps)] for seed in table.seeds]
+    if len({item.prompt for row in rows for item in row if item is not None}) != 1:
+        return None
+    return [[mean_of(item) for item in row] for row in rows]
+
+
+def notes_of_missing(arm: str, measurements: Iterable[Measurement]) -> list[str]:
+    """Return a note for each purpose of which scores are missing, with their number."""
+    scores: dict[str, list[float | None]] = {}
+    for item in measurements:
+        purpose = "test" if item.role in TESTS else item.role.value
+        scores.setdefault(purpose, []).extend(item.scores)
+    return [
+        f"{arm}: {purpose} scores missing because of infrastructure errors: {found.count(None)} of {len(found)}."
+        for purpose, found in scores.items()
+        if None in found
+    ]
 
 
 def gap_differences(
@@ -197,9 +219,17 @@ def _figures(
     for name, column in columns.items():
         of_figure = ZERO_TO_ONE if name in RATES else scale
         num_episodes, bounds = _measured_on(name, config, of_figure)
-        resolution = of_figure.of_one_in(num_episodes * num_families)
-        one = functools.partial(mean_interval, resolution=resolution, bounds=bounds)
-        estimates[name] = one(column) if column.ndim == 1 else tuple(map(one, column.T))
+        if column.ndim == 1:
+            sizes, rows = [num_episodes], [column]
+        else:
+            sizes, rows = [num_episodes] * len(column.T), list(column.T)
+        if name == "online_cumulative":  # entry i is over i + 1 meta-steps
+            sizes = [size * (index + 1) for index, size in enumerate(sizes)]
+        found = tuple(
+            mean_interval(row, resolution=of_figure.of_one_in(size * num_families), bounds=bounds)
+            for row, size in zip(rows, sizes, strict=True)
+        )
+        estimates[name] = found[0] if column.ndim == 1 else found
     return Figures.model_validate(estimates)
 
 
@@ -218,7 +248,7 @@ def _measured_on(name: str, config: EvaluationConfig, scale: ScoreScale) -> tupl
         "replay_gain": (learning, scale.of_differences),
         "kinds_gain": (learning, scale.of_differences),
         "transfer_gain": (validation * config.num_steps, scale.of_differences),
-        "memorisation_gap": (min(learning, validation * config.num_steps), (-2 * width, 2 * width)),
+        "memorisation_gap": (min(learning, validation * config.num_steps or learning), (-2 * width, 2 * width)),
         "area": (validation * config.num_steps, scale.of_scores),
         "regression_rate": (config.num_steps, scale.of_scores),
         "online": (config.episodes_per_step, scale.of_scores),

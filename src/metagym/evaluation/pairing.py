@@ -35,38 +35,55 @@ def scores_by_seed(reports: Sequence[EvaluationReport], *, endpoint: Endpoint) -
     return np.array(rows), scale.resolution(*tables[0].values())
 
 
-def align(reports: Sequence[EvaluationReport], endpoint: Endpoint) -> tuple[list[Tables], list[Tables], ScoreScale]:
-    """Return per arm and family the scores that all arms have, then those that all were asked for, and their scale."""
-    asked: list[dict[_Cell, float]] = [
-        {
-            (item.family, item.seed, task_id): item.task_means.get(task_id, math.nan)
-            for item in report.tests
-            if item.role is _ROLES[endpoint]
-            for task_id in item.task_ids
-        }
-        for report in reports
+def align(reports: Sequence[EvaluationReport], endpoint: Endpoint) -> tuple[list[Tables], list[Asked], ScoreScale]:
+    """Return per arm and family the scores that all arms have, then all that they were asked for, and their scale.
+
+    A family that was asked of all arms stays, even if they have no score in common there: it has a weight.
+    """
+    measured = [
+        {(item.family, item.seed): item for item in report.tests if item.role is _ROLES[endpoint]} for report in reports
     ]
-    cells = [{key: score for key, score in arm.items() if math.isfinite(score)} for arm in asked]
-    tables = _tables(cells)
-    if not tables[0]:
+    asked = [{(*key, task_id): item for key, item in arm.items() for task_id in item.task_ids} for arm in measured]
+    means = [{cell: item.task_means.get(cell[2], math.nan) for cell, item in arm.items()} for arm in asked]
+    missing = [{cell: item.missing_shares[cell[2]] for cell, item in arm.items()} for arm in asked]
+    all_asked = [key for key in asked[0] if all(key in other for other in asked)]
+    scored = [key for key in all_asked if all(math.isfinite(arm[key]) for arm in means)]
+    if not scored:
         raise ConfigError(
             "Expected evaluations that share families, seeds and tasks, got no common one. Use one protocol for all."
         )
-    return tables, _tables(asked), ScoreScale.joint(report.scale for report in reports)
+    families = tuple(dict.fromkeys(family for family, _, _ in all_asked))
+    asked_tables = (_tables(arms, all_asked, families) for arms in (means, missing))
+    both = [Asked(*tables) for tables in zip(*asked_tables, strict=True)]
+    return _tables(means, scored, families), both, ScoreScale.joint(report.scale for report in reports)
 
 
-def _tables(arms: Sequence[Mapping[_Cell, float]]) -> list[Tables]:
-    """Return for each arm a table per family, of the seeds and tasks that all arms have; NaN for a cell without one."""
-    common = [key for key in arms[0] if all(key in other for other in arms)]
-    seeds = dict.fromkeys(seed for _, seed, _ in common)
-    tasks_of: dict[str, dict[str, None]] = {}
-    for family, _, task in common:
-        tasks_of.setdefault(family, {})[task] = None
+def _tables(arms: Sequence[Mapping[_Cell, float]], cells: Sequence[_Cell], families: Sequence[str]) -> list[Tables]:
+    """Return for each arm a table per family, of the seeds and tasks of the cells; NaN for a value that is unknown."""
+    seeds = dict.fromkeys(seed for _, seed, _ in cells)
+    tasks_of: dict[str, dict[str, None]] = {family: {} for family in families}
+    for family, _, task in cells:
+        tasks_of[family][task] = None
 
     def table(arm: Mapping[_Cell, float], family: str) -> Array:
-        return np.array([[arm.get((family, seed, task), math.nan) for task in tasks_of[family]] for seed in seeds])
+        rows = [[arm.get((family, seed, task), math.nan) for task in tasks_of[family]] for seed in seeds]
+        return np.array(rows, dtype=np.float64).reshape(len(seeds), len(tasks_of[family]))
 
-    return [{family: table(arm, family) for family in tasks_of} for arm in arms]
+    return [{family: table(arm, family) for family in families} for arm in arms]
+
+
+class Asked(NamedTuple):
+    """What one arm was asked for, by family, shape `[num_seeds, num_tasks]`."""
+
+    means: Tables
+    """Mean scores of the known repetitions, NaN without any."""
+    missing: Tables
+    """The share of the repetitions without a score; NaN if the arm does not have the cell."""
+
+    def filled(self, family: str, guess: float) -> Array:
+        """Return the scores with a guess for each that is missing."""
+        missing = np.nan_to_num(self.missing[family], nan=1.0)
+        return np.nan_to_num(self.means[family]) * (1 - missing) + guess * missing
 
 
 class Pair(NamedTuple):
@@ -74,8 +91,7 @@ class Pair(NamedTuple):
 
     cells: Tables
     """Differences, NaN for a pair that is left out."""
-    asked: tuple[Tables, Tables]
-    """The scores of both arms on all that was asked for, NaN for a missing one."""
+    asked: tuple[Asked, Asked]
     per_seed: Array
     resolution: float
     scale: ScoreScale
@@ -86,7 +102,7 @@ class Pair(NamedTuple):
         ours: Tables,
         theirs: Tables,
         known: Mapping[str, NDArray[np.bool_]],
-        asked: tuple[Tables, Tables],
+        asked: tuple[Asked, Asked],
         scale: ScoreScale,
     ) -> Pair:
         """Return the pair of two arms, without the cells that are not `known` in all arms."""
@@ -111,9 +127,7 @@ class Pair(NamedTuple):
     def filled_difference(self, our_guess: float, their_guess: float) -> float:
         """Return the mean difference with a guess for each missing score of the two arms."""
         ours, theirs = self.asked
-        filled = [
-            np.nan_to_num(ours[name], nan=our_guess) - np.nan_to_num(theirs[name], nan=their_guess) for name in ours
-        ]
+        filled = [ours.filled(name, our_guess) - theirs.filled(name, their_guess) for name in ours.means]
         return float(np.mean([table.mean() for table in filled]))
 
     @property
@@ -124,4 +138,4 @@ class Pair(NamedTuple):
     @property
     def num_dropped(self) -> int:
         """The number of pairs that were asked for, and that an arm has no score of."""
-        return sum(table.size for table in self.asked[0].values()) - self.num_pairs
+        return sum(table.size for table in self.asked[0].means.values()) - self.num_pairs

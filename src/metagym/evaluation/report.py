@@ -11,7 +11,15 @@ from metagym.evaluation.chance import Needs, misses
 from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.difficulty import Contents, FamilyDifficulty, family_difficulty
-from metagym.evaluation.gains import Figures, MeasurementTable, figures_of_all, mean_of, over_families, summarise
+from metagym.evaluation.gains import (
+    Figures,
+    MeasurementTable,
+    figures_of_all,
+    notes_of_missing,
+    over_families,
+    scores_under_one_prompt,
+    summarise,
+)
 from metagym.evaluation.looks import at_looks, looks_in_words
 from metagym.evaluation.scale import ScoreScale, scale_of
 from metagym.rendering import plural
@@ -154,11 +162,8 @@ def build_report(
     played = [item for item in tests if config.num_validation or item.role is not Role.TEST_LAST]
     is_scripted = scripted or any(item.scripted for item in measurements)
     notes = [*_unfinished(config, tests), *([SCRIPTED_NOTE] if is_scripted else [])]
-    test_scores = [score for item in played for score in item.scores]
-    if num_missing := test_scores.count(None):
-        notes.append(
-            f"{arm}: test scores missing because of infrastructure errors: {num_missing} of {len(test_scores)}."
-        )
+    num_missing = sum(item.scores.count(None) for item in played)
+    notes += notes_of_missing(arm, [*(item for item in measurements if item.role not in TESTS), *played])
     if len(table.seeds) < MIN_SEEDS_FOR_SIGN_FLIP:
         notes.append(
             f"With {plural(len(table.seeds), 'seed')} no exact sign-flip test can give p < 0.05; run at least "
@@ -257,18 +262,10 @@ def _difficulty(
             family,
             contents={role: Contents.model_validate(item) for role, item in contents.get(family, {}).items()},
             scores=columns,
-            by_meta_step=_under_one_prompt(table, family, config.num_steps),
+            by_meta_step=scores_under_one_prompt(table, family, config.num_steps),
             resolution=scale.of_one_in(config.episodes_per_step),
             scale=scale,
         )
-
-
-def _under_one_prompt(table: MeasurementTable, family: str, num_steps: int) -> list[list[float]] | None:
-    """Return the online scores, shape `[num_seeds, num_steps]`, if all were played under the same prompt; else None."""
-    rows = [[table.get(family, seed, Role.ONLINE, index) for index in range(num_steps)] for seed in table.seeds]
-    if len({item.prompt for row in rows for item in row if item is not None}) != 1:
-        return None
-    return [[mean_of(item) for item in row] for row in rows]
 
 
 def word(difference: Estimate, *, is_equal: bool = False) -> str:

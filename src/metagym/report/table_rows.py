@@ -140,7 +140,7 @@ def comparison_rows(group: Sequence[Run]) -> tuple[list[Row], str, list[str]]:
 
 def _dropped(item: Comparison) -> str:
     low, high = (format_number(end, sign=True) for end in item.worst_case)
-    return f"{item.num_dropped} ({low} to {high})" if item.num_dropped else "0"
+    return f"{item.num_dropped} ({low} to {high})" if item.num_dropped or low != high else "0"
 
 
 def standings_rows(standings: Standings) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ An evaluation is a table of these; every figure of its report follows from them.
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from typing import Literal
 
@@ -88,6 +89,12 @@ class Measurement(Record):
     def task_means(self) -> dict[str, float]:
         """The mean score of each task with a known score."""
         return {task_id: sum(scores) / len(scores) for task_id, scores in self.by_task.items() if scores}
+
+    @property
+    def missing_shares(self) -> dict[str, float]:
+        """The share of each task's repetitions that have no score."""
+        asked = Counter(self.task_ids)
+        return {task_id: 1 - len(scores) / asked[task_id] for task_id, scores in self.by_task.items()}
 
     @property
     def mean(self) -> float | None:

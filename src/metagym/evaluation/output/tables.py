@@ -147,7 +147,7 @@ def comparison_tables(comparisons: Sequence[Comparison]) -> list[RenderableType]
     reach = _table("against", "on new tasks [95 %]", "detectable", "dropped")
     for item in comparisons:
         dropped = f"{item.num_dropped}"
-        if item.num_dropped:
+        if item.num_dropped or item.worst_case[0] < item.worst_case[1]:  # or single repetitions are missing
             dropped += f" ({item.worst_case[0]:+.2f} to {item.worst_case[1]:+.2f})"
         p_value = None if item.difference is None else item.difference.adjusted_p
         table.add_row(item.second, interval_text(item.difference), _p(p_value), _p(item.sign_flip_p))
