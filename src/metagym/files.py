@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,15 @@ def write_whole(path: Path, content: str | bytes) -> None:
     part = path.with_name(f"{path.name}.part")
     part.write_bytes(content.encode() if isinstance(content, str) else content)
     part.replace(path)
+
+
+def quoted(path: str | Path) -> str:
+    """Return a path as a command line takes it.
+
+    >>> quoted("runs/first"), quoted("my runs/first")
+    ('runs/first', "'my runs/first'")
+    """
+    return shlex.quote(str(path))
 
 
 def written_at(path: Path) -> float:

@@ -8,11 +8,14 @@ import pytest
 
 from metagym.evaluation.chance import lacks_chance, misses
 from metagym.evaluation.comparison import compare
+from metagym.evaluation.controls import control_arm
+from metagym.evaluation.memorisation import WithoutCopies
 from metagym.evaluation.protocol import evaluate
 from metagym.evaluation.report import build_report
 from metagym.optimizers import BestOfN
 from metagym.optional_attributes import extension_of
 from metagym.reflectors.training_free_grpo_style import TrainingFreeGRPOStyle
+from metagym.testing import FakeChatModel
 from tests.conftest import MakeGates
 from tests.evaluation.test_comparison import CONFIG, random_tables, report_of
 
@@ -45,6 +48,13 @@ def test_an_arm_misses_the_chance_that_it_needs(needs: Any, actor: Any, reflecto
 def test_methods_say_whose_chance_they_need() -> None:
     assert extension_of(BestOfN()).needs_chance == "reflector"
     assert extension_of(TrainingFreeGRPOStyle(None)).needs_chance == "actor"
+
+
+def test_what_wraps_a_reflector_needs_the_same_chance() -> None:
+    method = TrainingFreeGRPOStyle(FakeChatModel([]))
+    for wrapped in (WithoutCopies(method), control_arm("permuted outcomes", method).reflector):
+        about = extension_of(wrapped)
+        assert (about.needs_chance, about.model) == ("actor", method.model)
 
 
 def test_an_a_a_run_without_chance_is_noted_and_is_no_noise_floor() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from metagym.evaluation.store import read_report, record_extension
 from metagym.runs import LOG, MANIFEST
 from metagym.runs.measurements import Measurement, Role
 from metagym.runs.repair import LOSSES, repair_run
+from metagym.runs.watching.watcher import Watcher
 from metagym.statistics import at_any_look_bounded
 from metagym.types import Usage
 from tests.conftest import MakeGates
@@ -95,6 +97,15 @@ def test_the_remedy_of_an_extension_that_stopped_finishes_it(make_gates: MakeGat
         extend(tmp_path, 4, env=env, reflector=reflector)
     assert extend(tmp_path, 3, env=env, reflector=reflector).looks == (2, 3)
     assert extend(tmp_path, 4, env=env, reflector=reflector).looks == (2, 3, 4)
+
+
+def test_an_extension_that_stopped_is_not_finished_by_the_first_command(make_gates: MakeGates, tmp_path: Path) -> None:
+    env, reflector = make_gates(NOISY), GatesDemoReflector()
+    evaluate(env, reflector, config=with_seeds(2), path=tmp_path)
+    record_extension(tmp_path, 3)  # it is killed here
+    report = evaluate(env, reflector, config=with_seeds(2), path=tmp_path)
+    assert "2 of 3 meta-episodes are tested. The command that extended the evaluation" in report.unfinished
+    assert Watcher(tmp_path).look(time.time()).status != "finished"
 
 
 def test_an_unfinished_evaluation_and_fewer_seeds_are_refused(make_gates: MakeGates, tmp_path: Path) -> None:

@@ -26,9 +26,11 @@ from metagym.errors import (
     UnknownNameError,
 )
 from metagym.evaluation import EvaluationConfig, EvaluationReport, evaluate
+from metagym.evaluation.comparison import differences
 from metagym.evaluation.plan import Plan
 from metagym.evaluation.preset import MAX_FAMILIES, preset_for
 from metagym.evaluation.store import read_report
+from metagym.optimizers import BestOfN
 from metagym.reflectors import ChatReflector
 from metagym.runs import LOG, Measurement, Role, RunFolder, evaluation_size
 from metagym.testing import FakeChatModel, ScriptedActor
@@ -418,6 +420,19 @@ def test_more_than_a_hundred_families_are_evaluated_if_they_are_named(make_gates
     assert plan.config.families == names
     assert Plan(make_gates(families=names), EvaluationConfig(**sizes), {}, "").config.families == names
     assert preset_for("MetaGym/Gates-v0", families=names).environments[0].families == names
+
+
+def test_what_the_protocol_sets_itself_is_no_difference_of_two_measurements(make_gates: MakeGates) -> None:
+    own = {"schedule": "same", "split": "validation", "success_threshold": 0.0}
+    reports = [evaluate(env, "fixed", config=CONFIG) for env in (make_gates(), make_gates(**own))]
+    assert differences(*reports) == ()
+    assert [item.scores for item in reports[0].tests] == [item.scores for item in reports[1].tests]
+
+
+def test_an_optimizer_without_a_budget_has_the_episodes_of_the_meta_steps(make_gates: MakeGates) -> None:
+    config = CONFIG.model_copy(update={"num_steps": 2, "episodes_per_step": 2})
+    report = evaluate(make_gates(), "demo", config=config, optimizer=BestOfN(n=3, num_steps=2))
+    assert all(item.total.episodes <= 4 for item in report.learned)
 
 
 def test_more_tasks_than_there_are_is_told_before_anything_is_played() -> None:

@@ -31,6 +31,13 @@ def test_a_prompt_learned_in_one_law_helps_there_and_not_in_another(make_gates: 
     assert matrix.scripted
 
 
+def test_evaluations_without_a_prompt_yet_are_refused(make_gates: MakeGates) -> None:
+    config = EvaluationConfig(families=FAMILIES, num_steps=1, num_seeds=1, num_validation=0, num_test=2)
+    report = evaluate(make_gates(), "fixed", config=config).model_copy(update={"prompts": ()})
+    with pytest.raises(ConfigError, match="Expected a finished meta-episode in one of the evaluations"):
+        transfer_to([report], make_gates(families=FAMILIES), num_test=2)
+
+
 def test_an_empty_matrix_is_refused() -> None:
     with pytest.raises(ConfigError, match="Expected an evaluation and an environment at least, got 0 and 0"):
         transfer_matrix({}, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -11,13 +12,15 @@ import pytest
 
 from metagym import ChatReflector, optimize
 from metagym.envs.gates.demo import GatesDemoReflector
-from metagym.errors import ConfigError, EpisodesFailedError, InfrastructureError, ModelError
+from metagym.errors import ConfigError, EpisodesFailedError, InfrastructureError, InvalidPromptError, ModelError
 from metagym.evaluation.controls import ChangedExperience, take_away
 from metagym.optimizers import OptimizationResult
 from metagym.reflectors.method import ReflectionMethod
+from metagym.runs import RunFolder
 from metagym.testing import FakeChatModel, ScriptedActor
 from metagym.types import MetaStep, Reflection
 from tests.conftest import FailingEnv, MakeGates, gates_of
+from tests.runs.conftest import manifest
 
 KNOCK = ScriptedActor(["knock"])
 
@@ -170,6 +173,15 @@ def test_a_failed_reflection_carries_the_history(make_gates: MakeGates) -> None:
         optimize(make_gates(), ChatReflector(FakeChatModel([ModelError("down")])), 5, seed=0)
     assert isinstance(raised.value, InfrastructureError)
     assert len(raised.value.history) == 1
+
+
+def test_a_prompt_that_is_too_long_is_not_kept_so_that_a_resume_reflects_again(
+    make_gates: MakeGates, tmp_path: Path
+) -> None:
+    with RunFolder.create(tmp_path, manifest()) as run:
+        with pytest.raises(InvalidPromptError, match="expected at most 100,000 characters"):
+            optimize(make_gates(), lambda history: "x" * 100_001, 1, seed=0, log=run)
+        assert not run.all(Reflection)
 
 
 @pytest.mark.parametrize("answer", [None, 3, ["p"]])

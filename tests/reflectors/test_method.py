@@ -48,6 +48,12 @@ def test_a_method_needs_its_model_and_refuses_an_option_below_its_least_value() 
         Notebook(FakeChatModel([]), size=1)
 
 
+@pytest.mark.parametrize("size", [2.5, "3", True, float("nan")])
+def test_an_option_that_is_no_whole_number_is_refused(size: Any) -> None:
+    with pytest.raises(ConfigError, match=r"size must be a whole number, got"):
+        Notebook(FakeChatModel([]), size=size)
+
+
 def test_a_method_is_scripted_if_its_model_is() -> None:
     class Real(FakeChatModel):
         scripted = False

@@ -45,6 +45,19 @@ def test_the_best_prompts_are_last_and_the_worst_are_left_out() -> None:
     assert "\nb\n" not in text
 
 
+def test_the_worst_of_long_prompts_are_left_out_so_that_the_request_fits_its_context() -> None:
+    class Small(FakeChatModel):
+        context_tokens, max_reply_tokens = 4_000, 1_000
+
+    model = Small(["none"])
+    history = played(*((f"prompt {number} " + "x" * 2_000, number / 20) for number in range(20)))
+    asyncio.run(OproStyle(model).reflect(history))
+    text = asked(model)
+    assert "prompt 19 " in text
+    assert "prompt 0 " not in text
+    assert len(text) < 4 * 3_000
+
+
 def test_proposals_are_played_in_turn_before_the_model_is_asked_again() -> None:
     def propose(messages: Any, call: Any) -> str:
         known = "<prompt>Be brave.</prompt>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,26 @@ def test_the_fields_that_a_reflector_reads_are_in_its_reflection(
     assert result.last_reflection.task_reads == expected
     assert result.history[0].trajectories[0].task == Task.model_validate(result.history[0].trajectories[0].task)
     assert type(result.history[0].trajectories[0].task) is Task
+
+
+class ReadsItsRollouts:
+    """Reads the seeds of the rollouts that it asks for, and nothing of its history but ids."""
+
+    def __init__(self, replay: Any = None) -> None:
+        self.replay = replay
+
+    def bound_to(self, replay: Any) -> ReadsItsRollouts:
+        return ReadsItsRollouts(replay)
+
+    async def reflect(self, history: Sequence[MetaStep]) -> str:
+        (played,) = await self.replay(["p"], [history[-1].trajectories[0].task.id])
+        return str(played.trajectories[0].task.seed)
+
+
+def test_the_fields_that_a_reflector_reads_of_its_rollouts_are_noted_too(make_gates: MakeGates) -> None:
+    result = optimize(make_gates(), ReadsItsRollouts(), 1, seed=0)
+    assert result.last_reflection is not None
+    assert result.last_reflection.task_reads == ("id", "seed")
 
 
 def test_a_watched_task_holds_the_same_values_and_notes_nothing_outside(make_gates: MakeGates) -> None:

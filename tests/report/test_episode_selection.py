@@ -17,6 +17,8 @@ from metagym.runs import RunFolder
         ("my/arm/law-0007/2", Phase("learning", 5, "law-0007", 2)),
         ("my/arm/law-0007/2/validation-4", Phase("validation", 4, "law-0007", 2)),
         ("my/arm/law-0007/2/replay-0", Phase("replay", 0, "law-0007", 2)),
+        ("my/arm/law-0007/2/seen kinds before-1", Phase("seen kinds before", 1, "law-0007", 2)),
+        ("my/arm/law-0007/2/seen kinds after-1", Phase("seen kinds after", 1, "law-0007", 2)),
         ("my/arm/law-0007/2/test chosen", Phase("test chosen", 0, "law-0007", 2)),
         ("another", Phase("learning", 5)),
     ],
@@ -46,6 +48,12 @@ def test_where_there_are_too_many_all_arms_show_the_same_tasks_whole_seeds_first
     assert len({frozenset(episodes) for episodes in shown}) == 1
     assert {seed for episode in shown for _, _, _, seed, _ in episode} == {0}
     assert sum(name == "learning" for name, *_ in shown[0]) == 2 * 3 * 3
+
+
+def test_a_run_under_two_spellings_of_its_path_is_shown_once(campaign: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(campaign / "demo")
+    (run,) = read_runs([Path(), campaign / "demo", campaign / "demo" / ".." / "demo"], max_episodes=0)
+    assert run.name == "demo"
 
 
 def test_shares_are_even_and_none_is_lost() -> None:

@@ -61,6 +61,15 @@ def test_an_existing_run_is_refused_with_the_remedy(finished: Path) -> None:
         RunFolder.create(finished, manifest())
 
 
+def test_a_log_whose_manifest_is_lost_is_refused_and_stays_as_it_is(finished: Path) -> None:
+    (finished / MANIFEST).unlink()
+    before = (finished / LOG).read_bytes()
+    with pytest.raises(RunFolderError, match=r"holds the log of a run without its manifest.json. Put that file back"):
+        RunFolder.create(finished, manifest())
+    assert not (finished / MANIFEST).exists()
+    assert (finished / LOG).read_bytes() == before
+
+
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunFolderError, match=r"Expected a folder that can be written at"):

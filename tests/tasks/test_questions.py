@@ -124,6 +124,8 @@ def test_a_column_is_the_family() -> None:
         ("numeric", "9" * 400, "9" * 399 + "8", False),
         ("numeric", "1234567.5", "1234567.4", True),
         ("numeric", "It is \u22125.", "-5", True),
+        ("numeric", "It is 10-20", "20", True),
+        ("numeric", "x=-5", "-5", True),
         ("numeric", "\u22125", "5", False),
         ("numeric", "1e999999999", "0.5", False),
         ("numeric", "1e99999999999999999999", "5", False),

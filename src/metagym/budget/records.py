@@ -12,7 +12,7 @@ from typing import Literal, TextIO
 from pydantic import Field, ValidationError
 
 from metagym.errors import RunFolderError
-from metagym.files import whole_lines
+from metagym.files import quoted, whole_lines
 from metagym.types import Record, Text, Usage
 
 Purpose = Literal["learning", "measurement"]
@@ -182,7 +182,7 @@ class CallLog:
                 first = error.errors()[0]
                 raise RunFolderError(
                     f"Line {number} of {self.path} is broken: {'.'.join(map(str, first['loc']))} {first['msg']}. To "
-                    f"set it aside and keep the rest: metagym repair {self.path.parent}"
+                    f"set it aside and keep the rest: metagym repair {quoted(self.path.parent)}"
                 ) from error
             self._lost.pop(attempt.number, None)
             if attempt.outcome == "reserved":

@@ -10,6 +10,7 @@ from typer import Argument, Option
 from metagym.cli import model_options
 from metagym.cli.console import JsonOption, print_json, print_parts, print_text, resumable
 from metagym.cli.progress import progress
+from metagym.files import quoted
 
 
 def extend_command(
@@ -45,4 +46,6 @@ def extend_command(
         print_parts(report_tables(evaluated.reports[0]))
         if evaluated.comparisons:
             print_parts(comparison_tables(evaluated.comparisons))
-        print_text(f"\nThe records are in {evaluated.folder}: metagym report {evaluated.folder} -o report.html\n")
+        print_text(
+            f"\nThe records are in {evaluated.folder}: metagym report {quoted(evaluated.folder)} -o report.html\n"
+        )

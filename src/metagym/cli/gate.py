@@ -15,6 +15,7 @@ from metagym.cli.options import EnvOption, read_pairs, read_text
 from metagym.cli.out_folder import check_out
 from metagym.cli.plan import announce, plan_lines
 from metagym.errors import ConfigError
+from metagym.files import quoted
 
 EXIT_CODES = {"keep": 0, "revert": 3, "cannot tell": 4}  # 1 is an error, and 2 wrong usage
 
@@ -98,7 +99,7 @@ def _keeping_replies(folder: Path | None) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / REPLIES
     with (
-        resumable(file, f"the same command with --out {folder}"),
+        resumable(file, f"the same command with --out {quoted(folder)}"),
         contextlib.closing(Cassette(file)) as cassette,
         cassette.open(),
     ):

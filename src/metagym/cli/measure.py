@@ -16,6 +16,7 @@ from metagym.cli.plan import announce
 from metagym.cli.progress import progress
 from metagym.cli.transfer import check_tasks_there, other_world, plan_transfer, score_there
 from metagym.errors import ConfigError, MissingExtraError, UnknownNameError
+from metagym.files import quoted
 
 if TYPE_CHECKING:
     from metagym.evaluation.preset import Preset
@@ -113,7 +114,7 @@ def evaluate_command(
     announce(context, planned, configs, **shared, as_json=as_json)
     streams: list[Any] = []
     found: list[Any] = []
-    with resumable(path, f"the same command with --out {path}"), progress(path) as bars:
+    with resumable(path, f"the same command with --out {quoted(path)}"), progress(path) as bars:
         bar = bars.add_task("episodes", total=None)
         arguments: dict[str, Any] = {
             **shared,
@@ -140,9 +141,9 @@ def evaluate_command(
     for evaluated in found:
         print_parts([*report_lines(evaluated.reports[0]), *comparison_lines(evaluated.comparisons)])
         folder = evaluated.folder
-        print_text(f"\nThe records are in {folder}: metagym report {folder} -o report.html")
-        print_text(f"Tables: metagym show {folder / folder_name(evaluated.reports[0].arm)} --details")
-        print_text(f"        metagym compare {folder}\n" if evaluated.comparisons else "")
+        print_text(f"\nThe records are in {folder}: metagym report {quoted(folder)} -o report.html")
+        print_text(f"Tables: metagym show {quoted(folder / folder_name(evaluated.reports[0].arm))} --details")
+        print_text(f"        metagym compare {quoted(folder)}\n" if evaluated.comparisons else "")
     for item in carried:
         print_parts(transfer_tables(item, test_on or ""))
 
@@ -233,7 +234,7 @@ def arena_command(
         make_entrants(names, model={"model": "demo"}, demo=lambda: make_reflector("fixed"))
     planned = plan(configs, controls=protocol.controls, num_methods=num_entrants(names))
     announce(context, planned, configs, actor=actor_spec, reflector=model, budget=limits, as_json=as_json)
-    with resumable(path, f"the same command with --out {path}"), progress(path) as bars:
+    with resumable(path, f"the same command with --out {quoted(path)}"), progress(path) as bars:
         bar = bars.add_task("episodes", total=None)
         bouts = run_arena(
             protocol,

@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from metagym.cli.console import JsonOption, print_json, print_text
 from metagym.errors import ConfigError, RunFolderError
+from metagym.files import quoted
 from metagym.rendering import plural
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _draw_evaluations(folders: Sequence[Path]) -> Figure:
         if not report.config.num_validation:
             raise ConfigError(
                 f"{folder} has no learning curve: it was evaluated with num_validation=0, so that only sp_0 and the "
-                f"last prompt were scored. metagym show {folder} prints these scores."
+                f"last prompt were scored. metagym show {quoted(folder)} prints these scores."
             )
         if not any(report.overall.validation):
             raise RunFolderError(

@@ -17,6 +17,7 @@ from metagym.cli.plan import announce
 from metagym.cli.progress import progress
 from metagym.cli.show import RunArgument, print_run, print_spending
 from metagym.errors import ConfigError
+from metagym.files import quoted
 
 if TYPE_CHECKING:
     from metagym.runs import Manifest
@@ -166,7 +167,7 @@ def _play(
 
     model_options.print_models(manifest.env_options.get("actor"), manifest.reflector)
     after = functools.partial(print_spending, path, to=errors)
-    with resumable(path / "manifest.json", f"metagym resume {path}", after=after), progress(path) as bars:
+    with resumable(path / "manifest.json", f"metagym resume {quoted(path)}", after=after), progress(path) as bars:
         meta_steps = bars.add_task("meta-steps", total=manifest.num_steps)
         episodes = bars.add_task("episodes", total=None)
         run_experiment(

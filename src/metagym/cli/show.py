@@ -15,6 +15,7 @@ from typer import Argument, Exit, Option
 
 from metagym.cli.console import JsonOption, console, paged, print_json, print_parts, print_text, without_escapes
 from metagym.errors import ConfigError
+from metagym.files import quoted
 from metagym.rendering import plural, render_batch, render_trajectory
 from metagym.types import MetaStep, Record, Reflection, Trajectory
 
@@ -90,7 +91,7 @@ def _show(run: Path, step: int | None, episode: int | None, *, details: bool, as
         if step is not None or about.get("protocol") == "stream":
             raise ConfigError(
                 f"{run} is an evaluation, many meta-episodes rather than one. Its figures and its episodes: metagym "
-                f"report {run} -o report.html"
+                f"report {quoted(run)} -o report.html"
             )
         report = report_of(folder)
         if as_json:
@@ -99,7 +100,7 @@ def _show(run: Path, step: int | None, episode: int | None, *, details: bool, as
             _print_warnings(folder.warnings)
             _print_summary(folder)
             print_parts(report_tables(report) if details else report_lines(report))
-            more = "" if details else f"metagym show {run} --details, "
+            more = "" if details else f"metagym show {quoted(run)} --details, "
             print_text(
                 f"\n{plural(folder.num_episodes, 'episode')} in {run}: {more}metagym report {run} -o report.html"
             )
@@ -177,7 +178,7 @@ def print_run(run: Path, *, as_json: bool = False, details: bool = False) -> Non
             _print_change(title if prompts[0] != prompts[1] else f"The prompt {last} is the first prompt", *prompts)
     else:
         console.print("No meta-step was finished.")
-    print_text(f"\n{plural(folder.num_episodes, 'episode')} in {run}: metagym show {run} --step 0")
+    print_text(f"\n{plural(folder.num_episodes, 'episode')} in {run}: metagym show {quoted(run)} --step 0")
     print_spending(run)
 
 

@@ -87,8 +87,8 @@ class ChangedExperience:
         self.reflector: Reflector = as_reflector(reflector)
         self._change = change
         self._known: KeptValues[MetaStep] = KeptValues()
-        self.scripted: bool = extension_of(self.reflector).scripted
-        self.model = extension_of(self.reflector).model
+        about = extension_of(self.reflector)
+        self.scripted, self.model, self.needs_chance = about.scripted, about.model, about.needs_chance
         self.fingerprint = {"kind": name, "reflector": describe(self.reflector)}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:

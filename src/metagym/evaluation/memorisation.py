@@ -75,7 +75,8 @@ class WithoutCopies:
     def __init__(self, reflector: ReflectorSpec) -> None:
         self.reflector: Reflector = as_reflector(reflector)
         self._known: KeptValues[set[str]] = KeptValues()
-        self.scripted: bool = extension_of(self.reflector).scripted
+        about = extension_of(self.reflector)
+        self.scripted, self.model, self.needs_chance = about.scripted, about.model, about.needs_chance
         self.fingerprint = {"kind": "WithoutCopies", "reflector": describe(self.reflector)}
 
     async def reflect(self, history: Sequence[MetaStep]) -> Reflection:

@@ -80,6 +80,7 @@ class Plan:
             exclude.add("test_repetitions")
         return {
             **env.fingerprint,
+            **_OF_THE_PROTOCOL,
             "evaluation": self.config.model_dump(mode="json", exclude=exclude),
             "sp_0": self.first_prompt,
             "task_lists": {role: digest([task.digest for task in tasks]) for role, tasks in self.roles.items()},
@@ -134,6 +135,10 @@ class Plan:
                 f"Family {family!r} has too few {role} tasks for this protocol: it asks for {num_tasks}{found}. "
                 f"Lower {TASKS_ARE_SET_BY[role]} (on the command line: --option NAME=N)."
             ) from error
+
+
+_OF_THE_PROTOCOL = {"schedule": "blocked", "split": "train", "success_threshold": None}
+"""The options of an environment that an evaluation sets itself, whatever the environment was made with."""
 
 
 def check_task_lists(places: Sequence[tuple[PresetEnvironment, EvaluationConfig]]) -> None:

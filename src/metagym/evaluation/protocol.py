@@ -118,7 +118,8 @@ def prepare_evaluation(
     meta_env = meta_env_of(env)
     policy = make_reflector(reflector, demo=meta_env.make_demo_reflector)
     if optimizer is not None or config.learning_budget is not None:
-        config = config.model_copy(update={"replay": False, "learning_budget": config.learning_budget or Budget()})
+        whole = Budget(episodes=config.num_steps * config.episodes_per_step)
+        config = config.model_copy(update={"replay": False, "learning_budget": config.learning_budget or whole})
         optimizer = optimizer or InTurn(config.num_steps)
     plan = Plan(meta_env, config, learn_from or {}, arm, kind)
     return Prepared(plan, policy, optimizer, plan.manifest(env, policy, optimizer))

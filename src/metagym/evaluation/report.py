@@ -123,7 +123,7 @@ class EvaluationReport(Record):
     @property
     def unfinished(self) -> str:
         """The part that was tested, in words, of an evaluation that was stopped; empty for a finished one."""
-        return "".join(_unfinished(self.config, self.tests))
+        return "".join(_unfinished(self.config, self.tests, self.looks))
 
     @property
     def num_seeds(self) -> int:
@@ -161,7 +161,7 @@ def build_report(
     # Without validation the last prompt is the chosen one, and its test is kept under both names.
     played = [item for item in tests if config.num_validation or item.role is not Role.TEST_LAST]
     is_scripted = scripted or any(item.scripted for item in measurements)
-    notes = [*_unfinished(config, tests), *([SCRIPTED_NOTE] if is_scripted else [])]
+    notes = [*_unfinished(config, tests, about.get("looks", ())), *([SCRIPTED_NOTE] if is_scripted else [])]
     num_missing = sum(item.scores.count(None) for item in played)
     notes += notes_of_missing(arm, [*(item for item in measurements if item.role not in TESTS), *played])
     if len(table.seeds) < MIN_SEEDS_FOR_SIGN_FLIP:
@@ -225,15 +225,16 @@ def build_report(
     )
 
 
-def _unfinished(config: EvaluationConfig, tests: Sequence[Measurement]) -> list[str]:
+def _unfinished(config: EvaluationConfig, tests: Sequence[Measurement], looks: Sequence[int]) -> list[str]:
     """Return a note if not every meta-episode was tested."""
     tested = {(item.family, item.seed, item.role) for item in tests}
     loops = list(itertools.product(config.families or {item.family for item in tests}, config.seeds))
     num_tested = sum(all((*loop, role) in tested for role in TESTS) for loop in loops)
     if num_tested == len(loops):
         return []
+    command = "began" if len(looks) < 2 else "extended"
     return [
-        f"UNFINISHED: {num_tested} of {plural(len(loops), 'meta-episode')} are tested. The command that began the "
+        f"UNFINISHED: {num_tested} of {plural(len(loops), 'meta-episode')} are tested. The command that {command} the "
         "evaluation, with the same folder, resumes it."
     ]
 

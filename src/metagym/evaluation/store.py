@@ -111,18 +111,19 @@ def report_of(store: RecordStore) -> EvaluationReport:
         has_kinds=manifest.evaluation.get("has_kinds", False),
         looks=looks,
     )
-    write_report(store, report)
+    write_report(store, report, is_finished=not report.unfinished)
     if isinstance(store, RunFolder) and store.is_writing:
         for warning in store.warnings:
             logger.warning("In %s: %s", store.path, warning)
     return report
 
 
-def write_report(store: RecordStore, report: Record) -> None:
+def write_report(store: RecordStore, report: Record, *, is_finished: bool = True) -> None:
     """Write the report, the end of an evaluation, if the store is a run folder that this process writes to."""
     if isinstance(store, RunFolder) and store.is_writing:
         write_whole(store.path / REPORT, report.model_dump_json(indent=2) + "\n")
-        store.finish()
+        if is_finished:
+            store.finish()
 
 
 def read_report(path: str | Path) -> EvaluationReport:

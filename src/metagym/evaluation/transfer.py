@@ -191,6 +191,10 @@ def _gains(
     `sp_0` is played again for each prompt, so that gains do not share its noise.
     """
     flat = [prompt for prompts in rows for prompt in prompts]
+    if not flat:
+        raise ConfigError(
+            "Expected a finished meta-episode in one of the evaluations: there is no prompt to score yet."
+        )
     ids = [task.id for task in tasks]
     with raising_stops(env):
         played = env.replay([*flat, *[env.default_prompt] * len(flat)], ids)

@@ -60,7 +60,7 @@ class BestOfN:
 
         def reflect_once(history: Sequence[MetaStep]) -> Reflection:
             candidates, read = watch(
-                history, lambda seen: reflect_samples(policy, seen, self.n, replay=env.replay_async)
+                history, env.replay_async, lambda seen, replay: reflect_samples(policy, seen, self.n, replay=replay)
             )
             chosen = select_candidate(env, candidates, history[-1])
             return chosen.model_copy(update={"task_reads": read}) if read else chosen

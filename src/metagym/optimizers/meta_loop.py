@@ -113,7 +113,9 @@ def optimize(
 
     def reflect_once(history: Sequence[MetaStep]) -> Reflection:
         with meta_env.ledger.open():
-            written, read = watch(history, lambda seen: reflect(policy, seen, replay=meta_env.replay_async))
+            written, read = watch(
+                history, meta_env.replay_async, lambda seen, replay: reflect(policy, seen, replay=replay)
+            )
         return written.model_copy(update={"task_reads": read}) if read else written
 
     with contextlib.nullcontext() if budget is None else method_ledger(meta_env, budget) as ledger:
@@ -169,6 +171,7 @@ def run_loop(
             reflection = None if log is None else log.get(Reflection, ("", index))
             if reflection is None:
                 reflection = reflect_once(tuple(history))
+                meta_env.check_prompt(reflection.prompt)  # before it is kept: each resume would read it back
                 if log is not None:
                     log.put(("", index), reflection)
                     reflection = log.get(Reflection, ("", index)) or reflection  # with the prompt that was played

@@ -70,7 +70,7 @@ class AceStyle(ReflectionMethod):
 
     _: KW_ONLY
     max_items: int = option(40, least=1)
-    max_tokens: int = 24_000
+    max_tokens: int = option(24_000, least=1)
     show_tools: bool = False
     wording = (INSTRUCTIONS,)
 

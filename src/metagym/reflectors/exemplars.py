@@ -27,7 +27,7 @@ class Exemplars(ReflectionMethod):
     model: None = field(default=None, init=False, compare=False)
     _: KW_ONLY
     max_exemplars: int = option(8, least=1)
-    exemplar_tokens: int = 500
+    exemplar_tokens: int = option(500, least=1)
     show_thoughts: bool = False
 
     async def reflect(self, history: History) -> Reflection:

@@ -55,8 +55,8 @@ class ExpelStyle(ReflectionMethod):
     _: KW_ONLY
     max_rules: int = option(20, least=1)
     max_examples: int = option(4, least=0)
-    example_tokens: int = 500
-    max_tokens: int = 24_000
+    example_tokens: int = option(500, least=1)
+    max_tokens: int = option(24_000, least=1)
     wording = (INSTRUCTIONS,)
 
     async def reflect(self, history: History) -> Reflection:

@@ -55,9 +55,9 @@ class MemoryStream(ReflectionMethod):
     model: ChatModel | None = None
     _: KW_ONLY
     max_items: int = option(40, least=1)
-    max_tokens: int = 24_000
+    max_tokens: int = option(24_000, least=1)
     """The most tokens of the entries that the model sees: the newest ones. The others stay as they are."""
-    episode_tokens: int = 400
+    episode_tokens: int = option(400, least=1)
     wording = (REFINE,)
 
     async def reflect(self, history: History) -> Reflection:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
 
 from metagym.errors import ConfigError
@@ -63,6 +64,8 @@ class ReflectionMethod(Extension):
         self.scripted = about.scripted
         for item in fields(self):
             value, least = getattr(self, item.name), item.metadata.get("least")
+            if item.type in ("int", int) and (not isinstance(value, Integral) or isinstance(value, bool)):
+                raise ConfigError(f"{item.name} must be a whole number, got {value!r}.")
             if least is not None and value < least:
                 raise ConfigError(f"{item.name} must be at least {least}, got {value}.")
             if item.name == "max_tokens" and about.context_tokens is not None:

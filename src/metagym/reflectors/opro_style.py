@@ -10,11 +10,13 @@ come in one reply and are played in turn. The wording is ours, and the scores ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
 from metagym.bad_replies import early_end
+from metagym.models import estimate_tokens
 from metagym.reflectors.method import History, ReflectionMethod, memory_of, option
 from metagym.reflectors.prompt_document import distinct, parts_between, tagged
 from metagym.rendering import render_batch
@@ -38,13 +40,14 @@ class OproStyle(ReflectionMethod):
     """Proposes prompts from scored ones and plays them in turn. Memory: `{"queue": [prompt]}`, those not yet played.
 
     The scores are read from the history itself. The model sees `num_episodes` episodes of the last batch.
+    Prompts and episodes have `max_tokens` together; the worst prompts are left out if all take more than half.
     """
 
     _: KW_ONLY
     num_candidates: int = option(4, least=1)
     max_scored: int = option(20, least=1)
-    num_episodes: int = 3
-    max_tokens: int = 8_000
+    num_episodes: int = option(3, least=0)
+    max_tokens: int = option(8_000, least=1)
     wording = (INSTRUCTIONS,)
 
     async def reflect(self, history: History) -> Reflection:
@@ -55,9 +58,13 @@ class OproStyle(ReflectionMethod):
             return self.write(history, queue[0], {"queue": queue[1:]}, analysis=analysis)
         instructions = INSTRUCTIONS.format(num_candidates=self.num_candidates)
         scored = scored_prompts(history)[-self.max_scored :]
-        tried = "\n\n".join(f"<tried score={score:.2f}>\n{prompt}\n</tried>" for prompt, score in scored)
-        episodes = render_batch(history[-1].trajectories[: self.num_episodes], max_tokens=self.max_tokens)
-        completion = await self.ask_once(history, instructions, tagged(tried_prompts=tried, episodes=episodes))
+        tried = [f"<tried score={score:.2f}>\n{prompt}\n</tried>" for prompt, score in scored]
+        while len(tried) > 1 and _num_tokens(tried) > self.max_tokens // 2:
+            del tried[0]  # the worst
+        left = max(100, self.max_tokens - _num_tokens(tried))
+        episodes = render_batch(history[-1].trajectories[: self.num_episodes], max_tokens=left)
+        text = tagged(tried_prompts="\n\n".join(tried), episodes=episodes)
+        completion = await self.ask_once(history, instructions, text)
         if not completion.is_whole:
             return self.keep(history, early_end(completion), [completion])
         proposed = parts_between(completion.text, "<prompt>", "</prompt>")
@@ -67,6 +74,10 @@ class OproStyle(ReflectionMethod):
             return self.keep(history, "The reply holds no new prompt between <prompt> and </prompt>", [completion])
         analysis = f"{len(new)} new proposals."
         return self.write(history, new[0], {"queue": new[1:]}, [completion], analysis=analysis)
+
+
+def _num_tokens(texts: Sequence[str]) -> int:
+    return estimate_tokens([{"role": "user", "content": "\n\n".join(texts)}])
 
 
 def scored_prompts(history: History) -> list[tuple[str, float]]:

@@ -67,7 +67,7 @@ class ReasoningBankStyle(ReflectionMethod):
     _: KW_ONLY
     self_judge: bool = False
     max_items: int = option(60, least=1)
-    max_tokens: int = 8_000
+    max_tokens: int = option(8_000, least=1)
     wording = (EXTRACT, *AIMS.values(), JUDGE)
 
     async def reflect(self, history: History) -> Reflection:

@@ -31,7 +31,7 @@ class ReflexionStyle(ReflectionMethod):
 
     _: KW_ONLY
     num_lessons: int = option(3, least=1)
-    max_tokens: int = 24_000
+    max_tokens: int = option(24_000, least=1)
     wording = (INSTRUCTIONS,)
 
     async def reflect(self, history: History) -> Reflection:

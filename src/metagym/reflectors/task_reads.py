@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 from metagym.reflectors.method import ReflectionMethod
-from metagym.reflectors.protocol import Reflector
+from metagym.reflectors.protocol import Reflector, Replay
 from metagym.types import MetaStep, Task, Texts, Trajectory
 
 T = TypeVar("T")
@@ -46,13 +46,21 @@ class TaskWatch:
         self._is_on = not isinstance(reflector, ReflectionMethod)
         self._seen: list[MetaStep] = []
 
-    def __call__(self, history: Sequence[MetaStep], reflect: Callable[[Sequence[MetaStep]], T]) -> tuple[T, Texts]:
-        """Return the result of `reflect` on the history, and the fields of `task` that it read."""
+    def __call__(
+        self, history: Sequence[MetaStep], replay: Replay, reflect: Callable[[Sequence[MetaStep], Replay], T]
+    ) -> tuple[T, Texts]:
+        """Return the result of `reflect` on the history, with `replay` for rollouts, and the fields that it read."""
         if not self._is_on:
-            return reflect(tuple(history)), ()
+            return reflect(tuple(history), replay), ()
+
+        async def watched_replay(
+            prompts: Sequence[str], task_ids: Sequence[str], *, repetitions: int = 1
+        ) -> tuple[MetaStep, ...]:
+            return tuple(map(watched, await replay(prompts, task_ids, repetitions=repetitions)))
+
         self._seen.extend(map(watched, history[len(self._seen) :]))
         with noting_task_reads() as read:
-            return reflect(tuple(self._seen)), tuple(sorted(read))
+            return reflect(tuple(self._seen), watched_replay), tuple(sorted(read))
 
 
 @contextmanager

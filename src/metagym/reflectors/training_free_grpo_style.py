@@ -68,7 +68,7 @@ class TrainingFreeGRPOStyle(ReflectionMethod):
     _: KW_ONLY
     group_size: int = option(4, least=2)
     max_experiences: int = option(30, least=1)
-    max_tokens: int = 24_000
+    max_tokens: int = option(24_000, least=1)
     replay: Replay | None = field(default=None, compare=False)
     wording = (COMPARE, MERGE)
     needs_chance = "actor"

@@ -22,7 +22,9 @@ class Phase(NamedTuple):
     """The meta-episode of an evaluation, which is one replicate."""
 
 
-_INDEXED = {role.value for role in (Role.VALIDATION, Role.REPLAY, Role.STREAM_TEST)}
+_INDEXED = {
+    role.value for role in (Role.VALIDATION, Role.REPLAY, Role.KINDS_BEFORE, Role.KINDS_AFTER, Role.STREAM_TEST)
+}
 _SINGLE = {role.value for role in (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST)}
 
 

@@ -109,7 +109,7 @@ def find_runs(path: Path) -> list[Path]:
 
 def read_runs(paths: Sequence[Path], *, max_episodes: int) -> list[Run]:
     """Read the runs at and below `paths`, with at most `max_episodes` episodes in all, divided evenly."""
-    folders = list(dict.fromkeys(folder for path in paths for folder in find_runs(path)))
+    folders = list({folder.resolve(): folder for path in paths for folder in find_runs(path)}.values())
     episodes: dict[Path, list[Key]] = {folder: [] for folder in folders}
     for folder in folders:
         with contextlib.suppress(*UNREADABLE), RunFolder.open(folder) as run:
@@ -133,7 +133,7 @@ def _read(folder: Path, shown: set[Key]) -> Run:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             about = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["measurement"]
             problem = f"{problem} (it was written by metagym {about['metagym']})"
-    return Run(path=folder, name=folder.name, kind="unreadable", manifest=manifest, problem=problem)
+    return Run(path=folder, name=folder.resolve().name, kind="unreadable", manifest=manifest, problem=problem)
 
 
 def _read_open(run: RunFolder, shown: set[Key]) -> Run:
@@ -141,7 +141,7 @@ def _read_open(run: RunFolder, shown: set[Key]) -> Run:
     about = manifest.evaluation
     common: dict[str, Any] = {
         "path": folder,
-        "name": folder.name if about is None else str(about.get("arm", folder.name)),
+        "name": folder.resolve().name if about is None else str(about.get("arm", folder.resolve().name)),
         "manifest": manifest,
         "num_episodes": run.num_episodes,
         "errors": Counter(item.error[:300] or "no message" for item in run.failed_episodes()),

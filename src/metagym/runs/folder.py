@@ -23,7 +23,7 @@ from typing import Any, cast
 from metagym.bad_replies import ReplyCounts, unused_reflections
 from metagym.budget import CallLog, Ledger
 from metagym.errors import RunFolderError
-from metagym.files import write_whole
+from metagym.files import quoted, write_whole
 from metagym.runs.journal import Journal, Place
 from metagym.runs.lines import Key as Key
 from metagym.runs.lines import Logged, LoggedMetaStep, LoggedReflection, OtherSchemaError, line_of, read_line
@@ -65,7 +65,11 @@ class RunFolder:
         try:
             if (path / MANIFEST).exists():
                 raise RunFolderError(
-                    f"{path} already holds a run. Resume it (metagym resume {path}), or name another folder."
+                    f"{path} already holds a run. Resume it (metagym resume {quoted(path)}), or name another folder."
+                )
+            if (path / LOG).exists() and (path / LOG).stat().st_size:
+                raise RunFolderError(
+                    f"{path} holds the log of a run without its {MANIFEST}. Put that file back, or name another folder."
                 )
             path.mkdir(parents=True, exist_ok=True)
             run._journal.lock()
@@ -305,7 +309,7 @@ class RunFolder:
         if (key, meta_step.prompt) not in self._episodes:
             raise RunFolderError(
                 f"{self.path / LOG} names the episode {key} in meta-step {meta_step.index}, but does not hold it: "
-                f"lines were removed. Resume the run to play it again (metagym resume {self.path})."
+                f"lines were removed. Resume the run to play it again (metagym resume {quoted(self.path)})."
             )
         return self._read_episode(self._episodes[key, meta_step.prompt][0])
 

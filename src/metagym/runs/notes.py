@@ -9,6 +9,7 @@ from metagym.errors import ConfigError
 from metagym.files import whole_lines
 from metagym.runs.folder import RunFolder
 from metagym.runs.lines import Key
+from metagym.runs.store import writing_to
 from metagym.types import Record, Text, digest
 
 NOTES = "notes.jsonl"
@@ -28,12 +29,13 @@ def add_note(run: RunFolder, number: int, text: str) -> None:
 
     Raises:
         ConfigError: there is no such episode.
+        RunFolderError: the folder cannot be written.
     """
     name = next((name for name, other in run.numbers.items() if other == number), None)
     if name is None:
         raise ConfigError(f"Expected the number of an episode, from 0 to {run.num_episodes - 1}, got {number}.")
     key, prompt = name
-    with (run.path / NOTES).open("a+b") as file:
+    with writing_to(run.path), (run.path / NOTES).open("a+b") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":  # a line that was cut off must not swallow the note

@@ -16,7 +16,7 @@ import pydantic_core
 
 from metagym.budget import Attempt
 from metagym.errors import ConfigError, ModelUnavailableError, RunFolderError
-from metagym.files import write_whole
+from metagym.files import quoted, write_whole
 from metagym.models import Cassette
 from metagym.rendering import plural
 from metagym.runs.folder import CALLS, LOG, REPLIES, REPORT
@@ -92,7 +92,7 @@ def repair_run(path: str | Path) -> Repair:
         except OSError as error:
             raise RunFolderError(f"Expected a run folder that can be written to at {path}: {error}.") from error
     resume = (
-        f"metagym resume {path}"
+        f"metagym resume {quoted(path)}"
         if manifest.kind == "run"
         else "give the command again that began it, or that extended it"
     )

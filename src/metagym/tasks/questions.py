@@ -36,7 +36,7 @@ SPLITS: Final = {
     "test": "test",
 }
 """The names of official splits, and the role that each means."""
-_NUMBER = re.compile(r"[-+\u2212]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"(?:(?<!\d)[-+\u2212])?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _BEFORE_RESULT = re.compile(r"####|=|\\boxed\{")
 """The marks before the result of a worked answer."""
 _THOUSANDS = re.compile(r"[^,]*\d(?:,\d{2,3})*,\d{3}(?:\.\d*)?")

@@ -108,8 +108,9 @@ function dialogue(episode, at, go) {
 }
 
 /** A file cannot write to the run folder: the command that does. */
+const quoted = (path) => (/^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'"'"'`)}'`);
 const noteCommand = (episode) => el("p", { class: "note" }, "Notes are kept in the run folder, and shown in the next report: ",
-  el("code", {}, `metagym note ${shown(episode.run.path)} ${episode.row.log} "TEXT"`));
+  el("code", {}, `metagym note ${shown(quoted(episode.run.path))} ${episode.row.log} "TEXT"`));
 
 let mode = "";
 let open = null;
