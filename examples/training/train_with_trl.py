@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import torch
+import transformers
 import trl
 
 from metagym.training.experience import read_experience, to_experience, write_jsonl
@@ -44,6 +45,7 @@ def main(out: Path, *, resume: bool) -> None:
         histories, _ = play_loops(env, write_with(start, seed=0), TRAIN_LAWS[:128], num_steps=4, seed=0)
         write_jsonl(to_experience(histories, fingerprint=digest(env.fingerprint)), out / "experience.jsonl")
     experience = read_experience(out / "experience.jsonl", fingerprint=digest(env.fingerprint))
+    end_id = transformers.AutoTokenizer.from_pretrained(out / "start").eos_token_id
     trainer = trl.GRPOTrainer(
         model=str(out / "start"),
         args=trl.GRPOConfig(
@@ -58,7 +60,7 @@ def main(out: Path, *, resume: bool) -> None:
             **grpo_arguments(config.grpo, num_processes=processes),
         ),
         train_dataset=make_dataset(experience, render=compact_messages),
-        reward_funcs=[make_reward_function(MetaReward(env, config.reward), experience)],
+        reward_funcs=[make_reward_function(MetaReward(env, config.reward), experience, end_ids=[end_id])],
     )
     # `accelerate launch --cpu --num_processes 2` silently runs one process: ask, never assume.
     assert trainer.accelerator.num_processes == processes, trainer.accelerator.num_processes

@@ -39,6 +39,14 @@ def test_a_branch_tells_what_the_law_says(make_gates: MakeGates) -> None:
         assert turn["taken"] == (action == "knock")
 
 
+def test_two_episodes_of_one_task_are_two_groups(make_gates: MakeGates) -> None:
+    actor = ChatActor(FakeChatModel(["Action: knock", "Action: push", "Action: sing", "Action: pull"] * 10))
+    played, make_inner_env = play(make_gates, actor)
+    found = list(branches([played[0], played[0]], make_inner_env, actor, num_actions=2))
+    states = {(turn["group"], str(turn["messages"][:-1])) for turn in found}
+    assert len(states) == len({turn["group"] for turn in found}) == 2 * len(played[0].steps)
+
+
 def test_the_taken_branch_is_the_recorded_next_observation(make_gates: MakeGates) -> None:
     actor = ChatActor(FakeChatModel(["Action: knock", "Action: push", "Action: sing"] * 10))
     played, make_inner_env = play(make_gates, actor)

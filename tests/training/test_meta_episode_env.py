@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, ClassVar
 
+import gymnasium
 import pytest
 
 import metagym
+from metagym.budget import Budget
 from metagym.envs.gates.env import GATES, law_of
 from metagym.envs.gates.meta import GatesMetaEnv
-from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError
+from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError, TasksExhaustedError
+from metagym.tasks import ListedTaskSet
 from metagym.testing import FakeChatModel
 from metagym.training.experience import chat_messages
 from metagym.training.meta_episode_env import (
@@ -22,7 +25,7 @@ from metagym.training.meta_episode_env import (
     MetaEpisodeGroups,
     returns_to_go,
 )
-from metagym.types import Completion, derive_seed
+from metagym.types import Completion, Task, derive_seed
 from tests.conftest import FailingEnv, gates_of
 
 LAW = "law-0007"
@@ -141,6 +144,74 @@ def test_test_episodes_that_failed_are_no_reward() -> None:
     rollout.reset(seed=0)
     assert isinstance(rollout.finish(), float)
     env.close()
+
+
+def test_a_turn_that_a_budget_ended_is_taken_again_with_more_and_is_no_part_of_a_value() -> None:
+    with GatesMetaEnv("demo", families=[LAW], episodes_per_step=4, score="progress", budget={"episodes": 10}) as env:
+        rollout = MetaEpisodeEnv(env, MetaEpisodeConfig(num_turns=2))
+        rollout.reset(seed=3)
+        rollout.step(REPLIES[0])
+        for take in (lambda: rollout.step(REPLIES[2]), rollout.finish):
+            with pytest.raises(BudgetExceededError):
+                take()
+        assert (len(rollout.prompts), len(rollout.history), len(rollout.rewards)) == (2, 2, 1)
+        env.ledger.budget = Budget(episodes=100)
+        rollout.step(REPLIES[2])
+        value = rollout.finish()
+    with GatesMetaEnv("demo", families=[LAW], episodes_per_step=4, score="progress") as env:
+        whole = MetaEpisodeEnv(env, MetaEpisodeConfig(num_turns=2))
+        whole.reset(seed=3)
+        assert [whole.step(REPLIES[0]).done, whole.step(REPLIES[2]).done] == [False, True]
+        assert whole.finish() == value
+
+
+class FewRoads(GatesMetaEnv):
+    def make_task_set(self) -> ListedTaskSet:
+        return ListedTaskSet(Task(id=f"{LAW}/{seed}", family=LAW, split="train", seed=seed) for seed in range(9))
+
+
+def test_too_few_test_tasks_are_no_quiet_zero() -> None:
+    with FewRoads("demo", episodes_per_step=4) as env:
+        rollout = MetaEpisodeEnv(env, MetaEpisodeConfig(num_turns=1, reward="test"))
+        rollout.reset(seed=3)
+        for take in (lambda: rollout.step(REPLIES[2]), rollout.finish):
+            with pytest.raises(TasksExhaustedError):
+                take()
+
+
+def test_a_reset_that_failed_leaves_nothing_of_the_meta_episode_before(env: Any) -> None:
+    rollout, _ = play(env)
+    with pytest.raises(gymnasium.error.Error, match="Seed must be"):
+        rollout.reset(seed=-1)
+    with pytest.raises(gymnasium.error.Error, match="Seed must be"):
+        rollout.finish()
+    assert (rollout.history, rollout.prompts, rollout.rewards) == ([], [], [])
+
+
+def test_a_failed_episode_that_the_environment_tolerates_is_no_reward() -> None:
+    closed: list[str] = []
+    cls = gates_of(lambda inner: FailingEnv(inner, lambda task_id: bool(closed)))
+    with cls("demo", families=[LAW], episodes_per_step=4, max_failure_rate=0.9, attempts=1, max_concurrency=1) as env:
+        rollout = MetaEpisodeEnv(env, MetaEpisodeConfig())
+        rollout.reset(seed=0)
+        env.on_episode = lambda trajectory: closed.append(trajectory.task.id)  # all but the first of the next batch
+        with pytest.raises(EpisodesFailedError, match=r"of 4 episodes failed\. Leave this rollout out"):
+            rollout.step(REPLIES[0])
+
+
+def test_an_environment_that_ends_early_is_refused() -> None:
+    with (
+        GatesMetaEnv("demo", success_threshold=0.5) as env,
+        pytest.raises(ConfigError, match="Expected an environment without success_threshold"),
+    ):
+        MetaEpisodeEnv(env)
+
+
+def test_a_prompt_that_is_an_argument_is_played_as_it_is(env: Any) -> None:
+    rollout = MetaEpisodeEnv(env, MetaEpisodeConfig())
+    rollout.reset(seed=3)
+    text = "Doors.\n## Improved prompt: for iron gates\nWhen the gate is iron, sing."
+    assert rollout.write_prompt(text).prompt == text
 
 
 def test_returns_to_go_are_the_sums_of_what_follows() -> None:

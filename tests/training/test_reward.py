@@ -9,9 +9,11 @@ from pydantic import ValidationError
 
 from metagym.envs.gates.env import GATES, GatesEnv, law_of
 from metagym.errors import ConfigError
+from metagym.rollout import RolloutEngine
+from metagym.tasks import ListedTaskSet
 from metagym.training.reward import MetaReward, RewardConfig
 from metagym.training_demo.gates_problem import GradedGatesMetaEnv, prompt_of
-from metagym.types import Completion, MetaStep
+from metagym.types import Completion, MetaStep, Task
 from tests.conftest import FailingEnv, MakeGates, gates_of, make_meta_step
 
 LAW = "law-0007"
@@ -45,13 +47,13 @@ def test_a_group_is_played_in_one_engine_run(make_gates: MakeGates, monkeypatch:
     env = make_gates()
     before = played(env)
     runs: list[int] = []
-    run = env.player.engine.run
+    run = RolloutEngine.run
 
-    async def counted(episodes: Any, **options: Any) -> Any:
+    async def counted(self: RolloutEngine, episodes: Any, **options: Any) -> Any:
         runs.append(len(episodes))
-        return await run(episodes, **options)
+        return await run(self, episodes, **options)
 
-    monkeypatch.setattr(env.player.engine, "run", counted)
+    monkeypatch.setattr(RolloutEngine, "run", counted)
     episodes_before = env.ledger.num_episodes
     MetaReward(env)(before, [reply(f"Try {number}.") for number in range(8)])
     assert runs == [8 * len(TASKS)]
@@ -65,6 +67,16 @@ def test_equal_candidates_get_equal_rewards_at_every_call(make_gates: MakeGates)
     first = reward(before, texts)
     assert first[0] == first[1]
     assert reward(before, texts) == first
+
+
+def test_rewards_do_not_depend_on_the_meta_episode_that_the_environment_is_in(make_gates: MakeGates) -> None:
+    env, fresh = make_gates("random", max_steps=6), make_gates("random", max_steps=6)
+    before = played(fresh)
+    env.reset(seed=5)
+    env.step("Walk on.")
+    replies = [reply(f"Try {number}.") for number in range(4)]
+    found, expected = (MetaReward(each).rewarded(before, replies) for each in (env, fresh))
+    assert [item.meta_step.trajectories for item in found] == [item.meta_step.trajectories for item in expected]
 
 
 def test_an_unreadable_reply_keeps_the_old_prompt_and_pays_the_penalty(make_gates: MakeGates) -> None:
@@ -103,6 +115,24 @@ def test_fresh_tasks_are_new_of_the_same_family_and_the_same_for_all(make_gates:
     assert tasks[0] == tasks[1] == tasks[2]
     assert {task.family for task in tasks[0]} == {LAW}
     assert not {task.id for task in tasks[0]} & set(TASKS)
+
+
+def test_fresh_tasks_are_of_the_environments_split() -> None:
+    sources = {"small": (1, 40), "big": (41, 400)}
+    tasks = [
+        Task(id=f"{LAW}/{number}", family=LAW, split="train" if number % 3 else "test", source=source, seed=number)
+        for source, (first, last) in sources.items()
+        for number in range(first, last)
+    ]
+
+    class Env(GradedGatesMetaEnv):
+        def make_task_set(self) -> ListedTaskSet:
+            return ListedTaskSet(tasks)
+
+    with Env("demo", split="small") as env:
+        (before,) = env.replay([env.default_prompt], [f"{LAW}/3", f"{LAW}/1"])
+        (result,) = MetaReward(env, RewardConfig(on="fresh")).rewarded(before, [reply("a")])
+        assert {item.task.source for item in result.meta_step.trajectories} == {"small"}
 
 
 def test_a_failed_episode_gives_no_reward(make_gates: MakeGates) -> None:

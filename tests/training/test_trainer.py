@@ -17,9 +17,10 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from pydantic import ValidationError
 
 pytestmark = pytest.mark.train
-pytest.importorskip("torch", reason="needs metagym[train]")
+torch: Any = pytest.importorskip("torch", reason="needs metagym[train]")
 pytest.importorskip("transformers", reason="needs metagym[train]")
 
 from metagym.errors import BudgetExceededError, ConfigError, InfrastructureError, RunFolderError  # noqa: E402
@@ -241,6 +242,38 @@ def test_a_run_that_could_not_start_does_not_block_the_folder(
     with pytest.raises(ConfigError, match="Expected a causal language model"):
         run(tmp_path / "no model", experience, env, tmp_path / "run", steps=1)
     assert run(tiny_start, experience, env, tmp_path / "run", steps=1).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [(GRPOConfig, "groups_per_step"), (GRPOConfig, "temperature"), (GRPOConfig, "num_updates"),
+     (GRPOConfig, "sample_batch"), (TrainingConfig, "num_steps"), (TrainingConfig, "lora_rank")],
+)  # fmt: skip
+def test_a_setting_with_which_nothing_could_be_trained_is_refused(config: Any, name: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        config(**{name: 0})
+
+
+def test_an_evaluation_that_would_never_be_called_is_refused(
+    tiny_start: Path, experience: list[Experience], env: Any, tmp_path: Path
+) -> None:
+    config = TrainingConfig(num_steps=1)
+    with pytest.raises(ConfigError, match="Expected evaluate_every of at least 1"):
+        train(tiny_start, experience, TextReward(env), tmp_path, grpo=GRPO, config=config, evaluate=lambda *_: {})
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")  # peft calls it
+def test_a_served_adapter_is_what_was_trained_in_bfloat16_too(tiny_start: Path, tmp_path: Path) -> None:
+    trained = Policy.load(tiny_start, lora_rank=4, dtype="bfloat16")
+    with torch.no_grad():
+        for value in trained.trainable().values():
+            value += 1e-4 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1))
+    trained.save(tmp_path)
+    served = Policy.load(tmp_path, dtype="bfloat16", frozen=True)
+    found = [policy.logprobs([[5, 6, 7]], [[8, 9]])[0] for policy in (trained, served)]
+    assert torch.equal(*found)
+    with pytest.raises(ConfigError, match="for an adapter on the adapter"):
+        Policy.load(tmp_path, lora_rank=2, dtype="bfloat16")
 
 
 def test_experience_of_another_environment_is_refused(

@@ -96,12 +96,52 @@ def test_a_meta_episode_is_a_tool_of_one_name() -> None:
         assert "<episodes>" in tool.reset(seed=3, prompt=[])
         assert "<episodes>" in asyncio.run(tool.write_prompt("When the gate is oak, push."))
         said = asyncio.run(tool.write_prompt(" "))
-        assert said == "The improved prompt is empty; the old prompt was kept.\n\nThat was the last time."
+        assert (
+            said == "The improved prompt is invalid (it is empty); the old prompt was kept.\n\nThat was the last time."
+        )
         assert asyncio.run(tool.write_prompt("More.")) == "That was the last time. The prompt is not used."
         rollout = MetaEpisodeEnv(env, MetaEpisodeConfig(num_turns=2))
         rollout.reset(seed=3)
         rollout.step("IMPROVED PROMPT: When the gate is oak, push.")
         assert asyncio.run(tool.get_reward()) == rollout.finish()
+
+
+def test_a_reply_that_was_cut_off_has_the_reward_of_the_old_prompt(make_gates: MakeGates) -> None:
+    env = make_gates(cls=GradedGatesMetaEnv)
+    experience = experience_of(env, num_laws=1)
+    function = make_reward_function(MetaReward(env), experience, end_ids=[2])
+    right = f"IMPROVED PROMPT:\n{prompt_of(dict(zip(GATES, law_of('law-0000').opens, strict=True)))}"
+    rewards = asyncio.run(function(completions=[right, right], row=[0, 0], completion_ids=[[5, 6, 2], [5, 6, 7]]))
+    assert rewards == [1.0, experience[0].meta_step.reward]
+
+
+def test_experience_of_another_environment_is_refused(make_gates: MakeGates) -> None:
+    experience = experience_of(make_gates(), num_laws=1)
+    with pytest.raises(ConfigError, match="Expected experience of this environment"):
+        make_reward_function(MetaReward(make_gates("random")), experience)
+
+
+def test_two_calls_of_one_message_are_two_turns() -> None:
+    prompts = ["When the gate is oak, push.", "When the gate is iron, sing."]
+    with make("MetaGym/Gates-v0", actor="demo", episodes_per_step=2, score="progress") as env:
+        tool = make_environment_factory(lambda: env, MetaEpisodeConfig(num_turns=2))()
+        tool.reset(seed=3)
+
+        async def call_both() -> None:
+            await asyncio.gather(*map(tool.write_prompt, prompts))
+
+        asyncio.run(call_both())
+        rollout = tool._rollout
+        assert sorted(rollout.prompts[1:]) == sorted(prompts)
+        played = [{item.episode.prompt for item in meta_step.trajectories} for meta_step in rollout.history[1:]]
+        assert played == [{prompt} for prompt in rollout.prompts[1:]]
+
+
+def test_a_meta_episode_whose_first_batch_failed_has_no_reward() -> None:
+    with gates_of(lambda inner: FailingEnv(inner, lambda task_id: True))("demo", families=["law-0007"]) as env:
+        tool = make_environment_factory(lambda: env)()
+        assert tool.reset(seed=0) == "The first batch failed."
+        assert asyncio.run(tool.get_reward()) is None
 
 
 def test_a_meta_episode_that_failed_has_no_reward() -> None:

@@ -76,6 +76,9 @@ def test_another_data_source_is_refused_and_a_failed_replay_is_no_zero(
 ) -> None:
     _, table = rows
     truth = table[0]["reward_model"]["ground_truth"]
+    other = json.dumps({**json.loads(truth), "env_options": {**OPTIONS, "actor": "random"}})
+    with pytest.raises(ConfigError, match="Expected experience of this environment"):
+        asyncio.run(compute_score(DATA_SOURCE, "x", other))
     with pytest.raises(ConfigError, match="Expected the data source 'metagym', got 'gsm8k'"):
         asyncio.run(compute_score("gsm8k", "x", truth))
 

@@ -32,18 +32,24 @@ class SkyRLMetaEpisode(BaseTextEnv):  # type: ignore[misc]
         self._env = make(extras.get("meta_env", "MetaGym/Gates-v0"), **extras.get("options", {"actor": "demo"}))
         self._rollout = MetaEpisodeEnv(self._env, MetaEpisodeConfig(**extras.get("meta_episode", {})))
         self.max_turns = self._rollout.config.num_turns
+        self._sent = 0.0
+        """The rewards of the steps so far."""
 
     def init(self, prompt: Any) -> tuple[list[Message], dict[str, Any]]:
         """Play the first batch, and return the conversation that shows it."""
+        self._sent = 0.0
         return self._rollout.reset(seed=self._seed), {}
 
     def step(self, action: str) -> BaseTextEnvStepOutput:
-        """Play the next batch under the prompt in the model's reply."""
+        """Play the next batch under the prompt in the model's reply; the rewards add up to the whole's value."""
         answer = self._rollout.step(action)
         self.turns += 1
+        # A test scores all turns at the end: the last step has what the steps before could not know.
+        reward = sum(self._rollout.rewards) - self._sent if answer.done else answer.reward
+        self._sent += reward
         return BaseTextEnvStepOutput(
             observations=[] if answer.message is None else [answer.message],
-            reward=answer.reward,
+            reward=reward,
             done=answer.done,
             metadata={"problem": answer.problem},
         )

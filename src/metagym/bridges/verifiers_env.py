@@ -73,7 +73,8 @@ class MetaEpisodeVerifiersEnv(vf.Env[MetaEpisodeVerifiersConfig]):  # type: igno
             async with agents.reflector.interaction(task) as talk:
                 while True:
                     segment = await talk.turn(shown["content"])
-                    if segment.terminated:
+                    if segment.terminated:  # the turns that are left count as turns without a usable reply
+                        await asyncio.to_thread(rollout.finish)
                         break
                     answer = await asyncio.to_thread(rollout.step, segment.last_reply)
                     if answer.message is None:

@@ -48,7 +48,7 @@ class MetaEpisodeAgentLoop(AgentLoopBase):  # type: ignore[misc]
                 ids, output.token_ids, mask, logprobs if mask else known and [], assistant_logprobs=known
             )
             ids = merged.token_ids
-            is_whole = len(mask) <= limit
+            is_whole = len(mask) < limit or output.token_ids[-1] == self.tokenizer.eos_token_id
             text = self.tokenizer.decode(output.token_ids, skip_special_tokens=True)
             with simple_timer("tool_calls", metrics):
                 reply = Completion(text=text, finish_reason="stop" if is_whole else "length")

@@ -36,7 +36,7 @@ def branches(
     of the same `group` branch from the same step. Each branch is played from the start of its task.
     """
     with closing(HostedEnv(make_inner_env)) as env:
-        for trajectory in trajectories:
+        for number, trajectory in enumerate(trajectories):
             for index, step in enumerate(trajectory.steps):
                 if step.command is None:
                     continue
@@ -57,7 +57,7 @@ def branches(
                         "messages": [*messages, {"role": "assistant", "content": f"Action: {action}"}],
                         "completion": frame.text,
                         "reward": frame.reward,
-                        "group": f"{trajectory.task.id}/{index}",
+                        "group": f"{trajectory.task.id}/{number}/{index}",
                         "taken": action == step.command,
                         "token_ids": None,
                         "logprobs": None,

@@ -153,6 +153,20 @@ def read_experience(path: str | Path, *, fingerprint: str | None = None) -> list
     return experience
 
 
+def check_experience(experience: Iterable[Experience], env: MetaEnv) -> None:
+    """Check that the experience was collected with this environment, actor and options.
+
+    Raises:
+        ConfigError: it was not, so that its batches cannot be replayed.
+    """
+    found, wanted = {item.fingerprint for item in experience}, digest(env.fingerprint)
+    if found != {wanted}:
+        raise ConfigError(
+            f"Expected experience of this environment (fingerprint {wanted}), got {sorted(found) or 'no fingerprint'}. "
+            "Collect it with the environment, actor and options that the reward replays."
+        )
+
+
 def write_rows(rows: Sequence[dict[str, Any]], path: str | Path) -> None:
     """Write plain rows as a Parquet file. `datasets.load_dataset("parquet", data_files=...)` reads it."""
     table = require("pyarrow", extra="train").Table.from_pylist(rows)

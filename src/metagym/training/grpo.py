@@ -24,6 +24,7 @@ from itertools import compress
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from metagym.errors import ConfigError
 from metagym.imports import require
@@ -40,24 +41,25 @@ class GRPOConfig(Record):
 
     group_size: int = 8
     """G, the number of rollouts in a group; at least 2: a group of one has no spread, so no signal."""
-    groups_per_step: int = 8
+    groups_per_step: int = Field(default=8, ge=1)
     """Starts per step."""
-    learning_rate: float = 3e-6
-    clip: float = 0.2
+    learning_rate: float = Field(default=3e-6, ge=0)
+    clip: float = Field(default=0.2, gt=0)
     """The ratio of new to old probability is clipped to [1 - clip, 1 + clip]."""
-    kl: float = 0.001
+    kl: float = Field(default=0.001, ge=0)
     """Weight of the KL divergence to the reference; with 0 no reference is needed."""
-    num_updates: int = 1
+    num_updates: int = Field(default=1, ge=1)
     """Optimizer steps on the same samples; from the second on the ratio differs from one."""
-    micro_batch: int = 64
+    micro_batch: int = Field(default=64, ge=1)
     """Completions in one backward pass, at most; gradients are accumulated over the passes of a step."""
-    micro_batch_tokens: int = 2048
-    """Tokens in one backward pass, at most: they decide the memory. Replies to one prompt share it."""
-    sample_batch: int = 64
+    micro_batch_tokens: int = Field(default=2048, ge=1)
+    """Tokens in one backward pass, at most, with its padding: they decide the memory. Replies share their prompt."""
+    sample_batch: int = Field(default=64, ge=1)
     """Completions that are sampled at the same time."""
-    max_new_tokens: int = 1024
-    temperature: float = 1.0
-    max_grad_norm: float = 1.0
+    max_new_tokens: int = Field(default=1024, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+    """Above 0: without chance all replies of a group are equal, and there is nothing to learn from."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
 
 
 def advantages(rewards: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -17,6 +17,7 @@ from pydantic import Field
 from metagym.env import meta_env_of
 from metagym.errors import ConfigError, EpisodesFailedError
 from metagym.reflectors import read_reflection
+from metagym.spaces import PromptSpace
 from metagym.training.experience import Render, chat_messages
 from metagym.types import Completion, Message, MetaStep, Record, Reflection, Text, derive_seed, digest
 
@@ -93,43 +94,69 @@ class MetaEpisodeEnv:
         self.env, self.config, self._render = env, config or MetaEpisodeConfig(), render
         self._meta_env = meta_env_of(env)
         self._meta_env.task_set.check_split(self.config.test_split or self._meta_env.config.split)
+        if self._meta_env.config.success_threshold is not None:
+            raise ConfigError(
+                "Expected an environment without success_threshold: all rollouts of a group have equally many turns, "
+                f"got {self._meta_env.config.success_threshold}."
+            )
         self.history: list[MetaStep] = []
         """The meta-steps so far."""
         self.prompts: list[str] = []
         """The first prompt, and the one after each turn."""
         self.rewards: list[float] = []
         """The reward of each turn so far; after the last turn all are final."""
-        self._failure: EpisodesFailedError | None = None
+        self._failure: Exception | None = None
 
     def reset(self, *, seed: int) -> list[Message]:
         """Play the first batch, under the environment's own prompt, and return the conversation that shows it."""
         self._seed, self._problems, self._failure = seed, list[bool](), None
-        _, info = self.env.reset(seed=seed)
-        self.history, self.prompts, self.rewards = [], [info["default_prompt"]], []
+        self.history, self.prompts, self.rewards = [], [], []
         with self._keeping_failures():
+            _, info = self.env.reset(seed=seed)
+            self.prompts = [info["default_prompt"]]
             self._play(None)
         return self._render(self.history[-1])
 
     def step(self, reply: str | Completion) -> Answer:
         """Take the model's reply, play the next batch under its prompt, and return the model's next message.
 
+        After another error than EpisodesFailedError (a spent budget, say) the turn was not taken, and may be repeated.
+
         Raises:
             EpisodesFailedError: episodes failed for infrastructure reasons, now or in an earlier turn.
         """
-        self._check_failure()
+        completion = Completion(text=reply) if isinstance(reply, str) else reply
+        analysis, prompt, problem = read_reflection(completion)
+        return self._take(prompt, analysis=analysis, problem=problem, completion=completion)
+
+    def write_prompt(self, prompt: str) -> Answer:
+        """Take the model's prompt itself, as the argument of a tool call; see `step`."""
+        problem = PromptSpace().problem(prompt) if prompt.strip() else "it is empty"
+        if problem:
+            return self._take(None, problem=f"The improved prompt is invalid ({problem}); the old prompt was kept.")
+        return self._take(prompt)
+
+    def _take(
+        self, found: str | None, *, analysis: str = "", problem: str = "", completion: Completion | None = None
+    ) -> Answer:
+        if isinstance(self._failure, EpisodesFailedError):
+            raise self._failure
         number = len(self.prompts)
         if not self.prompts or number > self.config.num_turns:
             raise ConfigError(f"Expected reset() before the first of {self.config.num_turns} turns and after the last.")
-        completion = Completion(text=reply) if isinstance(reply, str) else reply
-        analysis, found, problem = read_reflection(completion)
         prompt = self.prompts[-1] if found is None else found
+        done = number == self.config.num_turns
         self.prompts.append(prompt)
         self._problems.append(bool(problem))
-        done = number == self.config.num_turns
-        with self._keeping_failures():
-            if not done or self.config.reward == "online":
-                self._play(Reflection(prompt=prompt, analysis=analysis, problem=problem, completion=completion))
-            self.rewards = self._shared_out(done)
+        num_played, self._failure = len(self.history), None
+        try:
+            with self._keeping_failures():
+                if not done or self.config.reward == "online":
+                    self._play(Reflection(prompt=prompt, analysis=analysis, problem=problem, completion=completion))
+                self.rewards = self._shared_out(done)
+        except BaseException:
+            del self.prompts[number:], self._problems[number - 1 :], self.history[num_played:]
+            raise
         message = None if done else self._render(self.history[-1])[-1]
         return Answer(message, self.rewards[-1], done, prompt, problem)
 
@@ -138,8 +165,10 @@ class MetaEpisodeEnv:
 
         Raises:
             EpisodesFailedError: episodes failed for infrastructure reasons, now or in an earlier turn.
+            Exception: any other error of the last turn or of `reset`: the meta-episode is not whole.
         """
-        self._check_failure()
+        if self._failure is not None:
+            raise self._failure
         while len(self.prompts) <= self.config.num_turns:
             self.step("")
         return sum(self.rewards)
@@ -149,25 +178,23 @@ class MetaEpisodeEnv:
         """Keep the failure: a meta-episode with a turn that failed has no value."""
         try:
             yield
-        except EpisodesFailedError as error:
+        except Exception as error:
             self._failure = error
             raise
 
-    def _check_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
     def _play(self, reflection: Reflection | None) -> None:
         trajectories, reward, *_ = self.env.step(self.prompts[-1])
-        self.history.append(
-            MetaStep(
-                index=len(self.history),
-                prompt=self.prompts[-1],
-                trajectories=trajectories,
-                reward=float(reward),
-                reflection=reflection,
-            )
+        meta_step = MetaStep(
+            index=len(self.history),
+            prompt=self.prompts[-1],
+            trajectories=trajectories,
+            reward=float(reward),
+            reflection=reflection,
         )
+        _check_whole(
+            meta_step, "episodes"
+        )  # max_failure_rate may tolerate failures, a comparison within a group cannot
+        self.history.append(meta_step)
 
     def _shared_out(self, done: bool) -> list[float]:
         """Return the reward of each turn so far."""
@@ -205,12 +232,16 @@ class MetaEpisodeEnv:
 
 
 def _mean_score(meta_step: MetaStep) -> float:
+    _check_whole(meta_step, "test episodes")
+    assert meta_step.reward is not None
+    return meta_step.reward
+
+
+def _check_whole(meta_step: MetaStep, noun: str) -> None:
     if meta_step.num_failed or meta_step.reward is None:
         raise EpisodesFailedError(
-            f"{meta_step.num_failed} of {len(meta_step.trajectories)} test episodes failed. Leave this rollout out.",
-            meta_step,
+            f"{meta_step.num_failed} of {len(meta_step.trajectories)} {noun} failed. Leave this rollout out.", meta_step
         )
-    return meta_step.reward
 
 
 def returns_to_go(rewards: Sequence[float], *, discount: float = 1.0) -> list[float]:

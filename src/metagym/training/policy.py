@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from metagym.training.packing import RoomyLayer, pack_replies
 from metagym.types import Completion, Message, Usage
 
 torch = require("torch", extra="train")
+logger = logging.getLogger(__name__)
 Tensor = Any
 """A torch tensor. Its type is not named, so that the module type-checks without torch, too."""
 
@@ -60,6 +62,7 @@ class Policy:
         if tokenizer.eos_token_id is None:
             raise ConfigError("Expected a tokenizer with an end token, got one without. Set tokenizer.eos_token.")
         self.model, self.tokenizer, self.dtype = model, tokenizer, _dtype(dtype)
+        self._has_warned = False
         self.end_id: int = tokenizer.eos_token_id
         # A chat model may end its turn with another token than its tokenizer names.
         further = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
@@ -81,7 +84,8 @@ class Policy:
         `dtype` (float32 or bfloat16) is the type of the arithmetic, and of weights that are not trained (`frozen`,
         or under an adapter). Trained weights are float32: at the learning rates of GRPO, bfloat16 would round an
         update to nothing. The default `device` is the GPU if there is one. If the folder holds a LoRA adapter, its
-        base model is loaded and the adapter is merged into it.
+        base model is loaded and the adapter is merged into it; beside bfloat16 weights it stays apart, because merged
+        it would be rounded away.
         """
         transformers = require("transformers", extra="train")
         weights = _dtype(dtype) if frozen or lora_rank is not None else torch.float32
@@ -90,7 +94,8 @@ class Policy:
                 source = trainable_model(str(path))
                 if (Path(source) / "adapter_config.json").is_file():
                     adapted = require("peft", extra="train").AutoPeftModelForCausalLM
-                    model = adapted.from_pretrained(source, dtype=weights).merge_and_unload()
+                    model = adapted.from_pretrained(source, dtype=weights)
+                    model = model.merge_and_unload() if weights is torch.float32 else model
                 else:
                     model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=weights)
                 tokenizer = transformers.AutoTokenizer.from_pretrained(source)
@@ -100,6 +105,11 @@ class Policy:
                 f"got {str(path)!r}: {str(error).splitlines()[0]}"
             ) from error
         if lora_rank is not None:
+            if weights is not torch.float32 and (Path(source) / "adapter_config.json").is_file():
+                raise ConfigError(
+                    f"Expected dtype='float32' for an adapter on the adapter in {str(path)!r}, got {dtype!r}: bfloat16 "
+                    "would round away what the first one learned."
+                )
             peft = require("peft", extra="train")
             adapter = peft.LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear")
             with torch.random.fork_rng():  # the global generator is left as it was
@@ -166,6 +176,15 @@ class Policy:
 
         `on_token` is called with the number of tokens so far.
         """
+        longest, limit = max(map(len, prompts)), getattr(self.model.config, "max_position_embeddings", None)
+        if limit is not None and longest >= limit and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "A prompt has %d tokens, and the model was made for %d at most: its replies mean little. Lower "
+                "episodes_per_step or the number of turns, or train a model with a longer context.",
+                longest,
+                limit,
+            )
         distinct = list(dict.fromkeys(map(tuple, prompts))) if self.shares_prompts else list(prompts)
         row_of = {prompt: row for row, prompt in enumerate(distinct)} if self.shares_prompts else {}
         ids, mask = self._pad(distinct)
@@ -240,16 +259,22 @@ class Policy:
     def micro_batches(self, samples: Sequence[Sample], max_samples: int, max_tokens: int) -> list[slice]:
         """Return which samples each forward pass takes, so that no pass exceeds a limit; at least one.
 
-        A prompt counts once for the samples behind it that share its sequence.
+        The tokens of a pass are its rows times the longest one, padding included. A prompt counts once for the samples
+        behind it that share its row.
         """
         starts = [0]
-        num_tokens = 0
+        rows: list[tuple[int, int]] = []  # the tokens of each row's prompt, and of its replies
         for number, sample in enumerate(samples):
-            is_shared = bool(number) and self.shares_prompts and samples[number - 1].prompt_ids == sample.prompt_ids
-            num_tokens += len(sample.token_ids) + (0 if is_shared else len(sample.prompt_ids))
+            num_prompt, num_reply = len(sample.prompt_ids), len(sample.token_ids)
+            if rows and self.shares_prompts and samples[number - 1].prompt_ids == sample.prompt_ids:
+                wider = [*rows[:-1], (num_prompt, rows[-1][1] + num_reply)]
+            else:
+                wider = [*rows, (num_prompt, num_reply)]
+            num_tokens = len(wider) * sum(map(max, zip(*wider, strict=True)))
             if number > starts[-1] and (number - starts[-1] == max_samples or num_tokens > max_tokens):
                 starts.append(number)
-                num_tokens = len(sample.prompt_ids) + len(sample.token_ids)
+                wider = [(num_prompt, num_reply)]
+            rows = wider
         return [slice(start, end) for start, end in zip(starts, [*starts[1:], len(samples)], strict=True)]
 
     def _forward(self, ids: Tensor, mask: Tensor, positions: Tensor, **options: Any) -> Any:

@@ -16,7 +16,7 @@ from metagym.env import MetaEnv
 from metagym.errors import ConfigError, InfrastructureError
 from metagym.reflectors import read_reflection
 from metagym.registration import make
-from metagym.types import Completion, MetaStep, Record, Text, derive_seed
+from metagym.types import Completion, MetaStep, Record, Text, derive_seed, digest
 
 
 class RewardConfig(Record):
@@ -84,7 +84,9 @@ class MetaReward:
         read = [read_reflection(reply) for reply in replies]
         prompts = [meta_step.prompt if prompt is None else prompt for _, prompt, _ in read]
         baseline = [meta_step.prompt] if self.config.relative else []
-        played = self.env.replay([*prompts, *baseline], self._task_ids(meta_step), repetitions=self.config.repetitions)
+        # A branch has no meta-episode, whose seed would be that of the replays: a resumed run has none, either.
+        env = self.env.branch(ledger=self.env.ledger, rng=np.random.default_rng(0))
+        played = env.replay([*prompts, *baseline], self._task_ids(meta_step), repetitions=self.config.repetitions)
         before = _mean_score(played[-1]) if baseline else 0.0
         results = []
         for (_, _, problem), prompt, replayed in zip(read, prompts, played, strict=False):
@@ -102,12 +104,20 @@ class MetaReward:
         # The seed is the batch's own ids: every candidate gets the same fresh tasks, at every call.
         rng = np.random.default_rng(derive_seed("fresh reward tasks", *(task.id for task in tasks)))
         families, known = sorted({task.family for task in tasks}), {task.id for task in tasks}
-        drawn = self.env.task_set.draw(len(tasks), rng=rng, families=families, split=tasks[0].split, exclude=known)
+        drawn = self.env.task_set.draw(
+            len(tasks), rng=rng, families=families, split=self.env.config.split, exclude=known
+        )
         return [task.id for task in drawn]
 
 
 async def reward_reply(
-    env_id: str, env_options: dict[str, Any], meta_step: dict[str, Any], reply: str, config: RewardConfig | None = None
+    env_id: str,
+    env_options: dict[str, Any],
+    meta_step: dict[str, Any],
+    reply: str,
+    config: RewardConfig | None = None,
+    *,
+    fingerprint: str | None = None,
 ) -> tuple[float, str]:
     """Return the reward of one reply, and why it holds no usable prompt (empty if it holds one).
 
@@ -115,10 +125,16 @@ async def reward_reply(
     rewards: if an episode fails, this raises. It never returns 0 instead.
 
     Raises:
+        ConfigError: the experience has another `fingerprint` than the environment.
         InfrastructureError: an episode of the replay failed.
     """
     with _LOCK:
         env = _meta_env(env_id, json.dumps(env_options, sort_keys=True))
+    if fingerprint not in (None, wanted := digest(env.fingerprint)):
+        raise ConfigError(
+            f"Expected experience of this environment (fingerprint {wanted}), got {fingerprint}. Collect it with the "
+            "environment, actor and options that the reward replays."
+        )
     before = MetaStep.model_validate(meta_step)
     # `replay` blocks until its own event loop has finished: it must not block this one.
     (result,) = await asyncio.to_thread(MetaReward(env, config).rewarded, before, [reply])

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
+from pydantic import Field
 
 from metagym.errors import ConfigError, InfrastructureError, RunFolderError
 from metagym.files import write_whole
@@ -32,7 +33,7 @@ from metagym.optional_attributes import import_path
 from metagym.rendering import duration_text
 from metagym.runs.earlier_use import counting_replays
 from metagym.training.checkpoints import checkpoints, load_checkpoint, save_checkpoint
-from metagym.training.experience import Experience, Render, chat_messages, read_lines
+from metagym.training.experience import Experience, Render, chat_messages, check_experience, read_lines
 from metagym.training.grpo import GRPO, GRPOConfig, single_turns
 from metagym.training.local_reflector import SERVED, Evaluate, Served
 from metagym.training.meta_episode_env import MetaEpisodeConfig, MetaEpisodeGroups, Rollouts
@@ -47,12 +48,13 @@ logger = logging.getLogger(__name__)
 class TrainingConfig(Record):
     """The length of a training run, its seed, and the weights that are trained."""
 
-    num_steps: int = 25
-    seed: int = 0
-    save_every: int = 5
-    evaluate_every: int = 0
+    num_steps: int = Field(default=25, ge=1)
+    seed: int = Field(default=0, ge=0)
+    save_every: int = Field(default=5, ge=0)
+    """Steps between checkpoints; the last step has one. 0 means no other."""
+    evaluate_every: int = Field(default=0, ge=0)
     """Steps between evaluations; one is before the first step, and one after the last. 0 means no evaluation."""
-    lora_rank: int | None = None
+    lora_rank: int | None = Field(default=None, ge=1)
     """Train a LoRA adapter of this rank; None trains all parameters."""
     dtype: Text = "float32"
 
@@ -134,12 +136,7 @@ def train(
     run that was never stopped: to the bit, in float32 on one CPU thread. A budget of the environment counts the
     earlier use of the run.
     """
-    found, wanted = {item.fingerprint for item in experience}, digest(reward.env.fingerprint)
-    if found != {wanted}:
-        raise ConfigError(
-            f"Expected experience of this environment (fingerprint {wanted}), got {sorted(found) or 'no fingerprint'}. "
-            "Collect it with the environment, actor and options that the reward replays."
-        )
+    check_experience(experience, reward.env)
     starts = Starts(
         names=[item.id for item in experience],
         play=single_turns(
@@ -176,6 +173,8 @@ def train_meta_episodes(
     step, so it must make equal ones; the budget of the first holds for all together.
     """
     config = config or TrainingConfig()
+    if num_starts < 1:
+        raise ConfigError(f"num_starts must be at least 1, got {num_starts}.")
     with (
         closing(
             MetaEpisodeGroups(make_env, meta_episode or MetaEpisodeConfig(), seed=config.seed, render=render)
@@ -205,6 +204,14 @@ def _train(
         "training": config.model_dump(exclude={"num_steps", "save_every", "evaluate_every"}),
     }
     _check_settings(path / "config.json", settings)
+    if evaluate is not None and not config.evaluate_every:
+        raise ConfigError("Expected evaluate_every of at least 1 with `evaluate`, got 0: it would never be called.")
+    is_adapter = (Path(start) / "adapter_config.json").is_file()
+    if config.lora_rank is not None and is_adapter and config.dtype != "float32":
+        raise ConfigError(
+            f"Expected dtype='float32' for an adapter on the adapter in {str(start)!r}, got {config.dtype!r}: bfloat16 "
+            "would round away what the first one learned."
+        )
     base = start if config.lora_rank is None else _without_adapter(start, path / "merged")
     if Path(base).exists():  # an adapter names its model, and must find it from any working directory
         base = Path(base).resolve()
@@ -218,7 +225,8 @@ def _train(
         len(starts.names),
         config=grpo,
         seed=config.seed,
-        reference=Policy.load(start, dtype=config.dtype, frozen=True) if needs_reference else None,
+        # With weights of float32, as the policy's are: rounding alone would be a divergence.
+        reference=Policy.load(start, dtype=config.dtype) if needs_reference else None,
         on_progress=reporter,
     )
     if not (path / "config.json").exists():  # only now: a run that could not start must not block the next attempt

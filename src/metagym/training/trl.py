@@ -6,17 +6,19 @@ Written for TRL 1.16. TRL's defaults are not the GRPO of the paper: `grpo_argume
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import gymnasium
 
 from metagym.errors import ConfigError, InfrastructureError
 from metagym.imports import require
-from metagym.training.experience import Experience, Render, chat_messages
+from metagym.training.experience import Experience, Render, chat_messages, check_experience
 from metagym.training.grpo import GRPOConfig
 from metagym.training.meta_episode_env import MetaEpisodeConfig, MetaEpisodeEnv
 from metagym.training.reward import MetaReward
+from metagym.types import Completion
 
 
 def make_dataset(experience: Sequence[Experience], *, render: Render = chat_messages) -> Any:
@@ -25,22 +27,34 @@ def make_dataset(experience: Sequence[Experience], *, render: Render = chat_mess
     return require("datasets").Dataset.from_list(rows)
 
 
-def make_reward_function(reward: MetaReward, experience: Sequence[Experience]) -> Callable[..., Any]:
+def make_reward_function(
+    reward: MetaReward, experience: Sequence[Experience], *, end_ids: Collection[int] = ()
+) -> Callable[..., Any]:
     """Return an async reward function for `GRPOTrainer(reward_funcs=[...])`, over `make_dataset(experience)`.
 
     TRL passes all completions of a batch; those of one row are rewarded in one engine run. The reward is None if an
-    episode failed for infrastructure reasons; TRL leaves such a completion out.
+    episode failed for infrastructure reasons; TRL leaves such a completion out. `end_ids` are the model's end tokens,
+    `[tokenizer.eos_token_id]`: with them, a completion that was cut off keeps the old prompt, as in `train`.
+
+    Raises:
+        ConfigError: the experience was collected with another environment, actor or options.
     """
+    check_experience(experience, reward.env)
 
     async def meta_reward(
         completions: Sequence[Any], row: Sequence[int], completion_ids: Sequence[Sequence[int]] = (), **_: Any
     ) -> list[float | None]:
         texts = [item if isinstance(item, str) else item[-1]["content"] for item in completions]
+        is_cut = [bool(end_ids) and ids[-1] not in end_ids for ids in completion_ids] or [False] * len(texts)
+        replies = [
+            Completion(text=text, finish_reason="length" if cut else "stop")
+            for text, cut in zip(texts, is_cut, strict=True)
+        ]
         rewards: list[float | None] = [None] * len(texts)
         for index in dict.fromkeys(row):
             places = [place for place, other in enumerate(row) if other == index]
             # `replay` blocks until its own event loop has finished: it must not block this one.
-            group = await asyncio.to_thread(reward, experience[index].meta_step, [texts[place] for place in places])
+            group = await asyncio.to_thread(reward, experience[index].meta_step, [replies[place] for place in places])
             for place, value in zip(places, group, strict=True):
                 rewards[place] = value
         return rewards
@@ -59,10 +73,15 @@ class MetaEpisodeTool:
 
     def __init__(self, env: gymnasium.Env[Any, str], config: MetaEpisodeConfig) -> None:
         self._rollout = MetaEpisodeEnv(env, config)
+        self._turn = threading.Lock()
+        """TRL makes the calls of one message at the same time; a turn is played after another."""
 
     def reset(self, *, seed: int, **row: Any) -> str:
         """Play the first batch of the row's meta-episode, and return its text."""
-        return self._rollout.reset(seed=seed)[-1]["content"]
+        try:
+            return self._rollout.reset(seed=seed)[-1]["content"]
+        except InfrastructureError:  # TRL would end the training; `get_reward` has no value
+            return "The first batch failed."
 
     async def write_prompt(self, prompt: str) -> str:
         """Write the agent's next system prompt, and see the agent's episodes under it.
@@ -73,11 +92,16 @@ class MetaEpisodeTool:
         Returns:
             The agent's next episodes, under the new prompt.
         """
-        if len(self._rollout.prompts) > self._rollout.config.num_turns:
-            return "That was the last time. The prompt is not used."
-        answer = await asyncio.to_thread(self._rollout.step, f"IMPROVED PROMPT: {prompt}")
-        shown = "That was the last time." if answer.message is None else answer.message["content"]
-        return f"{answer.problem}\n\n{shown}".strip()
+
+        def take_turn() -> str:
+            with self._turn:
+                if len(self._rollout.prompts) > self._rollout.config.num_turns:
+                    return "That was the last time. The prompt is not used."
+                answer = self._rollout.write_prompt(prompt)
+            shown = "That was the last time." if answer.message is None else answer.message["content"]
+            return f"{answer.problem}\n\n{shown}".strip()
+
+        return await asyncio.to_thread(take_turn)
 
     async def get_reward(self) -> float | None:
         """Return the value of the meta-episode; None if its episodes failed for infrastructure reasons."""

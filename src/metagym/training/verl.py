@@ -33,7 +33,8 @@ def write_verl_parquet(
     rows = []
     for row, item in enumerate(experience):
         meta_step = item.meta_step.model_dump(mode="json")
-        truth = json.dumps({"env_id": env_id, "env_options": env_options, "meta_step": meta_step})
+        about = {"env_id": env_id, "env_options": env_options, "fingerprint": item.fingerprint}
+        truth = json.dumps({**about, "meta_step": meta_step})
         rows.append(
             {
                 "data_source": DATA_SOURCE,
