@@ -25,9 +25,9 @@ PAGE = ROOT / "docs" / "results" / "reference.md"
 README = ROOT / "README.md"
 PLAYED = {
     **{f"prompts-gates-{size}": ("--worlds", "Gates") for size in ("1.5b", "0.5b", "135m")},
-    "prompts-alfworld-1.5b": ("--worlds", "ALFWorld"),
+    **{f"prompts-alfworld-{size}": ("--worlds", "ALFWorld") for size in ("1.5b", "135m")},
     **{f"prompts-minihack-{size}": ("--worlds", "MiniHack") for size in ("1.5b", "0.5b")},
-    "prompts-tools-1.5b": ("--worlds", "Tools"),
+    **{f"prompts-tools-{size}": ("--worlds", "Tools") for size in ("1.5b", "0.5b")},
     "prompts-gates-1.5b-unheld": ("--worlds", "Gates", "--constrain", "off"),
     "prompts-gates-1.5b-react": ("--worlds", "Gates", "--reply-format", "react"),
 }
