@@ -14,7 +14,14 @@ import metagym
 from metagym.budget import Budget
 from metagym.envs.gates.env import GATES, law_of
 from metagym.envs.gates.meta import GatesMetaEnv
-from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError, TasksExhaustedError
+from metagym.errors import (
+    BadBatchError,
+    BudgetExceededError,
+    ConfigError,
+    ContextOverflowError,
+    EpisodesFailedError,
+    TasksExhaustedError,
+)
 from metagym.tasks import ListedTaskSet
 from metagym.testing import FakeChatModel
 from metagym.training.experience import chat_messages
@@ -25,7 +32,7 @@ from metagym.training.meta_episode_env import (
     MetaEpisodeGroups,
     returns_to_go,
 )
-from metagym.types import Completion, Task, derive_seed
+from metagym.types import Action, Completion, Episode, Task, derive_seed
 from tests.conftest import FailingEnv, gates_of
 
 LAW = "law-0007"
@@ -197,6 +204,26 @@ def test_a_failed_episode_that_the_environment_tolerates_is_no_reward() -> None:
         env.on_episode = lambda trajectory: closed.append(trajectory.task.id)  # all but the first of the next batch
         with pytest.raises(EpisodesFailedError, match=r"of 4 episodes failed\. Leave this rollout out"):
             rollout.step(REPLIES[0])
+
+
+class SmallContext:
+    """An actor whose context a long prompt overflows."""
+
+    async def act(self, episode: Episode, steps: Any, observation: Any) -> Action:
+        if len(episode.prompt) > 500:
+            raise ContextOverflowError("too long")
+        return Action(text="knock")
+
+
+def test_a_prompt_that_overflows_the_actors_context_costs_its_score() -> None:
+    with GatesMetaEnv(SmallContext(), families=[LAW], episodes_per_step=2, score="progress") as env:
+        rollout = MetaEpisodeEnv(env, MetaEpisodeConfig(num_turns=1))
+        rollout.reset(seed=0)
+        assert rollout.step("IMPROVED PROMPT: " + "be brave " * 100).reward == 0.0
+        assert not env.config.allow_bad_batches
+        env.default_prompt = "be brave " * 100
+        with pytest.raises(BadBatchError):  # a first batch like that has no prompt to blame
+            rollout.reset(seed=0)
 
 
 def test_an_environment_that_ends_early_is_refused() -> None:

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from metagym.env import meta_env_of
 from metagym.errors import ConfigError, EpisodesFailedError
+from metagym.meta_episode import check_batch_of
 from metagym.reflectors import read_reflection
 from metagym.spaces import PromptSpace
 from metagym.training.experience import Render, chat_messages
@@ -112,10 +113,21 @@ class MetaEpisodeEnv:
         self._seed, self._problems, self._failure = seed, list[bool](), None
         self.history, self.prompts, self.rewards = [], [], []
         with self._keeping_failures():
-            _, info = self.env.reset(seed=seed)
+            _, info = self._reset_env(seed)
             self.prompts = [info["default_prompt"]]
             self._play(None)
+            if not self._meta_env.config.allow_bad_batches:
+                check_batch_of(self.history[0])
         return self._render(self.history[-1])
+
+    def _reset_env(self, seed: int) -> Any:
+        """Begin a meta-episode in which a prompt that spoils all replies (it is too long, say) costs its score."""
+        config = self._meta_env.config
+        self._meta_env.config = config.model_copy(update={"allow_bad_batches": True})
+        try:
+            return self.env.reset(seed=seed)
+        finally:
+            self._meta_env.config = config
 
     def step(self, reply: str | Completion) -> Answer:
         """Take the model's reply, play the next batch under its prompt, and return the model's next message.
