@@ -16,6 +16,7 @@ from metagym.reflectors import (
     find_method,
     make_reflector,
     method_names,
+    registry,
     takes_model,
 )
 from metagym.reflectors.protocol import FunctionReflector
@@ -113,6 +114,7 @@ def test_packages_add_methods_by_an_entry_point(monkeypatch: pytest.MonkeyPatch)
         importlib.metadata.EntryPoint("broken", "no_such_package:X", "metagym.reflectors"),
         importlib.metadata.EntryPoint("checkpoint", "needs:a_folder", "metagym.reflectors"),  # no method
     ]
+    monkeypatch.setattr(registry, "_installed", registry._installed.__wrapped__)  # without the cache
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: entries)
     assert method_names() == (*METHODS, "broken", "mine")
     assert isinstance(make_reflector("mine"), Rollouts)

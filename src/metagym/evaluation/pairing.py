@@ -40,13 +40,16 @@ def align(reports: Sequence[EvaluationReport], endpoint: Endpoint) -> tuple[list
 
     A family that was asked of all arms stays, even if they have no score in common there: it has a weight.
     """
-    measured = [
-        {(item.family, item.seed): item for item in report.tests if item.role is _ROLES[endpoint]} for report in reports
-    ]
-    asked = [{(*key, task_id): item for key, item in arm.items() for task_id in item.task_ids} for arm in measured]
-    means = [{cell: item.task_means.get(cell[2], math.nan) for cell, item in arm.items()} for arm in asked]
-    missing = [{cell: item.missing_shares[cell[2]] for cell, item in arm.items()} for arm in asked]
-    all_asked = [key for key in asked[0] if all(key in other for other in asked)]
+    means: list[dict[_Cell, float]] = [{} for _ in reports]
+    missing: list[dict[_Cell, float]] = [{} for _ in reports]
+    for number, report in enumerate(reports):
+        for item in report.tests:
+            if item.role is _ROLES[endpoint]:
+                scores = item.task_means
+                for task_id, share in item.missing_shares.items():
+                    cell = (item.family, item.seed, task_id)
+                    means[number][cell], missing[number][cell] = scores.get(task_id, math.nan), share
+    all_asked = [key for key in means[0] if all(key in other for other in means)]
     scored = [key for key in all_asked if all(math.isfinite(arm[key]) for arm in means)]
     if not scored:
         raise ConfigError(

@@ -6,6 +6,7 @@ A method is imported when its name is used, not before.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import inspect
 import os
@@ -97,6 +98,7 @@ def takes_model(name: str) -> bool:
     return callable(found) and "model" in inspect.signature(found).parameters
 
 
+@functools.cache  # a search of all installed packages takes 20 ms
 def _installed() -> dict[str, str]:
     return {entry.name: entry.value for entry in importlib.metadata.entry_points(group="metagym.reflectors")}
 
