@@ -24,7 +24,7 @@ from metagym.types import Record
 Array = NDArray[np.float64]
 RATES = ("regression_rate", "invalid_action_rate", "invalid_action_rate_first")
 """The figures that are shares."""
-TESTS = (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST, Role.STREAM_TEST)
+TESTS = (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST)
 FiguresBySeed = Mapping[str, Mapping[str, Array]]
 """By family and name: an array of shape `[num_seeds]`, or `[num_seeds, N]` for a curve."""
 
@@ -176,7 +176,7 @@ def notes_of_missing(arm: str, measurements: Iterable[Measurement]) -> list[str]
     """Return a note for each purpose of which scores are missing, with their number."""
     scores: dict[str, list[float | None]] = {}
     for item in measurements:
-        purpose = "test" if item.role in TESTS else item.role.value
+        purpose = "test" if item.role in (*TESTS, Role.STREAM_TEST) else item.role.value
         scores.setdefault(purpose, []).extend(item.scores)
     return [
         f"{arm}: {purpose} scores missing because of infrastructure errors: {found.count(None)} of {len(found)}."

@@ -12,6 +12,7 @@ from metagym.evaluation.config import EvaluationConfig
 from metagym.evaluation.controls import ArmKind
 from metagym.evaluation.difficulty import Contents, FamilyDifficulty, family_difficulty
 from metagym.evaluation.gains import (
+    TESTS,
     Figures,
     MeasurementTable,
     figures_of_all,
@@ -28,7 +29,6 @@ from metagym.statistics import MIN_SEEDS_FOR_SIGN_FLIP, Estimate, at_any_look, d
 from metagym.statistics.intervals import ALPHA, Bounds
 from metagym.types import SCHEMA_VERSION, Json, Record, Text, Texts, Usage, sum_usage
 
-TESTS = (Role.TEST_CHOSEN, Role.TEST_FIRST, Role.TEST_LAST)
 SCRIPTED_NOTE = "SCRIPTED: a script played or reflected; this says nothing about language models."
 
 

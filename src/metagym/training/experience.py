@@ -7,7 +7,7 @@ DATA/experience.jsonl   one line per meta-step, written after the last loop
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -159,8 +159,12 @@ def check_experience(experience: Iterable[Experience], env: MetaEnv) -> None:
     Raises:
         ConfigError: it was not, so that its batches cannot be replayed.
     """
-    found, wanted = {item.fingerprint for item in experience}, digest(env.fingerprint)
-    if found != {wanted}:
+    check_fingerprints({item.fingerprint for item in experience}, env)
+
+
+def check_fingerprints(found: Collection[str], env: MetaEnv) -> None:
+    """Check the fingerprints of experience; see `check_experience`."""
+    if set(found) != {wanted := digest(env.fingerprint)}:
         raise ConfigError(
             f"Expected experience of this environment (fingerprint {wanted}), got {sorted(found) or 'no fingerprint'}. "
             "Collect it with the environment, actor and options that the reward replays."

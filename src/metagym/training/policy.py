@@ -92,7 +92,7 @@ class Policy:
         try:
             with _without_progress_bars():
                 source = trainable_model(str(path))
-                if (Path(source) / "adapter_config.json").is_file():
+                if is_adapter(source):
                     adapted = require("peft", extra="train").AutoPeftModelForCausalLM
                     model = adapted.from_pretrained(source, dtype=weights)
                     model = model.merge_and_unload() if weights is torch.float32 else model
@@ -105,11 +105,7 @@ class Policy:
                 f"got {str(path)!r}: {str(error).splitlines()[0]}"
             ) from error
         if lora_rank is not None:
-            if weights is not torch.float32 and (Path(source) / "adapter_config.json").is_file():
-                raise ConfigError(
-                    f"Expected dtype='float32' for an adapter on the adapter in {str(path)!r}, got {dtype!r}: bfloat16 "
-                    "would round away what the first one learned."
-                )
+            check_start_of_adapter(source, dtype)
             peft = require("peft", extra="train")
             adapter = peft.LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear")
             with torch.random.fork_rng():  # the global generator is left as it was
@@ -287,6 +283,20 @@ class Policy:
         pad = functools.partial(torch.nn.utils.rnn.pad_sequence, batch_first=True, padding_side="left")
         ids, mask = pad(tensors, padding_value=self.pad_id), pad([torch.ones_like(row) for row in tensors])
         return ids.to(self.model.device), mask.to(self.model.device)
+
+
+def is_adapter(path: str | Path) -> bool:
+    """Return whether the folder holds a LoRA adapter."""
+    return (Path(path) / "adapter_config.json").is_file()
+
+
+def check_start_of_adapter(path: str | Path, dtype: str) -> None:
+    """Raise ConfigError if a new adapter would be trained on an adapter that `dtype` rounds away."""
+    if is_adapter(path) and dtype != "float32":
+        raise ConfigError(
+            f"Expected dtype='float32' for an adapter on the adapter in {str(path)!r}, got {dtype!r}: bfloat16 would "
+            "round away what the first one learned."
+        )
 
 
 def _dtype(name: str) -> Any:

@@ -16,7 +16,8 @@ from metagym.env import MetaEnv
 from metagym.errors import ConfigError, InfrastructureError
 from metagym.reflectors import read_reflection
 from metagym.registration import make
-from metagym.types import Completion, MetaStep, Record, Text, derive_seed, digest
+from metagym.training.experience import check_fingerprints
+from metagym.types import Completion, MetaStep, Record, Text, derive_seed
 
 
 class RewardConfig(Record):
@@ -130,11 +131,8 @@ async def reward_reply(
     """
     with _LOCK:
         env = _meta_env(env_id, json.dumps(env_options, sort_keys=True))
-    if fingerprint not in (None, wanted := digest(env.fingerprint)):
-        raise ConfigError(
-            f"Expected experience of this environment (fingerprint {wanted}), got {fingerprint}. Collect it with the "
-            "environment, actor and options that the reward replays."
-        )
+    if fingerprint is not None:
+        check_fingerprints([fingerprint], env)
     before = MetaStep.model_validate(meta_step)
     # `replay` blocks until its own event loop has finished: it must not block this one.
     (result,) = await asyncio.to_thread(MetaReward(env, config).rewarded, before, [reply])

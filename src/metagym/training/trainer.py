@@ -38,7 +38,7 @@ from metagym.training.grpo import GRPO, GRPOConfig, single_turns
 from metagym.training.local_reflector import SERVED, Evaluate, Served
 from metagym.training.meta_episode_env import MetaEpisodeConfig, MetaEpisodeGroups, Rollouts
 from metagym.training.metrics import Group, append_lines, drop_from, group_metrics, tensorboard
-from metagym.training.policy import Policy
+from metagym.training.policy import Policy, check_start_of_adapter, is_adapter
 from metagym.training.reward import MetaReward
 from metagym.types import Record, Text, digest
 
@@ -206,12 +206,8 @@ def _train(
     _check_settings(path / "config.json", settings)
     if evaluate is not None and not config.evaluate_every:
         raise ConfigError("Expected evaluate_every of at least 1 with `evaluate`, got 0: it would never be called.")
-    is_adapter = (Path(start) / "adapter_config.json").is_file()
-    if config.lora_rank is not None and is_adapter and config.dtype != "float32":
-        raise ConfigError(
-            f"Expected dtype='float32' for an adapter on the adapter in {str(start)!r}, got {config.dtype!r}: bfloat16 "
-            "would round away what the first one learned."
-        )
+    if config.lora_rank is not None:
+        check_start_of_adapter(start, config.dtype)
     base = start if config.lora_rank is None else _without_adapter(start, path / "merged")
     if Path(base).exists():  # an adapter names its model, and must find it from any working directory
         base = Path(base).resolve()
@@ -289,7 +285,7 @@ def _without_adapter(start: str | Path, folder: Path) -> str | Path:
     A checkpoint names the model under its adapter. If that were the one under the start's, what the start had learned
     would be lost.
     """
-    if not (Path(start) / "adapter_config.json").is_file():
+    if not is_adapter(start):
         return start
     if not folder.exists():
         part = folder.with_name(f"{folder.name}.part")
