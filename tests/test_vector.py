@@ -55,6 +55,19 @@ def test_a_step_returns_what_each_meta_environment_would_return_alone() -> None:
         assert np.array_equal(infos["scores"][index], info["scores"])
 
 
+def test_it_renders_what_each_meta_environment_would_render_alone() -> None:
+    envs = make(render_mode="ansi")
+    envs.reset(seed=5)
+    envs.step(PROMPTS)
+    env = gym.make("MetaGym/Gates-v0", actor="demo", render_mode="ansi")
+    env.reset(seed=6)
+    env.step(PROMPTS[1])
+    rendered = envs.render()
+    assert rendered is not None
+    assert (len(rendered), rendered[1]) == (3, env.render())
+    assert make().render() is None
+
+
 def test_all_episodes_of_a_step_share_one_run_of_the_engine() -> None:
     envs = make(num_envs=4)
     runs = []

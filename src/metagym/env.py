@@ -271,6 +271,8 @@ class MetaEnv(gymnasium.Env[tuple[Trajectory, ...], str]):
         Its first `reset` without a seed draws from `rng`. An episode that fails for infrastructure reasons is
         retried up to `retries` times. Closing this environment closes the branch.
         """
+        if wrong := ", ".join(sorted({"workers", "max_concurrency", "budget"} & set(options))):
+            raise ConfigError(f"A branch takes no {wrong}: workers are shared, limits stand in ledger=Ledger(budget).")
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.config = read_options({**dict(self.config), **options})

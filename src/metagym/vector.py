@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from metagym.env import MetaEnv, reset_option
 from metagym.errors import BudgetExceededError, ConfigError, EpisodesFailedError
 from metagym.meta_episode import MetaEpisode, meta_step_of
+from metagym.rendering import render_batch
 from metagym.types import MetaStep, Trajectory
 
 Batch = tuple[Trajectory, ...]
@@ -45,7 +46,7 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
-        "render_modes": [],
+        "render_modes": ["ansi"],
         "render_fps": 1,
         "autoreset_mode": AutoresetMode.DISABLED,
     }
@@ -64,6 +65,7 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
         self.num_envs = num_envs
         self.env = make_env(**options)
         """The meta-environment whose engine, task set and actor all meta-episodes share."""
+        self.render_mode = self.env.render_mode
         self._same_tasks, self._max_episode_steps = same_tasks, max_episode_steps
         self.single_action_space = self.env.action_space
         self.single_observation_space = self.env.observation_space
@@ -151,6 +153,12 @@ class MetaVectorEnv(VectorEnv[tuple[Batch, ...], tuple[str, ...], Array]):
             failures[0].meta_steps = tuple(meta_steps)
             raise failures[0]
         return batches, rewards, terminated, truncated, infos
+
+    def render(self) -> tuple[str, ...] | None:  # type: ignore[override, unused-ignore]
+        """Return the last batch of each meta-episode as text (render mode `ansi`)."""
+        if self.render_mode != "ansi":
+            return None
+        return tuple(render_batch(batch, show_thoughts=True) for batch in self._last)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the meta-environment."""

@@ -66,6 +66,12 @@ def test_a_branch_shares_tasks_and_actor_and_has_its_own_options_and_ledger(make
         env.branch(ledger=ledger, rng=np.random.default_rng(4), colour="red")
 
 
+@pytest.mark.parametrize("shared", [{"workers": 2}, {"max_concurrency": 1}, {"budget": {"episodes": 5}}])
+def test_a_branch_refuses_workers_and_limits_of_its_own(make_gates: MakeGates, shared: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"takes no {next(iter(shared))}"):
+        make_gates().branch(ledger=Ledger(), rng=np.random.default_rng(4), **shared)
+
+
 def test_a_branch_plays_failed_episodes_again_up_to_its_retries(make_gates: MakeGates) -> None:
     failures: dict[str, int] = {}
 
