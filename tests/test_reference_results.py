@@ -24,10 +24,11 @@ FOLDER = ROOT / "benchmarks"
 PAGE = ROOT / "docs" / "results" / "reference.md"
 README = ROOT / "README.md"
 PLAYED = {
-    **{f"prompts-gates-{size}": ("--worlds", "Gates") for size in ("1.5b", "0.5b", "135m")},
-    **{f"prompts-alfworld-{size}": ("--worlds", "ALFWorld") for size in ("1.5b", "135m")},
-    **{f"prompts-minihack-{size}": ("--worlds", "MiniHack") for size in ("1.5b", "0.5b")},
-    **{f"prompts-tools-{size}": ("--worlds", "Tools") for size in ("1.5b", "0.5b", "135m")},
+    **{
+        f"prompts-{world.lower()}-{size}": ("--worlds", world)
+        for world in ("Gates", "ALFWorld", "MiniHack", "Tools")
+        for size in ("1.5b", "0.5b", "135m")
+    },
     "prompts-gates-1.5b-unheld": ("--worlds", "Gates", "--constrain", "off"),
     "prompts-gates-1.5b-react": ("--worlds", "Gates", "--reply-format", "react"),
 }
